@@ -1,0 +1,73 @@
+"""Every limit of the channel layer, named once, with its unit. Raising one is a protocol decision, not a tweak."""
+
+from __future__ import annotations
+
+import msgspec
+
+UINT64_MAX = 2**64 - 1
+AMOUNT_MAX = 2**128 - 1
+"""Largest amount and largest cumulative total, in the asset's smallest unit."""
+
+MESSAGE_MAX = 65_535
+"""Bytes of one encoded message (the length field of a BOLT 8 packet has 16 bits)."""
+
+MEMO_MAX = 256
+"""Bytes of a payment's memo."""
+
+ONION_MAX = 1_366
+"""Bytes of the onion that travels with a lock (BOLT 4: 1 + 33 + 1300 + 32)."""
+
+REASON_MAX = 512
+"""Bytes of a reject's reason (onion-encrypted to the payer)."""
+
+ERROR_TEXT_MAX = 512
+"""Bytes of the human-readable text in an error message."""
+
+BATCH_PAYMENTS_MAX = 6_000
+"""Payments in one update. With 9-byte amounts and no memos these fill about 54 kB."""
+
+BATCH_BYTES_MAX = 60_000
+"""Estimated bytes of the operations in one update; below MESSAGE_MAX by more than the other fields take."""
+
+LOCKS_MAX = 483
+"""Pending locks per simplex (as BOLT 2's max_accepted_htlcs): the whole list must fit one `redeem` transaction."""
+
+OPEN_OPS_MAX = 1_000
+"""Operations in one update (a run of payments is one operation)."""
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True):
+    """What one node asks of its channels. Amounts in the asset's smallest unit, times in seconds of chain time."""
+
+    window: int = 8
+    """Updates in flight per simplex before the writer waits for an ack."""
+
+    outbox: int = 20_000
+    """Payments that wait in memory per channel before `pay` makes its caller wait."""
+
+    locks: int = LOCKS_MAX
+    """Pending locks accepted per simplex."""
+
+    locked_value: int = AMOUNT_MAX
+    """Total value of pending locks accepted per simplex."""
+
+    lock_expiry_min: int = 60
+    """A lock that expires sooner than this from now is refused."""
+
+    lock_expiry_max: int = 14 * 86_400
+    """A lock that expires later than this from now is refused."""
+
+    reveal_margin: int = 60
+    """The writer pays for a `Reveal` only while this much time is left before the lock's expiry."""
+
+    reserve_ppm: int = 10_000
+    """Millionths of the channel's total funding that each side keeps: what a cheater has to lose."""
+
+    challenge_period_min: int = 600
+    """Channels whose challenge window is shorter than this are not used."""
+
+    offer_lifetime: int = 600
+    """How long our cooperative closes and withdrawals stay valid."""
+
+    offer_lifetime_max: int = 86_400
+    """The longest life of a peer's offer that we countersign: until then the channel is frozen."""

@@ -1,0 +1,124 @@
+"""The objects that two parties agree on: terms, balance proofs, locks, offers (PROTOCOL section 2).
+
+All are frozen. Integers are unsigned, amounts are in the asset's smallest unit, times are chain time in Unix
+seconds, hashes and ids are 32 bytes, addresses 20 bytes, signatures 64 bytes (r and s, low s; see `keys`).
+Their digests are in `eip712`; what changes them is in `core`.
+"""
+
+from __future__ import annotations
+
+from typing import NewType
+
+import msgspec
+from tallystick.channels.errors import InvalidInput
+from tallystick.channels.limits import AMOUNT_MAX, UINT64_MAX
+
+Address = NewType("Address", bytes)
+"""20 bytes: the last 20 of keccak-256 of an uncompressed public key, as on Ethereum. The identity of a node."""
+
+ChannelId = NewType("ChannelId", bytes)
+"""32 bytes, see `eip712.channel_id`."""
+
+NATIVE = Address(bytes(20))
+"""The asset that is the chain's own coin."""
+
+ZERO32 = bytes(32)
+
+
+def check_amount(value: int, name: str = "amount", minimum: int = 0) -> int:
+    """Return `value` if it is an int within `minimum` and 2**128 - 1; raise InvalidInput otherwise."""
+    if type(value) is not int or not minimum <= value <= AMOUNT_MAX:
+        raise InvalidInput(f"{name} must be a whole number from {minimum} to 2**128 - 1, not {value!r}")
+    return value
+
+
+class Terms(msgspec.Struct, frozen=True, array_like=True):
+    """What a channel is, from its opening on for ever. `participants` are in ascending order of address."""
+
+    chain_id: int
+    contract: Address
+    participants: tuple[Address, Address]
+    asset: Address
+    number: int
+    """Counts this pair's channels in this asset, from 0."""
+    challenge_period: int
+    close_hash: bytes
+
+    def __post_init__(self) -> None:
+        first, second = self.participants
+        if not (len(first) == len(second) == len(self.contract) == len(self.asset) == 20):
+            raise InvalidInput("addresses must be 20 bytes long")
+        if first >= second:
+            raise InvalidInput("the participants of a channel must differ and be in ascending order of address")
+        if len(self.close_hash) != 32:
+            raise InvalidInput("close_hash must be 32 bytes long")
+        if not all(0 <= v <= UINT64_MAX for v in (self.chain_id, self.number, self.challenge_period)):
+            raise InvalidInput("chain_id, number and challenge_period must be from 0 to 2**64 - 1")
+
+    def side_of(self, address: Address) -> int:
+        """Return 0 or 1, the index of `address`; raise InvalidInput if it takes no part in this channel."""
+        if address not in self.participants:
+            raise InvalidInput(f"0x{address.hex()} takes no part in this channel")
+        return self.participants.index(address)
+
+
+class BalanceProof(msgspec.Struct, frozen=True, array_like=True):
+    """The cumulative, numbered total of one simplex: what its writer has given in all. Signed by both."""
+
+    channel: ChannelId
+    sender: int
+    """0 or 1: whose simplex it is."""
+    seq: int = 0
+    transferred: int = 0
+    """Cumulative; never falls."""
+    locked: int = 0
+    """Sum of the pending locks' amounts."""
+    locks_root: bytes = ZERO32
+    seen: int = 0
+    """The highest seq of this simplex whose countersignature the writer held when it signed (section 6)."""
+
+
+class Lock(msgspec.Struct, frozen=True, array_like=True):
+    """A conditional transfer: `amount` to the receiver if the condition holds by `expiry`, else back."""
+
+    id: int
+    amount: int
+    expiry: int
+    kind: int
+    """See `conditions`."""
+    condition: bytes
+
+
+class SignedProof(msgspec.Struct, frozen=True, array_like=True):
+    """A balance proof with both signatures: enforceable on chain by anyone who holds it."""
+
+    proof: BalanceProof
+    signature: bytes
+    """By the simplex's writer (`proof.sender`)."""
+    countersignature: bytes
+    """By its receiver."""
+
+
+class CooperativeClose(msgspec.Struct, frozen=True, array_like=True):
+    """Both sides' final balances. Signed by both it closes the channel at once, until `valid_until`."""
+
+    channel: ChannelId
+    balance0: int
+    balance1: int
+    valid_until: int
+
+
+class Withdrawal(msgspec.Struct, frozen=True, array_like=True):
+    """`participant` may have taken `total` out of the channel in all, until `valid_until`. Signed by both."""
+
+    channel: ChannelId
+    participant: int
+    total: int
+    valid_until: int
+
+
+class Voucher(msgspec.Struct, frozen=True, array_like=True):
+    """A victim's promise: whoever `beneficiary` is, it earns the reward if its challenge convicts (section 6)."""
+
+    channel: ChannelId
+    beneficiary: Address

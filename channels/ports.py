@@ -1,0 +1,102 @@
+"""What a node takes from outside: clock, randomness, network. Everything here is a parameter, never a global.
+
+In-memory versions, driven by virtual time under a seed, are in `tallystick.channels.testing`. The chain's port is
+`tallystick.settlement.chain.Chain`; the disk's is `tallystick.channels.store.Store`.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import msgspec
+from tallystick.channels.errors import InvalidInput
+from tallystick.channels.keys import PublicKey
+
+Clock = Callable[[], float]
+"""Returns the time in Unix seconds. Protocol deadlines never use it: they count in chain time."""
+
+Entropy = Callable[[int], bytes]
+"""Returns that many unpredictable bytes."""
+
+
+def system_clock() -> float:
+    """The machine's clock."""
+    return time.time()  # noqa: TID251 (this module provides the clock)
+
+
+def system_entropy(size: int) -> bytes:
+    """The operating system's randomness."""
+    return os.urandom(size)  # noqa: TID251 (this module provides the randomness)
+
+
+class PeerAddress(msgspec.Struct, frozen=True):
+    """Where a node is and who it must be: written `<public key, 66 hex digits>@<host>:<port>`."""
+
+    key: bytes
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> PeerAddress:
+        """Read the written form; raise InvalidInput, saying what is wrong with it."""
+        key, at, place = text.strip().partition("@")
+        host, colon, port = place.rpartition(":")
+        if not at or not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:
+            raise InvalidInput(f"a peer is written <public key in hex>@<host>:<port>, not {text!r}")
+        try:
+            raw = bytes.fromhex(key)
+        except ValueError as error:
+            raise InvalidInput(f"the part before the @ must be a public key in hex, not {key!r}") from error
+        return cls(bytes(PublicKey(raw)), host.removeprefix("[").removesuffix("]"), int(port))
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.key.hex()}@{host}:{self.port}"
+
+
+class Link(Protocol):
+    """One authenticated, ordered connection to a peer that carries whole messages (bytes, at most MESSAGE_MAX)."""
+
+    @property
+    def peer(self) -> PublicKey:
+        """The key that the peer proved to hold."""
+        ...
+
+    @property
+    def dialed(self) -> bool:
+        """Whether this side opened the connection."""
+        ...
+
+    async def send(self, messages: list[bytes]) -> None:
+        """Send messages in order, waiting while the network is slow. Raise LinkClosed if the link has ended."""
+        ...
+
+    async def receive(self) -> list[bytes]:
+        """Wait for and return the next messages (at least one). Raise LinkClosed or PeerError at the end."""
+        ...
+
+    async def aclose(self) -> None:
+        """End the link at once; never raises, and may be called twice."""
+        ...
+
+
+class Network(Protocol):
+    """Makes links. The real one is TCP with Noise_XK (`transport`)."""
+
+    async def dial(self, address: PeerAddress) -> Link:
+        """Connect and authenticate; raise LinkClosed if nobody answers, HandshakeFailed if it is another node."""
+        ...
+
+    async def serve(
+        self,
+        host: str,
+        port: int,
+        handler: Callable[[Link], Awaitable[None]],
+        *,
+        started: Callable[[PeerAddress], None],
+    ) -> None:
+        """Listen until cancelled; call `started` with the bound address, and `handler` in a task per inbound link."""
+        ...

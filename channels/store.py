@@ -1,0 +1,186 @@
+"""The durable store: SQLite in WAL mode with `synchronous=FULL`, behind an interface of moments.
+
+A *moment* is a frozen fact that must be durable before anything that depends on it happens ("this update was
+signed", "this block was followed"). Each package declares, in one `Schema`, its tables, their migrations, and how
+each of its moments is written. `commit` writes many moments of many channels in one transaction, all or nothing:
+that is the group commit. Who calls it, and when, is `writer`'s business. There is one writer per data directory;
+a second process that opens it is refused by name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+import msgspec
+from tallystick.channels.errors import StoreError, StoreInUse, StoreVersion
+
+
+class Moment(msgspec.Struct, frozen=True):
+    """Base of all moments."""
+
+
+Write = Callable[[sqlite3.Connection, Any], None]
+
+
+class Schema(msgspec.Struct, frozen=True):
+    """One package's part of the store."""
+
+    name: str
+    migrations: tuple[str, ...]
+    """SQL scripts; script i brings version i to version i + 1. Once released, a script never changes."""
+    writes: dict[type[Moment], Write]
+    """How each moment is written, within the transaction of `commit`."""
+
+
+class Store(Protocol):
+    """What cores' shells need of a disk."""
+
+    def commit(self, moments: Sequence[Moment]) -> None:
+        """Make all moments durable in one transaction; raise StoreError if not one of them is."""
+        ...
+
+    def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Return the rows of a query over what is durable."""
+        ...
+
+    @property
+    def commits(self) -> int:
+        """How many transactions were committed since opening."""
+        ...
+
+    def close(self) -> None:
+        """Release the store. What was committed stays."""
+        ...
+
+
+class SqliteStore:
+    """A `Store` in one SQLite file. Make it with `open_store`."""
+
+    def __init__(self, writer: sqlite3.Connection, reader: sqlite3.Connection, schemas: Iterable[Schema]) -> None:
+        self._writer = writer
+        self._reader = reader
+        self._writes: dict[type[Moment], Write] = {}
+        self._lock_file: IO[str] | None = None
+        self.commits = 0
+        for schema in schemas:
+            _migrate(writer, schema)
+            self._writes.update(schema.writes)
+
+    def commit(self, moments: Sequence[Moment]) -> None:
+        """Write all moments in one transaction and sync it. Raise StoreError, with nothing written, if that fails."""
+        connection, writes = self._writer, self._writes
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            for moment in moments:
+                writes[type(moment)](connection, moment)
+            connection.execute("COMMIT")
+        except BaseException as error:
+            with contextlib.suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
+            if isinstance(error, sqlite3.Error):
+                raise StoreError(
+                    f"the store could not write ({error}); free space or fix the disk, then restart"
+                ) from error
+            raise
+        self.commits += 1
+
+    def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Return the rows of a query over what is durable."""
+        try:
+            return self._reader.execute(sql, parameters).fetchall()
+        except sqlite3.Error as error:
+            raise StoreError(f"the store could not be read ({error}); check the disk, then restart") from error
+
+    def close(self) -> None:
+        """Close the file and give up the data directory."""
+        self._reader.close()
+        self._writer.close()
+        if self._lock_file is not None:
+            self._lock_file.close()
+            self._lock_file = None
+
+    def __repr__(self) -> str:
+        return f"<SqliteStore commits={self.commits}>"
+
+
+def _migrate(connection: sqlite3.Connection, schema: Schema) -> None:
+    connection.execute("CREATE TABLE IF NOT EXISTS schemas (name TEXT PRIMARY KEY, version INTEGER NOT NULL)")
+    row = connection.execute("SELECT version FROM schemas WHERE name = ?", (schema.name,)).fetchone()
+    version = row[0] if row else 0
+    if version > len(schema.migrations):
+        raise StoreVersion(
+            f"the data's {schema.name} part has version {version}, this program knows up to {len(schema.migrations)}; "
+            "use the newer program that wrote it"
+        )
+    for number in range(version, len(schema.migrations)):
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            for statement in schema.migrations[number].split(";"):
+                if statement.strip():
+                    connection.execute(statement)
+            connection.execute("INSERT OR REPLACE INTO schemas VALUES (?, ?)", (schema.name, number + 1))
+            connection.execute("COMMIT")
+        except BaseException as error:
+            with contextlib.suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
+            if isinstance(error, sqlite3.Error):
+                raise StoreError(
+                    f"the store's {schema.name} part could not be brought to version {number + 1}"
+                ) from error
+            raise
+
+
+def lock_directory(directory: Path, owner: str) -> IO[str]:
+    """Take the data directory for this process, as `owner`; raise StoreInUse, naming the holder, if it is taken.
+
+    The lock dies with the process, so a crash never leaves a directory locked.
+    """
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    file = open(directory / "lock", "a+", encoding="utf-8")  # noqa: SIM115 (lives as long as the store)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.seek(0)
+        holder = file.read().strip() or "another process"
+        file.close()
+        if error.errno not in (errno.EAGAIN, errno.EACCES):
+            raise StoreError(f"the data directory {directory} cannot be locked: {error}") from error
+        raise StoreInUse(
+            f"the data directory {directory} is in use by {holder}; stop that program first or choose another directory"
+        ) from error
+    file.truncate(0)
+    file.write(f"{owner} (process {os.getpid()})")
+    file.flush()
+    return file
+
+
+def open_store(directory: Path, schemas: Iterable[Schema], *, owner: str, durable: bool = True) -> SqliteStore:
+    """Open or create the store in `directory` for `owner` (a name for error messages).
+
+    `durable=False` turns syncing off, for throw-away experiments only. Raise StoreInUse, StoreVersion or StoreError.
+    """
+    lock = lock_directory(directory, owner)
+    try:
+        path = directory / "tally.db"
+        writer = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
+        writer.execute("PRAGMA journal_mode=WAL")
+        writer.execute(f"PRAGMA synchronous={'FULL' if durable else 'OFF'}")
+        path.chmod(0o600)
+        reader = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
+        reader.execute("PRAGMA query_only=ON")
+        store = SqliteStore(writer, reader, schemas)
+    except sqlite3.Error as error:
+        lock.close()
+        raise StoreError(f"the store in {directory} cannot be opened: {error}") from error
+    except BaseException:
+        lock.close()
+        raise
+    store._lock_file = lock
+    return store

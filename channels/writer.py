@@ -1,0 +1,99 @@
+"""The one writer of a store: gathers moments from everybody, commits them together, then lets things happen.
+
+`add(moments, then)` returns at once; `then` runs on the loop after the commit that covers its moments, in the order
+of the adds. While one commit is on its way to the disk (in a worker thread), the next one gathers: the group grows
+with load by itself. If the disk refuses, nothing that waited happens, ever: the writer fails with StoreError, its
+nursery ends, and the node must be restarted from what is durable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import trio
+from tallystick.channels.errors import EngineStopped, StoreError
+from tallystick.channels.store import Moment, Store
+
+Then = Callable[[], None]
+
+QUEUE_MAX = 10_000
+"""Moments that may wait for the disk before `room` makes producers wait."""
+
+
+class Writer:
+    """Group commit over one `Store`. Run `run` in a nursery; `inline` commits on the loop, for virtual time."""
+
+    def __init__(self, store: Store, *, inline: bool = False) -> None:
+        self.store = store
+        self._inline = inline
+        self._moments: list[Moment] = []
+        self._thens: list[Then] = []
+        self._prepare: list[Then] = []
+        self._wake = trio.Event()
+        self._round_done = trio.Event()
+        self._failure: StoreError | None = None
+        self._dirty = False
+
+    def before_commit(self, prepare: Then) -> None:
+        """Call `prepare` at the start of each round: the place where an engine signs what has gathered."""
+        self._prepare.append(prepare)
+
+    def wake(self) -> None:
+        """Ask for a round although no moment was added: something will be at `prepare`'s turn."""
+        self._dirty = True
+        self._wake.set()
+
+    def add(self, moments: Sequence[Moment], then: Then | None = None) -> None:
+        """Queue moments for the next commit and `then` for after it. Raise EngineStopped after a failure."""
+        if self._failure is not None:
+            raise EngineStopped(str(self._failure)) from self._failure
+        self._moments.extend(moments)
+        if then is not None:
+            self._thens.append(then)
+        self._wake.set()
+
+    async def commit(self, moments: Sequence[Moment]) -> None:
+        """Queue moments and wait until they are durable (and everything added before them has happened)."""
+        done = trio.Event()
+        self.add(moments, done.set)
+        await self._wait_for(done)
+
+    async def room(self) -> None:
+        """Wait while more than QUEUE_MAX moments are waiting: backpressure for whoever reads from a socket."""
+        while len(self._moments) > QUEUE_MAX and self._failure is None:
+            await self._round_done.wait()
+
+    async def _wait_for(self, done: trio.Event) -> None:
+        while not done.is_set():
+            if self._failure is not None:
+                raise EngineStopped(str(self._failure)) from self._failure
+            await self._round_done.wait()
+
+    async def run(self) -> None:
+        """Commit rounds until cancelled. Raise StoreError when the disk refuses."""
+        while True:
+            await self._wake.wait()
+            self._wake = trio.Event()
+            await self.round()
+
+    async def round(self) -> None:
+        """Prepare, commit and release everything that has gathered: one transaction."""
+        self._dirty = False
+        for prepare in self._prepare:
+            prepare()
+        moments, thens = self._moments, self._thens
+        self._moments, self._thens = [], []
+        try:
+            if moments and self._inline:
+                self.store.commit(moments)
+                await trio.lowlevel.checkpoint()
+            elif moments:
+                await trio.to_thread.run_sync(self.store.commit, moments)
+            for then in thens:
+                then()
+        except StoreError as error:
+            self._failure = error
+            raise
+        finally:
+            self._round_done.set()
+            self._round_done = trio.Event()

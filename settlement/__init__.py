@@ -1,0 +1,1 @@
+"""The ledger that judges: the chain interface, the adjudicator's rules, the simulated chain and its JSON-RPC node."""

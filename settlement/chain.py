@@ -1,0 +1,322 @@
+"""The chain as a node and a tower see it: headers, events, calls, and the `Chain` interface.
+
+Two implementations: in process (`simulated`) and a client of a chain node over JSON-RPC (`rpc_client`). Both
+answer from the chain's current best branch; following it, with reorganisations, is `follower`'s work.
+Amounts are in the asset's smallest unit, fees in the native coin's smallest unit, times in Unix seconds.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, TypeAlias
+
+import msgspec
+from tallystick.channels.objects import (
+    Address,
+    ChannelId,
+    CooperativeClose,
+    Lock,
+    SignedProof,
+    Terms,
+    Voucher,
+    Withdrawal,
+)
+
+# --- what the chain says ----------------------------------------------------------------------------------------
+
+
+class Header(msgspec.Struct, frozen=True, array_like=True):
+    """One block's header."""
+
+    number: int
+    hash: bytes
+    parent: bytes
+    time: int
+
+
+class ChannelOpened(msgspec.Struct, frozen=True, array_like=True, tag=1):
+    """A channel came to be. Deposits follow as events of their own."""
+
+    channel: ChannelId
+    terms: Terms
+
+
+class Deposited(msgspec.Struct, frozen=True, array_like=True, tag=2):
+    """`side` has deposited `total` into the channel in all."""
+
+    channel: ChannelId
+    side: int
+    total: int
+
+
+class Withdrawn(msgspec.Struct, frozen=True, array_like=True, tag=3):
+    """`side` has withdrawn `total` from the channel in all."""
+
+    channel: ChannelId
+    side: int
+    total: int
+
+
+class CooperativelyClosed(msgspec.Struct, frozen=True, array_like=True, tag=4):
+    """Both agreed; the balances are paid out and the channel is gone."""
+
+    channel: ChannelId
+    balance0: int
+    balance1: int
+
+
+class Closed(msgspec.Struct, frozen=True, array_like=True, tag=5):
+    """A participant closed alone. Anyone may challenge while a block's time is at most `deadline`."""
+
+    channel: ChannelId
+    closer: int
+    seq0: int
+    seq1: int
+    close_key: bytes
+    deadline: int
+
+
+class Challenged(msgspec.Struct, frozen=True, array_like=True, tag=6):
+    """A newer proof of simplex `sender` replaced the one that stood. `convicts`: it proved the closer's fraud."""
+
+    channel: ChannelId
+    sender: int
+    seq: int
+    by: Address
+    convicts: bool
+
+
+class Settled(msgspec.Struct, frozen=True, array_like=True, tag=7):
+    """The window is over: `net` was paid to each side (`reward` to a tower); `pot` waits for each simplex's locks."""
+
+    channel: ChannelId
+    net0: int
+    net1: int
+    reward: int
+    pot0: int
+    pot1: int
+    convicted: bool
+
+
+class Redeemed(msgspec.Struct, frozen=True, array_like=True, tag=8):
+    """Locks of simplex `sender` were decided: paid to the receiver, refunded to the sender; the root is what is left."""
+
+    channel: ChannelId
+    sender: int
+    paid: int
+    refunded: int
+    root: bytes
+
+
+class SecretRegistered(msgspec.Struct, frozen=True, array_like=True, tag=9):
+    """The secret of `digest` (its sha256) is public since the block time `time`."""
+
+    digest: bytes
+    secret: bytes
+    time: int
+
+
+ChannelEvent: TypeAlias = (
+    ChannelOpened | Deposited | Withdrawn | CooperativelyClosed | Closed | Challenged | Settled | Redeemed
+)
+Event: TypeAlias = ChannelEvent | SecretRegistered
+
+
+class Block(msgspec.Struct, frozen=True, array_like=True):
+    """A header and the events of the adjudicator and the registry in that block, in order."""
+
+    header: Header
+    events: tuple[Event, ...]
+
+
+class Receipt(msgspec.Struct, frozen=True, array_like=True):
+    """What became of a transaction that is in a block of the best branch."""
+
+    transaction: bytes
+    block: Header
+    success: bool
+    fee: int
+    """Paid, in the native coin."""
+    reason: str
+    """Empty on success; else `<Revert code>: <sentence>`."""
+
+
+class ChannelView(msgspec.Struct, frozen=True, kw_only=True):
+    """The contract's state of one channel at the head."""
+
+    terms: Terms
+    status: int
+    """0 open, 1 closed (window running or waiting for settle), 2 settled (locks wait), 3 gone."""
+    deposits: tuple[int, int]
+    withdrawn: tuple[int, int]
+    closer: int | None = None
+    deadline: int | None = None
+    seqs: tuple[int, int] = (0, 0)
+    roots: tuple[bytes, bytes] = (bytes(32), bytes(32))
+    pots: tuple[int, int] = (0, 0)
+    convicted: bool = False
+
+
+# --- what one can ask of the chain ------------------------------------------------------------------------------
+
+
+class OpenCall(msgspec.Struct, frozen=True, array_like=True, tag=1):
+    """Open a channel, with the caller's first deposit (0 is allowed). The caller must be a participant.
+
+    `terms.number` must be the next of this pair and asset, so that `close_hash` is known beforehand.
+    """
+
+    terms: Terms
+    deposit: int
+
+
+class DepositCall(msgspec.Struct, frozen=True, array_like=True, tag=2):
+    """Add the caller's `amount` to `side`'s deposit: any time while the channel is open, anyone may pay."""
+
+    channel: ChannelId
+    side: int
+    amount: int
+
+
+class WithdrawCall(msgspec.Struct, frozen=True, array_like=True, tag=3):
+    """Take an amount that both signed. Signatures are 64 bytes, in order of side."""
+
+    withdrawal: Withdrawal
+    signature0: bytes
+    signature1: bytes
+
+
+class CooperativeCloseCall(msgspec.Struct, frozen=True, array_like=True, tag=4):
+    """Close at once with balances that both signed."""
+
+    close: CooperativeClose
+    signature0: bytes
+    signature1: bytes
+
+
+class CloseCall(msgspec.Struct, frozen=True, array_like=True, tag=5):
+    """Close alone: the caller's newest proofs (None: genesis) and the key that opens `close_hash`."""
+
+    channel: ChannelId
+    proof0: SignedProof | None
+    proof1: SignedProof | None
+    close_key: bytes
+
+
+class ChallengeCall(msgspec.Struct, frozen=True, array_like=True, tag=6):
+    """Replace a simplex's proof by one of higher seq. With a voucher, its beneficiary earns the reward on conviction."""
+
+    proof: SignedProof
+    voucher: Voucher | None = None
+    voucher_signature: bytes = b""
+
+
+class SettleCall(msgspec.Struct, frozen=True, array_like=True, tag=7):
+    """Pay out after the challenge window. Anyone may."""
+
+    channel: ChannelId
+
+
+class RedeemCall(msgspec.Struct, frozen=True, array_like=True, tag=8):
+    """Decide the pending locks of simplex `sender` after settlement: all that make up the stored root. Anyone may."""
+
+    channel: ChannelId
+    sender: int
+    locks: tuple[Lock, ...]
+
+
+class RegisterSecretCall(msgspec.Struct, frozen=True, array_like=True, tag=9):
+    """Make a secret (32 bytes) public, which satisfies every hash lock on it with `expiry` at or after that block's time."""
+
+    secret: bytes
+
+
+class TransferCall(msgspec.Struct, frozen=True, array_like=True, tag=10):
+    """Pay `amount` of `asset` to an account."""
+
+    asset: Address
+    to: Address
+    amount: int
+
+
+class ApproveCall(msgspec.Struct, frozen=True, array_like=True, tag=11):
+    """Let the adjudicator take up to `amount` of the caller's tokens, for deposits. Not needed for the native coin."""
+
+    asset: Address
+    amount: int
+
+
+Call: TypeAlias = (
+    OpenCall
+    | DepositCall
+    | WithdrawCall
+    | CooperativeCloseCall
+    | CloseCall
+    | ChallengeCall
+    | SettleCall
+    | RedeemCall
+    | RegisterSecretCall
+    | TransferCall
+    | ApproveCall
+)
+
+
+class Chain(Protocol):
+    """A chain node. Methods raise ChainUnavailable (retry), ChainError (do not), and nothing else unless they say so."""
+
+    @property
+    def chain_id(self) -> int:
+        """EIP-155 chain id."""
+        ...
+
+    @property
+    def contract(self) -> Address:
+        """Address of the adjudicator (the `verifyingContract` of all signatures)."""
+        ...
+
+    async def head(self) -> Header:
+        """The newest block."""
+        ...
+
+    async def header(self, number: int) -> Header | None:
+        """The block of that number on the best branch, None above the head."""
+        ...
+
+    async def blocks(self, first: int, limit: int) -> tuple[Block, ...]:
+        """Up to `limit` consecutive blocks of one branch, from number `first` on; empty above the head."""
+        ...
+
+    async def wait(self, known: bytes) -> None:
+        """Return once the head's hash differs from `known`. May return early."""
+        ...
+
+    async def submit(self, raw: bytes) -> bytes:
+        """Hand in a signed transaction, return its hash. Raise TransactionRefused. ALREADY_KNOWN is not raised: idempotent."""
+        ...
+
+    async def receipt(self, transaction: bytes) -> Receipt | None:
+        """The receipt if the transaction is in a block of the best branch."""
+        ...
+
+    async def nonce(self, account: Address) -> int:
+        """Number of the account's transactions in blocks: the next nonce to be mined."""
+        ...
+
+    async def fee_price(self) -> int:
+        """What a transaction should offer per unit of gas to be mined within a few blocks."""
+        ...
+
+    async def balance(self, account: Address, asset: Address) -> int:
+        """What the account holds."""
+        ...
+
+    async def channel(self, channel: ChannelId) -> ChannelView | None:
+        """The contract's state of a channel, None if it never existed."""
+        ...
+
+    async def channel_count(self, first: Address, second: Address, asset: Address) -> int:
+        """How many channels this pair ever opened in this asset: the next `Terms.number`."""
+        ...
+
+    async def secret_time(self, digest: bytes) -> int | None:
+        """Block time at which the secret of this sha256 digest was registered."""
+        ...

@@ -1,0 +1,80 @@
+"""Every error that this package raises, below `TallystickError`.
+
+    TallystickError
+    ├── ChainUnavailable        the chain node did not answer; try again later, nothing was lost
+    ├── ChainError              the chain node answered, but not what the interface promises (wrong chain, bad data)
+    ├── TransactionRefused      the chain node will not take this transaction at all (see `code`)
+    └── Reverted                a rule of the adjudicator, the registry or a token refuses this call (see `code`)
+
+`Reverted` is what the pure rules raise; on a chain it becomes a failed receipt with the same code and text.
+"""
+
+from __future__ import annotations
+
+import enum
+
+from tallystick.channels.errors import TallystickError
+
+
+class ChainUnavailable(TallystickError):
+    """The chain node could not be reached or answered with a passing fault. Retrying is right."""
+
+
+class ChainError(TallystickError):
+    """The chain node's answer cannot be right: another chain, malformed data. Retrying does not help."""
+
+
+class Refusal(enum.StrEnum):
+    """Why a chain node refuses a transaction at its door."""
+
+    WRONG_CHAIN = "wrong-chain"
+    BAD_SIGNATURE = "bad-signature"
+    NONCE_TOO_LOW = "nonce-too-low"
+    NONCE_TOO_HIGH = "nonce-too-high"
+    UNDERPRICED = "underpriced"
+    INSUFFICIENT_FUNDS = "insufficient-funds"
+    MEMPOOL_FULL = "mempool-full"
+    ALREADY_KNOWN = "already-known"
+    MALFORMED = "malformed"
+
+
+class TransactionRefused(TallystickError):
+    """The chain node will not take the transaction. `code` says why."""
+
+    def __init__(self, text: str, code: Refusal) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class Revert(enum.StrEnum):
+    """Why a contract refuses a call. The values stand in receipts and never change."""
+
+    UNKNOWN_CHANNEL = "unknown-channel"
+    CHANNEL_EXISTS = "channel-exists"
+    WRONG_NUMBER = "wrong-number"
+    BAD_TERMS = "bad-terms"
+    NOT_A_PARTICIPANT = "not-a-participant"
+    WRONG_STATUS = "wrong-status"
+    BAD_SIGNATURE = "bad-signature"
+    BAD_PROOF = "bad-proof"
+    BAD_CLOSE_KEY = "bad-close-key"
+    EXPIRED = "expired"
+    WINDOW_OPEN = "window-open"
+    WINDOW_OVER = "window-over"
+    NOT_NEWER = "not-newer"
+    BAD_LOCKS = "bad-locks"
+    BAD_BALANCES = "bad-balances"
+    BAD_AMOUNT = "bad-amount"
+    INSUFFICIENT_BALANCE = "insufficient-balance"
+    INSUFFICIENT_ALLOWANCE = "insufficient-allowance"
+    ALREADY_REGISTERED = "already-registered"
+    NOTHING_TO_REDEEM = "nothing-to-redeem"
+    UNKNOWN_CALL = "unknown-call"
+
+
+class Reverted(TallystickError):
+    """A contract's rule refuses the call; nothing but nonce and fee has changed. `code` says which rule."""
+
+    def __init__(self, code: Revert, text: str) -> None:
+        super().__init__(text)
+        self.code = code
