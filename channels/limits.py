@@ -32,7 +32,10 @@ BATCH_BYTES_MAX = 60_000
 LOCKS_MAX = 483
 """Pending locks per simplex (as BOLT 2's max_accepted_htlcs): the whole list must fit one `redeem` transaction."""
 
-OPEN_OPS_MAX = 1_000
+WINDOW_MAX = 64
+"""Updates that may be in flight per simplex: a receiver refuses `seen` further back than this."""
+
+OPERATIONS_MAX = 1_000
 """Operations in one update (a run of payments is one operation)."""
 
 
@@ -46,16 +49,16 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """Payments that wait in memory per channel before `pay` makes its caller wait."""
 
     locks: int = LOCKS_MAX
-    """Pending locks accepted per simplex."""
+    """Pending locks per simplex beyond which a new one is accepted, and rejected at once."""
 
     locked_value: int = AMOUNT_MAX
-    """Total value of pending locks accepted per simplex."""
+    """Total value of pending locks per simplex beyond which a new one is rejected."""
 
     lock_expiry_min: int = 60
-    """A lock that expires sooner than this from now is refused."""
+    """A lock that expires sooner than this from now is rejected."""
 
     lock_expiry_max: int = 14 * 86_400
-    """A lock that expires later than this from now is refused."""
+    """A lock that expires later than this from now is rejected."""
 
     reveal_margin: int = 60
     """The writer pays for a `Reveal` only while this much time is left before the lock's expiry."""

@@ -32,7 +32,7 @@ def check_amount(value: int, name: str = "amount", minimum: int = 0) -> int:
     return value
 
 
-class Terms(msgspec.Struct, frozen=True, array_like=True):
+class Terms(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """What a channel is, from its opening on for ever. `participants` are in ascending order of address."""
 
     chain_id: int
@@ -62,7 +62,7 @@ class Terms(msgspec.Struct, frozen=True, array_like=True):
         return self.participants.index(address)
 
 
-class BalanceProof(msgspec.Struct, frozen=True, array_like=True):
+class BalanceProof(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """The cumulative, numbered total of one simplex: what its writer has given in all. Signed by both."""
 
     channel: ChannelId
@@ -78,7 +78,7 @@ class BalanceProof(msgspec.Struct, frozen=True, array_like=True):
     """The highest seq of this simplex whose countersignature the writer held when it signed (section 6)."""
 
 
-class Lock(msgspec.Struct, frozen=True, array_like=True):
+class Lock(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """A conditional transfer: `amount` to the receiver if the condition holds by `expiry`, else back."""
 
     id: int
@@ -89,7 +89,7 @@ class Lock(msgspec.Struct, frozen=True, array_like=True):
     condition: bytes
 
 
-class SignedProof(msgspec.Struct, frozen=True, array_like=True):
+class SignedProof(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """A balance proof with both signatures: enforceable on chain by anyone who holds it."""
 
     proof: BalanceProof
@@ -99,7 +99,7 @@ class SignedProof(msgspec.Struct, frozen=True, array_like=True):
     """By its receiver."""
 
 
-class CooperativeClose(msgspec.Struct, frozen=True, array_like=True):
+class CooperativeClose(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """Both sides' final balances. Signed by both it closes the channel at once, until `valid_until`."""
 
     channel: ChannelId
@@ -108,7 +108,7 @@ class CooperativeClose(msgspec.Struct, frozen=True, array_like=True):
     valid_until: int
 
 
-class Withdrawal(msgspec.Struct, frozen=True, array_like=True):
+class Withdrawal(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """`participant` may have taken `total` out of the channel in all, until `valid_until`. Signed by both."""
 
     channel: ChannelId
@@ -117,7 +117,7 @@ class Withdrawal(msgspec.Struct, frozen=True, array_like=True):
     valid_until: int
 
 
-class Voucher(msgspec.Struct, frozen=True, array_like=True):
+class Voucher(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """A victim's promise: whoever `beneficiary` is, it earns the reward if its challenge convicts (section 6)."""
 
     channel: ChannelId

@@ -1,0 +1,49 @@
+"""What decides a lock: one entry per kind of condition (PROTOCOL section 3). A new kind touches this module only.
+
+| kind | condition        | proof                 | pays                |
+| ---- | ---------------- | --------------------- | ------------------- |
+| 0    | sha256(secret)   | the secret, 32 bytes  | the whole amount    |
+
+A kind that this table does not know is refused, by both sides and before anything is signed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+from tallystick.channels.errors import Fault, InvalidUpdate
+from tallystick.channels.objects import Lock
+
+HASH = 0
+SECRET_SIZE = 32
+
+
+def digest_of(secret: bytes) -> bytes:
+    """Return the condition (32 bytes) of a hash lock that `secret` (32 bytes) satisfies."""
+    return hashlib.sha256(secret).digest()
+
+
+def _hash_pays(lock: Lock, proof: bytes) -> int:
+    if len(proof) != SECRET_SIZE or digest_of(proof) != lock.condition:
+        raise InvalidUpdate(f"the secret does not open lock {lock.id}", Fault.BAD_PROOF)
+    return lock.amount
+
+
+_KINDS: dict[int, Callable[[Lock, bytes], int]] = {HASH: _hash_pays}
+
+
+def check_kind(lock: Lock) -> None:
+    """Raise InvalidUpdate unless the lock's kind is known and its condition has the right shape."""
+    if lock.kind not in _KINDS or len(lock.condition) != 32:
+        raise InvalidUpdate(
+            f"lock {lock.id} has kind {lock.kind} and a condition of {len(lock.condition)} bytes; known kinds are "
+            f"{sorted(_KINDS)}, with conditions of 32 bytes",
+            Fault.BAD_LOCK,
+        )
+
+
+def amount_paid(lock: Lock, proof: bytes) -> int:
+    """Return how much of the lock's amount goes to the receiver under `proof`; raise InvalidUpdate if nothing may."""
+    check_kind(lock)
+    return _KINDS[lock.kind](lock, proof)

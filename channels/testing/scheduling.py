@@ -1,0 +1,45 @@
+"""Runs an async function in virtual time with a schedule that depends on nothing but a seed.
+
+trio shuffles the tasks that are ready, on purpose. To replay a run, its shuffle must be seeded, and the tasks must be
+put in order first. trio has private switches for both and no public one; only this module touches them, and
+`tests/test_testing_scheduling.py` guards that they still work.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import trio
+from trio.testing import MockClock
+from typing_extensions import TypeVarTuple, Unpack
+
+T = TypeVar("T")
+Args = TypeVarTuple("Args")
+
+
+@contextmanager
+def deterministic_scheduling(seed: int) -> Iterator[None]:
+    """Within this block, a `trio.run` schedules its tasks in an order drawn from `seed`; restored afterwards."""
+    scheduler = importlib.import_module("trio._core._run")
+    generator, flag = scheduler._r, scheduler._ALLOW_DETERMINISTIC_SCHEDULING
+    state = generator.getstate()
+    generator.seed(seed)
+    scheduler._ALLOW_DETERMINISTIC_SCHEDULING = True  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        scheduler._ALLOW_DETERMINISTIC_SCHEDULING = flag  # type: ignore[attr-defined]
+        generator.setstate(state)
+
+
+def simulate(function: Callable[[Unpack[Args]], Awaitable[T]], seed: int, *args: Unpack[Args]) -> T:
+    """Run `function(*args)` under trio and return its result; the same seed gives the same run.
+
+    Time is virtual: it stands still while any task can run, and jumps to the next deadline when none can. So nothing
+    inside may use a worker thread or a socket, whose work takes no virtual time. Call it from synchronous code.
+    """
+    with deterministic_scheduling(seed):
+        return trio.run(function, *args, clock=MockClock(autojump_threshold=0))
