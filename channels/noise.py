@@ -152,15 +152,13 @@ class Decryptor:
 class Session:
     """What a handshake yields: the peer's proven key, and one cipher per direction."""
 
-    __slots__ = ("_incoming", "_outgoing", "encrypt", "encrypt_all", "feed", "peer")
+    __slots__ = ("encrypt", "encrypt_all", "feed", "peer")
 
     def __init__(self, peer: PublicKey, outgoing: Encryptor, incoming: Decryptor) -> None:
         self.peer = peer
         self.encrypt = outgoing.encrypt
         self.encrypt_all = outgoing.encrypt_all
         self.feed = incoming.feed
-        self._outgoing = outgoing
-        self._incoming = incoming
 
     def __repr__(self) -> str:
         return f"Session(with {self.peer!r})"
@@ -248,7 +246,7 @@ class Initiator:
 
 
 class Responder:
-    """The side that listens: answer act one with what `read_act_one` returns, then give act three to `read_act_three`."""
+    """The side that listens: answer act one with what `read_act_one` returns; `read_act_three` ends the handshake."""
 
     def __init__(self, key: PrivateKey, ephemeral: PrivateKey) -> None:
         """Take this node's key and a key drawn for this handshake alone."""
