@@ -4,16 +4,18 @@ A channel is two simplices with a single writer each, so the sides never take tu
 *agreed* (both signatures; enforceable; one row on disk), *in flight* (signed and stored by the writer, not yet
 countersigned) and, above this module, what still waits to be signed.
 
-| phase      | meaning                                        | leaves to                                   | we sign        |
-| ---------- | ---------------------------------------------- | ------------------------------------------- | -------------- |
-| OPENING    | proposed or being mined                        | OPEN (confirmed), GONE (given up)           | nothing        |
-| OPEN       | confirmed on chain                             | FROZEN, CLOSING, CLOSED, RECOVERING, GONE   | everything     |
-| FROZEN     | we signed a cooperative close                  | OPEN (offer expired), CLOSING, CLOSED, GONE | nothing        |
-| CLOSING    | we decided, durably, to close alone            | CLOSED, GONE                                | nothing        |
-| CLOSED     | a unilateral close is on chain                 | SETTLED, GONE                               | nothing        |
-| SETTLED    | paid out; pots wait for pending locks          | GONE                                        | nothing        |
-| RECOVERING | the peer proved that we lost data              | CLOSED, GONE                                | nothing        |
-| GONE       | nothing of it is left on chain                 |                                             | nothing        |
+| phase      | meaning                                       | leaves to                                   |
+| ---------- | --------------------------------------------- | ------------------------------------------- |
+| OPENING    | proposed or being mined                       | OPEN (confirmed), GONE (given up)           |
+| OPEN       | confirmed on chain: everything may be signed  | FROZEN, CLOSING, CLOSED, RECOVERING, GONE   |
+| FROZEN     | we signed a cooperative close                 | OPEN (offer expired), CLOSING, CLOSED, GONE |
+| CLOSING    | we decided, durably, to close alone           | CLOSED, GONE                                |
+| CLOSED     | a unilateral close is on chain                | SETTLED, GONE                               |
+| SETTLED    | paid out; pots wait for pending locks         | GONE                                        |
+| RECOVERING | the peer proved that we lost data             | CLOSED, GONE                                |
+| GONE       | nothing of it is left on chain                |                                             |
+
+Only in OPEN is anything signed or countersigned.
 
 Capacity of writer s: funding_s + transferred_other - transferred_s - locked_s. The writer counts what it has
 countersigned of the other's, and funding that both sides count; the receiver counts what it has itself signed. The
@@ -77,6 +79,12 @@ LEAVES: dict[Phase, frozenset[Phase]] = {
 """The arrows of the table: `move` refuses any other."""
 
 
+class Wish(enum.IntEnum):
+    """Who asked for a cooperative close; whoever did submits it and pays its fee."""
+
+    NONE = 0
+    PEER = 1
+    OWN = 2
 
 
 class Signed(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -149,8 +157,8 @@ class Channel(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
     withdrawn: tuple[int, int] = (0, 0)
     withdrawals: tuple[PendingWithdrawal | None, PendingWithdrawal | None] = (None, None)
     offer: ClosingOffer | None = None
-    shutdown: bool = False
-    """We want a cooperative close: no new payments are taken."""
+    shutdown: Wish = Wish.NONE
+    """A cooperative close is wanted: no new payments are taken."""
     rejections: tuple[Rejection, ...] = ()
     secrets: tuple[KnownSecret, ...] = ()
     flight: tuple[Signed, ...] = ()
@@ -386,7 +394,7 @@ def expire_offers(channel: Channel, final_time: int) -> Channel:
     if (first, second) != channel.withdrawals:
         channel = msgspec.structs.replace(channel, withdrawals=(first, second))
     if channel.offer is not None and channel.offer.close.valid_until < final_time:
-        channel = msgspec.structs.replace(channel, offer=None, shutdown=False)
+        channel = msgspec.structs.replace(channel, offer=None, shutdown=Wish.NONE)
         if channel.phase is Phase.FROZEN:
             channel = move(channel, Phase.OPEN)
     return channel

@@ -12,6 +12,7 @@ from typing import Any
 import coincurve
 from coincurve._libsecp256k1 import ffi, lib
 from sha3 import keccak_256
+
 from tallystick.channels.errors import InvalidInput, InvalidSignature
 from tallystick.channels.objects import Address
 

@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from nacl.bindings import crypto_aead_chacha20poly1305_ietf_decrypt as _open
 from nacl.bindings import crypto_aead_chacha20poly1305_ietf_encrypt as _seal
 from nacl.exceptions import CryptoError
+
 from tallystick.channels.errors import HandshakeFailed, InvalidInput, MalformedMessage
 from tallystick.channels.keys import PrivateKey, PublicKey
 from tallystick.channels.limits import MESSAGE_MAX

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import NewType
 
 import msgspec
+
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.limits import AMOUNT_MAX, UINT64_MAX
 

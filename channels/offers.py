@@ -1,11 +1,11 @@
 """Statements outside the numbered stream: cooperative close, withdrawal, and proof of lost data. Pure, like `core`.
 
-    close       both say Shutdown and stop; once nothing is in flight or locked, one signs an offer, and is FROZEN until
-                it is mined or `valid_until` has passed; the other countersigns, and is FROZEN too; either submits it
-    withdrawal  the writer counts the amount as gone, stores and signs; the peer counts it as gone, stores and
-                countersigns; if it is not mined by `valid_until`, both take it back
-    recovery    at each reconnect both show their newest doubly signed proofs. A valid one above what this node knows
-                proves that this node lost data: RECOVERING, it never signs again and asks the peer to close
+close       both say Shutdown and stop; once nothing is in flight or locked, one signs an offer, and is FROZEN until
+            it is mined or `valid_until` has passed; the other countersigns, and is FROZEN too; either submits it
+withdrawal  the writer counts the amount as gone, stores and signs; the peer counts it as gone, stores and
+            countersigns; if it is not mined by `valid_until`, both take it back
+recovery    at each reconnect both show their newest doubly signed proofs. A valid one above what this node knows
+            proves that this node lost data: RECOVERING, it never signs again and asks the peer to close
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ def is_quiet(channel: Channel) -> bool:
         or channel.ours.simplex.locks
         or channel.theirs.simplex.locks
         or channel.withdrawals != (None, None)
+        or min(channel.balances()) < 0  # the chain has yet to confirm a deposit that the peer counts
     )
 
 
@@ -34,10 +35,8 @@ def closing_statement(channel: Channel, valid_until: int) -> CooperativeClose:
     """Return the unsigned close with the balances as agreed; raise ChannelNotReady if something is still pending."""
     require_open(channel)
     if not is_quiet(channel):
-        raise ChannelNotReady("payments, locks or a withdrawal are still pending in this channel")
+        raise ChannelNotReady("payments, locks, a withdrawal or a deposit are still pending in this channel")
     balance0, balance1 = channel.balances()
-    if balance0 < 0 or balance1 < 0:
-        raise ChannelNotReady("the chain has not confirmed all deposits of this channel yet")
     return CooperativeClose(channel.id, balance0, balance1, valid_until)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import msgspec
+
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.keys import PublicKey
 

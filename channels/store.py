@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 import msgspec
+
 from tallystick.channels.errors import StoreError, StoreInUse, StoreVersion
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import trio
+
 from tallystick.channels.errors import EngineStopped, StoreError
 from tallystick.channels.store import Moment, Store
 

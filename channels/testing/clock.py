@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import trio
+
 from tallystick.channels.ports import Clock, Entropy
 
 EPOCH = 1_750_000_000.0

@@ -10,11 +10,10 @@ from __future__ import annotations
 import importlib
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 
 import trio
 from trio.testing import MockClock
-from typing_extensions import TypeVarTuple, Unpack
 
 T = TypeVar("T")
 Args = TypeVarTuple("Args")
@@ -23,19 +22,19 @@ Args = TypeVarTuple("Args")
 @contextmanager
 def deterministic_scheduling(seed: int) -> Iterator[None]:
     """Within this block, a `trio.run` schedules its tasks in an order drawn from `seed`; restored afterwards."""
-    scheduler = importlib.import_module("trio._core._run")
+    scheduler: Any = importlib.import_module("trio._core._run")
     generator, flag = scheduler._r, scheduler._ALLOW_DETERMINISTIC_SCHEDULING
     state = generator.getstate()
     generator.seed(seed)
-    scheduler._ALLOW_DETERMINISTIC_SCHEDULING = True  # type: ignore[attr-defined]
+    scheduler._ALLOW_DETERMINISTIC_SCHEDULING = True
     try:
         yield
     finally:
-        scheduler._ALLOW_DETERMINISTIC_SCHEDULING = flag  # type: ignore[attr-defined]
+        scheduler._ALLOW_DETERMINISTIC_SCHEDULING = flag
         generator.setstate(state)
 
 
-def simulate(function: Callable[[Unpack[Args]], Awaitable[T]], seed: int, *args: Unpack[Args]) -> T:
+def simulate(function: Callable[[*Args], Awaitable[T]], seed: int, *args: *Args) -> T:
     """Run `function(*args)` under trio and return its result; the same seed gives the same run.
 
     Time is virtual: it stands still while any task can run, and jumps to the next deadline when none can. So nothing

@@ -1,0 +1,350 @@
+"""All channels of one node: takes what comes in, lets the writer commit it, hands out what follows.
+
+Everything acts at once in memory and appends to one `Effects`. At the start of each round the engine signs what is due
+in every channel that was touched; the writer commits the round in one transaction (group commit across channels); then
+frames go out, events are told, tickets resolve. Nothing leaves before its commit. If the disk refuses, nothing leaves
+at all, and the node must be restarted from what is durable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+import msgspec
+import trio
+
+from tallystick.channels import core, negotiation, resync, schema
+from tallystick.channels.core import Channel, Phase
+from tallystick.channels.effects import Effects, Event, OpenRequested, PeerConnected, PeerNotice
+from tallystick.channels.eip712 import channel_id, domain_separator
+from tallystick.channels.errors import ChannelNotReady, EngineStopped, Fault, InvalidInput, InvalidUpdate
+from tallystick.channels.keys import PrivateKey
+from tallystick.channels.limits import Policy
+from tallystick.channels.messages import (
+    Ack,
+    CloseAccept,
+    CloseOffer,
+    CloseRequest,
+    Error,
+    Funding,
+    Message,
+    OpenAccept,
+    OpenRefuse,
+    OpenRequest,
+    Reestablish,
+    Reject,
+    Reveal,
+    Shutdown,
+    Update,
+    WithdrawGrant,
+    WithdrawRequest,
+    channel_of,
+    encode,
+)
+from tallystick.channels.objects import Address, ChannelId
+from tallystick.channels.ports import Clock
+from tallystick.channels.schema import SecretSeen
+from tallystick.channels.session import ChainTime, Session
+from tallystick.channels.tickets import Ticket
+from tallystick.channels.writer import Writer
+
+
+class Wire(Protocol):
+    """Where frames for one connected peer go. Must not block and must be bounded by whoever reads from the peer."""
+
+    def put(self, frame: bytes) -> None:
+        """Queue a frame for sending."""
+        ...
+
+
+class EngineStatistics(msgspec.Struct, frozen=True):
+    """Counters since the start."""
+
+    channels: int
+    peers: int
+    rounds: int
+    commits: int
+    payments_received: int
+    payments_secured: int
+    waiting: int
+    in_flight: int
+
+
+class Engine:
+    """The channels of one node. Make it, `run` its writer in a nursery, then use it."""
+
+    def __init__(
+        self,
+        key: PrivateKey,
+        writer: Writer,
+        clock: Clock,
+        policy: Policy,
+        *,
+        chain_id: int,
+        contract: Address,
+        tell: Callable[[Event], None],
+    ) -> None:
+        self.key = key
+        self.writer = writer
+        self.policy = policy
+        self.chain_id = chain_id
+        self.contract = contract
+        self._clock = clock
+        self._tell = tell
+        self._effects = Effects()
+        self._dirty: dict[ChannelId, Session] = {}
+        self._wires: dict[bytes, Wire] = {}
+        self._space: dict[ChannelId, trio.Event] = {}
+        self._answers: dict[ChannelId, Callable[[str | None], None]] = {}
+        self._rounds = 0
+        self.sessions: dict[ChannelId, Session] = {}
+        self.chain = ChainTime(secrets=schema.load_secrets(writer.store))
+        writer.before_commit(self._prepare)
+        for channel in schema.load_channels(writer.store):
+            resync.restore_flight(self._add(channel), schema.load_flight(writer.store, channel))
+
+    # --- channels ------------------------------------------------------------------------------------------------
+
+    def _add(self, channel: Channel) -> Session:
+        session = Session(channel, self.key, self.policy, self._effects)
+        session.chain = self.chain
+        self.sessions[channel.id] = session
+        return session
+
+    def session(self, channel: ChannelId) -> Session:
+        """Return a channel's session; raise InvalidInput if there is no such channel."""
+        try:
+            return self.sessions[channel]
+        except KeyError:
+            raise InvalidInput(f"this node has no channel {channel.hex()}; `tally channel list` shows all") from None
+
+    def add_channel(self, channel: Channel) -> Session:
+        """Take in a channel that is being opened; it is durable after the next commit."""
+        if channel.id in self.sessions:
+            return self.sessions[channel.id]
+        session = self._add(channel)
+        session.change(channel)
+        if channel.peer_key in self._wires:
+            resync.connected(session)
+        self.touch(session)
+        return session
+
+    def touch(self, session: Session) -> None:
+        """Say that a session was changed: it takes part in the next round."""
+        self._dirty[session.channel.id] = session
+        self.writer.wake()
+
+    async def durable(self) -> None:
+        """Wait until everything done so far is durable and its consequences have left."""
+        await self.writer.commit(())
+
+    # --- payments ------------------------------------------------------------------------------------------------
+
+    async def pay(self, channel: ChannelId, amount: int, memo: bytes = b"", key: str = "") -> Ticket:
+        """Accept a payment, waiting while the channel's outbox is full. Raises as `Session.pay` does."""
+        session = self.session(channel)
+        while session.outbox.payments >= self.policy.outbox:
+            session.require_payable()
+            await self._space.setdefault(channel, trio.Event()).wait()
+        ticket = session.pay(amount, memo, key, self._clock())
+        self.touch(session)
+        return ticket
+
+    # --- what peers say ------------------------------------------------------------------------------------------
+
+    def connected(self, peer: bytes, wire: Wire) -> None:
+        """A peer has said Hello on `wire`, which replaces any earlier one."""
+        self.disconnected(peer)
+        self._wires[peer] = wire
+        self._effects.emit(PeerConnected(peer, True))
+        for session in self._sessions_of(peer):
+            resync.connected(session)
+            self.touch(session)
+        self.writer.wake()
+
+    def disconnected(self, peer: bytes, wire: Wire | None = None) -> None:
+        """A peer's wire is gone (only if it is still `wire`, when given)."""
+        if peer not in self._wires or (wire is not None and self._wires[peer] is not wire):
+            return
+        del self._wires[peer]
+        self._effects.forget_frames(peer)
+        self._effects.emit(PeerConnected(peer, False))
+        for session in self._sessions_of(peer):
+            resync.disconnected(session)
+        self.writer.wake()
+
+    def is_connected(self, peer: bytes) -> bool:
+        """Whether the peer is connected now."""
+        return peer in self._wires
+
+    def _sessions_of(self, peer: bytes) -> list[Session]:
+        return [session for session in self.sessions.values() if session.channel.peer_key == peer]
+
+    def receive(self, peer: bytes, message: Message, frame: bytes) -> None:
+        """Take in a connected peer's message (`frame` is its bytes); raise PeerError, with no channel harmed."""
+        identity = channel_of(message)
+        if isinstance(message, Error):
+            self._effects.emit(PeerNotice(peer, message.channel, message.code, message.text, False))
+            self._opening_answered(ChannelId(message.channel), message.text)
+            self.writer.wake()
+        elif isinstance(message, (OpenRequest, OpenAccept, OpenRefuse)):
+            self._on_opening(peer, message)
+        elif identity is None:
+            raise InvalidUpdate(f"{type(message).__name__} makes no sense now", Fault.UNKNOWN_MESSAGE)
+        else:
+            session = self.sessions.get(identity)
+            if session is None or session.channel.peer_key != peer:
+                self._on_unknown(peer, identity, message)
+                return
+            self._dispatch(session, message, frame)
+            self.touch(session)
+
+    def _on_unknown(self, peer: bytes, identity: ChannelId, message: Message) -> None:
+        domain = domain_separator(self.chain_id, self.contract)
+        if isinstance(message, Reestablish) and resync.proves_loss(message, self.key.public, domain):
+            self._effects.send(peer, CloseRequest(identity))
+        else:
+            self._effects.send(peer, Error(identity, Fault.UNKNOWN_CHANNEL, "this node has no such channel with you"))
+        self.writer.wake()
+
+    def _dispatch(self, session: Session, message: Message, frame: bytes) -> None:
+        if isinstance(message, Reestablish):
+            resync.on_reestablish(session, message)
+            return
+        if isinstance(message, CloseRequest):
+            resync.on_close_request(session)
+            return
+        if not session.ready:
+            raise InvalidUpdate("say Reestablish first on each connection", Fault.WRONG_PHASE)
+        if isinstance(message, Update):
+            session.on_update(message, frame, self._clock())
+        elif isinstance(message, Ack):
+            session.on_ack(message)
+        elif isinstance(message, Reveal):
+            session.on_reveal(message)
+        elif isinstance(message, Reject):
+            session.on_reject(message)
+        elif isinstance(message, Funding):
+            resync.on_funding(session, message)
+        elif isinstance(message, Shutdown):
+            negotiation.on_shutdown(session, message)
+        elif isinstance(message, CloseOffer):
+            negotiation.on_close_offer(session, message)
+        elif isinstance(message, CloseAccept):
+            negotiation.on_close_accept(session, message)
+        elif isinstance(message, WithdrawRequest):
+            negotiation.on_withdraw_request(session, message)
+        elif isinstance(message, WithdrawGrant):
+            negotiation.on_withdraw_grant(session, message)
+
+    # --- opening -------------------------------------------------------------------------------------------------
+
+    def request_opening(self, peer: bytes, request: OpenRequest, answer: Callable[[str | None], None]) -> None:
+        """Ask a peer to use a channel that we want to open; `answer` gets None for yes, else the reason why not."""
+        if peer not in self._wires:
+            raise ChannelNotReady("the peer is not connected: connect to it before opening a channel")
+        self._answers[channel_id(request.terms)] = answer
+        self._effects.send(peer, request)
+        self.writer.wake()
+
+    def forget_opening(self, channel: ChannelId) -> None:
+        """Stop waiting for the answer."""
+        self._answers.pop(channel, None)
+
+    def _opening_answered(self, channel: ChannelId, refusal: str | None) -> None:
+        answer = self._answers.pop(channel, None)
+        if answer is not None:
+            answer(refusal)
+
+    def _on_opening(self, peer: bytes, message: OpenRequest | OpenAccept | OpenRefuse) -> None:
+        if isinstance(message, OpenRequest):
+            self._effects.emit(OpenRequested(peer, message))
+            self.writer.wake()
+        else:
+            self._opening_answered(message.channel, message.text if isinstance(message, OpenRefuse) else None)
+
+    def answer_opening(self, peer: bytes, request: OpenRequest, refusal: str | None) -> None:
+        """Answer a peer's request. On a yes (None) the channel is stored before the answer leaves."""
+        identity = channel_id(request.terms)
+        if refusal is not None:
+            self._effects.send(peer, OpenRefuse(identity, refusal))
+            self.writer.wake()
+            return
+        side = request.terms.side_of(self.key.address)
+        self._effects.send(peer, OpenAccept(identity))
+        self.add_channel(core.new_channel(request.terms, side, peer, request.reserve))
+
+    # --- what the chain says -------------------------------------------------------------------------------------
+
+    def chain_moved(self, now: int, final: int, secrets: Iterable[SecretSeen] = ()) -> None:
+        """Chain time is `now` at the head and `final` where it no longer changes; these secrets are confirmed."""
+        known = dict(self.chain.secrets)
+        for seen in secrets:
+            if seen.digest not in known:
+                known[seen.digest] = (seen.time, seen.secret)
+                self._effects.store(seen)
+        self.chain = ChainTime(now, final, known)
+        for session in self.sessions.values():
+            if session.channel.phase is not Phase.GONE:
+                session.on_chain_time(self.chain)
+                self.touch(session)
+
+    # --- the round -----------------------------------------------------------------------------------------------
+
+    def _prepare(self) -> None:
+        """Sign what is due and give everything that has gathered to the writer."""
+        now = self._clock()
+        dirty, self._dirty = self._dirty, {}
+        for session in dirty.values():
+            session.flush(now)
+            negotiation.advance_close(session)
+        if not self._effects:
+            return
+        self._rounds += 1
+        effects = self._effects.take()
+        wires = {peer: self._wires.get(peer) for peer, _ in effects.frames}
+        self.writer.add(effects.all_moments(), lambda: self._deliver(effects, wires))
+
+    def _deliver(self, effects: Effects, wires: dict[bytes, Wire | None]) -> None:
+        """Let the consequences of a durable round out: frames on the links they were meant for, events, receipts."""
+        for peer, frame in effects.frames:
+            wire = self._wires.get(peer)
+            if wire is not None and wire is wires[peer]:
+                wire.put(frame)
+        now = self._clock()
+        for tickets, seq in effects.resolved:
+            for ticket in tickets:
+                ticket.resolve(seq, now)
+        for event in effects.events:
+            self._tell(event)
+        for channel, space in list(self._space.items()):
+            if self.sessions[channel].outbox.payments < self.policy.outbox:
+                del self._space[channel]
+                space.set()
+
+    def stop(self) -> None:
+        """End what waits unsigned: the node is going down. What was signed is resumed at the next start."""
+        for session in self.sessions.values():
+            session.abandon(EngineStopped("the node is stopping: this payment was not made"))
+        for space in self._space.values():
+            space.set()
+
+    def statistics(self) -> EngineStatistics:
+        """Counters and queue lengths."""
+        sessions = self.sessions.values()
+        return EngineStatistics(
+            channels=len(self.sessions),
+            peers=len(self._wires),
+            rounds=self._rounds,
+            commits=self.writer.store.commits,
+            payments_received=sum(session.received_payments for session in sessions),
+            payments_secured=sum(session.secured_payments for session in sessions),
+            waiting=sum(len(session.outbox) for session in sessions),
+            in_flight=sum(len(session.channel.flight) for session in sessions),
+        )
+
+
+def error_frame(code: int, text: str, channel: bytes = b"") -> bytes:
+    """Return the frame that tells a peer why its connection is about to close."""
+    return encode(Error(channel, code, text[:500]))

@@ -1,0 +1,140 @@
+"""What waits to be signed in one channel: payments in a bounded queue, lock operations beside it.
+
+Batches take what has gathered, payments as one run. A payment whose caller gave up before it was signed is left out.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from tallystick.channels.errors import TallystickError
+from tallystick.channels.limits import BATCH_BYTES_MAX, BATCH_PAYMENTS_MAX, OPERATIONS_MAX
+from tallystick.channels.operations import AddLock, Cancel, Operation, Pay, Unlock
+from tallystick.channels.tickets import Ticket
+
+_PAYMENT_BYTES = 9
+"""Most payments' encoded size: an amount below 2**64 (a wider one counts 18)."""
+
+_LOCK_BYTES = 160
+"""Encoded size of a lock operation without its onion."""
+
+
+class Outbox:
+    """The operations that wait. `total` is the amount that they will commit."""
+
+    def __init__(self) -> None:
+        self._tickets: deque[Ticket] = deque()
+        self._locks: deque[AddLock] = deque()
+        self._ends: deque[Unlock | Cancel] = deque()
+        self._bytes = 0
+        self.total = 0
+
+    def __len__(self) -> int:
+        return len(self._tickets) + len(self._locks) + len(self._ends)
+
+    @property
+    def payments(self) -> int:
+        """How many payments wait."""
+        return len(self._tickets)
+
+    @property
+    def full_batch(self) -> bool:
+        """Whether what waits fills an update, so that it is worth sending before the last one is acknowledged."""
+        return (
+            len(self._tickets) >= BATCH_PAYMENTS_MAX
+            or self._bytes >= BATCH_BYTES_MAX
+            or len(self._locks) + len(self._ends) >= OPERATIONS_MAX - 1
+        )
+
+    def add_payment(self, ticket: Ticket) -> None:
+        """Queue a payment."""
+        self._tickets.append(ticket)
+        self._bytes += _size(ticket)
+        self.total += ticket.amount
+
+    def add_lock(self, added: AddLock) -> None:
+        """Queue a new lock."""
+        self._locks.append(added)
+        self._bytes += _operation_size(added)
+        self.total += added.lock.amount
+
+    def end_lock(self, end: Unlock | Cancel) -> None:
+        """Queue the end of a pending lock. Ends go first: they free capacity and never need any."""
+        self._ends.append(end)
+        self._bytes += _LOCK_BYTES
+
+    @property
+    def queued_locks(self) -> int:
+        """How many new locks wait."""
+        return len(self._locks)
+
+    def is_ending(self, lock_id: int) -> bool:
+        """Whether an unlock or cancel of that lock waits already."""
+        return any(end.id == lock_id for end in self._ends)
+
+    def take(self, first: int, allowance: int) -> tuple[list[Operation], list[Ticket]]:
+        """Remove and return one update's operations (perhaps none) and the tickets that they carry.
+
+        `first` is the number of the first payment; `allowance` is what new payments and locks may commit together:
+        what does not fit stays queued, in order.
+        """
+        operations: list[Operation] = []
+        size = 0
+        while self._ends and len(operations) < OPERATIONS_MAX - 1 and size < BATCH_BYTES_MAX:
+            operations.append(self._ends.popleft())
+            size += _LOCK_BYTES
+        self._bytes -= size
+        while self._locks and len(operations) < OPERATIONS_MAX - 1 and size < BATCH_BYTES_MAX:
+            if self._locks[0].lock.amount > allowance:
+                break
+            added = self._locks.popleft()
+            size += _operation_size(added)
+            self._bytes -= _operation_size(added)
+            self.total -= added.lock.amount
+            allowance -= added.lock.amount
+            operations.append(added)
+        tickets = self._take_payments(allowance, size)
+        if tickets:
+            amounts = tuple([ticket.amount for ticket in tickets])
+            memos = tuple([ticket.memo for ticket in tickets])
+            operations.append(Pay(first, amounts, memos if any(memos) else ()))
+        return operations, tickets
+
+    def _take_payments(self, allowance: int, size: int) -> list[Ticket]:
+        waiting, tickets = self._tickets, list[Ticket]()
+        while waiting and len(tickets) < BATCH_PAYMENTS_MAX and size < BATCH_BYTES_MAX:
+            ticket = waiting[0]
+            if ticket.amount > allowance and not ticket.withdrawn:
+                break
+            waiting.popleft()
+            self.total -= ticket.amount
+            self._bytes -= _size(ticket)
+            if not ticket.withdrawn:
+                size += _size(ticket)
+                allowance -= ticket.amount
+                tickets.append(ticket)
+        return tickets
+
+    def fail_payments(self, error: TallystickError) -> None:
+        """End every waiting payment with `error` and drop new locks: nothing of it was signed. Ends of locks stay."""
+        tickets = list(self._tickets)
+        self._tickets.clear()
+        self._locks.clear()
+        self._bytes = _LOCK_BYTES * len(self._ends)
+        self.total = 0
+        for ticket in tickets:
+            ticket.fail(error)
+
+    def fail_all(self, error: TallystickError) -> None:
+        """The same, and forget the ends of locks: this channel signs nothing any more."""
+        self.fail_payments(error)
+        self._ends.clear()
+        self._bytes = 0
+
+
+def _size(ticket: Ticket) -> int:
+    return _PAYMENT_BYTES + len(ticket.memo) + (3 if ticket.memo else 1) + (9 if ticket.amount >> 64 else 0)
+
+
+def _operation_size(added: AddLock) -> int:
+    return _LOCK_BYTES + len(added.onion)

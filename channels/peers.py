@@ -1,0 +1,294 @@
+"""Connections to other nodes: one per peer, dialed again after each loss, kept alive, bounded both ways.
+
+The shell between `ports.Network` and `engine`: it moves frames and answers faults, and knows nothing of channels. A peer
+that breaks the protocol is told why and disconnected. Of two connections to one peer, one survives on both sides: a newer
+one replaces an older one of the same direction; of opposite directions, the one dialed by the smaller key wins.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import msgspec
+import trio
+
+from tallystick.channels.effects import Event, PeerNotice
+from tallystick.channels.engine import Engine, error_frame
+from tallystick.channels.errors import Fault, InvalidUpdate, LinkClosed, MalformedMessage, PeerError
+from tallystick.channels.messages import PROTOCOL_VERSION, Hello, Ping, Pong, decode, encode
+from tallystick.channels.ports import Link, Network, PeerAddress
+from tallystick.channels.transport import backoff
+
+KEEPALIVE = 15.0
+"""Seconds of silence after which a Ping is sent; after twice as many more, the connection is given up."""
+
+HELLO_SECONDS = 10.0
+"""How long a connection may take to say Hello."""
+
+QUEUE_BYTES_MAX = 8_000_000
+"""Bytes queued for a slow peer before we stop reading what it sends."""
+
+STEADY = 30.0
+"""Seconds that a connection must last for the next redial to be immediate again."""
+
+
+class PeerWire:
+    """Frames queued for one connected peer (`engine.Wire`)."""
+
+    def __init__(self, link: Link) -> None:
+        self.link = link
+        self.scope = trio.CancelScope()
+        """Ends the connection when cancelled."""
+        self.reason: PeerError | None = None
+        self._frames: list[bytes] = []
+        self._queued = 0
+        self._wake = trio.Event()
+        self._drained = trio.Event()
+
+    def put(self, frame: bytes) -> None:
+        """Queue a frame for sending."""
+        self._frames.append(frame)
+        self._queued += len(frame)
+        self._wake.set()
+
+    async def room(self) -> None:
+        """Wait while more than QUEUE_BYTES_MAX are queued."""
+        while self._queued > QUEUE_BYTES_MAX:
+            self._drained = trio.Event()
+            await self._drained.wait()
+
+    async def send_forever(self) -> None:
+        """Send what is queued, all at once, until the link ends (LinkClosed)."""
+        while True:
+            await self._wake.wait()
+            self._wake = trio.Event()
+            frames, self._frames = self._frames, []
+            if frames:
+                await self.link.send(frames)
+            self._queued = sum(map(len, self._frames))
+            self._drained.set()
+
+
+class PeerStatistics(msgspec.Struct, frozen=True):
+    """Counters since the start."""
+
+    connected: int
+    dials: int
+    faults: int
+
+
+class Peers:
+    """Keeps links to peers and feeds the engine. `run` owns all tasks."""
+
+    def __init__(self, engine: Engine, network: Network, rng: random.Random, tell: Callable[[Event], None]) -> None:
+        self._engine = engine
+        self._network = network
+        self._rng = rng
+        self._tell = tell
+        self._hello = encode(Hello(PROTOCOL_VERSION, engine.chain_id, engine.contract))
+        self._own_key = bytes(engine.key.public)
+        self._wires: dict[bytes, PeerWire] = {}
+        self._addresses: dict[bytes, PeerAddress] = {}
+        self._keepers: dict[bytes, trio.CancelScope] = {}
+        self._nursery: trio.Nursery | None = None
+        self._changed = trio.Event()
+        self._dials = 0
+        self._faults = 0
+
+    def statistics(self) -> PeerStatistics:
+        """Connections, dials and faults."""
+        return PeerStatistics(len(self._wires), self._dials, self._faults)
+
+    def connected(self) -> list[bytes]:
+        """Return the public keys of connected peers."""
+        return list(self._wires)
+
+    async def run(self, listen: tuple[str, int] | None, *, started: Callable[[PeerAddress | None], None]) -> None:
+        """Listen (if asked to) and keep connections until cancelled. `started` gets the bound address."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            for key in self._addresses:
+                self._start_keeper(key)
+            if listen is None:
+                started(None)
+                await trio.sleep_forever()
+            else:
+                await self._network.serve(*listen, self._handle, started=started)
+
+    # --- dialing -------------------------------------------------------------------------------------------------
+
+    def keep(self, address: PeerAddress) -> None:
+        """Keep a connection to that node from now on, dialing it again after each loss."""
+        known = self._addresses.get(address.key)
+        self._addresses[address.key] = address
+        if known != address and address.key in self._keepers:
+            self._keepers.pop(address.key).cancel()
+        if self._nursery is not None and address.key not in self._keepers:
+            self._start_keeper(address.key)
+
+    def drop(self, key: bytes) -> None:
+        """Stop keeping that connection, and end it."""
+        self._addresses.pop(key, None)
+        if key in self._keepers:
+            self._keepers.pop(key).cancel()
+        if key in self._wires:
+            self._wires[key].scope.cancel()
+
+    async def wait_connected(self, key: bytes) -> None:
+        """Return once that peer is connected."""
+        while key not in self._wires:
+            await self._changed.wait()
+
+    def _start_keeper(self, key: bytes) -> None:
+        if self._nursery is not None:
+            scope = self._keepers[key] = trio.CancelScope()
+            self._nursery.start_soon(self._keep, key, scope)
+
+    async def _keep(self, key: bytes, scope: trio.CancelScope) -> None:
+        """Dial, serve, and dial again, with growing and jittered pauses while it does not last."""
+        attempt = 0
+        with scope:
+            while True:
+                if key in self._wires:
+                    await self._changed.wait()
+                    continue
+                began = trio.current_time()
+                self._dials += 1
+                try:
+                    link = await self._network.dial(self._addresses[key])
+                except (LinkClosed, PeerError) as error:
+                    if isinstance(error, PeerError):
+                        self._tell(PeerNotice(key, b"", error.code, str(error), True))
+                else:
+                    await self._handle(link)
+                attempt = 0 if trio.current_time() - began > STEADY else attempt + 1
+                await trio.sleep(backoff(attempt, self._rng))
+
+    # --- one connection ------------------------------------------------------------------------------------------
+
+    async def _handle(self, link: Link) -> None:
+        """Serve one link to its end. Whatever happens on it ends here; no channel is harmed."""
+        key, wire = bytes(link.peer), PeerWire(link)
+        try:
+            with wire.scope:
+                first = await self._greet(link)
+                if self._admit(key, wire):
+                    await self._serve(key, wire, first)
+            fault = wire.reason
+        except LinkClosed:
+            fault = None
+        except PeerError as error:
+            fault = error
+        finally:
+            if self._wires.get(key) is wire:
+                del self._wires[key]
+                self._engine.disconnected(key, wire)
+                self._note_change()
+            with trio.CancelScope(shield=True):
+                await link.aclose()
+        if fault is not None and fault.code is not Fault.REPLACED:
+            self._faults += 1
+            self._tell(PeerNotice(key, b"", fault.code, str(fault), True))
+
+    async def _greet(self, link: Link) -> list[bytes]:
+        """Exchange Hellos; return frames that came right behind the peer's. Raise PeerError or LinkClosed."""
+        await link.send([self._hello])
+        with trio.move_on_after(HELLO_SECONDS):
+            frames = await link.receive()
+            try:
+                self._check_hello(frames[0])
+            except PeerError as error:
+                await self._say_goodbye(link, error)
+                raise
+            return frames[1:]
+        raise LinkClosed("the peer did not say Hello in time")
+
+    def _check_hello(self, frame: bytes) -> None:
+        hello = decode(frame)
+        if not isinstance(hello, Hello):
+            raise MalformedMessage("the first message must be Hello", Fault.UNKNOWN_MESSAGE)
+        if hello.version != PROTOCOL_VERSION:
+            raise InvalidUpdate(
+                f"the peer speaks version {hello.version} of the protocol, this node version {PROTOCOL_VERSION}",
+                Fault.WRONG_VERSION,
+            )
+        if (hello.chain_id, hello.contract) != (self._engine.chain_id, self._engine.contract):
+            raise InvalidUpdate(
+                f"the peer works on chain {hello.chain_id}, contract 0x{hello.contract.hex()}; this node on chain "
+                f"{self._engine.chain_id}, contract 0x{self._engine.contract.hex()}",
+                Fault.WRONG_CHAIN,
+            )
+
+    def _admit(self, key: bytes, wire: PeerWire) -> bool:
+        """Decide which of two connections to one peer survives; return whether it is the new one."""
+        old = self._wires.get(key)
+        if key == self._own_key:
+            return False
+        if old is not None:
+            if old.link.dialed != wire.link.dialed:
+                smaller_is_ours = self._own_key < key
+                if wire.link.dialed is not smaller_is_ours:
+                    return False
+            old.reason = InvalidUpdate("replaced by a newer connection", Fault.REPLACED)
+            old.scope.cancel()
+        self._wires[key] = wire
+        self._engine.connected(key, wire)
+        self._note_change()
+        return True
+
+    async def _serve(self, key: bytes, wire: PeerWire, frames: list[bytes]) -> None:
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(wire.send_forever)
+                await self._read(key, wire, frames)
+                nursery.cancel_scope.cancel()
+        except* (PeerError, LinkClosed) as group:
+            error = _first(group)
+            if isinstance(error, PeerError):
+                await self._say_goodbye(wire.link, error)
+            raise error from None
+
+    async def _read(self, key: bytes, wire: PeerWire, frames: list[bytes]) -> None:
+        """Feed the engine until the link ends (LinkClosed), goes silent, or the peer breaks the protocol (PeerError)."""
+        silent = 0
+        while True:
+            for frame in frames:
+                self._take(key, wire, frame)
+            await self._engine.writer.room()
+            await wire.room()
+            frames = []
+            with trio.move_on_after(KEEPALIVE):
+                frames = await wire.link.receive()
+            silent = 0 if frames else silent + 1
+            if silent == 1 or silent == 2:
+                wire.put(encode(Ping(silent)))
+            elif silent > 2:
+                raise LinkClosed("the peer has gone silent")
+
+    def _take(self, key: bytes, wire: PeerWire, frame: bytes) -> None:
+        message = decode(frame)
+        if isinstance(message, Ping):
+            wire.put(encode(Pong(message.number)))
+        elif not isinstance(message, Pong):
+            self._engine.receive(key, message, frame)
+
+    async def _say_goodbye(self, link: Link, error: PeerError) -> None:
+        with trio.move_on_after(1) as scope:
+            scope.shield = True
+            try:
+                await link.send([error_frame(error.code, str(error))])
+            except LinkClosed:
+                return
+
+    def _note_change(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
+
+
+def _first(group: BaseExceptionGroup[PeerError | LinkClosed]) -> PeerError | LinkClosed:
+    """Return what ended a connection: the peer's fault, if there was one, rather than the loss that followed."""
+    leaves: list[PeerError | LinkClosed] = []
+    for error in group.exceptions:
+        leaves.append(_first(error) if isinstance(error, BaseExceptionGroup) else error)
+    return next((error for error in leaves if isinstance(error, PeerError)), leaves[0])

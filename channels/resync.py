@@ -1,0 +1,194 @@
+"""Resuming a channel on a new connection: who is how far, what must be repeated, and whether somebody lost data.
+
+Both sides say Reestablish first, with their newest doubly signed proofs. A proof serves as the ack that got lost; a valid
+one above what its addressee knows proves that the addressee lost data, and puts the channel into RECOVERING there.
+Sans-IO, on top of `session`.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from tallystick.channels import core
+from tallystick.channels.core import Channel, Phase, Wish
+from tallystick.channels.effects import CloseRequested
+from tallystick.channels.eip712 import digest_proof
+from tallystick.channels.errors import Fault, InvalidSignature, InvalidUpdate, StoreError
+from tallystick.channels.keys import PublicKey
+from tallystick.channels.messages import (
+    CloseOffer,
+    CloseRequest,
+    Error,
+    Funding,
+    Reestablish,
+    Reject,
+    Reveal,
+    Update,
+    WithdrawRequest,
+    decode,
+)
+from tallystick.channels.objects import SignedProof
+from tallystick.channels.schema import Journaled
+from tallystick.channels.session import Sent, Session, ended_locks
+from tallystick.channels.simplex import extend
+
+_GREETING = (Phase.OPENING, Phase.OPEN, Phase.FROZEN, Phase.RECOVERING)
+
+
+def restore_flight(session: Session, rows: list[Journaled]) -> None:
+    """Bring back, after a restart, what was signed and not yet agreed; raise StoreError if the journal has a gap."""
+    for row in rows:
+        update = decode(row.frame)
+        if not isinstance(update, Update) or update.seq != session.channel.newest.proof.seq + 1:
+            raise StoreError(f"the journal of channel {row.channel.hex()[:8]} has a gap: restore the data directory")
+        before = session.channel.newest
+        simplex = extend(before, update.operations, update.seen)
+        session.channel = core.sent(session.channel, simplex, update.signature)
+        session.sent.append(Sent(update.seq, row.frame, row.count, [], ended_locks(update.operations, before)))
+
+
+def connected(session: Session) -> None:
+    """A link to the peer is up: greet, if this channel has anything to say."""
+    disconnected(session)
+    channel = session.channel
+    if channel.shutdown is Wish.PEER and channel.phase is Phase.OPEN:
+        session.change(msgspec.structs.replace(channel, shutdown=Wish.NONE))  # the peer must say it again
+    if channel.phase in _GREETING:
+        session.greeted = True
+        session.send(_greeting(session.channel))
+
+
+def disconnected(session: Session) -> None:
+    """The link is gone: what was said on it does not count any more."""
+    session.ready = session.greeted = session.shutdown_said = False
+    session.peer_funding = 0
+    session.peer_final = None
+
+
+def _greeting(channel: Channel) -> Reestablish:
+    return Reestablish(
+        channel.id,
+        channel.newest.proof.seq,
+        channel.ours.statement,
+        channel.theirs.statement,
+        max(0, channel.funding(channel.peer_side)),
+    )
+
+
+def on_reestablish(session: Session, message: Reestablish) -> None:
+    """Compare where both sides are, and repeat what the peer lacks; raise InvalidUpdate or InvalidSignature."""
+    channel = session.channel
+    if channel.phase not in _GREETING:
+        session.send(Error(channel.id, Fault.WRONG_PHASE, f"this channel is {channel.phase.name.lower()} here"))
+        return
+    if _check(session, message.ours, channel.peer_side) or _check(session, message.theirs, channel.side):
+        if channel.phase is not Phase.RECOVERING:
+            session.enter(Phase.RECOVERING)
+        session.send(CloseRequest(channel.id))
+        return
+    if not session.greeted:
+        connected(session)
+    session.ready = True
+    session.peer_funding = message.funding
+    known = message.theirs.proof.seq if message.theirs else 0
+    if message.theirs is not None and known > channel.ours.seq:
+        session.agree(known, message.theirs.countersignature)
+    _repeat(session, known)
+
+
+def _check(session: Session, statement: SignedProof | None, side: int) -> bool:
+    """Return whether a statement about `side`'s simplex proves that we lost data; raise if it cannot be true."""
+    if statement is None:
+        return False
+    channel, proof = session.channel, statement.proof
+    if proof.channel != channel.id or proof.sender != side:
+        raise InvalidUpdate("a proof in Reestablish is about another channel or side", Fault.STATE_MISMATCH)
+    mine = side == channel.side
+    newest = channel.newest if mine else channel.theirs.simplex
+    if proof.seq > newest.proof.seq:
+        verify_statement(session.domain, statement, channel, session)
+        return True
+    known = newest.proof if proof.seq == newest.proof.seq else None
+    if mine and proof.seq == channel.ours.seq:
+        known = channel.ours.simplex.proof
+    elif mine and proof.seq > channel.ours.seq:
+        flight = core.in_flight(channel, proof.seq)
+        known = flight.simplex.proof if flight else None
+    if known is not None and proof.seq and known != proof:
+        raise InvalidUpdate(
+            f"the peer's state number {proof.seq} differs from ours: it cannot be used", Fault.STATE_MISMATCH
+        )
+    return False
+
+
+def verify_statement(domain: bytes, statement: SignedProof, channel: Channel, session: Session) -> None:
+    """Raise InvalidSignature unless both participants signed `statement`."""
+    digest = digest_proof(domain, statement.proof)
+    writer, receiver = session.key.public, session.peer
+    if statement.proof.sender != channel.side:
+        writer, receiver = receiver, writer
+    writer.verify(digest, statement.signature)
+    receiver.verify(digest, statement.countersignature)
+
+
+def proves_loss(message: Reestablish, ours: PublicKey, domain: bytes) -> bool:
+    """Return whether a greeting about a channel that we do not know carries our own signature: we lost it entirely."""
+    for statement, signature in (
+        (message.ours, message.ours and message.ours.countersignature),
+        (message.theirs, message.theirs and message.theirs.signature),
+    ):
+        if statement is not None and signature and statement.proof.channel == message.channel:
+            try:
+                ours.verify(digest_proof(domain, statement.proof), signature)
+            except InvalidSignature:
+                continue
+            return True
+    return False
+
+
+def _repeat(session: Session, known: int) -> None:
+    """Say again what the peer may not have: updates above `known`, reveals, rejects, open offers."""
+    channel = session.channel
+    for sent in session.sent:
+        if sent.seq > known:
+            session.effects.send_frame(channel.peer_key, sent.frame)
+    for secret in channel.secrets:
+        session.send(Reveal(channel.id, secret.lock, secret.secret))
+    for rejection in channel.rejections:
+        session.send(Reject(channel.id, rejection.lock, rejection.reason))
+    if channel.offer is not None and not channel.offer.peer_signature:
+        session.send(CloseOffer(channel.offer.close, channel.offer.signature))
+    pending = channel.withdrawals[channel.side]
+    if pending is not None and not pending.peer_signature:
+        session.send(WithdrawRequest(pending.withdrawal, pending.signature))
+
+
+def on_funding(session: Session, message: Funding) -> None:
+    """The peer counts our funding anew."""
+    session.peer_funding = message.funding
+
+
+def on_close_request(session: Session) -> None:
+    """The peer lost its data: let the node decide to close for it."""
+    if session.channel.phase in (Phase.OPEN, Phase.FROZEN):
+        session.effects.emit(CloseRequested(session.channel.id))
+
+
+def set_funding(session: Session, deposits: tuple[int, int], withdrawn: tuple[int, int]) -> None:
+    """Take in what the chain confirmed; open the channel if it was opening, and tell the peer what we count."""
+    before = session.channel
+    after = core.funded(before, deposits, withdrawn)
+    if after.phase is Phase.OPENING:
+        after = core.move(after, Phase.OPEN)
+    if after == before:
+        return
+    session.change(after)
+    session.changed()
+    if session.greeted:
+        tell_funding(session)
+
+
+def tell_funding(session: Session) -> None:
+    """Tell the peer what we count as its funding now."""
+    channel = session.channel
+    session.send(Funding(channel.id, max(0, channel.funding(channel.peer_side))))

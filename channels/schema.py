@@ -1,0 +1,179 @@
+"""What the channel layer keeps on disk: its moments, its tables, and how they are read back.
+
+    channels   one row each, O(1): the `core.Channel` (without its flight), replaced at every agreement
+    sent       journal of our updates, as their frames: the flight until they are agreed, history after that
+    received   journal of the peer's updates, in the order of their commits: what `incoming` reads
+    keys       idempotency keys of payments that were signed
+    secrets    secrets that the chain registered, of locks that we know
+
+The journals are history: rows that are agreed may be pruned at any time without touching a channel.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+import msgspec
+
+from tallystick.channels.codec import Codec
+from tallystick.channels.core import Channel
+from tallystick.channels.objects import ChannelId
+from tallystick.channels.store import Moment, Schema, Store
+
+
+class ChannelSaved(Moment, frozen=True):
+    """A channel's agreed state changed."""
+
+    channel: Channel
+
+
+class UpdateSigned(Moment, frozen=True):
+    """We signed an update of our simplex: from now on its number is taken."""
+
+    channel: ChannelId
+    seq: int
+    first: int
+    """Id of its first payment."""
+    count: int
+    """How many payments it carries."""
+    frame: bytes
+    time: float
+    keys: tuple[tuple[str, int], ...] = ()
+    """Idempotency keys and the payment ids they stand for."""
+
+
+class UpdateReceived(Moment, frozen=True):
+    """The peer's update was verified; its countersignature is in the same commit."""
+
+    channel: ChannelId
+    seq: int
+    first: int
+    count: int
+    frame: bytes
+    time: float
+
+
+class SecretSeen(Moment, frozen=True):
+    """The chain registered the secret of a lock that we know, confirmed."""
+
+    digest: bytes
+    secret: bytes
+    time: int
+
+
+class HistoryPruned(Moment, frozen=True):
+    """The user wants no history of this channel before these numbers."""
+
+    channel: ChannelId
+    sent_before: int
+    received_before: int
+
+
+class Journaled(msgspec.Struct, frozen=True):
+    """One row of a journal."""
+
+    position: int
+    channel: ChannelId
+    seq: int
+    first: int
+    count: int
+    frame: bytes
+    time: float
+
+
+_MIGRATION_1 = """
+CREATE TABLE channels (id BLOB PRIMARY KEY, state BLOB NOT NULL);
+CREATE TABLE sent (
+    position INTEGER PRIMARY KEY, channel BLOB NOT NULL, seq INTEGER NOT NULL,
+    first INTEGER NOT NULL, count INTEGER NOT NULL, frame BLOB NOT NULL, time REAL NOT NULL, UNIQUE (channel, seq));
+CREATE TABLE received (
+    position INTEGER PRIMARY KEY, channel BLOB NOT NULL, seq INTEGER NOT NULL,
+    first INTEGER NOT NULL, count INTEGER NOT NULL, frame BLOB NOT NULL, time REAL NOT NULL, UNIQUE (channel, seq));
+CREATE TABLE keys (key TEXT PRIMARY KEY, channel BLOB NOT NULL, payment INTEGER NOT NULL);
+CREATE TABLE secrets (digest BLOB PRIMARY KEY, secret BLOB NOT NULL, time INTEGER NOT NULL)
+"""
+
+_CHANNEL: Codec[Channel] = Codec(Channel)
+_INSERT = "(channel, seq, first, count, frame, time) VALUES (?, ?, ?, ?, ?, ?)"
+_COLUMNS = "position, channel, seq, first, count, frame, time"
+
+
+def _save(connection: sqlite3.Connection, moment: ChannelSaved) -> None:
+    connection.execute(
+        "INSERT INTO channels VALUES (?1, ?2) ON CONFLICT (id) DO UPDATE SET state = ?2",
+        (moment.channel.id, _CHANNEL.encode(moment.channel)),
+    )
+
+
+def _signed(connection: sqlite3.Connection, moment: UpdateSigned) -> None:
+    row = (moment.channel, moment.seq, moment.first, moment.count, moment.frame, moment.time)
+    connection.execute(f"INSERT INTO sent {_INSERT}", row)
+    for key, payment in moment.keys:
+        connection.execute("INSERT INTO keys VALUES (?, ?, ?)", (key, moment.channel, payment))
+
+
+def _received(connection: sqlite3.Connection, moment: UpdateReceived) -> None:
+    row = (moment.channel, moment.seq, moment.first, moment.count, moment.frame, moment.time)
+    connection.execute(f"INSERT INTO received {_INSERT}", row)
+
+
+def _secret(connection: sqlite3.Connection, moment: SecretSeen) -> None:
+    connection.execute("INSERT OR IGNORE INTO secrets VALUES (?, ?, ?)", (moment.digest, moment.secret, moment.time))
+
+
+def _prune(connection: sqlite3.Connection, moment: HistoryPruned) -> None:
+    connection.execute("DELETE FROM sent WHERE channel = ? AND seq < ?", (moment.channel, moment.sent_before))
+    connection.execute("DELETE FROM received WHERE channel = ? AND seq < ?", (moment.channel, moment.received_before))
+
+
+SCHEMA = Schema(
+    "channels",
+    (_MIGRATION_1,),
+    {
+        ChannelSaved: _save,
+        UpdateSigned: _signed,
+        UpdateReceived: _received,
+        SecretSeen: _secret,
+        HistoryPruned: _prune,
+    },
+)
+
+
+def load_channels(store: Store) -> list[Channel]:
+    """Return all channels, as last agreed."""
+    return [_CHANNEL.decode(state) for (state,) in store.read("SELECT state FROM channels ORDER BY id")]
+
+
+def load_flight(store: Store, channel: Channel) -> list[Journaled]:
+    """Return our updates that were signed but not agreed, in order."""
+    sql = f"SELECT {_COLUMNS} FROM sent WHERE channel = ? AND seq > ? ORDER BY seq"
+    return [Journaled(*row) for row in store.read(sql, (channel.id, channel.ours.seq))]
+
+
+def load_secrets(store: Store) -> dict[bytes, tuple[int, bytes]]:
+    """Return registered secrets: digest to (block time, secret)."""
+    return {digest: (time, secret) for digest, secret, time in store.read("SELECT digest, secret, time FROM secrets")}
+
+
+def received_after(store: Store, position: int, limit: int, channel: ChannelId | None = None) -> list[Journaled]:
+    """Return up to `limit` of the peers' updates, committed after `position` (0: from the beginning)."""
+    if channel is None:
+        sql = f"SELECT {_COLUMNS} FROM received WHERE position > ? ORDER BY position LIMIT ?"
+        return [Journaled(*row) for row in store.read(sql, (position, limit))]
+    sql = f"SELECT {_COLUMNS} FROM received WHERE channel = ? AND position > ? ORDER BY position LIMIT ?"
+    return [Journaled(*row) for row in store.read(sql, (channel, position, limit))]
+
+
+def sent_with(store: Store, channel: ChannelId, payment: int) -> Journaled | None:
+    """Return our update that carries payment number `payment`, None if it is unknown or pruned."""
+    sql = (
+        f"SELECT {_COLUMNS} FROM sent WHERE channel = ? AND first <= ? AND first + count > ? ORDER BY seq DESC LIMIT 1"
+    )
+    rows = store.read(sql, (channel, payment, payment))
+    return Journaled(*rows[0]) if rows else None
+
+
+def payment_of(store: Store, key: str) -> tuple[ChannelId, int] | None:
+    """Return the channel and the payment id that an idempotency key stands for, None if it was never signed."""
+    rows = store.read("SELECT channel, payment FROM keys WHERE key = ?", (key,))
+    return (ChannelId(rows[0][0]), rows[0][1]) if rows else None

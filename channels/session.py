@@ -1,0 +1,393 @@
+"""When things happen in one channel: batching, pipelining, acks, locks. Sans-IO: everything it wants is in `effects`.
+
+    writer    nothing in flight: sign at once (lowest latency); something in flight: let payments gather until its ack,
+              unless they fill an update (highest throughput); at most `policy.window` updates in flight
+    receiver  verify each update as it arrives; countersign the newest only, once per round: an ack covers all up to it
+    locks     unlock when the peer reveals in time, or the chain registered the secret in time; cancel when the peer
+              rejects, or when it expired unsatisfied by the confirmed chain
+
+Batches therefore grow with load by themselves. Resuming after a reconnect is in `resync`, offers are in `negotiation`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from tallystick.channels import core
+from tallystick.channels.conditions import HASH, amount_paid
+from tallystick.channels.core import Channel, Phase, Wish
+from tallystick.channels.effects import (
+    ChannelChanged,
+    Effects,
+    LockEnded,
+    LockReceived,
+    LockRejected,
+    PaymentsReceived,
+    PaymentsSecured,
+)
+from tallystick.channels.eip712 import digest_proof, domain_separator
+from tallystick.channels.errors import ChannelNotReady, Fault, InsufficientFunds, InvalidInput, TallystickError
+from tallystick.channels.keys import PrivateKey, PublicKey
+from tallystick.channels.limits import LOCKS_MAX, MEMO_MAX, WINDOW_MAX, Policy
+from tallystick.channels.messages import Ack, Error, Message, Reject, Reveal, Update, encode
+from tallystick.channels.objects import Lock, check_amount
+from tallystick.channels.operations import AddLock, Cancel, Operation, Pay, Unlock
+from tallystick.channels.outbox import Outbox
+from tallystick.channels.schema import UpdateReceived, UpdateSigned
+from tallystick.channels.simplex import Simplex
+from tallystick.channels.tickets import Ticket
+
+CANCEL_MARGIN = 30
+"""Seconds of confirmed chain time after a lock's expiry before its writer cancels it: the peer sees it expired too."""
+
+
+class ChainTime(msgspec.Struct, frozen=True):
+    """What time the chain says it is, and which secrets it registered (confirmed): digest to (time, secret)."""
+
+    now: int = 0
+    """Of the head."""
+    final: int = 0
+    """Of the newest confirmed block: what is before it does not change."""
+    secrets: Mapping[bytes, tuple[int, bytes]] = {}
+
+    def registered_in_time(self, lock: Lock) -> bytes | None:
+        """Return the secret if the chain registered it by the lock's expiry."""
+        found = self.secrets.get(lock.condition)
+        return found[1] if found and lock.kind == HASH and found[0] <= lock.expiry else None
+
+
+class EndedLock(msgspec.Struct, frozen=True):
+    """A lock that an update removes: how much of it was paid, and by which secret (empty: cancelled)."""
+
+    lock: Lock
+    paid: int
+    secret: bytes
+
+
+def ended_locks(operations: Iterable[Operation], before: Simplex) -> list[EndedLock]:
+    """Return the locks of `before` that `operations` remove."""
+    ended = []
+    for operation in operations:
+        if isinstance(operation, (Unlock, Cancel)):
+            lock = before.lock(operation.id)
+            if lock is not None:
+                paid, secret = (operation.amount, operation.proof) if isinstance(operation, Unlock) else (0, b"")
+                ended.append(EndedLock(lock, paid, secret))
+    return ended
+
+
+class Sent(msgspec.Struct):
+    """An update in flight: its frame, to repeat it, and the tickets that it carries (none after a restart)."""
+
+    seq: int
+    frame: bytes
+    payments: int
+    tickets: list[Ticket]
+    ended: list[EndedLock]
+
+
+class Session:
+    """One channel at work. Methods act at once in memory; what they append to `effects` says what must follow."""
+
+    def __init__(self, channel: Channel, key: PrivateKey, policy: Policy, effects: Effects) -> None:
+        self.channel = channel
+        self.key = key
+        self.policy = policy
+        self.effects = effects
+        self.peer = PublicKey(channel.peer_key)
+        self.domain = domain_separator(channel.terms.chain_id, channel.terms.contract)
+        self.outbox = Outbox()
+        self.sent: deque[Sent] = deque()
+        self.chain = ChainTime()
+        self.ready = False
+        """Whether both sides have said Reestablish on the present connection."""
+        self.greeted = False
+        """Whether we have."""
+        self.peer_funding = 0
+        """What the peer counts as our funding, as it said on the present connection."""
+        self.peer_final: int | None = None
+        """Where the peer's simplex ends, if it said Shutdown on the present connection."""
+        self.shutdown_said = False
+        self.must_ack = False
+        self.received_payments = 0
+        self.secured_payments = 0
+
+    def __repr__(self) -> str:
+        channel = self.channel
+        return (
+            f"<Session {channel.id.hex()[:8]} {channel.phase.name} ours={channel.ours.seq}+{len(channel.flight)} "
+            f"theirs={channel.theirs.seq} waiting={len(self.outbox)}{' ready' if self.ready else ''}>"
+        )
+
+    # --- what the application asks -------------------------------------------------------------------------------
+
+    @property
+    def funding(self) -> int:
+        """Our funding that both sides count: what is safe to spend from."""
+        return min(self.channel.funding(self.channel.side), self.peer_funding)
+
+    @property
+    def spendable(self) -> int:
+        """What can be accepted now: capacity less the reserve and less what already waits.
+
+        It counts all confirmed funding; what the peer does not count yet waits in the outbox until it does.
+        """
+        funding = self.channel.funding(self.channel.side)
+        return max(0, core.capacity(self.channel, funding) - self.channel.reserve - self.outbox.total)
+
+    def require_payable(self) -> None:
+        """Raise ChannelNotReady unless new payments may join the outbox."""
+        core.require_open(self.channel)
+        if self.channel.shutdown is not Wish.NONE:
+            raise ChannelNotReady("this channel is about to close: open another one for new payments")
+
+    def pay(self, amount: int, memo: bytes, key: str, now: float) -> Ticket:
+        """Queue a payment; raise InvalidInput, InsufficientFunds or ChannelNotReady, and nothing was done."""
+        check_amount(amount, minimum=1)
+        if len(memo) > MEMO_MAX:
+            raise InvalidInput(f"a memo has at most {MEMO_MAX} bytes, this one has {len(memo)}")
+        self.require_payable()
+        self._require_spendable(amount)
+        ticket = Ticket(self.channel.id, amount, memo, key, now)
+        self.outbox.add_payment(ticket)
+        return ticket
+
+    def _require_spendable(self, amount: int) -> None:
+        if amount > self.spendable:
+            raise InsufficientFunds(
+                f"this channel can send {self.spendable} now (a reserve of {self.channel.reserve} stays), "
+                f"{amount} was asked; wait for incoming payments or deposit more"
+            )
+
+    def add_lock(self, amount: int, expiry: int, condition: bytes, onion: bytes = b"") -> int:
+        """Queue a hash lock and return the id that it will have; raise as `pay` does."""
+        check_amount(amount, minimum=1)
+        self.require_payable()
+        self._require_spendable(amount)
+        if len(condition) != 32:
+            raise InvalidInput("the condition of a hash lock is a sha256 digest: 32 bytes")
+        if expiry <= self.chain.now:
+            raise InvalidInput(f"the lock would expire at {expiry}, chain time is {self.chain.now} already")
+        queued = self.outbox.queued_locks
+        if len(self.channel.newest.locks) + queued >= LOCKS_MAX:
+            raise ChannelNotReady(f"{LOCKS_MAX} locks are pending already: wait until some are resolved")
+        lock = Lock(self.channel.newest.next_lock + queued, amount, expiry, HASH, condition)
+        self.outbox.add_lock(AddLock(lock, onion))
+        return lock.id
+
+    def reveal(self, lock_id: int, secret: bytes) -> None:
+        """Record the secret of the peer's lock and ask to be paid; raise InvalidInput or InvalidUpdate."""
+        self._change(core.reveal(self.channel, lock_id, secret))
+        self.effects.send(self.channel.peer_key, Reveal(self.channel.id, lock_id, secret))
+
+    def reject(self, lock_id: int, reason: bytes) -> None:
+        """Consent to the cancellation of the peer's lock; raise InvalidInput."""
+        self._change(core.reject(self.channel, lock_id, reason))
+        self.effects.send(self.channel.peer_key, Reject(self.channel.id, lock_id, reason))
+
+    def force_close(self) -> None:
+        """Freeze the channel for a unilateral close, durably; raise ChannelNotReady. The node submits it."""
+        self.enter(Phase.CLOSING)
+
+    # --- what both need ------------------------------------------------------------------------------------------
+
+    def _change(self, channel: Channel) -> None:
+        self.channel = channel
+        self.effects.save(channel)
+
+    change = _change
+
+    def enter(self, phase: Phase) -> None:
+        """Move to another phase, durably; end what can no longer be signed, and say so."""
+        if phase is self.channel.phase:
+            return
+        if self.must_ack:
+            self._countersign()  # what was accepted must be enforceable before we freeze
+        self._change(core.move(self.channel, phase))
+        if phase is not Phase.OPEN:
+            self.abandon(ChannelNotReady(f"the channel became {phase.name.lower()}: this payment was not made"))
+        if phase in (Phase.SETTLED, Phase.GONE):
+            uncertain = ChannelNotReady(
+                "the channel closed before the payee acknowledged this payment: the settlement on chain decides it"
+            )
+            for sent in self.sent:
+                for ticket in sent.tickets:
+                    ticket.fail(uncertain)
+            self.sent.clear()
+        self.changed()
+
+    def abandon(self, error: TallystickError) -> None:
+        """End everything that waits unsigned."""
+        self.outbox.fail_all(error)
+
+    def changed(self) -> None:
+        """Say that the duties of this channel may have changed."""
+        self.effects.emit(ChannelChanged(self.channel.id, self.channel.phase))
+
+    def send(self, message: Message) -> None:
+        """Send to this channel's peer, after the commit."""
+        self.effects.send(self.channel.peer_key, message)
+
+    def sign_proof(self, simplex: Simplex) -> bytes:
+        """Return our signature over a balance proof."""
+        return self.key.sign(digest_proof(self.domain, simplex.proof))
+
+    # --- the writer ----------------------------------------------------------------------------------------------
+
+    def flush(self, now: float) -> None:
+        """Sign what is due: one countersignature for all that arrived, then updates. Called once per round."""
+        if self.must_ack:
+            self._countersign()
+        if not self.ready or self.channel.phase is not Phase.OPEN:
+            return
+        window = min(self.policy.window, WINDOW_MAX)
+        while len(self.outbox) and len(self.channel.flight) < window:
+            if self.channel.flight and not self.outbox.full_batch:
+                return
+            if not self._sign_update(now):
+                return
+
+    def _sign_update(self, now: float) -> bool:
+        """Sign one update of what waits and fits the funding that both count now; return whether there was any."""
+        before = self.channel.newest
+        allowance = core.capacity(self.channel, self.funding) - self.channel.reserve
+        operations, tickets = self.outbox.take(before.next_payment, allowance)
+        if not operations:
+            return False
+        simplex = core.propose(self.channel, operations, self.funding)
+        signature = self.sign_proof(simplex)
+        proof = simplex.proof
+        frame = encode(Update(self.channel.id, proof.seq, proof.seen, tuple(operations), signature))
+        keys = []
+        for number, ticket in enumerate(tickets, before.next_payment):
+            ticket.payment = number
+            if ticket.key:
+                keys.append((ticket.key, number))
+        self.channel = core.sent(self.channel, simplex, signature)
+        self.sent.append(Sent(proof.seq, frame, len(tickets), tickets, ended_locks(operations, before)))
+        self.effects.store(
+            UpdateSigned(self.channel.id, proof.seq, before.next_payment, len(tickets), frame, now, tuple(keys))
+        )
+        self.effects.send_frame(self.channel.peer_key, frame)
+        return True
+
+    def on_ack(self, message: Ack) -> None:
+        """The peer countersigned: everything up to that number is agreed. Raise InvalidUpdate or InvalidSignature."""
+        if self.channel.phase in (Phase.OPEN, Phase.FROZEN):
+            self.agree(message.seq, message.signature)
+
+    def agree(self, seq: int, countersignature: bytes) -> None:
+        """Verify and take in a countersignature of ours; raise InvalidUpdate or InvalidSignature."""
+        agreed = core.in_flight(self.channel, seq)
+        if agreed is None:
+            return
+        self.peer.verify(digest_proof(self.domain, agreed.simplex.proof), countersignature)
+        self._change(core.acknowledged(self.channel, seq, countersignature))
+        payments = 0
+        while self.sent and self.sent[0].seq <= seq:
+            done = self.sent.popleft()
+            payments += done.payments
+            if done.tickets:
+                self.effects.resolve(done.tickets, done.seq)
+            self._tell_ended(self.channel.side, done.ended)
+        self.secured_payments += payments
+        self.effects.emit(PaymentsSecured(self.channel.id, seq, payments))
+
+    def _tell_ended(self, sender: int, ended: list[EndedLock]) -> None:
+        for end in ended:
+            self.effects.emit(LockEnded(self.channel.id, sender, end.lock, end.paid, end.secret))
+
+    # --- the receiver --------------------------------------------------------------------------------------------
+
+    def on_update(self, message: Update, frame: bytes, now: float) -> None:
+        """Take in the peer's update; raise InvalidUpdate or InvalidSignature, and nothing has changed."""
+        if self.channel.phase is not Phase.OPEN:
+            text = f"this channel is {self.channel.phase.name.lower()} here: nothing is countersigned any more"
+            self.send(Error(self.channel.id, Fault.WRONG_PHASE, text))
+            return
+        before = self.channel.theirs.simplex
+        if message.seq <= before.proof.seq:
+            self.must_ack = True  # repeated after a reconnect: acknowledge again
+            return
+        simplex = core.accept(self.channel, message.seq, message.seen, message.operations, self._consent())
+        self.peer.verify(digest_proof(self.domain, simplex.proof), message.signature)
+        self.channel = core.accepted(self.channel, simplex, message.signature)
+        self.must_ack = True
+        count = simplex.next_payment - before.next_payment
+        self.effects.store(UpdateReceived(self.channel.id, message.seq, before.next_payment, count, frame, now))
+        if count:
+            total = sum(sum(op.amounts) for op in message.operations if type(op) is Pay)
+            self.received_payments += count
+            self.effects.emit(PaymentsReceived(self.channel.id, before.next_payment, count, total))
+        for operation in message.operations:
+            if isinstance(operation, AddLock):
+                self._consider(operation)
+        self._tell_ended(self.channel.peer_side, ended_locks(message.operations, before))
+
+    def _consent(self) -> frozenset[int]:
+        locks = self.channel.theirs.simplex.locks
+        if not locks:
+            return frozenset()
+        chain = self.chain
+        return frozenset(
+            lock.id for lock in locks if lock.expiry < chain.final and chain.registered_in_time(lock) is None
+        )
+
+    def _consider(self, added: AddLock) -> None:
+        """Reject the peer's new lock if policy objects, else tell the application."""
+        lock, simplex = added.lock, self.channel.theirs.simplex
+        if simplex.lock(lock.id) is None:
+            return
+        objection = core.policy_objection(lock, simplex, self.policy, self.chain.now)
+        if objection is not None:
+            self.reject(lock.id, objection.encode())
+        else:
+            self.effects.emit(LockReceived(self.channel.id, lock, added.onion))
+
+    def _countersign(self) -> None:
+        self.must_ack = False
+        if not self.channel.theirs.countersignature:
+            self._change(core.countersigned(self.channel, self.sign_proof(self.channel.theirs.simplex)))
+        theirs = self.channel.theirs
+        self.send(Ack(self.channel.id, theirs.seq, theirs.countersignature))
+
+    # --- our locks, by what the peer and the chain say -----------------------------------------------------------
+
+    def on_reveal(self, message: Reveal) -> None:
+        """Pay for a secret, while there is still time to register it ourselves; raise InvalidUpdate if it is wrong."""
+        lock = self.channel.newest.lock(message.lock)
+        if lock is None or self.channel.phase is not Phase.OPEN:
+            return
+        amount = amount_paid(lock, message.secret)
+        in_time = self.chain.now + self.policy.reveal_margin <= lock.expiry
+        if in_time or self.chain.registered_in_time(lock) is not None:
+            self._end_lock(Unlock(lock.id, message.secret, amount))
+
+    def on_reject(self, message: Reject) -> None:
+        """Take back a lock that the peer consented to cancel."""
+        lock = self.channel.newest.lock(message.lock)
+        if lock is not None and self._end_lock(Cancel(lock.id)):
+            self.effects.emit(LockRejected(self.channel.id, lock, message.reason))
+
+    def _end_lock(self, operation: Unlock | Cancel) -> bool:
+        if self.channel.phase is not Phase.OPEN or self.outbox.is_ending(operation.id):
+            return False
+        self.outbox.end_lock(operation)
+        return True
+
+    def on_chain_time(self, chain: ChainTime) -> None:
+        """Let time pass: dead offers, expired locks, registered secrets."""
+        self.chain = chain
+        changed = core.expire_offers(self.channel, chain.final)
+        if changed is not self.channel:
+            self._change(changed)
+            self.changed()
+        for lock in self.channel.newest.locks:
+            secret = chain.registered_in_time(lock)
+            if secret is not None:
+                self._end_lock(Unlock(lock.id, secret, lock.amount))
+            elif lock.expiry + CANCEL_MARGIN < chain.final:
+                self._end_lock(Cancel(lock.id))

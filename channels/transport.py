@@ -1,0 +1,301 @@
+"""Links over TCP, encrypted with Noise_XK: the real `ports.Network`.
+
+Rules: nothing that a peer does ends more than its own connection; every wait on a stranger has an end (a deadline, or
+eviction by a newer stranger); memory per connection is bounded (one unfinished frame, one read). A link whose send was
+cut short by cancellation is closed, since the peer would read a torn frame. The handler of an inbound link owns it:
+when it returns, the link is closed.
+Source: BOLT 8 for the bytes; trio.serve_listeners for the accept loop.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable
+
+import msgspec
+import trio
+
+from tallystick.channels.errors import HandshakeFailed, InvalidInput, LinkClosed, PeerError
+from tallystick.channels.keys import PrivateKey, PublicKey
+from tallystick.channels.noise import ACT_ONE_SIZE, ACT_THREE_SIZE, ACT_TWO_SIZE, Initiator, Responder, Session
+from tallystick.channels.ports import Entropy, Link, PeerAddress
+
+READ_SIZE = 131_072
+"""Bytes that one read takes from a socket at most."""
+
+HANDSHAKE_SECONDS = 10.0
+"""How long a connection may take to prove its key; for a dial, finding and reaching the host included."""
+
+HANDSHAKES_MAX = 128
+"""Inbound handshakes at a time. One more evicts the oldest, so silent strangers cannot keep others out."""
+
+LINKS_MAX = 4_096
+"""Inbound links at a time. One more is refused."""
+
+BACKOFF_FIRST = 0.5
+"""Seconds before the second attempt, at most."""
+
+BACKOFF_CEILING = 60.0
+"""Seconds between attempts, at most."""
+
+
+def backoff(
+    attempt: int, rng: random.Random, *, first: float = BACKOFF_FIRST, ceiling: float = BACKOFF_CEILING
+) -> float:
+    """Return how many seconds to wait after failed attempt number `attempt` (from 0).
+
+    It doubles from `first` up to `ceiling`; of that, a random half to whole is taken, so that nodes which lost the
+    same peer do not come back together.
+    """
+    whole = min(ceiling, first * 2.0 ** min(attempt, 64))
+    return whole * rng.uniform(0.5, 1.0)
+
+
+class TransportStatistics(msgspec.Struct, frozen=True):
+    """What a `TcpNetwork`'s inbound side is doing, and what it has turned away since it was made."""
+
+    handshakes: int
+    """Inbound handshakes in progress."""
+
+    links: int
+    """Inbound links that are open."""
+
+    failed: int
+    """Inbound connections that ended before they had proved a key, the evicted ones included."""
+
+    refused: int
+    """Inbound connections that proved a key but came when LINKS_MAX were open."""
+
+
+class TcpLink:
+    """One authenticated TCP connection (`ports.Link`). One task receives; any number may send."""
+
+    def __init__(self, stream: trio.SocketStream, session: Session, *, dialed: bool) -> None:
+        self._stream = stream
+        self._session = session
+        self._dialed = dialed
+        self._sending = trio.Lock()
+        self._open = True
+        self.bytes_sent = 0
+        """Bytes of frames handed to the network."""
+        self.bytes_received = 0
+        """Bytes of frames taken from the network."""
+
+    def __repr__(self) -> str:
+        return f"TcpLink({'to' if self._dialed else 'from'} {self.peer!r}{'' if self._open else ', closed'})"
+
+    @property
+    def peer(self) -> PublicKey:
+        """The key that the peer proved to hold."""
+        return self._session.peer
+
+    @property
+    def dialed(self) -> bool:
+        """Whether this side opened the connection."""
+        return self._dialed
+
+    async def send(self, messages: list[bytes]) -> None:
+        """Send messages in order with one write, waiting while the peer is slow. Raise LinkClosed if it has ended.
+
+        Raise InvalidInput, with nothing sent, if one is longer than MESSAGE_MAX. Cancelled while the bytes are on
+        their way, it ends the link.
+        """
+        async with self._sending:
+            if not self._open:
+                raise LinkClosed("the connection is closed; what matters is repeated after the next one")
+            data = self._session.encrypt_all(messages)
+            try:
+                await self._stream.send_all(data)
+            except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+                self._close()
+                raise LinkClosed("the connection broke while sending") from error
+            except BaseException:
+                self._close()
+                raise
+            self.bytes_sent += len(data)
+
+    async def receive(self) -> list[bytes]:
+        """Wait for and return all messages that have arrived whole, at least one.
+
+        Raise LinkClosed when the connection has ended, MalformedMessage when its bytes are forged.
+        """
+        data = b""
+        while True:
+            try:
+                # The first round reads nothing: it raises the fault that followed the last good message.
+                if messages := self._session.feed(data):
+                    return messages
+                data = await self._stream.receive_some(READ_SIZE)
+            except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+                self._close()
+                raise LinkClosed("the connection broke") from error
+            except PeerError:
+                self._close()
+                raise
+            if not data:
+                self._close()
+                raise LinkClosed("the peer closed the connection")
+            self.bytes_received += len(data)
+
+    async def aclose(self) -> None:
+        """End the link at once. It never raises, not even when cancelled, and may be called twice."""
+        self._close()
+        await trio.lowlevel.cancel_shielded_checkpoint()
+
+    def _close(self) -> None:
+        """Close the socket. A task that waits in it wakes up with LinkClosed."""
+        self._open = False
+        self._stream.socket.close()
+
+
+class TcpNetwork:
+    """Makes links over TCP for one node key (`ports.Network`)."""
+
+    def __init__(
+        self,
+        key: PrivateKey,
+        entropy: Entropy,
+        *,
+        handshake_seconds: float = HANDSHAKE_SECONDS,
+        handshakes_max: int = HANDSHAKES_MAX,
+        links_max: int = LINKS_MAX,
+    ) -> None:
+        """Take the node's key, the source of ephemeral keys, and limits on what strangers may use up."""
+        self._key = key
+        self._entropy = entropy
+        self._seconds = handshake_seconds
+        self._handshakes_max = handshakes_max
+        self._links_max = links_max
+        self._handshakes: dict[trio.CancelScope, None] = {}  # oldest first
+        self._links = 0
+        self._failed = 0
+        self._refused = 0
+
+    def statistics(self) -> TransportStatistics:
+        """Return what the inbound side is doing now."""
+        return TransportStatistics(len(self._handshakes), self._links, self._failed, self._refused)
+
+    async def dial(self, address: PeerAddress) -> Link:
+        """Connect and authenticate within `handshake_seconds`.
+
+        Raise LinkClosed if nobody answers, HandshakeFailed if whoever answers is not the node with that key.
+        """
+        expected = PublicKey(address.key)
+        try:
+            with trio.fail_after(self._seconds):
+                stream = await _connect(address)
+                try:
+                    session = await self._initiate(stream, expected)
+                except BaseException:
+                    stream.socket.close()
+                    raise
+        except trio.TooSlowError as error:
+            raise LinkClosed(f"{address} did not answer within {self._seconds:g} seconds") from error
+        return TcpLink(stream, session, dialed=True)
+
+    async def serve(
+        self,
+        host: str,
+        port: int,
+        handler: Callable[[Link], Awaitable[None]],
+        *,
+        started: Callable[[PeerAddress], None],
+    ) -> None:
+        """Listen on `host` (empty for every interface) until cancelled; port 0 takes a free one.
+
+        `started` gets the bound address; `handler` runs in a task per inbound link, which is closed when it returns.
+        LinkClosed and PeerError out of a handler end that link alone; any other error ends `serve`. Raise
+        InvalidInput if the address cannot be bound.
+        """
+        try:
+            listeners = await trio.open_tcp_listeners(port, host=host or None)
+        except (OSError, ValueError) as error:
+            raise InvalidInput(f"cannot listen on {host}:{port}, choose another address: {error}") from error
+        if port == 0:
+            # Each of a host's addresses was given a port of its own, and only one can be told to others.
+            for extra in listeners[1:]:
+                extra.socket.close()
+            del listeners[1:]
+        bound = listeners[0].socket.getsockname()
+        started(PeerAddress(bytes(self._key.public), bound[0], bound[1]))
+
+        async def inbound(stream: trio.SocketStream) -> None:
+            await self._inbound(stream, handler)
+
+        await trio.serve_listeners(inbound, listeners)
+
+    async def _inbound(self, stream: trio.SocketStream, handler: Callable[[Link], Awaitable[None]]) -> None:
+        """Authenticate one inbound connection and hand it over."""
+        try:
+            session = await self._admit(stream)
+            if session is None:
+                return
+            if self._links >= self._links_max:
+                self._refused += 1
+                return
+            self._links += 1
+            try:
+                await handler(TcpLink(stream, session, dialed=False))
+            except* (LinkClosed, PeerError):
+                pass
+            finally:
+                self._links -= 1
+        finally:
+            stream.socket.close()
+
+    async def _admit(self, stream: trio.SocketStream) -> Session | None:
+        """Return the session of an inbound connection; None if it failed, took too long or was evicted."""
+        if len(self._handshakes) >= self._handshakes_max:
+            oldest = next(iter(self._handshakes))
+            del self._handshakes[oldest]
+            oldest.cancel()
+        scope = trio.move_on_after(self._seconds)
+        self._handshakes[scope] = None
+        session = None
+        try:
+            with scope:
+                session = await self._respond(stream)
+        except (PeerError, trio.BrokenResourceError):
+            pass
+        finally:
+            self._handshakes.pop(scope, None)
+            if session is None:
+                self._failed += 1
+        return session
+
+    async def _initiate(self, stream: trio.SocketStream, expected: PublicKey) -> Session:
+        """Run the handshake as the side that dialed."""
+        try:
+            handshake = Initiator(self._key, expected, PrivateKey(self._entropy(32)))
+            await stream.send_all(handshake.act_one)
+            act_three, session = handshake.read_act_two(await _read_act(stream, ACT_TWO_SIZE))
+            await stream.send_all(act_three)
+        except trio.BrokenResourceError as error:
+            raise HandshakeFailed("the other side broke the connection off: it is not the node wanted") from error
+        return session
+
+    async def _respond(self, stream: trio.SocketStream) -> Session:
+        """Run the handshake as the side that listens. No key is drawn before the peer has said something."""
+        act_one = await _read_act(stream, ACT_ONE_SIZE)
+        handshake = Responder(self._key, PrivateKey(self._entropy(32)))
+        await stream.send_all(handshake.read_act_one(act_one))
+        return handshake.read_act_three(await _read_act(stream, ACT_THREE_SIZE))
+
+
+async def _connect(address: PeerAddress) -> trio.SocketStream:
+    """Open a TCP connection; raise LinkClosed if there is no such host or nobody listens."""
+    try:
+        return await trio.open_tcp_stream(address.host, address.port)
+    except (OSError, ValueError) as error:  # ValueError: a host name that cannot be encoded
+        raise LinkClosed(f"cannot connect to {address}: {error}") from error
+
+
+async def _read_act(stream: trio.SocketStream, size: int) -> bytes:
+    """Read exactly `size` bytes and not one more: what follows an act belongs to the session."""
+    act = b""
+    while len(act) < size:
+        data = await stream.receive_some(size - len(act))
+        if not data:
+            raise HandshakeFailed("the other side closed the connection: it is not the node wanted, or it is full")
+        act += data
+    return act
