@@ -8,7 +8,7 @@ at all, and the node must be restarted from what is durable.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
@@ -44,7 +44,6 @@ from tallystick.channels.messages import (
 )
 from tallystick.channels.objects import Address, ChannelId
 from tallystick.channels.ports import Clock
-from tallystick.channels.schema import SecretSeen
 from tallystick.channels.session import ChainTime, Session
 from tallystick.channels.tickets import Ticket
 from tallystick.channels.writer import Writer
@@ -99,7 +98,7 @@ class Engine:
         self._answers: dict[ChannelId, Callable[[str | None], None]] = {}
         self._rounds = 0
         self.sessions: dict[ChannelId, Session] = {}
-        self.chain = ChainTime(secrets=schema.load_secrets(writer.store))
+        self.chain = ChainTime()
         writer.before_commit(self._prepare)
         for channel in schema.load_channels(writer.store):
             resync.restore_flight(self._add(channel), schema.load_flight(writer.store, channel))
@@ -277,17 +276,21 @@ class Engine:
 
     # --- what the chain says -------------------------------------------------------------------------------------
 
-    def chain_moved(self, now: int, final: int, secrets: Iterable[SecretSeen] = ()) -> None:
-        """Chain time is `now` at the head and `final` where it no longer changes; these secrets are confirmed."""
-        known = dict(self.chain.secrets)
-        for seen in secrets:
-            if seen.digest not in known:
-                known[seen.digest] = (seen.time, seen.secret)
-                self._effects.store(seen)
-        self.chain = ChainTime(now, final, known)
+    def pending_conditions(self) -> set[bytes]:
+        """Return the conditions of all pending locks, ours and the peers': whose secrets matter."""
+        return {
+            lock.condition
+            for session in self.sessions.values()
+            for simplex in (session.channel.newest, session.channel.theirs.simplex)
+            for lock in simplex.locks
+        }
+
+    def chain_moved(self, chain: ChainTime) -> None:
+        """The chain has moved: let its time pass in every channel."""
+        self.chain = chain
         for session in self.sessions.values():
             if session.channel.phase is not Phase.GONE:
-                session.on_chain_time(self.chain)
+                session.on_chain_time(chain)
                 self.touch(session)
 
     # --- the round -----------------------------------------------------------------------------------------------

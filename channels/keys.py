@@ -107,6 +107,15 @@ class PrivateKey:
         return secret
 
 
+def close_key(key: PrivateKey, peer: PublicKey, channel: bytes) -> bytes:
+    """Return the key (32 bytes) that opens a channel's `close_hash`, which is its keccak (PROTOCOL section 7).
+
+    Both participants derive it, from their Diffie-Hellman secret and the channel's id: nothing needs to be stored,
+    and nobody else knows it until a unilateral close publishes it.
+    """
+    return keccak(b"tallystick close key" + key.shared_secret(peer) + channel)
+
+
 def recover(digest: bytes, signature: bytes, recovery_id: int) -> Address:
     """Return the address that made `signature` over `digest`; raise InvalidSignature if there is none."""
     if len(signature) != 64 or recovery_id not in (0, 1):

@@ -4,7 +4,6 @@
     sent       journal of our updates, as their frames: the flight until they are agreed, history after that
     received   journal of the peer's updates, in the order of their commits: what `incoming` reads
     keys       idempotency keys of payments that were signed
-    secrets    secrets that the chain registered, of locks that we know
 
 The journals are history: rows that are agreed may be pruned at any time without touching a channel.
 """
@@ -53,14 +52,6 @@ class UpdateReceived(Moment, frozen=True):
     time: float
 
 
-class SecretSeen(Moment, frozen=True):
-    """The chain registered the secret of a lock that we know, confirmed."""
-
-    digest: bytes
-    secret: bytes
-    time: int
-
-
 class HistoryPruned(Moment, frozen=True):
     """The user wants no history of this channel before these numbers."""
 
@@ -89,8 +80,7 @@ CREATE TABLE sent (
 CREATE TABLE received (
     position INTEGER PRIMARY KEY, channel BLOB NOT NULL, seq INTEGER NOT NULL,
     first INTEGER NOT NULL, count INTEGER NOT NULL, frame BLOB NOT NULL, time REAL NOT NULL, UNIQUE (channel, seq));
-CREATE TABLE keys (key TEXT PRIMARY KEY, channel BLOB NOT NULL, payment INTEGER NOT NULL);
-CREATE TABLE secrets (digest BLOB PRIMARY KEY, secret BLOB NOT NULL, time INTEGER NOT NULL)
+CREATE TABLE keys (key TEXT PRIMARY KEY, channel BLOB NOT NULL, payment INTEGER NOT NULL)
 """
 
 _CHANNEL: Codec[Channel] = Codec(Channel)
@@ -117,10 +107,6 @@ def _received(connection: sqlite3.Connection, moment: UpdateReceived) -> None:
     connection.execute(f"INSERT INTO received {_INSERT}", row)
 
 
-def _secret(connection: sqlite3.Connection, moment: SecretSeen) -> None:
-    connection.execute("INSERT OR IGNORE INTO secrets VALUES (?, ?, ?)", (moment.digest, moment.secret, moment.time))
-
-
 def _prune(connection: sqlite3.Connection, moment: HistoryPruned) -> None:
     connection.execute("DELETE FROM sent WHERE channel = ? AND seq < ?", (moment.channel, moment.sent_before))
     connection.execute("DELETE FROM received WHERE channel = ? AND seq < ?", (moment.channel, moment.received_before))
@@ -133,7 +119,6 @@ SCHEMA = Schema(
         ChannelSaved: _save,
         UpdateSigned: _signed,
         UpdateReceived: _received,
-        SecretSeen: _secret,
         HistoryPruned: _prune,
     },
 )
@@ -148,11 +133,6 @@ def load_flight(store: Store, channel: Channel) -> list[Journaled]:
     """Return our updates that were signed but not agreed, in order."""
     sql = f"SELECT {_COLUMNS} FROM sent WHERE channel = ? AND seq > ? ORDER BY seq"
     return [Journaled(*row) for row in store.read(sql, (channel.id, channel.ours.seq))]
-
-
-def load_secrets(store: Store) -> dict[bytes, tuple[int, bytes]]:
-    """Return registered secrets: digest to (block time, secret)."""
-    return {digest: (time, secret) for digest, secret, time in store.read("SELECT digest, secret, time FROM secrets")}
 
 
 def received_after(store: Store, position: int, limit: int, channel: ChannelId | None = None) -> list[Journaled]:

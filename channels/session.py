@@ -45,13 +45,14 @@ CANCEL_MARGIN = 30
 
 
 class ChainTime(msgspec.Struct, frozen=True):
-    """What time the chain says it is, and which secrets it registered (confirmed): digest to (time, secret)."""
+    """What time the chain says it is, and what it registered (confirmed) of the secrets that matter here."""
 
     now: int = 0
     """Of the head."""
     final: int = 0
     """Of the newest confirmed block: what is before it does not change."""
     secrets: Mapping[bytes, tuple[int, bytes]] = {}
+    """Condition of a pending lock to (block time, secret)."""
 
     def registered_in_time(self, lock: Lock) -> bytes | None:
         """Return the secret if the chain registered it by the lock's expiry."""

@@ -1,0 +1,189 @@
+"""What a node must do on chain for one channel, derived from its state and the chain's. Pure.
+
+Nothing is remembered as an event that could get lost: whenever a channel or the chain changes, the duties are derived
+again, and each has a fixed name, so that it is taken on once (`settlement.obligations`).
+
+| channel               | chain             | duty                                                                     |
+| --------------------- | ----------------- | ------------------------------------------------------------------------ |
+| FROZEN, both signed   | open              | submit the cooperative close (the other side's after half its life only) |
+| withdrawal, both sig. | open              | submit it                                                                |
+| CLOSING               | open              | close with the newest proofs                                             |
+| CLOSED                | window open       | challenge whatever is older than what we hold                            |
+| CLOSED                | window over       | settle                                                                   |
+| SETTLED               | pots wait         | redeem, once every lock of a simplex is decided                          |
+| any                   | lock near expiry  | register the secret that we revealed and were not paid for               |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+import msgspec
+
+from tallystick.channels.core import Channel, Phase, Wish
+from tallystick.channels.eip712 import locks_root
+from tallystick.channels.objects import ZERO32, Lock, SignedProof
+from tallystick.settlement.chain import (
+    Call,
+    ChallengeCall,
+    ChannelView,
+    CloseCall,
+    CooperativeCloseCall,
+    RedeemCall,
+    RegisterSecretCall,
+    SettleCall,
+    WithdrawCall,
+)
+from tallystick.settlement.index import CLOSED, OPEN, SETTLED
+from tallystick.settlement.obligations import Obligation
+
+
+class Situation(msgspec.Struct, frozen=True):
+    """What the chain says, as far as one channel is concerned."""
+
+    view: ChannelView
+    """At the head."""
+    now: int
+    """Block time of the head."""
+    secrets: Mapping[bytes, tuple[int, bytes]]
+    """Registered at the head: condition to (block time, secret)."""
+    redeemed: tuple[list[int], list[int]]
+    """Block times of earlier redeems, by simplex."""
+
+
+class DutyPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """How a node pays for its duties."""
+
+    budget: int = 10**17
+    """The most that one transaction may cost in fees, in the native coin's smallest unit."""
+    secret_margin: int = 120
+    """Seconds of chain time before a lock's expiry at which its secret is registered if the peer has not paid."""
+
+
+def duties(
+    channel: Channel, situation: Situation, policy: DutyPolicy, close_key: Callable[[], bytes]
+) -> list[Obligation]:
+    """Return everything that should be on its way to the chain for this channel now."""
+    name = channel.id.hex()[:16]
+    found = [
+        *_cooperate(channel, situation),
+        *_withdraw(channel, situation),
+        *_close(channel, situation, close_key),
+        *_challenge(channel, situation),
+        *_settle(channel, situation),
+        *_redeem(channel, situation),
+        *_register(channel, situation, policy),
+    ]
+    return [
+        Obligation(
+            id=f"{duty.name}:{name}{duty.detail}",
+            call=duty.call,
+            purpose=f"{duty.name} channel {name[:8]}",
+            budget=policy.budget,
+            channel=channel.id,
+            deadline=duty.deadline,
+            not_before=duty.not_before,
+        )
+        for duty in found
+    ]
+
+
+class _Duty(msgspec.Struct, frozen=True):
+    name: str
+    call: Call
+    detail: str = ""
+    deadline: int | None = None
+    not_before: int = 0
+
+
+def _in_order(channel: Channel, ours: bytes, theirs: bytes) -> tuple[bytes, bytes]:
+    return (ours, theirs) if channel.side == 0 else (theirs, ours)
+
+
+def _statements(channel: Channel) -> tuple[SignedProof | None, SignedProof | None]:
+    ours, theirs = channel.ours.statement, channel.theirs.statement
+    return (ours, theirs) if channel.side == 0 else (theirs, ours)
+
+
+def _cooperate(channel: Channel, situation: Situation) -> Iterator[_Duty]:
+    offer = channel.offer
+    if situation.view.status != OPEN or offer is None or not offer.peer_signature or channel.phase is not Phase.FROZEN:
+        return
+    until = offer.close.valid_until
+    if channel.shutdown is Wish.OWN or situation.now * 2 > until * 2 - 600:
+        call = CooperativeCloseCall(offer.close, *_in_order(channel, offer.signature, offer.peer_signature))
+        yield _Duty("cooperative-close", call, f":{until}", until)
+
+
+def _withdraw(channel: Channel, situation: Situation) -> Iterator[_Duty]:
+    pending = channel.withdrawals[channel.side]
+    if situation.view.status == OPEN and pending is not None and pending.peer_signature:
+        until = pending.withdrawal.valid_until
+        call = WithdrawCall(pending.withdrawal, *_in_order(channel, pending.signature, pending.peer_signature))
+        yield _Duty("withdraw", call, f":{pending.withdrawal.total}:{until}", until)
+
+
+def _close(channel: Channel, situation: Situation, close_key: Callable[[], bytes]) -> Iterator[_Duty]:
+    if channel.phase is Phase.CLOSING and situation.view.status == OPEN:
+        proof0, proof1 = _statements(channel)
+        yield _Duty("close", CloseCall(channel.id, proof0, proof1, close_key()))
+
+
+def _challenge(channel: Channel, situation: Situation) -> Iterator[_Duty]:
+    view = situation.view
+    if view.status != CLOSED or view.deadline is None or situation.now > view.deadline:
+        return
+    for sender, statement in enumerate(_statements(channel)):
+        if statement is not None and statement.proof.seq > view.seqs[sender]:
+            detail = f":{sender}:{statement.proof.seq}:{view.seqs[sender]}"
+            yield _Duty("challenge", ChallengeCall(statement), detail, view.deadline)
+
+
+def _settle(channel: Channel, situation: Situation) -> Iterator[_Duty]:
+    view = situation.view
+    if view.status == CLOSED and view.deadline is not None:
+        yield _Duty("settle", SettleCall(channel.id), f":{view.deadline}", not_before=view.deadline + 1)
+
+
+def _redeem(channel: Channel, situation: Situation) -> Iterator[_Duty]:
+    if situation.view.status != SETTLED:
+        return
+    for sender, pot in enumerate(situation.view.pots):
+        locks = settled_locks(channel, situation, sender) if pot else ()
+        if locks and all(_decided(lock, situation, situation.now) for lock in locks):
+            detail = f":{sender}:{locks_root(locks).hex()[:8]}"
+            yield _Duty("redeem", RedeemCall(channel.id, sender, locks), detail)
+
+
+def _decided(lock: Lock, situation: Situation, time: int) -> bool:
+    """Whether the contract pays or refunds the lock in a block of that time."""
+    registered = situation.secrets.get(lock.condition)
+    return time > lock.expiry or (registered is not None and registered[0] <= min(time, lock.expiry))
+
+
+def settled_locks(channel: Channel, situation: Situation, sender: int) -> tuple[Lock, ...]:
+    """Return the locks that make up the settled root of simplex `sender`, in order of id; empty if we do not know them.
+
+    It may be a state in flight: signed by us, countersigned by the peer, and never acknowledged to us.
+    """
+    if sender == channel.side:
+        states = [channel.ours, *channel.flight]
+    else:
+        states = [channel.theirs]
+    seq = situation.view.seqs[sender]
+    for state in states:
+        if state.seq == seq and state.simplex.proof.locks_root != ZERO32:
+            locks = state.simplex.locks
+            for time in situation.redeemed[sender]:
+                locks = tuple(lock for lock in locks if not _decided(lock, situation, time))
+            return locks
+    return ()
+
+
+def _register(channel: Channel, situation: Situation, policy: DutyPolicy) -> Iterator[_Duty]:
+    for known in channel.secrets:
+        lock = channel.theirs.simplex.lock(known.lock)
+        if lock is None or lock.condition in situation.secrets or situation.now > lock.expiry:
+            continue
+        if channel.phase is not Phase.OPEN or lock.expiry - situation.now <= policy.secret_margin:
+            yield _Duty("register-secret", RegisterSecretCall(known.secret), f":{lock.id}", lock.expiry)

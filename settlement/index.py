@@ -1,0 +1,197 @@
+"""What the chain says of one account's channels, kept event by event so that any block can be taken back.
+
+The index keeps the events of those channels in which the account takes part, and every registered secret, each with
+its block. A channel's state at any height is the fold of its events up to there: at the head to act in time, at the
+confirmed height to count funds. There is no second, incremental copy of the state that could differ from the first.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+
+import msgspec
+
+from tallystick.channels.codec import Codec
+from tallystick.channels.objects import ZERO32, Address, ChannelId
+from tallystick.channels.store import Moment, Schema, Store
+from tallystick.settlement.chain import (
+    Block,
+    Challenged,
+    ChannelEvent,
+    ChannelOpened,
+    ChannelView,
+    Closed,
+    CooperativelyClosed,
+    Deposited,
+    Redeemed,
+    SecretRegistered,
+    Settled,
+    Withdrawn,
+)
+
+OPEN, CLOSED, SETTLED, GONE = range(4)
+"""The values of `ChannelView.status`."""
+
+
+class Sighting(msgspec.Struct, frozen=True, array_like=True):
+    """One event and the block that holds it."""
+
+    number: int
+    time: int
+    event: ChannelEvent
+
+
+class EventsSeen(Moment, frozen=True):
+    """A block held these events of our channels, and these secrets."""
+
+    number: int
+    sightings: tuple[Sighting, ...]
+    secrets: tuple[SecretRegistered, ...]
+
+
+class EventsUndone(Moment, frozen=True):
+    """The block of this number left the best branch."""
+
+    number: int
+
+
+def fold(history: Iterable[Sighting], up_to: int) -> ChannelView | None:
+    """Return a channel's state after block `up_to`, None if it was not opened by then."""
+    view: ChannelView | None = None
+    for sighting in history:
+        if sighting.number <= up_to:
+            view = _apply(view, sighting.event)
+    return view
+
+
+def _apply(view: ChannelView | None, event: ChannelEvent) -> ChannelView | None:
+    if isinstance(event, ChannelOpened):
+        return ChannelView(terms=event.terms, status=OPEN, deposits=(0, 0), withdrawn=(0, 0))
+    if view is None:
+        return None
+    replace = msgspec.structs.replace
+    match event:
+        case Deposited(_, side, total):
+            return replace(view, deposits=_with(view.deposits, side, total))
+        case Withdrawn(_, side, total):
+            return replace(view, withdrawn=_with(view.withdrawn, side, total))
+        case CooperativelyClosed():
+            return replace(view, status=GONE)
+        case Closed(_, closer, seq0, seq1, _, deadline):
+            return replace(view, status=CLOSED, closer=closer, deadline=deadline, seqs=(seq0, seq1))
+        case Challenged(_, sender, seq, _, convicts):
+            return replace(view, seqs=_with(view.seqs, sender, seq), convicted=view.convicted or convicts)
+        case Settled(_, _, _, _, pot0, pot1, _):
+            return replace(view, status=SETTLED if pot0 or pot1 else GONE, pots=(pot0, pot1))
+        case Redeemed(_, sender, paid, refunded, root):
+            pot = 0 if root == ZERO32 else view.pots[sender] - paid - refunded
+            pots = _with(view.pots, sender, pot)
+            return replace(view, pots=pots, status=SETTLED if any(pots) else GONE)
+
+
+def _with(pair: tuple[int, int], side: int, value: int) -> tuple[int, int]:
+    return (value, pair[1]) if side == 0 else (pair[0], value)
+
+
+class ChainIndex:
+    """The events of one account's channels. Change it only together with the moments that it returns."""
+
+    def __init__(self, account: Address, store: Store) -> None:
+        self._account = account
+        self._store = store
+        self._histories: dict[ChannelId, list[Sighting]] = {}
+        self.head_number = -1
+        self.head_time = 0
+        for (blob,) in store.read("SELECT sighting FROM chain_events ORDER BY number, position"):
+            sighting = _SIGHTING.decode(blob)
+            self._histories.setdefault(sighting.event.channel, []).append(sighting)
+
+    def add(self, block: Block) -> tuple[list[Moment], set[ChannelId]]:
+        """Take in a block; return what to store, and the channels that it concerns."""
+        number, time = block.header.number, block.header.time
+        self.head_number, self.head_time = number, time
+        sightings, secrets = [], []
+        for event in block.events:
+            if isinstance(event, SecretRegistered):
+                secrets.append(event)
+            elif event.channel in self._histories or (
+                isinstance(event, ChannelOpened) and self._account in event.terms.participants
+            ):
+                sighting = Sighting(number, time, event)
+                self._histories.setdefault(event.channel, []).append(sighting)
+                sightings.append(sighting)
+        if not sightings and not secrets:
+            return [], set()
+        return [EventsSeen(number, tuple(sightings), tuple(secrets))], {s.event.channel for s in sightings}
+
+    def remove(self, number: int) -> tuple[list[Moment], set[ChannelId]]:
+        """Take back the block of that number, which was the newest; return what to store, and the channels concerned."""
+        self.head_number = number - 1
+        concerned = set()
+        for channel, history in list(self._histories.items()):
+            kept = [sighting for sighting in history if sighting.number < number]
+            if len(kept) != len(history):
+                concerned.add(channel)
+                self._histories[channel] = kept
+        return [EventsUndone(number)], concerned
+
+    def view(self, channel: ChannelId, up_to: int) -> ChannelView | None:
+        """Return a channel's state after block `up_to`."""
+        return fold(self._histories.get(channel, ()), up_to)
+
+    def redeemed_at(self, channel: ChannelId, sender: int) -> list[int]:
+        """Return the block times at which locks of simplex `sender` were decided, in order."""
+        return [
+            s.time
+            for s in self._histories.get(channel, ())
+            if isinstance(s.event, Redeemed) and s.event.sender == sender
+        ]
+
+    def secrets(self, conditions: Iterable[bytes], up_to: int) -> dict[bytes, tuple[int, bytes]]:
+        """Return which of the conditions were registered by block `up_to`: to (block time, secret)."""
+        found = {}
+        for condition in conditions:
+            sql = "SELECT time, secret FROM chain_secrets WHERE digest = ? AND number <= ?"
+            for time, secret in self._store.read(sql, (condition, up_to)):
+                found[condition] = (time, secret)
+        return found
+
+    def known(self) -> list[ChannelId]:
+        """Return all channels of this account that the chain ever showed."""
+        return [channel for channel, history in self._histories.items() if history]
+
+
+_SIGHTING: Codec[Sighting] = Codec(Sighting)
+
+
+def _seen(connection: sqlite3.Connection, moment: EventsSeen) -> None:
+    for position, sighting in enumerate(moment.sightings):
+        connection.execute(
+            "INSERT OR REPLACE INTO chain_events VALUES (?, ?, ?)",
+            (moment.number, position, _SIGHTING.encode(sighting)),
+        )
+    for event in moment.secrets:
+        connection.execute(
+            "INSERT OR IGNORE INTO chain_secrets VALUES (?, ?, ?, ?)",
+            (event.digest, event.secret, event.time, moment.number),
+        )
+
+
+def _undone(connection: sqlite3.Connection, moment: EventsUndone) -> None:
+    connection.execute("DELETE FROM chain_events WHERE number >= ?", (moment.number,))
+    connection.execute("DELETE FROM chain_secrets WHERE number >= ?", (moment.number,))
+
+
+INDEX_SCHEMA = Schema(
+    "index",
+    (
+        """
+CREATE TABLE chain_events (
+    number INTEGER NOT NULL, position INTEGER NOT NULL, sighting BLOB NOT NULL, PRIMARY KEY (number, position));
+CREATE TABLE chain_secrets (
+    digest BLOB PRIMARY KEY, secret BLOB NOT NULL, time INTEGER NOT NULL, number INTEGER NOT NULL)
+""",
+    ),
+    {EventsSeen: _seen, EventsUndone: _undone},
+)
