@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tallystick.channels.errors import HandshakeFailed, InvalidInput, MalformedMessage
 from tallystick.channels.keys import PrivateKey
 from tallystick.channels.limits import MESSAGE_MAX

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tallystick.channels.errors import HandshakeFailed
 from tallystick.channels.keys import PrivateKey, PublicKey
 from tallystick.channels.noise import Decryptor, Encryptor, Initiator, Responder, Session
