@@ -10,7 +10,9 @@ from __future__ import annotations
 from typing import Protocol, TypeAlias
 
 import msgspec
+
 from tallystick.channels.objects import (
+    NATIVE,
     Address,
     ChannelId,
     CooperativeClose,
@@ -98,7 +100,7 @@ class Settled(msgspec.Struct, frozen=True, array_like=True, tag=7):
 
 
 class Redeemed(msgspec.Struct, frozen=True, array_like=True, tag=8):
-    """Locks of simplex `sender` were decided: paid to the receiver, refunded to the sender; the root is what is left."""
+    """Locks of simplex `sender` were decided: paid to the receiver, refunded to the sender; `root` is of those left."""
 
     channel: ChannelId
     sender: int
@@ -170,11 +172,15 @@ class OpenCall(msgspec.Struct, frozen=True, array_like=True, tag=1):
 
 
 class DepositCall(msgspec.Struct, frozen=True, array_like=True, tag=2):
-    """Add the caller's `amount` to `side`'s deposit: any time while the channel is open, anyone may pay."""
+    """Add the caller's `amount` to `side`'s deposit: any time while the channel is open, anyone may pay.
+
+    `asset` must be the channel's: it says whether the amount travels as the transaction's value or as tokens.
+    """
 
     channel: ChannelId
     side: int
     amount: int
+    asset: Address = NATIVE
 
 
 class WithdrawCall(msgspec.Struct, frozen=True, array_like=True, tag=3):
@@ -203,7 +209,7 @@ class CloseCall(msgspec.Struct, frozen=True, array_like=True, tag=5):
 
 
 class ChallengeCall(msgspec.Struct, frozen=True, array_like=True, tag=6):
-    """Replace a simplex's proof by one of higher seq. With a voucher, its beneficiary earns the reward on conviction."""
+    """Replace a simplex's proof by one of higher seq. A voucher's beneficiary earns the reward if it convicts."""
 
     proof: SignedProof
     voucher: Voucher | None = None
@@ -225,7 +231,7 @@ class RedeemCall(msgspec.Struct, frozen=True, array_like=True, tag=8):
 
 
 class RegisterSecretCall(msgspec.Struct, frozen=True, array_like=True, tag=9):
-    """Make a secret (32 bytes) public, which satisfies every hash lock on it with `expiry` at or after that block's time."""
+    """Make a secret (32 bytes) public: it satisfies every hash lock on it that expires no earlier than that block."""
 
     secret: bytes
 
@@ -261,7 +267,7 @@ Call: TypeAlias = (
 
 
 class Chain(Protocol):
-    """A chain node. Methods raise ChainUnavailable (retry), ChainError (do not), and nothing else unless they say so."""
+    """A chain node. Methods raise ChainUnavailable (retry), ChainError (do not), or what they name themselves."""
 
     @property
     def chain_id(self) -> int:
@@ -290,7 +296,7 @@ class Chain(Protocol):
         ...
 
     async def submit(self, raw: bytes) -> bytes:
-        """Hand in a signed transaction, return its hash. Raise TransactionRefused. ALREADY_KNOWN is not raised: idempotent."""
+        """Hand in a signed transaction and return its hash; a known one is fine. Raise TransactionRefused."""
         ...
 
     async def receipt(self, transaction: bytes) -> Receipt | None:

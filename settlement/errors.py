@@ -4,7 +4,8 @@
     ├── ChainUnavailable        the chain node did not answer; try again later, nothing was lost
     ├── ChainError              the chain node answered, but not what the interface promises (wrong chain, bad data)
     ├── TransactionRefused      the chain node will not take this transaction at all (see `code`)
-    └── Reverted                a rule of the adjudicator, the registry or a token refuses this call (see `code`)
+    ├── Reverted                a rule of the adjudicator, the registry or a token refuses this call (see `code`)
+    └── LedgerBroken            the simulated ledger contradicts itself: coins were made or lost, or its data is damaged
 
 `Reverted` is what the pure rules raise; on a chain it becomes a failed receipt with the same code and text.
 """
@@ -78,3 +79,7 @@ class Reverted(TallystickError):
     def __init__(self, code: Revert, text: str) -> None:
         super().__init__(text)
         self.code = code
+
+
+class LedgerBroken(TallystickError):
+    """The simulated ledger contradicts itself. It stops at once; nothing of the block in question was kept."""
