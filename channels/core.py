@@ -210,6 +210,15 @@ def move(channel: Channel, phase: Phase) -> Channel:
     return msgspec.structs.replace(channel, phase=phase)
 
 
+def never_used(channel: Channel) -> bool:
+    """Whether the channel was only ever talked about: nothing funded, nothing signed."""
+    return (
+        channel.phase in (Phase.OPENING, Phase.GONE)
+        and channel.deposits == (0, 0)
+        and channel.newest.proof.seq == channel.theirs.seq == 0
+    )
+
+
 def require_open(channel: Channel) -> None:
     """Raise ChannelNotReady unless new statements may be signed in this channel."""
     if channel.phase is not Phase.OPEN:

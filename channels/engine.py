@@ -120,14 +120,19 @@ class Engine:
 
     def add_channel(self, channel: Channel) -> Session:
         """Take in a channel that is being opened; it is durable after the next commit."""
-        if channel.id in self.sessions:
-            return self.sessions[channel.id]
+        old = self.sessions.get(channel.id)
+        if old is not None and not core.never_used(old.channel):
+            return old
         session = self._add(channel)
         session.change(channel)
         if channel.peer_key in self._wires:
             resync.connected(session)
         self.touch(session)
         return session
+
+    def has_business_with(self, peer: bytes) -> bool:
+        """Whether any channel with that peer is not gone."""
+        return any(session.channel.phase is not Phase.GONE for session in self._sessions_of(peer))
 
     def touch(self, session: Session) -> None:
         """Say that a session was changed: it takes part in the next round."""

@@ -37,6 +37,10 @@ class Outbox:
         """How many payments wait."""
         return len(self._tickets)
 
+    def tickets(self) -> tuple[Ticket, ...]:
+        """The payments that wait, in order."""
+        return tuple(self._tickets)
+
     @property
     def full_batch(self) -> bool:
         """Whether what waits fills an update, so that it is worth sending before the last one is acknowledged."""

@@ -29,6 +29,9 @@ HELLO_SECONDS = 10.0
 QUEUE_BYTES_MAX = 8_000_000
 """Bytes queued for a slow peer before we stop reading what it sends."""
 
+SLOW_SECONDS = 60.0
+"""How long a peer may leave a full queue unread before its connection is given up."""
+
 STEADY = 30.0
 """Seconds that a connection must last for the next redial to be immediate again."""
 
@@ -256,7 +259,10 @@ class Peers:
             for frame in frames:
                 self._take(key, wire, frame)
             await self._engine.writer.room()
-            await wire.room()
+            with trio.move_on_after(SLOW_SECONDS) as slow:
+                await wire.room()
+            if slow.cancelled_caught:
+                raise LinkClosed("the peer does not read what is sent to it")
             frames = []
             with trio.move_on_after(KEEPALIVE):
                 frames = await wire.link.receive()

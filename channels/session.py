@@ -156,6 +156,17 @@ class Session:
         self.outbox.add_payment(ticket)
         return ticket
 
+    def find_ticket(self, key: str) -> Ticket | None:
+        """Return the ticket with this idempotency key that is waiting or in flight in this process."""
+        flying = (ticket for sent in self.sent for ticket in sent.tickets)
+        return next((t for t in (*self.outbox.tickets(), *flying) if t.key == key and not t.withdrawn), None)
+
+    def join(self, seq: int, ticket: Ticket) -> None:
+        """Let a ticket resolve with update `seq`, which is in flight."""
+        for sent in self.sent:
+            if sent.seq == seq:
+                sent.tickets.append(ticket)
+
     def _require_spendable(self, amount: int) -> None:
         if amount > self.spendable:
             raise InsufficientFunds(

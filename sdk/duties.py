@@ -5,7 +5,7 @@ again, and each has a fixed name, so that it is taken on once (`settlement.oblig
 
 | channel               | chain             | duty                                                                     |
 | --------------------- | ----------------- | ------------------------------------------------------------------------ |
-| FROZEN, both signed   | open              | submit the cooperative close (the other side's after half its life only) |
+| FROZEN, both signed   | open              | submit the cooperative close (the other side: shortly before it dies) |
 | withdrawal, both sig. | open              | submit it                                                                |
 | CLOSING               | open              | close with the newest proofs                                             |
 | CLOSED                | window open       | challenge whatever is older than what we hold                            |
@@ -36,6 +36,12 @@ from tallystick.settlement.chain import (
 )
 from tallystick.settlement.index import CLOSED, OPEN, SETTLED
 from tallystick.settlement.obligations import Obligation
+
+STAND_IN = 300
+"""Seconds before a cooperative close dies at which the side that did not ask for it submits it too."""
+
+COURTESY = 60
+"""Seconds that whoever did not close leaves to the closer before it settles itself."""
 
 
 class Situation(msgspec.Struct, frozen=True):
@@ -110,7 +116,7 @@ def _cooperate(channel: Channel, situation: Situation) -> Iterator[_Duty]:
     if situation.view.status != OPEN or offer is None or not offer.peer_signature or channel.phase is not Phase.FROZEN:
         return
     until = offer.close.valid_until
-    if channel.shutdown is Wish.OWN or situation.now * 2 > until * 2 - 600:
+    if channel.shutdown is Wish.OWN or situation.now > until - STAND_IN:
         call = CooperativeCloseCall(offer.close, *_in_order(channel, offer.signature, offer.peer_signature))
         yield _Duty("cooperative-close", call, f":{until}", until)
 
@@ -142,7 +148,8 @@ def _challenge(channel: Channel, situation: Situation) -> Iterator[_Duty]:
 def _settle(channel: Channel, situation: Situation) -> Iterator[_Duty]:
     view = situation.view
     if view.status == CLOSED and view.deadline is not None:
-        yield _Duty("settle", SettleCall(channel.id), f":{view.deadline}", not_before=view.deadline + 1)
+        patience = 1 if view.closer == channel.side else COURTESY
+        yield _Duty("settle", SettleCall(channel.id), f":{view.deadline}", not_before=view.deadline + patience)
 
 
 def _redeem(channel: Channel, situation: Situation) -> Iterator[_Duty]:
@@ -166,10 +173,7 @@ def settled_locks(channel: Channel, situation: Situation, sender: int) -> tuple[
 
     It may be a state in flight: signed by us, countersigned by the peer, and never acknowledged to us.
     """
-    if sender == channel.side:
-        states = [channel.ours, *channel.flight]
-    else:
-        states = [channel.theirs]
+    states = [channel.ours, *channel.flight] if sender == channel.side else [channel.theirs]
     seq = situation.view.seqs[sender]
     for state in states:
         if state.seq == seq and state.simplex.proof.locks_root != ZERO32:

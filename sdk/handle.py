@@ -1,0 +1,224 @@
+"""A channel as a program sees it: pay, deposit, withdraw, close. Made by `Node`, never by hand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tallystick.channels import negotiation
+from tallystick.channels.core import Phase
+from tallystick.channels.errors import InvalidInput
+from tallystick.channels.keys import PublicKey
+from tallystick.channels.messages import Update, decode
+from tallystick.channels.objects import NATIVE, Address, ChannelId, check_amount
+from tallystick.channels.operations import Pay
+from tallystick.channels.schema import payment_of, sent_with
+from tallystick.channels.session import Session
+from tallystick.channels.tickets import Receipt, Ticket
+from tallystick.settlement.chain import ApproveCall, DepositCall
+
+if TYPE_CHECKING:
+    from tallystick.sdk.node import Node
+
+
+class ChannelHandle:
+    """One channel of a node. Amounts are in the asset's smallest unit."""
+
+    def __init__(self, node: Node, session: Session) -> None:
+        self._node = node
+        self._session = session
+
+    def __repr__(self) -> str:
+        own, peers = self.balances
+        return f"<Channel {self.id.hex()[:8]} {self.phase.name} own={own} peer={peers}>"
+
+    # --- what it is ----------------------------------------------------------------------------------------------
+
+    @property
+    def id(self) -> ChannelId:
+        """32 bytes; its name on chain and off."""
+        return self._session.channel.id
+
+    @property
+    def peer(self) -> PublicKey:
+        """The other participant's key."""
+        return self._session.peer
+
+    @property
+    def asset(self) -> Address:
+        """The asset that flows in it."""
+        return self._session.channel.terms.asset
+
+    @property
+    def phase(self) -> Phase:
+        """Where it is in its life."""
+        return self._session.channel.phase
+
+    @property
+    def balances(self) -> tuple[int, int]:
+        """(Own, peer's) balance by the agreed statements; amounts in pending locks count as their sender's."""
+        first, second = self._session.channel.balances()
+        return (first, second) if self._session.channel.side == 0 else (second, first)
+
+    @property
+    def spendable(self) -> int:
+        """What can be paid now."""
+        return self._session.spendable
+
+    @property
+    def connected(self) -> bool:
+        """Whether the peer is connected and in step."""
+        return self._session.ready
+
+    @property
+    def payments(self) -> tuple[int, int]:
+        """How many payments were (sent and secured, received) over the channel's whole life."""
+        channel = self._session.channel
+        return channel.ours.simplex.next_payment, channel.theirs.simplex.next_payment
+
+    @property
+    def session(self) -> Session:
+        """The channel's inner works, for tests and statistics."""
+        return self._session
+
+    # --- paying --------------------------------------------------------------------------------------------------
+
+    async def submit(self, amount: int, memo: bytes = b"", *, key: str = "") -> Ticket:
+        """Accept a payment and return its ticket at once; waits only while the outbox is full.
+
+        `key` makes it idempotent: a payment with the same key is made once, across crashes. Raise InsufficientFunds,
+        ChannelNotReady or InvalidInput, and nothing was done.
+        """
+        if key:
+            known = self._known(key, amount, memo)
+            if known is not None:
+                return known
+        return await self._node.engine.pay(self.id, amount, memo, key)
+
+    async def pay(self, amount: int, memo: bytes = b"", *, key: str = "") -> Receipt:
+        """Pay and return the receipt once the payee's countersignature is stored.
+
+        If it is cancelled before the payment was signed, nothing is paid; after that, the payment is made whether
+        anyone waits or not (a `key` lets you ask again).
+        """
+        return await (await self.submit(amount, memo, key=key)).wait()
+
+    def _known(self, key: str, amount: int, memo: bytes) -> Ticket | None:
+        """Return the ticket of the payment that was made under this key before."""
+        waiting = self._session.find_ticket(key)
+        if waiting is None:
+            signed = payment_of(self._node.store, key)
+            if signed is None:
+                return None
+            if signed[0] != self.id:
+                raise InvalidInput(f"the key {key!r} was used in another channel: choose another key")
+            waiting = self._signed_ticket(signed[1], key)
+        if (waiting.amount, waiting.memo) != (amount, memo):
+            raise InvalidInput(f"the key {key!r} was used for another amount or memo: choose another key")
+        return waiting
+
+    def _signed_ticket(self, payment: int, key: str) -> Ticket:
+        row = sent_with(self._node.store, self.id, payment)
+        if row is None:
+            raise InvalidInput(f"the payment with the key {key!r} was made; its record was pruned")
+        update = decode(row.frame)
+        runs = [op for op in update.operations if isinstance(op, Pay)] if isinstance(update, Update) else []
+        run = next(op for op in runs if op.first <= payment < op.first + len(op.amounts))
+        index = payment - run.first
+        ticket = Ticket(self.id, run.amounts[index], run.memos[index] if run.memos else b"", key, row.time)
+        ticket.payment = payment
+        if row.seq <= self._session.channel.ours.seq:
+            ticket.resolve(row.seq, row.time)
+        else:
+            self._session.join(row.seq, ticket)
+        return ticket
+
+    # --- locks ---------------------------------------------------------------------------------------------------
+
+    async def lock(self, amount: int, expiry: int, condition: bytes, onion: bytes = b"") -> int:
+        """Queue a hash lock of `amount` on sha256 digest `condition` until chain time `expiry`; return its id."""
+        lock_id = self._session.add_lock(amount, expiry, condition, onion)
+        self._node.engine.touch(self._session)
+        return lock_id
+
+    def reveal(self, lock_id: int, secret: bytes) -> None:
+        """Claim the peer's lock with its secret; it is registered on chain if the peer does not pay in time."""
+        self._session.reveal(lock_id, secret)
+        self._node.engine.touch(self._session)
+
+    def reject(self, lock_id: int, reason: bytes = b"") -> None:
+        """Let the peer take its lock back."""
+        self._session.reject(lock_id, reason)
+        self._node.engine.touch(self._session)
+
+    # --- funding -------------------------------------------------------------------------------------------------
+
+    async def deposit(self, amount: int) -> None:
+        """Add to our deposit on chain, and return once the chain has confirmed it."""
+        check_amount(amount, minimum=1)
+        side = self._session.channel.side
+        target = self._session.channel.deposits[side] + amount
+        if self.asset != NATIVE:
+            await self._node.transact("approve", ApproveCall(self.asset, amount), self.id)
+        await self._node.transact("deposit", DepositCall(self.id, side, amount), self.id)
+        await self._node.until(lambda: self._session.channel.deposits[side] >= target)
+
+    async def withdraw(self, amount: int) -> None:
+        """Take `amount` out of the channel with the peer's consent; return once the chain has confirmed it.
+
+        Raise InsufficientFunds or ChannelNotReady; if the peer does not consent in time, ChannelNotReady, and the
+        amount is in the channel again.
+        """
+        if not self._session.ready:
+            raise self._node.not_connected(self.peer)
+        withdrawal = negotiation.request_withdrawal(self._session, amount)
+        self._node.engine.touch(self._session)
+        side = self._session.channel.side
+        await self._node.until(lambda: self._session.channel.withdrawals[side] is None)
+        if self._session.channel.withdrawn[side] < withdrawal.total:
+            raise self._node.offer_died("withdrawal")
+
+    # --- closing -------------------------------------------------------------------------------------------------
+
+    async def close(self) -> None:
+        """Close with the peer's consent: paid out at once. Return when it is confirmed.
+
+        Raise ChannelNotReady if the offer died unmined; the channel is open again then.
+        """
+        negotiation.request_close(self._session)
+        self._node.engine.touch(self._session)
+        offered = False
+
+        def ended() -> bool:
+            nonlocal offered
+            offered = offered or self.phase is Phase.FROZEN
+            return self.phase not in (Phase.OPEN, Phase.FROZEN) or (offered and self.phase is Phase.OPEN)
+
+        await self._node.until(ended)
+        if self.phase is Phase.OPEN:
+            raise self._node.offer_died("cooperative close")
+
+    async def force_close(self) -> None:
+        """Close without the peer: freezes the channel for good, then takes the challenge period. Returns when stored.
+
+        The node submits the close, settles after the window and redeems locks by itself; `wait_gone` waits for it.
+        """
+        self._session.force_close()
+        self._node.engine.touch(self._session)
+        await self._node.engine.durable()
+
+    async def wait_gone(self) -> None:
+        """Return when nothing of the channel is left on chain."""
+        await self._node.until(lambda: self.phase is Phase.GONE)
+
+    async def wait_usable(self) -> None:
+        """Return when the channel is open, the peer is in step, and both count our confirmed funding."""
+        session = self._session
+
+        def usable() -> bool:
+            return (
+                session.ready
+                and session.channel.phase is Phase.OPEN
+                and (session.funding == session.channel.funding(session.channel.side))
+            )
+
+        await self._node.until(usable)
