@@ -1,0 +1,138 @@
+"""What following a chain and sending transactions write to the store: `SCHEMA`, its moments and their readers.
+
+Two tables, both keyed by chain id, so that one store may serve several chains. `followed_headers` holds the last
+headers of the branch that was followed: the newest is the position. `obligations` holds every obligation ever
+taken on, one row each, replaced in place and never deleted.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+from tallystick.channels.codec import Codec
+from tallystick.channels.objects import Address
+from tallystick.channels.store import Moment, Schema, Store
+from tallystick.settlement.chain import Header
+from tallystick.settlement.follower import HEADERS_KEPT, BlockAdded, BlockRemoved, Followed, Step
+from tallystick.settlement.obligations import Book, Obligation, book_of
+
+
+class ChainAdvanced(Moment, frozen=True):
+    """The block of `header` was followed, and what it brought is in the same commit."""
+
+    chain_id: int
+    header: Header
+    kept: int = HEADERS_KEPT
+
+
+class ChainRewound(Moment, frozen=True):
+    """The block of `header` left the best branch, and what it had brought is undone in the same commit."""
+
+    chain_id: int
+    header: Header
+
+
+class ObligationStored(Moment, frozen=True):
+    """An obligation was taken on, or has changed."""
+
+    chain_id: int
+    account: Address
+    obligation: Obligation
+
+
+_CODEC: Codec[Obligation] = Codec(Obligation)
+
+
+def step_moment(chain_id: int, step: Step) -> ChainAdvanced | ChainRewound:
+    """Return the moment that moves the stored position by `step`: it belongs into the commit of the step's effects."""
+    match step:
+        case BlockAdded(block):
+            return ChainAdvanced(chain_id, block.header)
+        case BlockRemoved(header):
+            return ChainRewound(chain_id, header)
+
+
+def read_followed(store: Store, chain_id: int, start: int) -> Followed:
+    """Return how far the chain was followed; `start` is the first block to follow and stays the same for ever."""
+    rows = store.read(
+        "SELECT number, hash, parent, time FROM followed_headers WHERE chain_id = ? ORDER BY number", (chain_id,)
+    )
+    return Followed(start, tuple(Header(*row) for row in rows))
+
+
+def read_book(store: Store, chain_id: int, account: Address) -> Book:
+    """Return the account's obligations that are not at rest, and the highest nonce it ever bound."""
+    rows = store.read(
+        "SELECT data FROM obligations WHERE chain_id = ? AND account = ? AND resting = 0 ORDER BY rowid",
+        (chain_id, account),
+    )
+    top = store.read(
+        "SELECT max(highest_nonce) FROM obligations WHERE chain_id = ? AND account = ?", (chain_id, account)
+    )
+    highest = top[0][0]
+    return book_of((_CODEC.decode(row[0]) for row in rows), -1 if highest is None else highest)
+
+
+def read_obligation(store: Store, chain_id: int, account: Address, identifier: str) -> Obligation | None:
+    """Return one obligation, at rest or not, None if there never was one of that id."""
+    rows = store.read(
+        "SELECT data FROM obligations WHERE chain_id = ? AND account = ? AND id = ?", (chain_id, account, identifier)
+    )
+    return _CODEC.decode(rows[0][0]) if rows else None
+
+
+def _write_advanced(connection: sqlite3.Connection, moment: ChainAdvanced) -> None:
+    header = moment.header
+    connection.execute(
+        "INSERT OR REPLACE INTO followed_headers VALUES (?, ?, ?, ?, ?)",
+        (moment.chain_id, header.number, header.hash, header.parent, header.time),
+    )
+    connection.execute(
+        "DELETE FROM followed_headers WHERE chain_id = ? AND number <= ?",
+        (moment.chain_id, header.number - moment.kept),
+    )
+
+
+def _write_rewound(connection: sqlite3.Connection, moment: ChainRewound) -> None:
+    connection.execute(
+        "DELETE FROM followed_headers WHERE chain_id = ? AND number >= ?", (moment.chain_id, moment.header.number)
+    )
+
+
+def _write_obligation(connection: sqlite3.Connection, moment: ObligationStored) -> None:
+    obligation = moment.obligation
+    connection.execute(
+        """INSERT INTO obligations (chain_id, account, id, resting, highest_nonce, data) VALUES (?, ?, ?, ?, ?, ?)
+        ON CONFLICT (chain_id, account, id) DO UPDATE SET resting = excluded.resting, data = excluded.data,
+        highest_nonce = max(highest_nonce, excluded.highest_nonce)""",
+        (
+            moment.chain_id,
+            moment.account,
+            obligation.id,
+            obligation.resting,
+            -1 if obligation.nonce is None else obligation.nonce,
+            _CODEC.encode(obligation),
+        ),
+    )
+
+
+_TABLES = """
+CREATE TABLE followed_headers (
+    chain_id INTEGER NOT NULL, number INTEGER NOT NULL, hash BLOB NOT NULL, parent BLOB NOT NULL,
+    time INTEGER NOT NULL, PRIMARY KEY (chain_id, number)) WITHOUT ROWID;
+CREATE TABLE obligations (
+    chain_id INTEGER NOT NULL, account BLOB NOT NULL, id TEXT NOT NULL, resting INTEGER NOT NULL,
+    highest_nonce INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (chain_id, account, id));
+CREATE INDEX obligations_at_work ON obligations (chain_id, account) WHERE resting = 0
+"""
+
+SCHEMA = Schema(
+    name="settlement",
+    migrations=(_TABLES,),
+    writes={
+        ChainAdvanced: _write_advanced,
+        ChainRewound: _write_rewound,
+        ObligationStored: _write_obligation,
+    },
+)
+"""Include it in `open_store` of whatever follows a chain or sends transactions."""

@@ -1,0 +1,470 @@
+"""Obligations under any mix of congestion, refusals, reorganisations, foreign transactions and crashes.
+
+The model below is a chain reduced to what nonces and fees need, and the shell reduced to its order of storing and
+sending. It remembers everything that was ever signed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tallystick.channels.objects import NATIVE, Address
+from tallystick.settlement.chain import Call, ChallengeCall, Header, Receipt, RegisterSecretCall, TransferCall
+from tallystick.settlement.errors import Refusal
+from tallystick.settlement.fees import bumped, curve, next_price
+from tallystick.settlement.obligations import (
+    FINAL,
+    Book,
+    Obligation,
+    Observation,
+    Policy,
+    Status,
+    book_of,
+    decide,
+    finish,
+    judge_failure,
+    refuse,
+    signed,
+)
+
+ACCOUNT = Address(b"\x01" * 20)
+ELSEWHERE = Address(b"\x02" * 20)
+POLICY = Policy(confirmations=3, resting_depth=12, patience=10, in_flight=4, tries=3)
+GAS = 10
+
+
+def gas(call: Call) -> int:
+    return GAS
+
+
+class Tx(msgspec.Struct, frozen=True, kw_only=True):
+    """A signed transaction of the model. `owner` is "" for another program's."""
+
+    nonce: int
+    price: int
+    owner: str
+    filler: bool
+    fails: bool
+
+    @property
+    def raw(self) -> bytes:
+        return msgspec.json.encode(self)
+
+    @property
+    def hash(self) -> bytes:
+        from tallystick.channels.keys import keccak
+
+        return keccak(self.raw)
+
+
+class World:
+    """The chain of the model, the sender's disk and memory, and the record of all that was signed."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.blocks: list[tuple[Header, tuple[Tx, ...]]] = [(Header(0, bytes(32), bytes(32), 0), ())]
+        self.pool: dict[int, Tx] = {}
+        self.market = 5
+        self.disk: dict[str, Obligation] = {}
+        self.disk_highest = -1
+        self.book: Book = book_of(())
+        self.signed: dict[int, set[tuple[str, int]]] = {}
+        self.alarms: list[str] = []
+        self.fails: set[str] = set()
+        self.serial = 0
+
+    # the chain
+
+    @property
+    def head(self) -> Header:
+        return self.blocks[-1][0]
+
+    def mined(self) -> dict[int, tuple[Header, Tx]]:
+        return {tx.nonce: (header, tx) for header, txs in self.blocks for tx in txs}
+
+    def mine(self, *, minimum: int = 0) -> None:
+        nonce = len(self.mined())
+        txs = []
+        while (tx := self.pool.get(nonce)) is not None and tx.price >= minimum:
+            txs.append(tx)
+            nonce += 1
+        self.serial += 1
+        digest = hashlib.sha256(self.head.hash + self.serial.to_bytes(4, "big")).digest()
+        self.blocks.append((Header(self.head.number + 1, digest, self.head.hash, self.head.time + 10), tuple(txs)))
+
+    def reorganise(self, depth: int, *, forget: bool) -> None:
+        depth = min(depth, len(self.blocks) - 1)
+        for _, txs in self.blocks[len(self.blocks) - depth :]:
+            for tx in txs:
+                if not forget:
+                    self.pool.setdefault(tx.nonce, tx)
+        if forget:
+            self.pool.clear()
+        del self.blocks[len(self.blocks) - depth :]
+        for _ in range(depth):
+            self.mine(minimum=self.random.choice([0, 10**9]))
+
+    def foreign(self) -> None:
+        nonce = len(self.mined())
+        self.pool[nonce] = Tx(nonce=nonce, price=10**6, owner="", filler=False, fails=False)
+        self.mine()
+
+    # the sender
+
+    def store(self, *changed: Obligation) -> None:
+        for obligation in changed:
+            self.disk[obligation.id] = obligation
+            self.disk_highest = max(self.disk_highest, -1 if obligation.nonce is None else obligation.nonce)
+
+    def restart(self) -> None:
+        self.book = book_of((o for o in self.disk.values() if not o.resting), self.disk_highest)
+
+    def observe(self) -> Observation:
+        receipts = {
+            tx.hash: Receipt(tx.hash, header, not tx.fails, tx.price * GAS, "not-newer: stands" if tx.fails else "")
+            for header, tx in self.mined().values()
+        }
+        return Observation(self.head, len(self.mined()), self.market, receipts)
+
+    def round(self, crash: int = -1, refusal: Refusal | None = None) -> None:
+        """One look at the chain, with a crash at the given point, if any."""
+        outcome = decide(self.book, self.observe(), account=ACCOUNT, gas=gas, policy=POLICY)
+        self.book = outcome.book
+        if crash == 0:
+            return self.restart()
+        self.store(*outcome.changed)
+        self.alarms += outcome.alarms
+        if crash == 1:
+            return self.restart()
+        for identifier in outcome.send:
+            self.sign(identifier)
+        if crash == 2:
+            return self.restart()
+        for identifier in outcome.send:
+            self.store(self.book.obligations[identifier])
+        for identifier in outcome.send[: 1 if crash == 3 else None]:
+            self.submit(identifier, refusal)
+        if crash == 3:
+            self.restart()
+        return None
+
+    def sign(self, identifier: str) -> None:
+        obligation = self.book.obligations[identifier]
+        attempt = obligation.attempts[-1]
+        assert obligation.nonce is not None
+        if not attempt.raw:
+            fails = identifier in self.fails and not attempt.filler
+            tx = Tx(nonce=obligation.nonce, price=attempt.price, owner=identifier, filler=attempt.filler, fails=fails)
+            self.signed.setdefault(tx.nonce, set()).add((identifier, tx.filler))
+            self.book = self.book.with_(signed(obligation, tx.raw))
+
+    def submit(self, identifier: str, refusal: Refusal | None) -> None:
+        obligation = self.book.obligations[identifier]
+        if refusal is not None:
+            after, alarm = refuse(obligation, refusal, "refused", POLICY)
+            self.alarms += [alarm] if alarm else []
+            self.book = self.book.with_(after)
+            self.store(after)
+            return
+        tx = msgspec.json.decode(obligation.attempts[-1].raw, type=Tx)
+        standing = self.pool.get(tx.nonce)
+        if tx.nonce >= len(self.mined()) and (standing is None or tx.price > standing.price):
+            self.pool[tx.nonce] = tx
+
+    def require(self, identifier: str, *, deadline: int | None, budget: int) -> None:
+        call = TransferCall(NATIVE, ELSEWHERE, self.serial)
+        obligation = Obligation(id=identifier, call=call, purpose="a test", budget=budget, deadline=deadline)
+        self.book = self.book.with_(obligation)
+        self.store(obligation)
+
+    def supersede(self, identifier: str) -> None:
+        obligation = self.book.obligations.get(identifier)
+        if obligation is not None and obligation.status not in FINAL:
+            obligation = finish(obligation, Status.SUPERSEDED, "moot")
+            self.book = self.book.with_(obligation)
+            self.store(obligation)
+
+    # what must hold
+
+    def check(self) -> None:
+        for nonce, owners in self.signed.items():
+            calls = {owner for owner, filler in owners if not filler}
+            assert len(calls) <= 1, f"nonce {nonce} was used for different calls"
+        executed = [tx.owner for _, tx in self.mined().values() if tx.owner and not tx.filler and not tx.fails]
+        assert len(executed) == len(set(executed)), "a call was executed twice"
+
+
+OPERATIONS = st.one_of(
+    st.tuples(st.just("require"), st.sampled_from([None, 40, 400]), st.sampled_from([20, 1_000, 100_000])),
+    st.tuples(st.just("failing"), st.none(), st.just(1_000)),
+    st.tuples(st.just("mine"), st.sampled_from([0, 0, 0, 20, 10**9])),
+    st.tuples(st.just("reorganise"), st.integers(1, 2), st.booleans()),
+    st.tuples(st.just("foreign")),
+    st.tuples(st.just("supersede"), st.integers(0, 5)),
+    st.tuples(st.just("crash"), st.integers(0, 3)),
+    st.tuples(st.just("refuse"), st.sampled_from([None, *Refusal])),
+    st.tuples(st.just("market"), st.integers(1, 40)),
+)
+
+
+def play(world: World, operations: list[tuple[object, ...]]) -> None:
+    names: list[str] = []
+    for name, *arguments in operations:
+        crash, refusal = -1, None
+        match name, *arguments:
+            case (("require" | "failing"), None | int() as deadline, int() as budget):
+                names.append(f"o{len(names)}")
+                if name == "failing":
+                    world.fails.add(names[-1])
+                world.require(
+                    names[-1], deadline=None if deadline is None else world.head.time + deadline, budget=budget
+                )
+            case "mine", int() as minimum:
+                world.mine(minimum=minimum)
+            case "reorganise", int() as depth, bool() as forget:
+                world.reorganise(depth, forget=forget)
+            case ("foreign",):
+                world.foreign()
+            case "supersede", int() as index if index < len(names):
+                world.supersede(names[index])
+            case "crash", int() as crash:
+                pass
+            case "refuse", refusal:
+                pass
+            case "market", int() as market:
+                world.market = market
+        world.round(crash, refusal)  # type: ignore[arg-type]  # a Refusal or None, by the strategy
+        world.check()
+
+
+@settings(max_examples=300, deadline=None)
+@given(seed=st.integers(0, 2**32), operations=st.lists(OPERATIONS, max_size=40))
+def test_no_nonce_serves_two_calls_and_everything_ends_done_or_with_an_alarm(
+    seed: int, operations: list[tuple[object, ...]]
+) -> None:
+    world = World(seed)
+    play(world, operations)
+    world.market = 1
+    for _ in range(80):
+        world.round()
+        world.mine()
+        world.check()
+    for obligation in world.disk.values():
+        assert obligation.resting, f"{obligation} is still at work"
+        mined = [tx for _, tx in world.mined().values() if tx.owner == obligation.id and not tx.filler and not tx.fails]
+        if obligation.status is Status.QUARANTINED:
+            assert any(f"({obligation.id}) is quarantined" in alarm for alarm in world.alarms) or mined == []
+        else:
+            assert (obligation.status is Status.DONE) <= (len(mined) == 1 or obligation.filler)
+    assert all(obligation.status in FINAL for obligation in world.disk.values())
+
+
+def one(world: World, identifier: str = "o") -> Obligation:
+    return world.disk[identifier]
+
+
+def test_it_is_done_only_when_its_receipt_is_deep_enough() -> None:
+    world = World(0)
+    world.require("o", deadline=None, budget=1_000)
+    world.round()
+    world.mine()
+    for expected in (Status.SENT, Status.SENT, Status.DONE):
+        world.round()
+        assert one(world).status is expected
+        world.mine()
+
+
+def test_it_is_sent_again_when_its_block_leaves_the_chain_even_after_it_was_done() -> None:
+    world = World(0)
+    world.require("o", deadline=None, budget=1_000)
+    world.round()
+    for _ in range(4):
+        world.mine()
+        world.round()
+    assert one(world).status is Status.DONE
+    world.reorganise(5, forget=True)
+    world.round()
+    assert one(world).status is Status.SENT
+    assert "unusually deep" in world.alarms[-1]
+    assert world.pool[0].owner == "o"
+    for _ in range(4):
+        world.mine()
+        world.round()
+    assert one(world).status is Status.DONE
+    world.check()
+
+
+def test_a_foreign_transaction_under_its_nonce_leads_to_a_new_nonce_once_that_is_deep() -> None:
+    world = World(0)
+    world.require("o", deadline=None, budget=1_000)
+    world.round()
+    world.foreign()
+    for expected in (0, 0, 0, 1):
+        world.round()
+        assert one(world).nonce == expected
+        world.mine()
+    assert "another program" in world.alarms[0]
+    for _ in range(5):
+        world.round()
+        world.mine()
+    assert one(world).status is Status.DONE
+    world.check()
+
+
+def test_a_superseded_obligation_keeps_its_nonce_and_blocks_nobody() -> None:
+    world = World(0)
+    world.require("o", deadline=None, budget=1_000)
+    world.require("p", deadline=None, budget=1_000)
+    world.round()
+    world.supersede("o")
+    for _ in range(4):
+        world.round()
+        world.mine()
+    assert {tx.owner for _, tx in world.mined().values()} == {"o", "p"}
+    assert one(world).status is Status.SUPERSEDED
+    assert one(world, "p").status is Status.DONE
+
+
+def test_a_superseded_obligation_without_a_nonce_is_never_sent() -> None:
+    world = World(0)
+    world.require("o", deadline=None, budget=1_000)
+    world.supersede("o")
+    world.round()
+    assert one(world).resting
+    assert world.signed == {}
+
+
+def test_a_call_refused_as_malformed_is_quarantined_and_its_nonce_used_up() -> None:
+    world = World(0)
+    world.require("o", deadline=None, budget=1_000)
+    world.require("p", deadline=None, budget=1_000)
+    for _ in range(POLICY.tries):
+        world.round(refusal=Refusal.MALFORMED)
+    assert {one(world, name).status for name in "op"} == {Status.QUARANTINED}
+    world.round()
+    world.mine()
+    assert [tx.filler for _, tx in world.mined().values()] == [True, True]
+
+
+@pytest.mark.parametrize("refusal", [None, *(set(Refusal) - {Refusal.MALFORMED})])
+def test_no_other_refusal_ever_ends_an_obligation(refusal: Refusal | None) -> None:
+    obligation = Obligation(id="o", call=RegisterSecretCall(bytes(32)), purpose="a test", budget=1, status=Status.SENT)
+    for _ in range(100):
+        obligation, _ = refuse(obligation, refusal, "refused", POLICY)
+    assert obligation.status is Status.SENT
+
+
+def test_trouble_raises_one_alarm_not_one_per_block() -> None:
+    world = World(0)
+    world.require("o", deadline=None, budget=1_000)
+    for _ in range(5):
+        world.round(refusal=Refusal.INSUFFICIENT_FUNDS)
+        world.mine()
+    assert len(world.alarms) == 1
+    assert one(world).trouble == "refused"
+
+
+def test_a_failed_call_is_judged_by_its_reason() -> None:
+    assert judge_failure("not-newer: a higher seq stands") is Status.SUPERSEDED
+    assert judge_failure("window-open: too early") is Status.WAITING
+    assert judge_failure("bad-proof: no") is Status.QUARANTINED
+    assert judge_failure("something nobody ever heard of") is Status.QUARANTINED
+
+
+def test_fees_reach_the_budget_at_60_percent_of_the_window_under_congestion() -> None:
+    world = World(0)
+    world.require("o", deadline=1_000, budget=50_000)
+    prices = {}
+    while world.head.time < 990:
+        world.round()
+        prices[world.head.time] = one(world).fee_price
+        world.mine(minimum=10**9)
+    assert prices[0] == world.market
+    assert prices[300] < 2_500
+    assert prices[600] == 5_000
+    assert list(prices.values()) == sorted(prices.values())
+    assert one(world).status is Status.SENT
+
+
+def test_one_that_misses_its_deadline_raises_the_alarm_and_is_kept() -> None:
+    world = World(0)
+    world.require("o", deadline=30, budget=1_000)
+    for _ in range(6):
+        world.round()
+        world.mine(minimum=10**9)
+    assert one(world).status is Status.QUARANTINED
+    assert "deadline" in world.alarms[-1]
+
+
+def test_an_obligation_behind_a_cheap_one_pulls_it_along() -> None:
+    world = World(0)
+    world.require("cheap", deadline=None, budget=60)
+    world.round()
+    world.require("urgent", deadline=100, budget=100_000)
+    for _ in range(8):
+        world.round()
+        world.mine(minimum=5_000)
+    assert [tx.owner for _, tx in world.mined().values()] == ["cheap", "urgent"]
+
+
+def test_it_waits_for_its_time() -> None:
+    world = World(0)
+    obligation = Obligation(
+        id="o", call=TransferCall(NATIVE, ELSEWHERE, 1), purpose="a test", budget=100, not_before=25
+    )
+    world.book = world.book.with_(obligation)
+    for time, sent in ((0, False), (10, False), (20, False), (30, True)):
+        assert world.head.time == time
+        world.round()
+        assert bool(world.pool) is sent
+        world.mine()
+
+
+def test_the_most_urgent_gets_the_lowest_nonce() -> None:
+    world = World(0)
+    for name, deadline in (("never", None), ("late", 500), ("soon", 100)):
+        world.require(name, deadline=deadline, budget=1_000)
+    world.round()
+    assert [one(world, name).nonce for name in ("soon", "late", "never")] == [0, 1, 2]
+
+
+@given(
+    market=st.integers(0, 10**6), cap=st.integers(0, 10**9), window=st.integers(0, 10**5), at=st.integers(-5, 2 * 10**5)
+)
+def test_the_curve_rises_from_the_market_to_the_cap(market: int, cap: int, window: int, at: int) -> None:
+    price = curve(market, cap, at, window)
+    assert min(market, cap) <= price <= cap
+    assert curve(market, cap, at + 1, window) >= price
+    assert curve(market, cap, max(1, window * 6 // 10), window) == cap
+
+
+@given(current=st.integers(0, 10**6), want=st.integers(0, 10**7), cap=st.integers(1, 10**7))
+def test_every_replacement_is_enough_of_a_raise_and_within_the_cap(current: int, want: int, cap: int) -> None:
+    price = next_price(current, want, cap)
+    if price is not None:
+        assert bumped(current) <= price <= cap
+
+
+def test_reaching_the_cap_always_takes_no_more_than_wanting_it() -> None:
+    price = next_price(None, 7, 1_000)
+    while price is not None and price < 1_000:
+        raised = next_price(price, bumped(price), 1_000)
+        assert raised is not None
+        price = raised
+    assert price == 1_000
+
+
+def test_challenges_survive_the_disk_format() -> None:
+    from tallystick.channels.codec import Codec
+    from tallystick.channels.objects import BalanceProof, ChannelId, SignedProof
+
+    proof = SignedProof(BalanceProof(ChannelId(bytes(32)), 1, 7, 2**127, 2**100), b"a" * 64, b"b" * 64)
+    obligation = Obligation(id="o", call=ChallengeCall(proof), purpose="a test", budget=2**90)
+    codec: Codec[Obligation] = Codec(Obligation)
+    assert codec.decode(codec.encode(obligation)) == obligation

@@ -1,0 +1,279 @@
+"""The sender's shell: what is stored before what is signed and sent; restarts; outages; who waits is told."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+import pytest
+import trio
+
+from tallystick.channels.errors import InvalidInput
+from tallystick.channels.keys import PrivateKey, keccak
+from tallystick.channels.objects import NATIVE, Address
+from tallystick.channels.store import Moment, SqliteStore, open_store
+from tallystick.settlement.chain import Call, Header, Receipt, TransferCall
+from tallystick.settlement.errors import ChainError, ChainUnavailable, Refusal, TransactionRefused
+from tallystick.settlement.moments import SCHEMA, ObligationStored
+from tallystick.settlement.obligations import Obligation, Status
+from tallystick.settlement.sender import Sender
+
+KEY = PrivateKey(b"\x07" * 32)
+ELSEWHERE = Address(b"\x02" * 20)
+
+
+class Ledger:
+    """A chain reduced to nonces and receipts: the part of `Chain` that a sender uses."""
+
+    chain_id = 31_337
+    contract = ELSEWHERE
+
+    def __init__(self) -> None:
+        self.blocks: list[tuple[Header, list[bytes]]] = [(Header(0, bytes(32), bytes(32), 0), [])]
+        self.pool: list[bytes] = []
+        self.trouble: list[Exception] = []
+        self.changed = trio.Event()
+
+    def mine(self, drop: int = 0) -> None:
+        """Drop blocks, whose transactions are lost, and mine one with all that waits."""
+        del self.blocks[len(self.blocks) - drop :]
+        parent = self.blocks[-1][0]
+        digest = keccak(parent.hash + b"".join(self.pool) + bytes([drop]))
+        self.blocks.append((Header(parent.number + 1, digest, parent.hash, parent.time + 10), self.pool))
+        self.pool = []
+        self.changed.set()
+        self.changed = trio.Event()
+
+    async def _answer(self) -> None:
+        await trio.lowlevel.checkpoint()
+        if self.trouble:
+            raise self.trouble[-1]
+
+    async def head(self) -> Header:
+        await self._answer()
+        return self.blocks[-1][0]
+
+    async def wait(self, known: bytes) -> None:
+        await self._answer()
+        while self.blocks[-1][0].hash == known:
+            await self.changed.wait()
+
+    async def nonce(self, account: Address) -> int:
+        await self._answer()
+        return sum(len(raws) for _, raws in self.blocks)
+
+    async def fee_price(self) -> int:
+        await self._answer()
+        return 7
+
+    async def receipt(self, transaction: bytes) -> Receipt | None:
+        await self._answer()
+        for header, raws in self.blocks:
+            if transaction in map(keccak, raws):
+                return Receipt(transaction, header, True, 0, "")
+        return None
+
+    async def submit(self, raw: bytes) -> bytes:
+        await self._answer()
+        if raw not in self.pool and all(raw not in raws for _, raws in self.blocks):
+            self.pool.append(raw)
+        return keccak(raw)
+
+
+class Desk:
+    """A store, a sender on it, and a journal of what happened in which order."""
+
+    def __init__(self, directory: Path, chain: Ledger) -> None:
+        self.store: SqliteStore = open_store(directory, [SCHEMA], owner="a test", durable=False)
+        self.journal: list[str] = []
+        self.alarms: list[str] = []
+        self.dead = False
+        self.sender = Sender(
+            key=KEY,
+            chain=chain,  # type: ignore[arg-type]  # Ledger has what a sender uses of a Chain
+            store=self.store,
+            commit=self.commit,
+            sign=self.sign,
+            gas=lambda call: 10,
+            alarm=self.alarms.append,
+            jitter=lambda: 0.5,
+        )
+
+    async def commit(self, moments: Sequence[Moment]) -> None:
+        await trio.lowlevel.checkpoint()
+        if self.dead:
+            await trio.sleep_forever()
+        self.store.commit(moments)
+        for moment in moments:
+            assert isinstance(moment, ObligationStored)
+            obligation = moment.obligation
+            hashed = obligation.attempts[-1:] and bool(obligation.attempts[-1].hash)
+            self.journal.append(f"store nonce {obligation.nonce} {'signed' if hashed else 'unsigned'}")
+
+    def sign(self, key: PrivateKey, chain_id: int, contract: Address, call: Call, nonce: int, price: int) -> bytes:
+        self.journal.append(f"sign {nonce}")
+        return msgspec.json.encode((call, nonce, price))
+
+
+@asynccontextmanager
+async def running(desk: Desk) -> AsyncIterator[Sender]:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(desk.sender.run)
+        yield desk.sender
+        nursery.cancel_scope.cancel()
+    desk.store.close()
+
+
+def transfer(identifier: str = "o", amount: int = 1) -> Obligation:
+    return Obligation(id=identifier, call=TransferCall(NATIVE, ELSEWHERE, amount), purpose="a test", budget=1_000)
+
+
+@pytest.fixture
+def chain() -> Ledger:
+    return Ledger()
+
+
+async def test_nonce_and_hash_are_stored_before_signing_and_sending(
+    tmp_path: Path, chain: Ledger, autojump_clock: trio.testing.MockClock
+) -> None:
+    desk = Desk(tmp_path, chain)
+    async with running(desk) as sender:
+        await sender.submit(transfer())
+        await trio.sleep(1)
+        assert desk.journal == [
+            "store nonce None unsigned",
+            "store nonce 0 unsigned",
+            "sign 0",
+            "store nonce 0 signed",
+        ]
+        for _ in range(3):
+            chain.mine()
+            await trio.sleep(1)
+        assert (await sender.wait("o")).status is Status.DONE
+        assert sender.statistics().done == 1
+
+
+async def test_a_crash_before_any_commit_sends_the_same_transaction_after_the_restart(
+    tmp_path: Path, chain: Ledger, autojump_clock: trio.testing.MockClock
+) -> None:
+    for commits in range(1, 4):
+        chain.pool.clear()
+        directory = tmp_path / str(commits)
+        desk = Desk(directory, chain)
+        async with running(desk) as sender:
+            await sender.submit(transfer(amount=commits))
+            while len(desk.journal) < commits:
+                await trio.lowlevel.checkpoint()
+            desk.dead = True
+            await trio.sleep(1)
+        before = list(chain.pool)
+        desk = Desk(directory, chain)
+        async with running(desk):
+            await trio.sleep(1)
+            assert len(chain.pool) == 1
+            assert before in ([], chain.pool)
+
+
+async def test_an_obligation_is_taken_on_once_whatever_became_of_it(
+    tmp_path: Path, chain: Ledger, autojump_clock: trio.testing.MockClock
+) -> None:
+    desk = Desk(tmp_path, chain)
+    async with running(desk) as sender:
+        await sender.submit(transfer())
+        assert sender.require(transfer()) == ()
+        for _ in range(140):
+            chain.mine()
+            await trio.sleep(1)
+        assert sender.obligations() == ()
+        assert sender.require(transfer()) == ()
+        assert (await sender.wait("o")).resting
+
+
+async def test_it_is_sent_again_after_a_reorganisation(
+    tmp_path: Path, chain: Ledger, autojump_clock: trio.testing.MockClock
+) -> None:
+    desk = Desk(tmp_path, chain)
+    async with running(desk) as sender:
+        await sender.submit(transfer())
+        await trio.sleep(1)
+        chain.mine()
+        await trio.sleep(1)
+        chain.mine(drop=1)
+        await trio.sleep(1)
+        assert len(chain.pool) == 1
+        for _ in range(3):
+            chain.mine()
+            await trio.sleep(1)
+        assert (await sender.wait("o")).status is Status.DONE
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        ChainUnavailable("no answer"),
+        ChainError("error -32000: something nobody has heard of"),
+        TransactionRefused("no coins for the fee", Refusal.INSUFFICIENT_FUNDS),
+    ],
+)
+async def test_trouble_with_the_chain_is_outlived(
+    tmp_path: Path, chain: Ledger, trouble: Exception, autojump_clock: trio.testing.MockClock
+) -> None:
+    desk = Desk(tmp_path, chain)
+    if isinstance(trouble, TransactionRefused):
+        submit = chain.submit
+
+        async def refuse(raw: bytes) -> bytes:
+            if chain.trouble:
+                raise trouble
+            return await submit(raw)
+
+        chain.submit = refuse  # type: ignore[method-assign]  # only submitting fails in this case
+        chain._answer = trio.lowlevel.checkpoint  # type: ignore[method-assign]
+    chain.trouble.append(trouble)
+    async with running(desk) as sender:
+        await sender.submit(transfer())
+        for _ in range(20):
+            chain.mine()
+            await trio.sleep(10)
+        assert chain.pool == []
+        assert bool(desk.alarms) is not isinstance(trouble, ChainUnavailable)
+        chain.trouble.clear()
+        for _ in range(4):
+            chain.mine()
+            await trio.sleep(60)
+        assert (await sender.wait("o")).status is Status.DONE
+        assert sender.statistics().troubled == ()
+
+
+async def test_superseding_wakes_who_waits(
+    tmp_path: Path, chain: Ledger, autojump_clock: trio.testing.MockClock
+) -> None:
+    desk = Desk(tmp_path, chain)
+    ended: list[Obligation] = []
+    async with running(desk) as sender, trio.open_nursery() as nursery:
+        await sender.submit(transfer())
+
+        async def wait() -> None:
+            ended.append(await sender.wait("o"))
+
+        nursery.start_soon(wait)
+        await trio.sleep(1)
+        assert ended == []
+        await desk.commit(sender.supersede("o", "somebody else did it"))
+        await trio.sleep(1)
+        assert [obligation.reason for obligation in ended] == ["somebody else did it"]
+        assert sender.supersede("o", "again") == ()
+        assert len(chain.pool) == 1
+
+
+async def test_waiting_for_what_was_never_required_is_an_error(
+    tmp_path: Path, chain: Ledger, autojump_clock: trio.testing.MockClock
+) -> None:
+    desk = Desk(tmp_path, chain)
+    with pytest.raises(InvalidInput, match="require it first"):
+        await desk.sender.wait("nothing")
+    with pytest.raises(InvalidInput, match="budget above zero"):
+        desk.sender.require(msgspec.structs.replace(transfer(), budget=0))
+    desk.store.close()
