@@ -155,6 +155,7 @@ class ChannelHandle:
     async def deposit(self, amount: int) -> None:
         """Add to our deposit on chain, and return once the chain has confirmed it."""
         check_amount(amount, minimum=1)
+        await self._node.require_balance(amount, self.asset)
         side = self._session.channel.side
         target = self._session.channel.deposits[side] + amount
         if self.asset != NATIVE:

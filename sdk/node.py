@@ -26,7 +26,7 @@ from tallystick.channels.core import Phase
 from tallystick.channels.effects import ChannelChanged, CloseRequested, Event, OpenRequested, PaymentsReceived
 from tallystick.channels.eip712 import channel_id
 from tallystick.channels.engine import Engine, EngineStatistics
-from tallystick.channels.errors import ChannelNotReady, InvalidInput, TallystickError
+from tallystick.channels.errors import ChannelNotReady, InsufficientFunds, InvalidInput, TallystickError
 from tallystick.channels.keys import PrivateKey, PublicKey, close_key, keccak
 from tallystick.channels.limits import Policy
 from tallystick.channels.messages import OpenRequest
@@ -140,7 +140,7 @@ class Node:
             chain=chain,
             store=store,
             commit=self.writer.commit,
-            sign=lambda call, nonce, price: sign_call(key, chain.chain_id, chain.contract, call, nonce, price),
+            sign=sign_call,
             gas=gas_of,
             alarm=self._alarm,
             jitter=self._rng.random,
@@ -374,6 +374,7 @@ class Node:
         Raise InvalidInput, OpeningFailed (the peer refused or the chain did; nothing is locked).
         """
         check_amount(deposit, "deposit", minimum=1)
+        await self.require_balance(deposit, asset)
         key = peer if isinstance(peer, PublicKey) else await self.connect(peer)
         terms = await self._terms(key, asset, challenge_period or self.config.challenge_period)
         reserve = deposit * self.config.channels.reserve_ppm // 1_000_000
@@ -395,6 +396,13 @@ class Node:
                 raise OpeningFailed(f"the channel was not opened, nothing is locked: {error}") from error
             await handle.wait_usable()
         return handle
+
+    async def require_balance(self, amount: int, asset: Address) -> None:
+        """Raise InsufficientFunds unless the account holds `amount` on chain, and something for fees."""
+        if amount > await self.balance(asset):
+            raise InsufficientFunds(f"account 0x{self.address.hex()} holds {await self.balance(asset)}, not {amount}")
+        if asset != NATIVE and not await self.balance():
+            raise InsufficientFunds(f"account 0x{self.address.hex()} has no native coin to pay fees with")
 
     async def _terms(self, peer: PublicKey, asset: Address, challenge_period: int) -> Terms:
         first, second = sorted((self.address, peer.address))
