@@ -64,6 +64,9 @@ class Deployment(NamedTuple):
     chain_id: int
     contract: Address
 
+    def __str__(self) -> str:
+        return f"chain {self.chain_id} with the adjudicator 0x{self.contract.hex()}"
+
 
 class _Form(NamedTuple):
     """How one call looks in Solidity."""

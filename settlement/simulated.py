@@ -153,6 +153,10 @@ class SimulatedChain:
         found = self.slice(number, 1) if number >= 0 else ()
         return found[0] if found else None
 
+    def find(self, hash: bytes) -> BlockRecord | None:
+        """Return the block of that hash if it is on the best branch."""
+        return next((record for record in reversed(self._branch.records) if record.header.hash == hash), None)
+
     def slice(self, first: int, limit: int) -> tuple[BlockRecord, ...]:
         """Return up to `limit` (at most BLOCKS_MAX) blocks from number `first` on, with all that is in them."""
         start = max(first, 0)

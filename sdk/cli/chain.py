@@ -1,0 +1,189 @@
+"""`tally chain`: run a simulated chain as a node of its own, and speak to one."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+import trio
+import typer
+
+from tallystick.channels.errors import InvalidInput, TallystickError
+from tallystick.channels.objects import NATIVE, Address
+from tallystick.channels.ports import system_clock, system_entropy
+from tallystick.channels.store import open_store
+from tallystick.settlement.branch import ChainSettings
+from tallystick.settlement.journal import SCHEMA
+from tallystick.settlement.ledger import Mint
+from tallystick.settlement.rpc_client import RpcChain, open_rpc_chain
+from tallystick.settlement.rpc_server import serve_chain
+from tallystick.settlement.rpc_shapes import read_address
+from tallystick.settlement.simulated import SimulatedChain
+
+T = TypeVar("T")
+
+FAILED = 1
+"""Exit code when the chain node refuses, fails or cannot be reached."""
+
+MISUSED = 2
+"""Exit code when the command line cannot be what was meant."""
+
+app = typer.Typer(no_args_is_help=True, help="Run a simulated chain, and speak to one.")
+
+Url = Annotated[str, typer.Option("--chain", envvar="TALLY_CHAIN", help="URL of the chain node.")]
+Json = Annotated[bool, typer.Option("--json", help="Print lines of JSON for programs.")]
+LOCAL = "http://127.0.0.1:8545"
+
+
+@app.command()
+def run(
+    data: Annotated[Path, typer.Option(help="Directory that keeps the chain.")],
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port to listen on; 0 takes a free one.")] = 8545,
+    interval: Annotated[
+        float, typer.Option(min=0.01, help="Seconds between two blocks; below 1, chain time runs ahead.")
+    ] = 1.0,
+    chain_id: Annotated[int, typer.Option(min=1, max=2**63 - 1, help="EIP-155 chain id.")] = 1337,
+    mint: Annotated[
+        list[str] | None,
+        typer.Option(help="ADDRESS=AMOUNT, or ADDRESS=AMOUNT@TOKEN: coins in the genesis block. May be repeated."),
+    ] = None,
+    dev: Annotated[bool, typer.Option("--dev", help="Let anybody mint coins and mine blocks on demand.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Run a chain node until it is told to stop (Ctrl-C or SIGTERM). What is in --data goes on where it ended."""
+    try:
+        genesis = [_parse_mint(text) for text in mint or ()]
+    except InvalidInput as error:
+        _fail(error, as_json, MISUSED)
+    settings = ChainSettings(chain_id=chain_id, interval=interval, dev=dev)
+    _guarded(lambda: _run(data, settings, genesis, host, port, as_json), as_json)
+
+
+@app.command()
+def mine(
+    count: Annotated[int, typer.Argument(min=1, help="How many blocks.")] = 1,
+    chain: Url = LOCAL,
+    as_json: Json = False,
+) -> None:
+    """Have blocks mined now (development chains only)."""
+
+    async def ask(node: RpcChain) -> None:
+        head = await node.mine(count)
+        _say(as_json, f"block {head.number}  0x{head.hash.hex()}", number=head.number, hash=f"0x{head.hash.hex()}")
+
+    _guarded(lambda: _with_node(chain, ask), as_json)
+
+
+@app.command(name="mint")
+def mint_coins(
+    account: Annotated[str, typer.Argument(help="Address that gets them.")],
+    amount: Annotated[int, typer.Argument(min=1, help="In the asset's smallest unit.")],
+    token: Annotated[str | None, typer.Option(help="Address of the token; the chain's own coin if left out.")] = None,
+    chain: Url = LOCAL,
+    as_json: Json = False,
+) -> None:
+    """Make coins or tokens, which are there after the next block (development chains only)."""
+    try:
+        to, asset = read_address(account, "account"), read_address(token, "token") if token else NATIVE
+    except InvalidInput as error:
+        _fail(error, as_json, MISUSED)
+
+    async def ask(node: RpcChain) -> None:
+        await node.mint(to, amount, asset)
+        _say(as_json, f"{amount} for {account} in the next block", account=account, amount=amount)
+
+    _guarded(lambda: _with_node(chain, ask), as_json)
+
+
+@app.command()
+def status(chain: Url = LOCAL, as_json: Json = False) -> None:
+    """Show which chain a node serves and how far it is."""
+
+    async def ask(node: RpcChain) -> None:
+        head, price = await node.head(), await node.fee_price()
+        _say(
+            as_json,
+            f"chain {node.chain_id}, adjudicator 0x{node.contract.hex()}, block {head.number} of time {head.time}, "
+            f"fee price {price}",
+            chain_id=node.chain_id,
+            contract=f"0x{node.contract.hex()}",
+            number=head.number,
+            hash=f"0x{head.hash.hex()}",
+            time=head.time,
+            fee_price=price,
+        )
+
+    _guarded(lambda: _with_node(chain, ask), as_json)
+
+
+async def _run(data: Path, settings: ChainSettings, genesis: list[Mint], host: str, port: int, as_json: bool) -> None:
+    store = open_store(data, [SCHEMA], owner="tally chain run")
+    try:
+        chain = SimulatedChain(settings, system_clock, genesis=genesis, store=store)
+
+        def started(url: str) -> None:
+            head = chain.newest.header
+            _say(
+                as_json,
+                f"chain {chain.chain_id} at {url}, adjudicator 0x{chain.contract.hex()}, block {head.number}",
+                event="listening",
+                url=url,
+                chain_id=chain.chain_id,
+                contract=f"0x{chain.contract.hex()}",
+                number=head.number,
+            )
+
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(chain.run)
+                await serve_chain(chain, host, port, started=started, stop=lambda: _next(signals))
+                nursery.cancel_scope.cancel()
+        number = chain.newest.header.number
+        _say(as_json, f"stopped at block {number}", event="stopped", number=number)
+    finally:
+        store.close()
+
+
+async def _next(signals: Any) -> None:
+    async for _ in signals:
+        return
+
+
+async def _with_node(url: str, ask: Callable[[RpcChain], Awaitable[None]]) -> None:
+    async with open_rpc_chain(url, jitter=lambda: system_entropy(1)[0] / 256) as node:
+        await ask(node)
+
+
+def _parse_mint(text: str) -> Mint:
+    account, equals, rest = text.partition("=")
+    amount, at, token = rest.partition("@")
+    if not equals or not amount.isascii() or not amount.isdigit():
+        raise InvalidInput(f"--mint takes ADDRESS=AMOUNT or ADDRESS=AMOUNT@TOKEN, not {text!r}")
+    asset: Address = read_address(token, "token") if at else NATIVE
+    return Mint(read_address(account, "account"), asset, int(amount))
+
+
+def _guarded(action: Callable[[], Awaitable[None]], as_json: bool) -> None:
+    """Run it under trio; turn what Tallystick or the system refuses into a sentence and an exit code."""
+    try:
+        trio.run(action)
+    except (TallystickError, OSError, ExceptionGroup) as error:
+        cause: Exception = error
+        while isinstance(cause, ExceptionGroup):
+            cause = cause.exceptions[0]
+        if not isinstance(cause, (TallystickError, OSError)):
+            raise
+        _fail(cause, as_json, MISUSED if isinstance(cause, InvalidInput) else FAILED)
+
+
+def _say(as_json: bool, text: str, **fields: Any) -> None:
+    typer.echo(msgspec.json.encode(fields).decode() if as_json else text)
+
+
+def _fail(error: Exception, as_json: bool, code: int) -> Any:
+    typer.echo(msgspec.json.encode({"error": str(error)}).decode() if as_json else f"error: {error}", err=True)
+    raise typer.Exit(code)
