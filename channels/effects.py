@@ -166,6 +166,11 @@ class Effects:
         """Let these payments' receipts out after the commit."""
         self.resolved.append((tickets, seq))
 
+    @property
+    def saved(self) -> list[Channel]:
+        """The channels whose rows this round writes, as they are written."""
+        return list(self._rows.values())
+
     def all_moments(self) -> list[Moment]:
         """Return what this round's transaction writes."""
         rows: list[Moment] = [ChannelSaved(core.stored(channel)) for channel in self._rows.values()]

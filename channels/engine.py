@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Protocol
+from weakref import WeakValueDictionary
 
 import msgspec
 import trio
@@ -19,8 +20,8 @@ from tallystick.channels.core import Channel, Phase
 from tallystick.channels.effects import Effects, Event, OpenRequested, PeerConnected, PeerNotice
 from tallystick.channels.eip712 import channel_id, domain_separator
 from tallystick.channels.errors import ChannelNotReady, EngineStopped, Fault, InvalidInput, InvalidUpdate
-from tallystick.channels.keys import PrivateKey
-from tallystick.channels.limits import Policy
+from tallystick.channels.keys import PrivateKey, PublicKey
+from tallystick.channels.limits import ERROR_TEXT_MAX, Policy
 from tallystick.channels.messages import (
     Ack,
     CloseAccept,
@@ -42,7 +43,7 @@ from tallystick.channels.messages import (
     channel_of,
     encode,
 )
-from tallystick.channels.objects import Address, ChannelId
+from tallystick.channels.objects import Address, ChannelId, Terms
 from tallystick.channels.ports import Clock
 from tallystick.channels.session import ChainTime, Session
 from tallystick.channels.tickets import Ticket
@@ -83,7 +84,9 @@ class Engine:
         chain_id: int,
         contract: Address,
         tell: Callable[[Event], None],
+        saved: Callable[[Channel], None] = lambda channel: None,
     ) -> None:
+        """`tell` gets each event and `saved` each channel's agreed state, both after the commit that holds them."""
         self.key = key
         self.writer = writer
         self.policy = policy
@@ -91,11 +94,14 @@ class Engine:
         self.contract = contract
         self._clock = clock
         self._tell = tell
+        self._saved = saved
         self._effects = Effects()
         self._dirty: dict[ChannelId, Session] = {}
         self._wires: dict[bytes, Wire] = {}
         self._space: dict[ChannelId, trio.Event] = {}
-        self._answers: dict[ChannelId, Callable[[str | None], None]] = {}
+        self._answers: dict[tuple[bytes, ChannelId], Callable[[str | None], None]] = {}
+        self._keyed: WeakValueDictionary[str, Ticket] = WeakValueDictionary()
+        self._stopped = False
         self._rounds = 0
         self.sessions: dict[ChannelId, Session] = {}
         self.chain = ChainTime()
@@ -146,20 +152,37 @@ class Engine:
     # --- payments ------------------------------------------------------------------------------------------------
 
     async def pay(self, channel: ChannelId, amount: int, memo: bytes = b"", key: str = "") -> Ticket:
-        """Accept a payment, waiting while the channel's outbox is full. Raises as `Session.pay` does."""
+        """Accept a payment, waiting while the channel's outbox is full.
+
+        Raises as `Session.pay` does, InvalidInput if `key` stands for another payment, EngineStopped.
+        """
         session = self.session(channel)
         while session.outbox.payments >= self.policy.outbox:
             session.require_payable()
             await self._space.setdefault(channel, trio.Event()).wait()
+        if self._stopped:
+            raise EngineStopped("the node is stopping: this payment was not made")
+        self.writer.require_running()
+        self._require_unused(key)
         ticket = session.pay(amount, memo, key, self._clock())
+        if key:
+            self._keyed[key] = ticket
         self.touch(session)
         return ticket
+
+    def _require_unused(self, key: str) -> None:
+        if not key:
+            return
+        waiting = self._keyed.get(key)
+        if (waiting and not waiting.withdrawn and not waiting.error) or schema.payment_of(self.writer.store, key):
+            raise InvalidInput(f"the key {key!r} stands for another payment already: choose another key")
 
     # --- what peers say ------------------------------------------------------------------------------------------
 
     def connected(self, peer: bytes, wire: Wire) -> None:
         """A peer has said Hello on `wire`, which replaces any earlier one."""
         self.disconnected(peer)
+        self._effects.forget_frames(peer)  # said while nobody was connected: what matters is repeated
         self._wires[peer] = wire
         self._effects.emit(PeerConnected(peer, True))
         for session in self._sessions_of(peer):
@@ -190,7 +213,7 @@ class Engine:
         identity = channel_of(message)
         if isinstance(message, Error):
             self._effects.emit(PeerNotice(peer, message.channel, message.code, message.text, False))
-            self._opening_answered(ChannelId(message.channel), message.text)
+            self._on_error(peer, ChannelId(message.channel), message)
             self.writer.wake()
         elif isinstance(message, (OpenRequest, OpenAccept, OpenRefuse)):
             self._on_opening(peer, message)
@@ -201,8 +224,14 @@ class Engine:
             if session is None or session.channel.peer_key != peer:
                 self._on_unknown(peer, identity, message)
                 return
-            self._dispatch(session, message, frame)
             self.touch(session)
+            self._dispatch(session, message, frame)
+
+    def _on_error(self, peer: bytes, identity: ChannelId, message: Error) -> None:
+        self._opening_answered(peer, identity, message.text)
+        session = self.sessions.get(identity)
+        if message.code == Fault.UNKNOWN_CHANNEL and session is not None and session.channel.peer_key == peer:
+            resync.disconnected(session)  # it may learn of the channel yet, and greet us then
 
     def _on_unknown(self, peer: bytes, identity: ChannelId, message: Message) -> None:
         domain = domain_separator(self.chain_id, self.contract)
@@ -220,7 +249,8 @@ class Engine:
             resync.on_close_request(session)
             return
         if not session.ready:
-            raise InvalidUpdate("say Reestablish first on each connection", Fault.WRONG_PHASE)
+            session.send(Error(session.channel.id, Fault.WRONG_PHASE, "this channel was not resumed: greet first"))
+            return
         if isinstance(message, Update):
             session.on_update(message, frame, self._clock())
         elif isinstance(message, Ack):
@@ -248,31 +278,39 @@ class Engine:
         """Ask a peer to use a channel that we want to open; `answer` gets None for yes, else the reason why not."""
         if peer not in self._wires:
             raise ChannelNotReady("the peer is not connected: connect to it before opening a channel")
-        self._answers[channel_id(request.terms)] = answer
+        self._answers[peer, channel_id(request.terms)] = answer
         self._effects.send(peer, request)
         self.writer.wake()
 
     def forget_opening(self, channel: ChannelId) -> None:
         """Stop waiting for the answer."""
-        self._answers.pop(channel, None)
+        for asked in [asked for asked in self._answers if asked[1] == channel]:
+            del self._answers[asked]
 
-    def _opening_answered(self, channel: ChannelId, refusal: str | None) -> None:
-        answer = self._answers.pop(channel, None)
+    def _opening_answered(self, peer: bytes, channel: ChannelId, refusal: str | None) -> None:
+        answer = self._answers.pop((peer, channel), None)
         if answer is not None:
             answer(refusal)
 
     def _on_opening(self, peer: bytes, message: OpenRequest | OpenAccept | OpenRefuse) -> None:
         if isinstance(message, OpenRequest):
+            self._check_terms(peer, message.terms)
             self._effects.emit(OpenRequested(peer, message))
             self.writer.wake()
         else:
-            self._opening_answered(message.channel, message.text if isinstance(message, OpenRefuse) else None)
+            self._opening_answered(peer, message.channel, message.text if isinstance(message, OpenRefuse) else None)
+
+    def _check_terms(self, peer: bytes, terms: Terms) -> None:
+        if (terms.chain_id, terms.contract) != (self.chain_id, self.contract):
+            raise InvalidUpdate("the channel would be on another chain or contract than this node's", Fault.WRONG_CHAIN)
+        if {PublicKey(peer).address, self.key.address} != set(terms.participants):
+            raise InvalidUpdate("a channel can be opened only between the two that speak here", Fault.REFUSED)
 
     def answer_opening(self, peer: bytes, request: OpenRequest, refusal: str | None) -> None:
         """Answer a peer's request. On a yes (None) the channel is stored before the answer leaves."""
         identity = channel_id(request.terms)
         if refusal is not None:
-            self._effects.send(peer, OpenRefuse(identity, refusal))
+            self._effects.send(peer, OpenRefuse(identity, refusal[:ERROR_TEXT_MAX]))
             self.writer.wake()
             return
         side = request.terms.side_of(self.key.address)
@@ -305,6 +343,7 @@ class Engine:
         now = self._clock()
         dirty, self._dirty = self._dirty, {}
         for session in dirty.values():
+            resync.repeat(session)
             session.flush(now)
             negotiation.advance_close(session)
         if not self._effects:
@@ -324,15 +363,18 @@ class Engine:
         for tickets, seq in effects.resolved:
             for ticket in tickets:
                 ticket.resolve(seq, now)
+        for channel in effects.saved:
+            self._saved(channel)
         for event in effects.events:
             self._tell(event)
-        for channel, space in list(self._space.items()):
-            if self.sessions[channel].outbox.payments < self.policy.outbox:
-                del self._space[channel]
+        for identity, space in list(self._space.items()):
+            if self.sessions[identity].outbox.payments < self.policy.outbox:
+                del self._space[identity]
                 space.set()
 
     def stop(self) -> None:
         """End what waits unsigned: the node is going down. What was signed is resumed at the next start."""
+        self._stopped = True
         for session in self.sessions.values():
             session.abandon(EngineStopped("the node is stopping: this payment was not made"))
         for space in self._space.values():
@@ -355,4 +397,4 @@ class Engine:
 
 def error_frame(code: int, text: str, channel: bytes = b"") -> bytes:
     """Return the frame that tells a peer why its connection is about to close."""
-    return encode(Error(channel, code, text[:500]))
+    return encode(Error(channel, code, text[:ERROR_TEXT_MAX]))

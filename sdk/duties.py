@@ -67,7 +67,7 @@ class DutyPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def duties(
-    channel: Channel, situation: Situation, policy: DutyPolicy, close_key: Callable[[], bytes]
+    channel: Channel, situation: Situation, policy: DutyPolicy, close_key: Callable[[Channel], bytes]
 ) -> list[Obligation]:
     """Return everything that should be on its way to the chain for this channel now."""
     name = channel.id.hex()[:16]
@@ -106,7 +106,8 @@ def _in_order(channel: Channel, ours: bytes, theirs: bytes) -> tuple[bytes, byte
     return (ours, theirs) if channel.side == 0 else (theirs, ours)
 
 
-def _statements(channel: Channel) -> tuple[SignedProof | None, SignedProof | None]:
+def statements(channel: Channel) -> tuple[SignedProof | None, SignedProof | None]:
+    """Return the newest doubly signed proofs of both simplices, in order of side; None for genesis."""
     ours, theirs = channel.ours.statement, channel.theirs.statement
     return (ours, theirs) if channel.side == 0 else (theirs, ours)
 
@@ -129,17 +130,17 @@ def _withdraw(channel: Channel, situation: Situation) -> Iterator[_Duty]:
         yield _Duty("withdraw", call, f":{pending.withdrawal.total}:{until}", until)
 
 
-def _close(channel: Channel, situation: Situation, close_key: Callable[[], bytes]) -> Iterator[_Duty]:
+def _close(channel: Channel, situation: Situation, close_key: Callable[[Channel], bytes]) -> Iterator[_Duty]:
     if channel.phase is Phase.CLOSING and situation.view.status == OPEN:
-        proof0, proof1 = _statements(channel)
-        yield _Duty("close", CloseCall(channel.id, proof0, proof1, close_key()))
+        proof0, proof1 = statements(channel)
+        yield _Duty("close", CloseCall(channel.id, proof0, proof1, close_key(channel)))
 
 
 def _challenge(channel: Channel, situation: Situation) -> Iterator[_Duty]:
     view = situation.view
     if view.status != CLOSED or view.deadline is None or situation.now > view.deadline:
         return
-    for sender, statement in enumerate(_statements(channel)):
+    for sender, statement in enumerate(statements(channel)):
         if statement is not None and statement.proof.seq > view.seqs[sender]:
             detail = f":{sender}:{statement.proof.seq}:{view.seqs[sender]}"
             yield _Duty("challenge", ChallengeCall(statement), detail, view.deadline)

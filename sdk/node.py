@@ -22,7 +22,7 @@ import msgspec
 import trio
 
 from tallystick.channels import core, resync
-from tallystick.channels.core import Phase
+from tallystick.channels.core import Channel, Phase
 from tallystick.channels.effects import ChannelChanged, CloseRequested, Event, OpenRequested, PaymentsReceived
 from tallystick.channels.eip712 import channel_id
 from tallystick.channels.engine import Engine, EngineStatistics
@@ -38,7 +38,7 @@ from tallystick.channels.session import ChainTime, Session
 from tallystick.channels.store import Moment, Store, open_store
 from tallystick.channels.transport import TcpNetwork
 from tallystick.channels.writer import Writer
-from tallystick.sdk.duties import DutyPolicy, Situation, duties
+from tallystick.sdk.duties import DutyPolicy, Situation, duties, statements
 from tallystick.sdk.errors import OpeningFailed
 from tallystick.sdk.handle import ChannelHandle
 from tallystick.sdk.incoming import IncomingPayment, Journal
@@ -53,8 +53,10 @@ from tallystick.settlement.obligations import Obligation, Status
 from tallystick.settlement.obligations import Policy as SenderPolicy
 from tallystick.settlement.sender import Sender, SenderStatistics
 from tallystick.settlement.transactions import gas_of, sign_call
+from tallystick.watchtower.client import ClientPolicy, TowerClient, TowerClientStatistics
+from tallystick.watchtower.schema import CLIENT_SCHEMA
 
-SCHEMAS = (CHANNELS_SCHEMA, SETTLEMENT_SCHEMA, INDEX_SCHEMA, PEERS_SCHEMA)
+SCHEMAS = (CHANNELS_SCHEMA, SETTLEMENT_SCHEMA, INDEX_SCHEMA, PEERS_SCHEMA, CLIENT_SCHEMA)
 """What a node keeps on disk."""
 
 TIMES_KEPT = 256
@@ -79,6 +81,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     duties: DutyPolicy = DutyPolicy()
     start_block: int = 0
     """The first block to follow, for a node that is new; blocks before it cannot hold its channels."""
+    towers: tuple[PeerAddress, ...] = ()
+    """Watchtowers that guard the channels while this node is down."""
+    tower_policy: ClientPolicy = ClientPolicy()
     keep_closing: bool = True
     """Whether to close for a peer that proved to have lost its data."""
 
@@ -90,6 +95,7 @@ class NodeStatistics(msgspec.Struct, frozen=True):
     peers: PeerStatistics
     chain: FollowerStatistics
     transactions: SenderStatistics
+    towers: tuple[TowerClientStatistics, ...]
 
 
 class Node:
@@ -115,6 +121,7 @@ class Node:
         self.listening: PeerAddress | None = None
         self._rng = random.Random(int.from_bytes(entropy(16), "big"))
         self._watchers = Watchers()
+        self._close_keys: dict[ChannelId, bytes] = {}
         self._changed = trio.Event()
         self._nursery: trio.Nursery | None = None
         self.writer = Writer(store, inline=inline)
@@ -127,7 +134,9 @@ class Node:
             chain_id=chain.chain_id,
             contract=chain.contract,
             tell=self._tell,
+            saved=self._guard,
         )
+        self.towers = [self._tower_client(address, network, entropy) for address in config.towers]
         self.peers = Peers(self.engine, network, self._rng, self._tell)
         self.journal = Journal(store)
         followed = read_followed(store, chain.chain_id, config.start_block)
@@ -145,6 +154,19 @@ class Node:
             alarm=self._alarm,
             jitter=self._rng.random,
             policy=SenderPolicy(confirmations=config.confirmations),
+        )
+
+    def _tower_client(self, address: PeerAddress, network: Network, entropy: Entropy) -> TowerClient:
+        return TowerClient(
+            key=self.key,
+            tower=address,
+            network=network,
+            store=self.store,
+            commit=self.writer.commit,
+            entropy=entropy,
+            jitter=self._rng.random,
+            alarm=self._alarm,
+            policy=self.config.tower_policy,
         )
 
     def __repr__(self) -> str:
@@ -175,6 +197,10 @@ class Node:
                         self.peers.keep(address)
                 nursery.start_soon(self.follower.run)
                 nursery.start_soon(self.sender.run)
+                for tower in self.towers:
+                    nursery.start_soon(tower.run)
+                for session in self.engine.sessions.values():
+                    self._guard(session.channel)
 
                 async def accept() -> None:
                     await self.peers.run(self.config.listen, started=listening)
@@ -208,6 +234,24 @@ class Node:
             self._close_for_peer(event.channel)
         self._watchers.publish(event)
         self._note_change()
+
+    def _guard(self, channel: Channel) -> None:
+        """Offer a channel's newest durable proofs to the towers."""
+        if not self.towers:
+            return
+        if channel.phase in (Phase.SETTLED, Phase.GONE):
+            for tower in self.towers:
+                tower.forget(channel.id)
+        elif channel.ours.statement or channel.theirs.statement:
+            opener = self._close_key(channel)
+            for tower in self.towers:
+                tower.offer(channel.terms, opener, *statements(channel))
+
+    def _close_key(self, channel: Channel) -> bytes:
+        known = self._close_keys.get(channel.id)
+        if known is None:
+            known = self._close_keys[channel.id] = close_key(self.key, PublicKey(channel.peer_key), channel.id)
+        return known
 
     def _note_change(self) -> None:
         self._changed.set()
@@ -284,7 +328,7 @@ class Node:
             view = self.index.view(identity, self.index.head_number)
             if view is None or session.channel.phase is Phase.GONE:
                 continue
-            due = duties(session.channel, self._situation(session, view), self.config.duties, self._opener(session))
+            due = duties(session.channel, self._situation(session, view), self.config.duties, self._close_key)
             for obligation in due:
                 moments += self.sender.require(obligation)
             moments += self._give_up(identity, {obligation.id for obligation in due})
@@ -297,9 +341,6 @@ class Node:
             if waiting and obligation.id not in due and obligation.id.startswith(DUTY_NAMES):
                 moments += self.sender.supersede(obligation.id, "the channel has moved on")
         return moments
-
-    def _opener(self, session: Session) -> Callable[[], bytes]:
-        return lambda: close_key(self.key, session.peer, session.channel.id)
 
     def _situation(self, session: Session, view: ChannelView) -> Situation:
         channel = session.channel
@@ -496,7 +537,11 @@ class Node:
     def statistics(self) -> NodeStatistics:
         """Return counters and queue lengths."""
         return NodeStatistics(
-            self.engine.statistics(), self.peers.statistics(), self.follower.statistics(), self.sender.statistics()
+            self.engine.statistics(),
+            self.peers.statistics(),
+            self.follower.statistics(),
+            self.sender.statistics(),
+            tuple(tower.statistics() for tower in self.towers),
         )
 
 
