@@ -1,1 +1,1 @@
-"""Whoever is asleep is defended here: sealed appointments, the watching engine, the daemon, the uploading client."""
+"""Watchtowers: sealed appointments, the engine that watches and challenges, the daemon, the client that uploads."""

@@ -1,0 +1,418 @@
+"""A whole tower on the simulated chain, in virtual time: the cheat is caught, whatever happens to the tower."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+
+from tallystick.channels.errors import StoreError
+from tallystick.channels.keys import PrivateKey
+from tallystick.channels.objects import NATIVE, SignedProof
+from tallystick.channels.store import Moment, SqliteStore, open_store
+from tallystick.channels.testing.clock import seeded_entropy
+from tallystick.channels.testing.network import MemoryNetwork
+from tallystick.settlement.chain import (
+    ChallengeCall,
+    ChannelView,
+    CloseCall,
+    DepositCall,
+    OpenCall,
+    SettleCall,
+)
+from tallystick.settlement.errors import ChainError, ChainUnavailable
+from tallystick.settlement.obligations import Status
+from tallystick.settlement.testing.local import LocalChain
+from tallystick.watchtower.client import ClientPolicy, TowerClient
+from tallystick.watchtower.schema import CLIENT_SCHEMA
+from tallystick.watchtower.testing import Pair, TowerHouse
+from tallystick.watchtower.tower import SCHEMAS, TowerPolicy
+
+ALICE, MALLORY, TOWER, CAROL = (PrivateKey(bytes([n]) * 32) for n in (1, 2, 3, 4))
+FUNDS = 10**18
+
+
+class Town:
+    """Alice and Mallory share a channel on a chain; a tower watches over Alice's side."""
+
+    def __init__(self, directory: Path) -> None:
+        self.chain = LocalChain(funds={key.address: FUNDS for key in (ALICE, MALLORY, TOWER, CAROL)})
+        self.network = MemoryNetwork(1)
+        self.alarms: list[str] = []
+        self.pair = Pair(ALICE, MALLORY, chain_id=self.chain.chain_id, contract=self.chain.contract)
+        self.alice = self.pair.keys.index(ALICE)
+        self.mallory = 1 - self.alice
+        self.house = TowerHouse(
+            key=TOWER,
+            directory=directory / "tower",
+            network=self.network.endpoint(TOWER),
+            chain=self.chain,
+            policy=TowerPolicy(budget=10**15, fee_reserve=10**12),
+            alarms=self.alarms,
+        )
+        self.store: SqliteStore = open_store(directory / "alice", [CLIENT_SCHEMA], owner="alice", durable=False)
+
+    async def open_channel(self) -> None:
+        first, second = self.pair.keys
+        await self.chain.call(first, OpenCall(self.pair.terms, 1_000))
+        await self.chain.call(second, DepositCall(self.pair.channel, 1, 1_000))
+
+    def proof(self, sender: int, seq: int, amount: int, seen: int = 0) -> SignedProof:
+        return self.pair.proof(sender, seq, amount, seen=seen)
+
+    @asynccontextmanager
+    async def client(self, at: object) -> AsyncIterator[TowerClient]:
+        """Alice's tower client, running."""
+
+        async def commit(moments: Sequence[Moment]) -> None:
+            await trio.lowlevel.checkpoint()
+            self.store.commit(moments)
+
+        async with trio.open_nursery() as nursery:
+            client = TowerClient(
+                key=ALICE,
+                tower=at,  # type: ignore[arg-type]  # a PeerAddress
+                network=self.network.endpoint(ALICE),
+                store=self.store,
+                commit=commit,
+                entropy=seeded_entropy("alice"),
+                jitter=random.Random(2).random,
+                alarm=self.alarms.append,
+                policy=ClientPolicy(every=0.1),
+            )
+            nursery.start_soon(client.run)
+            yield client
+            nursery.cancel_scope.cancel()
+
+    async def upload(self, proof0: SignedProof | None, proof1: SignedProof | None) -> None:
+        """Run the tower for as long as it takes to cover Alice's channel."""
+        async with self.house.open() as (tower, at):
+            await settle_down(tower.follower.reached, self.chain.newest.header.number)
+            await trio.sleep(1)
+            async with self.client(at) as client:
+                client.offer(self.pair.terms, self.pair.close_key, proof0, proof1)
+                await client.covered()
+
+    async def appointed(self) -> None:
+        """Open the channel, and give the tower its newest proofs: Mallory has paid 600 up to seq 7."""
+        await self.open_channel()
+        newest = [self.proof(self.mallory, 7, 600), self.proof(self.alice, 3, 40)]
+        newest.sort(key=lambda signed: signed.proof.sender)
+        await self.upload(*newest)
+
+    async def cheat(self) -> None:
+        """Mallory closes with her first proof, of 10."""
+        old = self.proof(self.mallory, 1, 10)
+        proofs = (old, None) if self.mallory == 0 else (None, old)
+        receipt = await self.chain.call(MALLORY, CloseCall(self.pair.channel, *proofs, self.pair.close_key))
+        assert receipt.success, receipt.reason
+
+    async def mine(self, count: int = 1, *, pause: float = 2.0) -> None:
+        for _ in range(count):
+            await trio.sleep(pause)
+            self.chain.mine()
+        await trio.sleep(pause)
+
+    async def view(self) -> ChannelView:
+        view = await self.chain.channel(self.pair.channel)
+        assert view is not None
+        return view
+
+    async def assert_caught(self) -> None:
+        """The newest proofs stand, Mallory is convicted, and after settlement the tower has its reward."""
+        view = await self.view()
+        assert view.seqs[self.mallory] == 7
+        assert view.seqs[self.alice] == 3
+        assert view.convicted
+        before = await self.chain.balance(TOWER.address, NATIVE)
+        self.chain.advance(700)
+        receipt = await self.chain.call(CAROL, SettleCall(self.pair.channel))
+        assert receipt.success
+        assert await self.chain.balance(TOWER.address, NATIVE) > before
+        self.chain.check_conservation()
+
+
+async def settle_down(reached: Callable[[int], Awaitable[None]], number: int) -> None:
+    with trio.fail_after(600):
+        await reached(number)
+
+
+@pytest.fixture
+def town(tmp_path: Path) -> AsyncIterator[Town]:
+    made = Town(tmp_path)
+    yield made  # type: ignore[misc]  # a plain generator fixture
+    made.store.close()
+
+
+async def test_a_cheat_is_caught_while_the_tower_runs(town: Town, autojump_clock: trio.testing.MockClock) -> None:
+    await town.appointed()
+    async with town.house.open() as (tower, _):
+        await town.cheat()
+        await town.mine(6)
+        assert tower.statistics().challenges == 2
+        assert tower.statistics().sender.done == 2
+    await town.assert_caught()
+    assert town.alarms == []
+
+
+async def test_a_cheat_during_downtime_is_caught_although_no_block_ever_matched_before(
+    town: Town, autojump_clock: trio.testing.MockClock
+) -> None:
+    await town.appointed()
+    await town.mine(20)
+    await town.cheat()
+    await town.mine(20)
+    async with town.house.open():
+        await town.mine(3)
+        await town.assert_caught()
+
+
+async def test_a_cheat_is_caught_by_a_tower_that_restarts_after_every_block(
+    town: Town, autojump_clock: trio.testing.MockClock
+) -> None:
+    await town.appointed()
+    await town.cheat()
+    for _ in range(8):
+        async with town.house.open():
+            await town.mine(1, pause=0.5)
+    await town.assert_caught()
+
+
+async def test_a_cheat_is_caught_at_any_moment_of_a_crash(town: Town, autojump_clock: trio.testing.MockClock) -> None:
+    await town.appointed()
+    await town.cheat()
+    for pause in range(12):
+        async with town.house.open():
+            for _ in range(5 * pause):
+                await trio.lowlevel.checkpoint()
+        if pause % 3 == 2:
+            town.chain.mine()
+    async with town.house.open():
+        await town.mine(3)
+    await town.assert_caught()
+
+
+async def test_a_challenge_that_a_reorganisation_takes_back_is_made_again(
+    town: Town, autojump_clock: trio.testing.MockClock
+) -> None:
+    await town.appointed()
+    async with town.house.open():
+        await town.cheat()
+        await town.mine(1)
+        assert (await town.view()).seqs[town.mallory] == 7
+        town.chain.reorganise(2, keep=lambda transaction: transaction.sender == MALLORY.address)
+        assert (await town.view()).seqs[town.mallory] == 1
+        await town.mine(4)
+        await town.assert_caught()
+
+
+async def test_a_close_that_a_reorganisation_takes_away_and_brings_back_is_caught(
+    town: Town, autojump_clock: trio.testing.MockClock
+) -> None:
+    await town.appointed()
+    async with town.house.open() as (tower, _):
+        await town.cheat()
+        await town.mine(5)
+        town.chain.reorganise(6, keep=lambda transaction: False)
+        await town.mine(2)
+        assert (await town.view()).status == 0
+        assert tower.statistics().cases == 0
+        await town.cheat()
+        await town.mine(8)
+        await town.assert_caught()
+
+
+async def test_a_cheat_is_caught_under_congestion_by_rising_fees(
+    town: Town, autojump_clock: trio.testing.MockClock
+) -> None:
+    await town.appointed()
+    async with town.house.open() as (tower, _):
+        await town.cheat()
+        town.chain.congest(5 * 10**9)
+        prices: list[int] = []
+        for _ in range(80):
+            await town.mine(1, pause=3)
+            prices += [o.fee_price for o in tower.sender.obligations() if o.status is Status.SENT]
+        assert max(prices) > 5 * 10**9
+        assert max(prices) * 110_000 <= 10**15
+        await town.assert_caught()
+
+
+class Fickle:
+    """A chain node in front of the real one, that fails as it is told to."""
+
+    def __init__(self, chain: LocalChain) -> None:
+        self._chain = chain
+        self.failing: Exception | None = None
+
+    def __getattr__(self, name: str) -> object:
+        found = getattr(self._chain, name)
+        if name not in {"head", "header", "blocks", "submit", "receipt", "nonce", "fee_price", "balance", "channel"}:
+            return found
+
+        async def call(*arguments: object) -> object:
+            if self.failing is not None:
+                await trio.lowlevel.checkpoint()
+                raise self.failing
+            return await found(*arguments)
+
+        return call
+
+
+@pytest.mark.parametrize("fault", [ChainUnavailable("no answer"), ChainError("error -32603: unheard of")])
+async def test_a_cheat_is_caught_after_the_chain_node_failed_for_most_of_the_window(
+    town: Town, fault: Exception, autojump_clock: trio.testing.MockClock
+) -> None:
+    await town.appointed()
+    fickle = Fickle(town.chain)
+    town.house.chain = fickle  # type: ignore[assignment]  # it hands on the whole interface
+    async with town.house.open() as (tower, _):
+        await trio.sleep(1)
+        fickle.failing = fault
+        await town.cheat()
+        await town.mine(10, pause=30)
+        assert (await town.view()).seqs[town.mallory] == 1
+        assert tower.troubles()
+        assert tower.statistics().appointments == 1
+        fickle.failing = None
+        await town.mine(5, pause=31)
+        assert tower.troubles() == ()
+        await town.assert_caught()
+
+
+async def test_a_handler_that_fails_in_mid_block_loses_no_event(
+    town: Town, autojump_clock: trio.testing.MockClock
+) -> None:
+    await town.appointed()
+    fickle = Fickle(town.chain)
+    town.house.chain = fickle  # type: ignore[assignment]  # it hands on the whole interface
+    asked = 0
+    channel = town.chain.channel
+
+    async def stubborn(wanted: bytes) -> ChannelView | None:
+        nonlocal asked
+        asked += 1
+        if asked < 4:
+            await trio.lowlevel.checkpoint()
+            return None
+        return await channel(wanted)  # type: ignore[arg-type]  # a ChannelId
+
+    fickle.channel = stubborn  # type: ignore[attr-defined]  # in place of the node's own
+    async with town.house.open():
+        await town.cheat()
+        await town.mine(6, pause=10)
+        assert asked >= 4
+        await town.assert_caught()
+
+
+class FullDisk(SqliteStore):
+    """A store whose disk can be full."""
+
+    full = False
+
+    def commit(self, moments: Sequence[Moment]) -> None:
+        if self.full:
+            raise StoreError("no space left on device")
+        super().commit(moments)
+
+
+async def test_a_full_disk_stops_nothing_for_good(town: Town, autojump_clock: trio.testing.MockClock) -> None:
+    await town.appointed()
+    plain = open_store(town.house.directory, SCHEMAS, owner="a tower", durable=False)
+    disk = FullDisk(plain._writer, plain._reader, SCHEMAS)
+    async with town.house.run_on(disk) as (tower, _):
+        disk.full = True
+        await town.cheat()
+        await town.mine(3, pause=10)
+        assert any("disk" in trouble for trouble in tower.troubles())
+        assert any("disk" in alarm for alarm in town.alarms)
+        assert await town.chain.nonce(TOWER.address) == 0
+        disk.full = False
+        await town.mine(5, pause=31)
+        assert tower.troubles() == ()
+        await town.assert_caught()
+    plain.close()
+
+
+async def test_somebody_elses_equal_challenge_makes_the_towers_superfluous(
+    town: Town, autojump_clock: trio.testing.MockClock
+) -> None:
+    await town.appointed()
+    town.chain.censor(lambda transaction: transaction.sender == TOWER.address)
+    async with town.house.open() as (tower, _):
+        await town.cheat()
+        await town.mine(1)
+        for sender, seq, amount in ((town.mallory, 7, 600), (town.alice, 3, 40)):
+            await town.chain.call(CAROL, ChallengeCall(town.proof(sender, seq, amount)))
+        await town.mine(2)
+        assert {o.status for o in tower.sender.obligations()} == {Status.SUPERSEDED}
+        town.chain.censor(None)
+        await town.mine(4)
+        assert all(o.receipt is not None for o in tower.sender.obligations())
+        assert (await town.view()).seqs[town.mallory] == 7
+
+
+async def test_its_own_clients_close_is_never_challenged(town: Town, autojump_clock: trio.testing.MockClock) -> None:
+    await town.appointed()
+    async with town.house.open() as (tower, _):
+        await town.chain.call(ALICE, CloseCall(town.pair.channel, None, None, town.pair.close_key))
+        await town.mine(4)
+        assert tower.statistics().cases == 1
+        assert tower.sender.obligations() == ()
+        assert not (await town.view()).convicted
+
+
+async def test_an_honest_close_is_left_alone_and_forgotten_once_settled_for_good(
+    town: Town, autojump_clock: trio.testing.MockClock
+) -> None:
+    await town.appointed()
+    async with town.house.open() as (tower, _):
+        proofs = sorted((town.proof(town.mallory, 7, 600), town.proof(town.alice, 3, 40)), key=lambda s: s.proof.sender)
+        await town.chain.call(MALLORY, CloseCall(town.pair.channel, *proofs, town.pair.close_key))
+        await town.mine(3)
+        assert tower.sender.obligations() == ()
+        town.chain.advance(700)
+        await town.chain.call(CAROL, SettleCall(town.pair.channel))
+        town.chain.mine(130)
+        await trio.sleep(5)
+        assert tower.statistics().cases == 0
+        assert tower.statistics().appointments == 0
+
+
+async def test_a_newer_appointment_within_the_window_counts(town: Town, autojump_clock: trio.testing.MockClock) -> None:
+    await town.open_channel()
+    old = town.proof(town.mallory, 1, 10)
+    await town.upload(*((old, None) if town.mallory == 0 else (None, old)))
+    async with town.house.open() as (tower, at):
+        await town.cheat()
+        await town.mine(2)
+        assert tower.sender.obligations() == ()
+        async with town.client(at) as client:
+            proofs = sorted(
+                (town.proof(town.mallory, 7, 600), town.proof(town.alice, 3, 40)), key=lambda s: s.proof.sender
+            )
+            client.offer(town.pair.terms, town.pair.close_key, *proofs)
+            await client.covered()
+        await town.mine(4)
+        await town.assert_caught()
+
+
+async def test_an_appointment_given_while_the_tower_was_cut_off_arrives_later(
+    town: Town, autojump_clock: trio.testing.MockClock
+) -> None:
+    await town.open_channel()
+    async with town.house.open() as (tower, at):
+        await settle_down(tower.follower.reached, town.chain.newest.header.number)
+        town.network.partition(TOWER.public)
+        async with town.client(at) as client:
+            client.offer(town.pair.terms, town.pair.close_key, town.proof(0, 1, 5), None)
+            await trio.sleep(60)
+            assert client.statistics().dirty == 1
+            assert client.statistics().exposed == 5
+            town.network.heal(TOWER.public)
+            await client.covered()
+            assert client.statistics().exposed == 0

@@ -1,0 +1,343 @@
+"""The client of one tower: keeps the tower's appointments as new as the policy asks, in O(1) per channel.
+
+There is no queue of uploads and no dirty flag to write with every payment. A channel is *dirty* when the node's newest
+doubly signed proofs have higher seqs than the tower has acknowledged. Both sides of that comparison are durable (the
+node's proofs in its own tables, the tower's acknowledgement in `tower_coverage`), so it comes out right after any
+crash, and the hot path writes nothing: this has the effect of PROTOCOL section 7's flag without its cost.
+
+Order of an upload: commit the revision that it will have, send, verify the receipt, commit what it covers. A crash
+anywhere in between leaves a gap in the revisions and nothing else: the next upload has a higher one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import msgspec
+import trio
+
+from tallystick.channels.eip712 import channel_id, digest_voucher, domain_separator
+from tallystick.channels.errors import LinkClosed, MalformedMessage, PeerError
+from tallystick.channels.keys import PrivateKey, PublicKey
+from tallystick.channels.objects import ChannelId, SignedProof, Terms, Voucher
+from tallystick.channels.ports import Entropy, Link, Network, PeerAddress
+from tallystick.channels.store import Store
+from tallystick.settlement.sender import Commit
+from tallystick.watchtower.errors import Why
+from tallystick.watchtower.messages import (
+    VERSION,
+    Fetch,
+    Held,
+    Message,
+    Receipt,
+    Refused,
+    Upload,
+    decode,
+    encode,
+    verify_receipt,
+)
+from tallystick.watchtower.schema import Coverage, read_coverage
+from tallystick.watchtower.sealing import Appointment, locator_of, seal, unseal
+
+UPLOADS_AT_ONCE = 32
+"""Uploads sent before their receipts are waited for."""
+
+
+class ClientPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """When to upload. Times in seconds."""
+
+    every: float = 0.5
+    """A dirty channel is uploaded this long after the last round."""
+    units: int = 0
+    """At once, when this much is exposed over all channels; 0: only `every` counts."""
+    backoff_first: float = 0.5
+    backoff_max: float = 30.0
+    answer_within: float = 30.0
+    """A tower that does not answer for so long is connected to afresh."""
+
+
+class Offer(msgspec.Struct, frozen=True):
+    """The newest state of one channel, as the node holds it."""
+
+    terms: Terms
+    close_key: bytes
+    proof0: SignedProof | None
+    proof1: SignedProof | None
+
+    @property
+    def seqs(self) -> tuple[int, int]:
+        """The seqs of both proofs, 0 for genesis."""
+        return tuple(0 if signed is None else signed.proof.seq for signed in (self.proof0, self.proof1))  # type: ignore[return-value]  # always two
+
+    @property
+    def moved(self) -> int:
+        """Everything transferred and locked so far, both ways: what exposure is measured by."""
+        return sum(s.proof.transferred + s.proof.locked for s in (self.proof0, self.proof1) if s is not None)
+
+
+class TowerClientStatistics(msgspec.Struct, frozen=True):
+    """How well a tower covers this node."""
+
+    connected: bool
+    channels: int
+    dirty: int
+    """Channels whose newest proofs the tower has not acknowledged."""
+    exposed: int
+    """Units moved in them since what is acknowledged."""
+    uploads: int
+    refused: int
+    last_fault: str
+
+
+class TowerClient:
+    """Uploads this node's appointments to one tower. Run `run` in a nursery.
+
+    `alarm` is called with a sentence when a person should know; `jitter` returns a number in [0, 1).
+    """
+
+    def __init__(
+        self,
+        *,
+        key: PrivateKey,
+        tower: PeerAddress,
+        network: Network,
+        store: Store,
+        commit: Commit,
+        entropy: Entropy,
+        jitter: Callable[[], float],
+        alarm: Callable[[str], None],
+        policy: ClientPolicy | None = None,
+    ) -> None:
+        self._key = key
+        self._address = tower
+        self.tower = PublicKey(tower.key)
+        self._network = network
+        self._commit = commit
+        self._entropy = entropy
+        self._jitter = jitter
+        self._alarm = alarm
+        self._policy = policy or ClientPolicy()
+        self._coverage: dict[ChannelId, Coverage] = read_coverage(store, self.tower.address)
+        self._offers: dict[ChannelId, Offer] = {}
+        self._dirty: dict[ChannelId, None] = {}
+        self._not_before: dict[ChannelId, float] = {}
+        self._vouchers: dict[ChannelId, bytes] = {}
+        self._exposed = 0
+        self._link: Link | None = None
+        self._wake = trio.Event()
+        self._urgent = trio.Event()
+        self._clean = trio.Event()
+        self._uploads = 0
+        self._refused = 0
+        self._last_fault = ""
+
+    # --- what the node uses ---------------------------------------------------------------------------------
+
+    def offer(self, terms: Terms, close_key: bytes, proof0: SignedProof | None, proof1: SignedProof | None) -> None:
+        """Tell the newest durable proofs of a channel. Cheap, never waits, keeps the newest only.
+
+        Call it after each commit that brought newer proofs, and once per channel after a start.
+        """
+        channel = channel_id(terms)
+        offer = Offer(terms, close_key, proof0, proof1)
+        before = self._exposure(channel)
+        self._offers[channel] = offer
+        self._exposed += self._exposure(channel) - before
+        if self._is_dirty(channel):
+            self._dirty[channel] = None
+            self._wake.set()
+            if 0 < self._policy.units <= self._exposed:
+                self._urgent.set()
+
+    def forget(self, channel: ChannelId) -> None:
+        """Upload nothing more for a channel that is gone."""
+        self._exposed -= self._exposure(channel)
+        for memory in (self._offers, self._dirty, self._not_before, self._vouchers):
+            memory.pop(channel, None)
+        self._note_clean()
+
+    async def covered(self) -> None:
+        """Wait until the tower has acknowledged everything that was offered."""
+        while self._dirty:
+            await self._clean.wait()
+
+    def statistics(self) -> TowerClientStatistics:
+        """Return the figures of this moment."""
+        return TowerClientStatistics(
+            connected=self._link is not None,
+            channels=len(self._offers),
+            dirty=len(self._dirty),
+            exposed=self._exposed,
+            uploads=self._uploads,
+            refused=self._refused,
+            last_fault=self._last_fault,
+        )
+
+    async def fetch(self, terms: Terms, close_key: bytes) -> Appointment | None:
+        """Return the newest appointment that the tower holds for a channel, None if it has none: after data loss.
+
+        Opens a connection of its own. Raise LinkClosed or PeerError if the tower cannot be reached or answers wrongly.
+        """
+        party, tower = self._key.address, self.tower.address
+        locator = locator_of(close_key, tower, party)
+        link = await self._network.dial(self._address)
+        try:
+            answers = await self._ask(link, [Fetch(VERSION, locator)])
+        finally:
+            await link.aclose()
+        match answers[0]:
+            case Held(held, _, blob) if held == locator:
+                appointment = unseal(blob, close_key, tower, party)
+                if appointment.terms != terms:
+                    raise MalformedMessage("the tower holds an appointment of another channel under this locator")
+                return appointment
+            case Refused(why=Why.UNKNOWN):
+                return None
+            case answer:
+                raise MalformedMessage(f"the tower answered a fetch with {type(answer).__name__}")
+
+    # --- the uploader ---------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Keep the tower up to date until cancelled; connect again, with growing pauses, when the connection ends."""
+        policy = self._policy
+        backoff = policy.backoff_first
+        while True:
+            try:
+                await self._next_round()
+                link = await self._network.dial(self._address)
+                try:
+                    self._link = link
+                    while True:
+                        await self._upload_all(link)
+                        backoff = policy.backoff_first
+                        await self._next_round()
+                finally:
+                    self._link = None
+                    await link.aclose()
+            except (LinkClosed, PeerError) as error:
+                self._last_fault = str(error)
+                if isinstance(error, PeerError):
+                    self._alarm(f"the tower at {self._address} misbehaves: {error}")
+            await trio.sleep(backoff * (1 + self._jitter()) / 2)
+            backoff = min(2 * backoff, policy.backoff_max)
+
+    async def _next_round(self) -> None:
+        """Wait until something is dirty, then until it is time or urgent."""
+        while not self._ready():
+            self._wake = trio.Event()
+            with trio.move_on_at(min((self._not_before.get(c, 0) for c in self._dirty), default=math.inf)):
+                await self._wake.wait()
+        with trio.move_on_after(self._policy.every):
+            await self._urgent.wait()
+        self._urgent = trio.Event()
+
+    def _ready(self) -> list[ChannelId]:
+        """Return the dirty channels, without those that the tower has refused lately, or for good."""
+        now = trio.current_time()
+        return [c for c in self._dirty if self._not_before.get(c, 0) <= now]
+
+    async def _upload_all(self, link: Link) -> None:
+        while ready := self._ready()[:UPLOADS_AT_ONCE]:
+            sent = await self._prepare(ready)
+            answers = await self._ask(link, [upload for _, _, upload in sent])
+            for (channel, offer, upload), answer in zip(sent, answers, strict=True):
+                await self._conclude(channel, offer, upload, answer)
+
+    async def _prepare(self, channels: list[ChannelId]) -> list[tuple[ChannelId, Offer, Upload]]:
+        """Commit the revisions that the uploads will have; return what to send."""
+        moments = []
+        for channel in channels:
+            held = self._coverage_of(channel)
+            self._coverage[channel] = msgspec.structs.replace(held, revision=held.revision + 1)
+            moments.append(self._coverage[channel])
+        await self._commit(moments)
+        party, tower = self._key.address, self.tower.address
+        sent = []
+        for channel, moment in zip(channels, moments, strict=True):
+            offer = self._offers.get(channel)
+            if offer is None:
+                continue
+            appointment = Appointment(offer.terms, offer.proof0, offer.proof1, self._voucher(channel, offer.terms))
+            blob = seal(appointment, offer.close_key, tower, party, self._entropy)
+            locator = locator_of(offer.close_key, tower, party)
+            sent.append((channel, offer, Upload(VERSION, locator, moment.revision, blob)))
+        return sent
+
+    async def _ask(self, link: Link, messages: list[Message]) -> list[Message]:
+        """Send messages and return as many answers, in order."""
+        if not messages:
+            return []
+        answers: list[Message] = []
+        with trio.move_on_after(self._policy.answer_within):
+            await link.send([encode(message) for message in messages])
+            while len(answers) < len(messages):
+                answers += [decode(data) for data in await link.receive()]
+        if len(answers) != len(messages):
+            raise LinkClosed(f"the tower gave {len(answers)} answers to {len(messages)} messages; connecting afresh")
+        return answers
+
+    async def _conclude(self, channel: ChannelId, offer: Offer, upload: Upload, answer: Message) -> None:
+        match answer:
+            case Receipt():
+                verify_receipt(answer, self.tower, self._key.address, upload)
+                await self._cover(channel, offer, upload, encode(answer))
+            case Refused(locator, why, held, text) if locator == upload.locator:
+                self._refused += 1
+                self._not_before[channel] = trio.current_time() + self._policy.backoff_max
+                if why is Why.STALE:
+                    self._stale(channel, held)
+                elif text != self._last_fault:
+                    self._alarm(f"the tower at {self._address} refused an appointment: {text}")
+                self._last_fault = text
+            case _:
+                raise MalformedMessage(f"the tower answered an upload with {type(answer).__name__}")
+
+    async def _cover(self, channel: ChannelId, offer: Offer, upload: Upload, receipt: bytes) -> None:
+        seq0, seq1 = offer.seqs
+        covered = Coverage(self.tower.address, channel, upload.revision, seq0, seq1, offer.moved, receipt)
+        await self._commit([covered])
+        before = self._exposure(channel)
+        self._coverage[channel] = covered
+        self._exposed += self._exposure(channel) - before
+        self._uploads += 1
+        if not self._is_dirty(channel):
+            self._dirty.pop(channel, None)
+            self._note_clean()
+
+    def _stale(self, channel: ChannelId, held: int) -> None:
+        """The tower has a revision that this node's data knows nothing of: the data is older than what was uploaded."""
+        self._not_before[channel] = math.inf
+        self._alarm(
+            f"the tower holds revision {held} of channel {channel.hex()[:8]}, newer than this node's data: the data is "
+            "an old copy. Nothing is overwritten; fetch the tower's appointment before using this channel"
+        )
+
+    def _coverage_of(self, channel: ChannelId) -> Coverage:
+        return self._coverage.get(channel) or Coverage(self.tower.address, channel)
+
+    def _is_dirty(self, channel: ChannelId) -> bool:
+        held, seqs = self._coverage_of(channel), self._offers[channel].seqs
+        return seqs[0] > held.seq0 or seqs[1] > held.seq1
+
+    def _exposure(self, channel: ChannelId) -> int:
+        offer = self._offers.get(channel)
+        return 0 if offer is None else max(0, offer.moved - self._coverage_of(channel).moved)
+
+    def _note_clean(self) -> None:
+        if not self._dirty:
+            self._clean.set()
+            self._clean = trio.Event()
+
+    def _voucher(self, channel: ChannelId, terms: Terms) -> bytes:
+        """Return the signature, made once, by which the tower earns the reward if it convicts the peer."""
+        signature = self._vouchers.get(channel)
+        if signature is None:
+            domain = domain_separator(terms.chain_id, terms.contract)
+            signature = self._key.sign(digest_voucher(domain, Voucher(channel, self.tower.address)))
+            self._vouchers[channel] = signature
+        return signature
+
+    def __repr__(self) -> str:
+        return f"<TowerClient of {self._address}: {len(self._dirty)} of {len(self._offers)} channels uncovered>"

@@ -1,0 +1,32 @@
+"""The errors of this package, below `TallystickError`.
+
+TallystickError
+└── PeerError
+    ├── UploadRefused       the tower would not take an appointment (see `why`); keep it, use another tower too
+    └── BadReceipt          the tower's receipt does not prove what it should; do not rely on this tower
+"""
+
+from __future__ import annotations
+
+import enum
+
+from tallystick.channels.errors import Fault, PeerError
+
+
+class Why(enum.IntEnum):
+    """Why a tower refuses. The numbers are part of the wire format."""
+
+    STALE = 1
+    """It holds a newer revision, or another blob under this one."""
+    QUOTA = 2
+    """The client has as many appointments as it may."""
+    TROUBLE = 3
+    """The tower lags, its disk is full or its fee account is empty."""
+    UNKNOWN = 4
+    """It holds nothing under that locator."""
+
+
+class BadReceipt(PeerError):
+    """The tower's receipt is not signed by it, or is for something else than what was sent."""
+
+    code = Fault.BAD_SIGNATURE

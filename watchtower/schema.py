@@ -1,0 +1,189 @@
+"""The tower's part of the store, and the client's: their moments, their tables, their readers.
+
+`appointments` has one row per (client, locator), replaced in place by strictly newer revisions: storage does not grow
+with payments. `cases` and `case_events` hold channels that are being closed. `tower_coverage` is the client's: what its
+towers have acknowledged, one row per (tower, channel).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+from tallystick.channels.codec import Codec
+from tallystick.channels.objects import Address, ChannelId, Terms
+from tallystick.channels.store import Moment, Schema, Store
+from tallystick.watchtower.docket import Case, Sighting
+
+
+class AppointmentStored(Moment, frozen=True):
+    """A client's blob, in place of every lower revision."""
+
+    client: Address
+    locator: bytes
+    revision: int
+    blob: bytes
+    time: int
+
+
+class CaseSeen(Moment, frozen=True):
+    """A block brought this event of a closing channel; `position` is its place in the block."""
+
+    channel: ChannelId
+    terms: Terms
+    position: int
+    sighting: Sighting
+
+
+class CasesUndone(Moment, frozen=True):
+    """The block of this number left the chain."""
+
+    number: int
+
+
+class CaseOver(Moment, frozen=True):
+    """The channel's settlement is final: its case and the blobs under these locators are of no use any more."""
+
+    channel: ChannelId
+    locators: tuple[bytes, ...]
+
+
+class Coverage(Moment, frozen=True):
+    """What a tower is about to be sent (`revision`), and what it has acknowledged (the rest)."""
+
+    tower: Address
+    channel: ChannelId
+    revision: int = 0
+    """The highest revision that may have been sent."""
+    seq0: int = 0
+    seq1: int = 0
+    moved: int = 0
+    """Sum of what both simplexes had transferred and locked, as covered."""
+    receipt: bytes = b""
+
+
+class StoredAppointment(Moment, frozen=True):
+    """One row of `appointments`."""
+
+    client: Address
+    revision: int
+    blob: bytes
+    time: int
+
+
+_TERMS: Codec[Terms] = Codec(Terms)
+_SIGHTING: Codec[Sighting] = Codec(Sighting)
+
+
+def read_appointments(store: Store, locator: bytes) -> list[StoredAppointment]:
+    """Return all blobs under a locator (of one client, unless somebody copied a locator)."""
+    sql = "SELECT client, revision, blob, time FROM appointments WHERE locator = ?"
+    return [StoredAppointment(*row) for row in store.read(sql, (locator,))]
+
+
+def count_appointments(store: Store, client: Address | None = None) -> int:
+    """Return how many appointments a client has, or all clients have."""
+    if client is None:
+        return int(store.read("SELECT count(*) FROM appointments")[0][0])
+    return int(store.read("SELECT count(*) FROM appointments WHERE client = ?", (client,))[0][0])
+
+
+def read_cases(store: Store) -> dict[ChannelId, Case]:
+    """Return the open cases."""
+    cases = {ChannelId(row[0]): Case(_TERMS.decode(row[1])) for row in store.read("SELECT channel, terms FROM cases")}
+    for channel, data in store.read("SELECT channel, data FROM case_events ORDER BY number, position"):
+        sighting = _SIGHTING.decode(data)
+        cases[channel] = cases[channel].seen(sighting.block, sighting.event)
+    return cases
+
+
+def read_coverage(store: Store, tower: Address) -> dict[ChannelId, Coverage]:
+    """Return what one tower has acknowledged."""
+    rows = store.read(
+        "SELECT channel, revision, seq0, seq1, moved, receipt FROM tower_coverage WHERE tower = ?", (tower,)
+    )
+    return {
+        ChannelId(channel): Coverage(
+            tower, ChannelId(channel), revision, seq0, seq1, int.from_bytes(moved, "big"), receipt
+        )
+        for channel, revision, seq0, seq1, moved, receipt in rows
+    }
+
+
+def _write_appointment(connection: sqlite3.Connection, moment: AppointmentStored) -> None:
+    connection.execute(
+        """INSERT INTO appointments (client, locator, revision, blob, time) VALUES (?, ?, ?, ?, ?)
+        ON CONFLICT (client, locator) DO UPDATE
+        SET revision = excluded.revision, blob = excluded.blob, time = excluded.time
+        WHERE excluded.revision > revision""",
+        (moment.client, moment.locator, moment.revision, moment.blob, moment.time),
+    )
+
+
+def _write_seen(connection: sqlite3.Connection, moment: CaseSeen) -> None:
+    connection.execute("INSERT OR IGNORE INTO cases VALUES (?, ?)", (moment.channel, _TERMS.encode(moment.terms)))
+    connection.execute(
+        "INSERT OR REPLACE INTO case_events VALUES (?, ?, ?, ?)",
+        (moment.channel, moment.sighting.block.number, moment.position, _SIGHTING.encode(moment.sighting)),
+    )
+
+
+def _write_undone(connection: sqlite3.Connection, moment: CasesUndone) -> None:
+    connection.execute("DELETE FROM case_events WHERE number >= ?", (moment.number,))
+
+
+def _write_over(connection: sqlite3.Connection, moment: CaseOver) -> None:
+    connection.execute("DELETE FROM case_events WHERE channel = ?", (moment.channel,))
+    connection.execute("DELETE FROM cases WHERE channel = ?", (moment.channel,))
+    connection.executemany("DELETE FROM appointments WHERE locator = ?", [(locator,) for locator in moment.locators])
+
+
+def _write_coverage(connection: sqlite3.Connection, moment: Coverage) -> None:
+    connection.execute(
+        "INSERT OR REPLACE INTO tower_coverage VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (
+            moment.tower,
+            moment.channel,
+            moment.revision,
+            moment.seq0,
+            moment.seq1,
+            moment.moved.to_bytes(32, "big"),
+            moment.receipt,
+        ),
+    )
+
+
+TOWER_SCHEMA = Schema(
+    "tower",
+    (
+        """
+CREATE TABLE appointments (
+    client BLOB NOT NULL, locator BLOB NOT NULL, revision INTEGER NOT NULL, blob BLOB NOT NULL, time INTEGER NOT NULL,
+    PRIMARY KEY (client, locator));
+CREATE INDEX appointments_by_locator ON appointments (locator);
+CREATE TABLE cases (channel BLOB PRIMARY KEY, terms BLOB NOT NULL);
+CREATE TABLE case_events (
+    channel BLOB NOT NULL, number INTEGER NOT NULL, position INTEGER NOT NULL, data BLOB NOT NULL,
+    PRIMARY KEY (channel, number, position))
+""",
+    ),
+    {
+        AppointmentStored: _write_appointment,
+        CaseSeen: _write_seen,
+        CasesUndone: _write_undone,
+        CaseOver: _write_over,
+    },
+)
+"""A tower's store has this schema and `settlement.moments.SCHEMA`."""
+
+CLIENT_SCHEMA = Schema(
+    "tower-client",
+    (
+        """
+CREATE TABLE tower_coverage (
+    tower BLOB NOT NULL, channel BLOB NOT NULL, revision INTEGER NOT NULL, seq0 INTEGER NOT NULL,
+    seq1 INTEGER NOT NULL, moved BLOB NOT NULL, receipt BLOB NOT NULL, PRIMARY KEY (tower, channel)) WITHOUT ROWID
+""",
+    ),
+    {Coverage: _write_coverage},
+)
+"""A node that uses towers has this schema in its store."""

@@ -1,0 +1,236 @@
+"""The tower: follows the chain, defends its clients, takes their appointments. All its authorities are parameters.
+
+    follower ──steps──▶ Watch ──obligations──▶ Sender ──transactions──▶ chain
+                          ▲ blobs, by locator
+    network ──uploads──▶ Desk ──▶ store
+
+A chain node that talks nonsense, or a full disk, does not end a tower: it raises the alarm, refuses what is new, and
+keeps trying to defend what it has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+import trio
+
+from tallystick.channels.errors import StoreError
+from tallystick.channels.keys import PrivateKey
+from tallystick.channels.objects import NATIVE
+from tallystick.channels.ports import Clock, Network, PeerAddress
+from tallystick.channels.store import Moment, Store
+from tallystick.settlement.chain import Chain
+from tallystick.settlement.errors import ChainError, ChainUnavailable
+from tallystick.settlement.follower import BACKOFF_FIRST, BACKOFF_MAX, Follower, FollowerStatistics
+from tallystick.settlement.moments import SCHEMA, read_followed
+from tallystick.settlement.obligations import Policy
+from tallystick.settlement.sender import Sender, SenderStatistics
+from tallystick.watchtower.desk import Desk
+from tallystick.watchtower.schema import TOWER_SCHEMA, count_appointments
+from tallystick.watchtower.watch import Watch
+
+SCHEMAS = (SCHEMA, TOWER_SCHEMA)
+"""What a tower's store is opened with."""
+
+FEES_CHECKED_EVERY = 30.0
+"""Seconds between two looks at the fee account."""
+
+
+class TowerPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """What a tower promises and asks for."""
+
+    start: int = 0
+    """First block to follow: at or before the opening of every channel that it will be given."""
+    quota: int = 10_000
+    """Appointments per client."""
+    budget: int = 10**17
+    """The most to pay in fees for one challenge, in the native coin."""
+    fee_reserve: int = 10**16
+    """Nothing new is taken while the fee account holds less."""
+    lag_max: int = 6
+    """Nothing new is taken while more blocks than this wait to be followed."""
+    silence_max: float = 120.0
+    """Nor after so many seconds without an answer of the chain node."""
+    free_space: int = 64 * 2**20
+    """Nor with fewer free bytes on the disk than this."""
+    sending: Policy = Policy()
+
+
+class TowerStatistics(msgspec.Struct, frozen=True):
+    """How the tower does."""
+
+    appointments: int
+    accepted: int
+    refused: int
+    cases: int
+    challenges: int
+    troubles: tuple[str, ...]
+    alarms: int
+    follower: FollowerStatistics
+    sender: SenderStatistics
+
+
+class Tower:
+    """A watchtower. Run `run` in a nursery.
+
+    `alarm` is called with a sentence that a person should read; `free_space` returns the free bytes on its disk;
+    `jitter` returns a number in [0, 1); `inline` commits on the loop instead of in a thread, for virtual time.
+    """
+
+    def __init__(
+        self,
+        *,
+        key: PrivateKey,
+        store: Store,
+        network: Network,
+        chain: Chain,
+        clock: Clock,
+        jitter: Callable[[], float],
+        alarm: Callable[[str], None],
+        free_space: Callable[[], int],
+        policy: TowerPolicy | None = None,
+        inline: bool = False,
+    ) -> None:
+        self._policy = policy or TowerPolicy()
+        self._store = store
+        self._network = network
+        self._chain = chain
+        self._jitter = jitter
+        self._on_alarm = alarm
+        self._free_space = free_space
+        self._inline = inline
+        self._disk = trio.Lock()
+        self._disk_failing = False
+        self._broken = ""
+        self._broken_at = 0
+        self._fees: int | None = None
+        self._alarms = 0
+        self.address = key.address
+        self.sender = Sender(
+            key=key,
+            chain=chain,
+            store=store,
+            commit=self._commit_surely,
+            alarm=self._alarm,
+            jitter=jitter,
+            policy=self._policy.sending,
+        )
+        self.watch = Watch(
+            tower=key.address,
+            chain=chain,
+            store=store,
+            commit=self._commit_surely,
+            sender=self.sender,
+            alarm=self._alarm,
+            budget=self._policy.budget,
+        )
+        self.desk = Desk(
+            key=key,
+            store=store,
+            commit=self._commit_once,
+            clock=clock,
+            troubles=self.troubles,
+            quota=self._policy.quota,
+            alarm=self._alarm,
+        )
+        self.follower = self._new_follower()
+
+    async def run(self, host: str, port: int, *, started: Callable[[PeerAddress], None]) -> None:
+        """Watch and serve until cancelled; `started` is called with the address once clients can connect."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._follow)
+            nursery.start_soon(self.sender.run)
+            nursery.start_soon(self._check_fees)
+            await self._network.serve(host, port, self.desk.handle, started=started)
+
+    def troubles(self) -> tuple[str, ...]:
+        """Return why nothing new should be taken now; empty if all is well."""
+        following, policy = self.follower.statistics(), self._policy
+        found = []
+        if self._broken and self.follower.followed.next <= self._broken_at:
+            found.append(self._broken)
+        if following.position < 0 or following.lag > policy.lag_max:
+            found.append(f"it is {following.lag} blocks behind the chain")
+        if following.silent > policy.silence_max:
+            found.append(f"its chain node has not answered for {following.silent:.0f} seconds")
+        if self._disk_failing or self._free_space() < policy.free_space:
+            found.append("its disk is full or failing")
+        if self._fees is None or self._fees < policy.fee_reserve:
+            found.append("its fee account is empty")
+        return tuple(found)
+
+    def statistics(self) -> TowerStatistics:
+        """Return the figures of this moment. Must be called within trio."""
+        return TowerStatistics(
+            appointments=count_appointments(self._store),
+            accepted=self.desk.accepted,
+            refused=self.desk.refused,
+            cases=len(self.watch.cases),
+            challenges=self.watch.challenged,
+            troubles=self.troubles(),
+            alarms=self._alarms,
+            follower=self.follower.statistics(),
+            sender=self.sender.statistics(),
+        )
+
+    def _alarm(self, text: str) -> None:
+        self._alarms += 1
+        self._on_alarm(text)
+
+    def _new_follower(self) -> Follower:
+        followed = read_followed(self._store, self._chain.chain_id, self._policy.start)
+        return Follower(self._chain, followed, self.watch.on_step, jitter=self._jitter)
+
+    async def _follow(self) -> None:
+        """Follow the chain for ever, from the stored position again after answers that make no sense."""
+        backoff = BACKOFF_FIRST
+        while True:
+            before = self.follower.followed.next
+            try:
+                await self.follower.run()
+            except ChainError as error:
+                if str(error) != self._broken:
+                    self._alarm(f"the chain cannot be followed: {error}")
+                self._broken, self._broken_at = str(error), self.follower.followed.next
+            backoff = BACKOFF_FIRST if self.follower.followed.next != before else min(2 * backoff, BACKOFF_MAX)
+            await trio.sleep(backoff * (1 + self._jitter()) / 2)
+
+    async def _check_fees(self) -> None:
+        while True:
+            try:
+                fees = await self._chain.balance(self.address, NATIVE)
+                if fees < self._policy.fee_reserve and (self._fees is None or self._fees >= self._policy.fee_reserve):
+                    self._alarm(f"the fee account 0x{self.address.hex()} holds only {fees}; pay coins into it")
+                self._fees = fees
+            except (ChainUnavailable, ChainError):
+                pass  # the follower counts this, and raises the alarm
+            await trio.sleep(FEES_CHECKED_EVERY)
+
+    async def _commit_once(self, moments: Sequence[Moment]) -> None:
+        if self._disk_failing:
+            raise StoreError("the disk has been failing; what was asked for is not done")
+        async with self._disk:
+            await self._write(moments)
+
+    async def _commit_surely(self, moments: Sequence[Moment]) -> None:
+        """Commit, in the order of the calls, trying again for as long as the disk refuses."""
+        backoff = BACKOFF_FIRST
+        async with self._disk:
+            while True:
+                try:
+                    return await self._write(moments)
+                except StoreError as error:
+                    if not self._disk_failing:
+                        self._alarm(f"the disk refuses ({error}); the tower cannot act until there is space again")
+                    self._disk_failing = True
+                await trio.sleep(backoff * (1 + self._jitter()) / 2)
+                backoff = min(2 * backoff, BACKOFF_MAX)
+
+    async def _write(self, moments: Sequence[Moment]) -> None:
+        if self._inline:
+            self._store.commit(moments)
+            await trio.lowlevel.checkpoint()
+        else:
+            await trio.to_thread.run_sync(self._store.commit, moments)
+        self._disk_failing = False

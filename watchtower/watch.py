@@ -1,0 +1,162 @@
+"""The watching engine: one store transaction per block with position, events and obligations, through any failure.
+
+Each block is handed in by the follower. What needs the chain is asked first; then, in one synchronous step, the cases
+change, their duties are derived anew and become obligations; then everything is committed at once. If the chain does
+not answer, the block is handed in again. If the disk refuses, the commit is tried again until it succeeds: nothing
+moves on without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from tallystick.channels.errors import InvalidInput, MalformedMessage
+from tallystick.channels.objects import Address, ChannelId, Terms
+from tallystick.channels.store import Moment, Store
+from tallystick.settlement.chain import Block, Chain, Challenged, Closed, Header, Settled
+from tallystick.settlement.errors import ChainUnavailable
+from tallystick.settlement.follower import HEADERS_KEPT, BlockAdded, Step
+from tallystick.settlement.moments import step_moment
+from tallystick.settlement.obligations import FINAL
+from tallystick.settlement.sender import Commit, Sender
+from tallystick.watchtower.docket import Case, Defence, Sighting, check, duties, moot
+from tallystick.watchtower.schema import CaseOver, CaseSeen, CasesUndone, read_appointments, read_cases
+from tallystick.watchtower.sealing import locator_of, unseal
+
+
+class Watch:
+    """The cases of one tower on one chain. `on_step` is the follower's consumer."""
+
+    def __init__(
+        self,
+        *,
+        tower: Address,
+        chain: Chain,
+        store: Store,
+        commit: Commit,
+        sender: Sender,
+        alarm: Callable[[str], None],
+        budget: int,
+    ) -> None:
+        self._tower = tower
+        self._chain = chain
+        self._store = store
+        self._commit = commit
+        self._sender = sender
+        self._alarm = alarm
+        self._budget = budget
+        self._opened: dict[tuple[bytes, Address, int], Defence | None] = {}
+        self.cases: dict[ChannelId, Case] = read_cases(store)
+        self.challenged = 0
+        """Challenges taken on since the start."""
+
+    async def on_step(self, step: Step) -> None:
+        """Take in one step of the chain; return once its effects and the position are durable."""
+        terms = await self._terms_of_closed(step.block) if isinstance(step, BlockAdded) else {}
+        moments: list[Moment] = [step_moment(self._chain.chain_id, step)]
+        if isinstance(step, BlockAdded):
+            moments += self._add(step.block, terms)
+            moments += self._work(step.block.header)
+        else:
+            moments += self._remove(step.header)
+        await self._commit(moments)
+
+    async def _terms_of_closed(self, block: Block) -> dict[ChannelId, Terms]:
+        """Return the terms of the channels that a block closes; raise ChainUnavailable if the chain does not say."""
+        found = {}
+        for event in block.events:
+            if isinstance(event, Closed):
+                view = await self._chain.channel(event.channel)
+                if view is None:
+                    raise ChainUnavailable("the chain node does not know a channel that was closed; it is out of step")
+                found[event.channel] = view.terms
+        return found
+
+    def _add(self, block: Block, terms: dict[ChannelId, Terms]) -> list[Moment]:
+        moments: list[Moment] = []
+        for position, event in enumerate(block.events):
+            if isinstance(event, Closed):
+                self.cases[event.channel] = Case(terms[event.channel])
+            if isinstance(event, Closed | Challenged | Settled) and event.channel in self.cases:
+                case = self.cases[event.channel]
+                self.cases[event.channel] = case.seen(block.header, event)
+                moments.append(CaseSeen(event.channel, case.terms, position, Sighting(block.header, event)))
+        return moments
+
+    def _remove(self, header: Header) -> list[Moment]:
+        moments: list[Moment] = [CasesUndone(header.number)]
+        for channel, case in list(self.cases.items()):
+            self.cases[channel] = case.without(header.number)
+            if not self.cases[channel].sightings:
+                moments += self._supersede(None, channel)
+                moments.append(CaseOver(channel, ()))
+                del self.cases[channel]
+        return moments
+
+    def _work(self, head: Header) -> list[Moment]:
+        """Derive all duties anew; return what to store."""
+        moments: list[Moment] = []
+        for channel, case in list(self.cases.items()):
+            moments += self._supersede(case, channel)
+            moments += self._require(case)
+            settled = case.settled
+            if settled is not None and head.number - settled.block.number >= HEADERS_KEPT:
+                moments.append(CaseOver(channel, self._locators(case)))
+                del self.cases[channel]
+        if not self.cases:
+            self._opened.clear()
+        return moments
+
+    def _supersede(self, case: Case | None, channel: ChannelId) -> list[Moment]:
+        moments: list[Moment] = []
+        for obligation in self._sender.obligations():
+            if obligation.channel == channel and (reason := moot(case, obligation, self._tower)):
+                moments += self._sender.supersede(obligation.id, reason)
+        return moments
+
+    def _require(self, case: Case) -> list[Moment]:
+        moments: list[Moment] = []
+        at_work = {o.call for o in self._sender.obligations() if o.status not in FINAL and o.channel == case.channel}
+        for duty in duties(case, self._defences(case), self._budget):
+            if duty.call in at_work:
+                continue
+            try:
+                added = self._sender.require(duty)
+            except InvalidInput as error:  # derived again at the next block
+                self._alarm(f"a challenge for channel {case.channel.hex()[:8]} must wait: {error}")
+                continue
+            self.challenged += bool(added)
+            moments += added
+        return moments
+
+    def _locators(self, case: Case) -> tuple[bytes, ...]:
+        closed = case.closed
+        if closed is None:
+            return ()
+        return tuple(locator_of(closed.close_key, self._tower, party) for party in case.terms.participants)
+
+    def _defences(self, case: Case) -> Sequence[Defence]:
+        """Return what the tower holds for the case, opened with the key that the close has published."""
+        closed = case.closed
+        if closed is None:
+            return []
+        defences = []
+        for party, locator in zip(case.terms.participants, self._locators(case), strict=True):
+            for row in read_appointments(self._store, locator):
+                name = (locator, row.client, row.revision)
+                if name not in self._opened:
+                    self._opened[name] = self._open(row.blob, closed.close_key, case.terms, party)
+                defence = self._opened[name]
+                if defence is not None:
+                    defences.append(defence)
+        return defences
+
+    def _open(self, blob: bytes, close_key: bytes, terms: Terms, party: Address) -> Defence | None:
+        try:
+            defence = check(unseal(blob, close_key, self._tower, party), terms, party, self._tower)
+        except (MalformedMessage, InvalidInput) as error:
+            self._alarm(f"an appointment of 0x{party.hex()} is of no use: {error}; tell the client")
+            return None
+        if defence.voucher is None:
+            self._alarm(f"an appointment of 0x{party.hex()} has no valid voucher: the tower defends it without reward")
+        return defence
