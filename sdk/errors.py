@@ -3,7 +3,8 @@
 TallystickError
 ├── OpeningFailed       the channel was not opened; nothing is locked
 ├── ConfigurationError  the data directory, its configuration or its keystore cannot be used
-└── ControlError        the node's control API refused, or no node is running
+└── ControlError        the node's control API refused (see `code`)
+    └── NodeUnreachable no node is running there, or it stopped before it answered
 """
 
 from __future__ import annotations
@@ -20,4 +21,15 @@ class ConfigurationError(TallystickError):
 
 
 class ControlError(TallystickError):
-    """The node's control API could not be reached or refused a request."""
+    """The node's control API refused a request. `code` says why, as in the API's answer."""
+
+    def __init__(self, text: str, code: str = "failed") -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class NodeUnreachable(ControlError):
+    """No node answers there."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text, "unreachable")

@@ -1,0 +1,63 @@
+"""The root of the `tally` command: its own subcommands, and those that other parts mount lazily."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
+
+from tallystick.sdk.cli import channel, node, payments, peers
+from tallystick.sdk.cli.init import init
+from tallystick.sdk.cli.shell import EXIT_CODES, example
+
+DEFERRED = {
+    "chain": ("tallystick.sdk.cli.chain", "Run a simulated chain for development and tests."),
+    "tower": ("tallystick.sdk.cli.tower", "Run a watchtower, or ask one."),
+    "bench": ("tallystick.sdk.cli.bench", "Measure how fast payments are."),
+}
+"""Subcommands that are imported only when they are called: name to (module with an `app`, one line of help)."""
+
+
+class Deferred(TyperCommand):
+    """Stands for a command until it is called; then the real one takes over."""
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """Return a context of the real command."""
+        module = importlib.import_module(DEFERRED[str(self.name)][0])
+        return get_command(module.app).make_context(info_name, args, parent, **extra)
+
+
+class Root(TyperGroup):
+    """Adds the deferred commands to its own."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of all commands."""
+        return [*super().list_commands(ctx), *DEFERRED]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command by name."""
+        if cmd_name in DEFERRED:
+            return Deferred(name=cmd_name, help=DEFERRED[cmd_name][1])
+        return super().get_command(ctx, cmd_name)
+
+
+app = typer.Typer(
+    cls=Root,
+    help="Tallystick: lock funds once, then pay off chain as often and as fast as you like.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+app.command(epilog=example("init --chain http://127.0.0.1:8545"))(init)
+app.add_typer(node.app, name="node")
+app.add_typer(channel.app, name="channel")
+app.add_typer(peers.app, name="peers")
+app.command(epilog=example("pay 3f9a 250 --memo 'order 17' --key order-17"))(payments.pay)
+app.command(epilog=example("incoming --follow --json"))(payments.incoming)
+app.command(epilog=example("balance"))(payments.balance)
+app.command(epilog=example("statistics --json"))(payments.statistics)

@@ -1,0 +1,129 @@
+"""`tally channel`: open, look at, fund and close channels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tallystick.sdk.cli.shell import (
+    NATIVE,
+    AmountArgument,
+    Asset,
+    ChannelArgument,
+    Data,
+    Json,
+    Wait,
+    ask_node,
+    example,
+    make_group,
+    parse_amount,
+    parse_peer,
+    print_json,
+)
+
+if TYPE_CHECKING:
+    from tallystick.sdk.control.views import ChannelInfo
+
+app = make_group("Open, look at, fund and close channels.")
+
+PEER = "02a1…c3@127.0.0.1:7735"
+
+
+@app.command("open", epilog=example(f"channel open {PEER} --deposit 1000000"))
+def open_(
+    peer: Annotated[
+        str,
+        typer.Argument(parser=parse_peer, metavar="PEER", help="<public key>@<host>:<port>; a key if connected."),
+    ],
+    deposit: Annotated[
+        int, typer.Option("--deposit", parser=parse_amount, metavar="N", help="What this node puts in.")
+    ],
+    asset: Asset = NATIVE,
+    challenge_period: Annotated[
+        int | None,
+        typer.Option("--challenge-period", min=1, help="Seconds.", show_default="the settings'"),
+    ] = None,
+    wait: Wait = True,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Open a channel with a peer; returns when it can be used."""
+    found = ask_node(
+        data,
+        lambda node: node.open_channel(peer, deposit, asset=asset, challenge_period=challenge_period, wait=wait),
+    )
+    _show(found, as_json)
+
+
+@app.command("list", epilog=example("channel list"))
+def list_(
+    everything: Annotated[bool, typer.Option("--all", help="Those that are gone, too.")] = False,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """List this node's channels."""
+    found = ask_node(data, lambda node: node.channels())
+    shown = [channel for channel in found if everything or channel.phase != "gone"]
+    if as_json:
+        print_json(shown)
+    else:
+        from tallystick.sdk.cli.tables import show_channels
+
+        show_channels(shown)
+
+
+@app.command(epilog=example("channel show 3f9a"))
+def show(channel: ChannelArgument, data: Data = None, as_json: Json = False) -> None:
+    """Show one channel with all its figures."""
+    _show(ask_node(data, lambda node: node.channel(channel)), as_json)
+
+
+@app.command(epilog=example("channel deposit 3f9a 500000"))
+def deposit(
+    channel: ChannelArgument, amount: AmountArgument, wait: Wait = True, data: Data = None, as_json: Json = False
+) -> None:
+    """Add to this node's deposit; returns when the chain has confirmed it."""
+    _show(ask_node(data, lambda node: node.deposit(channel, amount, wait=wait)), as_json)
+
+
+@app.command(epilog=example("channel withdraw 3f9a 200000"))
+def withdraw(
+    channel: ChannelArgument, amount: AmountArgument, wait: Wait = True, data: Data = None, as_json: Json = False
+) -> None:
+    """Take an amount out with the peer's consent; the channel stays open."""
+    _show(ask_node(data, lambda node: node.withdraw(channel, amount, wait=wait)), as_json)
+
+
+@app.command(epilog=example("channel close 3f9a"))
+def close(channel: ChannelArgument, wait: Wait = True, data: Data = None, as_json: Json = False) -> None:
+    """Close with the peer's consent: both are paid out at once."""
+    _show(ask_node(data, lambda node: node.close(channel, wait=wait)), as_json)
+
+
+@app.command("force-close", epilog=example("channel force-close 3f9a"))
+def force_close(
+    channel: ChannelArgument,
+    wait: Annotated[
+        bool, typer.Option("--wait/--no-wait", help="Return when all is paid out, after the challenge period.")
+    ] = False,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Close without the peer: for good, and paid out only after the challenge period.
+
+    For a peer that does not answer any more. The node does all that is due on chain by itself, as long as it runs.
+    """
+    _show(ask_node(data, lambda node: node.force_close(channel, wait=wait)), as_json)
+
+
+def _show(channel: ChannelInfo | None, as_json: bool) -> None:
+    """Print a channel; None is one whose operation was not waited for."""
+    if as_json:
+        print_json({"accepted": True} if channel is None else channel)
+    elif channel is None:
+        typer.echo("It is on its way; `tally node info` tells if it fails.")
+    else:
+        from tallystick.sdk.cli.tables import show_channel
+
+        show_channel(channel)

@@ -1,0 +1,97 @@
+"""`tally init`: a data directory with a new key and commented settings."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tallystick.sdk.cli.shell import Data, Json, PasswordFile, guarded, print_json
+from tallystick.sdk.configuration import (
+    CONFIG,
+    DEFAULT_LISTEN,
+    DEFAULT_URL,
+    Settings,
+    data_directory,
+    read_settings,
+    write_settings,
+)
+
+
+def init(
+    data: Data = None,
+    password_file: PasswordFile = None,
+    light: Annotated[
+        bool, typer.Option("--light", help="Protect the key with little work only: for throw-away use.")
+    ] = False,
+    chain: Annotated[str, typer.Option("--chain", envvar="TALLY_CHAIN", help="URL of the chain node.")] = DEFAULT_URL,
+    chain_id: Annotated[int, typer.Option("--chain-id", min=1, help="The chain that it must be.")] = 1337,
+    contract: Annotated[
+        str | None,
+        typer.Option("--contract", help="The adjudicator's address.", show_default="that of `tally chain run`"),
+    ] = None,
+    listen: Annotated[
+        str, typer.Option("--listen", help="Where peers connect, host:port; port 0 takes any free one.")
+    ] = DEFAULT_LISTEN,
+    confirmations: Annotated[int, typer.Option("--confirmations", min=1, help="Depth at which a block counts.")] = 3,
+    challenge_period: Annotated[
+        int, typer.Option("--challenge-period", min=1, help="Seconds that a unilateral close can be challenged.")
+    ] = 86_400,
+    tower: Annotated[
+        list[str] | None, typer.Option("--tower", help="A watchtower's address; may be given several times.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Make a data directory: a new key, encrypted under a password, and settings to edit.
+
+    Nothing is ever overwritten. The password comes from --password-file, TALLY_PASSWORD or a prompt.
+    """
+
+    def work() -> dict[str, str]:
+        from tallystick.sdk.errors import ConfigurationError
+        from tallystick.sdk.keystore import KEYSTORE, create, find_password
+        from tallystick.settlement.branch import ADJUDICATOR
+
+        directory = data_directory(data)
+        if (directory / KEYSTORE).exists():
+            raise ConfigurationError(f"{directory} holds a key already: choose another directory with --data")
+        settings = Settings(
+            chain_url=chain,
+            chain_id=chain_id,
+            contract=contract or "0x" + ADJUDICATOR.hex(),
+            listen=listen,
+            confirmations=confirmations,
+            challenge_period=challenge_period,
+            towers=tuple(tower or ()),
+        )
+        password = find_password(None, password_file, ask=_ask if at_terminal() else None)
+        if (directory / CONFIG).exists():
+            read_settings(directory)  # of an init that was cut short, or written by hand: it is used as it is
+        else:
+            write_settings(directory, settings)
+        key = create(directory, password, light=light)
+        return {
+            "data": str(directory),
+            "address": "0x" + key.address.hex(),
+            "public_key": bytes(key.public).hex(),
+        }
+
+    made = guarded(work)
+    if as_json:
+        print_json(made)
+    else:
+        typer.echo(f"data directory  {made['data']}\naddress         {made['address']}")
+        typer.echo(f"public key      {made['public_key']}")
+        typer.echo(f"Look at {Path(made['data']) / CONFIG}, then start the node with `tally node run`.")
+
+
+def at_terminal() -> bool:
+    """Whether somebody can be asked."""
+    return sys.stdin.isatty()
+
+
+def _ask() -> str:
+    answer: str = typer.prompt("Password for the new key", hide_input=True, confirmation_prompt=True)
+    return answer

@@ -1,0 +1,94 @@
+"""`tally node`: run a node, ask what it is, stop it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tallystick.sdk.cli.shell import Data, Json, PasswordFile, ask_node, example, fail, guarded, make_group, print_json
+
+app = make_group("Run a node, ask what it is, stop it.")
+
+
+@app.command(epilog=example("node run --password-file ~/.tally-password"))
+def run(
+    data: Data = None,
+    password_file: PasswordFile = None,
+    listen: Annotated[str | None, typer.Option("--listen", help="host:port, instead of the settings'.")] = None,
+    chain: Annotated[str | None, typer.Option("--chain", help="URL of the chain node, likewise.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Run the node in the foreground until SIGTERM, Ctrl-C or `tally node stop`.
+
+    Once it is ready it prints its addresses; with --json as one line: address, public_key, peer_address, control_url.
+    """
+
+    def work() -> None:
+        import msgspec
+        import trio
+
+        from tallystick.sdk.configuration import data_directory, read_settings
+        from tallystick.sdk.daemon import Ready, run_daemon
+        from tallystick.sdk.keystore import load_key
+
+        directory = data_directory(data)
+        settings = read_settings(directory)
+        if listen is not None:
+            settings = msgspec.structs.replace(settings, listen=listen)
+        if chain is not None:
+            settings = msgspec.structs.replace(settings, chain_url=chain)
+        key = load_key(directory, None, password_file)
+
+        def ready(what: Ready) -> None:
+            if as_json:
+                print_json(what)
+            else:
+                typer.echo(f"address       {what.address}\npublic key    {what.public_key}")
+                typer.echo(f"peers reach   {what.peer_address or 'nothing here: it only dials'}")
+                typer.echo(f"control API   {what.control_url}\nThe node is running; Ctrl-C stops it.")
+
+        async def daemon() -> None:
+            await run_daemon(directory, key, settings, ready=ready)
+
+        trio.run(daemon)
+
+    guarded(work)
+
+
+@app.command(epilog=example("node info --json"))
+def info(data: Data = None, as_json: Json = False) -> None:
+    """Show what the running node is: addresses, chain, alarms."""
+    found = ask_node(data, lambda node: node.info())
+    if as_json:
+        print_json(found)
+    else:
+        from tallystick.sdk.cli.tables import show_node
+
+        show_node(found)
+
+
+@app.command(epilog=example("node stop"))
+def stop(
+    data: Data = None,
+    timeout: Annotated[float, typer.Option("--timeout", min=0, help="Seconds to wait for its end.")] = 30,
+) -> None:
+    """Stop the running node cleanly, and return when it has ended."""
+    ask_node(data, lambda node: node.stop())
+
+    def work() -> bool:
+        import trio
+
+        from tallystick.sdk.configuration import data_directory
+        from tallystick.sdk.control.files import wait_ended
+
+        async def wait() -> bool:
+            with trio.move_on_after(timeout) as scope:
+                await wait_ended(data_directory(data))
+            return not scope.cancelled_caught
+
+        return trio.run(wait)
+
+    if not guarded(work):
+        fail(f"the node has not ended within {timeout:g} s: see its output")
+    typer.echo("The node has stopped.")

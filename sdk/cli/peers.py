@@ -1,0 +1,44 @@
+"""`tally peers`: who is known and connected; connect to somebody."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tallystick.sdk.cli.shell import Data, Json, ask_node, example, make_group, parse_peer, print_json
+
+app = make_group("List peers, connect to one.", invoke_without_command=True)
+
+
+@app.callback()
+def default(context: typer.Context, data: Data = None, as_json: Json = False) -> None:
+    """List peers (without a subcommand), connect to one."""
+    if context.invoked_subcommand is None:
+        list_(data, as_json)
+
+
+@app.command("list", epilog=example("peers list --json"))
+def list_(data: Data = None, as_json: Json = False) -> None:
+    """List the peers that this node knows, and whether they are connected."""
+    found = ask_node(data, lambda node: node.peers())
+    if as_json:
+        print_json(found)
+    else:
+        from tallystick.sdk.cli.tables import show_peers
+
+        show_peers(found)
+
+
+@app.command(epilog=example("peers connect 02a1…c3@127.0.0.1:7735"))
+def connect(
+    address: Annotated[str, typer.Argument(parser=parse_peer, metavar="ADDR", help="<public key>@<host>:<port>.")],
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Connect to a peer, and stay connected."""
+    found = ask_node(data, lambda node: node.connect(address))
+    if as_json:
+        print_json(found)
+    else:
+        typer.echo(f"Connected to {found.public_key}.")

@@ -1,0 +1,150 @@
+"""What all subcommands share: options, exit codes, how errors and results are printed.
+
+| exit code | means                                                            |
+| --------- | ---------------------------------------------------------------- |
+| 0         | done                                                             |
+| 1         | the operation failed; one sentence on stderr says why            |
+| 2         | wrong usage: unknown options, amounts or names that are none     |
+| 3         | no node is running, or it could not be reached                   |
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from tallystick.sdk.control.client import ControlClient
+
+FAILED = 1
+UNREACHABLE = 3
+
+EXIT_CODES = (
+    "Exit codes: 0 done; 1 the operation failed; 2 wrong usage; 3 no node is running or it cannot be reached. "
+    "Amounts are whole numbers in the asset's smallest unit."
+)
+
+AMOUNT_MAX = 2**128 - 1
+
+Result = TypeVar("Result")
+
+
+def example(command: str) -> str:
+    """Return a help text's last line."""
+    return f"Example: tally {command}"
+
+
+def make_group(help: str, **options: Any) -> typer.Typer:
+    """Return a group of subcommands in the house's style. Tracebacks never show variables: they may hold secrets."""
+    options.setdefault("no_args_is_help", not options.get("invoke_without_command"))
+    return typer.Typer(help=help, add_completion=False, pretty_exceptions_enable=False, **options)
+
+
+def parse_amount(text: str) -> int:
+    """Read an amount; raise BadParameter if it is none."""
+    if not re.fullmatch(r"[0-9][0-9_]*", text) or not 1 <= int(text.replace("_", "")) <= AMOUNT_MAX:
+        raise typer.BadParameter(
+            f"{text!r} is no amount: give a whole number from 1 to 2**128 - 1, in the asset's smallest unit"
+        )
+    return int(text.replace("_", ""))
+
+
+def parse_asset(text: str) -> str:
+    """Check the form of an asset's address; raise BadParameter if it is none."""
+    if not re.fullmatch(r"0x[0-9a-fA-F]{40}", text):
+        raise typer.BadParameter(f"{text!r} is no asset: give its address, 0x and 40 hex digits")
+    return text
+
+
+def parse_channel(text: str) -> str:
+    """Check the form of a channel's name; raise BadParameter if it is none."""
+    if not re.fullmatch(r"(0x)?[0-9a-fA-F]{4,64}", text):
+        raise typer.BadParameter(f"{text!r} names no channel: give at least 4 hex digits of its id")
+    return text
+
+
+def parse_peer(text: str) -> str:
+    """Check the form of a peer's address or key; raise BadParameter if it is neither."""
+    if not re.fullmatch(r"0[23][0-9a-fA-F]{64}(@.+:[0-9]{1,5})?", text):
+        raise typer.BadParameter(f"{text!r} is no peer: it is written <public key, 66 hex digits>@<host>:<port>")
+    return text
+
+
+Data = Annotated[
+    Path | None,
+    typer.Option("--data", envvar="TALLY_DATA", help="The node's data directory.", show_default="~/.tallystick"),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+Wait = Annotated[
+    bool, typer.Option("--wait/--no-wait", help="Return when it is confirmed, or as soon as it is on its way.")
+]
+Asset = Annotated[
+    str,
+    typer.Option("--asset", parser=parse_asset, metavar="0x…", help="The asset.", show_default="the chain's own coin"),
+]
+AmountArgument = Annotated[
+    int, typer.Argument(parser=parse_amount, metavar="AMOUNT", help="In the asset's smallest unit.")
+]
+ChannelArgument = Annotated[
+    str, typer.Argument(parser=parse_channel, metavar="ID", help="The channel's id, or an unambiguous beginning of it.")
+]
+NATIVE = "0x" + 40 * "0"
+PasswordFile = Annotated[
+    Path | None,
+    typer.Option("--password-file", help="File with the keystore's password; else TALLY_PASSWORD, else a prompt."),
+]
+
+
+def fail(text: str, code: int = FAILED) -> NoReturn:
+    """Print a sentence on stderr and exit."""
+    typer.echo(f"tally: {text}", err=True)
+    raise typer.Exit(code)
+
+
+def guarded(work: Callable[[], Result]) -> Result:
+    """Do something; turn Tallystick's errors into a sentence and an exit code."""
+    from tallystick.channels.errors import TallystickError
+    from tallystick.sdk.errors import NodeUnreachable
+
+    try:
+        return work()
+    except NodeUnreachable as error:
+        fail(str(error), UNREACHABLE)
+    except TallystickError as error:
+        fail(str(error))
+    except BaseExceptionGroup as group:
+        expected, others = group.split(TallystickError)
+        if expected is None or others is not None:
+            raise
+        first: BaseException = expected
+        while isinstance(first, BaseExceptionGroup):
+            first = first.exceptions[0]
+        fail(str(first), UNREACHABLE if isinstance(first, NodeUnreachable) else FAILED)
+
+
+def ask_node(data: Path | None, question: Callable[[ControlClient], Awaitable[Result]]) -> Result:
+    """Put a question to the node that runs in the data directory and return its answer, or exit."""
+    import trio
+
+    from tallystick.sdk.configuration import data_directory
+    from tallystick.sdk.control.client import connect_control
+
+    async def run() -> Result:
+        async with connect_control(data_directory(data)) as node:
+            return await question(node)
+
+    return guarded(lambda: trio.run(run))
+
+
+def print_json(value: Any) -> None:
+    """Print one line of JSON, at once."""
+    import sys
+
+    import msgspec
+
+    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,158 @@
+"""A node's settings: `config.toml` in its data directory, written with comments by `tally init`, edited by hand.
+
+Unknown names and wrong types are refused, so that a slip of the pen is never silently without effect.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+
+import msgspec
+
+from tallystick.channels.errors import InvalidInput
+from tallystick.channels.objects import Address
+from tallystick.channels.ports import PeerAddress
+from tallystick.sdk.errors import ConfigurationError
+
+CONFIG = "config.toml"
+"""Name of the file within the data directory."""
+
+DATA_VARIABLE = "TALLY_DATA"
+"""Environment variable that may name the data directory."""
+
+DEFAULT_URL = "http://127.0.0.1:8545"
+DEFAULT_LISTEN = "127.0.0.1:7735"
+
+_TEMPLATE = """\
+# Settings of a Tallystick node. Change them while the node is stopped.
+
+# Where the chain node answers JSON-RPC (`tally chain run` serves one), and which chain and contract it must be:
+# the node refuses to work with any other.
+chain_url = {chain_url}
+chain_id = {chain_id}
+contract = {contract}
+
+# Where peers connect, as host:port. Port 0 takes any free one; "" listens nowhere, so that this node only dials.
+listen = {listen}
+
+# Depth at which a block's word on funds counts: 1 is the newest block. More is slower and safer.
+confirmations = {confirmations}
+
+# Seconds of chain time that a unilateral close of the channels opened here can be challenged.
+challenge_period = {challenge_period}
+
+# Watchtowers that guard this node's channels while it is down, each as <public key in hex>@<host>:<port>.
+towers = {towers}
+"""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What `config.toml` says. See the comments there."""
+
+    chain_url: str = DEFAULT_URL
+    chain_id: int
+    contract: str
+    listen: str = DEFAULT_LISTEN
+    confirmations: int = 3
+    challenge_period: int = 86_400
+    towers: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        parse_place(self.listen)
+        parse_address(self.contract, "contract")
+        _ = self.tower_addresses
+        for name, value in (("confirmations", self.confirmations), ("challenge_period", self.challenge_period)):
+            if value < 1:
+                raise ConfigurationError(f"{name} must be at least 1, not {value}")
+
+    @property
+    def place(self) -> tuple[str, int] | None:
+        """Host and port of `listen`, None if the node only dials."""
+        return parse_place(self.listen)
+
+    @property
+    def contract_address(self) -> Address:
+        """The adjudicator's 20 bytes."""
+        return parse_address(self.contract, "contract")
+
+    @property
+    def tower_addresses(self) -> tuple[PeerAddress, ...]:
+        """Where the watchtowers are, and their keys."""
+        try:
+            return tuple(PeerAddress.parse(text) for text in self.towers)
+        except InvalidInput as error:
+            raise ConfigurationError(f"towers: {error}") from error
+
+
+def parse_place(text: str) -> tuple[str, int] | None:
+    """Read `host:port`; empty is None. Raise ConfigurationError if it is neither."""
+    if not text:
+        return None
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not (port.isascii() and port.isdigit()) or int(port) > 65_535:
+        raise ConfigurationError(f"an address to listen on is written <host>:<port>, not {text!r}")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def parse_address(text: str, what: str) -> Address:
+    """Read 0x and 40 hex digits; raise ConfigurationError if it is not that."""
+    try:
+        raw = bytes.fromhex(text.removeprefix("0x"))
+    except ValueError:
+        raw = b""
+    if len(raw) != 20:
+        raise ConfigurationError(f"{what} is written 0x and 40 hex digits, not {text!r}")
+    return Address(raw)
+
+
+def data_directory(given: Path | None) -> Path:
+    """Return the data directory: `given`, else TALLY_DATA, else ~/.tallystick."""
+    if given is not None:
+        return given
+    named = os.environ.get(DATA_VARIABLE)
+    return Path(named) if named else Path.home() / ".tallystick"
+
+
+def write_settings(directory: Path, settings: Settings) -> Path:
+    """Write a commented config.toml; raise ConfigurationError if there is one already."""
+    path = directory / CONFIG
+    text = _TEMPLATE.format(
+        chain_url=_quote(settings.chain_url),
+        chain_id=settings.chain_id,
+        contract=_quote(settings.contract),
+        listen=_quote(settings.listen),
+        confirmations=settings.confirmations,
+        challenge_period=settings.challenge_period,
+        towers="[" + ", ".join(map(_quote, settings.towers)) + "]",
+    )
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with open(path, "x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError as error:
+        raise ConfigurationError(f"{path} exists already, and it is not overwritten") from error
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be written: {error.strerror}") from error
+    return path
+
+
+def read_settings(directory: Path) -> Settings:
+    """Read config.toml; raise ConfigurationError, saying what is wrong with it."""
+    path = directory / CONFIG
+    try:
+        return msgspec.convert(tomllib.loads(path.read_text("utf-8")), Settings)
+    except FileNotFoundError:
+        raise ConfigurationError(f"there is no node in {directory}: run `tally init` first") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} cannot be read: {error}") from error
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise ConfigurationError(f"{path} is not right: {error}") from error
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{path} is not right: {error}") from error
+
+
+def _quote(text: str) -> str:
+    """Write a TOML basic string: JSON's escapes are TOML's too."""
+    return msgspec.json.encode(text).decode()

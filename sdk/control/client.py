@@ -1,0 +1,193 @@
+"""The control API's client, on httpx under trio. The `tally` command uses it, and so may any program.
+
+    async with connect_control(directory) as node:
+        receipt = await node.pay("3f9a", 5, memo="order 17")
+
+Methods return the types of `views`. They raise NodeUnreachable if no node answers, and ControlError, with the API's
+code, if the node refuses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import msgspec
+
+from tallystick.sdk.control import views
+from tallystick.sdk.control.files import find_node
+from tallystick.sdk.errors import ControlError, NodeUnreachable
+
+CONNECT_SECONDS = 5.0
+"""How long the node may take to accept a connection. Answers may take as long as the chain does."""
+
+LINE_MAX = 65_536
+"""Bytes of one line of a stream."""
+
+Answer = TypeVar("Answer")
+
+
+class ControlClient:
+    """Talks to one running node. Make it with `connect_control` or `control_at`."""
+
+    def __init__(self, http: httpx.AsyncClient) -> None:
+        self._http = http
+
+    async def info(self) -> views.NodeInfo:
+        """Return what the node is."""
+        return await self._get("/info", views.NodeInfo)
+
+    async def stop(self) -> None:
+        """Ask the node to stop cleanly."""
+        await self._post("/stop", None, dict[str, bool])
+
+    async def statistics(self) -> dict[str, Any]:
+        """Return the node's counters, by part."""
+        return await self._get("/statistics", dict[str, Any])
+
+    async def channels(self) -> list[views.ChannelInfo]:
+        """Return all channels, gone ones included."""
+        return await self._get("/channels", list[views.ChannelInfo])
+
+    async def channel(self, name: str) -> views.ChannelInfo:
+        """Return one channel, named by an unambiguous beginning of its id."""
+        return await self._get(f"/channels/{_segment(name)}", views.ChannelInfo)
+
+    async def open_channel(
+        self,
+        peer: str,
+        deposit: int,
+        *,
+        asset: str = views.NATIVE_ASSET,
+        challenge_period: int | None = None,
+        wait: bool = True,
+    ) -> views.ChannelInfo:
+        """Open a channel and return it once it is usable (`wait=False`: once it is on its way)."""
+        body = views.OpenChannel(peer, deposit, asset, challenge_period, wait)
+        return await self._post("/channels", body, views.ChannelInfo)
+
+    async def deposit(self, channel: str, amount: int, *, wait: bool = True) -> views.ChannelInfo | None:
+        """Add to our deposit; return the channel, None if it was not waited for."""
+        return await self._operate(channel, "deposit", views.Amount(amount, wait))
+
+    async def withdraw(self, channel: str, amount: int, *, wait: bool = True) -> views.ChannelInfo | None:
+        """Take an amount out of a channel; return the channel, None if it was not waited for."""
+        return await self._operate(channel, "withdraw", views.Amount(amount, wait))
+
+    async def close(self, channel: str, *, wait: bool = True) -> views.ChannelInfo | None:
+        """Close with the peer's consent; return the channel, None if it was not waited for."""
+        return await self._operate(channel, "close", views.Close(wait))
+
+    async def force_close(self, channel: str, *, wait: bool = False) -> views.ChannelInfo | None:
+        """Close without the peer; return the channel once that is stored (`wait`: once nothing is left on chain)."""
+        return await self._operate(channel, "force-close", views.Close(wait))
+
+    async def pay(
+        self, to: str, amount: int, *, memo: str = "", key: str = "", asset: str = views.NATIVE_ASSET
+    ) -> views.Payment:
+        """Pay in a channel, or to a peer; return the receipt. The same `key` pays once, however often it is called."""
+        return await self._post("/payments", views.Pay(to, amount, memo, "", key, asset), views.Payment)
+
+    async def balance(self, asset: str = views.NATIVE_ASSET) -> views.Balance:
+        """Return what the node holds."""
+        return await self._get("/balance", views.Balance, asset=asset)
+
+    async def peers(self) -> list[views.PeerInfo]:
+        """Return all peers that the node knows."""
+        return await self._get("/peers", list[views.PeerInfo])
+
+    async def connect(self, address: str) -> views.PeerInfo:
+        """Connect to a peer and keep the connection."""
+        return await self._post("/peers", views.Connect(address), views.PeerInfo)
+
+    async def incoming(self, after: str = "", *, limit: int = 100, channel: str = "") -> list[views.Incoming]:
+        """Return up to `limit` received payments behind a cursor."""
+        query = {"channel": channel} if channel else {}
+        return await self._get("/incoming", list[views.Incoming], after=after, limit=str(limit), **query)
+
+    @asynccontextmanager
+    async def follow(self, after: str = "", *, channel: str = "") -> AsyncIterator[AsyncIterator[views.Incoming]]:
+        """Give an iterator over received payments behind a cursor, for ever."""
+        query = {"after": after, "follow": "true", **({"channel": channel} if channel else {})}
+        try:
+            async with self._http.stream("GET", "/incoming", params=query) as response:
+                if response.status_code != 200:
+                    await response.aread()
+                    raise _refusal(response)
+                yield _parse_lines(response)
+        except httpx.TransportError as error:
+            raise _unreachable(self._http, error) from error
+
+    async def _operate(self, channel: str, name: str, body: msgspec.Struct) -> views.ChannelInfo | None:
+        answer = await self._post(f"/channels/{_segment(channel)}/{name}", body, dict[str, Any])
+        return None if "accepted" in answer else msgspec.convert(answer, views.ChannelInfo)
+
+    async def _get(self, path: str, kind: type[Answer], **query: str) -> Answer:
+        return await self._ask(self._http.build_request("GET", path, params=query), kind)
+
+    async def _post(self, path: str, body: msgspec.Struct | None, kind: type[Answer]) -> Answer:
+        content = msgspec.json.encode(body) if body is not None else b"{}"
+        headers = {"content-type": "application/json"}
+        return await self._ask(self._http.build_request("POST", path, content=content, headers=headers), kind)
+
+    async def _ask(self, request: httpx.Request, kind: type[Answer]) -> Answer:
+        try:
+            response = await self._http.send(request)
+        except httpx.TransportError as error:
+            raise _unreachable(self._http, error) from error
+        if not response.is_success:
+            raise _refusal(response)
+        try:
+            return msgspec.json.decode(response.content, type=kind)
+        except msgspec.DecodeError as error:
+            raise ControlError(f"the node's answer is not understood, is it of another version? ({error})") from error
+
+
+def _segment(name: str) -> str:
+    """Make sure that a channel's name is one segment of a path."""
+    if not name.isalnum() or not name.isascii():
+        raise ControlError(f"a channel is named by hex digits of its id, not {name!r}", "invalid-input")
+    return name
+
+
+def _refusal(response: httpx.Response) -> ControlError:
+    try:
+        error = msgspec.json.decode(response.content, type=dict[str, dict[str, str]])["error"]
+        return ControlError(error["text"], error["code"])
+    except (msgspec.DecodeError, KeyError):
+        return ControlError(f"the node answered with HTTP status {response.status_code}: see its log")
+
+
+def _unreachable(http: httpx.AsyncClient, error: httpx.TransportError) -> NodeUnreachable:
+    if isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout)):
+        return NodeUnreachable(f"no node answers at {http.base_url}: start it with `tally node run`")
+    return NodeUnreachable("the node stopped before it answered; what was asked for may or may not have been done")
+
+
+async def _parse_lines(response: httpx.Response) -> AsyncIterator[views.Incoming]:
+    pending = b""
+    async for part in response.aiter_bytes():
+        *lines, pending = (pending + part).split(b"\n")
+        for line in lines:
+            yield msgspec.json.decode(line, type=views.Incoming)
+        if len(pending) > LINE_MAX:
+            raise ControlError("the node sent a line that is too long")
+
+
+@asynccontextmanager
+async def control_at(url: str, token: str) -> AsyncIterator[ControlClient]:
+    """Give a client of the control API at `url`."""
+    timeout = httpx.Timeout(None, connect=CONNECT_SECONDS)
+    headers = {"authorization": f"Bearer {token}"}
+    async with httpx.AsyncClient(base_url=url, headers=headers, timeout=timeout, trust_env=False) as http:
+        yield ControlClient(http)
+
+
+@asynccontextmanager
+async def connect_control(directory: Path) -> AsyncIterator[ControlClient]:
+    """Give a client of the node that runs in `directory`; raise NodeUnreachable if none does."""
+    async with control_at(*find_node(directory)) as client:
+        yield client

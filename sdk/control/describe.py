@@ -1,0 +1,107 @@
+"""Describes a node's objects in the control API's vocabulary (`views`)."""
+
+from __future__ import annotations
+
+from tallystick.channels.core import Phase
+from tallystick.channels.keys import PublicKey
+from tallystick.channels.ports import PeerAddress
+from tallystick.channels.tickets import Receipt
+from tallystick.sdk.control import views
+from tallystick.sdk.handle import ChannelHandle
+from tallystick.sdk.incoming import IncomingPayment
+from tallystick.sdk.node import Node
+
+
+def node_info(node: Node, alarms: tuple[str, ...]) -> views.NodeInfo:
+    """Describe a node."""
+    return views.NodeInfo(
+        address="0x" + node.address.hex(),
+        public_key=bytes(node.key.public).hex(),
+        peer_address=str(node.listening) if node.listening else None,
+        chain_id=node.chain.chain_id,
+        contract="0x" + node.chain.contract.hex(),
+        block=node.index.head_number,
+        block_time=node.index.head_time,
+        channels=sum(not is_gone(channel) for channel in node.channels),
+        connected_peers=len(node.peers.connected()),
+        alarms=(*node.alarms, *alarms),
+    )
+
+
+def is_gone(channel: ChannelHandle) -> bool:
+    """Whether nothing of a channel is left on chain."""
+    return channel.phase is Phase.GONE
+
+
+def is_paid_out(channel: ChannelHandle) -> bool:
+    """Whether a channel's balance is no longer in it: its settlement is on chain, or it was never funded."""
+    return channel.phase in (Phase.OPENING, Phase.SETTLED, Phase.GONE)
+
+
+def channel_info(handle: ChannelHandle) -> views.ChannelInfo:
+    """Describe a channel."""
+    channel, (own, peers) = handle.session.channel, handle.balances
+    sent, received = handle.payments
+    mine, other = channel.side, channel.peer_side
+    return views.ChannelInfo(
+        id=handle.id.hex(),
+        peer=bytes(handle.peer).hex(),
+        peer_address="0x" + handle.peer.address.hex(),
+        asset="0x" + handle.asset.hex(),
+        phase=handle.phase.name.lower(),
+        connected=handle.connected,
+        balance=own,
+        peer_balance=peers,
+        spendable=handle.spendable if handle.phase is Phase.OPEN else 0,
+        reserve=channel.reserve,
+        deposits=(channel.deposits[mine], channel.deposits[other]),
+        withdrawn=(channel.withdrawn[mine], channel.withdrawn[other]),
+        payments_sent=sent,
+        payments_received=received,
+        challenge_period=channel.terms.challenge_period,
+    )
+
+
+def payment(receipt: Receipt) -> views.Payment:
+    """Describe a payment that was made."""
+    return views.Payment(
+        channel=receipt.channel.hex(),
+        payment=receipt.payment,
+        amount=receipt.amount,
+        memo=_text(receipt.memo),
+        memo_hex=receipt.memo.hex(),
+        seq=receipt.seq,
+        accepted=receipt.accepted,
+        secured=receipt.secured,
+    )
+
+
+def incoming(received: IncomingPayment) -> views.Incoming:
+    """Describe a payment that was received."""
+    return views.Incoming(
+        channel=received.channel.hex(),
+        payment=received.payment,
+        amount=received.amount,
+        memo=_text(received.memo),
+        memo_hex=received.memo.hex(),
+        time=received.time,
+        cursor=received.cursor,
+    )
+
+
+def peer_info(node: Node, key: bytes, place: PeerAddress | None) -> views.PeerInfo:
+    """Describe a peer."""
+    return views.PeerInfo(
+        public_key=key.hex(),
+        address="0x" + PublicKey(key).address.hex(),
+        place=str(place) if place else None,
+        connected=key in node.peers.connected(),
+        channels=sum(bytes(channel.peer) == key and not is_gone(channel) for channel in node.channels),
+    )
+
+
+def _text(memo: bytes) -> str | None:
+    try:
+        return memo.decode()
+    except UnicodeDecodeError:
+        return None

@@ -1,0 +1,52 @@
+"""Which HTTP status and which code an error becomes. The codes are part of the API and never change their meaning."""
+
+from __future__ import annotations
+
+from tallystick.channels.errors import (
+    ChannelNotReady,
+    EngineStopped,
+    InsufficientFunds,
+    InvalidInput,
+    LinkClosed,
+    PeerError,
+    StoreError,
+    TallystickError,
+)
+from tallystick.sdk.control.lookup import UnknownChannel
+from tallystick.sdk.errors import OpeningFailed
+from tallystick.settlement.errors import ChainError, ChainUnavailable, TransactionRefused
+
+
+class Malformed(InvalidInput):
+    """The request itself is wrong."""
+
+    def __init__(self, text: str, status: int = 400, code: str = "malformed") -> None:
+        super().__init__(text)
+        self.status = status
+        self.code = code
+
+
+_TABLE: tuple[tuple[type[TallystickError], int, str], ...] = (
+    (UnknownChannel, 404, "unknown-channel"),
+    (InsufficientFunds, 409, "insufficient-funds"),
+    (ChannelNotReady, 409, "channel-not-ready"),
+    (InvalidInput, 400, "invalid-input"),
+    (OpeningFailed, 409, "opening-failed"),
+    (PeerError, 502, "peer-error"),
+    (LinkClosed, 502, "link-closed"),
+    (ChainUnavailable, 503, "chain-unavailable"),
+    (ChainError, 502, "chain-error"),
+    (TransactionRefused, 409, "transaction-refused"),
+    (StoreError, 500, "store-error"),
+    (EngineStopped, 503, "stopping"),
+)
+
+
+def status_of(error: TallystickError) -> tuple[int, str]:
+    """Return an error's HTTP status and code; the first row that fits counts."""
+    if isinstance(error, Malformed):
+        return error.status, error.code
+    for kind, status, code in _TABLE:
+        if isinstance(error, kind):
+            return status, code
+    return 409, "failed"

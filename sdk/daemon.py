@@ -1,0 +1,96 @@
+"""The node as a daemon: key, chain, node and control API together, from a data directory, until somebody stops it.
+
+It stops on SIGTERM, on SIGINT and when a client of the control API asks; in any case nothing is lost, for everything
+that matters is durable before it has consequences.
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+import trio
+
+from tallystick.channels.keys import PrivateKey
+from tallystick.channels.ports import Entropy, system_entropy
+from tallystick.sdk.configuration import Settings
+from tallystick.sdk.control.files import announced
+from tallystick.sdk.control.server import serve_control
+from tallystick.sdk.node import Config, Node, open_node
+from tallystick.settlement.abi import Deployment
+from tallystick.settlement.rpc_client import open_rpc_chain
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """What a started node tells the outside."""
+
+    address: str
+    public_key: str
+    peer_address: str | None
+    """What others connect to; None if the node only dials."""
+    control_url: str
+
+
+def node_config(settings: Settings) -> Config:
+    """Return the node's configuration for these settings."""
+    return Config(
+        listen=settings.place,
+        confirmations=settings.confirmations,
+        challenge_period=settings.challenge_period,
+        towers=settings.tower_addresses,
+    )
+
+
+@asynccontextmanager
+async def open_configured_node(
+    directory: Path, key: PrivateKey, settings: Settings, *, entropy: Entropy = system_entropy
+) -> AsyncIterator[Node]:
+    """Open the node of a data directory on the chain that its settings name, and close it at the end."""
+    rng = random.Random(int.from_bytes(entropy(16), "big"))
+    expected = Deployment(settings.chain_id, settings.contract_address)
+    async with (
+        open_rpc_chain(settings.chain_url, jitter=rng.random, expected=expected) as chain,
+        open_node(directory, key=key, chain=chain, config=node_config(settings), entropy=entropy) as node,
+    ):
+        yield node
+
+
+async def run_daemon(
+    directory: Path,
+    key: PrivateKey,
+    settings: Settings,
+    *,
+    ready: Callable[[Ready], None],
+    entropy: Entropy = system_entropy,
+) -> None:
+    """Run the node until it is asked to stop; call `ready` once peers and clients can connect."""
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_cancel_on_signal, signals, nursery.cancel_scope)
+            token = entropy(32).hex()
+            async with (
+                open_configured_node(directory, key, settings, entropy=entropy) as node,
+                serve_control(node, token) as control,
+            ):
+                with announced(directory, control.url, token):
+                    ready(_describe(node, control.url))
+                    await control.stop_asked.wait()
+            nursery.cancel_scope.cancel()
+
+
+async def _cancel_on_signal(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
+    async for _ in signals:
+        scope.cancel()
+
+
+def _describe(node: Node, url: str) -> Ready:
+    return Ready(
+        address="0x" + node.address.hex(),
+        public_key=bytes(node.key.public).hex(),
+        peer_address=str(node.listening) if node.listening else None,
+        control_url=url,
+    )
