@@ -241,13 +241,8 @@ def test_a_receipt_of_another_kind_is_noticed() -> None:
     good = Receipt(TOWER.address, ALICE.address, bytes(32), 1, keccak(upload.blob), 5, bytes(64))
     good = msgspec.structs.replace(good, signature=TOWER.sign(good.digest()))
     verify_receipt(good, TOWER.public, ALICE.address, upload)
-    for change in (
-        {"revision": 2},
-        {"client": BOB.address},
-        {"blob_hash": bytes(32)},
-        {"time": 6},
-        {"tower": bytes(20)},
-    ):
+    changes = {"revision": 2, "client": BOB.address, "blob_hash": bytes(32), "time": 6, "tower": bytes(20)}
+    for name, value in changes.items():
         with pytest.raises(BadReceipt):
             verify_receipt(msgspec.structs.replace(good, **{name: value}), TOWER.public, ALICE.address, upload)
 

@@ -1,0 +1,142 @@
+"""`tally tower`: run a watchtower, ask how it does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tallystick.sdk.cli.shell import UNREACHABLE, Json, PasswordFile, example, fail, guarded, make_group, print_json
+
+if TYPE_CHECKING:
+    from tallystick.channels.keys import PrivateKey
+    from tallystick.watchtower.daemon import TowerStatus
+
+app = make_group("Run a watchtower, or ask one.")
+
+TowerData = Annotated[Path, typer.Option("--data", envvar="TALLY_TOWER", help="The tower's data directory.")]
+
+
+@app.command(epilog=example("tower run --data ~/.tally-tower --listen 127.0.0.1:9911"))
+def run(
+    data: TowerData,
+    key_file: Annotated[
+        Path | None,
+        typer.Option("--key-file", help="File with the private key in hex, mode 0600, instead of a keystore."),
+    ] = None,
+    keystore: Annotated[
+        Path | None, typer.Option("--keystore", help="Directory of the keystore.", show_default="the data directory")
+    ] = None,
+    password_file: PasswordFile = None,
+    chain: Annotated[
+        str, typer.Option("--chain", envvar="TALLY_CHAIN", help="URL of the chain node.")
+    ] = "http://127.0.0.1:8545",
+    listen: Annotated[str, typer.Option("--listen", help="host:port; port 0 takes a free one.")] = "127.0.0.1:9911",
+    start: Annotated[int, typer.Option("--start", min=0, help="First block to follow; never change it.")] = 0,
+    budget: Annotated[int, typer.Option("--budget", min=1, help="The most to pay in fees per challenge.")] = 10**17,
+    fee_reserve: Annotated[
+        int, typer.Option("--fee-reserve", min=0, help="With less in its account the tower takes nothing new.")
+    ] = 10**16,
+    as_json: Json = False,
+) -> None:
+    """Watch the chain and defend clients until Ctrl-C or SIGTERM.
+
+    Once clients can connect it prints its addresses; its alarms go to stderr. With --json, one line of JSON for each.
+    """
+
+    def work() -> None:
+        import signal
+
+        import trio
+
+        from tallystick.watchtower.daemon import run_tower
+        from tallystick.watchtower.tower import TowerPolicy
+
+        host, port = _parse_place(listen)
+        key = _read_key(key_file) if key_file is not None else _open_keystore(keystore or data, password_file)
+
+        def ready(status: TowerStatus) -> None:
+            if as_json:
+                print_json({"event": "listening", "status": status})
+            else:
+                typer.echo(f"clients reach {status.peer_address}\nfee account   {status.address}")
+                typer.echo("The tower is watching; Ctrl-C stops it.")
+
+        def alarm(text: str) -> None:
+            if as_json:
+                print_json({"event": "alarm", "text": text})
+            else:
+                typer.echo(f"alarm: {text}", err=True)
+
+        async def daemon() -> None:
+            policy = TowerPolicy(start=start, budget=budget, fee_reserve=fee_reserve)
+            with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+                async with trio.open_nursery() as nursery:
+
+                    async def tower() -> None:
+                        await run_tower(
+                            data, key, chain_url=chain, host=host, port=port, ready=ready, alarm=alarm, policy=policy
+                        )
+
+                    nursery.start_soon(tower)
+                    async for _ in signals:
+                        nursery.cancel_scope.cancel()
+                        break
+
+        trio.run(daemon)
+
+    guarded(work)
+
+
+@app.command(epilog=example("tower status --data ~/.tally-tower --json"))
+def status(data: TowerData, as_json: Json = False) -> None:
+    """Show how the tower that runs in the data directory does. Exit code 3 if none runs there."""
+    from tallystick.watchtower.daemon import read_status
+
+    found = guarded(lambda: read_status(data))
+    if found is None:
+        fail(f"no tower is running in {data}: start one with `tally tower run`", UNREACHABLE)
+    if as_json:
+        print_json(found)
+        return
+    figures = found.statistics
+    for name, value in (
+        ("clients reach", found.peer_address),
+        ("fee account", found.address),
+        ("chain", f"{found.chain_id}, contract {found.contract}"),
+        ("block", f"{figures.follower.position}, {figures.follower.lag} behind"),
+        ("appointments", figures.appointments),
+        ("open cases", figures.cases),
+        ("challenges", f"{figures.challenges} taken on, {figures.sender.done} done since the start"),
+    ):
+        typer.echo(f"{name:<14}{value}")
+    for trouble in (*figures.troubles, *figures.sender.troubled):
+        typer.echo(f"trouble       {trouble}")
+
+
+def _parse_place(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:
+        raise typer.BadParameter(f"--listen takes host:port, not {text!r}")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _read_key(path: Path) -> PrivateKey:
+    from tallystick.channels.errors import InvalidInput
+    from tallystick.channels.keys import PrivateKey
+
+    try:
+        if path.stat().st_mode & 0o077:
+            raise InvalidInput(f"{path} holds a private key and others may read it: chmod 600 {path}")
+        return PrivateKey(bytes.fromhex(path.read_text("utf-8").strip().removeprefix("0x")))
+    except (OSError, ValueError) as error:
+        if isinstance(error, InvalidInput):
+            raise
+        raise InvalidInput(f"{path} is no file with a private key of 64 hex digits") from error
+
+
+def _open_keystore(directory: Path, password_file: Path | None) -> PrivateKey:
+    from tallystick.sdk.keystore import load_key
+
+    return load_key(directory, None, password_file)

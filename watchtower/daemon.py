@@ -1,0 +1,143 @@
+"""`run_tower`: a tower as a process of its own, with the real clock, disk, network and chain node.
+
+While it runs it keeps `status.json` in its data directory up to date, which `read_status` reads: so anybody who may
+read the directory can see how the tower does, and nobody can slow it down by asking.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import msgspec
+import trio
+
+from tallystick.channels.errors import MalformedMessage
+from tallystick.channels.keys import PrivateKey
+from tallystick.channels.ports import Clock, Entropy, PeerAddress, system_clock, system_entropy
+from tallystick.channels.store import open_store
+from tallystick.channels.transport import TcpNetwork
+from tallystick.settlement.chain import Chain
+from tallystick.settlement.errors import ChainUnavailable
+from tallystick.settlement.rpc_client import open_rpc_chain
+from tallystick.watchtower.tower import SCHEMAS, Tower, TowerPolicy, TowerStatistics
+
+STATUS = "status.json"
+STATUS_EVERY = 2.0
+"""Seconds between two writings of the status."""
+
+STATUS_OLD = 15.0
+"""A status older than this many seconds is of a tower that does not run any more."""
+
+CHAIN_AGAIN = 1.0
+"""Seconds between attempts to reach the chain node at the start."""
+
+
+class TowerStatus(msgspec.Struct, frozen=True):
+    """What a running tower tells about itself."""
+
+    time: float
+    """Unix seconds by the tower's clock."""
+    address: str
+    """0x and 40 hex digits: the account that pays its fees, and that vouchers name."""
+    peer_address: str
+    """What clients connect to."""
+    chain_id: int
+    contract: str
+    statistics: TowerStatistics
+
+
+async def run_tower(
+    directory: Path,
+    key: PrivateKey,
+    *,
+    chain_url: str,
+    host: str,
+    port: int,
+    ready: Callable[[TowerStatus], None],
+    alarm: Callable[[str], None],
+    policy: TowerPolicy | None = None,
+    clock: Clock = system_clock,
+    entropy: Entropy = system_entropy,
+) -> None:
+    """Run the tower whose data is in `directory` until cancelled; `ready` is called once clients can connect.
+
+    A chain node that does not answer is waited for. Raise StoreInUse if another process has the directory, ChainError
+    if the node at `chain_url` is none.
+    """
+
+    def jitter() -> float:
+        return entropy(1)[0] / 256
+
+    store = open_store(directory, SCHEMAS, owner="tally tower run")
+    try:
+        async with _patient_chain(chain_url, jitter, alarm) as chain, trio.open_nursery() as nursery:
+            tower = Tower(
+                key=key,
+                store=store,
+                network=TcpNetwork(key, entropy),
+                chain=chain,
+                clock=clock,
+                jitter=jitter,
+                alarm=alarm,
+                free_space=lambda: shutil.disk_usage(directory).free,
+                policy=policy,
+            )
+
+            def started(at: PeerAddress) -> None:
+                def status() -> TowerStatus:
+                    return TowerStatus(
+                        time=clock(),
+                        address="0x" + tower.address.hex(),
+                        peer_address=str(at),
+                        chain_id=chain.chain_id,
+                        contract="0x" + chain.contract.hex(),
+                        statistics=tower.statistics(),
+                    )
+
+                nursery.start_soon(_keep_status, directory, status)
+                ready(status())
+
+            await tower.run(host, port, started=started)
+    finally:
+        store.close()
+
+
+@contextlib.asynccontextmanager
+async def _patient_chain(url: str, jitter: Callable[[], float], alarm: Callable[[str], None]) -> AsyncIterator[Chain]:
+    """Give the chain node's chain, once it answers."""
+    told = False
+    async with contextlib.AsyncExitStack() as stack:
+        while True:
+            try:
+                chain: Chain = await stack.enter_async_context(open_rpc_chain(url, jitter=jitter))
+                break
+            except ChainUnavailable as error:
+                if not told:
+                    alarm(f"the tower waits for its chain node: {error}")
+                told = True
+                await trio.sleep(CHAIN_AGAIN)
+        yield chain
+
+
+async def _keep_status(directory: Path, status: Callable[[], TowerStatus]) -> None:
+    draft, path = directory / f".{STATUS}", directory / STATUS
+    while True:
+        with contextlib.suppress(OSError):  # a full disk: the tower raises that alarm itself
+            draft.write_bytes(msgspec.json.encode(status()))
+            os.replace(draft, path)
+        await trio.sleep(STATUS_EVERY)
+
+
+def read_status(directory: Path, *, clock: Clock = system_clock) -> TowerStatus | None:
+    """Return what the tower that runs in `directory` says of itself, None if none runs there."""
+    try:
+        status = msgspec.json.decode((directory / STATUS).read_bytes(), type=TowerStatus)
+    except FileNotFoundError:
+        return None
+    except msgspec.DecodeError as error:
+        raise MalformedMessage(f"{directory / STATUS} is no tower's status; is this a tower's data?") from error
+    return status if clock() - status.time <= STATUS_OLD else None
