@@ -6,9 +6,9 @@ countersigned) and, above this module, what still waits to be signed.
 
 | phase      | meaning                                       | leaves to                                   |
 | ---------- | --------------------------------------------- | ------------------------------------------- |
-| OPENING    | proposed or being mined                       | OPEN (confirmed), GONE (given up)           |
+| OPENING    | proposed or being mined                       | OPEN (confirmed), CLOSED, RECOVERING, GONE  |
 | OPEN       | confirmed on chain: everything may be signed  | FROZEN, CLOSING, CLOSED, RECOVERING, GONE   |
-| FROZEN     | we signed a cooperative close                 | OPEN (offer expired), CLOSING, CLOSED, GONE |
+| FROZEN     | we signed a cooperative close                 | OPEN (it expired), or as from OPEN          |
 | CLOSING    | we decided, durably, to close alone           | CLOSED, GONE                                |
 | CLOSED     | a unilateral close is on chain                | SETTLED, GONE                               |
 | SETTLED    | paid out; pots wait for pending locks         | GONE                                        |
@@ -19,8 +19,9 @@ Only in OPEN is anything signed or countersigned.
 
 Capacity of writer s: funding_s + transferred_other - transferred_s - locked_s. The writer counts what it has
 countersigned of the other's, and funding that both sides count; the receiver counts what it has itself signed. The
-first is never above the second, so a valid update never bounces. For the same reason an update is refused only for what can never become
-right; policy (a lock's expiry, say) is enforced by rejecting the lock afterwards (docs/protocol.md, section 4).
+first is never above the second, so a valid update never bounces. For the same reason an update is refused only for what
+can never become right; policy (a lock's expiry, say) is enforced by rejecting the lock afterwards (docs/protocol.md,
+section 4).
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ from tallystick.channels.errors import (
     InvalidInput,
     InvalidUpdate,
 )
-from tallystick.channels.limits import REASON_MAX, WINDOW_MAX, Policy
+from tallystick.channels.keys import PublicKey
+from tallystick.channels.limits import AMOUNT_MAX, REASON_MAX, WINDOW_MAX, Policy
 from tallystick.channels.objects import (
     ChannelId,
     CooperativeClose,
@@ -67,9 +69,9 @@ class Phase(enum.IntEnum):
 
 
 LEAVES: dict[Phase, frozenset[Phase]] = {
-    Phase.OPENING: frozenset({Phase.OPEN, Phase.GONE}),
+    Phase.OPENING: frozenset({Phase.OPEN, Phase.CLOSED, Phase.RECOVERING, Phase.GONE}),
     Phase.OPEN: frozenset({Phase.FROZEN, Phase.CLOSING, Phase.CLOSED, Phase.RECOVERING, Phase.GONE}),
-    Phase.FROZEN: frozenset({Phase.OPEN, Phase.CLOSING, Phase.CLOSED, Phase.GONE}),
+    Phase.FROZEN: frozenset({Phase.OPEN, Phase.CLOSING, Phase.CLOSED, Phase.RECOVERING, Phase.GONE}),
     Phase.CLOSING: frozenset({Phase.CLOSED, Phase.GONE}),
     Phase.CLOSED: frozenset({Phase.SETTLED, Phase.GONE}),
     Phase.SETTLED: frozenset({Phase.GONE}),
@@ -189,8 +191,10 @@ class Channel(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
 
 
 def new_channel(terms: Terms, side: int, peer_key: bytes, reserve: int) -> Channel:
-    """Return a channel that is being opened."""
+    """Return a channel that is being opened; raise InvalidInput if that key is not the other participant's."""
     check_amount(reserve, "reserve")
+    if PublicKey(peer_key).address != terms.participants[1 - side]:
+        raise InvalidInput("the peer's key does not belong to the other participant of this channel")
     identity = channel_id(terms)
     return Channel(
         identity,
@@ -236,8 +240,12 @@ def _require_peer_may_write(channel: Channel) -> None:
 
 
 def capacity(channel: Channel, funding: int) -> int:
-    """What we can still commit, before the reserve, when both sides count at least `funding` of ours."""
-    return funding + channel.theirs.simplex.proof.transferred - channel.newest.committed
+    """What we can still commit, before the reserve, when both sides count at least `funding` of ours.
+
+    Totals are cumulative and must fit into their fields, so a simplex that has carried 2**128 - 1 is used up.
+    """
+    bearable = min(funding + channel.theirs.simplex.proof.transferred, AMOUNT_MAX)
+    return bearable - channel.newest.committed
 
 
 def propose(channel: Channel, operations: Iterable[Operation], funding: int) -> Simplex:
@@ -249,11 +257,11 @@ def propose(channel: Channel, operations: Iterable[Operation], funding: int) -> 
     before = channel.newest
     after = extend(before, operations, channel.ours.seq)
     if after.committed > before.committed:
-        spendable = funding + channel.theirs.simplex.proof.transferred - channel.reserve
-        if after.committed > spendable:
+        spendable = capacity(channel, funding) - channel.reserve
+        if after.committed - before.committed > spendable:
             raise InsufficientFunds(
-                f"this channel can send {max(0, spendable - before.committed)} now (a reserve of {channel.reserve} "
-                f"stays), {after.committed - before.committed} was asked"
+                f"this channel can send {max(0, spendable)} now (a reserve of {channel.reserve} stays), "
+                f"{after.committed - before.committed} was asked"
             )
     return after
 

@@ -1,8 +1,8 @@
 """What transitions ask for, in the only order there is: store, then send, then tell.
 
-Sessions append to one `Effects`; the engine takes it at the start of each round, commits its moments in one transaction,
-and only then hands out its frames, events and resolved tickets. A channel's row is written once per round, however
-often it changed.
+Sessions append to one `Effects`; the engine takes it at the start of each round, commits its moments in one
+transaction, and only then hands out its frames, events and resolved tickets. A channel's row is written once per round,
+however often it changed.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class LockReceived(msgspec.Struct, frozen=True):
 
 
 class LockEnded(msgspec.Struct, frozen=True):
-    """A pending lock left the simplex of `sender`, `paid` of it to the receiver. `secret` is empty if it was cancelled."""
+    """A pending lock left the simplex of `sender`, `paid` of it to the receiver; `secret` is empty if cancelled."""
 
     channel: ChannelId
     sender: int

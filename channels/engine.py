@@ -69,6 +69,8 @@ class EngineStatistics(msgspec.Struct, frozen=True):
     payments_secured: int
     waiting: int
     in_flight: int
+    signatures: int
+    """Balance proofs signed and countersigned."""
 
 
 class Engine:
@@ -151,15 +153,19 @@ class Engine:
 
     # --- payments ------------------------------------------------------------------------------------------------
 
-    async def pay(self, channel: ChannelId, amount: int, memo: bytes = b"", key: str = "") -> Ticket:
-        """Accept a payment, waiting while the channel's outbox is full.
-
-        Raises as `Session.pay` does, InvalidInput if `key` stands for another payment, EngineStopped.
-        """
+    async def room(self, channel: ChannelId) -> None:
+        """Wait while the channel's outbox is full (backpressure for who pays); raise ChannelNotReady if it closes."""
         session = self.session(channel)
         while session.outbox.payments >= self.policy.outbox:
             session.require_payable()
             await self._space.setdefault(channel, trio.Event()).wait()
+
+    def pay(self, channel: ChannelId, amount: int, memo: bytes = b"", key: str = "") -> Ticket:
+        """Accept a payment at once (`room` first).
+
+        Raises as `Session.pay` does, InvalidInput if `key` stands for another payment, EngineStopped.
+        """
+        session = self.session(channel)
         if self._stopped:
             raise EngineStopped("the node is stopping: this payment was not made")
         self.writer.require_running()
@@ -174,7 +180,8 @@ class Engine:
         if not key:
             return
         waiting = self._keyed.get(key)
-        if (waiting and not waiting.withdrawn and not waiting.error) or schema.payment_of(self.writer.store, key):
+        pending = waiting is not None and not waiting.withdrawn and waiting.error is None
+        if pending or schema.payment_of(self.writer.store, key) is not None:
             raise InvalidInput(f"the key {key!r} stands for another payment already: choose another key")
 
     # --- what peers say ------------------------------------------------------------------------------------------
@@ -259,7 +266,11 @@ class Engine:
             session.on_reveal(message)
         elif isinstance(message, Reject):
             session.on_reject(message)
-        elif isinstance(message, Funding):
+        else:
+            self._negotiate(session, message)
+
+    def _negotiate(self, session: Session, message: Message) -> None:
+        if isinstance(message, Funding):
             resync.on_funding(session, message)
         elif isinstance(message, Shutdown):
             negotiation.on_shutdown(session, message)
@@ -392,6 +403,7 @@ class Engine:
             payments_secured=sum(session.secured_payments for session in sessions),
             waiting=sum(len(session.outbox) for session in sessions),
             in_flight=sum(len(session.channel.flight) for session in sessions),
+            signatures=sum(session.signatures for session in sessions),
         )
 
 

@@ -1,7 +1,7 @@
 """The wire: every message between two nodes, typed, numbered and bounded (PROTOCOL sections 4 and 9).
 
-One frame of the transport carries one message: a MessagePack array whose first item is the message's number. Numbers are
-never reused; a change of layout is a new number. Peer bytes enter the program in `decode`, and nowhere else.
+One frame of the transport carries one message: a MessagePack array whose first item is the message's number. Numbers
+are never reused; a change of layout is a new number. Peer bytes enter the program in `decode`, and nowhere else.
 """
 
 from __future__ import annotations
@@ -13,17 +13,24 @@ import msgspec
 from tallystick.channels.codec import Codec
 from tallystick.channels.errors import Fault, MalformedMessage
 from tallystick.channels.limits import ERROR_TEXT_MAX, MESSAGE_MAX, REASON_MAX
-from tallystick.channels.objects import Address, ChannelId, CooperativeClose, SignedProof, Terms, Withdrawal
-from tallystick.channels.operations import Number, Operations
+from tallystick.channels.objects import (
+    Address,
+    Bytes32,
+    ChannelId,
+    CooperativeClose,
+    Id,
+    Number,
+    SignedProof,
+    Terms,
+    Withdrawal,
+)
+from tallystick.channels.operations import Operations
 
 PROTOCOL_VERSION = 1
 
-Id = Annotated[ChannelId, msgspec.Meta(min_length=32, max_length=32)]
-Bytes32 = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 Signature = Annotated[bytes, msgspec.Meta(min_length=64, max_length=64)]
 Account = Annotated[Address, msgspec.Meta(min_length=20, max_length=20)]
 Text = Annotated[str, msgspec.Meta(max_length=ERROR_TEXT_MAX)]
-Size = Annotated[int, msgspec.Meta(ge=0, le=2**32)]
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True, tag=1, forbid_unknown_fields=True):
@@ -55,7 +62,10 @@ class Pong(msgspec.Struct, frozen=True, array_like=True, tag=4, forbid_unknown_f
 
 
 class Reestablish(msgspec.Struct, frozen=True, array_like=True, tag=5, forbid_unknown_fields=True):
-    """First message about a channel on each connection: how far the sender is, with proof (so it also serves as an ack)."""
+    """First message about a channel on each connection: how far the sender is, with proof (so it is also an ack).
+
+    Said again later, it asks the peer to repeat what was left aside, and starts the talk about closing anew.
+    """
 
     channel: Id
     signed_seq: Number

@@ -12,10 +12,9 @@ import msgspec
 from tallystick.channels import core, offers
 from tallystick.channels.core import Phase, Wish
 from tallystick.channels.eip712 import digest_cooperative_close, digest_withdrawal
-from tallystick.channels.errors import ChannelNotReady, Fault
+from tallystick.channels.errors import ChannelNotReady, Fault, InvalidUpdate
 from tallystick.channels.messages import CloseAccept, CloseOffer, Error, Shutdown, WithdrawGrant, WithdrawRequest
 from tallystick.channels.objects import Withdrawal
-from tallystick.channels.resync import tell_funding
 from tallystick.channels.session import Session
 
 # --- cooperative close ------------------------------------------------------------------------------------------
@@ -49,7 +48,8 @@ def advance_close(session: Session) -> None:
     if not session.shutdown_said:
         session.shutdown_said = True
         session.send(Shutdown(channel.id, channel.ours.seq))
-    if channel.side == 0 and session.peer_final == channel.theirs.seq and offers.is_quiet(channel):
+    agreed_funding = channel.funding(channel.side) == session.peer_funding  # else the balances would differ
+    if channel.side == 0 and session.peer_final == channel.theirs.seq and offers.is_quiet(channel) and agreed_funding:
         close = offers.closing_statement(channel, session.chain.now + session.policy.offer_lifetime)
         signature = session.key.sign(digest_cooperative_close(session.domain, close))
         session.change(offers.offered(channel, close, signature))
@@ -58,7 +58,8 @@ def advance_close(session: Session) -> None:
 
 
 def on_close_offer(session: Session, message: CloseOffer) -> None:
-    """Countersign the peer's offer if it is what we would offer; raise InvalidUpdate or InvalidSignature."""
+    """Countersign the peer's offer if it is what we would offer, else say why not; raise InvalidSignature."""
+    session.seal()
     channel, close = session.channel, message.close
     if channel.offer is not None and channel.offer.close == close:
         session.send(CloseAccept(close, channel.offer.signature))
@@ -66,9 +67,13 @@ def on_close_offer(session: Session, message: CloseOffer) -> None:
     if channel.phase is not Phase.OPEN or not offers.is_quiet(channel) or len(session.outbox):
         session.send(Error(channel.id, Fault.WRONG_PHASE, "something is still pending here: offer again later"))
         return
-    offers.check_offer(channel, close, session.chain.now, session.policy)
     digest = digest_cooperative_close(session.domain, close)
     session.peer.verify(digest, message.signature)
+    try:
+        offers.check_offer(channel, close, session.chain.now, session.policy)
+    except InvalidUpdate as fault:  # our views of the chain may differ: no reason to part
+        session.send(Error(channel.id, fault.code, str(fault)))
+        return
     signature = session.key.sign(digest)
     session.change(offers.offered(channel, close, signature, message.signature))
     session.changed()
@@ -103,15 +108,19 @@ def request_withdrawal(session: Session, amount: int) -> Withdrawal:
 
 
 def on_withdraw_request(session: Session, message: WithdrawRequest) -> None:
-    """Countersign the peer's withdrawal if its amount is free; raise InvalidUpdate or InvalidSignature."""
+    """Countersign the peer's withdrawal if its amount is free, else say why not; raise InvalidSignature."""
     withdrawal = message.withdrawal
-    offers.check_withdrawal(session.channel, withdrawal, session.chain.now, session.policy)
     digest = digest_withdrawal(session.domain, withdrawal)
     session.peer.verify(digest, message.signature)
+    try:
+        offers.check_withdrawal(session.channel, withdrawal, session.chain.now, session.policy)
+    except InvalidUpdate as fault:  # our views of the chain may differ: no reason to part
+        session.send(Error(session.channel.id, fault.code, str(fault)))
+        return
     signature = session.key.sign(digest)
     session.change(offers.withdrawing(session.channel, withdrawal, signature, message.signature))
     session.send(WithdrawGrant(withdrawal, signature))
-    tell_funding(session)
+    session.tell_funding()
 
 
 def on_withdraw_grant(session: Session, message: WithdrawGrant) -> None:

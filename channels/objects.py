@@ -7,7 +7,7 @@ Their digests are in `eip712`; what changes them is in `core`.
 
 from __future__ import annotations
 
-from typing import NewType
+from typing import Annotated, NewType
 
 import msgspec
 
@@ -19,6 +19,11 @@ Address = NewType("Address", bytes)
 
 ChannelId = NewType("ChannelId", bytes)
 """32 bytes, see `eip712.channel_id`."""
+
+Number = Annotated[int, msgspec.Meta(ge=0)]
+Side = Annotated[int, msgspec.Meta(ge=0, le=1)]
+Id = Annotated[ChannelId, msgspec.Meta(min_length=32, max_length=32)]
+Bytes32 = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 
 NATIVE = Address(bytes(20))
 """The asset that is the chain's own coin."""
@@ -66,26 +71,26 @@ class Terms(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
 class BalanceProof(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """The cumulative, numbered total of one simplex: what its writer has given in all. Signed by both."""
 
-    channel: ChannelId
-    sender: int
+    channel: Id
+    sender: Side
     """0 or 1: whose simplex it is."""
-    seq: int = 0
-    transferred: int = 0
+    seq: Number = 0
+    transferred: Number = 0
     """Cumulative; never falls."""
-    locked: int = 0
+    locked: Number = 0
     """Sum of the pending locks' amounts."""
-    locks_root: bytes = ZERO32
-    seen: int = 0
+    locks_root: Bytes32 = ZERO32
+    seen: Number = 0
     """The highest seq of this simplex whose countersignature the writer held when it signed (section 6)."""
 
 
 class Lock(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """A conditional transfer: `amount` to the receiver if the condition holds by `expiry`, else back."""
 
-    id: int
-    amount: int
-    expiry: int
-    kind: int
+    id: Number
+    amount: Number
+    expiry: Number
+    kind: Number
     """See `conditions`."""
     condition: bytes
 
@@ -103,19 +108,19 @@ class SignedProof(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
 class CooperativeClose(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """Both sides' final balances. Signed by both it closes the channel at once, until `valid_until`."""
 
-    channel: ChannelId
-    balance0: int
-    balance1: int
-    valid_until: int
+    channel: Id
+    balance0: Number
+    balance1: Number
+    valid_until: Number
 
 
 class Withdrawal(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """`participant` may have taken `total` out of the channel in all, until `valid_until`. Signed by both."""
 
-    channel: ChannelId
-    participant: int
-    total: int
-    valid_until: int
+    channel: Id
+    participant: Side
+    total: Number
+    valid_until: Number
 
 
 class Voucher(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):

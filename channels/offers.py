@@ -79,7 +79,7 @@ def withdrawal_statement(channel: Channel, amount: int, funding: int, valid_unti
 
 
 def withdrawing(channel: Channel, withdrawal: Withdrawal, signature: bytes, peer_signature: bytes = b"") -> Channel:
-    """Return the channel with a withdrawal that we signed (ours or the peer's). Store it before the signature leaves."""
+    """Return the channel with a withdrawal (anyone's) that we signed. Store it before the signature leaves."""
     pending = PendingWithdrawal(withdrawal, signature, peer_signature)
     first, second = channel.withdrawals
     both = (pending, second) if withdrawal.participant == 0 else (first, pending)
@@ -93,13 +93,13 @@ def check_withdrawal(channel: Channel, withdrawal: Withdrawal, now: int, policy:
     side = channel.peer_side
     if withdrawal.channel != channel.id or withdrawal.participant != side:
         raise InvalidUpdate("a withdrawal must name this channel and its own participant", Fault.BAD_OFFER)
-    if not now <= withdrawal.valid_until <= now + policy.offer_lifetime_max:
-        raise InvalidUpdate(f"a withdrawal may be valid for {policy.offer_lifetime_max} s at most", Fault.BAD_OFFER)
     pending = channel.withdrawals[side]
     if pending is not None:
         if pending.withdrawal == withdrawal:
             return  # asked again after a reconnect: the same signature answers it
         raise InvalidUpdate("another withdrawal of this participant is pending", Fault.BAD_OFFER)
+    if not now <= withdrawal.valid_until <= now + policy.offer_lifetime_max:
+        raise InvalidUpdate(f"a withdrawal may be valid for {policy.offer_lifetime_max} s at most", Fault.BAD_OFFER)
     amount = withdrawal.total - channel.withdrawn[side]
     free = channel.funding(side) + channel.newest.proof.transferred - channel.theirs.simplex.committed
     if not 0 < amount <= free - channel.reserve:

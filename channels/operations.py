@@ -11,9 +11,8 @@ from typing import Annotated, TypeAlias
 import msgspec
 
 from tallystick.channels.limits import BATCH_PAYMENTS_MAX, MEMO_MAX, ONION_MAX, OPERATIONS_MAX
-from tallystick.channels.objects import Lock
+from tallystick.channels.objects import Lock, Number
 
-Number = Annotated[int, msgspec.Meta(ge=0)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Memo = Annotated[bytes, msgspec.Meta(max_length=MEMO_MAX)]
 

@@ -15,6 +15,9 @@ from tallystick.channels.tickets import Ticket
 _PAYMENT_BYTES = 9
 """Most payments' encoded size: an amount below 2**64 (a wider one counts 18)."""
 
+_NO_MEMO_BYTES = 2
+"""Encoded size of an empty memo, which a payment needs if another one of its run has a memo."""
+
 _LOCK_BYTES = 160
 """Encoded size of a lock operation without its onion."""
 
@@ -36,10 +39,6 @@ class Outbox:
     def payments(self) -> int:
         """How many payments wait."""
         return len(self._tickets)
-
-    def tickets(self) -> tuple[Ticket, ...]:
-        """The payments that wait, in order."""
-        return tuple(self._tickets)
 
     @property
     def full_batch(self) -> bool:
@@ -105,18 +104,22 @@ class Outbox:
         return operations, tickets
 
     def _take_payments(self, allowance: int, size: int) -> list[Ticket]:
-        waiting, tickets = self._tickets, list[Ticket]()
-        while waiting and len(tickets) < BATCH_PAYMENTS_MAX and size < BATCH_BYTES_MAX:
+        waiting, tickets, memos = self._tickets, list[Ticket](), False
+        while waiting and len(tickets) < BATCH_PAYMENTS_MAX:
             ticket = waiting[0]
-            if ticket.amount > allowance and not ticket.withdrawn:
-                break
+            if not ticket.withdrawn:
+                first_memo = bool(ticket.memo) and not memos
+                size += _size(ticket) + _NO_MEMO_BYTES * (len(tickets) * first_memo + (memos and not ticket.memo))
+                if ticket.amount > allowance or size > BATCH_BYTES_MAX:
+                    break
+                memos |= first_memo
+                allowance -= ticket.amount
+                tickets.append(ticket)
             waiting.popleft()
             self.total -= ticket.amount
             self._bytes -= _size(ticket)
-            if not ticket.withdrawn:
-                size += _size(ticket)
-                allowance -= ticket.amount
-                tickets.append(ticket)
+            if ticket.withdrawn:
+                ticket.fail(TallystickError("this payment was given up before it was signed: it was not made"))
         return tickets
 
     def fail_payments(self, error: TallystickError) -> None:
@@ -137,7 +140,7 @@ class Outbox:
 
 
 def _size(ticket: Ticket) -> int:
-    return _PAYMENT_BYTES + len(ticket.memo) + (3 if ticket.memo else 1) + (9 if ticket.amount >> 64 else 0)
+    return _PAYMENT_BYTES + (len(ticket.memo) + 3 if ticket.memo else 0) + (9 if ticket.amount >> 64 else 0)
 
 
 def _operation_size(added: AddLock) -> int:

@@ -1,7 +1,7 @@
 """Resuming a channel on a new connection: who is how far, what must be repeated, and whether somebody lost data.
 
-Both sides say Reestablish first, with their newest doubly signed proofs. A proof serves as the ack that got lost; a valid
-one above what its addressee knows proves that the addressee lost data, and puts the channel into RECOVERING there.
+Both sides say Reestablish first, with their newest doubly signed proofs. A proof serves as the ack that got lost; a
+valid one above what its addressee knows proves that the addressee lost data, and puts the channel into RECOVERING.
 Sans-IO, on top of `session`.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import msgspec
 
 from tallystick.channels import core
-from tallystick.channels.core import Channel, Phase, Wish
+from tallystick.channels.core import Phase, Wish
 from tallystick.channels.effects import CloseRequested
 from tallystick.channels.eip712 import digest_proof
 from tallystick.channels.errors import Fault, InvalidSignature, InvalidUpdate, StoreError
@@ -50,29 +50,18 @@ def restore_flight(session: Session, rows: list[Journaled]) -> None:
 def connected(session: Session) -> None:
     """A link to the peer is up: greet, if this channel has anything to say."""
     disconnected(session)
-    channel = session.channel
-    if channel.shutdown is Wish.PEER and channel.phase is Phase.OPEN:
-        session.change(msgspec.structs.replace(channel, shutdown=Wish.NONE))  # the peer must say it again
-    if channel.phase in _GREETING:
-        session.greeted = True
-        session.send(_greeting(session.channel))
+    session.seal()
+    session.must_ack = False  # the greeting says it
+    _forget_shutdown(session)
+    if session.channel.phase in _GREETING:
+        session.greet()
 
 
 def disconnected(session: Session) -> None:
     """The link is gone: what was said on it does not count any more."""
-    session.ready = session.greeted = session.shutdown_said = False
+    session.ready = session.greeted = session.shutdown_said = session.missed = False
     session.peer_funding = 0
-    session.peer_final = None
-
-
-def _greeting(channel: Channel) -> Reestablish:
-    return Reestablish(
-        channel.id,
-        channel.newest.proof.seq,
-        channel.ours.statement,
-        channel.theirs.statement,
-        max(0, channel.funding(channel.peer_side)),
-    )
+    session.peer_final = session.repeat_above = None
 
 
 def on_reestablish(session: Session, message: Reestablish) -> None:
@@ -86,14 +75,23 @@ def on_reestablish(session: Session, message: Reestablish) -> None:
             session.enter(Phase.RECOVERING)
         session.send(CloseRequest(channel.id))
         return
-    if not session.greeted:
+    if session.greeted:
+        _forget_shutdown(session)
+    else:
         connected(session)
     session.ready = True
     session.peer_funding = message.funding
     known = message.theirs.proof.seq if message.theirs else 0
     if message.theirs is not None and known > channel.ours.seq:
         session.agree(known, message.theirs.countersignature)
-    _repeat(session, known)
+    session.repeat_above = known
+
+
+def _forget_shutdown(session: Session) -> None:
+    """A greeting starts the talk about closing anew: whoever still wants to close says so again."""
+    session.shutdown_said, session.peer_final = False, None
+    if session.channel.shutdown is Wish.PEER and session.channel.phase is Phase.OPEN:
+        session.change(msgspec.structs.replace(session.channel, shutdown=Wish.NONE))
 
 
 def _check(session: Session, statement: SignedProof | None, side: int) -> bool:
@@ -106,7 +104,7 @@ def _check(session: Session, statement: SignedProof | None, side: int) -> bool:
     mine = side == channel.side
     newest = channel.newest if mine else channel.theirs.simplex
     if proof.seq > newest.proof.seq:
-        verify_statement(session.domain, statement, channel, session)
+        _verify_statement(session, statement)
         return True
     known = newest.proof if proof.seq == newest.proof.seq else None
     if mine and proof.seq == channel.ours.seq:
@@ -121,11 +119,11 @@ def _check(session: Session, statement: SignedProof | None, side: int) -> bool:
     return False
 
 
-def verify_statement(domain: bytes, statement: SignedProof, channel: Channel, session: Session) -> None:
+def _verify_statement(session: Session, statement: SignedProof) -> None:
     """Raise InvalidSignature unless both participants signed `statement`."""
-    digest = digest_proof(domain, statement.proof)
+    digest = digest_proof(session.domain, statement.proof)
     writer, receiver = session.key.public, session.peer
-    if statement.proof.sender != channel.side:
+    if statement.proof.sender != session.channel.side:
         writer, receiver = receiver, writer
     writer.verify(digest, statement.signature)
     receiver.verify(digest, statement.countersignature)
@@ -146,8 +144,11 @@ def proves_loss(message: Reestablish, ours: PublicKey, domain: bytes) -> bool:
     return False
 
 
-def _repeat(session: Session, known: int) -> None:
-    """Say again what the peer may not have: updates above `known`, reveals, rejects, open offers."""
+def repeat(session: Session) -> None:
+    """Say again, once per round, what the peer may not have: updates, reveals, rejects, open offers."""
+    known, session.repeat_above = session.repeat_above, None
+    if known is None:
+        return
     channel = session.channel
     for sent in session.sent:
         if sent.seq > known:
@@ -184,11 +185,5 @@ def set_funding(session: Session, deposits: tuple[int, int], withdrawn: tuple[in
         return
     session.change(after)
     session.changed()
-    if session.greeted:
-        tell_funding(session)
-
-
-def tell_funding(session: Session) -> None:
-    """Tell the peer what we count as its funding now."""
-    channel = session.channel
-    session.send(Funding(channel.id, max(0, channel.funding(channel.peer_side))))
+    session.tell_funding()
+    session.resume(before.phase)

@@ -108,7 +108,10 @@ def _received(connection: sqlite3.Connection, moment: UpdateReceived) -> None:
 
 
 def _prune(connection: sqlite3.Connection, moment: HistoryPruned) -> None:
-    connection.execute("DELETE FROM sent WHERE channel = ? AND seq < ?", (moment.channel, moment.sent_before))
+    row = connection.execute("SELECT state FROM channels WHERE id = ?", (moment.channel,)).fetchone()
+    agreed = _CHANNEL.decode(row[0]).ours.seq if row else 0  # above it is the flight: signed, and never to be forgotten
+    sent_before = min(moment.sent_before, agreed + 1)
+    connection.execute("DELETE FROM sent WHERE channel = ? AND seq < ?", (moment.channel, sent_before))
     connection.execute("DELETE FROM received WHERE channel = ? AND seq < ?", (moment.channel, moment.received_before))
 
 

@@ -31,8 +31,8 @@ from tallystick.channels.effects import (
 from tallystick.channels.eip712 import digest_proof, domain_separator
 from tallystick.channels.errors import ChannelNotReady, Fault, InsufficientFunds, InvalidInput, TallystickError
 from tallystick.channels.keys import PrivateKey, PublicKey
-from tallystick.channels.limits import LOCKS_MAX, MEMO_MAX, WINDOW_MAX, Policy
-from tallystick.channels.messages import Ack, Error, Message, Reject, Reveal, Update, encode
+from tallystick.channels.limits import LOCKS_MAX, MEMO_MAX, ONION_MAX, UINT64_MAX, WINDOW_MAX, Policy
+from tallystick.channels.messages import Ack, Error, Funding, Message, Reestablish, Reject, Reveal, Update, encode
 from tallystick.channels.objects import Lock, check_amount
 from tallystick.channels.operations import AddLock, Cancel, Operation, Pay, Unlock
 from tallystick.channels.outbox import Outbox
@@ -113,6 +113,13 @@ class Session:
         """Where the peer's simplex ends, if it said Shutdown on the present connection."""
         self.shutdown_said = False
         self.must_ack = False
+        self.missed = False
+        """An update came that could not be taken yet: what follows it is left aside until the peer repeats it."""
+        self.repeat_above: int | None = None
+        """The peer asked, in this round, for everything above this number of ours."""
+        self._keyed: dict[str, Ticket] = {}
+        self.signatures = 0
+        """Balance proofs signed and countersigned since the start."""
         self.received_payments = 0
         self.secured_payments = 0
 
@@ -154,18 +161,25 @@ class Session:
         self._require_spendable(amount)
         ticket = Ticket(self.channel.id, amount, memo, key, now)
         self.outbox.add_payment(ticket)
+        if key:
+            self._keyed[key] = ticket
         return ticket
 
     def find_ticket(self, key: str) -> Ticket | None:
         """Return the ticket with this idempotency key that is waiting or in flight in this process."""
-        flying = (ticket for sent in self.sent for ticket in sent.tickets)
-        return next((t for t in (*self.outbox.tickets(), *flying) if t.key == key and not t.withdrawn), None)
+        ticket = self._keyed.get(key)
+        if ticket is not None and (ticket.withdrawn or ticket.error is not None):
+            del self._keyed[key]
+            return None
+        return ticket
 
     def join(self, seq: int, ticket: Ticket) -> None:
         """Let a ticket resolve with update `seq`, which is in flight."""
         for sent in self.sent:
             if sent.seq == seq:
                 sent.tickets.append(ticket)
+                if ticket.key:
+                    self._keyed[ticket.key] = ticket
 
     def _require_spendable(self, amount: int) -> None:
         if amount > self.spendable:
@@ -181,7 +195,9 @@ class Session:
         self._require_spendable(amount)
         if len(condition) != 32:
             raise InvalidInput("the condition of a hash lock is a sha256 digest: 32 bytes")
-        if expiry <= self.chain.now:
+        if len(onion) > ONION_MAX:
+            raise InvalidInput(f"an onion has at most {ONION_MAX} bytes, this one has {len(onion)}")
+        if not self.chain.now < expiry <= UINT64_MAX:
             raise InvalidInput(f"the lock would expire at {expiry}, chain time is {self.chain.now} already")
         queued = self.outbox.queued_locks
         if len(self.channel.newest.locks) + queued >= LOCKS_MAX:
@@ -193,12 +209,14 @@ class Session:
     def reveal(self, lock_id: int, secret: bytes) -> None:
         """Record the secret of the peer's lock and ask to be paid; raise InvalidInput or InvalidUpdate."""
         self._change(core.reveal(self.channel, lock_id, secret))
-        self.effects.send(self.channel.peer_key, Reveal(self.channel.id, lock_id, secret))
+        if self.ready:
+            self.send(Reveal(self.channel.id, lock_id, secret))
 
     def reject(self, lock_id: int, reason: bytes) -> None:
         """Consent to the cancellation of the peer's lock; raise InvalidInput."""
         self._change(core.reject(self.channel, lock_id, reason))
-        self.effects.send(self.channel.peer_key, Reject(self.channel.id, lock_id, reason))
+        if self.ready:
+            self.send(Reject(self.channel.id, lock_id, reason))
 
     def force_close(self) -> None:
         """Freeze the channel for a unilateral close, durably; raise ChannelNotReady. The node submits it."""
@@ -243,8 +261,28 @@ class Session:
         """Send to this channel's peer, after the commit."""
         self.effects.send(self.channel.peer_key, message)
 
+    def greet(self) -> None:
+        """Say where this side is: first on each connection, and again to have the peer repeat what was left aside."""
+        channel = self.channel
+        self.greeted = True
+        self.send(
+            Reestablish(
+                channel.id,
+                channel.newest.proof.seq,
+                channel.ours.statement,
+                channel.theirs.statement,
+                max(0, channel.funding(channel.peer_side)),
+            )
+        )
+
+    def tell_funding(self) -> None:
+        """Tell the peer what we count as its funding now."""
+        if self.greeted:
+            self.send(Funding(self.channel.id, max(0, self.channel.funding(self.channel.peer_side))))
+
     def sign_proof(self, simplex: Simplex) -> bytes:
         """Return our signature over a balance proof."""
+        self.signatures += 1
         return self.key.sign(digest_proof(self.domain, simplex.proof))
 
     # --- the writer ----------------------------------------------------------------------------------------------
@@ -304,6 +342,9 @@ class Session:
             payments += done.payments
             if done.tickets:
                 self.effects.resolve(done.tickets, done.seq)
+                for ticket in done.tickets:
+                    if ticket.key:
+                        self._keyed.pop(ticket.key, None)
             self._tell_ended(self.channel.side, done.ended)
         self.secured_payments += payments
         self.effects.emit(PaymentsSecured(self.channel.id, seq, payments))
@@ -316,18 +357,22 @@ class Session:
 
     def on_update(self, message: Update, frame: bytes, now: float) -> None:
         """Take in the peer's update; raise InvalidUpdate or InvalidSignature, and nothing has changed."""
-        if self.channel.phase is not Phase.OPEN:
-            text = f"this channel is {self.channel.phase.name.lower()} here: nothing is countersigned any more"
-            self.send(Error(self.channel.id, Fault.WRONG_PHASE, text))
-            return
         before = self.channel.theirs.simplex
-        if message.seq <= before.proof.seq:
+        if self.channel.phase is not Phase.OPEN:
+            self._leave_aside(Fault.WRONG_PHASE, f"this channel is {self.channel.phase.name.lower()} here, not open")
+            return
+        if 0 < message.seq <= before.proof.seq:
             self.must_ack = True  # repeated after a reconnect: acknowledge again
+            return
+        if self.missed and message.seq > before.proof.seq + 1:
+            return
+        if self._is_early(message.operations):
+            self._leave_aside(Fault.CANCEL_REFUSED, "a lock that is cancelled is not known to have expired here yet")
             return
         simplex = core.accept(self.channel, message.seq, message.seen, message.operations, self._consent())
         self.peer.verify(digest_proof(self.domain, simplex.proof), message.signature)
         self.channel = core.accepted(self.channel, simplex, message.signature)
-        self.must_ack = True
+        self.must_ack, self.missed = True, False
         count = simplex.next_payment - before.next_payment
         self.effects.store(UpdateReceived(self.channel.id, message.seq, before.next_payment, count, frame, now))
         if count:
@@ -338,6 +383,20 @@ class Session:
             if isinstance(operation, AddLock):
                 self._consider(operation)
         self._tell_ended(self.channel.peer_side, ended_locks(message.operations, before))
+
+    def _leave_aside(self, code: Fault, text: str) -> None:
+        """Do not take an update that may become right: the peer is asked to repeat it once time has passed."""
+        self.missed = True
+        self.send(Error(self.channel.id, code, text))
+
+    def _is_early(self, operations: Iterable[Operation]) -> bool:
+        """Whether a lock is cancelled that our confirmed chain does not see expired: the writer's may be ahead."""
+        rejected = {rejection.lock for rejection in self.channel.rejections}
+        cancelled = {operation.id for operation in operations if type(operation) is Cancel} - rejected
+        return any(
+            lock.id in cancelled and lock.expiry >= self.chain.final and self.chain.registered_in_time(lock) is None
+            for lock in self.channel.theirs.simplex.locks
+        )
 
     def _consent(self) -> frozenset[int]:
         locks = self.channel.theirs.simplex.locks
@@ -359,10 +418,15 @@ class Session:
         else:
             self.effects.emit(LockReceived(self.channel.id, lock, added.onion))
 
+    def seal(self) -> None:
+        """Countersign what was accepted, before anything is said or signed that builds on it."""
+        theirs = self.channel.theirs
+        if theirs.seq and not theirs.countersignature:
+            self._change(core.countersigned(self.channel, self.sign_proof(theirs.simplex)))
+
     def _countersign(self) -> None:
         self.must_ack = False
-        if not self.channel.theirs.countersignature:
-            self._change(core.countersigned(self.channel, self.sign_proof(self.channel.theirs.simplex)))
+        self.seal()
         theirs = self.channel.theirs
         self.send(Ack(self.channel.id, theirs.seq, theirs.countersignature))
 
@@ -374,7 +438,7 @@ class Session:
         if lock is None or self.channel.phase is not Phase.OPEN:
             return
         amount = amount_paid(lock, message.secret)
-        in_time = self.chain.now + self.policy.reveal_margin <= lock.expiry
+        in_time = 0 < self.chain.now <= lock.expiry - self.policy.reveal_margin
         if in_time or self.chain.registered_in_time(lock) is not None:
             self._end_lock(Unlock(lock.id, message.secret, amount))
 
@@ -390,13 +454,23 @@ class Session:
         self.outbox.end_lock(operation)
         return True
 
+    def resume(self, before: Phase) -> None:
+        """Ask the peer to repeat what was left aside, now that the channel is open (again) or time has passed."""
+        thawed = before is Phase.FROZEN and self.channel.phase is Phase.OPEN
+        if thawed:
+            self.shutdown_said, self.peer_final = False, None
+        if self.ready and self.channel.phase is Phase.OPEN and (thawed or self.missed):
+            self.greet()
+
     def on_chain_time(self, chain: ChainTime) -> None:
         """Let time pass: dead offers, expired locks, registered secrets."""
         self.chain = chain
-        changed = core.expire_offers(self.channel, chain.final)
-        if changed is not self.channel:
-            self._change(changed)
+        before, after = self.channel, core.expire_offers(self.channel, chain.final)
+        if after is not before:
+            self._change(after)
             self.changed()
+            self.tell_funding()
+        self.resume(before.phase)
         for lock in self.channel.newest.locks:
             secret = chain.registered_in_time(lock)
             if secret is not None:

@@ -167,21 +167,21 @@ def open_store(directory: Path, schemas: Iterable[Schema], *, owner: str, durabl
 
     `durable=False` turns syncing off, for throw-away experiments only. Raise StoreInUse, StoreVersion or StoreError.
     """
-    lock = lock_directory(directory, owner)
-    try:
+    with contextlib.ExitStack() as opened:
+        lock = opened.enter_context(lock_directory(directory, owner))
         path = directory / "tally.db"
-        writer = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
-        writer.execute("PRAGMA journal_mode=WAL")
-        writer.execute(f"PRAGMA synchronous={'FULL' if durable else 'OFF'}")
-        path.chmod(0o600)
-        reader = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
-        reader.execute("PRAGMA query_only=ON")
-        store = SqliteStore(writer, reader, schemas)
-    except sqlite3.Error as error:
-        lock.close()
-        raise StoreError(f"the store in {directory} cannot be opened: {error}") from error
-    except BaseException:
-        lock.close()
-        raise
-    store._lock_file = lock
-    return store
+        try:
+            writer = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
+            opened.callback(writer.close)
+            writer.execute("PRAGMA journal_mode=WAL")
+            writer.execute(f"PRAGMA synchronous={'FULL' if durable else 'OFF'}")
+            path.chmod(0o600)
+            reader = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
+            opened.callback(reader.close)
+            reader.execute("PRAGMA query_only=ON")
+            store = SqliteStore(writer, reader, schemas)
+        except sqlite3.Error as error:
+            raise StoreError(f"the store in {directory} cannot be opened: {error}") from error
+        store._lock_file = lock
+        opened.pop_all()
+        return store

@@ -1,7 +1,7 @@
 """A ticket is one payment on its way; a receipt is what it becomes.
 
-A payment is *accepted* when it has a place in the outbox, *signed* when an update that carries it is stored, and *secured*
-when the payee's countersignature is stored. Only then is there a receipt.
+A payment is *accepted* when it has a place in the outbox, *signed* when an update that carries it is stored, and
+*secured* when the payee's countersignature is stored. Only then is there a receipt.
 """
 
 from __future__ import annotations
@@ -32,7 +32,19 @@ class Receipt(msgspec.Struct, frozen=True):
 class Ticket:
     """One payment that was accepted. `wait` gives its receipt."""
 
-    __slots__ = ("_event", "accepted", "amount", "channel", "error", "key", "memo", "payment", "receipt", "withdrawn")
+    __slots__ = (
+        "__weakref__",
+        "_event",
+        "accepted",
+        "amount",
+        "channel",
+        "error",
+        "key",
+        "memo",
+        "payment",
+        "receipt",
+        "withdrawn",
+    )
 
     def __init__(self, channel: ChannelId, amount: int, memo: bytes, key: str, accepted: float) -> None:
         self.channel = channel

@@ -8,8 +8,10 @@ nursery ends, and the node must be restarted from what is durable.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 
+import msgspec
 import trio
 
 from tallystick.channels.errors import EngineStopped, StoreError
@@ -19,6 +21,18 @@ Then = Callable[[], None]
 
 QUEUE_MAX = 10_000
 """Moments that may wait for the disk before `room` makes producers wait."""
+
+
+class Round(msgspec.Struct):
+    """What one transaction writes, and what happens once it is durable."""
+
+    moments: list[Moment]
+    thens: list[Then]
+
+    def release(self) -> None:
+        """Let what waited for the commit happen, in order."""
+        for then in self.thens:
+            then()
 
 
 class Writer:
@@ -33,7 +47,6 @@ class Writer:
         self._wake = trio.Event()
         self._round_done = trio.Event()
         self._failure: StoreError | None = None
-        self._dirty = False
 
     def before_commit(self, prepare: Then) -> None:
         """Call `prepare` at the start of each round: the place where an engine signs what has gathered."""
@@ -41,13 +54,11 @@ class Writer:
 
     def wake(self) -> None:
         """Ask for a round although no moment was added: something will be at `prepare`'s turn."""
-        self._dirty = True
         self._wake.set()
 
     def add(self, moments: Sequence[Moment], then: Then | None = None) -> None:
         """Queue moments for the next commit and `then` for after it. Raise EngineStopped after a failure."""
-        if self._failure is not None:
-            raise EngineStopped(str(self._failure)) from self._failure
+        self.require_running()
         self._moments.extend(moments)
         if then is not None:
             self._thens.append(then)
@@ -66,9 +77,13 @@ class Writer:
 
     async def _wait_for(self, done: trio.Event) -> None:
         while not done.is_set():
-            if self._failure is not None:
-                raise EngineStopped(str(self._failure)) from self._failure
+            self.require_running()
             await self._round_done.wait()
+
+    def require_running(self) -> None:
+        """Raise EngineStopped once the disk has refused: nothing new is taken on."""
+        if self._failure is not None:
+            raise EngineStopped(str(self._failure)) from self._failure
 
     async def run(self) -> None:
         """Commit rounds until cancelled. Raise StoreError when the disk refuses."""
@@ -79,19 +94,34 @@ class Writer:
 
     async def round(self) -> None:
         """Prepare, commit and release everything that has gathered: one transaction."""
-        self._dirty = False
+        due = self.gather()
+        if self._inline or not due.moments:
+            self.finish(due)
+            await trio.lowlevel.checkpoint()
+        else:
+            with self._ending():
+                await trio.to_thread.run_sync(self.store.commit, due.moments)
+                due.release()
+
+    def gather(self) -> Round:
+        """Prepare, and take everything that has gathered. Half of a round, for who must come between the halves."""
         for prepare in self._prepare:
             prepare()
-        moments, thens = self._moments, self._thens
+        due = Round(self._moments, self._thens)
         self._moments, self._thens = [], []
+        return due
+
+    def finish(self, due: Round) -> None:
+        """Commit what was gathered, here and now, and release what waits for it. Raise StoreError, and nothing is."""
+        with self._ending():
+            if due.moments:
+                self.store.commit(due.moments)
+            due.release()
+
+    @contextlib.contextmanager
+    def _ending(self) -> Iterator[None]:
         try:
-            if moments and self._inline:
-                self.store.commit(moments)
-                await trio.lowlevel.checkpoint()
-            elif moments:
-                await trio.to_thread.run_sync(self.store.commit, moments)
-            for then in thens:
-                then()
+            yield
         except StoreError as error:
             self._failure = error
             raise

@@ -1,0 +1,79 @@
+"""A simulated disk: what was committed survives a crash of its node, and nothing else does.
+
+The disk holds one SQLite database in memory. `open` gives a node its store, and takes it from whoever had it before, as
+the end of a process does. A store can be killed, made to fail at a chosen commit, or filled up; an `image` of the disk
+can be kept and used later, which is how data gets lost in practice: somebody restores an old backup.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+from tallystick.channels.errors import StoreError
+from tallystick.channels.store import Moment, Schema, SqliteStore
+
+
+class SimulatedStore(SqliteStore):
+    """A `Store` on a simulated disk. Make it with `SimulatedDisk.open`."""
+
+    def __init__(self, connection: sqlite3.Connection, schemas: Sequence[Schema]) -> None:
+        super().__init__(connection, connection, schemas)
+        self.dead = False
+        self.full = False
+        """While true, every commit fails and writes nothing."""
+        self._fail_at: int | None = None
+        self._takes_effect = False
+
+    def kill(self) -> None:
+        """End the life of this store: nothing that its node still tries to write reaches the disk."""
+        self.dead = True
+
+    def fail_at(self, commits: int, *, takes_effect: bool = False) -> None:
+        """Die at the commit after `commits` more: before it is durable, or just after if it `takes_effect`."""
+        self._fail_at, self._takes_effect = self.commits + commits, takes_effect
+
+    def commit(self, moments: Sequence[Moment]) -> None:
+        """Write all moments in one transaction, unless this store is dead, full or due to fail: then StoreError."""
+        if self.dead:
+            raise StoreError("the simulated node was killed: nothing is written any more")
+        if self.full:
+            raise StoreError("the simulated disk is full: free space, then restart")
+        if self._fail_at is None or self.commits < self._fail_at:
+            super().commit(moments)
+            return
+        if self._takes_effect:
+            super().commit(moments)
+        self.kill()
+        raise StoreError("the simulated node died at this commit")
+
+    def close(self) -> None:
+        """Release the store; the disk keeps what was committed."""
+        self.kill()
+
+
+class SimulatedDisk:
+    """What survives. Give it the schemas of all packages that write to it."""
+
+    def __init__(self, schemas: Sequence[Schema], image: bytes = b"") -> None:
+        """Make an empty disk, or one with the contents of an `image` taken earlier."""
+        self._schemas = tuple(schemas)
+        self._connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        self._store: SimulatedStore | None = None
+        if image:
+            self._connection.deserialize(image)
+
+    def open(self) -> SimulatedStore:
+        """Return a store for a node that starts now; the store of the one before is dead."""
+        if self._store is not None:
+            self._store.kill()
+        self._store = SimulatedStore(self._connection, self._schemas)
+        return self._store
+
+    def image(self) -> bytes:
+        """Return everything that is durable, for a disk that is to be restored from it later."""
+        return bytes(self._connection.serialize())
+
+    def close(self) -> None:
+        """Give the memory back."""
+        self._connection.close()
