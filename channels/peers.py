@@ -46,6 +46,8 @@ class PeerWire:
         self.reason: PeerError | None = None
         self._frames: list[bytes] = []
         self._queued = 0
+        self.sent = self.received = 0
+        """Bytes of frames so far."""
         self._wake = trio.Event()
         self._drained = trio.Event()
 
@@ -69,6 +71,7 @@ class PeerWire:
             frames, self._frames = self._frames, []
             if frames:
                 await self.link.send(frames)
+                self.sent += sum(map(len, frames))
             self._queued = sum(map(len, self._frames))
             self._drained.set()
 
@@ -79,6 +82,9 @@ class PeerStatistics(msgspec.Struct, frozen=True):
     connected: int
     dials: int
     faults: int
+    bytes_sent: int
+    """Of frames, before encryption, on the links of now."""
+    bytes_received: int
 
 
 class Peers:
@@ -101,7 +107,10 @@ class Peers:
 
     def statistics(self) -> PeerStatistics:
         """Connections, dials and faults."""
-        return PeerStatistics(len(self._wires), self._dials, self._faults)
+        wires = self._wires.values()
+        return PeerStatistics(
+            len(wires), self._dials, self._faults, sum(w.sent for w in wires), sum(w.received for w in wires)
+        )
 
     def connected(self) -> list[bytes]:
         """Return the public keys of connected peers."""
@@ -257,6 +266,7 @@ class Peers:
         silent = 0
         while True:
             for frame in frames:
+                wire.received += len(frame)
                 self._take(key, wire, frame)
             await self._engine.writer.room()
             with trio.move_on_after(SLOW_SECONDS) as slow:

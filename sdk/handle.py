@@ -88,11 +88,9 @@ class ChannelHandle:
         `key` makes it idempotent: a payment with the same key is made once, across crashes. Raise InsufficientFunds,
         ChannelNotReady or InvalidInput, and nothing was done.
         """
-        if key:
-            known = self._known(key, amount, memo)
-            if known is not None:
-                return known
-        return await self._node.engine.pay(self.id, amount, memo, key)
+        await self._node.engine.room(self.id)
+        known = self._known(key, amount, memo) if key else None
+        return known or self._node.engine.pay(self.id, amount, memo, key)
 
     async def pay(self, amount: int, memo: bytes = b"", *, key: str = "") -> Receipt:
         """Pay and return the receipt once the payee's countersignature is stored.

@@ -1,0 +1,41 @@
+"""Tables of benchmark results, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rich.table import Table
+
+from tallystick.sdk.bench.direct import ClassResult, DirectResult
+
+
+def table(result: DirectResult) -> Table:
+    """Return the table of a `tally bench direct`."""
+    primitives = result.primitives_us
+    title = f"{result.processes} processes, {result.channels} channel, synchronous=FULL, {result.seconds:g} s per class"
+    caption = (
+        f"floor: sign {primitives.sign:.0f} µs, verify {primitives.verify:.0f} µs, commit {primitives.commit:.0f} µs, "
+        f"codec {primitives.codec_per_payment * 1000:.0f} ns per payment; capacity control {result.control:.2f} of 2"
+    )
+    rows = Table(title=title, caption=caption)
+    rows.add_column("figure")
+    for name in result.classes:
+        rows.add_column(name, justify="right")
+    for figure, show in _FIGURES:
+        rows.add_row(figure, *(show(figures) for figures in result.classes.values()))
+    return rows
+
+
+_FIGURES: tuple[tuple[str, Callable[[ClassResult], str]], ...] = (
+    ("payments/s", lambda r: f"{r.per_second:,.0f}"),
+    ("floor of the primitives, payments/s", lambda r: f"{r.floor_per_second:,.0f}"),
+    ("ratio to the floor", lambda r: f"{r.ratio:.3f}"),
+    ("latency p50, ms", lambda r: f"{r.p50_ms:.2f}"),
+    ("latency p99, ms", lambda r: f"{r.p99_ms:.2f}"),
+    ("payments per update (mean)", lambda r: f"{r.batch_mean:,.1f}"),
+    ("signatures per payment (both sides)", lambda r: f"{r.signatures_per_payment:.4f}"),
+    ("commits per payment (both sides)", lambda r: f"{r.commits_per_payment:.4f}"),
+    ("bytes per payment (both ways)", lambda r: f"{r.bytes_per_payment:.1f}"),
+    ("CPU µs per payment (both sides)", lambda r: f"{r.cpu_us_per_payment:.1f}"),
+    ("capacity control, of 2", lambda r: f"{r.control:.2f}"),
+)

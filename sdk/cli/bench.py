@@ -1,0 +1,58 @@
+"""`tally bench`: honest figures of this engine on this machine, as a table and as JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="Measure this engine on this machine.")
+
+
+@app.callback()
+def bench() -> None:
+    """Measure this engine on this machine."""
+
+
+@app.command()
+def direct(
+    only: Annotated[
+        list[str] | None, typer.Option("--class", help="alone, awaited or submitted; may be repeated. Default: all.")
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=0.1, max=600, help="How long to measure each class.")] = 4.0,
+    directory: Annotated[
+        Path | None, typer.Option(help="Where to keep the throw-away stores: put them on the disk that counts.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
+) -> None:
+    """Two parties, two processes, one channel, loopback TCP, durable on both sides.
+
+    Example: tally bench direct --class awaited --seconds 5 --json
+    """
+    import msgspec
+    import trio
+    from rich.console import Console
+
+    from tallystick.channels.errors import TallystickError
+    from tallystick.sdk.bench.direct import CLASSES, run_direct
+    from tallystick.sdk.bench.report import table
+
+    unknown = set(only or ()) - set(CLASSES)
+    if unknown:
+        raise typer.BadParameter(f"unknown class {', '.join(sorted(unknown))}; known are {', '.join(CLASSES)}")
+    errors = Console(stderr=True)
+    folder = str(directory or Path.cwd())
+
+    async def run() -> None:
+        result = await run_direct(only or CLASSES, seconds, directory=folder, say=errors.print)
+        if as_json:
+            print(msgspec.json.encode(result).decode())
+        else:
+            Console().print(table(result))
+
+    try:
+        trio.run(run)
+    except TallystickError as error:
+        errors.print(str(error), style="red")
+        raise typer.Exit(1) from error
