@@ -4,15 +4,16 @@ Rules:
 - A fault that may pass (no connection, a timeout, HTTP 429 or 5xx) is tried ATTEMPTS times with jittered, doubling
   pauses between, then it is ChainUnavailable. Every request may be repeated: to submit a transaction twice is harmless.
 - An answer that cannot be right is a ChainError at once. Nothing from the node is used before it was checked.
-- Before its first answer, and its first after a fault, the node must show that it serves the expected chain.
+- Before the first request, and the first after one that met a fault, the node must show that it serves the expected
+  chain and contract.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import httpx
 import msgspec
@@ -78,11 +79,7 @@ async def open_rpc_chain(
     once which chain and contract it serves. Raise ChainUnavailable, or ChainError for another chain. `jitter` returns
     numbers in [0, 1).
     """
-    try:
-        client = httpx.AsyncClient(base_url=url, timeout=TIMEOUT, trust_env=False)
-    except httpx.InvalidURL as error:
-        raise InvalidInput(f"{url!r} is no URL of a chain node: {error}") from error
-    async with client:
+    async with httpx.AsyncClient(base_url=_parse_url(url), timeout=TIMEOUT, trust_env=False) as client:
         node = _Node(client, jitter)
         if expected is None:
             expected = await node.deployment()
@@ -266,11 +263,22 @@ class _Node:
             if response.status_code != 200:
                 raise ChainError(f"the chain node at {self.url} answers with HTTP status {response.status_code}")
             answer = bytearray()
-            async for part in response.aiter_bytes():
-                answer += part
-                if len(answer) > RESPONSE_MAX:
-                    raise ChainError(f"the chain node at {self.url} sent more than {RESPONSE_MAX} bytes")
+            async with aclosing(cast(AsyncGenerator[bytes, None], response.aiter_bytes())) as parts:
+                async for part in parts:
+                    answer += part
+                    if len(answer) > RESPONSE_MAX:
+                        raise ChainError(f"the chain node at {self.url} sent more than {RESPONSE_MAX} bytes")
             return bytes(answer)
+
+
+def _parse_url(url: str) -> httpx.URL:
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise InvalidInput(f"{url!r} is no URL of a chain node: {error}") from error
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise InvalidInput(f"the URL of a chain node begins with http:// or https:// and a host, unlike {url!r}")
+    return parsed
 
 
 def _result(body: bytes) -> Any:

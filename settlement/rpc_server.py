@@ -6,7 +6,9 @@ say that they are JSON, so that no web page can send one unasked. Batches are re
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from typing import Any
 
 import msgspec
@@ -73,9 +75,12 @@ async def serve_chain(
     started: Callable[[str], None],
     stop: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
-    """Serve until `stop` returns or the task is cancelled; `started` is told the URL (port 0: any free one)."""
+    """Serve until `stop` returns or the task is cancelled; `started` is told the URL (port 0: any free one).
+
+    Raise OSError if it cannot listen there.
+    """
     config = Config()
-    config.bind = [f"[{host}]:{port}" if ":" in host else f"{host}:{port}"]
+    config.bind = [f"fd://{_listen(host, port).detach()}"]
     config.graceful_timeout = GRACE
     config.shutdown_timeout = GRACE
     config.errorlog = None
@@ -86,6 +91,12 @@ async def serve_chain(
 
         binds = await nursery.start(run)
         started(binds[0])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 async def _respond(chain: SimulatedChain, request: Request) -> Response:
@@ -106,10 +117,11 @@ async def _respond(chain: SimulatedChain, request: Request) -> Response:
 async def _body(request: Request) -> bytes:
     body = bytearray()
     try:
-        async for part in request.stream():
-            body += part
-            if len(body) > BODY_MAX:
-                raise _Fault(INVALID_REQUEST, f"a request has at most {BODY_MAX} bytes")
+        async with aclosing(request.stream()) as parts:
+            async for part in parts:
+                body += part
+                if len(body) > BODY_MAX:
+                    raise _Fault(INVALID_REQUEST, f"a request has at most {BODY_MAX} bytes")
     except ClientDisconnect as error:
         raise _Fault(INVALID_REQUEST, "the request ended early") from error
     return bytes(body)

@@ -11,7 +11,6 @@ from typing import Any
 
 import msgspec
 import rlp
-from eth_account import Account
 from eth_utils.address import to_checksum_address
 
 from tallystick.channels.errors import InvalidInput, InvalidSignature
@@ -34,6 +33,7 @@ from tallystick.settlement.chain import (
     WithdrawCall,
 )
 from tallystick.settlement.errors import Refusal, Reverted, TransactionRefused
+from tallystick.settlement.ethereum import Account
 from tallystick.settlement.signatures import HALF_ORDER
 
 TRANSACTION_MAX = 131_072

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from eth_account.messages import _hash_eip191_message, encode_typed_data
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from eth_account.messages import _hash_eip191_message, encode_typed_data  # isort: skip
 from tallystick.channels.eip712 import (
     TYPES,
     digest_cooperative_close,

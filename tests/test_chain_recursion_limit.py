@@ -1,0 +1,29 @@
+"""Importing Tallystick leaves Python's recursion limit alone: else deeply nested messages would kill the process."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+PROGRAM = """
+import importlib, pkgutil, sys
+before = sys.getrecursionlimit()
+import tallystick
+for package in pkgutil.walk_packages(tallystick.__path__, "tallystick."):
+    if package.name.split(".")[1] in ("channels", "settlement", "watchtower", "router", "sdk"):
+        importlib.import_module(package.name)
+import msgspec
+from tallystick.channels.codec import Codec
+from tallystick.channels.errors import MalformedMessage
+try:
+    Codec(list).decode(bytes([0x91]) * 60_000)
+except MalformedMessage:
+    print("refused")
+print(sys.getrecursionlimit() - before)
+"""
+
+
+def test_every_module_leaves_the_recursion_limit_and_a_nested_message_is_refused() -> None:
+    done = subprocess.run([sys.executable, "-Ic", PROGRAM], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["refused", "0"]
