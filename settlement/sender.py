@@ -228,7 +228,7 @@ class Sender:
             await self._hand_in(identifier, raw)
 
     async def _observe(self) -> Observation | None:
-        """Return what the chain says, None if the head moved meanwhile."""
+        """Return what the chain says, None if it was reorganised meanwhile. Newer blocks do no harm."""
         head = await self._chain.head()
         nonce = await self._chain.nonce(self.account)
         market = await self._chain.fee_price()
@@ -241,7 +241,8 @@ class Sender:
                 if receipt is not None:
                     receipts[attempt.hash] = receipt
                     break
-        if (await self._chain.head()).hash != head.hash:
+        standing = await self._chain.header(head.number)
+        if standing is None or standing.hash != head.hash:
             return None
         return Observation(head, nonce, market, receipts)
 

@@ -55,6 +55,10 @@ class Ledger:
         await self._answer()
         return self.blocks[-1][0]
 
+    async def header(self, number: int) -> Header | None:
+        await self._answer()
+        return self.blocks[number][0] if number < len(self.blocks) else None
+
     async def wait(self, known: bytes) -> None:
         await self._answer()
         while self.blocks[-1][0].hash == known:
@@ -245,6 +249,29 @@ async def test_trouble_with_the_chain_is_outlived(
             await trio.sleep(60)
         assert (await sender.wait("o")).status is Status.DONE
         assert sender.statistics().troubled == ()
+
+
+async def test_a_reorganisation_in_mid_observation_leads_to_another_look(
+    tmp_path: Path, chain: Ledger, autojump_clock: trio.testing.MockClock
+) -> None:
+    desk = Desk(tmp_path, chain)
+    nonce = chain.nonce
+    looks = 0
+
+    async def shaky(account: Address) -> int:
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            chain.mine(drop=1)
+        return await nonce(account)
+
+    chain.mine()
+    chain.nonce = shaky  # type: ignore[method-assign]  # a branch that changes under the sender's hands
+    async with running(desk) as sender:
+        await sender.submit(transfer())
+        await trio.sleep(1)
+        assert looks >= 2
+        assert len(chain.pool) == 1
 
 
 async def test_superseding_wakes_who_waits(

@@ -1,4 +1,17 @@
-"""A whole tower on the simulated chain, in virtual time: the cheat is caught, whatever happens to the tower."""
+"""A whole tower on the simulated chain, in virtual time: the cheat is caught, whatever happens to the tower.
+
+Each known failure of existing towers (PROTOCOL section 7) has its test:
+
+| failure elsewhere                                   | test                                                           |
+| --------------------------------------------------- | -------------------------------------------------------------- |
+| position saved only on blocks with a match          | during_downtime_…, test_follower_shell.py                      |
+| appointment deleted on an unknown RPC error         | after_the_chain_node_failed_…                                  |
+| one try at a response; a failed response dropped    | reorganisation_takes_back_…, under_congestion_…, at_any_moment |
+| event lost because its handler raised               | handler_that_fails_in_mid_block_…                              |
+| nonce reuse                                         | test_obligations_core.py, test_tower_seeded.py                 |
+| memory-only queues                                  | restarts_after_every_block, test_tower_appointments.py         |
+| upload sent before it was stored                    | test_tower_appointments.py                                     |
+"""
 
 from __future__ import annotations
 
@@ -354,6 +367,23 @@ async def test_somebody_elses_equal_challenge_makes_the_towers_superfluous(
         await town.mine(4)
         assert all(o.receipt is not None for o in tower.sender.obligations())
         assert (await town.view()).seqs[town.mallory] == 7
+
+
+async def test_a_challenge_on_its_way_is_not_made_twice_when_somebody_challenges_with_less(
+    town: Town, autojump_clock: trio.testing.MockClock
+) -> None:
+    await town.appointed()
+    town.chain.censor(lambda transaction: transaction.sender == TOWER.address)
+    async with town.house.open() as (tower, _):
+        await town.cheat()
+        await town.mine(1)
+        await town.chain.call(CAROL, ChallengeCall(town.proof(town.mallory, 3, 30)))
+        await town.mine(2)
+        assert tower.statistics().challenges == 2
+        town.chain.censor(None)
+        await town.mine(4)
+        assert await town.chain.nonce(TOWER.address) == 2
+        await town.assert_caught()
 
 
 async def test_its_own_clients_close_is_never_challenged(town: Town, autojump_clock: trio.testing.MockClock) -> None:
