@@ -5,7 +5,7 @@ A cursor is `<position>.<index>`: the journal row of the update and the payment'
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections import deque
 
 import msgspec
 import trio
@@ -50,22 +50,58 @@ class Journal:
         """Return the cursor of the newest payment."""
         return f"{self._store.read('SELECT coalesce(max(position), 0) FROM received')[0][0]}.{2**32}"
 
-    async def payments(self, after: str, channel: ChannelId | None) -> AsyncIterator[IncomingPayment]:
-        """Yield payments behind the cursor `after` for ever; raise InvalidInput if it is none."""
+    def payments(self, after: str, channel: ChannelId | None) -> Payments:
+        """Return an iterator over the payments behind the cursor `after`; raise InvalidInput if it is none."""
         position, skip = _parse(after)
-        while True:
-            news = self._news
-            rows = received_after(self._store, position - 1 if skip else position, ROWS, channel)
-            progress = False
-            for row in rows:
-                first = skip if row.position == position else 0
-                for index, payment in enumerate(_payments_in(row)):
-                    if index >= first:
-                        progress = True
-                        yield payment
-                position, skip = row.position, 0
-            if not progress and len(rows) < ROWS:
+        return Payments(self, channel, position, skip)
+
+    def rows(self, position: int, channel: ChannelId | None) -> list[Journaled]:
+        """Return the next updates behind a position."""
+        return received_after(self._store, position, ROWS, channel)
+
+    @property
+    def news(self) -> trio.Event:
+        """What the next commit of payments sets."""
+        return self._news
+
+
+class Payments:
+    """An async iterator over received payments, for ever. It holds nothing open: just stop using it."""
+
+    def __init__(self, journal: Journal, channel: ChannelId | None, position: int, skip: int) -> None:
+        self._journal = journal
+        self._channel = channel
+        self._position = position
+        self._skip = skip
+        """How many payments of the row at `position` were handled before; 0: all of it."""
+        self._waiting: deque[IncomingPayment] = deque()
+
+    def __aiter__(self) -> Payments:
+        return self
+
+    async def __anext__(self) -> IncomingPayment:
+        """Return the next payment, once there is one."""
+        while not self._waiting:
+            await trio.lowlevel.checkpoint()
+            news = self._journal.news
+            if not self._fetch():
                 await news.wait()
+        return self._waiting.popleft()
+
+    def take(self, limit: int) -> list[IncomingPayment]:
+        """Return up to `limit` payments that are there now, without waiting."""
+        while len(self._waiting) < limit and self._fetch():
+            pass
+        return [self._waiting.popleft() for _ in range(min(limit, len(self._waiting)))]
+
+    def _fetch(self) -> bool:
+        """Read on in the journal; return whether there was anything behind the position."""
+        handled, first = self._position, self._skip
+        rows = self._journal.rows(handled - 1 if first else handled, self._channel)
+        for row in rows:
+            self._waiting.extend(_payments_in(row)[first if row.position == handled else 0 :])
+            self._position, self._skip = row.position, 0
+        return bool(rows)
 
 
 def _parse(cursor: str) -> tuple[int, int]:

@@ -63,9 +63,8 @@ def incoming(
 
     async def ask(node: ControlClient) -> None:
         if follow:
-            async with node.follow(after, channel=channel) as payments:
-                async for payment in payments:
-                    print_json(payment) if as_json else typer.echo(incoming_line(payment))
+            async for payment in node.follow(after, channel=channel):
+                print_json(payment) if as_json else typer.echo(incoming_line(payment))
         else:
             for payment in await node.incoming(after, limit=limit, channel=channel):
                 print_json(payment) if as_json else typer.echo(incoming_line(payment))

@@ -9,6 +9,7 @@ code, if the node refuses.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -24,8 +25,8 @@ from tallystick.sdk.errors import ControlError, NodeUnreachable
 CONNECT_SECONDS = 5.0
 """How long the node may take to accept a connection. Answers may take as long as the chain does."""
 
-LINE_MAX = 65_536
-"""Bytes of one line of a stream."""
+POLL_SECONDS = 20
+"""How long a follower's question for more payments stands."""
 
 Answer = TypeVar("Answer")
 
@@ -103,23 +104,16 @@ class ControlClient:
         """Connect to a peer and keep the connection."""
         return await self._post("/peers", views.Connect(address), views.PeerInfo)
 
-    async def incoming(self, after: str = "", *, limit: int = 100, channel: str = "") -> list[views.Incoming]:
-        """Return up to `limit` received payments behind a cursor."""
-        query = {"channel": channel} if channel else {}
-        return await self._get("/incoming", list[views.Incoming], after=after, limit=str(limit), **query)
+    async def incoming(
+        self, after: str = "", *, limit: int = 100, channel: str = "", wait: int = 0
+    ) -> list[views.Incoming]:
+        """Return up to `limit` received payments behind a cursor; if there are none, wait so many seconds for one."""
+        query = {"after": after, "limit": str(limit), "wait": str(wait), **({"channel": channel} if channel else {})}
+        return await self._get("/incoming", list[views.Incoming], **query)
 
-    @asynccontextmanager
-    async def follow(self, after: str = "", *, channel: str = "") -> AsyncIterator[AsyncIterator[views.Incoming]]:
-        """Give an iterator over received payments behind a cursor, for ever."""
-        query = {"after": after, "follow": "true", **({"channel": channel} if channel else {})}
-        try:
-            async with self._http.stream("GET", "/incoming", params=query) as response:
-                if response.status_code != 200:
-                    await response.aread()
-                    raise _refusal(response)
-                yield _parse_lines(response)
-        except httpx.TransportError as error:
-            raise _unreachable(self._http, error) from error
+    def follow(self, after: str = "", *, channel: str = "") -> Following:
+        """Return an async iterator over received payments behind a cursor, for ever."""
+        return Following(self, after, channel)
 
     async def _operate(self, channel: str, name: str, body: msgspec.Struct) -> views.ChannelInfo | None:
         answer = await self._post(f"/channels/{_segment(channel)}/{name}", body, dict[str, Any])
@@ -146,6 +140,28 @@ class ControlClient:
             raise ControlError(f"the node's answer is not understood, is it of another version? ({error})") from error
 
 
+class Following:
+    """An async iterator over received payments, by long polling. It holds nothing open: just stop using it."""
+
+    def __init__(self, client: ControlClient, after: str, channel: str) -> None:
+        self._client = client
+        self._after = after
+        self._channel = channel
+        self._waiting: deque[views.Incoming] = deque()
+
+    def __aiter__(self) -> Following:
+        return self
+
+    async def __anext__(self) -> views.Incoming:
+        """Return the next payment, once there is one."""
+        while not self._waiting:
+            page = await self._client.incoming(self._after, channel=self._channel, wait=POLL_SECONDS)
+            self._waiting.extend(page)
+            if page:
+                self._after = page[-1].cursor
+        return self._waiting.popleft()
+
+
 def _segment(name: str) -> str:
     """Make sure that a channel's name is one segment of a path."""
     if not name.isalnum() or not name.isascii():
@@ -165,16 +181,6 @@ def _unreachable(http: httpx.AsyncClient, error: httpx.TransportError) -> NodeUn
     if isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout)):
         return NodeUnreachable(f"no node answers at {http.base_url}: start it with `tally node run`")
     return NodeUnreachable("the node stopped before it answered; what was asked for may or may not have been done")
-
-
-async def _parse_lines(response: httpx.Response) -> AsyncIterator[views.Incoming]:
-    pending = b""
-    async for part in response.aiter_bytes():
-        *lines, pending = (pending + part).split(b"\n")
-        for line in lines:
-            yield msgspec.json.decode(line, type=views.Incoming)
-        if len(pending) > LINE_MAX:
-            raise ControlError("the node sent a line that is too long")
 
 
 @asynccontextmanager

@@ -10,7 +10,8 @@
 | POST /payments                       | pays, and answers with the receipt                                      |
 | GET /balance?asset=                  | on chain and in channels                                                |
 | GET /peers, POST /peers              | who is known; connects                                                  |
-| GET /incoming?after=&limit=&channel= | received payments behind a cursor; follow=true: as NDJSON, for ever     |
+| GET /incoming?after=&limit=&channel= | received payments behind a cursor; wait=20: if there is none, waits so   |
+|                                      | many seconds for one; follow=true: as NDJSON, for ever                  |
 
 Rules: every request needs the bearer token, compared in constant time, before anything else is looked at. Bodies are
 bounded. What takes long is done by the node and not by the request: it goes on if the client leaves. With `wait: false`
@@ -20,12 +21,11 @@ Errors are `{"error": {"code", "text"}}`; nobody matches on the text.
 
 from __future__ import annotations
 
-import hmac
 import ipaddress
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 import trio
@@ -33,27 +33,25 @@ from hypercorn.config import Config
 from hypercorn.trio import serve
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
-from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tallystick.channels.errors import ChannelNotReady, InvalidInput, TallystickError
 from tallystick.channels.keys import PublicKey
 from tallystick.channels.ports import PeerAddress
 from tallystick.sdk.control import describe, views
-from tallystick.sdk.control.faults import Malformed, status_of
+from tallystick.sdk.control.http import Guard, answer, http_fault, make_route, read_body
 from tallystick.sdk.control.lookup import channel_to_pay, find_channel, parse_asset, parse_peer
 from tallystick.sdk.errors import ConfigurationError
-from tallystick.sdk.incoming import IncomingPayment
+from tallystick.sdk.incoming import Payments
 from tallystick.sdk.known_peers import known_peers
 from tallystick.sdk.node import Node
 
-BODY_MAX = 16_384
-"""Bytes of one request's body."""
-
 PAGE_MAX = 1_000
 """Received payments in one answer."""
+
+WAIT_MAX = 60
+"""Seconds that a request for received payments may ask to wait for one."""
 
 CONNECT_SECONDS = 30.0
 """How long a peer may take to be reached before the request is answered with an error; the node keeps trying."""
@@ -66,8 +64,6 @@ FAILURES_KEPT = 100
 
 GRACE = 1.0
 """Seconds that requests on their way may take when the node stops."""
-
-Body = TypeVar("Body", bound=msgspec.Struct)
 
 
 class Control:
@@ -84,41 +80,41 @@ class Control:
     def app(self) -> Starlette:
         """Return the application, without the guard."""
         routes = [
-            _route("GET", "/info", self._info),
-            _route("GET", "/statistics", self._statistics),
-            _route("POST", "/stop", self._stop),
-            _route("GET", "/channels", self._list),
-            _route("POST", "/channels", self._open),
-            _route("GET", "/channels/{id}", self._show),
-            _route("POST", "/channels/{id}/deposit", self._deposit),
-            _route("POST", "/channels/{id}/withdraw", self._withdraw),
-            _route("POST", "/channels/{id}/close", self._close),
-            _route("POST", "/channels/{id}/force-close", self._force_close),
-            _route("POST", "/payments", self._pay),
-            _route("GET", "/balance", self._balance),
-            _route("GET", "/peers", self._peers),
-            _route("POST", "/peers", self._connect),
-            _route("GET", "/incoming", self._incoming),
+            make_route("GET", "/info", self._info),
+            make_route("GET", "/statistics", self._statistics),
+            make_route("POST", "/stop", self._stop),
+            make_route("GET", "/channels", self._list),
+            make_route("POST", "/channels", self._open),
+            make_route("GET", "/channels/{id}", self._show),
+            make_route("POST", "/channels/{id}/deposit", self._deposit),
+            make_route("POST", "/channels/{id}/withdraw", self._withdraw),
+            make_route("POST", "/channels/{id}/close", self._close),
+            make_route("POST", "/channels/{id}/force-close", self._force_close),
+            make_route("POST", "/payments", self._pay),
+            make_route("GET", "/balance", self._balance),
+            make_route("GET", "/peers", self._peers),
+            make_route("POST", "/peers", self._connect),
+            make_route("GET", "/incoming", self._incoming),
         ]
-        return Starlette(routes=routes, exception_handlers={HTTPException: _http_fault})
+        return Starlette(routes=routes, exception_handlers={HTTPException: http_fault})
 
     # --- the node ------------------------------------------------------------------------------------------------
 
     async def _info(self, request: Request) -> Response:
-        return _answer(describe.node_info(self.node, tuple(self._failures)))
+        return answer(describe.node_info(self.node, tuple(self._failures)))
 
     async def _statistics(self, request: Request) -> Response:
-        return _answer(self.node.statistics())
+        return answer(self.node.statistics())
 
     async def _stop(self, request: Request) -> Response:
         self.stop_asked.set()
-        return _answer({"stopping": True}, 202)
+        return answer({"stopping": True}, 202)
 
     async def _balance(self, request: Request) -> Response:
         node, asset = self.node, parse_asset(request.query_params.get("asset", views.NATIVE_ASSET))
         held = sum(c.balances[0] for c in node.channels if c.asset == asset and not describe.is_paid_out(c))
         on_chain = await node.balance(asset)
-        return _answer(views.Balance("0x" + node.address.hex(), "0x" + asset.hex(), on_chain, held))
+        return answer(views.Balance("0x" + node.address.hex(), "0x" + asset.hex(), on_chain, held))
 
     # --- peers ---------------------------------------------------------------------------------------------------
 
@@ -127,13 +123,13 @@ class Control:
         others = [*self.node.peers.connected(), *(bytes(channel.peer) for channel in self.node.channels)]
         for key in others:
             places.setdefault(key, None)
-        return _answer([describe.peer_info(self.node, key, places[key]) for key in sorted(places)])
+        return answer([describe.peer_info(self.node, key, places[key]) for key in sorted(places)])
 
     async def _connect(self, request: Request) -> Response:
-        body = await _body(request, views.Connect)
+        body = await read_body(request, views.Connect)
         place = PeerAddress.parse(body.address)
         await self._reach(place)
-        return _answer(describe.peer_info(self.node, place.key, place))
+        return answer(describe.peer_info(self.node, place.key, place))
 
     async def _reach(self, place: PeerAddress) -> PublicKey:
         with trio.move_on_after(CONNECT_SECONDS):
@@ -143,13 +139,13 @@ class Control:
     # --- channels ------------------------------------------------------------------------------------------------
 
     async def _list(self, request: Request) -> Response:
-        return _answer([describe.channel_info(channel) for channel in self.node.channels])
+        return answer([describe.channel_info(channel) for channel in self.node.channels])
 
     async def _show(self, request: Request) -> Response:
-        return _answer(describe.channel_info(find_channel(self.node, request.path_params["id"])))
+        return answer(describe.channel_info(find_channel(self.node, request.path_params["id"])))
 
     async def _open(self, request: Request) -> Response:
-        body = await _body(request, views.OpenChannel)
+        body = await read_body(request, views.OpenChannel)
         place, asset = parse_peer(body.peer), parse_asset(body.asset)
 
         async def operation() -> views.ChannelInfo:
@@ -162,7 +158,7 @@ class Control:
         return await self._perform("open a channel", operation, wait=True)
 
     async def _deposit(self, request: Request) -> Response:
-        body = await _body(request, views.Amount)
+        body = await read_body(request, views.Amount)
         handle = find_channel(self.node, request.path_params["id"])
 
         async def operation() -> views.ChannelInfo:
@@ -172,7 +168,7 @@ class Control:
         return await self._perform("deposit", operation, body.wait)
 
     async def _withdraw(self, request: Request) -> Response:
-        body = await _body(request, views.Amount)
+        body = await read_body(request, views.Amount)
         handle = find_channel(self.node, request.path_params["id"])
 
         async def operation() -> views.ChannelInfo:
@@ -182,7 +178,7 @@ class Control:
         return await self._perform("withdraw", operation, body.wait)
 
     async def _close(self, request: Request) -> Response:
-        body = await _body(request, views.Close)
+        body = await read_body(request, views.Close)
         handle = find_channel(self.node, request.path_params["id"])
 
         async def operation() -> views.ChannelInfo:
@@ -193,7 +189,7 @@ class Control:
 
     async def _force_close(self, request: Request) -> Response:
         """Answer once the decision is stored, or with `wait` once nothing is left on chain."""
-        body = await _body(request, views.Close)
+        body = await read_body(request, views.Close)
         handle = find_channel(self.node, request.path_params["id"])
 
         async def operation() -> views.ChannelInfo:
@@ -231,27 +227,29 @@ class Control:
             left = not done.is_set()
         if fault is not None:
             raise fault
-        return _answer({"accepted": True}, 202) if left else _answer(result)
+        return answer({"accepted": True}, 202) if left else answer(result)
 
     # --- payments ------------------------------------------------------------------------------------------------
 
     async def _pay(self, request: Request) -> Response:
-        body = await _body(request, views.Pay)
+        body = await read_body(request, views.Pay)
         asset, memo = parse_asset(body.asset), _memo(body)
         handle = channel_to_pay(self.node, body.to, body.amount, asset, body.key)
         receipt = await handle.pay(body.amount, memo, key=body.key)
-        return _answer(describe.payment(receipt))
+        return answer(describe.payment(receipt))
 
     async def _incoming(self, request: Request) -> Response:
         query = request.query_params
-        after, limit = query.get("after", ""), _limit(query.get("limit", "100"))
+        after, limit = query.get("after", ""), _number("limit", query.get("limit", "100"), 1, PAGE_MAX)
         channel = find_channel(self.node, query["channel"]).id if "channel" in query else None
-        payments = self.node.incoming(after, channel=channel)
-        page = await _what_is_there(payments, limit)
-        if query.get("follow", "false") != "true":
-            return _answer([describe.incoming(payment) for payment in page])
-        payments = self.node.incoming(page[-1].cursor if page else after, channel=channel)
-        return StreamingResponse(_lines(page, payments), media_type="application/x-ndjson")
+        payments = self.node.journal.payments(after, channel)
+        if query.get("follow", "false") == "true":
+            return StreamingResponse(_lines(payments), media_type="application/x-ndjson")
+        page = payments.take(limit)
+        if not page:
+            with trio.move_on_after(_number("wait", query.get("wait", "0"), 0, WAIT_MAX)):
+                page = [await anext(payments), *payments.take(limit - 1)]
+        return answer([describe.incoming(payment) for payment in page])
 
 
 def _memo(body: views.Pay) -> bytes:
@@ -263,95 +261,17 @@ def _memo(body: views.Pay) -> bytes:
         raise InvalidInput("the memo is neither text nor hex") from error
 
 
-def _limit(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= PAGE_MAX):
-        raise InvalidInput(f"limit must be a whole number from 1 to {PAGE_MAX}, not {text!r}")
+def _number(name: str, text: str, least: int, most: int) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 9 and least <= int(text) <= most):
+        raise InvalidInput(f"{name} must be a whole number from {least} to {most}, not {text!r}")
     return int(text)
 
 
-async def _what_is_there(payments: AsyncIterator[IncomingPayment], limit: int) -> list[IncomingPayment]:
-    """Take up to `limit` payments without waiting: the iterator first waits when the journal has no more."""
-    page: list[IncomingPayment] = []
-    with trio.move_on_after(0):
-        async for payment in payments:
-            page.append(payment)
-            if len(page) == limit:
-                break
-    return page
-
-
-async def _lines(page: list[IncomingPayment], payments: AsyncIterator[IncomingPayment]) -> AsyncIterator[bytes]:
+async def _lines(payments: Payments) -> AsyncIterator[bytes]:
     """Write payments as NDJSON. The empty part at the start makes the server send its headers."""
     yield b""
-    for payment in page:
-        yield msgspec.json.encode(describe.incoming(payment)) + b"\n"
     async for payment in payments:
         yield msgspec.json.encode(describe.incoming(payment)) + b"\n"
-
-
-# --- requests and answers ---------------------------------------------------------------------------------------
-
-
-def _route(method: str, path: str, handler: Callable[[Request], Awaitable[Response]]) -> Route:
-    async def endpoint(request: Request) -> Response:
-        try:
-            return await handler(request)
-        except TallystickError as error:
-            status, code = status_of(error)
-            return _fault(code, str(error), status)
-
-    return Route(path, endpoint, methods=[method])
-
-
-async def _body(request: Request, kind: type[Body]) -> Body:
-    """Read a JSON object of that type; raise Malformed or InvalidInput."""
-    body = bytearray()
-    try:
-        async for part in request.stream():
-            body += part
-            if len(body) > BODY_MAX:
-                raise Malformed(f"a request has at most {BODY_MAX} bytes", 413, "too-large")
-    except ClientDisconnect as error:
-        raise Malformed("the request ended early") from error
-    try:
-        return msgspec.json.decode(bytes(body) or b"{}", type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Malformed(f"the request is not what {request.url.path} takes: {error}") from error
-
-
-def _answer(content: Any, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(content), status, media_type="application/json")
-
-
-def _fault(code: str, text: str, status: int) -> Response:
-    return _answer({"error": {"code": code, "text": text}}, status)
-
-
-async def _http_fault(request: Request, error: Exception) -> Response:
-    """Say what Starlette refuses by itself (unknown paths and methods) in the API's own form."""
-    status = error.status_code if isinstance(error, HTTPException) else 500
-    text = f"the control API has nothing like {request.method} {request.url.path}"
-    return _fault("not-found" if status == 404 else "wrong-method", text, status)
-
-
-class Guard:
-    """Lets only requests with the bearer token through to the application behind it."""
-
-    def __init__(self, app: ASGIApp, token: str) -> None:
-        self._app = app
-        self._expected = b"Bearer " + token.encode()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one ASGI scope."""
-        if scope["type"] == "lifespan":
-            await self._app(scope, receive, send)
-        elif scope["type"] == "http":
-            given = [value for name, value in scope["headers"] if name == b"authorization"]
-            if len(given) == 1 and hmac.compare_digest(given[0], self._expected):
-                await self._app(scope, receive, send)
-            else:
-                text = "the request needs the header `Authorization: Bearer <the content of control.token>`"
-                await _fault("unauthorized", text, 401)(scope, receive, send)
 
 
 @asynccontextmanager

@@ -1,0 +1,90 @@
+"""One request of the control API and its answer: the guard at the door, bounded typed bodies, errors as JSON."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from typing import Any, TypeVar
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from tallystick.channels.errors import TallystickError
+from tallystick.sdk.control.faults import Malformed, status_of
+
+BODY_MAX = 16_384
+"""Bytes of one request's body."""
+
+Body = TypeVar("Body", bound=msgspec.Struct)
+
+
+def make_route(method: str, path: str, handler: Callable[[Request], Awaitable[Response]]) -> Route:
+    """Return a route whose handler's errors become JSON."""
+
+    async def endpoint(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except TallystickError as error:
+            status, code = status_of(error)
+            return fault(code, str(error), status)
+
+    return Route(path, endpoint, methods=[method])
+
+
+async def read_body(request: Request, kind: type[Body]) -> Body:
+    """Read a JSON object of that type; raise Malformed or InvalidInput."""
+    body = bytearray()
+    try:
+        async with aclosing(request.stream()) as parts:
+            async for part in parts:
+                body += part
+                if len(body) > BODY_MAX:
+                    raise Malformed(f"a request has at most {BODY_MAX} bytes", 413, "too-large")
+    except ClientDisconnect as error:
+        raise Malformed("the request ended early") from error
+    try:
+        return msgspec.json.decode(bytes(body) or b"{}", type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Malformed(f"the request is not what {request.url.path} takes: {error}") from error
+
+
+def answer(content: Any, status: int = 200) -> Response:
+    """Return a JSON answer."""
+    return Response(msgspec.json.encode(content), status, media_type="application/json")
+
+
+def fault(code: str, text: str, status: int) -> Response:
+    """Return an error as the API says it."""
+    return answer({"error": {"code": code, "text": text}}, status)
+
+
+async def http_fault(request: Request, error: Exception) -> Response:
+    """Say what Starlette refuses by itself (unknown paths and methods) in the API's own form."""
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    text = f"the control API has nothing like {request.method} {request.url.path}"
+    return fault("not-found" if status == 404 else "wrong-method", text, status)
+
+
+class Guard:
+    """Lets only requests with the bearer token through to the application behind it."""
+
+    def __init__(self, app: ASGIApp, token: str) -> None:
+        self._app = app
+        self._expected = b"Bearer " + token.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one ASGI scope."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+        elif scope["type"] == "http":
+            given = [value for name, value in scope["headers"] if name == b"authorization"]
+            if len(given) == 1 and hmac.compare_digest(given[0], self._expected):
+                await self._app(scope, receive, send)
+            else:
+                text = "the request needs the header `Authorization: Bearer <the content of control.token>`"
+                await fault("unauthorized", text, 401)(scope, receive, send)
