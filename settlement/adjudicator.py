@@ -8,14 +8,15 @@ Nothing else changes a channel. Who may call what, and when:
 | open              | a participant   | (none)       |                         | OPEN                            |
 | deposit           | anyone          | OPEN         |                         | OPEN                            |
 | withdraw          | anyone          | OPEN         | up to validUntil        | OPEN                            |
-| cooperative_close | anyone          | OPEN, CLOSED | up to validUntil        | GONE                            |
+| cooperative_close | anyone          | OPEN         | up to validUntil        | GONE                            |
 | close             | a participant   | OPEN         |                         | CLOSED                          |
 | challenge         | anyone          | CLOSED       | up to the deadline      | CLOSED                          |
 | settle            | anyone          | CLOSED       | after the deadline      | SETTLED, or GONE with no pots   |
 | redeem            | anyone          | SETTLED      |                         | SETTLED, GONE when pots are empty |
 
-"Anyone" is safe where signatures or the stored state decide everything; the caller can only pay the fee. Both sides may
-still agree on a cooperative close while a window runs: it pays exactly what both signed.
+"Anyone" is safe where signatures or the stored state decide everything; the caller can only pay the fee. A cooperative
+close does not count once somebody closed alone: else whoever holds an unexpired one could try an old proof at no risk,
+and escape with the agreed balances as soon as a challenge shows up.
 """
 
 from __future__ import annotations
@@ -304,7 +305,7 @@ Rule: TypeAlias = Callable[[ChannelState, Any, Situation], Outcome]
 _RULES: dict[type[Any], tuple[tuple[Status, ...], Rule]] = {
     DepositCall: ((Status.OPEN,), _deposit),
     WithdrawCall: ((Status.OPEN,), _withdraw),
-    CooperativeCloseCall: ((Status.OPEN, Status.CLOSED), _cooperative_close),
+    CooperativeCloseCall: ((Status.OPEN,), _cooperative_close),
     CloseCall: ((Status.OPEN,), _close),
     ChallengeCall: ((Status.CLOSED,), _challenge),
     SettleCall: ((Status.CLOSED,), _settle),

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from tallystick.channels.conditions import digest_of
+from tallystick.channels.eip712 import locks_root
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.limits import AMOUNT_MAX
 from tallystick.channels.objects import ZERO32, Address, BalanceProof, Lock, SignedProof
@@ -118,6 +119,12 @@ def test_withdrawals_are_cumulative_and_may_exceed_the_own_deposit() -> None:
     refused(made, PAPER.withdrawal(1, 60, made.time), Revert.BAD_AMOUNT)
     made.apply(PAPER.withdrawal(1, 61, made.time))
     assert made.received(1) == 61
+    refused(made, PAPER.withdrawal(1, 151, made.time), Revert.BAD_AMOUNT)
+    refused(made, PAPER.withdrawal(0, 90, made.time), Revert.BAD_AMOUNT)
+    made.apply(PAPER.withdrawal(0, 80, made.time))
+    refused(made, PAPER.withdrawal(0, 90, made.time), Revert.BAD_AMOUNT)
+    made.apply(PAPER.withdrawal(0, 89, made.time))
+    assert made.state.held == 0
 
 
 def test_withdraw_refuses_what_is_expired_too_much_or_not_signed_by_both() -> None:
@@ -140,11 +147,17 @@ def test_a_high_s_signature_is_refused() -> None:
     refused(made, msgspec.structs.replace(good, signature0=malleated), Revert.BAD_SIGNATURE)
 
 
-@pytest.mark.parametrize("closed_before", [False, True])
-def test_cooperative_close_pays_exactly_what_both_signed(closed_before: bool) -> None:
+def test_a_cheater_cannot_escape_with_a_cooperative_close_that_was_signed_before() -> None:
     made = court()
-    if closed_before:
-        made.apply(PAPER.close())
+    offer = PAPER.cooperative_close(30, 120, made.time + PERIOD)
+    made.apply(PAPER.close(), 0)
+    refused(made, offer, Revert.WRONG_STATUS)
+    made.apply(PAPER.challenge(PAPER.proof(1, 1)), 1)
+    refused(made, offer, Revert.WRONG_STATUS)
+
+
+def test_cooperative_close_pays_exactly_what_both_signed() -> None:
+    made = court()
     assert made.apply(PAPER.cooperative_close(30, 120, made.time), TOWER) == (CooperativelyClosed(PAPER.id, 30, 120),)
     assert (made.received(0), made.received(1)) == (30, 120)
     assert made.state.status == Status.GONE and made.state.held == 0
@@ -164,7 +177,7 @@ def test_cooperative_close_refuses_another_sum_and_a_late_block() -> None:
 CALLS: dict[str, tuple[Callable[[], ChannelCall], set[Status]]] = {
     "deposit": (lambda: DepositCall(PAPER.id, 0, 1), {Status.OPEN}),
     "withdraw": (lambda: PAPER.withdrawal(0, 1, 10_000), {Status.OPEN}),
-    "cooperative_close": (lambda: PAPER.cooperative_close(0, 0, 10_000), {Status.OPEN, Status.CLOSED}),
+    "cooperative_close": (lambda: PAPER.cooperative_close(0, 0, 10_000), {Status.OPEN}),
     "close": (PAPER.close, {Status.OPEN}),
     "challenge": (lambda: PAPER.challenge(PAPER.proof(0, 1)), {Status.CLOSED}),
     "settle": (lambda: SettleCall(PAPER.id), {Status.CLOSED}),
@@ -397,6 +410,17 @@ def test_a_pot_smaller_than_its_locks_pays_in_order_of_id_whenever_they_are_rede
         made.apply(RedeemCall(PAPER.id, 0, locks[:1] if not wait else locks))
         results.append((made.received(0), made.received(1), made.state.status))
     assert results[0] == results[1] == (60, 40, Status.GONE)
+
+
+def test_what_a_pot_has_beyond_its_locks_goes_back_with_the_last_of_them() -> None:
+    made = court()
+    locks = (lock(1, 10, expiry=made.time), lock(2, 20, expiry=made.time + 2 * PERIOD))
+    settled(made, PAPER.sign(BalanceProof(PAPER.id, 0, 1, 0, 40, locks_root(locks))), None)
+    made.apply(RedeemCall(PAPER.id, 0, locks))
+    assert made.state.pots == (30, 0)
+    made.time += 2 * PERIOD
+    made.apply(RedeemCall(PAPER.id, 0, locks[1:]))
+    assert (made.received(0), made.received(1), made.state.status) == (100, 50, Status.GONE)
 
 
 def test_a_pot_without_locks_goes_back_to_its_sender() -> None:

@@ -1,0 +1,304 @@
+"""The ledger under random transactions and knobs: coins conserved, steps atomic, the disk an exact copy."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tallystick.channels.conditions import digest_of
+from tallystick.channels.errors import InvalidInput, StoreError
+from tallystick.channels.keys import PrivateKey, keccak
+from tallystick.channels.objects import NATIVE, ZERO32, Address
+from tallystick.channels.store import Moment, open_store
+from tallystick.settlement.abi import Envelope
+from tallystick.settlement.branch import ChainSettings
+from tallystick.settlement.chain import (
+    ApproveCall,
+    Call,
+    DepositCall,
+    OpenCall,
+    RegisterSecretCall,
+    SettleCall,
+    TransferCall,
+)
+from tallystick.settlement.contract_state import ChannelState
+from tallystick.settlement.errors import LedgerBroken, TransactionRefused
+from tallystick.settlement.journal import SCHEMA
+from tallystick.settlement.ledger import Mint, execute
+from tallystick.settlement.testing.disputes import PERIOD, Paper
+from tallystick.settlement.testing.local import LocalChain
+from tallystick.settlement.transactions import BASE_GAS, Transaction
+from tallystick.settlement.world import Layer, balance_key, channel_key, check_conservation, supply_key
+
+PAPER = Paper()
+TOKEN = Address(b"\x70" * 20)
+CAROL = PrivateKey(keccak(b"carol"))
+ACCOUNTS = (*PAPER.keys, CAROL)
+START = 10**8
+
+CALLS: tuple[Call, ...] = (
+    OpenCall(PAPER.terms, 1_000),
+    DepositCall(PAPER.id, 1, 300),
+    PAPER.withdrawal(0, 200, 2**40),
+    PAPER.cooperative_close(900, 200, 2**40),
+    PAPER.close(None, PAPER.proof(1, 1, 7)),
+    PAPER.challenge(PAPER.proof(1, 2, 30), tower=CAROL.address, victim=1),
+    SettleCall(PAPER.id),
+    RegisterSecretCall(b"s" * 32),
+    TransferCall(NATIVE, CAROL.address, 5_000),
+    TransferCall(TOKEN, CAROL.address, 50),
+    TransferCall(TOKEN, PAPER.terms.contract, 50),
+    TransferCall(Address(b"\x71" * 20), CAROL.address, 0),
+    ApproveCall(TOKEN, 70),
+    ApproveCall(Address(b"\x71" * 20), 70),
+)
+
+ACTIONS = st.lists(
+    st.one_of(
+        st.tuples(st.just("call"), st.integers(0, 2), st.integers(0, len(CALLS) - 1), st.integers(1, 9)),
+        st.tuples(st.just("mine"), st.integers(1, 3), st.just(0), st.just(0)),
+        st.tuples(st.just("pass"), st.just(PERIOD + 1), st.just(0), st.just(0)),
+        st.tuples(st.just("reorganise"), st.integers(1, 4), st.integers(0, 5), st.booleans()),
+        st.tuples(st.just("mint"), st.integers(0, 2), st.integers(1, 10**6), st.just(0)),
+    ),
+    max_size=25,
+)
+
+
+def start(store: object = None) -> LocalChain:
+    chain = reopen(store)
+    chain.fund(PAPER.address(0), 1_000, TOKEN)
+    return chain
+
+
+def reopen(store: object) -> LocalChain:
+    funds = {key.address: START for key in ACCOUNTS}
+    return LocalChain(funds=funds, clock=lambda: 1_000_000.0, store=store)  # type: ignore[arg-type]
+
+
+async def perform(chain: LocalChain, actions: Sequence[tuple[str, int, int, int]]) -> None:
+    for what, first, second, third in actions:
+        match what:
+            case "call":
+                try:
+                    await chain.send(ACCOUNTS[first], CALLS[second], price=third)
+                except TransactionRefused:
+                    continue
+            case "mine":
+                chain.mine(first)
+            case "pass":
+                chain.advance(first)
+            case "mint":
+                chain.mint(Mint(ACCOUNTS[first].address, TOKEN, second))
+            case "reorganise":
+                try:
+                    chain.reorganise(first, length=second, keep=lambda transaction, keeps=third: bool(keeps))
+                except InvalidInput:
+                    continue
+        chain.check_conservation()
+
+
+@given(ACTIONS)
+@settings(max_examples=60, deadline=None)
+def test_no_history_of_transactions_mints_and_reorganisations_makes_or_loses_a_coin(
+    actions: list[tuple[str, int, int, int]],
+) -> None:
+    chain = start()
+    trio.run(perform, chain, actions)
+    total = START * len(ACCOUNTS)
+    assert chain._branch.state.number(supply_key(NATIVE)) == total
+    headers = [record.header for record in chain.slice(0, 1_000)]
+    assert all(after.parent == before.hash for before, after in itertools.pairwise(headers))
+    assert all(after.time > before.time for before, after in itertools.pairwise(headers))
+
+
+@given(ACTIONS)
+@settings(max_examples=25, deadline=None)
+def test_what_is_rebuilt_from_disk_is_what_was_there(
+    tmp_path_factory: pytest.TempPathFactory, actions: list[tuple[str, int, int, int]]
+) -> None:
+    directory = tmp_path_factory.mktemp("chain")
+    store = open_store(directory, [SCHEMA], owner="test", durable=False)
+    chain = start(store)
+    trio.run(perform, chain, actions)
+    store.close()
+    store = open_store(directory, [SCHEMA], owner="test", durable=False)
+    again = reopen(store)
+    assert again._branch._world == chain._branch._world
+    assert again.slice(0, 1_000) == chain.slice(0, 1_000)
+    assert again._branch.receipts == chain._branch.receipts
+    store.close()
+
+
+@given(ACTIONS)
+@settings(max_examples=25, deadline=None)
+def test_taking_all_blocks_back_leads_to_the_genesis_state(actions: list[tuple[str, int, int, int]]) -> None:
+    fresh = start()
+    chain = start()
+    trio.run(perform, chain, actions)
+    fresh.reorganise(1, length=0)
+    if chain.newest.header.number:
+        chain.reorganise(chain.newest.header.number, length=0)
+    assert chain._branch._world == fresh._branch._world
+
+
+class FullDisk:
+    """A store that takes what it is given until it is full."""
+
+    def __init__(self) -> None:
+        self.full = False
+        self.commits = 0
+
+    def commit(self, moments: Sequence[Moment]) -> None:
+        if self.full:
+            raise StoreError("the disk is full")
+        self.commits += 1
+
+    def read(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
+        return []
+
+    def close(self) -> None:
+        pass
+
+
+async def test_when_the_disk_refuses_the_chain_stays_what_it_was() -> None:
+    disk = FullDisk()
+    chain = start(disk)
+    await chain.call(CAROL, RegisterSecretCall(b"s" * 32))
+    waiting = await chain.send(CAROL, TransferCall(NATIVE, PAPER.address(0), 5))
+    before, world = chain.newest, dict(chain._branch._world)
+    disk.full = True
+    for step in (chain.mine, lambda: chain.reorganise(1)):
+        with pytest.raises(StoreError):
+            step()
+        assert chain.newest == before and chain._branch._world == world
+    disk.full = False
+    chain.mine()
+    assert await chain.receipt(waiting) is not None
+    chain.check_conservation()
+
+
+def test_thousands_of_blocks_are_reopened_without_replay(tmp_path: Path) -> None:
+    store = open_store(tmp_path, [SCHEMA], owner="test", durable=False)
+    head = start(store).mine(3_000)
+    store.close()
+    store = open_store(tmp_path, [SCHEMA], owner="test", durable=False)
+    assert reopen(store).newest.header == head
+    store.close()
+
+
+async def test_coins_cannot_be_sent_to_the_adjudicator_or_calls_to_nowhere() -> None:
+    chain = start()
+    for call, reason in (
+        (TransferCall(TOKEN, chain.contract, 1), "unknown-call: "),
+        (TransferCall(Address(b"\x71" * 20), CAROL.address, 0), "unknown-call: "),
+        (ApproveCall(Address(b"\x71" * 20), 1), "unknown-call: "),
+        (TransferCall(TOKEN, CAROL.address, 10**6), "insufficient-balance: "),
+    ):
+        receipt = await chain.call(PAPER.keys[0], call)
+        assert not receipt.success and receipt.reason.startswith(reason)
+
+
+async def test_a_deposit_that_fails_half_way_leaves_the_allowance_as_it_was() -> None:
+    chain = start()
+    owner, paper = PAPER.keys[0], Paper(asset=TOKEN)
+    await chain.call(owner, ApproveCall(TOKEN, 1_500))
+    failed = await chain.call(owner, OpenCall(paper.terms, 1_200))
+    assert failed.reason.startswith("insufficient-balance: ")
+    chain.fund(owner.address, 500, TOKEN)
+    assert (await chain.call(owner, OpenCall(paper.terms, 1_500))).success
+
+
+def test_plain_coins_to_the_adjudicator_come_back_as_a_failed_call() -> None:
+    chain = start()
+    state = chain._branch.state
+    sent = Transaction(b"", b"", CAROL.address, 0, 1, BASE_GAS, Envelope(chain.contract, 5, b""))
+    done = execute(state, chain._branch.rules, sent, 5, CAROL.address)
+    assert not done.success and done.reason.startswith("unknown-call: ")
+    assert state.number(balance_key(NATIVE, CAROL.address)) == START
+
+
+def test_genesis_cannot_create_coins_for_the_adjudicator() -> None:
+    with pytest.raises(InvalidInput):
+        LocalChain(funds={PAPER.terms.contract: 5})
+
+
+async def test_mints_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tallystick.settlement.branch.MINTS_MAX", 1)
+    chain = start()
+    chain.mint(Mint(CAROL.address, TOKEN, 1))
+    with pytest.raises(InvalidInput, match="wait for the next block"):
+        chain.mint(Mint(CAROL.address, TOKEN, 1))
+    chain.mine()
+    chain.mint(Mint(CAROL.address, TOKEN, 1))
+
+
+async def test_asking_for_less_than_one_block_or_a_censored_call_is_refused() -> None:
+    chain = start()
+    with pytest.raises(InvalidInput):
+        chain.mine(0)
+    chain.censor(lambda transaction: True)
+    with pytest.raises(LedgerBroken, match="censorship"):
+        await chain.call(CAROL, RegisterSecretCall(b"s" * 32))
+    assert "block" in repr(chain) and "1" in repr(chain._branch.pool)
+
+
+async def test_a_transaction_that_allows_too_little_gas_is_refused() -> None:
+    chain = LocalChain(funds={CAROL.address: START}, settings=ChainSettings(gas_limit=BASE_GAS))
+    with pytest.raises(TransactionRefused, match="needs"):
+        await chain.send(CAROL, RegisterSecretCall(b"s" * 32))
+
+
+# --- the guards themselves --------------------------------------------------------------------------------------
+
+VAULT = PAPER.terms.contract
+HOLDING = ChannelState(PAPER.terms, (5, 0))
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        {balance_key(NATIVE, CAROL.address): 5},
+        {supply_key(NATIVE): 5},
+        {supply_key(NATIVE): 5, balance_key(NATIVE, VAULT): 5},
+        {channel_key(PAPER.id): HOLDING},
+        {supply_key(NATIVE): 5, balance_key(NATIVE, CAROL.address): 5, channel_key(PAPER.id): HOLDING},
+    ],
+)
+def test_made_lost_or_stranded_coins_are_found(after: dict[bytes, int | ChannelState]) -> None:
+    with pytest.raises(LedgerBroken, match="unaccounted"):
+        check_conservation({}, after, VAULT)
+
+
+def test_coins_in_channels_are_found_where_they_belong() -> None:
+    after = {supply_key(NATIVE): 5, balance_key(NATIVE, VAULT): 5, channel_key(PAPER.id): HOLDING}
+    check_conservation({}, after, VAULT)
+    check_conservation(after, {**after, b"n" + CAROL.address: 3, b"s" + digest_of(ZERO32): 9}, VAULT)
+
+
+def test_a_layer_refuses_values_of_the_wrong_kind_and_negative_numbers() -> None:
+    layer = Layer({channel_key(PAPER.id): HOLDING, b"cx": 5})
+    with pytest.raises(LedgerBroken):
+        layer.number(channel_key(PAPER.id))
+    with pytest.raises(LedgerBroken):
+        layer.channel(b"x")  # type: ignore[arg-type]
+    with pytest.raises(LedgerBroken):
+        layer.add(b"n", -1)
+    layer.add(b"n", 2)
+    layer.add(b"n", -2)
+    assert layer.changes == {b"n": None} and layer.before() == {b"n": None}
+
+
+def test_stored_blocks_that_do_not_follow_each_other_are_found(tmp_path: Path) -> None:
+    store = open_store(tmp_path, [SCHEMA], owner="test", durable=False)
+    start(store).mine(3)
+    store._writer.execute("DELETE FROM ledger_blocks WHERE number = 2")
+    with pytest.raises(LedgerBroken, match="does not follow"):
+        reopen(store)
+    store.close()
