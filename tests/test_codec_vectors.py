@@ -1,4 +1,4 @@
-"""The formats of version 1, on the wire and on disk, kept for ever: what was written once is read, and written the same.
+"""The formats of version 1, on the wire and on disk, kept for ever: what was written is read, and written the same.
 
 A change that breaks one of these needs a new message number, or a new version of the format with vectors of its own.
 """

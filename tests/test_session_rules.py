@@ -1,0 +1,498 @@
+"""What happens in one channel: locks, limits, offers, and two honest nodes whose views of the chain differ."""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+import pytest
+
+from tallystick.channels import negotiation
+from tallystick.channels.core import Phase, Wish
+from tallystick.channels.effects import LockEnded, LockReceived, LockRejected
+from tallystick.channels.errors import ChannelNotReady, Fault, InsufficientFunds, InvalidInput, TallystickError
+from tallystick.channels.limits import (
+    AMOUNT_MAX,
+    BATCH_BYTES_MAX,
+    BATCH_PAYMENTS_MAX,
+    LOCKS_MAX,
+    MEMO_MAX,
+    MESSAGE_MAX,
+    ONION_MAX,
+    OPERATIONS_MAX,
+    UINT64_MAX,
+    Policy,
+)
+from tallystick.channels.messages import Message, Update, decode, encode
+from tallystick.channels.objects import ChannelId
+from tallystick.channels.operations import Cancel
+from tallystick.channels.outbox import Outbox
+from tallystick.channels.testing.clock import EPOCH
+from tallystick.channels.testing.pair import Pair, Party
+from tallystick.channels.tickets import Ticket
+
+NOW = int(EPOCH)
+SECRET = b"s" * 32
+CONDITION = hashlib.sha256(SECRET).digest()
+
+
+def connected(deposits: tuple[int, int] = (1_000, 1_000), reserve: int = 0, policy: Policy | None = None) -> Pair:
+    pair = Pair(deposits, reserve=reserve, policy=policy)
+    pair.connect()
+    pair.settle()
+    return pair
+
+
+@pytest.fixture
+def pair() -> Pair:
+    return connected()
+
+
+def pay(pair: Pair, party: Party, amount: int) -> Ticket:
+    ticket = party.engine.pay(pair.id, amount)
+    pair.settle()
+    return ticket
+
+
+def add_lock(pair: Pair, amount: int = 10, lifetime: int = 600) -> int:
+    number = pair.alice.session.add_lock(amount, NOW + lifetime, CONDITION)
+    pair.alice.touch()
+    pair.settle()
+    return number
+
+
+def paid(pair: Pair) -> int:
+    assert pair.faults == []
+    return pair.bob.channel.theirs.simplex.proof.transferred
+
+
+# --- locks ------------------------------------------------------------------------------------------------------
+
+
+def test_a_revealed_lock_is_paid(pair: Pair) -> None:
+    lock = add_lock(pair)
+    assert [event.lock.id for event in pair.bob.events if isinstance(event, LockReceived)] == [lock]
+    pair.bob.session.reveal(lock, SECRET)
+    pair.bob.touch()
+    pair.settle()
+    assert paid(pair) == 10
+    for party in pair.parties:
+        (end,) = [event for event in party.events if isinstance(event, LockEnded)]
+        assert (end.paid, end.secret, end.sender) == (10, SECRET, 0)
+
+
+@pytest.mark.parametrize("offline", [False, True])
+def test_an_answer_to_a_lock_is_repeated_until_the_writer_has_it(pair: Pair, offline: bool) -> None:
+    first, second = add_lock(pair), add_lock(pair)
+    if offline:
+        pair.disconnect()
+    pair.bob.session.reveal(first, SECRET)
+    pair.bob.session.reject(second, b"why not")
+    pair.bob.touch()
+    if offline:
+        pair.connect()
+    else:
+        pair.bob.step()
+        pair.crash(pair.bob)
+        pair.connect()
+    pair.settle()
+    assert paid(pair) == 10
+    assert pair.alice.channel.newest.locks == ()
+    assert [event.reason for event in pair.alice.events if isinstance(event, LockRejected)] == [b"why not"]
+
+
+def test_a_lock_against_policy_is_taken_in_and_rejected_at_once(pair: Pair) -> None:
+    add_lock(pair, lifetime=30)
+    assert pair.alice.channel.newest.locks == () and paid(pair) == 0
+    assert not [event for event in pair.bob.events if isinstance(event, LockReceived)]
+
+
+def test_a_late_reveal_is_not_paid_unless_the_chain_has_it(pair: Pair) -> None:
+    lock = add_lock(pair)
+    late = NOW + 590
+    pair.alice.time(late, late - 12)
+    pair.bob.session.reveal(lock, SECRET)
+    pair.bob.touch()
+    pair.settle()
+    assert paid(pair) == 0
+    pair.alice.time(late, late - 12, {CONDITION: (NOW + 300, SECRET)})
+    pair.settle()
+    assert paid(pair) == 10
+
+
+def test_a_node_that_does_not_know_the_time_yet_pays_for_no_reveal(pair: Pair) -> None:
+    lock = add_lock(pair)
+    pair.alice.time(0, 0)
+    pair.bob.session.reveal(lock, SECRET)
+    pair.bob.touch()
+    pair.settle()
+    assert paid(pair) == 0
+
+
+def test_a_secret_that_was_registered_too_late_does_not_count(pair: Pair) -> None:
+    add_lock(pair)
+    after = NOW + 700
+    for party in (pair.bob, pair.alice):
+        party.time(after, after, {CONDITION: (NOW + 601, SECRET)})
+    pair.settle()
+    assert paid(pair) == 0
+    assert pair.alice.channel.newest.locks == ()
+
+
+def test_a_cancel_that_the_receiver_cannot_confirm_yet_waits_for_its_view_of_the_chain(pair: Pair) -> None:
+    add_lock(pair)
+    pair.alice.time(NOW + 700, NOW + 688)
+    pay(pair, pair.alice, 5)
+    assert pair.alice.channel.flight and pair.connected
+    pair.bob.time(NOW + 650, NOW + 638)
+    pair.settle()
+    assert paid(pair) == 5
+    assert pair.bob.channel.theirs.simplex.locks == () and not pair.alice.channel.flight
+
+
+def test_a_cancel_of_a_lock_that_was_registered_in_time_ends_the_connection(pair: Pair) -> None:
+    lock = add_lock(pair)
+    pair.bob.time(NOW + 700, NOW + 690, {CONDITION: (NOW, SECRET)})
+    pair.bob.step()
+    pair.alice.session.outbox.end_lock(Cancel(lock))
+    pair.alice.touch()
+    pair.settle()
+    ((accuser, fault),) = pair.faults
+    assert accuser is pair.bob and "cancelled" in str(fault)
+    assert pair.bob.channel.theirs.simplex.locks
+
+
+def test_locks_that_cannot_be_are_refused_before_anything_is_signed(pair: Pair) -> None:
+    session = pair.alice.session
+    for amount, expiry, condition, onion in (
+        (0, NOW + 600, CONDITION, b""),
+        (10, NOW, CONDITION, b""),
+        (10, UINT64_MAX + 1, CONDITION, b""),
+        (10, NOW + 600, b"short", b""),
+        (10, NOW + 600, CONDITION, bytes(ONION_MAX + 1)),
+        (1_001, NOW + 600, CONDITION, b""),
+    ):
+        with pytest.raises(InvalidInput):
+            session.add_lock(amount, expiry, condition, onion)
+    for _ in range(LOCKS_MAX):
+        session.add_lock(1, NOW + 600, CONDITION, bytes(ONION_MAX))
+    with pytest.raises(ChannelNotReady):
+        session.add_lock(1, NOW + 600, CONDITION)
+    pair.alice.touch()
+    pair.settle()
+    assert len(pair.bob.channel.theirs.simplex.locks) == LOCKS_MAX and pair.faults == []
+    for lock in pair.bob.channel.theirs.simplex.locks:
+        pair.bob.session.reveal(lock.id, SECRET)
+    pair.bob.touch()
+    pair.settle()
+    assert paid(pair) == LOCKS_MAX
+
+
+# --- limits -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("amount", [1, 2**32, UINT64_MAX, AMOUNT_MAX])
+@pytest.mark.parametrize("every", [0, 1, 7, BATCH_PAYMENTS_MAX])
+def test_no_batch_is_larger_than_a_message(amount: int, every: int) -> None:
+    """With no memos, with one for each payment, for some, and for the last one alone."""
+    outbox = Outbox()
+    total = BATCH_PAYMENTS_MAX + 500
+    for number in range(total):
+        memo = bytes(MEMO_MAX) if every and number % every == every - 1 else b""
+        outbox.add_payment(Ticket(ChannelId(bytes(32)), amount, memo, "", 0.0))
+    first = 0
+    while len(outbox):
+        operations, tickets = outbox.take(first, AMOUNT_MAX * total)
+        first += len(tickets)
+        frame = encode(Update(ChannelId(bytes(32)), UINT64_MAX, UINT64_MAX, tuple(operations), bytes(64)))
+        assert len(frame) <= MESSAGE_MAX
+        assert isinstance(decode(frame), Update)
+    assert first == total and outbox.total == 0
+
+
+def test_a_batch_of_locks_fits_too() -> None:
+    outbox = Outbox()
+    for number in range(OPERATIONS_MAX + 200):
+        outbox.end_lock(Cancel(number))
+    assert outbox.full_batch and outbox.is_ending(5) and not outbox.is_ending(5_000)
+    counts = []
+    while len(outbox):
+        counts.append(len(outbox.take(0, 0)[0]))
+    assert sum(counts) == OPERATIONS_MAX + 200 and max(counts) * 160 <= BATCH_BYTES_MAX + 160
+
+
+def test_a_payment_that_was_given_up_is_left_out_and_says_so() -> None:
+    outbox = Outbox()
+    tickets = [Ticket(ChannelId(bytes(32)), amount, b"", "", 0.0) for amount in (1, 2, 3)]
+    for ticket in tickets:
+        outbox.add_payment(ticket)
+    tickets[1].withdrawn = True
+    assert outbox.take(0, 10)[1] == [tickets[0], tickets[2]]
+    assert isinstance(tickets[1].error, TallystickError)
+    assert tickets[0].error is None
+
+
+def test_totals_end_at_128_bits_and_the_payer_is_told_before_anything_is_signed() -> None:
+    pair = connected((2**127, 2**127))
+    pay(pair, pair.alice, 2**127)
+    pay(pair, pair.bob, 2**127)
+    assert pair.alice.session.spendable == 2**127 - 1
+    pay(pair, pair.alice, 2**127 - 1)
+    assert paid(pair) == AMOUNT_MAX
+    pay(pair, pair.bob, 1)
+    with pytest.raises(InsufficientFunds):
+        pair.alice.engine.pay(pair.id, 1)
+
+
+def test_payments_wait_until_the_peer_counts_the_deposit(pair: Pair) -> None:
+    pair.alice.fund((1_500, 1_000))
+    ticket = pay(pair, pair.alice, 1_200)
+    assert ticket.receipt is None and pair.alice.session.outbox.payments == 1
+    pair.bob.fund((1_500, 1_000))
+    pair.settle()
+    assert ticket.receipt is not None and paid(pair) == 1_200
+
+
+def test_a_key_stands_for_one_payment(pair: Pair) -> None:
+    pair.alice.engine.pay(pair.id, 5, b"", "order 1")
+    with pytest.raises(InvalidInput):
+        pair.alice.engine.pay(pair.id, 5, b"", "order 1")
+    pair.settle()
+    with pytest.raises(InvalidInput):
+        pair.alice.engine.pay(pair.id, 5, b"", "order 1")
+    assert paid(pair) == 5
+
+
+def test_with_an_update_in_flight_payments_gather(pair: Pair) -> None:
+    pair.alice.engine.pay(pair.id, 1)
+    pair.alice.step()
+    for _ in range(100):
+        pair.alice.engine.pay(pair.id, 1)
+    pair.alice.step()
+    assert len(pair.alice.channel.flight) == 1
+    pair.settle()
+    assert pair.bob.channel.theirs.seq == 2 and paid(pair) == 101
+
+
+def test_full_batches_fly_up_to_the_window() -> None:
+    pair = connected((10**6, 0), policy=Policy(window=3))
+    for _ in range(5 * BATCH_PAYMENTS_MAX):
+        pair.alice.session.pay(1, b"", "", pair.now)
+    pair.alice.touch()
+    pair.alice.step()
+    assert len(pair.alice.channel.flight) == 3
+    pair.crash(pair.alice)
+    pair.connect()
+    pair.settle()
+    assert paid(pair) == 3 * BATCH_PAYMENTS_MAX
+
+
+# --- offers -----------------------------------------------------------------------------------------------------
+
+
+def close(pair: Pair, party: Party) -> None:
+    negotiation.request_close(party.session)
+    party.touch()
+    pair.settle()
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_both_sign_the_same_close_and_freeze(pair: Pair, side: int) -> None:
+    pay(pair, pair.alice, 100)
+    close(pair, pair.parties[side])
+    offers = [party.channel.offer for party in pair.parties]
+    assert offers[0] is not None and offers[1] is not None and offers[0].close == offers[1].close
+    assert (offers[0].close.balance0, offers[0].close.balance1) == (900, 1_100)
+    assert offers[0].peer_signature == offers[1].signature and offers[1].peer_signature == offers[0].signature
+    assert [party.channel.shutdown for party in pair.parties][side] is Wish.OWN
+    with pytest.raises(ChannelNotReady):
+        pair.alice.engine.pay(pair.id, 1)
+
+
+def test_payments_that_wait_go_before_the_close(pair: Pair) -> None:
+    ticket = pair.alice.engine.pay(pair.id, 100)
+    other = pair.bob.engine.pay(pair.id, 30)
+    close(pair, pair.alice)
+    assert ticket.receipt is not None and other.receipt is not None
+    assert pair.bob.channel.offer is not None and pair.bob.channel.offer.close.balance0 == 930
+
+
+def test_a_channel_goes_on_when_its_close_has_expired_even_if_one_side_sees_it_later(pair: Pair) -> None:
+    close(pair, pair.alice)
+    later = NOW + 2_000
+    pair.alice.time(later, later - 12)
+    ticket = pay(pair, pair.alice, 7)
+    assert pair.alice.channel.phase is Phase.OPEN and pair.bob.channel.phase is Phase.FROZEN
+    assert ticket.receipt is None
+    pair.bob.time(later, later - 12)
+    pair.settle()
+    assert ticket.receipt is not None and paid(pair) == 7
+    close(pair, pair.bob)
+    assert pair.alice.channel.phase is pair.bob.channel.phase is Phase.FROZEN
+
+
+def test_updates_behind_one_that_was_left_aside_wait_for_it(pair: Pair) -> None:
+    close(pair, pair.alice)
+    later = NOW + 2_000
+    pair.alice.time(later, later - 12)
+    pair.settle()
+    pair.alice.engine.pay(pair.id, 1)
+    pair.settle()
+    for _ in range(BATCH_PAYMENTS_MAX):
+        pair.alice.session.outbox.add_payment(Ticket(pair.id, 1, b"", "", 0.0))
+    pair.alice.fund((10_000, 1_000))
+    pair.bob.fund((10_000, 1_000))
+    pair.settle()
+    assert len(pair.alice.channel.flight) == 2
+    pair.bob.time(later, later - 12)
+    pair.settle()
+    assert paid(pair) == 1 + BATCH_PAYMENTS_MAX
+
+
+def test_an_offer_that_the_other_cannot_take_is_answered_not_punished(pair: Pair) -> None:
+    """Bob's view of the chain is far ahead: for him the offer is dead before it arrives."""
+    pair.bob.time(NOW + 5_000, NOW + 4_988)
+    pair.settle()
+    close(pair, pair.alice)
+    assert pair.alice.channel.phase is Phase.FROZEN and pair.bob.channel.phase is Phase.OPEN
+    pair.connect()
+    pair.settle()
+    assert pair.connected and pair.faults == []
+    pair.alice.time(NOW + 5_000, NOW + 4_988)
+    pair.settle()
+    assert pay(pair, pair.alice, 1).receipt is not None
+
+
+def test_a_withdrawal_counts_as_gone_until_it_is_mined_or_dead(pair: Pair) -> None:
+    withdrawal = negotiation.request_withdrawal(pair.alice.session, 400)
+    with pytest.raises(ChannelNotReady):
+        negotiation.request_withdrawal(pair.alice.session, 1)
+    pair.alice.touch()
+    pair.settle()
+    pending = pair.alice.channel.withdrawals[0]
+    assert pending is not None and pending.peer_signature and withdrawal.total == 400
+    with pytest.raises(InsufficientFunds):
+        pair.alice.engine.pay(pair.id, 601)
+    pair.alice.fund((1_000, 1_000), (400, 0))
+    pair.bob.fund((1_000, 1_000), (400, 0))
+    pair.settle()
+    assert pair.alice.channel.withdrawals == (None, None) == pair.bob.channel.withdrawals
+    assert pair.alice.session.spendable == 600
+
+
+def test_after_a_withdrawal_died_its_amount_can_be_spent_again_without_a_reconnect(pair: Pair) -> None:
+    negotiation.request_withdrawal(pair.alice.session, 400)
+    pair.alice.touch()
+    pair.settle()
+    later = NOW + 2_000
+    for party in pair.parties:
+        party.time(later, later - 12)
+        pair.settle()
+    assert pay(pair, pair.alice, 1_000).receipt is not None
+
+
+def test_a_request_is_granted_again_after_a_reconnect_and_another_one_is_not(pair: Pair) -> None:
+    negotiation.request_withdrawal(pair.alice.session, 400)
+    pair.alice.touch()
+    pair.alice.step()
+    pair.deliver(pair.bob)
+    pair.bob.step()
+    pair.connect()
+    pair.bob.time(NOW + 10_000, NOW)
+    pair.settle()
+    pending = pair.alice.channel.withdrawals[0]
+    assert pending is not None and pending.peer_signature
+    pair.alice.session.change(msgspec.structs.replace(pair.alice.channel, withdrawals=(None, None)))
+    negotiation.request_withdrawal(pair.alice.session, 10)
+    pair.alice.touch()
+    pair.settle()
+    assert pair.faults == [] and pair.connected
+    again = pair.alice.channel.withdrawals[0]
+    assert again is not None and not again.peer_signature
+
+
+# --- resuming ---------------------------------------------------------------------------------------------------
+
+
+def test_a_link_that_is_replaced_before_the_ack_left_is_no_fault(pair: Pair) -> None:
+    pair.alice.engine.pay(pair.id, 5)
+    pair.alice.step()
+    pair.deliver(pair.bob)
+    pair.connect()
+    pair.settle()
+    assert paid(pair) == 5 and not pair.alice.channel.flight
+
+
+def test_what_was_said_while_nobody_listened_does_not_come_before_the_greeting(pair: Pair) -> None:
+    lock = add_lock(pair)
+    pair.disconnect()
+    pair.bob.session.reveal(lock, SECRET)
+    pair.bob.session.tell_funding()
+    pair.connect()
+    pair.settle()
+    assert paid(pair) == 10
+
+
+def test_a_peer_that_learns_of_the_channel_late_is_greeted_again() -> None:
+    pair = Pair()
+    known = pair.bob.channel
+    pair.bob.engine.sessions.clear()
+    pair.connect()
+    pair.settle()
+    pair.bob.engine.add_channel(known)
+    pair.settle()
+    assert pay(pair, pair.bob, 5).receipt is not None and pay(pair, pair.alice, 5).receipt is not None
+
+
+def test_greetings_that_come_in_a_flood_are_answered_once_per_round() -> None:
+    said: list[Message] = []
+    pair = Pair(sent=lambda party, message: said.append(message))
+    pair.connect()
+    pair.settle()
+    pair.alice.engine.pay(pair.id, 5)
+    pair.alice.step()
+    pair.bob.session.greet()
+    pair.bob.step()
+    greeting = pair.alice.incoming[-1]
+    said.clear()
+    for _ in range(100):
+        pair.inject(pair.alice, greeting)
+    pair.alice.step()
+    assert len([message for message in said if isinstance(message, Update)]) == 1
+
+
+def test_a_closing_node_answers_and_does_not_break_the_connection(pair: Pair) -> None:
+    pair.bob.session.force_close()
+    pair.bob.touch()
+    pair.connect()
+    pair.alice.fund((2_000, 1_000))
+    pair.settle()
+    ticket = pay(pair, pair.alice, 5)
+    assert pair.faults == [] and pair.connected and ticket.receipt is None
+    assert any(getattr(event, "code", None) == Fault.WRONG_PHASE for event in pair.alice.events)
+    pair.bob.session.enter(Phase.CLOSED)
+    pair.bob.session.enter(Phase.CLOSED)
+    pair.bob.session.enter(Phase.SETTLED)
+    with pytest.raises(ChannelNotReady):
+        pair.bob.session.enter(Phase.OPEN)
+
+
+def test_a_closed_channel_ends_its_tickets(pair: Pair) -> None:
+    flying = pair.alice.engine.pay(pair.id, 5)
+    pair.alice.step()
+    waiting = pair.alice.engine.pay(pair.id, 5)
+    pair.alice.session.enter(Phase.CLOSED)
+    assert isinstance(waiting.error, ChannelNotReady) and not flying.done
+    pair.alice.session.enter(Phase.SETTLED)
+    assert isinstance(flying.error, ChannelNotReady)
+    assert "SETTLED" in repr(pair.alice.session)
+
+
+def test_what_was_accepted_is_countersigned_before_a_channel_freezes(pair: Pair) -> None:
+    pair.alice.engine.pay(pair.id, 5)
+    pair.alice.step()
+    pair.deliver(pair.bob)
+    pair.bob.session.force_close()
+    assert pair.bob.channel.theirs.countersignature
+    pair.settle()
+    assert not pair.alice.channel.flight
