@@ -48,8 +48,8 @@ def incoming(
     after: Annotated[str, typer.Option("--after", metavar="CURSOR", help="Only what came after this payment.")] = "",
     follow: Annotated[bool, typer.Option("--follow", help="Go on, and print each payment as it comes.")] = False,
     channel: Annotated[
-        str, typer.Option("--channel", parser=parse_channel, metavar="ID", help="Only this channel.")
-    ] = "",
+        str | None, typer.Option("--channel", parser=parse_channel, metavar="ID", help="Only this channel.")
+    ] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, max=1_000, help="At most so many; not with --follow.")] = 100,
     data: Data = None,
     as_json: Json = False,
@@ -63,10 +63,10 @@ def incoming(
 
     async def ask(node: ControlClient) -> None:
         if follow:
-            async for payment in node.follow(after, channel=channel):
+            async for payment in node.follow(after, channel=channel or ""):
                 print_json(payment) if as_json else typer.echo(incoming_line(payment))
         else:
-            for payment in await node.incoming(after, limit=limit, channel=channel):
+            for payment in await node.incoming(after, limit=limit, channel=channel or ""):
                 print_json(payment) if as_json else typer.echo(incoming_line(payment))
 
     ask_node(data, ask)

@@ -32,6 +32,7 @@ import trio
 from hypercorn.config import Config
 from hypercorn.trio import serve
 from starlette.applications import Starlette
+from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -107,8 +108,12 @@ class Control:
         return answer(self.node.statistics())
 
     async def _stop(self, request: Request) -> Response:
-        self.stop_asked.set()
-        return answer({"stopping": True}, 202)
+        async def stop() -> None:
+            self.stop_asked.set()
+
+        response = answer({"stopping": True}, 202)
+        response.background = BackgroundTask(stop)  # runs when the answer has left
+        return response
 
     async def _balance(self, request: Request) -> Response:
         node, asset = self.node, parse_asset(request.query_params.get("asset", views.NATIVE_ASSET))

@@ -1,0 +1,209 @@
+"""Every subcommand of `tally`: its help, its usage errors, its exit code when no node runs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner, Result
+
+from tallystick.channels.keys import PrivateKey
+from tallystick.sdk.cli.app import DEFERRED, Deferred, app
+
+runner = CliRunner()
+KEY = bytes(PrivateKey(bytes([1]) * 32).public).hex()
+PEER = f"{KEY}@127.0.0.1:7735"
+
+
+def tally(*arguments: str, **variables: str) -> Result:
+    return runner.invoke(app, list(arguments), env={"COLUMNS": "300", "TERM": "dumb", **variables})
+
+
+def commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Walk through all commands that are not mounted from elsewhere."""
+    for name in command.list_commands(None) if hasattr(command, "list_commands") else ():
+        inner = command.get_command(None, name)
+        if not isinstance(inner, Deferred):
+            yield (*path, name), inner
+            yield from commands(inner, (*path, name))
+
+
+ALL = list(commands(get_command(app)))
+LEAVES = [path for path, command in ALL if not hasattr(command, "list_commands")]
+
+NEED_A_NODE = [
+    ("node", "info"),
+    ("node", "stop"),
+    ("channel", "open", PEER, "--deposit", "5"),
+    ("channel", "list"),
+    ("channel", "show", "abcd"),
+    ("channel", "deposit", "abcd", "5"),
+    ("channel", "withdraw", "abcd", "5"),
+    ("channel", "close", "abcd"),
+    ("channel", "force-close", "abcd"),
+    ("peers",),
+    ("peers", "list"),
+    ("peers", "connect", PEER),
+    ("pay", "abcd", "5"),
+    ("pay", KEY, "5"),
+    ("incoming",),
+    ("incoming", "--follow"),
+    ("balance",),
+    ("statistics",),
+]
+
+
+def test_the_walk_finds_the_commands_that_the_documents_promise() -> None:
+    assert {" ".join(path) for path in LEAVES} == {
+        *("init", "node run", "node info", "node stop", "pay", "incoming", "balance", "statistics"),
+        *(f"channel {name}" for name in ("open", "list", "show", "deposit", "withdraw", "close", "force-close")),
+        *("peers list", "peers connect"),
+    }
+    assert set(DEFERRED) == {"chain", "tower", "bench"}
+
+
+@pytest.mark.parametrize("path", LEAVES, ids=" ".join)
+def test_every_command_explains_itself_and_its_options_and_gives_an_example(path: tuple[str, ...]) -> None:
+    shown = tally(*path, "--help")
+    assert shown.exit_code == 0
+    assert f"Example: tally {' '.join(path)}" in shown.output
+    command = dict(ALL)[path]
+    assert len(command.help) > 20
+    for parameter in command.params:
+        assert getattr(parameter, "help", ""), f"{parameter.name} of {path} has no help"
+        assert parameter.name == "help" or any(name in shown.output for name in parameter.opts) or parameter.metavar
+
+
+def test_the_help_names_all_commands_and_the_exit_codes() -> None:
+    shown = tally("--help").output
+    for name in ("init", "node", "channel", "pay", "incoming", "balance", "peers", "statistics", *DEFERRED):
+        assert name in shown
+    assert "Exit codes: 0 done; 1 the operation failed; 2 wrong usage; 3 no node is running" in shown
+
+
+@pytest.mark.parametrize("arguments", NEED_A_NODE, ids=lambda arguments: " ".join(arguments[:2]))
+def test_without_a_running_node_the_exit_code_is_3_and_one_sentence_says_so(
+    tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    done = tally(*arguments, "--data", str(tmp_path))
+    assert (done.exit_code, done.stdout) == (3, "")
+    assert done.stderr == f"tally: no node runs in {tmp_path}: start it with `tally node run`\n"
+
+
+def test_the_data_directory_comes_from_the_environment_too(tmp_path: Path) -> None:
+    assert str(tmp_path) in tally("balance", TALLY_DATA=str(tmp_path)).stderr
+
+
+def test_a_node_that_died_is_not_mistaken_for_one_that_runs(tmp_path: Path) -> None:
+    (tmp_path / "control.url").write_text("http://127.0.0.1:1\n")
+    (tmp_path / "control.token").write_text("t\n")
+    done = tally("balance", "--data", str(tmp_path))
+    assert done.exit_code == 3 and "no node answers" in done.stderr
+
+
+@pytest.mark.parametrize("amount", ["1.5", "0", "-5", "ten", "1e3", "0x10", "", "١", str(2**128)])
+def test_an_amount_that_is_none_is_wrong_usage_for_every_command_that_takes_one(amount: str) -> None:
+    for arguments in (
+        ("pay", "abcd", "--", amount),
+        ("channel", "deposit", "abcd", "--", amount),
+        ("channel", "withdraw", "abcd", "--", amount),
+        ("channel", "open", PEER, f"--deposit={amount}"),
+    ):
+        done = tally(*arguments)
+        assert done.exit_code == 2, arguments
+        assert "whole number from 1 to 2**128 - 1" in " ".join(done.stderr.split())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("nonsense",),
+        ("channel", "nonsense"),
+        ("channel", "show"),
+        ("channel", "show", "abc"),
+        ("channel", "show", "wxyz"),
+        ("channel", "show", "../info"),
+        ("channel", "open", "bob", "--deposit", "5"),
+        ("channel", "open", PEER),
+        ("channel", "open", PEER, "--deposit", "5", "--asset", "gold"),
+        ("channel", "open", PEER, "--deposit", "5", "--challenge-period", "0"),
+        ("peers", "connect", "127.0.0.1:7735"),
+        ("pay", "abcd"),
+        ("pay", "abcd", "5", "--tip", "1"),
+        ("incoming", "--limit", "0"),
+        ("init", "--chain-id", "none"),
+        ("node", "run", "--nonsense"),
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_has_exit_code_2(arguments: tuple[str, ...]) -> None:
+    done = tally(*arguments)
+    assert done.exit_code == 2
+    assert done.stderr
+
+
+def test_the_commands_of_other_parts_are_mounted() -> None:
+    shown = tally("chain", "--help")
+    assert shown.exit_code == 0 and "run" in shown.output and "mint" in shown.output
+    assert "--interval" in tally("chain", "run", "--help").output
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from tallystick.sdk.cli.app import app; from typer.testing import CliRunner;"
+        "assert CliRunner().invoke(app, ['--help']).exit_code == 0;"
+        "print(*(n for n in ('trio', 'httpx', 'starlette', 'hypercorn', 'eth_account', 'sqlite3') if n in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-Ic", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split() == []
+
+
+def test_init_makes_a_directory_once_and_never_overwrites_it(tmp_path: Path) -> None:
+    directory = tmp_path / "alice"
+    arguments = ("init", "--data", str(directory), "--light", "--json")
+    made = tally(*arguments, TALLY_PASSWORD="p")
+    assert made.exit_code == 0
+    printed = json.loads(made.stdout)
+    assert set(printed) == {"data", "address", "public_key"}
+    before = {path.name: path.read_bytes() for path in directory.iterdir()}
+    assert set(before) == {"keystore.json", "config.toml"}
+    again = tally(*arguments, TALLY_PASSWORD="p")
+    assert again.exit_code == 1 and "holds a key already" in again.stderr
+    assert {path.name: path.read_bytes() for path in directory.iterdir()} == before
+
+
+def test_init_asks_twice_at_a_terminal_and_says_what_to_do_without_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TALLY_PASSWORD", raising=False)
+    arguments = ["init", "--data", str(tmp_path / "a"), "--light"]
+    refused = runner.invoke(app, arguments)
+    assert refused.exit_code == 1 and "--password-file" in refused.stderr
+    monkeypatch.setattr("tallystick.sdk.cli.init.at_terminal", lambda: True)
+    made = runner.invoke(app, arguments, input="one\ntwo\nsecret\nsecret\n")
+    assert made.exit_code == 0
+    assert "do not match" in made.output and "secret" not in made.output and "public key" in made.output
+
+
+@pytest.mark.parametrize(
+    "option", [("--listen", "nowhere"), ("--contract", "0x12"), ("--tower", "bob@example.org:1"), ("--tower", "bob")]
+)
+def test_init_refuses_settings_that_a_node_would_refuse(tmp_path: Path, option: tuple[str, str]) -> None:
+    done = tally("init", "--data", str(tmp_path / "a"), "--light", *option, TALLY_PASSWORD="p")
+    assert done.exit_code == 1 and done.stderr.startswith("tally: ")
+    assert not (tmp_path / "a").exists()
+
+
+def test_running_a_node_without_init_or_with_the_wrong_password_is_one_sentence(tmp_path: Path) -> None:
+    done = tally("node", "run", "--data", str(tmp_path / "a"))
+    assert done.exit_code == 1 and "run `tally init` first" in done.stderr
+    assert tally("init", "--data", str(tmp_path / "a"), "--light", TALLY_PASSWORD="p").exit_code == 0
+    done = tally("node", "run", "--data", str(tmp_path / "a"), TALLY_PASSWORD="q")
+    assert done.exit_code == 1 and "does not open" in done.stderr
+    assert not (tmp_path / "a" / "control.token").exists()

@@ -1,0 +1,78 @@
+"""config.toml: what init writes is read back, and what a hand breaks is refused with its name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tallystick.channels.keys import PrivateKey
+from tallystick.sdk.configuration import CONFIG, Settings, data_directory, parse_place, read_settings, write_settings
+from tallystick.sdk.daemon import node_config
+from tallystick.sdk.errors import ConfigurationError
+
+TOWER = bytes(PrivateKey(bytes([1]) * 32).public).hex() + "@[::1]:7736"
+SETTINGS = Settings(
+    chain_url='http://h/"\\\n',
+    chain_id=5,
+    contract="0x" + "12" * 20,
+    listen="[::1]:0",
+    confirmations=2,
+    challenge_period=700,
+    towers=(TOWER,),
+)
+
+
+def test_what_is_written_is_read_back_and_reaches_the_node(tmp_path: Path) -> None:
+    write_settings(tmp_path, SETTINGS)
+    assert read_settings(tmp_path) == SETTINGS
+    config = node_config(SETTINGS)
+    assert (config.listen, config.confirmations, config.challenge_period) == (("::1", 0), 2, 700)
+    assert [str(tower) for tower in config.towers] == [TOWER]
+
+
+def test_every_setting_has_a_comment_and_nothing_is_overwritten(tmp_path: Path) -> None:
+    text = write_settings(tmp_path, SETTINGS).read_text()
+    blocks = text.split("\n\n")[1:]
+    assert all(block.startswith("# ") for block in blocks)
+    assert all(f"{name} = " in text for name in SETTINGS.__struct_fields__)
+    with pytest.raises(ConfigurationError, match="not overwritten"):
+        write_settings(tmp_path, SETTINGS)
+
+
+@pytest.mark.parametrize(
+    "line, complaint",
+    [
+        ("lisen = ''", "lisen"),
+        ("confirmations = '3'", "confirmations"),
+        ("confirmations = 0", "confirmations must be at least 1"),
+        ("challenge_period = -1", "challenge_period must be at least 1"),
+        ("listen = 'here'", "<host>:<port>"),
+        ("listen = 'here:65536'", "<host>:<port>"),
+        ("contract = '0x12'", "contract is written 0x and 40 hex digits"),
+        ("towers = ['bob']", "towers: "),
+        ("towers = 'bob'", "towers"),
+        ("confirmations", "not right"),
+    ],
+)
+def test_a_slip_of_the_pen_is_refused_by_name(tmp_path: Path, line: str, complaint: str) -> None:
+    needed = ("chain_id = 5", f"contract = '0x{'12' * 20}'")
+    kept = [text for text in needed if text.split()[0] != line.split(maxsplit=1)[0]]
+    (tmp_path / CONFIG).write_text("\n".join([*kept, line]))
+    with pytest.raises(ConfigurationError, match=complaint):
+        read_settings(tmp_path)
+
+
+def test_an_empty_listen_only_dials() -> None:
+    assert parse_place("") is None
+
+
+def test_the_data_directory_is_the_option_then_the_variable_then_the_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    monkeypatch.delenv("TALLY_DATA", raising=False)
+    assert data_directory(None) == Path("/home/somebody/.tallystick")
+    monkeypatch.setenv("TALLY_DATA", str(tmp_path))
+    assert data_directory(None) == tmp_path
+    assert data_directory(Path("here")) == Path("here")
