@@ -48,7 +48,8 @@ def advance_close(session: Session) -> None:
     if not session.shutdown_said:
         session.shutdown_said = True
         session.send(Shutdown(channel.id, channel.ours.seq))
-    agreed_funding = channel.funding(channel.side) == session.peer_funding  # else the balances would differ
+    # Else the balances would differ. Who has withdrawn what it received counts below zero; the wire says zero then.
+    agreed_funding = max(0, channel.funding(channel.side)) == session.peer_funding
     if channel.side == 0 and session.peer_final == channel.theirs.seq and offers.is_quiet(channel) and agreed_funding:
         close = offers.closing_statement(channel, session.chain.now + session.policy.offer_lifetime)
         signature = session.key.sign(digest_cooperative_close(session.domain, close))
@@ -64,12 +65,11 @@ def on_close_offer(session: Session, message: CloseOffer) -> None:
     if channel.offer is not None and channel.offer.close == close:
         session.send(CloseAccept(close, channel.offer.signature))
         return
-    if channel.phase is not Phase.OPEN or not offers.is_quiet(channel) or len(session.outbox):
-        session.send(Error(channel.id, Fault.WRONG_PHASE, "something is still pending here: offer again later"))
-        return
     digest = digest_cooperative_close(session.domain, close)
     session.peer.verify(digest, message.signature)
     try:
+        if len(session.outbox):
+            raise InvalidUpdate("payments are still waiting here: offer again later", Fault.WRONG_PHASE)
         offers.check_offer(channel, close, session.chain.now, session.policy)
     except InvalidUpdate as fault:  # our views of the chain may differ: no reason to part
         session.send(Error(channel.id, fault.code, str(fault)))

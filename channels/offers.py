@@ -106,11 +106,3 @@ def check_withdrawal(channel: Channel, withdrawal: Withdrawal, now: int, policy:
         raise InvalidUpdate(
             f"{amount} cannot be withdrawn: {max(0, free - channel.reserve)} is free", Fault.OVER_CAPACITY
         )
-
-
-# --- recovery ---------------------------------------------------------------------------------------------------
-
-
-def recovering(channel: Channel) -> Channel:
-    """Return the channel in RECOVERING. Its flight stays: it was signed, and must never be signed differently."""
-    return move(channel, Phase.RECOVERING)

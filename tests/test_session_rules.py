@@ -6,6 +6,8 @@ import hashlib
 
 import msgspec
 import pytest
+import trio
+import trio.testing
 
 from tallystick.channels import negotiation
 from tallystick.channels.core import Phase, Wish
@@ -23,7 +25,7 @@ from tallystick.channels.limits import (
     UINT64_MAX,
     Policy,
 )
-from tallystick.channels.messages import Message, Update, decode, encode
+from tallystick.channels.messages import Ack, Message, Reject, Reveal, Update, decode, encode
 from tallystick.channels.objects import ChannelId
 from tallystick.channels.operations import Cancel
 from tallystick.channels.outbox import Outbox
@@ -335,16 +337,18 @@ def test_updates_behind_one_that_was_left_aside_wait_for_it(pair: Pair) -> None:
     close(pair, pair.alice)
     later = NOW + 2_000
     pair.alice.time(later, later - 12)
-    pair.settle()
-    pair.alice.engine.pay(pair.id, 1)
+    pay(pair, pair.alice, 1)
+    pair.bob.fund((10_000, 1_000))
+    pair.alice.fund((10_000, 1_000))
     pair.settle()
     for _ in range(BATCH_PAYMENTS_MAX):
         pair.alice.session.outbox.add_payment(Ticket(pair.id, 1, b"", "", 0.0))
-    pair.alice.fund((10_000, 1_000))
-    pair.bob.fund((10_000, 1_000))
-    pair.settle()
-    assert len(pair.alice.channel.flight) == 2
     pair.bob.time(later, later - 12)
+    pair.alice.touch()
+    pair.alice.step()
+    assert len(pair.alice.channel.flight) == 2
+    pair.deliver(pair.bob)
+    assert pair.bob.channel.theirs.seq == 0 and pair.connected
     pair.settle()
     assert paid(pair) == 1 + BATCH_PAYMENTS_MAX
 
@@ -409,6 +413,46 @@ def test_a_request_is_granted_again_after_a_reconnect_and_another_one_is_not(pai
     assert pair.faults == [] and pair.connected
     again = pair.alice.channel.withdrawals[0]
     assert again is not None and not again.peer_signature
+
+
+def test_a_close_whose_answer_was_lost_is_answered_again(pair: Pair) -> None:
+    negotiation.request_close(pair.alice.session)
+    pair.alice.touch()
+    for _ in range(3):
+        for party in pair.parties:
+            party.step()
+            if pair.bob.channel.phase is not Phase.FROZEN:
+                pair.deliver(pair.other(party))
+    assert pair.bob.channel.offer is not None
+    pair.crash(pair.alice)
+    assert pair.alice.channel.offer is not None and not pair.alice.channel.offer.peer_signature
+    pair.connect()
+    pair.settle()
+    assert pair.alice.channel.offer.peer_signature == pair.bob.channel.offer.signature
+
+
+def test_a_lock_waits_until_the_peer_counts_the_deposit(pair: Pair) -> None:
+    pair.alice.fund((5_000, 1_000))
+    add_lock(pair, amount=4_000)
+    assert pair.alice.channel.newest.locks == ()
+    pair.bob.fund((5_000, 1_000))
+    pair.settle()
+    assert [lock.amount for lock in pair.bob.channel.theirs.simplex.locks] == [4_000]
+    assert pair.alice.engine.pending_conditions() == {CONDITION} == pair.bob.engine.pending_conditions()
+
+
+def test_answers_that_come_twice_are_taken_once(pair: Pair) -> None:
+    lock = add_lock(pair)
+    pair.bob.session.reveal(lock, SECRET)
+    for message in (Reveal(pair.id, lock, SECRET), Reject(pair.id, lock, b"")):
+        pair.inject(pair.alice, encode(message))
+    pair.bob.touch()
+    pair.settle()
+    theirs = pair.bob.channel.theirs
+    for message in (Ack(pair.id, theirs.seq, theirs.countersignature), Reveal(pair.id, lock, SECRET)):
+        pair.inject(pair.alice, encode(message))
+    pair.settle()
+    assert paid(pair) == 10 and pair.alice.channel.ours.seq == 2
 
 
 # --- resuming ---------------------------------------------------------------------------------------------------
@@ -496,3 +540,58 @@ def test_what_was_accepted_is_countersigned_before_a_channel_freezes(pair: Pair)
     assert pair.bob.channel.theirs.countersignature
     pair.settle()
     assert not pair.alice.channel.flight
+
+
+async def test_whoever_pays_waits_while_the_outbox_is_full() -> None:
+    pair = Pair(policy=Policy(outbox=2))
+    engine = pair.alice.engine
+    for _ in range(2):
+        await engine.room(pair.id)
+        engine.pay(pair.id, 1)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(engine.room, pair.id)
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(nursery.child_tasks) == 1
+        pair.connect()
+        pair.settle()
+    assert paid(pair) == 2
+    pair.disconnect()
+    for _ in range(2):
+        engine.pay(pair.id, 1)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(engine.room, pair.id)
+        await trio.testing.wait_all_tasks_blocked()
+        engine.stop()
+
+
+async def test_a_ticket_wakes_its_waiters_with_the_receipt_or_the_reason(pair: Pair) -> None:
+    ticket = pair.alice.engine.pay(pair.id, 7, b"memo")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ticket.wait)
+        await trio.testing.wait_all_tasks_blocked()
+        assert repr(ticket) == "<Ticket 7 accepted>"
+        pair.alice.step()
+        assert repr(ticket) == "<Ticket 7 signed>"
+        pair.settle()
+    receipt = await ticket.wait()
+    assert (receipt.amount, receipt.memo, receipt.payment, receipt.seq) == (7, b"memo", 0, 1)
+    failed = pair.alice.engine.pay(pair.id, 7)
+    pair.alice.session.force_close()
+    assert repr(failed) == "<Ticket 7 failed>"
+    with pytest.raises(ChannelNotReady):
+        await failed.wait()
+
+
+async def test_giving_up_before_the_signature_means_no_payment_and_after_it_one(pair: Pair) -> None:
+    unsigned, signed = pair.alice.engine.pay(pair.id, 1), pair.alice.engine.pay(pair.id, 2)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(unsigned.wait)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    pair.alice.step()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(signed.wait)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    pair.settle()
+    assert unsigned.error is not None and signed.receipt is not None and paid(pair) == 2
