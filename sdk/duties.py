@@ -8,6 +8,7 @@ again, and each has a fixed name, so that it is taken on once (`settlement.oblig
 | FROZEN, both signed   | open              | submit the cooperative close (the other side: shortly before it dies) |
 | withdrawal, both sig. | open              | submit it                                                                |
 | CLOSING               | open              | close with the newest proofs                                             |
+| CLOSED                | open              | the peer's close left the chain: close ourselves if it does not return   |
 | CLOSED                | window open       | challenge whatever is older than what we hold                            |
 | CLOSED                | window over       | settle                                                                   |
 | SETTLED               | pots wait         | redeem, once every lock of a simplex is decided                          |
@@ -34,14 +35,24 @@ from tallystick.settlement.chain import (
     SettleCall,
     WithdrawCall,
 )
+from tallystick.settlement.errors import Revert
 from tallystick.settlement.index import CLOSED, OPEN, SETTLED
-from tallystick.settlement.obligations import Obligation
+from tallystick.settlement.obligations import Obligation, Status
 
 STAND_IN = 300
 """Seconds before a cooperative close dies at which the side that did not ask for it submits it too."""
 
 COURTESY = 60
-"""Seconds that whoever did not close leaves to the closer before it settles itself."""
+"""Seconds that whoever did not close leaves to the closer before it settles, or closes anew, itself."""
+
+
+_OFFER_DEAD = frozenset({Revert.EXPIRED, Revert.BAD_BALANCES, Revert.BAD_AMOUNT})
+
+
+def judge(obligation: Obligation, reason: str) -> Status | None:
+    """Say that a failed offer is moot: it was mined too late, or a deposit changed what it was about."""
+    offered = isinstance(obligation.call, (CooperativeCloseCall, WithdrawCall))
+    return Status.SUPERSEDED if offered and reason.partition(":")[0] in _OFFER_DEAD else None
 
 
 class Situation(msgspec.Struct, frozen=True):
@@ -131,9 +142,10 @@ def _withdraw(channel: Channel, situation: Situation) -> Iterator[_Duty]:
 
 
 def _close(channel: Channel, situation: Situation, close_key: Callable[[Channel], bytes]) -> Iterator[_Duty]:
-    if channel.phase is Phase.CLOSING and situation.view.status == OPEN:
+    if channel.phase in (Phase.CLOSING, Phase.CLOSED) and situation.view.status == OPEN:
         proof0, proof1 = statements(channel)
-        yield _Duty("close", CloseCall(channel.id, proof0, proof1, close_key(channel)))
+        patience = situation.now + COURTESY if channel.phase is Phase.CLOSED else 0
+        yield _Duty("close", CloseCall(channel.id, proof0, proof1, close_key(channel)), not_before=patience)
 
 
 def _challenge(channel: Channel, situation: Situation) -> Iterator[_Duty]:

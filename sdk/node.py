@@ -38,7 +38,7 @@ from tallystick.channels.session import ChainTime, Session
 from tallystick.channels.store import Moment, Store, open_store
 from tallystick.channels.transport import TcpNetwork
 from tallystick.channels.writer import Writer
-from tallystick.sdk.duties import DutyPolicy, Situation, duties, statements
+from tallystick.sdk.duties import DutyPolicy, Situation, duties, judge, statements
 from tallystick.sdk.errors import OpeningFailed
 from tallystick.sdk.handle import ChannelHandle
 from tallystick.sdk.incoming import IncomingPayment, Journal
@@ -120,6 +120,8 @@ class Node:
         self.alarms: list[str] = []
         self.listening: PeerAddress | None = None
         self._rng = random.Random(int.from_bytes(entropy(16), "big"))
+        self._asking: set[ChannelId] = set()
+        """Channels that we are talking about with a peer, to open them."""
         self._watchers = Watchers()
         self._close_keys: dict[ChannelId, bytes] = {}
         self._changed = trio.Event()
@@ -154,6 +156,7 @@ class Node:
             alarm=self._alarm,
             jitter=self._rng.random,
             policy=SenderPolicy(confirmations=config.confirmations),
+            judge=judge,
         )
 
     def _tower_client(self, address: PeerAddress, network: Network, entropy: Entropy) -> TowerClient:
@@ -326,12 +329,15 @@ class Node:
         for identity in channels:
             session = self.engine.sessions[identity]
             view = self.index.view(identity, self.index.head_number)
-            if view is None or session.channel.phase is Phase.GONE:
+            if view is None:
                 continue
-            due = duties(session.channel, self._situation(session, view), self.config.duties, self._close_key)
+            due: list[Obligation] = []
+            if session.channel.phase is not Phase.GONE:
+                due = duties(session.channel, self._situation(session, view), self.config.duties, self._close_key)
             for obligation in due:
                 moments += self.sender.require(obligation)
-            moments += self._give_up(identity, {obligation.id for obligation in due})
+            if self.index.view(identity, self.final_number) == view:  # what made a duty moot is confirmed
+                moments += self._give_up(identity, {obligation.id for obligation in due})
         return moments
 
     def _give_up(self, channel: ChannelId, due: set[str]) -> list[Moment]:
@@ -418,25 +424,45 @@ class Node:
         await self.require_balance(deposit, asset)
         key = peer if isinstance(peer, PublicKey) else await self.connect(peer)
         terms = await self._terms(key, asset, challenge_period or self.config.challenge_period)
-        reserve = deposit * self.config.channels.reserve_ppm // 1_000_000
-        request = OpenRequest(terms, reserve, deposit)
-        await self._ask(key, request)
-        if asset != NATIVE:
-            await self.transact("approve", ApproveCall(asset, deposit))
-        side = terms.side_of(self.address)
-        session = self.engine.add_channel(core.new_channel(terms, side, bytes(key), reserve))
-        identifier, moments = self.prepare("open", OpenCall(terms, deposit), session.channel.id)
-        await self.writer.commit(moments)  # the channel and the intent to open it, in one commit
+        identity = channel_id(terms)
+        if identity in self._asking or self._is_opening(identity):
+            raise OpeningFailed("a channel with this peer is being opened already: wait until it is confirmed")
+        self._asking.add(identity)
+        try:
+            session, identifier = await self._begin_opening(key, terms, deposit)
+        finally:
+            self._asking.discard(identity)
         handle = ChannelHandle(self, session)
         if wait:
             try:
                 await self.outcome(identifier)
             except TallystickError as error:
-                session.enter(Phase.GONE)
-                self.engine.touch(session)
+                if core.never_used(session.channel) and self.index.view(handle.id, self.index.head_number) is None:
+                    session.enter(Phase.GONE)
+                    self.engine.touch(session)
                 raise OpeningFailed(f"the channel was not opened, nothing is locked: {error}") from error
             await handle.wait_usable()
         return handle
+
+    async def _begin_opening(self, peer: PublicKey, terms: Terms, deposit: int) -> tuple[Session, str]:
+        """Agree with the peer, then store the channel and the intent to open it; return it and the obligation's id."""
+        reserve = deposit * self.config.channels.reserve_ppm // 1_000_000
+        await self._ask(peer, OpenRequest(terms, reserve, deposit))
+        if terms.asset != NATIVE:
+            await self.transact("approve", ApproveCall(terms.asset, deposit))
+        side = terms.side_of(self.address)
+        session = self.engine.add_channel(core.new_channel(terms, side, bytes(peer), reserve))
+        identifier, moments = self.prepare("open", OpenCall(terms, deposit), session.channel.id)
+        await self.writer.commit(moments)  # the channel and the intent to open it, in one commit
+        return session, identifier
+
+    def _is_opening(self, channel: ChannelId) -> bool:
+        """Whether this node is on its way to the chain with that very channel."""
+        unmined = (Status.WAITING, Status.SENT)
+        return any(
+            obligation.channel == channel and isinstance(obligation.call, OpenCall) and obligation.status in unmined
+            for obligation in self.sender.obligations()
+        )
 
     async def require_balance(self, amount: int, asset: Address) -> None:
         """Raise InsufficientFunds unless the account holds `amount` on chain, and something for fees."""
@@ -498,6 +524,9 @@ class Node:
         number = await self.chain.channel_count(*terms.participants, terms.asset)
         if terms.number != number:
             return f"its number must be {number}"
+        identity = channel_id(terms)
+        if self._is_opening(identity) or (identity in self._asking and self.address < peer.address):
+            return "this node is opening that very channel itself: use it once it is confirmed"
         return None
 
     def not_connected(self, peer: PublicKey) -> ChannelNotReady:
