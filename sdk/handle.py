@@ -158,7 +158,7 @@ class ChannelHandle:
         target = self._session.channel.deposits[side] + amount
         if self.asset != NATIVE:
             await self._node.transact("approve", ApproveCall(self.asset, amount), self.id)
-        await self._node.transact("deposit", DepositCall(self.id, side, amount), self.id)
+        await self._node.transact("deposit", DepositCall(self.id, side, amount, self.asset), self.id)
         await self._node.until(lambda: self._session.channel.deposits[side] >= target)
 
     async def withdraw(self, amount: int) -> None:

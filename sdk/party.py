@@ -28,6 +28,7 @@ from tallystick.channels.limits import Policy
 from tallystick.channels.objects import ChannelId
 from tallystick.channels.ports import PeerAddress, system_entropy
 from tallystick.channels.tickets import Receipt
+from tallystick.sdk.duties import DutyPolicy
 from tallystick.sdk.handle import ChannelHandle
 from tallystick.sdk.node import Config, Node, open_node
 from tallystick.settlement.rpc_client import open_rpc_chain
@@ -45,6 +46,8 @@ class Role(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     confirmations: int = 1
     challenge_period: int = 60
     start_block: int = 0
+    budget: int = 10**9
+    """The most that one of its transactions may cost in fees."""
     cpu: int | None = None
     """Core to stay on: unpinned pairs of processes often share one."""
 
@@ -244,6 +247,7 @@ async def _run(role: Role) -> None:
         confirmations=role.confirmations,
         challenge_period=role.challenge_period,
         channels=Policy(challenge_period_min=1),
+        duties=DutyPolicy(budget=role.budget),
         towers=tuple(map(PeerAddress.parse, role.towers)),
         start_block=role.start_block,
     )

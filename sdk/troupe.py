@@ -24,7 +24,7 @@ class Failed(TallystickError):
 
 
 class Actor:
-    """One process that prints lines of JSON. Make it with `acting`."""
+    """One process that prints lines of JSON. Make it with `Troupe.start`."""
 
     def __init__(self, process: trio.Process, name: str) -> None:
         self.process = process
@@ -94,29 +94,49 @@ class Actor:
         await self.process.wait()
 
 
-@asynccontextmanager
-async def acting(name: str, command: list[str]) -> AsyncIterator[Actor]:
-    """Run a command of this Python's for the length of the block, from its first line on; kill it at the end."""
-    process = await trio.lowlevel.open_process(
-        [sys.executable, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    actor = Actor(process, name)
-    try:
-        async with trio.open_nursery() as nursery:
-            try:
-                with trio.fail_after(START_SECONDS):
-                    await nursery.start(actor.listen)
-            except (trio.TooSlowError, RuntimeError) as error:
-                raise Failed(f"{name} did not start: see what it printed above") from error
-            yield actor
-            nursery.cancel_scope.cancel()
-    finally:
-        process.kill()
-        with trio.CancelScope(shield=True):
-            await process.wait()
-            for pipe in (process.stdin, process.stdout):
+class Troupe:
+    """The actors of one show: all of them end with it. Make it with `open_troupe`."""
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self._nursery = nursery
+        self._actors: list[Actor] = []
+
+    async def start(self, name: str, command: list[str]) -> Actor:
+        """Start a command of this Python's; return it once it has said its first line. Raise Failed if it does not."""
+        process = await trio.lowlevel.open_process(
+            [sys.executable, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        actor = Actor(process, name)
+        self._actors.append(actor)
+        try:
+            with trio.fail_after(START_SECONDS):
+                await self._nursery.start(actor.listen)
+        except (trio.TooSlowError, RuntimeError) as error:
+            raise Failed(f"{name} did not start: see what it printed above") from error
+        return actor
+
+    async def disband(self) -> None:
+        """Kill whoever still runs."""
+        for actor in self._actors:
+            actor.process.kill()
+        for actor in self._actors:
+            await actor.process.wait()
+            for pipe in (actor.process.stdin, actor.process.stdout):
                 if pipe is not None:
                     await pipe.aclose()
+
+
+@asynccontextmanager
+async def open_troupe() -> AsyncIterator[Troupe]:
+    """Give a troupe for the length of the block."""
+    async with trio.open_nursery() as nursery:
+        troupe = Troupe(nursery)
+        try:
+            yield troupe
+        finally:
+            nursery.cancel_scope.cancel()
+            with trio.CancelScope(shield=True):
+                await troupe.disband()
 
 
 def party(role: Role) -> list[str]:

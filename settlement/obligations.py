@@ -102,7 +102,7 @@ class Obligation(msgspec.Struct, frozen=True, kw_only=True):
     """Chain nodes ask for at least this price."""
     first_block: int | None = None
     first_time: int | None = None
-    """The head when it was first looked at: where its fee curve starts."""
+    """The head when it was first looked at and could be sent: where its fee curve starts."""
     receipt: Receipt | None = None
     missing_since: int | None = None
     """Block number since when the nonce is used up without a receipt of ours."""
@@ -268,7 +268,7 @@ def _without_receipt(obligation: Obligation, seen: Observation, policy: Policy) 
 
 def _observe(obligation: Obligation, seen: Observation, policy: Policy, judge: Judge) -> Obligation:
     """Return the obligation in the light of what the chain says."""
-    if obligation.first_block is None:
+    if obligation.first_block is None and obligation.not_before <= seen.head.time:
         obligation = _change(obligation, first_block=seen.head.number, first_time=seen.head.time)
     for attempt in obligation.attempts:
         if attempt.hash in seen.receipts:

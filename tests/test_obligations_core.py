@@ -468,3 +468,15 @@ def test_challenges_survive_the_disk_format() -> None:
     obligation = Obligation(id="o", call=ChallengeCall(proof), purpose="a test", budget=2**90)
     codec: Codec[Obligation] = Codec(Obligation)
     assert codec.decode(codec.encode(obligation)) == obligation
+
+
+def test_the_fee_curve_of_an_obligation_that_may_not_be_sent_yet_begins_when_it_may() -> None:
+    obligation = Obligation(
+        id="o", call=TransferCall(NATIVE, ELSEWHERE, 1), purpose="a test", budget=10_000, not_before=1_000
+    )
+    book = book_of([obligation])
+    for number, time in ((1, 10), (60, 1_000)):
+        head = Header(number, bytes([number]) * 32, bytes(32), time)
+        seen = Observation(head, nonce=0, market=5, receipts={})
+        book = decide(book, seen, account=ACCOUNT, gas=gas, policy=POLICY).book
+    assert book.obligations["o"].fee_price == 5, "it waited by our own will, so it offers the market's price"

@@ -18,7 +18,7 @@ import trio
 from tallystick.channels.keys import PrivateKey
 from tallystick.sdk.bench.control import CONTROL_MIN, Primitives, capacity_control, measure_primitives
 from tallystick.sdk.party import KINDS, Role
-from tallystick.sdk.troupe import Actor, acting, chain_run, party
+from tallystick.sdk.troupe import Actor, chain_run, open_troupe, party
 
 FUNDS = 10**15
 DEPOSIT = 10**12
@@ -100,13 +100,16 @@ async def _stage(folder: str) -> AsyncIterator[tuple[Actor, Actor]]:
     """Give a payer and a payee, each a process, on a chain that a third one serves."""
     keys = [PrivateKey(bytes([number]) * 32) for number in (1, 2)]
     coins = {key.address: FUNDS for key in keys}
-    async with acting("chain", chain_run(f"{folder}/chain", coins, interval=0.5)) as chain:
-        roles = [
-            Role(data=f"{folder}/{number}", chain=chain.first["url"], key=key.reveal().hex(), cpu=number)
-            for number, key in enumerate(keys)
+    async with open_troupe() as troupe:
+        chain = await troupe.start("chain", chain_run(f"{folder}/chain", coins, interval=0.5))
+        actors = [
+            await troupe.start(
+                name,
+                party(Role(data=f"{folder}/{name}", chain=chain.first["url"], key=key.reveal().hex(), cpu=number)),
+            )
+            for number, (name, key) in enumerate(zip(("payer", "payee"), keys, strict=True))
         ]
-        async with acting("payer", party(roles[0])) as payer, acting("payee", party(roles[1])) as payee:
-            yield payer, payee
+        yield actors[0], actors[1]
 
 
 async def _measure(
