@@ -1,0 +1,47 @@
+# Everything is run from here: `make setup` once, then `make demo`, `make test`, `make check`, `make bench`, `make soak`.
+
+PYTHON ?= python3
+BIN := .venv/bin
+SEED ?= 1
+RUNS ?= 200
+
+.PHONY: setup demo test check bench soak coverage lock clean
+
+.venv/ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Tallystick needs Python 3.11 or newer: make setup PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --require-hashes --requirement requirements.lock
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+setup: .venv/ready        ## a virtual environment with everything pinned
+	@echo "Ready. Try: make demo"
+
+demo: .venv/ready         ## the main job, for real: about twenty seconds
+	$(BIN)/python -m tallystick.sdk.demo
+
+test: .venv/ready         ## all tests that are fast enough for every run
+	$(BIN)/python -Im pytest
+
+check: .venv/ready        ## lint, format, types, import directions
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+coverage: .venv/ready     ## branch coverage of channels/ and settlement/
+	$(BIN)/python -Im pytest --cov --cov-report=term-missing:skip-covered
+
+bench: .venv/ready        ## how fast two parties pay each other on this machine
+	$(BIN)/tally bench direct
+
+soak: .venv/ready         ## long campaigns: make soak SEED=7 RUNS=1000
+	TALLY_SOAK_SEED=$(SEED) TALLY_SOAK_RUNS=$(RUNS) $(BIN)/python -m pytest -m soak tests
+
+lock:                     ## pin the newest versions that pyproject.toml allows (needs uv)
+	uv pip compile pyproject.toml --extra dev --universal --generate-hashes --python-version 3.11 \
+		--no-header --no-emit-index-url --no-annotate --quiet --output-file requirements.lock
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage build dist *.egg-info
