@@ -2,13 +2,14 @@
 
 MessagePack integers end at 2**64 - 1; amounts do not. A larger one travels as extension type 1, 16 bytes,
 big-endian, and only a larger one: every value has one encoding. Values without such amounts (nearly all) take the
-typed path of msgspec alone. Nothing that is signed ever depends on these bytes: digests have a layout of their own.
+typed path of msgspec alone; the others are read without a schema by msgpack, and then checked against theirs. Nothing that is signed ever depends on these bytes: digests have a layout of their own.
 """
 
 from __future__ import annotations
 
 from typing import Any, Generic, TypeVar, cast
 
+import msgpack
 import msgspec
 
 from tallystick.channels.errors import MalformedMessage
@@ -20,11 +21,16 @@ WIDE_INTEGER = 1
 """Number of the MessagePack extension type for integers from 2**64 to 2**128 - 1."""
 
 
-def _read_extension(code: int, data: memoryview) -> int:
+def _read_extension(code: int, data: bytes) -> int:
     value = int.from_bytes(data, "big")
     if code != WIDE_INTEGER or len(data) != 16 or value <= UINT64_MAX:
-        raise msgspec.ValidationError("unknown or non-canonical MessagePack extension")
+        raise ValueError("unknown or non-canonical MessagePack extension")
     return value
+
+
+def _read_untyped(data: bytes) -> Any:
+    """Return builtins, with wide integers in them. Sizes are bounded by that of `data`, nesting by msgpack itself."""
+    return msgpack.unpackb(data, ext_hook=_read_extension, strict_map_key=False)
 
 
 def _write_wide(value: Any) -> Any:
@@ -47,7 +53,6 @@ class Codec(Generic[T]):
         self._kind = kind
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder = msgspec.msgpack.Decoder(kind)
-        self._untyped = msgspec.msgpack.Decoder(ext_hook=_read_extension)
 
     def encode(self, value: T) -> bytes:
         """Return the encoding of `value`; raise OverflowError if an integer in it does not fit into 128 bits."""
@@ -64,6 +69,6 @@ class Codec(Generic[T]):
             if not isinstance(error, msgspec.ValidationError):
                 raise MalformedMessage(f"these bytes are no message: {error}") from error
         try:
-            return cast(T, msgspec.convert(self._untyped.decode(data), self._kind))
-        except (msgspec.DecodeError, RecursionError, ValueError) as error:
+            return cast(T, msgspec.convert(_read_untyped(data), self._kind))
+        except (msgspec.DecodeError, msgpack.UnpackException, RecursionError, ValueError, TypeError) as error:
             raise MalformedMessage(f"these bytes are no message: {error}") from error
