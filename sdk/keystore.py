@@ -43,13 +43,15 @@ def create(directory: Path, password: str, *, light: bool = False, entropy: Entr
     key = PrivateKey(entropy(32))
     work = LIGHT_WORK if light else STANDARD_WORK
     sealed = Account.encrypt(key.reveal(), password, kdf="scrypt", iterations=work)
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_new(path, json.dumps(sealed))
     except FileExistsError as error:
         raise ConfigurationError(
             f"{path} holds a key already, and it is not overwritten: choose another data directory"
         ) from error
+    except OSError as error:
+        raise ConfigurationError(f"the key cannot be stored in {directory}: {error.strerror}") from error
     return key
 
 

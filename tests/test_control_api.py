@@ -247,10 +247,28 @@ async def test_a_client_of_a_stopped_node_is_told_that_none_answers(tmp_path: Pa
     async with two_nodes(tmp_path) as pair:
         url = pair.control.url
         await pair.alice.stop()
-        assert pair.control.stop_asked.is_set()
+        await pair.control.stop_asked.wait()
     async with control_at(url, TOKEN) as client:
         with pytest.raises(NodeUnreachable, match="no node answers"):
             await client.info()
+
+
+async def test_a_client_that_never_reads_does_not_keep_the_node_from_stopping(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def more_than_fits(self: object) -> bytes:
+        return bytes(1 << 24)
+
+    monkeypatch.setattr(server, "STUCK_SECONDS", 0.5)
+    monkeypatch.setattr(server.Lines, "__anext__", more_than_fits)
+    async with two_nodes(tmp_path) as pair:
+        place = urlsplit(pair.control.url)
+        stuck = await trio.open_tcp_stream(str(place.hostname), place.port or 0)
+        await stuck.send_all(
+            f"GET /incoming?follow=true HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {TOKEN}\r\n\r\n".encode()
+        )
+        await stuck.receive_some(1)
+    await stuck.aclose()
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org"])

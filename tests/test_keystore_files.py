@@ -100,3 +100,9 @@ def test_without_a_terminal_nobody_is_asked(tmp_path: Path, monkeypatch: pytest.
     create(tmp_path, PASSWORD, light=True)
     with pytest.raises(ConfigurationError, match="TALLY_PASSWORD"):
         load_key(tmp_path)
+
+
+def test_a_directory_that_cannot_be_written_is_said_to_be_so(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigurationError, match="cannot be stored"):
+        create(tmp_path / "file" / "below", PASSWORD, light=True)

@@ -22,6 +22,7 @@ Errors are `{"error": {"code", "text"}}`; nobody matches on the text.
 from __future__ import annotations
 
 import ipaddress
+import socket
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -62,6 +63,10 @@ PROMPT_SECONDS = 0.25
 
 FAILURES_KEPT = 100
 """Failed operations that nobody waited for and that `/info` still tells of."""
+
+STUCK_SECONDS = 10.0
+"""How long a client may leave what is sent to it unread. Hypercorn shields its sends from cancellation, so a client
+that never reads would keep the node from stopping."""
 
 GRACE = 1.0
 """Seconds that requests on their way may take when the node stops."""
@@ -249,7 +254,7 @@ class Control:
         channel = find_channel(self.node, query["channel"]).id if "channel" in query else None
         payments = self.node.journal.payments(after, channel)
         if query.get("follow", "false") == "true":
-            return StreamingResponse(_lines(payments), media_type="application/x-ndjson")
+            return StreamingResponse(Lines(payments), media_type="application/x-ndjson")
         page = payments.take(limit)
         if not page:
             with trio.move_on_after(_number("wait", query.get("wait", "0"), 0, WAIT_MAX)):
@@ -272,11 +277,22 @@ def _number(name: str, text: str, least: int, most: int) -> int:
     return int(text)
 
 
-async def _lines(payments: Payments) -> AsyncIterator[bytes]:
-    """Write payments as NDJSON. The empty part at the start makes the server send its headers."""
-    yield b""
-    async for payment in payments:
-        yield msgspec.json.encode(describe.incoming(payment)) + b"\n"
+class Lines:
+    """Received payments as NDJSON, for ever. Not a generator, as nobody closes one when its client has gone."""
+
+    def __init__(self, payments: Payments) -> None:
+        self._payments = payments
+        self._begun = False
+
+    def __aiter__(self) -> Lines:
+        return self
+
+    async def __anext__(self) -> bytes:
+        """Return the next line; at first an empty part, which makes the server send its headers."""
+        if not self._begun:
+            self._begun = True
+            return b""
+        return msgspec.json.encode(describe.incoming(await anext(self._payments))) + b"\n"
 
 
 @asynccontextmanager
@@ -288,7 +304,7 @@ async def serve_control(node: Node, token: str, *, host: str = "127.0.0.1", port
     if not _is_loopback(host):
         raise ConfigurationError(f"the control API listens on loopback only (127.0.0.1 or ::1), not on {host}")
     config = Config()
-    config.bind = [f"[{host}]:{port}" if ":" in host else f"{host}:{port}"]
+    config.bind = [f"fd://{_bind(host, port).detach()}"]
     config.graceful_timeout = config.shutdown_timeout = GRACE
     config.loglevel = "WARNING"
     config.include_server_header = False
@@ -299,15 +315,26 @@ async def serve_control(node: Node, token: str, *, host: str = "127.0.0.1", port
         async def run(task_status: trio.TaskStatus[list[str]]) -> None:
             await serve(guard, config, task_status=task_status)  # type: ignore[arg-type]  # Hypercorn's own scope types
 
-        try:
-            binds = await nursery.start(run)
-        except OSError as error:
-            raise ConfigurationError(f"the control API cannot listen on {config.bind[0]}: {error}") from error
+        binds = await nursery.start(run)
         control.url = binds[0]
         try:
             yield control
         finally:
             nursery.cancel_scope.cancel()
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    """Return a bound socket whose connections end when their client has read nothing for STUCK_SECONDS."""
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; connections inherit it
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(STUCK_SECONDS * 1000))
+        sock.bind((host, port))
+    except OSError as error:
+        sock.close()
+        raise ConfigurationError(f"the control API cannot listen on {host}:{port}: {error.strerror}") from error
+    return sock
 
 
 def _is_loopback(host: str) -> bool:
