@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 import time
 from typing import Any
 
@@ -191,3 +193,21 @@ def test_a_thousand_random_frames_take_no_time() -> None:
     for _ in range(1_000):
         attempt(rng.randbytes(rng.randrange(2_000)))
     assert time.perf_counter() - began < 2
+
+
+NESTED = """
+import sys
+from tallystick.channels.errors import MalformedMessage
+from tallystick.channels.messages import decode
+sys.setrecursionlimit(1_000_000)
+for frame in (b"\\x91" * 60_000 + b"\\xc0", b"\\x81\\xa1a" * 20_000 + b"\\xc0", b"\\x92\\x03" + b"\\x91" * 60_000):
+    try:
+        decode(frame)
+    except MalformedMessage:
+        print("refused")
+"""
+
+
+def test_nesting_is_bounded_even_where_a_library_has_raised_the_recursion_limit() -> None:
+    done = subprocess.run([sys.executable, "-Ic", NESTED], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout.split()) == (0, ["refused"] * 3), done.stderr
