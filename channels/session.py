@@ -262,9 +262,14 @@ class Session:
         self.effects.send(self.channel.peer_key, message)
 
     def greet(self) -> None:
-        """Say where this side is: first on each connection, and again to have the peer repeat what was left aside."""
+        """Say where this side is: first on each connection, and again to have the peer repeat what was left aside.
+
+        The peer forgets our Shutdown over it, so that it must be said again.
+        """
+        self.seal()
         channel = self.channel
         self.greeted = True
+        self.shutdown_said, self.peer_final = False, None
         self.send(
             Reestablish(
                 channel.id,
@@ -457,8 +462,6 @@ class Session:
     def resume(self, before: Phase) -> None:
         """Ask the peer to repeat what was left aside, now that the channel is open (again) or time has passed."""
         thawed = before is Phase.FROZEN and self.channel.phase is Phase.OPEN
-        if thawed:
-            self.shutdown_said, self.peer_final = False, None
         if self.ready and self.channel.phase is Phase.OPEN and (thawed or self.missed):
             self.greet()
 

@@ -6,8 +6,12 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
+from tallystick.channels import negotiation
+from tallystick.channels.conditions import digest_of
 from tallystick.channels.core import Phase
 from tallystick.channels.errors import TallystickError
+from tallystick.channels.testing.clock import EPOCH
+from tallystick.channels.testing.pair import Pair
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.sdk.node import Node
 from tallystick.sdk.testing.invariants import check_always, check_settled, unsettled
@@ -171,3 +175,37 @@ def test_a_settlement_that_leaves_the_chain_for_good_is_made_again() -> None:
         assert await world.until(lambda: bob.channels[0].phase is Phase.GONE, 900)
 
     in_a_world(act)
+
+
+def test_a_wish_to_close_outlives_a_second_greeting_on_one_connection() -> None:
+    pair = Pair()
+    pair.connect()
+    pair.settle()
+    alice, bob = pair.alice, pair.bob
+    alice.session.add_lock(10, int(EPOCH) + 600, digest_of(bytes(32)))
+    alice.touch()
+    pair.settle()
+    negotiation.request_close(bob.session)
+    bob.touch()
+    pair.settle()
+    bob.session.greet()  # as it does to have something repeated that it had to leave aside
+    bob.touch()
+    pair.settle()
+    bob.session.reject(0, b"")
+    bob.touch()
+    pair.settle()
+    assert alice.channel.phase is bob.channel.phase is Phase.FROZEN
+
+
+def test_a_greeting_carries_the_countersignature_of_what_was_accepted_in_the_same_round() -> None:
+    pair = Pair()
+    pair.connect()
+    pair.settle()
+    alice, bob = pair.alice, pair.bob
+    alice.session.pay(5, b"", "", pair.now)
+    alice.touch()
+    alice.step()
+    assert pair.deliver(bob)
+    bob.session.greet()
+    pair.settle()
+    assert not pair.faults and alice.channel.ours.seq == 1

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import msgspec
 
 from tallystick.channels.conditions import HASH
-from tallystick.channels.core import Channel, Phase
+from tallystick.channels.core import Channel, Phase, Wish
 from tallystick.channels.messages import Update, decode
 from tallystick.channels.objects import ChannelId, Lock
 from tallystick.channels.operations import Pay
@@ -212,6 +212,8 @@ def unsettled(world: World, names: list[str]) -> list[str]:
                     found.append(f"{label} has something in flight, waiting or locked: {session!r}")
                 if channel.withdrawals != (None, None) or channel.offer is not None:
                     found.append(f"{label} has a live offer")
+                if channel.shutdown is not Wish.NONE:
+                    found.append(f"{label} is about to close")
                 if session.funding != channel.funding(channel.side):
                     found.append(f"{label} is not counted alike")
         statistics = node.sender.statistics()
