@@ -112,25 +112,6 @@ class Party:
         """The only channel as this side knows it."""
         return self.session.channel
 
-    def durable(self) -> Channel:
-        """The only channel as it would be after a restart."""
-        disk = SimulatedDisk([SCHEMA], self.disk.image())
-        try:
-            writer = Writer(disk.open(), inline=True)
-            engine = Engine(
-                self.key,
-                writer,
-                self._clock,
-                self.policy,
-                chain_id=CHAIN_ID,
-                contract=CONTRACT,
-                tell=lambda event: None,
-            )
-            (session,) = engine.sessions.values()
-            return session.channel
-        finally:
-            disk.close()
-
     def touch(self) -> None:
         """Let the session take part in the next round, after something was done to it directly."""
         self.engine.touch(self.session)
