@@ -5,19 +5,29 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from tallystick.sdk.control.views import NATIVE_ASSET, ChannelInfo, Incoming, NodeInfo, PeerInfo
 
 
 def _facts(rows: dict[str, object]) -> None:
-    table = Table(show_header=False, box=None)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
+    """Print names and values. Values are never broken by a line end of ours, so that they can be copied."""
+    console, width = Console(), max(map(len, rows)) + 2
     for name, value in rows.items():
-        table.add_row(name, str(value))
-    Console().print(table, markup=False)
+        console.print(Text.assemble((name.ljust(width), "bold"), str(value)), soft_wrap=True)
+
+
+def _table(*names: str, figures: tuple[str, ...] = ()) -> Table:
+    """Return an empty table. What does not fit goes on in the next line: nothing is cut off, amounts least of all."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for name in names:
+        table.add_column(name, overflow="fold", min_width=len(name))
+    for name in figures:
+        table.add_column(name, overflow="fold", min_width=len(name), justify="right")
+    return table
 
 
 def _asset(asset: str) -> str:
@@ -60,27 +70,24 @@ def show_channel(channel: ChannelInfo) -> None:
 
 def show_channels(channels: list[ChannelInfo]) -> None:
     """Print a table of channels."""
-    table = Table("channel", "peer", "phase", "connected")
-    for name in ("balance", "peer's", "spendable", "sent", "received"):
-        table.add_column(name, justify="right")
+    table = _table("channel", "peer", "phase", figures=("balance", "peer's", "spendable"))
     for c in channels:
-        figures = (c.balance, c.peer_balance, c.spendable, c.payments_sent, c.payments_received)
-        table.add_row(c.id[:16], c.peer[:16], c.phase, "yes" if c.connected else "no", *map(str, figures))
+        figures = (c.balance, c.peer_balance, c.spendable)
+        phase = c.phase if c.connected or c.phase == "gone" else f"{c.phase}, peer away"
+        table.add_row(c.id[:8], c.peer[:8], phase, *map(str, figures))
     Console().print(table)
 
 
 def show_peers(peers: list[PeerInfo]) -> None:
-    """Print a table of peers."""
-    table = Table("public key", "found at", "connected", "channels")
+    """Print peers, each as what `tally peers connect` takes if that is known."""
     for peer in peers:
-        place = peer.place.partition("@")[2] if peer.place else "-"
-        table.add_row(peer.public_key, place, "yes" if peer.connected else "no", str(peer.channels))
-    Console().print(table)
+        state = f"{'connected' if peer.connected else 'away'}, {peer.channels} channels"
+        Console().print(Text(f"{peer.place or peer.public_key}  {state}"), soft_wrap=True)
 
 
 def show_statistics(figures: dict[str, Any]) -> None:
     """Print a table of counters."""
-    table = Table("part", "counter", "value")
+    table = _table("part", "counter", figures=("value",))
     for part, found in figures.items():
         for counters in found if isinstance(found, list) else [found]:
             for name, value in counters.items():

@@ -1,0 +1,72 @@
+"""How results look to people: every figure whole, every key in one piece, whatever the terminal's width."""
+
+from __future__ import annotations
+
+import pytest
+
+from tallystick.sdk.cli import tables
+from tallystick.sdk.control.views import NATIVE_ASSET, ChannelInfo, Incoming, NodeInfo, PeerInfo
+
+KEY, OTHER = "02" + "ab" * 32, "0x" + "cd" * 20
+LARGE = 340_282_366_920_938_463_463_374_607_431_768_211_455
+CHANNEL = ChannelInfo(
+    id="3f9a" * 16,
+    peer=KEY,
+    peer_address=OTHER,
+    asset=NATIVE_ASSET,
+    phase="open",
+    connected=True,
+    balance=LARGE,
+    peer_balance=2,
+    spendable=3,
+    reserve=4,
+    deposits=(LARGE, 6),
+    withdrawn=(7, 8),
+    payments_sent=9,
+    payments_received=10,
+    challenge_period=11,
+)
+
+
+@pytest.fixture(autouse=True)
+def a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("TERM", "dumb")
+
+
+def test_keys_and_ids_are_printed_in_one_piece(capsys: pytest.CaptureFixture[str]) -> None:
+    tables.show_channel(CHANNEL)
+    tables.show_peers([PeerInfo(KEY, OTHER, f"{KEY}@[::1]:7735", True, 1), PeerInfo(KEY, OTHER, None, False, 0)])
+    tables.show_node(NodeInfo(OTHER, KEY, f"{KEY}@127.0.0.1:1", 5, OTHER, 6, 7, 8, 9, ("a fault of [bold]x[/bold]",)))
+    words = capsys.readouterr().out.split()
+    for whole in (CHANNEL.id, KEY, OTHER, str(LARGE), f"{KEY}@[::1]:7735", f"{KEY}@127.0.0.1:1", "[bold]x[/bold]"):
+        assert whole in words
+
+
+def test_no_amount_is_cut_off_in_the_table_of_channels(capsys: pytest.CaptureFixture[str]) -> None:
+    tables.show_channels([CHANNEL])
+    out = capsys.readouterr().out
+    assert "…" not in out and "3f9a3f9a" in out
+    first, *others = figures(out)
+    assert "".join([first.split()[3], *(line.split()[0] for line in others)]) == str(LARGE)
+
+
+def figures(out: str) -> list[str]:
+    """Return the lines that hold the one channel."""
+    lines = [line for line in out.splitlines() if line.strip()]
+    start = next(index for index, line in enumerate(lines) if line.strip().startswith("3f9a"))
+    return lines[start:]
+
+
+def test_a_memo_that_is_no_text_is_shown_as_hex_and_control_characters_never_reach_the_terminal() -> None:
+    text = Incoming("3f9a" * 16, 0, 5, "a\x1b[2J", "611b5b324a", 0.0, "1.1")
+    raw = Incoming("3f9a" * 16, 0, 5, None, "ff00", 0.0, "1.1")
+    assert "\x1b" not in tables.incoming_line(text)
+    assert "0xff00" in tables.incoming_line(raw)
+
+
+def test_statistics_of_several_parts_are_all_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    tables.show_statistics({"engine": {"in_flight": 5}, "towers": [{"receipts": 6}, {"receipts": 7}]})
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    for row in (["engine", "in", "flight", "5"], ["towers", "receipts", "6"], ["towers", "receipts", "7"]):
+        assert row in rows
