@@ -23,6 +23,9 @@ from tallystick.channels.transport import backoff
 KEEPALIVE = 15.0
 """Seconds of silence after which a Ping is sent; after twice as many more, the connection is given up."""
 
+PROBE = 3.0
+"""Seconds that a connection has to show life when the peer dials us although we think it is connected."""
+
 HELLO_SECONDS = 10.0
 """How long a connection may take to say Hello."""
 
@@ -44,6 +47,9 @@ class PeerWire:
         self.scope = trio.CancelScope()
         """Ends the connection when cancelled."""
         self.reason: PeerError | None = None
+        self.listening = trio.CancelScope()
+        """The present wait for frames; its deadline is the end of our patience."""
+        self.probed = False
         self._frames: list[bytes] = []
         self._queued = 0
         self.sent = self.received = 0
@@ -56,6 +62,13 @@ class PeerWire:
         self._frames.append(frame)
         self._queued += len(frame)
         self._wake.set()
+
+    def probe(self) -> None:
+        """Ask for a sign of life within PROBE seconds: the peer dialed afresh, so this link may be dead."""
+        if not self.probed:
+            self.probed = True
+            self.put(encode(Ping(0)))
+            self.listening.deadline = min(self.listening.deadline, trio.current_time() + PROBE)
 
     async def room(self) -> None:
         """Wait while more than QUEUE_BYTES_MAX are queued."""
@@ -241,6 +254,7 @@ class Peers:
             if old.link.dialed != wire.link.dialed:
                 smaller_is_ours = self._own_key < key
                 if wire.link.dialed is not smaller_is_ours:
+                    old.probe()
                     return False
             old.reason = InvalidUpdate("replaced by a newer connection", Fault.REPLACED)
             old.scope.cancel()
@@ -274,13 +288,14 @@ class Peers:
             if slow.cancelled_caught:
                 raise LinkClosed("the peer does not read what is sent to it")
             frames = []
-            with trio.move_on_after(KEEPALIVE):
+            with trio.move_on_after(PROBE if wire.probed else KEEPALIVE) as wire.listening:
                 frames = await wire.link.receive()
             silent = 0 if frames else silent + 1
-            if silent == 1 or silent == 2:
-                wire.put(encode(Ping(silent)))
-            elif silent > 2:
+            if silent > 2 or (silent and wire.probed):
                 raise LinkClosed("the peer has gone silent")
+            wire.probed = False
+            if silent:
+                wire.put(encode(Ping(silent)))
 
     def _take(self, key: bytes, wire: PeerWire, frame: bytes) -> None:
         message = decode(frame)

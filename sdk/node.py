@@ -36,7 +36,7 @@ from tallystick.channels.ports import Clock, Entropy, Network, PeerAddress, syst
 from tallystick.channels.schema import SCHEMA as CHANNELS_SCHEMA
 from tallystick.channels.session import ChainTime, Session
 from tallystick.channels.store import Moment, Store, open_store
-from tallystick.channels.transport import TcpNetwork
+from tallystick.channels.transport import TcpNetwork, backoff
 from tallystick.channels.writer import Writer
 from tallystick.sdk.duties import DutyPolicy, Situation, duties, judge, statements
 from tallystick.sdk.errors import OpeningFailed
@@ -45,6 +45,7 @@ from tallystick.sdk.incoming import IncomingPayment, Journal
 from tallystick.sdk.known_peers import PEERS_SCHEMA, PeerKnown, known_peers
 from tallystick.sdk.watchers import Subscription, Watchers
 from tallystick.settlement.chain import ApproveCall, Call, Chain, ChannelView, OpenCall
+from tallystick.settlement.errors import ChainUnavailable
 from tallystick.settlement.follower import BlockAdded, Follower, FollowerStatistics, Step
 from tallystick.settlement.index import CLOSED, GONE, INDEX_SCHEMA, SETTLED, ChainIndex
 from tallystick.settlement.moments import SCHEMA as SETTLEMENT_SCHEMA
@@ -205,6 +206,8 @@ class Node:
                 for session in self.engine.sessions.values():
                     self._guard(session.channel)
 
+                await self._catch_up()
+
                 async def accept() -> None:
                     await self.peers.run(self.config.listen, started=listening)
 
@@ -215,6 +218,22 @@ class Node:
         finally:
             self.engine.stop()
             self._watchers.close()
+
+    async def _catch_up(self) -> None:
+        """Follow the chain to its head of now: before that, nobody is listened to.
+
+        A node that was down may not know yet that a channel was closed or a lock has expired.
+        """
+        attempt = 0
+        while True:
+            try:
+                head = await self.chain.head()
+            except ChainUnavailable as error:
+                self._alarm_once(f"the chain node cannot be reached, so no peer is connected to yet: {error}")
+                await trio.sleep(backoff(attempt, self._rng, ceiling=5.0))
+                attempt += 1
+            else:
+                return await self.follower.reached(head.number)
 
     def _alarm(self, text: str) -> None:
         self.alarms.append(text)

@@ -346,3 +346,34 @@ def test_addresses_known_before_the_start_are_dialed_and_nobody_need_listen() ->
             nursery.cancel_scope.cancel()
 
     simulate(run, 1)
+
+
+def test_a_peer_that_dials_afresh_need_not_wait_long_for_its_dead_connection_to_be_given_up() -> None:
+    async def story(world: World) -> None:
+        host = min((world.alice, world.bob), key=lambda host: bytes(host.key.public))
+        assert bytes(host.key.public) < bytes(MALLORY.public), "the host's own dial must be the one that wins"
+        place = PeerAddress(bytes(MALLORY.public), "mallory", 9735)
+
+        async def say_hello_and_nothing_more(link: Link) -> None:
+            await link.send([HELLO])
+            await trio.sleep_forever()
+
+        async def serve() -> None:
+            await world.mallory.serve(place.host, place.port, say_hello_and_nothing_more, started=lambda address: None)
+
+        async def is_taken() -> bool:
+            link = await world.mallory.dial(host.address)
+            await link.send([HELLO, encode(Ping(7))])
+            return Pong(7) in await read_all(link, 1)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serve)
+            host.peers.keep(place)
+            await host.peers.wait_connected(place.key)
+            began = trio.current_time()
+            while not await is_taken():
+                await trio.sleep(1)
+            assert trio.current_time() - began < KEEPALIVE / 2
+            nursery.cancel_scope.cancel()
+
+    play(story)

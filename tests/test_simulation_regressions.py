@@ -209,3 +209,21 @@ def test_a_greeting_carries_the_countersignature_of_what_was_accepted_in_the_sam
     bob.session.greet()
     pair.settle()
     assert not pair.faults and alice.channel.ours.seq == 1
+
+
+def test_a_node_that_was_down_speaks_to_nobody_before_it_knows_the_chain() -> None:
+    async def act(world: World, alice: Node, bob: Node) -> None:
+        channel = await alice.open_channel(world.address("bob"), DEPOSIT)
+        await channel.pay(5)
+        await world.crash("bob")
+        world.chain_outage("bob", True)
+        life = await world.begin("bob")
+        await trio.sleep(60)
+        assert not channel.connected, "Bob would have had to trust an old view of the chain"
+        world.chain_outage("bob", False)
+        assert await world.until(lambda: channel.connected, 120)
+        assert world.node("bob").alarms, "the outage was told"
+        assert life.nursery is not None
+        await come_to_rest(world)
+
+    in_a_world(act)

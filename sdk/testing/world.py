@@ -66,17 +66,19 @@ class Trace:
 class Traced(Hooks):
     """Puts what a node does into the trace, then shows it to the node's audit."""
 
-    def __init__(self, name: str, audit: Audit, trace: Trace) -> None:
-        self._name, self._audit, self._trace = name, audit, trace
+    def __init__(self, seat: Seat) -> None:
+        self._seat, self._name, self._audit, self._trace = seat, seat.name, seat.audit, seat.world.trace
 
     def stored(self, moments: Sequence[Moment]) -> None:
         """Note a commit."""
         self._trace.note("commit", trio.current_time(), self._name, moments)
         self._audit.stored(moments)
 
-    def sending(self, peer: PublicKey, messages: Sequence[bytes]) -> None:
+    def sending(self, peer: PublicKey, messages: list[bytes]) -> list[bytes]:
         """Check what is sent; its delivery will be noted."""
         self._audit.sending(peer, messages)
+        tamper = self._seat.tamper
+        return messages if tamper is None else [left for message in messages for left in tamper(message)]
 
     def submitting(self, raw: bytes) -> None:
         """Note a transaction."""
@@ -118,6 +120,10 @@ class Seat:
         self.life: Life | None = None
         self.lives = 0
         self.chain: GatedChain | None = None
+        self.outage = False
+        """Whether its chain node is silent."""
+        self.tamper: Callable[[bytes], list[bytes]] | None = None
+        """What becomes of each message that this role sends, if it cheats."""
         self.audit = Audit(name, knows=world.knows, now=lambda: world.chain.newest.header.time)
 
     @property
@@ -191,8 +197,9 @@ class World:
 
     async def _live(self, life: Life) -> None:
         seat = life.seat
-        hooks = Traced(seat.name, seat.audit, self.trace)
+        hooks = Traced(seat)
         seat.chain = GatedChain(self.chain, life.gate, hooks)
+        seat.chain.down = seat.outage
         config = msgspec.structs.replace(seat.config, listen=(seat.name, PORT))
         try:
             with life.scope:
@@ -247,9 +254,10 @@ class World:
 
     def chain_outage(self, name: str, down: bool) -> None:
         """Let a role's chain node be silent, or answer again."""
-        chain = self.seats[name].chain
-        if chain is not None:
-            chain.down = down
+        seat = self.seats[name]
+        seat.outage = down
+        if seat.chain is not None:
+            seat.chain.down = down
 
     def heal(self) -> None:
         """End every partition, outage, congestion and censorship; nobody is about to crash any more."""
