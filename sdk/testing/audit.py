@@ -74,11 +74,12 @@ class Audit(Hooks):
                         key = (statement.proof.sender, statement.proof.seq)
                         self.require(known.setdefault(key, statement) == statement, f"holds two proofs numbered {key}")
 
-    def sending(self, peer: PublicKey, messages: Sequence[bytes]) -> None:
+    def sending(self, peer: PublicKey, messages: list[bytes]) -> list[bytes]:
         """Check each message against the disk and against all that was said before."""
         if self._knows(peer):
             for frame in messages:
                 self._check(decode(frame), frame)
+        return messages
 
     def submitting(self, raw: bytes) -> None:
         """Check that the transaction is among the stored obligations."""

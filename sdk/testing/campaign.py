@@ -303,7 +303,7 @@ class Campaign:
         down = [name for name in self.options.peers if not self.world.is_up(name)]
         if down and self.rng.random() < 0.7:
             self._note(f"start {down[0]}")
-            await self.world.start(down[0])
+            await self.world.begin(down[0])  # it is up once its chain node answers
             return
         name = self._someone()
         life = self.world.seats[name].life if name else None

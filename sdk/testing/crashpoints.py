@@ -1,8 +1,9 @@
 """Crashes at every point that matters: before and after each effect of a node while one thing is being done.
 
-A dry run counts the effects of either side. Then, for each effect and for both moments, a fresh world does the same thing,
-the node dies at that effect, starts again from its disk, and whoever wanted the thing asks for it again, as a person
-would. In the end it must be done exactly once, with the balances of a run without a crash, and every invariant holds.
+A dry run counts the effects of either side. Then, for each effect and for both moments, a fresh world does the same
+thing, the node dies at that effect, starts again from its disk, and whoever wanted the thing asks for it again, as a
+person would. In the end it must be done exactly once, with the balances of a run without a crash, and every invariant
+holds.
 """
 
 from __future__ import annotations

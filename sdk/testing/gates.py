@@ -70,8 +70,9 @@ class Hooks:
     def stored(self, moments: Sequence[Moment]) -> None:
         """These moments are durable."""
 
-    def sending(self, peer: PublicKey, messages: Sequence[bytes]) -> None:
-        """These messages are about to leave for `peer`."""
+    def sending(self, peer: PublicKey, messages: list[bytes]) -> list[bytes]:
+        """These messages are about to leave for `peer`; return what leaves instead (an honest node: the same)."""
+        return messages
 
     def submitting(self, raw: bytes) -> None:
         """This transaction is about to be handed to the chain."""
@@ -124,7 +125,7 @@ class GatedLink:
 
     async def send(self, messages: list[bytes]) -> None:
         """Send, if the node lives."""
-        self._hooks.sending(self._link.peer, messages)
+        messages = self._hooks.sending(self._link.peer, messages)
         if not self._gate.enter(SEND):
             raise LinkClosed("the simulated node died before it sent this")
         await self._link.send(messages)

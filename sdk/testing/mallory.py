@@ -1,0 +1,60 @@
+"""What Mallory can do: her node is an honest one with a good memory, and she goes behind its back.
+
+She remembers every doubly signed proof that her node ever held, closes and challenges with whichever she likes, and
+tampers with what her node sends. Crash her node before she sends transactions herself: they share one account.
+"""
+
+from __future__ import annotations
+
+from tallystick.channels.keys import close_key
+from tallystick.channels.messages import Ack, Reveal, Update, decode
+from tallystick.channels.objects import ChannelId, SignedProof
+from tallystick.sdk.testing.world import World
+from tallystick.settlement.chain import ChallengeCall, CloseCall
+
+
+class Mallory:
+    """Mallory in a world, with one victim."""
+
+    def __init__(self, world: World, victim: str = "alice") -> None:
+        self._world = world
+        self._seat = world.seats["mallory"]
+        self._victim = world.seats[victim]
+
+    def proof(self, channel: ChannelId, sender: int, seq: int) -> SignedProof | None:
+        """Return the doubly signed proof of that number, None for genesis."""
+        return self._seat.audit.statements[channel][sender, seq] if seq else None
+
+    def newest(self, channel: ChannelId, sender: int) -> int:
+        """Return the highest number of which she holds a doubly signed proof."""
+        known = self._seat.audit.statements.get(channel, {})
+        return max((seq for side, seq in known if side == sender), default=0)
+
+    async def close(self, channel: ChannelId, seq0: int, seq1: int) -> bytes:
+        """Hand in a close with these two proofs; return the transaction's hash."""
+        key = close_key(self._seat.key, self._victim.key.public, channel)
+        call = CloseCall(channel, self.proof(channel, 0, seq0), self.proof(channel, 1, seq1), key)
+        return await self._world.chain.send(self._seat.key, call)
+
+    async def challenge(self, channel: ChannelId, sender: int, seq: int) -> bytes:
+        """Hand in a challenge with a proof; return the transaction's hash."""
+        proof = self.proof(channel, sender, seq)
+        if proof is None:
+            raise LookupError("nobody can challenge with genesis")
+        return await self._world.chain.send(self._seat.key, ChallengeCall(proof))
+
+    def withhold_acks(self) -> None:
+        """Countersign, and never say so."""
+        self._seat.tamper = lambda frame: [] if isinstance(decode(frame), Ack) else [frame]
+
+    def replay(self) -> None:
+        """Say every update, ack and reveal twice, and every older update again with the next one."""
+        said: list[bytes] = []
+
+        def tamper(frame: bytes) -> list[bytes]:
+            if not isinstance(decode(frame), (Update, Ack, Reveal)):
+                return [frame]
+            said.append(frame)
+            return [*said[-4:-1], frame, frame]
+
+        self._seat.tamper = tamper

@@ -1,0 +1,43 @@
+"""A crash at each effect of either side, before and after it: done exactly once in the end, as without a crash.
+
+Here the points are thinned out; `make soak` takes every one.
+"""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from tallystick.sdk.testing.crashpoints import SCENARIOS, Crash, Scenario, check_point, points, run_point
+
+THIN = {"open": 4, "unilateral close": 61, "cooperative close": 3, "withdrawal": 4}
+"""Of how many effects one is tried, where there are too many for every run."""
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+def test_a_crash_at_any_effect_changes_nothing_in_the_end(scenario: Scenario) -> None:
+    expected, effects = run_point(scenario, None)
+    assert all(effects.values())
+    for crash in points(effects, every=THIN.get(scenario.name, 1), first=2):
+        check_point(scenario, crash, expected)
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+def test_a_second_crash_in_the_midst_of_recovery_changes_nothing_either(scenario: Scenario) -> None:
+    expected, effects = run_point(scenario, None)
+    for number, crash in enumerate(points(effects, every=max(2, max(effects.values()) // 3))):
+        check_point(scenario, msgspec.structs.replace(crash, again=number % 5), expected)
+
+
+def test_the_effects_of_a_payment_are_those_of_the_protocol() -> None:
+    payment = next(scenario for scenario in SCENARIOS if scenario.name == "payment")
+    _, effects = run_point(payment, None)
+    assert effects == {"alice": 4, "bob": 3}, "payer: store, send, receive, store; payee: receive, store, send"
+
+
+def test_a_crash_that_is_aimed_at_happens() -> None:
+    payment = next(scenario for scenario in SCENARIOS if scenario.name == "payment")
+    expected, effects = run_point(payment, None)
+    outcome, after = run_point(payment, Crash("alice", 1, after=False))
+    assert outcome == expected
+    assert after["alice"] < effects["alice"]

@@ -1,0 +1,37 @@
+"""Random campaigns over whole nodes: late messages, cut links, crashes, lost blocks; and then all must be well."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tallystick.sdk.testing.campaign import run_campaign
+
+SEEDS = range(1, 17)
+"""Few enough for every run; `make soak` takes thousands."""
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_nothing_is_wrong_under_random_faults_and_all_comes_to_rest(seed: int) -> None:
+    report = run_campaign(seed)  # a failure prints the options and the line that replays it
+    assert report.events
+
+
+def test_the_campaigns_do_something() -> None:
+    reports = [run_campaign(seed, steps=30) for seed in (2, 3, 5, 6, 8, 10)]
+    counts = {kind for report in reports for kind in report.counts}
+    assert {"pay", "lock", "deposit", "withdraw", "open", "cut", "crash"} <= counts
+    assert sum(report.payments for report in reports) > 50
+
+
+def test_one_seed_gives_one_run_in_every_process_and_another_seed_another() -> None:
+    first, again, other = (_trace_of_process(seed) for seed in (8, 8, 9))
+    assert first == again != other
+
+
+def _trace_of_process(seed: int) -> str:
+    code = f"from tallystick.sdk.testing.campaign import run_campaign; print(run_campaign({seed}, 60).trace)"
+    done = subprocess.run([sys.executable, "-Ic", code], capture_output=True, text=True, check=True, timeout=60)
+    return done.stdout.strip()
