@@ -39,6 +39,9 @@ from tallystick.settlement.errors import Revert
 from tallystick.settlement.index import CLOSED, OPEN, SETTLED
 from tallystick.settlement.obligations import Obligation, Status
 
+DUTY_NAMES = ("cooperative-close", "withdraw", "close", "challenge", "settle", "redeem", "register-secret")
+"""With these begin the names of obligations that are duties."""
+
 STAND_IN = 300
 """Seconds before a cooperative close dies at which the side that did not ask for it submits it too."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tallystick.channels import negotiation
-from tallystick.channels.core import Phase
+from tallystick.channels.core import Phase, Wish
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.keys import PublicKey
 from tallystick.channels.messages import Update, decode
@@ -61,8 +61,9 @@ class ChannelHandle:
 
     @property
     def spendable(self) -> int:
-        """What can be paid now."""
-        return self._session.spendable
+        """What can be paid now: 0 unless the channel is open."""
+        usable = self.phase is Phase.OPEN and self._session.channel.shutdown is Wish.NONE
+        return self._session.spendable if usable else 0
 
     @property
     def connected(self) -> bool:
@@ -153,12 +154,12 @@ class ChannelHandle:
     async def deposit(self, amount: int) -> None:
         """Add to our deposit on chain, and return once the chain has confirmed it."""
         check_amount(amount, minimum=1)
-        await self._node.require_balance(amount, self.asset)
+        await self._node.onchain.require_balance(amount, self.asset)
         side = self._session.channel.side
         target = self._session.channel.deposits[side] + amount
         if self.asset != NATIVE:
-            await self._node.transact("approve", ApproveCall(self.asset, amount), self.id)
-        await self._node.transact("deposit", DepositCall(self.id, side, amount, self.asset), self.id)
+            await self._node.onchain.transact("approve", ApproveCall(self.asset, amount), self.id)
+        await self._node.onchain.transact("deposit", DepositCall(self.id, side, amount, self.asset), self.id)
         await self._node.until(lambda: self._session.channel.deposits[side] >= target)
 
     async def withdraw(self, amount: int) -> None:

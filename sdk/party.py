@@ -167,9 +167,8 @@ class Party:
 
     async def do_covered(self, command: dict[str, Any]) -> dict[str, Any]:
         """Wait until the towers hold what this node holds."""
-        for tower in self.node.towers:
-            await tower.covered()
-        return {"towers": len(self.node.towers)}
+        await self.node.guard.covered()
+        return {"towers": len(self.node.guard.towers)}
 
 
 async def _awaited(channel: ChannelHandle, deadline: float, tasks: int) -> list[float]:

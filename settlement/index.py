@@ -107,8 +107,8 @@ class ChainIndex:
             sighting = _SIGHTING.decode(blob)
             self._histories.setdefault(sighting.event.channel, []).append(sighting)
 
-    def add(self, block: Block) -> tuple[list[Moment], set[ChannelId]]:
-        """Take in a block; return what to store, and the channels that it concerns."""
+    def add(self, block: Block) -> list[Moment]:
+        """Take in a block; return what to store."""
         number, time = block.header.number, block.header.time
         self.head_number, self.head_time = number, time
         sightings, secrets = [], []
@@ -122,19 +122,15 @@ class ChainIndex:
                 self._histories.setdefault(event.channel, []).append(sighting)
                 sightings.append(sighting)
         if not sightings and not secrets:
-            return [], set()
-        return [EventsSeen(number, tuple(sightings), tuple(secrets))], {s.event.channel for s in sightings}
+            return []
+        return [EventsSeen(number, tuple(sightings), tuple(secrets))]
 
-    def remove(self, number: int) -> tuple[list[Moment], set[ChannelId]]:
-        """Take back the block of that number, which was the newest; return what to store, and the channels concerned."""
+    def remove(self, number: int) -> list[Moment]:
+        """Take back the block of that number, which was the newest; return what to store."""
         self.head_number = number - 1
-        concerned = set()
         for channel, history in list(self._histories.items()):
-            kept = [sighting for sighting in history if sighting.number < number]
-            if len(kept) != len(history):
-                concerned.add(channel)
-                self._histories[channel] = kept
-        return [EventsUndone(number)], concerned
+            self._histories[channel] = [sighting for sighting in history if sighting.number < number]
+        return [EventsUndone(number)]
 
     def view(self, channel: ChannelId, up_to: int) -> ChannelView | None:
         """Return a channel's state after block `up_to`."""

@@ -135,7 +135,7 @@ def test_a_deposit_that_overtakes_a_cooperative_close_leaves_the_channel_usable(
             await attempt.ended.wait()
         await channel.wait_usable()
         assert channel.balances == (DEPOSIT + 1_000, 0)
-        assert not alice.sender.statistics().quarantined
+        assert not alice.onchain.sender.statistics().quarantined
         await channel.close()
         await come_to_rest(world)
 
@@ -164,7 +164,7 @@ def test_a_settlement_that_leaves_the_chain_for_good_is_made_again() -> None:
         await channel.force_close()
 
         def settled() -> bool:
-            view = alice.index.view(channel.id, alice.index.head_number)
+            view = alice.onchain.index.view(channel.id, alice.onchain.index.head_number)
             return view is not None and view.status >= SETTLED
 
         assert await world.until(settled, 900)

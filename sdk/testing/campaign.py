@@ -122,7 +122,7 @@ class Campaign:
         """Nobody gave a transaction up, in a world whose chain always answers and is never congested."""
         for name in self.options.peers:
             node = self.world.node(name)
-            if node.sender.statistics().quarantined and not (self.options.outages or self.options.congestion):
+            if node.onchain.sender.statistics().quarantined and not (self.options.outages or self.options.congestion):
                 raise Violation(f"{name} has given up a transaction: {node.alarms}")
 
     async def _dial_all(self, name: str) -> None:
@@ -227,7 +227,7 @@ class Campaign:
         self._note(f"lock {name}")
 
         async def lock(node: Node) -> None:
-            await node.channel(channel).lock(amount, node.index.head_time + expiry, digest_of(secret))
+            await node.channel(channel).lock(amount, node.onchain.index.head_time + expiry, digest_of(secret))
 
         self._do(name, lock)
 

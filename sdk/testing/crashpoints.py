@@ -128,7 +128,7 @@ async def _lock(world: World) -> None:
         channel = node.channels[0]
         await channel.wait_usable()
         if channel.session.channel.newest.next_lock == 0:
-            await channel.lock(300, node.index.head_time + 900, digest_of(SECRET))
+            await channel.lock(300, node.onchain.index.head_time + 900, digest_of(SECRET))
 
     async def reveal(node: Node) -> None:
         channel = node.channels[0]

@@ -202,7 +202,7 @@ def unsettled(world: World, names: list[str]) -> list[str]:
         node = world.node(name)
         for session in node.engine.sessions.values():
             channel, label = session.channel, f"{name}'s channel {session.channel.id.hex()[:8]}"
-            on_chain = node.index.view(channel.id, node.index.head_number) is not None
+            on_chain = node.onchain.index.view(channel.id, node.onchain.index.head_number) is not None
             if channel.phase not in (Phase.OPEN, Phase.GONE) and (on_chain or channel.phase is not Phase.OPENING):
                 found.append(f"{label} is {channel.phase.name}")
             if channel.phase is Phase.OPEN:
@@ -216,9 +216,9 @@ def unsettled(world: World, names: list[str]) -> list[str]:
                     found.append(f"{label} is about to close")
                 if session.funding != channel.funding(channel.side):
                     found.append(f"{label} is not counted alike")
-        statistics = node.sender.statistics()
+        statistics = node.onchain.sender.statistics()
         if statistics.waiting or statistics.sent:
-            found.append(f"{name} has transactions to send: {[o.id for o in node.sender.obligations()]}")
+            found.append(f"{name} has transactions to send: {[o.id for o in node.onchain.sender.obligations()]}")
     return found
 
 

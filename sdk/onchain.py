@@ -1,0 +1,249 @@
+"""A node's side of the chain: follows it, lets every channel react, and does what must be done there.
+
+One block is one commit: its events, the channels' reactions, the duties that follow and the position. Duties are
+derived anew from the channels' and the chain's state whenever either changes (`duties`), so that none can be lost.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+
+import trio
+
+from tallystick.channels import resync
+from tallystick.channels.core import Channel, Phase
+from tallystick.channels.engine import Engine
+from tallystick.channels.errors import InsufficientFunds, TallystickError
+from tallystick.channels.keys import PrivateKey, PublicKey, close_key
+from tallystick.channels.objects import NATIVE, Address, ChannelId
+from tallystick.channels.session import ChainTime, Session
+from tallystick.channels.store import Moment
+from tallystick.channels.transport import backoff
+from tallystick.channels.writer import Writer
+from tallystick.sdk.duties import DUTY_NAMES, Situation, duties, judge
+from tallystick.sdk.options import Config
+from tallystick.settlement.chain import Call, Chain, ChannelView, OpenCall
+from tallystick.settlement.errors import ChainUnavailable
+from tallystick.settlement.follower import BlockAdded, Follower, Step
+from tallystick.settlement.index import CLOSED, GONE, SETTLED, ChainIndex
+from tallystick.settlement.moments import read_followed, step_moment
+from tallystick.settlement.obligations import Obligation, Policy, Status
+from tallystick.settlement.sender import Sender
+
+TIMES_KEPT = 256
+"""Blocks whose times are remembered."""
+
+_CLOSED_PHASES = (Phase.OPENING, Phase.CLOSED, Phase.SETTLED, Phase.GONE)
+
+
+class CloseKeys:
+    """The keys that open channels' `close_hash`, derived once each."""
+
+    def __init__(self, key: PrivateKey) -> None:
+        self._key = key
+        self._known: dict[ChannelId, bytes] = {}
+
+    def __call__(self, channel: Channel) -> bytes:
+        """Return a channel's close key, 32 bytes."""
+        known = self._known.get(channel.id)
+        if known is None:
+            known = self._known[channel.id] = close_key(self._key, PublicKey(channel.peer_key), channel.id)
+        return known
+
+
+class OnChain:
+    """The chain, as far as one node is concerned. Run the follower and the sender in a nursery."""
+
+    def __init__(
+        self,
+        *,
+        key: PrivateKey,
+        chain: Chain,
+        writer: Writer,
+        engine: Engine,
+        config: Config,
+        close_keys: CloseKeys,
+        rng: random.Random,
+        alarm: Callable[[str], None],
+        changed: Callable[[], None],
+    ) -> None:
+        """`alarm` is told what a person should know; `changed` is called after each block."""
+        self._key = key
+        self._chain = chain
+        self._writer = writer
+        self._engine = engine
+        self._config = config
+        self._close_keys = close_keys
+        self._rng = rng
+        self._alarm = alarm
+        self._changed = changed
+        self._told: set[ChannelId] = set()
+        self.index = ChainIndex(key.address, writer.store)
+        followed = read_followed(writer.store, chain.chain_id, config.start_block)
+        self.follower = Follower(chain, followed, self._on_step, jitter=rng.random)
+        self._times = {header.number: header.time for header in followed.headers}
+        if followed.position is not None:
+            self.index.head_number, self.index.head_time = followed.position.number, followed.position.time
+        self.sender = Sender(
+            key=key,
+            chain=chain,
+            store=writer.store,
+            commit=writer.commit,
+            alarm=alarm,
+            jitter=rng.random,
+            policy=Policy(confirmations=config.confirmations),
+            judge=judge,
+        )
+
+    # --- following -----------------------------------------------------------------------------------------------
+
+    async def catch_up(self) -> None:
+        """Follow the chain to its head of now: before that, the node listens to nobody.
+
+        A node that was down may not know yet that a channel was closed or a lock has expired.
+        """
+        attempt = 0
+        while True:
+            try:
+                head = await self._chain.head()
+            except ChainUnavailable as error:
+                if attempt == 0:
+                    self._alarm(f"the chain node cannot be reached, so no peer is connected to yet: {error}")
+                await trio.sleep(backoff(attempt, self._rng, ceiling=5.0))
+                attempt += 1
+            else:
+                return await self.follower.reached(head.number)
+
+    @property
+    def final_number(self) -> int:
+        """The newest block that counts as confirmed."""
+        return self.index.head_number - self._config.confirmations + 1
+
+    async def _on_step(self, step: Step) -> None:
+        """Follow one block: its events, the channels' reactions, the duties and the position, in one commit."""
+        moments: list[Moment] = [step_moment(self._chain.chain_id, step)]
+        if isinstance(step, BlockAdded):
+            moments += self.index.add(step.block)
+            self._times[step.block.header.number] = step.block.header.time
+            self._times.pop(step.block.header.number - TIMES_KEPT, None)
+        else:
+            moments += self.index.remove(step.header.number)
+            self._times.pop(step.header.number, None)
+            self.index.head_time = self._time_of(self.index.head_number)
+        moments += self.react()
+        await self._writer.commit(moments)
+        self._changed()
+
+    def react(self) -> list[Moment]:
+        """Let every channel react to the chain as it is now; return the duties' moments."""
+        for session in self._engine.sessions.values():
+            self._follow(session)
+        secrets = self.index.secrets(self._engine.pending_conditions(), self.final_number)
+        self._engine.chain_moved(ChainTime(self.index.head_time, self._time_of(self.final_number), secrets))
+        return self.derive(list(self._engine.sessions))
+
+    def _time_of(self, number: int) -> int:
+        """Return the time of a recent block, 0 if it is older than what is kept: time never runs ahead of the truth."""
+        return self._times.get(number, 0)
+
+    def _follow(self, session: Session) -> None:
+        """Bring one channel's phase and funding in line with the chain."""
+        channel = session.channel
+        if channel.phase is Phase.GONE:
+            return
+        head = self.index.view(channel.id, self.index.head_number)
+        final = self.index.view(channel.id, self.final_number)
+        if head is not None and head.terms != channel.terms:
+            if channel.id not in self._told:
+                self._told.add(channel.id)
+                name = channel.id.hex()[:8]
+                self._alarm(f"channel {name} was opened on other terms than agreed: it is not used")
+            return
+        if final is not None and channel.phase in (Phase.OPENING, Phase.OPEN, Phase.FROZEN):
+            resync.set_funding(session, final.deposits, final.withdrawn)
+        if head is not None and head.status in (CLOSED, SETTLED) and session.channel.phase not in _CLOSED_PHASES:
+            session.enter(Phase.CLOSED)
+        if final is not None and final.status == SETTLED and session.channel.phase is Phase.CLOSED:
+            session.enter(Phase.SETTLED)
+        if final is not None and final.status == GONE and session.channel.phase is not Phase.OPENING:
+            session.enter(Phase.GONE)
+        self._engine.touch(session)
+
+    # --- duties --------------------------------------------------------------------------------------------------
+
+    def pursue(self, channels: Sequence[ChannelId]) -> None:
+        """Take on what these channels' new state asks for."""
+        moments = self.derive(channels)
+        if moments:
+            self._writer.add(moments)
+
+    def derive(self, channels: Sequence[ChannelId]) -> list[Moment]:
+        """Take on what must be done on chain for these channels now, give up what need not; return what to store."""
+        moments: list[Moment] = []
+        for identity in channels:
+            session = self._engine.sessions[identity]
+            view = self.index.view(identity, self.index.head_number)
+            if view is None:
+                continue
+            due: list[Obligation] = []
+            if session.channel.phase is not Phase.GONE:
+                due = duties(session.channel, self._situation(session, view), self._config.duties, self._close_keys)
+            for obligation in due:
+                moments += self.sender.require(obligation)
+            if self.index.view(identity, self.final_number) == view:  # what made a duty moot is confirmed
+                moments += self._give_up(identity, {obligation.id for obligation in due})
+        return moments
+
+    def _give_up(self, channel: ChannelId, due: set[str]) -> list[Moment]:
+        moments: list[Moment] = []
+        for obligation in self.sender.obligations():
+            waiting = obligation.channel == channel and obligation.status is Status.WAITING
+            if waiting and obligation.id not in due and obligation.id.startswith(DUTY_NAMES):
+                moments += self.sender.supersede(obligation.id, "the channel has moved on")
+        return moments
+
+    def _situation(self, session: Session, view: ChannelView) -> Situation:
+        channel = session.channel
+        conditions = {lock.condition for lock in (*channel.newest.locks, *channel.theirs.simplex.locks)}
+        secrets = self.index.secrets(conditions, self.index.head_number) if conditions else {}
+        redeemed = (self.index.redeemed_at(channel.id, 0), self.index.redeemed_at(channel.id, 1))
+        return Situation(view, self.index.head_time, secrets, redeemed)
+
+    # --- the user's own transactions -----------------------------------------------------------------------------
+
+    async def transact(self, name: str, call: Call, channel: ChannelId | None = None) -> None:
+        """Get a call onto the chain and wait until it is confirmed; raise TallystickError if it fails."""
+        identifier, moments = self.prepare(name, call, channel)
+        await self._writer.commit(moments)
+        await self.outcome(identifier)
+
+    def prepare(self, name: str, call: Call, channel: ChannelId | None = None) -> tuple[str, Sequence[Moment]]:
+        """Take a call on as an obligation; return its id and what to commit."""
+        identifier = f"{name}:{self._rng.getrandbits(64):016x}"
+        obligation = Obligation(
+            id=identifier, call=call, purpose=name, budget=self._config.duties.budget, channel=channel
+        )
+        return identifier, self.sender.require(obligation)
+
+    async def outcome(self, identifier: str) -> None:
+        """Wait for an obligation; raise TallystickError with the reason if it was not done."""
+        done = await self.sender.wait(identifier)
+        if done.status is not Status.DONE:
+            raise TallystickError(f"the chain refused the {done.purpose}: {done.reason or done.trouble}")
+
+    def is_opening(self, channel: ChannelId) -> bool:
+        """Whether this node is on its way to the chain with that very channel."""
+        unmined = (Status.WAITING, Status.SENT)
+        return any(
+            obligation.channel == channel and isinstance(obligation.call, OpenCall) and obligation.status in unmined
+            for obligation in self.sender.obligations()
+        )
+
+    async def require_balance(self, amount: int, asset: Address) -> None:
+        """Raise InsufficientFunds unless the account holds `amount` on chain, and something for fees."""
+        held = await self._chain.balance(self._key.address, asset)
+        if amount > held:
+            raise InsufficientFunds(f"account 0x{self._key.address.hex()} holds {held}, not {amount}")
+        if asset != NATIVE and not await self._chain.balance(self._key.address, NATIVE):
+            raise InsufficientFunds(f"account 0x{self._key.address.hex()} has no native coin to pay fees with")

@@ -1,0 +1,149 @@
+"""Opening channels: asking a peer, being asked by one, and getting the opening onto the chain.
+
+Nothing is signed between the two: the peer's yes says that it will use the channel once it is confirmed. The opener
+stores the channel and its intent in one commit before anything is sent to the chain. Two openings between the same
+two, in the same asset, would be the same channel: only one is under way at a time.
+"""
+
+from __future__ import annotations
+
+import msgspec
+import trio
+
+from tallystick.channels import core
+from tallystick.channels.core import Phase
+from tallystick.channels.effects import OpenRequested
+from tallystick.channels.eip712 import channel_id
+from tallystick.channels.engine import Engine
+from tallystick.channels.errors import TallystickError
+from tallystick.channels.keys import PrivateKey, PublicKey, close_key, keccak
+from tallystick.channels.messages import OpenRequest
+from tallystick.channels.objects import NATIVE, Address, ChannelId, Terms
+from tallystick.channels.session import Session
+from tallystick.channels.writer import Writer
+from tallystick.sdk.errors import OpeningFailed
+from tallystick.sdk.onchain import OnChain
+from tallystick.sdk.options import Config
+from tallystick.settlement.chain import ApproveCall, Chain, OpenCall
+
+ANSWER_SECONDS = 30.0
+"""How long a peer may take to answer an opening."""
+
+
+class Openings:
+    """The openings of one node, both ways."""
+
+    def __init__(
+        self, *, key: PrivateKey, chain: Chain, engine: Engine, writer: Writer, onchain: OnChain, config: Config
+    ) -> None:
+        self._key = key
+        self._chain = chain
+        self._engine = engine
+        self._writer = writer
+        self._onchain = onchain
+        self._config = config
+        self._asking: set[ChannelId] = set()
+        """Channels that we are talking about with a peer, to open them."""
+        self._considering: set[bytes] = set()
+        """Peers whose request is being checked: one each at a time."""
+
+    # --- ours ----------------------------------------------------------------------------------------------------
+
+    async def begin(self, peer: PublicKey, deposit: int, asset: Address, challenge_period: int) -> tuple[Session, str]:
+        """Agree with the peer, store, and return the channel and the id of the obligation that opens it.
+
+        Raise OpeningFailed or InsufficientFunds; nothing is locked then.
+        """
+        await self._onchain.require_balance(deposit, asset)
+        terms = await self._terms(peer, asset, challenge_period)
+        identity = channel_id(terms)
+        if identity in self._asking or self._onchain.is_opening(identity):
+            raise OpeningFailed("a channel with this peer is being opened already: wait until it is confirmed")
+        self._asking.add(identity)
+        try:
+            reserve = deposit * self._config.channels.reserve_ppm // 1_000_000
+            await self._ask(peer, OpenRequest(terms, reserve, deposit))
+            if asset != NATIVE:
+                await self._onchain.transact("approve", ApproveCall(asset, deposit))
+            side = terms.side_of(self._key.address)
+            session = self._engine.add_channel(core.new_channel(terms, side, bytes(peer), reserve))
+            identifier, moments = self._onchain.prepare("open", OpenCall(terms, deposit), identity)
+            await self._writer.commit(moments)  # the channel and the intent to open it, in one commit
+        finally:
+            self._asking.discard(identity)
+        return session, identifier
+
+    async def finish(self, session: Session, identifier: str) -> None:
+        """Wait until the opening is confirmed; raise OpeningFailed, with nothing locked, if it fails."""
+        try:
+            await self._onchain.outcome(identifier)
+        except TallystickError as error:
+            index = self._onchain.index
+            if core.never_used(session.channel) and index.view(session.channel.id, index.head_number) is None:
+                session.enter(Phase.GONE)
+                self._engine.touch(session)
+            raise OpeningFailed(f"the channel was not opened, nothing is locked: {error}") from error
+
+    async def _terms(self, peer: PublicKey, asset: Address, challenge_period: int) -> Terms:
+        first, second = sorted((self._key.address, peer.address))
+        number = await self._chain.channel_count(first, second, asset)
+        chain_id, contract = self._chain.chain_id, self._chain.contract
+        blank = Terms(chain_id, contract, (first, second), asset, number, challenge_period, bytes(32))
+        return msgspec.structs.replace(blank, close_hash=self._close_hash(peer, blank))
+
+    def _close_hash(self, peer: PublicKey, terms: Terms) -> bytes:
+        return keccak(close_key(self._key, peer, channel_id(terms)))
+
+    async def _ask(self, peer: PublicKey, request: OpenRequest) -> None:
+        answered = trio.Event()
+        refusal: str | None = None
+
+        def answer(text: str | None) -> None:
+            nonlocal refusal
+            refusal = text
+            answered.set()
+
+        self._engine.request_opening(bytes(peer), request, answer)
+        try:
+            with trio.move_on_after(ANSWER_SECONDS) as timeout:
+                await answered.wait()
+        finally:
+            self._engine.forget_opening(channel_id(request.terms))
+        if timeout.cancelled_caught:
+            raise OpeningFailed("the peer did not answer; nothing is locked, try again later")
+        if refusal is not None:
+            raise OpeningFailed(f"the peer refused: {refusal}")
+
+    # --- the peers' ----------------------------------------------------------------------------------------------
+
+    async def consider(self, event: OpenRequested) -> None:
+        """Answer a peer that wants to open a channel with us."""
+        if event.peer in self._considering:
+            self._engine.answer_opening(event.peer, event.request, "one request at a time: wait for the last answer")
+            return
+        self._considering.add(event.peer)
+        try:
+            refusal = await self._objection(PublicKey(event.peer), event.request)
+        except TallystickError as error:
+            refusal = f"this node cannot check that now: {error}"
+        finally:
+            self._considering.discard(event.peer)
+        self._engine.answer_opening(event.peer, event.request, refusal)
+
+    async def _objection(self, peer: PublicKey, request: OpenRequest) -> str | None:
+        """Return why we would not use such a channel, None if we would."""
+        terms, policy = request.terms, self._config.channels
+        if terms.challenge_period < policy.challenge_period_min:
+            return f"its challenge period must be at least {policy.challenge_period_min} s"
+        if terms.close_hash != self._close_hash(peer, terms):
+            return "its close_hash is not the one that both of us derive"
+        least = request.deposit * policy.reserve_ppm // 1_000_000
+        if not least <= request.reserve <= max(least, request.deposit // 10):
+            return f"its reserve must be from {least} to {max(least, request.deposit // 10)}"
+        number = await self._chain.channel_count(*terms.participants, terms.asset)
+        if terms.number != number:
+            return f"its number must be {number}"
+        identity = channel_id(terms)
+        if self._onchain.is_opening(identity) or (identity in self._asking and self._key.address < peer.address):
+            return "this node is opening that very channel itself: use it once it is confirmed"
+        return None

@@ -1,0 +1,30 @@
+"""How a node behaves: everything that its owner may choose, with the defaults that suit most."""
+
+from __future__ import annotations
+
+import msgspec
+
+from tallystick.channels.limits import Policy
+from tallystick.channels.ports import PeerAddress
+from tallystick.sdk.duties import DutyPolicy
+from tallystick.watchtower.client import ClientPolicy
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """How a node behaves. Times in seconds of chain time."""
+
+    listen: tuple[str, int] | None = ("127.0.0.1", 0)
+    """Where to accept peers (port 0: any free one); None: only dial."""
+    confirmations: int = 3
+    """Depth (1: in the head block) at which the chain's word on funds counts."""
+    challenge_period: int = 86_400
+    """Of the channels that this node opens."""
+    channels: Policy = Policy()
+    duties: DutyPolicy = DutyPolicy()
+    start_block: int = 0
+    """The first block to follow, for a node that is new; blocks before it cannot hold its channels."""
+    towers: tuple[PeerAddress, ...] = ()
+    """Watchtowers that guard the channels while this node is down."""
+    tower_policy: ClientPolicy = ClientPolicy()
+    keep_closing: bool = True
+    """Whether to close for a peer that proved to have lost its data."""
