@@ -71,6 +71,8 @@ class PrivateKey:
 
     def __init__(self, secret: bytes) -> None:
         """Take 32 bytes; raise InvalidInput if they are not a number from 1 to the curve's order."""
+        if len(secret) != 32:
+            raise InvalidInput("a private key must be 32 bytes within the order of secp256k1")
         try:
             self._key = coincurve.PrivateKey(secret)
         except ValueError as error:

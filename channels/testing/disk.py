@@ -8,6 +8,7 @@ can be kept and used later, which is how data gets lost in practice: somebody re
 from __future__ import annotations
 
 import sqlite3
+import weakref
 from collections.abc import Sequence
 
 from tallystick.channels.errors import StoreError
@@ -60,6 +61,7 @@ class SimulatedDisk:
         self._schemas = tuple(schemas)
         self._connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         self._store: SimulatedStore | None = None
+        weakref.finalize(self, self._connection.close)
         if image:
             self._connection.deserialize(image)
 
@@ -75,5 +77,5 @@ class SimulatedDisk:
         return bytes(self._connection.serialize())
 
     def close(self) -> None:
-        """Give the memory back."""
+        """Give the memory back; the end of the disk does so too."""
         self._connection.close()
