@@ -88,12 +88,12 @@ def test_of_two_closes_only_the_first_counts() -> None:
     assert against_mallory(act).convicted
 
 
-@pytest.mark.parametrize("payments", [1, 5])
+@pytest.mark.parametrize("payments", [1, 5, 12_500], ids=["one", "some", "more than one update"])
 def test_an_honest_closer_whose_acks_are_withheld_is_not_convicted(payments: int) -> None:
     async def act(world: World, mallory: Mallory, channel: ChannelHandle) -> None:
         mallory.withhold_acks()
         for _ in range(payments):
-            await channel.submit(1_000)
+            await channel.submit(10)
         side = channel.session.channel.side
         assert await world.until(lambda: mallory.newest(channel.id, side) > 3, 60)
         assert channel.session.channel.ours.seq == 3

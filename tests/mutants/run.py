@@ -1,0 +1,213 @@
+"""Breaks the product on purpose, one known failure at a time, and shows that the fast tests notice each.
+
+    python tests/mutants/run.py [NAME …]
+
+A mutant is a small change of text in a copy of the tree; the tests run against the copy. A mutant that survives, or
+whose text is no longer there, fails the run. The failures are those that other payment channels and towers have had.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PARTS = ("channels", "settlement", "watchtower", "router", "sdk")
+SECONDS = 300
+SIMULATIONS = ("test_simulation_campaigns.py", "test_simulation_regressions.py")
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One failure: in which file, what text becomes what, and which tests must notice."""
+
+    name: str
+    file: str
+    before: str
+    after: str
+    tests: tuple[str, ...]
+
+
+MUTANTS = (
+    Mutant(
+        "acknowledge and send before the commit",
+        "channels/engine.py",
+        "self.writer.add(effects.all_moments(), lambda: self._deliver(effects, wires))",
+        "self._deliver(effects, wires)\n        self.writer.add(effects.all_moments())",
+        SIMULATIONS,
+    ),
+    Mutant(
+        "skip the commit",
+        "channels/writer.py",
+        "                self.store.commit(due.moments)\n            due.release()",
+        "                pass\n            due.release()",
+        SIMULATIONS,
+    ),
+    Mutant(
+        "acknowledge without a place in the journal",
+        "channels/session.py",
+        "self.effects.store(UpdateReceived(self.channel.id, message.seq, before.next_payment, count, frame, now))",
+        "pass",
+        SIMULATIONS,
+    ),
+    Mutant(
+        "forget what is in flight at a restart",
+        "channels/engine.py",
+        "resync.restore_flight(self._add(channel), schema.load_flight(writer.store, channel))",
+        "self._add(channel)",
+        ("test_crashpoints_enumerated.py",),
+    ),
+    Mutant(
+        "take a challenge a second after the window",
+        "settlement/adjudicator.py",
+        "if situation.time > channel.deadline:",
+        "if situation.time > channel.deadline + 1:",
+        ("test_adjudicator_rules.py",),
+    ),
+    Mutant(
+        "refuse a challenge in the window's last second",
+        "settlement/adjudicator.py",
+        "if situation.time > channel.deadline:",
+        "if situation.time >= channel.deadline:",
+        ("test_adjudicator_rules.py",),
+    ),
+    Mutant(
+        "let a stale proof replace a newer one",
+        "settlement/adjudicator.py",
+        "if proof.seq <= channel.standing[proof.sender].seq:",
+        "if proof.seq == channel.standing[proof.sender].seq:",
+        ("test_adjudicator_rules.py",),
+    ),
+    Mutant(
+        "convict a closer for what it never held",
+        "settlement/adjudicator.py",
+        "convicts = proof.sender != channel.closer or proof.seen > channel.own_seq",
+        "convicts = proof.sender != channel.closer or proof.seq > channel.own_seq",
+        ("test_simulation_mallory.py",),
+    ),
+    Mutant(
+        "state as seen what was only signed",
+        "channels/core.py",
+        "after = extend(before, operations, channel.ours.seq)",
+        "after = extend(before, operations, before.proof.seq)",
+        ("test_simulation_mallory.py", "test_session_rules.py", "test_core_accept.py"),
+    ),
+    Mutant(
+        "cancel an expired lock whose secret was registered in time",
+        "channels/session.py",
+        "            secret = chain.registered_in_time(lock)\n",
+        "            secret = None\n",
+        ("test_simulation_mallory.py",),
+    ),
+    Mutant(
+        "miss a secret that is registered in the expiry's second",
+        "settlement/verdicts.py",
+        "registered <= lock.expiry",
+        "registered < lock.expiry",
+        ("test_simulation_mallory.py",),
+    ),
+    Mutant(
+        "count capacity without the pending locks",
+        "channels/core.py",
+        "return bearable - channel.newest.committed",
+        "return bearable - channel.newest.proof.transferred",
+        (*SIMULATIONS, "test_session_rules.py"),
+    ),
+    Mutant(
+        "accept updates without counting the pending locks",
+        "channels/core.py",
+        "if after.committed > spendable:",
+        "if after.proof.transferred > spendable:",
+        ("test_core_accept.py", "test_session_rules.py", "test_engine_hostile.py"),
+    ),
+    Mutant(
+        "open the same channel twice",
+        "sdk/openings.py",
+        "if identity in self._asking or self._onchain.is_opening(identity):",
+        "if False:",
+        SIMULATIONS,
+    ),
+    Mutant(
+        "give up a duty before what made it moot is confirmed",
+        "sdk/onchain.py",
+        "if self.index.view(identity, self.final_number) == view:",
+        "if True:",
+        SIMULATIONS,
+    ),
+    Mutant(
+        "never defend against an old proof",
+        "sdk/duties.py",
+        "if statement is not None and statement.proof.seq > view.seqs[sender]:",
+        "if statement is not None and statement.proof.seq < view.seqs[sender]:",
+        ("test_simulation_mallory.py",),
+    ),
+    Mutant(
+        "drop a transaction on an unknown error of the chain node",
+        "settlement/obligations.py",
+        "        case _:\n            after = _change(after, trouble=text)\n",
+        "        case _:\n            after = finish(after, Status.SUPERSEDED, text)\n",
+        ("test_obligations_core.py", "test_obligations_sender.py"),
+    ),
+    Mutant(
+        "use one nonce for every revision of an appointment",
+        "watchtower/sealing.py",
+        "nonce = entropy(NONCE_SIZE)",
+        "nonce = bytes(NONCE_SIZE)",
+        ("test_tower_appointments.py", "test_tower_seeded.py"),
+    ),
+)
+
+
+def copy_tree(target: Path) -> None:
+    """Lay out the tree so that `tallystick` is imported from it."""
+    for part in PARTS:
+        shutil.copytree(ROOT / part, target / "tallystick" / part, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "tests", target / "tests", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", target)
+
+
+def run_tests(target: Path, tests: tuple[str, ...]) -> bool:
+    """Return whether these tests pass against the copy."""
+    command = [sys.executable, "-m", "pytest", "-qx", "-p", "no:cacheprovider", *(f"tests/{test}" for test in tests)]
+    environment = {**os.environ, "PYTHONPATH": str(target), "PYTHONDONTWRITEBYTECODE": "1"}
+    try:
+        done = subprocess.run(
+            command, cwd=target, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return False  # a mutant that makes the product hang was noticed
+    if done.returncode not in (0, 1):
+        raise SystemExit(f"the tests could not be run:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return done.returncode == 0
+
+
+def main(names: list[str]) -> int:
+    """Try the mutants (all, or those whose names contain one of `names`); return how many survived."""
+    survivors = 0
+    chosen = [mutant for mutant in MUTANTS if not names or any(name in mutant.name for name in names)]
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder)
+        copy_tree(target)
+        for mutant in chosen:
+            file = target / "tallystick" / mutant.file
+            text = file.read_text()
+            if text.count(mutant.before) != 1:
+                print(f"GONE      {mutant.name}: its text is not in {mutant.file} exactly once", flush=True)
+                survivors += 1
+                continue
+            file.write_text(text.replace(mutant.before, mutant.after))
+            survived = run_tests(target, mutant.tests)
+            file.write_text(text)
+            survivors += survived
+            print(f"{'SURVIVED' if survived else 'killed  '}  {mutant.name}", flush=True)
+    print(f"{len(chosen)} mutants, {survivors} not killed")
+    return survivors
+
+
+if __name__ == "__main__":
+    sys.exit(min(main(sys.argv[1:]), 100))
