@@ -112,7 +112,11 @@ def _prune(connection: sqlite3.Connection, moment: HistoryPruned) -> None:
     agreed = _CHANNEL.decode(row[0]).ours.seq if row else 0  # above it is the flight: signed, and never to be forgotten
     sent_before = min(moment.sent_before, agreed + 1)
     connection.execute("DELETE FROM sent WHERE channel = ? AND seq < ?", (moment.channel, sent_before))
-    connection.execute("DELETE FROM received WHERE channel = ? AND seq < ?", (moment.channel, moment.received_before))
+    newest = "(SELECT max(position) FROM received)"  # the last row stays: cursors count on positions that only grow
+    connection.execute(
+        f"DELETE FROM received WHERE channel = ? AND seq < ? AND position < {newest}",
+        (moment.channel, moment.received_before),
+    )
 
 
 SCHEMA = Schema(

@@ -10,6 +10,7 @@ from tallystick.channels import negotiation
 from tallystick.channels.conditions import digest_of
 from tallystick.channels.core import Phase
 from tallystick.channels.errors import TallystickError
+from tallystick.channels.schema import HistoryPruned, received_after
 from tallystick.channels.testing.clock import EPOCH
 from tallystick.channels.testing.pair import Pair
 from tallystick.channels.testing.scheduling import simulate
@@ -227,3 +228,19 @@ def test_a_node_that_was_down_speaks_to_nobody_before_it_knows_the_chain() -> No
         await come_to_rest(world)
 
     in_a_world(act)
+
+
+def test_pruning_all_history_does_not_hide_later_payments_from_a_reader_with_a_cursor() -> None:
+    pair = Pair()
+    pair.connect()
+    pair.settle()
+
+    def pay() -> int:
+        pair.alice.session.pay(5, b"", "", pair.now)
+        pair.alice.touch()
+        pair.settle()
+        return max(row.position for row in received_after(pair.bob.store, 0, 10))
+
+    cursor = pay()
+    pair.bob.store.commit([HistoryPruned(pair.id, 2**62, 2**62)])
+    assert pay() > cursor

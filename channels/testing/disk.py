@@ -18,8 +18,9 @@ from tallystick.channels.store import Moment, Schema, SqliteStore
 class SimulatedStore(SqliteStore):
     """A `Store` on a simulated disk. Make it with `SimulatedDisk.open`."""
 
-    def __init__(self, connection: sqlite3.Connection, schemas: Sequence[Schema]) -> None:
+    def __init__(self, disk: SimulatedDisk, connection: sqlite3.Connection, schemas: Sequence[Schema]) -> None:
         super().__init__(connection, connection, schemas)
+        self._disk = disk  # which lives as long as its store does
         self.dead = False
         self.full = False
         """While true, every commit fails and writes nothing."""
@@ -69,7 +70,7 @@ class SimulatedDisk:
         """Return a store for a node that starts now; the store of the one before is dead."""
         if self._store is not None:
             self._store.kill()
-        self._store = SimulatedStore(self._connection, self._schemas)
+        self._store = SimulatedStore(self, self._connection, self._schemas)
         return self._store
 
     def image(self) -> bytes:

@@ -154,6 +154,13 @@ MUTANTS = (
         ("test_obligations_core.py", "test_obligations_sender.py"),
     ),
     Mutant(
+        "let a tower save its position only with a match",
+        "watchtower/watch.py",
+        "        await self._commit(moments)\n\n    async def _terms_of_closed",
+        "        if len(moments) > 1:\n            await self._commit(moments)\n\n    async def _terms_of_closed",
+        ("test_tower_end_to_end.py", "test_tower_appointments.py", "test_tower_seeded.py"),
+    ),
+    Mutant(
         "use one nonce for every revision of an appointment",
         "watchtower/sealing.py",
         "nonce = entropy(NONCE_SIZE)",
