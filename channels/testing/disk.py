@@ -22,6 +22,8 @@ class SimulatedStore(SqliteStore):
         super().__init__(connection, connection, schemas)
         self._disk = disk  # which lives as long as its store does
         self.dead = False
+        self.disk: SimulatedDisk | None = None
+        """What it is a store on, which must not go away before it."""
         self.full = False
         """While true, every commit fails and writes nothing."""
         self._fail_at: int | None = None
