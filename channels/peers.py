@@ -1,8 +1,8 @@
 """Connections to other nodes: one per peer, dialed again after each loss, kept alive, bounded both ways.
 
-The shell between `ports.Network` and `engine`: it moves frames and answers faults, and knows nothing of channels. A peer
-that breaks the protocol is told why and disconnected. Of two connections to one peer, one survives on both sides: a newer
-one replaces an older one of the same direction; of opposite directions, the one dialed by the smaller key wins.
+The shell between `ports.Network` and `engine`: it moves frames and answers faults, and knows nothing of channels. A
+peer that breaks the protocol is told why and disconnected. Of two connections to one peer, one survives on both sides:
+a newer one replaces an older one of the same direction; of opposite directions, the one dialed by the smaller key wins.
 """
 
 from __future__ import annotations
@@ -276,7 +276,7 @@ class Peers:
             raise error from None
 
     async def _read(self, key: bytes, wire: PeerWire, frames: list[bytes]) -> None:
-        """Feed the engine until the link ends (LinkClosed), goes silent, or the peer breaks the protocol (PeerError)."""
+        """Feed the engine until the link ends or goes silent (LinkClosed) or the peer breaks a rule (PeerError)."""
         silent = 0
         while True:
             for frame in frames:
