@@ -300,7 +300,7 @@ class Campaign:
 
     async def _crash_one(self) -> None:
         """Crash somebody, now or at one of its next effects; or bring somebody back."""
-        down = [name for name in self.options.peers if not self.world.is_up(name)]
+        down = [name for name in self.options.peers if self.world.is_down(name)]
         if down and self.rng.random() < 0.7:
             self._note(f"start {down[0]}")
             await self.world.begin(down[0])  # it is up once its chain node answers

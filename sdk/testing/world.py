@@ -167,13 +167,19 @@ class World:
         life = self.seats[name].life
         return life is not None and life.node is not None and not life.gate.dead
 
+    def is_down(self, name: str) -> bool:
+        """Whether a role's node neither runs nor is about to."""
+        life = self.seats[name].life
+        return life is None or life.gate.dead or life.ended.is_set()
+
     def address(self, name: str) -> PeerAddress:
         """Return where a role's node listens."""
         return self.seats[name].address
 
     async def start(self, name: str, config: Config | None = None) -> Node:
         """Start a role's node from what is durable; return it once peers can connect."""
-        life = await self.begin(name, config)
+        running = self.seats[name].life
+        life = await self.begin(name, config) if running is None or self.is_down(name) else running
         while not (life.up.is_set() or life.ended.is_set()):
             async with trio.open_nursery() as nursery:
                 for event in (life.up, life.ended):
