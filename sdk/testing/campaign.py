@@ -142,7 +142,7 @@ class Campaign:
         for promise in waiting:
             if promise.receipt is None:
                 raise Violation(f"a healed channel cannot carry {promise.payer}'s payment to {promise.payee}")
-        await self.world.until(lambda: not unsettled(self.world, list(self.options.peers)), 600)
+        await self.world.until(lambda: not unsettled(self.world, list(self.options.peers)), REST)
         check_always(self.world, self.promises)
         check_settled(self.world, list(self.options.peers))
 
