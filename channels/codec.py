@@ -2,7 +2,8 @@
 
 MessagePack integers end at 2**64 - 1; amounts do not. A larger one travels as extension type 1, 16 bytes,
 big-endian, and only a larger one: every value has one encoding. Values without such amounts (nearly all) take the
-typed path of msgspec alone; the others are read without a schema by msgpack, and then checked against theirs. Nothing that is signed ever depends on these bytes: digests have a layout of their own.
+typed path of msgspec alone; the others are read without a schema by msgpack, and then checked against theirs. Nothing
+that is signed ever depends on these bytes: digests have a layout of their own.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ at all, and the node must be restarted from what is durable.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 from weakref import WeakValueDictionary
 
@@ -165,16 +165,27 @@ class Engine:
 
         Raises as `Session.pay` does, InvalidInput if `key` stands for another payment, EngineStopped.
         """
-        session = self.session(channel)
-        if self._stopped:
-            raise EngineStopped("the node is stopping: this payment was not made")
-        self.writer.require_running()
+        session = self._payable(channel)
         self._require_unused(key)
         ticket = session.pay(amount, memo, key, self._clock())
         if key:
             self._keyed[key] = ticket
         self.touch(session)
         return ticket
+
+    def pay_many(self, channel: ChannelId, amounts: Sequence[int]) -> list[Ticket]:
+        """Accept payments at once, in runs (`room` first). Raises as `Session.pay_many` does, and EngineStopped."""
+        session = self._payable(channel)
+        tickets = session.pay_many(amounts, self._clock())
+        self.touch(session)
+        return tickets
+
+    def _payable(self, channel: ChannelId) -> Session:
+        session = self.session(channel)
+        if self._stopped:
+            raise EngineStopped("the node is stopping: this payment was not made")
+        self.writer.require_running()
+        return session
 
     def _require_unused(self, key: str) -> None:
         if not key:

@@ -6,6 +6,7 @@ Batches take what has gathered, payments as one run. A payment whose caller gave
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
 from tallystick.channels.errors import TallystickError
 from tallystick.channels.limits import BATCH_BYTES_MAX, BATCH_PAYMENTS_MAX, OPERATIONS_MAX
@@ -30,29 +31,28 @@ class Outbox:
         self._locks: deque[AddLock] = deque()
         self._ends: deque[Unlock | Cancel] = deque()
         self._bytes = 0
+        self.payments = 0
+        """How many payments wait."""
         self.total = 0
 
     def __len__(self) -> int:
         return len(self._tickets) + len(self._locks) + len(self._ends)
 
     @property
-    def payments(self) -> int:
-        """How many payments wait."""
-        return len(self._tickets)
-
-    @property
     def full_batch(self) -> bool:
         """Whether what waits fills an update, so that it is worth sending before the last one is acknowledged."""
         return (
-            len(self._tickets) >= BATCH_PAYMENTS_MAX
+            self.payments >= BATCH_PAYMENTS_MAX
             or self._bytes >= BATCH_BYTES_MAX
             or len(self._locks) + len(self._ends) >= OPERATIONS_MAX - 1
         )
 
     def add_payment(self, ticket: Ticket) -> None:
-        """Queue a payment."""
+        """Queue a payment, or a run of at most `run_limit` payments."""
+        ticket.size = _size(ticket)
         self._tickets.append(ticket)
-        self._bytes += _size(ticket)
+        self._bytes += ticket.size
+        self.payments += len(ticket.amounts)
         self.total += ticket.amount
 
     def add_lock(self, added: AddLock) -> None:
@@ -98,26 +98,27 @@ class Outbox:
             operations.append(added)
         tickets = self._take_payments(allowance, size)
         if tickets:
-            amounts = tuple([ticket.amount for ticket in tickets])
-            memos = tuple([ticket.memo for ticket in tickets])
-            operations.append(Pay(first, amounts, memos if any(memos) else ()))
+            operations.append(_run(first, tickets))
         return operations, tickets
 
     def _take_payments(self, allowance: int, size: int) -> list[Ticket]:
-        waiting, tickets, memos = self._tickets, list[Ticket](), False
-        while waiting and len(tickets) < BATCH_PAYMENTS_MAX:
+        waiting, tickets, memos, count = self._tickets, list[Ticket](), False, 0
+        while waiting:
             ticket = waiting[0]
+            payments = len(ticket.amounts)
             if not ticket.withdrawn:
                 first_memo = bool(ticket.memo) and not memos
-                size += _size(ticket) + _NO_MEMO_BYTES * (len(tickets) * first_memo + (memos and not ticket.memo))
-                if ticket.amount > allowance or size > BATCH_BYTES_MAX:
+                size += ticket.size + _NO_MEMO_BYTES * (count * first_memo + payments * (memos and not ticket.memo))
+                if ticket.amount > allowance or size > BATCH_BYTES_MAX or count + payments > BATCH_PAYMENTS_MAX:
                     break
                 memos |= first_memo
                 allowance -= ticket.amount
+                count += payments
                 tickets.append(ticket)
             waiting.popleft()
             self.total -= ticket.amount
-            self._bytes -= _size(ticket)
+            self.payments -= payments
+            self._bytes -= ticket.size
             if ticket.withdrawn:
                 ticket.fail(TallystickError("this payment was given up before it was signed: it was not made"))
         return tickets
@@ -128,7 +129,7 @@ class Outbox:
         self._tickets.clear()
         self._locks.clear()
         self._bytes = _LOCK_BYTES * len(self._ends)
-        self.total = 0
+        self.total = self.payments = 0
         for ticket in tickets:
             ticket.fail(error)
 
@@ -139,8 +140,25 @@ class Outbox:
         self._bytes = 0
 
 
+def run_limit(amounts: Sequence[int]) -> int:
+    """Return how many payments of such amounts fit into one update for certain."""
+    return BATCH_BYTES_MAX // (2 * _PAYMENT_BYTES) if max(amounts) >> 64 else BATCH_PAYMENTS_MAX
+
+
+def _run(first: int, tickets: list[Ticket]) -> Pay:
+    """Return the operation that carries these tickets' payments."""
+    if len(tickets) == 1:
+        amounts = tickets[0].amounts
+    else:
+        amounts = tuple([amount for ticket in tickets for amount in ticket.amounts])
+    if not any(ticket.memo for ticket in tickets):
+        return Pay(first, amounts)
+    return Pay(first, amounts, tuple([ticket.memo for ticket in tickets for _ in ticket.amounts]))
+
+
 def _size(ticket: Ticket) -> int:
-    return _PAYMENT_BYTES + (len(ticket.memo) + 3 if ticket.memo else 0) + (9 if ticket.amount >> 64 else 0)
+    each = _PAYMENT_BYTES * (2 if max(ticket.amounts) >> 64 else 1)
+    return each * len(ticket.amounts) + (len(ticket.memo) + 3 if ticket.memo else 0)
 
 
 def _operation_size(added: AddLock) -> int:

@@ -12,7 +12,7 @@ Batches therefore grow with load by themselves. Resuming after a reconnect is in
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -35,7 +35,7 @@ from tallystick.channels.limits import LOCKS_MAX, MEMO_MAX, ONION_MAX, UINT64_MA
 from tallystick.channels.messages import Ack, Error, Funding, Message, Reestablish, Reject, Reveal, Update, encode
 from tallystick.channels.objects import Lock, check_amount
 from tallystick.channels.operations import AddLock, Cancel, Operation, Pay, Unlock
-from tallystick.channels.outbox import Outbox
+from tallystick.channels.outbox import Outbox, run_limit
 from tallystick.channels.schema import UpdateReceived, UpdateSigned
 from tallystick.channels.simplex import Simplex
 from tallystick.channels.tickets import Ticket
@@ -159,11 +159,26 @@ class Session:
             raise InvalidInput(f"a memo has at most {MEMO_MAX} bytes, this one has {len(memo)}")
         self.require_payable()
         self._require_spendable(amount)
-        ticket = Ticket(self.channel.id, amount, memo, key, now)
+        ticket = Ticket(self.channel.id, (amount,), memo, key, now)
         self.outbox.add_payment(ticket)
         if key:
             self._keyed[key] = ticket
         return ticket
+
+    def pay_many(self, amounts: Sequence[int], now: float) -> list[Ticket]:
+        """Queue payments in runs, each of which fits into one update; raise as `pay` does, and nothing was done."""
+        if not amounts or set(map(type, amounts)) != {int} or min(amounts) < 1:
+            raise InvalidInput("payments are whole numbers from 1 on, and at least one")
+        self.require_payable()
+        self._require_spendable(sum(amounts))
+        limit = run_limit(amounts)
+        tickets = [
+            Ticket(self.channel.id, tuple(amounts[start : start + limit]), b"", "", now)
+            for start in range(0, len(amounts), limit)
+        ]
+        for ticket in tickets:
+            self.outbox.add_payment(ticket)
+        return tickets
 
     def find_ticket(self, key: str) -> Ticket | None:
         """Return the ticket with this idempotency key that is waiting or in flight in this process."""
@@ -316,15 +331,17 @@ class Session:
         signature = self.sign_proof(simplex)
         proof = simplex.proof
         frame = encode(Update(self.channel.id, proof.seq, proof.seen, tuple(operations), signature))
-        keys = []
-        for number, ticket in enumerate(tickets, before.next_payment):
+        keys, number = [], before.next_payment
+        for ticket in tickets:
             ticket.payment = number
             if ticket.key:
                 keys.append((ticket.key, number))
+            number += len(ticket.amounts)
+        count = number - before.next_payment
         self.channel = core.sent(self.channel, simplex, signature)
-        self.sent.append(Sent(proof.seq, frame, len(tickets), tickets, ended_locks(operations, before)))
+        self.sent.append(Sent(proof.seq, frame, count, tickets, ended_locks(operations, before)))
         self.effects.store(
-            UpdateSigned(self.channel.id, proof.seq, before.next_payment, len(tickets), frame, now, tuple(keys))
+            UpdateSigned(self.channel.id, proof.seq, before.next_payment, count, frame, now, tuple(keys))
         )
         self.effects.send_frame(self.channel.peer_key, frame)
         return True

@@ -1,4 +1,4 @@
-"""A ticket is one payment on its way; a receipt is what it becomes.
+"""A ticket is one payment, or a run of payments, on its way; a receipt is what it becomes.
 
 A payment is *accepted* when it has a place in the outbox, *signed* when an update that carries it is stored, and
 *secured* when the payee's countersignature is stored. Only then is there a receipt.
@@ -14,12 +14,13 @@ from tallystick.channels.objects import ChannelId
 
 
 class Receipt(msgspec.Struct, frozen=True):
-    """A payment that both sides hold durably and the payee has countersigned."""
+    """A payment, or a run of payments, that both sides hold durably and the payee has countersigned."""
 
     channel: ChannelId
     payment: int
-    """Number of the payment within our simplex: (channel, payment) names it for ever."""
+    """Number of the (first) payment within our simplex: (channel, payment) names it for ever."""
     amount: int
+    """Of all payments of the run together."""
     memo: bytes
     seq: int
     """The update that carried it."""
@@ -27,33 +28,40 @@ class Receipt(msgspec.Struct, frozen=True):
     """When it got its place, Unix seconds."""
     secured: float
     """When the countersignature was stored, Unix seconds."""
+    count: int = 1
+    """How many payments, numbered consecutively."""
 
 
 class Ticket:
-    """One payment that was accepted. `wait` gives its receipt."""
+    """One payment, or a run of payments without memos, that was accepted. `wait` gives the receipt."""
 
     __slots__ = (
         "__weakref__",
         "_event",
         "accepted",
         "amount",
+        "amounts",
         "channel",
         "error",
         "key",
         "memo",
         "payment",
         "receipt",
+        "size",
         "withdrawn",
     )
 
-    def __init__(self, channel: ChannelId, amount: int, memo: bytes, key: str, accepted: float) -> None:
+    def __init__(self, channel: ChannelId, amounts: tuple[int, ...], memo: bytes, key: str, accepted: float) -> None:
         self.channel = channel
-        self.amount = amount
+        self.amounts = amounts
+        self.amount = amounts[0] if len(amounts) == 1 else sum(amounts)
         self.memo = memo
         self.key = key
         self.accepted = accepted
         self.payment: int | None = None
-        """Its number, once it is signed."""
+        """Its (first) number, once it is signed."""
+        self.size = 0
+        """Estimated bytes within an update; the outbox fills it in."""
         self.receipt: Receipt | None = None
         self.error: TallystickError | None = None
         self.withdrawn = False
@@ -76,8 +84,7 @@ class Ticket:
             try:
                 await self._event.wait()
             except trio.Cancelled:
-                if self.payment is None:
-                    self.withdrawn = True
+                self.give_up()
                 raise
         if self.error is not None:
             raise self.error
@@ -85,10 +92,17 @@ class Ticket:
             raise TallystickError("this ticket was resolved without a receipt; please report it")
         return self.receipt
 
+    def give_up(self) -> None:
+        """Take the payment back if it is not signed yet; nothing happens if it is."""
+        if self.payment is None and not self.done:
+            self.withdrawn = True
+
     def resolve(self, seq: int, secured: float) -> None:
         """Give the receipt out. Called after the commit that holds the countersignature."""
         if self.payment is not None:
-            self.receipt = Receipt(self.channel, self.payment, self.amount, self.memo, seq, self.accepted, secured)
+            self.receipt = Receipt(
+                self.channel, self.payment, self.amount, self.memo, seq, self.accepted, secured, len(self.amounts)
+            )
         self._wake()
 
     def fail(self, error: TallystickError) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+import trio
 
 from tallystick.channels import negotiation
 from tallystick.channels.core import Phase, Wish
-from tallystick.channels.errors import InvalidInput
+from tallystick.channels.errors import InsufficientFunds, InvalidInput
 from tallystick.channels.keys import PublicKey
+from tallystick.channels.limits import BATCH_PAYMENTS_MAX
 from tallystick.channels.messages import Update, decode
 from tallystick.channels.objects import NATIVE, Address, ChannelId, check_amount
 from tallystick.channels.operations import Pay
@@ -101,6 +105,26 @@ class ChannelHandle:
         """
         return await (await self.submit(amount, memo, key=key)).wait()
 
+    async def pay_many(self, amounts: Sequence[int]) -> list[Receipt]:
+        """Make many payments, numbered consecutively, and return their receipts: one for each run that was signed.
+
+        The fastest way to pay. It waits while the outbox is full. Raise InvalidInput, or InsufficientFunds if they do
+        not fit together, and nothing was done.
+        """
+        total = sum(amounts)
+        if total > self.spendable:
+            raise InsufficientFunds(f"this channel can send {self.spendable} now, {total} was asked")
+        tickets: list[Ticket] = []
+        for start in range(0, len(amounts), BATCH_PAYMENTS_MAX):
+            await self._node.engine.room(self.id)
+            tickets += self._node.engine.pay_many(self.id, amounts[start : start + BATCH_PAYMENTS_MAX])
+        try:
+            return [await ticket.wait() for ticket in tickets]
+        except trio.Cancelled:
+            for ticket in tickets:
+                ticket.give_up()
+            raise
+
     def _known(self, key: str, amount: int, memo: bytes) -> Ticket | None:
         """Return the ticket of the payment that was made under this key before."""
         waiting = self._session.find_ticket(key)
@@ -123,7 +147,7 @@ class ChannelHandle:
         runs = [op for op in update.operations if isinstance(op, Pay)] if isinstance(update, Update) else []
         run = next(op for op in runs if op.first <= payment < op.first + len(op.amounts))
         index = payment - run.first
-        ticket = Ticket(self.id, run.amounts[index], run.memos[index] if run.memos else b"", key, row.time)
+        ticket = Ticket(self.id, (run.amounts[index],), run.memos[index] if run.memos else b"", key, row.time)
         ticket.payment = payment
         if row.seq <= self._session.channel.ours.seq:
             ticket.resolve(row.seq, row.time)

@@ -171,6 +171,10 @@ class Party:
         return {"towers": len(self.node.guard.towers)}
 
 
+BULK = 60_000
+"""Payments handed over at a time, in the class `bulk`."""
+
+
 async def _awaited(channel: ChannelHandle, deadline: float, tasks: int) -> list[float]:
     """Each of many tasks waits for its receipt before it pays again."""
     latencies: list[float] = []
@@ -192,6 +196,22 @@ async def _alone(channel: ChannelHandle, deadline: float, tasks: int) -> list[fl
     return await _awaited(channel, deadline, 1)
 
 
+async def _bulk(channel: ChannelHandle, deadline: float, tasks: int) -> list[float]:
+    """A few tasks hand over runs of payments; each payment counts, with its run's latency."""
+    latencies: list[float] = []
+    amounts = (1,) * BULK
+
+    async def worker() -> None:
+        while time.perf_counter() < deadline:
+            for receipt in await channel.pay_many(amounts):
+                latencies.extend([receipt.secured - receipt.accepted] * receipt.count)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(4):
+            nursery.start_soon(worker)
+    return latencies
+
+
 async def _submitted(channel: ChannelHandle, deadline: float, tasks: int) -> list[float]:
     """One task submits without waiting for receipts, held back only by the outbox; latencies come from the receipts."""
     tickets = []
@@ -207,6 +227,7 @@ KINDS: dict[str, Callable[[ChannelHandle, float, int], Awaitable[list[float]]]] 
     "alone": _alone,
     "awaited": _awaited,
     "submitted": _submitted,
+    "bulk": _bulk,
 }
 """Ways to pay, by the name of their class of payment."""
 

@@ -84,6 +84,15 @@ class Payments(RuleBasedStateMachine):
             self.tickets[side].append(ticket)
         party.touch()
 
+    @rule(side=SIDES, amounts=st.lists(AMOUNTS, min_size=1, max_size=12))
+    def pay_many(self, side: int, amounts: list[int]) -> None:
+        party = self.parties[side]
+        try:
+            self.tickets[side].extend(party.session.pay_many(amounts, self.pair.now))
+        except InvalidInput:
+            return
+        party.touch()
+
     @rule(side=SIDES, percent=st.sampled_from([20, 100]))
     def pay_share(self, side: int, percent: int) -> None:
         self.pay(side, [self.parties[side].session.spendable * percent // 100], b"")
@@ -320,9 +329,12 @@ class Payments(RuleBasedStateMachine):
                     made += zip(run.amounts, run.memos or [b""] * len(run.amounts), strict=True)
         assert len(made) == channel.ours.simplex.next_payment
         receipts = [ticket.receipt for ticket in tickets if ticket.receipt is not None]
-        assert len({receipt.payment for receipt in receipts}) == len(receipts)
+        paid_for = [number for r in receipts for number in range(r.payment, r.payment + r.count)]
+        assert len(set(paid_for)) == len(paid_for)
         for receipt in receipts:
-            assert made[receipt.payment] == (receipt.amount, receipt.memo)
+            run = made[receipt.payment : receipt.payment + receipt.count]
+            assert sum(amount for amount, _ in run) == receipt.amount
+            assert {memo for _, memo in run} == {receipt.memo}
 
 
 Payments.TestCase.settings = settings(

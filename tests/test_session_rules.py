@@ -201,7 +201,7 @@ def test_no_batch_is_larger_than_a_message(amount: int, every: int) -> None:
     total = BATCH_PAYMENTS_MAX + 500
     for number in range(total):
         memo = bytes(MEMO_MAX) if every and number % every == every - 1 else b""
-        outbox.add_payment(Ticket(ChannelId(bytes(32)), amount, memo, "", 0.0))
+        outbox.add_payment(Ticket(ChannelId(bytes(32)), (amount,), memo, "", 0.0))
     first = 0
     while len(outbox):
         operations, tickets = outbox.take(first, AMOUNT_MAX * total)
@@ -210,6 +210,34 @@ def test_no_batch_is_larger_than_a_message(amount: int, every: int) -> None:
         assert len(frame) <= MESSAGE_MAX
         assert isinstance(decode(frame), Update)
     assert first == total and outbox.total == 0
+
+
+@pytest.mark.parametrize("amount", [1, AMOUNT_MAX >> 40])
+def test_runs_are_split_so_that_each_fits_and_are_numbered_through(amount: int) -> None:
+    pair = connected((AMOUNT_MAX >> 10, 0))
+    session = pair.alice.session
+    session.pay(7, b"a memo", "", 0.0)
+    tickets = session.pay_many((amount,) * 15_000, 0.0)
+    session.pay(8, b"", "", 0.0)
+    assert session.outbox.payments == 15_002
+    pair.alice.touch()
+    pair.settle()
+    receipts = [ticket.receipt for ticket in tickets]
+    assert all(receipt is not None for receipt in receipts)
+    spans = [(receipt.payment, receipt.count, receipt.amount) for receipt in receipts if receipt]
+    assert sum(count for _, count, _ in spans) == 15_000
+    assert all(total == count * amount for _, count, total in spans)
+    assert [first for first, _, _ in spans] == [1 + sum(c for _, c, _ in spans[:i]) for i in range(len(spans))]
+    assert session.outbox.payments == session.outbox.total == 0
+    assert paid(pair) == 15 + 15_000 * amount
+
+
+@pytest.mark.parametrize("amounts", [(), (0,), (1, -1), (1, 2.0), (True,), (1, AMOUNT_MAX)])
+def test_runs_of_what_are_no_payments_are_refused_whole(amounts: tuple[int, ...]) -> None:
+    session = connected((1_000, 0)).alice.session
+    with pytest.raises(InvalidInput):
+        session.pay_many(amounts, 0.0)
+    assert len(session.outbox) == 0
 
 
 def test_a_batch_of_locks_fits_too() -> None:
@@ -225,7 +253,7 @@ def test_a_batch_of_locks_fits_too() -> None:
 
 def test_a_payment_that_was_given_up_is_left_out_and_says_so() -> None:
     outbox = Outbox()
-    tickets = [Ticket(ChannelId(bytes(32)), amount, b"", "", 0.0) for amount in (1, 2, 3)]
+    tickets = [Ticket(ChannelId(bytes(32)), (amount,), b"", "", 0.0) for amount in (1, 2, 3)]
     for ticket in tickets:
         outbox.add_payment(ticket)
     tickets[1].withdrawn = True
@@ -342,7 +370,7 @@ def test_updates_behind_one_that_was_left_aside_wait_for_it(pair: Pair) -> None:
     pair.alice.fund((10_000, 1_000))
     pair.settle()
     for _ in range(BATCH_PAYMENTS_MAX):
-        pair.alice.session.outbox.add_payment(Ticket(pair.id, 1, b"", "", 0.0))
+        pair.alice.session.outbox.add_payment(Ticket(pair.id, (1,), b"", "", 0.0))
     pair.bob.time(later, later - 12)
     pair.alice.touch()
     pair.alice.step()
