@@ -276,7 +276,8 @@ def _observe(obligation: Obligation, seen: Observation, policy: Policy, judge: J
     obligation = _without_receipt(obligation, seen, policy)
     late = obligation.deadline is not None and seen.head.time > obligation.deadline
     if late and obligation.status not in FINAL:
-        obligation = finish(obligation, Status.QUARANTINED, f"not on the chain by its deadline {obligation.deadline}")
+        reason = f"{Revert.EXPIRED}: not on the chain by its deadline {obligation.deadline}"
+        obligation = finish(obligation, judge(obligation, reason) or Status.QUARANTINED, reason)
     return _rest(obligation) if obligation.status in FINAL and obligation.nonce is None else obligation
 
 

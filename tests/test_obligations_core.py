@@ -480,3 +480,19 @@ def test_the_fee_curve_of_an_obligation_that_may_not_be_sent_yet_begins_when_it_
         seen = Observation(head, nonce=0, market=5, receipts={})
         book = decide(book, seen, account=ACCOUNT, gas=gas, policy=POLICY).book
     assert book.obligations["o"].fee_price == 5, "it waited by our own will, so it offers the market's price"
+
+
+@pytest.mark.parametrize(("opinion", "status"), [(None, Status.QUARANTINED), (Status.SUPERSEDED, Status.SUPERSEDED)])
+def test_whoever_required_it_may_say_that_a_missed_deadline_is_no_misfortune(
+    opinion: Status | None, status: Status
+) -> None:
+    obligation = Obligation(
+        id="o", call=TransferCall(NATIVE, ELSEWHERE, 1), purpose="a test", budget=10_000, deadline=100
+    )
+    seen = Observation(Header(9, bytes(32), bytes(32), 101), nonce=0, market=5, receipts={})
+    outcome = decide(
+        book_of([obligation]), seen, account=ACCOUNT, gas=gas, policy=POLICY, judge=lambda late, reason: opinion
+    )
+    (changed,) = outcome.changed
+    assert changed.status is status and "deadline 100" in changed.reason
+    assert bool(outcome.alarms) is (opinion is None)
