@@ -1,0 +1,120 @@
+"""docs/protocol.md says what the code does: phases, messages, operations, codes and limits."""
+
+from __future__ import annotations
+
+import re
+import typing
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from tallystick.channels import limits, messages, session
+from tallystick.channels.core import LEAVES, Phase
+from tallystick.channels.eip712 import TYPES
+from tallystick.channels.errors import Fault
+from tallystick.sdk import duties
+from tallystick.settlement.contract_state import Parameters
+from tallystick.watchtower import messages as tower_messages
+from tallystick.watchtower import sealing
+from tallystick.watchtower.tower import TowerPolicy
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = (ROOT / "docs" / "protocol.md").read_text("utf-8")
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text("utf-8")
+POLICY = limits.Policy()
+
+
+def section(title: str) -> str:
+    """Return what stands under a heading, up to the next one."""
+    _, found, rest = PAGE.partition(f"# {title}\n")
+    assert found, title
+    return re.split(r"^#+ ", rest, maxsplit=1, flags=re.MULTILINE)[0]
+
+
+def rows(text: str) -> list[list[str]]:
+    """Return the cells of all table rows, headings included."""
+    return [
+        [cell.strip() for cell in line.strip().strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"
+    ]
+
+
+def test_the_diagram_of_phases_has_the_arrows_of_the_code_and_no_other() -> None:
+    drawn = re.findall(r"^ +([A-Z]+) --> ([A-Z]+)$", section("Phases"), flags=re.MULTILINE)
+    assert len(drawn) == len(set(drawn))
+    assert set(drawn) == {(before.name, after.name) for before, to in LEAVES.items() for after in to}
+
+
+def test_the_table_of_phases_names_each_once_and_only_open_signs() -> None:
+    table = {row[0]: row[2] for row in rows(section("Phases"))[2:]}
+    assert table == {phase.name: "yes" if phase is Phase.OPEN else "no" for phase in Phase}
+
+
+@pytest.mark.parametrize("module", [messages, tower_messages])
+def test_every_message_is_listed_with_its_number_and_its_fields(module: ModuleType) -> None:
+    listed = {int(row[0]): (row[1], row[2]) for row in rows(PAGE) if len(row) == 3 and row[0].isdigit()}
+    for kind in typing.get_args(module.Message):
+        fields = ", ".join(f"`{name}`" for name in kind.__struct_fields__)
+        assert listed[kind.__struct_config__.tag] == (f"`{kind.__name__}`", fields)
+
+
+def test_no_message_is_listed_that_does_not_exist() -> None:
+    listed = {int(row[0]) for row in rows(section("9. Transport and messages")) if len(row) == 3 and row[0].isdigit()}
+    kinds = [*typing.get_args(messages.Message), *typing.get_args(tower_messages.Message)]
+    assert listed == {kind.__struct_config__.tag for kind in kinds}
+
+
+def test_the_codes_of_errors_are_those_of_the_code() -> None:
+    listed = {int(row[0]): row[1] for row in rows(PAGE) if len(row) == 2 and row[0].isdigit()}
+    assert listed == {fault.value: fault.name for fault in Fault}
+
+
+def test_signed_objects_have_the_fields_that_are_signed() -> None:
+    text = section("2. Objects")
+    for name, fields in TYPES.items():
+        written = ", ".join(f"{field['name']}: {field['type']}" for field in fields)
+        plain = re.sub(r"uint8 \(0 or 1\)", "uint8", text)
+        assert f"`{name}`, signed" in plain and f"`{written}`" in plain, name
+
+
+@pytest.mark.parametrize(
+    ("sentence", "value"),
+    [
+        ("fewer than {} pending", limits.LOCKS_MAX),
+        ("At most {} updates may be in flight", limits.WINDOW_MAX),
+        ("`seq − {} ≤ seen < seq`", limits.WINDOW_MAX),
+        ("`seen` may lag at most {} updates", limits.WINDOW_MAX),
+        ("(at most {})", limits.BATCH_PAYMENTS_MAX),
+        ("before `expiry` ({} s by default)", POLICY.reveal_margin),
+        ("only {} s of confirmed chain time", session.CANCEL_MARGIN),
+        ("challenge period of at least {} s", POLICY.challenge_period_min),
+        ("a reserve of {} % of the deposit", POLICY.reserve_ppm // 10_000),
+        ("live for {} s at most", POLICY.offer_lifetime_max),
+        ("does for {} s by default", POLICY.offer_lifetime),
+        ("the last {} s", duties.STAND_IN),
+        ("`reward_bps`, {} by default", Parameters(1, sealing.Address(bytes(20))).reward_bps),
+        ("up to {} bytes of onion", limits.ONION_MAX),
+        ("frames of at most {} bytes", limits.MESSAGE_MAX),
+        ("at most {} bytes each", tower_messages.TOWER_MESSAGE_MAX),
+        ("{} padded bytes", sealing.PLAIN_SIZE),
+        ("nonce ({} random bytes)", sealing.NONCE_SIZE),
+    ],
+)
+def test_the_limits_that_the_protocol_page_quotes_are_in_force(sentence: str, value: int) -> None:
+    assert sentence.format(f"{value:,}") in " ".join(PAGE.split())
+
+
+@pytest.mark.parametrize(
+    ("what", "value"),
+    [
+        ("payments in one update", f"{limits.BATCH_PAYMENTS_MAX:,}"),
+        ("pending locks per direction", f"{limits.LOCKS_MAX}"),
+        ("updates in flight", f"{limits.WINDOW_MAX} at most, {POLICY.window} by default"),
+        ("one message", f"{limits.MESSAGE_MAX:,} bytes"),
+        ("memo", f"{limits.MEMO_MAX} bytes"),
+        ("reserve", f"{POLICY.reserve_ppm // 10_000} % of the opening deposit, for either side"),
+        ("appointments per client of a tower", f"{TowerPolicy().quota:,}"),
+    ],
+)
+def test_the_limits_that_operators_are_told_are_in_force(what: str, value: str) -> None:
+    assert [what, value] in rows(OPERATIONS)
