@@ -3,6 +3,8 @@
 | kind | condition        | proof                 | pays                |
 | ---- | ---------------- | --------------------- | ------------------- |
 | 0    | sha256(secret)   | the secret, 32 bytes  | the whole amount    |
+| 2    | hash of a        | a link, its depth,    | depth × unit        |
+|      | stream's terms   | and the terms         | (`hashchain`)       |
 
 A kind that this table does not know is refused, by both sides and before anything is signed.
 """
@@ -12,10 +14,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 
-from tallystick.channels.errors import Fault, InvalidUpdate
+from tallystick.channels.errors import Fault, InvalidInput, InvalidUpdate
+from tallystick.channels.hashchain import StreamProof
 from tallystick.channels.objects import Lock
 
 HASH = 0
+STREAM = 2
 SECRET_SIZE = 32
 
 
@@ -30,7 +34,17 @@ def _hash_pays(lock: Lock, proof: bytes) -> int:
     return lock.amount
 
 
-_KINDS: dict[int, Callable[[Lock, bytes], int]] = {HASH: _hash_pays}
+def _stream_pays(lock: Lock, proof: bytes) -> int:
+    try:
+        claim = StreamProof.decode(proof)
+    except InvalidInput as error:
+        raise InvalidUpdate(f"this is no proof for lock {lock.id}: {error}", Fault.BAD_PROOF) from error
+    if not claim.terms.fit(lock) or not claim.holds():
+        raise InvalidUpdate(f"the link does not belong to the stream of lock {lock.id}", Fault.BAD_PROOF)
+    return claim.amount
+
+
+_KINDS: dict[int, Callable[[Lock, bytes], int]] = {HASH: _hash_pays, STREAM: _stream_pays}
 
 
 def check_kind(lock: Lock) -> None:

@@ -31,7 +31,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from tallystick.channels.conditions import amount_paid
+from tallystick.channels.conditions import HASH, amount_paid
 from tallystick.channels.eip712 import channel_id
 from tallystick.channels.errors import (
     ChannelNotReady,
@@ -358,7 +358,10 @@ def _their_lock(channel: Channel, lock_id: int) -> Lock:
 
 def reveal(channel: Channel, lock_id: int, secret: bytes) -> Channel:
     """Return the channel with the secret of the peer's lock recorded; raise InvalidInput or InvalidUpdate."""
-    amount_paid(_their_lock(channel, lock_id), secret)
+    lock = _their_lock(channel, lock_id)
+    if lock.kind != HASH:
+        raise InvalidInput(f"lock {lock_id} is no hash lock: there is no secret to reveal")
+    amount_paid(lock, secret)
     if any(rejection.lock == lock_id for rejection in channel.rejections):
         raise InvalidInput(f"lock {lock_id} was rejected before: its sender may take it back")
     if any(known.lock == lock_id for known in channel.secrets):

@@ -7,6 +7,7 @@ however often it changed.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeAlias
 
 import msgspec
@@ -63,6 +64,16 @@ class LockRejected(msgspec.Struct, frozen=True):
     reason: bytes
 
 
+class StreamReceived(msgspec.Struct, frozen=True):
+    """The peer's stream on `lock` has come to `depth`: `units` more, worth `amount`, durable and ours to claim."""
+
+    channel: ChannelId
+    lock: int
+    depth: int
+    units: int
+    amount: int
+
+
 class ChannelChanged(msgspec.Struct, frozen=True):
     """A channel's phase or funding changed, or an offer was signed: what must be done on chain may have changed."""
 
@@ -107,6 +118,7 @@ Event: TypeAlias = (
     | LockReceived
     | LockEnded
     | LockRejected
+    | StreamReceived
     | ChannelChanged
     | CloseRequested
     | OpenRequested
@@ -118,7 +130,7 @@ Event: TypeAlias = (
 class Effects:
     """One round's worth of moments, frames, events and resolved tickets."""
 
-    __slots__ = ("_rows", "events", "frames", "moments", "resolved")
+    __slots__ = ("_rows", "acts", "events", "frames", "moments", "resolved")
 
     def __init__(self) -> None:
         self._rows: dict[ChannelId, Channel] = {}
@@ -128,6 +140,8 @@ class Effects:
         self.events: list[Event] = []
         self.resolved: list[tuple[list[Ticket], int]] = []
         """(tickets, seq of the update that carried them)."""
+        self.acts: list[Callable[[], None]] = []
+        """What else waits for the commit."""
 
     def take(self) -> Effects:
         """Move everything into a new object, and begin the next round."""
@@ -166,6 +180,10 @@ class Effects:
         """Let these payments' receipts out after the commit."""
         self.resolved.append((tickets, seq))
 
+    def then(self, act: Callable[[], None]) -> None:
+        """Do this after the commit, before the events are told."""
+        self.acts.append(act)
+
     @property
     def saved(self) -> list[Channel]:
         """The channels whose rows this round writes, as they are written."""
@@ -177,4 +195,4 @@ class Effects:
         return self.moments + rows
 
     def __bool__(self) -> bool:
-        return bool(self._rows or self.moments or self.frames or self.events or self.resolved)
+        return bool(self._rows or self.moments or self.frames or self.events or self.resolved or self.acts)

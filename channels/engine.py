@@ -29,6 +29,8 @@ from tallystick.channels.messages import (
     CloseRequest,
     Error,
     Funding,
+    Links,
+    LinksAck,
     Message,
     OpenAccept,
     OpenRefuse,
@@ -109,7 +111,9 @@ class Engine:
         self.chain = ChainTime()
         writer.before_commit(self._prepare)
         for channel in schema.load_channels(writer.store):
-            resync.restore_flight(self._add(channel), schema.load_flight(writer.store, channel))
+            session = self._add(channel)
+            resync.restore_flight(session, schema.load_flight(writer.store, channel))
+            session.streams.restore(schema.load_streams(writer.store, channel.id))
 
     # --- channels ------------------------------------------------------------------------------------------------
 
@@ -277,6 +281,10 @@ class Engine:
             session.on_reveal(message)
         elif isinstance(message, Reject):
             session.on_reject(message)
+        elif isinstance(message, Links):
+            session.streams.on_links(message)
+        elif isinstance(message, LinksAck):
+            session.streams.on_ack(message)
         else:
             self._negotiate(session, message)
 
@@ -385,6 +393,8 @@ class Engine:
         for tickets, seq in effects.resolved:
             for ticket in tickets:
                 ticket.resolve(seq, now)
+        for act in effects.acts:
+            act()
         for channel in effects.saved:
             self._saved(channel)
         for event in effects.events:

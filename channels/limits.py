@@ -38,6 +38,9 @@ WINDOW_MAX = 64
 OPERATIONS_MAX = 1_000
 """Operations in one update (a run of payments is one operation)."""
 
+STREAM_LENGTH_MAX = 65_536
+"""Links of one stream: a contract must be able to follow a chain to its tip within one block's gas."""
+
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """What one node asks of its channels. Amounts in the asset's smallest unit, times in seconds of chain time."""
@@ -62,6 +65,12 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 
     reveal_margin: int = 60
     """The writer pays for a `Reveal` only while this much time is left before the lock's expiry."""
+
+    stream_margin: int = 300
+    """The payer settles a stream at the latest this much time before its lock's expiry: no link is released after."""
+
+    stream_unsecured: int = 65_536
+    """Units of one stream that may be waiting or released without the payee's acknowledgement."""
 
     reserve_ppm: int = 10_000
     """Millionths of the channel's total funding that each side keeps: what a cheater has to lose."""

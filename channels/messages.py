@@ -181,6 +181,23 @@ class CloseRequest(msgspec.Struct, frozen=True, array_like=True, tag=19, forbid_
     channel: Id
 
 
+class Links(msgspec.Struct, frozen=True, array_like=True, tag=20, forbid_unknown_fields=True):
+    """The sender's stream on this lock of its goes on to the link at `depth`, which covers all before. Repeatable."""
+
+    channel: Id
+    lock: Number
+    depth: Number
+    link: Bytes32
+
+
+class LinksAck(msgspec.Struct, frozen=True, array_like=True, tag=21, forbid_unknown_fields=True):
+    """The sender holds the link of the receiver's stream at `depth` durably: it covers all up to it."""
+
+    channel: Id
+    lock: Number
+    depth: Number
+
+
 Message: TypeAlias = (
     Hello
     | Error
@@ -201,6 +218,8 @@ Message: TypeAlias = (
     | WithdrawRequest
     | WithdrawGrant
     | CloseRequest
+    | Links
+    | LinksAck
 )
 
 _CODEC: Codec[Message] = Codec(Message)

@@ -153,6 +153,7 @@ def repeat(session: Session) -> None:
     for sent in session.sent:
         if sent.seq > known:
             session.effects.send_frame(channel.peer_key, sent.frame)
+    session.streams.repeat()
     for secret in channel.secrets:
         session.send(Reveal(channel.id, secret.lock, secret.secret))
     for rejection in channel.rejections:

@@ -4,6 +4,7 @@
     sent       journal of our updates, as their frames: the flight until they are agreed, history after that
     received   journal of the peer's updates, in the order of their commits: what `incoming` reads
     keys       idempotency keys of payments that were signed
+    streams    one row for each stream whose lock is pending: how far it was released by us, or received by us
 
 The journals are history: rows that are agreed may be pruned at any time without touching a channel.
 """
@@ -60,6 +61,25 @@ class HistoryPruned(Moment, frozen=True):
     received_before: int
 
 
+class StreamSaved(Moment, frozen=True):
+    """A stream began, or went on to a deeper link."""
+
+    channel: ChannelId
+    sender: int
+    """Side whose simplex holds its lock: who pays."""
+    lock: int
+    proof: bytes
+    """The deepest link, as an unlock carries it."""
+
+
+class StreamEnded(Moment, frozen=True):
+    """The lock of a stream is gone, and what it paid is in the channel's balance."""
+
+    channel: ChannelId
+    sender: int
+    lock: int
+
+
 class Journaled(msgspec.Struct, frozen=True):
     """One row of a journal."""
 
@@ -81,6 +101,12 @@ CREATE TABLE received (
     position INTEGER PRIMARY KEY, channel BLOB NOT NULL, seq INTEGER NOT NULL,
     first INTEGER NOT NULL, count INTEGER NOT NULL, frame BLOB NOT NULL, time REAL NOT NULL, UNIQUE (channel, seq));
 CREATE TABLE keys (key TEXT PRIMARY KEY, channel BLOB NOT NULL, payment INTEGER NOT NULL)
+"""
+
+_MIGRATION_2 = """
+CREATE TABLE streams (
+    channel BLOB NOT NULL, sender INTEGER NOT NULL, lock INTEGER NOT NULL, proof BLOB NOT NULL,
+    PRIMARY KEY (channel, sender, lock)) WITHOUT ROWID
 """
 
 _CHANNEL: Codec[Channel] = Codec(Channel)
@@ -119,14 +145,30 @@ def _prune(connection: sqlite3.Connection, moment: HistoryPruned) -> None:
     )
 
 
+def _stream_saved(connection: sqlite3.Connection, moment: StreamSaved) -> None:
+    connection.execute(
+        "INSERT OR REPLACE INTO streams VALUES (?, ?, ?, ?)",
+        (moment.channel, moment.sender, moment.lock, moment.proof),
+    )
+
+
+def _stream_ended(connection: sqlite3.Connection, moment: StreamEnded) -> None:
+    connection.execute(
+        "DELETE FROM streams WHERE channel = ? AND sender = ? AND lock = ?",
+        (moment.channel, moment.sender, moment.lock),
+    )
+
+
 SCHEMA = Schema(
     "channels",
-    (_MIGRATION_1,),
+    (_MIGRATION_1, _MIGRATION_2),
     {
         ChannelSaved: _save,
         UpdateSigned: _signed,
         UpdateReceived: _received,
         HistoryPruned: _prune,
+        StreamSaved: _stream_saved,
+        StreamEnded: _stream_ended,
     },
 )
 
@@ -140,6 +182,12 @@ def load_flight(store: Store, channel: Channel) -> list[Journaled]:
     """Return our updates that were signed but not agreed, in order."""
     sql = f"SELECT {_COLUMNS} FROM sent WHERE channel = ? AND seq > ? ORDER BY seq"
     return [Journaled(*row) for row in store.read(sql, (channel.id, channel.ours.seq))]
+
+
+def load_streams(store: Store, channel: ChannelId) -> list[StreamSaved]:
+    """Return how far each stream of a channel has come."""
+    rows = store.read("SELECT sender, lock, proof FROM streams WHERE channel = ? ORDER BY sender, lock", (channel,))
+    return [StreamSaved(channel, *row) for row in rows]
 
 
 def received_after(store: Store, position: int, limit: int, channel: ChannelId | None = None) -> list[Journaled]:

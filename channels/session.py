@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from tallystick.channels import core
-from tallystick.channels.conditions import HASH, amount_paid
+from tallystick.channels.conditions import HASH, STREAM, amount_paid
 from tallystick.channels.core import Channel, Phase, Wish
 from tallystick.channels.effects import (
     ChannelChanged,
@@ -38,6 +38,7 @@ from tallystick.channels.operations import AddLock, Cancel, Operation, Pay, Unlo
 from tallystick.channels.outbox import Outbox, run_limit
 from tallystick.channels.schema import UpdateReceived, UpdateSigned
 from tallystick.channels.simplex import Simplex
+from tallystick.channels.streams import Streams
 from tallystick.channels.tickets import Ticket
 
 CANCEL_MARGIN = 30
@@ -52,12 +53,12 @@ class ChainTime(msgspec.Struct, frozen=True):
     final: int = 0
     """Of the newest confirmed block: what is before it does not change."""
     secrets: Mapping[bytes, tuple[int, bytes]] = {}
-    """Condition of a pending lock to (block time, secret)."""
+    """Condition of a pending lock to (block time, secret); of a stream, to its deepest link as an unlock carries it."""
 
     def registered_in_time(self, lock: Lock) -> bytes | None:
-        """Return the secret if the chain registered it by the lock's expiry."""
+        """Return the secret, or the proof of a stream, if the chain registered it by the lock's expiry."""
         found = self.secrets.get(lock.condition)
-        return found[1] if found and lock.kind == HASH and found[0] <= lock.expiry else None
+        return found[1] if found and lock.kind in (HASH, STREAM) and found[0] <= lock.expiry else None
 
 
 class EndedLock(msgspec.Struct, frozen=True):
@@ -101,6 +102,7 @@ class Session:
         self.peer = PublicKey(channel.peer_key)
         self.domain = domain_separator(channel.terms.chain_id, channel.terms.contract)
         self.outbox = Outbox()
+        self.streams = Streams(self)
         self.sent: deque[Sent] = deque()
         self.chain = ChainTime()
         self.ready = False
@@ -203,21 +205,25 @@ class Session:
                 f"{amount} was asked; wait for incoming payments or deposit more"
             )
 
-    def add_lock(self, amount: int, expiry: int, condition: bytes, onion: bytes = b"") -> int:
-        """Queue a hash lock and return the id that it will have; raise as `pay` does."""
+    @property
+    def next_lock(self) -> int:
+        """The id of the next lock that is added."""
+        return self.channel.newest.next_lock + self.outbox.queued_locks
+
+    def add_lock(self, amount: int, expiry: int, condition: bytes, onion: bytes = b"", kind: int = HASH) -> int:
+        """Queue a lock (a hash lock, unless told otherwise) and return its id; raise as `pay` does."""
         check_amount(amount, minimum=1)
         self.require_payable()
         self._require_spendable(amount)
         if len(condition) != 32:
-            raise InvalidInput("the condition of a hash lock is a sha256 digest: 32 bytes")
+            raise InvalidInput("the condition of a lock is a digest: 32 bytes")
         if len(onion) > ONION_MAX:
             raise InvalidInput(f"an onion has at most {ONION_MAX} bytes, this one has {len(onion)}")
         if not self.chain.now < expiry <= UINT64_MAX:
             raise InvalidInput(f"the lock would expire at {expiry}, chain time is {self.chain.now} already")
-        queued = self.outbox.queued_locks
-        if len(self.channel.newest.locks) + queued >= LOCKS_MAX:
+        if len(self.channel.newest.locks) + self.outbox.queued_locks >= LOCKS_MAX:
             raise ChannelNotReady(f"{LOCKS_MAX} locks are pending already: wait until some are resolved")
-        lock = Lock(self.channel.newest.next_lock + queued, amount, expiry, HASH, condition)
+        lock = Lock(self.next_lock, amount, expiry, kind, condition)
         self.outbox.add_lock(AddLock(lock, onion))
         return lock.id
 
@@ -229,6 +235,8 @@ class Session:
 
     def reject(self, lock_id: int, reason: bytes) -> None:
         """Consent to the cancellation of the peer's lock; raise InvalidInput."""
+        if self.streams.holds_links(lock_id):
+            raise InvalidInput(f"lock {lock_id} cannot be rejected: its stream has been paid from")
         self._change(core.reject(self.channel, lock_id, reason))
         if self.ready:
             self.send(Reject(self.channel.id, lock_id, reason))
@@ -262,6 +270,7 @@ class Session:
                 for ticket in sent.tickets:
                     ticket.fail(uncertain)
             self.sent.clear()
+            self.streams.abandon()
         self.changed()
 
     def abandon(self, error: TallystickError) -> None:
@@ -311,8 +320,10 @@ class Session:
         """Sign what is due: one countersignature for all that arrived, then updates. Called once per round."""
         if self.must_ack:
             self._countersign()
+        self.streams.store()
         if not self.ready or self.channel.phase is not Phase.OPEN:
             return
+        self.streams.flush()
         window = min(self.policy.window, WINDOW_MAX)
         while len(self.outbox) and len(self.channel.flight) < window:
             if self.channel.flight and not self.outbox.full_batch:
@@ -373,6 +384,7 @@ class Session:
 
     def _tell_ended(self, sender: int, ended: list[EndedLock]) -> None:
         for end in ended:
+            self.streams.ended(sender, end.lock, end.paid)
             self.effects.emit(LockEnded(self.channel.id, sender, end.lock, end.paid, end.secret))
 
     # --- the receiver --------------------------------------------------------------------------------------------
@@ -391,6 +403,7 @@ class Session:
         if self._is_early(message.operations):
             self._leave_aside(Fault.CANCEL_REFUSED, "a lock that is cancelled is not known to have expired here yet")
             return
+        self.streams.check_unlocks(message.operations)
         simplex = core.accept(self.channel, message.seq, message.seen, message.operations, self._consent())
         self.peer.verify(digest_proof(self.domain, simplex.proof), message.signature)
         self.channel = core.accepted(self.channel, simplex, message.signature)
@@ -434,10 +447,11 @@ class Session:
         lock, simplex = added.lock, self.channel.theirs.simplex
         if simplex.lock(lock.id) is None:
             return
-        objection = core.policy_objection(lock, simplex, self.policy, self.chain.now)
+        objection = core.policy_objection(lock, simplex, self.policy, self.chain.now) or self.streams.objection(added)
         if objection is not None:
             self.reject(lock.id, objection.encode())
         else:
+            self.streams.begin(added)
             self.effects.emit(LockReceived(self.channel.id, lock, added.onion))
 
     def seal(self) -> None:
@@ -493,7 +507,9 @@ class Session:
         self.resume(before.phase)
         for lock in self.channel.newest.locks:
             secret = chain.registered_in_time(lock)
-            if secret is not None:
-                self._end_lock(Unlock(lock.id, secret, lock.amount))
+            if lock.id in self.streams.outgoing:
+                self.streams.on_time(lock)
+            elif secret is not None:
+                self._end_lock(Unlock(lock.id, secret, amount_paid(lock, secret)))
             elif lock.expiry + CANCEL_MARGIN < chain.final:
                 self._end_lock(Cancel(lock.id))

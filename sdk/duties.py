@@ -12,7 +12,8 @@ again, and each has a fixed name, so that it is taken on once (`settlement.oblig
 | CLOSED                | window open       | challenge whatever is older than what we hold                            |
 | CLOSED                | window over       | settle                                                                   |
 | SETTLED               | pots wait         | redeem, once every lock of a simplex is decided                          |
-| any                   | lock near expiry  | register the secret that we revealed and were not paid for               |
+| any                   | lock near expiry  | register the secret that we revealed, or the deepest link that we hold,  |
+|                       |                   | and were not paid for                                                    |
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 
+from tallystick.channels.conditions import HASH
 from tallystick.channels.core import Channel, Phase, Wish
 from tallystick.channels.eip712 import locks_root
+from tallystick.channels.hashchain import StreamProof
 from tallystick.channels.objects import ZERO32, Lock, SignedProof
 from tallystick.settlement.chain import (
     Call,
@@ -31,6 +34,7 @@ from tallystick.settlement.chain import (
     CloseCall,
     CooperativeCloseCall,
     RedeemCall,
+    RegisterLinkCall,
     RegisterSecretCall,
     SettleCall,
     WithdrawCall,
@@ -39,7 +43,16 @@ from tallystick.settlement.errors import Revert
 from tallystick.settlement.index import CLOSED, OPEN, SETTLED
 from tallystick.settlement.obligations import Obligation, Status
 
-DUTY_NAMES = ("cooperative-close", "withdraw", "close", "challenge", "settle", "redeem", "register-secret")
+DUTY_NAMES = (
+    "cooperative-close",
+    "withdraw",
+    "close",
+    "challenge",
+    "settle",
+    "redeem",
+    "register-secret",
+    "register-link",
+)
 """With these begin the names of obligations that are duties."""
 
 STAND_IN = 300
@@ -66,9 +79,11 @@ class Situation(msgspec.Struct, frozen=True):
     now: int
     """Block time of the head."""
     secrets: Mapping[bytes, tuple[int, bytes]]
-    """Registered at the head: condition to (block time, secret)."""
+    """Registered at the head: condition to (block time, secret, or the proof of a stream)."""
     redeemed: tuple[list[int], list[int]]
     """Block times of earlier redeems, by simplex."""
+    claims: Mapping[int, StreamProof] = {}
+    """Not of the chain: the deepest links that we hold of the peer's streams, by lock."""
 
 
 class DutyPolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,6 +108,7 @@ def duties(
         *_settle(channel, situation),
         *_redeem(channel, situation),
         *_register(channel, situation, policy),
+        *_register_links(channel, situation, policy),
     ]
     return [
         Obligation(
@@ -179,8 +195,8 @@ def _redeem(channel: Channel, situation: Situation) -> Iterator[_Duty]:
 
 
 def _decided(lock: Lock, situation: Situation, time: int) -> bool:
-    """Whether the contract pays or refunds the lock in a block of that time."""
-    registered = situation.secrets.get(lock.condition)
+    """Whether the contract pays or refunds the lock in a block of that time. A stream waits for its expiry."""
+    registered = situation.secrets.get(lock.condition) if lock.kind == HASH else None
     return time > lock.expiry or (registered is not None and registered[0] <= min(time, lock.expiry))
 
 
@@ -207,3 +223,17 @@ def _register(channel: Channel, situation: Situation, policy: DutyPolicy) -> Ite
             continue
         if channel.phase is not Phase.OPEN or lock.expiry - situation.now <= policy.secret_margin:
             yield _Duty("register-secret", RegisterSecretCall(known.secret), f":{lock.id}", lock.expiry)
+
+
+def _register_links(channel: Channel, situation: Situation, policy: DutyPolicy) -> Iterator[_Duty]:
+    for lock_id, claim in situation.claims.items():
+        lock = channel.theirs.simplex.lock(lock_id)
+        if lock is None or situation.now > lock.expiry:
+            continue
+        _, proof = situation.secrets.get(lock.condition, (0, b""))
+        if proof and StreamProof.decode(proof).depth >= claim.depth:
+            continue
+        if channel.phase is not Phase.OPEN or lock.expiry - situation.now <= policy.secret_margin:
+            terms = claim.terms
+            call = RegisterLinkCall(claim.link, claim.depth, terms.tip, terms.unit, terms.length, lock.expiry)
+            yield _Duty("register-link", call, f":{lock.id}:{claim.depth}", lock.expiry)

@@ -18,6 +18,7 @@ from tallystick.channels.operations import Pay
 from tallystick.channels.schema import payment_of, sent_with
 from tallystick.channels.session import Session
 from tallystick.channels.tickets import Receipt, Ticket
+from tallystick.sdk.streams import IncomingStream, OutgoingStream, open_stream
 from tallystick.settlement.chain import ApproveCall, DepositCall
 
 if TYPE_CHECKING:
@@ -172,6 +173,23 @@ class ChannelHandle:
         """Let the peer take its lock back."""
         self._session.reject(lock_id, reason)
         self._node.engine.touch(self._session)
+
+    # --- streams -------------------------------------------------------------------------------------------------
+
+    async def open_stream(self, unit: int, length: int, *, expiry: int) -> OutgoingStream:
+        """Set `unit` × `length` aside for a stream of tiny payments until chain time `expiry`; return it once agreed.
+
+        It settles itself a while before the expiry (`Policy.stream_margin`). Raise InsufficientFunds, ChannelNotReady
+        or InvalidInput, and nothing was done.
+        """
+        return await open_stream(self._node, self._session, unit, length, expiry)
+
+    @property
+    def streams(self) -> tuple[list[OutgoingStream], list[IncomingStream]]:
+        """The streams whose locks are pending: (ours, the peer's)."""
+        streams = self._session.streams
+        ours = [OutgoingStream(self._node, self._session, stream) for stream in streams.outgoing.values()]
+        return ours, [IncomingStream(self._node, stream) for stream in streams.incoming.values()]
 
     # --- funding -------------------------------------------------------------------------------------------------
 

@@ -208,7 +208,7 @@ class OnChain:
         conditions = {lock.condition for lock in (*channel.newest.locks, *channel.theirs.simplex.locks)}
         secrets = self.index.secrets(conditions, self.index.head_number) if conditions else {}
         redeemed = (self.index.redeemed_at(channel.id, 0), self.index.redeemed_at(channel.id, 1))
-        return Situation(view, self.index.head_time, secrets, redeemed)
+        return Situation(view, self.index.head_time, secrets, redeemed, session.streams.claims())
 
     # --- the user's own transactions -----------------------------------------------------------------------------
 

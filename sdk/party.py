@@ -24,13 +24,14 @@ import trio
 
 from tallystick.channels.errors import InvalidInput, TallystickError
 from tallystick.channels.keys import PrivateKey
-from tallystick.channels.limits import Policy
+from tallystick.channels.limits import STREAM_LENGTH_MAX, Policy
 from tallystick.channels.objects import ChannelId
 from tallystick.channels.ports import PeerAddress, system_entropy
 from tallystick.channels.tickets import Receipt
 from tallystick.sdk.duties import DutyPolicy
 from tallystick.sdk.handle import ChannelHandle
 from tallystick.sdk.node import Config, Node, open_node
+from tallystick.sdk.streams import OutgoingStream
 from tallystick.settlement.rpc_client import open_rpc_chain
 
 
@@ -223,11 +224,52 @@ async def _submitted(channel: ChannelHandle, deadline: float, tasks: int) -> lis
     return [receipt.secured - receipt.accepted for receipt in receipts]
 
 
+STREAM_EXPIRY = 86_400
+"""Seconds that a stream of the benchmark lasts at most."""
+
+STREAM_CHUNK = 100
+"""Payments of a stream that share one measured latency."""
+
+
+async def _stream(channel: ChannelHandle, deadline: float, tasks: int) -> list[float]:
+    """One task gives link after link, a unit each; the next stream is opened while the last one is in use."""
+    latencies: list[float] = []
+    ready, streams = trio.open_memory_channel[OutgoingStream](0)
+
+    async def measure(stream: OutgoingStream, depth: int, began: float) -> None:
+        await stream.wait(depth)
+        latencies.extend([time.perf_counter() - began] * STREAM_CHUNK)
+
+    async def give(stream: OutgoingStream) -> None:
+        async with trio.open_nursery() as waiting:
+            while stream.left >= STREAM_CHUNK and time.perf_counter() < deadline:
+                await stream.room(STREAM_CHUNK)
+                began, depth = time.perf_counter(), 0
+                for _ in range(STREAM_CHUNK):
+                    depth = stream.submit()
+                waiting.start_soon(measure, stream, depth, began)
+                await trio.lowlevel.checkpoint()
+
+    async def prepare() -> None:
+        async with ready:
+            while time.perf_counter() < deadline:
+                expiry = int(time.time()) + STREAM_EXPIRY  # noqa: TID251 (chain time is the clock's, in a benchmark)
+                await ready.send(await channel.open_stream(1, STREAM_LENGTH_MAX, expiry=expiry))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(prepare)
+        async for stream in streams:
+            await give(stream)
+            nursery.start_soon(stream.close)
+    return latencies
+
+
 KINDS: dict[str, Callable[[ChannelHandle, float, int], Awaitable[list[float]]]] = {
     "alone": _alone,
     "awaited": _awaited,
     "submitted": _submitted,
     "bulk": _bulk,
+    "stream": _stream,
 }
 """Ways to pay, by the name of their class of payment."""
 

@@ -42,6 +42,7 @@ from tallystick.settlement.chain import (
     DepositCall,
     OpenCall,
     RedeemCall,
+    RegisterLinkCall,
     RegisterSecretCall,
     SettleCall,
     TransferCall,
@@ -167,6 +168,12 @@ _FORMS: dict[type[Any], _Form] = {
     RegisterSecretCall: _Form(
         "registerSecret", ("bytes32",), msgspec.structs.astuple, lambda at, secret: RegisterSecretCall(secret)
     ),
+    RegisterLinkCall: _Form(
+        "registerLink",
+        ("bytes32", "uint64", "bytes32", "uint128", "uint64", "uint64"),
+        msgspec.structs.astuple,
+        lambda at, *values: RegisterLinkCall(*values),
+    ),
 }
 _TRANSFER = keccak(b"transfer(address,uint256)")[:4]
 _APPROVE = keccak(b"approve(address,uint256)")[:4]
@@ -182,7 +189,7 @@ def encode_call(call: Call, at: Deployment) -> Envelope:
     form = _FORMS[type(call)]
     values = form.values(call)
     if not all(len(value) == 32 for kind, value in zip(form.types, values, strict=True) if kind == "bytes32"):
-        raise InvalidInput("channel ids, close keys and secrets have 32 bytes")
+        raise InvalidInput("channel ids, close keys, secrets and links have 32 bytes")
     try:
         data = form.selector + encode(form.types, values)
     except EncodingError as error:

@@ -60,7 +60,7 @@ from tallystick.settlement.chain import (
 from tallystick.settlement.contract_state import BPS, ChannelState, Outcome, Parameters, Payout, Standing, Status
 from tallystick.settlement.errors import Revert, Reverted
 from tallystick.settlement.signatures import verify_signer
-from tallystick.settlement.verdicts import SecretTime, Verdict, decide
+from tallystick.settlement.verdicts import SecretTime, Streamed, decide
 
 T = TypeVar("T")
 
@@ -85,6 +85,7 @@ class Situation(msgspec.Struct, frozen=True):
     asset_exists: bool
     """Whether the asset of an `open` is the native coin or a token of this chain."""
     secret_time: SecretTime
+    streamed: Streamed = lambda condition: 0
 
 
 def channel_of(call: ChannelCall) -> ChannelId:
@@ -278,27 +279,29 @@ def _redeem(channel: ChannelState, call: RedeemCall, situation: Situation) -> Ou
         raise Reverted(Revert.NOTHING_TO_REDEEM, f"nothing is held back for locks of side {call.sender}")
     if locks_root(call.locks) != channel.standing[call.sender].root:
         raise Reverted(Revert.BAD_LOCKS, "these locks are not the pending ones that both parties signed")
-    shares = {Verdict.PAID: 0, Verdict.REFUNDED: 0, Verdict.KEPT: 0}
+    paid = refunded = 0
     kept, left = [], pot
     for lock in call.locks:
         share = min(lock.amount, left)
         left -= share
-        verdict = decide(lock, situation.time, situation.secret_time)
-        shares[verdict] += share
-        if verdict is Verdict.KEPT:
+        due = decide(lock, situation.time, situation.secret_time, situation.streamed)
+        if due is None:
             kept.append(lock)
+        else:
+            paid += min(due, share)
+            refunded += share - min(due, share)
     if kept and len(kept) == len(call.locks):
         raise Reverted(Revert.NOTHING_TO_REDEEM, "no lock is decided yet: no secret is registered and none has expired")
-    refunded = shares[Verdict.REFUNDED] + (0 if kept else left)
-    pots = _with(channel.pots, call.sender, pot - shares[Verdict.PAID] - refunded)
+    refunded += 0 if kept else left
+    pots = _with(channel.pots, call.sender, pot - paid - refunded)
     root = locks_root(kept)
     standing = _with(channel.standing, call.sender, msgspec.structs.replace(channel.standing[call.sender], root=root))
     redeemed = msgspec.structs.replace(
         channel, status=Status.SETTLED if any(pots) else Status.GONE, pots=pots, standing=standing
     )
     sender, receiver = channel.terms.participants[call.sender], channel.terms.participants[1 - call.sender]
-    event = Redeemed(call.channel, call.sender, shares[Verdict.PAID], refunded, root)
-    return Outcome(redeemed, (event,), payouts=_payouts([(receiver, shares[Verdict.PAID]), (sender, refunded)]))
+    event = Redeemed(call.channel, call.sender, paid, refunded, root)
+    return Outcome(redeemed, (event,), payouts=_payouts([(receiver, paid), (sender, refunded)]))
 
 
 Rule: TypeAlias = Callable[[ChannelState, Any, Situation], Outcome]

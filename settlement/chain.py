@@ -117,10 +117,26 @@ class SecretRegistered(msgspec.Struct, frozen=True, array_like=True, tag=9):
     time: int
 
 
+class LinkRegistered(msgspec.Struct, frozen=True, array_like=True, tag=10):
+    """The deepest link so far of the stream with that condition is public since the block time `time`.
+
+    It was registered by the stream's expiry: a later one is refused.
+    """
+
+    condition: bytes
+    link: bytes
+    depth: int
+    tip: bytes
+    unit: int
+    length: int
+    time: int
+
+
 ChannelEvent: TypeAlias = (
     ChannelOpened | Deposited | Withdrawn | CooperativelyClosed | Closed | Challenged | Settled | Redeemed
 )
-Event: TypeAlias = ChannelEvent | SecretRegistered
+RegistryEvent: TypeAlias = SecretRegistered | LinkRegistered
+Event: TypeAlias = ChannelEvent | RegistryEvent
 
 
 class Block(msgspec.Struct, frozen=True, array_like=True):
@@ -251,6 +267,17 @@ class ApproveCall(msgspec.Struct, frozen=True, array_like=True, tag=11):
     amount: int
 
 
+class RegisterLinkCall(msgspec.Struct, frozen=True, array_like=True, tag=12):
+    """Make a link of a stream public, up to its expiry: the deepest one says what the stream's locks pay."""
+
+    link: bytes
+    depth: int
+    tip: bytes
+    unit: int
+    length: int
+    expiry: int
+
+
 Call: TypeAlias = (
     OpenCall
     | DepositCall
@@ -261,6 +288,7 @@ Call: TypeAlias = (
     | SettleCall
     | RedeemCall
     | RegisterSecretCall
+    | RegisterLinkCall
     | TransferCall
     | ApproveCall
 )

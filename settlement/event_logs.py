@@ -1,8 +1,8 @@
 """Events as Ethereum logs: topics and ABI-encoded data, both ways.
 
-The first topic is the hash of the event's signature; the second the channel's id, or the secret's digest: the one
-indexed argument. Names and types are the contract's Solidity interface. A channel's terms travel without chain id and
-contract, which whoever reads the log knows.
+The first topic is the hash of the event's signature; the second the channel's id, the secret's digest or the stream's
+condition: the one indexed argument. Names and types are the contract's Solidity interface. A channel's terms travel
+without chain id and contract, which whoever reads the log knows.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from tallystick.settlement.chain import (
     CooperativelyClosed,
     Deposited,
     Event,
+    LinkRegistered,
     Redeemed,
     SecretRegistered,
     Settled,
@@ -62,6 +63,7 @@ _FORMS: dict[type[Any], _Form] = {
     Settled: _Form("Settled", ("uint128", "uint128", "uint128", "uint128", "uint128", "bool")),
     Redeemed: _Form("Redeemed", ("uint8", "uint128", "uint128", "bytes32")),
     SecretRegistered: _Form("SecretRegistered", ("bytes32", "uint64")),
+    LinkRegistered: _Form("LinkRegistered", ("bytes32", "uint64", "bytes32", "uint128", "uint64", "uint64")),
 }
 _BY_TOPIC: dict[bytes, tuple[Callable[..., Event], _Form]] = {form.topic: (kind, form) for kind, form in _FORMS.items()}
 

@@ -1,8 +1,8 @@
 """What the chain says of one account's channels, kept event by event so that any block can be taken back.
 
-The index keeps the events of those channels in which the account takes part, and every registered secret, each with
-its block. A channel's state at any height is the fold of its events up to there: at the head to act in time, at the
-confirmed height to count funds. There is no second, incremental copy of the state that could differ from the first.
+The index keeps the events of those channels in which the account takes part, and every registered secret and
+link, each with its block. A channel's state at any height is the fold of its events up to there: at the head to act in
+time, at the confirmed height to count funds. There is no second, incremental copy of the state that could differ.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Iterable
 import msgspec
 
 from tallystick.channels.codec import Codec
+from tallystick.channels.hashchain import StreamProof, StreamTerms
 from tallystick.channels.objects import ZERO32, Address, ChannelId
 from tallystick.channels.store import Moment, Schema, Store
 from tallystick.settlement.chain import (
@@ -24,6 +25,7 @@ from tallystick.settlement.chain import (
     Closed,
     CooperativelyClosed,
     Deposited,
+    LinkRegistered,
     Redeemed,
     SecretRegistered,
     Settled,
@@ -48,6 +50,7 @@ class EventsSeen(Moment, frozen=True):
     number: int
     sightings: tuple[Sighting, ...]
     secrets: tuple[SecretRegistered, ...]
+    links: tuple[LinkRegistered, ...] = ()
 
 
 class EventsUndone(Moment, frozen=True):
@@ -111,19 +114,21 @@ class ChainIndex:
         """Take in a block; return what to store."""
         number, time = block.header.number, block.header.time
         self.head_number, self.head_time = number, time
-        sightings, secrets = [], []
+        sightings, secrets, links = [], [], []
         for event in block.events:
             if isinstance(event, SecretRegistered):
                 secrets.append(event)
+            elif isinstance(event, LinkRegistered):
+                links.append(event)
             elif event.channel in self._histories or (
                 isinstance(event, ChannelOpened) and self._account in event.terms.participants
             ):
                 sighting = Sighting(number, time, event)
                 self._histories.setdefault(event.channel, []).append(sighting)
                 sightings.append(sighting)
-        if not sightings and not secrets:
+        if not sightings and not secrets and not links:
             return []
-        return [EventsSeen(number, tuple(sightings), tuple(secrets))]
+        return [EventsSeen(number, tuple(sightings), tuple(secrets), tuple(links))]
 
     def remove(self, number: int) -> list[Moment]:
         """Take back the block of that number, which was the newest; return what to store."""
@@ -145,9 +150,15 @@ class ChainIndex:
         ]
 
     def secrets(self, conditions: Iterable[bytes], up_to: int) -> dict[bytes, tuple[int, bytes]]:
-        """Return which of the conditions were registered by block `up_to`: to (block time, secret)."""
+        """Return which of the conditions were registered by block `up_to`: to (block time, proof for an unlock).
+
+        The proof of a hash lock is its secret; that of a stream tells its deepest link.
+        """
         found = {}
         for condition in conditions:
+            sql = "SELECT time, proof FROM chain_links WHERE condition = ? AND number <= ? ORDER BY depth DESC LIMIT 1"
+            for time, proof in self._store.read(sql, (condition, up_to)):
+                found[condition] = (time, proof)
             sql = "SELECT time, secret FROM chain_secrets WHERE digest = ? AND number <= ?"
             for time, secret in self._store.read(sql, (condition, up_to)):
                 found[condition] = (time, secret)
@@ -172,11 +183,18 @@ def _seen(connection: sqlite3.Connection, moment: EventsSeen) -> None:
             "INSERT OR IGNORE INTO chain_secrets VALUES (?, ?, ?, ?)",
             (event.digest, event.secret, event.time, moment.number),
         )
+    for link in moment.links:
+        proof = StreamProof(link.link, link.depth, StreamTerms(link.tip, link.unit, link.length))
+        connection.execute(
+            "INSERT OR IGNORE INTO chain_links VALUES (?, ?, ?, ?, ?)",
+            (link.condition, link.depth, proof.encode(), link.time, moment.number),
+        )
 
 
 def _undone(connection: sqlite3.Connection, moment: EventsUndone) -> None:
     connection.execute("DELETE FROM chain_events WHERE number >= ?", (moment.number,))
     connection.execute("DELETE FROM chain_secrets WHERE number >= ?", (moment.number,))
+    connection.execute("DELETE FROM chain_links WHERE number >= ?", (moment.number,))
 
 
 INDEX_SCHEMA = Schema(
@@ -187,6 +205,11 @@ CREATE TABLE chain_events (
     number INTEGER NOT NULL, position INTEGER NOT NULL, sighting BLOB NOT NULL, PRIMARY KEY (number, position));
 CREATE TABLE chain_secrets (
     digest BLOB PRIMARY KEY, secret BLOB NOT NULL, time INTEGER NOT NULL, number INTEGER NOT NULL)
+""",
+        """
+CREATE TABLE chain_links (
+    condition BLOB NOT NULL, depth INTEGER NOT NULL, proof BLOB NOT NULL, time INTEGER NOT NULL,
+    number INTEGER NOT NULL, PRIMARY KEY (condition, depth))
 """,
     ),
     {EventsSeen: _seen, EventsUndone: _undone},

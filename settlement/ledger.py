@@ -14,10 +14,18 @@ from tallystick.channels.limits import AMOUNT_MAX
 from tallystick.channels.objects import NATIVE, Address
 from tallystick.settlement.abi import Deployment, decode_call
 from tallystick.settlement.adjudicator import ChannelCall, Situation, apply, channel_of
-from tallystick.settlement.chain import ApproveCall, Call, Event, OpenCall, RegisterSecretCall, TransferCall
+from tallystick.settlement.chain import (
+    ApproveCall,
+    Call,
+    Event,
+    OpenCall,
+    RegisterLinkCall,
+    RegisterSecretCall,
+    TransferCall,
+)
 from tallystick.settlement.contract_state import Parameters
 from tallystick.settlement.errors import Revert, Reverted
-from tallystick.settlement.registry import register
+from tallystick.settlement.registry import condition_of, register, register_link, worth
 from tallystick.settlement.transactions import Transaction, gas_needed
 from tallystick.settlement.world import (
     Layer,
@@ -25,6 +33,7 @@ from tallystick.settlement.world import (
     balance_key,
     channel_key,
     count_key,
+    link_key,
     nonce_key,
     secret_key,
     supply_key,
@@ -98,6 +107,11 @@ def _run(state: Layer, rules: Parameters, caller: Address, call: Call, time: int
             event = register(state.number(key) or None, call, time)
             state.put(key, event.time)
             return (event,)
+        case RegisterLinkCall():
+            key = link_key(condition_of(call))
+            registered = register_link(state.number(key), call, time)
+            state.put(key, worth(call))
+            return (registered,)
         case _:
             return _run_channel_call(state, rules, caller, call, time)
 
@@ -128,7 +142,10 @@ def _situation(state: Layer, rules: Parameters, caller: Address, call: ChannelCa
     def secret_time(digest: bytes) -> int | None:
         return state.number(secret_key(digest)) or None
 
-    return Situation(rules, caller, time, count, exists, secret_time)
+    def streamed(condition: bytes) -> int:
+        return state.number(link_key(condition))
+
+    return Situation(rules, caller, time, count, exists, secret_time, streamed)
 
 
 def _exists(state: Layer, asset: Address) -> bool:

@@ -15,7 +15,7 @@ from eth_utils.address import to_checksum_address
 
 from tallystick.channels.errors import InvalidInput, InvalidSignature
 from tallystick.channels.keys import PrivateKey, keccak, recover
-from tallystick.channels.limits import AMOUNT_MAX, LOCKS_MAX, UINT64_MAX
+from tallystick.channels.limits import AMOUNT_MAX, LOCKS_MAX, STREAM_LENGTH_MAX, UINT64_MAX
 from tallystick.channels.objects import Address
 from tallystick.settlement.abi import Deployment, Envelope, decode_call, encode_call
 from tallystick.settlement.chain import (
@@ -27,6 +27,7 @@ from tallystick.settlement.chain import (
     DepositCall,
     OpenCall,
     RedeemCall,
+    RegisterLinkCall,
     RegisterSecretCall,
     SettleCall,
     TransferCall,
@@ -45,6 +46,9 @@ BASE_GAS = 21_000
 LOCK_GAS = 9_000
 """Gas that each lock adds to a redeem."""
 
+LINK_GAS = 200
+"""Gas of each step from a registered link to its stream's tip: one call of the sha256 precompile, in a loop."""
+
 GAS: dict[type[Any], int] = {
     OpenCall: 180_000,
     DepositCall: 70_000,
@@ -55,6 +59,7 @@ GAS: dict[type[Any], int] = {
     SettleCall: 90_000,
     RedeemCall: 60_000,
     RegisterSecretCall: 48_000,
+    RegisterLinkCall: 60_000,
     TransferCall: 55_000,
     ApproveCall: 48_000,
 }
@@ -85,7 +90,12 @@ class Transaction(msgspec.Struct, frozen=True):
 
 def gas_of(call: Call) -> int:
     """Return how much gas the ledger charges for `call`."""
-    return GAS[type(call)] + (LOCK_GAS * len(call.locks) if isinstance(call, RedeemCall) else 0)
+    base = GAS[type(call)]
+    if isinstance(call, RedeemCall):
+        return base + LOCK_GAS * len(call.locks)
+    if isinstance(call, RegisterLinkCall):
+        return base + LINK_GAS * min(call.depth, STREAM_LENGTH_MAX)  # a deeper one is refused before it is followed
+    return base
 
 
 def gas_needed(envelope: Envelope, at: Deployment) -> int:

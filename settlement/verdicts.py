@@ -1,9 +1,13 @@
 """Who gets a pending lock's amount once its channel is settled: one entry per kind of condition.
 
-| kind    | the receiver gets the whole amount if             | the sender gets it back if            | else  |
-| ------- | ------------------------------------------------- | ------------------------------------- | ----- |
-| 0 hash  | the secret was registered at or before the expiry | not so, and the block time is past it | waits |
-| unknown | never                                             | the block time is past the expiry     | waits |
+| kind     | the receiver gets                                               | decided                          |
+| -------- | --------------------------------------------------------------- | -------------------------------- |
+| 0 hash   | all of it, if the secret was registered at or before the expiry | then, or once the expiry is past |
+| 2 stream | as many units as the deepest registered link is deep            | once the expiry is past          |
+| unknown  | nothing                                                         | once the expiry is past          |
+
+The sender gets the rest. A stream waits for its expiry because until then a deeper link may come: else its payer could
+register an early link itself and have it decided at once. Links are registered in time or not at all (`registry`).
 
 A lock of a kind that this table does not know cannot be shown to hold, so it falls back to its sender: money never
 stays in the contract for ever, and nobody is paid on a condition that nobody can check. No node signs such a lock
@@ -12,22 +16,16 @@ stays in the contract for ever, and nobody is paid on a condition that nobody ca
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable
 
-from tallystick.channels.conditions import HASH
+from tallystick.channels.conditions import HASH, STREAM
 from tallystick.channels.objects import Lock
 
 SecretTime = Callable[[bytes], int | None]
 """Returns the block time at which the secret of a sha256 digest was registered."""
 
-
-class Verdict(enum.Enum):
-    """What becomes of a lock."""
-
-    PAID = "paid"
-    REFUNDED = "refunded"
-    KEPT = "kept"
+Streamed = Callable[[bytes], int]
+"""Returns what the deepest registered link of the stream with this condition is worth, 0 if there is none."""
 
 
 def _hash_holds(lock: Lock, secret_time: SecretTime) -> bool:
@@ -35,12 +33,13 @@ def _hash_holds(lock: Lock, secret_time: SecretTime) -> bool:
     return registered is not None and registered <= lock.expiry
 
 
-_HOLDS: dict[int, Callable[[Lock, SecretTime], bool]] = {HASH: _hash_holds}
+def decide(lock: Lock, time: int, secret_time: SecretTime, streamed: Streamed) -> int | None:
+    """Return how much of the lock's amount goes to the receiver in a block of `time`, None while it is undecided.
 
-
-def decide(lock: Lock, time: int, secret_time: SecretTime) -> Verdict:
-    """Return what becomes of `lock` in a block of `time`. Once PAID or REFUNDED, it is so at every later time."""
-    holds = _HOLDS.get(lock.kind)
-    if holds is not None and holds(lock, secret_time):
-        return Verdict.PAID
-    return Verdict.REFUNDED if time > lock.expiry else Verdict.KEPT
+    Once decided, it is the same at every later time.
+    """
+    if lock.kind == HASH and _hash_holds(lock, secret_time):
+        return lock.amount
+    if time <= lock.expiry:
+        return None
+    return min(streamed(lock.condition), lock.amount) if lock.kind == STREAM else 0

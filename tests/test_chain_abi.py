@@ -43,9 +43,11 @@ from tallystick.settlement.chain import (
     DepositCall,
     Deposited,
     Event,
+    LinkRegistered,
     OpenCall,
     RedeemCall,
     Redeemed,
+    RegisterLinkCall,
     RegisterSecretCall,
     SecretRegistered,
     SettleCall,
@@ -106,6 +108,7 @@ CALLS: st.SearchStrategy[Call] = st.one_of(
     st.builds(SettleCall, IDS),
     st.builds(RedeemCall, IDS, SIDES, st.lists(LOCKS, max_size=5).map(tuple)),
     st.builds(RegisterSecretCall, WORDS),
+    st.builds(RegisterLinkCall, WORDS, UINT64, WORDS, AMOUNTS, UINT64, UINT64),
     st.builds(TransferCall, NAMED | st.just(NATIVE), NAMED, AMOUNTS),
     st.builds(ApproveCall, NAMED, AMOUNTS),
 )
@@ -117,6 +120,7 @@ EVENTS: st.SearchStrategy[Event] = st.one_of(
     st.builds(Closed, IDS, SIDES, UINT64, UINT64, WORDS, UINT64),
     st.builds(Challenged, IDS, SIDES, UINT64, ADDRESSES, st.booleans()),
     st.builds(Settled, IDS, AMOUNTS, AMOUNTS, AMOUNTS, AMOUNTS, AMOUNTS, st.booleans()),
+    st.builds(LinkRegistered, WORDS, WORDS, UINT64, WORDS, AMOUNTS, UINT64, UINT64),
     st.builds(Redeemed, IDS, SIDES, AMOUNTS, AMOUNTS, WORDS),
     st.builds(SecretRegistered, WORDS, WORDS, UINT64),
 )

@@ -32,6 +32,8 @@ from tallystick.channels.messages import (
     Error,
     Funding,
     Hello,
+    Links,
+    LinksAck,
     Message,
     OpenAccept,
     OpenRefuse,
@@ -333,7 +335,7 @@ def build(pair: Pair, plan: tuple[type[Message], str, str, list[int], list[int]]
 
     proof = BalanceProof(identity, choices[0] % 2, *numbers[:3], bytes(32), numbers[3])
     statement = SignedProof(proof, sign(digest_proof(domain, proof)), sign(digest_proof(domain, proof)))
-    lock = Lock(numbers[4], numbers[5], numbers[6], numbers[7] % 2, bytes(32))
+    lock = Lock(numbers[4], numbers[5], numbers[6], numbers[7] % 3, bytes(32))
     operations: tuple[Operation, ...] = (
         Pay(numbers[8], (max(1, numbers[9]),)),
         AddLock(lock),
@@ -354,6 +356,8 @@ def build(pair: Pair, plan: tuple[type[Message], str, str, list[int], list[int]]
         Reveal: lambda: Reveal(identity, numbers[0], bytes(32)),
         Reject: lambda: Reject(identity, numbers[0], b"reason"),
         Funding: lambda: Funding(identity, numbers[0]),
+        Links: lambda: Links(identity, numbers[0], numbers[1], bytes(32)),
+        LinksAck: lambda: LinksAck(identity, numbers[0], numbers[1]),
         OpenRequest: lambda: OpenRequest(pair.terms, numbers[0], numbers[1]),
         OpenRefuse: lambda: OpenRefuse(identity, "no"),
         Shutdown: lambda: Shutdown(identity, numbers[0]),

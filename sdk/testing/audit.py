@@ -11,11 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from tallystick.channels.core import Channel
+from tallystick.channels.hashchain import StreamProof
 from tallystick.channels.keys import PublicKey, keccak
 from tallystick.channels.messages import (
     Ack,
     CloseAccept,
     CloseOffer,
+    Links,
+    LinksAck,
     Message,
     Reject,
     Reveal,
@@ -26,7 +29,7 @@ from tallystick.channels.messages import (
     decode,
 )
 from tallystick.channels.objects import Address, ChannelId, SignedProof
-from tallystick.channels.schema import ChannelSaved, load_channels
+from tallystick.channels.schema import ChannelSaved, load_channels, load_streams
 from tallystick.channels.store import Moment, Store
 from tallystick.sdk.testing.gates import Hooks
 from tallystick.settlement.moments import read_book
@@ -121,6 +124,20 @@ class Audit(Hooks):
         elif isinstance(message, Reject):
             row = self._row(channel)
             self.require(any(r.lock == message.lock for r in row.rejections), "rejects a lock without storing it")
+        elif isinstance(message, (Links, LinksAck)):
+            self._check_links(message)
+
+    def _check_links(self, message: Links | LinksAck) -> None:
+        assert self.store is not None
+        side = self._row(message.channel).side
+        sender = side if isinstance(message, Links) else 1 - side
+        depths = [
+            StreamProof.decode(row.proof).depth
+            for row in load_streams(self.store, message.channel)
+            if (row.sender, row.lock) == (sender, message.lock)
+        ]
+        gone = not depths and isinstance(message, LinksAck)  # its lock was unlocked in the same commit
+        self.require(gone or depths[:1] >= [message.depth], "speaks of a link that it has not stored")
 
     def _check_update(self, message: Update, frame: bytes) -> None:
         assert self.store is not None

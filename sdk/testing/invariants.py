@@ -30,6 +30,7 @@ from tallystick.settlement.chain import (
     CooperativelyClosed,
     Deposited,
     Event,
+    LinkRegistered,
     Redeemed,
     SecretRegistered,
     Settled,
@@ -115,6 +116,8 @@ def histories(world: World) -> tuple[dict[ChannelId, History], dict[bytes, int]]
     for time, event in _events(world):
         if isinstance(event, SecretRegistered):
             secrets.setdefault(event.digest, time)
+            continue
+        if isinstance(event, LinkRegistered):
             continue
         history = found.setdefault(event.channel, History([0, 0], [0, 0], [0, 0]))
         match event:

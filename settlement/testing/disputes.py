@@ -110,6 +110,8 @@ class Court:
         self.time = time
         self.channel: ChannelState | None = None
         self.secrets: dict[bytes, int] = {}
+        self.links: Counter[bytes] = Counter()
+        """What the deepest registered link of each stream is worth."""
         self.paid: Counter[Address] = Counter()
         self.taken = 0
         self.events: list[ChannelEvent] = []
@@ -127,7 +129,15 @@ class Court:
     def apply(self, call: ChannelCall, by: int | Address = 0) -> tuple[ChannelEvent, ...]:
         """Apply a call of a side, or of an address; return its events. Raise Reverted, with nothing changed."""
         caller = self.paper.address(by) if isinstance(by, int) else by
-        situation = Situation(self.parameters, caller, self.time, self.count, self.asset_exists, self.secrets.get)
+        situation = Situation(
+            self.parameters,
+            caller,
+            self.time,
+            self.count,
+            self.asset_exists,
+            self.secrets.get,
+            self.links.__getitem__,
+        )
         outcome = apply(self.channel, call, situation)
         self.channel = outcome.channel
         self.taken += outcome.taken

@@ -1,0 +1,345 @@
+"""The streams of one channel: many tiny payments under one lock of kind 2, a link each (PROTOCOL section 3). Sans-IO.
+
+    payer   a stream asks for units; once per round the newest link is stored, then sent: it covers all before it;
+            a bounded number of units may be without acknowledgement
+    payee   each link is hashed back to the last one; once per round the newest is stored, then acknowledged and told
+    proof   the payer unlocks with its deepest link: when the stream is closed, when its channel is, when time runs out
+            (`Policy.stream_margin`), and when a link shows up on chain; a payee that is not paid in time registers its
+            deepest link itself (`sdk.duties`)
+
+Links travel outside the numbered stream: they are cumulative and repeated after each reconnect, so any may be lost. A
+link is released only while its lock is agreed and nobody is ending it, and an unlock that pays less than the deepest
+link that the payee holds is refused: it can never become right.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from functools import partial
+from typing import TYPE_CHECKING
+
+import trio
+
+from tallystick.channels.conditions import STREAM
+from tallystick.channels.core import Phase, Wish
+from tallystick.channels.effects import StreamReceived
+from tallystick.channels.errors import ChannelNotReady, Fault, InsufficientFunds, InvalidInput, InvalidUpdate
+from tallystick.channels.hashchain import HashChain, StreamProof, StreamTerms, stream_seed, walk
+from tallystick.channels.messages import Links, LinksAck
+from tallystick.channels.objects import Lock
+from tallystick.channels.operations import AddLock, Operation, Unlock
+from tallystick.channels.schema import StreamEnded, StreamSaved
+
+if TYPE_CHECKING:
+    from tallystick.channels.session import Session
+
+FRAMES_MAX = 4
+"""Links of one stream that may be on their way at once: what comes meanwhile gathers, as payments do."""
+
+
+class Outgoing:
+    """A stream that we pay. Depths count units: wanted ≥ released ≥ acked."""
+
+    def __init__(self, lock: int, expiry: int, terms: StreamTerms, chain: HashChain | None, released: int) -> None:
+        self.lock = lock
+        self.expiry = expiry
+        self.terms = terms
+        self.chain = chain
+        self.wanted = self.released = released
+        self.acked = 0
+        self.closing = False
+        """No units are taken any more; it is unlocked as soon as possible."""
+        self.paid: int | None = None
+        """What it came to, once its lock is gone."""
+        self.link = terms.tip
+        """The deepest that was released."""
+        self.frames: deque[int] = deque()
+        """Depths that were sent on this connection and not acknowledged."""
+        self._waiting: deque[tuple[int, trio.Event]] = deque()
+
+    @property
+    def ended(self) -> bool:
+        """Whether its lock is gone, or never came to be."""
+        return self.paid is not None
+
+    @property
+    def proof(self) -> StreamProof:
+        """What unlocks it."""
+        return StreamProof(self.link, self.released, self.terms)
+
+    async def wait(self, depth: int) -> None:
+        """Return once the payee has acknowledged that depth, or the stream has ended."""
+        while self.acked < depth and not self.ended:
+            event = trio.Event()
+            self._waiting.append((depth, event))
+            await event.wait()
+
+    def acknowledge(self, depth: int) -> None:
+        """The payee holds everything up to this depth durably."""
+        self.acked = max(self.acked, depth)
+        while self.frames and self.frames[0] <= depth:
+            self.frames.popleft()
+        self._wake()
+
+    def end(self, paid: int) -> None:
+        """Its lock is gone, and paid this."""
+        self.closing, self.paid = True, paid
+        self.acked = max(self.acked, paid // self.terms.unit)
+        self._wake()
+
+    def _wake(self) -> None:
+        for _ in range(len(self._waiting)):
+            depth, event = self._waiting.popleft()
+            if self.ended or depth <= self.acked:
+                event.set()
+            else:
+                self._waiting.append((depth, event))
+
+
+class Incoming:
+    """A stream that the peer pays."""
+
+    def __init__(self, lock: int, expiry: int, proof: StreamProof) -> None:
+        self.lock = lock
+        self.expiry = expiry
+        self.terms = proof.terms
+        self.depth = self.stored = self.secured = proof.depth
+        """`secured` ≤ `stored` ≤ `depth`: durable, part of the round's commit, received."""
+        self.link = proof.link
+        self.must_ack = False
+        self.paid: int | None = None
+        """What it came to, once its lock is gone."""
+
+    def secure(self, depth: int, paid: int | None) -> None:
+        """All up to that depth is durable; if its lock is gone, it paid so much."""
+        self.secured, self.paid = depth, paid
+
+    @property
+    def proof(self) -> StreamProof:
+        """What claims it."""
+        return StreamProof(self.link, self.depth, self.terms)
+
+
+class Streams:
+    """Part of a `Session`: its streams, by the id of their lock."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.outgoing: dict[int, Outgoing] = {}
+        self.incoming: dict[int, Incoming] = {}
+
+    def restore(self, rows: Iterable[StreamSaved]) -> None:
+        """Bring back what was durable; what never became a lock is left out."""
+        channel = self._session.channel
+        for row in rows:
+            proof = StreamProof.decode(row.proof)
+            own = row.sender == channel.side
+            lock = (channel.newest if own else channel.theirs.simplex).lock(row.lock)
+            if lock is None or not proof.terms.fit(lock):
+                continue
+            if own:
+                stream = Outgoing(lock.id, lock.expiry, proof.terms, None, proof.depth)
+                stream.link = proof.link
+                self.outgoing[lock.id] = stream
+            else:
+                self.incoming[lock.id] = Incoming(lock.id, lock.expiry, proof)
+
+    def claims(self) -> dict[int, StreamProof]:
+        """Return what the peer's pending locks owe us by the links that we hold."""
+        return {stream.lock: stream.proof for stream in self.incoming.values() if stream.depth}
+
+    # --- the payer -----------------------------------------------------------------------------------------------
+
+    def chain_for(self, lock: int, length: int) -> HashChain:
+        """Return the chain of our stream on that lock, not built yet."""
+        return HashChain(stream_seed(self._session.key, self._session.channel.id, lock), length)
+
+    def open(self, chain: HashChain, unit: int, expiry: int) -> Outgoing:
+        """Queue the lock of a stream over a chain that was made for the next lock; raise as `Session.add_lock` does."""
+        session = self._session
+        margin = 2 * session.policy.stream_margin
+        if expiry < session.chain.now + margin:
+            raise InvalidInput(f"a stream must last at least {margin} s, or there is no time to settle it")
+        terms = StreamTerms(chain.tip, unit, chain.length)
+        lock = session.add_lock(terms.amount, expiry, terms.condition(expiry), terms.encode(), STREAM)
+        stream = self.outgoing[lock] = Outgoing(lock, expiry, terms, chain, 0)
+        self._save(session.channel.side, lock, stream.proof)
+        return stream
+
+    def submit(self, stream: Outgoing, units: int) -> int:
+        """Ask for more units to be paid; return the depth that covers them.
+
+        Raise InvalidInput, InsufficientFunds or ChannelNotReady, and nothing was done.
+        """
+        self._session.require_payable()
+        wanted = stream.wanted + units
+        if units < 1:
+            raise InvalidInput(f"units are whole numbers from 1 on, not {units}")
+        if stream.closing:
+            raise ChannelNotReady("this stream has ended or is about to: open another one")
+        if wanted > stream.terms.length:
+            raise InsufficientFunds(
+                f"this stream has {stream.terms.length - stream.wanted} units left, not {units}: open another one"
+            )
+        if wanted - stream.acked > self._session.policy.stream_unsecured:
+            raise ChannelNotReady("too many units wait for the payee's acknowledgement: wait for room")
+        stream.wanted = wanted
+        return wanted
+
+    def abandon(self) -> None:
+        """The channel is settled on chain: end every stream of ours with what the payee acknowledged."""
+        for stream in self.outgoing.values():
+            stream.end(stream.acked * stream.terms.unit)
+
+    def _advance(self, stream: Outgoing) -> None:
+        """Release what is wanted, or unlock, as far as both is possible now."""
+        session = self._session
+        channel = session.channel
+        stream.closing |= channel.shutdown is not Wish.NONE or self._is_late(stream.expiry)
+        if channel.newest.lock(stream.lock) is None or session.outbox.is_ending(stream.lock):
+            return
+        if stream.closing:
+            self._release(stream)
+            session.outbox.end_lock(Unlock(stream.lock, stream.proof.encode(), stream.proof.amount))
+        elif (
+            stream.wanted > stream.released
+            and len(stream.frames) < FRAMES_MAX
+            and channel.ours.simplex.lock(stream.lock) is not None
+        ):
+            self._release(stream)
+            self._say(stream)
+
+    def _is_late(self, expiry: int) -> bool:
+        return self._session.chain.now > expiry - self._session.policy.stream_margin
+
+    def _release(self, stream: Outgoing) -> None:
+        if stream.wanted > stream.released:
+            if stream.chain is None:
+                seed = stream_seed(self._session.key, self._session.channel.id, stream.lock)
+                stream.chain = HashChain.built(seed, stream.terms.length)
+            stream.released, stream.link = stream.wanted, stream.chain.link(stream.wanted)
+            self._save(self._session.channel.side, stream.lock, stream.proof)
+
+    def _say(self, stream: Outgoing) -> None:
+        stream.frames.append(stream.released)
+        self._session.send(Links(self._session.channel.id, stream.lock, stream.released, stream.link))
+
+    def on_ack(self, message: LinksAck) -> None:
+        """The payee holds our stream up to that depth; raise InvalidUpdate if it cannot."""
+        stream = self.outgoing.get(message.lock)
+        if stream is None:
+            return
+        if message.depth > stream.released:
+            raise InvalidUpdate(f"stream {message.lock} was never released that far here", Fault.STATE_MISMATCH)
+        stream.acknowledge(message.depth)
+
+    def on_time(self, lock: Lock) -> None:
+        """Settle a stream of ours that is on chain or runs out of time."""
+        proof = self._session.chain.registered_in_time(lock)
+        stream = self.outgoing.get(lock.id)
+        if stream is not None and (proof is not None or self._is_late(lock.expiry)):
+            stream.closing = True
+
+    # --- the payee -----------------------------------------------------------------------------------------------
+
+    def objection(self, added: AddLock) -> str | None:
+        """Return why the peer's new lock is no stream that we can follow, None if it is one or another kind of lock."""
+        if added.lock.kind != STREAM:
+            return None
+        try:
+            terms = StreamTerms.decode(added.onion)
+        except InvalidInput as error:
+            return str(error)
+        return None if terms.fit(added.lock) else "the terms that came with this stream are not those of its lock"
+
+    def begin(self, added: AddLock) -> None:
+        """Follow the peer's new stream."""
+        if added.lock.kind == STREAM:
+            terms = StreamTerms.decode(added.onion)
+            proof = StreamProof(terms.tip, 0, terms)
+            self.incoming[added.lock.id] = Incoming(added.lock.id, added.lock.expiry, proof)
+            self._save(self._session.channel.peer_side, added.lock.id, proof)
+
+    def on_links(self, message: Links) -> None:
+        """Take in a link of the peer's; raise InvalidUpdate if it does not lead to the one before."""
+        session = self._session
+        stream = self.incoming.get(message.lock)
+        if stream is None or session.channel.phase is not Phase.OPEN:
+            return
+        if message.depth > stream.depth:
+            if session.chain.now > stream.expiry - session.policy.reveal_margin:
+                return  # there is no time left to claim it by ourselves
+            steps = message.depth - stream.depth
+            if message.depth > stream.terms.length or walk(message.link, steps) != stream.link:
+                raise InvalidUpdate(f"the link does not continue the stream of lock {message.lock}", Fault.BAD_PROOF)
+            stream.depth, stream.link = message.depth, message.link
+        stream.must_ack = True
+
+    def check_unlocks(self, operations: Iterable[Operation]) -> None:
+        """Raise InvalidUpdate if the peer would end a stream for less than we hold."""
+        for operation in operations:
+            stream = self.incoming.get(operation.id) if isinstance(operation, Unlock) else None
+            if stream is not None and isinstance(operation, Unlock) and operation.amount < stream.proof.amount:
+                raise InvalidUpdate(
+                    f"lock {operation.id} is unlocked for {operation.amount}, its stream has come to "
+                    f"{stream.proof.amount}",
+                    Fault.BAD_AMOUNT,
+                )
+
+    def holds_links(self, lock: int) -> bool:
+        """Whether the peer's stream on that lock has paid anything."""
+        stream = self.incoming.get(lock)
+        return stream is not None and stream.depth > 0
+
+    # --- both ----------------------------------------------------------------------------------------------------
+
+    def store(self) -> None:
+        """Store the newest links that came, and tell the application after the commit. Called once per round."""
+        for stream in self.incoming.values():
+            if stream.depth > stream.stored:
+                self._save(self._session.channel.peer_side, stream.lock, stream.proof)
+                self._tell(stream, stream.depth, None)
+
+    def flush(self) -> None:
+        """Acknowledge what is stored with this round, and go on with our own. The channel is open and in step."""
+        for stream in self.incoming.values():
+            if stream.must_ack:
+                stream.must_ack = False
+                self._session.send(LinksAck(self._session.channel.id, stream.lock, stream.depth))
+        for own in self.outgoing.values():
+            self._advance(own)
+
+    def repeat(self) -> None:
+        """Say again what the payee may not have: the newest link of each stream."""
+        for stream in self.outgoing.values():
+            stream.frames.clear()
+            if stream.released and self._session.channel.newest.lock(stream.lock) is not None:
+                self._say(stream)
+
+    def ended(self, sender: int, lock: Lock, paid: int) -> None:
+        """A lock is gone, and paid this."""
+        if lock.kind != STREAM:
+            return
+        session = self._session
+        session.effects.store(StreamEnded(session.channel.id, sender, lock.id))
+        if sender == session.channel.side:
+            own = self.outgoing.pop(lock.id, None)
+            if own is not None:
+                own.closing = True
+                session.effects.then(partial(own.end, paid))
+        else:
+            stream = self.incoming.pop(lock.id, None)
+            if stream is not None:
+                self._tell(stream, max(stream.stored, paid // stream.terms.unit), paid)
+
+    def _tell(self, stream: Incoming, depth: int, paid: int | None) -> None:
+        units, stream.stored = depth - stream.stored, depth
+        self._session.effects.then(partial(stream.secure, depth, paid))
+        if units:
+            stream.depth = max(stream.depth, depth)
+            amount = units * stream.terms.unit
+            self._session.effects.emit(StreamReceived(self._session.channel.id, stream.lock, depth, units, amount))
+
+    def _save(self, sender: int, lock: int, proof: StreamProof) -> None:
+        self._session.effects.store(StreamSaved(self._session.channel.id, sender, lock, proof.encode()))
