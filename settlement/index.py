@@ -136,22 +136,19 @@ class ChainIndex:
         """Return a channel's state after block `up_to`."""
         return fold(self._histories.get(channel, ()), up_to)
 
-    def redeemed_at(self, channel: ChannelId, sender: int) -> list[int]:
-        """Return the block times at which locks of simplex `sender` were decided, in order."""
+    def redeems(self, channel: ChannelId, sender: int) -> list[tuple[int, bytes]]:
+        """Return when locks of simplex `sender` were decided (block times, in order), and the root of those left."""
         return [
-            s.time
+            (s.time, s.event.root)
             for s in self._histories.get(channel, ())
             if isinstance(s.event, Redeemed) and s.event.sender == sender
         ]
 
     def secrets(self, conditions: Iterable[bytes], up_to: int) -> dict[bytes, tuple[int, bytes]]:
-        """Return which of the conditions were registered by block `up_to`: to (block time, secret)."""
-        found = {}
-        for condition in conditions:
-            sql = "SELECT time, secret FROM chain_secrets WHERE digest = ? AND number <= ?"
-            for time, secret in self._store.read(sql, (condition, up_to)):
-                found[condition] = (time, secret)
-        return found
+        """Return which of the conditions were registered by block `up_to`: to (block time, secret), in that order."""
+        sql = "SELECT rowid, digest, time, secret FROM chain_secrets WHERE digest = ? AND number <= ?"
+        rows = [row for condition in conditions for row in self._store.read(sql, (condition, up_to))]
+        return {digest: (time, secret) for _, digest, time, secret in sorted(rows)}
 
     def known(self) -> list[ChannelId]:
         """Return all channels of this account that the chain ever showed."""
