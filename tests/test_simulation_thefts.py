@@ -13,9 +13,13 @@ import trio
 from tallystick.channels.conditions import digest_of
 from tallystick.channels.core import Phase
 from tallystick.channels.errors import ChannelNotReady, InvalidInput, TallystickError
+from tallystick.channels.messages import OpenRequest
+from tallystick.channels.objects import Address
 from tallystick.channels.testing.scheduling import simulate
+from tallystick.sdk.errors import OpeningFailed
 from tallystick.sdk.handle import ChannelHandle
 from tallystick.sdk.node import Node
+from tallystick.sdk.openings import OPENINGS_PER_PEER
 from tallystick.sdk.testing.invariants import check_always, check_settled, histories, unsettled
 from tallystick.sdk.testing.mallory import Mallory
 from tallystick.sdk.testing.world import COINS, World, open_world
@@ -211,5 +215,20 @@ def test_a_cursor_too_long_for_any_journal_is_refused_as_none() -> None:
         for cursor in ("9" * 19 + ".1", "1." + "9" * 5_000):
             with pytest.raises(InvalidInput):
                 world.node("alice").incoming(cursor)
+
+    with_mallory(act)
+
+
+def test_a_peer_cannot_fill_a_nodes_disk_with_openings_that_it_never_makes() -> None:
+    async def act(world: World, mallory: Mallory, channel: ChannelHandle) -> None:
+        openings, alice = world.node("mallory").openings, world.node("alice")
+        refused = 0
+        for number in range(OPENINGS_PER_PEER + 3):
+            terms = await openings._terms(alice.key.public, Address(bytes([number + 1]) * 20), PERIOD)
+            try:
+                await openings._ask(alice.key.public, OpenRequest(terms, 10, 1_000))
+            except OpeningFailed:
+                refused += 1
+        assert refused == 3 and len(alice.channels) == OPENINGS_PER_PEER + 1
 
     with_mallory(act)
