@@ -415,8 +415,8 @@ def _carries_coins(call: Call) -> bool:
     match call:
         case OpenCall(terms, deposit):
             return deposit > 0 and terms.asset == NATIVE
-        case DepositCall(asset=asset) | TransferCall(asset=asset):
-            return asset == NATIVE
+        case DepositCall(asset=asset, amount=amount) | TransferCall(asset=asset, amount=amount):
+            return amount > 0 and asset == NATIVE
         case _:
             return False
 
