@@ -1,4 +1,5 @@
-"""What decides a lock: one entry per kind of condition (PROTOCOL section 3). A new kind touches this module only.
+"""What decides a lock: one entry per kind of condition (PROTOCOL section 3). A new kind
+touches this module, and `settlement.verdicts` for what the chain makes of it.
 
 | kind | condition        | proof                 | pays                |
 | ---- | ---------------- | --------------------- | ------------------- |

@@ -1,7 +1,7 @@
 """Statements outside the numbered stream: cooperative close, withdrawal, and proof of lost data. Pure, like `core`.
 
-close       both say Shutdown and stop; once nothing is in flight or locked, one signs an offer, and is FROZEN until
-            it is mined or `valid_until` has passed; the other countersigns, and is FROZEN too; either submits it
+close       both say Shutdown and stop; once nothing is in flight or locked, side 0 signs an offer, and is FROZEN until
+            it is mined or `valid_until` has passed; the other countersigns, and is FROZEN too; whoever asked submits
 withdrawal  the writer counts the amount as gone, stores and signs; the peer counts it as gone, stores and
             countersigns; if it is not mined by `valid_until`, both take it back
 recovery    at each reconnect both show their newest doubly signed proofs. A valid one above what this node knows

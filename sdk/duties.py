@@ -71,6 +71,23 @@ def judge(obligation: Obligation, reason: str) -> Status | None:
     return Status.SUPERSEDED if offered and reason.partition(":")[0] in _OFFER_DEAD else None
 
 
+def came_to_nothing(earlier: Obligation, duty: Obligation, head: int) -> bool:
+    """Say whether `earlier`, taken on for a duty that is due at block `head`, has ended without doing it.
+
+    Reorganisations do that: it failed, or was given up, on a branch on which it was moot, or its deadline was that of
+    a close which left the chain. Offers are left alone: they die by themselves.
+    """
+    if isinstance(earlier.call, (CooperativeCloseCall, WithdrawCall)):
+        return False
+    if earlier.status is Status.QUARANTINED:
+        return earlier.deadline != duty.deadline
+    if earlier.receipt is not None:
+        over = earlier.receipt.block.number <= head  # else the duty may only seem due, to who has not followed so far
+    else:
+        over = earlier.nonce is None or earlier.resting
+    return earlier.status is Status.SUPERSEDED and over
+
+
 class Situation(msgspec.Struct, frozen=True):
     """What the chain says, as far as one channel is concerned."""
 
@@ -79,9 +96,9 @@ class Situation(msgspec.Struct, frozen=True):
     now: int
     """Block time of the head."""
     secrets: Mapping[bytes, tuple[int, bytes]]
-    """Registered at the head: condition to (block time, secret, or the proof of a stream)."""
-    redeemed: tuple[list[int], list[int]]
-    """Block times of earlier redeems, by simplex."""
+    """Registered at the head: condition to (block time, secret, or the proof of a stream), in order of registration."""
+    redeemed: tuple[list[tuple[int, bytes]], list[tuple[int, bytes]]]
+    """Earlier redeems, by simplex: block time, and the root of the locks that were left."""
     claims: Mapping[int, StreamProof] = {}
     """Not of the chain: the deepest links that we hold of the peer's streams, by lock."""
 
@@ -161,9 +178,9 @@ def _withdraw(channel: Channel, situation: Situation) -> Iterator[_Duty]:
 
 
 def _close(channel: Channel, situation: Situation, close_key: Callable[[Channel], bytes]) -> Iterator[_Duty]:
-    if channel.phase in (Phase.CLOSING, Phase.CLOSED) and situation.view.status == OPEN:
+    if channel.phase in (Phase.CLOSING, Phase.CLOSED, Phase.SETTLED) and situation.view.status == OPEN:
         proof0, proof1 = statements(channel)
-        patience = situation.now + COURTESY if channel.phase is Phase.CLOSED else 0
+        patience = 0 if channel.phase is Phase.CLOSING else situation.now + COURTESY
         yield _Duty("close", CloseCall(channel.id, proof0, proof1, close_key(channel)), not_before=patience)
 
 
@@ -210,9 +227,27 @@ def settled_locks(channel: Channel, situation: Situation, sender: int) -> tuple[
     for state in states:
         if state.seq == seq and state.simplex.proof.locks_root != ZERO32:
             locks = state.simplex.locks
-            for time in situation.redeemed[sender]:
-                locks = tuple(lock for lock in locks if not _decided(lock, situation, time))
+            for time, root in situation.redeemed[sender]:
+                locks = _left(locks, situation, time, root)
             return locks
+    return ()
+
+
+def _left(locks: tuple[Lock, ...], situation: Situation, time: int, root: bytes) -> tuple[Lock, ...]:
+    """Return which locks a redeem in a block of that time left, empty if none make up the root that it told.
+
+    Secrets registered in that very block count only if they came before the redeem: which did, the root tells.
+    """
+    same_block = [condition for condition, (registered, _) in situation.secrets.items() if registered == time]
+    for first_late in range(len(same_block), -1, -1):
+        late = same_block[first_late:]
+        left = tuple(
+            lock
+            for lock in locks
+            if not _decided(lock, situation, time) or (time <= lock.expiry and lock.condition in late)
+        )
+        if locks_root(left) == root:
+            return left
     return ()
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import trio
 
 from tallystick.channels import negotiation
-from tallystick.channels.core import Phase, Wish
-from tallystick.channels.errors import InsufficientFunds, InvalidInput
+from tallystick.channels.core import Phase, Wish, require_open
+from tallystick.channels.errors import ChannelNotReady, InsufficientFunds, InvalidInput
 from tallystick.channels.keys import PublicKey
 from tallystick.channels.limits import BATCH_PAYMENTS_MAX
 from tallystick.channels.messages import Update, decode
@@ -152,6 +152,8 @@ class ChannelHandle:
         ticket.payment = payment
         if row.seq <= self._session.channel.ours.seq:
             ticket.resolve(row.seq, row.time)
+        elif self.phase in (Phase.SETTLED, Phase.GONE):
+            ticket.fail(ChannelNotReady("the channel closed before the payee acknowledged this payment"))
         else:
             self._session.join(row.seq, ticket)
         return ticket
@@ -196,6 +198,7 @@ class ChannelHandle:
     async def deposit(self, amount: int) -> None:
         """Add to our deposit on chain, and return once the chain has confirmed it."""
         check_amount(amount, minimum=1)
+        require_open(self._session.channel)
         await self._node.onchain.require_balance(amount, self.asset)
         side = self._session.channel.side
         target = self._session.channel.deposits[side] + amount

@@ -109,7 +109,7 @@ def _parse(cursor: str) -> tuple[int, int]:
     if not cursor:
         return 0, 0
     position, dot, index = cursor.partition(".")
-    if not (dot and position.isascii() and position.isdigit() and index.isascii() and index.isdigit()):
+    if not (dot and all(part.isascii() and part.isdigit() and len(part) < 19 for part in (position, index))):
         raise InvalidInput(f"{cursor!r} is no cursor: pass one that an incoming payment carried, or nothing")
     return int(position), int(index)
 

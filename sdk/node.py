@@ -171,7 +171,7 @@ class Node:
                 self._nursery = nursery
                 nursery.start_soon(self.writer.run)
                 self.writer.add(self.onchain.react())
-                nursery.start_soon(self.onchain.follower.run)
+                nursery.start_soon(self.onchain.follow)
                 nursery.start_soon(self.onchain.sender.run)
                 for tower in self.guard.towers:
                     nursery.start_soon(tower.run)

@@ -9,27 +9,31 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 
+import msgspec
 import trio
 
 from tallystick.channels import resync
 from tallystick.channels.core import Channel, Phase
 from tallystick.channels.engine import Engine
-from tallystick.channels.errors import InsufficientFunds, TallystickError
+from tallystick.channels.errors import InsufficientFunds, InvalidInput, TallystickError
 from tallystick.channels.keys import PrivateKey, PublicKey, close_key
 from tallystick.channels.objects import NATIVE, Address, ChannelId
 from tallystick.channels.session import ChainTime, Session
 from tallystick.channels.store import Moment
 from tallystick.channels.transport import backoff
 from tallystick.channels.writer import Writer
-from tallystick.sdk.duties import DUTY_NAMES, Situation, duties, judge
+from tallystick.sdk.duties import DUTY_NAMES, Situation, came_to_nothing, duties, judge
 from tallystick.sdk.options import Config
 from tallystick.settlement.chain import Call, Chain, ChannelView, OpenCall
-from tallystick.settlement.errors import ChainUnavailable
+from tallystick.settlement.errors import ChainError, ChainUnavailable
 from tallystick.settlement.follower import BlockAdded, Follower, Step
 from tallystick.settlement.index import CLOSED, GONE, SETTLED, ChainIndex
 from tallystick.settlement.moments import read_followed, step_moment
 from tallystick.settlement.obligations import Obligation, Policy, Status
 from tallystick.settlement.sender import Sender
+
+ATTEMPTS_MAX = 16
+"""Times that one duty is taken on: each further time takes a reorganisation that made the last one fail."""
 
 TIMES_KEPT = 256
 """Blocks whose times are remembered."""
@@ -115,6 +119,20 @@ class OnChain:
             else:
                 return await self.follower.reached(head.number)
 
+    async def follow(self) -> None:
+        """Follow the chain until cancelled. A chain node's nonsense is told, and asked about again: it ends nothing."""
+        attempt, told = 0, ""
+        while True:
+            before = self.follower.followed.next
+            try:
+                await self.follower.run()
+            except ChainError as error:
+                if str(error) != told:
+                    self._alarm(f"the chain cannot be followed: {error}")
+                told = str(error)
+            attempt = 0 if self.follower.followed.next != before else attempt + 1
+            await trio.sleep(backoff(attempt, self._rng, ceiling=30.0))
+
     @property
     def final_number(self) -> int:
         """The newest block that counts as confirmed."""
@@ -160,9 +178,11 @@ class OnChain:
                 name = channel.id.hex()[:8]
                 self._alarm(f"channel {name} was opened on other terms than agreed: it is not used")
             return
-        if final is not None and channel.phase in (Phase.OPENING, Phase.OPEN, Phase.FROZEN):
+        if final is not None and channel.phase is not Phase.SETTLED:
             resync.set_funding(session, final.deposits, final.withdrawn)
-        if head is not None and head.status in (CLOSED, SETTLED) and session.channel.phase not in _CLOSED_PHASES:
+        # Who lost data must never close, not even in place of a close that left the chain: it waits for what stays.
+        closed = final if session.channel.phase is Phase.RECOVERING else head
+        if closed is not None and closed.status in (CLOSED, SETTLED) and session.channel.phase not in _CLOSED_PHASES:
             session.enter(Phase.CLOSED)
         if final is not None and final.status == SETTLED and session.channel.phase is Phase.CLOSED:
             session.enter(Phase.SETTLED)
@@ -184,30 +204,47 @@ class OnChain:
         for identity in channels:
             session = self._engine.sessions[identity]
             view = self.index.view(identity, self.index.head_number)
-            if view is None:
+            if view is None or view.terms != session.channel.terms:
                 continue
             due: list[Obligation] = []
             if session.channel.phase is not Phase.GONE:
                 due = duties(session.channel, self._situation(session, view), self._config.duties, self._close_keys)
             for obligation in due:
-                moments += self.sender.require(obligation)
+                moments += self._take_on(obligation)
             if self.index.view(identity, self.final_number) == view:  # what made a duty moot is confirmed
                 moments += self._give_up(identity, {obligation.id for obligation in due})
         return moments
+
+    def _take_on(self, duty: Obligation) -> Sequence[Moment]:
+        """Take a duty on, under a further name if what was done about it before came to nothing."""
+        for attempt in range(ATTEMPTS_MAX):
+            named = msgspec.structs.replace(duty, id=f"{duty.id}/{attempt}") if attempt else duty
+            earlier = self.sender.find(named.id)
+            if earlier is None:
+                try:
+                    return self.sender.require(named)
+                except InvalidInput as error:  # derived again at the next block
+                    self._alarm(f"{duty.purpose} must wait: {error}")
+                    return ()
+            if not came_to_nothing(earlier, duty, self.index.head_number):
+                return ()
+        return ()
 
     def _give_up(self, channel: ChannelId, due: set[str]) -> list[Moment]:
         moments: list[Moment] = []
         for obligation in self.sender.obligations():
             waiting = obligation.channel == channel and obligation.status is Status.WAITING
-            if waiting and obligation.id not in due and obligation.id.startswith(DUTY_NAMES):
+            duty = obligation.id.partition("/")[0]
+            if waiting and duty not in due and duty.startswith(DUTY_NAMES):
                 moments += self.sender.supersede(obligation.id, "the channel has moved on")
         return moments
 
     def _situation(self, session: Session, view: ChannelView) -> Situation:
         channel = session.channel
-        conditions = {lock.condition for lock in (*channel.newest.locks, *channel.theirs.simplex.locks)}
+        states = (channel.ours, *channel.flight, channel.theirs)
+        conditions = {lock.condition for state in states for lock in state.simplex.locks}
         secrets = self.index.secrets(conditions, self.index.head_number) if conditions else {}
-        redeemed = (self.index.redeemed_at(channel.id, 0), self.index.redeemed_at(channel.id, 1))
+        redeemed = (self.index.redeems(channel.id, 0), self.index.redeems(channel.id, 1))
         return Situation(view, self.index.head_time, secrets, redeemed, session.streams.claims())
 
     # --- the user's own transactions -----------------------------------------------------------------------------

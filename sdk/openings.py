@@ -30,6 +30,10 @@ ANSWER_SECONDS = 30.0
 """How long a peer may take to answer an opening."""
 
 
+OPENINGS_PER_PEER = 8
+"""Channels with one peer that may wait for the chain: asking costs it nothing, and each is kept on disk here."""
+
+
 class Openings:
     """The openings of one node, both ways."""
 
@@ -144,6 +148,9 @@ class Openings:
         if terms.number != number:
             return f"its number must be {number}"
         identity = channel_id(terms)
+        others = [s.channel for s in self._engine.sessions.values() if s.channel.peer_key == bytes(peer)]
+        if sum(channel.phase is Phase.OPENING and channel.id != identity for channel in others) >= OPENINGS_PER_PEER:
+            return f"{OPENINGS_PER_PEER} channels with this node wait to be opened already: open those first"
         if self._onchain.is_opening(identity) or (identity in self._asking and self._key.address < peer.address):
             return "this node is opening that very channel itself: use it once it is confirmed"
         return None

@@ -141,27 +141,27 @@ class ChainIndex:
         """Return a channel's state after block `up_to`."""
         return fold(self._histories.get(channel, ()), up_to)
 
-    def redeemed_at(self, channel: ChannelId, sender: int) -> list[int]:
-        """Return the block times at which locks of simplex `sender` were decided, in order."""
+    def redeems(self, channel: ChannelId, sender: int) -> list[tuple[int, bytes]]:
+        """Return when locks of simplex `sender` were decided (block times, in order), and the root of those left."""
         return [
-            s.time
+            (s.time, s.event.root)
             for s in self._histories.get(channel, ())
             if isinstance(s.event, Redeemed) and s.event.sender == sender
         ]
 
     def secrets(self, conditions: Iterable[bytes], up_to: int) -> dict[bytes, tuple[int, bytes]]:
-        """Return which of the conditions were registered by block `up_to`: to (block time, proof for an unlock).
+        """Return which of the conditions were registered by block `up_to`: to (block time, proof), in that order.
 
         The proof of a hash lock is its secret; that of a stream tells its deepest link.
         """
-        found = {}
+        conditions = set(conditions)
+        sql = "SELECT rowid, digest, time, secret FROM chain_secrets WHERE digest = ? AND number <= ?"
+        rows = [row for condition in conditions for row in self._store.read(sql, (condition, up_to))]
+        found = {digest: (time, secret) for _, digest, time, secret in sorted(rows)}
+        sql = "SELECT time, proof FROM chain_links WHERE condition = ? AND number <= ? ORDER BY depth DESC LIMIT 1"
         for condition in conditions:
-            sql = "SELECT time, proof FROM chain_links WHERE condition = ? AND number <= ? ORDER BY depth DESC LIMIT 1"
             for time, proof in self._store.read(sql, (condition, up_to)):
                 found[condition] = (time, proof)
-            sql = "SELECT time, secret FROM chain_secrets WHERE digest = ? AND number <= ?"
-            for time, secret in self._store.read(sql, (condition, up_to)):
-                found[condition] = (time, secret)
         return found
 
     def known(self) -> list[ChannelId]:

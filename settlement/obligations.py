@@ -31,7 +31,7 @@ import msgspec
 
 from tallystick.channels.keys import keccak
 from tallystick.channels.objects import NATIVE, Address, ChannelId
-from tallystick.settlement.chain import Call, Header, Receipt, TransferCall
+from tallystick.settlement.chain import Call, DepositCall, Header, OpenCall, Receipt, TransferCall
 from tallystick.settlement.errors import Refusal, Revert
 from tallystick.settlement.fees import bumped, curve, next_price
 
@@ -410,6 +410,17 @@ def decide(
     return Round(book, changed, send, tuple(text for text in alarms if text))
 
 
+def _carries_coins(call: Call) -> bool:
+    """Whether a call moves coins besides its fee: if they are not there, it must not hold up what waits behind it."""
+    match call:
+        case OpenCall(terms, deposit):
+            return deposit > 0 and terms.asset == NATIVE
+        case DepositCall(asset=asset, amount=amount) | TransferCall(asset=asset, amount=amount):
+            return amount > 0 and asset == NATIVE
+        case _:
+            return False
+
+
 def refuse(obligation: Obligation, code: Refusal | None, text: str, policy: Policy) -> tuple[Obligation, str | None]:
     """Return the obligation after a chain node refused its newest attempt, and an alarm if that is news.
 
@@ -421,7 +432,7 @@ def refuse(obligation: Obligation, code: Refusal | None, text: str, policy: Poli
             pass  # the next look at the chain shows which nonces are used up, and predecessors are sent first
         case Refusal.UNDERPRICED | Refusal.MEMPOOL_FULL:
             after = _change(after, floor=bumped(after.fee_price), trouble=f"{code}: chain nodes ask for higher fees")
-        case Refusal.MALFORMED:
+        case _ if code is Refusal.MALFORMED or (code is Refusal.INSUFFICIENT_FUNDS and _carries_coins(after.call)):
             after = _change(after, tries=after.tries + 1, trouble=text)
             if after.tries >= policy.tries and after.status is Status.SENT:
                 after = _change(finish(after, Status.QUARANTINED, text), filler=True)

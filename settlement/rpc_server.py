@@ -32,6 +32,10 @@ BODY_MAX = 2 * TRANSACTION_MAX + 1_024
 GRACE = 1.0
 """Seconds that requests on their way may take when the node stops."""
 
+STUCK_SECONDS = 10.0
+"""How long a client may leave what is sent to it unread. Hypercorn shields its sends from cancellation, so a client
+that never reads would keep the node from stopping."""
+
 PARSE_ERROR = -32700
 INVALID_REQUEST = -32600
 UNKNOWN_METHOD = -32601
@@ -96,6 +100,8 @@ async def serve_chain(
 def _listen(host: str, port: int) -> socket.socket:
     listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; connections inherit it
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(STUCK_SECONDS * 1000))
     return listener
 
 

@@ -363,7 +363,7 @@ def test_no_other_refusal_ever_ends_an_obligation(refusal: Refusal | None) -> No
 def test_trouble_raises_one_alarm_not_one_per_block() -> None:
     world = World(0)
     world.require("o", deadline=None, budget=1_000)
-    for _ in range(5):
+    for _ in range(POLICY.tries - 1):
         world.round(refusal=Refusal.INSUFFICIENT_FUNDS)
         world.mine()
     assert len(world.alarms) == 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -258,6 +258,8 @@ class Home:
         self.alarms: list[str] = []
         self.journal: list[str] = []
         self.policy = ClientPolicy(every=1.0)
+        self.arrived: Callable[[], None] = lambda: None
+        """Called when an upload has arrived, before it is answered."""
 
     async def serve(self, link: Link) -> None:
         """Serve as the desk does, and write down what arrives."""
@@ -266,6 +268,7 @@ class Home:
                 message = decode(data)
                 if isinstance(message, Upload):
                     self.journal.append(f"upload {message.revision}")
+                    self.arrived()
                 await link.send([encode(await self.office.desk.answer(link.peer.address, message))])
 
     @asynccontextmanager
@@ -453,3 +456,13 @@ async def test_a_forgotten_channel_is_not_uploaded(home: Home, autojump_clock: t
         await trio.sleep(10)
         assert client.statistics().exposed == 0
         assert home.journal == []
+
+
+async def test_a_channel_may_be_forgotten_while_its_upload_is_on_its_way(
+    home: Home, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with home.client() as client:
+        offer(client, 1, 1)
+        home.arrived = lambda: client.forget(PAIR.channel)
+        await trio.sleep(10)
+        assert client.statistics().channels == 0 and client.statistics().uploads == 1

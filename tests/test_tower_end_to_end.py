@@ -25,7 +25,7 @@ import trio
 
 from tallystick.channels.errors import StoreError
 from tallystick.channels.keys import PrivateKey
-from tallystick.channels.objects import NATIVE, SignedProof
+from tallystick.channels.objects import NATIVE, Address, SignedProof
 from tallystick.channels.store import Moment, SqliteStore, open_store
 from tallystick.channels.testing.clock import seeded_entropy
 from tallystick.channels.testing.network import MemoryNetwork
@@ -41,7 +41,9 @@ from tallystick.settlement.errors import ChainError, ChainUnavailable
 from tallystick.settlement.obligations import Status
 from tallystick.settlement.testing.local import LocalChain
 from tallystick.watchtower.client import ClientPolicy, TowerClient
+from tallystick.watchtower.messages import VERSION, Receipt, Upload
 from tallystick.watchtower.schema import CLIENT_SCHEMA
+from tallystick.watchtower.sealing import Appointment, locator_of, seal
 from tallystick.watchtower.testing import Pair, TowerHouse
 from tallystick.watchtower.tower import SCHEMAS, TowerPolicy
 
@@ -446,3 +448,29 @@ async def test_an_appointment_given_while_the_tower_was_cut_off_arrives_later(
             town.network.heal(TOWER.public)
             await client.covered()
             assert client.statistics().exposed == 0
+
+
+async def test_what_others_leave_under_a_clients_locator_delays_no_challenge(
+    town: Town, autojump_clock: trio.testing.MockClock
+) -> None:
+    await town.appointed()
+    locator = locator_of(town.pair.close_key, TOWER.address, ALICE.address)
+    async with town.house.open() as (tower, _):
+        await town.mine(1)
+        for number, seq in enumerate(range(2, 6)):  # Mallory shares the close key, and can be many clients
+            low = town.proof(town.mallory, seq, 10 * seq)
+            proofs = (low, None) if town.mallory == 0 else (None, low)
+            blob = seal(
+                Appointment(town.pair.terms, *proofs, bytes(64)),
+                town.pair.close_key,
+                TOWER.address,
+                ALICE.address,
+                seeded_entropy(str(seq)),
+            )
+            answer = await tower.desk.answer(Address(bytes([number + 10]) * 20), Upload(VERSION, locator, 1, blob))
+            assert isinstance(answer, Receipt)
+        await town.cheat()
+        await town.mine(8)
+        assert tower.statistics().challenges == 2
+        assert tower.statistics().sender.done == 2
+    await town.assert_caught()

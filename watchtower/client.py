@@ -318,8 +318,8 @@ class TowerClient:
         return self._coverage.get(channel) or Coverage(self.tower.address, channel)
 
     def _is_dirty(self, channel: ChannelId) -> bool:
-        held, seqs = self._coverage_of(channel), self._offers[channel].seqs
-        return seqs[0] > held.seq0 or seqs[1] > held.seq1
+        offer, held = self._offers.get(channel), self._coverage_of(channel)
+        return offer is not None and (offer.seqs[0] > held.seq0 or offer.seqs[1] > held.seq1)
 
     def _exposure(self, channel: ChannelId) -> int:
         offer = self._offers.get(channel)

@@ -2,7 +2,6 @@
 
 TallystickError
 └── PeerError
-    ├── UploadRefused       the tower would not take an appointment (see `why`); keep it, use another tower too
     └── BadReceipt          the tower's receipt does not prove what it should; do not rely on this tower
 """
 

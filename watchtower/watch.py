@@ -143,6 +143,8 @@ class Watch:
         defences = []
         for party, locator in zip(case.terms.participants, self._locators(case), strict=True):
             for row in read_appointments(self._store, locator):
+                if row.client != party:  # the peer knows the locator too, and would leave old proofs there
+                    continue
                 name = (locator, row.client, row.revision)
                 if name not in self._opened:
                     self._opened[name] = self._open(row.blob, closed.close_key, case.terms, party)

@@ -18,7 +18,7 @@ def bench() -> None:
 @app.command()
 def direct(
     only: Annotated[
-        list[str] | None, typer.Option("--class", help="alone, awaited or submitted; may be repeated. Default: all.")
+        list[str] | None, typer.Option("--class", help="alone, awaited, submitted or bulk; repeatable. Default: all.")
     ] = None,
     seconds: Annotated[float, typer.Option(min=0.1, max=600, help="How long to measure each class.")] = 4.0,
     directory: Annotated[
