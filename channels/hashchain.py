@@ -39,6 +39,17 @@ def walk(link: bytes, steps: int) -> bytes:
     return link
 
 
+_FOLLOWED_MAX = 1_024
+_FOLLOWED: dict[bytes, tuple[int, bytes]] = {}
+"""Links that were found to lead to a tip, with their depth: for speed alone. An unlock is not followed again."""
+
+
+def _remember(link: bytes, depth: int, tip: bytes) -> None:
+    if len(_FOLLOWED) >= _FOLLOWED_MAX:
+        del _FOLLOWED[next(iter(_FOLLOWED))]
+    _FOLLOWED[link] = (depth, tip)
+
+
 class StreamTerms(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """What a stream is worth: `length` links of `unit` each, down from `tip`."""
 
@@ -93,8 +104,21 @@ class StreamProof(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
 
     def holds(self) -> bool:
         """Whether the link is one of this chain, `depth` steps from its tip. Costs that many hashes."""
-        in_chain = len(self.link) == 32 and 0 <= self.depth <= self.terms.length
-        return in_chain and walk(self.link, self.depth) == self.terms.tip
+        if len(self.link) != 32 or not 0 <= self.depth <= self.terms.length:
+            return False
+        place = (self.depth, self.terms.tip)
+        return _FOLLOWED.get(self.link) == place or walk(self.link, self.depth) == self.terms.tip
+
+    def follows(self, before: StreamProof) -> bool:
+        """Whether the link leads to that of `before`, which holds, on the same terms: a hash for each step."""
+        steps = self.depth - before.depth
+        in_chain = (
+            self.terms == before.terms and len(self.link) == 32 and 0 <= steps <= self.terms.length - before.depth
+        )
+        if not in_chain or walk(self.link, steps) != before.link:
+            return False
+        _remember(self.link, self.depth, self.terms.tip)
+        return True
 
     def encode(self) -> bytes:
         """Return the 96 bytes that an unlock carries."""
@@ -152,4 +176,6 @@ class HashChain:
             for _ in range(self._step - 1):
                 segment.append(hashlib.sha256(segment[-1]).digest())
             self._segment, self._segment_at = segment, number
-        return self._segment[offset]
+        link = self._segment[offset]
+        _remember(link, depth, self.tip)
+        return link

@@ -262,6 +262,7 @@ class Session:
         self._change(core.move(self.channel, phase))
         if phase is not Phase.OPEN:
             self.abandon(ChannelNotReady(f"the channel became {phase.name.lower()}: this payment was not made"))
+            self.streams.freeze()
         if phase in (Phase.SETTLED, Phase.GONE):
             uncertain = ChannelNotReady(
                 "the channel closed before the payee acknowledged this payment: the settlement on chain decides it"

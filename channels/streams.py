@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import trio
 
@@ -25,7 +25,7 @@ from tallystick.channels.conditions import STREAM
 from tallystick.channels.core import Phase, Wish
 from tallystick.channels.effects import StreamReceived
 from tallystick.channels.errors import ChannelNotReady, Fault, InsufficientFunds, InvalidInput, InvalidUpdate
-from tallystick.channels.hashchain import HashChain, StreamProof, StreamTerms, stream_seed, walk
+from tallystick.channels.hashchain import HashChain, StreamProof, StreamTerms, stream_seed
 from tallystick.channels.messages import Links, LinksAck
 from tallystick.channels.objects import Lock
 from tallystick.channels.operations import AddLock, Operation, Unlock
@@ -41,10 +41,14 @@ FRAMES_MAX = 4
 class Outgoing:
     """A stream that we pay. Depths count units: wanted ≥ released ≥ acked."""
 
-    def __init__(self, lock: int, expiry: int, terms: StreamTerms, chain: HashChain | None, released: int) -> None:
-        self.lock = lock
-        self.expiry = expiry
+    def __init__(self, lock: Lock, terms: StreamTerms, chain: HashChain | None, bound: int, released: int = 0) -> None:
+        """`bound`: how many units may be without acknowledgement."""
+        self.lock = lock.id
+        self.expiry = lock.expiry
         self.terms = terms
+        self._bound = bound
+        self.limit = min(terms.length, bound)
+        """Up to what depth may be wanted now."""
         self.chain = chain
         self.wanted = self.released = released
         self.acked = 0
@@ -78,6 +82,7 @@ class Outgoing:
     def acknowledge(self, depth: int) -> None:
         """The payee holds everything up to this depth durably."""
         self.acked = max(self.acked, depth)
+        self.limit = min(self.terms.length, self.acked + self._bound)
         while self.frames and self.frames[0] <= depth:
             self.frames.popleft()
         self._wake()
@@ -139,7 +144,8 @@ class Streams:
             if lock is None or not proof.terms.fit(lock):
                 continue
             if own:
-                stream = Outgoing(lock.id, lock.expiry, proof.terms, None, proof.depth)
+                bound = self._session.policy.stream_unsecured
+                stream = Outgoing(lock, proof.terms, None, bound, proof.depth)
                 stream.link = proof.link
                 self.outgoing[lock.id] = stream
             else:
@@ -162,9 +168,11 @@ class Streams:
         if expiry < session.chain.now + margin:
             raise InvalidInput(f"a stream must last at least {margin} s, or there is no time to settle it")
         terms = StreamTerms(chain.tip, unit, chain.length)
-        lock = session.add_lock(terms.amount, expiry, terms.condition(expiry), terms.encode(), STREAM)
-        stream = self.outgoing[lock] = Outgoing(lock, expiry, terms, chain, 0)
-        self._save(session.channel.side, lock, stream.proof)
+        condition = terms.condition(expiry)
+        number = session.add_lock(terms.amount, expiry, condition, terms.encode(), STREAM)
+        lock = Lock(number, terms.amount, expiry, STREAM, condition)
+        stream = self.outgoing[number] = Outgoing(lock, terms, chain, session.policy.stream_unsecured)
+        self._save(session.channel.side, number, stream.proof)
         return stream
 
     def submit(self, stream: Outgoing, units: int) -> int:
@@ -172,20 +180,26 @@ class Streams:
 
         Raise InvalidInput, InsufficientFunds or ChannelNotReady, and nothing was done.
         """
-        self._session.require_payable()
         wanted = stream.wanted + units
+        if units < 1 or stream.closing or wanted > stream.limit:
+            self._refuse(stream, units)
+        stream.wanted = wanted
+        return wanted
+
+    def _refuse(self, stream: Outgoing, units: int) -> NoReturn:
+        left = stream.terms.length - stream.wanted
         if units < 1:
             raise InvalidInput(f"units are whole numbers from 1 on, not {units}")
         if stream.closing:
             raise ChannelNotReady("this stream has ended or is about to: open another one")
-        if wanted > stream.terms.length:
-            raise InsufficientFunds(
-                f"this stream has {stream.terms.length - stream.wanted} units left, not {units}: open another one"
-            )
-        if wanted - stream.acked > self._session.policy.stream_unsecured:
-            raise ChannelNotReady("too many units wait for the payee's acknowledgement: wait for room")
-        stream.wanted = wanted
-        return wanted
+        if units > left:
+            raise InsufficientFunds(f"this stream has {left} units left, not {units}: open another one")
+        raise ChannelNotReady("too many units wait for the payee's acknowledgement: wait for room")
+
+    def freeze(self) -> None:
+        """The channel signs nothing any more: take no more units."""
+        for stream in self.outgoing.values():
+            stream.closing = True
 
     def abandon(self) -> None:
         """The channel is settled on chain: end every stream of ours with what the payee acknowledged."""
@@ -270,8 +284,7 @@ class Streams:
         if message.depth > stream.depth:
             if session.chain.now > stream.expiry - session.policy.reveal_margin:
                 return  # there is no time left to claim it by ourselves
-            steps = message.depth - stream.depth
-            if message.depth > stream.terms.length or walk(message.link, steps) != stream.link:
+            if not StreamProof(message.link, message.depth, stream.terms).follows(stream.proof):
                 raise InvalidUpdate(f"the link does not continue the stream of lock {message.lock}", Fault.BAD_PROOF)
             stream.depth, stream.link = message.depth, message.link
         stream.must_ack = True

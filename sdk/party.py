@@ -236,31 +236,31 @@ async def _stream(channel: ChannelHandle, deadline: float, tasks: int) -> list[f
     latencies: list[float] = []
     ready, streams = trio.open_memory_channel[OutgoingStream](0)
 
-    async def measure(stream: OutgoingStream, depth: int, began: float) -> None:
-        await stream.wait(depth)
-        latencies.extend([time.perf_counter() - began] * STREAM_CHUNK)
-
-    async def give(stream: OutgoingStream) -> None:
-        async with trio.open_nursery() as waiting:
-            while stream.left >= STREAM_CHUNK and time.perf_counter() < deadline:
-                await stream.room(STREAM_CHUNK)
-                began, depth = time.perf_counter(), 0
-                for _ in range(STREAM_CHUNK):
-                    depth = stream.submit()
-                waiting.start_soon(measure, stream, depth, began)
-                await trio.lowlevel.checkpoint()
-
     async def prepare() -> None:
         async with ready:
             while time.perf_counter() < deadline:
-                expiry = int(time.time()) + STREAM_EXPIRY  # noqa: TID251 (chain time is the clock's, in a benchmark)
+                expiry = int(channel.session.chain.now) + STREAM_EXPIRY
                 await ready.send(await channel.open_stream(1, STREAM_LENGTH_MAX, expiry=expiry))
+
+    async def finish(stream: OutgoingStream, chunks: trio.MemoryReceiveChannel[tuple[int, float]]) -> None:
+        async for depth, began in chunks:
+            await stream.wait(depth)
+            latencies.extend([time.perf_counter() - began] * STREAM_CHUNK)
+        await stream.close()
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(prepare)
         async for stream in streams:
-            await give(stream)
-            nursery.start_soon(stream.close)
+            given, chunks = trio.open_memory_channel[tuple[int, float]](STREAM_LENGTH_MAX)
+            nursery.start_soon(finish, stream, chunks)
+            with given:
+                while stream.left >= STREAM_CHUNK and time.perf_counter() < deadline:
+                    await stream.room(STREAM_CHUNK)
+                    began, depth = time.perf_counter(), 0
+                    for _ in range(STREAM_CHUNK):
+                        depth = stream.submit()
+                    given.send_nowait((depth, began))
+                    await trio.lowlevel.checkpoint()
     return latencies
 
 
