@@ -249,11 +249,19 @@ class Streams:
         stream.acknowledge(message.depth)
 
     def on_time(self, lock: Lock) -> None:
-        """Settle a stream of ours that is on chain or runs out of time."""
-        proof = self._session.chain.registered_in_time(lock)
+        """Settle a stream of ours that is on chain or runs out of time.
+
+        A registered link that is deeper than what we know of is owed all the same: our disk must be an old one.
+        """
         stream = self.outgoing.get(lock.id)
-        if stream is not None and (proof is not None or self._is_late(lock.expiry)):
-            stream.closing = True
+        registered = self._session.chain.registered_in_time(lock)
+        if stream is None or (registered is None and not self._is_late(lock.expiry)):
+            return
+        stream.closing = True
+        proof = StreamProof.decode(registered) if registered is not None else stream.proof
+        if proof.depth > stream.released:
+            stream.wanted, stream.released, stream.link = max(stream.wanted, proof.depth), proof.depth, proof.link
+            self._save(self._session.channel.side, lock.id, proof)
 
     # --- the payee -----------------------------------------------------------------------------------------------
 

@@ -15,9 +15,19 @@ from tallystick.channels.hashchain import HashChain, StreamProof, StreamTerms, s
 from tallystick.channels.keys import PrivateKey, keccak
 from tallystick.channels.limits import AMOUNT_MAX, STREAM_LENGTH_MAX
 from tallystick.channels.objects import Lock
-from tallystick.settlement.chain import LinkRegistered, RedeemCall, Redeemed, RegisterLinkCall, SettleCall
+from tallystick.channels.testing.disk import SimulatedDisk
+from tallystick.settlement.chain import (
+    Block,
+    Header,
+    LinkRegistered,
+    RedeemCall,
+    Redeemed,
+    RegisterLinkCall,
+    SettleCall,
+)
 from tallystick.settlement.contract_state import Status
 from tallystick.settlement.errors import Revert, Reverted
+from tallystick.settlement.index import INDEX_SCHEMA, ChainIndex
 from tallystick.settlement.registry import condition_of, register_link, worth
 from tallystick.settlement.testing.disputes import PERIOD, Court, Paper
 from tallystick.settlement.transactions import gas_of
@@ -178,6 +188,20 @@ def test_the_deepest_link_of_the_longest_stream_fits_into_half_a_block() -> None
     deepest = RegisterLinkCall(SEED, STREAM_LENGTH_MAX, SEED, 1, STREAM_LENGTH_MAX, EXPIRY)
     assert gas_of(deepest) < 15_000_000
     assert gas_of(msgspec.structs.replace(deepest, depth=2**64 - 1)) == gas_of(deepest)
+
+
+def test_a_link_leaves_the_index_with_its_block_and_the_deepest_one_left_counts() -> None:
+    chain, terms, lock = stream(20)
+    store = SimulatedDisk([INDEX_SCHEMA]).open()
+    index = ChainIndex(PAPER.address(0), store)
+    for number, depth in ((1, 4), (2, 9)):
+        event = register_link(0, call(chain, terms, depth), 100 + number)
+        store.commit(index.add(Block(Header(number, bytes(32), bytes(32), 100 + number), (event,))))
+    proofs = {depth: StreamProof(chain.link(depth), depth, terms).encode() for depth in (4, 9)}
+    assert index.secrets([lock.condition], 2) == {lock.condition: (102, proofs[9])}
+    assert index.secrets([lock.condition], 1) == {lock.condition: (101, proofs[4])}
+    store.commit(index.remove(2))
+    assert index.secrets([lock.condition], 2) == {lock.condition: (101, proofs[4])}
 
 
 # --- the adjudicator --------------------------------------------------------------------------------------------

@@ -353,6 +353,16 @@ def test_a_registered_link_makes_the_payer_unlock_with_its_deepest_one(pair: Pai
     assert (stream.paid, transferred(pair)) == (15, 15)
 
 
+def test_a_registered_link_that_the_payer_has_forgotten_is_owed_all_the_same(pair: Pair) -> None:
+    stream = begin(pair)
+    submit(pair, stream, 2)
+    pair.settle()
+    proof = StreamProof(cheating_chain(pair).link(6), 6, stream.terms)
+    pair.alice.time(NOW + 10, NOW + 10, {stream.terms.condition(EXPIRY): (NOW + 5, proof.encode())})
+    pair.settle()
+    assert (stream.paid, transferred(pair), pair.faults) == (18, 18, [])
+
+
 @pytest.mark.parametrize("registered", [False, True])
 def test_consent_to_cancel_an_expired_stream_depends_on_the_confirmed_registry(pair: Pair, registered: bool) -> None:
     stream = begin(pair)
