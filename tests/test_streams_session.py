@@ -150,6 +150,23 @@ def test_a_cooperative_close_settles_open_streams_first(pair: Pair) -> None:
     assert (pair.alice.channel.offer.close.balance0, pair.alice.channel.offer.close.balance1) == (973, 1_027)
 
 
+def test_no_unit_is_taken_once_the_channel_closes_alone_and_what_came_is_stored_and_claimed(pair: Pair) -> None:
+    stream = begin(pair)
+    submit(pair, stream, 9)
+    pair.alice.step()
+    pair.deliver(pair.bob)
+    for party in pair.parties:
+        party.session.force_close()
+        party.touch()
+    pair.settle()
+    with pytest.raises(ChannelNotReady):
+        submit(pair, stream, 1)
+    assert held(pair.bob) == received(pair.bob) == pair.bob.session.streams.claims()[0].depth == 9
+    pair.inject(pair.bob, encode(Links(pair.id, 0, 10, cheating_chain(pair).link(10))))
+    pair.settle()
+    assert held(pair.bob) == 9
+
+
 def test_the_peers_wish_to_close_settles_them_too(pair: Pair) -> None:
     submit(pair, begin(pair), 9)
     pair.settle()
