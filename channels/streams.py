@@ -147,6 +147,7 @@ class Streams:
                 bound = self._session.policy.stream_unsecured
                 stream = Outgoing(lock, proof.terms, None, bound, proof.depth)
                 stream.link = proof.link
+                stream.closing = channel.phase is not Phase.OPEN
                 self.outgoing[lock.id] = stream
             else:
                 self.incoming[lock.id] = Incoming(lock.id, lock.expiry, proof)

@@ -159,8 +159,12 @@ def test_no_unit_is_taken_once_the_channel_closes_alone_and_what_came_is_stored_
         party.session.force_close()
         party.touch()
     pair.settle()
-    with pytest.raises(ChannelNotReady):
-        submit(pair, stream, 1)
+    pair.crash(pair.alice)
+    for same in (stream, pair.alice.session.streams.outgoing[0]):
+        with pytest.raises(ChannelNotReady):
+            submit(pair, same, 1)
+    pair.connect()
+    pair.settle()
     assert held(pair.bob) == received(pair.bob) == pair.bob.session.streams.claims()[0].depth == 9
     pair.inject(pair.bob, encode(Links(pair.id, 0, 10, cheating_chain(pair).link(10))))
     pair.settle()
