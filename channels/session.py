@@ -214,12 +214,16 @@ class Session:
             raise InvalidInput(f"an onion has at most {ONION_MAX} bytes, this one has {len(onion)}")
         if not self.chain.now < expiry <= UINT64_MAX:
             raise InvalidInput(f"the lock would expire at {expiry}, chain time is {self.chain.now} already")
-        queued = self.outbox.queued_locks
-        if len(self.channel.newest.locks) + queued >= LOCKS_MAX:
+        if len(self.channel.newest.locks) + self.outbox.queued_locks >= LOCKS_MAX:
             raise ChannelNotReady(f"{LOCKS_MAX} locks are pending already: wait until some are resolved")
-        lock = Lock(self.channel.newest.next_lock + queued, amount, expiry, HASH, condition)
+        lock = Lock(self.next_lock, amount, expiry, HASH, condition)
         self.outbox.add_lock(AddLock(lock, onion))
         return lock.id
+
+    @property
+    def next_lock(self) -> int:
+        """The id that the next lock of ours will have."""
+        return self.channel.newest.next_lock + self.outbox.queued_locks
 
     def reveal(self, lock_id: int, secret: bytes) -> None:
         """Record the secret of the peer's lock and ask to be paid; raise InvalidInput or InvalidUpdate."""
@@ -391,7 +395,9 @@ class Session:
         if self._is_early(message.operations):
             self._leave_aside(Fault.CANCEL_REFUSED, "a lock that is cancelled is not known to have expired here yet")
             return
-        simplex = core.accept(self.channel, message.seq, message.seen, message.operations, self._consent())
+        simplex = core.accept(
+            self.channel, message.seq, message.seen, message.operations, self._consent(message.operations)
+        )
         self.peer.verify(digest_proof(self.domain, simplex.proof), message.signature)
         self.channel = core.accepted(self.channel, simplex, message.signature)
         self.must_ack, self.missed = True, False
@@ -414,20 +420,24 @@ class Session:
     def _is_early(self, operations: Iterable[Operation]) -> bool:
         """Whether a lock is cancelled that our confirmed chain does not see expired: the writer's may be ahead."""
         rejected = {rejection.lock for rejection in self.channel.rejections}
-        cancelled = {operation.id for operation in operations if type(operation) is Cancel} - rejected
         return any(
-            lock.id in cancelled and lock.expiry >= self.chain.final and self.chain.registered_in_time(lock) is None
-            for lock in self.channel.theirs.simplex.locks
+            lock.id not in rejected and lock.expiry >= self.chain.final and self.chain.registered_in_time(lock) is None
+            for lock in self._cancelled(operations)
         )
 
-    def _consent(self) -> frozenset[int]:
-        locks = self.channel.theirs.simplex.locks
-        if not locks:
-            return frozenset()
+    def _consent(self, operations: Iterable[Operation]) -> frozenset[int]:
+        """Return which of the cancelled locks expired unsatisfied by our confirmed view of the chain."""
         chain = self.chain
         return frozenset(
-            lock.id for lock in locks if lock.expiry < chain.final and chain.registered_in_time(lock) is None
+            lock.id
+            for lock in self._cancelled(operations)
+            if lock.expiry < chain.final and chain.registered_in_time(lock) is None
         )
+
+    def _cancelled(self, operations: Iterable[Operation]) -> list[Lock]:
+        """Return the peer's pending locks that `operations` cancel."""
+        locks = [self.channel.theirs.simplex.lock(op.id) for op in operations if type(op) is Cancel]
+        return [lock for lock in locks if lock is not None]
 
     def _consider(self, added: AddLock) -> None:
         """Reject the peer's new lock if policy objects, else tell the application."""

@@ -17,7 +17,8 @@ import trio
 
 from tallystick.channels.keys import PrivateKey
 from tallystick.sdk.bench.control import CONTROL_MIN, Primitives, capacity_control, measure_primitives
-from tallystick.sdk.party import KINDS, Role
+from tallystick.sdk.bench.kinds import KINDS
+from tallystick.sdk.party import Role
 from tallystick.sdk.troupe import Actor, chain_run, open_troupe, party
 
 FUNDS = 10**15
@@ -44,6 +45,8 @@ class ClassResult(msgspec.Struct, frozen=True, kw_only=True):
     p99_ms: float
     payments: int
     batch_mean: float
+    batch_median: float
+    """Payments of one update; lock operations, two per payment, in the class `locked`."""
     commits_per_second: float
     """Of both sides."""
     signatures_per_payment: float
@@ -105,7 +108,15 @@ async def _stage(folder: str) -> AsyncIterator[tuple[Actor, Actor]]:
         actors = [
             await troupe.start(
                 name,
-                party(Role(data=f"{folder}/{name}", chain=chain.first["url"], key=key.reveal().hex(), cpu=number)),
+                party(
+                    Role(
+                        data=f"{folder}/{name}",
+                        chain=chain.first["url"],
+                        key=key.reveal().hex(),
+                        cpu=number,
+                        opens_locks=name == "payee",
+                    )
+                ),
             )
             for number, (name, key) in enumerate(zip(("payer", "payee"), keys, strict=True))
         ]
@@ -148,6 +159,7 @@ def _result(sent: dict[str, Any], other: dict[str, Any], control: float, primiti
         p99_ms=sent["p99_ms"],
         payments=sent["count"],
         batch_mean=batch,
+        batch_median=sent["batch_median"],
         commits_per_second=commits / seconds,
         signatures_per_payment=signatures / count,
         signatures_per_second=signatures / seconds,

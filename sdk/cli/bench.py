@@ -18,7 +18,8 @@ def bench() -> None:
 @app.command()
 def direct(
     only: Annotated[
-        list[str] | None, typer.Option("--class", help="alone, awaited or submitted; may be repeated. Default: all.")
+        list[str] | None,
+        typer.Option("--class", help="alone, awaited, submitted, bulk or locked; may be repeated. Default: all."),
     ] = None,
     seconds: Annotated[float, typer.Option(min=0.1, max=600, help="How long to measure each class.")] = 4.0,
     directory: Annotated[
