@@ -231,21 +231,27 @@ async def _run(role: Role) -> None:
     async with (
         open_rpc_chain(role.chain, jitter=rng.random) as chain,
         open_node(Path(role.data), key=key, chain=chain, config=config) as node,
+        trio.open_nursery() as nursery,
     ):
-        party = Party(node)
-        _say({"peer": str(node.listening or ""), "address": node.address.hex()})
-        async with trio.open_nursery() as nursery:
-            if role.opens_locks:
-                nursery.start_soon(open_locks, node)
-            async for command in _commands():
-                nursery.start_soon(_perform, party, command)
-            nursery.cancel_scope.cancel()
+        if role.opens_locks:
+            nursery.start_soon(open_locks, node)
+        await obey(Party(node), {"peer": str(node.listening or ""), "address": node.address.hex()})
+        nursery.cancel_scope.cancel()
 
 
-async def _perform(party: Party, command: dict[str, Any]) -> None:
+async def obey(actor: object, first: dict[str, Any]) -> None:
+    """Say the first line, then perform the commands on stdin until it ends: each is a method `do_NAME` of `actor`."""
+    _say(first)
+    async with trio.open_nursery() as nursery:
+        async for command in _commands():
+            nursery.start_soon(_perform, actor, command)
+        nursery.cancel_scope.cancel()
+
+
+async def _perform(actor: object, command: dict[str, Any]) -> None:
     answer: dict[str, Any] = {"id": command.get("id")}
     try:
-        act = getattr(party, f"do_{command.get('do')}", None)
+        act = getattr(actor, f"do_{command.get('do')}", None)
         if act is None:
             raise InvalidInput(f"unknown command {command.get('do')!r}")
         _say(answer | {"ok": True} | await act(command))

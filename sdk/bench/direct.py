@@ -7,6 +7,7 @@ bracketed by the capacity control.
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -17,9 +18,10 @@ import trio
 
 from tallystick.channels.keys import PrivateKey
 from tallystick.sdk.bench.control import CONTROL_MIN, Primitives, capacity_control, measure_primitives
+from tallystick.sdk.bench.fleet import Crew
 from tallystick.sdk.bench.kinds import KINDS
 from tallystick.sdk.party import Role
-from tallystick.sdk.troupe import Actor, chain_run, open_troupe, party
+from tallystick.sdk.troupe import Actor, chain_run, fleet, open_troupe, party
 
 FUNDS = 10**15
 DEPOSIT = 10**12
@@ -85,7 +87,7 @@ async def run_direct(
             await payer.ask("bench", kind="awaited", seconds=WARM_UP, tasks=TASKS)
             results = {}
             for name in classes:
-                results[name] = await _measure(name, seconds, payer, payee, primitives, say)
+                results[name] = await _measure(name, seconds, payer, [payee], primitives, say)
             memory = {
                 who: (await actor.ask("counters"))["memory"] for who, actor in (("payer", payer), ("payee", payee))
             }
@@ -93,6 +95,38 @@ async def run_direct(
         control=min(result.control for result in results.values()),
         classes=results,
         primitives_us=primitives,
+        seconds=seconds,
+        memory_kib=memory,
+    )
+
+
+async def run_hub(
+    channels: int, processes: int, seconds: float, *, directory: str | None = None, say: Callable[[str], None]
+) -> DirectResult:
+    """Measure submitted payments from one process over that many channels, whose peers fill the other processes."""
+    with tempfile.TemporaryDirectory(prefix="tally-bench-", dir=directory) as folder:
+        primitives = await trio.to_thread.run_sync(measure_primitives, folder)
+        async with open_troupe() as troupe:
+            hub = await troupe.start("hub", fleet(Crew(data=f"{folder}/hub", first=0, count=1, cpu=0)))
+            crews = []
+            first, cores = 1, max(1, (os.cpu_count() or 1) - 1)
+            for number in range(processes - 1):
+                count = channels // (processes - 1) + (number < channels % (processes - 1))
+                crew = Crew(data=f"{folder}/peers{number}", first=first, count=count, cpu=1 + number % cores)
+                crews.append(await troupe.start(f"peers {number}", fleet(crew)))
+                first += count
+            addresses = [address for crew in crews for address in crew.first["peers"]]
+            ready = await hub.ask("connect", addresses=addresses)
+            say(f"{channels} channels stand after {ready['seconds']:.1f} s; warming up")
+            await hub.ask("bench", seconds=WARM_UP)
+            result = await _measure("submitted", seconds, hub, crews, primitives, say)
+            memory = {actor.name: (await actor.ask("counters"))["memory"] for actor in (hub, *crews)}
+    return DirectResult(
+        control=result.control,
+        classes={"submitted": result},
+        primitives_us=primitives,
+        channels=channels,
+        processes=processes,
         seconds=seconds,
         memory_kib=memory,
     )
@@ -124,17 +158,17 @@ async def _stage(folder: str) -> AsyncIterator[tuple[Actor, Actor]]:
 
 
 async def _measure(
-    name: str, seconds: float, payer: Actor, payee: Actor, primitives: Primitives, say: Callable[[str], None]
+    name: str, seconds: float, payer: Actor, payees: Sequence[Actor], primitives: Primitives, say: Callable[[str], None]
 ) -> ClassResult:
     """Measure one class, again if the machine was busy with something else."""
     best: ClassResult | None = None
     for attempt in range(REPEATS):
         before = await trio.to_thread.run_sync(capacity_control)
-        start = await payee.ask("counters")
+        start = await _counters(payees)
         sent = await payer.ask("bench", kind=name, seconds=seconds, tasks=TASKS)
-        end = await payee.ask("counters")
+        end = await _counters(payees)
         control = min(before, await trio.to_thread.run_sync(capacity_control))
-        other = {key: end[key] - start[key] for key in ("commits", "signatures", "cpu")}
+        other = {key: end[key] - start[key] for key in end}
         result = _result(sent, other, control, primitives)
         if best is None or result.control > best.control:
             best = result
@@ -144,6 +178,12 @@ async def _measure(
     assert best is not None
     say(f"{name}: {best.per_second:,.0f}/s (control {best.control:.2f})")
     return best
+
+
+async def _counters(payees: Sequence[Actor]) -> dict[str, float]:
+    """Return what the payees' sides have used so far, together."""
+    counters = [await payee.ask("counters") for payee in payees]
+    return {key: sum(each[key] for each in counters) for key in ("commits", "signatures", "cpu")}
 
 
 def _result(sent: dict[str, Any], other: dict[str, Any], control: float, primitives: Primitives) -> ClassResult:

@@ -12,7 +12,8 @@ from tallystick.sdk.bench.direct import ClassResult, DirectResult
 def table(result: DirectResult) -> Table:
     """Return the table of a `tally bench direct`."""
     primitives = result.primitives_us
-    title = f"{result.processes} processes, {result.channels} channel, synchronous=FULL, {result.seconds:g} s per class"
+    ends = f"{result.processes} processes, {result.channels} channel{'s' * (result.channels > 1)}"
+    title = f"{ends}, synchronous=FULL, {result.seconds:g} s per class"
     caption = (
         f"floor: sign {primitives.sign:.0f} µs, verify {primitives.verify:.0f} µs, commit {primitives.commit:.0f} µs, "
         f"codec {primitives.codec_per_payment * 1000:.0f} ns per payment; capacity control {result.control:.2f} of 2"

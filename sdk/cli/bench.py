@@ -22,31 +22,46 @@ def direct(
         typer.Option("--class", help="alone, awaited, submitted, bulk or locked; may be repeated. Default: all."),
     ] = None,
     seconds: Annotated[float, typer.Option(min=0.1, max=600, help="How long to measure each class.")] = 4.0,
+    channels: Annotated[
+        int, typer.Option(min=1, max=10_000, help="Channels of one hub, each to a peer of its own (class submitted).")
+    ] = 1,
+    processes: Annotated[
+        int, typer.Option(min=2, max=256, help="Processes: the payer's, and those that share the peers.")
+    ] = 2,
     directory: Annotated[
         Path | None, typer.Option(help="Where to keep the throw-away stores: put them on the disk that counts.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
 ) -> None:
-    """Two parties, two processes, one channel, loopback TCP, durable on both sides.
+    """Two parties, two processes, one channel, loopback TCP, durable on both sides; or a hub with many channels.
 
     Example: tally bench direct --class awaited --seconds 5 --json
+    Example: tally bench direct --channels 1000 --processes 2
     """
     import msgspec
     import trio
     from rich.console import Console
 
     from tallystick.channels.errors import TallystickError
-    from tallystick.sdk.bench.direct import CLASSES, run_direct
+    from tallystick.sdk.bench.direct import CLASSES, run_direct, run_hub
     from tallystick.sdk.bench.report import table
 
     unknown = set(only or ()) - set(CLASSES)
     if unknown:
         raise typer.BadParameter(f"unknown class {', '.join(sorted(unknown))}; known are {', '.join(CLASSES)}")
+    hub = channels > 1 or processes > 2
+    if hub and set(only or ()) - {"submitted"}:
+        raise typer.BadParameter("with more than one channel or two processes, only the class submitted is measured")
+    if processes - 1 > channels:
+        raise typer.BadParameter("each process but the payer's needs a channel at least: raise --channels")
     errors = Console(stderr=True)
     folder = str(directory or Path.cwd())
 
     async def run() -> None:
-        result = await run_direct(only or CLASSES, seconds, directory=folder, say=errors.print)
+        if hub:
+            result = await run_hub(channels, processes, seconds, directory=folder, say=errors.print)
+        else:
+            result = await run_direct(only or CLASSES, seconds, directory=folder, say=errors.print)
         if as_json:
             print(msgspec.json.encode(result).decode())
         else:
