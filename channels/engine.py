@@ -54,6 +54,9 @@ REST = 6
 again. With many busy channels a round signs an update in each, at a fixed price for both sides: work that gathers
 meanwhile makes the next updates larger instead of more. Batches grow with the load of the whole node."""
 
+TURN = 100
+"""Payments after which whoever pays without ever waiting lets other tasks have their turn."""
+
 BATCH_WORTH = 100
 """Payments in an update that cost about as much as its fixed price: larger updates need less rest."""
 
@@ -74,7 +77,12 @@ class EngineStatistics(msgspec.Struct, frozen=True):
     rounds: int
     commits: int
     payments_received: int
+    payments_accepted: int
+    """Payments of ours that got a place."""
     payments_secured: int
+    """Payments of ours that were countersigned, and are durable."""
+    unsecured: int
+    """Amount that was accepted and is not secured yet, in all channels."""
     waiting: int
     in_flight: int
     signatures: int
@@ -113,6 +121,7 @@ class Engine:
         self._keyed: WeakValueDictionary[str, Ticket] = WeakValueDictionary()
         self._stopped = False
         self._rounds = 0
+        self._admitted = 0
         self.sessions: dict[ChannelId, Session] = {}
         self._by_peer: dict[bytes, dict[ChannelId, Session]] = {}
         self.chain = ChainTime()
@@ -164,11 +173,17 @@ class Engine:
     # --- payments ------------------------------------------------------------------------------------------------
 
     async def room(self, channel: ChannelId) -> None:
-        """Wait while the channel's outbox is full (backpressure for who pays); raise ChannelNotReady if it closes."""
+        """Wait while the channel is full (backpressure for who pays); raise ChannelNotReady if it closes.
+
+        `Policy.outbox` and `Policy.unsecured` say what is full; what reaches a limit is the last one let in.
+        """
         session = self.session(channel)
-        while session.outbox.payments >= self.policy.outbox:
+        while session.full and not self._stopped:
             session.require_payable()
             await self._space.setdefault(channel, trio.Event()).wait()
+        self._admitted += 1
+        if self._admitted % TURN == 0:
+            await trio.lowlevel.checkpoint()
 
     def pay(self, channel: ChannelId, amount: int, memo: bytes = b"", key: str = "") -> Ticket:
         """Accept a payment at once (`room` first).
@@ -410,8 +425,8 @@ class Engine:
             self._tell(event)
 
     def _make_room(self, session: Session) -> None:
-        """Let those in who wait for a place in the outbox."""
-        if session.outbox.payments < self.policy.outbox:
+        """Let those in who wait for a place, or let them see that there will be none."""
+        if not session.full or not session.payable:
             space = self._space.pop(session.channel.id, None)
             if space is not None:
                 space.set()
@@ -433,6 +448,8 @@ class Engine:
             rounds=self._rounds,
             commits=self.writer.store.commits,
             payments_received=sum(session.received_payments for session in sessions),
+            payments_accepted=sum(session.accepted_payments for session in sessions),
+            unsecured=sum(session.unsecured for session in sessions),
             payments_secured=sum(session.secured_payments for session in sessions),
             waiting=sum(len(session.outbox) for session in sessions),
             in_flight=sum(len(session.channel.flight) for session in sessions),

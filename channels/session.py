@@ -121,6 +121,7 @@ class Session:
         self.signatures = 0
         """Balance proofs signed and countersigned since the start."""
         self.received_payments = 0
+        self.accepted_payments = 0
         self.secured_payments = 0
 
     def __repr__(self) -> str:
@@ -146,6 +147,21 @@ class Session:
         funding = self.channel.funding(self.channel.side)
         return max(0, core.capacity(self.channel, funding) - self.channel.reserve - self.outbox.total)
 
+    @property
+    def unsecured(self) -> int:
+        """The amount that was accepted, whether signed or not, and is not countersigned yet."""
+        return max(0, self.outbox.total + self.channel.newest.committed - self.channel.ours.simplex.committed)
+
+    @property
+    def payable(self) -> bool:
+        """Whether new payments may join the outbox."""
+        return self.channel.phase is Phase.OPEN and self.channel.shutdown is Wish.NONE
+
+    @property
+    def full(self) -> bool:
+        """Whether whoever wants to pay has to wait."""
+        return self.outbox.payments >= self.policy.outbox or self.unsecured >= self.policy.unsecured
+
     def require_payable(self) -> None:
         """Raise ChannelNotReady unless new payments may join the outbox."""
         core.require_open(self.channel)
@@ -161,6 +177,7 @@ class Session:
         self._require_spendable(amount)
         ticket = Ticket(self.channel.id, (amount,), memo, key, now)
         self.outbox.add_payment(ticket)
+        self.accepted_payments += 1
         if key:
             self._keyed[key] = ticket
         return ticket
@@ -178,6 +195,7 @@ class Session:
         ]
         for ticket in tickets:
             self.outbox.add_payment(ticket)
+        self.accepted_payments += len(amounts)
         return tickets
 
     def find_ticket(self, key: str) -> Ticket | None:

@@ -94,3 +94,11 @@ async def test_after_a_costly_round_others_work_for_as_long_as_was_asked() -> No
 
 async def test_nobody_waits_for_a_rest_when_there_is_nothing_to_do() -> None:
     assert await rounds_and_turns(IDLE / 10, 1_000.0) <= 8
+
+
+@pytest.mark.processes
+async def test_fairness_tells_what_a_quiet_channel_sees_of_a_flood(tmp_path: Path) -> None:
+    result = await bench("fairness", "--seconds", "0.3", "--directory", str(tmp_path))
+    assert isinstance(result["payments"], int) and result["payments"] > 0
+    assert isinstance(result["flood_per_second"], float) and result["flood_per_second"] > 0
+    assert set(result) == {"control", "p50_ms", "p99_ms", "payments", "flood_per_second", "seconds"}

@@ -100,25 +100,42 @@ async def run_direct(
     )
 
 
+class FairnessResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What a quiet channel of a hub sees while another channel is flooded."""
+
+    control: float
+    p50_ms: float
+    p99_ms: float
+    """Of the quiet channel's payments."""
+    payments: int
+    flood_per_second: float
+    seconds: float
+
+
+async def run_fairness(seconds: float, *, directory: str | None = None, say: Callable[[str], None]) -> FairnessResult:
+    """Flood one channel of a hub, and measure payments in another one, whose peer is in the same process."""
+    with tempfile.TemporaryDirectory(prefix="tally-bench-", dir=directory) as folder:
+        async with _hub_stage(folder, 2, 2, say) as (hub, _):
+            before = await trio.to_thread.run_sync(capacity_control)
+            sent = await hub.ask("fairness", seconds=seconds)
+            control = min(before, await trio.to_thread.run_sync(capacity_control))
+    return FairnessResult(
+        control=control,
+        p50_ms=sent["p50_ms"],
+        p99_ms=sent["p99_ms"],
+        payments=sent["count"],
+        flood_per_second=sent["flood_per_second"],
+        seconds=seconds,
+    )
+
+
 async def run_hub(
     channels: int, processes: int, seconds: float, *, directory: str | None = None, say: Callable[[str], None]
 ) -> DirectResult:
     """Measure submitted payments from one process over that many channels, whose peers fill the other processes."""
     with tempfile.TemporaryDirectory(prefix="tally-bench-", dir=directory) as folder:
         primitives = await trio.to_thread.run_sync(measure_primitives, folder)
-        async with open_troupe() as troupe:
-            hub = await troupe.start("hub", fleet(Crew(data=f"{folder}/hub", first=0, count=1, cpu=0)))
-            crews = []
-            first, cores = 1, max(1, (os.cpu_count() or 1) - 1)
-            for number in range(processes - 1):
-                count = channels // (processes - 1) + (number < channels % (processes - 1))
-                crew = Crew(data=f"{folder}/peers{number}", first=first, count=count, cpu=1 + number % cores)
-                crews.append(await troupe.start(f"peers {number}", fleet(crew)))
-                first += count
-            addresses = [address for crew in crews for address in crew.first["peers"]]
-            ready = await hub.ask("connect", addresses=addresses)
-            say(f"{channels} channels stand after {ready['seconds']:.1f} s; warming up")
-            await hub.ask("bench", seconds=WARM_UP)
+        async with _hub_stage(folder, channels, processes, say) as (hub, crews):
             result = await _measure("submitted", seconds, hub, crews, primitives, say)
             memory = {actor.name: (await actor.ask("counters"))["memory"] for actor in (hub, *crews)}
     return DirectResult(
@@ -130,6 +147,28 @@ async def run_hub(
         seconds=seconds,
         memory_kib=memory,
     )
+
+
+@asynccontextmanager
+async def _hub_stage(
+    folder: str, channels: int, processes: int, say: Callable[[str], None]
+) -> AsyncIterator[tuple[Actor, list[Actor]]]:
+    """Give a hub and the processes of its peers, connected and warm."""
+    cores = max(1, (os.cpu_count() or 1) - 1)
+    async with open_troupe() as troupe:
+        hub = await troupe.start("hub", fleet(Crew(data=f"{folder}/hub", first=0, count=1, cpu=0)))
+        crews: list[Actor] = []
+        first = 1
+        for number in range(processes - 1):
+            count = channels // (processes - 1) + (number < channels % (processes - 1))
+            crew = Crew(data=f"{folder}/peers{number}", first=first, count=count, cpu=1 + number % cores)
+            crews.append(await troupe.start(f"peers {number}", fleet(crew)))
+            first += count
+        addresses = [address for crew in crews for address in crew.first["peers"]]
+        ready = await hub.ask("connect", addresses=addresses)
+        say(f"{channels} channels stand after {ready['seconds']:.1f} s; warming up")
+        await hub.ask("bench", seconds=WARM_UP)
+        yield hub, crews
 
 
 @asynccontextmanager

@@ -16,6 +16,7 @@ import random
 import resource
 import sys
 import time
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +42,8 @@ from tallystick.sdk.party import batch_sizes, obey, timing
 CHAIN_ID = 31_337
 CONTRACT = Address(b"\xbe" * 20)
 DEPOSIT = 10**12
-BURST = 100
-"""Payments submitted before other tasks get their turn."""
+QUIET_SECONDS = 0.01
+"""Between two payments in the quiet channel, while another one is flooded."""
 
 
 class Crew(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -104,7 +105,7 @@ class Fleet:
         (hub,) = self.members
         deadline, before, signed = time.perf_counter() + command["seconds"], self._counters(), self._signed()
         began = time.perf_counter()
-        tickets = await _submit(hub.engine, list(hub.engine.sessions), deadline)
+        tickets = await _submit(hub.engine, list(hub.engine.sessions), deadline, deque())
         receipts = [await ticket.wait() for ticket in tickets]
         result = timing([receipt.secured - receipt.accepted for receipt in receipts], time.perf_counter() - began)
         after = self._counters()
@@ -113,6 +114,28 @@ class Fleet:
         )
         difference = {name: after[name] - before[name] for name in after}
         return result | difference | {"batch_median": batches[len(batches) // 2] if batches else 0}
+
+    async def do_fairness(self, command: dict[str, Any]) -> dict[str, Any]:
+        """Flood the first channel for `seconds`, pay now and then in the last one; report the quiet one's figures."""
+        (hub,) = self.members
+        flooded, *_, quiet = hub.engine.sessions
+        deadline = time.perf_counter() + command["seconds"]
+        latencies: list[float] = []
+        before = self._counters()
+
+        async def pay_quietly() -> None:
+            while time.perf_counter() < deadline:
+                await trio.sleep(QUIET_SECONDS)
+                began = time.perf_counter()
+                await hub.engine.pay(quiet, 1).wait()
+                latencies.append(time.perf_counter() - began)
+
+        began = time.perf_counter()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(pay_quietly)
+            await _submit(hub.engine, [flooded], deadline, newest=deque(maxlen=1))
+        seconds = time.perf_counter() - began
+        return timing(latencies, seconds) | {"flood_per_second": (self._counters()["sent"] - before["sent"]) / seconds}
 
     def _signed(self) -> dict[ChannelId, int]:
         sessions = (session for member in self.members for session in member.engine.sessions.values())
@@ -127,6 +150,7 @@ class Fleet:
             "signatures": sum(engine.signatures for engine in engines),
             "bytes": sum(link.bytes_sent + link.bytes_received for link in links),
             "cpu": usage.ru_utime + usage.ru_stime,
+            "sent": sum(engine.payments_secured for engine in engines),
             "received": sum(engine.payments_received for engine in engines),
             "updates": sum(self._signed().values()),
         }
@@ -136,16 +160,16 @@ class Fleet:
         return self._counters() | {"memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}
 
 
-async def _submit(engine: Engine, channels: list[ChannelId], deadline: float) -> list[Ticket]:
-    """Submit one payment in each channel after the other until the deadline, held back only by full outboxes."""
-    tickets: list[Ticket] = []
+async def _submit(engine: Engine, channels: list[ChannelId], deadline: float, newest: deque[Ticket]) -> deque[Ticket]:
+    """Submit one payment in each channel after the other until the deadline, held back only by full outboxes.
+
+    The tickets go to `newest`, and it is returned.
+    """
     while time.perf_counter() < deadline:
         for channel in channels:
             await engine.room(channel)
-            tickets.append(engine.pay(channel, 1))
-            if len(tickets) % BURST == 0:
-                await trio.lowlevel.checkpoint()
-    return tickets
+            newest.append(engine.pay(channel, 1))
+    return newest
 
 
 async def _run(crew: Crew) -> None:

@@ -72,3 +72,39 @@ def direct(
     except TallystickError as error:
         errors.print(str(error), style="red")
         raise typer.Exit(1) from error
+
+
+@app.command()
+def fairness(
+    seconds: Annotated[float, typer.Option(min=0.1, max=600, help="How long to measure.")] = 4.0,
+    directory: Annotated[Path | None, typer.Option(help="Where to keep the throw-away stores.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a line.")] = False,
+) -> None:
+    """How long payments in a quiet channel take while another channel of the same node is flooded.
+
+    Example: tally bench fairness --seconds 10
+    """
+    import msgspec
+    import trio
+    from rich.console import Console
+
+    from tallystick.channels.errors import TallystickError
+    from tallystick.sdk.bench.direct import run_fairness
+
+    errors = Console(stderr=True)
+
+    async def run() -> None:
+        result = await run_fairness(seconds, directory=str(directory or Path.cwd()), say=errors.print)
+        if as_json:
+            print(msgspec.json.encode(result).decode())
+        else:
+            Console().print(
+                f"quiet channel: p50 {result.p50_ms:.1f} ms, p99 {result.p99_ms:.1f} ms of {result.payments} payments, "
+                f"while another takes {result.flood_per_second:,.0f}/s (capacity control {result.control:.2f} of 2)"
+            )
+
+    try:
+        trio.run(run)
+    except TallystickError as error:
+        errors.print(str(error), style="red")
+        raise typer.Exit(1) from error
