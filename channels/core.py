@@ -27,7 +27,9 @@ section 4).
 from __future__ import annotations
 
 import enum
+from bisect import bisect_left
 from collections.abc import Iterable
+from operator import attrgetter
 
 import msgspec
 
@@ -53,6 +55,8 @@ from tallystick.channels.objects import (
 )
 from tallystick.channels.operations import Cancel, Operation
 from tallystick.channels.simplex import Simplex, extend, genesis
+
+_lock_of = attrgetter("lock")
 
 
 class Phase(enum.IntEnum):
@@ -162,7 +166,9 @@ class Channel(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
     shutdown: Wish = Wish.NONE
     """A cooperative close is wanted: no new payments are taken."""
     rejections: tuple[Rejection, ...] = ()
+    """In order of lock."""
     secrets: tuple[KnownSecret, ...] = ()
+    """In order of lock."""
     flight: tuple[Signed, ...] = ()
     """Ours, signed and stored, not yet countersigned. Not in this row on disk: rebuilt from the journal."""
 
@@ -356,17 +362,29 @@ def _their_lock(channel: Channel, lock_id: int) -> Lock:
     return lock
 
 
+def _place(said: tuple[KnownSecret, ...] | tuple[Rejection, ...], lock_id: int) -> int:
+    """Return where what was said of that lock is, or belongs: `said` is in order of lock."""
+    return bisect_left(said, lock_id, key=_lock_of)
+
+
+def _says(said: tuple[KnownSecret, ...] | tuple[Rejection, ...], lock_id: int) -> bool:
+    at = _place(said, lock_id)
+    return at < len(said) and said[at].lock == lock_id
+
+
 def reveal(channel: Channel, lock_id: int, secret: bytes) -> Channel:
     """Return the channel with the secret of the peer's lock recorded; raise InvalidInput or InvalidUpdate."""
     lock = _their_lock(channel, lock_id)
     if lock.kind != HASH:
         raise InvalidInput(f"lock {lock_id} is no hash lock: there is no secret to reveal")
     amount_paid(lock, secret)
-    if any(rejection.lock == lock_id for rejection in channel.rejections):
+    if _says(channel.rejections, lock_id):
         raise InvalidInput(f"lock {lock_id} was rejected before: its sender may take it back")
-    if any(known.lock == lock_id for known in channel.secrets):
+    if _says(channel.secrets, lock_id):
         return channel
-    return msgspec.structs.replace(channel, secrets=(*channel.secrets, KnownSecret(lock_id, secret)))
+    at = _place(channel.secrets, lock_id)
+    secrets = (*channel.secrets[:at], KnownSecret(lock_id, secret), *channel.secrets[at:])
+    return msgspec.structs.replace(channel, secrets=secrets)
 
 
 def reject(channel: Channel, lock_id: int, reason: bytes) -> Channel:
@@ -374,11 +392,13 @@ def reject(channel: Channel, lock_id: int, reason: bytes) -> Channel:
     _their_lock(channel, lock_id)
     if len(reason) > REASON_MAX:
         raise InvalidInput(f"a reason has at most {REASON_MAX} bytes")
-    if any(known.lock == lock_id for known in channel.secrets):
+    if _says(channel.secrets, lock_id):
         raise InvalidInput(f"lock {lock_id} cannot be rejected: its secret was revealed")
-    if any(rejection.lock == lock_id for rejection in channel.rejections):
+    if _says(channel.rejections, lock_id):
         return channel
-    return msgspec.structs.replace(channel, rejections=(*channel.rejections, Rejection(lock_id, reason)))
+    at = _place(channel.rejections, lock_id)
+    rejections = (*channel.rejections[:at], Rejection(lock_id, reason), *channel.rejections[at:])
+    return msgspec.structs.replace(channel, rejections=rejections)
 
 
 def policy_objection(lock: Lock, simplex: Simplex, policy: Policy, now: int) -> str | None:

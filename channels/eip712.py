@@ -129,8 +129,9 @@ def _channel_id(chain: int, contract: bytes, p0: bytes, p1: bytes, asset: bytes,
     return ChannelId(keccak(packed))
 
 
+@lru_cache(maxsize=8192)
 def lock_leaf(lock: Lock) -> bytes:
-    """Return keccak(abi.encode(id, amount, expiry, kind, condition)), 32 bytes."""
+    """Return keccak(abi.encode(id, amount, expiry, kind, condition)), 32 bytes. A lock is in many roots: remembered."""
     words = _word(lock.id) + _word(lock.amount) + _word(lock.expiry) + _word(lock.kind)
     return keccak(words + lock.condition)
 

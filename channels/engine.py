@@ -51,6 +51,17 @@ from tallystick.channels.session import ChainTime, Session
 from tallystick.channels.tickets import Ticket
 from tallystick.channels.writer import Writer
 
+REST = 6
+"""How many times as long as it signed small updates a node does everything else, if there is anything, before it signs
+again. With many busy channels a round signs an update in each, at a fixed price for both sides: work that gathers
+meanwhile makes the next updates larger instead of more. Batches grow with the load of the whole node."""
+
+TURN = 100
+"""Payments after which whoever pays without ever waiting lets other tasks have their turn."""
+
+BATCH_WORTH = 100
+"""Payments in an update that cost about as much as its fixed price: larger updates need less rest."""
+
 
 class Wire(Protocol):
     """Where frames for one connected peer go. Must not block and must be bounded by whoever reads from the peer."""
@@ -68,7 +79,12 @@ class EngineStatistics(msgspec.Struct, frozen=True):
     rounds: int
     commits: int
     payments_received: int
+    payments_accepted: int
+    """Payments of ours that got a place."""
     payments_secured: int
+    """Payments of ours that were countersigned, and are durable."""
+    unsecured: int
+    """Amount that was accepted and is not secured yet, in all channels."""
     waiting: int
     in_flight: int
     signatures: int
@@ -107,7 +123,9 @@ class Engine:
         self._keyed: WeakValueDictionary[str, Ticket] = WeakValueDictionary()
         self._stopped = False
         self._rounds = 0
+        self._admitted = 0
         self.sessions: dict[ChannelId, Session] = {}
+        self._by_peer: dict[bytes, dict[ChannelId, Session]] = {}
         self.chain = ChainTime()
         writer.before_commit(self._prepare)
         for channel in schema.load_channels(writer.store):
@@ -121,6 +139,7 @@ class Engine:
         session = Session(channel, self.key, self.policy, self._effects)
         session.chain = self.chain
         self.sessions[channel.id] = session
+        self._by_peer.setdefault(channel.peer_key, {})[channel.id] = session
         return session
 
     def session(self, channel: ChannelId) -> Session:
@@ -158,11 +177,17 @@ class Engine:
     # --- payments ------------------------------------------------------------------------------------------------
 
     async def room(self, channel: ChannelId) -> None:
-        """Wait while the channel's outbox is full (backpressure for who pays); raise ChannelNotReady if it closes."""
+        """Wait while the channel is full (backpressure for who pays); raise ChannelNotReady if it closes.
+
+        `Policy.outbox` and `Policy.unsecured` say what is full; what reaches a limit is the last one let in.
+        """
         session = self.session(channel)
-        while session.outbox.payments >= self.policy.outbox:
+        while session.full and not self._stopped:
             session.require_payable()
             await self._space.setdefault(channel, trio.Event()).wait()
+        self._admitted += 1
+        if self._admitted % TURN == 0:
+            await trio.lowlevel.checkpoint()
 
     def pay(self, channel: ChannelId, amount: int, memo: bytes = b"", key: str = "") -> Ticket:
         """Accept a payment at once (`room` first).
@@ -228,7 +253,7 @@ class Engine:
         return peer in self._wires
 
     def _sessions_of(self, peer: bytes) -> list[Session]:
-        return [session for session in self.sessions.values() if session.channel.peer_key == peer]
+        return list(self._by_peer.get(peer, {}).values())
 
     def receive(self, peer: bytes, message: Message, frame: bytes) -> None:
         """Take in a connected peer's message (`frame` is its bytes); raise PeerError, with no channel harmed."""
@@ -370,12 +395,21 @@ class Engine:
 
     def _prepare(self) -> None:
         """Sign what is due and give everything that has gathered to the writer."""
+        if not self._dirty and not self._effects:
+            return
         now = self._clock()
         dirty, self._dirty = self._dirty, {}
+        updates = payments = 0
         for session in dirty.values():
+            before = session.channel.newest
             resync.repeat(session)
             session.flush(now)
             negotiation.advance_close(session)
+            self._make_room(session)
+            updates += session.channel.newest.proof.seq - before.proof.seq
+            payments += session.channel.newest.next_payment - before.next_payment
+        if updates:
+            self.writer.rest(REST * (self._clock() - now) * updates / (updates + payments / BATCH_WORTH))
         if not self._effects:
             return
         self._rounds += 1
@@ -399,9 +433,12 @@ class Engine:
             self._saved(channel)
         for event in effects.events:
             self._tell(event)
-        for identity, space in list(self._space.items()):
-            if self.sessions[identity].outbox.payments < self.policy.outbox:
-                del self._space[identity]
+
+    def _make_room(self, session: Session) -> None:
+        """Let those in who wait for a place, or let them see that there will be none."""
+        if not session.full or not session.payable:
+            space = self._space.pop(session.channel.id, None)
+            if space is not None:
                 space.set()
 
     def stop(self) -> None:
@@ -421,6 +458,8 @@ class Engine:
             rounds=self._rounds,
             commits=self.writer.store.commits,
             payments_received=sum(session.received_payments for session in sessions),
+            payments_accepted=sum(session.accepted_payments for session in sessions),
+            unsecured=sum(session.unsecured for session in sessions),
             payments_secured=sum(session.secured_payments for session in sessions),
             waiting=sum(len(session.outbox) for session in sessions),
             in_flight=sum(len(session.channel.flight) for session in sessions),

@@ -51,6 +51,10 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     outbox: int = 20_000
     """Payments that wait in memory per channel before `pay` makes its caller wait."""
 
+    unsecured: int = AMOUNT_MAX
+    """Amount per channel that was accepted and not yet secured at which `pay` makes its caller wait. Until a payment is
+    secured, the payee cannot enforce it: whoever delivers before that gives credit."""
+
     locks: int = LOCKS_MAX
     """Pending locks per simplex beyond which a new one is accepted, and rejected at once."""
 

@@ -19,6 +19,10 @@ _PAYMENT_BYTES = 9
 _NO_MEMO_BYTES = 2
 """Encoded size of an empty memo, which a payment needs if another one of its run has a memo."""
 
+_LOCKS_WORTH = 64
+"""Lock operations that are worth an update of their own, even while another is in flight. A simplex holds so few locks
+that they would hardly ever fill one: both sides would take turns instead of working at the same time."""
+
 _LOCK_BYTES = 160
 """Encoded size of a lock operation without its onion."""
 
@@ -29,7 +33,7 @@ class Outbox:
     def __init__(self) -> None:
         self._tickets: deque[Ticket] = deque()
         self._locks: deque[AddLock] = deque()
-        self._ends: deque[Unlock | Cancel] = deque()
+        self._ends: dict[int, Unlock | Cancel] = {}
         self._bytes = 0
         self.payments = 0
         """How many payments wait."""
@@ -40,11 +44,11 @@ class Outbox:
 
     @property
     def full_batch(self) -> bool:
-        """Whether what waits fills an update, so that it is worth sending before the last one is acknowledged."""
+        """Whether so much waits that it is worth an update before the last one is acknowledged."""
         return (
             self.payments >= BATCH_PAYMENTS_MAX
             or self._bytes >= BATCH_BYTES_MAX
-            or len(self._locks) + len(self._ends) >= OPERATIONS_MAX - 1
+            or len(self._locks) + len(self._ends) >= _LOCKS_WORTH
         )
 
     def add_payment(self, ticket: Ticket) -> None:
@@ -63,7 +67,7 @@ class Outbox:
 
     def end_lock(self, end: Unlock | Cancel) -> None:
         """Queue the end of a pending lock. Ends go first: they free capacity and never need any."""
-        self._ends.append(end)
+        self._ends[end.id] = end
         self._bytes += _LOCK_BYTES
 
     @property
@@ -73,7 +77,7 @@ class Outbox:
 
     def is_ending(self, lock_id: int) -> bool:
         """Whether an unlock or cancel of that lock waits already."""
-        return any(end.id == lock_id for end in self._ends)
+        return lock_id in self._ends
 
     def take(self, first: int, allowance: int) -> tuple[list[Operation], list[Ticket]]:
         """Remove and return one update's operations (perhaps none) and the tickets that they carry.
@@ -84,7 +88,7 @@ class Outbox:
         operations: list[Operation] = []
         size = 0
         while self._ends and len(operations) < OPERATIONS_MAX - 1 and size < BATCH_BYTES_MAX:
-            operations.append(self._ends.popleft())
+            operations.append(self._ends.pop(next(iter(self._ends))))
             size += _LOCK_BYTES
         self._bytes -= size
         while self._locks and len(operations) < OPERATIONS_MAX - 1 and size < BATCH_BYTES_MAX:

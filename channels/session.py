@@ -123,6 +123,7 @@ class Session:
         self.signatures = 0
         """Balance proofs signed and countersigned since the start."""
         self.received_payments = 0
+        self.accepted_payments = 0
         self.secured_payments = 0
 
     def __repr__(self) -> str:
@@ -148,6 +149,21 @@ class Session:
         funding = self.channel.funding(self.channel.side)
         return max(0, core.capacity(self.channel, funding) - self.channel.reserve - self.outbox.total)
 
+    @property
+    def unsecured(self) -> int:
+        """The amount that was accepted, whether signed or not, and is not countersigned yet."""
+        return max(0, self.outbox.total + self.channel.newest.committed - self.channel.ours.simplex.committed)
+
+    @property
+    def payable(self) -> bool:
+        """Whether new payments may join the outbox."""
+        return self.channel.phase is Phase.OPEN and self.channel.shutdown is Wish.NONE
+
+    @property
+    def full(self) -> bool:
+        """Whether whoever wants to pay has to wait."""
+        return self.outbox.payments >= self.policy.outbox or self.unsecured >= self.policy.unsecured
+
     def require_payable(self) -> None:
         """Raise ChannelNotReady unless new payments may join the outbox."""
         core.require_open(self.channel)
@@ -163,6 +179,7 @@ class Session:
         self._require_spendable(amount)
         ticket = Ticket(self.channel.id, (amount,), memo, key, now)
         self.outbox.add_payment(ticket)
+        self.accepted_payments += 1
         if key:
             self._keyed[key] = ticket
         return ticket
@@ -180,6 +197,7 @@ class Session:
         ]
         for ticket in tickets:
             self.outbox.add_payment(ticket)
+        self.accepted_payments += len(amounts)
         return tickets
 
     def find_ticket(self, key: str) -> Ticket | None:
@@ -405,7 +423,9 @@ class Session:
             self._leave_aside(Fault.CANCEL_REFUSED, "a lock that is cancelled is not known to have expired here yet")
             return
         self.streams.check_unlocks(message.operations)
-        simplex = core.accept(self.channel, message.seq, message.seen, message.operations, self._consent())
+        simplex = core.accept(
+            self.channel, message.seq, message.seen, message.operations, self._consent(message.operations)
+        )
         self.peer.verify(digest_proof(self.domain, simplex.proof), message.signature)
         self.channel = core.accepted(self.channel, simplex, message.signature)
         self.must_ack, self.missed = True, False
@@ -428,20 +448,24 @@ class Session:
     def _is_early(self, operations: Iterable[Operation]) -> bool:
         """Whether a lock is cancelled that our confirmed chain does not see expired: the writer's may be ahead."""
         rejected = {rejection.lock for rejection in self.channel.rejections}
-        cancelled = {operation.id for operation in operations if type(operation) is Cancel} - rejected
         return any(
-            lock.id in cancelled and lock.expiry >= self.chain.final and self.chain.registered_in_time(lock) is None
-            for lock in self.channel.theirs.simplex.locks
+            lock.id not in rejected and lock.expiry >= self.chain.final and self.chain.registered_in_time(lock) is None
+            for lock in self._cancelled(operations)
         )
 
-    def _consent(self) -> frozenset[int]:
-        locks = self.channel.theirs.simplex.locks
-        if not locks:
-            return frozenset()
+    def _consent(self, operations: Iterable[Operation]) -> frozenset[int]:
+        """Return which of the cancelled locks expired unsatisfied by our confirmed view of the chain."""
         chain = self.chain
         return frozenset(
-            lock.id for lock in locks if lock.expiry < chain.final and chain.registered_in_time(lock) is None
+            lock.id
+            for lock in self._cancelled(operations)
+            if lock.expiry < chain.final and chain.registered_in_time(lock) is None
         )
+
+    def _cancelled(self, operations: Iterable[Operation]) -> list[Lock]:
+        """Return the peer's pending locks that `operations` cancel."""
+        locks = [self.channel.theirs.simplex.lock(op.id) for op in operations if type(op) is Cancel]
+        return [lock for lock in locks if lock is not None]
 
     def _consider(self, added: AddLock) -> None:
         """Reject the peer's new lock if policy objects, else tell the application."""

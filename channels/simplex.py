@@ -9,7 +9,9 @@ give back to the writer. Both sides run this same function, so they can only agr
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable
+from operator import attrgetter
 
 import msgspec
 
@@ -19,6 +21,8 @@ from tallystick.channels.errors import Fault, InvalidUpdate
 from tallystick.channels.limits import AMOUNT_MAX, LOCKS_MAX, UINT64_MAX
 from tallystick.channels.objects import BalanceProof, ChannelId, Lock
 from tallystick.channels.operations import AddLock, Cancel, Operation, Pay, Unlock
+
+_id_of = attrgetter("id")
 
 
 class Simplex(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -38,7 +42,8 @@ class Simplex(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
 
     def lock(self, lock_id: int) -> Lock | None:
         """The pending lock with that id."""
-        return next((lock for lock in self.locks if lock.id == lock_id), None)
+        index = bisect_left(self.locks, lock_id, key=_id_of)
+        return self.locks[index] if index < len(self.locks) and self.locks[index].id == lock_id else None
 
 
 def genesis(channel: ChannelId, sender: int) -> Simplex:

@@ -23,6 +23,13 @@ QUEUE_MAX = 10_000
 """Moments that may wait for the disk before `room` makes producers wait."""
 
 
+REST_MIN = 0.002
+"""Seconds of rest that are not worth the while."""
+
+IDLE = 0.0001
+"""Seconds within which two turns of the event loop are over if nobody has anything to do."""
+
+
 class Round(msgspec.Struct):
     """What one transaction writes, and what happens once it is durable."""
 
@@ -44,6 +51,7 @@ class Writer:
         self._moments: list[Moment] = []
         self._thens: list[Then] = []
         self._prepare: list[Then] = []
+        self._rest = 0.0
         self._wake = trio.Event()
         self._round_done = trio.Event()
         self._failure: StoreError | None = None
@@ -55,6 +63,10 @@ class Writer:
     def wake(self) -> None:
         """Ask for a round although no moment was added: something will be at `prepare`'s turn."""
         self._wake.set()
+
+    def rest(self, seconds: float) -> None:
+        """Let everybody else work for that long before the next round, or until they have nothing to do."""
+        self._rest += seconds
 
     def add(self, moments: Sequence[Moment], then: Then | None = None) -> None:
         """Queue moments for the next commit and `then` for after it. Raise EngineStopped after a failure."""
@@ -91,6 +103,8 @@ class Writer:
             await self._wake.wait()
             self._wake = trio.Event()
             await self.round()
+            seconds, self._rest = self._rest, 0.0
+            await _rest(seconds)
 
     async def round(self) -> None:
         """Prepare, commit and release everything that has gathered: one transaction."""
@@ -128,3 +142,17 @@ class Writer:
         finally:
             self._round_done.set()
             self._round_done = trio.Event()
+
+
+async def _rest(seconds: float) -> None:
+    if seconds < REST_MIN:
+        return
+    now = trio.current_time()
+    end = now + seconds
+    while now < end:
+        began = now
+        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint()  # the order of tasks within a turn is random: two surely hold a whole one
+        now = trio.current_time()
+        if now - began < IDLE:
+            return

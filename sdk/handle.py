@@ -71,6 +71,11 @@ class ChannelHandle:
         return self._session.spendable if usable else 0
 
     @property
+    def unsecured(self) -> int:
+        """What was accepted and is not secured yet: the payee cannot enforce it (capped by `Policy.unsecured`)."""
+        return self._session.unsecured
+
+    @property
     def connected(self) -> bool:
         """Whether the peer is connected and in step."""
         return self._session.ready

@@ -13,9 +13,10 @@ from __future__ import annotations
 import os
 import random
 import resource
+import statistics
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +25,15 @@ import trio
 
 from tallystick.channels.errors import InvalidInput, TallystickError
 from tallystick.channels.keys import PrivateKey
-from tallystick.channels.limits import STREAM_LENGTH_MAX, Policy
+from tallystick.channels.limits import Policy
+from tallystick.channels.messages import Update, decode
 from tallystick.channels.objects import ChannelId
 from tallystick.channels.ports import PeerAddress, system_entropy
-from tallystick.channels.tickets import Receipt
+from tallystick.channels.store import Store
+from tallystick.sdk.bench.kinds import KINDS, Job, open_locks
 from tallystick.sdk.duties import DutyPolicy
 from tallystick.sdk.handle import ChannelHandle
 from tallystick.sdk.node import Config, Node, open_node
-from tallystick.sdk.streams import OutgoingStream
 from tallystick.settlement.rpc_client import open_rpc_chain
 
 
@@ -51,6 +53,8 @@ class Role(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The most that one of its transactions may cost in fees."""
     cpu: int | None = None
     """Core to stay on: unpinned pairs of processes often share one."""
+    opens_locks: bool = False
+    """Whether it opens the locks of a measurement, whose secrets it can derive, by itself."""
 
 
 class Party:
@@ -98,23 +102,24 @@ class Party:
 
     async def do_bench(self, command: dict[str, Any]) -> dict[str, Any]:
         """Pay one unit again and again for `seconds`, in the way that `kind` says; report figures of this side."""
-        channel = self._channel(command)
-        kind, deadline = KINDS[command["kind"]], time.perf_counter() + command["seconds"]
-        before = self._counters()
+        channel, deadline = self._channel(command), time.perf_counter() + command["seconds"]
+        before, signed = self._counters(), channel.session.channel.newest.proof.seq
         began = time.perf_counter()
-        latencies = await kind(channel, deadline, command.get("tasks", 1))
+        latencies = await KINDS[command["kind"]](Job(self.node, channel, deadline, command.get("tasks", 1)))
         result = timing(latencies, time.perf_counter() - began)
         after = self._counters()
-        return result | {name: after[name] - before[name] for name in after}
+        batches = batch_sizes(self.node.store, channel.id, signed)
+        difference = {name: after[name] - before[name] for name in after}
+        return result | difference | {"batch_median": statistics.median(batches or [0])}
 
     def _counters(self) -> dict[str, Any]:
-        statistics, usage = self.node.statistics(), resource.getrusage(resource.RUSAGE_SELF)
+        figures, usage = self.node.statistics(), resource.getrusage(resource.RUSAGE_SELF)
         return {
-            "commits": statistics.engine.commits,
-            "signatures": statistics.engine.signatures,
-            "bytes": statistics.peers.bytes_sent + statistics.peers.bytes_received,
+            "commits": figures.engine.commits,
+            "signatures": figures.engine.signatures,
+            "bytes": figures.peers.bytes_sent + figures.peers.bytes_received,
             "cpu": usage.ru_utime + usage.ru_stime,
-            "received": statistics.engine.payments_received,
+            "received": figures.engine.payments_received,
             "updates": sum(c.session.channel.ours.seq for c in self.node.channels),
         }
 
@@ -172,106 +177,15 @@ class Party:
         return {"towers": len(self.node.guard.towers)}
 
 
-BULK = 60_000
-"""Payments handed over at a time, in the class `bulk`."""
+def batch_sizes(store: Store, channel: ChannelId, after: int) -> list[int]:
+    """Return how many payments (where there are none: lock operations) each of our updates behind `after` carried."""
+    rows = store.read("SELECT count, frame FROM sent WHERE channel = ? AND seq > ?", (channel, after))
+    return [count or _operations(frame) for count, frame in rows]
 
 
-async def _awaited(channel: ChannelHandle, deadline: float, tasks: int) -> list[float]:
-    """Each of many tasks waits for its receipt before it pays again."""
-    latencies: list[float] = []
-
-    async def worker() -> None:
-        while time.perf_counter() < deadline:
-            began = time.perf_counter()
-            await channel.pay(1)
-            latencies.append(time.perf_counter() - began)
-
-    async with trio.open_nursery() as nursery:
-        for _ in range(tasks):
-            nursery.start_soon(worker)
-    return latencies
-
-
-async def _alone(channel: ChannelHandle, deadline: float, tasks: int) -> list[float]:
-    """One payment at a time: nothing else is in flight."""
-    return await _awaited(channel, deadline, 1)
-
-
-async def _bulk(channel: ChannelHandle, deadline: float, tasks: int) -> list[float]:
-    """A few tasks hand over runs of payments; each payment counts, with its run's latency."""
-    latencies: list[float] = []
-    amounts = (1,) * BULK
-
-    async def worker() -> None:
-        while time.perf_counter() < deadline:
-            for receipt in await channel.pay_many(amounts):
-                latencies.extend([receipt.secured - receipt.accepted] * receipt.count)
-
-    async with trio.open_nursery() as nursery:
-        for _ in range(4):
-            nursery.start_soon(worker)
-    return latencies
-
-
-async def _submitted(channel: ChannelHandle, deadline: float, tasks: int) -> list[float]:
-    """One task submits without waiting for receipts, held back only by the outbox; latencies come from the receipts."""
-    tickets = []
-    while time.perf_counter() < deadline:
-        for _ in range(100):
-            tickets.append(await channel.submit(1))
-        await trio.lowlevel.checkpoint()
-    receipts: list[Receipt] = [await ticket.wait() for ticket in tickets]
-    return [receipt.secured - receipt.accepted for receipt in receipts]
-
-
-STREAM_EXPIRY = 86_400
-"""Seconds that a stream of the benchmark lasts at most."""
-
-STREAM_CHUNK = 100
-"""Payments of a stream that share one measured latency."""
-
-
-async def _stream(channel: ChannelHandle, deadline: float, tasks: int) -> list[float]:
-    """One task gives link after link, a unit each; the next stream is opened while the last one is in use."""
-    latencies: list[float] = []
-    ready, streams = trio.open_memory_channel[OutgoingStream](0)
-
-    async def prepare() -> None:
-        async with ready:
-            while time.perf_counter() < deadline:
-                expiry = int(channel.session.chain.now) + STREAM_EXPIRY
-                await ready.send(await channel.open_stream(1, STREAM_LENGTH_MAX, expiry=expiry))
-
-    async def finish(stream: OutgoingStream, chunks: trio.MemoryReceiveChannel[tuple[int, float]]) -> None:
-        async for depth, began in chunks:
-            await stream.wait(depth)
-            latencies.extend([time.perf_counter() - began] * STREAM_CHUNK)
-        await stream.close()
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(prepare)
-        async for stream in streams:
-            given, chunks = trio.open_memory_channel[tuple[int, float]](STREAM_LENGTH_MAX)
-            nursery.start_soon(finish, stream, chunks)
-            with given:
-                while stream.left >= STREAM_CHUNK and time.perf_counter() < deadline:
-                    await stream.room(STREAM_CHUNK)
-                    began, depth = time.perf_counter(), 0
-                    for _ in range(STREAM_CHUNK):
-                        depth = stream.submit()
-                    given.send_nowait((depth, began))
-                    await trio.lowlevel.checkpoint()
-    return latencies
-
-
-KINDS: dict[str, Callable[[ChannelHandle, float, int], Awaitable[list[float]]]] = {
-    "alone": _alone,
-    "awaited": _awaited,
-    "submitted": _submitted,
-    "bulk": _bulk,
-    "stream": _stream,
-}
-"""Ways to pay, by the name of their class of payment."""
+def _operations(frame: bytes) -> int:
+    update = decode(frame)
+    return len(update.operations) if isinstance(update, Update) else 0
 
 
 def timing(latencies: list[float], seconds: float) -> dict[str, Any]:
@@ -317,19 +231,27 @@ async def _run(role: Role) -> None:
     async with (
         open_rpc_chain(role.chain, jitter=rng.random) as chain,
         open_node(Path(role.data), key=key, chain=chain, config=config) as node,
+        trio.open_nursery() as nursery,
     ):
-        party = Party(node)
-        _say({"peer": str(node.listening or ""), "address": node.address.hex()})
-        async with trio.open_nursery() as nursery:
-            async for command in _commands():
-                nursery.start_soon(_perform, party, command)
-            nursery.cancel_scope.cancel()
+        if role.opens_locks:
+            nursery.start_soon(open_locks, node)
+        await obey(Party(node), {"peer": str(node.listening or ""), "address": node.address.hex()})
+        nursery.cancel_scope.cancel()
 
 
-async def _perform(party: Party, command: dict[str, Any]) -> None:
+async def obey(actor: object, first: dict[str, Any]) -> None:
+    """Say the first line, then perform the commands on stdin until it ends: each is a method `do_NAME` of `actor`."""
+    _say(first)
+    async with trio.open_nursery() as nursery:
+        async for command in _commands():
+            nursery.start_soon(_perform, actor, command)
+        nursery.cancel_scope.cancel()
+
+
+async def _perform(actor: object, command: dict[str, Any]) -> None:
     answer: dict[str, Any] = {"id": command.get("id")}
     try:
-        act = getattr(party, f"do_{command.get('do')}", None)
+        act = getattr(actor, f"do_{command.get('do')}", None)
         if act is None:
             raise InvalidInput(f"unknown command {command.get('do')!r}")
         _say(answer | {"ok": True} | await act(command))

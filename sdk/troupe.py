@@ -13,6 +13,7 @@ import trio
 
 from tallystick.channels.errors import TallystickError
 from tallystick.channels.objects import Address
+from tallystick.sdk.bench.fleet import Crew
 from tallystick.sdk.party import Role
 
 START_SECONDS = 30.0
@@ -142,6 +143,11 @@ async def open_troupe() -> AsyncIterator[Troupe]:
 def party(role: Role) -> list[str]:
     """Return the command that runs a party."""
     return ["-m", "tallystick.sdk.party", msgspec.json.encode(role).decode()]
+
+
+def fleet(crew: Crew) -> list[str]:
+    """Return the command that runs a process of a fleet."""
+    return ["-m", "tallystick.sdk.bench.fleet", msgspec.json.encode(crew).decode()]
 
 
 def tally(*arguments: str) -> list[str]:

@@ -204,6 +204,17 @@ def test_an_ack_for_what_was_never_signed_is_refused(channel: Channel) -> None:
     assert core.in_flight(channel, 0) is None
 
 
+def test_whatever_the_order_of_answers_each_lock_is_answered_once(channel: Channel) -> None:
+    pending = locked(channel, *map(lock, range(6)))
+    for number in (4, 0, 2, 4):
+        pending = core.reveal(pending, number, SECRET)
+    for number in (5, 1, 3, 5):
+        pending = core.reject(pending, number, b"")
+    assert [known.lock for known in pending.secrets] == [0, 2, 4]
+    assert [rejection.lock for rejection in pending.rejections] == [1, 3, 5]
+    assert [pending.theirs.simplex.lock(number) for number in (-1, 0, 5, 6)] == [None, lock(0), lock(5), None]
+
+
 def test_what_was_revealed_cannot_be_rejected_and_the_other_way_round(channel: Channel) -> None:
     pending = locked(channel, lock(0), lock(1))
     revealed = core.reveal(pending, 0, SECRET)

@@ -56,9 +56,14 @@ def pay(pair: Pair, party: Party, amount: int) -> Ticket:
     return ticket
 
 
-def add_lock(pair: Pair, amount: int = 10, lifetime: int = 600) -> int:
+def queue_lock(pair: Pair, amount: int = 10, lifetime: int = 600) -> int:
     number = pair.alice.session.add_lock(amount, NOW + lifetime, CONDITION)
     pair.alice.touch()
+    return number
+
+
+def add_lock(pair: Pair, amount: int = 10, lifetime: int = 600) -> int:
+    number = queue_lock(pair, amount, lifetime)
     pair.settle()
     return number
 
@@ -302,6 +307,20 @@ def test_with_an_update_in_flight_payments_gather(pair: Pair) -> None:
     assert len(pair.alice.channel.flight) == 1
     pair.settle()
     assert pair.bob.channel.theirs.seq == 2 and paid(pair) == 101
+
+
+def test_locks_that_are_worth_an_update_do_not_wait_for_the_last_ack(pair: Pair) -> None:
+    queue_lock(pair)
+    pair.alice.step()
+    for _ in range(63):
+        queue_lock(pair)
+    pair.alice.step()
+    assert len(pair.alice.channel.flight) == 1
+    queue_lock(pair)
+    pair.alice.step()
+    assert len(pair.alice.channel.flight) == 2
+    pair.settle()
+    assert len(pair.bob.channel.theirs.simplex.locks) == 65
 
 
 def test_full_batches_fly_up_to_the_window() -> None:

@@ -12,7 +12,8 @@ from tallystick.sdk.bench.direct import ClassResult, DirectResult
 def table(result: DirectResult) -> Table:
     """Return the table of a `tally bench direct`."""
     primitives = result.primitives_us
-    title = f"{result.processes} processes, {result.channels} channel, synchronous=FULL, {result.seconds:g} s per class"
+    ends = f"{result.processes} processes, {result.channels} channel{'s' * (result.channels > 1)}"
+    title = f"{ends}, synchronous=FULL, {result.seconds:g} s per class"
     caption = (
         f"floor: sign {primitives.sign:.0f} µs, verify {primitives.verify:.0f} µs, commit {primitives.commit:.0f} µs, "
         f"codec {primitives.codec_per_payment * 1000:.0f} ns per payment; capacity control {result.control:.2f} of 2"
@@ -32,7 +33,10 @@ _FIGURES: tuple[tuple[str, Callable[[ClassResult], str]], ...] = (
     ("ratio to the floor", lambda r: f"{r.ratio:.3f}"),
     ("latency p50, ms", lambda r: f"{r.p50_ms:.2f}"),
     ("latency p99, ms", lambda r: f"{r.p99_ms:.2f}"),
+    ("payments per update (median)", lambda r: f"{r.batch_median:,.0f}"),
     ("payments per update (mean)", lambda r: f"{r.batch_mean:,.1f}"),
+    ("signatures/s (both sides)", lambda r: f"{r.signatures_per_second:,.0f}"),
+    ("commits/s (both sides)", lambda r: f"{r.commits_per_second:,.0f}"),
     ("signatures per payment (both sides)", lambda r: f"{r.signatures_per_payment:.4f}"),
     ("commits per payment (both sides)", lambda r: f"{r.commits_per_payment:.4f}"),
     ("bytes per payment (both ways)", lambda r: f"{r.bytes_per_payment:.1f}"),

@@ -1,0 +1,104 @@
+"""`tally bench`: what it prints is what it measured, and a node under load makes its updates larger instead of more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+import trio
+import trio.testing
+
+from tallystick.channels.schema import SCHEMA
+from tallystick.channels.testing.disk import SimulatedDisk
+from tallystick.channels.writer import IDLE, Writer
+from tallystick.sdk.testing.processes import TALLY, run
+
+FIGURES = {
+    "per_second",
+    "floor_per_second",
+    "p50_ms",
+    "p99_ms",
+    "batch_median",
+    "commits_per_second",
+    "signatures_per_second",
+    "bytes_per_payment",
+    "cpu_us_per_payment",
+}
+"""What every class of payment reports."""
+
+
+async def bench(*arguments: str) -> dict[str, object]:
+    code, output, errors = await run([*TALLY, "bench", *arguments, "--json"])
+    assert code == 0, errors
+    result: dict[str, object] = msgspec.json.decode(output)
+    return result
+
+
+@pytest.mark.processes
+async def test_the_json_of_a_class_has_all_figures_and_says_how_durable_it_was(tmp_path: Path) -> None:
+    result = await bench("direct", "--class", "locked", "--seconds", "0.2", "--directory", str(tmp_path))
+    assert set(result) >= {"control", "channels", "processes", "durability", "seconds"}
+    assert (result["channels"], result["processes"], result["durability"]) == (1, 2, "full")
+    assert isinstance(result["classes"], dict)
+    locked = result["classes"]["locked"]
+    assert set(locked) >= FIGURES
+    assert all(locked[figure] > 0 for figure in FIGURES)
+
+
+@pytest.mark.processes
+async def test_a_hub_pays_through_every_channel_into_several_processes(tmp_path: Path) -> None:
+    options = ("--channels", "7", "--processes", "3", "--seconds", "0.2", "--directory", str(tmp_path))
+    result = await bench("direct", *options)
+    assert (result["channels"], result["processes"]) == (7, 3)
+    assert isinstance(result["classes"], dict)
+    assert result["classes"]["submitted"]["payments"] >= 7
+    assert isinstance(result["memory_kib"], dict)
+    assert set(result["memory_kib"]) == {"hub", "peers 0", "peers 1"}
+
+
+async def rounds_and_turns(seconds_of_a_turn: float, rest: float) -> int:
+    """Return how many turns another task gets between two rounds, of which the first asks for a rest."""
+    clock = trio.testing.MockClock()
+    writer = Writer(SimulatedDisk([SCHEMA]).open(), inline=True)
+    turns, counted = 0, [0, 0]
+
+    async def scene() -> None:
+        nonlocal turns
+        rounds = 0
+
+        def prepare() -> None:
+            nonlocal rounds
+            counted[min(rounds, 1)] = turns
+            rounds += 1
+            writer.rest(rest)
+            writer.wake()
+
+        writer.before_commit(prepare)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(writer.run)
+            writer.wake()
+            while rounds < 2:
+                turns += 1
+                clock.jump(seconds_of_a_turn)
+                await trio.lowlevel.checkpoint()
+            nursery.cancel_scope.cancel()
+
+    await trio.to_thread.run_sync(lambda: trio.run(scene, clock=clock))
+    return counted[1] - counted[0]
+
+
+async def test_after_a_costly_round_others_work_for_as_long_as_was_asked() -> None:
+    assert 45 <= await rounds_and_turns(0.001, 0.05) <= 55
+
+
+async def test_nobody_waits_for_a_rest_when_there_is_nothing_to_do() -> None:
+    assert await rounds_and_turns(IDLE / 10, 1_000.0) <= 8
+
+
+@pytest.mark.processes
+async def test_fairness_tells_what_a_quiet_channel_sees_of_a_flood(tmp_path: Path) -> None:
+    result = await bench("fairness", "--seconds", "0.3", "--directory", str(tmp_path))
+    assert isinstance(result["payments"], int) and result["payments"] > 0
+    assert isinstance(result["flood_per_second"], float) and result["flood_per_second"] > 0
+    assert set(result) == {"control", "p50_ms", "p99_ms", "payments", "flood_per_second", "seconds"}
