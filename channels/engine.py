@@ -51,7 +51,7 @@ from tallystick.channels.session import ChainTime, Session
 from tallystick.channels.tickets import Ticket
 from tallystick.channels.writer import Writer
 
-REST = 6
+REST = 8
 """How many times as long as it signed small updates a node does everything else, if there is anything, before it signs
 again. With many busy channels a round signs an update in each, at a fixed price for both sides: work that gathers
 meanwhile makes the next updates larger instead of more. Batches grow with the load of the whole node."""
