@@ -99,9 +99,8 @@ class ChannelHandle:
         `key` makes it idempotent: a payment with the same key is made once, across crashes. Raise InsufficientFunds,
         ChannelNotReady or InvalidInput, and nothing was done.
         """
-        await self._node.engine.room(self.id)
-        known = self._known(key, amount, memo) if key else None
-        return known or self._node.engine.pay(self.id, amount, memo, key)
+        await self._node.engine.turn()
+        return await self._accept(amount, memo, key)
 
     async def pay(self, amount: int, memo: bytes = b"", *, key: str = "") -> Receipt:
         """Pay and return the receipt once the payee's countersignature is stored.
@@ -109,7 +108,12 @@ class ChannelHandle:
         If it is cancelled before the payment was signed, nothing is paid; after that, the payment is made whether
         anyone waits or not (a `key` lets you ask again).
         """
-        return await (await self.submit(amount, memo, key=key)).wait()
+        return await (await self._accept(amount, memo, key)).wait()
+
+    async def _accept(self, amount: int, memo: bytes, key: str) -> Ticket:
+        await self._node.engine.room(self.id)
+        known = self._known(key, amount, memo) if key else None
+        return known or self._node.engine.pay(self.id, amount, memo, key)
 
     async def pay_many(self, amounts: Sequence[int]) -> list[Receipt]:
         """Make many payments, numbered consecutively, and return their receipts: one for each run that was signed.
