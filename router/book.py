@@ -134,6 +134,12 @@ class Book:
         """Whether a channel of this account is here."""
         return account in self._channels_of
 
+    def takes(self, announcement: Announcement) -> bool:
+        """Whether what an announcement is about is here: its channel, or a channel of its node."""
+        if isinstance(announcement, ChannelUpdate):
+            return announcement.channel in self._channels
+        return self.owns_channel(signer_address(announcement))
+
     def verified_since(self, time: float) -> list[ChannelId]:
         """Return the channels about which the chain was asked at that time or later."""
         return [channel for channel, kept in self._channels.items() if kept.verified >= time]

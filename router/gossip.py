@@ -160,23 +160,19 @@ class Gossip:
 
     # --- what happens to us ------------------------------------------------------------------------------------------
 
-    def load(self, channels: Iterable[ChannelKept], announcements: Iterable[Announcement], now: float) -> None:
+    def load(self, channels: Iterable[ChannelKept], announcements: Iterable[Kept], now: float) -> None:
         """Take in what was stored. Call it once, before anything else; `effects` then tells the edges."""
         book = self.book
         forgotten: list[Change] = []
-        for kept in channels:
-            if not book.put_channel(kept.channel, kept.facts, kept.verified):
-                forgotten.append(ChannelForgotten(kept.channel))
-        for announcement in announcements:
-            if isinstance(announcement, ChannelUpdate):
-                known = book.facts(announcement.channel) is not None
+        for known in channels:
+            if not book.put_channel(known.channel, known.facts, known.verified):
+                forgotten.append(ChannelForgotten(known.channel))
+        for kept in announcements:
+            if book.takes(kept.announcement):
+                book.put(kept.announcement, kept.digest)
+                self._voice.remember(kept.announcement)
             else:
-                known = book.owns_channel(signer_address(announcement))
-            if known:
-                book.put(announcement, digest_of(self._domain, announcement))
-                self._voice.remember(announcement)
-            else:
-                forgotten.append(Forgotten(item_of(announcement)))
+                forgotten.append(Forgotten(item_of(kept.announcement)))
         book.changes = [c for c in book.changes if isinstance(c, ChannelForgotten | Forgotten)] + forgotten
         for bucket in range(BUCKETS):
             self.book.drop_stale(bucket, now - self._policy.stale)

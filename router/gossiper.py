@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Protocol
 
 import trio
 
@@ -22,7 +23,6 @@ from tallystick.router.gossip_schema import BookChanged, load_announcements, loa
 from tallystick.router.objects import ForwardingPolicy
 from tallystick.router.voice import Description
 from tallystick.settlement.chain import (
-    Chain,
     ChannelOpened,
     ChannelView,
     Closed,
@@ -50,6 +50,14 @@ UNDONE_SECONDS = 3_600
 """After a reorganisation, what the chain confirmed within this time is asked about again."""
 
 
+class Oracle(Protocol):
+    """What gossip asks of a chain: `settlement.chain.Chain` is one."""
+
+    async def channel(self, channel: ChannelId) -> ChannelView | None:
+        """The contract's state of a channel, None if it never existed. Raises ChainUnavailable or ChainError."""
+        ...
+
+
 class Gossiper:
     """Runs one node's gossip. Call everything within trio, on the node's loop.
 
@@ -60,7 +68,7 @@ class Gossiper:
     def __init__(
         self,
         gossip: Gossip,
-        chain: Chain,
+        chain: Oracle,
         writer: Writer,
         *,
         clock: Clock,
