@@ -1,4 +1,4 @@
-"""What payments teach: bounds hold the balance, are mirrored, fade, are bounded, survive restarts; parts take theirs."""
+"""What payments teach: bounds hold the balance, are mirrored, fade, survive restarts; parts take theirs."""
 
 from __future__ import annotations
 
