@@ -111,7 +111,7 @@ class Gossiper:
     # --- peers -------------------------------------------------------------------------------------------------------
 
     def connected(self, peer: bytes) -> None:
-        """That peer is connected now."""
+        """That peer is connected now, if its first frame did not say so already."""
         self._gossip.connected(peer, self._clock())
 
     def disconnected(self, peer: bytes) -> None:
@@ -120,6 +120,7 @@ class Gossiper:
 
     def receive(self, peer: bytes, frame: bytes) -> None:
         """Take a frame of a peer. Raise PeerError for what no honest peer sends: its connection should end."""
+        self.connected(peer)
         try:
             self._gossip.receive(peer, frame, self._clock())
         finally:
