@@ -212,7 +212,7 @@ class Gossip:
             case wire.Summary(number, digests):
                 if number == state.round and state.queried:
                     state.queried = False
-                    state.todo.extend(self.book.buckets.differing(digests))
+                    state.todo.extend(_order(self.book.buckets.differing(digests), peer))
                     state.moved = now
                     self._rounds += not state.todo
                     self._ask_more(peer, state, now)
@@ -451,6 +451,13 @@ class Gossip:
         if not bucket:
             for item in [item for item, pace in self._paces.items() if pace.settle(now) >= pace.burst]:
                 del self._paces[item]
+
+
+def _order(buckets: list[int], peer: bytes) -> list[int]:
+    """Return buckets in the order to ask a peer for them: names last, and each peer first for another part."""
+    updates = [bucket for bucket in buckets if bucket < UPDATE_BUCKETS]
+    turn = len(updates) * peer[-1] // 256
+    return updates[turn:] + updates[:turn] + buckets[len(updates) :]
 
 
 def _check_signer(update: Announcement, facts: ChannelFacts) -> None:

@@ -499,6 +499,27 @@ def test_answers_that_were_not_asked_for_are_ignored(house: House) -> None:
     assert house.take().frames == []
 
 
+def test_peers_are_asked_for_different_parts_first_and_for_names_last(truth: Truth, house: House) -> None:
+    house.gossip.connected(b"\x80", NOW)
+    house.gossip.connected(b"\x00", NOW)
+    house.pass_time(1)
+    asked = {}
+    for peer in (b"\x00", b"\x80"):
+        house.sent.clear()
+        house.gossip.receive(peer, wire.encode(wire.Summary(1, bytes(8_192))), house.now)
+        house.take()
+        fills = []
+        while [message for _, message in house.sent if isinstance(message, wire.Fill)]:
+            news, house.sent = [m for _, m in house.sent if isinstance(m, wire.Fill)], []
+            fills += [message.bucket for message in news]
+            for message in news:
+                house.gossip.receive(peer, wire.encode(wire.Filled(1, message.bucket)), house.now)
+            house.take()
+        asked[peer] = fills
+    assert asked[b"\x00"] == list(range(512))
+    assert asked[b"\x80"] == [*range(128, 256), *range(128), *range(256, 512)]
+
+
 def test_a_peer_that_never_answers_is_asked_again_and_costs_nothing_else(house: House) -> None:
     house.pass_time(130)
     rounds = [message.round for to, message in house.sent if to == PEER and isinstance(message, wire.Query)]
