@@ -16,6 +16,7 @@ import msgspec
 import trio
 
 from tallystick.channels import core, negotiation, resync, schema
+from tallystick.channels.chaintime import ChainTime
 from tallystick.channels.core import Channel, Phase
 from tallystick.channels.effects import Effects, Event, OpenRequested, PeerConnected, PeerNotice
 from tallystick.channels.eip712 import channel_id, domain_separator
@@ -47,7 +48,7 @@ from tallystick.channels.messages import (
 )
 from tallystick.channels.objects import Address, ChannelId, Terms
 from tallystick.channels.ports import Clock
-from tallystick.channels.session import ChainTime, Session
+from tallystick.channels.session import Session
 from tallystick.channels.tickets import Ticket
 from tallystick.channels.writer import Writer
 

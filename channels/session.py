@@ -12,12 +12,11 @@ Batches therefore grow with load by themselves. Resuming after a reconnect is in
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
-
-import msgspec
+from collections.abc import Iterable, Sequence
 
 from tallystick.channels import core
-from tallystick.channels.conditions import HASH, STREAM, amount_paid
+from tallystick.channels.chaintime import ChainTime
+from tallystick.channels.conditions import HASH, amount_paid
 from tallystick.channels.core import Channel, Phase, Wish
 from tallystick.channels.effects import (
     ChannelChanged,
@@ -30,6 +29,7 @@ from tallystick.channels.effects import (
 )
 from tallystick.channels.eip712 import digest_proof, domain_separator
 from tallystick.channels.errors import ChannelNotReady, Fault, InsufficientFunds, InvalidInput, TallystickError
+from tallystick.channels.flight import EndedLock, Sent, ended_locks
 from tallystick.channels.keys import PrivateKey, PublicKey
 from tallystick.channels.limits import LOCKS_MAX, MEMO_MAX, ONION_MAX, UINT64_MAX, WINDOW_MAX, Policy
 from tallystick.channels.messages import Ack, Error, Funding, Message, Reestablish, Reject, Reveal, Update, encode
@@ -43,52 +43,6 @@ from tallystick.channels.tickets import Ticket
 
 CANCEL_MARGIN = 30
 """Seconds of confirmed chain time after a lock's expiry before its writer cancels it: the peer sees it expired too."""
-
-
-class ChainTime(msgspec.Struct, frozen=True):
-    """What time the chain says it is, and what it registered (confirmed) of the secrets that matter here."""
-
-    now: int = 0
-    """Of the head."""
-    final: int = 0
-    """Of the newest confirmed block: what is before it does not change."""
-    secrets: Mapping[bytes, tuple[int, bytes]] = {}
-    """Condition of a pending lock to (block time, secret); of a stream, to its deepest link as an unlock carries it."""
-
-    def registered_in_time(self, lock: Lock) -> bytes | None:
-        """Return the secret, or the proof of a stream, if the chain registered it by the lock's expiry."""
-        found = self.secrets.get(lock.condition)
-        return found[1] if found and lock.kind in (HASH, STREAM) and found[0] <= lock.expiry else None
-
-
-class EndedLock(msgspec.Struct, frozen=True):
-    """A lock that an update removes: how much of it was paid, and by which secret (empty: cancelled)."""
-
-    lock: Lock
-    paid: int
-    secret: bytes
-
-
-def ended_locks(operations: Iterable[Operation], before: Simplex) -> list[EndedLock]:
-    """Return the locks of `before` that `operations` remove."""
-    ended = []
-    for operation in operations:
-        if isinstance(operation, (Unlock, Cancel)):
-            lock = before.lock(operation.id)
-            if lock is not None:
-                paid, secret = (operation.amount, operation.proof) if isinstance(operation, Unlock) else (0, b"")
-                ended.append(EndedLock(lock, paid, secret))
-    return ended
-
-
-class Sent(msgspec.Struct):
-    """An update in flight: its frame, to repeat it, and the tickets that it carries (none after a restart)."""
-
-    seq: int
-    frame: bytes
-    payments: int
-    tickets: list[Ticket]
-    ended: list[EndedLock]
 
 
 class Session:
