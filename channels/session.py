@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 
+import msgspec
+
 from tallystick.channels import core
 from tallystick.channels.chaintime import ChainTime
 from tallystick.channels.conditions import HASH, amount_paid
@@ -45,6 +47,28 @@ CANCEL_MARGIN = 30
 """Seconds of confirmed chain time after a lock's expiry before its writer cancels it: the peer sees it expired too."""
 
 
+class Standing(msgspec.Struct, frozen=True):
+    """What a channel's state means for each payment that is asked for: worked out once per state, not per payment."""
+
+    channel: Channel
+    payable: bool
+    """Whether new payments may join the outbox."""
+    allowance: int
+    """What may be committed beyond this state by all confirmed funding; below 0 when it shrank."""
+    exposed: int
+    """The amount that is signed and not countersigned."""
+
+    @classmethod
+    def of(cls, channel: Channel) -> Standing:
+        """Work it out."""
+        return cls(
+            channel,
+            channel.phase is Phase.OPEN and channel.shutdown is Wish.NONE,
+            core.capacity(channel, channel.funding(channel.side)) - channel.reserve,
+            channel.newest.committed - channel.ours.simplex.committed,
+        )
+
+
 class Session:
     """One channel at work. Methods act at once in memory; what they append to `effects` says what must follow."""
 
@@ -55,6 +79,7 @@ class Session:
         self.effects = effects
         self.peer = PublicKey(channel.peer_key)
         self.domain = domain_separator(channel.terms.chain_id, channel.terms.contract)
+        self._standing = Standing.of(channel)
         self.outbox = Outbox()
         self.streams = Streams(self)
         self.sent: deque[Sent] = deque()
@@ -100,18 +125,24 @@ class Session:
 
         It counts all confirmed funding; what the peer does not count yet waits in the outbox until it does.
         """
-        funding = self.channel.funding(self.channel.side)
-        return max(0, core.capacity(self.channel, funding) - self.channel.reserve - self.outbox.total)
+        return max(0, self.standing.allowance - self.outbox.total)
 
     @property
     def unsecured(self) -> int:
         """The amount that was accepted, whether signed or not, and is not countersigned yet."""
-        return max(0, self.outbox.total + self.channel.newest.committed - self.channel.ours.simplex.committed)
+        return max(0, self.outbox.total + self.standing.exposed)
+
+    @property
+    def standing(self) -> Standing:
+        """What the channel's present state means for payments."""
+        if self._standing.channel is not self.channel:
+            self._standing = Standing.of(self.channel)
+        return self._standing
 
     @property
     def payable(self) -> bool:
         """Whether new payments may join the outbox."""
-        return self.channel.phase is Phase.OPEN and self.channel.shutdown is Wish.NONE
+        return self.standing.payable
 
     @property
     def full(self) -> bool:
@@ -129,8 +160,7 @@ class Session:
         check_amount(amount, minimum=1)
         if len(memo) > MEMO_MAX:
             raise InvalidInput(f"a memo has at most {MEMO_MAX} bytes, this one has {len(memo)}")
-        self.require_payable()
-        self._require_spendable(amount)
+        self._require(amount)
         ticket = Ticket(self.channel.id, (amount,), memo, key, now)
         self.outbox.add_payment(ticket)
         self.accepted_payments += 1
@@ -142,8 +172,7 @@ class Session:
         """Queue payments in runs, each of which fits into one update; raise as `pay` does, and nothing was done."""
         if not amounts or set(map(type, amounts)) != {int} or min(amounts) < 1:
             raise InvalidInput("payments are whole numbers from 1 on, and at least one")
-        self.require_payable()
-        self._require_spendable(sum(amounts))
+        self._require(sum(amounts))
         limit = run_limit(amounts)
         tickets = [
             Ticket(self.channel.id, tuple(amounts[start : start + limit]), b"", "", now)
@@ -170,8 +199,11 @@ class Session:
                 if ticket.key:
                     self._keyed[ticket.key] = ticket
 
-    def _require_spendable(self, amount: int) -> None:
-        if amount > self.spendable:
+    def _require(self, amount: int) -> None:
+        standing = self.standing
+        if not standing.payable:
+            self.require_payable()
+        if amount > standing.allowance - self.outbox.total:
             raise InsufficientFunds(
                 f"this channel can send {self.spendable} now (a reserve of {self.channel.reserve} stays), "
                 f"{amount} was asked; wait for incoming payments or deposit more"
@@ -185,8 +217,7 @@ class Session:
     def add_lock(self, amount: int, expiry: int, condition: bytes, onion: bytes = b"", kind: int = HASH) -> int:
         """Queue a lock (a hash lock, unless told otherwise) and return its id; raise as `pay` does."""
         check_amount(amount, minimum=1)
-        self.require_payable()
-        self._require_spendable(amount)
+        self._require(amount)
         if len(condition) != 32:
             raise InvalidInput("the condition of a lock is a digest: 32 bytes")
         if len(onion) > ONION_MAX:
