@@ -1,7 +1,7 @@
 """The one writer of a store: gathers moments from everybody, commits them together, then lets things happen.
 
 `add(moments, then)` returns at once; `then` runs on the loop after the commit that covers its moments, in the order
-of the adds. While one commit is on its way to the disk (in a worker thread), the next one gathers: the group grows
+of the adds. While one commit is on its way to the disk (in a thread of its own), the next one gathers: the group grows
 with load by itself. If the disk refuses, nothing that waited happens, ever: the writer fails with StoreError, its
 nursery ends, and the node must be restarted from what is durable.
 """
