@@ -191,7 +191,7 @@ class Engine:
     def touch(self, session: Session) -> None:
         """Say that a session was changed: it takes part in the next round."""
         identity = session.channel.id
-        if identity not in self._dirty:
+        if self._dirty.get(identity) is not session:
             self._dirty[identity] = session
             self.writer.wake()
 
