@@ -1,1 +1,1 @@
-"""For tests of what is built on the router: networks that never were, and nodes that gossip in virtual time."""
+"""For tests of what is built on the router: channels and a chain that is a table, networks that never were."""
