@@ -252,6 +252,14 @@ class Book:
             if kept is not None and kept.announcement.timestamp < before:
                 self.drop(item)
 
+    def tell_apart(self, update: ChannelUpdate) -> None:
+        """Tell the graph of an update of a channel here that is not taken in. The book's next word replaces it."""
+        kept = self._channels[update.channel]
+        target = self._keys.get(kept.facts.participants[1 - update.side])
+        if target is not None:
+            edge = Edge(kept.channel, update.key, target, kept.facts.capacity, update.policy)
+            self.events.append(EdgeKnown(edge))
+
     # --- inside ------------------------------------------------------------------------------------------------------
 
     def _make_room(self, capacity: int, channel: ChannelId) -> bool:

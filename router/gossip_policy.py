@@ -76,6 +76,9 @@ class GossipPolicy(msgspec.Struct, frozen=True, kw_only=True):
     news_max: int = 5_000
     """News that waits to be told to one peer; what is beyond is left to reconciliation."""
 
+    private_max: int = 1_000
+    """Updates that came with failures of our own payments, which are kept from others."""
+
     reconcile: float = 600
     """Time between two rounds of reconciliation with one peer."""
 

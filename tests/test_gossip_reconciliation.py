@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tallystick.channels.objects import ChannelId
 from tallystick.router.objects import NodeKey
-from tallystick.router.rates import TokenBucket
+from tallystick.router.rates import Paces, TokenBucket
 from tallystick.router.reconciliation import BUCKETS, Buckets, ItemId, bucket_of
 
 ITEMS: list[ItemId] = [(ChannelId(bytes([n % 3, n]) * 16), n % 2) for n in range(12)]
@@ -69,3 +69,14 @@ def test_tokens_come_with_time_up_to_the_burst_and_never_from_a_clock_that_runs_
     bucket.charge(100, 60)
     assert bucket.level == -10
     assert bucket.settle(1_000) == 10
+
+
+def test_each_thing_has_a_pace_of_its_own_which_is_forgotten_once_it_has_recovered() -> None:
+    paces = Paces(every=100, burst=2)
+    assert [paces.take("often", 0) for _ in range(3)] == [True, True, False]
+    assert paces.take("seldom", 0) and paces.ready("seldom", 0) and not paces.ready("often", 99)
+    assert paces.ready("often", 100) and paces.ready("never", 0)
+    paces.sweep(150)
+    assert len(paces) == 1
+    paces.sweep(200)
+    assert len(paces) == 0
