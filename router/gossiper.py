@@ -156,7 +156,7 @@ class Gossiper:
         return self._gossip.update_of(channel)
 
     def learn(self, update: bytes) -> ChannelUpdate | None:
-        """Take in an update out of a failure; return it if it was sound and news. The graph is told after the commit."""
+        """Take in an update out of a failure; return it if it was sound and news. The graph hears later."""
         news = self._gossip.learn(update, self._clock())
         self._release()
         return news
