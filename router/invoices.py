@@ -5,9 +5,9 @@
                  └────────────▶ expired     nobody paid in time (not stored: the time says it)
 
 While an invoice is open, the parts of a payment gather in memory (`payee`); one whose payment is complete and waits
-for its owner is *held*. After a restart its locks are presented again, so holding needs no record. A claim is written in
-the commit that makes the secret known; payments without an invoice (keysend) are written then too, so that the list is
-of all that this node was paid. Nothing that ended changes again: a late cancel does not unpay.
+for its owner is *held*. After a restart its locks are presented again, so holding needs no record. A claim is written
+in the commit that makes the secret known; payments without an invoice (keysend) are written then too, so that the list
+is of all that this node was paid. Nothing that ended changes again: a late cancel does not unpay.
 """
 
 from __future__ import annotations
