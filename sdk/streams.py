@@ -74,6 +74,11 @@ class OutgoingStream(_Stream[Outgoing]):
         return 0 if self._stream.closing else self.length - self._stream.wanted
 
     @property
+    def submitted(self) -> int:
+        """How many units were asked for so far, released or not; after a restart, those that had been released."""
+        return self._stream.wanted
+
+    @property
     def secured(self) -> int:
         """How many units the payee has acknowledged: durable at both ends."""
         return self._stream.acked
