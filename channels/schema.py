@@ -5,6 +5,7 @@
     received   journal of the peer's updates, in the order of their commits: what `incoming` reads
     keys       idempotency keys of payments that were signed
     streams    one row for each stream whose lock is pending: how far it was released by us, or received by us
+    streamed   one row for each direction of a channel: what all its ended streams have paid
 
 The journals are history: rows that are agreed may be pruned at any time without touching a channel.
 """
@@ -78,6 +79,7 @@ class StreamEnded(Moment, frozen=True):
     channel: ChannelId
     sender: int
     lock: int
+    paid: int = 0
 
 
 class Journaled(msgspec.Struct, frozen=True):
@@ -107,6 +109,11 @@ _MIGRATION_2 = """
 CREATE TABLE streams (
     channel BLOB NOT NULL, sender INTEGER NOT NULL, lock INTEGER NOT NULL, proof BLOB NOT NULL,
     PRIMARY KEY (channel, sender, lock)) WITHOUT ROWID
+"""
+
+_MIGRATION_3 = """
+CREATE TABLE streamed (
+    channel BLOB NOT NULL, sender INTEGER NOT NULL, amount BLOB NOT NULL, PRIMARY KEY (channel, sender)) WITHOUT ROWID
 """
 
 _CHANNEL: Codec[Channel] = Codec(Channel)
@@ -157,11 +164,17 @@ def _stream_ended(connection: sqlite3.Connection, moment: StreamEnded) -> None:
         "DELETE FROM streams WHERE channel = ? AND sender = ? AND lock = ?",
         (moment.channel, moment.sender, moment.lock),
     )
+    if moment.paid:
+        sql = "SELECT amount FROM streamed WHERE channel = ? AND sender = ?"
+        row = connection.execute(sql, (moment.channel, moment.sender)).fetchone()
+        amount = (int.from_bytes(row[0], "big") if row else 0) + moment.paid
+        row = (moment.channel, moment.sender, amount.to_bytes(16, "big"))
+        connection.execute("INSERT OR REPLACE INTO streamed VALUES (?, ?, ?)", row)
 
 
 SCHEMA = Schema(
     "channels",
-    (_MIGRATION_1, _MIGRATION_2),
+    (_MIGRATION_1, _MIGRATION_2, _MIGRATION_3),
     {
         ChannelSaved: _save,
         UpdateSigned: _signed,
@@ -188,6 +201,12 @@ def load_streams(store: Store, channel: ChannelId) -> list[StreamSaved]:
     """Return how far each stream of a channel has come."""
     rows = store.read("SELECT sender, lock, proof FROM streams WHERE channel = ? ORDER BY sender, lock", (channel,))
     return [StreamSaved(channel, *row) for row in rows]
+
+
+def load_streamed(store: Store, channel: ChannelId, sender: int) -> int:
+    """Return what the ended streams of one direction of a channel have paid."""
+    rows = store.read("SELECT amount FROM streamed WHERE channel = ? AND sender = ?", (channel, sender))
+    return int.from_bytes(rows[0][0], "big") if rows else 0
 
 
 def received_after(store: Store, position: int, limit: int, channel: ChannelId | None = None) -> list[Journaled]:

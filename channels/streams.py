@@ -151,14 +151,24 @@ class Streams:
         self._session = session
         self.outgoing: dict[int, Outgoing] = {}
         self.incoming: dict[int, Incoming] = {}
+        self._paid = 0
 
-    def restore(self, rows: Iterable[StreamSaved]) -> None:
-        """Bring back what was durable; what never became a lock is left out."""
+    @property
+    def streamed(self) -> int:
+        """What all our streams have paid: those that ended, and what is released of the others. Only grows."""
+        return self._paid + sum(stream.released * stream.terms.unit for stream in self.outgoing.values())
+
+    def restore(self, rows: Iterable[StreamSaved], paid: int) -> None:
+        """Bring back what was durable; what never became a lock is left out. `paid`: by those of ours that ended."""
         channel = self._session.channel
+        self._paid = paid
         for row in rows:
             proof = StreamProof.decode(row.proof)
             own = row.sender == channel.side
-            lock = (channel.newest if own else channel.theirs.simplex).lock(row.lock)
+            states = (
+                [*reversed(channel.flight), channel.ours] if own else [channel.theirs]
+            )  # an unlock may be in flight
+            lock = next(filter(None, (state.simplex.lock(row.lock) for state in states)), None)
             if lock is None or not proof.terms.fit(lock):
                 continue
             if own:
@@ -166,7 +176,7 @@ class Streams:
                 stream = Outgoing(lock, proof.terms, None, bound, proof.depth)
                 stream.link = proof.link
                 stream.signed = True
-                stream.closing = channel.phase is not Phase.OPEN
+                stream.closing = channel.phase is not Phase.OPEN or not self._pends(stream)
                 self.outgoing[lock.id] = stream
             else:
                 self.incoming[lock.id] = Incoming(lock.id, lock.expiry, proof)
@@ -387,8 +397,9 @@ class Streams:
         if lock.kind != STREAM:
             return
         session = self._session
-        session.effects.store(StreamEnded(session.channel.id, sender, lock.id))
+        session.effects.store(StreamEnded(session.channel.id, sender, lock.id, paid))
         if sender == session.channel.side:
+            self._paid += paid
             own = self.outgoing.pop(lock.id, None)
             if own is not None:
                 own.closing = True

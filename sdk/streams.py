@@ -113,12 +113,20 @@ class OutgoingStream(_Stream[Outgoing]):
         await self.wait(depth)
         return depth
 
-    async def close(self) -> int:
-        """Pay out what was submitted, take back the rest; return the amount paid once both have signed it."""
+    def finish(self) -> None:
+        """Take no more units, and pay out what was submitted; `wait_ended` waits for it."""
         self._stream.closing = True
         self._node.engine.touch(self._session)
+
+    async def wait_ended(self) -> int:
+        """Return the amount that was paid, once both have signed it."""
         await self._stream.wait_ended()
         return self._stream.paid or 0
+
+    async def close(self) -> int:
+        """Pay out what was submitted, take back the rest; return the amount paid once both have signed it."""
+        self.finish()
+        return await self.wait_ended()
 
 
 class IncomingStream(_Stream[Incoming]):
@@ -150,8 +158,8 @@ class IncomingStream(_Stream[Incoming]):
             yield units
 
 
-async def open_stream(node: Node, session: Session, unit: int, length: int, expiry: int) -> OutgoingStream:
-    """Open a stream; return it once its lock is agreed. Raise as `ChannelHandle.open_stream` does."""
+async def begin_stream(node: Node, session: Session, unit: int, length: int, expiry: int) -> OutgoingStream:
+    """Begin a stream; what is submitted waits until its lock is agreed. Raise as `ChannelHandle.open_stream` does."""
     number = session.next_lock
     chain = session.streams.chain_for(number, length)
     for _ in chain.build():
@@ -163,7 +171,13 @@ async def open_stream(node: Node, session: Session, unit: int, length: int, expi
             pass
     stream = session.streams.open(chain, unit, expiry)
     node.engine.touch(session)
-    await node.until(lambda: stream.ended or session.channel.ours.simplex.lock(number) is not None)
+    return OutgoingStream(node, session, stream)
+
+
+async def open_stream(node: Node, session: Session, unit: int, length: int, expiry: int) -> OutgoingStream:
+    """Open a stream; return it once its lock is agreed. Raise as `ChannelHandle.open_stream` does."""
+    stream = await begin_stream(node, session, unit, length, expiry)
+    await node.until(lambda: stream.ended or session.channel.ours.simplex.lock(stream.lock) is not None)
     if stream.ended:
         raise ChannelNotReady("the peer did not take this stream: the events say why")
-    return OutgoingStream(node, session, stream)
+    return stream

@@ -62,10 +62,8 @@ def held(pair: Pair) -> int:
     return stream.depth if stream else 0
 
 
-def close(pair: Pair, stream: Outgoing) -> None:
-    stream.closing = True
-    pair.alice.touch()
-    pair.settle()
+def transferred(pair: Pair) -> int:
+    return pair.bob.channel.theirs.simplex.proof.transferred
 
 
 # --- the payee's side -------------------------------------------------------------------------------------------
@@ -177,6 +175,23 @@ def test_a_stream_whose_unlock_is_on_its_way_has_not_ended(pair: Pair) -> None:
     assert pair.alice.channel.newest.lock(0) is None and not stream.ended
     pair.settle()
     assert stream.paid == 15
+
+
+def test_what_was_streamed_is_counted_once_also_while_the_unlock_is_in_flight(pair: Pair) -> None:
+    stream = begin(pair)
+    pay(pair, stream, 5)
+    assert pair.alice.session.streams.streamed == 15
+    stream.closing = True
+    pair.alice.touch()
+    pair.alice.step()
+    pair.crash(pair.alice)
+    assert pair.alice.channel.newest.lock(0) is None
+    assert pair.alice.session.streams.streamed == 15
+    pair.connect()
+    pair.settle()
+    assert pair.alice.session.streams.streamed == transferred(pair) == 15
+    pair.crash(pair.alice)
+    assert pair.alice.session.streams.streamed == 15
 
 
 # --- the payer's side -------------------------------------------------------------------------------------------
