@@ -6,6 +6,7 @@
     keys       idempotency keys of payments that were signed
     streams    one row for each stream whose lock is pending: how far it was released by us, or received by us
     streamed   one row for each direction of a channel: what all its ended streams have paid
+    onions     one row for each pending lock of a peer's that came with an onion
 
 The journals are history: rows that are agreed may be pruned at any time without touching a channel.
 """
@@ -82,6 +83,21 @@ class StreamEnded(Moment, frozen=True):
     paid: int = 0
 
 
+class OnionKept(Moment, frozen=True):
+    """The peer's pending lock came with this onion."""
+
+    channel: ChannelId
+    lock: int
+    onion: bytes
+
+
+class OnionDropped(Moment, frozen=True):
+    """That lock is gone."""
+
+    channel: ChannelId
+    lock: int
+
+
 class Journaled(msgspec.Struct, frozen=True):
     """One row of a journal."""
 
@@ -112,6 +128,11 @@ CREATE TABLE streams (
 """
 
 _MIGRATION_3 = """
+CREATE TABLE onions (
+    channel BLOB NOT NULL, lock INTEGER NOT NULL, onion BLOB NOT NULL, PRIMARY KEY (channel, lock)) WITHOUT ROWID
+"""
+
+_MIGRATION_4 = """
 CREATE TABLE streamed (
     channel BLOB NOT NULL, sender INTEGER NOT NULL, amount BLOB NOT NULL, PRIMARY KEY (channel, sender)) WITHOUT ROWID
 """
@@ -172,9 +193,17 @@ def _stream_ended(connection: sqlite3.Connection, moment: StreamEnded) -> None:
         connection.execute("INSERT OR REPLACE INTO streamed VALUES (?, ?, ?)", row)
 
 
+def _onion_kept(connection: sqlite3.Connection, moment: OnionKept) -> None:
+    connection.execute("INSERT OR REPLACE INTO onions VALUES (?, ?, ?)", (moment.channel, moment.lock, moment.onion))
+
+
+def _onion_dropped(connection: sqlite3.Connection, moment: OnionDropped) -> None:
+    connection.execute("DELETE FROM onions WHERE channel = ? AND lock = ?", (moment.channel, moment.lock))
+
+
 SCHEMA = Schema(
     "channels",
-    (_MIGRATION_1, _MIGRATION_2, _MIGRATION_3),
+    (_MIGRATION_1, _MIGRATION_2, _MIGRATION_3, _MIGRATION_4),
     {
         ChannelSaved: _save,
         UpdateSigned: _signed,
@@ -182,6 +211,8 @@ SCHEMA = Schema(
         HistoryPruned: _prune,
         StreamSaved: _stream_saved,
         StreamEnded: _stream_ended,
+        OnionKept: _onion_kept,
+        OnionDropped: _onion_dropped,
     },
 )
 
@@ -207,6 +238,12 @@ def load_streamed(store: Store, channel: ChannelId, sender: int) -> int:
     """Return what the ended streams of one direction of a channel have paid."""
     rows = store.read("SELECT amount FROM streamed WHERE channel = ? AND sender = ?", (channel, sender))
     return int.from_bytes(rows[0][0], "big") if rows else 0
+
+
+def load_onions(store: Store, channel: ChannelId) -> list[OnionKept]:
+    """Return the onions of a channel's pending incoming locks."""
+    rows = store.read("SELECT lock, onion FROM onions WHERE channel = ? ORDER BY lock", (channel,))
+    return [OnionKept(channel, *row) for row in rows]
 
 
 def received_after(store: Store, position: int, limit: int, channel: ChannelId | None = None) -> list[Journaled]:
