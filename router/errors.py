@@ -15,6 +15,7 @@ from __future__ import annotations
 import enum
 
 from tallystick.channels.errors import Fault, InvalidInput, PeerError, TallystickError
+from tallystick.router.codes import Code
 
 
 class InvalidInvoice(InvalidInput):
@@ -22,7 +23,17 @@ class InvalidInvoice(InvalidInput):
 
 
 class InvalidOnion(PeerError):
-    """An onion packet that this node cannot open, or has opened before."""
+    """An onion packet that this node cannot open or understand, or has opened before. Nobody's connection ends for it:
+    the lock that it came with is rejected (`failures.refusal`)."""
+
+    code = Fault.REFUSED
+
+    def __init__(self, text: str, failure: Code, secret: bytes = b"") -> None:
+        super().__init__(text)
+        self.failure = failure
+        """What the payer is told."""
+        self.secret = secret
+        """Shared with the payer, as far as it is known: then only the payer can read what it is told."""
 
 
 class GossipRefused(PeerError):
