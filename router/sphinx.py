@@ -132,15 +132,19 @@ def peel(key: PrivateKey, packet: bytes, associated: bytes) -> Peeled:
 
 def _agree(session_key: bytes, path: Sequence[NodeKey]) -> tuple[bytes, list[bytes]]:
     """Return the first ephemeral public key, and the secret shared with each hop."""
-    private = PrivateKey(session_key)
-    first = bytes(private.public)
-    secrets = []
+    scalar = PrivateKey(session_key).reveal()  # which checks it
+    first, secrets = b"", []
     for node in path:
-        secret = private.shared_secret(PublicKey(node))
+        private = coincurve.PrivateKey(scalar)
+        try:
+            secret: bytes = private.ecdh(node)
+        except ValueError as error:
+            raise InvalidInput(f"the node {node.hex()} of the route is no public key") from error
+        public: bytes = private.public_key.format()
+        factor = _blinding(public, secret)
+        scalar = (int.from_bytes(scalar, "big") * int.from_bytes(factor, "big") % _ORDER).to_bytes(32, "big")
+        first = first or public
         secrets.append(secret)
-        factor = _blinding(bytes(private.public), secret)
-        scalar = int.from_bytes(private.reveal(), "big") * int.from_bytes(factor, "big") % _ORDER
-        private = PrivateKey(scalar.to_bytes(32, "big"))
     return first, secrets
 
 
