@@ -3,6 +3,7 @@
     circuits      one row for each forwarded payment whose outgoing lock is pending, under the name of that lock;
                   written in the very commit that stores the outgoing lock's signature
     forwards      one row for each that has ended: history, off the critical path, pruned at will
+    policies      one row for each channel over which the owner asks for something of its own
     reputations   one row for each peer that payments were forwarded from or to (`jamming`)
 
 The incoming lock, its onion, the secret and the rejection are in the channel's own rows. So after any crash a pending
@@ -11,7 +12,6 @@ incoming lock either has a circuit, and its outgoing lock is signed, or has none
 
 from __future__ import annotations
 
-import enum
 import sqlite3
 
 import msgspec
@@ -19,40 +19,8 @@ import msgspec
 from tallystick.channels.codec import Codec
 from tallystick.channels.objects import ChannelId
 from tallystick.channels.store import Moment, Schema, Store
-
-
-class Circuit(msgspec.Struct, frozen=True, array_like=True):
-    """One payment that this node forwards. Amounts in the smallest unit of the asset that both channels carry."""
-
-    incoming: ChannelId
-    incoming_lock: int
-    outgoing: ChannelId
-    outgoing_lock: int
-    amount_in: int
-    amount_out: int
-    expiry: int
-    """Of the outgoing lock."""
-    secret: bytes
-    """Shared with the payer by the onion: hides failures on their way back."""
-    began: int
-    """Chain time."""
-
-    @property
-    def fee(self) -> int:
-        """What we earn if it is paid."""
-        return self.amount_in - self.amount_out
-
-
-class Outcome(enum.IntEnum):
-    """How a forwarded payment ended. The numbers are part of the disk format."""
-
-    PAID = 1
-    FAILED = 2
-    """Whoever came after us gave it back."""
-    EXPIRED = 3
-    """The outgoing lock expired unsatisfied."""
-    LOST = 4
-    """We paid, and the incoming lock was gone: somebody broke the rules, or this node's data are old."""
+from tallystick.router.forwarder import Circuit, Outcome
+from tallystick.router.objects import ForwardingPolicy
 
 
 class Forward(msgspec.Struct, frozen=True):
@@ -94,6 +62,13 @@ class ForwardsPruned(Moment, frozen=True):
     before: int
 
 
+class PolicySet(Moment, frozen=True):
+    """The owner asks this for payments over a channel, outwards."""
+
+    channel: ChannelId
+    policy: ForwardingPolicy
+
+
 class ReputationSaved(Moment, frozen=True):
     """What a peer is worth to us, as of that time."""
 
@@ -107,12 +82,15 @@ _MIGRATION_1 = """
 CREATE TABLE circuits (
     channel BLOB NOT NULL, lock INTEGER NOT NULL, body BLOB NOT NULL, reason BLOB NOT NULL,
     PRIMARY KEY (channel, lock)) WITHOUT ROWID;
-CREATE TABLE forwards (position INTEGER PRIMARY KEY, body BLOB NOT NULL, outcome INTEGER NOT NULL, time INTEGER NOT NULL);
+CREATE TABLE forwards (
+    position INTEGER PRIMARY KEY, body BLOB NOT NULL, outcome INTEGER NOT NULL, time INTEGER NOT NULL);
 CREATE INDEX forwards_by_time ON forwards (time);
-CREATE TABLE reputations (peer BLOB PRIMARY KEY, worth REAL NOT NULL, earned REAL NOT NULL, time INTEGER NOT NULL)
+CREATE TABLE reputations (peer BLOB PRIMARY KEY, worth REAL NOT NULL, earned REAL NOT NULL, time INTEGER NOT NULL);
+CREATE TABLE policies (channel BLOB PRIMARY KEY, body BLOB NOT NULL)
 """
 
 _CIRCUIT: Codec[Circuit] = Codec(Circuit)
+_POLICY: Codec[ForwardingPolicy] = Codec(ForwardingPolicy)
 
 
 def _opened(connection: sqlite3.Connection, moment: CircuitOpened) -> None:
@@ -129,9 +107,7 @@ def _rejected(connection: sqlite3.Connection, moment: CircuitRejected) -> None:
 
 def _closed(connection: sqlite3.Connection, moment: CircuitClosed) -> None:
     circuit = moment.circuit
-    connection.execute(
-        "DELETE FROM circuits WHERE channel = ? AND lock = ?", (circuit.outgoing, circuit.outgoing_lock)
-    )
+    connection.execute("DELETE FROM circuits WHERE channel = ? AND lock = ?", (circuit.outgoing, circuit.outgoing_lock))
     connection.execute(
         "INSERT INTO forwards (body, outcome, time) VALUES (?, ?, ?)",
         (_CIRCUIT.encode(circuit), int(moment.outcome), moment.time),
@@ -139,7 +115,7 @@ def _closed(connection: sqlite3.Connection, moment: CircuitClosed) -> None:
 
 
 def _pruned(connection: sqlite3.Connection, moment: ForwardsPruned) -> None:
-    newest = "(SELECT max(position) FROM forwards)"  # the last row stays: who reads on counts on positions that only grow
+    newest = "(SELECT max(position) FROM forwards)"  # the last row stays: positions only grow
     connection.execute(f"DELETE FROM forwards WHERE time < ? AND position < {newest}", (moment.before,))
 
 
@@ -150,6 +126,10 @@ def _reputation(connection: sqlite3.Connection, moment: ReputationSaved) -> None
     )
 
 
+def _policy(connection: sqlite3.Connection, moment: PolicySet) -> None:
+    connection.execute("INSERT OR REPLACE INTO policies VALUES (?, ?)", (moment.channel, _POLICY.encode(moment.policy)))
+
+
 SCHEMA = Schema(
     "circuits",
     (_MIGRATION_1,),
@@ -158,6 +138,7 @@ SCHEMA = Schema(
         CircuitRejected: _rejected,
         CircuitClosed: _closed,
         ForwardsPruned: _pruned,
+        PolicySet: _policy,
         ReputationSaved: _reputation,
     },
 )
@@ -171,6 +152,11 @@ def load_circuits(store: Store) -> list[tuple[Circuit, bytes]]:
 def load_reputations(store: Store) -> list[ReputationSaved]:
     """Return what every peer is worth."""
     return [ReputationSaved(*row) for row in store.read("SELECT peer, worth, earned, time FROM reputations")]
+
+
+def load_policies(store: Store) -> dict[ChannelId, ForwardingPolicy]:
+    """Return what the owner asks for over each channel for which it said so."""
+    return {ChannelId(channel): _POLICY.decode(body) for channel, body in store.read("SELECT * FROM policies")}
 
 
 def forwards_after(store: Store, position: int, limit: int) -> list[Forward]:
