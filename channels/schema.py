@@ -6,7 +6,7 @@
     keys       idempotency keys of payments that were signed
     streams    one row for each stream whose lock is pending: how far it was released by us, or received by us
     streamed   one row for each direction of a channel: what all its ended streams have paid
-    onions     one row for each pending lock of a peer's that came with an onion
+    packets    one row for each pending lock of a peer's that came with an onion
 
 The journals are history: rows that are agreed may be pruned at any time without touching a channel.
 """
@@ -128,7 +128,7 @@ CREATE TABLE streams (
 """
 
 _MIGRATION_3 = """
-CREATE TABLE onions (
+CREATE TABLE packets (
     channel BLOB NOT NULL, lock INTEGER NOT NULL, onion BLOB NOT NULL, PRIMARY KEY (channel, lock)) WITHOUT ROWID
 """
 
@@ -194,11 +194,11 @@ def _stream_ended(connection: sqlite3.Connection, moment: StreamEnded) -> None:
 
 
 def _onion_kept(connection: sqlite3.Connection, moment: OnionKept) -> None:
-    connection.execute("INSERT OR REPLACE INTO onions VALUES (?, ?, ?)", (moment.channel, moment.lock, moment.onion))
+    connection.execute("INSERT OR REPLACE INTO packets VALUES (?, ?, ?)", (moment.channel, moment.lock, moment.onion))
 
 
 def _onion_dropped(connection: sqlite3.Connection, moment: OnionDropped) -> None:
-    connection.execute("DELETE FROM onions WHERE channel = ? AND lock = ?", (moment.channel, moment.lock))
+    connection.execute("DELETE FROM packets WHERE channel = ? AND lock = ?", (moment.channel, moment.lock))
 
 
 SCHEMA = Schema(
@@ -242,7 +242,7 @@ def load_streamed(store: Store, channel: ChannelId, sender: int) -> int:
 
 def load_onions(store: Store, channel: ChannelId) -> list[OnionKept]:
     """Return the onions of a channel's pending incoming locks."""
-    rows = store.read("SELECT lock, onion FROM onions WHERE channel = ? ORDER BY lock", (channel,))
+    rows = store.read("SELECT lock, onion FROM packets WHERE channel = ? ORDER BY lock", (channel,))
     return [OnionKept(channel, *row) for row in rows]
 
 
