@@ -140,7 +140,8 @@ class Engine:
         for channel in schema.load_channels(writer.store):
             session = self._add(channel)
             resync.restore_flight(session, schema.load_flight(writer.store, channel))
-            session.streams.restore(schema.load_streams(writer.store, channel.id))
+            paid = schema.load_streamed(writer.store, channel.id, channel.side)
+            session.streams.restore(schema.load_streams(writer.store, channel.id), paid)
             session.locks.restore(schema.load_onions(writer.store, channel.id))
 
     # --- channels ------------------------------------------------------------------------------------------------
@@ -186,7 +187,11 @@ class Engine:
 
     def has_business_with(self, peer: bytes) -> bool:
         """Whether any channel with that peer is not gone."""
-        return any(session.channel.phase is not Phase.GONE for session in self._sessions_of(peer))
+        return any(session.channel.phase is not Phase.GONE for session in self.sessions_with(peer))
+
+    def sessions_with(self, peer: bytes) -> list[Session]:
+        """Return all channels with that peer, gone ones included."""
+        return list(self._by_peer.get(peer, {}).values())
 
     def touch(self, session: Session) -> None:
         """Say that a session was changed: it takes part in the next round."""
@@ -266,7 +271,7 @@ class Engine:
         self._effects.forget_frames(peer)  # said while nobody was connected: what matters is repeated
         self._wires[peer] = wire
         self._effects.emit(PeerConnected(peer, True))
-        for session in self._sessions_of(peer):
+        for session in self.sessions_with(peer):
             resync.connected(session)
             self.touch(session)
         self.writer.wake()
@@ -278,16 +283,13 @@ class Engine:
         del self._wires[peer]
         self._effects.forget_frames(peer)
         self._effects.emit(PeerConnected(peer, False))
-        for session in self._sessions_of(peer):
+        for session in self.sessions_with(peer):
             resync.disconnected(session)
         self.writer.wake()
 
     def is_connected(self, peer: bytes) -> bool:
         """Whether the peer is connected now."""
         return peer in self._wires
-
-    def _sessions_of(self, peer: bytes) -> list[Session]:
-        return list(self._by_peer.get(peer, {}).values())
 
     def receive(self, peer: bytes, message: Message, frame: bytes) -> None:
         """Take in a connected peer's message (`frame` is its bytes); raise PeerError, with no channel harmed."""
@@ -427,6 +429,9 @@ class Engine:
             else:
                 session.chain = chain
                 session.locks.on_time()
+        if self._keeper is not None:
+            for moment in self._keeper.chain_moved():
+                self._effects.store(moment)
 
     # --- the round -----------------------------------------------------------------------------------------------
 

@@ -63,6 +63,7 @@ def disconnected(session: Session) -> None:
     session.ready = session.greeted = session.shutdown_said = session.missed = False
     session.peer_funding = 0
     session.peer_final = session.repeat_above = None
+    session.locks.drop_accompanied()
 
 
 def on_reestablish(session: Session, message: Reestablish) -> None:
@@ -86,6 +87,7 @@ def on_reestablish(session: Session, message: Reestablish) -> None:
     if message.theirs is not None and known > channel.ours.seq:
         session.agree(known, message.theirs.countersignature)
     session.repeat_above = known
+    session.locks.ready()
 
 
 def _forget_shutdown(session: Session) -> None:
