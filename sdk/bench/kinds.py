@@ -14,15 +14,22 @@ import trio
 
 from tallystick.channels.conditions import digest_of
 from tallystick.channels.effects import LockEnded, LockReceived
-from tallystick.channels.errors import TallystickError
 from tallystick.channels.limits import LOCKS_MAX, STREAM_LENGTH_MAX
+from tallystick.channels.ports import system_clock
 from tallystick.channels.tickets import Receipt
+from tallystick.sdk.errors import MeasurementVoid
 from tallystick.sdk.handle import ChannelHandle
 from tallystick.sdk.node import Node
 from tallystick.sdk.streams import OutgoingStream
 
 BULK = 60_000
 """Payments handed over at a time, in the class `bulk`."""
+
+BULK_TASKS = 16
+"""Tasks that hand them over: enough to fill the path of a round trip of 100 ms. The outbox holds them back."""
+
+TICK = 0.001
+"""Seconds between two bursts of payments that are offered at a rate."""
 
 LOCK_LIFETIME = 86_400
 """Seconds of chain time after which a measured lock or stream would expire."""
@@ -42,6 +49,8 @@ class Job(msgspec.Struct, frozen=True):
     """The moment (`time.perf_counter`) until which new payments are begun."""
     tasks: int
     """How many tasks may pay at the same time."""
+    rate: float = 0.0
+    """Payments offered per second, by `offered`."""
 
 
 async def _awaited(job: Job) -> Latencies:
@@ -76,7 +85,7 @@ async def _bulk(job: Job) -> Latencies:
                 latencies.extend([receipt.secured - receipt.accepted] * receipt.count)
 
     async with trio.open_nursery() as nursery:
-        for _ in range(4):
+        for _ in range(BULK_TASKS):
             nursery.start_soon(worker)
     return latencies
 
@@ -89,6 +98,22 @@ async def _submitted(job: Job) -> Latencies:
             tickets.append(await job.channel.submit(1))
     receipts: list[Receipt] = [await ticket.wait() for ticket in tickets]
     return [receipt.secured - receipt.accepted for receipt in receipts]
+
+
+async def offered(job: Job) -> Latencies:
+    """Submit at a rate, whatever becomes of it; each latency counts from the moment at which its payment was due.
+
+    So a payment that could not even be submitted in time is late, as whoever makes it would find.
+    """
+    burst, tickets = max(1, round(job.rate * TICK)), []
+    interval, due = burst / job.rate, time.perf_counter()
+    behind = system_clock() - due
+    while due < job.deadline:
+        await trio.sleep(max(0.0, due - time.perf_counter()))
+        for _ in range(burst):
+            tickets.append((due + behind, await job.channel.submit(1)))
+        due += interval
+    return [(await ticket.wait()).secured - at for at, ticket in tickets]
 
 
 async def _stream(job: Job) -> Latencies:
@@ -146,7 +171,7 @@ async def _locked(job: Job) -> Latencies:
             event = await anext(events)
             if isinstance(event, LockEnded) and event.sender == session.channel.side:
                 if not event.paid:
-                    raise TallystickError(f"lock {event.lock.id} was not paid: this measurement is void")
+                    raise MeasurementVoid(f"lock {event.lock.id} was not paid: this measurement is void")
                 latencies.append(time.perf_counter() - began.pop(event.lock.id))
                 await fill()
     return latencies
@@ -169,3 +194,6 @@ KINDS: dict[str, Callable[[Job], Awaitable[Latencies]]] = {
     "stream": _stream,
 }
 """Ways to pay, by the name of their class of payment."""
+
+OFFERED = "offered"
+"""The name of `offered`, which is no class: its rate is given."""
