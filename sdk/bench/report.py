@@ -33,7 +33,7 @@ def table(result: DirectResult) -> Table:
 
 def scale_table(result: ScaleResult) -> Table:
     """Return the table of a `tally bench scale`."""
-    title = f"one hub, submitted payments, synchronous=FULL, {result.seconds:g} s each"
+    title = f"submitted payments, synchronous=FULL, {result.seconds:g} s each"
     rows = Table(title=title, caption=f"capacity control {result.control:.2f} of 2 or better")
     for heading, _ in _SCALE:
         rows.add_column(heading, justify="right")
@@ -71,6 +71,7 @@ _ROUGH: tuple[tuple[str, Callable[[ClassResult], str]], ...] = (
 )
 
 _SCALE: tuple[tuple[str, Callable[[ScaleRow], str]], ...] = (
+    ("hubs", lambda r: f"{r.hubs}"),
     ("channels", lambda r: f"{r.channels:,}"),
     ("processes", lambda r: f"{r.processes}"),
     ("cores", lambda r: f"{r.cores}"),

@@ -86,8 +86,9 @@ class FairnessResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ScaleRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Submitted payments of one hub over some channels, by processes that share some cores."""
+    """Submitted payments of one or more hubs at once, over all of their channels. Latencies are the worst hub's."""
 
+    hubs: int
     channels: int
     processes: int
     cores: int
@@ -108,6 +109,6 @@ class ScaleResult(msgspec.Struct, frozen=True, kw_only=True):
     control: float
     """The lowest of all rows."""
     rows: list[ScaleRow]
-    """First by channels, on two cores; then by cores, with one number of channels."""
+    """First by channels, one hub on two cores; then by hubs, each with its peers on a core of its own."""
     durability: str = "full"
     seconds: float

@@ -128,18 +128,20 @@ async def pair_stage(folder: str, say: Say, *, rough: bool = False) -> AsyncIter
 
 @asynccontextmanager
 async def hub_stage(
-    folder: str, channels: int, processes: int, say: Say, *, cores: int | None = None, rough: bool = False
+    folder: str, channels: int, processes: int, say: Say, *, home: int | None = None, rough: bool = False
 ) -> AsyncIterator[Stage]:
-    """Give a hub and the processes of its peers, connected and warm, on the first `cores` cores (default: all)."""
+    """Give a hub and the processes of its peers, connected and warm.
+
+    The hub has the first core, its peers share the others; or all share the core `home`.
+    """
     primitives = await trio.to_thread.run_sync(measure_primitives, folder)
-    cores = min(cores or CORES, CORES)
     async with open_troupe() as troupe:
-        hub = await troupe.start("hub", fleet(Crew(data=f"{folder}/hub", first=0, count=1, cpu=0, rough=rough)))
+        hub = await troupe.start("hub", fleet(Crew(data=f"{folder}/hub", first=0, count=1, cpu=home or 0, rough=rough)))
         crews: list[Actor] = []
         first = 1
         for number in range(processes - 1):
             count = channels // (processes - 1) + (number < channels % (processes - 1))
-            cpu = 1 + number % (cores - 1) if cores > 1 else 0
+            cpu = 1 + number % max(1, CORES - 1) if home is None else home
             crew = Crew(data=f"{folder}/peers{number}", first=first, count=count, cpu=cpu, rough=rough)
             crews.append(await troupe.start(f"peers {number}", fleet(crew)))
             first += count
