@@ -32,6 +32,7 @@ from tallystick.channels.ports import Network, PeerAddress, system_entropy
 from tallystick.channels.store import Store
 from tallystick.channels.transport import TcpNetwork
 from tallystick.sdk.bench.kinds import KINDS, OFFERED, Job, offered, open_locks
+from tallystick.sdk.bench.latencies import Latencies, timing
 from tallystick.sdk.bench.weather import WEATHER_SEED, Weather
 from tallystick.sdk.duties import DutyPolicy
 from tallystick.sdk.handle import ChannelHandle
@@ -90,14 +91,14 @@ class Party:
         """
         channel, prefix, amount = self._channel(command), command["prefix"], command.get("amount", 1)
         numbers = iter(range(command["count"]))
-        latencies: list[float] = []
+        latencies = Latencies()
 
         async def worker() -> None:
             for number in numbers:
                 name = f"{prefix}-{number}"
                 began = time.perf_counter()
                 await channel.pay(amount, name.encode(), key=name)
-                latencies.append(time.perf_counter() - began)
+                latencies.one(time.perf_counter() - began)
 
         began = time.perf_counter()
         async with trio.open_nursery() as nursery:
@@ -213,19 +214,6 @@ def batch_sizes(store: Store, channel: ChannelId, after: int) -> list[int]:
 def _operations(frame: bytes) -> int:
     update = decode(frame)
     return len(update.operations) if isinstance(update, Update) else 0
-
-
-def timing(latencies: list[float], seconds: float) -> dict[str, Any]:
-    """Return count, rate and percentiles (milliseconds) of payments that took `seconds` in all."""
-    ordered = sorted(latencies) or [0.0]
-    count = len(latencies)
-    return {
-        "count": count,
-        "seconds": seconds,
-        "per_second": count / seconds if seconds else 0.0,
-        "p50_ms": 1e3 * ordered[count // 2 if count else 0],
-        "p99_ms": 1e3 * ordered[min(len(ordered) - 1, count * 99 // 100)],
-    }
 
 
 def _say(line: dict[str, Any]) -> None:

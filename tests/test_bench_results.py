@@ -17,6 +17,7 @@ from typer.testing import CliRunner, Result
 from tallystick.sdk.bench import direct, scale
 from tallystick.sdk.bench.control import CONTROL_MIN, Primitives
 from tallystick.sdk.bench.direct import Conditions
+from tallystick.sdk.bench.latencies import Latencies, timing
 from tallystick.sdk.bench.picture import FORMATS, draw, require_matplotlib
 from tallystick.sdk.bench.report import scale_table, table
 from tallystick.sdk.bench.results import ClassResult, DirectResult, LoadPoint, ScaleRow
@@ -147,7 +148,7 @@ async def tried(
     monkeypatch.setattr(direct, "capacity_control", lambda: next(left))
     stage, said = FakeStage(), list[str]()
     fake: Any = stage
-    return stage, await direct.measure(fake, "bulk", seconds, said.append), said
+    return stage, await direct.measure(fake, "bulk", seconds, direct.TRIES, said.append), said
 
 
 async def test_a_run_with_a_good_control_is_made_once(
@@ -182,13 +183,13 @@ async def test_bad_weather_is_compared_with_fair_weather_on_the_same_stage(monke
         async def weather(self, rtt_ms: float, cuts: float) -> None:
             story.append((rtt_ms, cuts))
 
-    async def measure(stage: Stage, name: str, seconds: float, say: object) -> ClassResult:
+    async def measure(stage: Stage, name: str, seconds: float, tries: int, say: object) -> ClassResult:
         story.append(name)
         return class_result(per_second=80.0 if (20.0, 1.0) in story else 100.0)
 
     monkeypatch.setattr(direct, "measure", measure)
     stage: Any = Rough()
-    results = await direct._measure_all(stage, ["bulk", "alone"], 1.0, Conditions(20.0, 1.0), lambda line: None)
+    results = await direct._measure_all(stage, ["bulk", "alone"], 1.0, Conditions(20.0, 1.0), 1, lambda line: None)
     assert story == ["bulk", "alone", (20.0, 1.0), "bulk", "alone", (0, 0)]
     assert (results["alone"].calm_per_second, results["alone"].kept) == (100.0, 0.8)
 
@@ -284,3 +285,15 @@ def test_a_picture_that_cannot_be_drawn_is_refused_before_anything_is_measured(m
     result = bench("direct", "--picture", "bench.svg")
     assert result.exit_code == 1
     assert "needs matplotlib" in result.output
+
+
+def test_latencies_of_runs_and_of_single_payments_count_alike() -> None:
+    latencies = Latencies()
+    assert timing(latencies, 0.0) == {"count": 0, "seconds": 0.0, "per_second": 0.0, "p50_ms": 0.0, "p99_ms": 0.0}
+    for milliseconds in range(100):
+        latencies.one(milliseconds / 1e3)
+    assert (latencies.percentile(50), latencies.percentile(99)) == (0.05, 0.099)
+    latencies.run(0.002, 900)
+    figures = timing(latencies, 2.0)
+    assert (figures["count"], figures["per_second"], figures["p50_ms"]) == (1_000, 500, 2)
+    assert figures["p99_ms"] == pytest.approx(90)

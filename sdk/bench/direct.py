@@ -22,8 +22,8 @@ from tallystick.sdk.bench.stage import Say, Stage, hub_stage, pair_stage
 CLASSES = tuple(KINDS)
 """The classes that can be measured."""
 
-REPEATS = 3
-"""Tries for a run whose capacity control is good enough."""
+TRIES = 3
+"""Tries for a run whose capacity control is good enough, at most."""
 
 TRIES_SECONDS = 9.0
 """What all tries of a class may take together; a second one is made in any case."""
@@ -52,6 +52,7 @@ async def run_direct(
     directory: str | None = None,
     weather: Conditions = FAIR,
     loads: Sequence[float] = (),
+    tries: int = TRIES,
     say: Say,
 ) -> DirectResult:
     """Measure these classes for `seconds` each. `say` is told how it goes.
@@ -61,19 +62,26 @@ async def run_direct(
     """
     with tempfile.TemporaryDirectory(prefix="tally-bench-", dir=directory) as folder:
         async with pair_stage(folder, say, rough=bool(weather)) as stage:
-            results = await _measure_all(stage, classes, seconds, weather, say)
+            results = await _measure_all(stage, classes, seconds, weather, tries, say)
             points = [await _offer(stage, load * results["submitted"].per_second, seconds, say) for load in loads]
             await stage.close_books()
             return _summary(stage, results, seconds, weather, await stage.memory(), load=points)
 
 
 async def run_hub(
-    channels: int, processes: int, seconds: float, *, directory: str | None = None, weather: Conditions = FAIR, say: Say
+    channels: int,
+    processes: int,
+    seconds: float,
+    *,
+    directory: str | None = None,
+    weather: Conditions = FAIR,
+    tries: int = TRIES,
+    say: Say,
 ) -> DirectResult:
     """Measure submitted payments from one process over that many channels, whose peers fill the other processes."""
     with tempfile.TemporaryDirectory(prefix="tally-bench-", dir=directory) as folder:
         async with hub_stage(folder, channels, processes, say, rough=bool(weather)) as stage:
-            results = await _measure_all(stage, ["submitted"], seconds, weather, say)
+            results = await _measure_all(stage, ["submitted"], seconds, weather, tries, say)
             await stage.close_books()
             memory = await stage.memory()
             return _summary(stage, results, seconds, weather, memory, channels=channels, processes=processes)
@@ -117,14 +125,14 @@ def _summary(
 
 
 async def _measure_all(
-    stage: Stage, classes: Sequence[str], seconds: float, weather: Conditions, say: Say
+    stage: Stage, classes: Sequence[str], seconds: float, weather: Conditions, tries: int, say: Say
 ) -> dict[str, ClassResult]:
-    calm = {name: await measure(stage, name, seconds, say) for name in classes}
+    calm = {name: await measure(stage, name, seconds, tries, say) for name in classes}
     if not weather:
         return calm
     say(f"now with {weather.rtt_ms:g} ms of round trip and {weather.cuts:g} % of the links cut every second")
     await stage.weather(weather.rtt_ms, weather.cuts)
-    rough = {name: await measure(stage, name, seconds, say) for name in classes}
+    rough = {name: await measure(stage, name, seconds, tries, say) for name in classes}
     await stage.weather(0, 0)
     return {name: _compared(rough[name], calm[name].per_second) for name in classes}
 
@@ -133,12 +141,12 @@ def _compared(result: ClassResult, calm: float) -> ClassResult:
     return msgspec.structs.replace(result, calm_per_second=calm, kept=result.per_second / calm)
 
 
-async def measure(stage: Stage, name: str, seconds: float, say: Say) -> ClassResult:
+async def measure(stage: Stage, name: str, seconds: float, tries: int, say: Say) -> ClassResult:
     """Measure one class, again if the machine was busy with something else."""
     best: ClassResult | None = None
     began = trio.current_time()
     before = await trio.to_thread.run_sync(capacity_control)
-    for attempt in range(REPEATS):
+    for attempt in range(tries):
         start = await stage.counters()
         sent = await stage.pay(name, seconds)
         end = await stage.counters()
@@ -150,7 +158,7 @@ async def measure(stage: Stage, name: str, seconds: float, say: Say) -> ClassRes
             best = result
         if control >= CONTROL_MIN:
             break
-        say(f"{name}: capacity control {control:.2f} is below {CONTROL_MIN}; try {attempt + 1} of {REPEATS}")
+        say(f"{name}: capacity control {control:.2f} is below {CONTROL_MIN}; try {attempt + 1} of {tries}")
         if attempt and trio.current_time() - began + seconds + CONTROL_SECONDS > TRIES_SECONDS:
             break
     assert best is not None

@@ -37,8 +37,10 @@ from tallystick.channels.store import open_store
 from tallystick.channels.tickets import Ticket
 from tallystick.channels.transport import TcpNetwork
 from tallystick.channels.writer import Writer
+from tallystick.sdk.bench.kinds import take_receipt
+from tallystick.sdk.bench.latencies import Latencies, timing
 from tallystick.sdk.bench.weather import WEATHER_SEED, Weather
-from tallystick.sdk.party import batch_sizes, obey, timing
+from tallystick.sdk.party import batch_sizes, obey
 
 CHAIN_ID = 31_337
 CONTRACT = Address(b"\xbe" * 20)
@@ -135,9 +137,8 @@ class Fleet:
         (hub,) = self.members
         deadline, before, signed = time.perf_counter() + command["seconds"], self._counters(), self._signed()
         began = time.perf_counter()
-        tickets = await _submit(hub.engine, list(hub.engine.sessions), deadline, deque())
-        receipts = [await ticket.wait() for ticket in tickets]
-        result = timing([receipt.secured - receipt.accepted for receipt in receipts], time.perf_counter() - began)
+        latencies = await _submit(hub.engine, list(hub.engine.sessions), deadline)
+        result = timing(latencies, time.perf_counter() - began)
         after = self._counters()
         batches = sorted(
             size for channel, seq in signed.items() for size in batch_sizes(self.writer.store, channel, seq)
@@ -150,7 +151,7 @@ class Fleet:
         (hub,) = self.members
         flooded, *_, quiet = hub.engine.sessions
         deadline = time.perf_counter() + command["seconds"]
-        latencies: list[float] = []
+        latencies = Latencies()
         before = self._counters()
 
         async def pay_quietly() -> None:
@@ -158,12 +159,12 @@ class Fleet:
                 await trio.sleep(QUIET_SECONDS)
                 began = time.perf_counter()
                 await hub.engine.pay(quiet, 1).wait()
-                latencies.append(time.perf_counter() - began)
+                latencies.one(time.perf_counter() - began)
 
         began = time.perf_counter()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(pay_quietly)
-            await _submit(hub.engine, [flooded], deadline, newest=deque(maxlen=1))
+            await _submit(hub.engine, [flooded], deadline)
         seconds = time.perf_counter() - began
         return timing(latencies, seconds) | {"flood_per_second": (self._counters()["sent"] - before["sent"]) / seconds}
 
@@ -191,16 +192,19 @@ class Fleet:
         return self._counters() | {"memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}
 
 
-async def _submit(engine: Engine, channels: list[ChannelId], deadline: float, newest: deque[Ticket]) -> deque[Ticket]:
-    """Submit one payment in each channel after the other until the deadline, held back only by full outboxes.
-
-    The tickets go to `newest`, and it is returned.
-    """
+async def _submit(engine: Engine, channels: list[ChannelId], deadline: float) -> Latencies:
+    """Submit one payment in each channel after the other until the deadline, held back only by full outboxes."""
+    latencies, tickets = Latencies(), deque[Ticket]()
     while time.perf_counter() < deadline:
         for channel in channels:
+            await engine.turn()
             await engine.room(channel)
-            newest.append(engine.pay(channel, 1))
-    return newest
+            tickets.append(engine.pay(channel, 1))
+        while tickets and tickets[0].done:
+            await take_receipt(tickets.popleft(), latencies)
+    for ticket in tickets:
+        await take_receipt(ticket, latencies)
+    return latencies
 
 
 async def _run(crew: Crew) -> None:

@@ -1,12 +1,13 @@
 """Ways to pay, by the name of their class of payment: what `party` does when it is told to `bench`.
 
-Each takes a `Job` and returns the latency in seconds of every payment that it made, once all of them have ended.
+Each takes a `Job` and returns the latency of every payment that it made, once all of them have ended.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -16,7 +17,8 @@ from tallystick.channels.conditions import digest_of
 from tallystick.channels.effects import LockEnded, LockReceived
 from tallystick.channels.limits import LOCKS_MAX, STREAM_LENGTH_MAX
 from tallystick.channels.ports import system_clock
-from tallystick.channels.tickets import Receipt
+from tallystick.channels.tickets import Ticket
+from tallystick.sdk.bench.latencies import Latencies
 from tallystick.sdk.errors import MeasurementVoid
 from tallystick.sdk.handle import ChannelHandle
 from tallystick.sdk.node import Node
@@ -37,8 +39,6 @@ LOCK_LIFETIME = 86_400
 STREAM_CHUNK = 100
 """Payments of a stream that share one measured latency."""
 
-Latencies = list[float]
-
 
 class Job(msgspec.Struct, frozen=True):
     """What to pay through, and for how long."""
@@ -55,13 +55,13 @@ class Job(msgspec.Struct, frozen=True):
 
 async def _awaited(job: Job) -> Latencies:
     """Each of many tasks waits for its receipt before it pays again."""
-    latencies: Latencies = []
+    latencies = Latencies()
 
     async def worker() -> None:
         while time.perf_counter() < job.deadline:
             began = time.perf_counter()
             await job.channel.pay(1)
-            latencies.append(time.perf_counter() - began)
+            latencies.one(time.perf_counter() - began)
 
     async with trio.open_nursery() as nursery:
         for _ in range(job.tasks):
@@ -76,13 +76,13 @@ async def _alone(job: Job) -> Latencies:
 
 async def _bulk(job: Job) -> Latencies:
     """A few tasks hand over runs of payments; each payment counts, with its run's latency."""
-    latencies: Latencies = []
+    latencies = Latencies()
     amounts = (1,) * BULK
 
     async def worker() -> None:
         while time.perf_counter() < job.deadline:
             for receipt in await job.channel.pay_many(amounts):
-                latencies.extend([receipt.secured - receipt.accepted] * receipt.count)
+                latencies.run(receipt.secured - receipt.accepted, receipt.count)
 
     async with trio.open_nursery() as nursery:
         for _ in range(BULK_TASKS):
@@ -92,12 +92,21 @@ async def _bulk(job: Job) -> Latencies:
 
 async def _submitted(job: Job) -> Latencies:
     """One task submits without waiting for receipts, held back only by the outbox; latencies come from the receipts."""
-    tickets = []
+    latencies, tickets = Latencies(), deque[Ticket]()
     while time.perf_counter() < job.deadline:
         for _ in range(100):
             tickets.append(await job.channel.submit(1))
-    receipts: list[Receipt] = [await ticket.wait() for ticket in tickets]
-    return [receipt.secured - receipt.accepted for receipt in receipts]
+        while tickets and tickets[0].done:
+            await take_receipt(tickets.popleft(), latencies)
+    for ticket in tickets:
+        await take_receipt(ticket, latencies)
+    return latencies
+
+
+async def take_receipt(ticket: Ticket, latencies: Latencies) -> None:
+    """Wait for a ticket's receipt, and note how long it took."""
+    receipt = await ticket.wait()
+    latencies.one(receipt.secured - receipt.accepted)
 
 
 async def offered(job: Job) -> Latencies:
@@ -105,7 +114,8 @@ async def offered(job: Job) -> Latencies:
 
     So a payment that could not even be submitted in time is late, as whoever makes it would find.
     """
-    burst, tickets = max(1, round(job.rate * TICK)), []
+    latencies, tickets = Latencies(), deque[tuple[float, Ticket]]()
+    burst = max(1, round(job.rate * TICK))
     interval, due = burst / job.rate, time.perf_counter()
     behind = system_clock() - due
     while due < job.deadline:
@@ -113,7 +123,12 @@ async def offered(job: Job) -> Latencies:
         for _ in range(burst):
             tickets.append((due + behind, await job.channel.submit(1)))
         due += interval
-    return [(await ticket.wait()).secured - at for at, ticket in tickets]
+        while tickets and tickets[0][1].done:
+            at, ticket = tickets.popleft()
+            latencies.one((await ticket.wait()).secured - at)
+    for at, ticket in tickets:
+        latencies.one((await ticket.wait()).secured - at)
+    return latencies
 
 
 async def _stream(job: Job) -> Latencies:
@@ -130,7 +145,7 @@ async def _stream(job: Job) -> Latencies:
     async def finish(stream: OutgoingStream, chunks: trio.MemoryReceiveChannel[tuple[int, float]]) -> None:
         async for depth, began in chunks:
             await stream.wait(depth)
-            latencies.extend([time.perf_counter() - began] * STREAM_CHUNK)
+            latencies.run(time.perf_counter() - began, STREAM_CHUNK)
         await stream.close()
 
     async with trio.open_nursery() as nursery:
@@ -172,7 +187,7 @@ async def _locked(job: Job) -> Latencies:
             if isinstance(event, LockEnded) and event.sender == session.channel.side:
                 if not event.paid:
                     raise MeasurementVoid(f"lock {event.lock.id} was not paid: this measurement is void")
-                latencies.append(time.perf_counter() - began.pop(event.lock.id))
+                latencies.one(time.perf_counter() - began.pop(event.lock.id))
                 await fill()
     return latencies
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import trio
 
-from tallystick.sdk.bench.direct import measure
+from tallystick.sdk.bench.direct import TRIES, measure
 from tallystick.sdk.bench.results import ScaleResult, ScaleRow
 from tallystick.sdk.bench.stage import CORES, Say, Stage, hub_stage
 
@@ -91,7 +91,7 @@ async def _row(
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="tally-bench-", dir=directory))
             stages.append(await stack.enter_async_context(hub_stage(folder, channels, PAIR, say, home=home)))
         together = Together(stages)
-        result = await measure(together, "submitted", seconds, say)
+        result = await measure(together, "submitted", seconds, TRIES, say)
         await together.close_books()
     return ScaleRow(
         hubs=len(stages),

@@ -36,6 +36,7 @@ def direct(
     cuts: Annotated[
         float, typer.Option(min=0, max=100, help="Percent of the links to cut every second; at least one, if not 0.")
     ] = 0.0,
+    tries: Annotated[int, typer.Option(min=1, max=10, help="How often to try for a good capacity control.")] = 3,
     picture: Annotated[
         Path | None, typer.Option(help="Draw load, latency and classes into this .svg, .png or .pdf (extra: bench).")
     ] = None,
@@ -78,11 +79,13 @@ def direct(
 
     async def run() -> None:
         if hub:
-            result = await run_hub(channels, processes, seconds, directory=folder, weather=weather, say=errors.print)
+            result = await run_hub(
+                channels, processes, seconds, directory=folder, weather=weather, tries=tries, say=errors.print
+            )
         else:
             loads = LOADS if picture is not None else ()
             result = await run_direct(
-                only or CLASSES, seconds, directory=folder, weather=weather, loads=loads, say=errors.print
+                only or CLASSES, seconds, directory=folder, weather=weather, loads=loads, tries=tries, say=errors.print
             )
         if picture is not None:
             draw(result, picture)
