@@ -17,7 +17,7 @@ import trio
 from tallystick.sdk.bench.control import CONTROL_MIN, CONTROL_SECONDS, Primitives, capacity_control
 from tallystick.sdk.bench.kinds import KINDS, OFFERED
 from tallystick.sdk.bench.results import ClassResult, DirectResult, FairnessResult, LoadPoint
-from tallystick.sdk.bench.stage import Say, Stage, hub_stage, pair_stage
+from tallystick.sdk.bench.stage import WARM_UP, Say, Stage, hub_stage, pair_stage
 
 CLASSES = tuple(KINDS)
 """The classes that can be measured."""
@@ -63,7 +63,7 @@ async def run_direct(
     with tempfile.TemporaryDirectory(prefix="tally-bench-", dir=directory) as folder:
         async with pair_stage(folder, say, rough=bool(weather)) as stage:
             results = await _measure_all(stage, classes, seconds, weather, tries, say)
-            points = [await _offer(stage, load * results["submitted"].per_second, seconds, say) for load in loads]
+            points = await _offer_all(stage, [load * results["submitted"].per_second for load in loads], seconds, say)
             await stage.close_books()
             return _summary(stage, results, seconds, weather, await stage.memory(), load=points)
 
@@ -164,6 +164,14 @@ async def measure(stage: Stage, name: str, seconds: float, tries: int, say: Say)
     assert best is not None
     say(f"{name}: {best.per_second:,.0f}/s (control {best.control:.2f})")
     return best
+
+
+async def _offer_all(stage: Stage, rates: Sequence[float], seconds: float, say: Say) -> list[LoadPoint]:
+    if rates:
+        await stage.pay(
+            OFFERED, WARM_UP, rate=rates[0]
+        )  # what the classes before left behind is cleared away meanwhile
+    return [await _offer(stage, rate, seconds, say) for rate in rates]
 
 
 async def _offer(stage: Stage, rate: float, seconds: float, say: Say) -> LoadPoint:

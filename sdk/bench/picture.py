@@ -53,6 +53,9 @@ def _throughput(axes: Any, result: DirectResult) -> None:
     axes.plot(offered, offered, linestyle=":", color=_FLOOR, label="all that is offered")
     axes.plot(offered, [point.per_second for point in result.load], marker="o", color=_FIGURE, label="secured")
     axes.set(xlabel="submitted payments offered, per second", ylabel="secured per second", title="Throughput")
+    axes.tick_params(axis="x", labelrotation=20)
+    _thousands(axes.xaxis)
+    _thousands(axes.yaxis)
     _plain(axes)
 
 
@@ -61,6 +64,9 @@ def _latency(axes: Any, result: DirectResult) -> None:
     axes.plot(rates, [point.p50_ms for point in result.load], marker="o", color=_FIGURE, label="p50")
     axes.plot(rates, [point.p99_ms for point in result.load], marker="s", color=_TAIL, label="p99")
     axes.set(xlabel="secured per second", ylabel="ms from due to secured", yscale="log", title="Latency")
+    axes.tick_params(axis="x", labelrotation=20)
+    _thousands(axes.xaxis)
+    _thousands(axes.yaxis)
     _plain(axes)
 
 
@@ -81,3 +87,7 @@ def _plain(axes: Any) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
     axes.grid(axis="y", alpha=0.3)
+
+
+def _thousands(axis: Any) -> None:
+    axis.set_major_formatter("{x:,.0f}")
