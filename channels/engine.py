@@ -22,6 +22,7 @@ from tallystick.channels.eip712 import channel_id, domain_separator
 from tallystick.channels.errors import ChannelNotReady, EngineStopped, Fault, InvalidInput, InvalidUpdate
 from tallystick.channels.keys import PrivateKey, PublicKey
 from tallystick.channels.limits import ERROR_TEXT_MAX, Policy
+from tallystick.channels.locks import LockKeeper, always_fresh
 from tallystick.channels.messages import (
     Ack,
     CloseAccept,
@@ -121,6 +122,8 @@ class Engine:
         self._space: dict[ChannelId, trio.Event] = {}
         self._answers: dict[tuple[bytes, ChannelId], Callable[[str | None], None]] = {}
         self._keyed: WeakValueDictionary[str, Ticket] = WeakValueDictionary()
+        self._keeper: LockKeeper | None = None
+        self._fresh: Callable[[], bool] = always_fresh
         self._stopped = False
         self._rounds = 0
         self._admitted = 0
@@ -132,15 +135,29 @@ class Engine:
             session = self._add(channel)
             resync.restore_flight(session, schema.load_flight(writer.store, channel))
             session.streams.restore(schema.load_streams(writer.store, channel.id))
+            session.locks.restore(schema.load_onions(writer.store, channel.id))
 
     # --- channels ------------------------------------------------------------------------------------------------
 
     def _add(self, channel: Channel) -> Session:
         session = Session(channel, self.key, self.policy, self._effects)
         session.chain = self.chain
+        session.locks.keeper, session.locks.fresh = self._keeper, self._fresh
         self.sessions[channel.id] = session
         self._by_peer.setdefault(channel.peer_key, {})[channel.id] = session
         return session
+
+    def keep_locks(self, keeper: LockKeeper) -> None:
+        """Let `keeper` decide about the locks of all channels, those of now and those to come."""
+        self._keeper = keeper
+        for session in self.sessions.values():
+            session.locks.keeper = keeper
+
+    def trust_chain(self, fresh: Callable[[], bool]) -> None:
+        """Pay for no secret while `fresh` says that the view of the chain is old."""
+        self._fresh = fresh
+        for session in self.sessions.values():
+            session.locks.fresh = fresh
 
     def session(self, channel: ChannelId) -> Session:
         """Return a channel's session; raise InvalidInput if there is no such channel."""
@@ -378,12 +395,12 @@ class Engine:
     # --- what the chain says -------------------------------------------------------------------------------------
 
     def pending_conditions(self) -> set[bytes]:
-        """Return the conditions of all pending locks, ours and the peers': whose secrets matter."""
+        """Return the conditions of all locks that may yet be enforced, ours and the peers': whose secrets matter."""
         return {
             lock.condition
             for session in self.sessions.values()
-            for simplex in (session.channel.newest, session.channel.theirs.simplex)
-            for lock in simplex.locks
+            for state in (session.channel.ours, *session.channel.flight, session.channel.theirs)
+            for lock in state.simplex.locks
         }
 
     def chain_moved(self, chain: ChainTime) -> None:
@@ -393,6 +410,9 @@ class Engine:
             if session.channel.phase is not Phase.GONE:
                 session.on_chain_time(chain)
                 self.touch(session)
+            else:
+                session.chain = chain
+                session.locks.on_time()
 
     # --- the round -----------------------------------------------------------------------------------------------
 

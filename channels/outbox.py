@@ -6,10 +6,11 @@ Batches take what has gathered, payments as one run. A payment whose caller gave
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tallystick.channels.errors import TallystickError
 from tallystick.channels.limits import BATCH_BYTES_MAX, BATCH_PAYMENTS_MAX, OPERATIONS_MAX
+from tallystick.channels.objects import Lock
 from tallystick.channels.operations import AddLock, Cancel, Operation, Pay, Unlock
 from tallystick.channels.tickets import Ticket
 
@@ -64,6 +65,16 @@ class Outbox:
         self._locks.append(added)
         self._bytes += _operation_size(added)
         self.total += added.lock.amount
+
+    def drop_locks(self, unwanted: Callable[[Lock], bool]) -> list[Lock]:
+        """Remove and return the queued locks from the newest back to the first that is wanted: numbers leave no gap."""
+        dropped: list[Lock] = []
+        while self._locks and unwanted(self._locks[-1].lock):
+            added = self._locks.pop()
+            self._bytes -= _operation_size(added)
+            self.total -= added.lock.amount
+            dropped.append(added.lock)
+        return dropped
 
     def end_lock(self, end: Unlock | Cancel) -> None:
         """Queue the end of a pending lock. Ends go first: they free capacity and never need any."""

@@ -22,9 +22,6 @@ from tallystick.channels.core import Channel, Phase, Wish
 from tallystick.channels.effects import (
     ChannelChanged,
     Effects,
-    LockEnded,
-    LockReceived,
-    LockRejected,
     PaymentsReceived,
     PaymentsSecured,
 )
@@ -32,12 +29,14 @@ from tallystick.channels.eip712 import digest_proof, domain_separator
 from tallystick.channels.errors import ChannelNotReady, Fault, InsufficientFunds, InvalidInput, TallystickError
 from tallystick.channels.keys import PrivateKey, PublicKey
 from tallystick.channels.limits import LOCKS_MAX, MEMO_MAX, ONION_MAX, UINT64_MAX, Policy
+from tallystick.channels.locks import Locks
 from tallystick.channels.messages import Ack, Error, Funding, Message, Reestablish, Reject, Reveal, Update, encode
 from tallystick.channels.objects import Lock, check_amount
 from tallystick.channels.operations import AddLock, Cancel, Operation, Pay, Unlock
 from tallystick.channels.outbox import Outbox, run_limit
 from tallystick.channels.schema import UpdateReceived, UpdateSigned
 from tallystick.channels.simplex import Simplex
+from tallystick.channels.store import Moment
 from tallystick.channels.streams import Streams
 from tallystick.channels.tickets import Ticket
 from tallystick.channels.window import Window
@@ -109,6 +108,7 @@ class Session:
         self.outbox = Outbox()
         self.window = Window(policy.window)
         self.streams = Streams(self)
+        self.locks = Locks(self)
         self.sent: deque[Sent] = deque()
         self.chain = ChainTime()
         self.ready = False
@@ -234,8 +234,20 @@ class Session:
         """The id of the next lock that is added."""
         return self.channel.newest.next_lock + self.outbox.queued_locks
 
-    def add_lock(self, amount: int, expiry: int, condition: bytes, onion: bytes = b"", kind: int = HASH) -> int:
-        """Queue a lock (a hash lock, unless told otherwise) and return its id; raise as `pay` does."""
+    def add_lock(
+        self,
+        amount: int,
+        expiry: int,
+        condition: bytes,
+        onion: bytes = b"",
+        kind: int = HASH,
+        attach: Moment | None = None,
+    ) -> int:
+        """Queue a lock (a hash lock, unless told otherwise) and return its id; raise as `pay` does.
+
+        `attach` is stored in the very commit that stores the lock's signature. If the lock is given up before it is
+        signed, so is its companion, and LockDropped is told. `next_lock` says beforehand which id it will have.
+        """
         check_amount(amount, minimum=1)
         self.require_payable()
         self._require_spendable(amount)
@@ -249,6 +261,7 @@ class Session:
             raise ChannelNotReady(f"{LOCKS_MAX} locks are pending already: wait until some are resolved")
         lock = Lock(self.next_lock, amount, expiry, kind, condition)
         self.outbox.add_lock(AddLock(lock, onion))
+        self.locks.attach(lock.id, attach)
         return lock.id
 
     def reveal(self, lock_id: int, secret: bytes) -> None:
@@ -300,6 +313,7 @@ class Session:
 
     def abandon(self, error: TallystickError) -> None:
         """End everything that waits unsigned."""
+        self.locks.drop()
         self.outbox.fail_all(error)
 
     def changed(self) -> None:
@@ -379,6 +393,7 @@ class Session:
         self.effects.store(
             UpdateSigned(self.channel.id, proof.seq, before.next_payment, count, frame, now, tuple(keys))
         )
+        self.locks.signed(operations)
         self.effects.send_frame(self.channel.peer_key, frame)
         return True
 
@@ -413,7 +428,7 @@ class Session:
     def _tell_ended(self, sender: int, ended: list[EndedLock]) -> None:
         for end in ended:
             self.streams.ended(sender, end.lock, end.paid)
-            self.effects.emit(LockEnded(self.channel.id, sender, end.lock, end.paid, end.secret))
+            self.locks.ended(sender, end.lock, end.paid, end.secret)
 
     # --- the receiver --------------------------------------------------------------------------------------------
 
@@ -483,10 +498,10 @@ class Session:
             return
         objection = core.policy_objection(lock, simplex, self.policy, self.chain.now) or self.streams.objection(added)
         if objection is not None:
-            self.reject(lock.id, objection.encode())
+            self.reject(lock.id, self.locks.refusal(added, objection))
         else:
             self.streams.begin(added)
-            self.effects.emit(LockReceived(self.channel.id, lock, added.onion))
+            self.locks.received(added)
 
     def seal(self) -> None:
         """Countersign what was accepted, before anything is said or signed that builds on it."""
@@ -508,15 +523,19 @@ class Session:
         if lock is None or self.channel.phase is not Phase.OPEN:
             return
         amount = amount_paid(lock, message.secret)
-        in_time = 0 < self.chain.now <= lock.expiry - self.policy.reveal_margin
-        if in_time or self.chain.registered_in_time(lock) is not None:
-            self._end_lock(Unlock(lock.id, message.secret, amount))
+        registered = self.chain.registered_in_time(lock) is not None
+        if registered or self.locks.may_pay(lock, message.secret):
+            self._unlock(lock, message.secret, amount)
 
     def on_reject(self, message: Reject) -> None:
         """Take back a lock that the peer consented to cancel."""
         lock = self.channel.newest.lock(message.lock)
         if lock is not None and self._end_lock(Cancel(lock.id)):
-            self.effects.emit(LockRejected(self.channel.id, lock, message.reason))
+            self.locks.rejected(lock, message.reason)
+
+    def _unlock(self, lock: Lock, secret: bytes, amount: int) -> None:
+        if self._end_lock(Unlock(lock.id, secret, amount)):
+            self.locks.learned(lock, secret)
 
     def _end_lock(self, operation: Unlock | Cancel) -> bool:
         if self.channel.phase is not Phase.OPEN or self.outbox.is_ending(operation.id):
@@ -544,6 +563,7 @@ class Session:
             if lock.id in self.streams.outgoing:
                 self.streams.on_time(lock)
             elif secret is not None:
-                self._end_lock(Unlock(lock.id, secret, amount_paid(lock, secret)))
+                self._unlock(lock, secret, amount_paid(lock, secret))
             elif lock.expiry + CANCEL_MARGIN < chain.final:
                 self._end_lock(Cancel(lock.id))
+        self.locks.on_time()

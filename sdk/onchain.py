@@ -35,6 +35,12 @@ from tallystick.settlement.sender import Sender
 ATTEMPTS_MAX = 16
 """Times that one duty is taken on: each further time takes a reorganisation that made the last one fail."""
 
+BEHIND_BLOCKS = 3
+"""Known blocks that may be yet to follow for our view of the chain to count as up to date."""
+
+BEHIND_SECONDS = 60.0
+"""How long the chain node may be silent for the same."""
+
 TIMES_KEPT = 256
 """Blocks whose times are remembered."""
 
@@ -132,6 +138,11 @@ class OnChain:
                 told = str(error)
             attempt = 0 if self.follower.followed.next != before else attempt + 1
             await trio.sleep(backoff(attempt, self._rng, ceiling=30.0))
+
+    @property
+    def fresh(self) -> bool:
+        """Whether our view of the chain is up to date: on the word of an old one no secret is paid for."""
+        return not self.follower.is_behind(BEHIND_BLOCKS, BEHIND_SECONDS)
 
     @property
     def final_number(self) -> int:
