@@ -232,6 +232,11 @@ class Graph:
                     del self._hints[direction]
                     self.remove(*direction)
 
+    def floats(self, figures: Iterable[float]) -> Column:
+        """Return figures in the form of this graph's columns."""
+        made = _column(self.compiled, False, 0)
+        return _joined(made, list(figures), self.compiled)
+
     # --- columns -------------------------------------------------------------------------------------------------
 
     def _chain(self, node: NodeKey, first: Column, following: Column) -> list[int]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from tallystick.router import search
+from tallystick.router import flow, search
 
 
 class Kernels(msgspec.Struct, frozen=True):
@@ -22,9 +22,10 @@ class Kernels(msgspec.Struct, frozen=True):
     compiled: bool
     two_sided: Callable[..., list[int]]
     one_sided: Callable[..., list[int]]
+    cheapest_flow: Callable[..., list[tuple[int, float]]]
 
 
-PLAIN = Kernels(False, search.two_sided, search.one_sided)
+PLAIN = Kernels(False, search.two_sided, search.one_sided, flow.cheapest_flow)
 
 
 def compilable() -> bool:
@@ -38,4 +39,4 @@ def compiled() -> Kernels:
     import numba
 
     make: Any = numba.njit(nogil=True, cache=True)
-    return Kernels(True, make(search.two_sided), make(search.one_sided))
+    return Kernels(True, make(search.two_sided), make(search.one_sided), make(flow.cheapest_flow))

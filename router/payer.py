@@ -113,6 +113,10 @@ class Map(Protocol):
         """Take in a channel update from a failure; return whether it was valid and news."""
         ...
 
+    def close(self) -> None:
+        """The payment has ended, and none of its parts is under way."""
+        ...
+
 
 class Part(msgspec.Struct, frozen=True):
     """A part of a payment, numbered from 0."""

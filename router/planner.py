@@ -7,14 +7,15 @@ exact. Same graph, same knowledge, same question: same answer.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.objects import check_amount
 from tallystick.router.errors import NoRoute, Unpaid
-from tallystick.router.graph import Graph
+from tallystick.router.flow import ROUNDS_MAX, pieces_of, split
+from tallystick.router.graph import Graph, limit_of
 from tallystick.router.kernels import PLAIN, Kernels, compiled
 from tallystick.router.liquidity import Knowledge
 from tallystick.router.objects import MILLION, Hop, NodeKey, Route
@@ -40,6 +41,15 @@ _RISKS = (1.0, 0.1, 0.0)
 _LONG = 1000
 """If a route is too long: how much more a hop counts."""
 
+_FLOW_BITS = 48
+"""Flows are whole numbers of units that floats hold exactly: amounts of more bits are planned in coarser units."""
+
+_SPREAD = 4
+"""How many parts a plan probably has: what base fees are spread over."""
+
+_CRUMB = 100
+"""A path that would carry less than this fraction of the amount is not worth a part."""
+
 
 class Planner:
     """See the module's docstring."""
@@ -49,27 +59,59 @@ class Planner:
         self.knowledge = knowledge
         self.costs = costs or Costs()
         self._kernels: Kernels = compiled() if graph.compiled else PLAIN
+        pieces = pieces_of(knowledge.prior)
+        self._ends, self._slopes = graph.floats(pieces.ends), graph.floats(pieces.slopes)
 
     def route(self, source: NodeKey, target: NodeKey, amount: int, *, max_fee: int, now: float) -> Route:
         """Return the best single path that delivers `amount` for at most `max_fee`; raise NoRoute."""
+        self._check(source, target, amount, max_fee, now)
+
+        def one(factor: float) -> tuple[Route, ...]:
+            found = self._search(source, target, amount, factor)
+            return () if found is None else (found,)
+
+        return self._within(max_fee, one, source, target, amount)[0]
+
+    def plan(
+        self, source: NodeKey, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float
+    ) -> tuple[Route, ...]:
+        """Return at most `max_parts` routes that deliver `amount` together for at most `max_fee`; raise NoRoute."""
+        self._check(source, target, amount, max_fee, now)
+        if max_parts < 1:
+            raise InvalidInput("a plan needs at least one part: raise max_parts")
+        return self._within(
+            max_fee, lambda factor: self._parts(source, target, amount, factor, max_parts), source, target, amount
+        )
+
+    def _check(self, source: NodeKey, target: NodeKey, amount: int, max_fee: int, now: float) -> None:
         check_amount(amount, "amount", 1)
         check_amount(max_fee, "max_fee")
         if source == target:
             raise InvalidInput("a payment to oneself leads nowhere; name another payee")
         self.knowledge.refresh(now)
-        cheapest: Route | None = None
+
+    def _within(
+        self,
+        max_fee: int,
+        find: Callable[[float], tuple[Route, ...]],
+        source: NodeKey,
+        target: NodeKey,
+        amount: int,
+    ) -> tuple[Route, ...]:
+        """Return what `find` gives for the largest weight of risk at which the fee limit is kept."""
+        cheapest = -1
         for factor in _RISKS:
-            found = self._search(source, target, amount, factor)
-            if found is None:
+            routes = find(factor)
+            if not routes:
                 break
-            if found.fee <= max_fee:
-                return found
-            if cheapest is None or found.fee < cheapest.fee:
-                cheapest = found
-        if cheapest is None:
+            fee = sum(route.fee for route in routes)
+            if fee <= max_fee:
+                return routes
+            cheapest = fee if cheapest < 0 else min(fee, cheapest)
+        if cheapest < 0:
             raise self._unreachable(source, target, amount)
         raise NoRoute(
-            f"the cheapest path for {amount} costs {cheapest.fee}, more than the limit of {max_fee}; allow more",
+            f"the cheapest way for {amount} costs {cheapest}, more than the limit of {max_fee}; allow more",
             Unpaid.FEE_LIMIT,
         )
 
@@ -119,6 +161,70 @@ class Planner:
             hops.append(Hop(edge.channel, edge.target, amount))
             amount += edge.policy.fee(amount)
         return Route(tuple(reversed(hops))) if hops else None
+
+    # --- many parts ----------------------------------------------------------------------------------------------
+
+    def _parts(self, source: NodeKey, target: NodeKey, amount: int, factor: float, max_parts: int) -> tuple[Route, ...]:
+        """Return routes along the cheapest flow, and along single paths for what it leaves; none if it cannot be."""
+        routes: list[Route] = []
+        left = amount
+        try:
+            for path, share in self._flow(source, target, amount, factor, max_parts):
+                route = self._fitting(path, min(share, left))
+                if route is not None and len(routes) < max_parts - 1 and route.delivered * _CRUMB >= amount:
+                    self.knowledge.reserve(route)
+                    routes.append(route)
+                    left -= route.delivered
+            waiting = [left] if left else []
+            while waiting:
+                piece = waiting.pop()
+                found = self._search(source, target, piece, factor)
+                if found is not None:
+                    self.knowledge.reserve(found)
+                    routes.append(found)
+                elif piece > 1 and len(routes) + len(waiting) + 2 <= max_parts:
+                    waiting += [piece - piece // 2, piece // 2]
+                else:
+                    return ()
+        finally:
+            for route in routes:
+                self.knowledge.release(route)
+        return tuple(routes)
+
+    def _flow(
+        self, source: NodeKey, target: NodeKey, amount: int, factor: float, max_parts: int
+    ) -> list[tuple[list[int], int]]:
+        """Return the paths of the cheapest flow and what each should deliver, the largest first."""
+        start, end = self.graph.index(source), self.graph.index(target)
+        if start is None or end is None or max_parts == 1:
+            return []
+        unit = max(1, amount >> _FLOW_BITS)
+        costs, c = self.costs, self.graph.columns
+        flows = self._kernels.cheapest_flow(
+            self.graph.count, len(c.base), start, end, float(amount // unit), float(unit),
+            factor * amount * costs.risk_ppm / MILLION, costs.hop_ppm / MILLION + 1e-12, _SPREAD / amount,
+            amount / max_parts / _SPREAD, ROUNDS_MAX, self._ends, self._slopes,
+            c.first_out, c.first_in, c.only_next, c.only_before, c.next_out, c.next_in, c.source, c.target,
+            c.base, c.weight, c.minimum, c.limit, c.lower, c.upper, c.held,
+        )  # fmt: skip
+        ends = {slot: (int(c.source[slot]), int(c.target[slot])) for slot, _ in flows}
+        paths = split([(slot, int(units)) for slot, units in flows], ends, start)
+        return [
+            (path, units * unit + (amount % unit if not number else 0)) for number, (path, units) in enumerate(paths)
+        ]
+
+    def _fitting(self, path: Sequence[int], wanted: int) -> Route | None:
+        """Return the route along a path that delivers as much of `wanted` as every limit allows, None if nothing."""
+        carried = -1
+        for slot in path:
+            edge = self.graph.edge(slot)
+            most = min(limit_of(edge), self.knowledge.room(edge))
+            if carried >= 0:
+                most = min(most, (carried - edge.policy.base_fee) * MILLION // (MILLION + edge.policy.fee_ppm))
+            carried = most
+            if carried <= 0:
+                return None
+        return self._exact(path, min(wanted, carried))
 
     # --- explaining ----------------------------------------------------------------------------------------------
 
