@@ -344,7 +344,7 @@ class Engine:
         if isinstance(message, Update):
             session.on_update(message, frame, self._clock())
         elif isinstance(message, Ack):
-            session.on_ack(message)
+            session.on_ack(message, self._clock())
         elif isinstance(message, Reveal):
             session.on_reveal(message)
         elif isinstance(message, Reject):
