@@ -387,10 +387,12 @@ class Engine:
         }
 
     def chain_moved(self, chain: ChainTime) -> None:
-        """The chain has moved: let its time pass in every channel."""
+        """The chain has moved: let its time pass in every channel in which something waits for that."""
         self.chain = chain
         for session in self.sessions.values():
-            if session.channel.phase is not Phase.GONE:
+            session.chain = chain
+            gone = session.channel.phase is Phase.GONE
+            if not gone and (session.missed or not core.timeless(session.channel)):
                 session.on_chain_time(chain)
                 self.touch(session)
 

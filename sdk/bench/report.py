@@ -7,6 +7,7 @@ from collections.abc import Callable
 from rich.table import Table
 
 from tallystick.sdk.bench.direct import ClassResult, DirectResult
+from tallystick.sdk.bench.endurance import EnduranceResult
 
 
 def table(result: DirectResult) -> Table:
@@ -24,6 +25,30 @@ def table(result: DirectResult) -> Table:
         rows.add_column(name, justify="right")
     for figure, show in _FIGURES:
         rows.add_row(figure, *(show(figures) for figures in result.classes.values()))
+    return rows
+
+
+def endurance_table(result: EnduranceResult) -> Table:
+    """Return the table of a `tally bench endurance`: a row for each tenth, sizes in MB."""
+    title = f"{result.payments:,} payments, {result.channels:,} channel{'s' * (result.channels > 1)}, synchronous=FULL"
+    caption = (
+        f"last tenth against first {result.last_to_first:.2f}; restart {result.restart_seconds:.2f} s, all channels "
+        f"resumed after {result.resumed_seconds:.2f} s more; capacity control {result.control:.2f} of 2"
+    )
+    rows = Table("tenth", "payments/s", title=title, caption=caption)
+    for who in ("payer", "payees"):
+        for what in ("memory", "database", "log", "channels, kB"):
+            rows.add_column(f"{who}: {what}", justify="right")
+    for number, tenth in enumerate(result.tenths, 1):
+        cells = [
+            cell
+            for usage in (tenth.payer, tenth.payees)
+            for cell in (
+                *(f"{size / 1e6:.1f}" for size in (usage.memory, usage.database, usage.log)),
+                f"{usage.channel_bytes / 1e3:.1f}",
+            )
+        ]
+        rows.add_row(str(number), f"{tenth.per_second:,.0f}", *cells)
     return rows
 
 
