@@ -128,8 +128,10 @@ class Engine:
         self._by_peer: dict[bytes, dict[ChannelId, Session]] = {}
         self.chain = ChainTime()
         writer.before_commit(self._prepare)
+        choices = schema.load_choices(writer.store)
         for channel in schema.load_channels(writer.store):
             session = self._add(channel)
+            session.history = choices.get(channel.id, policy.history)
             resync.restore_flight(session, schema.load_flight(writer.store, channel))
             session.streams.restore(schema.load_streams(writer.store, channel.id))
 
