@@ -64,6 +64,21 @@ class LockRejected(msgspec.Struct, frozen=True):
     reason: bytes
 
 
+class LockDropped(msgspec.Struct, frozen=True):
+    """Our lock was given up before it was signed: it never existed, and its number will name another one."""
+
+    channel: ChannelId
+    lock: Lock
+
+
+class SecretLearned(msgspec.Struct, frozen=True):
+    """The secret of our lock is known, in time, and what follows from it is durable: the peer will be paid."""
+
+    channel: ChannelId
+    lock: Lock
+    secret: bytes
+
+
 class StreamReceived(msgspec.Struct, frozen=True):
     """The peer's stream on `lock` has come to `depth`: `units` more, worth `amount`, durable and ours to claim."""
 
@@ -118,6 +133,8 @@ Event: TypeAlias = (
     | LockReceived
     | LockEnded
     | LockRejected
+    | LockDropped
+    | SecretLearned
     | StreamReceived
     | ChannelChanged
     | CloseRequested

@@ -10,18 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Protocol
-from weakref import WeakValueDictionary
 
 import msgspec
 import trio
 
 from tallystick.channels import core, negotiation, resync, schema
+from tallystick.channels.chaintime import ChainTime
 from tallystick.channels.core import Channel, Phase
 from tallystick.channels.effects import Effects, Event, OpenRequested, PeerConnected, PeerNotice
 from tallystick.channels.eip712 import channel_id, domain_separator
 from tallystick.channels.errors import ChannelNotReady, EngineStopped, Fault, InvalidInput, InvalidUpdate
 from tallystick.channels.keys import PrivateKey, PublicKey
 from tallystick.channels.limits import ERROR_TEXT_MAX, Policy
+from tallystick.channels.locks import LockKeeper, always_fresh
 from tallystick.channels.messages import (
     Ack,
     CloseAccept,
@@ -47,7 +48,7 @@ from tallystick.channels.messages import (
 )
 from tallystick.channels.objects import Address, ChannelId, Terms
 from tallystick.channels.ports import Clock
-from tallystick.channels.session import ChainTime, Session
+from tallystick.channels.session import Session
 from tallystick.channels.tickets import Ticket
 from tallystick.channels.writer import Writer
 
@@ -61,6 +62,10 @@ TURN = 100
 
 BATCH_WORTH = 100
 """Payments in an update that cost about as much as its fixed price: larger updates need less rest."""
+
+
+KEYED_MIN = 1_000
+"""Idempotency keys that are remembered before those whose payments have ended are forgotten."""
 
 
 class Wire(Protocol):
@@ -120,7 +125,11 @@ class Engine:
         self._wires: dict[bytes, Wire] = {}
         self._space: dict[ChannelId, trio.Event] = {}
         self._answers: dict[tuple[bytes, ChannelId], Callable[[str | None], None]] = {}
-        self._keyed: WeakValueDictionary[str, Ticket] = WeakValueDictionary()
+        self._keyed: dict[str, Ticket] = {}
+        self._keyed_many = KEYED_MIN
+        """How many keys are worth looking for those whose payments have ended."""
+        self._keeper: LockKeeper | None = None
+        self._fresh: Callable[[], bool] = always_fresh
         self._stopped = False
         self._rounds = 0
         self._admitted = 0
@@ -134,15 +143,29 @@ class Engine:
             session.history = choices.get(channel.id, policy.history)
             resync.restore_flight(session, schema.load_flight(writer.store, channel))
             session.streams.restore(schema.load_streams(writer.store, channel.id))
+            session.locks.restore(schema.load_onions(writer.store, channel.id))
 
     # --- channels ------------------------------------------------------------------------------------------------
 
     def _add(self, channel: Channel) -> Session:
         session = Session(channel, self.key, self.policy, self._effects)
         session.chain = self.chain
+        session.locks.keeper, session.locks.fresh = self._keeper, self._fresh
         self.sessions[channel.id] = session
         self._by_peer.setdefault(channel.peer_key, {})[channel.id] = session
         return session
+
+    def keep_locks(self, keeper: LockKeeper) -> None:
+        """Let `keeper` decide about the locks of all channels, those of now and those to come."""
+        self._keeper = keeper
+        for session in self.sessions.values():
+            session.locks.keeper = keeper
+
+    def trust_chain(self, fresh: Callable[[], bool]) -> None:
+        """Pay for no secret while `fresh` says that the view of the chain is old."""
+        self._fresh = fresh
+        for session in self.sessions.values():
+            session.locks.fresh = fresh
 
     def session(self, channel: ChannelId) -> Session:
         """Return a channel's session; raise InvalidInput if there is no such channel."""
@@ -169,8 +192,10 @@ class Engine:
 
     def touch(self, session: Session) -> None:
         """Say that a session was changed: it takes part in the next round."""
-        self._dirty[session.channel.id] = session
-        self.writer.wake()
+        identity = session.channel.id
+        if self._dirty.get(identity) is not session:
+            self._dirty[identity] = session
+            self.writer.wake()
 
     async def durable(self) -> None:
         """Wait until everything done so far is durable and its consequences have left."""
@@ -200,10 +225,11 @@ class Engine:
         Raises as `Session.pay` does, InvalidInput if `key` stands for another payment, EngineStopped.
         """
         session = self._payable(channel)
-        self._require_unused(key)
+        if key:
+            self._require_unused(key)
         ticket = session.pay(amount, memo, key, self._clock())
         if key:
-            self._keyed[key] = ticket
+            self._remember(key, ticket)
         self.touch(session)
         return ticket
 
@@ -222,12 +248,17 @@ class Engine:
         return session
 
     def _require_unused(self, key: str) -> None:
-        if not key:
-            return
         waiting = self._keyed.get(key)
         pending = waiting is not None and not waiting.withdrawn and waiting.error is None
         if pending or schema.payment_of(self.writer.store, key) is not None:
             raise InvalidInput(f"the key {key!r} stands for another payment already: choose another key")
+
+    def _remember(self, key: str, ticket: Ticket) -> None:
+        """Note who has this key until its payment has ended: from then on the store knows it, or it is free again."""
+        if len(self._keyed) >= self._keyed_many:
+            self._keyed = {name: held for name, held in self._keyed.items() if not (held.done or held.withdrawn)}
+            self._keyed_many = max(KEYED_MIN, 2 * len(self._keyed))
+        self._keyed[key] = ticket
 
     # --- what peers say ------------------------------------------------------------------------------------------
 
@@ -380,12 +411,12 @@ class Engine:
     # --- what the chain says -------------------------------------------------------------------------------------
 
     def pending_conditions(self) -> set[bytes]:
-        """Return the conditions of all pending locks, ours and the peers': whose secrets matter."""
+        """Return the conditions of all locks that may yet be enforced, ours and the peers': whose secrets matter."""
         return {
             lock.condition
             for session in self.sessions.values()
-            for simplex in (session.channel.newest, session.channel.theirs.simplex)
-            for lock in simplex.locks
+            for state in (session.channel.ours, *session.channel.flight, session.channel.theirs)
+            for lock in state.simplex.locks
         }
 
     def chain_moved(self, chain: ChainTime) -> None:
@@ -397,6 +428,8 @@ class Engine:
             if not gone and (session.missed or not core.timeless(session.channel)):
                 session.on_chain_time(chain)
                 self.touch(session)
+            else:
+                session.locks.on_time()
 
     # --- the round -----------------------------------------------------------------------------------------------
 
@@ -432,8 +465,9 @@ class Engine:
                 wire.put(frame)
         now = self._clock()
         for tickets, seq in effects.resolved:
+            secured = (seq, now)
             for ticket in tickets:
-                ticket.resolve(seq, now)
+                ticket.resolve(secured)
         for act in effects.acts:
             act()
         for channel in effects.saved:

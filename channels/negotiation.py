@@ -34,6 +34,7 @@ def on_shutdown(session: Session, message: Shutdown) -> None:
     session.peer_final = message.final_seq
     if session.channel.shutdown is Wish.NONE:
         session.change(msgspec.structs.replace(session.channel, shutdown=Wish.PEER))
+        session.locks.drop()
         session.outbox.fail_payments(ChannelNotReady("the peer is closing this channel: this payment was not made"))
         session.changed()
 

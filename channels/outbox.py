@@ -6,10 +6,11 @@ Batches take what has gathered, payments as one run. A payment whose caller gave
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tallystick.channels.errors import TallystickError
 from tallystick.channels.limits import BATCH_BYTES_MAX, BATCH_PAYMENTS_MAX, OPERATIONS_MAX
+from tallystick.channels.objects import Lock
 from tallystick.channels.operations import AddLock, Cancel, Operation, Pay, Unlock
 from tallystick.channels.tickets import Ticket
 
@@ -65,6 +66,16 @@ class Outbox:
         self._bytes += _operation_size(added)
         self.total += added.lock.amount
 
+    def drop_locks(self, unwanted: Callable[[Lock], bool]) -> list[Lock]:
+        """Remove and return the queued locks from the newest back to the first that is wanted: numbers leave no gap."""
+        dropped: list[Lock] = []
+        while self._locks and unwanted(self._locks[-1].lock):
+            added = self._locks.pop()
+            self._bytes -= _operation_size(added)
+            self.total -= added.lock.amount
+            dropped.append(added.lock)
+        return dropped
+
     def end_lock(self, end: Unlock | Cancel) -> None:
         """Queue the end of a pending lock. Ends go first: they free capacity and never need any."""
         self._ends[end.id] = end
@@ -106,26 +117,34 @@ class Outbox:
         return operations, tickets
 
     def _take_payments(self, allowance: int, size: int) -> list[Ticket]:
-        waiting, tickets, memos, count = self._tickets, list[Ticket](), False, 0
+        waiting, tickets, memos, count, left = self._tickets, list[Ticket](), False, 0, allowance
         while waiting:
             ticket = waiting[0]
-            payments = len(ticket.amounts)
-            if not ticket.withdrawn:
-                first_memo = bool(ticket.memo) and not memos
-                size += ticket.size + _NO_MEMO_BYTES * (count * first_memo + payments * (memos and not ticket.memo))
-                if ticket.amount > allowance or size > BATCH_BYTES_MAX or count + payments > BATCH_PAYMENTS_MAX:
-                    break
-                memos |= first_memo
-                allowance -= ticket.amount
-                count += payments
-                tickets.append(ticket)
-            waiting.popleft()
-            self.total -= ticket.amount
-            self.payments -= payments
-            self._bytes -= ticket.size
             if ticket.withdrawn:
-                ticket.fail(TallystickError("this payment was given up before it was signed: it was not made"))
+                self._leave_out(waiting.popleft())
+                continue
+            payments, grown = len(ticket.amounts), size + ticket.size
+            if memos and not ticket.memo:
+                grown += _NO_MEMO_BYTES * payments
+            elif ticket.memo and not memos:
+                grown += _NO_MEMO_BYTES * count
+            if ticket.amount > left or grown > BATCH_BYTES_MAX or count + payments > BATCH_PAYMENTS_MAX:
+                break
+            memos = memos or bool(ticket.memo)
+            size = grown
+            left -= ticket.amount
+            count += payments
+            tickets.append(waiting.popleft())
+        self.total -= allowance - left
+        self.payments -= count
+        self._bytes -= sum([ticket.size for ticket in tickets])
         return tickets
+
+    def _leave_out(self, ticket: Ticket) -> None:
+        self.total -= ticket.amount
+        self.payments -= len(ticket.amounts)
+        self._bytes -= ticket.size
+        ticket.fail(TallystickError("this payment was given up before it was signed: it was not made"))
 
     def fail_payments(self, error: TallystickError) -> None:
         """End every waiting payment with `error` and drop new locks: nothing of it was signed. Ends of locks stay."""
@@ -161,7 +180,7 @@ def _run(first: int, tickets: list[Ticket]) -> Pay:
 
 
 def _size(ticket: Ticket) -> int:
-    each = _PAYMENT_BYTES * (2 if max(ticket.amounts) >> 64 else 1)
+    each = _PAYMENT_BYTES * (2 if ticket.amount >> 64 and max(ticket.amounts) >> 64 else 1)
     return each * len(ticket.amounts) + (len(ticket.memo) + 3 if ticket.memo else 0)
 
 

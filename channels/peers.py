@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from typing import TypeAlias
 
 import msgspec
 import trio
@@ -16,6 +17,7 @@ import trio
 from tallystick.channels.effects import Event, PeerNotice
 from tallystick.channels.engine import Engine, error_frame
 from tallystick.channels.errors import Fault, InvalidUpdate, LinkClosed, MalformedMessage, PeerError
+from tallystick.channels.limits import MESSAGE_MAX
 from tallystick.channels.messages import PROTOCOL_VERSION, Hello, Ping, Pong, decode, encode
 from tallystick.channels.ports import Link, Network, PeerAddress
 from tallystick.channels.transport import backoff
@@ -29,6 +31,12 @@ PROBE = 3.0
 HELLO_SECONDS = 10.0
 """How long a connection may take to say Hello."""
 
+EXTENSION_TAGS = range(32, 48)
+"""Numbers of messages that are not the channel layer's: they go to whoever extends it (`Peers.extend`)."""
+
+SAY_BYTES_MAX = 1_000_000
+"""Bytes queued for a peer beyond which `Peers.say` refuses: what is said there may be lost, and is said again later."""
+
 QUEUE_BYTES_MAX = 8_000_000
 """Bytes queued for a slow peer before we stop reading what it sends."""
 
@@ -37,6 +45,10 @@ SLOW_SECONDS = 60.0
 
 STEADY = 30.0
 """Seconds that a connection must last for the next redial to be immediate again."""
+
+
+Extension: TypeAlias = Callable[[bytes, bytes], None]
+"""Takes (peer's public key, frame)."""
 
 
 class PeerWire:
@@ -63,6 +75,13 @@ class PeerWire:
         self._queued += len(frame)
         self._wake.set()
 
+    def put_unless_busy(self, frame: bytes) -> bool:
+        """Queue a frame that may be lost; return whether there was room."""
+        if self._queued + len(frame) > SAY_BYTES_MAX:
+            return False
+        self.put(frame)
+        return True
+
     def probe(self) -> None:
         """Ask for a sign of life within PROBE seconds: the peer dialed afresh, so this link may be dead."""
         if not self.probed:
@@ -70,9 +89,14 @@ class PeerWire:
             self.put(encode(Ping(0)))
             self.listening.deadline = min(self.listening.deadline, trio.current_time() + PROBE)
 
+    @property
+    def full(self) -> bool:
+        """Whether more than QUEUE_BYTES_MAX are queued."""
+        return self._queued > QUEUE_BYTES_MAX
+
     async def room(self) -> None:
-        """Wait while more than QUEUE_BYTES_MAX are queued."""
-        while self._queued > QUEUE_BYTES_MAX:
+        """Wait while the queue is full."""
+        while self.full:
             self._drained = trio.Event()
             await self._drained.wait()
 
@@ -113,6 +137,7 @@ class Peers:
         self._wires: dict[bytes, PeerWire] = {}
         self._addresses: dict[bytes, PeerAddress] = {}
         self._keepers: dict[bytes, trio.CancelScope] = {}
+        self._extension: Extension | None = None
         self._nursery: trio.Nursery | None = None
         self._changed = trio.Event()
         self._dials = 0
@@ -128,6 +153,19 @@ class Peers:
     def connected(self) -> list[bytes]:
         """Return the public keys of connected peers."""
         return list(self._wires)
+
+    def extend(self, extension: Extension) -> None:
+        """Give frames with EXTENSION_TAGS to `extension(peer, frame)`. It may raise PeerError: the peer is told, and
+        disconnected."""
+        self._extension = extension
+
+    def say(self, key: bytes, frame: bytes) -> bool:
+        """Queue a frame for a connected peer; return False if it is not connected or far behind.
+
+        Nothing says whether it arrives, and nothing that it says may depend on what is not durable yet.
+        """
+        wire = self._wires.get(key)
+        return wire is not None and wire.put_unless_busy(frame)
 
     async def run(self, listen: tuple[str, int] | None, *, started: Callable[[PeerAddress | None], None]) -> None:
         """Listen (if asked to) and keep connections until cancelled. `started` gets the bound address."""
@@ -283,10 +321,8 @@ class Peers:
                 wire.received += len(frame)
                 self._take(key, wire, frame)
             await self._engine.writer.room()
-            with trio.move_on_after(SLOW_SECONDS) as slow:
-                await wire.room()
-            if slow.cancelled_caught:
-                raise LinkClosed("the peer does not read what is sent to it")
+            if wire.full:
+                await self._wait_for_room(wire)
             frames = []
             with trio.move_on_after(PROBE if wire.probed else KEEPALIVE) as wire.listening:
                 frames = await wire.link.receive()
@@ -297,7 +333,16 @@ class Peers:
             if silent:
                 wire.put(encode(Ping(silent)))
 
+    async def _wait_for_room(self, wire: PeerWire) -> None:
+        with trio.move_on_after(SLOW_SECONDS) as slow:
+            await wire.room()
+        if slow.cancelled_caught:
+            raise LinkClosed("the peer does not read what is sent to it")
+
     def _take(self, key: bytes, wire: PeerWire, frame: bytes) -> None:
+        if self._extension is not None and _number_of(frame) in EXTENSION_TAGS:
+            self._extension(key, frame)
+            return
         message = decode(frame)
         if isinstance(message, Ping):
             wire.put(encode(Pong(message.number)))
@@ -315,6 +360,14 @@ class Peers:
     def _note_change(self) -> None:
         self._changed.set()
         self._changed = trio.Event()
+
+
+def _number_of(frame: bytes) -> int:
+    """Return the number of a message (the first item of its array) if it is one from 0 to 127, else -1."""
+    if len(frame) > MESSAGE_MAX:
+        return -1
+    at = 1 if frame[:1] >= b"\x90" and frame[:1] <= b"\x9f" else 3 if frame[:1] == b"\xdc" else len(frame)
+    return frame[at] if at < len(frame) and frame[at] < 128 else -1
 
 
 def _first(group: BaseExceptionGroup[PeerError | LinkClosed]) -> PeerError | LinkClosed:

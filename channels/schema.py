@@ -5,6 +5,7 @@
     received   journal of the peer's updates, in the order of their commits: what `incoming` reads
     keys       idempotency keys of payments that were signed
     streams    one row for each stream whose lock is pending: how far it was released by us, or received by us
+    onions     one row for each pending lock of a peer's that came with an onion
     history    how much of its journals each channel keeps, where its owner chose, and what was pruned of `received`
 
 The journals are history: rows that are agreed may be pruned at any time without touching a channel. What was pruned of
@@ -97,6 +98,21 @@ class StreamEnded(Moment, frozen=True):
     lock: int
 
 
+class OnionKept(Moment, frozen=True):
+    """The peer's pending lock came with this onion."""
+
+    channel: ChannelId
+    lock: int
+    onion: bytes
+
+
+class OnionDropped(Moment, frozen=True):
+    """That lock is gone."""
+
+    channel: ChannelId
+    lock: int
+
+
 class Journaled(msgspec.Struct, frozen=True):
     """One row of a journal."""
 
@@ -127,6 +143,11 @@ CREATE TABLE streams (
 """
 
 _MIGRATION_3 = """
+CREATE TABLE onions (
+    channel BLOB NOT NULL, lock INTEGER NOT NULL, onion BLOB NOT NULL, PRIMARY KEY (channel, lock)) WITHOUT ROWID
+"""
+
+_MIGRATION_4 = """
 CREATE TABLE history (
     channel BLOB PRIMARY KEY, chosen INTEGER NOT NULL DEFAULT 0, keep INTEGER,
     position INTEGER NOT NULL DEFAULT 0, payments INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID
@@ -195,9 +216,17 @@ def _stream_ended(connection: sqlite3.Connection, moment: StreamEnded) -> None:
     )
 
 
+def _onion_kept(connection: sqlite3.Connection, moment: OnionKept) -> None:
+    connection.execute("INSERT OR REPLACE INTO onions VALUES (?, ?, ?)", (moment.channel, moment.lock, moment.onion))
+
+
+def _onion_dropped(connection: sqlite3.Connection, moment: OnionDropped) -> None:
+    connection.execute("DELETE FROM onions WHERE channel = ? AND lock = ?", (moment.channel, moment.lock))
+
+
 SCHEMA = Schema(
     "channels",
-    (_MIGRATION_1, _MIGRATION_2, _MIGRATION_3),
+    (_MIGRATION_1, _MIGRATION_2, _MIGRATION_3, _MIGRATION_4),
     {
         ChannelSaved: _save,
         UpdateSigned: _signed,
@@ -206,6 +235,8 @@ SCHEMA = Schema(
         HistoryChosen: _chosen,
         StreamSaved: _stream_saved,
         StreamEnded: _stream_ended,
+        OnionKept: _onion_kept,
+        OnionDropped: _onion_dropped,
     },
 )
 
@@ -225,6 +256,12 @@ def load_streams(store: Store, channel: ChannelId) -> list[StreamSaved]:
     """Return how far each stream of a channel has come."""
     rows = store.read("SELECT sender, lock, proof FROM streams WHERE channel = ? ORDER BY sender, lock", (channel,))
     return [StreamSaved(channel, *row) for row in rows]
+
+
+def load_onions(store: Store, channel: ChannelId) -> list[OnionKept]:
+    """Return the onions of a channel's pending incoming locks."""
+    rows = store.read("SELECT lock, onion FROM onions WHERE channel = ? ORDER BY lock", (channel,))
+    return [OnionKept(channel, *row) for row in rows]
 
 
 def received_after(store: Store, position: int, limit: int, channel: ChannelId | None = None) -> list[Journaled]:

@@ -140,6 +140,7 @@ class Node:
             alarm=self._alarm,
             changed=self._note_change,
         )
+        self.engine.trust_chain(lambda: self.onchain.fresh)
         self.openings = Openings(
             key=key, chain=chain, engine=self.engine, writer=self.writer, onchain=self.onchain, config=config
         )

@@ -15,12 +15,13 @@ import msgspec
 import trio
 
 from tallystick.channels import resync
+from tallystick.channels.chaintime import ChainTime
 from tallystick.channels.core import Channel, Phase, timeless
 from tallystick.channels.engine import Engine
 from tallystick.channels.errors import InsufficientFunds, InvalidInput, TallystickError
 from tallystick.channels.keys import PrivateKey, PublicKey, close_key
 from tallystick.channels.objects import NATIVE, Address, ChannelId
-from tallystick.channels.session import ChainTime, Session
+from tallystick.channels.session import Session
 from tallystick.channels.store import Moment
 from tallystick.channels.transport import backoff
 from tallystick.channels.writer import Writer
@@ -36,6 +37,12 @@ from tallystick.settlement.sender import Sender
 
 ATTEMPTS_MAX = 16
 """Times that one duty is taken on: each further time takes a reorganisation that made the last one fail."""
+
+BEHIND_BLOCKS = 3
+"""Known blocks that may be yet to follow for our view of the chain to count as up to date."""
+
+BEHIND_SECONDS = 60.0
+"""How long the chain node may be silent for the same."""
 
 TIMES_KEPT = 256
 """Blocks whose times are remembered."""
@@ -136,6 +143,11 @@ class OnChain:
                 told = str(error)
             attempt = 0 if self.follower.followed.next != before else attempt + 1
             await trio.sleep(backoff(attempt, self._rng, ceiling=30.0))
+
+    @property
+    def fresh(self) -> bool:
+        """Whether our view of the chain is up to date: on the word of an old one no secret is paid for."""
+        return not self.follower.is_behind(BEHIND_BLOCKS, BEHIND_SECONDS)
 
     @property
     def final_number(self) -> int:

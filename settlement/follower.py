@@ -162,6 +162,8 @@ class Follower:
         self._jitter = jitter
         self._head = followed.next - 1
         self._heard: float | None = None
+        self._lost: float | None = None
+        """Since when the chain node has not answered."""
         self._removed = 0
         self._faults = 0
         self._moved = trio.Event()
@@ -180,6 +182,7 @@ class Follower:
                     await self._chain.wait(head.hash)
             except ChainUnavailable:
                 self._faults += 1
+                self._lost = trio.current_time() if self._lost is None else self._lost
                 await trio.sleep(backoff * (1 + self._jitter()) / 2)
                 backoff = min(2 * backoff, BACKOFF_MAX)
 
@@ -216,7 +219,12 @@ class Follower:
 
     def _hear(self, head: Header) -> None:
         self._head = head.number
-        self._heard = trio.current_time()
+        self._heard, self._lost = trio.current_time(), None
+
+    def is_behind(self, blocks: int, seconds: float) -> bool:
+        """Whether more than so many known blocks are yet to follow, or the chain node has long been silent."""
+        silent = self._lost is not None and trio.current_time() - self._lost > seconds
+        return silent or self._head - self.followed.next + 1 > blocks
 
     def statistics(self) -> FollowerStatistics:
         """Return the figures of this moment. Must be called within trio."""

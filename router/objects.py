@@ -1,0 +1,81 @@
+"""What the network looks like from outside: nodes, channels, directions, routes.
+
+A node is its public key (33 bytes, compressed secp256k1); its address on chain follows from it. A channel has two
+directions; the one from side 0 of its terms is direction 0. Amounts are in the asset's smallest unit (any whole number
+below 2**128), times are chain time in seconds.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, NewType
+
+import msgspec
+
+from tallystick.channels.objects import ChannelId
+
+NodeKey = NewType("NodeKey", bytes)
+"""33 bytes: a node's compressed public key."""
+
+Key33 = Annotated[NodeKey, msgspec.Meta(min_length=33, max_length=33)]
+
+MILLION = 1_000_000
+
+
+class ForwardingPolicy(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, kw_only=True):
+    """What one node asks for carrying a payment over one of its channels, outwards."""
+
+    base_fee: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """Per payment."""
+    fee_ppm: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """Per million units carried."""
+    minimum: Annotated[int, msgspec.Meta(ge=0)] = 1
+    """Smallest amount that is carried."""
+    maximum: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """Largest amount of one lock; 0: as much as there is."""
+    margin: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """Seconds by which the incoming lock has to outlive the outgoing one: 0 where both are on one chain (PROTOCOL
+    section 3), more across chains."""
+    enabled: bool = True
+
+    def fee(self, amount: int) -> int:
+        """Return what carrying `amount` onwards costs."""
+        return self.base_fee + amount * self.fee_ppm // MILLION
+
+    def carries(self, amount: int) -> bool:
+        """Whether one lock of `amount` is within the policy."""
+        return self.enabled and amount >= self.minimum and (not self.maximum or amount <= self.maximum)
+
+
+class Edge(msgspec.Struct, frozen=True, array_like=True):
+    """One direction of a channel, as a path search sees it."""
+
+    channel: ChannelId
+    source: NodeKey
+    target: NodeKey
+    capacity: int
+    """Of the whole channel, both directions together."""
+    policy: ForwardingPolicy
+
+
+class Hop(msgspec.Struct, frozen=True, array_like=True):
+    """One lock of a route: `amount` goes over `channel` to `node`."""
+
+    channel: ChannelId
+    node: NodeKey
+    amount: int
+
+
+class Route(msgspec.Struct, frozen=True, array_like=True):
+    """Locks from the payer to the payee, in order; amounts fall by each forwarder's fee. At least one hop."""
+
+    hops: tuple[Hop, ...]
+
+    @property
+    def delivered(self) -> int:
+        """What reaches the payee."""
+        return self.hops[-1].amount
+
+    @property
+    def fee(self) -> int:
+        """What the forwarders keep."""
+        return self.hops[0].amount - self.hops[-1].amount

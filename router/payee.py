@@ -1,0 +1,205 @@
+"""What a payee does with the locks that end at it: gather the parts of a payment, then take all of them or none.
+
+Sans-IO. The parts of a payment share its hash, the invoice's payment secret and the total that they add up to. Once
+they do, the payment is complete: it is claimed at once, or held if the invoice is one to hold, until `settle` or
+`cancel`. What does not belong is refused alone; parts that the rest does not follow within `Patience.parts` seconds,
+or whose locks come near their expiry, are let go. Nobody learns more from a refusal than that the payment is not
+wanted (BOLT 4, incorrect_or_unknown_payment_details).
+
+After a restart every lock that is pending still is presented again, so that what is gathered here need not be stored;
+that an invoice was claimed must be, in the commit of its first `Claim` (`router.invoices`).
+"""
+
+from __future__ import annotations
+
+import enum
+import hmac
+
+import msgspec
+
+from tallystick.channels.objects import ChannelId
+
+
+class Patience(msgspec.Struct, frozen=True, kw_only=True):
+    """How long a payee waits. Seconds of chain time."""
+
+    parts: int = 60
+    """For the rest of a payment after its first part."""
+    claim: int = 180
+    """Left before a lock's expiry at which it is not taken any more, or let go: what registering a secret may take."""
+
+
+class Claimable(msgspec.Struct, frozen=True):
+    """What a payee knows of a payment that may come: from its invoice, or from a keysend's own words."""
+
+    secret: bytes
+    """32 bytes; empty if only whoever settles it knows the secret (a hold invoice for somebody else's hash)."""
+    payment_secret: bytes
+    """32 bytes that the invoice told the payer; empty for keysend."""
+    amount: int = 0
+    """Asked for; 0: any."""
+    hold: bool = False
+    expires: int = 0
+    """When no new payment may begin; 0: never."""
+
+
+class IncomingPart(msgspec.Struct, frozen=True):
+    """A lock that ends here, and what its onion says."""
+
+    channel: ChannelId
+    lock: int
+    amount: int
+    expiry: int
+    payment_secret: bytes
+    total: int
+    """What all parts together are to come to."""
+    told: int
+    """What the payer says that this lock should hold."""
+    told_expiry: int = 0
+
+
+class Verdict(enum.Enum):
+    """Why a part is refused."""
+
+    UNWANTED = 1
+    """Unknown, paid, expired, or with the wrong payment secret or amount."""
+    TAMPERED = 2
+    """The lock does not hold what the payer said it would: the forwarder before us kept something."""
+    TOO_SOON = 3
+    """It expires too soon to be claimed safely."""
+    INCOMPLETE = 4
+    """The other parts did not come in time."""
+
+
+class Refuse(msgspec.Struct, frozen=True):
+    """Let this lock go."""
+
+    part: IncomingPart
+    verdict: Verdict
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """Reveal the secret for all these locks: store first that the payment is claimed."""
+
+    payment_hash: bytes
+    secret: bytes
+    parts: tuple[IncomingPart, ...]
+
+
+class Held(msgspec.Struct, frozen=True):
+    """All parts are there; they wait for `settle` or `cancel`."""
+
+    payment_hash: bytes
+    parts: tuple[IncomingPart, ...]
+
+
+Answer = Refuse | Claim | Held
+
+
+class _Gathering(msgspec.Struct):
+    wanted: Claimable
+    total: int
+    deadline: int
+    parts: list[IncomingPart]
+    held: bool = False
+
+    @property
+    def sum(self) -> int:
+        return sum(part.amount for part in self.parts)
+
+
+class Payee:
+    """All payments on their way to this node. At most `limit` are gathered at once; more are refused."""
+
+    def __init__(self, patience: Patience, *, limit: int = 10_000) -> None:
+        self._patience = patience
+        self._limit = limit
+        self._gathering: dict[bytes, _Gathering] = {}
+
+    def __len__(self) -> int:
+        return len(self._gathering)
+
+    @property
+    def held(self) -> dict[bytes, int]:
+        """The held payments: hash to amount."""
+        return {digest: group.sum for digest, group in self._gathering.items() if group.held}
+
+    def arrived(self, payment_hash: bytes, part: IncomingPart, wanted: Claimable | None, now: int) -> list[Answer]:
+        """A lock ends here. `wanted` is None if nothing is known of its hash (or if it was paid or cancelled)."""
+        group = self._gathering.get(payment_hash)
+        if group is not None and any(_same(part, other) for other in group.parts):
+            return []
+        objection = self._objection(part, wanted, group, now)
+        if objection is not None or wanted is None:
+            return [Refuse(part, objection or Verdict.UNWANTED)]
+        if group is None:
+            group = _Gathering(wanted, part.total, now + self._patience.parts, [])
+            self._gathering[payment_hash] = group
+        group.parts.append(part)
+        return self._complete(payment_hash, group)
+
+    def _objection(
+        self, part: IncomingPart, wanted: Claimable | None, group: _Gathering | None, now: int
+    ) -> Verdict | None:
+        if wanted is None or not hmac.compare_digest(part.payment_secret, wanted.payment_secret):
+            return Verdict.UNWANTED
+        if part.amount < part.told or part.expiry < part.told_expiry:
+            return Verdict.TAMPERED
+        if part.expiry < now + self._patience.claim:
+            return Verdict.TOO_SOON
+        if group is None:
+            too_late = 0 < wanted.expires < now
+            wrong = part.total < max(1, wanted.amount) or (wanted.amount and part.total > 2 * wanted.amount)
+            return Verdict.UNWANTED if too_late or wrong or len(self._gathering) >= self._limit else None
+        if part.total != group.total or group.held or group.sum >= group.total:
+            return Verdict.UNWANTED
+        return None
+
+    def _complete(self, payment_hash: bytes, group: _Gathering) -> list[Answer]:
+        if group.sum < group.total:
+            return []
+        if group.wanted.hold:
+            group.held = True
+            return [Held(payment_hash, tuple(group.parts))]
+        return [self._claim(payment_hash, group.wanted.secret)]
+
+    def _claim(self, payment_hash: bytes, secret: bytes) -> Claim:
+        return Claim(payment_hash, secret, tuple(self._gathering.pop(payment_hash).parts))
+
+    def settle(self, payment_hash: bytes, secret: bytes) -> Claim | None:
+        """Claim a held payment with its secret; None if no such payment is held."""
+        group = self._gathering.get(payment_hash)
+        return self._claim(payment_hash, secret) if group is not None and group.held else None
+
+    def cancel(self, payment_hash: bytes) -> list[Answer]:
+        """Let go whatever has come of a payment."""
+        return self._let_go(payment_hash, Verdict.UNWANTED)
+
+    def gone(self, payment_hash: bytes, channel: ChannelId, lock: int) -> None:
+        """A lock that was gathered has ended without us: its channel closed, or its payer took it back."""
+        group = self._gathering.get(payment_hash)
+        if group is None:
+            return
+        group.parts = [part for part in group.parts if (part.channel, part.lock) != (channel, lock)]
+        if not group.parts:
+            del self._gathering[payment_hash]
+        elif group.held:
+            group.held = group.sum >= group.total
+
+    def on_time(self, now: int) -> list[Answer]:
+        """Let go what was incomplete for too long, and what comes too near to its expiry, held or not."""
+        answers: list[Answer] = []
+        for payment_hash, group in list(self._gathering.items()):
+            if not group.held and now > group.deadline:
+                answers += self._let_go(payment_hash, Verdict.INCOMPLETE)
+            elif min(part.expiry for part in group.parts) < now + self._patience.claim // 2:
+                answers += self._let_go(payment_hash, Verdict.TOO_SOON)
+        return answers
+
+    def _let_go(self, payment_hash: bytes, verdict: Verdict) -> list[Answer]:
+        group = self._gathering.pop(payment_hash, None)
+        return [Refuse(part, verdict) for part in group.parts] if group is not None else []
+
+
+def _same(part: IncomingPart, other: IncomingPart) -> bool:
+    return (part.channel, part.lock) == (other.channel, other.lock)

@@ -1,0 +1,344 @@
+"""One payment from the payer's side: plan, send, learn, split and try again until it is paid, impossible or too dear.
+
+Sans-IO. A `Payment` is told what became of each part and answers with the parts to send next. It asks a `Map` (the
+planner with what it has learned) for routes, and never has more under way than is still owed:
+
+    under way + paid ≤ amount        fees of parts under way or paid ≤ max_fee
+
+A payment starts with a plan over many parts at once (min-cost flow). A part that fails is tried again as one path with
+what its failure taught, and if there is none, as two halves, down to `Limits.part_min` (ROUTING.md). The secret is the
+receipt: as soon as one part brings it, the payment is paid, since only the payee can have given it away, and parts
+that are still under way belong to it.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+from typing import Protocol
+
+import msgspec
+
+from tallystick.channels.errors import InvalidInput
+from tallystick.channels.objects import ChannelId
+from tallystick.router.errors import NoRoute, Unpaid
+from tallystick.router.objects import NodeKey, Route
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """How hard a payment is tried."""
+
+    parts: int = 16
+    """Parts under way at once."""
+    attempts: int = 200
+    """Parts sent in all."""
+    part_min: int = 1_000
+    """No part is made smaller than this by splitting, in the asset's smallest unit."""
+    again: int = 48
+    """Parts that the payee may give back without refusing the payment."""
+    avoid_seconds: int = 600
+    """How long a channel or node that made no sense is avoided."""
+
+
+class Lesson(enum.Enum):
+    """What a failed part says of the network."""
+
+    LIQUIDITY = 1
+    """The channel onwards could not carry the amount."""
+    POLICY = 2
+    """The channel onwards asks for something else than we thought; the failure may hold its newest policy."""
+    CHANNEL = 3
+    """The channel onwards is of no use for now."""
+    NODE = 4
+    """The node is of no use for now."""
+    REFUSED = 5
+    """The payee does not want this payment: trying again is of no use."""
+    AGAIN = 6
+    """The payee gave up waiting for the other parts: nobody is to blame."""
+    UNKNOWN = 7
+    """Nobody can tell who failed: a forwarder garbled the failure."""
+
+
+class PartFailure(msgspec.Struct, frozen=True):
+    """Why a part failed: the node that said so is `hops[at].node` of its route (0: our own peer)."""
+
+    lesson: Lesson
+    at: int = 0
+    update: bytes = b""
+    """An encoded channel update that came with it."""
+    text: str = ""
+    """For a person."""
+
+
+class Map(Protocol):
+    """What a payment asks of the planner, and tells it. A direction is a channel and the node that it leads to."""
+
+    def plan(self, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float) -> tuple[Route, ...]:
+        """Return routes that deliver `amount` together for at most `max_fee`; raise NoRoute."""
+        ...
+
+    def route(self, target: NodeKey, amount: int, *, max_fee: int, now: float) -> Route:
+        """Return one route that delivers `amount` for at most `max_fee`; raise NoRoute."""
+        ...
+
+    def reserve(self, route: Route) -> None:
+        """A part goes this way: its amounts are taken."""
+        ...
+
+    def release(self, route: Route) -> None:
+        """The part has ended."""
+        ...
+
+    def passed(self, channel: ChannelId, node: NodeKey, amount: int, now: float) -> None:
+        """The direction carried `amount`, or could have."""
+        ...
+
+    def failed(self, channel: ChannelId, node: NodeKey, amount: int, now: float) -> None:
+        """The direction could not carry `amount`."""
+        ...
+
+    def settled(self, route: Route, now: float) -> None:
+        """The part was paid: liquidity has moved along its route."""
+        ...
+
+    def avoid(self, channel: ChannelId, node: NodeKey, until: float) -> None:
+        """Plan no part over this direction until then."""
+        ...
+
+    def avoid_node(self, node: NodeKey, until: float) -> None:
+        """Plan no part over this node until then."""
+        ...
+
+    def learn_policy(self, update: bytes) -> bool:
+        """Take in a channel update from a failure; return whether it was valid and news."""
+        ...
+
+    def close(self) -> None:
+        """The payment has ended, and none of its parts is under way."""
+        ...
+
+
+class Part(msgspec.Struct, frozen=True):
+    """A part of a payment, numbered from 0."""
+
+    number: int
+    route: Route
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """How a payment ended: `secret` if it was paid, else the reason and what to tell a person."""
+
+    secret: bytes = b""
+    fee: int = 0
+    """Of the parts that were paid or are under way still."""
+    reason: Unpaid | None = None
+    text: str = ""
+
+
+class Payment:
+    """See the module's docstring. Methods return the parts to send now."""
+
+    def __init__(self, map: Map, target: NodeKey, amount: int, *, max_fee: int, limits: Limits) -> None:
+        self.target = target
+        self.amount = amount
+        self.max_fee = max_fee
+        self.limits = limits
+        self.secret = b""
+        self.attempts = 0
+        self.delivered = 0
+        """What the parts that ended paid have delivered."""
+        self.fee_paid = 0
+        self._map = map
+        self._under_way: dict[int, Part] = {}
+        self._stopped: tuple[Unpaid, str] | None = None
+        self._last_failure = ""
+        self._given_back = 0
+
+    # --- what it stands at ---------------------------------------------------------------------------------------
+
+    @property
+    def parts(self) -> list[Part]:
+        """The parts under way."""
+        return list(self._under_way.values())
+
+    @property
+    def under_way(self) -> int:
+        """What the parts under way will deliver."""
+        return sum(part.route.delivered for part in self._under_way.values())
+
+    @property
+    def fee(self) -> int:
+        """Of the parts that were paid or are under way."""
+        return self.fee_paid + sum(part.route.fee for part in self._under_way.values())
+
+    @property
+    def owed(self) -> int:
+        """What no part stands for yet."""
+        return self.amount - self.delivered - self.under_way
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """How it ended; None while it has not. An unpaid payment has ended only once nothing of it is under way."""
+        if self.secret:
+            return Outcome(self.secret, self.fee)
+        if self._stopped is not None and not self._under_way:
+            return Outcome(reason=self._stopped[0], text=self._stopped[1])
+        return None
+
+    @property
+    def complete(self) -> bool:
+        """Whether it has ended and no part is under way any more."""
+        return self.outcome is not None and not self._under_way
+
+    # --- what happens to it --------------------------------------------------------------------------------------
+
+    def resume(self, parts: Iterable[Part], attempts: int) -> None:
+        """Take over parts that were signed before a restart, and are under way still."""
+        for part in parts:
+            self._under_way[part.number] = part
+            self._map.reserve(part.route)
+        self.attempts = max([attempts, *(number + 1 for number in self._under_way)])
+
+    def start(self, now: float) -> list[Part]:
+        """Plan what is owed, as many parts at once."""
+        if self.owed <= 0 or self._stopped or self.secret:
+            return []
+        try:
+            routes = self._map.plan(
+                self.target, self.owed, max_fee=self.max_fee - self.fee, max_parts=self._room, now=now
+            )
+        except NoRoute as error:
+            return self._place([self.owed], now, error)
+        return [self._send(route) for route in routes]
+
+    def part_paid(self, number: int, secret: bytes, now: float) -> None:
+        """A part was paid, `secret` is the proof."""
+        self.secret = secret
+        part = self._end(number)
+        if part is None:
+            return
+        self.delivered += part.route.delivered
+        self.fee_paid += part.route.fee
+        self._map.settled(part.route, now)
+
+    def secret_learned(self, secret: bytes) -> None:
+        """The secret is known: whatever is under way belongs to a payment that is paid."""
+        self.secret = secret
+
+    def part_unsent(self, number: int, now: float) -> list[Part]:
+        """Our own channel could not take the part."""
+        part = self._end(number)
+        if part is None:
+            return []
+        first = part.route.hops[0]
+        self._map.failed(first.channel, first.node, first.amount, now)
+        return self._retry(part, now)
+
+    def part_failed(self, number: int, failure: PartFailure, now: float) -> list[Part]:
+        """A part came back: learn from it, and send what takes its place."""
+        part = self._end(number)
+        if part is None:
+            return []
+        self._last_failure = failure.text
+        self._learn(part.route, failure, now)
+        self._given_back += failure.lesson is Lesson.AGAIN
+        if failure.lesson is Lesson.REFUSED or self._given_back > self.limits.again:
+            self.stop(Unpaid.PAYEE_REFUSES, f"the payee refuses this payment: {failure.text or 'it gives no reason'}")
+            return []
+        return self._retry(part, now)
+
+    def stop(self, reason: Unpaid, text: str) -> None:
+        """Send no further part. What is under way cannot be called back: it ends paid or not at all."""
+        if self._stopped is None:
+            self._stopped = (reason, text)
+
+    # --- sending -------------------------------------------------------------------------------------------------
+
+    @property
+    def _room(self) -> int:
+        return max(0, min(self.limits.parts - len(self._under_way), self.limits.attempts - self.attempts))
+
+    def _send(self, route: Route) -> Part:
+        if route.delivered > self.owed or self.fee + route.fee > self.max_fee:
+            raise InvalidInput(
+                f"a route that delivers {route.delivered} for {route.fee} does not fit: {self.owed} is owed, "
+                f"{self.max_fee - self.fee} is left for fees; the planner is at fault"
+            )
+        part = Part(self.attempts, route)
+        self.attempts += 1
+        self._under_way[part.number] = part
+        self._map.reserve(route)
+        return part
+
+    def _end(self, number: int) -> Part | None:
+        part = self._under_way.pop(number, None)
+        if part is not None:
+            self._map.release(part.route)
+        return part
+
+    def _retry(self, part: Part, now: float) -> list[Part]:
+        if self._stopped or self.secret:
+            return []
+        return self._place([part.route.delivered], now, None)
+
+    def _place(self, amounts: list[int], now: float, cause: NoRoute | None) -> list[Part]:
+        """Find one path for each amount, halving those for which there is none; give all up if one cannot be."""
+        sent: list[Part] = []
+        waiting = list(amounts)
+        while waiting:
+            amount = waiting.pop()
+            try:
+                sent.append(self._send(self._one_path(amount, self._room - len(waiting), now)))
+            except NoRoute as error:
+                half = amount // 2
+                if half < max(1, self.limits.part_min) or self._room <= len(waiting) + 1:
+                    self._give_up(cause or error)
+                    return self._take_back(sent)
+                waiting += [amount - half, half]
+        return sent
+
+    def _one_path(self, amount: int, room: int, now: float) -> Route:
+        if room < 1:
+            raise NoRoute(f"this payment was tried in {self.attempts} parts", Unpaid.NO_LIQUIDITY)
+        budget = self.max_fee - self.fee
+        owed = max(amount, self.owed)
+        try:
+            return self._map.route(self.target, amount, max_fee=budget * amount // owed, now=now)
+        except NoRoute:
+            if owed == amount:
+                raise
+            return self._map.route(self.target, amount, max_fee=budget, now=now)
+
+    def _take_back(self, sent: list[Part]) -> list[Part]:
+        """Nothing of this round was handed out yet, and it does not add up to what is owed: send none of it."""
+        for part in sent:
+            self._end(part.number)
+        return []
+
+    def _give_up(self, error: NoRoute) -> None:
+        text = str(error)
+        if self._last_failure:
+            text = f"{text}; the last part that was tried came back with: {self._last_failure}"
+        self.stop(error.reason, text)
+
+    # --- learning ------------------------------------------------------------------------------------------------
+
+    def _learn(self, route: Route, failure: PartFailure, now: float) -> None:
+        hops, until = route.hops, now + self.limits.avoid_seconds
+        if failure.lesson is Lesson.UNKNOWN or failure.at >= len(hops):
+            for hop in hops[1:] or hops:
+                self._map.avoid(hop.channel, hop.node, until)
+            return
+        for hop in hops[: failure.at + 1]:
+            self._map.passed(hop.channel, hop.node, hop.amount, now)
+        if failure.lesson in (Lesson.REFUSED, Lesson.AGAIN):
+            return
+        if failure.lesson is Lesson.NODE or failure.at + 1 >= len(hops):
+            self._map.avoid_node(hops[failure.at].node, until)
+            return
+        onwards = hops[failure.at + 1]
+        news = bool(failure.update) and self._map.learn_policy(failure.update)
+        if failure.lesson is Lesson.LIQUIDITY:
+            self._map.failed(onwards.channel, onwards.node, onwards.amount, now)
+        elif failure.lesson is Lesson.CHANNEL or not news:
+            self._map.avoid(onwards.channel, onwards.node, until)

@@ -1,0 +1,130 @@
+"""The payee takes all parts of a payment or none, and nothing that it did not ask for."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tallystick.channels.objects import ChannelId
+from tallystick.router.payee import Claim, Claimable, Held, IncomingPart, Patience, Payee, Refuse, Verdict
+
+HASH, SECRET, WORD = b"h" * 32, b"s" * 32, b"w" * 32
+CHANNEL = ChannelId(b"c" * 32)
+WANTED = Claimable(SECRET, WORD, amount=100)
+NOW = 1_000
+PATIENCE = Patience(parts=60, claim=180)
+
+
+def part(
+    lock: int, amount: int = 100, *, total: int = 100, word: bytes = WORD, expiry: int = NOW + 3_600
+) -> IncomingPart:
+    return IncomingPart(CHANNEL, lock, amount, expiry, word, total, amount)
+
+
+def test_a_whole_payment_is_claimed_at_once() -> None:
+    payee = Payee(PATIENCE)
+    assert payee.arrived(HASH, part(0), WANTED, NOW) == [Claim(HASH, SECRET, (part(0),))]
+    assert len(payee) == 0
+
+
+def test_parts_are_claimed_together_and_only_together() -> None:
+    payee = Payee(PATIENCE)
+    assert payee.arrived(HASH, part(0, 60), WANTED, NOW) == []
+    assert payee.arrived(HASH, part(0, 60), WANTED, NOW) == []  # presented again
+    (claim,) = payee.arrived(HASH, part(1, 40), WANTED, NOW)
+    assert isinstance(claim, Claim) and [each.lock for each in claim.parts] == [0, 1]
+
+
+def test_what_does_not_belong_is_refused_alone() -> None:
+    payee = Payee(PATIENCE)
+    assert payee.arrived(HASH, part(0, 60), WANTED, NOW) == []
+    for wrong, verdict in [
+        (part(1, 40, word=b"x" * 32), Verdict.UNWANTED),
+        (part(2, 40, total=101), Verdict.UNWANTED),
+        (part(3, 40, expiry=NOW + 179), Verdict.TOO_SOON),
+        (IncomingPart(CHANNEL, 4, 39, NOW + 3_600, WORD, 100, 40), Verdict.TAMPERED),
+        (IncomingPart(CHANNEL, 5, 40, NOW + 3_600, WORD, 100, 40, NOW + 3_601), Verdict.TAMPERED),
+    ]:
+        assert payee.arrived(HASH, wrong, WANTED, NOW) == [Refuse(wrong, verdict)]
+    assert payee.arrived(b"?" * 32, part(6), None, NOW) == [Refuse(part(6), Verdict.UNWANTED)]
+    (claim,) = payee.arrived(HASH, part(7, 40), WANTED, NOW)
+    assert isinstance(claim, Claim)
+
+
+def test_too_little_and_far_too_much_are_refused() -> None:
+    payee = Payee(PATIENCE)
+    for total in (99, 201):
+        wrong = part(0, total, total=total)
+        assert payee.arrived(HASH, wrong, WANTED, NOW) == [Refuse(wrong, Verdict.UNWANTED)]
+    assert isinstance(payee.arrived(HASH, part(1, 200, total=200), WANTED, NOW)[0], Claim)
+
+
+def test_an_invoice_that_expired_takes_no_new_payment() -> None:
+    late = Claimable(SECRET, WORD, amount=100, expires=NOW - 1)
+    assert Payee(PATIENCE).arrived(HASH, part(0), late, NOW) == [Refuse(part(0), Verdict.UNWANTED)]
+
+
+def test_an_incomplete_payment_is_let_go_after_a_while() -> None:
+    payee = Payee(PATIENCE)
+    payee.arrived(HASH, part(0, 60), WANTED, NOW)
+    assert payee.on_time(NOW + 60) == []
+    assert payee.on_time(NOW + 61) == [Refuse(part(0, 60), Verdict.INCOMPLETE)]
+    assert len(payee) == 0
+
+
+def test_a_held_payment_waits_for_its_secret_and_can_be_cancelled() -> None:
+    payee = Payee(PATIENCE)
+    hold = Claimable(b"", WORD, amount=100, hold=True)
+    assert payee.arrived(HASH, part(0), hold, NOW) == [Held(HASH, (part(0),))]
+    assert payee.on_time(NOW + 600) == [] and payee.held == {HASH: 100}
+    assert payee.settle(HASH, SECRET) == Claim(HASH, SECRET, (part(0),))
+    assert payee.settle(HASH, SECRET) is None
+
+    payee.arrived(HASH, part(1), hold, NOW)
+    assert payee.cancel(HASH) == [Refuse(part(1), Verdict.UNWANTED)]
+
+
+def test_a_held_payment_is_let_go_before_its_locks_cannot_be_claimed_safely() -> None:
+    payee = Payee(PATIENCE)
+    payee.arrived(HASH, part(0), Claimable(b"", WORD, amount=100, hold=True), NOW)
+    assert payee.on_time(NOW + 3_600 - 90) == []
+    assert payee.on_time(NOW + 3_600 - 89) == [Refuse(part(0), Verdict.TOO_SOON)]
+
+
+def test_a_held_payment_that_loses_a_part_is_not_settled() -> None:
+    payee = Payee(PATIENCE)
+    hold = Claimable(b"", WORD, amount=100, hold=True)
+    payee.arrived(HASH, part(0, 60), hold, NOW)
+    payee.arrived(HASH, part(1, 40), hold, NOW)
+    payee.gone(HASH, CHANNEL, 1)
+    assert payee.settle(HASH, SECRET) is None
+    payee.gone(HASH, CHANNEL, 0)
+    assert len(payee) == 0
+
+
+def test_no_more_payments_are_gathered_than_the_limit() -> None:
+    payee = Payee(PATIENCE, limit=1)
+    payee.arrived(HASH, part(0, 60), WANTED, NOW)
+    assert payee.arrived(b"i" * 32, part(1, 60), WANTED, NOW) == [Refuse(part(1, 60), Verdict.UNWANTED)]
+
+
+@given(
+    amounts=st.lists(st.integers(1, 100), min_size=1, max_size=8),
+    gaps=st.lists(st.integers(0, 30), min_size=8, max_size=8),
+)
+def test_every_part_is_answered_once_and_claims_are_whole(amounts: list[int], gaps: list[int]) -> None:
+    payee = Payee(PATIENCE)
+    total = sum(amounts)
+    wanted = Claimable(SECRET, WORD, amount=total)
+    answered: list[int] = []
+    now = NOW
+    for lock, amount in enumerate(amounts):
+        now += gaps[lock]
+        for answer in payee.on_time(now) + payee.arrived(HASH, part(lock, amount, total=total), wanted, now):
+            if isinstance(answer, Claim):
+                assert sum(each.amount for each in answer.parts) >= total
+                answered += [each.lock for each in answer.parts]
+            elif isinstance(answer, Refuse):
+                answered.append(answer.part.lock)
+    answered += [answer.part.lock for answer in payee.on_time(now + 61) if isinstance(answer, Refuse)]
+    assert sorted(answered) == list(range(len(amounts)))

@@ -1,0 +1,256 @@
+"""The payer's state machine against a network that fails in every way it may: it never has too much under way."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tallystick.channels.errors import InvalidInput
+from tallystick.channels.objects import ChannelId
+from tallystick.router.errors import NoRoute, Unpaid
+from tallystick.router.objects import Hop, NodeKey, Route
+from tallystick.router.payer import Lesson, Limits, Part, PartFailure, Payment
+
+TARGET = NodeKey(b"\x02" + bytes(32))
+SECRET = b"s" * 32
+LIMITS = Limits(parts=8, attempts=30, part_min=10)
+
+
+def node(number: int) -> NodeKey:
+    return NodeKey(b"\x03" + number.to_bytes(32, "big"))
+
+
+def path(amount: int, fee: int, number: int = 0) -> Route:
+    channels = [ChannelId(bytes([number, hop]) + bytes(30)) for hop in range(3)]
+    return Route(
+        (
+            Hop(channels[0], node(1), amount + fee),
+            Hop(channels[1], node(2), amount + fee // 2),
+            Hop(channels[2], TARGET, amount),
+        )
+    )
+
+
+class Roads:
+    """A map whose answers a test writes: the most that one path carries, and its price."""
+
+    def __init__(self, widest: int, ppm: int = 0) -> None:
+        self.widest = widest
+        self.ppm = ppm
+        self.lessons: list[tuple[object, ...]] = []
+        self.reserved: list[Route] = []
+        self.policy_is_news = True
+
+    def plan(self, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float) -> tuple[Route, ...]:
+        count = -(-amount // self.widest)
+        if count > max_parts:
+            raise NoRoute("there are not that many parts", Unpaid.NO_LIQUIDITY)
+        sizes = [amount // count + (index < amount % count) for index in range(count)]
+        return tuple(self._checked(path(size, self._fee(size)), max_fee // count) for size in sizes)
+
+    def route(self, target: NodeKey, amount: int, *, max_fee: int, now: float) -> Route:
+        if amount > self.widest:
+            raise NoRoute("nothing is that wide", Unpaid.NO_LIQUIDITY)
+        return self._checked(path(amount, self._fee(amount)), max_fee)
+
+    def _fee(self, amount: int) -> int:
+        return amount * self.ppm // 1_000_000
+
+    def _checked(self, route: Route, max_fee: int) -> Route:
+        if route.fee > max_fee:
+            raise NoRoute("all roads are too dear", Unpaid.FEE_LIMIT)
+        return route
+
+    def reserve(self, route: Route) -> None:
+        self.reserved.append(route)
+
+    def release(self, route: Route) -> None:
+        self.reserved.remove(route)
+
+    def passed(self, channel: ChannelId, node: NodeKey, amount: int, now: float) -> None:
+        self.lessons.append(("passed", channel, amount))
+
+    def failed(self, channel: ChannelId, node: NodeKey, amount: int, now: float) -> None:
+        self.lessons.append(("failed", channel, amount))
+
+    def settled(self, route: Route, now: float) -> None:
+        self.lessons.append(("settled", route.delivered))
+
+    def avoid(self, channel: ChannelId, node: NodeKey, until: float) -> None:
+        self.lessons.append(("avoid", channel))
+
+    def avoid_node(self, node: NodeKey, until: float) -> None:
+        self.lessons.append(("avoid node", node))
+
+    def learn_policy(self, update: bytes) -> bool:
+        self.lessons.append(("policy", update))
+        return self.policy_is_news
+
+    def close(self) -> None:
+        assert self.reserved == []
+
+
+def begin(roads: Roads, amount: int = 1_000, max_fee: int = 100) -> tuple[Payment, list[Part]]:
+    payment = Payment(roads, TARGET, amount, max_fee=max_fee, limits=LIMITS)
+    return payment, payment.start(0)
+
+
+def test_a_payment_that_fits_one_path_is_one_part_and_its_secret_is_the_receipt() -> None:
+    roads = Roads(1_000, ppm=20_000)
+    payment, (part,) = begin(roads)
+    assert payment.outcome is None and payment.owed == 0
+    payment.part_paid(part.number, SECRET, 1)
+    outcome = payment.outcome
+    assert outcome is not None and (outcome.secret, outcome.fee) == (SECRET, 20)
+    assert payment.complete and roads.reserved == [] and ("settled", 1_000) in roads.lessons
+
+
+def test_a_failed_part_is_tried_again_as_two_halves() -> None:
+    roads = Roads(500)
+    payment, parts = begin(roads)
+    assert [part.route.delivered for part in parts] == [500, 500]
+    roads.widest = 300
+    again = payment.part_failed(parts[0].number, PartFailure(Lesson.LIQUIDITY, 1), 1)
+    assert sorted(part.route.delivered for part in again) == [250, 250]
+    assert payment.under_way == 1_000
+
+
+def test_where_it_failed_tells_what_passed_and_what_did_not() -> None:
+    roads = Roads(1_000)
+    payment, (part,) = begin(roads)
+    payment.part_failed(part.number, PartFailure(Lesson.LIQUIDITY, 0, b"update"), 1)
+    first, second, _ = part.route.hops
+    assert roads.lessons[:3] == [
+        ("passed", first.channel, first.amount),
+        ("policy", b"update"),
+        ("failed", second.channel, second.amount),
+    ]
+
+
+def test_a_policy_that_is_no_news_gets_the_channel_avoided() -> None:
+    roads = Roads(1_000)
+    roads.policy_is_news = False
+    payment, (part,) = begin(roads)
+    assert payment.part_failed(part.number, PartFailure(Lesson.POLICY, 1, b"same"), 1)
+    assert ("avoid", part.route.hops[2].channel) in roads.lessons
+
+
+def test_a_failure_that_nobody_signed_for_makes_every_forwarder_suspect() -> None:
+    roads = Roads(1_000)
+    payment, (part,) = begin(roads)
+    payment.part_failed(part.number, PartFailure(Lesson.UNKNOWN), 1)
+    assert [lesson for lesson in roads.lessons if lesson[0] == "avoid"] == [
+        ("avoid", hop.channel) for hop in part.route.hops[1:]
+    ]
+
+
+def test_the_payees_refusal_ends_it_once_nothing_is_under_way() -> None:
+    roads = Roads(500)
+    payment, (first, second) = begin(roads)
+    assert payment.part_failed(first.number, PartFailure(Lesson.REFUSED, 2, text="unknown payment"), 1) == []
+    assert payment.outcome is None
+    assert payment.part_failed(second.number, PartFailure(Lesson.REFUSED, 2), 2) == []
+    outcome = payment.outcome
+    assert outcome is not None and outcome.reason is Unpaid.PAYEE_REFUSES and "unknown payment" in outcome.text
+
+
+def test_it_says_that_the_fee_limit_was_what_stood_in_the_way() -> None:
+    payment, parts = begin(Roads(1_000, ppm=500_000))
+    assert parts == []
+    outcome = payment.outcome
+    assert outcome is not None and outcome.reason is Unpaid.FEE_LIMIT and "too dear" in outcome.text
+
+
+def test_a_part_that_cannot_be_placed_leaves_nothing_half_reserved() -> None:
+    roads = Roads(500)
+    payment, (first, _) = begin(roads)
+    roads.widest = 5
+    assert payment.part_failed(first.number, PartFailure(Lesson.LIQUIDITY, 1), 1) == []
+    assert len(roads.reserved) == 1 and payment.outcome is None
+
+
+def test_a_part_that_our_own_channel_refuses_is_sent_another_way() -> None:
+    roads = Roads(1_000)
+    payment, (part,) = begin(roads)
+    (again,) = payment.part_unsent(part.number, 1)
+    assert again.number != part.number and ("failed", part.route.hops[0].channel, 1_000) in roads.lessons
+
+
+def test_after_a_restart_only_what_no_part_stands_for_is_sent() -> None:
+    roads = Roads(500)
+    payment = Payment(roads, TARGET, 1_000, max_fee=100, limits=LIMITS)
+    payment.resume([Part(3, path(400, 4))], attempts=3)
+    parts = payment.start(0)
+    assert sum(part.route.delivered for part in parts) == 600
+    assert min(part.number for part in parts) == 4
+
+
+def test_a_planner_that_would_overpay_is_stopped() -> None:
+    class Greedy(Roads):
+        def plan(self, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float) -> tuple[Route, ...]:
+            return (path(amount, 0), path(1, 0))
+
+    with pytest.raises(InvalidInput, match="does not fit"):
+        begin(Greedy(1_000))
+
+
+class Step:
+    PAID, FAILED, UNSENT, STOP = range(4)
+
+
+@given(
+    amount=st.integers(1, 5_000),
+    widest=st.integers(1, 5_000),
+    ppm=st.integers(0, 30_000),
+    steps=st.lists(
+        st.tuples(
+            st.sampled_from([Step.PAID, Step.FAILED, Step.FAILED, Step.UNSENT, Step.STOP]),
+            st.integers(0, 7),
+            st.sampled_from(list(Lesson)),
+            st.integers(0, 4),
+            st.integers(1, 5_000),
+        ),
+        max_size=40,
+    ),
+)
+def test_never_more_under_way_than_owed_and_always_an_end(
+    amount: int, widest: int, ppm: int, steps: list[tuple[int, int, Lesson, int, int]]
+) -> None:
+    roads = Roads(widest, ppm)
+    payment = Payment(roads, TARGET, amount, max_fee=amount // 50, limits=LIMITS)
+    stopped = False
+    seen: set[int] = set()
+
+    def check(sent: list[Part]) -> None:
+        assert not (sent and (stopped or payment.secret))
+        assert payment.under_way + payment.delivered <= amount
+        assert payment.fee <= amount // 50
+        assert len(payment.parts) <= LIMITS.parts and payment.attempts <= LIMITS.attempts
+        assert not seen & {part.number for part in sent}
+        seen.update(part.number for part in sent)
+        assert sorted(map(repr, roads.reserved)) == sorted(repr(part.route) for part in payment.parts)
+        if payment.outcome is None:
+            assert payment.parts
+
+    check(payment.start(0))
+    for action, which, lesson, at, widest_now in steps:
+        roads.widest = widest_now
+        if action == Step.STOP:
+            payment.stop(Unpaid.TIMEOUT, "timed out")
+            stopped = True
+        if payment.parts:
+            part = payment.parts[which % len(payment.parts)]
+            if action == Step.PAID:
+                payment.part_paid(part.number, SECRET, 1)
+                check([])
+            elif action == Step.UNSENT:
+                check(payment.part_unsent(part.number, 1))
+            else:
+                check(payment.part_failed(part.number, PartFailure(lesson, at), 1))
+    paid = bool(payment.secret)
+    for part in payment.parts:
+        check(payment.part_failed(part.number, PartFailure(Lesson.REFUSED, 2), 2))
+    outcome = payment.outcome
+    assert outcome is not None and payment.complete
+    assert bool(outcome.secret) is paid and (outcome.reason is None) is paid

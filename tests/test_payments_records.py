@@ -1,0 +1,105 @@
+"""What a payer keeps of its payments survives a restart, once each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tallystick.channels.errors import StoreError
+from tallystick.channels.objects import ChannelId
+from tallystick.channels.store import SqliteStore, open_store
+from tallystick.router.errors import Unpaid
+from tallystick.router.objects import Hop, NodeKey, Route
+from tallystick.router.payments import (
+    SCHEMA,
+    Order,
+    PartEnded,
+    PartSent,
+    PaymentEnded,
+    PaymentOrdered,
+    PaymentsPruned,
+    find_payment,
+    list_payments,
+    load_parts,
+    part_of_lock,
+    pending_payments,
+)
+
+TARGET = NodeKey(b"\x02" * 33)
+CHANNEL = ChannelId(b"c" * 32)
+ROUTE = Route((Hop(CHANNEL, TARGET, 2**70),))
+
+
+def order(number: int = 0, amount: int = 2**70) -> Order:
+    return Order(
+        payment_hash=bytes([number]) * 32,
+        target=TARGET,
+        amount=amount,
+        max_fee=5,
+        lock_seconds=3_600,
+        gives_up=60.0,
+        created=1.0,
+    )
+
+
+def reopened(directory: Path, store: SqliteStore | None = None) -> SqliteStore:
+    if store is not None:
+        store.close()
+    return open_store(directory, [SCHEMA], owner="test")
+
+
+def test_orders_parts_and_ends_survive_a_restart(tmp_path: Path) -> None:
+    store = reopened(tmp_path)
+    part = PartSent(order().payment_hash, 0, CHANNEL, 7, ROUTE, (b"k" * 32,))
+    store.commit([PaymentOrdered(order()), part])
+    store = reopened(tmp_path, store)
+    (pending,) = pending_payments(store)
+    assert pending.order == order() and not pending.paid
+    assert part_of_lock(store, CHANNEL, 7) == (order().payment_hash, 0)
+    store.commit(
+        [PartEnded(CHANNEL, 7, b"s" * 32), PaymentEnded(order().payment_hash, b"s" * 32, 2**65, None, "", 9.0)]
+    )
+    store = reopened(tmp_path, store)
+    (record,) = load_parts(store, order().payment_hash)
+    assert (record.route, record.secrets, record.ended, record.secret) == (ROUTE, (b"k" * 32,), True, b"s" * 32)
+    paid = find_payment(store, order().payment_hash)
+    assert paid is not None and paid.paid and paid.fee == 2**65 and pending_payments(store) == []
+    store.close()
+
+
+def test_an_order_replaces_one_that_ended_unpaid_and_nothing_else(tmp_path: Path) -> None:
+    store = reopened(tmp_path)
+    digest = order().payment_hash
+    store.commit([PaymentOrdered(order()), PartSent(digest, 0, CHANNEL, 7, ROUTE, ())])
+    with pytest.raises(StoreError):
+        store.commit([PaymentOrdered(order(amount=1))])
+    assert len(load_parts(store, digest)) == 1
+    store.commit([PartEnded(CHANNEL, 7, b""), PaymentEnded(digest, b"", 0, Unpaid.NO_ROUTE, "no way", 2.0)])
+    store.commit([PaymentOrdered(order(amount=1))])
+    record = find_payment(store, digest)
+    assert record is not None and record.order.amount == 1 and record.ended is None
+    assert load_parts(store, digest) == []
+    store.close()
+
+
+def test_a_secret_once_stored_is_never_overwritten(tmp_path: Path) -> None:
+    store = reopened(tmp_path)
+    digest = order().payment_hash
+    store.commit([PaymentOrdered(order()), PaymentEnded(digest, b"s" * 32, 1, None, "", 1.0)])
+    store.commit([PaymentEnded(digest, b"", 0, Unpaid.TIMEOUT, "late", 2.0)])
+    record = find_payment(store, digest)
+    assert record is not None and record.secret == b"s" * 32 and record.reason is None
+    store.close()
+
+
+def test_payments_are_listed_newest_first_and_pruned_once_they_ended(tmp_path: Path) -> None:
+    store = reopened(tmp_path)
+    for number in range(5):
+        store.commit([PaymentOrdered(order(number))])
+    newest = list_payments(store, 2)
+    assert [record.order.payment_hash[0] for _, record in newest] == [4, 3]
+    assert [record.order.payment_hash[0] for _, record in list_payments(store, 9, before=newest[-1][0])] == [2, 1, 0]
+    store.commit([PaymentEnded(order(0).payment_hash, b"", 0, Unpaid.CANCELLED, "", 5.0), PaymentsPruned(6.0)])
+    assert [record.order.payment_hash[0] for _, record in list_payments(store, 9)] == [4, 3, 2, 1]
+    store.close()
