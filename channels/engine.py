@@ -138,8 +138,10 @@ class Engine:
         self._by_peer: dict[bytes, dict[ChannelId, Session]] = {}
         self.chain = ChainTime()
         writer.before_commit(self._prepare)
+        choices = schema.load_choices(writer.store)
         for channel in schema.load_channels(writer.store):
             session = self._add(channel)
+            session.history = choices.get(channel.id, policy.history)
             resync.restore_flight(session, schema.load_flight(writer.store, channel))
             paid = schema.load_streamed(writer.store, channel.id, channel.side)
             session.streams.restore(schema.load_streams(writer.store, channel.id), paid)
@@ -427,14 +429,15 @@ class Engine:
         }
 
     def chain_moved(self, chain: ChainTime) -> None:
-        """The chain has moved: let its time pass in every channel."""
+        """The chain has moved: let its time pass in every channel in which something waits for that."""
         self.chain = chain
         for session in self.sessions.values():
-            if session.channel.phase is not Phase.GONE:
+            session.chain = chain
+            gone = session.channel.phase is Phase.GONE
+            if not gone and (session.missed or not core.timeless(session.channel)):
                 session.on_chain_time(chain)
                 self.touch(session)
             else:
-                session.chain = chain
                 session.locks.on_time()
         if self._keeper is not None:
             for moment in self._keeper.chain_moved():

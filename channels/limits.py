@@ -45,6 +45,10 @@ STREAM_LENGTH_MAX = 65_536
 """Links of one stream: a contract must be able to follow a chain to its tip within one block's gas."""
 
 
+HISTORY_BATCH = 256
+"""Updates after which what is too much of a channel's history is pruned, all at once."""
+
+
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """What one node asks of its channels. Amounts in the asset's smallest unit, times in seconds of chain time."""
 
@@ -88,6 +92,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 
     challenge_period_min: int = 600
     """Channels whose challenge window is shorter than this are not used."""
+
+    history: int | None = None
+    """Agreed updates to keep in each journal of a channel whose owner did not choose; None: all, 0: none."""
 
     offer_lifetime: int = 600
     """How long our cooperative closes and withdrawals stay valid."""

@@ -30,13 +30,13 @@ from tallystick.channels.eip712 import digest_proof, domain_separator
 from tallystick.channels.errors import ChannelNotReady, Fault, InsufficientFunds, InvalidInput, TallystickError
 from tallystick.channels.flight import EndedLock, Sent, ended_locks
 from tallystick.channels.keys import PrivateKey, PublicKey
-from tallystick.channels.limits import LOCKS_MAX, MEMO_MAX, ONION_MAX, UINT64_MAX, Policy
+from tallystick.channels.limits import HISTORY_BATCH, LOCKS_MAX, MEMO_MAX, ONION_MAX, UINT64_MAX, Policy
 from tallystick.channels.locks import Locks
 from tallystick.channels.messages import Ack, Error, Funding, Message, Reestablish, Reject, Reveal, Update, encode
 from tallystick.channels.objects import Lock, check_amount
 from tallystick.channels.operations import AddLock, Cancel, Operation, Pay, Unlock
 from tallystick.channels.outbox import Outbox, run_limit
-from tallystick.channels.schema import UpdateReceived, UpdateSigned
+from tallystick.channels.schema import HistoryChosen, HistoryPruned, UpdateReceived, UpdateSigned
 from tallystick.channels.simplex import Simplex
 from tallystick.channels.store import Moment
 from tallystick.channels.streams import Streams
@@ -106,6 +106,10 @@ class Session:
         self.received_payments = 0
         self.accepted_payments = 0
         self.secured_payments = 0
+        self.history = policy.history
+        """Agreed updates to keep in each journal; None: all."""
+        self._tidied = 0
+        """Updates of both simplices at the last pruning."""
 
     def __repr__(self) -> str:
         channel = self.channel
@@ -405,6 +409,22 @@ class Session:
             self._tell_ended(self.channel.side, done.ended)
         self.secured_payments += payments
         self.effects.emit(PaymentsSecured(self.channel.id, seq, payments))
+        self._tidy()
+
+    def keep_history(self, updates: int | None) -> None:
+        """Keep that many agreed updates in each journal from now on (None: all); raise InvalidInput if it is none."""
+        if updates is not None and updates < 0:
+            raise InvalidInput(f"a channel keeps 0 updates or more, or all (None), not {updates}")
+        self.history, self._tidied = updates, -HISTORY_BATCH
+        self.effects.store(HistoryChosen(self.channel.id, updates))
+        self._tidy()
+
+    def _tidy(self) -> None:
+        """Prune, now and then, what is more than should be kept: in batches, which cost each update next to nothing."""
+        sent, received = self.channel.ours.seq, self.channel.theirs.seq
+        if self.history is not None and sent + received - self._tidied >= HISTORY_BATCH:
+            self._tidied = sent + received
+            self.effects.store(HistoryPruned(self.channel.id, sent + 1 - self.history, received + 1 - self.history))
 
     def _tell_ended(self, sender: int, ended: list[EndedLock]) -> None:
         for end in ended:
@@ -444,6 +464,7 @@ class Session:
             if isinstance(operation, AddLock):
                 self._consider(operation)
         self._tell_ended(self.channel.peer_side, ended_locks(message.operations, before))
+        self._tidy()
 
     def _leave_aside(self, code: Fault, text: str) -> None:
         """Do not take an update that may become right: the peer is asked to repeat it once time has passed."""

@@ -97,6 +97,7 @@ class Fleet:
         self.members = [Member(key_of(number), writer, weather if crew.rough else None) for number in numbers]
         self.writer = writer
         self.weather = weather
+        self.crew = crew
 
     async def do_connect(self, command: dict[str, Any]) -> dict[str, Any]:
         """Connect the hub to these addresses, and wait until it can pay each of them."""
@@ -207,15 +208,18 @@ async def _submit(engine: Engine, channels: list[ChannelId], deadline: float) ->
     return latencies
 
 
-async def _run(crew: Crew) -> None:
+async def run(crew: Crew, kind: type[Fleet] = Fleet) -> None:
+    """Run one process of a fleet, which obeys the commands of `kind`."""
     if crew.cpu is not None and crew.cpu < (os.cpu_count() or 1):
         os.sched_setaffinity(0, {crew.cpu})
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    began = time.perf_counter()
     store = open_store(Path(crew.data), [SCHEMA], owner="bench fleet")
     try:
         writer = Writer(store)
         weather = Weather(random.Random(WEATHER_SEED))
-        fleet = Fleet(crew, writer, weather)
+        fleet = kind(crew, writer, weather)
+        started = time.perf_counter() - began
         async with trio.open_nursery() as nursery:
             await nursery.start(weather.run)
             nursery.start_soon(writer.run)
@@ -224,7 +228,7 @@ async def _run(crew: Crew) -> None:
                 hub = key_of(0).public
                 for member in fleet.members:
                     member.open(hub, hub.address)
-            await obey(fleet, {"peers": addresses})
+            await obey(fleet, {"peers": addresses, "started": started})
             nursery.cancel_scope.cancel()
     finally:
         store.close()
@@ -236,7 +240,7 @@ async def _meet(member: Member, task_status: trio.TaskStatus[str]) -> None:
 
 def main() -> None:
     """Run one process of the fleet."""
-    trio.run(_run, msgspec.json.decode(sys.argv[1], type=Crew))
+    trio.run(run, msgspec.json.decode(sys.argv[1], type=Crew))
 
 
 if __name__ == "__main__":

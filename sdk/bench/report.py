@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from rich.table import Table
 
+from tallystick.sdk.bench.endurance import EnduranceResult
 from tallystick.sdk.bench.results import ClassResult, DirectResult, ScaleResult, ScaleRow
 
 
@@ -44,6 +45,30 @@ def scale_table(result: ScaleResult) -> Table:
 
 def _memory(memory: dict[str, int]) -> str:
     return " / ".join(f"{kib / 1024:,.0f}" for kib in memory.values())
+
+
+def endurance_table(result: EnduranceResult) -> Table:
+    """Return the table of a `tally bench endurance`: a row for each tenth, sizes in MB."""
+    title = f"{result.payments:,} payments, {result.channels:,} channel{'s' * (result.channels > 1)}, synchronous=FULL"
+    caption = (
+        f"last tenth against first {result.last_to_first:.2f}; restart {result.restart_seconds:.2f} s, all channels "
+        f"resumed after {result.resumed_seconds:.2f} s more; capacity control {result.control:.2f} of 2"
+    )
+    rows = Table("tenth", "payments/s", title=title, caption=caption)
+    for who in ("payer", "payees"):
+        for what in ("memory", "database", "log", "channels, kB"):
+            rows.add_column(f"{who}: {what}", justify="right")
+    for number, tenth in enumerate(result.tenths, 1):
+        cells = [
+            cell
+            for usage in (tenth.payer, tenth.payees)
+            for cell in (
+                *(f"{size / 1e6:.1f}" for size in (usage.memory, usage.database, usage.log)),
+                f"{usage.channel_bytes / 1e3:.1f}",
+            )
+        ]
+        rows.add_row(str(number), f"{tenth.per_second:,.0f}", *cells)
+    return rows
 
 
 _FIGURES: tuple[tuple[str, Callable[[ClassResult], str]], ...] = (

@@ -178,3 +178,43 @@ def fairness(
     except TallystickError as error:
         errors.print(str(error), style="red")
         raise typer.Exit(1) from error
+
+
+@app.command()
+def endurance(
+    payments: Annotated[int, typer.Option(min=1_000, help="How many payments in all.")] = 10_000_000,
+    channels: Annotated[int, typer.Option(min=1, max=10_000, help="Channels of one hub, paid in turn.")] = 1,
+    directory: Annotated[Path | None, typer.Option(help="Where to keep the throw-away stores.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
+) -> None:
+    """Whether anything slows down or grows over very many payments. Exit code 1 if a bound is broken.
+
+    Example: tally bench endurance --payments 1000000 --channels 1000
+    """
+    import msgspec
+    import trio
+    from rich.console import Console
+
+    from tallystick.channels.errors import TallystickError
+    from tallystick.sdk.bench.endurance import run_endurance
+    from tallystick.sdk.bench.report import endurance_table
+
+    errors = Console(stderr=True)
+
+    async def run() -> bool:
+        result = await run_endurance(payments, channels, directory=str(directory or Path.cwd()), say=errors.print)
+        if as_json:
+            print(msgspec.json.encode(result).decode())
+        else:
+            Console().print(endurance_table(result))
+        for bound in result.broken:
+            errors.print(f"broken: {bound}", style="red")
+        return not result.broken
+
+    try:
+        held = trio.run(run)
+    except TallystickError as error:
+        errors.print(str(error), style="red")
+        raise typer.Exit(1) from error
+    if not held:
+        raise typer.Exit(1)
