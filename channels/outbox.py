@@ -117,26 +117,34 @@ class Outbox:
         return operations, tickets
 
     def _take_payments(self, allowance: int, size: int) -> list[Ticket]:
-        waiting, tickets, memos, count = self._tickets, list[Ticket](), False, 0
+        waiting, tickets, memos, count, left = self._tickets, list[Ticket](), False, 0, allowance
         while waiting:
             ticket = waiting[0]
-            payments = len(ticket.amounts)
-            if not ticket.withdrawn:
-                first_memo = bool(ticket.memo) and not memos
-                size += ticket.size + _NO_MEMO_BYTES * (count * first_memo + payments * (memos and not ticket.memo))
-                if ticket.amount > allowance or size > BATCH_BYTES_MAX or count + payments > BATCH_PAYMENTS_MAX:
-                    break
-                memos |= first_memo
-                allowance -= ticket.amount
-                count += payments
-                tickets.append(ticket)
-            waiting.popleft()
-            self.total -= ticket.amount
-            self.payments -= payments
-            self._bytes -= ticket.size
             if ticket.withdrawn:
-                ticket.fail(TallystickError("this payment was given up before it was signed: it was not made"))
+                self._leave_out(waiting.popleft())
+                continue
+            payments, grown = len(ticket.amounts), size + ticket.size
+            if memos and not ticket.memo:
+                grown += _NO_MEMO_BYTES * payments
+            elif ticket.memo and not memos:
+                grown += _NO_MEMO_BYTES * count
+            if ticket.amount > left or grown > BATCH_BYTES_MAX or count + payments > BATCH_PAYMENTS_MAX:
+                break
+            memos = memos or bool(ticket.memo)
+            size = grown
+            left -= ticket.amount
+            count += payments
+            tickets.append(waiting.popleft())
+        self.total -= allowance - left
+        self.payments -= count
+        self._bytes -= sum([ticket.size for ticket in tickets])
         return tickets
+
+    def _leave_out(self, ticket: Ticket) -> None:
+        self.total -= ticket.amount
+        self.payments -= len(ticket.amounts)
+        self._bytes -= ticket.size
+        ticket.fail(TallystickError("this payment was given up before it was signed: it was not made"))
 
     def fail_payments(self, error: TallystickError) -> None:
         """End every waiting payment with `error` and drop new locks: nothing of it was signed. Ends of locks stay."""
@@ -172,7 +180,7 @@ def _run(first: int, tickets: list[Ticket]) -> Pay:
 
 
 def _size(ticket: Ticket) -> int:
-    each = _PAYMENT_BYTES * (2 if max(ticket.amounts) >> 64 else 1)
+    each = _PAYMENT_BYTES * (2 if ticket.amount >> 64 and max(ticket.amounts) >> 64 else 1)
     return each * len(ticket.amounts) + (len(ticket.memo) + 3 if ticket.memo else 0)
 
 

@@ -14,6 +14,7 @@ from tallystick.channels.core import Phase, Wish
 from tallystick.channels.effects import CloseRequested
 from tallystick.channels.eip712 import digest_proof
 from tallystick.channels.errors import Fault, InvalidSignature, InvalidUpdate, StoreError
+from tallystick.channels.flight import Sent, ended_locks
 from tallystick.channels.keys import PublicKey
 from tallystick.channels.messages import (
     CloseOffer,
@@ -29,7 +30,7 @@ from tallystick.channels.messages import (
 )
 from tallystick.channels.objects import SignedProof
 from tallystick.channels.schema import Journaled
-from tallystick.channels.session import Sent, Session, ended_locks
+from tallystick.channels.session import Session
 from tallystick.channels.simplex import extend
 
 _GREETING = (Phase.OPENING, Phase.OPEN, Phase.FROZEN, Phase.RECOVERING)

@@ -34,6 +34,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Parts sent in all."""
     part_min: int = 1_000
     """No part is made smaller than this by splitting, in the asset's smallest unit."""
+    again: int = 48
+    """Parts that the payee may give back without refusing the payment."""
     avoid_seconds: int = 600
     """How long a channel or node that made no sense is avoided."""
 
@@ -111,6 +113,10 @@ class Map(Protocol):
         """Take in a channel update from a failure; return whether it was valid and news."""
         ...
 
+    def close(self) -> None:
+        """The payment has ended, and none of its parts is under way."""
+        ...
+
 
 class Part(msgspec.Struct, frozen=True):
     """A part of a payment, numbered from 0."""
@@ -146,6 +152,7 @@ class Payment:
         self._under_way: dict[int, Part] = {}
         self._stopped: tuple[Unpaid, str] | None = None
         self._last_failure = ""
+        self._given_back = 0
 
     # --- what it stands at ---------------------------------------------------------------------------------------
 
@@ -234,7 +241,8 @@ class Payment:
             return []
         self._last_failure = failure.text
         self._learn(part.route, failure, now)
-        if failure.lesson is Lesson.REFUSED:
+        self._given_back += failure.lesson is Lesson.AGAIN
+        if failure.lesson is Lesson.REFUSED or self._given_back > self.limits.again:
             self.stop(Unpaid.PAYEE_REFUSES, f"the payee refuses this payment: {failure.text or 'it gives no reason'}")
             return []
         return self._retry(part, now)
@@ -318,7 +326,7 @@ class Payment:
     def _learn(self, route: Route, failure: PartFailure, now: float) -> None:
         hops, until = route.hops, now + self.limits.avoid_seconds
         if failure.lesson is Lesson.UNKNOWN or failure.at >= len(hops):
-            for hop in hops[1:]:
+            for hop in hops[1:] or hops:
                 self._map.avoid(hop.channel, hop.node, until)
             return
         for hop in hops[: failure.at + 1]:

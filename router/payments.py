@@ -11,7 +11,7 @@ ended are history: `PaymentsPruned` removes them.
 from __future__ import annotations
 
 import sqlite3
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
@@ -131,7 +131,8 @@ CREATE INDEX payments_pending ON payments (hash) WHERE ended IS NULL;
 CREATE TABLE parts (
     channel BLOB NOT NULL, lock INTEGER NOT NULL, hash BLOB NOT NULL, number INTEGER NOT NULL, body BLOB NOT NULL,
     ended INTEGER NOT NULL, secret BLOB NOT NULL, reason BLOB NOT NULL, PRIMARY KEY (channel, lock)) WITHOUT ROWID;
-CREATE INDEX parts_by_payment ON parts (hash, number)
+CREATE INDEX parts_by_payment ON parts (hash, number);
+CREATE INDEX parts_pending ON parts (hash) WHERE ended = 0
 """
 
 _ORDER: Codec[Order] = Codec(Order)
@@ -203,10 +204,11 @@ SCHEMA = Schema(
     },
 )
 
+_PART_COLUMNS = "number, channel, lock, body, ended, secret, reason"
 _COLUMNS = "body, ended, secret, fee, reason, text"
 
 
-def _record(row: tuple[bytes, float | None, bytes, bytes, str, str]) -> PaymentRecord:
+def _record(row: tuple[Any, ...]) -> PaymentRecord:
     body, ended, secret, fee, reason, text = row
     return PaymentRecord(
         _ORDER.decode(body), ended, secret, int.from_bytes(fee, "big"), Unpaid(reason) if reason else None, text
@@ -235,15 +237,20 @@ def list_payments(store: Store, limit: int, before: int | None = None) -> list[t
 
 def load_parts(store: Store, payment_hash: bytes) -> list[PartRecord]:
     """Return the parts of a payment, in order."""
-    rows = store.read(
-        "SELECT number, channel, lock, body, ended, secret, reason FROM parts WHERE hash = ? ORDER BY number",
-        (payment_hash,),
-    )
-    records = []
-    for number, channel, lock, body, ended, secret, reason in rows:
-        route, secrets = _PART.decode(body)
-        records.append(PartRecord(number, ChannelId(channel), lock, route, secrets, bool(ended), secret, reason))
-    return records
+    rows = store.read(f"SELECT {_PART_COLUMNS} FROM parts WHERE hash = ? ORDER BY number", (payment_hash,))
+    return [_part(row) for row in rows]
+
+
+def parts_under_way(store: Store) -> list[tuple[bytes, PartRecord]]:
+    """Return (payment hash, part) of every part whose lock has not ended."""
+    rows = store.read(f"SELECT hash, {_PART_COLUMNS} FROM parts WHERE ended = 0")
+    return [(row[0], _part(row[1:])) for row in rows]
+
+
+def _part(row: tuple[Any, ...]) -> PartRecord:
+    number, channel, lock, body, ended, secret, reason = row
+    route, secrets = _PART.decode(body)
+    return PartRecord(number, ChannelId(channel), lock, route, secrets, bool(ended), secret, reason)
 
 
 def part_of_lock(store: Store, channel: ChannelId, lock: int) -> tuple[bytes, int] | None:

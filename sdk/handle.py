@@ -160,7 +160,7 @@ class ChannelHandle:
         ticket = Ticket(self.id, (run.amounts[index],), run.memos[index] if run.memos else b"", key, row.time)
         ticket.payment = payment
         if row.seq <= self._session.channel.ours.seq:
-            ticket.resolve(row.seq, row.time)
+            ticket.resolve((row.seq, row.time))
         elif self.phase in (Phase.SETTLED, Phase.GONE):
             ticket.fail(ChannelNotReady("the channel closed before the payee acknowledged this payment"))
         else:

@@ -65,7 +65,7 @@ def test_the_walk_finds_the_commands_that_the_documents_promise() -> None:
         *(f"channel {name}" for name in ("open", "list", "show", "deposit", "withdraw", "close", "force-close")),
         *("peers list", "peers connect"),
     }
-    assert set(DEFERRED) == {"chain", "tower", "bench"}
+    assert set(DEFERRED) == {"chain", "tower", "graph", "bench"}
 
 
 @pytest.mark.parametrize("path", LEAVES, ids=" ".join)

@@ -87,6 +87,9 @@ class Roads:
         self.lessons.append(("policy", update))
         return self.policy_is_news
 
+    def close(self) -> None:
+        assert self.reserved == []
+
 
 def begin(roads: Roads, amount: int = 1_000, max_fee: int = 100) -> tuple[Payment, list[Part]]:
     payment = Payment(roads, TARGET, amount, max_fee=max_fee, limits=LIMITS)

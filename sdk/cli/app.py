@@ -16,6 +16,7 @@ from tallystick.sdk.cli.shell import EXIT_CODES, example
 DEFERRED = {
     "chain": ("tallystick.sdk.cli.chain", "Run a simulated chain for development and tests."),
     "tower": ("tallystick.sdk.cli.tower", "Run a watchtower, or ask one."),
+    "graph": ("tallystick.sdk.cli.graph", "Read graphs of payment networks, and tell what they are like."),
     "bench": ("tallystick.sdk.cli.bench", "Measure how fast payments are."),
 }
 """Subcommands that are imported only when they are called: name to (module with an `app`, one line of help)."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from msgspec.structs import asdict, astuple
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tallystick.router.imports import GraphStatistics, Spread
 from tallystick.sdk.control.views import NATIVE_ASSET, ChannelInfo, Incoming, NodeInfo, PeerInfo
 
 
@@ -92,6 +94,16 @@ def show_statistics(figures: dict[str, Any]) -> None:
         for counters in found if isinstance(found, list) else [found]:
             for name, value in counters.items():
                 table.add_row(part, name.replace("_", " "), str(value))
+    Console().print(table)
+
+
+def show_graph(figures: GraphStatistics) -> None:
+    """Print what a graph is like: counts, then how values are spread."""
+    spreads = {name: value for name, value in asdict(figures).items() if isinstance(value, Spread)}
+    _facts({name.replace("_", " "): value for name, value in asdict(figures).items() if name not in spreads})
+    table = _table("of", figures=Spread.__struct_fields__)
+    for name, value in spreads.items():
+        table.add_row(name.replace("_", " "), *map(str, astuple(value)))
     Console().print(table)
 
 

@@ -1,0 +1,299 @@
+"""What a node believes of the network: verified channels, their newest updates, nodes; and what a path search sees.
+
+Rules:
+- A channel is in the book only with what the chain says of it, and only while an update of it is.
+- Of each id the newest version is kept (`announcements.replaces`): merging is commutative, associative and idempotent,
+  so books that were told the same come to hold the same, in whatever order they were told it.
+- A node's announcement is kept only while a channel of its is: names cost nothing, channels cost money.
+- At most `limit` channels, those of the largest capacity: a flood of cheap ones pushes out no dearer one.
+- A direction is an edge once its own update and the other end's public key are known. The edges are a function of the
+  contents; `events` says how they change, `edges` computes them from scratch.
+
+Signatures are checked before something comes here. Pure: changes to store and events to tell gather in two lists.
+"""
+
+from __future__ import annotations
+
+import heapq
+from typing import Annotated, TypeAlias
+
+import msgspec
+
+from tallystick.channels.objects import Address, ChannelId, Id
+from tallystick.router.announcements import Announcement, ChannelUpdate, replaces, signer_address
+from tallystick.router.objects import Edge, NodeKey
+from tallystick.router.reconciliation import Buckets, ItemId, fingerprint
+
+Account = Annotated[Address, msgspec.Meta(min_length=20, max_length=20)]
+
+
+class ChannelFacts(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What the chain says of an open channel of our asset."""
+
+    participants: tuple[Account, Account]
+    capacity: Annotated[int, msgspec.Meta(ge=0)]
+    """Deposits less withdrawals, of both sides."""
+
+
+# --- what to store ---------------------------------------------------------------------------------------------------
+
+
+class ChannelKept(msgspec.Struct, frozen=True):
+    """The chain was asked about a channel at that time, and said this."""
+
+    channel: Id
+    facts: ChannelFacts
+    verified: float
+
+
+class ChannelForgotten(msgspec.Struct, frozen=True):
+    """A channel is of no interest any more; its updates are forgotten with changes of their own."""
+
+    channel: ChannelId
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """The newest version of an announcement, and its digest."""
+
+    announcement: Announcement
+    digest: bytes
+
+
+class Forgotten(msgspec.Struct, frozen=True):
+    """An announcement is of no interest any more."""
+
+    item: ItemId
+
+
+Change: TypeAlias = ChannelKept | ChannelForgotten | Kept | Forgotten
+
+# --- what to tell a graph --------------------------------------------------------------------------------------------
+
+
+class EdgeKnown(msgspec.Struct, frozen=True):
+    """A direction of a channel is routable, or its policy or capacity changed."""
+
+    edge: Edge
+
+
+class ChannelDropped(msgspec.Struct, frozen=True):
+    """No direction of the channel is routable any more, but those that are told right after this."""
+
+    channel: ChannelId
+
+
+GraphEvent: TypeAlias = EdgeKnown | ChannelDropped
+
+
+def item_of(announcement: Announcement) -> ItemId:
+    """Return the id of what an announcement replaces."""
+    if isinstance(announcement, ChannelUpdate):
+        return (announcement.channel, announcement.side)
+    return announcement.key
+
+
+class Book:
+    """The contents. Take `changes` and `events` from their lists after each call."""
+
+    def __init__(self, limit: int) -> None:
+        """Make an empty book for at most `limit` channels."""
+        self.limit = limit
+        self.buckets = Buckets()
+        self.changes: list[Change] = []
+        self.events: list[GraphEvent] = []
+        self._channels: dict[ChannelId, ChannelKept] = {}
+        self._items: dict[ItemId, Kept] = {}
+        self._channels_of: dict[Address, dict[ChannelId, None]] = {}
+        self._keys: dict[Address, NodeKey] = {}
+        self._uses: dict[Address, int] = {}
+        """How many announcements of each address are here: while there are any, its key is known."""
+        self._told: dict[ChannelId, tuple[Edge | None, Edge | None]] = {}
+        self._poorest: list[tuple[int, ChannelId]] = []
+        """Heap of capacities; entries that no channel has any more are skipped."""
+
+    # --- reading -----------------------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self._channels)
+
+    @property
+    def announcements(self) -> int:
+        """How many announcements are here."""
+        return len(self._items)
+
+    def get(self, item: ItemId) -> Kept | None:
+        """Return the version that is here."""
+        return self._items.get(item)
+
+    def facts(self, channel: ChannelId) -> ChannelFacts | None:
+        """Return what the chain says of a channel, None if it is not here."""
+        kept = self._channels.get(channel)
+        return kept.facts if kept is not None else None
+
+    def owns_channel(self, account: Address) -> bool:
+        """Whether a channel of this account is here."""
+        return account in self._channels_of
+
+    def verified_since(self, time: float) -> list[ChannelId]:
+        """Return the channels about which the chain was asked at that time or later."""
+        return [channel for channel, kept in self._channels.items() if kept.verified >= time]
+
+    def verified_before(self, bucket: int, time: float) -> list[ChannelId]:
+        """Return the channels of one bucket about which the chain was last asked before that time."""
+        found = {item[0]: None for item in self.buckets.items(bucket) if isinstance(item, tuple)}
+        return [channel for channel in found if self._channels[channel].verified < time]
+
+    def newer(self, announcement: Announcement, digest: bytes) -> bool:
+        """Whether this version would replace the one that is here, if there is one."""
+        kept = self._items.get(item_of(announcement))
+        return kept is None or replaces(announcement.timestamp, digest, kept.announcement.timestamp, kept.digest)
+
+    def edges(self) -> dict[tuple[ChannelId, int], Edge]:
+        """Return all routable directions, computed from the contents alone."""
+        found = {}
+        for channel in self._channels:
+            for side, edge in enumerate(self._derive(channel)):
+                if edge is not None:
+                    found[channel, side] = edge
+        return found
+
+    # --- writing -----------------------------------------------------------------------------------------------------
+
+    def put_channel(self, channel: ChannelId, facts: ChannelFacts, verified: float) -> bool:
+        """Take in what the chain says of a channel; return False if the book is full of channels with more capacity."""
+        known = self._channels.get(channel)
+        if known is None and not self._make_room(facts.capacity, channel):
+            return False
+        kept = self._channels[channel] = ChannelKept(channel, facts, verified)
+        self.changes.append(kept)
+        for account in facts.participants:
+            self._channels_of.setdefault(account, {})[channel] = None
+        if known is None or known.facts.capacity != facts.capacity:
+            heapq.heappush(self._poorest, (facts.capacity, channel))
+            if len(self._poorest) > 2 * len(self._channels) + 100:
+                self._poorest = [(k.facts.capacity, c) for c, k in self._channels.items()]
+                heapq.heapify(self._poorest)
+        self._tell(channel)
+        return True
+
+    def put(self, announcement: Announcement, digest: bytes) -> bool:
+        """Take in an announcement whose signature is right; return whether it was news.
+
+        An update must be of a channel that is here, by the participant on its side; a node must have a channel here.
+        """
+        if not self.newer(announcement, digest):
+            return False
+        item = item_of(announcement)
+        account = self._account(announcement)
+        known = item in self._items
+        kept = self._items[item] = Kept(announcement, digest)
+        self.buckets.put(item, fingerprint(digest))
+        self.changes.append(kept)
+        if not known:
+            self._uses[account] = self._uses.get(account, 0) + 1
+            if account not in self._keys:
+                self._keys[account] = announcement.key
+                for channel in self._channels_of.get(account, ()):
+                    self._tell(channel)
+        if isinstance(announcement, ChannelUpdate):
+            self._tell(announcement.channel)
+        return True
+
+    def drop(self, item: ItemId) -> None:
+        """Forget an announcement, and what is here only because of it."""
+        kept = self._items.pop(item, None)
+        if kept is None:
+            return
+        self.buckets.remove(item)
+        self.changes.append(Forgotten(item))
+        account = self._account(kept.announcement)
+        self._uses[account] -= 1
+        if not self._uses[account]:
+            del self._uses[account], self._keys[account]
+            for channel in self._channels_of.get(account, ()):
+                self._tell(channel)
+        if isinstance(kept.announcement, ChannelUpdate):
+            self._tell(kept.announcement.channel)
+            self.tidy(kept.announcement.channel)
+
+    def drop_channel(self, channel: ChannelId) -> None:
+        """Forget a channel, its updates, and the nodes that have no other one."""
+        kept = self._channels.pop(channel, None)
+        if kept is None:
+            return
+        self._tell(channel)
+        for side in (0, 1):
+            self.drop((channel, side))
+        self.changes.append(ChannelForgotten(channel))
+        for account in kept.facts.participants:
+            own = self._channels_of[account]
+            del own[channel]
+            if not own:
+                del self._channels_of[account]
+                key = self._keys.get(account)
+                if key is not None:
+                    self.drop(key)
+
+    def tidy(self, channel: ChannelId) -> None:
+        """Forget a channel of which no update is here."""
+        if (channel, 0) not in self._items and (channel, 1) not in self._items:
+            self.drop_channel(channel)
+
+    def drop_stale(self, bucket: int, before: float) -> None:
+        """Forget the announcements of one bucket with timestamps before that time."""
+        for item in self.buckets.items(bucket):
+            kept = self._items.get(item)
+            if kept is not None and kept.announcement.timestamp < before:
+                self.drop(item)
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _make_room(self, capacity: int, channel: ChannelId) -> bool:
+        """Let the poorest channel go if the book is full; return whether the new one may come in."""
+        while len(self._channels) >= self.limit:
+            poorest = self._poorest[0]
+            kept = self._channels.get(poorest[1])
+            if kept is None or kept.facts.capacity != poorest[0]:
+                heapq.heappop(self._poorest)
+                continue
+            if poorest >= (capacity, channel):
+                return False
+            self.drop_channel(poorest[1])
+        return True
+
+    def _account(self, announcement: Announcement) -> Address:
+        """Return the signer's address; of a channel that is here the chain has told it."""
+        if isinstance(announcement, ChannelUpdate) and announcement.channel in self._channels:
+            return self._channels[announcement.channel].facts.participants[announcement.side]
+        return signer_address(announcement)
+
+    def _derive(self, channel: ChannelId) -> tuple[Edge | None, Edge | None]:
+        kept = self._channels.get(channel)
+        if kept is None:
+            return (None, None)
+        return (self._edge(kept, 0), self._edge(kept, 1))
+
+    def _edge(self, kept: ChannelKept, side: int) -> Edge | None:
+        update = self._items.get((kept.channel, side))
+        target = self._keys.get(kept.facts.participants[1 - side])
+        if update is None or target is None or not isinstance(update.announcement, ChannelUpdate):
+            return None
+        policy = update.announcement.policy
+        return Edge(kept.channel, update.announcement.key, target, kept.facts.capacity, policy)
+
+    def _tell(self, channel: ChannelId) -> None:
+        """Say how the edges of a channel differ from what was said before."""
+        before = self._told.get(channel, (None, None))
+        now = self._derive(channel)
+        if now == before:
+            return
+        fewer = any(old is not None and new is None for old, new in zip(before, now, strict=True))
+        if fewer:
+            self.events.append(ChannelDropped(channel))
+        for old, new in zip(before, now, strict=True):
+            if new is not None and (fewer or new != old):
+                self.events.append(EdgeKnown(new))
+        if now == (None, None):
+            del self._told[channel]
+        else:
+            self._told[channel] = now

@@ -1,0 +1,81 @@
+"""What gossip keeps on disk, so that a restart needs no full resync: one row per channel, direction and node.
+
+    gossip_channels   what the chain said of each channel, and when
+    gossip_updates    the newest update of each direction
+    gossip_nodes      the newest announcement of each node
+
+Rows follow the book (`router/book.py`): what it forgets is deleted, so the tables are as bounded as it is.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+
+from tallystick.channels.codec import Codec
+from tallystick.channels.objects import ChannelId
+from tallystick.channels.store import Moment, Schema, Store
+from tallystick.router.announcements import Announcement, ChannelUpdate, NodeAnnouncement
+from tallystick.router.book import Change, ChannelFacts, ChannelForgotten, ChannelKept, Forgotten, Kept
+
+
+class BookChanged(Moment, frozen=True):
+    """What we believe of the network has changed, in this order."""
+
+    changes: tuple[Change, ...]
+
+
+_FACTS: Codec[ChannelFacts] = Codec(ChannelFacts)
+_UPDATE: Codec[ChannelUpdate] = Codec(ChannelUpdate)
+_NODE: Codec[NodeAnnouncement] = Codec(NodeAnnouncement)
+
+
+def _changed(connection: sqlite3.Connection, moment: BookChanged) -> None:
+    for change in moment.changes:
+        match change:
+            case ChannelKept(channel, facts, verified):
+                connection.execute(
+                    "INSERT OR REPLACE INTO gossip_channels VALUES (?, ?, ?)",
+                    (channel, _FACTS.encode(facts), verified),
+                )
+            case ChannelForgotten(channel):
+                connection.execute("DELETE FROM gossip_channels WHERE channel = ?", (channel,))
+            case Kept(ChannelUpdate() as update, _):
+                connection.execute(
+                    "INSERT OR REPLACE INTO gossip_updates VALUES (?, ?, ?)",
+                    (update.channel, update.side, _UPDATE.encode(update)),
+                )
+            case Kept(NodeAnnouncement() as node, _):
+                connection.execute("INSERT OR REPLACE INTO gossip_nodes VALUES (?, ?)", (node.key, _NODE.encode(node)))
+            case Forgotten((channel, side)):
+                connection.execute("DELETE FROM gossip_updates WHERE channel = ? AND side = ?", (channel, side))
+            case Forgotten(key):
+                connection.execute("DELETE FROM gossip_nodes WHERE key = ?", (key,))
+
+
+GOSSIP_SCHEMA = Schema(
+    "gossip",
+    (
+        """
+CREATE TABLE gossip_channels (channel BLOB PRIMARY KEY, facts BLOB NOT NULL, verified REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE gossip_updates (
+    channel BLOB NOT NULL, side INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY (channel, side)) WITHOUT ROWID;
+CREATE TABLE gossip_nodes (key BLOB PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID
+""",
+    ),
+    {BookChanged: _changed},
+)
+
+
+def load_gossip_channels(store: Store) -> Iterator[ChannelKept]:
+    """Return the channels that the chain confirmed."""
+    for channel, facts, verified in store.read("SELECT channel, facts, verified FROM gossip_channels ORDER BY channel"):
+        yield ChannelKept(ChannelId(channel), _FACTS.decode(facts), verified)
+
+
+def load_announcements(store: Store) -> Iterator[Announcement]:
+    """Return all announcements, channel updates first."""
+    for (body,) in store.read("SELECT body FROM gossip_updates ORDER BY channel, side"):
+        yield _UPDATE.decode(body)
+    for (body,) in store.read("SELECT body FROM gossip_nodes ORDER BY key"):
+        yield _NODE.decode(body)

@@ -1,0 +1,213 @@
+"""The shell around the core of gossip: time, disk, chain and peers. Thin; `run` owns all tasks.
+
+What the core wants happens in the house's order: stored in the store's next commit, then sent, then told. The chain is
+asked a bounded number of questions at a time. Frames go out through `say`, which refuses when a peer's queue is full:
+what is refused is lost, and reconciliation makes up for it. It works the same in virtual time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import trio
+
+from tallystick.channels.errors import PeerError
+from tallystick.channels.objects import NATIVE, Address, ChannelId
+from tallystick.channels.ports import Clock
+from tallystick.channels.writer import Writer
+from tallystick.router.announcements import ChannelUpdate
+from tallystick.router.book import ChannelFacts, GraphEvent
+from tallystick.router.gossip import Gossip, GossipEffects, GossipStatistics
+from tallystick.router.gossip_schema import BookChanged, load_announcements, load_gossip_channels
+from tallystick.router.objects import ForwardingPolicy
+from tallystick.router.voice import Description
+from tallystick.settlement.chain import (
+    Chain,
+    ChannelOpened,
+    ChannelView,
+    Closed,
+    CooperativelyClosed,
+    Deposited,
+    Event,
+    Settled,
+    Withdrawn,
+)
+from tallystick.settlement.errors import ChainError, ChainUnavailable
+from tallystick.settlement.index import OPEN
+
+TICK = 1.0
+"""Seconds between two looks at what is due: the time for which news gathers."""
+
+LOOKUPS = 8
+"""Questions to the chain that are under way at a time."""
+
+RETRY_FIRST = 1.0
+"""Seconds until a question is asked again that the chain node did not answer; doubles up to RETRY_MAX."""
+
+RETRY_MAX = 60.0
+
+UNDONE_SECONDS = 3_600
+"""After a reorganisation, what the chain confirmed within this time is asked about again."""
+
+
+class Gossiper:
+    """Runs one node's gossip. Call everything within trio, on the node's loop.
+
+    `say(peer, frame)` queues a frame for a connected peer, or returns False; `punish(peer, error)` ends a connection;
+    `tell` gets the changes of the graph; `jitter` returns a number in [0, 1).
+    """
+
+    def __init__(
+        self,
+        gossip: Gossip,
+        chain: Chain,
+        writer: Writer,
+        *,
+        clock: Clock,
+        say: Callable[[bytes, bytes], bool],
+        punish: Callable[[bytes, PeerError], None],
+        tell: Callable[[GraphEvent], None],
+        jitter: Callable[[], float],
+        asset: Address = NATIVE,
+    ) -> None:
+        """Make the shell. `writer`'s store must have GOSSIP_SCHEMA."""
+        self._gossip = gossip
+        self._chain = chain
+        self._writer = writer
+        self._clock = clock
+        self._say = say
+        self._punish = punish
+        self._tell = tell
+        self._jitter = jitter
+        self._asset = asset
+        self._curious = trio.Event()
+        self.unsent = 0
+        """Frames that `say` refused since the start."""
+
+    def load(self) -> None:
+        """Take in what is on disk and tell its edges. Call it once, before `run` and before the chain is followed."""
+        store = self._writer.store
+        self._gossip.load(load_gossip_channels(store), load_announcements(store), self._clock())
+        self._release()
+
+    async def run(self) -> None:
+        """Ask, answer and tell until cancelled."""
+        async with trio.open_nursery() as nursery:
+            for _ in range(LOOKUPS):
+                nursery.start_soon(self._ask_forever)
+            while True:
+                self._gossip.tick(self._clock())
+                self._release()
+                await trio.sleep(TICK * (1 + self._jitter() / 10))
+
+    # --- peers -------------------------------------------------------------------------------------------------------
+
+    def connected(self, peer: bytes) -> None:
+        """That peer is connected now."""
+        self._gossip.connected(peer, self._clock())
+
+    def disconnected(self, peer: bytes) -> None:
+        """That peer is connected no more."""
+        self._gossip.disconnected(peer)
+
+    def receive(self, peer: bytes, frame: bytes) -> None:
+        """Take a frame of a peer. Raise PeerError for what no honest peer sends: its connection should end."""
+        try:
+            self._gossip.receive(peer, frame, self._clock())
+        finally:
+            self._release()
+
+    # --- the chain ---------------------------------------------------------------------------------------------------
+
+    def on_event(self, event: Event) -> None:
+        """Take an event of a block that was added. Call it before the step's own moments are committed."""
+        match event:
+            case ChannelOpened(channel):
+                self._gossip.opened(channel, self._clock())
+            case Closed(channel) | CooperativelyClosed(channel) | Settled(channel):
+                self._gossip.closed(channel, self._clock())
+            case Deposited(channel) | Withdrawn(channel):
+                self._gossip.recheck(channel)
+            case _:
+                return
+        self._release()
+
+    def on_undone(self) -> None:
+        """A block left the best branch."""
+        self._gossip.recheck_since(self._clock() - UNDONE_SECONDS)
+        self._release()
+
+    # --- our own node ------------------------------------------------------------------------------------------------
+
+    def announce(self, channel: ChannelId, policy: ForwardingPolicy) -> None:
+        """Let the network know what we ask for carrying payments out of a channel of ours, from the next tick on.
+
+        It is repeated while the channel is open, also after restarts. Raise InvalidInput if it cannot be announced.
+        """
+        self._gossip.announce(channel, policy)
+
+    def describe(self, description: Description) -> None:
+        """Let the network know our name and addresses once we have a channel. Raise InvalidInput if they are none."""
+        self._gossip.describe(description)
+
+    def update_of(self, channel: ChannelId) -> bytes:
+        """Return our newest update of a channel, as failures carry it; empty if there is none."""
+        return self._gossip.update_of(channel)
+
+    def learn(self, update: bytes) -> ChannelUpdate | None:
+        """Take in an update out of a failure; return it if it was sound and news. The graph is told after the commit."""
+        news = self._gossip.learn(update, self._clock())
+        self._release()
+        return news
+
+    def statistics(self) -> GossipStatistics:
+        """Sizes and counters."""
+        return self._gossip.statistics()
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _release(self) -> None:
+        """Store what is to be stored; send and tell the rest after that commit."""
+        effects = self._gossip.take()
+        if effects.questions:
+            self._curious.set()
+            self._curious = trio.Event()
+        if effects.changes or effects.frames or effects.events or effects.faults:
+            moments = [BookChanged(tuple(effects.changes))] if effects.changes else []
+            self._writer.add(moments, partial(self._act, effects))
+
+    def _act(self, effects: GossipEffects) -> None:
+        for peer, frame in effects.frames:
+            self.unsent += not self._say(peer, frame)
+        for event in effects.events:
+            self._tell(event)
+        for peer, error in effects.faults:
+            self._punish(peer, error)
+
+    async def _ask_forever(self) -> None:
+        while True:
+            channel = self._gossip.next_question()
+            if channel is None:
+                await self._curious.wait()
+                continue
+            facts = await self._look_up(channel)
+            self._gossip.answer(channel, facts, self._clock())
+            self._release()
+
+    async def _look_up(self, channel: ChannelId) -> ChannelFacts | None:
+        """Return what the chain says of a channel, None if it is none of our asset that is open."""
+        pause = RETRY_FIRST
+        while True:
+            try:
+                return self._facts(await self._chain.channel(channel))
+            except ChainUnavailable:
+                await trio.sleep(pause * (1 + self._jitter()) / 2)
+                pause = min(2 * pause, RETRY_MAX)
+            except ChainError:
+                return None
+
+    def _facts(self, view: ChannelView | None) -> ChannelFacts | None:
+        if view is None or view.status != OPEN or view.terms.asset != self._asset:
+            return None
+        return ChannelFacts(view.terms.participants, sum(view.deposits) - sum(view.withdrawn))

@@ -1,0 +1,324 @@
+"""What payments have taught about where liquidity sits, and what of it parts under way have taken.
+
+Of a channel everybody knows the capacity c; only its owners know the balance x in one direction (c − x in the other).
+Before anything is known, x follows a *prior*: uniform, or bimodal (most channels are nearly full at one end, as
+measured on real networks). Each part that passes or fails narrows x to [lower, upper): at least `lower` passes, `upper`
+does not. What is learned of one direction is mirrored onto the other, and fades: after `half_life` seconds half of it
+is left, as others pay, too. Of our own channels the balance is known.
+
+`Knowledge` keeps the beliefs, exact, and writes what follows from them into the columns of the `Graph`, where searches
+read it. Beliefs are bounded in number, and survive restarts (`liquidity_schema`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from tallystick.channels.objects import ChannelId
+from tallystick.router.graph import Direction, Graph, capacity_of
+from tallystick.router.objects import Edge, NodeKey, Route
+
+HALF_LIFE = 3600.0
+"""Seconds."""
+
+BELIEFS_MAX = 20_000
+"""Channels of which something is remembered; beyond, the oldest beliefs are forgotten."""
+
+FORGET_AFTER = 10
+"""Half-lives after which a belief is no longer worth its row."""
+
+_STEPS = 32
+"""How often per half-life the columns follow the fading."""
+
+
+class Prior(msgspec.Struct, frozen=True):
+    """How balances are distributed before anything is known, by share of the capacity.
+
+    The density falls as exp(−slope · share) from both ends towards the middle; slope 0 is uniform.
+    """
+
+    slope: float = 10.0
+
+    def below(self, share: float) -> float:
+        """Return how probable a balance under that share of the capacity is."""
+        share = min(1.0, max(0.0, share))
+        if self.slope <= 0.0:
+            return share
+        ends = math.exp(-self.slope)
+        return 0.5 * (1.0 - math.exp(-self.slope * share) + math.exp(self.slope * (share - 1.0)) - ends) / (1.0 - ends)
+
+    def quantile(self, chance: float) -> float:
+        """Return the share of the capacity that a balance is under with that probability: what `below` undoes."""
+        low, high = 0.0, 1.0
+        for _ in range(40):
+            middle = (low + high) / 2
+            low, high = (middle, high) if self.below(middle) < chance else (low, middle)
+        return low
+
+
+BIMODAL = Prior()
+UNIFORM = Prior(0.0)
+
+
+class Belief(msgspec.Struct, frozen=True):
+    """What is known of a channel's direction to that of its ends whose key is the smaller one."""
+
+    lower: int
+    """That much passed."""
+    upper: int
+    """That much did not; more than the capacity: nothing failed yet."""
+    time: float
+
+    def faded(self, capacity: int, now: float, half_life: float) -> Belief:
+        """Return what is left of it."""
+        if now <= self.time:
+            return self
+        left = 2.0 ** (-(now - self.time) / half_life)
+        lower = int(self.lower * left)
+        return Belief(lower, max(lower + 1, capacity + 1 - int((capacity + 1 - self.upper) * left)), now)
+
+    def mirrored(self, capacity: int) -> Belief:
+        """Return the same of the other direction."""
+        return Belief(max(0, capacity + 1 - self.upper), max(1, capacity + 1 - self.lower), self.time)
+
+    def passes(self, amount: int, capacity: int) -> Belief:
+        """Return it with the news that `amount` passed. Where news contradicts, what was known is out of date."""
+        upper = self.upper if self.upper > amount else capacity + 1
+        return Belief(max(self.lower, min(amount, capacity)), upper, self.time)
+
+    def fails(self, amount: int) -> Belief:
+        """Return it with the news that `amount` did not pass."""
+        return Belief(self.lower if self.lower < amount else 0, max(1, min(self.upper, amount)), self.time)
+
+    def moved(self, amount: int, capacity: int) -> Belief:
+        """Return it after `amount` was paid over the direction."""
+        lower = min(capacity, max(0, self.lower - amount))
+        return Belief(lower, max(lower + 1, min(capacity + 1, self.upper - amount)), self.time)
+
+
+_News = Callable[[Belief, int], Belief]
+"""What a belief becomes, given the channel's capacity."""
+
+
+class Changes(msgspec.Struct, frozen=True):
+    """What became of beliefs since they were last asked for: those forgotten, then those learned."""
+
+    forgotten_before: float
+    """Beliefs older than that are gone."""
+    learned: tuple[tuple[ChannelId, Belief], ...]
+
+
+class Knowledge:
+    """See the module's docstring. Times are chain time in seconds and may not go back by more than a little."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        *,
+        prior: Prior = BIMODAL,
+        half_life: float = HALF_LIFE,
+        beliefs_max: int = BELIEFS_MAX,
+    ) -> None:
+        self.graph = graph
+        self.prior = prior
+        self.half_life = half_life
+        self.beliefs_max = beliefs_max
+        self._beliefs: dict[ChannelId, Belief] = {}
+        self._own: dict[Direction, int] = {}
+        self._reserved: dict[Direction, int] = {}
+        self._avoided: dict[Direction, float] = {}
+        self._avoided_nodes: dict[NodeKey, float] = {}
+        self._refreshed = -math.inf
+        self._changed: set[ChannelId] = set()
+        self._forgotten = -math.inf
+
+    def __len__(self) -> int:
+        return len(self._beliefs)
+
+    def __repr__(self) -> str:
+        return f"<Knowledge beliefs={len(self._beliefs)} reserved={len(self._reserved)} avoided={len(self._avoided)}>"
+
+    # --- what is known -------------------------------------------------------------------------------------------
+
+    def bounds(self, channel: ChannelId, node: NodeKey, now: float) -> tuple[int, int] | None:
+        """Return (passes, does not pass) of the direction to `node`, None if it is not in the graph."""
+        slot = self.graph.slot(channel, node)
+        return None if slot is None else self._bounds(self.graph.edge(slot), now)
+
+    def reserved(self, channel: ChannelId, node: NodeKey) -> int:
+        """Return what parts under way have taken of the direction."""
+        return self._reserved.get((channel, node), 0)
+
+    def room(self, edge: Edge) -> int:
+        """Return the largest lock that may still pass, by all that is known: bounds, and parts under way."""
+        if (edge.channel, edge.target) in self._avoided or edge.target in self._avoided_nodes:
+            return 0
+        upper = min(capacity_of(edge) + 1, self._bounds(edge, self._refreshed)[1])
+        return upper - 1 - self._reserved.get((edge.channel, edge.target), 0)
+
+    def refresh(self, now: float) -> None:
+        """Bring the graph's columns up to date: call before a search. Cheap if little has happened."""
+        if now >= self._refreshed + self.half_life / _STEPS or now < self._refreshed:
+            self._refreshed = now
+            self._forget(now)
+            for channel in self._beliefs:
+                self._touch(channel)
+        fresh, self.graph.fresh = self.graph.fresh, []
+        for slot in fresh:
+            self._write(slot)
+        for direction in [direction for direction, until in self._avoided.items() if until <= now]:
+            del self._avoided[direction]
+            self._touch(direction[0])
+        for node in [node for node, until in self._avoided_nodes.items() if until <= now]:
+            del self._avoided_nodes[node]
+            self._touch_node(node)
+
+    # --- what happens --------------------------------------------------------------------------------------------
+
+    def own(self, channel: ChannelId, node: NodeKey, spendable: int | None) -> None:
+        """Tell what our own channel could carry if none of our payments were under way; None: no longer known."""
+        if spendable is None:
+            self._own.pop((channel, node), None)
+        else:
+            self._own[channel, node] = spendable
+        self._touch(channel)
+
+    def passed(self, channel: ChannelId, node: NodeKey, amount: int, now: float) -> None:
+        """The direction carried `amount`, or could have, beside what is reserved."""
+        wanted = amount + self._reserved.get((channel, node), 0)
+        self._learn(channel, node, now, lambda belief, capacity: belief.passes(wanted, capacity))
+
+    def failed(self, channel: ChannelId, node: NodeKey, amount: int, now: float) -> None:
+        """The direction could not carry `amount` beside what is reserved."""
+        wanted = amount + self._reserved.get((channel, node), 0)
+        if (channel, node) in self._own:
+            self._own[channel, node] = max(0, min(self._own[channel, node], wanted - 1))
+            self._touch(channel)
+        self._learn(channel, node, now, lambda belief, _: belief.fails(wanted))
+
+    def settled(self, route: Route, now: float) -> None:
+        """A part was paid: all its directions carried it, and what they carried sits at the other end now."""
+        for hop in route.hops:
+            amount = hop.amount
+            self.passed(hop.channel, hop.node, amount, now)
+            self._learn(hop.channel, hop.node, now, lambda belief, capacity: belief.moved(amount, capacity))  # noqa: B023  called at once
+
+    def reserve(self, route: Route) -> None:
+        """A part is under way: what it carries is not there for others."""
+        for hop in route.hops:
+            direction = (hop.channel, hop.node)
+            self._reserved[direction] = self._reserved.get(direction, 0) + hop.amount
+            self._touch(hop.channel)
+
+    def release(self, route: Route) -> None:
+        """A part has ended, whichever way."""
+        for hop in route.hops:
+            direction = (hop.channel, hop.node)
+            left = self._reserved.pop(direction, 0) - hop.amount
+            if left > 0:
+                self._reserved[direction] = left
+            self._touch(hop.channel)
+
+    def avoid(self, channel: ChannelId, node: NodeKey, until: float) -> None:
+        """Use the direction for nothing until then (`math.inf`: for ever)."""
+        self._avoided[channel, node] = until
+        self._touch(channel)
+        if len(self._avoided) > self.beliefs_max:
+            oldest = next(iter(self._avoided))
+            del self._avoided[oldest]
+            self._touch(oldest[0])
+
+    def avoid_node(self, node: NodeKey, until: float) -> None:
+        """Lead nothing to the node until then."""
+        self._avoided_nodes[node] = until
+        self._touch_node(node)
+        if len(self._avoided_nodes) > self.beliefs_max:
+            oldest = next(iter(self._avoided_nodes))
+            del self._avoided_nodes[oldest]
+            self._touch_node(oldest)
+
+    # --- what is kept --------------------------------------------------------------------------------------------
+
+    def changes(self) -> Changes:
+        """Return what has changed since the last call, to be stored when convenient."""
+        learned = tuple((key, self._beliefs[key]) for key in sorted(self._changed) if key in self._beliefs)
+        changes = Changes(self._forgotten, learned)
+        self._changed.clear()
+        self._forgotten = -math.inf
+        return changes
+
+    def restore(self, learned: Iterable[tuple[ChannelId, Belief]]) -> None:
+        """Take over what was known before a restart."""
+        for channel, belief in learned:
+            self._beliefs[channel] = belief
+            self._touch(channel)
+
+    def _forget(self, now: float) -> None:
+        before = now - FORGET_AFTER * self.half_life
+        if len(self._beliefs) > self.beliefs_max:
+            times = sorted(belief.time for belief in self._beliefs.values())
+            before = max(before, times[len(times) - self.beliefs_max * 7 // 8])
+        old = [channel for channel, belief in self._beliefs.items() if belief.time < before]
+        for channel in old:
+            del self._beliefs[channel]
+            self._touch(channel)
+        if old:
+            self._forgotten = before
+
+    def _learn(self, channel: ChannelId, node: NodeKey, now: float, news: _News) -> None:
+        edge = self.graph.get(channel, node)
+        if edge is None or (channel, node) in self._own:
+            return
+        capacity = capacity_of(edge)
+        known = self._beliefs.get(channel, Belief(0, capacity + 1, now)).faded(capacity, now, self.half_life)
+        if edge.source < edge.target:
+            known = news(known.mirrored(capacity), capacity).mirrored(capacity)
+        else:
+            known = news(known, capacity)
+        self._beliefs[channel] = known
+        self._changed.add(channel)
+        if len(self._beliefs) > self.beliefs_max + self.beliefs_max // 8:
+            self._forget(now)
+        self._touch(channel)
+
+    # --- columns -------------------------------------------------------------------------------------------------
+
+    def _bounds(self, edge: Edge, now: float) -> tuple[int, int]:
+        own = self._own.get((edge.channel, edge.target))
+        if own is not None:
+            return own, own + 1
+        capacity = capacity_of(edge)
+        belief = self._beliefs.get(edge.channel)
+        if belief is None:
+            return 0, capacity + 1
+        belief = belief.faded(capacity, now, self.half_life)
+        if edge.source < edge.target:
+            belief = belief.mirrored(capacity)
+        return belief.lower, belief.upper
+
+    def _touch(self, channel: ChannelId) -> None:
+        for slot in self.graph.slots_of(channel):
+            self._write(slot)
+
+    def _touch_node(self, node: NodeKey) -> None:
+        for slot in self.graph.slots_at(node):
+            self._write(slot)
+
+    def _write(self, slot: int) -> None:
+        edge = self.graph.occupant(slot)
+        if edge is None:
+            return
+        columns, capacity = self.graph.columns, capacity_of(edge)
+        direction = (edge.channel, edge.target)
+        lower, upper = self._bounds(edge, self._refreshed)
+        columns.lower[slot] = float(lower)
+        columns.upper[slot] = float(lower if direction in self._own else min(upper, capacity))
+        columns.share_lower[slot] = low = self.prior.below(lower / capacity)
+        columns.share_upper[slot] = max(self.prior.below(upper / capacity), low + 1e-12)
+        if direction in self._avoided or edge.target in self._avoided_nodes:
+            columns.held[slot] = math.inf
+        else:
+            columns.held[slot] = float(self._reserved.get(direction, 0))

@@ -1,0 +1,66 @@
+"""What is kept of the learned liquidity: one row per channel, replaced as payments teach, pruned with the belief.
+
+Nothing hangs on these rows but the quality of plans: they may be written late, and lost without harm.
+"""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+from collections.abc import Iterator
+
+from tallystick.channels.objects import ChannelId
+from tallystick.channels.store import Moment, Schema, Store
+from tallystick.router.liquidity import Belief, Changes
+
+
+class BeliefLearned(Moment, frozen=True):
+    """What is known of a channel changed."""
+
+    channel: ChannelId
+    belief: Belief
+
+
+class BeliefsForgotten(Moment, frozen=True):
+    """Nothing is known any more of channels last heard of before that time."""
+
+    before: float
+
+
+def moments_of(changes: Changes) -> list[Moment]:
+    """Return what to commit, in order."""
+    moments: list[Moment] = []
+    if changes.forgotten_before > -math.inf:
+        moments.append(BeliefsForgotten(changes.forgotten_before))
+    return [*moments, *(BeliefLearned(channel, belief) for channel, belief in changes.learned)]
+
+
+_MIGRATION_1 = """
+CREATE TABLE liquidity (
+    channel BLOB PRIMARY KEY, lower BLOB NOT NULL, upper BLOB NOT NULL, time REAL NOT NULL) WITHOUT ROWID;
+CREATE INDEX liquidity_by_time ON liquidity (time)
+"""
+
+_WIDTH = 17
+"""Bytes of an amount: one more than the largest amount takes, as `upper` may be capacity + 1."""
+
+
+def _learned(connection: sqlite3.Connection, moment: BeliefLearned) -> None:
+    belief = moment.belief
+    lower, upper = belief.lower.to_bytes(_WIDTH, "big"), belief.upper.to_bytes(_WIDTH, "big")
+    connection.execute(
+        "INSERT OR REPLACE INTO liquidity VALUES (?, ?, ?, ?)", (moment.channel, lower, upper, belief.time)
+    )
+
+
+def _forgotten(connection: sqlite3.Connection, moment: BeliefsForgotten) -> None:
+    connection.execute("DELETE FROM liquidity WHERE time < ?", (moment.before,))
+
+
+SCHEMA = Schema("liquidity", (_MIGRATION_1,), {BeliefLearned: _learned, BeliefsForgotten: _forgotten})
+
+
+def load_beliefs(store: Store) -> Iterator[tuple[ChannelId, Belief]]:
+    """Yield what was known of each channel, the oldest first: for `Knowledge.restore`."""
+    for channel, lower, upper, time in store.read("SELECT channel, lower, upper, time FROM liquidity ORDER BY time"):
+        yield ChannelId(channel), Belief(int.from_bytes(lower, "big"), int.from_bytes(upper, "big"), time)

@@ -1,0 +1,259 @@
+"""From the network and what was learned of it to routes: one path, or a plan of many parts.
+
+The planner looks for paths with the kernels, computes their amounts again in whole numbers backwards from the payee,
+and holds them to every limit: policies, capacities, what is known of liquidity, the fee limit. What it returns is
+exact. Same graph, same knowledge, same question: same answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from tallystick.channels.errors import InvalidInput
+from tallystick.channels.objects import check_amount
+from tallystick.router.errors import NoRoute, Unpaid
+from tallystick.router.flow import ROUNDS_MAX, pieces_of, split
+from tallystick.router.graph import Graph, limit_of
+from tallystick.router.kernels import PLAIN, Kernels, compiled
+from tallystick.router.liquidity import Knowledge
+from tallystick.router.objects import MILLION, Hop, NodeKey, Route
+
+HOPS_MAX = 12
+"""Longest route: an onion has to hold it."""
+
+
+class Costs(msgspec.Struct, frozen=True, kw_only=True):
+    """What is weighed against fees. All in parts of the amount, so that they fit every asset."""
+
+    risk_ppm: int = 1000
+    """What a failed attempt is worth."""
+    hop_ppm: int = 10
+    """What a hop less is worth."""
+    guess_ppm: int = 1000
+    """What fees probably add to an amount: a search from both ends has to settle on one."""
+
+
+_RISKS = (1.0, 0.1, 0.0)
+"""If the fee limit is not kept: how much less to care for the chance of success, until only fees count."""
+
+_LONG = 1000
+"""If a route is too long: how much more a hop counts."""
+
+_FLOW_BITS = 48
+"""Flows are whole numbers of units that floats hold exactly: amounts of more bits are planned in coarser units."""
+
+_SPREAD = 4
+"""How many parts a plan probably has: what base fees are spread over."""
+
+_CRUMB = 100
+"""A path that would carry less than this fraction of the amount is not worth a part."""
+
+
+class Planner:
+    """See the module's docstring."""
+
+    def __init__(self, graph: Graph, knowledge: Knowledge, costs: Costs | None = None) -> None:
+        self.graph = graph
+        self.knowledge = knowledge
+        self.costs = costs or Costs()
+        self._kernels: Kernels = compiled() if graph.compiled else PLAIN
+        pieces = pieces_of(knowledge.prior)
+        self._ends, self._slopes = graph.floats(pieces.ends), graph.floats(pieces.slopes)
+
+    def route(self, source: NodeKey, target: NodeKey, amount: int, *, max_fee: int, now: float) -> Route:
+        """Return the best single path that delivers `amount` for at most `max_fee`; raise NoRoute."""
+        self._check(source, target, amount, max_fee, now)
+
+        def one(factor: float) -> tuple[Route, ...]:
+            found = self._search(source, target, amount, factor)
+            return () if found is None else (found,)
+
+        return self._within(max_fee, one, source, target, amount)[0]
+
+    def plan(
+        self, source: NodeKey, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float
+    ) -> tuple[Route, ...]:
+        """Return at most `max_parts` routes that deliver `amount` together for at most `max_fee`; raise NoRoute."""
+        self._check(source, target, amount, max_fee, now)
+        if max_parts < 1:
+            raise InvalidInput("a plan needs at least one part: raise max_parts")
+        return self._within(
+            max_fee, lambda factor: self._parts(source, target, amount, factor, max_parts), source, target, amount
+        )
+
+    def _check(self, source: NodeKey, target: NodeKey, amount: int, max_fee: int, now: float) -> None:
+        check_amount(amount, "amount", 1)
+        check_amount(max_fee, "max_fee")
+        if source == target:
+            raise InvalidInput("a payment to oneself leads nowhere; name another payee")
+        self.knowledge.refresh(now)
+
+    def _within(
+        self,
+        max_fee: int,
+        find: Callable[[float], tuple[Route, ...]],
+        source: NodeKey,
+        target: NodeKey,
+        amount: int,
+    ) -> tuple[Route, ...]:
+        """Return what `find` gives for the largest weight of risk at which the fee limit is kept."""
+        cheapest = -1
+        for factor in _RISKS:
+            routes = find(factor)
+            if not routes:
+                break
+            fee = sum(route.fee for route in routes)
+            if fee <= max_fee:
+                return routes
+            cheapest = fee if cheapest < 0 else min(fee, cheapest)
+        if cheapest < 0:
+            raise self._unreachable(source, target, amount)
+        raise NoRoute(
+            f"the cheapest way for {amount} costs {cheapest}, more than the limit of {max_fee}; allow more",
+            Unpaid.FEE_LIMIT,
+        )
+
+    # --- searching -----------------------------------------------------------------------------------------------
+
+    def _search(self, source: NodeKey, target: NodeKey, amount: int, factor: float) -> Route | None:
+        """Return the cheapest route, weighing risk by `factor`; None if nothing keeps all limits."""
+        start, end = self.graph.index(source), self.graph.index(target)
+        if start is None or end is None:
+            return None
+        costs, slope = self.costs, self.knowledge.prior.slope
+        risk, hop = factor * amount * costs.risk_ppm / MILLION, amount * costs.hop_ppm / MILLION + 1e-9
+        guess = amount * (1.0 + costs.guess_ppm / MILLION)
+        path = self._two_sided(start, end, guess, risk, hop, slope)
+        route = self._exact(path, amount)
+        if route is None:
+            path = self._one_sided(start, end, float(amount), risk, hop, slope)
+            route = self._exact(path, amount)
+        if len(path) > HOPS_MAX:
+            route = self._exact(self._one_sided(start, end, float(amount), risk, hop * _LONG, slope), amount)
+        return route if route is not None and len(route.hops) <= HOPS_MAX else None
+
+    def _two_sided(self, start: int, end: int, amount: float, risk: float, hop: float, slope: float) -> list[int]:
+        c = self.graph.columns
+        return self._kernels.two_sided(
+            self.graph.count, start, end, amount, risk, hop, slope,
+            c.first_out, c.first_in, c.only_next, c.only_before, c.next_out, c.next_in, c.source, c.target,
+            c.base, c.weight, c.minimum, c.limit, c.per_capacity, c.lower, c.upper, c.share_lower, c.share_upper,
+            c.held,
+        )  # fmt: skip
+
+    def _one_sided(self, start: int, end: int, amount: float, risk: float, hop: float, slope: float) -> list[int]:
+        c = self.graph.columns
+        return self._kernels.one_sided(
+            self.graph.count, start, end, amount, risk, hop, slope,
+            c.first_in, c.only_before, c.next_in, c.source, c.target, c.base, c.share, c.weight, c.minimum, c.limit,
+            c.per_capacity, c.lower, c.upper, c.share_lower, c.share_upper, c.held,
+        )  # fmt: skip
+
+    def _exact(self, slots: Sequence[int], amount: int) -> Route | None:
+        """Return the path as a route with exact amounts, None if there is none or it breaks a limit."""
+        edges = [self.graph.edge(slot) for slot in slots]
+        hops: list[Hop] = []
+        for edge in reversed(edges):
+            if not edge.policy.carries(amount) or amount > self.knowledge.room(edge):
+                return None
+            hops.append(Hop(edge.channel, edge.target, amount))
+            amount += edge.policy.fee(amount)
+        return Route(tuple(reversed(hops))) if hops else None
+
+    # --- many parts ----------------------------------------------------------------------------------------------
+
+    def _parts(self, source: NodeKey, target: NodeKey, amount: int, factor: float, max_parts: int) -> tuple[Route, ...]:
+        """Return routes along the cheapest flow, and along single paths for what it leaves; none if it cannot be."""
+        routes: list[Route] = []
+        left = amount
+        try:
+            for path, share in self._flow(source, target, amount, factor, max_parts):
+                route = self._fitting(path, min(share, left))
+                if route is not None and len(routes) < max_parts - 1 and route.delivered * _CRUMB >= amount:
+                    self.knowledge.reserve(route)
+                    routes.append(route)
+                    left -= route.delivered
+            waiting = [left] if left else []
+            while waiting:
+                piece = waiting.pop()
+                found = self._search(source, target, piece, factor)
+                if found is not None:
+                    self.knowledge.reserve(found)
+                    routes.append(found)
+                elif piece > 1 and len(routes) + len(waiting) + 2 <= max_parts:
+                    waiting += [piece - piece // 2, piece // 2]
+                else:
+                    return ()
+        finally:
+            for route in routes:
+                self.knowledge.release(route)
+        return tuple(routes)
+
+    def _flow(
+        self, source: NodeKey, target: NodeKey, amount: int, factor: float, max_parts: int
+    ) -> list[tuple[list[int], int]]:
+        """Return the paths of the cheapest flow and what each should deliver, the largest first."""
+        start, end = self.graph.index(source), self.graph.index(target)
+        if start is None or end is None or max_parts == 1:
+            return []
+        unit = max(1, amount >> _FLOW_BITS)
+        costs, c = self.costs, self.graph.columns
+        flows = self._kernels.cheapest_flow(
+            self.graph.count, len(c.base), start, end, float(amount // unit), float(unit),
+            factor * amount * costs.risk_ppm / MILLION, costs.hop_ppm / MILLION + 1e-12, _SPREAD / amount,
+            amount / max_parts / _SPREAD, ROUNDS_MAX, self._ends, self._slopes,
+            c.first_out, c.first_in, c.only_next, c.only_before, c.next_out, c.next_in, c.source, c.target,
+            c.base, c.weight, c.minimum, c.limit, c.lower, c.upper, c.held,
+        )  # fmt: skip
+        ends = {slot: (int(c.source[slot]), int(c.target[slot])) for slot, _ in flows}
+        paths = split([(slot, int(units)) for slot, units in flows], ends, start)
+        return [
+            (path, units * unit + (amount % unit if not number else 0)) for number, (path, units) in enumerate(paths)
+        ]
+
+    def _fitting(self, path: Sequence[int], wanted: int) -> Route | None:
+        """Return the route along a path that delivers as much of `wanted` as every limit allows, None if nothing."""
+        carried = -1
+        for slot in path:
+            edge = self.graph.edge(slot)
+            most = min(limit_of(edge), self.knowledge.room(edge))
+            if carried >= 0:
+                most = min(most, (carried - edge.policy.base_fee) * MILLION // (MILLION + edge.policy.fee_ppm))
+            carried = most
+            if carried <= 0:
+                return None
+        return self._exact(path, min(wanted, carried))
+
+    # --- explaining ----------------------------------------------------------------------------------------------
+
+    def _unreachable(self, source: NodeKey, target: NodeKey, amount: int) -> NoRoute:
+        if self._connected(source, target):
+            return NoRoute(
+                f"no path that could carry {amount} is known; try a smaller amount, or several parts",
+                Unpaid.NO_LIQUIDITY,
+            )
+        return NoRoute("no path to the payee is known; wait for gossip, or ask for an invoice with route hints")
+
+    def _connected(self, source: NodeKey, target: NodeKey) -> bool:
+        """Whether a path exists at all, whatever it can carry: in breadth, from the smaller side."""
+        if source not in self.graph or target not in self.graph:
+            return False
+        sides = ({source}, {target})
+        edges: list[set[NodeKey]] = [{source}, {target}]
+        while edges[0] and edges[1]:
+            side = 0 if len(edges[0]) <= len(edges[1]) else 1
+            found: set[NodeKey] = set()
+            for node in edges[side]:
+                found.update(self._beside(node, side))
+            edges[side] = found - sides[side]
+            if edges[side] & sides[1 - side]:
+                return True
+            sides[side].update(edges[side])
+        return False
+
+    def _beside(self, node: NodeKey, side: int) -> list[NodeKey]:
+        if side == 0:
+            return [edge.target for edge in self.graph.leaving(node)]
+        return [edge.source for edge in self.graph.reaching(node)]

@@ -1,0 +1,1 @@
+"""For tests of what is built on the router: channels and a chain that is a table, networks that never were."""
