@@ -46,7 +46,7 @@ from tallystick.channels.messages import (
     channel_of,
     encode,
 )
-from tallystick.channels.objects import Address, ChannelId, Terms
+from tallystick.channels.objects import NATIVE, Address, ChannelId, Terms
 from tallystick.channels.ports import Clock
 from tallystick.channels.session import Session
 from tallystick.channels.tickets import Ticket
@@ -417,6 +417,26 @@ class Engine:
             for state in (session.channel.ours, *session.channel.flight, session.channel.theirs)
             for lock in state.simplex.locks
         }
+
+    def stakes(self) -> dict[bytes, int]:
+        """Return, for each secret that we revealed, what its locks owe us in all channels of the chain's own coin."""
+        found: dict[bytes, int] = {}
+        for session in self.sessions.values():
+            channel = session.channel
+            if channel.terms.asset == NATIVE and channel.phase is not Phase.GONE:
+                for known in channel.secrets:
+                    lock = channel.theirs.simplex.lock(known.lock)
+                    if lock is not None:
+                        found[lock.condition] = found.get(lock.condition, 0) + lock.amount
+        return found
+
+    def owed_for(self, condition: bytes) -> list[ChannelId]:
+        """Return the channels in which a pending lock on that condition is to pay us."""
+        return [
+            identity
+            for identity, session in self.sessions.items()
+            if any(lock.condition == condition for lock in session.channel.theirs.simplex.locks)
+        ]
 
     def chain_moved(self, chain: ChainTime) -> None:
         """The chain has moved: let its time pass in every channel."""
