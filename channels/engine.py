@@ -8,7 +8,7 @@ at all, and the node must be restarted from what is durable.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -49,6 +49,7 @@ from tallystick.channels.messages import (
 from tallystick.channels.objects import NATIVE, Address, ChannelId, Terms
 from tallystick.channels.ports import Clock
 from tallystick.channels.session import Session
+from tallystick.channels.store import Moment
 from tallystick.channels.tickets import Ticket
 from tallystick.channels.writer import Writer
 
@@ -198,6 +199,12 @@ class Engine:
         if self._dirty.get(identity) is not session:
             self._dirty[identity] = session
             self.writer.wake()
+
+    def store(self, moments: Iterable[Moment]) -> None:
+        """Write moments in the next round's commit, behind what the sessions asked for before."""
+        for moment in moments:
+            self._effects.store(moment)
+        self.writer.wake()
 
     async def durable(self) -> None:
         """Wait until everything done so far is durable and its consequences have left."""
@@ -449,8 +456,7 @@ class Engine:
                 session.chain = chain
                 session.locks.on_time()
         if self._keeper is not None:
-            for moment in self._keeper.chain_moved():
-                self._effects.store(moment)
+            self.store(self._keeper.chain_moved())
 
     # --- the round -----------------------------------------------------------------------------------------------
 

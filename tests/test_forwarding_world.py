@@ -1,4 +1,4 @@
-"""Payments through a forwarder with real nodes, chain and network, in virtual time: crashes, stalls, closed channels."""
+"""Payments through a forwarder with real nodes, chain and network in virtual time: crashes, stalls, closed channels."""
 
 from __future__ import annotations
 
