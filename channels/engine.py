@@ -141,7 +141,8 @@ class Engine:
         for channel in schema.load_channels(writer.store):
             session = self._add(channel)
             resync.restore_flight(session, schema.load_flight(writer.store, channel))
-            session.streams.restore(schema.load_streams(writer.store, channel.id))
+            paid = schema.load_streamed(writer.store, channel.id, channel.side)
+            session.streams.restore(schema.load_streams(writer.store, channel.id), paid)
             session.locks.restore(schema.load_onions(writer.store, channel.id))
 
     # --- channels ------------------------------------------------------------------------------------------------

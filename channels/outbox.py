@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from tallystick.channels.conditions import steps_of
 from tallystick.channels.errors import TallystickError
-from tallystick.channels.limits import BATCH_BYTES_MAX, BATCH_PAYMENTS_MAX, OPERATIONS_MAX
+from tallystick.channels.limits import BATCH_BYTES_MAX, BATCH_PAYMENTS_MAX, OPERATIONS_MAX, STREAM_LENGTH_MAX
 from tallystick.channels.objects import Lock
 from tallystick.channels.operations import AddLock, Cancel, Operation, Pay, Unlock
 from tallystick.channels.tickets import Ticket
@@ -86,6 +87,10 @@ class Outbox:
         """How many new locks wait."""
         return len(self._locks)
 
+    def has_lock(self, condition: bytes) -> bool:
+        """Whether a new lock with that condition waits."""
+        return any(added.lock.condition == condition for added in self._locks)
+
     def is_ending(self, lock_id: int) -> bool:
         """Whether an unlock or cancel of that lock waits already."""
         return lock_id in self._ends
@@ -97,9 +102,13 @@ class Outbox:
         what does not fit stays queued, in order.
         """
         operations: list[Operation] = []
-        size = 0
+        size = steps = 0
         while self._ends and len(operations) < OPERATIONS_MAX - 1 and size < BATCH_BYTES_MAX:
-            operations.append(self._ends.pop(next(iter(self._ends))))
+            end = next(iter(self._ends.values()))
+            steps += steps_of(end.proof) if isinstance(end, Unlock) else 0
+            if steps > STREAM_LENGTH_MAX:
+                break
+            operations.append(self._ends.pop(end.id))
             size += _LOCK_BYTES
         self._bytes -= size
         while self._locks and len(operations) < OPERATIONS_MAX - 1 and size < BATCH_BYTES_MAX:
