@@ -514,6 +514,8 @@ class Engine:
         """End what waits unsigned: the node is going down. What was signed is resumed at the next start."""
         self._stopped = True
         for session in self.sessions.values():
+            session.locks.keeper = None  # it will look at every pending lock when the node starts again
+        for session in self.sessions.values():
             session.abandon(EngineStopped("the node is stopping: this payment was not made"))
         for space in self._space.values():
             space.set()
