@@ -36,6 +36,6 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if self.duties.secret_margin < self.channels.reveal_margin:
             raise InvalidInput(
-                f"secrets are paid for until {self.channels.reveal_margin} s before a lock expires, but go to the chain "
+                f"secrets are paid for until {self.channels.reveal_margin} s before a lock expires, and claimed only "
                 f"{self.duties.secret_margin} s before: raise duties.secret_margin to at least the former"
             )

@@ -203,6 +203,23 @@ def test_a_payee_that_goes_to_the_chain_is_paid_there_and_the_forwarder_off_it()
     play(act, at_once=False)
 
 
+def test_a_payer_that_closes_its_channel_pays_on_chain() -> None:
+    async def act(route: Route) -> None:
+        world = route.world
+        expiry = route.send(5_000_000)
+        assert await world.until(lambda: bool(route.payee.finals), 60)
+        await world.node("alice").channel(route.first.id).force_close()
+        assert await world.until(lambda: world.node("bob").channel(route.first.id).phase is Phase.CLOSED, 300)
+        route.payee.open()
+        assert await world.until(lambda: CONDITION in histories(world)[1], 300)
+        assert histories(world)[1][CONDITION] < expiry - 300, "with the channel on chain, the secret goes there at once"
+        await come_to_rest(world)
+        assert wealth(world, "carol") == route.before["carol"] + 5_000_000
+        assert sorted(histories(world)[0][route.first.id].paid) == [5_005_000, DEPOSIT - 5_005_000]
+
+    play(act, at_once=False)
+
+
 def test_a_payee_that_disappears_costs_nobody_anything() -> None:
     async def act(route: Route) -> None:
         world = route.world
