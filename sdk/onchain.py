@@ -8,6 +8,7 @@ head, and for which nothing was due when they were last looked at. For them a lo
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Callable, Sequence
 
@@ -25,7 +26,7 @@ from tallystick.channels.session import Session
 from tallystick.channels.store import Moment
 from tallystick.channels.transport import backoff
 from tallystick.channels.writer import Writer
-from tallystick.sdk.duties import DUTY_NAMES, Situation, came_to_nothing, duties, judge
+from tallystick.sdk.duties import DUTY_NAMES, Situation, came_to_nothing, duties, judge, must_close
 from tallystick.sdk.options import Config
 from tallystick.settlement.chain import Call, Chain, ChannelView, LinkRegistered, OpenCall, SecretRegistered
 from tallystick.settlement.errors import ChainError, ChainUnavailable
@@ -48,6 +49,11 @@ TIMES_KEPT = 256
 """Blocks whose times are remembered."""
 
 _CLOSED_PHASES = (Phase.OPENING, Phase.CLOSED, Phase.SETTLED, Phase.GONE)
+
+
+def _may_claim(session: Session) -> bool:
+    channel = session.channel
+    return channel.phase is not Phase.GONE and bool(channel.secrets or channel.theirs.simplex.locks)
 
 
 class CloseKeys:
@@ -99,6 +105,7 @@ class OnChain:
         self.index = ChainIndex(key.address, writer.store)
         followed = read_followed(writer.store, chain.chain_id, config.start_block)
         self.follower = Follower(chain, followed, self._on_step, jitter=rng.random)
+        self._market: int | None = None
         self._times = {header.number: header.time for header in followed.headers}
         if followed.position is not None:
             self.index.head_number, self.index.head_time = followed.position.number, followed.position.time
@@ -158,6 +165,7 @@ class OnChain:
 
     async def _on_step(self, step: Step) -> None:
         """Follow one block: its events, the channels' reactions, the duties and the position, in one commit."""
+        await self._ask_market()
         moments: list[Moment] = [step_moment(self._chain.chain_id, step)]
         if isinstance(step, BlockAdded):
             moments += self.index.add(step.block)
@@ -178,6 +186,12 @@ class OnChain:
         await self._writer.commit(moments)
         self._changed()
 
+    async def _ask_market(self) -> None:
+        """Ask what gas costs, while there is something whose worth must be held against its fee."""
+        if any(_may_claim(session) for session in self._engine.sessions.values()):
+            with contextlib.suppress(ChainError):  # the last answer, or none, has to do
+                self._market = await self._chain.fee_price()
+
     def react(self) -> list[Moment]:
         """Let every channel that is not at rest react to the chain as it is now; return the duties' moments."""
         restless = [session for session in self._engine.sessions.values() if not self.at_rest(session)]
@@ -185,11 +199,25 @@ class OnChain:
             self._follow(session)
         secrets = self.index.secrets(self._engine.pending_conditions(), self.final_number)
         self._engine.chain_moved(ChainTime(self.index.head_time, self._time_of(self.final_number), secrets))
+        for session in restless:
+            self._close_if_must(session)
         return self.derive([session.channel.id for session in restless])
 
     def at_rest(self, session: Session) -> bool:
         """Whether a look at the channel would change nothing: not in it, and not in what is due for it."""
         return session.channel.id in self._confirmed and timeless(session.channel)
+
+    def _close_if_must(self, session: Session) -> None:
+        """Close a channel whose peer has long not paid for locks that the chain shows to be ours."""
+        view = self.index.view(session.channel.id, self.index.head_number)
+        shown = self._engine.chain.secrets
+        if view is None or not any(lock.condition in shown for lock in session.channel.theirs.simplex.locks):
+            return
+        if must_close(session.channel, self._situation(session, view), self._config.duties):
+            name = session.channel.id.hex()[:8]
+            self._alarm(f"channel {name} is being closed: its peer does not pay for locks that the chain shows as ours")
+            session.force_close()
+            self._engine.touch(session)
 
     def _time_of(self, number: int) -> int:
         """Return the time of a recent block, 0 if it is older than what is kept: time never runs ahead of the truth."""
@@ -286,7 +314,9 @@ class OnChain:
         conditions = {lock.condition for state in states for lock in state.simplex.locks}
         secrets = self.index.secrets(conditions, self.index.head_number) if conditions else {}
         redeemed = (self.index.redeems(channel.id, 0), self.index.redeems(channel.id, 1))
-        return Situation(view, self.index.head_time, secrets, redeemed, session.streams.claims())
+        claims = session.streams.claims()
+        stakes = self._engine.stakes() if channel.secrets else {}
+        return Situation(view, self.index.head_time, secrets, redeemed, claims, self._market, stakes)
 
     # --- the user's own transactions -----------------------------------------------------------------------------
 
