@@ -256,6 +256,18 @@ class Knowledge:
             self._beliefs[channel] = belief
             self._touch(channel)
 
+    def reset(self) -> None:
+        """Forget everything: what was learned, parts under way, exclusions, own balances."""
+        channels = {*self._beliefs, *(channel for channel, _ in (*self._own, *self._reserved, *self._avoided))}
+        nodes = list(self._avoided_nodes)
+        for known in (self._beliefs, self._own, self._reserved, self._avoided, self._avoided_nodes, self._changed):
+            known.clear()
+        self._forgotten = math.inf
+        for channel in channels:
+            self._touch(channel)
+        for node in nodes:
+            self._touch_node(node)
+
     def _forget(self, now: float) -> None:
         before = now - FORGET_AFTER * self.half_life
         if len(self._beliefs) > self.beliefs_max:
