@@ -16,7 +16,7 @@ import hashlib
 from collections.abc import Callable
 
 from tallystick.channels.errors import Fault, InvalidInput, InvalidUpdate
-from tallystick.channels.hashchain import StreamProof
+from tallystick.channels.hashchain import PROOF_SIZE, StreamProof
 from tallystick.channels.objects import Lock
 
 HASH = 0
@@ -43,6 +43,11 @@ def _stream_pays(lock: Lock, proof: bytes) -> int:
     if not claim.terms.fit(lock) or not claim.holds():
         raise InvalidUpdate(f"the link does not belong to the stream of lock {lock.id}", Fault.BAD_PROOF)
     return claim.amount
+
+
+def steps_of(proof: bytes) -> int:
+    """Return how many hashes it takes to follow a proof: those of a stream are as deep as they say."""
+    return int.from_bytes(proof[32:40], "big") if len(proof) == PROOF_SIZE else 0
 
 
 _KINDS: dict[int, Callable[[Lock, bytes], int]] = {HASH: _hash_pays, STREAM: _stream_pays}

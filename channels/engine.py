@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Protocol
-from weakref import WeakValueDictionary
 
 import msgspec
 import trio
 
 from tallystick.channels import core, negotiation, resync, schema
+from tallystick.channels.chaintime import ChainTime
 from tallystick.channels.core import Channel, Phase
 from tallystick.channels.effects import Effects, Event, OpenRequested, PeerConnected, PeerNotice
 from tallystick.channels.eip712 import channel_id, domain_separator
@@ -48,7 +48,7 @@ from tallystick.channels.messages import (
 )
 from tallystick.channels.objects import Address, ChannelId, Terms
 from tallystick.channels.ports import Clock
-from tallystick.channels.session import ChainTime, Session
+from tallystick.channels.session import Session
 from tallystick.channels.tickets import Ticket
 from tallystick.channels.writer import Writer
 
@@ -62,6 +62,10 @@ TURN = 100
 
 BATCH_WORTH = 100
 """Payments in an update that cost about as much as its fixed price: larger updates need less rest."""
+
+
+KEYED_MIN = 1_000
+"""Idempotency keys that are remembered before those whose payments have ended are forgotten."""
 
 
 class Wire(Protocol):
@@ -121,7 +125,9 @@ class Engine:
         self._wires: dict[bytes, Wire] = {}
         self._space: dict[ChannelId, trio.Event] = {}
         self._answers: dict[tuple[bytes, ChannelId], Callable[[str | None], None]] = {}
-        self._keyed: WeakValueDictionary[str, Ticket] = WeakValueDictionary()
+        self._keyed: dict[str, Ticket] = {}
+        self._keyed_many = KEYED_MIN
+        """How many keys are worth looking for those whose payments have ended."""
         self._keeper: LockKeeper | None = None
         self._fresh: Callable[[], bool] = always_fresh
         self._stopped = False
@@ -134,7 +140,8 @@ class Engine:
         for channel in schema.load_channels(writer.store):
             session = self._add(channel)
             resync.restore_flight(session, schema.load_flight(writer.store, channel))
-            session.streams.restore(schema.load_streams(writer.store, channel.id))
+            paid = schema.load_streamed(writer.store, channel.id, channel.side)
+            session.streams.restore(schema.load_streams(writer.store, channel.id), paid)
             session.locks.restore(schema.load_onions(writer.store, channel.id))
 
     # --- channels ------------------------------------------------------------------------------------------------
@@ -180,12 +187,18 @@ class Engine:
 
     def has_business_with(self, peer: bytes) -> bool:
         """Whether any channel with that peer is not gone."""
-        return any(session.channel.phase is not Phase.GONE for session in self._sessions_of(peer))
+        return any(session.channel.phase is not Phase.GONE for session in self.sessions_with(peer))
+
+    def sessions_with(self, peer: bytes) -> list[Session]:
+        """Return all channels with that peer, gone ones included."""
+        return list(self._by_peer.get(peer, {}).values())
 
     def touch(self, session: Session) -> None:
         """Say that a session was changed: it takes part in the next round."""
-        self._dirty[session.channel.id] = session
-        self.writer.wake()
+        identity = session.channel.id
+        if self._dirty.get(identity) is not session:
+            self._dirty[identity] = session
+            self.writer.wake()
 
     async def durable(self) -> None:
         """Wait until everything done so far is durable and its consequences have left."""
@@ -215,10 +228,11 @@ class Engine:
         Raises as `Session.pay` does, InvalidInput if `key` stands for another payment, EngineStopped.
         """
         session = self._payable(channel)
-        self._require_unused(key)
+        if key:
+            self._require_unused(key)
         ticket = session.pay(amount, memo, key, self._clock())
         if key:
-            self._keyed[key] = ticket
+            self._remember(key, ticket)
         self.touch(session)
         return ticket
 
@@ -237,12 +251,17 @@ class Engine:
         return session
 
     def _require_unused(self, key: str) -> None:
-        if not key:
-            return
         waiting = self._keyed.get(key)
         pending = waiting is not None and not waiting.withdrawn and waiting.error is None
         if pending or schema.payment_of(self.writer.store, key) is not None:
             raise InvalidInput(f"the key {key!r} stands for another payment already: choose another key")
+
+    def _remember(self, key: str, ticket: Ticket) -> None:
+        """Note who has this key until its payment has ended: from then on the store knows it, or it is free again."""
+        if len(self._keyed) >= self._keyed_many:
+            self._keyed = {name: held for name, held in self._keyed.items() if not (held.done or held.withdrawn)}
+            self._keyed_many = max(KEYED_MIN, 2 * len(self._keyed))
+        self._keyed[key] = ticket
 
     # --- what peers say ------------------------------------------------------------------------------------------
 
@@ -252,7 +271,7 @@ class Engine:
         self._effects.forget_frames(peer)  # said while nobody was connected: what matters is repeated
         self._wires[peer] = wire
         self._effects.emit(PeerConnected(peer, True))
-        for session in self._sessions_of(peer):
+        for session in self.sessions_with(peer):
             resync.connected(session)
             self.touch(session)
         self.writer.wake()
@@ -264,16 +283,13 @@ class Engine:
         del self._wires[peer]
         self._effects.forget_frames(peer)
         self._effects.emit(PeerConnected(peer, False))
-        for session in self._sessions_of(peer):
+        for session in self.sessions_with(peer):
             resync.disconnected(session)
         self.writer.wake()
 
     def is_connected(self, peer: bytes) -> bool:
         """Whether the peer is connected now."""
         return peer in self._wires
-
-    def _sessions_of(self, peer: bytes) -> list[Session]:
-        return list(self._by_peer.get(peer, {}).values())
 
     def receive(self, peer: bytes, message: Message, frame: bytes) -> None:
         """Take in a connected peer's message (`frame` is its bytes); raise PeerError, with no channel harmed."""
@@ -413,6 +429,9 @@ class Engine:
             else:
                 session.chain = chain
                 session.locks.on_time()
+        if self._keeper is not None:
+            for moment in self._keeper.chain_moved():
+                self._effects.store(moment)
 
     # --- the round -----------------------------------------------------------------------------------------------
 
@@ -448,8 +467,9 @@ class Engine:
                 wire.put(frame)
         now = self._clock()
         for tickets, seq in effects.resolved:
+            secured = (seq, now)
             for ticket in tickets:
-                ticket.resolve(seq, now)
+                ticket.resolve(secured)
         for act in effects.acts:
             act()
         for channel in effects.saved:

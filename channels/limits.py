@@ -73,6 +73,10 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     stream_margin: int = 300
     """The payer settles a stream at the latest this much time before its lock's expiry: no link is released after."""
 
+    link_margin: int = 150
+    """The payee takes no link when less time than this is left before the lock's expiry: it must have been able to
+    register it, once, by itself (`sdk.duties`)."""
+
     stream_unsecured: int = 65_536
     """Units of one stream that may be waiting or released without the payee's acknowledgement."""
 

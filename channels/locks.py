@@ -1,7 +1,8 @@
 """What goes with the locks of one channel: companions of ours, onions of the peer's, and whoever decides about them.
 
     ours      a lock may have a companion, a moment that becomes durable with the signature of its lock: never before,
-              never after; a lock that is given up unsigned takes its companion with it, and is told (LockDropped)
+              never after; a lock that is given up unsigned takes its companion with it, and is told (LockDropped). Such
+              locks do not wait for a peer that goes away: whoever sent them finds another way
     theirs    the onion of a pending lock is kept until the lock is gone, so that it can be decided about again after
               a crash
     secrets   what satisfies a lock of ours is told as soon as it is known, by the peer or by the chain, whatever the
@@ -58,7 +59,15 @@ class LockKeeper(Protocol):
         ...
 
     def lock_dropped(self, channel: ChannelId, lock: Lock) -> Sequence[Moment]:
-        """Our lock was given up before it was signed: it never existed."""
+        """Our lock was given up before it was signed: it never existed. Add no lock to the same channel in here."""
+        ...
+
+    def channel_ready(self, channel: ChannelId) -> Sequence[Moment]:
+        """The peer is connected and in step: the channel can carry locks."""
+        ...
+
+    def chain_moved(self) -> Sequence[Moment]:
+        """Chain time has passed in all channels; secrets that the chain shows were told before."""
         ...
 
 
@@ -118,6 +127,7 @@ class Locks:
     def _dropped(self, dropped: list[Lock]) -> None:
         for lock in dropped:
             self._companions.pop(lock.id, None)
+        for lock in dropped:
             if self.keeper is not None and lock.kind == HASH:
                 self._store(self.keeper.lock_dropped(self._session.channel.id, lock))
             self._session.effects.emit(LockDropped(self._session.channel.id, lock))
@@ -142,6 +152,11 @@ class Locks:
         return self.keeper.refusal(self._session.channel.id, added, objection)
 
     # --- both ----------------------------------------------------------------------------------------------------
+
+    def ready(self) -> None:
+        """The peer is connected and in step."""
+        if self.keeper is not None:
+            self._store(self.keeper.channel_ready(self._session.channel.id))
 
     def ended(self, sender: int, lock: Lock, paid: int, secret: bytes) -> None:
         """Both agree that a lock is gone."""

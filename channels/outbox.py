@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from tallystick.channels.conditions import steps_of
 from tallystick.channels.errors import TallystickError
-from tallystick.channels.limits import BATCH_BYTES_MAX, BATCH_PAYMENTS_MAX, OPERATIONS_MAX
+from tallystick.channels.limits import BATCH_BYTES_MAX, BATCH_PAYMENTS_MAX, OPERATIONS_MAX, STREAM_LENGTH_MAX
 from tallystick.channels.objects import Lock
 from tallystick.channels.operations import AddLock, Cancel, Operation, Pay, Unlock
 from tallystick.channels.tickets import Ticket
@@ -86,6 +87,10 @@ class Outbox:
         """How many new locks wait."""
         return len(self._locks)
 
+    def has_lock(self, condition: bytes) -> bool:
+        """Whether a new lock with that condition waits."""
+        return any(added.lock.condition == condition for added in self._locks)
+
     def is_ending(self, lock_id: int) -> bool:
         """Whether an unlock or cancel of that lock waits already."""
         return lock_id in self._ends
@@ -97,9 +102,13 @@ class Outbox:
         what does not fit stays queued, in order.
         """
         operations: list[Operation] = []
-        size = 0
+        size = steps = 0
         while self._ends and len(operations) < OPERATIONS_MAX - 1 and size < BATCH_BYTES_MAX:
-            operations.append(self._ends.pop(next(iter(self._ends))))
+            end = next(iter(self._ends.values()))
+            steps += steps_of(end.proof) if isinstance(end, Unlock) else 0
+            if steps > STREAM_LENGTH_MAX:
+                break
+            operations.append(self._ends.pop(end.id))
             size += _LOCK_BYTES
         self._bytes -= size
         while self._locks and len(operations) < OPERATIONS_MAX - 1 and size < BATCH_BYTES_MAX:
@@ -117,26 +126,34 @@ class Outbox:
         return operations, tickets
 
     def _take_payments(self, allowance: int, size: int) -> list[Ticket]:
-        waiting, tickets, memos, count = self._tickets, list[Ticket](), False, 0
+        waiting, tickets, memos, count, left = self._tickets, list[Ticket](), False, 0, allowance
         while waiting:
             ticket = waiting[0]
-            payments = len(ticket.amounts)
-            if not ticket.withdrawn:
-                first_memo = bool(ticket.memo) and not memos
-                size += ticket.size + _NO_MEMO_BYTES * (count * first_memo + payments * (memos and not ticket.memo))
-                if ticket.amount > allowance or size > BATCH_BYTES_MAX or count + payments > BATCH_PAYMENTS_MAX:
-                    break
-                memos |= first_memo
-                allowance -= ticket.amount
-                count += payments
-                tickets.append(ticket)
-            waiting.popleft()
-            self.total -= ticket.amount
-            self.payments -= payments
-            self._bytes -= ticket.size
             if ticket.withdrawn:
-                ticket.fail(TallystickError("this payment was given up before it was signed: it was not made"))
+                self._leave_out(waiting.popleft())
+                continue
+            payments, grown = len(ticket.amounts), size + ticket.size
+            if memos and not ticket.memo:
+                grown += _NO_MEMO_BYTES * payments
+            elif ticket.memo and not memos:
+                grown += _NO_MEMO_BYTES * count
+            if ticket.amount > left or grown > BATCH_BYTES_MAX or count + payments > BATCH_PAYMENTS_MAX:
+                break
+            memos = memos or bool(ticket.memo)
+            size = grown
+            left -= ticket.amount
+            count += payments
+            tickets.append(waiting.popleft())
+        self.total -= allowance - left
+        self.payments -= count
+        self._bytes -= sum([ticket.size for ticket in tickets])
         return tickets
+
+    def _leave_out(self, ticket: Ticket) -> None:
+        self.total -= ticket.amount
+        self.payments -= len(ticket.amounts)
+        self._bytes -= ticket.size
+        ticket.fail(TallystickError("this payment was given up before it was signed: it was not made"))
 
     def fail_payments(self, error: TallystickError) -> None:
         """End every waiting payment with `error` and drop new locks: nothing of it was signed. Ends of locks stay."""
@@ -172,7 +189,7 @@ def _run(first: int, tickets: list[Ticket]) -> Pay:
 
 
 def _size(ticket: Ticket) -> int:
-    each = _PAYMENT_BYTES * (2 if max(ticket.amounts) >> 64 else 1)
+    each = _PAYMENT_BYTES * (2 if ticket.amount >> 64 and max(ticket.amounts) >> 64 else 1)
     return each * len(ticket.amounts) + (len(ticket.memo) + 3 if ticket.memo else 0)
 
 

@@ -89,9 +89,14 @@ class PeerWire:
             self.put(encode(Ping(0)))
             self.listening.deadline = min(self.listening.deadline, trio.current_time() + PROBE)
 
+    @property
+    def full(self) -> bool:
+        """Whether more than QUEUE_BYTES_MAX are queued."""
+        return self._queued > QUEUE_BYTES_MAX
+
     async def room(self) -> None:
-        """Wait while more than QUEUE_BYTES_MAX are queued."""
-        while self._queued > QUEUE_BYTES_MAX:
+        """Wait while the queue is full."""
+        while self.full:
             self._drained = trio.Event()
             await self._drained.wait()
 
@@ -316,10 +321,8 @@ class Peers:
                 wire.received += len(frame)
                 self._take(key, wire, frame)
             await self._engine.writer.room()
-            with trio.move_on_after(SLOW_SECONDS) as slow:
-                await wire.room()
-            if slow.cancelled_caught:
-                raise LinkClosed("the peer does not read what is sent to it")
+            if wire.full:
+                await self._wait_for_room(wire)
             frames = []
             with trio.move_on_after(PROBE if wire.probed else KEEPALIVE) as wire.listening:
                 frames = await wire.link.receive()
@@ -329,6 +332,12 @@ class Peers:
             wire.probed = False
             if silent:
                 wire.put(encode(Ping(silent)))
+
+    async def _wait_for_room(self, wire: PeerWire) -> None:
+        with trio.move_on_after(SLOW_SECONDS) as slow:
+            await wire.room()
+        if slow.cancelled_caught:
+            raise LinkClosed("the peer does not read what is sent to it")
 
     def _take(self, key: bytes, wire: PeerWire, frame: bytes) -> None:
         if self._extension is not None and _number_of(frame) in EXTENSION_TAGS:

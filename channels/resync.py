@@ -14,6 +14,7 @@ from tallystick.channels.core import Phase, Wish
 from tallystick.channels.effects import CloseRequested
 from tallystick.channels.eip712 import digest_proof
 from tallystick.channels.errors import Fault, InvalidSignature, InvalidUpdate, StoreError
+from tallystick.channels.flight import Sent, ended_locks
 from tallystick.channels.keys import PublicKey
 from tallystick.channels.messages import (
     CloseOffer,
@@ -29,7 +30,7 @@ from tallystick.channels.messages import (
 )
 from tallystick.channels.objects import SignedProof
 from tallystick.channels.schema import Journaled
-from tallystick.channels.session import Sent, Session, ended_locks
+from tallystick.channels.session import Session
 from tallystick.channels.simplex import extend
 
 _GREETING = (Phase.OPENING, Phase.OPEN, Phase.FROZEN, Phase.RECOVERING)
@@ -62,6 +63,7 @@ def disconnected(session: Session) -> None:
     session.ready = session.greeted = session.shutdown_said = session.missed = False
     session.peer_funding = 0
     session.peer_final = session.repeat_above = None
+    session.locks.drop_accompanied()
 
 
 def on_reestablish(session: Session, message: Reestablish) -> None:
@@ -85,6 +87,7 @@ def on_reestablish(session: Session, message: Reestablish) -> None:
     if message.theirs is not None and known > channel.ours.seq:
         session.agree(known, message.theirs.countersignature)
     session.repeat_above = known
+    session.locks.ready()
 
 
 def _forget_shutdown(session: Session) -> None:

@@ -5,7 +5,8 @@
     received   journal of the peer's updates, in the order of their commits: what `incoming` reads
     keys       idempotency keys of payments that were signed
     streams    one row for each stream whose lock is pending: how far it was released by us, or received by us
-    onions     one row for each pending lock of a peer's that came with an onion
+    streamed   one row for each direction of a channel: what all its ended streams have paid
+    packets    one row for each pending lock of a peer's that came with an onion
 
 The journals are history: rows that are agreed may be pruned at any time without touching a channel.
 """
@@ -79,6 +80,7 @@ class StreamEnded(Moment, frozen=True):
     channel: ChannelId
     sender: int
     lock: int
+    paid: int = 0
 
 
 class OnionKept(Moment, frozen=True):
@@ -126,8 +128,13 @@ CREATE TABLE streams (
 """
 
 _MIGRATION_3 = """
-CREATE TABLE onions (
+CREATE TABLE packets (
     channel BLOB NOT NULL, lock INTEGER NOT NULL, onion BLOB NOT NULL, PRIMARY KEY (channel, lock)) WITHOUT ROWID
+"""
+
+_MIGRATION_4 = """
+CREATE TABLE streamed (
+    channel BLOB NOT NULL, sender INTEGER NOT NULL, amount BLOB NOT NULL, PRIMARY KEY (channel, sender)) WITHOUT ROWID
 """
 
 _CHANNEL: Codec[Channel] = Codec(Channel)
@@ -178,19 +185,25 @@ def _stream_ended(connection: sqlite3.Connection, moment: StreamEnded) -> None:
         "DELETE FROM streams WHERE channel = ? AND sender = ? AND lock = ?",
         (moment.channel, moment.sender, moment.lock),
     )
+    if moment.paid:
+        sql = "SELECT amount FROM streamed WHERE channel = ? AND sender = ?"
+        row = connection.execute(sql, (moment.channel, moment.sender)).fetchone()
+        amount = (int.from_bytes(row[0], "big") if row else 0) + moment.paid
+        row = (moment.channel, moment.sender, amount.to_bytes(16, "big"))
+        connection.execute("INSERT OR REPLACE INTO streamed VALUES (?, ?, ?)", row)
 
 
 def _onion_kept(connection: sqlite3.Connection, moment: OnionKept) -> None:
-    connection.execute("INSERT OR REPLACE INTO onions VALUES (?, ?, ?)", (moment.channel, moment.lock, moment.onion))
+    connection.execute("INSERT OR REPLACE INTO packets VALUES (?, ?, ?)", (moment.channel, moment.lock, moment.onion))
 
 
 def _onion_dropped(connection: sqlite3.Connection, moment: OnionDropped) -> None:
-    connection.execute("DELETE FROM onions WHERE channel = ? AND lock = ?", (moment.channel, moment.lock))
+    connection.execute("DELETE FROM packets WHERE channel = ? AND lock = ?", (moment.channel, moment.lock))
 
 
 SCHEMA = Schema(
     "channels",
-    (_MIGRATION_1, _MIGRATION_2, _MIGRATION_3),
+    (_MIGRATION_1, _MIGRATION_2, _MIGRATION_3, _MIGRATION_4),
     {
         ChannelSaved: _save,
         UpdateSigned: _signed,
@@ -221,9 +234,15 @@ def load_streams(store: Store, channel: ChannelId) -> list[StreamSaved]:
     return [StreamSaved(channel, *row) for row in rows]
 
 
+def load_streamed(store: Store, channel: ChannelId, sender: int) -> int:
+    """Return what the ended streams of one direction of a channel have paid."""
+    rows = store.read("SELECT amount FROM streamed WHERE channel = ? AND sender = ?", (channel, sender))
+    return int.from_bytes(rows[0][0], "big") if rows else 0
+
+
 def load_onions(store: Store, channel: ChannelId) -> list[OnionKept]:
     """Return the onions of a channel's pending incoming locks."""
-    rows = store.read("SELECT lock, onion FROM onions WHERE channel = ? ORDER BY lock", (channel,))
+    rows = store.read("SELECT lock, onion FROM packets WHERE channel = ? ORDER BY lock", (channel,))
     return [OnionKept(channel, *row) for row in rows]
 
 

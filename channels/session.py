@@ -12,12 +12,13 @@ Batches therefore grow with load by themselves. Resuming after a reconnect is in
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from tallystick.channels import core
-from tallystick.channels.conditions import HASH, STREAM, amount_paid
+from tallystick.channels.chaintime import ChainTime
+from tallystick.channels.conditions import HASH, amount_paid
 from tallystick.channels.core import Channel, Phase, Wish
 from tallystick.channels.effects import (
     ChannelChanged,
@@ -27,6 +28,7 @@ from tallystick.channels.effects import (
 )
 from tallystick.channels.eip712 import digest_proof, domain_separator
 from tallystick.channels.errors import ChannelNotReady, Fault, InsufficientFunds, InvalidInput, TallystickError
+from tallystick.channels.flight import EndedLock, Sent, ended_locks
 from tallystick.channels.keys import PrivateKey, PublicKey
 from tallystick.channels.limits import LOCKS_MAX, MEMO_MAX, ONION_MAX, UINT64_MAX, WINDOW_MAX, Policy
 from tallystick.channels.locks import Locks
@@ -44,50 +46,26 @@ CANCEL_MARGIN = 30
 """Seconds of confirmed chain time after a lock's expiry before its writer cancels it: the peer sees it expired too."""
 
 
-class ChainTime(msgspec.Struct, frozen=True):
-    """What time the chain says it is, and what it registered (confirmed) of the secrets that matter here."""
+class Standing(msgspec.Struct, frozen=True):
+    """What a channel's state means for each payment that is asked for: worked out once per state, not per payment."""
 
-    now: int = 0
-    """Of the head."""
-    final: int = 0
-    """Of the newest confirmed block: what is before it does not change."""
-    secrets: Mapping[bytes, tuple[int, bytes]] = {}
-    """Condition of a pending lock to (block time, secret); of a stream, to its deepest link as an unlock carries it."""
+    channel: Channel
+    payable: bool
+    """Whether new payments may join the outbox."""
+    allowance: int
+    """What may be committed beyond this state by all confirmed funding; below 0 when it shrank."""
+    exposed: int
+    """The amount that is signed and not countersigned."""
 
-    def registered_in_time(self, lock: Lock) -> bytes | None:
-        """Return the secret, or the proof of a stream, if the chain registered it by the lock's expiry."""
-        found = self.secrets.get(lock.condition)
-        return found[1] if found and lock.kind in (HASH, STREAM) and found[0] <= lock.expiry else None
-
-
-class EndedLock(msgspec.Struct, frozen=True):
-    """A lock that an update removes: how much of it was paid, and by which secret (empty: cancelled)."""
-
-    lock: Lock
-    paid: int
-    secret: bytes
-
-
-def ended_locks(operations: Iterable[Operation], before: Simplex) -> list[EndedLock]:
-    """Return the locks of `before` that `operations` remove."""
-    ended = []
-    for operation in operations:
-        if isinstance(operation, (Unlock, Cancel)):
-            lock = before.lock(operation.id)
-            if lock is not None:
-                paid, secret = (operation.amount, operation.proof) if isinstance(operation, Unlock) else (0, b"")
-                ended.append(EndedLock(lock, paid, secret))
-    return ended
-
-
-class Sent(msgspec.Struct):
-    """An update in flight: its frame, to repeat it, and the tickets that it carries (none after a restart)."""
-
-    seq: int
-    frame: bytes
-    payments: int
-    tickets: list[Ticket]
-    ended: list[EndedLock]
+    @classmethod
+    def of(cls, channel: Channel) -> Standing:
+        """Work it out."""
+        return cls(
+            channel,
+            channel.phase is Phase.OPEN and channel.shutdown is Wish.NONE,
+            core.capacity(channel, channel.funding(channel.side)) - channel.reserve,
+            channel.newest.committed - channel.ours.simplex.committed,
+        )
 
 
 class Session:
@@ -100,6 +78,7 @@ class Session:
         self.effects = effects
         self.peer = PublicKey(channel.peer_key)
         self.domain = domain_separator(channel.terms.chain_id, channel.terms.contract)
+        self._standing = Standing.of(channel)
         self.outbox = Outbox()
         self.streams = Streams(self)
         self.locks = Locks(self)
@@ -146,18 +125,24 @@ class Session:
 
         It counts all confirmed funding; what the peer does not count yet waits in the outbox until it does.
         """
-        funding = self.channel.funding(self.channel.side)
-        return max(0, core.capacity(self.channel, funding) - self.channel.reserve - self.outbox.total)
+        return max(0, self.standing.allowance - self.outbox.total)
 
     @property
     def unsecured(self) -> int:
         """The amount that was accepted, whether signed or not, and is not countersigned yet."""
-        return max(0, self.outbox.total + self.channel.newest.committed - self.channel.ours.simplex.committed)
+        return max(0, self.outbox.total + self.standing.exposed)
+
+    @property
+    def standing(self) -> Standing:
+        """What the channel's present state means for payments."""
+        if self._standing.channel is not self.channel:
+            self._standing = Standing.of(self.channel)
+        return self._standing
 
     @property
     def payable(self) -> bool:
         """Whether new payments may join the outbox."""
-        return self.channel.phase is Phase.OPEN and self.channel.shutdown is Wish.NONE
+        return self.standing.payable
 
     @property
     def full(self) -> bool:
@@ -175,8 +160,7 @@ class Session:
         check_amount(amount, minimum=1)
         if len(memo) > MEMO_MAX:
             raise InvalidInput(f"a memo has at most {MEMO_MAX} bytes, this one has {len(memo)}")
-        self.require_payable()
-        self._require_spendable(amount)
+        self._require(amount)
         ticket = Ticket(self.channel.id, (amount,), memo, key, now)
         self.outbox.add_payment(ticket)
         self.accepted_payments += 1
@@ -188,8 +172,7 @@ class Session:
         """Queue payments in runs, each of which fits into one update; raise as `pay` does, and nothing was done."""
         if not amounts or set(map(type, amounts)) != {int} or min(amounts) < 1:
             raise InvalidInput("payments are whole numbers from 1 on, and at least one")
-        self.require_payable()
-        self._require_spendable(sum(amounts))
+        self._require(sum(amounts))
         limit = run_limit(amounts)
         tickets = [
             Ticket(self.channel.id, tuple(amounts[start : start + limit]), b"", "", now)
@@ -216,8 +199,11 @@ class Session:
                 if ticket.key:
                     self._keyed[ticket.key] = ticket
 
-    def _require_spendable(self, amount: int) -> None:
-        if amount > self.spendable:
+    def _require(self, amount: int) -> None:
+        standing = self.standing
+        if not standing.payable:
+            self.require_payable()
+        if amount > standing.allowance - self.outbox.total:
             raise InsufficientFunds(
                 f"this channel can send {self.spendable} now (a reserve of {self.channel.reserve} stays), "
                 f"{amount} was asked; wait for incoming payments or deposit more"
@@ -243,8 +229,7 @@ class Session:
         signed, so is its companion, and LockDropped is told. `next_lock` says beforehand which id it will have.
         """
         check_amount(amount, minimum=1)
-        self.require_payable()
-        self._require_spendable(amount)
+        self._require(amount)
         if len(condition) != 32:
             raise InvalidInput("the condition of a lock is a digest: 32 bytes")
         if len(onion) > ONION_MAX:

@@ -15,10 +15,10 @@ from operator import attrgetter
 
 import msgspec
 
-from tallystick.channels.conditions import amount_paid, check_kind
+from tallystick.channels.conditions import amount_paid, check_kind, steps_of
 from tallystick.channels.eip712 import locks_root
 from tallystick.channels.errors import Fault, InvalidUpdate
-from tallystick.channels.limits import AMOUNT_MAX, LOCKS_MAX, UINT64_MAX
+from tallystick.channels.limits import AMOUNT_MAX, LOCKS_MAX, STREAM_LENGTH_MAX, UINT64_MAX
 from tallystick.channels.objects import BalanceProof, ChannelId, Lock
 from tallystick.channels.operations import AddLock, Cancel, Operation, Pay, Unlock
 
@@ -77,6 +77,7 @@ class _Fold:
         self._transferred = simplex.proof.transferred
         self._locked = simplex.proof.locked
         self._locks: dict[int, Lock] | None = None
+        self._steps = 0
         self._next_lock = simplex.next_lock
         self._next_payment = simplex.next_payment
 
@@ -115,6 +116,12 @@ class _Fold:
 
     def unlock(self, unlock: Unlock) -> None:
         lock = self._take(unlock.id)
+        self._steps += steps_of(unlock.proof)
+        if self._steps > STREAM_LENGTH_MAX:
+            raise InvalidUpdate(
+                f"the unlocks of one update follow at most {STREAM_LENGTH_MAX} links, these {self._steps}",
+                Fault.BAD_PROOF,
+            )
         paid = amount_paid(lock, unlock.proof)
         if unlock.amount != paid:
             raise InvalidUpdate(

@@ -44,6 +44,9 @@ class Outgoing:
     def __init__(self, lock: Lock, terms: StreamTerms, chain: HashChain | None, bound: int, released: int = 0) -> None:
         """`bound`: how many units may be without acknowledgement."""
         self.lock = lock.id
+        self.condition = lock.condition
+        self.signed = False
+        """Whether its lock was ever part of our simplex."""
         self.expiry = lock.expiry
         self.terms = terms
         self._bound = bound
@@ -60,7 +63,9 @@ class Outgoing:
         """The deepest that was released."""
         self.frames: deque[int] = deque()
         """Depths that were sent on this connection and not acknowledged."""
-        self._waiting: deque[tuple[int, trio.Event]] = deque()
+        self._reach = terms.length
+        self._over = trio.Event()
+        self._waiting: dict[trio.Event, int] = {}
 
     @property
     def ended(self) -> bool:
@@ -73,11 +78,21 @@ class Outgoing:
         return StreamProof(self.link, self.released, self.terms)
 
     async def wait(self, depth: int) -> None:
-        """Return once the payee has acknowledged that depth, or the stream has ended."""
-        while self.acked < depth and not self.ended:
+        """Return once the payee has acknowledged that depth, or never will."""
+        if self._pends(depth):
             event = trio.Event()
-            self._waiting.append((depth, event))
-            await event.wait()
+            self._waiting[event] = depth
+            try:
+                await event.wait()
+            finally:
+                self._waiting.pop(event, None)
+
+    async def wait_ended(self) -> None:
+        """Return once its lock is gone."""
+        await self._over.wait()
+
+    def _pends(self, depth: int) -> bool:
+        return self.acked < depth <= self._reach and not self.ended
 
     def acknowledge(self, depth: int) -> None:
         """The payee holds everything up to this depth durably."""
@@ -87,19 +102,22 @@ class Outgoing:
             self.frames.popleft()
         self._wake()
 
+    def freeze(self) -> None:
+        """Nothing more will be released: nobody need wait for it."""
+        self.closing, self._reach = True, self.released
+        self._wake()
+
     def end(self, paid: int) -> None:
         """Its lock is gone, and paid this."""
         self.closing, self.paid = True, paid
         self.acked = max(self.acked, paid // self.terms.unit)
+        self._over.set()
         self._wake()
 
     def _wake(self) -> None:
-        for _ in range(len(self._waiting)):
-            depth, event = self._waiting.popleft()
-            if self.ended or depth <= self.acked:
-                event.set()
-            else:
-                self._waiting.append((depth, event))
+        for event in [event for event, depth in self._waiting.items() if not self._pends(depth)]:
+            del self._waiting[event]
+            event.set()
 
 
 class Incoming:
@@ -133,21 +151,32 @@ class Streams:
         self._session = session
         self.outgoing: dict[int, Outgoing] = {}
         self.incoming: dict[int, Incoming] = {}
+        self._paid = 0
 
-    def restore(self, rows: Iterable[StreamSaved]) -> None:
-        """Bring back what was durable; what never became a lock is left out."""
+    @property
+    def streamed(self) -> int:
+        """What all our streams have paid: those that ended, and what is released of the others. Only grows."""
+        return self._paid + sum(stream.released * stream.terms.unit for stream in self.outgoing.values())
+
+    def restore(self, rows: Iterable[StreamSaved], paid: int) -> None:
+        """Bring back what was durable; what never became a lock is left out. `paid`: by those of ours that ended."""
         channel = self._session.channel
+        self._paid = paid
         for row in rows:
             proof = StreamProof.decode(row.proof)
             own = row.sender == channel.side
-            lock = (channel.newest if own else channel.theirs.simplex).lock(row.lock)
+            states = (
+                [*reversed(channel.flight), channel.ours] if own else [channel.theirs]
+            )  # an unlock may be in flight
+            lock = next(filter(None, (state.simplex.lock(row.lock) for state in states)), None)
             if lock is None or not proof.terms.fit(lock):
                 continue
             if own:
                 bound = self._session.policy.stream_unsecured
                 stream = Outgoing(lock, proof.terms, None, bound, proof.depth)
                 stream.link = proof.link
-                stream.closing = channel.phase is not Phase.OPEN
+                stream.signed = True
+                stream.closing = channel.phase is not Phase.OPEN or not self._pends(stream)
                 self.outgoing[lock.id] = stream
             else:
                 self.incoming[lock.id] = Incoming(lock.id, lock.expiry, proof)
@@ -171,6 +200,7 @@ class Streams:
         terms = StreamTerms(chain.tip, unit, chain.length)
         condition = terms.condition(expiry)
         number = session.add_lock(terms.amount, expiry, condition, terms.encode(), STREAM)
+        self._forget_unsigned()
         lock = Lock(number, terms.amount, expiry, STREAM, condition)
         stream = self.outgoing[number] = Outgoing(lock, terms, chain, session.policy.stream_unsecured)
         self._save(session.channel.side, number, stream.proof)
@@ -200,7 +230,7 @@ class Streams:
     def freeze(self) -> None:
         """The channel signs nothing any more: take no more units."""
         for stream in self.outgoing.values():
-            stream.closing = True
+            stream.freeze()
 
     def abandon(self) -> None:
         """The channel is settled on chain: end every stream of ours with what the payee acknowledged."""
@@ -212,7 +242,7 @@ class Streams:
         session = self._session
         channel = session.channel
         stream.closing |= channel.shutdown is not Wish.NONE or self._is_late(stream.expiry)
-        if channel.newest.lock(stream.lock) is None or session.outbox.is_ending(stream.lock):
+        if not self._pends(stream) or session.outbox.is_ending(stream.lock):
             return
         if stream.closing:
             self._release(stream)
@@ -224,6 +254,24 @@ class Streams:
         ):
             self._release(stream)
             self._say(stream)
+
+    def _pends(self, stream: Outgoing) -> bool:
+        """Whether its lock does. One that was dropped unsigned leaves its id to another lock."""
+        lock = self._session.channel.newest.lock(stream.lock)
+        pends = lock is not None and lock.condition == stream.condition
+        stream.signed |= pends
+        return pends
+
+    def _forget_unsigned(self) -> None:
+        """End every stream whose lock was dropped from the outbox: nothing was paid."""
+        outbox = self._session.outbox
+        for stream in list(self.outgoing.values()):
+            if not self._pends(stream) and not stream.signed and not outbox.has_lock(stream.condition):
+                del self.outgoing[stream.lock]
+                self._session.effects.store(
+                    StreamEnded(self._session.channel.id, self._session.channel.side, stream.lock)
+                )
+                stream.end(0)
 
     def _is_late(self, expiry: int) -> bool:
         return self._session.chain.now > expiry - self._session.policy.stream_margin
@@ -256,7 +304,7 @@ class Streams:
         """
         stream = self.outgoing.get(lock.id)
         registered = self._session.chain.registered_in_time(lock)
-        if stream is None or (registered is None and not self._is_late(lock.expiry)):
+        if stream is None or not self._pends(stream) or (registered is None and not self._is_late(lock.expiry)):
             return
         stream.closing = True
         proof = StreamProof.decode(registered) if registered is not None else stream.proof
@@ -288,10 +336,14 @@ class Streams:
         """Take in a link of the peer's; raise InvalidUpdate if it does not lead to the one before."""
         session = self._session
         stream = self.incoming.get(message.lock)
-        if stream is None or session.channel.phase is not Phase.OPEN:
-            return
+        rejected = any(rejection.lock == message.lock for rejection in session.channel.rejections)
+        if stream is None or rejected or session.channel.phase is not Phase.OPEN:
+            return  # of a rejected stream we hold nothing: its payer may take it back
         if message.depth > stream.depth:
-            if session.chain.now > stream.expiry - session.policy.reveal_margin:
+            if not session.chain.now:
+                session.missed = True  # whether there is time left is not known yet: the peer will be asked again
+                return
+            if session.chain.now > stream.expiry - session.policy.link_margin:
                 return  # there is no time left to claim it by ourselves
             if not StreamProof(message.link, message.depth, stream.terms).follows(stream.proof):
                 raise InvalidUpdate(f"the link does not continue the stream of lock {message.lock}", Fault.BAD_PROOF)
@@ -318,6 +370,7 @@ class Streams:
 
     def store(self) -> None:
         """Store the newest links that came, and tell the application after the commit. Called once per round."""
+        self._forget_unsigned()
         for stream in self.incoming.values():
             if stream.depth > stream.stored:
                 self._save(self._session.channel.peer_side, stream.lock, stream.proof)
@@ -336,7 +389,7 @@ class Streams:
         """Say again what the payee may not have: the newest link of each stream."""
         for stream in self.outgoing.values():
             stream.frames.clear()
-            if stream.released and self._session.channel.newest.lock(stream.lock) is not None:
+            if stream.released and self._pends(stream):
                 self._say(stream)
 
     def ended(self, sender: int, lock: Lock, paid: int) -> None:
@@ -344,8 +397,9 @@ class Streams:
         if lock.kind != STREAM:
             return
         session = self._session
-        session.effects.store(StreamEnded(session.channel.id, sender, lock.id))
+        session.effects.store(StreamEnded(session.channel.id, sender, lock.id, paid))
         if sender == session.channel.side:
+            self._paid += paid
             own = self.outgoing.pop(lock.id, None)
             if own is not None:
                 own.closing = True

@@ -6,6 +6,8 @@ A payment is *accepted* when it has a place in the outbox, *signed* when an upda
 
 from __future__ import annotations
 
+from copy import copy
+
 import msgspec
 import trio
 
@@ -32,45 +34,48 @@ class Receipt(msgspec.Struct, frozen=True):
     """How many payments, numbered consecutively."""
 
 
-class Ticket:
-    """One payment, or a run of payments without memos, that was accepted. `wait` gives the receipt."""
+class Ticket(msgspec.Struct, gc=False, eq=False):
+    """One payment, or a run of payments without memos, that was accepted. `wait` gives the receipt.
 
-    __slots__ = (
-        "__weakref__",
-        "_event",
-        "accepted",
-        "amount",
-        "amounts",
-        "channel",
-        "error",
-        "key",
-        "memo",
-        "payment",
-        "receipt",
-        "size",
-        "withdrawn",
-    )
+    Tens of thousands wait in a full outbox: the garbage collector would look at each of them again and again, and stop
+    everything meanwhile. So it does not know them, and no ticket may be part of a cycle that lasts (see `wait`).
+    """
 
-    def __init__(self, channel: ChannelId, amounts: tuple[int, ...], memo: bytes, key: str, accepted: float) -> None:
-        self.channel = channel
-        self.amounts = amounts
-        self.amount = amounts[0] if len(amounts) == 1 else sum(amounts)
-        self.memo = memo
-        self.key = key
-        self.accepted = accepted
-        self.payment: int | None = None
-        """Its (first) number, once it is signed."""
-        self.size = 0
-        """Estimated bytes within an update; the outbox fills it in."""
-        self.receipt: Receipt | None = None
-        self.error: TallystickError | None = None
-        self.withdrawn = False
-        self._event: trio.Event | None = None
+    channel: ChannelId
+    amounts: tuple[int, ...]
+    memo: bytes
+    key: str
+    accepted: float
+    amount: int = 0
+    """Of all payments together."""
+    payment: int | None = None
+    """Its (first) number, once it is signed."""
+    size: int = 0
+    """Estimated bytes within an update; the outbox fills it in."""
+    error: TallystickError | None = None
+    withdrawn: bool = False
+    secured: tuple[int, float] | None = None
+    """The update that carried it and when that was secured."""
+    event: trio.Event | None = None
+    """Set at the end, if anybody waits for it."""
+
+    def __post_init__(self) -> None:
+        self.amount = self.amounts[0] if len(self.amounts) == 1 else sum(self.amounts)
 
     @property
     def done(self) -> bool:
         """Whether there is a receipt or an error."""
-        return self.receipt is not None or self.error is not None
+        return self.secured is not None or self.error is not None
+
+    @property
+    def receipt(self) -> Receipt | None:
+        """What the payment became, None before it is secured. Made when it is asked for: a round holds thousands."""
+        if self.secured is None or self.payment is None:
+            return None
+        seq, secured = self.secured
+        return Receipt(
+            self.channel, self.payment, self.amount, self.memo, seq, self.accepted, secured, len(self.amounts)
+        )
 
     async def wait(self) -> Receipt:
         """Return the receipt once the payment is secured.
@@ -79,45 +84,41 @@ class Ticket:
         once it is signed it will be made, whether anyone waits or not.
         """
         if not self.done:
-            if self._event is None:
-                self._event = trio.Event()
+            if self.event is None:
+                self.event = trio.Event()
             try:
-                await self._event.wait()
+                await self.event.wait()
             except trio.Cancelled:
                 self.give_up()
                 raise
         if self.error is not None:
-            raise self.error
-        if self.receipt is None:
+            raise copy(self.error)  # what is raised holds the frames that it passed, and they hold this ticket
+        receipt = self.receipt
+        if receipt is None:
             raise TallystickError("this ticket was resolved without a receipt; please report it")
-        return self.receipt
+        return receipt
 
     def give_up(self) -> None:
         """Take the payment back if it is not signed yet; nothing happens if it is."""
         if self.payment is None and not self.done:
             self.withdrawn = True
 
-    def resolve(self, seq: int, secured: float) -> None:
-        """Give the receipt out. Called after the commit that holds the countersignature."""
-        if self.payment is not None:
-            self.receipt = Receipt(
-                self.channel, self.payment, self.amount, self.memo, seq, self.accepted, secured, len(self.amounts)
-            )
-        self._wake()
+    def resolve(self, secured: tuple[int, float]) -> None:
+        """Give the receipt out, by the update and the time of securing. Called after the commit that holds it."""
+        self.secured = secured
+        if self.event is not None:
+            self.event.set()
 
     def fail(self, error: TallystickError) -> None:
         """End without a receipt."""
         self.error = error
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._event is not None:
-            self._event.set()
+        if self.event is not None:
+            self.event.set()
 
     def __repr__(self) -> str:
         state = (
             "secured"
-            if self.receipt
+            if self.secured
             else "failed"
             if self.error
             else "signed"

@@ -1,7 +1,7 @@
 """The one writer of a store: gathers moments from everybody, commits them together, then lets things happen.
 
 `add(moments, then)` returns at once; `then` runs on the loop after the commit that covers its moments, in the order
-of the adds. While one commit is on its way to the disk (in a worker thread), the next one gathers: the group grows
+of the adds. While one commit is on its way to the disk (in a thread of its own), the next one gathers: the group grows
 with load by itself. If the disk refuses, nothing that waited happens, ever: the writer fails with StoreError, its
 nursery ends, and the node must be restarted from what is durable.
 """
@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import msgspec
 import trio
 
+from tallystick.channels.disk_thread import DiskThread, open_disk_thread
 from tallystick.channels.errors import EngineStopped, StoreError
 from tallystick.channels.store import Moment, Store
 
@@ -52,6 +54,8 @@ class Writer:
         self._thens: list[Then] = []
         self._prepare: list[Then] = []
         self._rest = 0.0
+        self._gathering = False
+        """What is added now is part of the round that is being prepared: it does not ask for another one."""
         self._wake = trio.Event()
         self._round_done = trio.Event()
         self._failure: StoreError | None = None
@@ -74,7 +78,8 @@ class Writer:
         self._moments.extend(moments)
         if then is not None:
             self._thens.append(then)
-        self._wake.set()
+        if not self._gathering:
+            self._wake.set()
 
     async def commit(self, moments: Sequence[Moment]) -> None:
         """Queue moments and wait until they are durable (and everything added before them has happened)."""
@@ -99,28 +104,31 @@ class Writer:
 
     async def run(self) -> None:
         """Commit rounds until cancelled. Raise StoreError when the disk refuses."""
-        while True:
-            await self._wake.wait()
-            self._wake = trio.Event()
-            await self.round()
-            seconds, self._rest = self._rest, 0.0
-            await _rest(seconds)
+        async with contextlib.nullcontext() if self._inline else open_disk_thread() as thread:
+            while True:
+                await self._wake.wait()
+                self._wake = trio.Event()
+                await self.round(thread)
+                seconds, self._rest = self._rest, 0.0
+                await _rest(seconds)
 
-    async def round(self) -> None:
-        """Prepare, commit and release everything that has gathered: one transaction."""
+    async def round(self, thread: DiskThread | None = None) -> None:
+        """Prepare, commit (in `thread`, if there is one) and release everything that has gathered: one transaction."""
         due = self.gather()
-        if self._inline or not due.moments:
+        if thread is None or not due.moments:
             self.finish(due)
             await trio.lowlevel.checkpoint()
         else:
             with self._ending():
-                await trio.to_thread.run_sync(self.store.commit, due.moments)
+                await thread.run(partial(self.store.commit, due.moments))
                 due.release()
 
     def gather(self) -> Round:
         """Prepare, and take everything that has gathered. Half of a round, for who must come between the halves."""
+        self._gathering = True
         for prepare in self._prepare:
             prepare()
+        self._gathering = False
         due = Round(self._moments, self._thens)
         self._moments, self._thens = [], []
         return due

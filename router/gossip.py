@@ -26,6 +26,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from tallystick.channels.codec import Codec
 from tallystick.channels.errors import PeerError
 from tallystick.channels.keys import PrivateKey
 from tallystick.channels.objects import ChannelId
@@ -50,11 +51,13 @@ from tallystick.router.book import (
 )
 from tallystick.router.errors import GossipRefused
 from tallystick.router.gossip_policy import GossipPolicy
-from tallystick.router.objects import ForwardingPolicy
+from tallystick.router.objects import ForwardingPolicy, NodeKey
 from tallystick.router.parking import Parking
 from tallystick.router.rates import TokenBucket
 from tallystick.router.reconciliation import BUCKETS, UPDATE_BUCKETS, ItemId
 from tallystick.router.voice import Description, Voice
+
+_UPDATE: Codec[ChannelUpdate] = Codec(ChannelUpdate)
 
 
 class GossipEffects(msgspec.Struct):
@@ -118,6 +121,7 @@ class Gossip:
 
     def __init__(self, key: PrivateKey, domain: bytes, policy: GossipPolicy | None = None) -> None:
         """`domain` is the EIP-712 domain separator of the adjudicator (`eip712.domain_separator`)."""
+        self._own = NodeKey(bytes(key.public))
         self._domain = domain
         self._policy = policy or GossipPolicy()
         self.book = Book(self._policy.channels_max)
@@ -315,6 +319,32 @@ class Gossip:
     def describe(self, description: Description) -> None:
         """Let the network know our name and addresses once we have a channel. Raise InvalidInput if they are none."""
         self._voice.describe(description)
+
+    # --- what failures carry (BOLT 4) -----------------------------------------------------------------------------------
+
+    def update_of(self, channel: ChannelId) -> bytes:
+        """Return our own update of a channel, encoded; empty if there is none."""
+        for side in (0, 1):
+            kept = self.book.get((channel, side))
+            if kept is not None and kept.announcement.key == self._own and isinstance(kept.announcement, ChannelUpdate):
+                return _UPDATE.encode(kept.announcement)
+        return b""
+
+    def learn(self, update: bytes, now: float) -> ChannelUpdate | None:
+        """Take in an update that a forwarder sent back to us as a payer; return it if it was sound and news."""
+        try:
+            found = _UPDATE.decode(update)
+            facts = self.book.facts(found.channel)
+            kept = Kept(found, digest_of(self._domain, found))
+            timely = now - self._policy.stale < found.timestamp <= now + self._policy.skew
+            if facts is None or not timely or not self.book.newer(found, kept.digest) or not self._in_pace(kept, now):
+                return None
+            _check_signer(found, facts)
+            verify_announcement(found, kept.digest)
+        except PeerError:
+            return None
+        self._admit(None, kept, now)
+        return found
 
     # --- announcements ------------------------------------------------------------------------------------------------
 

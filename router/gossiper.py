@@ -16,6 +16,7 @@ from tallystick.channels.errors import PeerError
 from tallystick.channels.objects import NATIVE, Address, ChannelId
 from tallystick.channels.ports import Clock
 from tallystick.channels.writer import Writer
+from tallystick.router.announcements import ChannelUpdate
 from tallystick.router.book import ChannelFacts, GraphEvent
 from tallystick.router.gossip import Gossip, GossipEffects, GossipStatistics
 from tallystick.router.gossip_schema import BookChanged, load_announcements, load_gossip_channels
@@ -149,6 +150,16 @@ class Gossiper:
     def describe(self, description: Description) -> None:
         """Let the network know our name and addresses once we have a channel. Raise InvalidInput if they are none."""
         self._gossip.describe(description)
+
+    def update_of(self, channel: ChannelId) -> bytes:
+        """Return our newest update of a channel, as failures carry it; empty if there is none."""
+        return self._gossip.update_of(channel)
+
+    def learn(self, update: bytes) -> ChannelUpdate | None:
+        """Take in an update out of a failure; return it if it was sound and news. The graph hears later."""
+        news = self._gossip.learn(update, self._clock())
+        self._release()
+        return news
 
     def statistics(self) -> GossipStatistics:
         """Sizes and counters."""

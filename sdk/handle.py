@@ -18,6 +18,7 @@ from tallystick.channels.operations import Pay
 from tallystick.channels.schema import payment_of, sent_with
 from tallystick.channels.session import Session
 from tallystick.channels.tickets import Receipt, Ticket
+from tallystick.sdk.rolling import RollingStream
 from tallystick.sdk.streams import IncomingStream, OutgoingStream, open_stream
 from tallystick.settlement.chain import ApproveCall, DepositCall
 
@@ -160,7 +161,7 @@ class ChannelHandle:
         ticket = Ticket(self.id, (run.amounts[index],), run.memos[index] if run.memos else b"", key, row.time)
         ticket.payment = payment
         if row.seq <= self._session.channel.ours.seq:
-            ticket.resolve(row.seq, row.time)
+            ticket.resolve((row.seq, row.time))
         elif self.phase in (Phase.SETTLED, Phase.GONE):
             ticket.fail(ChannelNotReady("the channel closed before the payee acknowledged this payment"))
         else:
@@ -194,6 +195,22 @@ class ChannelHandle:
         or InvalidInput, and nothing was done.
         """
         return await open_stream(self._node, self._session, unit, length, expiry)
+
+    def rolling_stream(self, unit: int, length: int, *, lifetime: int) -> RollingStream:
+        """Return a stream without end: it goes on from one stream of `length` units to the next by itself.
+
+        At most two of them are pending, for `lifetime` seconds each. What a crash left pending on these very terms is
+        gone on with, so there should be one for each terms. Raise InvalidInput if it would not last long enough.
+        """
+        return RollingStream(self._node, self._session, unit, length, lifetime)
+
+    @property
+    def streamed(self) -> int:
+        """What our streams have paid over the channel's whole life, ended or not: durable, so that it survives a crash.
+
+        Whoever wants to pay an exact sum pays what is missing to it.
+        """
+        return self._session.streams.streamed
 
     @property
     def streams(self) -> tuple[list[OutgoingStream], list[IncomingStream]]:

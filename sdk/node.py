@@ -33,6 +33,9 @@ from tallystick.channels.schema import SCHEMA as CHANNELS_SCHEMA
 from tallystick.channels.store import Store, open_store
 from tallystick.channels.transport import TcpNetwork
 from tallystick.channels.writer import Writer
+from tallystick.router.circuits import SCHEMA as CIRCUITS_SCHEMA
+from tallystick.router.replay import SCHEMA as REPLAY_SCHEMA
+from tallystick.router.service import Router, RouterStatistics
 from tallystick.sdk.guard import Guard
 from tallystick.sdk.handle import ChannelHandle
 from tallystick.sdk.incoming import IncomingPayment, Journal
@@ -51,7 +54,15 @@ from tallystick.watchtower.schema import CLIENT_SCHEMA
 
 __all__ = ["SCHEMAS", "Alarm", "Config", "Node", "NodeStatistics", "open_node"]
 
-SCHEMAS = (CHANNELS_SCHEMA, SETTLEMENT_SCHEMA, INDEX_SCHEMA, PEERS_SCHEMA, CLIENT_SCHEMA)
+SCHEMAS = (
+    CHANNELS_SCHEMA,
+    SETTLEMENT_SCHEMA,
+    INDEX_SCHEMA,
+    PEERS_SCHEMA,
+    CLIENT_SCHEMA,
+    CIRCUITS_SCHEMA,
+    REPLAY_SCHEMA,
+)
 """What a node keeps on disk."""
 
 CONNECT_SECONDS = 30.0
@@ -66,6 +77,7 @@ class NodeStatistics(msgspec.Struct, frozen=True):
     chain: FollowerStatistics
     transactions: SenderStatistics
     towers: tuple[TowerClientStatistics, ...]
+    router: RouterStatistics
 
 
 class Alarm(msgspec.Struct, frozen=True):
@@ -141,6 +153,9 @@ class Node:
             changed=self._note_change,
         )
         self.engine.trust_chain(lambda: self.onchain.fresh)
+        self.router = Router(
+            key, self.engine, store, config.routing, fresh=lambda: self.onchain.fresh, alarm=self._alarm
+        )
         self.openings = Openings(
             key=key, chain=chain, engine=self.engine, writer=self.writer, onchain=self.onchain, config=config
         )
@@ -182,6 +197,7 @@ class Node:
                     if self.engine.has_business_with(address.key):
                         self.peers.keep(address)
                 await self.onchain.catch_up()
+                self.router.start()
                 nursery.start_soon(meet_peers)
                 await bound.wait()
                 started()
@@ -316,6 +332,7 @@ class Node:
             self.onchain.follower.statistics(),
             self.onchain.sender.statistics(),
             self.guard.statistics(),
+            self.router.statistics(),
         )
 
 

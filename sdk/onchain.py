@@ -13,12 +13,13 @@ import msgspec
 import trio
 
 from tallystick.channels import resync
+from tallystick.channels.chaintime import ChainTime
 from tallystick.channels.core import Channel, Phase
 from tallystick.channels.engine import Engine
 from tallystick.channels.errors import InsufficientFunds, InvalidInput, TallystickError
 from tallystick.channels.keys import PrivateKey, PublicKey, close_key
 from tallystick.channels.objects import NATIVE, Address, ChannelId
-from tallystick.channels.session import ChainTime, Session
+from tallystick.channels.session import Session
 from tallystick.channels.store import Moment
 from tallystick.channels.transport import backoff
 from tallystick.channels.writer import Writer

@@ -6,6 +6,7 @@ import msgspec
 
 from tallystick.channels.limits import Policy
 from tallystick.channels.ports import PeerAddress
+from tallystick.router.service import RoutingOptions
 from tallystick.sdk.duties import DutyPolicy
 from tallystick.watchtower.client import ClientPolicy
 
@@ -26,5 +27,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     towers: tuple[PeerAddress, ...] = ()
     """Watchtowers that guard the channels while this node is down."""
     tower_policy: ClientPolicy = ClientPolicy()
+    routing: RoutingOptions = RoutingOptions()
+    """How it forwards payments of others."""
     keep_closing: bool = True
     """Whether to close for a peer that proved to have lost its data."""

@@ -10,7 +10,7 @@ A payment costs a hash, not a signature. What the payee holds it can claim on ch
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import trio
 
@@ -22,20 +22,19 @@ if TYPE_CHECKING:
     from tallystick.sdk.node import Node
 
 
-class OutgoingStream:
-    """A stream that this node pays."""
+Kind = TypeVar("Kind", bound=Outgoing | Incoming)
 
-    def __init__(self, node: Node, session: Session, stream: Outgoing) -> None:
+
+class _Stream(Generic[Kind]):
+    """What a stream is, whoever pays it."""
+
+    def __init__(self, node: Node, stream: Kind) -> None:
         self._node = node
-        self._session = session
         self._stream = stream
-
-    def __repr__(self) -> str:
-        return f"<OutgoingStream {self.lock} {self.secured} of {self.length} units{' ended' if self.ended else ''}>"
 
     @property
     def lock(self) -> int:
-        """The id of its lock: its name within our direction of the channel."""
+        """The id of its lock: its name within its payer's direction of the channel."""
         return self._stream.lock
 
     @property
@@ -49,19 +48,40 @@ class OutgoingStream:
         return self._stream.terms.length
 
     @property
+    def expiry(self) -> int:
+        """Until what chain time its links count."""
+        return self._stream.expiry
+
+    @property
+    def ended(self) -> bool:
+        """Whether its lock is gone: what it paid is in the channel's balances."""
+        return self._stream.paid is not None
+
+
+class OutgoingStream(_Stream[Outgoing]):
+    """A stream that this node pays."""
+
+    def __init__(self, node: Node, session: Session, stream: Outgoing) -> None:
+        super().__init__(node, stream)
+        self._session = session
+
+    def __repr__(self) -> str:
+        return f"<OutgoingStream {self.lock} {self.secured} of {self.length} units{' ended' if self.ended else ''}>"
+
+    @property
     def left(self) -> int:
         """How many units can still be submitted."""
         return 0 if self._stream.closing else self.length - self._stream.wanted
 
     @property
+    def submitted(self) -> int:
+        """How many units were asked for so far, released or not; after a restart, those that had been released."""
+        return self._stream.wanted
+
+    @property
     def secured(self) -> int:
         """How many units the payee has acknowledged: durable at both ends."""
         return self._stream.acked
-
-    @property
-    def ended(self) -> bool:
-        """Whether its lock is gone."""
-        return self._stream.ended
 
     def submit(self, units: int = 1) -> int:
         """Pay units without waiting; return the depth to `wait` for.
@@ -93,48 +113,32 @@ class OutgoingStream:
         await self.wait(depth)
         return depth
 
-    async def close(self) -> int:
-        """Pay out what was submitted, take back the rest; return the amount paid once both have signed it."""
+    def finish(self) -> None:
+        """Take no more units, and pay out what was submitted; `wait_ended` waits for it."""
         self._stream.closing = True
         self._node.engine.touch(self._session)
-        await self._stream.wait(self.length + 1)
+
+    async def wait_ended(self) -> int:
+        """Return the amount that was paid, once both have signed it."""
+        await self._stream.wait_ended()
         return self._stream.paid or 0
 
+    async def close(self) -> int:
+        """Pay out what was submitted, take back the rest; return the amount paid once both have signed it."""
+        self.finish()
+        return await self.wait_ended()
 
-class IncomingStream:
+
+class IncomingStream(_Stream[Incoming]):
     """A stream that the peer pays."""
-
-    def __init__(self, node: Node, stream: Incoming) -> None:
-        self._node = node
-        self._stream = stream
 
     def __repr__(self) -> str:
         return f"<IncomingStream {self.lock} {self.received} of {self.length} units{' ended' if self.ended else ''}>"
 
     @property
-    def lock(self) -> int:
-        """The id of its lock: its name within the peer's direction of the channel."""
-        return self._stream.lock
-
-    @property
-    def unit(self) -> int:
-        """What one unit is worth."""
-        return self._stream.terms.unit
-
-    @property
-    def length(self) -> int:
-        """How many units it has in all."""
-        return self._stream.terms.length
-
-    @property
     def received(self) -> int:
         """How many units have come, durably."""
         return self._stream.secured
-
-    @property
-    def ended(self) -> bool:
-        """Whether its lock is gone: what was received is in the channel's balance."""
-        return self._stream.paid is not None
 
     async def income(self) -> AsyncIterator[int]:
         """Iterate over how many units are new, beginning with those that are there; ends with the stream.
@@ -154,8 +158,8 @@ class IncomingStream:
             yield units
 
 
-async def open_stream(node: Node, session: Session, unit: int, length: int, expiry: int) -> OutgoingStream:
-    """Open a stream; return it once its lock is agreed. Raise as `ChannelHandle.open_stream` does."""
+async def begin_stream(node: Node, session: Session, unit: int, length: int, expiry: int) -> OutgoingStream:
+    """Begin a stream; what is submitted waits until its lock is agreed. Raise as `ChannelHandle.open_stream` does."""
     number = session.next_lock
     chain = session.streams.chain_for(number, length)
     for _ in chain.build():
@@ -167,7 +171,13 @@ async def open_stream(node: Node, session: Session, unit: int, length: int, expi
             pass
     stream = session.streams.open(chain, unit, expiry)
     node.engine.touch(session)
-    await node.until(lambda: stream.ended or session.channel.ours.simplex.lock(number) is not None)
+    return OutgoingStream(node, session, stream)
+
+
+async def open_stream(node: Node, session: Session, unit: int, length: int, expiry: int) -> OutgoingStream:
+    """Open a stream; return it once its lock is agreed. Raise as `ChannelHandle.open_stream` does."""
+    stream = await begin_stream(node, session, unit, length, expiry)
+    await node.until(lambda: stream.ended or session.channel.ours.simplex.lock(stream.lock) is not None)
     if stream.ended:
         raise ChannelNotReady("the peer did not take this stream: the events say why")
-    return OutgoingStream(node, session, stream)
+    return stream

@@ -54,6 +54,10 @@ NEED_A_NODE = [
     ("pay", KEY, "5"),
     ("incoming",),
     ("incoming", "--follow"),
+    ("stream", "open", "abcd", "--unit", "5", "--length", "9"),
+    ("stream", "pay", "abcd", "0", "5"),
+    ("stream", "close", "abcd", "0"),
+    ("stream", "list"),
     ("balance",),
     ("statistics",),
 ]
@@ -64,6 +68,7 @@ def test_the_walk_finds_the_commands_that_the_documents_promise() -> None:
         *("init", "node run", "node info", "node stop", "pay", "incoming", "balance", "statistics"),
         *(f"channel {name}" for name in ("open", "list", "show", "deposit", "withdraw", "close", "force-close")),
         *("peers list", "peers connect"),
+        *(f"stream {name}" for name in ("open", "pay", "close", "list")),
     }
     assert set(DEFERRED) == {"chain", "tower", "graph", "bench"}
 

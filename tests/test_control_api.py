@@ -13,6 +13,7 @@ import pytest
 import trio
 
 from tallystick.channels.keys import PrivateKey
+from tallystick.sdk.cli.tables import stream_line
 from tallystick.sdk.control import server
 from tallystick.sdk.control.client import ControlClient, control_at
 from tallystick.sdk.control.http import BODY_MAX
@@ -66,6 +67,32 @@ async def refusal(url: str, method: str, path: str, **request: object) -> tuple[
     error = response.json()["error"]
     assert set(error) == {"code", "text"}
     return response.status_code, error["code"]
+
+
+async def test_a_stream_lives_its_whole_life_through_the_api(tmp_path: Path) -> None:
+    async with two_nodes(tmp_path) as pair:
+        alice, bob = pair.alice, pair.bob
+        channel = (await alice.open_channel(pair.bob_address, 1_000_000)).id
+        opened = await alice.open_stream(channel[:8], 10, 500, lifetime=86_400)
+        assert (opened.lock, opened.direction, opened.unit, opened.units, opened.ended) == (0, "out", 10, 0, False)
+        assert (await alice.pay_units(channel, 0)).units == 1
+        paid = await alice.pay_units(channel, 0, 24)
+        assert paid.units == 25
+        assert [stream.units for stream in await bob.streams()] == [25]
+        assert [stream.direction for stream in await bob.streams()] == ["in"]
+        assert stream_line(paid).endswith(f"paid by us: 25 of 500 units of 10, until {paid.expiry}")
+        with pytest.raises(ControlError):
+            await alice.pay_units(channel, 0, 476)
+        with pytest.raises(ControlError):
+            await bob.pay_units(channel, 0)
+        ended = await alice.close_stream(channel, 0)
+        assert (ended.ended, ended.units) == (True, 25) and stream_line(ended).endswith("ended")
+        assert await alice.streams() == []
+        assert (await alice.balance()).channels == 1_000_000 - 250
+        with pytest.raises(ControlError):
+            await alice.close_stream(channel, 0)
+        with pytest.raises(ControlError):
+            await alice.open_stream(channel, 10, 500, lifetime=5)
 
 
 async def test_a_channel_lives_its_whole_life_through_the_api(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 import trio
 
 from tallystick.channels import resync
+from tallystick.channels.chaintime import ChainTime
 from tallystick.channels.core import new_channel
 from tallystick.channels.effects import Event, PeerConnected, PeerNotice
 from tallystick.channels.eip712 import channel_id
@@ -23,7 +24,6 @@ from tallystick.channels.objects import NATIVE, Terms
 from tallystick.channels.peers import HELLO_SECONDS, KEEPALIVE, SLOW_SECONDS, Peers
 from tallystick.channels.ports import Link, PeerAddress
 from tallystick.channels.schema import SCHEMA
-from tallystick.channels.session import ChainTime
 from tallystick.channels.testing.clock import EPOCH, virtual_clock
 from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.channels.testing.network import MemoryNetwork

@@ -51,6 +51,12 @@ class Keeper:
     def lock_ended(self, channel: ChannelId, sender: int, lock: Lock, paid: int, secret: bytes) -> Sequence[Moment]:
         return self._mark(f"ended {sender} {paid}", lock)
 
+    def channel_ready(self, channel: ChannelId) -> Sequence[Moment]:
+        return ()
+
+    def chain_moved(self) -> Sequence[Moment]:
+        return ()
+
     def lock_dropped(self, channel: ChannelId, lock: Lock) -> Sequence[Moment]:
         return self._mark("dropped", lock)
 

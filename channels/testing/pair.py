@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from tallystick.channels import resync
+from tallystick.channels.chaintime import ChainTime
 from tallystick.channels.core import Channel, new_channel
 from tallystick.channels.effects import Event
 from tallystick.channels.eip712 import channel_id
@@ -24,7 +25,7 @@ from tallystick.channels.limits import Policy
 from tallystick.channels.messages import Message, decode
 from tallystick.channels.objects import NATIVE, Address, ChannelId, Terms
 from tallystick.channels.schema import SCHEMA
-from tallystick.channels.session import ChainTime, Session
+from tallystick.channels.session import Session
 from tallystick.channels.testing.clock import EPOCH
 from tallystick.channels.testing.disk import SimulatedDisk, SimulatedStore
 from tallystick.channels.writer import Round, Writer

@@ -167,6 +167,7 @@ async def _submit(engine: Engine, channels: list[ChannelId], deadline: float, ne
     """
     while time.perf_counter() < deadline:
         for channel in channels:
+            await engine.turn()
             await engine.room(channel)
             newest.append(engine.pay(channel, 1))
     return newest

@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
-from tallystick.sdk.cli import channel, node, payments, peers
+from tallystick.sdk.cli import channel, node, payments, peers, stream
 from tallystick.sdk.cli.init import init
 from tallystick.sdk.cli.shell import EXIT_CODES, example
 
@@ -57,6 +57,7 @@ app = typer.Typer(
 app.command(epilog=example("init --chain http://127.0.0.1:8545"))(init)
 app.add_typer(node.app, name="node")
 app.add_typer(channel.app, name="channel")
+app.add_typer(stream.app, name="stream")
 app.add_typer(peers.app, name="peers")
 app.command(epilog=example("pay 3f9a 250 --memo 'order 17' --key order-17"))(payments.pay)
 app.command(epilog=example("incoming --follow --json"))(payments.incoming)

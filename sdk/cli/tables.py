@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tallystick.router.imports import GraphStatistics, Spread
-from tallystick.sdk.control.views import NATIVE_ASSET, ChannelInfo, Incoming, NodeInfo, PeerInfo
+from tallystick.sdk.control.views import NATIVE_ASSET, ChannelInfo, Incoming, NodeInfo, PeerInfo, StreamInfo
 
 
 def _facts(rows: dict[str, object]) -> None:
@@ -95,6 +95,16 @@ def show_statistics(figures: dict[str, Any]) -> None:
             for name, value in counters.items():
                 table.add_row(part, name.replace("_", " "), str(value))
     Console().print(table)
+
+
+def stream_line(stream: StreamInfo) -> str:
+    """Return one stream as a line."""
+    way = "paid by us" if stream.direction == "out" else "paid to us"
+    state = "ended" if stream.ended else f"until {stream.expiry}"
+    return (
+        f"stream {stream.lock} of channel {stream.channel[:16]}, {way}: {stream.units} of {stream.length} units of "
+        f"{stream.unit}, {state}"
+    )
 
 
 def show_graph(figures: GraphStatistics) -> None:

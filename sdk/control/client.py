@@ -92,6 +92,24 @@ class ControlClient:
         """Pay in a channel, or to a peer; return the receipt. The same `key` pays once, however often it is called."""
         return await self._post("/payments", views.Pay(to, amount, memo, "", key, asset), views.Payment)
 
+    async def streams(self) -> list[views.StreamInfo]:
+        """Return the pending streams of all channels, in both directions."""
+        return await self._get("/streams", list[views.StreamInfo])
+
+    async def open_stream(self, channel: str, unit: int, length: int, *, lifetime: int = 86_400) -> views.StreamInfo:
+        """Open a stream in a channel; return it once it is agreed."""
+        body = views.OpenStream(unit, length, lifetime)
+        return await self._post(f"/channels/{_segment(channel)}/streams", body, views.StreamInfo)
+
+    async def pay_units(self, channel: str, lock: int, units: int = 1) -> views.StreamInfo:
+        """Pay units of a stream of ours; return it once the payee holds them durably."""
+        path = f"/channels/{_segment(channel)}/streams/{lock}/pay"
+        return await self._post(path, views.PayUnits(units), views.StreamInfo)
+
+    async def close_stream(self, channel: str, lock: int) -> views.StreamInfo:
+        """End a stream of ours; return it once both have signed what it paid."""
+        return await self._post(f"/channels/{_segment(channel)}/streams/{lock}/close", None, views.StreamInfo)
+
     async def balance(self, asset: str = views.NATIVE_ASSET) -> views.Balance:
         """Return what the node holds."""
         return await self._get("/balance", views.Balance, asset=asset)

@@ -8,6 +8,9 @@
 | POST /channels                       | opens one                                                               |
 | POST /channels/{id}/deposit, withdraw, close, force-close |                                                    |
 | POST /payments                       | pays, and answers with the receipt                                      |
+| GET /streams                         | the pending streams, in both directions                                 |
+| POST /channels/{id}/streams          | opens a stream                                                          |
+| POST /channels/{id}/streams/{lock}/pay, close | pays units of a stream of ours, ends it                        |
 | GET /balance?asset=                  | on chain and in channels                                                |
 | GET /peers, POST /peers              | who is known; connects                                                  |
 | GET /incoming?after=&limit=&channel= | received payments behind a cursor; wait=20: if there is none, waits so   |
@@ -44,6 +47,7 @@ from tallystick.channels.ports import PeerAddress
 from tallystick.sdk.control import describe, views
 from tallystick.sdk.control.http import Guard, answer, http_fault, make_route, read_body
 from tallystick.sdk.control.lookup import channel_to_pay, find_channel, parse_asset, parse_peer
+from tallystick.sdk.control.streams import StreamRoutes
 from tallystick.sdk.errors import ConfigurationError
 from tallystick.sdk.incoming import Payments
 from tallystick.sdk.known_peers import known_peers
@@ -101,6 +105,7 @@ class Control:
             make_route("GET", "/peers", self._peers),
             make_route("POST", "/peers", self._connect),
             make_route("GET", "/incoming", self._incoming),
+            *StreamRoutes(self).routes(),
         ]
         return Starlette(routes=routes, exception_handlers={HTTPException: http_fault})
 
@@ -165,7 +170,7 @@ class Control:
             )
             return describe.channel_info(handle)
 
-        return await self._perform("open a channel", operation, wait=True)
+        return await self.perform("open a channel", operation, wait=True)
 
     async def _deposit(self, request: Request) -> Response:
         body = await read_body(request, views.Amount)
@@ -175,7 +180,7 @@ class Control:
             await handle.deposit(body.amount)
             return describe.channel_info(handle)
 
-        return await self._perform("deposit", operation, body.wait)
+        return await self.perform("deposit", operation, body.wait)
 
     async def _withdraw(self, request: Request) -> Response:
         body = await read_body(request, views.Amount)
@@ -185,7 +190,7 @@ class Control:
             await handle.withdraw(body.amount)
             return describe.channel_info(handle)
 
-        return await self._perform("withdraw", operation, body.wait)
+        return await self.perform("withdraw", operation, body.wait)
 
     async def _close(self, request: Request) -> Response:
         body = await read_body(request, views.Close)
@@ -195,7 +200,7 @@ class Control:
             await handle.close()
             return describe.channel_info(handle)
 
-        return await self._perform("close", operation, body.wait)
+        return await self.perform("close", operation, body.wait)
 
     async def _force_close(self, request: Request) -> Response:
         """Answer once the decision is stored, or with `wait` once nothing is left on chain."""
@@ -208,9 +213,9 @@ class Control:
                 await handle.wait_gone()
             return describe.channel_info(handle)
 
-        return await self._perform("force-close", operation, wait=True)
+        return await self.perform("force-close", operation, wait=True)
 
-    async def _perform(self, name: str, operation: Callable[[], Awaitable[Any]], wait: bool) -> Response:
+    async def perform(self, name: str, operation: Callable[[], Awaitable[Any]], wait: bool) -> Response:
         """Do something in the node's nursery, so that it outlives the request; answer its result or 202."""
         result: Any = None
         fault: TallystickError | None = None

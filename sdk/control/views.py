@@ -49,6 +49,20 @@ class Pay(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     asset: str = NATIVE_ASSET
 
 
+class OpenStream(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """POST /channels/{id}/streams. `lifetime` in seconds of chain time."""
+
+    unit: int
+    length: int
+    lifetime: int = 86_400
+
+
+class PayUnits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """POST /channels/{id}/streams/{lock}/pay."""
+
+    units: int = 1
+
+
 class Connect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """POST /peers."""
 
@@ -120,6 +134,22 @@ class Incoming(msgspec.Struct, frozen=True):
     memo_hex: str
     time: float
     cursor: str
+
+
+class StreamInfo(msgspec.Struct, frozen=True):
+    """A stream, as in GET /streams."""
+
+    channel: str
+    lock: int
+    """With the direction, its name within the channel."""
+    direction: str
+    """"out" if this node pays it, else "in"."""
+    unit: int
+    length: int
+    units: int
+    """How many were paid so far, durably at both ends."""
+    expiry: int
+    ended: bool
 
 
 class Balance(msgspec.Struct, frozen=True):

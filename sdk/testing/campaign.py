@@ -16,13 +16,14 @@ from collections.abc import Awaitable, Callable, Sequence
 import msgspec
 import trio
 
-from tallystick.channels.conditions import digest_of
+from tallystick.channels.conditions import HASH, digest_of
 from tallystick.channels.core import Phase
 from tallystick.channels.errors import TallystickError
 from tallystick.channels.limits import Policy
 from tallystick.channels.objects import ChannelId
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.sdk.node import Config, Node
+from tallystick.sdk.streams import OutgoingStream
 from tallystick.sdk.testing.audit import Violation
 from tallystick.sdk.testing.invariants import Promise, check_always, check_settled, unsettled
 from tallystick.sdk.testing.world import World, open_world
@@ -53,10 +54,12 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     congestion: float
     closes: float
     peers: tuple[str, ...]
+    streams: bool = False
+    """Whether there are streams among what is paid."""
 
 
-def draw_options(rng: random.Random, steps: int) -> Options:
-    """Draw a world; each kind of fault is absent in some worlds."""
+def draw_options(rng: random.Random, steps: int, streams: bool = False) -> Options:
+    """Draw a world, with streams or without; each kind of fault is absent in some worlds."""
 
     def rate(most: float) -> float:
         return round(rng.choice((0.0, most / 4, most)), 3)
@@ -75,6 +78,7 @@ def draw_options(rng: random.Random, steps: int) -> Options:
         congestion=rate(0.04),
         closes=rate(0.04),
         peers=rng.choice((("alice", "bob"), ("alice", "bob", "carol"))),
+        streams=streams,
     )
 
 
@@ -163,8 +167,10 @@ class Campaign:
                 await act()
                 return
             draw -= rate
-        act = self.rng.choice((self._pay, self._pay, self._pay, self._pay, self._lock, self._decide, self._fund))
-        await act()
+        acts = [self._pay, self._pay, self._pay, self._pay, self._lock, self._decide, self._fund]
+        if options.streams:
+            acts += [self._open_stream, *3 * [self._pay_stream], self._close_stream]
+        await self.rng.choice(acts)()
 
     def _note(self, what: str) -> None:
         self.log.append(f"{trio.current_time():.3f} {what}")
@@ -242,7 +248,7 @@ class Campaign:
         if not locks:
             return
         lock = self.rng.choice(locks)
-        reveal = self.rng.random() < 0.7
+        reveal = self.rng.random() < 0.7 and lock.kind == HASH
         self._note(f"{'reveal' if reveal else 'reject'} {name}")
 
         async def decide(node: Node) -> None:
@@ -252,6 +258,53 @@ class Campaign:
                 node.channel(channel).reject(lock.id, b"no")
 
         self._do(name, decide)
+
+    async def _open_stream(self) -> None:
+        chosen = self._some_channel()
+        if chosen is None:
+            return
+        name, channel = chosen
+        unit, length = self.rng.randrange(1, 50), self.rng.choice((1, 20, 400))
+        lifetime = self.rng.choice((610, 900, 2_000))
+        self._note(f"stream {name}")
+
+        async def open_stream(node: Node) -> None:
+            expiry = node.onchain.index.head_time + lifetime
+            stream = await node.channel(channel).open_stream(unit, length, expiry=expiry)
+            await stream.pay()
+
+        self._do(name, open_stream)
+
+    def _some_stream(self) -> tuple[str, OutgoingStream] | None:
+        chosen = self._some_channel()
+        streams = self.world.node(chosen[0]).channel(chosen[1]).streams[0] if chosen else []
+        return (chosen[0], self.rng.choice(streams)) if chosen and streams else None
+
+    async def _pay_stream(self) -> None:
+        chosen = self._some_stream()
+        if chosen is None:
+            return
+        name, stream = chosen
+        counts = [self.rng.choice((1, 3, 100)) for _ in range(self.rng.choice((1, 5)))]
+        self._note(f"units {name}")
+
+        async def pay(node: Node) -> None:
+            for count in counts:
+                await stream.pay(min(count, max(1, stream.left)))
+
+        self._do(name, pay)
+
+    async def _close_stream(self) -> None:
+        chosen = self._some_stream()
+        if chosen is None:
+            return
+        name, stream = chosen
+        self._note(f"end {name}")
+
+        async def close(node: Node) -> None:
+            await stream.close()
+
+        self._do(name, close)
 
     async def _fund(self) -> None:
         chosen = self._some_channel()
@@ -374,10 +427,10 @@ class Failed(AssertionError):
     """A campaign went wrong; its text has the line that replays it."""
 
 
-def run_campaign(seed: int, steps: int = 80) -> Report:
+def run_campaign(seed: int, steps: int = 80, *, streams: bool = False) -> Report:
     """Run the campaign of a seed to its end; raise Failed with the line that replays it."""
     rng = random.Random(seed)
-    options = draw_options(rng, steps)
+    options = draw_options(rng, steps, streams)
     log: list[str] = []
 
     async def main() -> Report:
@@ -396,7 +449,7 @@ def run_campaign(seed: int, steps: int = 80) -> Report:
         tail = "\n".join(log[-25:])
         raise Failed(
             f"{_leaf(error)!r}\n{options}\n{tail}\nreplay: python -m tallystick.sdk.testing.campaign --seed {seed} "
-            f"--runs 1 --steps {steps}"
+            f"--runs 1 --steps {steps}{' --streams' if streams else ''}"
         ) from error
 
 
@@ -413,12 +466,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--steps", type=int, default=80)
+    parser.add_argument("--streams", action="store_true", help="with streams among what is paid")
     parser.add_argument("--verbose", action="store_true", help="show the whole traceback of a failure")
     chosen = parser.parse_args(arguments)
     failed = 0
     for seed in range(chosen.seed, chosen.seed + chosen.runs):
         try:
-            report = run_campaign(seed, chosen.steps)
+            report = run_campaign(seed, chosen.steps, streams=chosen.streams)
             print(f"seed {seed}: {report.events} events, {report.payments} payments, trace {report.trace}", flush=True)
         except Failed as error:
             failed += 1

@@ -25,6 +25,8 @@ from tallystick.sdk.testing.world import World, open_world
 
 DEPOSIT = 1_000_000
 SECRET = keccak(b"the secret of the crash points")
+UNITS = 5
+"""Paid of a stream."""
 INTERVAL = 20.0
 DOWN = 3.0
 """Seconds that a crashed node stays down."""
@@ -139,6 +141,20 @@ async def _lock(world: World) -> None:
     _try(world, "bob", reveal)
 
 
+async def _stream(world: World) -> None:
+    async def stream(node: Node) -> None:
+        channel = node.channels[0]
+        await channel.wait_usable()
+        if channel.session.channel.newest.next_lock == 0:
+            await channel.open_stream(3, 20, expiry=node.onchain.index.head_time + 900)
+        for own in channel.streams[0]:
+            for paid in range(own.submitted, UNITS):
+                await own.pay() if paid % 2 else own.submit()
+            await own.close()
+
+    _try(world, "alice", stream)
+
+
 def _withdrawn(world: World) -> bool:
     return all(sum(world.node(name).channels[0].session.channel.withdrawn) == 500 for name in SIDES)
 
@@ -155,6 +171,7 @@ SCENARIOS = (
     Scenario("unilateral close", True, _force_close, lambda world: all(_first(world, n) is Phase.GONE for n in SIDES)),
     Scenario("withdrawal", True, _withdraw, _withdrawn),
     Scenario("lock, reveal, unlock", True, _lock, _unlocked),
+    Scenario("stream", True, _stream, _unlocked),
 )
 
 

@@ -1,7 +1,8 @@
 """What must hold in a world, whatever happened in it. Each function raises Violation with a sentence, or returns.
 
     check_always    at any moment: coins are conserved, no honest closer is convicted, every receipt is in the payee's
-                    journal, no payment is there twice or was never made
+                    journal, no payment is there twice or was never made, and what a payee acknowledged of a stream is
+                    on its disk until the lock is gone
     check_settled   once faults have stopped and things have come to rest: nothing pends, both sides agree, every open
                     channel can pay, and whoever settled got no less than its newest statements say
 
@@ -15,12 +16,13 @@ from collections.abc import Iterator
 
 import msgspec
 
-from tallystick.channels.conditions import HASH
+from tallystick.channels.conditions import STREAM
 from tallystick.channels.core import Channel, Phase, Wish
+from tallystick.channels.hashchain import StreamProof
 from tallystick.channels.messages import Update, decode
 from tallystick.channels.objects import ChannelId, Lock
 from tallystick.channels.operations import Pay
-from tallystick.channels.schema import received_after
+from tallystick.channels.schema import load_streams, received_after
 from tallystick.channels.tickets import Receipt, Ticket
 from tallystick.sdk.testing.audit import Violation
 from tallystick.sdk.testing.world import Seat, World
@@ -109,6 +111,15 @@ def _events(world: World) -> Iterator[tuple[int, Event]]:
         first += len(records)
 
 
+def stream_worths(world: World) -> dict[bytes, int]:
+    """Return what the deepest registered link of each stream is worth, by condition."""
+    links = [event for _, event in _events(world) if isinstance(event, LinkRegistered)]
+    worths: dict[bytes, int] = {}
+    for link in links:
+        worths[link.condition] = max(worths.get(link.condition, 0), link.depth * link.unit)
+    return worths
+
+
 def histories(world: World) -> tuple[dict[ChannelId, History], dict[bytes, int]]:
     """Return each channel's history, and when each secret was registered."""
     found: dict[ChannelId, History] = {}
@@ -148,6 +159,7 @@ def check_always(world: World, promises: list[Promise] | None = None, dishonest:
     """Raise Violation unless everything holds that must hold at any moment. `promises`: all payments, if known."""
     world.chain.check_conservation()
     _check_convictions(world, dishonest)
+    _check_streams(world)
     if promises is None:
         return
     journals = {name: journal(seat) for name, seat in world.seats.items()}
@@ -171,6 +183,30 @@ def _roles(world: World, channel: ChannelId) -> tuple[str, str]:
             names = {other.key.address: other.name for other in world.seats.values()}
             return names[sides[0]], names[sides[1]]
     raise Violation(f"nobody has stored channel {channel.hex()[:8]}, which is on chain")
+
+
+def _check_streams(world: World) -> None:
+    """What a running payer was acknowledged of a stream is on its payee's disk, as long as the payee has the lock."""
+    seats = {bytes(seat.key.public): seat for seat in world.seats.values()}
+    for seat in world.seats.values():
+        sessions = world.node(seat.name).engine.sessions.values() if world.is_up(seat.name) else ()
+        for session in sessions:
+            payee = seats[session.channel.peer_key]
+            for stream in session.streams.outgoing.values():
+                stored = _stored_depth(payee, session.channel, stream.lock)
+                if stored is not None and stored < stream.acked:
+                    raise Violation(
+                        f"{payee.name} has acknowledged {stream.acked} units of {seat.name}'s stream {stream.lock}, "
+                        f"and holds {stored}"
+                    )
+
+
+def _stored_depth(payee: Seat, channel: Channel, lock: int) -> int | None:
+    """Return how deep a payee's disk is in the peer's stream, None if the stream is over there."""
+    store = payee.audit.store
+    rows = load_streams(store, channel.id) if store is not None else []
+    depths = [StreamProof.decode(row.proof).depth for row in rows if (row.sender, row.lock) == (channel.side, lock)]
+    return depths[0] if depths else None
 
 
 def _check_journal(name: str, payments: list[Received], promises: list[Promise]) -> None:
@@ -236,21 +272,25 @@ def check_settled(world: World, names: list[str]) -> None:
         for session in node.engine.sessions.values():
             history = found.get(session.channel.id)
             if session.channel.phase is Phase.GONE and history is not None:
-                _check_payout(name, session.channel, history, secrets)
+                _check_payout(name, session.channel, history, secrets, stream_worths(world))
     _check_agreement(world, names)
 
 
-def _check_payout(name: str, channel: Channel, history: History, secrets: dict[bytes, int]) -> None:
+def _check_payout(
+    name: str, channel: Channel, history: History, secrets: dict[bytes, int], worths: dict[bytes, int]
+) -> None:
     """What a side got is no less than its newest statements say, locks decided by the registry."""
 
-    def holds(lock: Lock) -> bool:
-        return lock.kind == HASH and lock.condition in secrets and secrets[lock.condition] <= lock.expiry
+    def pays(lock: Lock) -> int:
+        if lock.kind == STREAM:
+            return min(worths.get(lock.condition, 0), lock.amount)
+        return lock.amount if secrets.get(lock.condition, lock.expiry + 1) <= lock.expiry else 0
 
     side = channel.side
     due = history.deposits[side] - history.withdrawn[side]
     due += channel.theirs.simplex.proof.transferred - channel.newest.proof.transferred
-    due += sum(lock.amount for lock in channel.theirs.simplex.locks if holds(lock))
-    due -= sum(lock.amount for lock in channel.newest.locks if holds(lock))
+    due += sum(pays(lock) for lock in channel.theirs.simplex.locks)
+    due -= sum(pays(lock) for lock in channel.newest.locks)
     if history.paid[side] < due:
         raise Violation(f"{name} was due {due} from channel {channel.id.hex()[:8]} and got {history.paid[side]}")
     if history.cooperative and history.paid[side] != due:

@@ -1,0 +1,26 @@
+"""What a session knows of the chain: its time, and the secrets that it registered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from tallystick.channels.conditions import HASH, STREAM
+from tallystick.channels.objects import Lock
+
+
+class ChainTime(msgspec.Struct, frozen=True):
+    """What time the chain says it is, and what it registered (confirmed) of the secrets that matter here."""
+
+    now: int = 0
+    """Of the head."""
+    final: int = 0
+    """Of the newest confirmed block: what is before it does not change."""
+    secrets: Mapping[bytes, tuple[int, bytes]] = {}
+    """Condition of a pending lock to (block time, secret); of a stream, to its deepest link as an unlock carries it."""
+
+    def registered_in_time(self, lock: Lock) -> bytes | None:
+        """Return the secret, or the proof of a stream, if the chain registered it by the lock's expiry."""
+        found = self.secrets.get(lock.condition)
+        return found[1] if found and lock.kind in (HASH, STREAM) and found[0] <= lock.expiry else None

@@ -1,0 +1,258 @@
+"""The invoices that this node issued, on disk: what may be claimed, what was paid, what is not wanted any more.
+
+                 ┌────────────▶ claimed     all parts came, and the secret is out: for ever
+    open ────────┼────────────▶ cancelled   by the owner
+                 └────────────▶ expired     nobody paid in time (not stored: the time says it)
+
+While an invoice is open, the parts of a payment gather in memory (`payee`); one whose payment is complete and waits
+for its owner is *held*. After a restart its locks are presented again, so holding needs no record. A claim is written
+in the commit that makes the secret known; payments without an invoice (keysend) are written then too, so that the list
+is of all that this node was paid. Nothing that ended changes again: a late cancel does not unpay.
+"""
+
+from __future__ import annotations
+
+import enum
+import sqlite3
+from collections.abc import Collection
+from typing import Any
+
+import msgspec
+
+from tallystick.channels.conditions import SECRET_SIZE, digest_of
+from tallystick.channels.errors import InvalidInput
+from tallystick.channels.keys import PrivateKey
+from tallystick.channels.store import Moment, Schema, Store
+from tallystick.router.invoice import Invoice, encode_invoice
+from tallystick.router.payee import Claimable
+from tallystick.router.payload import FinalPayload
+
+
+class State(enum.StrEnum):
+    """What became of an invoice. The values stand in the control API, and never change."""
+
+    OPEN = "open"
+    HELD = "held"
+    CLAIMED = "claimed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+
+class InvoiceIssued(Moment, frozen=True):
+    """The node asks for a payment: stored before anybody sees the text. Make it with `issue`."""
+
+    payment_hash: bytes
+    payment_secret: bytes
+    secret: bytes
+    """Opens the locks; empty if only the owner of a hold invoice knows it."""
+    amount: int
+    """Asked for; 0: any."""
+    hold: bool
+    created: int
+    expires: int
+    memo: str
+    text: str
+
+
+class InvoiceClaimed(Moment, frozen=True):
+    """All parts are there, and the secret is being revealed in this commit."""
+
+    payment_hash: bytes
+    secret: bytes
+    received: int
+    time: int
+
+
+class KeysendClaimed(Moment, frozen=True):
+    """A payment without an invoice is there, and is being claimed in this commit."""
+
+    payment_hash: bytes
+    secret: bytes
+    received: int
+    time: int
+
+
+class InvoiceCancelled(Moment, frozen=True):
+    """The owner does not want this payment any more. Without effect on an invoice that was claimed."""
+
+    payment_hash: bytes
+    time: int
+
+
+class InvoicesPruned(Moment, frozen=True):
+    """The owner wants no record of invoices that were claimed, cancelled or expired before that time."""
+
+    before: int
+
+
+class InvoiceRecord(msgspec.Struct, frozen=True):
+    """One invoice, or one payment that came without."""
+
+    position: int
+    """Counts what was issued and received, from 1."""
+    payment_hash: bytes
+    payment_secret: bytes
+    secret: bytes
+    amount: int
+    hold: bool
+    created: int
+    expires: int
+    memo: str
+    text: str
+    """Empty for keysend."""
+    ended: int | None
+    """When it was claimed or cancelled."""
+    received: int
+    """0 unless it was claimed."""
+
+    @property
+    def claimable(self) -> Claimable | None:
+        """What `payee` wants to know of it; None if it was claimed or cancelled."""
+        if self.ended is not None:
+            return None
+        return Claimable(self.secret, self.payment_secret, self.amount, self.hold, self.expires)
+
+    def state(self, now: int, held: Collection[bytes] = ()) -> State:
+        """Return its state at chain time `now`; `held` are the hashes of complete payments that wait (`Payee.held`)."""
+        if self.ended is not None:
+            return State.CLAIMED if self.received else State.CANCELLED
+        if self.payment_hash in held:
+            return State.HELD
+        return State.OPEN if now <= self.expires else State.EXPIRED
+
+
+def issue(invoice: Invoice, key: PrivateKey, secret: bytes, *, hold: bool = False) -> InvoiceIssued:
+    """Return what to commit before `.text` is given to anybody.
+
+    `secret` opens the invoice's payment hash; a hold invoice for somebody else's hash may leave it empty. Raise
+    InvalidInput if it does not fit, or if the invoice cannot be written.
+    """
+    if secret and (len(secret) != SECRET_SIZE or digest_of(secret) != invoice.payment_hash):
+        raise InvalidInput("the secret is not the one whose hash the invoice names")
+    if not secret and not hold:
+        raise InvalidInput("without its secret, a payment can only be held: make it a hold invoice")
+    text = encode_invoice(invoice, key)
+    amount, expires = invoice.amount or 0, invoice.expiry
+    if expires >= 1 << 63:
+        raise InvalidInput("the invoice's lifetime is longer than a store can note")
+    return InvoiceIssued(
+        invoice.payment_hash,
+        invoice.payment_secret,
+        secret,
+        amount,
+        hold,
+        invoice.created,
+        expires,
+        invoice.memo,
+        text,
+    )
+
+
+def wanted(store: Store, payment_hash: bytes, payload: FinalPayload, *, keysend: bool = True) -> Claimable | None:
+    """Return what a lock under `payment_hash` may be claimed for, None if for nothing: unknown, claimed or cancelled.
+
+    `keysend` is whether the node takes payments without an invoice.
+    """
+    record = find_invoice(store, payment_hash)
+    if record is not None:
+        return record.claimable
+    if keysend and payload.keysend and digest_of(payload.keysend) == payment_hash:
+        return Claimable(payload.keysend, payload.payment_secret, payload.total)
+    return None
+
+
+_MIGRATION_1 = """
+CREATE TABLE invoices (
+    hash BLOB PRIMARY KEY, position INTEGER NOT NULL, payment_secret BLOB NOT NULL, secret BLOB NOT NULL,
+    amount BLOB NOT NULL, hold INTEGER NOT NULL, created INTEGER NOT NULL, expires INTEGER NOT NULL,
+    memo TEXT NOT NULL, text TEXT NOT NULL, ended INTEGER, received BLOB NOT NULL) WITHOUT ROWID;
+CREATE UNIQUE INDEX invoices_by_position ON invoices (position)
+"""
+
+_COLUMNS = "position, hash, payment_secret, secret, amount, hold, created, expires, memo, text, ended, received"
+_INSERT = (
+    "INSERT INTO invoices (position, hash, payment_secret, secret, amount, hold, created, expires, memo, text, ended, "
+    "received) SELECT coalesce(max(position), 0) + 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM invoices"
+)
+_NONE = bytes(16)
+
+
+def _amount(value: int) -> bytes:
+    return value.to_bytes(16, "big")
+
+
+def _issued(connection: sqlite3.Connection, moment: InvoiceIssued) -> None:
+    times = (moment.created, moment.expires)
+    row = (moment.payment_hash, moment.payment_secret, moment.secret, _amount(moment.amount), moment.hold, *times)
+    connection.execute(_INSERT, (*row, moment.memo, moment.text, None, _NONE))
+
+
+def _claimed(connection: sqlite3.Connection, moment: InvoiceClaimed) -> None:
+    connection.execute(
+        "UPDATE invoices SET secret = ?, received = ?, ended = ? WHERE hash = ? AND ended IS NULL",
+        (moment.secret, _amount(moment.received), moment.time, moment.payment_hash),
+    )
+
+
+def _keysend(connection: sqlite3.Connection, moment: KeysendClaimed) -> None:
+    row = (moment.payment_hash, b"", moment.secret, _NONE, False, moment.time, moment.time, "", "")
+    connection.execute(_INSERT, (*row, moment.time, _amount(moment.received)))
+
+
+def _cancelled(connection: sqlite3.Connection, moment: InvoiceCancelled) -> None:
+    connection.execute(
+        "UPDATE invoices SET ended = ? WHERE hash = ? AND ended IS NULL", (moment.time, moment.payment_hash)
+    )
+
+
+def _pruned(connection: sqlite3.Connection, moment: InvoicesPruned) -> None:
+    newest = "(SELECT max(position) FROM invoices)"  # the last row stays, so that positions only grow
+    connection.execute(
+        f"DELETE FROM invoices WHERE coalesce(ended, expires) < ? AND position < {newest}", (moment.before,)
+    )
+
+
+SCHEMA = Schema(
+    "invoices",
+    (_MIGRATION_1,),
+    {
+        InvoiceIssued: _issued,
+        InvoiceClaimed: _claimed,
+        KeysendClaimed: _keysend,
+        InvoiceCancelled: _cancelled,
+        InvoicesPruned: _pruned,
+    },
+)
+
+
+def _record(row: tuple[Any, ...]) -> InvoiceRecord:
+    position, digest, payment_secret, secret, amount, hold, created, expires, memo, text, ended, received = row
+    return InvoiceRecord(
+        position,
+        digest,
+        payment_secret,
+        secret,
+        int.from_bytes(amount, "big"),
+        bool(hold),
+        created,
+        expires,
+        memo,
+        text,
+        ended,
+        int.from_bytes(received, "big"),
+    )
+
+
+def find_invoice(store: Store, payment_hash: bytes) -> InvoiceRecord | None:
+    """Return the invoice (or keysend payment) of that hash, None if there is none."""
+    rows = store.read(f"SELECT {_COLUMNS} FROM invoices WHERE hash = ?", (payment_hash,))
+    return _record(rows[0]) if rows else None
+
+
+def list_invoices(store: Store, limit: int, before: int | None = None) -> list[InvoiceRecord]:
+    """Return up to `limit` invoices, newest first; `before` goes on from a position."""
+    rows = store.read(
+        f"SELECT {_COLUMNS} FROM invoices WHERE position < ? ORDER BY position DESC LIMIT ?",
+        (before if before is not None else 2**62, limit),
+    )
+    return [_record(row) for row in rows]

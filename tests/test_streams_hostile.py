@@ -1,0 +1,251 @@
+"""Streams under attack or in bad luck: rejected as a link is on its way, dropped unsigned, unlocked at great cost."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+
+from tallystick.channels.conditions import STREAM, digest_of
+from tallystick.channels.core import Phase
+from tallystick.channels.errors import InvalidUpdate
+from tallystick.channels.hashchain import HashChain, StreamProof, StreamTerms, stream_seed
+from tallystick.channels.limits import STREAM_LENGTH_MAX
+from tallystick.channels.messages import Links, Shutdown, encode
+from tallystick.channels.objects import Lock
+from tallystick.channels.operations import AddLock, Operation, Unlock
+from tallystick.channels.simplex import extend, genesis
+from tallystick.channels.streams import Outgoing
+from tallystick.channels.testing.clock import EPOCH
+from tallystick.channels.testing.pair import Pair
+
+NOW = int(EPOCH)
+EXPIRY = NOW + 10_000
+UNIT = 3
+
+
+@pytest.fixture
+def pair() -> Pair:
+    pair = Pair((10_000_000, 1_000))
+    pair.connect()
+    pair.settle()
+    return pair
+
+
+def queue(pair: Pair, length: int = 100, unit: int = UNIT) -> Outgoing:
+    session = pair.alice.session
+    chain = session.streams.chain_for(session.next_lock, length)
+    for _ in chain.build():
+        pass
+    stream = session.streams.open(chain, unit, EXPIRY)
+    pair.alice.touch()
+    return stream
+
+
+def begin(pair: Pair, length: int = 100, unit: int = UNIT) -> Outgoing:
+    stream = queue(pair, length, unit)
+    pair.settle()
+    return stream
+
+
+def pay(pair: Pair, stream: Outgoing, units: int) -> None:
+    pair.alice.session.streams.submit(stream, units)
+    pair.alice.touch()
+    pair.settle()
+
+
+def link(pair: Pair, depth: int, length: int = 100) -> bytes:
+    return HashChain.built(stream_seed(pair.alice.key, pair.id, 0), length).link(depth)
+
+
+def held(pair: Pair) -> int:
+    stream = pair.bob.session.streams.incoming.get(0)
+    return stream.depth if stream else 0
+
+
+def transferred(pair: Pair) -> int:
+    return pair.bob.channel.theirs.simplex.proof.transferred
+
+
+# --- the payee's side -------------------------------------------------------------------------------------------
+
+
+def test_a_link_that_meets_our_rejection_is_not_taken(pair: Pair) -> None:
+    stream = begin(pair)
+    pair.bob.session.reject(0, b"no")
+    pair.inject(pair.bob, encode(Links(pair.id, 0, 5, link(pair, 5))))
+    assert held(pair) == 0 and not pair.bob.session.streams.claims()
+    pair.settle()
+    assert (stream.acked, stream.paid, pair.faults) == (0, 0, [])
+
+
+def test_a_payee_that_does_not_know_the_time_takes_a_link_once_it_does(pair: Pair) -> None:
+    stream = begin(pair)
+    pair.crash(pair.bob)
+    pair.bob.time(0, 0)
+    pair.connect()
+    pay(pair, stream, 5)
+    assert (held(pair), stream.acked) == (0, 0)
+    pair.bob.time(NOW, NOW)
+    pair.settle()
+    assert (held(pair), stream.acked, pair.faults) == (5, 5, [])
+
+
+def test_a_payee_without_time_takes_no_link_of_an_expired_stream(pair: Pair) -> None:
+    begin(pair)
+    pair.crash(pair.bob)
+    pair.bob.time(0, 0)
+    pair.connect()
+    pair.settle()
+    pair.inject(pair.bob, encode(Links(pair.id, 0, 5, link(pair, 5))))
+    pair.bob.time(EXPIRY + 1, EXPIRY + 1)
+    pair.settle()
+    assert held(pair) == 0
+
+
+@pytest.mark.parametrize(("left", "taken"), [(150, True), (149, False)])
+def test_the_last_link_leaves_time_to_register_it_once(pair: Pair, left: int, taken: bool) -> None:
+    begin(pair)
+    pair.bob.time(EXPIRY - left, EXPIRY - left)
+    pair.inject(pair.bob, encode(Links(pair.id, 0, 5, link(pair, 5))))
+    assert (held(pair) == 5) is taken
+
+
+def unlocking(pair: Pair, depths: tuple[int, ...]) -> list[Operation]:
+    """New streams, and their unlocks at those depths with links that belong to no chain."""
+    adds: list[Operation] = []
+    ends: list[Operation] = []
+    for number, depth in enumerate(depths):
+        terms = StreamTerms(number.to_bytes(32, "big"), 1, STREAM_LENGTH_MAX)
+        adds.append(AddLock(Lock(number, terms.amount, EXPIRY, STREAM, terms.condition(EXPIRY)), terms.encode()))
+        ends.append(Unlock(number, StreamProof(bytes(32), depth, terms).encode(), depth))
+    return [*adds, *ends]
+
+
+def test_the_hashes_that_an_update_can_ask_for_are_bounded_whatever_it_unlocks(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed = 0
+
+    def counting(link: bytes, steps: int) -> bytes:
+        nonlocal hashed
+        hashed += steps
+        return (hashed - steps).to_bytes(32, "big")
+
+    monkeypatch.setattr("tallystick.channels.hashchain.walk", counting)
+    operations = unlocking(pair, (0, STREAM_LENGTH_MAX, STREAM_LENGTH_MAX, STREAM_LENGTH_MAX))
+    # The chains are such that each walk ends at its stream's tip: only the bound stops them.
+    tips = {0: 0, 1: 0, 2: STREAM_LENGTH_MAX, 3: 2 * STREAM_LENGTH_MAX}
+    rightly = [_with_tip(operation, tips) for operation in operations]
+    with pytest.raises(InvalidUpdate):
+        extend(genesis(pair.id, 0), rightly, 0)
+    assert hashed <= STREAM_LENGTH_MAX
+
+
+def _with_tip(operation: Operation, tips: dict[int, int]) -> Operation:
+    if isinstance(operation, AddLock):
+        terms = StreamTerms(tips[operation.lock.id].to_bytes(32, "big"), 1, STREAM_LENGTH_MAX)
+        lock = Lock(operation.lock.id, terms.amount, EXPIRY, STREAM, terms.condition(EXPIRY))
+        return AddLock(lock, terms.encode())
+    assert isinstance(operation, Unlock)
+    depth = StreamProof.decode(operation.proof).depth
+    terms = StreamTerms(tips[operation.id].to_bytes(32, "big"), 1, STREAM_LENGTH_MAX)
+    return Unlock(operation.id, StreamProof(bytes(32), depth, terms).encode(), depth)
+
+
+def test_a_payer_spreads_deep_unlocks_over_several_updates(pair: Pair) -> None:
+    streams = [begin(pair, 40_000, 1) for _ in range(3)]
+    for stream in streams:
+        pay(pair, stream, 40_000)
+    before = pair.bob.channel.theirs.seq
+    for stream in streams:
+        stream.closing = True
+    pair.alice.touch()
+    pair.settle()
+    assert [stream.paid for stream in streams] == [40_000] * 3 and not pair.faults
+    assert pair.bob.channel.theirs.seq == before + 3
+
+
+def test_a_stream_whose_unlock_is_on_its_way_has_not_ended(pair: Pair) -> None:
+    stream = begin(pair)
+    pay(pair, stream, 5)
+    stream.closing = True
+    for _ in range(3):
+        pair.alice.touch()
+        pair.alice.step()
+    assert pair.alice.channel.newest.lock(0) is None and not stream.ended
+    pair.settle()
+    assert stream.paid == 15
+
+
+def test_what_was_streamed_is_counted_once_also_while_the_unlock_is_in_flight(pair: Pair) -> None:
+    stream = begin(pair)
+    pay(pair, stream, 5)
+    assert pair.alice.session.streams.streamed == 15
+    stream.closing = True
+    pair.alice.touch()
+    pair.alice.step()
+    pair.crash(pair.alice)
+    assert pair.alice.channel.newest.lock(0) is None
+    assert pair.alice.session.streams.streamed == 15
+    pair.connect()
+    pair.settle()
+    assert pair.alice.session.streams.streamed == transferred(pair) == 15
+    pair.crash(pair.alice)
+    assert pair.alice.session.streams.streamed == 15
+
+
+# --- the payer's side -------------------------------------------------------------------------------------------
+
+
+def test_a_stream_that_was_dropped_unsigned_ends_and_leaves_its_number_to_another_lock(pair: Pair) -> None:
+    pair.alice.session.pay(1, b"", "", 0.0)
+    pair.alice.touch()
+    pair.alice.step()  # one update is in flight: the lock has to wait
+    stream = queue(pair)
+    pair.alice.step()
+    assert pair.alice.channel.newest.next_lock == 0
+    pair.inject(pair.alice, encode(Shutdown(pair.id, 0)))
+    pair.alice.step()
+    assert (stream.ended, stream.paid) == (True, 0)
+    pair.disconnect()
+    pair.connect()
+    pair.settle()
+    assert pair.alice.session.add_lock(50, EXPIRY, digest_of(bytes(32))) == 0
+    pair.alice.touch()
+    pair.settle()
+    stream.closing = True
+    pair.alice.touch()
+    pair.settle()
+    assert pair.alice.channel.newest.lock(0) is not None and not pair.faults
+
+
+async def test_a_stream_that_is_dropped_as_the_channel_closes_alone_ends_at_once(pair: Pair) -> None:
+    pair.alice.session.pay(1, b"", "", 0.0)
+    pair.alice.touch()
+    pair.alice.step()
+    stream = queue(pair)
+    pair.alice.session.force_close()
+    pair.alice.touch()
+    pair.settle()
+    with trio.fail_after(1):
+        await stream.wait_ended()
+    assert stream.paid == 0
+
+
+async def test_whoever_waits_for_units_that_will_never_be_released_is_told(pair: Pair, autojump_clock: object) -> None:
+    stream = begin(pair)
+    pair.disconnect()
+    pair.alice.session.streams.submit(stream, 7)
+    pair.alice.session.force_close()
+    with trio.fail_after(1):
+        await stream.wait(7)
+    assert (stream.acked, stream.released) == (0, 0)
+    assert pair.alice.channel.phase is Phase.CLOSING
+
+
+async def test_whoever_gives_up_waiting_leaves_nothing_behind(pair: Pair, autojump_clock: object) -> None:
+    stream = begin(pair)
+    for _ in range(5):
+        with trio.move_on_after(1):
+            await stream.wait(1)
+    assert not stream._waiting
