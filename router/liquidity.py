@@ -168,7 +168,9 @@ class Knowledge:
                 self._touch(channel)
         fresh, self.graph.fresh = self.graph.fresh, []
         for slot in fresh:
-            self._write(slot)
+            edge = self.graph.occupant(slot)
+            if edge is not None and self._knows_of(edge):
+                self._write(slot)
         for direction in [direction for direction, until in self._avoided.items() if until <= now]:
             del self._avoided[direction]
             self._touch(direction[0])
@@ -318,6 +320,12 @@ class Knowledge:
     def _touch_node(self, node: NodeKey) -> None:
         for slot in self.graph.slots_at(node):
             self._write(slot)
+
+    def _knows_of(self, edge: Edge) -> bool:
+        direction = (edge.channel, edge.target)
+        if edge.channel in self._beliefs or edge.target in self._avoided_nodes:
+            return True
+        return any(direction in known for known in (self._own, self._reserved, self._avoided))
 
     def _write(self, slot: int) -> None:
         edge = self.graph.occupant(slot)

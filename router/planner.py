@@ -27,9 +27,9 @@ HOPS_MAX = 12
 class Costs(msgspec.Struct, frozen=True, kw_only=True):
     """What is weighed against fees. All in parts of the amount, so that they fit every asset."""
 
-    risk_ppm: int = 1000
+    risk_ppm: int = 300
     """What a failed attempt is worth."""
-    hop_ppm: int = 10
+    hop_ppm: int = 5
     """What a hop less is worth."""
     guess_ppm: int = 1000
     """What fees probably add to an amount: a search from both ends has to settle on one."""
@@ -127,6 +127,8 @@ class Planner:
         guess = amount * (1.0 + costs.guess_ppm / MILLION)
         path = self._two_sided(start, end, guess, risk, hop, slope)
         route = self._exact(path, amount)
+        if not path and not self._two_sided(start, end, float(amount), risk, hop, slope):
+            return None  # not even without fees
         if route is None:
             path = self._one_sided(start, end, float(amount), risk, hop, slope)
             route = self._exact(path, amount)

@@ -38,6 +38,19 @@ def test_payments_that_are_possible_are_made_and_the_others_are_not(network: Pat
     assert payments_table(result).row_count == 9
 
 
+def test_without_splitting_less_is_paid_and_without_flows_it_costs_more_parts_or_fees(network: Path) -> None:
+    flow, halving, single = (
+        run_payments(network, [300_000], ["bimodal"], 30, 1, use_numba=True, say=lambda text: None, method=method).rows[
+            0
+        ]
+        for method in ("flow", "halving", "single")
+    )
+    assert flow.feasible_pct == halving.feasible_pct == single.feasible_pct
+    assert single.success_pct < halving.success_pct <= flow.success_pct
+    assert single.parts == 1 and halving.parts > 1
+    assert flow.attempts < halving.attempts or flow.fee_ppm_mean < halving.fee_ppm_mean
+
+
 def test_the_same_seeds_give_the_same_payments(network: Path) -> None:
     one, other = (
         run_payments(network, [300_000], ["uniform"], 10, 1, use_numba=numba, say=lambda text: None).rows[0]

@@ -20,7 +20,7 @@ from tallystick.router.graph import Graph
 from tallystick.router.imports import MSAT
 from tallystick.router.kernels import PLAIN, compiled
 from tallystick.router.liquidity import BIMODAL, UNIFORM, Knowledge
-from tallystick.router.objects import MILLION, NodeKey
+from tallystick.router.objects import MILLION, NodeKey, Route
 from tallystick.router.payer import Lesson, Limits, PartFailure, Payment
 from tallystick.router.planner import Costs, Planner
 from tallystick.router.testing.networks import HiddenBalances
@@ -37,6 +37,9 @@ FEE_BASE = 5 * MSAT
 PART_MIN = 1_000 * MSAT
 NOW = 1e9
 MAX_FLOW_ROUNDS = 10_000
+
+
+METHODS = ("flow", "halving", "single")
 
 
 class PaymentsRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +71,7 @@ class PaymentsResult(msgspec.Struct, frozen=True, kw_only=True):
     nodes: int
     channels: int
     compiled: bool
+    method: str
     pairs: int
     seeds: int
     rows: list[PaymentsRow]
@@ -91,26 +95,36 @@ def run_payments(
     *,
     use_numba: bool,
     say: Callable[[str], None],
+    method: str = "flow",
     costs: Costs | None = None,
 ) -> PaymentsResult:
-    """Try `pairs` random payments of each amount (satoshi) for each of `seeds` draws of hidden balances."""
+    """Try `pairs` random payments of each amount (satoshi) for each of `seeds` draws of hidden balances.
+
+    `method`: `flow` is the product's; `halving` begins with one path and halves what finds none, `single` never splits.
+    """
     edges = read_edges(graph_file)
     graph = Graph(edges, compiled=use_numba)
     nodes = connected_nodes(graph)
     rows = []
     for kind in liquidity:
-        for amount in amounts:
-            tried: list[_Tried] = []
-            for seed in range(seeds):
-                hidden = HiddenBalances(edges, PRIORS[kind], random.Random(seed))
-                stage = _Stage(Planner(graph, Knowledge(graph, prior=PRIORS[kind]), costs), hidden)
+        tried: dict[int, list[_Tried]] = {amount: [] for amount in amounts}
+        for seed in range(seeds):
+            hidden = HiddenBalances(edges, PRIORS[kind], random.Random(seed))
+            stage = _Stage(Planner(graph, Knowledge(graph, prior=PRIORS[kind]), costs), hidden, method)
+            for amount, results in tried.items():
                 for payer, payee in random_pairs(nodes, pairs, random.Random(seed)):
-                    tried.append(stage.pay(payer, payee, amount * MSAT))
-            rows.append(_row(amount, kind, tried))
-            say(f"{kind} {amount:,} sat: {rows[-1].success_pct:.1f} % of {len(tried)} payments succeeded")
+                    results.append(stage.pay(payer, payee, amount * MSAT))
+                say(f"{kind}, draw {seed}: {pairs} payments of {amount:,} sat")
+        rows += [_row(amount, kind, results) for amount, results in tried.items()]
     channels = len({edge.channel for edge in edges})
     return PaymentsResult(
-        nodes=len(graph.nodes), channels=channels, compiled=use_numba, pairs=pairs, seeds=seeds, rows=rows
+        nodes=len(graph.nodes),
+        channels=channels,
+        compiled=use_numba,
+        method=method,
+        pairs=pairs,
+        seeds=seeds,
+        rows=rows,
     )
 
 
@@ -135,10 +149,20 @@ def _row(amount: int, kind: str, tried: Sequence[_Tried]) -> PaymentsRow:
     )
 
 
+class _Halving(Viewpoint):
+    """Has no plans of many parts to give."""
+
+    def plan(self, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float) -> tuple[Route, ...]:
+        """Return one route."""
+        return (self.route(target, amount, max_fee=max_fee, now=now),)
+
+
 class _Stage:
     """One draw of hidden balances, and one planner that starts every payment knowing nothing."""
 
-    def __init__(self, planner: Planner, hidden: HiddenBalances) -> None:
+    def __init__(self, planner: Planner, hidden: HiddenBalances, method: str) -> None:
+        self._view = Viewpoint if method == "flow" else _Halving
+        self._limits = Limits(part_min=PART_MIN, parts=1) if method == "single" else Limits(part_min=PART_MIN)
         self._planner = planner
         self._hidden = hidden
         self._kernel = compiled() if planner.graph.compiled else PLAIN
@@ -157,8 +181,8 @@ class _Stage:
         for edge in self._planner.graph.leaving(payer):
             knowledge.own(edge.channel, edge.target, self._hidden.balances[edge.channel, edge.target])
         max_fee = amount // FEE_SHARE + FEE_BASE
-        view = Viewpoint(self._planner, payer)
-        payment = Payment(view, payee, amount, max_fee=max_fee, limits=Limits(part_min=PART_MIN))
+        view = self._view(self._planner, payer)
+        payment = Payment(view, payee, amount, max_fee=max_fee, limits=self._limits)
         spent = self._run(payment)
         paid = payment.owed == 0
         locked = payment.parts if paid else []

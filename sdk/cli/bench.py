@@ -153,6 +153,9 @@ def payments(
     ] = "bimodal",
     pairs: Annotated[int, typer.Option(min=1, max=100_000, help="Random pairs of payer and payee.")] = 200,
     seeds: Annotated[int, typer.Option(min=1, max=1000, help="Draws of hidden balances, with pairs of their own.")] = 1,
+    method: Annotated[
+        str, typer.Option(help="flow: as the product does it; halving: without plans of many parts; single: one part.")
+    ] = "flow",
     as_json: Json = False,
 ) -> None:
     """How often payments through a real network succeed, with what fees, when nobody knows the others' balances.
@@ -162,9 +165,11 @@ def payments(
     from rich.console import Console
 
     from tallystick.router.kernels import compilable
-    from tallystick.sdk.bench.payments import PRIORS, run_payments
+    from tallystick.sdk.bench.payments import METHODS, PRIORS, run_payments
     from tallystick.sdk.bench.report import payments_table
 
+    if method not in METHODS:
+        raise typer.BadParameter(f"--method is {', '.join(METHODS)}, not {method}")
     kinds = list(PRIORS) if liquidity == "both" else liquidity.split(",")
     if set(kinds) - set(PRIORS):
         raise typer.BadParameter(f"--liquidity is {', '.join(PRIORS)} or both, not {liquidity}")
@@ -176,7 +181,9 @@ def payments(
         raise typer.BadParameter("amounts begin at 1 satoshi")
     errors = Console(stderr=True)
     result = guarded(
-        lambda: run_payments(graph, amounts, kinds, pairs, seeds, use_numba=compilable(), say=errors.print)
+        lambda: run_payments(
+            graph, amounts, kinds, pairs, seeds, use_numba=compilable(), say=errors.print, method=method
+        )
     )
     if as_json:
         print_json(result)
