@@ -167,6 +167,13 @@ class Peers:
         wire = self._wires.get(key)
         return wire is not None and wire.put_unless_busy(frame)
 
+    def end(self, key: bytes, fault: PeerError) -> None:
+        """End the connection to a peer that turned out to have broken a rule. A kept address is dialed again, later."""
+        wire = self._wires.get(key)
+        if wire is not None:
+            wire.reason = fault
+            wire.scope.cancel()
+
     async def run(self, listen: tuple[str, int] | None, *, started: Callable[[PeerAddress | None], None]) -> None:
         """Listen (if asked to) and keep connections until cancelled. `started` gets the bound address."""
         async with trio.open_nursery() as nursery:

@@ -171,6 +171,15 @@ def verify_announcement(announcement: Announcement, digest: bytes) -> None:
     _parse(announcement.key).verify(digest, announcement.signature)
 
 
+def check_signer(announcement: Announcement, participants: tuple[Address, Address]) -> None:
+    """Raise GossipRefused if this is an update by anybody but its side's participant of the channel."""
+    if isinstance(announcement, ChannelUpdate) and signer_address(announcement) != participants[announcement.side]:
+        raise GossipRefused(
+            f"an update of channel {announcement.channel.hex()} is signed by 0x{signer_address(announcement).hex()}, "
+            f"which is not its participant {announcement.side}"
+        )
+
+
 def sign_update(
     key: PrivateKey, domain: bytes, channel: ChannelId, side: int, timestamp: int, policy: ForwardingPolicy
 ) -> ChannelUpdate:

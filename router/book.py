@@ -134,6 +134,12 @@ class Book:
         """Whether a channel of this account is here."""
         return account in self._channels_of
 
+    def takes(self, announcement: Announcement) -> bool:
+        """Whether what an announcement is about is here: its channel, or a channel of its node."""
+        if isinstance(announcement, ChannelUpdate):
+            return announcement.channel in self._channels
+        return self.owns_channel(signer_address(announcement))
+
     def verified_since(self, time: float) -> list[ChannelId]:
         """Return the channels about which the chain was asked at that time or later."""
         return [channel for channel, kept in self._channels.items() if kept.verified >= time]
@@ -245,6 +251,14 @@ class Book:
             kept = self._items.get(item)
             if kept is not None and kept.announcement.timestamp < before:
                 self.drop(item)
+
+    def tell_apart(self, update: ChannelUpdate) -> None:
+        """Tell the graph of an update of a channel here that is not taken in. The book's next word replaces it."""
+        kept = self._channels[update.channel]
+        target = self._keys.get(kept.facts.participants[1 - update.side])
+        if target is not None:
+            edge = Edge(kept.channel, update.key, target, kept.facts.capacity, update.policy)
+            self.events.append(EdgeKnown(edge))
 
     # --- inside ------------------------------------------------------------------------------------------------------
 

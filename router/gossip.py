@@ -26,7 +26,6 @@ from collections.abc import Iterable
 
 import msgspec
 
-from tallystick.channels.codec import Codec
 from tallystick.channels.errors import PeerError
 from tallystick.channels.keys import PrivateKey
 from tallystick.channels.objects import ChannelId
@@ -34,6 +33,7 @@ from tallystick.router import gossip_wire as wire
 from tallystick.router.announcements import (
     Announcement,
     ChannelUpdate,
+    check_signer,
     digest_of,
     signer_address,
     verify_announcement,
@@ -51,13 +51,12 @@ from tallystick.router.book import (
 )
 from tallystick.router.errors import GossipRefused
 from tallystick.router.gossip_policy import GossipPolicy
-from tallystick.router.objects import ForwardingPolicy, NodeKey
+from tallystick.router.hearsay import Hearsay, encode_update
+from tallystick.router.objects import ForwardingPolicy
 from tallystick.router.parking import Parking
-from tallystick.router.rates import TokenBucket
+from tallystick.router.rates import Paces, TokenBucket
 from tallystick.router.reconciliation import BUCKETS, UPDATE_BUCKETS, ItemId
 from tallystick.router.voice import Description, Voice
-
-_UPDATE: Codec[ChannelUpdate] = Codec(ChannelUpdate)
 
 
 class GossipEffects(msgspec.Struct):
@@ -121,7 +120,6 @@ class Gossip:
 
     def __init__(self, key: PrivateKey, domain: bytes, policy: GossipPolicy | None = None) -> None:
         """`domain` is the EIP-712 domain separator of the adjudicator (`eip712.domain_separator`)."""
-        self._own = NodeKey(bytes(key.public))
         self._domain = domain
         self._policy = policy or GossipPolicy()
         self.book = Book(self._policy.channels_max)
@@ -130,7 +128,8 @@ class Gossip:
         self._gone: OrderedDict[bytes, _Budgets] = OrderedDict()
         self._parking = Parking(self._policy)
         self._voice = Voice(key, domain, self._policy, self.book)
-        self._paces: dict[ItemId, TokenBucket] = {}
+        self._paces = Paces(self._policy.update_every, self._policy.update_burst)
+        self._hearsay = Hearsay(domain, self._policy, self.book, self._paces)
         self._cursor = 0
         self._accepted = self._repeated = self._ignored = self._refusals = self._rounds = 0
 
@@ -164,23 +163,19 @@ class Gossip:
 
     # --- what happens to us ------------------------------------------------------------------------------------------
 
-    def load(self, channels: Iterable[ChannelKept], announcements: Iterable[Announcement], now: float) -> None:
+    def load(self, channels: Iterable[ChannelKept], announcements: Iterable[Kept], now: float) -> None:
         """Take in what was stored. Call it once, before anything else; `effects` then tells the edges."""
         book = self.book
         forgotten: list[Change] = []
-        for kept in channels:
-            if not book.put_channel(kept.channel, kept.facts, kept.verified):
-                forgotten.append(ChannelForgotten(kept.channel))
-        for announcement in announcements:
-            if isinstance(announcement, ChannelUpdate):
-                known = book.facts(announcement.channel) is not None
+        for known in channels:
+            if not book.put_channel(known.channel, known.facts, known.verified):
+                forgotten.append(ChannelForgotten(known.channel))
+        for kept in announcements:
+            if book.takes(kept.announcement):
+                book.put(kept.announcement, kept.digest)
+                self._voice.remember(kept.announcement)
             else:
-                known = book.owns_channel(signer_address(announcement))
-            if known:
-                book.put(announcement, digest_of(self._domain, announcement))
-                self._voice.remember(announcement)
-            else:
-                forgotten.append(Forgotten(item_of(announcement)))
+                forgotten.append(Forgotten(item_of(kept.announcement)))
         book.changes = [c for c in book.changes if isinstance(c, ChannelForgotten | Forgotten)] + forgotten
         for bucket in range(BUCKETS):
             self.book.drop_stale(bucket, now - self._policy.stale)
@@ -220,7 +215,7 @@ class Gossip:
             case wire.Summary(number, digests):
                 if number == state.round and state.queried:
                     state.queried = False
-                    state.todo.extend(self.book.buckets.differing(digests))
+                    state.todo.extend(_order(self.book.buckets.differing(digests), peer))
                     state.moved = now
                     self._rounds += not state.todo
                     self._ask_more(peer, state, now)
@@ -264,7 +259,7 @@ class Gossip:
         for peer, waiting in parked.items():
             for kept in waiting:
                 try:
-                    _check_signer(kept.announcement, facts)
+                    check_signer(kept.announcement, facts.participants)
                 except GossipRefused as error:
                     self._effects.faults.append((peer, error))
                 else:
@@ -320,31 +315,17 @@ class Gossip:
         """Let the network know our name and addresses once we have a channel. Raise InvalidInput if they are none."""
         self._voice.describe(description)
 
-    # --- what failures carry (BOLT 4) -----------------------------------------------------------------------------------
-
     def update_of(self, channel: ChannelId) -> bytes:
-        """Return our own update of a channel, encoded; empty if there is none."""
-        for side in (0, 1):
-            kept = self.book.get((channel, side))
-            if kept is not None and kept.announcement.key == self._own and isinstance(kept.announcement, ChannelUpdate):
-                return _UPDATE.encode(kept.announcement)
-        return b""
+        """Return our own update of a channel, as failures carry it (BOLT 4); empty if there is none."""
+        update = self._voice.said_of(channel)
+        return encode_update(update) if update is not None else b""
 
     def learn(self, update: bytes, now: float) -> ChannelUpdate | None:
-        """Take in an update that a forwarder sent back to us as a payer; return it if it was sound and news."""
-        try:
-            found = _UPDATE.decode(update)
-            facts = self.book.facts(found.channel)
-            kept = Kept(found, digest_of(self._domain, found))
-            timely = now - self._policy.stale < found.timestamp <= now + self._policy.skew
-            if facts is None or not timely or not self.book.newer(found, kept.digest) or not self._in_pace(kept, now):
-                return None
-            _check_signer(found, facts)
-            verify_announcement(found, kept.digest)
-        except PeerError:
-            return None
-        self._admit(None, kept, now)
-        return found
+        """Take in an update that a forwarder sent back to us as a payer; return it if it was sound and news.
+
+        Our own graph is told, and nobody else (see `router/hearsay.py`).
+        """
+        return self._hearsay.learn(update, now)
 
     # --- announcements ------------------------------------------------------------------------------------------------
 
@@ -368,11 +349,11 @@ class Gossip:
             if facts is None:
                 self._park(peer, announcement, kept, now)
                 return
-            _check_signer(announcement, facts)
+            check_signer(announcement, facts.participants)
         elif not self.book.owns_channel(signer_address(announcement)):
             self._refusals += 1
             return
-        if not self._has_pace(kept, now):
+        if not self._paces.ready(item_of(announcement), now):
             self._ignored += 1
             return
         verify_announcement(announcement, kept.digest)
@@ -398,18 +379,10 @@ class Gossip:
             if self._in_pace(kept, now):
                 self._admit(None, kept, now)
 
-    def _has_pace(self, kept: Kept, now: float) -> bool:
-        pace = self._paces.get(item_of(kept.announcement))
-        return pace is None or pace.settle(now) >= 1
-
     def _in_pace(self, kept: Kept, now: float) -> bool:
         """Whether this id may change once more now; if so, count it. What is new to us is no change."""
         item = item_of(kept.announcement)
-        if self.book.get(item) is None:
-            return True
-        if item not in self._paces:
-            self._paces[item] = TokenBucket(1 / self._policy.update_every, self._policy.update_burst, now)
-        return self._paces[item].take(1, now)
+        return self.book.get(item) is None or self._paces.take(item, now)
 
     # --- what waits for the chain ------------------------------------------------------------------------------------
 
@@ -483,13 +456,11 @@ class Gossip:
         for channel in self.book.verified_before(bucket, now - self._policy.recheck):
             self._parking.ask(channel)
         if not bucket:
-            for item in [item for item, pace in self._paces.items() if pace.settle(now) >= pace.burst]:
-                del self._paces[item]
+            self._paces.sweep(now)
 
 
-def _check_signer(update: Announcement, facts: ChannelFacts) -> None:
-    if isinstance(update, ChannelUpdate) and signer_address(update) != facts.participants[update.side]:
-        raise GossipRefused(
-            f"an update of channel {update.channel.hex()} is signed by 0x{signer_address(update).hex()}, which is not "
-            f"its participant {update.side}"
-        )
+def _order(buckets: list[int], peer: bytes) -> list[int]:
+    """Return buckets in the order to ask a peer for them: names last, and each peer first for another part."""
+    updates = [bucket for bucket in buckets if bucket < UPDATE_BUCKETS]
+    turn = len(updates) * peer[-1] // 256
+    return updates[turn:] + updates[:turn] + buckets[len(updates) :]

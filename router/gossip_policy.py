@@ -26,7 +26,7 @@ class GossipPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """Age up to which news is told on at once; older news spreads by reconciliation."""
 
     channels_max: int = 200_000
-    """Channels that are kept: those of the largest capacity. About 1.5 kB of memory each."""
+    """Channels that are kept: those of the largest capacity. Each takes about 1.2 kB of memory."""
 
     parked_max: int = 20_000
     """Updates that wait for the chain's word on their channel, of all peers together."""
@@ -44,7 +44,7 @@ class GossipPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """Announcements that a question to the chain which came to nothing counts for, in its sender's budget."""
 
     items_rate: float = 500
-    """Announcements that are taken from one peer, per second; each costs about 0.1 ms."""
+    """Announcements that are taken from one peer, per second; each costs well below 0.1 ms."""
 
     items_burst: float = 5_000
     """The same, at once."""
@@ -75,6 +75,9 @@ class GossipPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
     news_max: int = 5_000
     """News that waits to be told to one peer; what is beyond is left to reconciliation."""
+
+    private_max: int = 1_000
+    """Updates that came with failures of our own payments, which are kept from others."""
 
     reconcile: float = 600
     """Time between two rounds of reconciliation with one peer."""

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from tallystick.channels.codec import Codec
 from tallystick.channels.objects import ChannelId
 from tallystick.channels.store import Moment, Schema, Store
-from tallystick.router.announcements import Announcement, ChannelUpdate, NodeAnnouncement
+from tallystick.router.announcements import ChannelUpdate, NodeAnnouncement
 from tallystick.router.book import Change, ChannelFacts, ChannelForgotten, ChannelKept, Forgotten, Kept
 
 
@@ -40,13 +40,15 @@ def _changed(connection: sqlite3.Connection, moment: BookChanged) -> None:
                 )
             case ChannelForgotten(channel):
                 connection.execute("DELETE FROM gossip_channels WHERE channel = ?", (channel,))
-            case Kept(ChannelUpdate() as update, _):
+            case Kept(ChannelUpdate() as update, digest):
                 connection.execute(
-                    "INSERT OR REPLACE INTO gossip_updates VALUES (?, ?, ?)",
-                    (update.channel, update.side, _UPDATE.encode(update)),
+                    "INSERT OR REPLACE INTO gossip_updates VALUES (?, ?, ?, ?)",
+                    (update.channel, update.side, digest, _UPDATE.encode(update)),
                 )
-            case Kept(NodeAnnouncement() as node, _):
-                connection.execute("INSERT OR REPLACE INTO gossip_nodes VALUES (?, ?)", (node.key, _NODE.encode(node)))
+            case Kept(NodeAnnouncement() as node, digest):
+                connection.execute(
+                    "INSERT OR REPLACE INTO gossip_nodes VALUES (?, ?, ?)", (node.key, digest, _NODE.encode(node))
+                )
             case Forgotten((channel, side)):
                 connection.execute("DELETE FROM gossip_updates WHERE channel = ? AND side = ?", (channel, side))
             case Forgotten(key):
@@ -59,8 +61,9 @@ GOSSIP_SCHEMA = Schema(
         """
 CREATE TABLE gossip_channels (channel BLOB PRIMARY KEY, facts BLOB NOT NULL, verified REAL NOT NULL) WITHOUT ROWID;
 CREATE TABLE gossip_updates (
-    channel BLOB NOT NULL, side INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY (channel, side)) WITHOUT ROWID;
-CREATE TABLE gossip_nodes (key BLOB PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID
+    channel BLOB NOT NULL, side INTEGER NOT NULL, digest BLOB NOT NULL, body BLOB NOT NULL,
+    PRIMARY KEY (channel, side)) WITHOUT ROWID;
+CREATE TABLE gossip_nodes (key BLOB PRIMARY KEY, digest BLOB NOT NULL, body BLOB NOT NULL) WITHOUT ROWID
 """,
     ),
     {BookChanged: _changed},
@@ -73,9 +76,9 @@ def load_gossip_channels(store: Store) -> Iterator[ChannelKept]:
         yield ChannelKept(ChannelId(channel), _FACTS.decode(facts), verified)
 
 
-def load_announcements(store: Store) -> Iterator[Announcement]:
-    """Return all announcements, channel updates first."""
-    for (body,) in store.read("SELECT body FROM gossip_updates ORDER BY channel, side"):
-        yield _UPDATE.decode(body)
-    for (body,) in store.read("SELECT body FROM gossip_nodes ORDER BY key"):
-        yield _NODE.decode(body)
+def load_announcements(store: Store) -> Iterator[Kept]:
+    """Return all announcements with their digests, channel updates first."""
+    for digest, body in store.read("SELECT digest, body FROM gossip_updates ORDER BY channel, side"):
+        yield Kept(_UPDATE.decode(body), digest)
+    for digest, body in store.read("SELECT digest, body FROM gossip_nodes ORDER BY key"):
+        yield Kept(_NODE.decode(body), digest)

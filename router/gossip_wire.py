@@ -26,10 +26,10 @@ from tallystick.router.reconciliation import BUCKETS, DIGEST_SIZE, FINGERPRINT_S
 TAGS = range(32, 48)
 """Numbers of messages that belong to the router."""
 
-ITEMS_MAX = 256
+ITEMS_MAX = 128
 """Announcements in one message."""
 
-UPDATES_PER_FRAME = 128
+UPDATES_PER_FRAME = 64
 """Channel updates that we put into one message: each has 250 bytes at most."""
 
 NODES_PER_FRAME = 24

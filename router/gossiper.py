@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Protocol
 
 import trio
 
@@ -23,7 +24,6 @@ from tallystick.router.gossip_schema import BookChanged, load_announcements, loa
 from tallystick.router.objects import ForwardingPolicy
 from tallystick.router.voice import Description
 from tallystick.settlement.chain import (
-    Chain,
     ChannelOpened,
     ChannelView,
     Closed,
@@ -51,6 +51,14 @@ UNDONE_SECONDS = 3_600
 """After a reorganisation, what the chain confirmed within this time is asked about again."""
 
 
+class Oracle(Protocol):
+    """What gossip asks of a chain: `settlement.chain.Chain` is one."""
+
+    async def channel(self, channel: ChannelId) -> ChannelView | None:
+        """The contract's state of a channel, None if it never existed. Raises ChainUnavailable or ChainError."""
+        ...
+
+
 class Gossiper:
     """Runs one node's gossip. Call everything within trio, on the node's loop.
 
@@ -61,7 +69,7 @@ class Gossiper:
     def __init__(
         self,
         gossip: Gossip,
-        chain: Chain,
+        chain: Oracle,
         writer: Writer,
         *,
         clock: Clock,
@@ -104,7 +112,7 @@ class Gossiper:
     # --- peers -------------------------------------------------------------------------------------------------------
 
     def connected(self, peer: bytes) -> None:
-        """That peer is connected now."""
+        """That peer is connected now, if its first frame did not say so already."""
         self._gossip.connected(peer, self._clock())
 
     def disconnected(self, peer: bytes) -> None:
@@ -113,6 +121,7 @@ class Gossiper:
 
     def receive(self, peer: bytes, frame: bytes) -> None:
         """Take a frame of a peer. Raise PeerError for what no honest peer sends: its connection should end."""
+        self.connected(peer)
         try:
             self._gossip.receive(peer, frame, self._clock())
         finally:
@@ -156,7 +165,7 @@ class Gossiper:
         return self._gossip.update_of(channel)
 
     def learn(self, update: bytes) -> ChannelUpdate | None:
-        """Take in an update out of a failure; return it if it was sound and news. The graph hears later."""
+        """Take in an update out of a failure; return it if it is sound and news. Our graph is told, and nobody else."""
         news = self._gossip.learn(update, self._clock())
         self._release()
         return news

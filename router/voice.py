@@ -76,6 +76,14 @@ class Voice:
         """Whether we announce this channel."""
         return channel in self._wishes
 
+    def said_of(self, channel: ChannelId) -> ChannelUpdate | None:
+        """Return our newest update of a channel, None if there is none."""
+        for side in (0, 1):
+            kept = self._book.get((channel, side))
+            if kept is not None and kept.announcement.key == self._own and isinstance(kept.announcement, ChannelUpdate):
+                return kept.announcement
+        return None
+
     def forget(self, channel: ChannelId) -> None:
         """Announce this channel no more."""
         self._wishes.pop(channel, None)

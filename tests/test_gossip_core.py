@@ -18,6 +18,7 @@ from tallystick.router.book import ChannelDropped, EdgeKnown, GraphEvent, item_o
 from tallystick.router.errors import GossipRefused
 from tallystick.router.gossip import Gossip, GossipEffects
 from tallystick.router.gossip_policy import DAY, GossipPolicy
+from tallystick.router.hearsay import encode_update
 from tallystick.router.objects import Edge, ForwardingPolicy
 from tallystick.router.testing.gossip import DOMAIN, Truth, person
 from tallystick.router.voice import Description
@@ -317,6 +318,56 @@ def test_old_news_is_left_to_reconciliation(truth: Truth, house: House) -> None:
     assert len(house.contents()) == 1
 
 
+# --- what failures carry ---------------------------------------------------------------------------------------------
+
+
+def test_an_update_from_a_failure_changes_our_graph_and_nobody_is_told(truth: Truth, house: House) -> None:
+    channel = truth.open(ANN, BEA)
+    house.hear(truth.update(channel, 0, NOW), truth.update(channel, 1, NOW))
+    house.pass_time(2)
+    before = house.contents()
+    house.sent.clear()
+    news = truth.update(channel, 0, NOW + 1, base_fee=9)
+    assert house.gossip.learn(encode_update(news), house.now) == news
+    house.pass_time(3)
+    assert house.graph()[channel, bytes(news.key)].policy.base_fee == 9
+    assert (house.contents(), house.relayed(PEER), house.relayed(OTHER)) == (before, [], [])
+    assert house.gossip.learn(encode_update(news), house.now) is None  # no news any more
+    assert house.gossip.learn(encode_update(truth.update(channel, 0, NOW, base_fee=5)), house.now) is None
+    house.hear(news)  # when it comes as gossip, it is told on as all is
+    house.pass_time(2)
+    assert house.relayed(OTHER) == [news]
+    house.check()
+
+
+def test_an_update_from_a_failure_that_is_not_sound_is_ignored_and_uses_up_nothing(truth: Truth, house: House) -> None:
+    channel, unknown = truth.open(ANN, BEA), truth.open(ANN, CAL)
+    house.hear(truth.update(channel, 0, NOW), truth.update(channel, 1, NOW))
+    bad = [
+        truth.update(channel, 0, NOW + 1, signer=CAL),
+        msgspec.structs.replace(truth.update(channel, 0, NOW + 1), signature=bytes([1]) * 64),
+        truth.update(channel, 0, NOW + 700),
+        truth.update(channel, 0, NOW - 14 * DAY),
+        truth.update(unknown, 0, NOW),
+    ]
+    for each in [b"", b"junk", *(map(encode_update, bad * 5))]:
+        assert house.gossip.learn(each, house.now) is None
+    assert house.gossip.learn(encode_update(truth.update(channel, 0, NOW + 1)), house.now) is not None
+
+
+def test_our_own_update_is_what_our_failures_carry(truth: Truth) -> None:
+    house = House(truth, number=1)
+    channel = truth.open(ANN, BEA)
+    assert house.gossip.update_of(channel) == b""
+    house.gossip.announce(channel, ForwardingPolicy(base_fee=4))
+    house.pass_time(2)
+    there = house.gossip.update_of(channel)
+    payer = House(truth)
+    payer.hear(*(truth.update(channel, side, NOW - 5) for side in (0, 1)))
+    learned = payer.gossip.learn(there, payer.now + 5)
+    assert learned is not None and learned.policy.base_fee == 4
+
+
 # --- our own announcements -------------------------------------------------------------------------------------------
 
 
@@ -497,6 +548,27 @@ def test_answers_that_were_not_asked_for_are_ignored(house: House) -> None:
     house.gossip.receive(PEER, wire.encode(wire.Summary(5, bytes([1]) * 8_192)), NOW)
     house.gossip.receive(PEER, wire.encode(wire.Filled(5, 1)), NOW)
     assert house.take().frames == []
+
+
+def test_peers_are_asked_for_different_parts_first_and_for_names_last(truth: Truth, house: House) -> None:
+    house.gossip.connected(b"\x80", NOW)
+    house.gossip.connected(b"\x00", NOW)
+    house.pass_time(1)
+    asked = {}
+    for peer in (b"\x00", b"\x80"):
+        house.sent.clear()
+        house.gossip.receive(peer, wire.encode(wire.Summary(1, bytes(8_192))), house.now)
+        house.take()
+        fills = []
+        while [message for _, message in house.sent if isinstance(message, wire.Fill)]:
+            news, house.sent = [m for _, m in house.sent if isinstance(m, wire.Fill)], []
+            fills += [message.bucket for message in news]
+            for message in news:
+                house.gossip.receive(peer, wire.encode(wire.Filled(1, message.bucket)), house.now)
+            house.take()
+        asked[peer] = fills
+    assert asked[b"\x00"] == list(range(512))
+    assert asked[b"\x80"] == [*range(128, 256), *range(128), *range(256, 512)]
 
 
 def test_a_peer_that_never_answers_is_asked_again_and_costs_nothing_else(house: House) -> None:

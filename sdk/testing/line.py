@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from tallystick.channels import resync
+from tallystick.channels.chaintime import ChainTime
 from tallystick.channels.conditions import digest_of
 from tallystick.channels.core import Channel, Phase, new_channel
 from tallystick.channels.effects import Event
@@ -26,7 +27,7 @@ from tallystick.channels.limits import Policy
 from tallystick.channels.messages import Message, decode
 from tallystick.channels.objects import NATIVE, ChannelId, Lock, Terms
 from tallystick.channels.schema import SCHEMA as CHANNELS_SCHEMA
-from tallystick.channels.session import ChainTime, Session
+from tallystick.channels.session import Session
 from tallystick.channels.store import Moment
 from tallystick.channels.testing.clock import EPOCH
 from tallystick.channels.testing.disk import SimulatedDisk
