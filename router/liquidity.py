@@ -19,7 +19,7 @@ import msgspec
 
 from tallystick.channels.objects import ChannelId
 from tallystick.router.graph import Direction, Graph, capacity_of
-from tallystick.router.objects import Edge, NodeKey, Route
+from tallystick.router.objects import Edge, Hop, NodeKey, Route
 
 HALF_LIFE = 3600.0
 """Seconds."""
@@ -158,6 +158,20 @@ class Knowledge:
             return 0
         upper = min(capacity_of(edge) + 1, self._bounds(edge, self._refreshed)[1])
         return upper - 1 - self._reserved.get((edge.channel, edge.target), 0)
+
+    def chance(self, hop: Hop) -> float:
+        """Return how probable it is that the hop's direction carries its amount, beside what is reserved."""
+        slot = self.graph.slot(hop.channel, hop.node)
+        if slot is None:
+            return 0.0
+        columns = self.graph.columns
+        wanted = hop.amount + columns.held[slot]
+        if wanted <= columns.lower[slot]:
+            return 1.0
+        if wanted >= columns.upper[slot]:
+            return 0.0
+        low, high = columns.share_lower[slot], columns.share_upper[slot]
+        return float((high - self.prior.below(wanted * columns.per_capacity[slot])) / (high - low))
 
     def refresh(self, now: float) -> None:
         """Bring the graph's columns up to date: call before a search. Cheap if little has happened."""

@@ -7,6 +7,7 @@ exact. Same graph, same knowledge, same question: same answer.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -31,6 +32,8 @@ class Costs(msgspec.Struct, frozen=True, kw_only=True):
     """What a failed attempt is worth."""
     hop_ppm: int = 5
     """What a hop less is worth."""
+    part_ppm: int = 30
+    """What a part less is worth."""
     guess_ppm: int = 1000
     """What fees probably add to an amount: a search from both ends has to settle on one."""
 
@@ -167,6 +170,24 @@ class Planner:
     # --- many parts ----------------------------------------------------------------------------------------------
 
     def _parts(self, source: NodeKey, target: NodeKey, amount: int, factor: float, max_parts: int) -> tuple[Route, ...]:
+        """Return the better one of a single path and a plan along the cheapest flow; none if neither can be."""
+        single = self._search(source, target, amount, factor)
+        many = self._along_flow(source, target, amount, factor, max_parts) if max_parts > 1 else ()
+        if single is None or (many and self._cost(many, amount, factor) < self._cost((single,), amount, factor)):
+            return many
+        return (single,)
+
+    def _cost(self, routes: Sequence[Route], amount: int, factor: float) -> float:
+        """Return what a plan costs, everything weighed."""
+        costs, parts = self.costs, len(routes)
+        hops = sum(hop.amount for route in routes for hop in route.hops)
+        doubt = -sum(math.log(max(1e-9, self.knowledge.chance(hop))) for route in routes for hop in route.hops)
+        weighed = factor * costs.risk_ppm * doubt * amount + costs.hop_ppm * hops + costs.part_ppm * parts * amount
+        return sum(route.fee for route in routes) + weighed / MILLION
+
+    def _along_flow(
+        self, source: NodeKey, target: NodeKey, amount: int, factor: float, max_parts: int
+    ) -> tuple[Route, ...]:
         """Return routes along the cheapest flow, and along single paths for what it leaves; none if it cannot be."""
         routes: list[Route] = []
         left = amount
@@ -198,7 +219,7 @@ class Planner:
     ) -> list[tuple[list[int], int]]:
         """Return the paths of the cheapest flow and what each should deliver, the largest first."""
         start, end = self.graph.index(source), self.graph.index(target)
-        if start is None or end is None or max_parts == 1:
+        if start is None or end is None:
             return []
         unit = max(1, amount >> _FLOW_BITS)
         costs, c = self.costs, self.graph.columns
