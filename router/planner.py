@@ -13,16 +13,14 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from tallystick.channels.errors import InvalidInput
-from tallystick.channels.objects import check_amount
+from tallystick.channels.objects import ChannelId, check_amount
 from tallystick.router.errors import NoRoute, Unpaid
 from tallystick.router.flow import ROUNDS_MAX, pieces_of, split
 from tallystick.router.graph import Graph, limit_of
 from tallystick.router.kernels import PLAIN, Kernels, compiled
 from tallystick.router.liquidity import Knowledge
-from tallystick.router.objects import MILLION, Hop, NodeKey, Route
-
-HOPS_MAX = 12
-"""Longest route: an onion has to hold it."""
+from tallystick.router.objects import MILLION, Edge, ForwardingPolicy, Hop, NodeKey, Route
+from tallystick.router.payload import HOPS_MAX
 
 
 class Costs(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,6 +50,18 @@ _SPREAD = 4
 
 _CRUMB = 100
 """A path that would carry less than this fraction of the amount is not worth a part."""
+
+
+def warm_up() -> None:
+    """Compile what is to be compiled, or load it from numba's cache: seconds the first time, so do it in a thread."""
+    nodes = [NodeKey(b"\x02" + bytes([number]) * 32) for number in range(3)]
+    amount, policy = 10**6, ForwardingPolicy(maximum=10**6)  # with guessed fees it is too much: both searches run
+    edges = [
+        Edge(ChannelId(bytes([number]) * 32), nodes[number], nodes[number + 1], 10 * amount, policy)
+        for number in range(2)
+    ]
+    graph = Graph(edges, compiled=True)
+    Planner(graph, Knowledge(graph)).plan(nodes[0], nodes[2], amount, max_fee=0, max_parts=2, now=0.0)
 
 
 class Planner:
