@@ -49,6 +49,7 @@ from tallystick.channels.messages import (
 from tallystick.channels.objects import Address, ChannelId, Terms
 from tallystick.channels.ports import Clock
 from tallystick.channels.session import Session
+from tallystick.channels.store import Moment
 from tallystick.channels.tickets import Ticket
 from tallystick.channels.writer import Writer
 
@@ -199,6 +200,12 @@ class Engine:
         if self._dirty.get(identity) is not session:
             self._dirty[identity] = session
             self.writer.wake()
+
+    def store(self, moments: Sequence[Moment]) -> None:
+        """Write moments in the very commit of what was done to channels in this step."""
+        for moment in moments:
+            self._effects.store(moment)
+        self.writer.wake()
 
     async def durable(self) -> None:
         """Wait until everything done so far is durable and its consequences have left."""

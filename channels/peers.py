@@ -172,6 +172,7 @@ class Peers:
         wire = self._wires.get(key)
         if wire is not None:
             wire.reason = fault
+            wire.put(error_frame(fault.code, str(fault)))
             wire.scope.cancel()
 
     async def run(self, listen: tuple[str, int] | None, *, started: Callable[[PeerAddress | None], None]) -> None:
@@ -347,7 +348,7 @@ class Peers:
             raise LinkClosed("the peer does not read what is sent to it")
 
     def _take(self, key: bytes, wire: PeerWire, frame: bytes) -> None:
-        if self._extension is not None and _number_of(frame) in EXTENSION_TAGS:
+        if self._extension is not None and number_of(frame) in EXTENSION_TAGS:
             self._extension(key, frame)
             return
         message = decode(frame)
@@ -369,7 +370,7 @@ class Peers:
         self._changed = trio.Event()
 
 
-def _number_of(frame: bytes) -> int:
+def number_of(frame: bytes) -> int:
     """Return the number of a message (the first item of its array) if it is one from 0 to 127, else -1."""
     if len(frame) > MESSAGE_MAX:
         return -1

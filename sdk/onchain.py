@@ -78,8 +78,9 @@ class OnChain:
         rng: random.Random,
         alarm: Callable[[str], None],
         changed: Callable[[], None],
+        observe: Callable[[Step], None],
     ) -> None:
-        """`alarm` is told what a person should know; `changed` is called after each block."""
+        """`alarm` is told what a person should know; `changed` is called after each block, `observe` before."""
         self._key = key
         self._chain = chain
         self._writer = writer
@@ -89,6 +90,7 @@ class OnChain:
         self._rng = rng
         self._alarm = alarm
         self._changed = changed
+        self._observe = observe
         self._told: set[ChannelId] = set()
         self.index = ChainIndex(key.address, writer.store)
         followed = read_followed(writer.store, chain.chain_id, config.start_block)
@@ -162,6 +164,7 @@ class OnChain:
             self._times.pop(step.header.number, None)
             self.index.head_time = self._time_of(self.index.head_number)
         moments += self.react()
+        self._observe(step)
         await self._writer.commit(moments)
         self._changed()
 
