@@ -196,6 +196,8 @@ class Knowledge:
 
     def own(self, channel: ChannelId, node: NodeKey, spendable: int | None) -> None:
         """Tell what our own channel could carry if none of our payments were under way; None: no longer known."""
+        if self._own.get((channel, node)) == spendable:
+            return
         if spendable is None:
             self._own.pop((channel, node), None)
         else:

@@ -24,7 +24,6 @@ from tallystick.router.objects import MILLION, NodeKey, Route
 from tallystick.router.payer import Lesson, Limits, PartFailure, Payment
 from tallystick.router.planner import Costs, Planner
 from tallystick.router.testing.networks import HiddenBalances
-from tallystick.router.viewpoint import Viewpoint
 from tallystick.sdk.bench.graphs import connected_nodes, percentile, random_pairs, read_edges
 
 PRIORS = {"uniform": UNIFORM, "bimodal": BIMODAL}
@@ -149,19 +148,40 @@ def _row(amount: int, kind: str, tried: Sequence[_Tried]) -> PaymentsRow:
     )
 
 
-class _Halving(Viewpoint):
-    """Has no plans of many parts to give."""
+class _Map:
+    """What `router.payer` asks of a map, over the planner alone. `flow`: whether it gives plans of many parts."""
+
+    def __init__(self, planner: Planner, source: NodeKey, *, flow: bool) -> None:
+        self._planner = planner
+        self._source = source
+        self._flow = flow
+        knowledge = planner.knowledge
+        self.reserve, self.release, self.settled = knowledge.reserve, knowledge.release, knowledge.settled
+        self.passed, self.failed = knowledge.passed, knowledge.failed
+        self.avoid, self.avoid_node = knowledge.avoid, knowledge.avoid_node
 
     def plan(self, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float) -> tuple[Route, ...]:
-        """Return one route."""
-        return (self.route(target, amount, max_fee=max_fee, now=now),)
+        """Return routes that deliver `amount` together; raise NoRoute."""
+        parts = max_parts if self._flow else 1
+        return self._planner.plan(self._source, target, amount, max_fee=max_fee, max_parts=parts, now=now)
+
+    def route(self, target: NodeKey, amount: int, *, max_fee: int, now: float) -> Route:
+        """Return one route; raise NoRoute."""
+        return self._planner.route(self._source, target, amount, max_fee=max_fee, now=now)
+
+    def learn_policy(self, update: bytes) -> bool:
+        """No failure brings an update here: policies are as announced."""
+        return False
+
+    def close(self) -> None:
+        """There is nothing to take back."""
 
 
 class _Stage:
     """One draw of hidden balances, and one planner that starts every payment knowing nothing."""
 
     def __init__(self, planner: Planner, hidden: HiddenBalances, method: str) -> None:
-        self._view = Viewpoint if method == "flow" else _Halving
+        self._flow = method == "flow"
         self._limits = Limits(part_min=PART_MIN, parts=1) if method == "single" else Limits(part_min=PART_MIN)
         self._planner = planner
         self._hidden = hidden
@@ -181,7 +201,7 @@ class _Stage:
         for edge in self._planner.graph.leaving(payer):
             knowledge.own(edge.channel, edge.target, self._hidden.balances[edge.channel, edge.target])
         max_fee = amount // FEE_SHARE + FEE_BASE
-        view = self._view(self._planner, payer)
+        view = _Map(self._planner, payer, flow=self._flow)
         payment = Payment(view, payee, amount, max_fee=max_fee, limits=self._limits)
         spent = self._run(payment)
         paid = payment.owed == 0
