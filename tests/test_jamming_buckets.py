@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -118,3 +120,14 @@ def test_a_payment_that_never_began_leaves_no_trace() -> None:
     jamming.forget(("x",))
     jamming.ended(("x",), False, 5)
     assert jamming.take_changed() == [] and jamming.confidence(HONEST, 1.0, 0) == 0.0
+
+
+@given(st.lists(st.integers(0, 2**100), min_size=1, max_size=6), st.randoms(use_true_random=False))
+def test_a_dear_payment_that_ends_leaves_the_cheap_ones_of_its_peer_in_place(fees: list[int], rng: Random) -> None:
+    jamming = Jamming(LIMITS)
+    for name, fee in enumerate(fees):
+        jamming.began(name, asked(JAMMER, fee=fee), Bucket.GENERAL, 0)
+    for name in rng.sample(range(len(fees)), len(fees)):
+        assert jamming.confidence(JAMMER, 1, 0) == 0.0
+        jamming.ended(name, False, 1)
+    assert len(jamming) == 0 and not jamming._pending
