@@ -476,6 +476,21 @@ class _Locks:
         attach = part(self._router.next_lock(channel))
         return self._router.send_lock(channel, amount, expiry, condition, onion, attach)
 
+    def give_up(self, channel: ChannelId, lock: int) -> None:
+        session = self._engine.session(channel)
+        if lock >= session.channel.newest.next_lock:
+            session.locks.drop_accompanied()
+            self._engine.touch(session)
+
+    def is_over(self, channel: ChannelId, lock: int) -> bool:
+        state = self._engine.session(channel).channel
+        if state.phase is Phase.GONE:
+            return True
+        if lock >= state.newest.next_lock:
+            return False
+        pending = [held.simplex.lock(lock) for held in (state.ours, *state.flight)]
+        return all(found is None or found.expiry < self._engine.chain.final for found in pending)
+
 
 class _Door:
     """Locks that end here, for `Receiving`."""
