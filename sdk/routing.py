@@ -231,7 +231,7 @@ class Routing:
                 session.spendable if session.ready and session.payable else 0,
             )
             for session in self._engine.sessions.values()
-            if session.channel.phase is Phase.OPEN
+            if session.channel.phase is Phase.OPEN and session.channel.terms.asset == NATIVE
         ]
 
     def _announce(self, channel: ChannelId) -> None:
@@ -264,6 +264,8 @@ class Routing:
         `hold`: when it is paid, it waits for `settle_invoice` or `cancel_invoice`. With a `payment_hash`, whoever gave
         it knows the secret, and it is held in any case. Raise InvalidInput.
         """
+        if asset != NATIVE:
+            raise InvalidInput("the payment network carries the native asset only; pay in other ones over a channel")
         secret = b"" if payment_hash else self._entropy(32)
         invoice = Invoice(
             payee=self._own,

@@ -155,13 +155,11 @@ def test_a_payment_whose_channel_closes_under_it_ends_unpaid_instead_of_never() 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(pay)
             with trio.fail_after(30):
-                while not carol.routing.receiving.held:
-                    await trio.sleep(1)
+                await carol.until(lambda: bool(carol.routing.receiving.held))
             await alice.channels[0].force_close()
             await bob.channels[-1].force_close()
             with trio.fail_after(10_000):
-                while not outcomes:
-                    await trio.sleep(60)
+                await alice.until(lambda: bool(outcomes))
         assert outcomes == [Unpaid.TIMEOUT] and len(alice.routing.outgoing) == 0
 
     in_a_line(act)
