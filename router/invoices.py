@@ -39,7 +39,10 @@ class State(enum.StrEnum):
 
 
 class InvoiceIssued(Moment, frozen=True):
-    """The node asks for a payment: stored before anybody sees the text. Make it with `issue`."""
+    """The node asks for a payment: stored before anybody sees the text. Make it with `issue`.
+
+    Without effect if there is a record of that hash: whoever commits it looks at what is there then.
+    """
 
     payment_hash: bytes
     payment_secret: bytes
@@ -172,8 +175,8 @@ CREATE UNIQUE INDEX invoices_by_position ON invoices (position)
 _COLUMNS = "position, hash, payment_secret, secret, amount, hold, created, expires, memo, text, ended, received"
 _INSERT = (
     "INSERT INTO invoices (position, hash, payment_secret, secret, amount, hold, created, expires, memo, text, ended, "
-    "received) SELECT coalesce(max(position), 0) + 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM invoices"
-)
+    "received) SELECT coalesce(max(position), 0) + 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM invoices WHERE true "
+)  # (SQLite takes an ON CONFLICT after it for a join without that WHERE)
 _NONE = bytes(16)
 
 
@@ -184,7 +187,7 @@ def _amount(value: int) -> bytes:
 def _issued(connection: sqlite3.Connection, moment: InvoiceIssued) -> None:
     times = (moment.created, moment.expires)
     row = (moment.payment_hash, moment.payment_secret, moment.secret, _amount(moment.amount), moment.hold, *times)
-    connection.execute(_INSERT, (*row, moment.memo, moment.text, None, _NONE))
+    connection.execute(_INSERT + "ON CONFLICT (hash) DO NOTHING", (*row, moment.memo, moment.text, None, _NONE))
 
 
 def _claimed(connection: sqlite3.Connection, moment: InvoiceClaimed) -> None:
@@ -196,7 +199,9 @@ def _claimed(connection: sqlite3.Connection, moment: InvoiceClaimed) -> None:
 
 def _keysend(connection: sqlite3.Connection, moment: KeysendClaimed) -> None:
     row = (moment.payment_hash, b"", moment.secret, _NONE, False, moment.time, moment.time, "", "")
-    connection.execute(_INSERT, (*row, moment.time, _amount(moment.received)))
+    paid = "ON CONFLICT (hash) DO UPDATE SET secret = excluded.secret, received = excluded.received, "
+    paid += "ended = excluded.ended WHERE ended IS NULL"
+    connection.execute(_INSERT + paid, (*row, moment.time, _amount(moment.received)))
 
 
 def _cancelled(connection: sqlite3.Connection, moment: InvoiceCancelled) -> None:
