@@ -334,7 +334,8 @@ class Routing:
         """
         wanted = decode_invoice(invoice) if isinstance(invoice, str) else invoice
         known = find_payment(self._writer.store, wanted.payment_hash)
-        if known is None or (known.ended is not None and not known.paid):
+        begun = wanted.payment_hash in self.outgoing
+        if not begun and (known is None or (known.ended is not None and not known.paid)):
             worth = check_payable(
                 wanted,
                 chain_id=self._chain.chain_id,
