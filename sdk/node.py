@@ -22,7 +22,14 @@ import msgspec
 import trio
 
 from tallystick.channels.core import Phase
-from tallystick.channels.effects import ChannelChanged, CloseRequested, Event, OpenRequested, PaymentsReceived
+from tallystick.channels.effects import (
+    ChannelChanged,
+    CloseRequested,
+    Event,
+    OpenRequested,
+    PaymentsReceived,
+    SecretLearned,
+)
 from tallystick.channels.engine import Engine, EngineStatistics
 from tallystick.channels.errors import ChannelNotReady, InvalidInput, TallystickError
 from tallystick.channels.keys import PrivateKey, PublicKey
@@ -249,12 +256,19 @@ class Node:
             self.journal.notify()
         elif isinstance(event, ChannelChanged):
             self.onchain.pursue([event.channel])
+        elif isinstance(event, SecretLearned):
+            self._claim_in_time(event)
         elif isinstance(event, OpenRequested) and self._nursery is not None:
             self._nursery.start_soon(self.openings.consider, event)
         elif isinstance(event, CloseRequested) and self.config.keep_closing:
             self._close_for_peer(event.channel)
         self._watchers.publish(event)
         self._note_change()
+
+    def _claim_in_time(self, event: SecretLearned) -> None:
+        """Go to the chain at once with a secret that was learned so late that the next block may be too late."""
+        if event.lock.expiry - self.engine.chain.now <= self.config.duties.secret_margin:
+            self.onchain.pursue(self.engine.owed_for(event.lock.condition))
 
     def _close_for_peer(self, channel: ChannelId) -> None:
         session = self.engine.session(channel)

@@ -38,6 +38,6 @@ def test_the_figures_of_the_page_are_those_of_the_code(sentence: str, value: obj
 
 
 def test_what_the_page_says_in_words_is_so() -> None:
-    assert LOCK_RATE * 365 * 86400 == pytest.approx(0.1)
+    assert pytest.approx(0.1) == LOCK_RATE * 365 * 86400  # a tenth per year
     assert [round(100 * end) for end in pieces_of(UNIFORM).ends] == [25, 50, 70, 85, 95]
     assert planner._RISKS == (1.0, 0.1, 0.0) and planner._CRUMB == 100

@@ -25,8 +25,7 @@ def in_a_line(act: Callable[[World, Node, Node, Node], Awaitable[None]], seed: i
             first = await alice.open_channel(world.address("bob"), DEPOSIT)
             second = await bob.open_channel(world.address("carol"), DEPOSIT)
             for node in (alice, bob, carol):
-                while not all(node.routing.graph.slots_of(channel.id) for channel in (first, second)):
-                    await trio.sleep(1)
+                await node.until(lambda node=node: all(map(node.routing.graph.slots_of, (first.id, second.id))))
             await act(world, alice, bob, carol)
 
     simulate(main, seed)
@@ -92,8 +91,7 @@ def test_a_held_payment_is_settled_or_cancelled_by_its_owner() -> None:
             nursery.start_soon(pay, kept.text)
             nursery.start_soon(pay, dropped.text)
             with trio.fail_after(30):
-                while len(carol.routing.receiving.held) < 2:
-                    await trio.sleep(1)
+                await carol.until(lambda: len(carol.routing.receiving.held) == 2)
             assert not outcomes
             await carol.routing.settle_invoice(carol.routing.invoice(kept.payment_hash).secret)
             await carol.routing.cancel_invoice(dropped.payment_hash)
@@ -122,11 +120,12 @@ def test_a_crash_on_the_way_neither_loses_nor_doubles(victim: str) -> None:
             await trio.sleep(0.05)
             await world.crash(victim)
             await world.start(victim)
+        carol, alice = world.node("carol"), world.node("alice")
         with trio.fail_after(900):
-            while world.node("carol").channels[0].balances[0] < 20_000 - 20_000 * (victim == "alice"):
-                await trio.sleep(1)
-            while any(world.node(name).channels[0].session.channel.newest.locks for name in ("alice", "carol")):
-                await trio.sleep(1)
+            if victim != "alice":
+                await carol.until(lambda: carol.channels[0].balances[0] == 20_000)
+            for node in (alice, world.node("bob")):
+                await node.until(lambda node=node: not any(c.session.channel.newest.locks for c in node.channels))
         received = sum(record.received for record in world.node("carol").routing.invoices())
         assert received == world.node("carol").channels[0].balances[0]
         paid = [record for _, record in world.node("alice").routing.payments() if record.paid]
