@@ -138,8 +138,10 @@ class Engine:
         self._by_peer: dict[bytes, dict[ChannelId, Session]] = {}
         self.chain = ChainTime()
         writer.before_commit(self._prepare)
+        choices = schema.load_choices(writer.store)
         for channel in schema.load_channels(writer.store):
             session = self._add(channel)
+            session.history = choices.get(channel.id, policy.history)
             resync.restore_flight(session, schema.load_flight(writer.store, channel))
             paid = schema.load_streamed(writer.store, channel.id, channel.side)
             session.streams.restore(schema.load_streams(writer.store, channel.id), paid)
@@ -202,7 +204,7 @@ class Engine:
             self.writer.wake()
 
     def store(self, moments: Iterable[Moment]) -> None:
-        """Write moments in the next round's commit, behind what the sessions asked for before."""
+        """Write moments in the very commit of what was done to channels in this step, behind what they asked for."""
         for moment in moments:
             self._effects.store(moment)
         self.writer.wake()
@@ -344,7 +346,7 @@ class Engine:
         if isinstance(message, Update):
             session.on_update(message, frame, self._clock())
         elif isinstance(message, Ack):
-            session.on_ack(message)
+            session.on_ack(message, self._clock())
         elif isinstance(message, Reveal):
             session.on_reveal(message)
         elif isinstance(message, Reject):
@@ -447,14 +449,15 @@ class Engine:
         ]
 
     def chain_moved(self, chain: ChainTime) -> None:
-        """The chain has moved: let its time pass in every channel."""
+        """The chain has moved: let its time pass in every channel in which something waits for that."""
         self.chain = chain
         for session in self.sessions.values():
-            if session.channel.phase is not Phase.GONE:
+            session.chain = chain
+            gone = session.channel.phase is Phase.GONE
+            if not gone and (session.missed or not core.timeless(session.channel)):
                 session.on_chain_time(chain)
                 self.touch(session)
             else:
-                session.chain = chain
                 session.locks.on_time()
         if self._keeper is not None:
             self.store(self._keeper.chain_moved())

@@ -147,6 +147,13 @@ class Gossip:
         """Return a channel to ask the chain about, None if there is none now. `answer` must follow."""
         return self._parking.next_question()
 
+    @property
+    def busy(self) -> bool:
+        """Whether something is on its way that the next tick should bring further."""
+        return any(
+            state.news or state.requests or state.queried or state.todo or state.asked for state in self._peers.values()
+        )
+
     def statistics(self) -> GossipStatistics:
         """Return the figures of this moment."""
         return GossipStatistics(

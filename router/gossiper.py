@@ -39,6 +39,9 @@ from tallystick.settlement.index import OPEN
 TICK = 1.0
 """Seconds between two looks at what is due: the time for which news gathers."""
 
+CALM = 30.0
+"""Seconds between two looks while nothing happens."""
+
 LOOKUPS = 8
 """Questions to the chain that are under way at a time."""
 
@@ -90,6 +93,7 @@ class Gossiper:
         self._jitter = jitter
         self._asset = asset
         self._curious = trio.Event()
+        self._stirred = trio.Event()
         self.unsent = 0
         """Frames that `say` refused since the start."""
 
@@ -107,17 +111,23 @@ class Gossiper:
             while True:
                 self._gossip.tick(self._clock())
                 self._release()
+                self._stirred = trio.Event()
                 await trio.sleep(TICK * (1 + self._jitter() / 10))
+                if not self._gossip.busy:
+                    with trio.move_on_after(CALM):
+                        await self._stirred.wait()
 
     # --- peers -------------------------------------------------------------------------------------------------------
 
     def connected(self, peer: bytes) -> None:
         """That peer is connected now, if its first frame did not say so already."""
         self._gossip.connected(peer, self._clock())
+        self._stirred.set()
 
     def disconnected(self, peer: bytes) -> None:
         """That peer is connected no more."""
         self._gossip.disconnected(peer)
+        self._stirred.set()
 
     def receive(self, peer: bytes, frame: bytes) -> None:
         """Take a frame of a peer. Raise PeerError for what no honest peer sends: its connection should end."""
@@ -155,10 +165,12 @@ class Gossiper:
         It is repeated while the channel is open, also after restarts. Raise InvalidInput if it cannot be announced.
         """
         self._gossip.announce(channel, policy)
+        self._stirred.set()
 
     def describe(self, description: Description) -> None:
         """Let the network know our name and addresses once we have a channel. Raise InvalidInput if they are none."""
         self._gossip.describe(description)
+        self._stirred.set()
 
     def update_of(self, channel: ChannelId) -> bytes:
         """Return our newest update of a channel, as failures carry it; empty if there is none."""
@@ -178,6 +190,7 @@ class Gossiper:
 
     def _release(self) -> None:
         """Store what is to be stored; send and tell the rest after that commit."""
+        self._stirred.set()
         effects = self._gossip.take()
         if effects.questions:
             self._curious.set()

@@ -41,6 +41,10 @@ from tallystick.channels.store import Store, open_store
 from tallystick.channels.transport import TcpNetwork
 from tallystick.channels.writer import Writer
 from tallystick.router.circuits import SCHEMA as CIRCUITS_SCHEMA
+from tallystick.router.gossip_schema import GOSSIP_SCHEMA
+from tallystick.router.invoices import SCHEMA as INVOICES_SCHEMA
+from tallystick.router.liquidity_schema import SCHEMA as LIQUIDITY_SCHEMA
+from tallystick.router.payments import SCHEMA as PAYMENTS_SCHEMA
 from tallystick.router.replay import SCHEMA as REPLAY_SCHEMA
 from tallystick.router.service import Router, RouterStatistics
 from tallystick.sdk.guard import Guard
@@ -50,9 +54,10 @@ from tallystick.sdk.known_peers import PEERS_SCHEMA, PeerKnown, known_peers
 from tallystick.sdk.onchain import CloseKeys, OnChain
 from tallystick.sdk.openings import Openings
 from tallystick.sdk.options import Config
+from tallystick.sdk.routing import Routing
 from tallystick.sdk.watchers import Subscription, Watchers
 from tallystick.settlement.chain import Chain
-from tallystick.settlement.follower import FollowerStatistics
+from tallystick.settlement.follower import FollowerStatistics, Step
 from tallystick.settlement.index import INDEX_SCHEMA
 from tallystick.settlement.moments import SCHEMA as SETTLEMENT_SCHEMA
 from tallystick.settlement.sender import SenderStatistics
@@ -69,6 +74,10 @@ SCHEMAS = (
     CLIENT_SCHEMA,
     CIRCUITS_SCHEMA,
     REPLAY_SCHEMA,
+    PAYMENTS_SCHEMA,
+    INVOICES_SCHEMA,
+    LIQUIDITY_SCHEMA,
+    GOSSIP_SCHEMA,
 )
 """What a node keeps on disk."""
 
@@ -158,10 +167,24 @@ class Node:
             rng=rng,
             alarm=self._alarm,
             changed=self._note_change,
+            observe=self._on_step,
         )
         self.engine.trust_chain(lambda: self.onchain.fresh)
         self.router = Router(
             key, self.engine, store, config.routing, fresh=lambda: self.onchain.fresh, alarm=self._alarm
+        )
+        self.routing = Routing(
+            key=key,
+            engine=self.engine,
+            writer=self.writer,
+            chain=chain,
+            router=self.router,
+            peers=self.peers,
+            options=config.payments,
+            clock=clock,
+            entropy=entropy,
+            jitter=rng.random,
+            tell=self._watchers.publish,
         )
         self.openings = Openings(
             key=key, chain=chain, engine=self.engine, writer=self.writer, onchain=self.onchain, config=config
@@ -184,6 +207,8 @@ class Node:
 
         def listening(address: PeerAddress | None) -> None:
             self.listening = address
+            if address is not None:
+                self.routing.describe((f"{address.host}:{address.port}",))
             bound.set()
 
         async def meet_peers() -> None:
@@ -193,6 +218,7 @@ class Node:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
                 nursery.start_soon(self.writer.run)
+                self.routing.load()
                 self.writer.add(self.onchain.react())
                 nursery.start_soon(self.onchain.follow)
                 nursery.start_soon(self.onchain.sender.run)
@@ -205,6 +231,8 @@ class Node:
                         self.peers.keep(address)
                 await self.onchain.catch_up()
                 self.router.start()
+                self.routing.start()
+                nursery.start_soon(self.routing.run)
                 nursery.start_soon(meet_peers)
                 await bound.wait()
                 started()
@@ -218,8 +246,12 @@ class Node:
         del self.alarms[:-100]
         self._watchers.publish(Alarm(text))
 
+    def _on_step(self, step: Step) -> None:
+        self.routing.on_step(step)
+
     def _tell(self, event: Event) -> None:
         """Take an event of the engine or the peers, after its commit."""
+        self.routing.on_event(event)
         if isinstance(event, PaymentsReceived):
             self.journal.notify()
         elif isinstance(event, ChannelChanged):

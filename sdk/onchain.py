@@ -2,6 +2,8 @@
 
 One block is one commit: its events, the channels' reactions, the duties that follow and the position. Duties are
 derived anew from the channels' and the chain's state whenever either changes (`duties`), so that none can be lost.
+Channels at rest are left out: those in which nothing waits for time, whose place on chain is confirmed as it is at the
+head, and for which nothing was due when they were last looked at. For them a look could not find anything.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import trio
 
 from tallystick.channels import resync
 from tallystick.channels.chaintime import ChainTime
-from tallystick.channels.core import Channel, Phase
+from tallystick.channels.core import Channel, Phase, timeless
 from tallystick.channels.engine import Engine
 from tallystick.channels.errors import InsufficientFunds, InvalidInput, TallystickError
 from tallystick.channels.keys import PrivateKey, PublicKey, close_key
@@ -26,7 +28,7 @@ from tallystick.channels.transport import backoff
 from tallystick.channels.writer import Writer
 from tallystick.sdk.duties import DUTY_NAMES, Situation, came_to_nothing, duties, judge, must_close
 from tallystick.sdk.options import Config
-from tallystick.settlement.chain import Call, Chain, ChannelView, OpenCall
+from tallystick.settlement.chain import Call, Chain, ChannelView, LinkRegistered, OpenCall, SecretRegistered
 from tallystick.settlement.errors import ChainError, ChainUnavailable
 from tallystick.settlement.follower import BlockAdded, Follower, Step
 from tallystick.settlement.index import CLOSED, GONE, SETTLED, ChainIndex
@@ -82,8 +84,9 @@ class OnChain:
         rng: random.Random,
         alarm: Callable[[str], None],
         changed: Callable[[], None],
+        observe: Callable[[Step], None],
     ) -> None:
-        """`alarm` is told what a person should know; `changed` is called after each block."""
+        """`alarm` is told what a person should know; `changed` is called after each block, `observe` before."""
         self._key = key
         self._chain = chain
         self._writer = writer
@@ -93,7 +96,10 @@ class OnChain:
         self._rng = rng
         self._alarm = alarm
         self._changed = changed
+        self._observe = observe
         self._told: set[ChannelId] = set()
+        self._confirmed: set[ChannelId] = set()
+        """Channels that the chain has not touched since nothing was due for them, and all they were was confirmed."""
         self.index = ChainIndex(key.address, writer.store)
         followed = read_followed(writer.store, chain.chain_id, config.start_block)
         self.follower = Follower(chain, followed, self._on_step, jitter=rng.random)
@@ -161,13 +167,20 @@ class OnChain:
         moments: list[Moment] = [step_moment(self._chain.chain_id, step)]
         if isinstance(step, BlockAdded):
             moments += self.index.add(step.block)
+            self._confirmed.difference_update(
+                event.channel
+                for event in step.block.events
+                if not isinstance(event, (SecretRegistered, LinkRegistered))
+            )
             self._times[step.block.header.number] = step.block.header.time
             self._times.pop(step.block.header.number - TIMES_KEPT, None)
         else:
             moments += self.index.remove(step.header.number)
+            self._confirmed.clear()
             self._times.pop(step.header.number, None)
             self.index.head_time = self._time_of(self.index.head_number)
         moments += self.react()
+        self._observe(step)
         await self._writer.commit(moments)
         self._changed()
 
@@ -178,14 +191,19 @@ class OnChain:
                 self._market = await self._chain.fee_price()
 
     def react(self) -> list[Moment]:
-        """Let every channel react to the chain as it is now; return the duties' moments."""
-        for session in self._engine.sessions.values():
+        """Let every channel that is not at rest react to the chain as it is now; return the duties' moments."""
+        restless = [session for session in self._engine.sessions.values() if not self.at_rest(session)]
+        for session in restless:
             self._follow(session)
         secrets = self.index.secrets(self._engine.pending_conditions(), self.final_number)
         self._engine.chain_moved(ChainTime(self.index.head_time, self._time_of(self.final_number), secrets))
-        for session in self._engine.sessions.values():
+        for session in restless:
             self._close_if_must(session)
-        return self.derive(list(self._engine.sessions))
+        return self.derive([session.channel.id for session in restless])
+
+    def at_rest(self, session: Session) -> bool:
+        """Whether a look at the channel would change nothing: not in it, and not in what is due for it."""
+        return session.channel.id in self._confirmed and timeless(session.channel)
 
     def _close_if_must(self, session: Session) -> None:
         """Close a channel whose peer has long not paid for locks that the chain shows to be ours."""
@@ -239,6 +257,7 @@ class OnChain:
     def derive(self, channels: Sequence[ChannelId]) -> list[Moment]:
         """Take on what must be done on chain for these channels now, give up what need not; return what to store."""
         moments: list[Moment] = []
+        unfinished = self._unfinished()
         for identity in channels:
             session = self._engine.sessions[identity]
             view = self.index.view(identity, self.index.head_number)
@@ -249,9 +268,20 @@ class OnChain:
                 due = duties(session.channel, self._situation(session, view), self._config.duties, self._close_keys)
             for obligation in due:
                 moments += self._take_on(obligation)
+            self._confirmed.discard(identity)
             if self.index.view(identity, self.final_number) == view:  # what made a duty moot is confirmed
-                moments += self._give_up(identity, {obligation.id for obligation in due})
+                moments += self._give_up(unfinished.get(identity, ()), {obligation.id for obligation in due})
+                if not due and identity not in unfinished:
+                    self._confirmed.add(identity)
         return moments
+
+    def _unfinished(self) -> dict[ChannelId, list[Obligation]]:
+        """Return what is on its way to the chain, by channel."""
+        found: dict[ChannelId, list[Obligation]] = {}
+        for obligation in self.sender.obligations():
+            if obligation.channel is not None and obligation.status in (Status.WAITING, Status.SENT):
+                found.setdefault(obligation.channel, []).append(obligation)
+        return found
 
     def _take_on(self, duty: Obligation) -> Sequence[Moment]:
         """Take a duty on, under a further name if what was done about it before came to nothing."""
@@ -268,12 +298,11 @@ class OnChain:
                 return ()
         return ()
 
-    def _give_up(self, channel: ChannelId, due: set[str]) -> list[Moment]:
+    def _give_up(self, unfinished: Sequence[Obligation], due: set[str]) -> list[Moment]:
         moments: list[Moment] = []
-        for obligation in self.sender.obligations():
-            waiting = obligation.channel == channel and obligation.status is Status.WAITING
+        for obligation in unfinished:
             duty = obligation.id.partition("/")[0]
-            if waiting and duty not in due and duty.startswith(DUTY_NAMES):
+            if obligation.status is Status.WAITING and duty not in due and duty.startswith(DUTY_NAMES):
                 moments += self.sender.supersede(obligation.id, "the channel has moved on")
         return moments
 

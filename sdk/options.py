@@ -9,6 +9,7 @@ from tallystick.channels.limits import Policy
 from tallystick.channels.ports import PeerAddress
 from tallystick.router.service import RoutingOptions
 from tallystick.sdk.duties import DutyPolicy
+from tallystick.sdk.routing import PaymentOptions
 from tallystick.watchtower.client import ClientPolicy
 
 
@@ -30,6 +31,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     tower_policy: ClientPolicy = ClientPolicy()
     routing: RoutingOptions = RoutingOptions()
     """How it forwards payments of others."""
+    payments: PaymentOptions = PaymentOptions()
+    """How it pays and is paid over several hops."""
     keep_closing: bool = True
     """Whether to close for a peer that proved to have lost its data."""
 

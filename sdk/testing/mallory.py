@@ -7,8 +7,9 @@ tampers with what her node sends. Crash her node before she sends transactions h
 from __future__ import annotations
 
 from tallystick.channels.keys import close_key
-from tallystick.channels.messages import Ack, Reveal, Update, decode
+from tallystick.channels.messages import Ack, Message, Reveal, Update, decode
 from tallystick.channels.objects import ChannelId, SignedProof
+from tallystick.channels.peers import EXTENSION_TAGS, number_of
 from tallystick.sdk.testing.world import World
 from tallystick.settlement.chain import ChallengeCall, CloseCall
 
@@ -45,16 +46,21 @@ class Mallory:
 
     def withhold_acks(self) -> None:
         """Countersign, and never say so."""
-        self._seat.tamper = lambda frame: [] if isinstance(decode(frame), Ack) else [frame]
+        self._seat.tamper = lambda frame: [] if is_one_of(frame, Ack) else [frame]
 
     def replay(self) -> None:
         """Say every update, ack and reveal twice, and every older update again with the next one."""
         said: list[bytes] = []
 
         def tamper(frame: bytes) -> list[bytes]:
-            if not isinstance(decode(frame), (Update, Ack, Reveal)):
+            if not is_one_of(frame, Update, Ack, Reveal):
                 return [frame]
             said.append(frame)
             return [*said[-4:-1], frame, frame]
 
         self._seat.tamper = tamper
+
+
+def is_one_of(frame: bytes, *kinds: type[Message]) -> bool:
+    """Whether a frame is a channel message of one of these kinds; what an extension says is none."""
+    return number_of(frame) not in EXTENSION_TAGS and isinstance(decode(frame), kinds)

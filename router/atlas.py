@@ -1,0 +1,161 @@
+"""What a node knows of the network, put to use for its own payments: graph, beliefs, own channels, avoided nodes.
+
+One `Atlas` for a node; `Atlas.map_for(order)` is the `payer.Map` of one payment. Own channels are known exactly: what
+they can carry is asked anew before every plan. They are in the graph whether they are announced or not; the channels
+that an invoice names are there as long as its payment lasts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from tallystick.channels.objects import Address, ChannelId
+from tallystick.router.errors import NoRoute
+from tallystick.router.liquidity import Knowledge
+from tallystick.router.objects import Edge, ForwardingPolicy, Hop, NodeKey, Route
+from tallystick.router.payments import Order
+from tallystick.router.planner import Planner
+
+
+class OwnChannel(msgspec.Struct, frozen=True):
+    """One of our channels, as a payer sees it."""
+
+    channel: ChannelId
+    peer: NodeKey
+    asset: Address
+    capacity: int
+    spendable: int
+    """0 while it is not usable."""
+
+
+class Atlas:
+    """See the module's docstring."""
+
+    def __init__(
+        self,
+        source: NodeKey,
+        planner: Planner,
+        own_channels: Callable[[], Iterable[OwnChannel]],
+        learn_policy: Callable[[bytes], bool],
+    ) -> None:
+        """`learn_policy` takes an encoded channel update out of a failure and says whether it was valid and news."""
+        self.source = source
+        self.planner = planner
+        self.learn_policy = learn_policy
+        self._own_channels = own_channels
+        self._known: dict[ChannelId, OwnChannel] = {}
+
+    @property
+    def knowledge(self) -> Knowledge:
+        """What was learned of others' channels."""
+        return self.planner.knowledge
+
+    def refresh(self) -> None:
+        """Look at our own channels."""
+        graph, knowledge = self.planner.graph, self.knowledge
+        now = {own.channel: own for own in self._own_channels()}
+        for channel in self._known.keys() - now.keys():
+            knowledge.own(channel, self._known[channel].peer, None)
+            graph.remove(channel, self._known[channel].peer)
+        for channel, own in now.items():
+            if self._known.get(channel) != own or graph.get(channel, own.peer) is None:
+                graph.put(Edge(channel, self.source, own.peer, own.capacity, ForwardingPolicy()))
+            knowledge.own(channel, own.peer, own.spendable + knowledge.reserved(channel, own.peer))
+        self._known = now
+
+    def map_for(self, order: Order) -> OrderMap:
+        """Return the map for one payment; `close` it when the payment has ended."""
+        return OrderMap(self, order)
+
+    def estimate(self, target: NodeKey, amount: int, *, now: float) -> Route:
+        """Return the route that a payment of `amount` would begin with, whatever it costs; raise NoRoute."""
+        self.refresh()
+        return self.planner.route(self.source, target, amount, max_fee=2**127, now=now)
+
+
+class OrderMap:
+    """The `payer.Map` of one payment."""
+
+    def __init__(self, atlas: Atlas, order: Order) -> None:
+        self._atlas = atlas
+        self._order = order
+        self._hints = order.hints
+        atlas.planner.graph.hint(self._hints)
+
+    def close(self) -> None:
+        """Take back the channels that only this payment's invoice named."""
+        self._atlas.planner.graph.unhint(self._hints)
+        self._hints = ()
+
+    def plan(self, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float) -> tuple[Route, ...]:
+        """Return routes that deliver `amount` together; raise NoRoute."""
+        if self._order.last_channel is not None:
+            return (self.route(target, amount, max_fee=max_fee, now=now),)
+        self._atlas.refresh()
+        return self._atlas.planner.plan(
+            self._atlas.source, target, amount, max_fee=max_fee, max_parts=max_parts, now=now
+        )
+
+    def route(self, target: NodeKey, amount: int, *, max_fee: int, now: float) -> Route:
+        """Return one route; raise NoRoute."""
+        self._atlas.refresh()
+        if self._order.first_channel is not None and self._order.last_channel is not None:
+            return self._circle(self._order.first_channel, self._order.last_channel, amount, max_fee, now)
+        return self._atlas.planner.route(self._atlas.source, target, amount, max_fee=max_fee, now=now)
+
+    def _circle(self, first: ChannelId, last: ChannelId, amount: int, max_fee: int, now: float) -> Route:
+        """Return the route out over one channel of ours and back over another."""
+        atlas, graph, knowledge = self._atlas, self._atlas.planner.graph, self._atlas.knowledge
+        out, back = atlas._known.get(first), atlas._known.get(last)
+        inward = graph.get(last, atlas.source)
+        if out is None or back is None or inward is None:
+            raise NoRoute("one of the two channels is not usable now, or its peer has not said what it asks for")
+        carried = amount + inward.policy.fee(amount)
+        if out.peer == back.peer:
+            between: tuple[Hop, ...] = ()
+        else:
+            knowledge.avoid_node(atlas.source, now + 1)
+            between = atlas.planner.route(out.peer, back.peer, carried, max_fee=max_fee, now=now).hops
+            carried = between[0].amount + _fee_of(graph.get(between[0].channel, between[0].node), between[0].amount)
+        route = Route((Hop(first, out.peer, carried), *between, Hop(last, atlas.source, amount)))
+        if route.fee > max_fee or carried > out.spendable:
+            raise NoRoute(f"the way round costs {route.fee} and carries {carried}; that is more than is allowed")
+        return route
+
+    def reserve(self, route: Route) -> None:
+        """A part goes this way."""
+        self._atlas.knowledge.reserve(route)
+
+    def release(self, route: Route) -> None:
+        """The part has ended."""
+        self._atlas.knowledge.release(route)
+
+    def passed(self, channel: ChannelId, node: NodeKey, amount: int, now: float) -> None:
+        """The direction carried `amount`."""
+        self._atlas.knowledge.passed(channel, node, amount, now)
+
+    def failed(self, channel: ChannelId, node: NodeKey, amount: int, now: float) -> None:
+        """The direction could not carry `amount`."""
+        self._atlas.knowledge.failed(channel, node, amount, now)
+
+    def settled(self, route: Route, now: float) -> None:
+        """The part was paid."""
+        self._atlas.knowledge.settled(route, now)
+
+    def avoid(self, channel: ChannelId, node: NodeKey, until: float) -> None:
+        """Plan no part over this direction until then."""
+        self._atlas.knowledge.avoid(channel, node, until)
+
+    def avoid_node(self, node: NodeKey, until: float) -> None:
+        """Plan no part over this node until then."""
+        self._atlas.knowledge.avoid_node(node, until)
+
+    def learn_policy(self, update: bytes) -> bool:
+        """Take in a channel update from a failure."""
+        return self._atlas.learn_policy(update)
+
+
+def _fee_of(edge: Edge | None, amount: int) -> int:
+    return edge.policy.fee(amount) if edge is not None else 0

@@ -1,0 +1,59 @@
+"""What a payer makes of a failure: who is to be blamed, for what, and whether trying again makes sense.
+
+A hop's word counts only for itself: what only the payee can say (it does not want the payment) is believed from the
+payee, and from anybody else it is a sign of a node that makes no sense. Source: BOLT 4, "Returning Errors".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tallystick.router.codes import Code
+from tallystick.router.failures import Failure, attribute
+from tallystick.router.payer import Lesson, PartFailure
+
+_OF_PAYEE = {
+    Code.INCORRECT_OR_UNKNOWN_PAYMENT_DETAILS: Lesson.REFUSED,
+    Code.FINAL_INCORRECT_EXPIRY: Lesson.CHANNEL,
+    Code.FINAL_INCORRECT_AMOUNT: Lesson.CHANNEL,
+    Code.MPP_TIMEOUT: Lesson.AGAIN,
+}
+
+_LIQUIDITY = {Code.TEMPORARY_CHANNEL_FAILURE}
+_POLICY = {
+    Code.AMOUNT_BELOW_MINIMUM,
+    Code.FEE_INSUFFICIENT,
+    Code.INCORRECT_EXPIRY,
+    Code.EXPIRY_TOO_SOON,
+    Code.CHANNEL_DISABLED,
+}
+
+
+def lesson_of(secrets: Sequence[bytes], reason: bytes) -> PartFailure:
+    """Return what to learn from the reason with which a part came back; `secrets` are those of its onion.
+
+    No reason at all is the direct peer's silence: the lock expired, or the reason was lost in a crash.
+    """
+    if not reason:
+        return PartFailure(Lesson.UNKNOWN, text="nobody said why")
+    found = attribute(secrets, reason)
+    if found is None:
+        return PartFailure(Lesson.UNKNOWN, text="a node on the way made the reason unreadable")
+    at, failure = found
+    lesson = _lesson(at, failure, len(secrets))
+    if lesson is Lesson.CHANNEL and at and at == len(secrets) - 1:
+        at -= 1  # the payee got another lock than the payer meant: whoever sent it that is to blame
+    return PartFailure(lesson, at, failure.update, str(failure))
+
+
+def _lesson(at: int, failure: Failure, hops: int) -> Lesson:
+    code, is_payee = failure.code, at >= hops - 1
+    if code in _OF_PAYEE:
+        return _OF_PAYEE[code] if is_payee else Lesson.NODE
+    if is_payee:
+        return Lesson.REFUSED if code.permanent else Lesson.AGAIN
+    if code in _LIQUIDITY:
+        return Lesson.LIQUIDITY
+    if code in _POLICY:
+        return Lesson.POLICY
+    return Lesson.NODE if code.of_node else Lesson.CHANNEL

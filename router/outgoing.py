@@ -1,0 +1,296 @@
+"""Payments of this node on their way: the thin layer between `payer.Payment` and the channels.
+
+    order       stored before anything is planned; one that is pending or paid is never begun again
+    part        an onion, and a lock on one of our channels; the part's row is in the commit that signs the lock
+    end         a lock that ended, whichever way, is in the commit in which it ended
+    restart     what is in the rows is under way or ended; what is not was never sent, and is planned anew
+
+It lives on the engine's loop and never waits; whoever wants to know how a payment ended waits for its event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import msgspec
+import trio
+
+from tallystick.channels.effects import Event, LockEnded, SecretLearned
+from tallystick.channels.errors import InvalidInput
+from tallystick.channels.objects import ChannelId, Lock
+from tallystick.channels.ports import Clock, Entropy
+from tallystick.channels.store import Moment, Store
+from tallystick.router.errors import Unpaid
+from tallystick.router.lessons import lesson_of
+from tallystick.router.objects import Route
+from tallystick.router.payer import Limits, Map, Part, Payment
+from tallystick.router.payload import FinalPayload, ForwardPayload, encode_payload
+from tallystick.router.payments import (
+    Order,
+    PartEnded,
+    PartRecord,
+    PartSent,
+    PaymentEnded,
+    PaymentOrdered,
+    PaymentRecord,
+    find_payment,
+    load_parts,
+    parts_under_way,
+    pending_payments,
+)
+from tallystick.router.sphinx import BuiltOnion, build_onion
+
+
+class Locks(Protocol):
+    """What a payer needs of its channels."""
+
+    @property
+    def now(self) -> int:
+        """Chain time."""
+        ...
+
+    def add(
+        self,
+        channel: ChannelId,
+        amount: int,
+        expiry: int,
+        condition: bytes,
+        onion: bytes,
+        part: Callable[[int], Moment],
+    ) -> int:
+        """Queue a lock and return its id; `part(id)` is stored with its signature. Raise InvalidInput if it cannot."""
+        ...
+
+
+class _Active(msgspec.Struct):
+    order: Order
+    map: Map
+    payment: Payment
+    secrets: dict[int, tuple[bytes, ...]]
+    done: trio.Event
+    recorded: bool = False
+
+
+class Outgoing:
+    """All payments of this node that have not ended."""
+
+    def __init__(
+        self,
+        locks: Locks,
+        map_for: Callable[[Order], Map],
+        *,
+        store: Store,
+        record: Callable[[Sequence[Moment], Callable[[], None]], None],
+        clock: Clock,
+        entropy: Entropy,
+        limits: Limits,
+    ) -> None:
+        """`record(moments, then)` makes moments durable, then calls `then`."""
+        self._locks = locks
+        self._map_for = map_for
+        self._store = store
+        self._record = record
+        self._clock = clock
+        self._entropy = entropy
+        self._limits = limits
+        self.begun = trio.Event()
+        """Set when a payment begins, and replaced: there may be an earlier end to wait for (`on_time`)."""
+        self._active: dict[bytes, _Active] = {}
+        self._by_lock: dict[tuple[ChannelId, int], tuple[bytes, int]] = {}
+        self._reasons: dict[tuple[ChannelId, int], bytes] = {}
+
+    def __len__(self) -> int:
+        return len(self._active)
+
+    # --- beginning -----------------------------------------------------------------------------------------------
+
+    def begin(self, order: Order) -> None:
+        """Take an order on: nothing is sent before it is stored. Raise InvalidInput if its hash is pending or paid."""
+        known = find_payment(self._store, order.payment_hash)
+        if order.payment_hash in self._active or (known is not None and known.ended is None):
+            raise InvalidInput("this invoice is being paid already: wait for that payment")
+        if known is not None and known.paid:
+            raise InvalidInput("this invoice has been paid already; its receipt is in the list of payments")
+        active = self._add(order)
+        self._record([PaymentOrdered(order)], lambda: self._send(active, active.payment.start(self._clock())))
+
+    def resume(self) -> None:
+        """Go on with what was under way before a restart. Call it once channels and map are there."""
+        for payment_hash, part in parts_under_way(self._store):  # of paid ones, too: their ends are recorded
+            self._by_lock[part.channel, part.lock] = (payment_hash, part.number)
+        for record in pending_payments(self._store):
+            active = self._add(record.order)
+            parts = load_parts(self._store, record.order.payment_hash)
+            waiting = [part for part in parts if not part.ended]
+            active.payment.resume([Part(part.number, part.route) for part in waiting], attempts=len(parts))
+            active.secrets = {part.number: part.secrets for part in waiting}
+            self._catch_up(active, parts)
+
+    def _catch_up(self, active: _Active, parts: list[PartRecord]) -> None:
+        secret = next((part.secret for part in parts if part.secret), b"")
+        if secret:
+            active.payment.secret_learned(secret)
+            active.payment.delivered = sum(part.route.delivered for part in parts if part.secret)
+            active.payment.fee_paid = sum(part.route.fee for part in parts if part.secret)
+        if self._clock() >= active.order.gives_up:
+            active.payment.stop(Unpaid.TIMEOUT, "the time for this payment was over when the node came back")
+        self._send(active, active.payment.start(self._clock()))
+
+    def _add(self, order: Order) -> _Active:
+        roads = self._map_for(order)
+        payment = Payment(roads, order.target, order.amount, max_fee=order.max_fee, limits=self._limits)
+        active = self._active[order.payment_hash] = _Active(order, roads, payment, {}, trio.Event())
+        self.begun.set()
+        self.begun = trio.Event()
+        return active
+
+    # --- waiting -------------------------------------------------------------------------------------------------
+
+    async def ended(self, payment_hash: bytes) -> PaymentRecord:
+        """Wait until a payment has ended, durably, and return its record; raise InvalidInput if there is none."""
+        active = self._active.get(payment_hash)
+        if active is not None:
+            await active.done.wait()
+        record = find_payment(self._store, payment_hash)
+        if record is None:
+            raise InvalidInput("there is no payment of that hash")
+        return record
+
+    def stop(self, payment_hash: bytes, reason: Unpaid, text: str) -> None:
+        """Send no further part of a payment; it ends once nothing of it is under way."""
+        active = self._active.get(payment_hash)
+        if active is not None:
+            active.payment.stop(reason, text)
+            self._settle(active)
+
+    def on_time(self) -> float | None:
+        """Stop the payments whose time is over; return when the next one's is."""
+        now = self._clock()
+        for active in list(self._active.values()):
+            if now >= active.order.gives_up and active.payment.outcome is None:
+                self.stop(active.order.payment_hash, Unpaid.TIMEOUT, "it was not paid in the time that it was given")
+        return min((a.order.gives_up for a in self._active.values() if a.order.gives_up > now), default=None)
+
+    # --- sending -------------------------------------------------------------------------------------------------
+
+    def _send(self, active: _Active, parts: list[Part]) -> None:
+        queue = list(parts)
+        while queue:
+            part = queue.pop()
+            try:
+                self._lock(active, part)
+            except InvalidInput:
+                queue += active.payment.part_unsent(part.number, self._clock())
+        self._settle(active)
+
+    def _lock(self, active: _Active, part: Part) -> None:
+        order, first = active.order, part.route.hops[0]
+        expiry = self._locks.now + order.lock_seconds
+        onion = self._onion(order, part.route, expiry)
+        digest, number, route = order.payment_hash, part.number, part.route
+
+        def row(lock: int) -> Moment:
+            return PartSent(digest, number, first.channel, lock, route, onion.secrets)
+
+        lock = self._locks.add(first.channel, first.amount, expiry, digest, onion.packet, row)
+        self._by_lock[first.channel, lock] = (digest, number)
+        active.secrets[number] = onion.secrets
+
+    def _onion(self, order: Order, route: Route, expiry: int) -> BuiltOnion:
+        final = FinalPayload(
+            route.delivered, expiry, order.payment_secret, order.amount, keysend=order.keysend, metadata=order.metadata
+        )
+        payloads = [encode_payload(ForwardPayload(hop.amount, expiry, hop.channel)) for hop in route.hops[1:]]
+        payloads.append(encode_payload(final))
+        return build_onion(self._entropy(32), [hop.node for hop in route.hops], payloads, order.payment_hash)
+
+    # --- what becomes of locks, in the step in which it happens: what is returned goes into its commit -----------
+
+    def secret_learned(self, channel: ChannelId, lock: Lock, secret: bytes) -> list[Moment]:
+        """The payee gave the secret away: the receipt is stored before anybody is paid for it."""
+        known = self._by_lock.get((channel, lock.id))
+        active = self._active.get(known[0]) if known else None
+        if active is None:
+            return []
+        active.payment.secret_learned(secret)
+        return self._outcome(active)
+
+    def lock_rejected(self, channel: ChannelId, lock: Lock, reason: bytes) -> list[Moment]:
+        """The peer gives the lock of a part back, for a reason that only we can read."""
+        if (channel, lock.id) in self._by_lock:
+            self._reasons[channel, lock.id] = reason
+        return []
+
+    def lock_ended(self, channel: ChannelId, lock: Lock, paid: int, secret: bytes) -> list[Moment]:
+        """The lock of a part is gone."""
+        if (channel, lock.id) not in self._by_lock:
+            return []
+        return [PartEnded(channel, lock.id, secret, self._reasons.get((channel, lock.id), b""))]
+
+    def lock_dropped(self, channel: ChannelId, lock: Lock) -> list[Moment]:
+        """The lock of a part was given up unsigned. Its number may name another one at once: forget it now."""
+        found = self._forget(channel, lock.id)
+        if found is not None:
+            active, number, _ = found
+            self._record((), lambda: self._send(active, active.payment.part_unsent(number, self._clock())))
+        return []
+
+    def channel_ready(self, channel: ChannelId) -> list[Moment]:
+        """A channel can carry locks again: the next plan will see it."""
+        return []
+
+    def time_passed(self) -> list[Moment]:
+        """Chain time has passed; payments go by the clock (`on_time`)."""
+        return []
+
+    # --- and what follows, once it is durable --------------------------------------------------------------------
+
+    def on_event(self, event: Event) -> None:
+        """Take in what the engine tells of locks; what is about others' is left alone."""
+        if isinstance(event, SecretLearned):
+            known = self._by_lock.get((event.channel, event.lock.id))
+            if known is not None and known[0] in self._active:
+                self._settle(self._active[known[0]])
+        elif isinstance(event, LockEnded):
+            self._on_end(event.channel, event.lock.id, event.secret)
+
+    def _on_end(self, channel: ChannelId, lock: int, secret: bytes) -> None:
+        found = self._forget(channel, lock)
+        if found is None:
+            return
+        active, number, reason = found
+        if secret:
+            active.payment.part_paid(number, secret, self._clock())
+            self._settle(active)
+            return
+        failure = lesson_of(active.secrets.get(number, ()), reason)
+        self._send(active, active.payment.part_failed(number, failure, self._clock()))
+
+    def _forget(self, channel: ChannelId, lock: int) -> tuple[_Active, int, bytes] | None:
+        known = self._by_lock.pop((channel, lock), None)
+        reason = self._reasons.pop((channel, lock), b"")
+        if known is None or known[0] not in self._active:
+            return None
+        return self._active[known[0]], known[1], reason
+
+    # --- ending --------------------------------------------------------------------------------------------------
+
+    def _outcome(self, active: _Active) -> list[Moment]:
+        """Return what records the outcome, if there is one and it was not recorded yet."""
+        payment, digest = active.payment, active.order.payment_hash
+        outcome = payment.outcome
+        if outcome is None or active.recorded:
+            return []
+        active.recorded = True
+        return [PaymentEnded(digest, outcome.secret, outcome.fee, outcome.reason, outcome.text, self._clock())]
+
+    def _settle(self, active: _Active) -> None:
+        """Record the outcome once there is one; forget the payment once nothing of it is under way."""
+        moments = self._outcome(active)
+        if active.recorded and not active.done.is_set():
+            self._record(moments, active.done.set)  # with none of its own, it waits for what was stored before
+        digest = active.order.payment_hash
+        if active.payment.complete and self._active.get(digest) is active:
+            del self._active[digest]
+            active.map.close()

@@ -1,0 +1,490 @@
+"""The payment network, as one node takes part in it: pay, be paid, forward, and know the map.
+
+    router       decides about every lock that comes with an onion (`router.service`)
+    outgoing     this node's own payments; `atlas` finds their ways over the graph that gossip draws
+    receiving    the invoices that others pay
+    gossiper     tells and hears what channels there are, and what they ask for
+
+Everything is stored before it has consequences, as everywhere; after a restart payments go on by themselves.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import suppress
+
+import msgspec
+import trio
+
+from tallystick.channels.conditions import digest_of
+from tallystick.channels.core import Phase
+from tallystick.channels.effects import ChannelChanged, Event, PeerConnected
+from tallystick.channels.eip712 import domain_separator
+from tallystick.channels.engine import Engine
+from tallystick.channels.errors import InvalidInput
+from tallystick.channels.keys import PrivateKey
+from tallystick.channels.objects import NATIVE, Address, ChannelId, check_amount
+from tallystick.channels.peers import Peers
+from tallystick.channels.ports import Clock, Entropy
+from tallystick.channels.store import Moment
+from tallystick.channels.writer import Writer
+from tallystick.router.atlas import Atlas, OwnChannel
+from tallystick.router.book import EdgeKnown, GraphEvent
+from tallystick.router.errors import PaymentFailed, Unpaid
+from tallystick.router.gossip import Gossip
+from tallystick.router.gossiper import Gossiper
+from tallystick.router.graph import Graph
+from tallystick.router.invoice import Invoice, check_payable, decode_invoice
+from tallystick.router.invoices import InvoiceRecord, find_invoice, issue, list_invoices
+from tallystick.router.liquidity import Knowledge
+from tallystick.router.liquidity_schema import load_beliefs, moments_of
+from tallystick.router.objects import ForwardingPolicy, NodeKey, Route
+from tallystick.router.outgoing import Outgoing
+from tallystick.router.payee import Patience
+from tallystick.router.payer import Limits
+from tallystick.router.payments import Order, PaymentRecord, find_payment, list_payments
+from tallystick.router.planner import Planner
+from tallystick.router.receiving import Paid, PaymentHeld, Receiving
+from tallystick.router.service import Router
+from tallystick.router.voice import Description
+from tallystick.settlement.chain import Chain
+from tallystick.settlement.follower import BlockAdded, Step
+
+TICK = 1.0
+"""Seconds by which a payment may be given up too late."""
+
+SAVE_SECONDS = 30.0
+"""How often what was learned of others' channels is written down."""
+
+
+class PaymentOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How a node pays and is paid. Times in seconds."""
+
+    keysend: bool = True
+    """Whether to take payments that have no invoice."""
+    announce: bool = True
+    """Whether to tell the network of our channels, so that it can pay through us and to us."""
+    alias: str = ""
+    patience: Patience = Patience()
+    limits: Limits = Limits()
+    lock_seconds: int = 3_600
+    """How long the locks of a payment live."""
+    fee_percent: int = 5
+    """The most that a payment may cost, where its payer says nothing else (and a few units, for small ones)."""
+    timeout: float = 60.0
+    """How long a payment is tried, where its payer says nothing else."""
+    compiled: bool = False
+    """Whether to search paths with numba (`tallystick[fast]`)."""
+
+
+class PaymentReceipt(msgspec.Struct, frozen=True):
+    """A payment that was made: whoever has `secret` for an invoice proves that it was paid."""
+
+    payment_hash: bytes
+    secret: bytes
+    amount: int
+    fee: int
+
+
+class Routing:
+    """See the module's docstring. Made by `Node`."""
+
+    def __init__(
+        self,
+        *,
+        key: PrivateKey,
+        engine: Engine,
+        writer: Writer,
+        chain: Chain,
+        router: Router,
+        peers: Peers,
+        options: PaymentOptions,
+        clock: Clock,
+        entropy: Entropy,
+        jitter: Callable[[], float],
+        tell: Callable[[Paid | PaymentHeld], None],
+    ) -> None:
+        self.options = options
+        self.router = router
+        self._key = key
+        self._own = NodeKey(bytes(key.public))
+        self._engine = engine
+        self._writer = writer
+        self._chain = chain
+        self._peers = peers
+        self._clock = clock
+        self._entropy = entropy
+        self.graph = Graph(compiled=options.compiled)
+        self.knowledge = Knowledge(self.graph)
+        self.atlas = Atlas(self._own, Planner(self.graph, self.knowledge), self._own_channels, self._learn)
+        self.gossiper = Gossiper(
+            Gossip(key, domain_separator(chain.chain_id, chain.contract)),
+            chain,
+            writer,
+            clock=clock,
+            say=peers.say,
+            punish=peers.end,
+            tell=self._draw,
+            jitter=jitter,
+        )
+        self.outgoing = Outgoing(
+            _Locks(engine, router),
+            self.atlas.map_for,
+            store=writer.store,
+            record=writer.add,
+            clock=clock,
+            entropy=entropy,
+            limits=options.limits,
+        )
+        self.receiving = Receiving(
+            _Door(engine, router),
+            writer.store,
+            patience=options.patience,
+            keysend=options.keysend,
+            later=self._later,
+            tell=tell,
+        )
+        router.payer, router.payee = self.outgoing, self.receiving
+        router.update_of = self.gossiper.update_of
+        peers.extend(self.gossiper.receive)
+
+    # --- life ----------------------------------------------------------------------------------------------------
+
+    def load(self) -> None:
+        """Take in what is on disk. Before the chain is followed."""
+        self.knowledge.restore(load_beliefs(self._writer.store))
+        self.gossiper.load()
+
+    def start(self) -> None:
+        """Go on with payments. Once the chain was caught up with."""
+        for channel in self._engine.sessions:
+            self._announce(channel)
+        self.outgoing.resume()
+
+    def describe(self, addresses: tuple[str, ...]) -> None:
+        """Let the network know where we are."""
+        if self.options.announce:
+            with suppress(InvalidInput):  # an address that cannot be announced is of no use to others
+                self.gossiper.describe(Description(self.options.alias, addresses))
+
+    async def run(self) -> None:
+        """Gossip, watch over payments and write down what they teach, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.gossiper.run)
+            nursery.start_soon(self._save_forever)
+            while True:
+                begun, due = self.outgoing.begun, self.outgoing.on_time()
+                with trio.move_on_after(math.inf if due is None else max(TICK, due - self._clock())):
+                    await begun.wait()
+
+    async def _save_forever(self) -> None:
+        while True:
+            await trio.sleep(SAVE_SECONDS)
+            moments = moments_of(self.knowledge.changes())
+            if moments:
+                await self._writer.commit(moments)
+
+    def on_event(self, event: Event) -> None:
+        """Take in what the engine and the peers tell."""
+        if isinstance(event, PeerConnected):
+            (self.gossiper.connected if event.up else self.gossiper.disconnected)(event.peer)
+        elif isinstance(event, ChannelChanged):
+            self._announce(event.channel)
+        else:
+            self.outgoing.on_event(event)
+
+    def on_step(self, step: Step) -> None:
+        """Take in a block that came or went."""
+        if isinstance(step, BlockAdded):
+            for event in step.block.events:
+                self.gossiper.on_event(event)
+        else:
+            self.gossiper.on_undone()
+
+    # --- the map -------------------------------------------------------------------------------------------------
+
+    def _draw(self, event: GraphEvent) -> None:
+        if isinstance(event, EdgeKnown):
+            self.graph.put(event.edge)
+        else:
+            self.graph.drop(event.channel)
+
+    def _learn(self, update: bytes) -> bool:
+        """Take in the channel update of a failure, for the very next plan already."""
+        found = self.gossiper.learn(update)
+        if found is None:
+            return False
+        for slot in self.graph.slots_of(found.channel):
+            edge = self.graph.edge(slot)
+            if edge.source == found.key:
+                self.graph.put(msgspec.structs.replace(edge, policy=found.policy))
+        return True
+
+    def _own_channels(self) -> list[OwnChannel]:
+        return [
+            OwnChannel(
+                session.channel.id,
+                NodeKey(session.channel.peer_key),
+                session.channel.terms.asset,
+                sum(max(0, session.channel.funding(side)) for side in (0, 1)),
+                session.spendable if session.ready and session.payable else 0,
+            )
+            for session in self._engine.sessions.values()
+            if session.channel.phase is Phase.OPEN
+        ]
+
+    def _announce(self, channel: ChannelId) -> None:
+        session = self._engine.sessions.get(channel)
+        if self.options.announce and session is not None and session.channel.phase is Phase.OPEN:
+            self.gossiper.announce(channel, self.router.policy_of(channel))
+
+    async def set_policy(self, channel: ChannelId, policy: ForwardingPolicy) -> None:
+        """Ask something else for payments over a channel from now on, and tell the network. Raise InvalidInput."""
+        await self._writer.commit(list(self.router.set_policy(channel, policy)))
+        self._announce(channel)
+
+    def _later(self, then: Callable[[], None]) -> None:
+        self._writer.add((), then)
+
+    # --- being paid ----------------------------------------------------------------------------------------------
+
+    async def create_invoice(
+        self,
+        amount: int | None = None,
+        memo: str = "",
+        *,
+        lifetime: int = 3_600,
+        hold: bool = False,
+        payment_hash: bytes = b"",
+        asset: Address = NATIVE,
+    ) -> InvoiceRecord:
+        """Ask for a payment; return the invoice, its `text` being for the payer. Times are chain time.
+
+        `hold`: when it is paid, it waits for `settle_invoice` or `cancel_invoice`. With a `payment_hash`, whoever gave
+        it knows the secret, and it is held in any case. Raise InvalidInput.
+        """
+        secret = b"" if payment_hash else self._entropy(32)
+        invoice = Invoice(
+            payee=self._own,
+            payment_hash=payment_hash or digest_of(secret),
+            payment_secret=self._entropy(32),
+            chain_id=self._chain.chain_id,
+            contract=self._chain.contract,
+            asset=asset,
+            amount=amount,
+            created=self._engine.chain.now,
+            lifetime=lifetime,
+            lock_life=self.options.patience.claim,
+            memo=memo,
+        )
+        if find_invoice(self._writer.store, invoice.payment_hash) is not None:
+            raise InvalidInput("there is an invoice for this payment hash already: a hash is paid once")
+        await self._writer.commit([issue(invoice, self._key, secret, hold=hold or not secret)])
+        return self.invoice(invoice.payment_hash)
+
+    def invoice(self, payment_hash: bytes) -> InvoiceRecord:
+        """Return one invoice of ours; raise InvalidInput if it is unknown."""
+        record = find_invoice(self._writer.store, payment_hash)
+        if record is None:
+            raise InvalidInput("this node has no invoice of that payment hash; `tally invoice list` shows all")
+        return record
+
+    def invoices(self, limit: int = 100, before: int | None = None) -> list[InvoiceRecord]:
+        """Return invoices and payments without one, newest first."""
+        return list_invoices(self._writer.store, limit, before)
+
+    async def settle_invoice(self, secret: bytes) -> None:
+        """Take a held payment, the secret of whose invoice this is; raise InvalidInput if none is held."""
+        await self._commit(self.receiving.settle(secret))
+
+    async def cancel_invoice(self, payment_hash: bytes) -> None:
+        """Refuse what has come for an invoice, and take nothing more; raise InvalidInput if it was claimed."""
+        await self._commit(self.receiving.cancel(payment_hash))
+
+    async def _commit(self, moments: list[Moment]) -> None:
+        """Store moments in the very commit of what was just done to locks."""
+        self._engine.store(moments)
+        await self._engine.durable()
+
+    # --- paying --------------------------------------------------------------------------------------------------
+
+    async def pay(
+        self,
+        invoice: str | Invoice,
+        *,
+        amount: int | None = None,
+        max_fee: int | None = None,
+        timeout: float | None = None,
+    ) -> PaymentReceipt:
+        """Pay an invoice and return the receipt, trying ways and parts until it is paid, impossible or too dear.
+
+        An invoice is paid once, however often this is called and whatever crashes in between: a further call waits for
+        the payment that is on its way, or returns its receipt. Raise InvalidInvoice, InvalidInput, or PaymentFailed,
+        which says why; nothing is under way then. If it is cancelled, the payment goes on.
+        """
+        wanted = decode_invoice(invoice) if isinstance(invoice, str) else invoice
+        known = find_payment(self._writer.store, wanted.payment_hash)
+        if known is None or (known.ended is not None and not known.paid):
+            worth = check_payable(
+                wanted,
+                chain_id=self._chain.chain_id,
+                contract=self._chain.contract,
+                assets=(NATIVE,),
+                now=self._engine.chain.now,
+                amount=amount,
+            )
+            self._begin(
+                Order(
+                    payment_hash=wanted.payment_hash,
+                    target=wanted.payee,
+                    amount=worth,
+                    max_fee=self._max_fee(worth, max_fee),
+                    payment_secret=wanted.payment_secret,
+                    metadata=wanted.metadata,
+                    hints=wanted.hints,
+                    lock_seconds=max(self.options.lock_seconds, wanted.lock_life + 600),
+                    gives_up=self._until(timeout),
+                    invoice=invoice if isinstance(invoice, str) else "",
+                    memo=wanted.memo,
+                    created=self._clock(),
+                )
+            )
+        return await self.receipt(wanted.payment_hash)
+
+    async def keysend(
+        self, to: NodeKey, amount: int, *, max_fee: int | None = None, timeout: float | None = None
+    ) -> PaymentReceipt:
+        """Pay a node that gave no invoice; return the receipt. Raise InvalidInput or PaymentFailed."""
+        check_amount(amount, minimum=1)
+        secret = self._entropy(32)
+        order = Order(
+            payment_hash=digest_of(secret),
+            target=to,
+            amount=amount,
+            max_fee=self._max_fee(amount, max_fee),
+            payment_secret=self._entropy(32),
+            keysend=secret,
+            lock_seconds=self.options.lock_seconds,
+            gives_up=self._until(timeout),
+            created=self._clock(),
+        )
+        self._begin(order)
+        return await self.receipt(order.payment_hash)
+
+    async def rebalance(
+        self, out: ChannelId, back: ChannelId, amount: int, *, max_fee: int | None = None, timeout: float | None = None
+    ) -> PaymentReceipt:
+        """Pay ourselves: `amount` goes out over one channel of ours and comes back over another, less the fee."""
+        for channel in (out, back):
+            self._engine.session(channel)
+        if out == back:
+            raise InvalidInput("name two channels: one to send from, one to receive in")
+        record = await self.create_invoice(amount, "rebalancing")
+        order = Order(
+            payment_hash=record.payment_hash,
+            target=self._own,
+            amount=amount,
+            max_fee=self._max_fee(amount, max_fee),
+            payment_secret=record.payment_secret,
+            lock_seconds=self.options.lock_seconds,
+            gives_up=self._until(timeout),
+            memo="rebalancing",
+            created=self._clock(),
+            first_channel=out,
+            last_channel=back,
+        )
+        self.outgoing.begin(order)
+        return await self.receipt(order.payment_hash)
+
+    async def probe(self, to: NodeKey, amount: int, *, timeout: float | None = None) -> Route:
+        """Find out by trying whether `amount` could be paid now; return the way. Nothing is paid.
+
+        Raise PaymentFailed if it could not.
+        """
+        order = Order(
+            payment_hash=self._entropy(32),
+            target=to,
+            amount=amount,
+            max_fee=self._max_fee(amount, None),
+            payment_secret=self._entropy(32),
+            lock_seconds=self.options.lock_seconds,
+            gives_up=self._until(timeout),
+            memo="probe",
+            created=self._clock(),
+        )
+        self._begin(order)
+        record = await self.outgoing.ended(order.payment_hash)
+        if record.reason is not Unpaid.PAYEE_REFUSES:
+            raise _failed(record)
+        return self.estimate(to, amount)
+
+    def estimate(self, to: NodeKey, amount: int) -> Route:
+        """Return the way that a payment would try first; its `fee` is an estimate. Raise NoRoute."""
+        check_amount(amount, minimum=1)
+        return self.atlas.estimate(to, amount, now=self._clock())
+
+    async def receipt(self, payment_hash: bytes) -> PaymentReceipt:
+        """Wait for a payment; return its receipt or raise PaymentFailed; InvalidInput if there is no such payment."""
+        record = await self.outgoing.ended(payment_hash)
+        if not record.paid:
+            raise _failed(record)
+        return PaymentReceipt(payment_hash, record.secret, record.order.amount, record.fee)
+
+    def payments(self, limit: int = 100, before: int | None = None) -> list[tuple[int, PaymentRecord]]:
+        """Return this node's payments, newest first, each with its position."""
+        return list_payments(self._writer.store, limit, before)
+
+    def _begin(self, order: Order) -> None:
+        if order.target == self._own:
+            raise InvalidInput("this invoice is this node's own: paying oneself is `rebalance`")
+        self.outgoing.begin(order)
+
+    def _max_fee(self, amount: int, max_fee: int | None) -> int:
+        if max_fee is not None:
+            return check_amount(max_fee, "max_fee")
+        return amount * self.options.fee_percent // 100 + 5
+
+    def _until(self, timeout: float | None) -> float:
+        return self._clock() + (self.options.timeout if timeout is None else timeout)
+
+
+def _failed(record: PaymentRecord) -> PaymentFailed:
+    return PaymentFailed(record.text, record.reason or Unpaid.NO_ROUTE)
+
+
+class _Locks:
+    """Our own locks, for `Outgoing`."""
+
+    def __init__(self, engine: Engine, router: Router) -> None:
+        self._engine = engine
+        self._router = router
+
+    @property
+    def now(self) -> int:
+        return self._engine.chain.now
+
+    def add(
+        self,
+        channel: ChannelId,
+        amount: int,
+        expiry: int,
+        condition: bytes,
+        onion: bytes,
+        part: Callable[[int], Moment],
+    ) -> int:
+        attach = part(self._router.next_lock(channel))
+        return self._router.send_lock(channel, amount, expiry, condition, onion, attach)
+
+
+class _Door:
+    """Locks that end here, for `Receiving`."""
+
+    def __init__(self, engine: Engine, router: Router) -> None:
+        self._engine = engine
+        self.reveal = router.reveal
+        self.refuse = router.refuse
+
+    @property
+    def now(self) -> int:
+        return self._engine.chain.now

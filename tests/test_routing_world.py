@@ -1,0 +1,141 @@
+"""Payments over several hops between whole nodes, in one process and virtual time."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+import trio
+
+from tallystick.channels.testing.scheduling import simulate
+from tallystick.router.errors import PaymentFailed, Unpaid
+from tallystick.router.objects import NodeKey
+from tallystick.sdk.node import Node
+from tallystick.sdk.testing.world import World, open_world
+
+DEPOSIT = 10_000_000
+
+
+def in_a_line(act: Callable[[World, Node, Node, Node], Awaitable[None]], seed: int = 1) -> None:
+    """Alice has a channel with Bob, and Bob one with Carol; all three know of both."""
+
+    async def main() -> None:
+        async with open_world(seed) as world:
+            alice, bob, carol = [await world.start(name) for name in ("alice", "bob", "carol")]
+            first = await alice.open_channel(world.address("bob"), DEPOSIT)
+            second = await bob.open_channel(world.address("carol"), DEPOSIT)
+            for node in (alice, bob, carol):
+                await node.until(lambda node=node: all(map(node.routing.graph.slots_of, (first.id, second.id))))
+            await act(world, alice, bob, carol)
+
+    simulate(main, seed)
+
+
+def test_an_invoice_is_paid_through_somebody_else() -> None:
+    async def act(world: World, alice: Node, bob: Node, carol: Node) -> None:
+        invoice = await carol.routing.create_invoice(50_000, "a tin of tea")
+        receipt = await alice.routing.pay(invoice.text)
+        assert receipt.amount == 50_000 and receipt.fee == 50
+        paid = carol.routing.invoice(receipt.payment_hash)
+        assert paid.received == 50_000 and paid.secret == receipt.secret
+        with trio.fail_after(10):
+            await bob.until(lambda: bob.router.statistics().forwarded == 1)
+            await carol.until(lambda: carol.channels[0].balances[0] == 50_000)
+        assert await alice.routing.pay(invoice.text) == receipt
+
+    in_a_line(act)
+
+
+def test_keysend_needs_no_invoice() -> None:
+    async def act(world: World, alice: Node, bob: Node, carol: Node) -> None:
+        receipt = await alice.routing.keysend(NodeKey(bytes(carol.key.public)), 7_000)
+        (record,) = carol.routing.invoices()
+        assert record.received == 7_000 and record.secret == receipt.secret and not record.text
+
+    in_a_line(act)
+
+
+def test_what_cannot_be_paid_is_explained_and_leaves_nothing_under_way() -> None:
+    async def act(world: World, alice: Node, bob: Node, carol: Node) -> None:
+        too_much = await carol.routing.create_invoice(2 * DEPOSIT)
+        with pytest.raises(PaymentFailed) as caught:
+            await alice.routing.pay(too_much.text)
+        assert caught.value.reason is Unpaid.NO_LIQUIDITY
+        dear = await carol.routing.create_invoice(1_000_000)
+        with pytest.raises(PaymentFailed) as caught:
+            await alice.routing.pay(dear.text, max_fee=10)
+        assert caught.value.reason is Unpaid.FEE_LIMIT
+        cancelled = await carol.routing.create_invoice(1_000)
+        await carol.routing.cancel_invoice(cancelled.payment_hash)
+        with pytest.raises(PaymentFailed) as caught:
+            await alice.routing.pay(cancelled.text)
+        assert caught.value.reason is Unpaid.PAYEE_REFUSES
+        assert len(alice.routing.outgoing) == 0
+        assert not alice.channels[0].session.channel.newest.locks
+
+    in_a_line(act)
+
+
+def test_a_held_payment_is_settled_or_cancelled_by_its_owner() -> None:
+    async def act(world: World, alice: Node, bob: Node, carol: Node) -> None:
+        kept, dropped = [await carol.routing.create_invoice(1_000, hold=True) for _ in range(2)]
+        outcomes: list[object] = []
+
+        async def pay(text: str) -> None:
+            try:
+                outcomes.append(await alice.routing.pay(text))
+            except PaymentFailed as error:
+                outcomes.append(error.reason)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(pay, kept.text)
+            nursery.start_soon(pay, dropped.text)
+            with trio.fail_after(30):
+                await carol.until(lambda: len(carol.routing.receiving.held) == 2)
+            assert not outcomes
+            await carol.routing.settle_invoice(carol.routing.invoice(kept.payment_hash).secret)
+            await carol.routing.cancel_invoice(dropped.payment_hash)
+        assert Unpaid.PAYEE_REFUSES in outcomes and len(outcomes) == 2
+        assert carol.routing.invoice(kept.payment_hash).received == 1_000
+        assert carol.routing.invoice(dropped.payment_hash).received == 0
+
+    in_a_line(act)
+
+
+@pytest.mark.parametrize("victim", ["alice", "bob", "carol"])
+def test_a_crash_on_the_way_neither_loses_nor_doubles(victim: str) -> None:
+    async def act(world: World, alice: Node, bob: Node, carol: Node) -> None:
+        invoices = [await carol.routing.create_invoice(1_000) for _ in range(20)]
+        async with trio.open_nursery() as nursery:
+
+            async def pay(text: str) -> None:
+                await world.node("alice").routing.pay(text, timeout=600)
+
+            if victim != "alice":
+                for invoice in invoices:
+                    nursery.start_soon(pay, invoice.text)
+            else:
+                for invoice in invoices:
+                    nursery.start_soon(_begin, alice, invoice.text)
+            await trio.sleep(0.05)
+            await world.crash(victim)
+            await world.start(victim)
+        carol, alice = world.node("carol"), world.node("alice")
+        with trio.fail_after(900):
+            if victim != "alice":
+                await carol.until(lambda: carol.channels[0].balances[0] == 20_000)
+            for node in (alice, world.node("bob")):
+                await node.until(lambda node=node: not any(c.session.channel.newest.locks for c in node.channels))
+        received = sum(record.received for record in world.node("carol").routing.invoices())
+        assert received == world.node("carol").channels[0].balances[0]
+        paid = [record for _, record in world.node("alice").routing.payments() if record.paid]
+        assert sum(record.order.amount for record in paid) == received
+        if victim != "alice":
+            assert received == 20_000
+
+    in_a_line(act)
+
+
+async def _begin(node: Node, text: str) -> None:
+    with trio.move_on_after(0.04):
+        await node.routing.pay(text, timeout=600)
