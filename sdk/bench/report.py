@@ -7,7 +7,9 @@ from collections.abc import Callable
 from rich.table import Table
 
 from tallystick.sdk.bench.endurance import EnduranceResult
+from tallystick.sdk.bench.payments import PaymentsResult, PaymentsRow
 from tallystick.sdk.bench.results import ClassResult, DirectResult, ScaleResult, ScaleRow
+from tallystick.sdk.bench.route import Kind, RouteResult
 
 
 def table(result: DirectResult) -> Table:
@@ -109,4 +111,50 @@ _SCALE: tuple[tuple[str, Callable[[ScaleRow], str]], ...] = (
     ("CPU µs", lambda r: f"{r.cpu_us_per_payment:.1f}"),
     ("memory, MiB", lambda r: _memory(r.memory_kib)),
     ("control", lambda r: f"{r.control:.2f}"),
+)
+
+
+def route_table(result: RouteResult) -> Table:
+    """Return the table of a `tally bench route`."""
+    title = f"{result.nodes:,} nodes, {result.channels:,} channels; one core"
+    note = result.single.note and f"; {result.single.note}"
+    rows = Table(title=title, caption=f"capacity control {result.control:.2f} of 2{note}")
+    for name in ("call", "satoshi", "form", "median, ms", "p99, ms", "calls", "found, %"):
+        rows.add_column(name, justify="right")
+    for name, kind in (("one path", result.single), ("many parts", result.multi)):
+        _route_rows(rows, name, kind)
+    return rows
+
+
+def _route_rows(rows: Table, name: str, kind: Kind) -> None:
+    for form, times in (("plain", kind.python), ("compiled", kind.numba)):
+        if times is not None:
+            figures = f"{times.median_ms:.2f}", f"{times.p99_ms:.2f}", f"{times.calls}", f"{times.found_pct:.1f}"
+            rows.add_row(name, f"{kind.amount:,}", form, *figures)
+
+
+def payments_table(result: PaymentsResult) -> Table:
+    """Return the table of a `tally bench payments`."""
+    title = (
+        f"{result.nodes:,} nodes, {result.channels:,} channels; {result.pairs} pairs, {result.seeds} draws of balances"
+    )
+    rows = Table(title=title)
+    rows.add_column("figure")
+    for row in result.rows:
+        rows.add_column(f"{row.amount:,} sat, {row.liquidity}", justify="right")
+    for figure, show in _PAYMENTS:
+        rows.add_row(figure, *map(show, result.rows))
+    return rows
+
+
+_PAYMENTS: tuple[tuple[str, Callable[[PaymentsRow], str]], ...] = (
+    ("possible at all, %", lambda r: f"{r.feasible_pct:.1f}"),
+    ("paid, %", lambda r: f"{r.success_pct:.1f}"),
+    ("paid of the possible, %", lambda r: f"{r.of_feasible_pct:.1f}"),
+    ("parts sent per success", lambda r: f"{r.attempts:.2f}"),
+    ("parts paid per success", lambda r: f"{r.parts:.2f}"),
+    ("fee, ppm, median", lambda r: f"{r.fee_ppm_median:.0f}"),
+    ("fee, ppm, mean", lambda r: f"{r.fee_ppm_mean:.0f}"),
+    ("planning, ms, median", lambda r: f"{r.plan_ms_median:.1f}"),
+    ("planning, ms, p99", lambda r: f"{r.plan_ms_p99:.1f}"),
 )

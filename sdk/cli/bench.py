@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from tallystick.sdk.cli.shell import Json, guarded, print_json
+
 CHANNELS_MAX = 10_000
 """Channels of a hub that can be asked for."""
 
@@ -218,3 +220,82 @@ def endurance(
         raise typer.Exit(1) from error
     if not held:
         raise typer.Exit(1)
+
+
+GraphFile = Annotated[
+    Path,
+    typer.Option("--graph", help="Output of `lncli describegraph` or `lightning-cli listchannels`, or a graph in CSV."),
+]
+
+
+@app.command()
+def route(
+    graph: GraphFile,
+    single: Annotated[int, typer.Option(min=1, help="Satoshi of one path.")] = 100_000,
+    multi: Annotated[int, typer.Option(min=1, help="Satoshi of a plan of many parts.")] = 1_000_000,
+    pairs: Annotated[int, typer.Option(min=1, max=100_000, help="Random pairs of payer and payee.")] = 300,
+    seed: Annotated[int, typer.Option(help="Which pairs.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """How long the planner takes for one path, and for a plan of many parts: plain and compiled, on one core.
+
+    Example: tally bench route --graph network.csv.gz --json
+    """
+    from rich.console import Console
+
+    from tallystick.sdk.bench.report import route_table
+    from tallystick.sdk.bench.route import run_route
+
+    errors = Console(stderr=True)
+    result = guarded(lambda: run_route(graph, single=single, multi=multi, pairs=pairs, seed=seed, say=errors.print))
+    if as_json:
+        print_json(result)
+    else:
+        Console().print(route_table(result))
+
+
+@app.command()
+def payments(
+    graph: GraphFile,
+    amount: Annotated[str, typer.Option(help="Satoshi; several with commas between.")] = "10000,100000,1000000",
+    liquidity: Annotated[
+        str, typer.Option(help="How hidden balances are drawn, and what the payer expects: uniform, bimodal or both.")
+    ] = "bimodal",
+    pairs: Annotated[int, typer.Option(min=1, max=100_000, help="Random pairs of payer and payee.")] = 200,
+    seeds: Annotated[int, typer.Option(min=1, max=1000, help="Draws of hidden balances, with pairs of their own.")] = 1,
+    method: Annotated[
+        str, typer.Option(help="flow: as the product does it; halving: without plans of many parts; single: one part.")
+    ] = "flow",
+    as_json: Json = False,
+) -> None:
+    """How often payments through a real network succeed, with what fees, when nobody knows the others' balances.
+
+    Example: tally bench payments --graph network.csv.gz --amount 100000,1000000 --pairs 200 --seeds 3 --json
+    """
+    from rich.console import Console
+
+    from tallystick.router.kernels import compilable
+    from tallystick.sdk.bench.payments import METHODS, PRIORS, run_payments
+    from tallystick.sdk.bench.report import payments_table
+
+    if method not in METHODS:
+        raise typer.BadParameter(f"--method is {', '.join(METHODS)}, not {method}")
+    kinds = list(PRIORS) if liquidity == "both" else liquidity.split(",")
+    if set(kinds) - set(PRIORS):
+        raise typer.BadParameter(f"--liquidity is {', '.join(PRIORS)} or both, not {liquidity}")
+    try:
+        amounts = [int(part) for part in amount.split(",")]
+    except ValueError as error:
+        raise typer.BadParameter(f"--amount takes whole numbers with commas between, not {amount}") from error
+    if min(amounts) < 1:
+        raise typer.BadParameter("amounts begin at 1 satoshi")
+    errors = Console(stderr=True)
+    result = guarded(
+        lambda: run_payments(
+            graph, amounts, kinds, pairs, seeds, use_numba=compilable(), say=errors.print, method=method
+        )
+    )
+    if as_json:
+        print_json(result)
+    else:
+        Console().print(payments_table(result))
