@@ -273,7 +273,7 @@ def list_invoices(store: Store, limit: int, before: int | None = None) -> list[I
 
 
 def paid_after(store: Store, position: int, limit: int) -> list[InvoiceRecord]:
-    """Return up to `limit` invoices and keysends claimed behind a position (`InvoiceRecord.paid`), in order."""
+    """Return up to `limit` payments that were claimed behind a position (`InvoiceRecord.paid`), in that order."""
     rows = store.read(f"SELECT {_COLUMNS} FROM invoices WHERE paid > ? ORDER BY paid LIMIT ?", (position, limit))
     return [_record(row) for row in rows]
 
