@@ -22,7 +22,7 @@ from tallystick.channels.engine import Engine
 from tallystick.channels.errors import ChannelNotReady, InvalidInput
 from tallystick.channels.keys import PrivateKey
 from tallystick.channels.limits import LOCKS_MAX
-from tallystick.channels.objects import ChannelId, Lock
+from tallystick.channels.objects import NATIVE, Address, ChannelId, Lock
 from tallystick.channels.operations import AddLock
 from tallystick.channels.session import Session
 from tallystick.channels.store import Moment, Store
@@ -79,6 +79,8 @@ class FinalLock(msgspec.Struct, frozen=True):
     payload: FinalPayload
     secret: bytes
     """Shared with the payer by the onion: `Router.refuse` needs it."""
+    asset: Address = NATIVE
+    """Of the channel."""
 
 
 class PayeeSeam(Protocol):
@@ -302,7 +304,9 @@ class Router:
             self._refuse(channel, lock, peeled.secret, Failure(Code.TEMPORARY_NODE_FAILURE))
             return moments
         if isinstance(payload, FinalPayload):
-            return moments + self._arrived(FinalLock(channel, lock, payload, peeled.secret))
+            return moments + self._arrived(
+                FinalLock(channel, lock, payload, peeled.secret, self._engine.session(channel).channel.terms.asset)
+            )
         found = self._forward(channel, lock, payload, peeled)
         if isinstance(found, Failure):
             if patient and found.code is Code.CHANNEL_DISABLED:

@@ -139,3 +139,27 @@ def test_a_crash_on_the_way_neither_loses_nor_doubles(victim: str) -> None:
 async def _begin(node: Node, text: str) -> None:
     with trio.move_on_after(0.04):
         await node.routing.pay(text, timeout=600)
+
+
+def test_a_payment_whose_channel_closes_under_it_ends_unpaid_instead_of_never() -> None:
+    async def act(world: World, alice: Node, bob: Node, carol: Node) -> None:
+        invoice = await carol.routing.create_invoice(1_000, hold=True, lifetime=86_400)
+        outcomes: list[object] = []
+
+        async def pay() -> None:
+            try:
+                outcomes.append(await alice.routing.pay(invoice.text))
+            except PaymentFailed as error:
+                outcomes.append(error.reason)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(pay)
+            with trio.fail_after(30):
+                await carol.until(lambda: bool(carol.routing.receiving.held))
+            await alice.channels[0].force_close()
+            await bob.channels[-1].force_close()
+            with trio.fail_after(10_000):
+                await alice.until(lambda: bool(outcomes))
+        assert outcomes == [Unpaid.TIMEOUT] and len(alice.routing.outgoing) == 0
+
+    in_a_line(act)
