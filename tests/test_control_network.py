@@ -16,7 +16,7 @@ from tallystick.sdk.control.lookup_network import parse_node
 from tallystick.sdk.control.server import serve_control
 from tallystick.sdk.errors import ControlError
 from tallystick.sdk.node import Node
-from tallystick.sdk.testing.line import a_line
+from tallystick.sdk.testing.neighbours import a_line
 
 TOKEN = "a token"
 
