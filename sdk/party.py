@@ -30,11 +30,17 @@ from tallystick.channels.messages import Update, decode
 from tallystick.channels.objects import ChannelId
 from tallystick.channels.ports import PeerAddress, system_entropy
 from tallystick.channels.store import Store
+from tallystick.router.jamming import JammingLimits
+from tallystick.router.service import RoutingOptions
 from tallystick.sdk.bench.kinds import KINDS, Job, open_locks
 from tallystick.sdk.duties import DutyPolicy
 from tallystick.sdk.handle import ChannelHandle
 from tallystick.sdk.node import Config, Node, open_node
+from tallystick.sdk.travel import Traveller
 from tallystick.settlement.rpc_client import open_rpc_chain
+
+OPEN_HANDED = JammingLimits(general_slots=100, general_value=100, stranger=100, congestion_slots=0, congestion_value=0)
+"""No place is kept from strangers."""
 
 
 class Role(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -55,9 +61,11 @@ class Role(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Core to stay on: unpinned pairs of processes often share one."""
     opens_locks: bool = False
     """Whether it opens the locks of a measurement, whose secrets it can derive, by itself."""
+    forwards_all: bool = False
+    """Whether a stranger may take all slots of a channel that it forwards over: for measurements."""
 
 
-class Party:
+class Party(Traveller):
     """The commands, by name: each method `do_NAME` is one."""
 
     def __init__(self, node: Node) -> None:
@@ -226,6 +234,7 @@ async def _run(role: Role) -> None:
         duties=DutyPolicy(budget=role.budget),
         towers=tuple(map(PeerAddress.parse, role.towers)),
         start_block=role.start_block,
+        routing=RoutingOptions(jamming=OPEN_HANDED if role.forwards_all else JammingLimits()),
     )
     rng = random.Random(int.from_bytes(system_entropy(16), "big"))
     async with (
@@ -235,7 +244,10 @@ async def _run(role: Role) -> None:
     ):
         if role.opens_locks:
             nursery.start_soon(open_locks, node)
-        await obey(Party(node), {"peer": str(node.listening or ""), "address": node.address.hex()})
+        await obey(
+            Party(node),
+            {"peer": str(node.listening or ""), "address": node.address.hex(), "key": bytes(key.public).hex()},
+        )
         nursery.cancel_scope.cancel()
 
 

@@ -108,3 +108,41 @@ def fairness(
     except TallystickError as error:
         errors.print(str(error), style="red")
         raise typer.Exit(1) from error
+
+
+@app.command()
+def network(
+    hops: Annotated[int, typer.Option(min=1, max=12, help="Channels that each payment crosses.")] = 2,
+    seconds: Annotated[float, typer.Option(min=0.1, max=600, help="How long to measure, alone and together.")] = 4.0,
+    in_flight: Annotated[int, typer.Option(min=1, max=480, help="Payments under way at once, for the rate.")] = 300,
+    directory: Annotated[
+        Path | None, typer.Option(help="Where to keep the throw-away stores: put them on the disk that counts.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
+) -> None:
+    """Nodes in line, a process each, loopback TCP, durable everywhere: payments from the first to the last.
+
+    Example: tally bench network --hops 2 --json
+    """
+    import msgspec
+    import trio
+    from rich.console import Console
+
+    from tallystick.channels.errors import TallystickError
+    from tallystick.sdk.bench.network import network_table, run_network
+
+    errors = Console(stderr=True)
+
+    async def run() -> None:
+        folder = str(directory or Path.cwd())
+        result = await run_network(hops, seconds, in_flight, directory=folder, say=errors.print)
+        if as_json:
+            print(msgspec.json.encode(result).decode())
+        else:
+            Console().print(network_table(result))
+
+    try:
+        trio.run(run)
+    except TallystickError as error:
+        errors.print(str(error), style="red")
+        raise typer.Exit(1) from error
