@@ -16,7 +16,7 @@ from typing import Protocol
 import msgspec
 import trio
 
-from tallystick.channels.effects import Event, LockEnded, SecretLearned
+from tallystick.channels.effects import Event, SecretLearned
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.objects import ChannelId, Lock
 from tallystick.channels.ports import Clock, Entropy
@@ -226,6 +226,7 @@ class Outgoing:
         """The lock of a part is gone."""
         if (channel, lock.id) not in self._by_lock:
             return []
+        self._record((), lambda: self._on_end(channel, lock.id, secret))
         return [PartEnded(channel, lock.id, secret, self._reasons.get((channel, lock.id), b""))]
 
     def lock_dropped(self, channel: ChannelId, lock: Lock) -> list[Moment]:
@@ -247,13 +248,11 @@ class Outgoing:
     # --- and what follows, once it is durable --------------------------------------------------------------------
 
     def on_event(self, event: Event) -> None:
-        """Take in what the engine tells of locks; what is about others' is left alone."""
+        """Take in what the engine tells of our locks; what is about others' is left alone."""
         if isinstance(event, SecretLearned):
             known = self._by_lock.get((event.channel, event.lock.id))
             if known is not None and known[0] in self._active:
                 self._settle(self._active[known[0]])
-        elif isinstance(event, LockEnded):
-            self._on_end(event.channel, event.lock.id, event.secret)
 
     def _on_end(self, channel: ChannelId, lock: int, secret: bytes) -> None:
         found = self._forget(channel, lock)

@@ -198,7 +198,7 @@ class Router:
                 name = (session.channel.id, added.lock.id)
                 if added.onion and self._forwarder.of_origin(*name) is None:
                     self._waiting[name] = _Waiting(session.channel.id, added, until)
-        self._store(self._look_again())
+        self._engine.store(self._look_again())
 
     def policy_of(self, channel: ChannelId) -> ForwardingPolicy:
         """Return what is asked for payments over a channel, outwards."""
@@ -297,7 +297,7 @@ class Router:
             moments.append(seen)
         if not self._fresh():
             if patient:
-                self._store(moments)
+                self._engine.store(moments)
                 return None
             self._refuse(channel, lock, peeled.secret, Failure(Code.TEMPORARY_NODE_FAILURE))
             return moments
@@ -306,7 +306,7 @@ class Router:
         found = self._forward(channel, lock, payload, peeled)
         if isinstance(found, Failure):
             if patient and found.code is Code.CHANNEL_DISABLED:
-                self._store(moments)
+                self._engine.store(moments)
                 return None
             self._refuse(channel, lock, peeled.secret, found)
         return moments
@@ -501,10 +501,6 @@ class Router:
         if failure.code.of_policy and failure.channel and not failure.update:
             failure = msgspec.structs.replace(failure, update=self.update_of(ChannelId(failure.channel)))
         return first_wrap(secret, failure)
-
-    def _store(self, moments: Sequence[Moment]) -> None:
-        if moments:
-            self._engine.writer.add(moments)
 
     # --- jamming -------------------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from tallystick.channels.conditions import digest_of
 from tallystick.channels.objects import ChannelId
 from tallystick.router.errors import PaymentFailed
 from tallystick.router.objects import NodeKey
+from tallystick.sdk.bench.latencies import Latencies, timing
 from tallystick.sdk.node import Node
 from tallystick.sdk.routing import PaymentReceipt
 
@@ -75,18 +76,17 @@ class Traveller:
         """Pay `amount` to node `to` again and again for `seconds` from `tasks` tasks; report latencies and fees."""
         target, amount = NodeKey(bytes.fromhex(command["to"])), command["amount"]
         deadline = time.perf_counter() + command["seconds"]
-        latencies: list[float] = []
+        latencies = Latencies()
         receipts: list[PaymentReceipt] = []
 
         async def worker() -> None:
             while time.perf_counter() < deadline:
                 began = time.perf_counter()
                 receipts.append(await self.node.routing.keysend(target, amount))
-                latencies.append(time.perf_counter() - began)
+                latencies.one(time.perf_counter() - began)
 
         began = time.perf_counter()
         async with trio.open_nursery() as nursery:
             for _ in range(command["tasks"]):
                 nursery.start_soon(worker)
-        seconds = time.perf_counter() - began
-        return {"latencies": latencies, "seconds": seconds, "fees": sum(receipt.fee for receipt in receipts)}
+        return timing(latencies, time.perf_counter() - began) | {"fees": sum(receipt.fee for receipt in receipts)}

@@ -33,7 +33,7 @@ from tallystick.router.objects import NodeKey
 from tallystick.router.payload import FinalPayload, ForwardPayload, encode_payload
 from tallystick.router.sphinx import build_onion, peel
 from tallystick.sdk.bench.control import CONTROL_MIN, Primitives, capacity_control, measure_primitives
-from tallystick.sdk.party import Role, timing
+from tallystick.sdk.party import Role
 from tallystick.sdk.troupe import Actor, chain_run, open_troupe, party
 
 FUNDS = 10**15
@@ -132,12 +132,11 @@ async def _measure(
 ) -> NetworkResult:
     hops = len(nodes) - 1
     before = await trio.to_thread.run_sync(capacity_control)
-    alone = await _travel(nodes, seconds, 1)
+    quiet = await _travel(nodes, seconds, 1)
     start = await _counters(nodes)
-    together = await _travel(nodes, seconds, in_flight)
+    busy = await _travel(nodes, seconds, in_flight)
     end = await _counters(nodes)
     control = min(before, await trio.to_thread.run_sync(capacity_control))
-    quiet, busy = (timing(answer["latencies"], answer["seconds"]) for answer in (alone, together))
     each = {name: (end[name] - start[name]) / max(1, busy["count"]) for name in end}
     cores = min(len(nodes), os.cpu_count() or 1)
     price = onion[0] + hops * onion[1] + each["commits"] * primitives.commit

@@ -12,6 +12,7 @@ from tallystick.sdk.cli.shell import Json, example, fail, guarded, make_group, p
 
 if TYPE_CHECKING:
     from tallystick.router.imports import ImportedGraph
+    from tallystick.router.objects import NodeKey
 
 app = make_group("Read graphs of payment networks, and tell what they are like.")
 
@@ -65,6 +66,57 @@ def stats(file: GraphFile, as_json: Json = False) -> None:
         print_json(figures)
     else:
         show_graph(figures)
+
+
+@app.command(epilog=example("graph route network.csv.gz 17 4711 250000 --parts 16"))
+def route(
+    file: GraphFile,
+    source: Annotated[str, typer.Argument(metavar="FROM", help="The payer: key, beginning of it, alias or number.")],
+    target: Annotated[str, typer.Argument(metavar="TO", help="The payee.")],
+    amount: Annotated[int, typer.Argument(metavar="AMOUNT", min=1, help="In satoshi.")],
+    parts: Annotated[int, typer.Option(min=1, max=256, help="Over how many paths at most.")] = 1,
+    max_fee: Annotated[
+        int | None, typer.Option(min=0, help="In satoshi, for all parts.", show_default="a twentieth of the amount")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Tell how a payment would go, as far as anybody can know from the graph: hop by hop, with exact amounts."""
+    from tallystick.router.graph import Graph
+    from tallystick.router.imports import MSAT
+    from tallystick.router.liquidity import Knowledge
+    from tallystick.router.planner import Planner
+    from tallystick.sdk.cli.tables import show_routes
+
+    network = _read(file)
+    payer, payee = _node(network, source), _node(network, target)
+    graph = Graph(network.edges)
+    limit = amount * MSAT // 20 if max_fee is None else max_fee * MSAT
+    routes = guarded(
+        lambda: Planner(graph, Knowledge(graph)).plan(
+            payer, payee, amount * MSAT, max_fee=limit, max_parts=parts, now=0.0
+        )
+    )
+    if as_json:
+        shown = [
+            [{"channel": hop.channel.hex(), "node": hop.node.hex(), "amount_msat": hop.amount} for hop in found.hops]
+            for found in routes
+        ]
+        print_json({"fee_msat": sum(found.fee for found in routes), "routes": shown})
+    else:
+        show_routes(routes, network.aliases)
+
+
+def _node(found: ImportedGraph, text: str) -> NodeKey:
+    """Return the one node that a person means."""
+    nodes = {edge.source for edge in found.edges} | {edge.target for edge in found.edges}
+    if found.source == "csv" and text.isdecimal() and len(text) < 66:
+        meant = {node for node in nodes if int.from_bytes(node[1:], "big") == int(text)}
+    else:
+        named = {node for node, alias in found.aliases.items() if alias == text} & nodes
+        meant = named or {node for node in nodes if node.hex().startswith(text.lower())}
+    if len(meant) != 1:
+        fail(f"{len(meant)} nodes of this graph match {text!r}; give a whole key, or more of it")
+    return meant.pop()
 
 
 def _read(file: Path) -> ImportedGraph:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tallystick.router.imports import GraphStatistics, Spread
+from tallystick.router.objects import NodeKey, Route
 from tallystick.sdk.control.views import NATIVE_ASSET, ChannelInfo, Incoming, NodeInfo, PeerInfo, StreamInfo
 
 
@@ -115,6 +117,18 @@ def show_graph(figures: GraphStatistics) -> None:
     for name, value in spreads.items():
         table.add_row(name.replace("_", " "), *map(str, astuple(value)))
     Console().print(table)
+
+
+def show_routes(routes: Sequence[Route], aliases: Mapping[NodeKey, str]) -> None:
+    """Print routes hop by hop, in millisatoshi."""
+    table = _table("part", "hop", "channel", "to", figures=("amount",))
+    for part, route in enumerate(routes):
+        for number, hop in enumerate(route.hops):
+            name = aliases.get(hop.node) or hop.node.hex()[:16]
+            table.add_row(str(part), str(number), hop.channel.hex()[:16], Text(name), str(hop.amount))
+    Console().print(table)
+    delivered, fee = sum(route.delivered for route in routes), sum(route.fee for route in routes)
+    Console().print(f"delivers {delivered} msat for a fee of {fee} msat, {fee * 1_000_000 / delivered:.0f} ppm")
 
 
 def incoming_line(payment: Incoming) -> str:

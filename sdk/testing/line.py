@@ -272,6 +272,15 @@ class Line:
         """A secret becomes public on chain."""
         self.registered.setdefault(digest_of(secret), (time or self.time, secret))
 
+    def claim(self, margin: int = 120) -> None:
+        """Let everybody register what it revealed and was not paid for, shortly before the lock expires."""
+        for member in self.members.values():
+            for session in member.engine.sessions.values():
+                for known in session.channel.secrets:
+                    lock = session.channel.theirs.simplex.lock(known.lock)
+                    if lock is not None and self.time <= lock.expiry <= self.time + margin:
+                        self.register(known.secret)
+
     def pass_time(self, seconds: int) -> None:
         """Chain time moves on, and everybody sees it."""
         self.time += seconds
