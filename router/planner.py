@@ -201,9 +201,12 @@ class Planner:
         """Return routes along the cheapest flow, and along single paths for what it leaves; none if it cannot be."""
         routes: list[Route] = []
         left = amount
+        flow = self._flow(source, target, amount, factor, max_parts)
+        if not flow:
+            return ()
         try:
-            for path, share in self._flow(source, target, amount, factor, max_parts):
-                route = self._fitting(path, min(share, left))
+            for path, share in flow:
+                route = self._fitting(path, min(share, left)) if len(path) <= HOPS_MAX else None
                 if route is not None and len(routes) < max_parts - 1 and route.delivered * _CRUMB >= amount:
                     self.knowledge.reserve(route)
                     routes.append(route)
@@ -229,7 +232,7 @@ class Planner:
     ) -> list[tuple[list[int], int]]:
         """Return the paths of the cheapest flow and what each should deliver, the largest first."""
         start, end = self.graph.index(source), self.graph.index(target)
-        if start is None or end is None:
+        if start is None or end is None or not self._wide_enough(source, target, amount):
             return []
         unit = max(1, amount >> _FLOW_BITS)
         costs, c = self.costs, self.graph.columns
@@ -245,6 +248,18 @@ class Planner:
         return [
             (path, units * unit + (amount % unit if not number else 0)) for number, (path, units) in enumerate(paths)
         ]
+
+    def _wide_enough(self, source: NodeKey, target: NodeKey, amount: int) -> bool:
+        """Whether the channels at both ends together could carry `amount`: most plans that cannot be fail here."""
+        for edges in (self.graph.leaving(source), self.graph.reaching(target)):
+            wide = 0
+            for edge in edges:
+                wide += max(0, self.knowledge.room(edge))
+                if wide >= amount:
+                    break
+            else:
+                return False
+        return True
 
     def _fitting(self, path: Sequence[int], wanted: int) -> Route | None:
         """Return the route along a path that delivers as much of `wanted` as every limit allows, None if nothing."""

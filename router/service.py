@@ -387,13 +387,13 @@ class Router:
         """A lock of ours will be paid: claim what it stands for."""
         if self._forwarder.holds(channel, lock.id):
             return self._do(self._forwarder.learned(channel, lock.id, secret))
-        return self.payer.secret_learned(channel, lock, secret) if self.payer else ()
+        return self.payer.secret_learned(channel, lock, secret) if self.payer is not None else ()
 
     def lock_rejected(self, channel: ChannelId, lock: Lock, reason: bytes) -> Sequence[Moment]:
         """A lock of ours is being given back."""
         if self._forwarder.holds(channel, lock.id):
             return self._do(self._forwarder.rejected(channel, lock.id, reason))
-        return self.payer.lock_rejected(channel, lock, reason) if self.payer else ()
+        return self.payer.lock_rejected(channel, lock, reason) if self.payer is not None else ()
 
     def lock_ended(self, channel: ChannelId, sender: int, lock: Lock, paid: int, secret: bytes) -> Sequence[Moment]:
         """A lock is agreed gone."""
@@ -401,22 +401,22 @@ class Router:
             if self._forwarder.of_origin(channel, lock.id) is not None:
                 return self._do(self._forwarder.origin_paid(channel, lock.id)) if paid else ()
             self._waiting.pop((channel, lock.id), None)
-            return self.payee.gone(channel, lock, paid) if self.payee else ()
+            return self.payee.gone(channel, lock, paid) if self.payee is not None else ()
         if self._forwarder.holds(channel, lock.id):
             return self._do(self._forwarder.ended(channel, lock.id, secret))
-        return self.payer.lock_ended(channel, lock, paid, secret) if self.payer else ()
+        return self.payer.lock_ended(channel, lock, paid, secret) if self.payer is not None else ()
 
     def lock_dropped(self, channel: ChannelId, lock: Lock) -> Sequence[Moment]:
         """A lock of ours was given up unsigned."""
         if self._forwarder.holds(channel, lock.id):
             self._jamming.forget((channel, lock.id))
             return self._do(self._forwarder.dropped(channel, lock.id))
-        return self.payer.lock_dropped(channel, lock) if self.payer else ()
+        return self.payer.lock_dropped(channel, lock) if self.payer is not None else ()
 
     def channel_ready(self, channel: ChannelId) -> Sequence[Moment]:
         """A channel can carry locks again: look again at what waited for it."""
         moments = self._look_again()
-        return (*moments, *self.payer.channel_ready(channel)) if self.payer else moments
+        return (*moments, *self.payer.channel_ready(channel)) if self.payer is not None else moments
 
     def chain_moved(self) -> Sequence[Moment]:
         """Time has passed: give up what waits for too long, release what can never be paid."""

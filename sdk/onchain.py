@@ -39,11 +39,9 @@ from tallystick.settlement.sender import Sender
 ATTEMPTS_MAX = 16
 """Times that one duty is taken on: each further time takes a reorganisation that made the last one fail."""
 
-BEHIND_BLOCKS = 3
-"""Known blocks that may be yet to follow for our view of the chain to count as up to date."""
-
-BEHIND_SECONDS = 60.0
-"""How long the chain node may be silent for the same."""
+BEHIND_SECONDS = 30
+"""How far our view of the chain may be behind, or the chain node silent, to count as up to date. Well below the margin
+up to which secrets are paid for."""
 
 TIMES_KEPT = 256
 """Blocks whose times are remembered."""
@@ -156,7 +154,7 @@ class OnChain:
     @property
     def fresh(self) -> bool:
         """Whether our view of the chain is up to date: on the word of an old one no secret is paid for."""
-        return not self.follower.is_behind(BEHIND_BLOCKS, BEHIND_SECONDS)
+        return not self.follower.is_behind(BEHIND_SECONDS)
 
     @property
     def final_number(self) -> int:

@@ -17,7 +17,7 @@ from contextlib import suppress
 import msgspec
 import trio
 
-from tallystick.channels.conditions import digest_of
+from tallystick.channels.conditions import SECRET_SIZE, digest_of
 from tallystick.channels.core import Phase
 from tallystick.channels.effects import ChannelChanged, Event, PeerConnected
 from tallystick.channels.eip712 import domain_separator
@@ -363,11 +363,28 @@ class Routing:
         return await self.receipt(wanted.payment_hash)
 
     async def keysend(
-        self, to: NodeKey, amount: int, *, max_fee: int | None = None, timeout: float | None = None
+        self,
+        to: NodeKey,
+        amount: int,
+        *,
+        max_fee: int | None = None,
+        timeout: float | None = None,
+        secret: bytes = b"",
     ) -> PaymentReceipt:
-        """Pay a node that gave no invoice; return the receipt. Raise InvalidInput or PaymentFailed."""
+        """Pay a node that gave no invoice; return the receipt. Raise InvalidInput or PaymentFailed.
+
+        What a `secret` (32 random bytes) opens is paid once, as with an invoice; left out, it is a new one.
+        """
         check_amount(amount, minimum=1)
-        secret = self._entropy(32)
+        if secret:
+            if len(secret) != SECRET_SIZE:
+                raise InvalidInput(f"the secret of a payment has {SECRET_SIZE} bytes, not {len(secret)}")
+            known = find_payment(self._writer.store, digest_of(secret))
+            if known is not None and (known.order.target, known.order.amount) != (to, amount):
+                raise InvalidInput("this secret has paid somebody else, or another amount: take a new one")
+            if known is not None and (known.ended is None or known.paid):
+                return await self.receipt(known.order.payment_hash)
+        secret = secret or self._entropy(SECRET_SIZE)
         order = Order(
             payment_hash=digest_of(secret),
             target=to,

@@ -95,6 +95,7 @@ def run_payments(
     use_numba: bool,
     say: Callable[[str], None],
     method: str = "flow",
+    first_seed: int = 0,
     costs: Costs | None = None,
 ) -> PaymentsResult:
     """Try `pairs` random payments of each amount (satoshi) for each of `seeds` draws of hidden balances.
@@ -107,7 +108,7 @@ def run_payments(
     rows = []
     for kind in liquidity:
         tried: dict[int, list[_Tried]] = {amount: [] for amount in amounts}
-        for seed in range(seeds):
+        for seed in range(first_seed, first_seed + seeds):
             hidden = HiddenBalances(edges, PRIORS[kind], random.Random(seed))
             stage = _Stage(Planner(graph, Knowledge(graph, prior=PRIORS[kind]), costs), hidden, method)
             for amount, results in tried.items():
