@@ -3,7 +3,7 @@
     check_circuits    at any moment: one incoming lock pays for one outgoing lock at most, no onion served twice, nobody
                       has paid onwards what it cannot claim, and nobody has lost an incoming lock that it paid for
     check_payments    at rest: payer and payee tell the same of every payment, nobody is paid twice, and every node owns
-                      exactly what its own records say: what it received, less what it paid, plus the fees that it earned
+                      exactly what its own records say: what it received, less what it paid, plus what it earned
 
 A payment that was not made must say why in words.
 """
@@ -154,7 +154,7 @@ def _check_record(name: str, ledger: Ledger, record: PaymentRecord, invoice: Inv
 
 def _gains(world: World) -> dict[str, int]:
     """Return what every node has in its channels, or got out of them, beyond what it put in: by its own disk."""
-    past, secrets = histories(world)
+    past, _ = histories(world)
     gains: dict[str, int] = {}
     for name, seat in world.seats.items():
         for channel in load_channels(seat.audit.store) if seat.audit.store is not None else ():
