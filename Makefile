@@ -5,7 +5,7 @@ BIN := .venv/bin
 SEED ?= 1
 RUNS ?= 200
 
-.PHONY: setup demo test check bench soak coverage lock clean
+.PHONY: setup demo test check bench endurance picture soak coverage lock clean
 
 .venv/ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -36,12 +36,25 @@ coverage: .venv/ready     ## branch coverage of channels/ and settlement/
 bench: .venv/ready        ## how fast two parties pay each other on this machine
 	$(BIN)/tally bench direct
 
+picture: .venv/ready      ## the same as a picture, into bench.svg: installs matplotlib
+	$(BIN)/pip install --quiet --require-hashes --requirement requirements-bench.lock
+	$(BIN)/tally bench direct --picture bench.svg
+
+endurance: .venv/ready    ## ten million payments over one channel, a million over a thousand: nothing may grow
+	$(BIN)/tally bench endurance --payments 10000000 --channels 1
+	$(BIN)/tally bench endurance --payments 1000000 --channels 1000
+
 soak: .venv/ready         ## long campaigns: make soak SEED=7 RUNS=1000
 	TALLY_SOAK_SEED=$(SEED) TALLY_SOAK_RUNS=$(RUNS) $(BIN)/python -m pytest -m soak tests
+	$(BIN)/tally bench endurance --payments $$((5000 * $(RUNS))) --channels 1
+	$(BIN)/tally bench endurance --payments $$((1000 * $(RUNS))) --channels 100
 
 lock:                     ## pin the newest versions that pyproject.toml allows (needs uv)
 	uv pip compile pyproject.toml --extra dev --universal --generate-hashes --python-version 3.11 \
 		--no-header --no-emit-index-url --no-annotate --quiet --output-file requirements.lock
+	uv pip compile pyproject.toml --extra bench --constraint requirements.lock --universal --generate-hashes \
+		--python-version 3.11 --no-header --no-emit-index-url --no-annotate --quiet \
+		--output-file requirements-bench.lock
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage build dist *.egg-info

@@ -440,6 +440,20 @@ def expire_offers(channel: Channel, final_time: int) -> Channel:
     return channel
 
 
+def timeless(channel: Channel) -> bool:
+    """Whether nothing in the channel waits for the chain or its time: no lock, no offer, no end that has begun."""
+    if channel.phase is Phase.GONE:
+        return True
+    return (
+        channel.phase is Phase.OPEN
+        and channel.offer is None
+        and channel.withdrawals == (None, None)
+        and not channel.theirs.simplex.locks
+        and not channel.ours.simplex.locks
+        and not any(state.simplex.locks for state in channel.flight)
+    )
+
+
 def stored(channel: Channel) -> Channel:
     """Return what goes into the channel's row on disk: without the flight, which the journal holds."""
     return msgspec.structs.replace(channel, flight=()) if channel.flight else channel

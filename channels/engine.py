@@ -8,7 +8,7 @@ at all, and the node must be restarted from what is durable.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -46,7 +46,7 @@ from tallystick.channels.messages import (
     channel_of,
     encode,
 )
-from tallystick.channels.objects import Address, ChannelId, Terms
+from tallystick.channels.objects import NATIVE, Address, ChannelId, Terms
 from tallystick.channels.ports import Clock
 from tallystick.channels.session import Session
 from tallystick.channels.store import Moment
@@ -138,8 +138,10 @@ class Engine:
         self._by_peer: dict[bytes, dict[ChannelId, Session]] = {}
         self.chain = ChainTime()
         writer.before_commit(self._prepare)
+        choices = schema.load_choices(writer.store)
         for channel in schema.load_channels(writer.store):
             session = self._add(channel)
+            session.history = choices.get(channel.id, policy.history)
             resync.restore_flight(session, schema.load_flight(writer.store, channel))
             paid = schema.load_streamed(writer.store, channel.id, channel.side)
             session.streams.restore(schema.load_streams(writer.store, channel.id), paid)
@@ -201,8 +203,8 @@ class Engine:
             self._dirty[identity] = session
             self.writer.wake()
 
-    def store(self, moments: Sequence[Moment]) -> None:
-        """Write moments in the very commit of what was done to channels in this step."""
+    def store(self, moments: Iterable[Moment]) -> None:
+        """Write moments in the very commit of what was done to channels in this step, behind what they asked for."""
         for moment in moments:
             self._effects.store(moment)
         self.writer.wake()
@@ -344,7 +346,7 @@ class Engine:
         if isinstance(message, Update):
             session.on_update(message, frame, self._clock())
         elif isinstance(message, Ack):
-            session.on_ack(message)
+            session.on_ack(message, self._clock())
         elif isinstance(message, Reveal):
             session.on_reveal(message)
         elif isinstance(message, Reject):
@@ -426,19 +428,39 @@ class Engine:
             for lock in state.simplex.locks
         }
 
+    def stakes(self) -> dict[bytes, int]:
+        """Return, for each secret that we revealed, what its locks owe us in all channels of the chain's own coin."""
+        found: dict[bytes, int] = {}
+        for session in self.sessions.values():
+            channel = session.channel
+            if channel.terms.asset == NATIVE and channel.phase is not Phase.GONE:
+                for known in channel.secrets:
+                    lock = channel.theirs.simplex.lock(known.lock)
+                    if lock is not None:
+                        found[lock.condition] = found.get(lock.condition, 0) + lock.amount
+        return found
+
+    def owed_for(self, condition: bytes) -> list[ChannelId]:
+        """Return the channels in which a pending lock on that condition is to pay us."""
+        return [
+            identity
+            for identity, session in self.sessions.items()
+            if any(lock.condition == condition for lock in session.channel.theirs.simplex.locks)
+        ]
+
     def chain_moved(self, chain: ChainTime) -> None:
-        """The chain has moved: let its time pass in every channel."""
+        """The chain has moved: let its time pass in every channel in which something waits for that."""
         self.chain = chain
         for session in self.sessions.values():
-            if session.channel.phase is not Phase.GONE:
+            session.chain = chain
+            gone = session.channel.phase is Phase.GONE
+            if not gone and (session.missed or not core.timeless(session.channel)):
                 session.on_chain_time(chain)
                 self.touch(session)
             else:
-                session.chain = chain
                 session.locks.on_time()
         if self._keeper is not None:
-            for moment in self._keeper.chain_moved():
-                self._effects.store(moment)
+            self.store(self._keeper.chain_moved())
 
     # --- the round -----------------------------------------------------------------------------------------------
 
@@ -494,6 +516,8 @@ class Engine:
     def stop(self) -> None:
         """End what waits unsigned: the node is going down. What was signed is resumed at the next start."""
         self._stopped = True
+        for session in self.sessions.values():
+            session.locks.keeper = None  # it will look at every pending lock when the node starts again
         for session in self.sessions.values():
             session.abandon(EngineStopped("the node is stopping: this payment was not made"))
         for space in self._space.values():

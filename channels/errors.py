@@ -3,7 +3,8 @@
     TallystickError
     ├── InvalidInput            the caller's own argument is wrong; nothing was done
     │   ├── InsufficientFunds   the amount does not fit into the channel's capacity
-    │   └── ChannelNotReady     the channel's phase does not allow this now
+    │   ├── ChannelNotReady     the channel's phase does not allow this now
+    │   └── HistoryGone         the payments behind this cursor are kept no more
     ├── PeerError               the peer sent something that may not be; its connection is closed, no channel harmed
     │   ├── MalformedMessage    bytes that are no message of this protocol
     │   ├── InvalidSignature    a signature that is not the expected key's
@@ -65,6 +66,10 @@ class InsufficientFunds(InvalidInput):
 
 class ChannelNotReady(InvalidInput):
     """The channel is opening, closing, closed or recovering, so this cannot be done with it now."""
+
+
+class HistoryGone(InvalidInput):
+    """Payments behind the cursor were pruned, as the channel's owner wanted: they cannot be told any more."""
 
 
 class PeerError(TallystickError):

@@ -40,3 +40,7 @@ class Sent(msgspec.Struct):
     payments: int
     tickets: list[Ticket]
     ended: list[EndedLock]
+    agreed: int
+    """Number of the newest agreed update when this one was signed."""
+    signed: float
+    """When that was."""

@@ -32,8 +32,11 @@ BATCH_BYTES_MAX = 60_000
 LOCKS_MAX = 483
 """Pending locks per simplex (as BOLT 2's max_accepted_htlcs): the whole list must fit one `redeem` transaction."""
 
-WINDOW_MAX = 64
+WINDOW_MAX = 128
 """Updates that may be in flight per simplex: a receiver refuses `seen` further back than this."""
+
+WINDOW_FIRST = 8
+"""Updates that may be in flight before anything is known of the path."""
 
 OPERATIONS_MAX = 1_000
 """Operations in one update (a run of payments is one operation)."""
@@ -42,11 +45,15 @@ STREAM_LENGTH_MAX = 65_536
 """Links of one stream: a contract must be able to follow a chain to its tip within one block's gas."""
 
 
+HISTORY_BATCH = 256
+"""Updates after which what is too much of a channel's history is pruned, all at once."""
+
+
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """What one node asks of its channels. Amounts in the asset's smallest unit, times in seconds of chain time."""
 
-    window: int = 8
-    """Updates in flight per simplex before the writer waits for an ack."""
+    window: int = WINDOW_MAX
+    """Updates in flight per simplex before the writer waits for an ack, at most: it adapts to the path (`window`)."""
 
     outbox: int = 20_000
     """Payments that wait in memory per channel before `pay` makes its caller wait."""
@@ -85,6 +92,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 
     challenge_period_min: int = 600
     """Channels whose challenge window is shorter than this are not used."""
+
+    history: int | None = None
+    """Agreed updates to keep in each journal of a channel whose owner did not choose; None: all, 0: none."""
 
     offer_lifetime: int = 600
     """How long our cooperative closes and withdrawals stay valid."""

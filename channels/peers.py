@@ -7,6 +7,7 @@ a newer one replaces an older one of the same direction; of opposite directions,
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from typing import TypeAlias
@@ -43,8 +44,14 @@ QUEUE_BYTES_MAX = 8_000_000
 SLOW_SECONDS = 60.0
 """How long a peer may leave a full queue unread before its connection is given up."""
 
+REDIAL = 0.1
+"""Seconds before the first redial of a steady connection that was lost, at most; they double with each one in vain."""
+
 STEADY = 30.0
-"""Seconds that a connection must last for the next redial to be immediate again."""
+"""Seconds that a connection must last to be called steady, at most: STEADY_PAUSES times the pause before it will do.
+So who is cut off now and then comes back at once, and who is turned away again and again comes ever less often."""
+
+STEADY_PAUSES = 2
 
 
 Extension: TypeAlias = Callable[[bytes, bytes], None]
@@ -120,7 +127,7 @@ class PeerStatistics(msgspec.Struct, frozen=True):
     dials: int
     faults: int
     bytes_sent: int
-    """Of frames, before encryption, on the links of now."""
+    """Of frames, before encryption."""
     bytes_received: int
 
 
@@ -142,13 +149,14 @@ class Peers:
         self._changed = trio.Event()
         self._dials = 0
         self._faults = 0
+        self._sent = self._received = 0  # on links that have ended
 
     def statistics(self) -> PeerStatistics:
         """Connections, dials and faults."""
         wires = self._wires.values()
-        return PeerStatistics(
-            len(wires), self._dials, self._faults, sum(w.sent for w in wires), sum(w.received for w in wires)
-        )
+        sent = self._sent + sum(wire.sent for wire in wires)
+        received = self._received + sum(wire.received for wire in wires)
+        return PeerStatistics(len(wires), self._dials, self._faults, sent, received)
 
     def connected(self) -> list[bytes]:
         """Return the public keys of connected peers."""
@@ -218,13 +226,13 @@ class Peers:
 
     async def _keep(self, key: bytes, scope: trio.CancelScope) -> None:
         """Dial, serve, and dial again, with growing and jittered pauses while it does not last."""
-        attempt = 0
+        attempt, pause = 0, 0.0
         with scope:
             while True:
                 if key in self._wires:
                     await self._changed.wait()
                     continue
-                began = trio.current_time()
+                lasted = 0.0
                 self._dials += 1
                 try:
                     link = await self._network.dial(self._addresses[key])
@@ -232,19 +240,27 @@ class Peers:
                     if isinstance(error, PeerError):
                         self._tell(PeerNotice(key, b"", error.code, str(error), True))
                 else:
-                    await self._handle(link)
-                attempt = 0 if trio.current_time() - began > STEADY else attempt + 1
-                await trio.sleep(backoff(attempt, self._rng))
+                    lasted = await self._attend(link)
+                attempt = 0 if lasted > min(STEADY, STEADY_PAUSES * pause) else attempt + 1
+                pause = backoff(attempt, self._rng, first=REDIAL)
+                await trio.sleep(pause)
 
     # --- one connection ------------------------------------------------------------------------------------------
 
     async def _handle(self, link: Link) -> None:
-        """Serve one link to its end. Whatever happens on it ends here; no channel is harmed."""
-        key, wire = bytes(link.peer), PeerWire(link)
+        await self._attend(link)
+
+    async def _attend(self, link: Link) -> float:
+        """Serve one link to its end, and return for how many seconds both sides had use of it.
+
+        Whatever happens on it ends here; no channel is harmed.
+        """
+        key, wire, began = bytes(link.peer), PeerWire(link), math.inf
         try:
             with wire.scope:
                 first = await self._greet(link)
                 if self._admit(key, wire):
+                    began = trio.current_time()
                     await self._serve(key, wire, first)
             fault = wire.reason
         except LinkClosed:
@@ -252,6 +268,8 @@ class Peers:
         except PeerError as error:
             fault = error
         finally:
+            self._sent += wire.sent
+            self._received += wire.received
             if self._wires.get(key) is wire:
                 del self._wires[key]
                 self._engine.disconnected(key, wire)
@@ -261,6 +279,7 @@ class Peers:
         if fault is not None and fault.code is not Fault.REPLACED:
             self._faults += 1
             self._tell(PeerNotice(key, b"", fault.code, str(fault), True))
+        return max(0.0, trio.current_time() - began)
 
     async def _greet(self, link: Link) -> list[bytes]:
         """Exchange Hellos; return frames that came right behind the peer's. Raise PeerError or LinkClosed."""

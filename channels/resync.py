@@ -45,7 +45,8 @@ def restore_flight(session: Session, rows: list[Journaled]) -> None:
         before = session.channel.newest
         simplex = extend(before, update.operations, update.seen)
         session.channel = core.sent(session.channel, simplex, update.signature)
-        session.sent.append(Sent(update.seq, row.frame, row.count, [], ended_locks(update.operations, before)))
+        ended = ended_locks(update.operations, before)
+        session.sent.append(Sent(update.seq, row.frame, row.count, [], ended, session.channel.ours.seq, row.time))
 
 
 def connected(session: Session) -> None:
@@ -64,6 +65,7 @@ def disconnected(session: Session) -> None:
     session.peer_funding = 0
     session.peer_final = session.repeat_above = None
     session.locks.drop_accompanied()
+    session.window.forget()
 
 
 def on_reestablish(session: Session, message: Reestablish) -> None:

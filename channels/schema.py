@@ -7,8 +7,10 @@
     streams    one row for each stream whose lock is pending: how far it was released by us, or received by us
     streamed   one row for each direction of a channel: what all its ended streams have paid
     packets    one row for each pending lock of a peer's that came with an onion
+    history    how much of its journals each channel keeps, where its owner chose, and what was pruned of `received`
 
-The journals are history: rows that are agreed may be pruned at any time without touching a channel.
+The journals are history: rows that are agreed may be pruned at any time without touching a channel. What was pruned of
+`received` is remembered, so that whoever reads on behind it is told instead of missing payments silently.
 """
 
 from __future__ import annotations
@@ -61,6 +63,21 @@ class HistoryPruned(Moment, frozen=True):
     channel: ChannelId
     sent_before: int
     received_before: int
+
+
+class HistoryChosen(Moment, frozen=True):
+    """The user wants this much of a channel's history from now on."""
+
+    channel: ChannelId
+    keep: int | None
+    """Agreed updates to keep in each direction; None: all."""
+
+
+class Pruned(msgspec.Struct, frozen=True, order=True):
+    """The newest payment that was pruned: the journal row that it stood in, and how many it was of that row."""
+
+    position: int = 0
+    payments: int = 0
 
 
 class StreamSaved(Moment, frozen=True):
@@ -137,6 +154,12 @@ CREATE TABLE streamed (
     channel BLOB NOT NULL, sender INTEGER NOT NULL, amount BLOB NOT NULL, PRIMARY KEY (channel, sender)) WITHOUT ROWID
 """
 
+_MIGRATION_5 = """
+CREATE TABLE history (
+    channel BLOB PRIMARY KEY, chosen INTEGER NOT NULL DEFAULT 0, keep INTEGER,
+    position INTEGER NOT NULL DEFAULT 0, payments INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID
+"""
+
 _CHANNEL: Codec[Channel] = Codec(Channel)
 _INSERT = "(channel, seq, first, count, frame, time) VALUES (?, ?, ?, ?, ?, ?)"
 _COLUMNS = "position, channel, seq, first, count, frame, time"
@@ -167,9 +190,22 @@ def _prune(connection: sqlite3.Connection, moment: HistoryPruned) -> None:
     sent_before = min(moment.sent_before, agreed + 1)
     connection.execute("DELETE FROM sent WHERE channel = ? AND seq < ?", (moment.channel, sent_before))
     newest = "(SELECT max(position) FROM received)"  # the last row stays: cursors count on positions that only grow
+    doomed = f"FROM received WHERE channel = ? AND seq < ? AND position < {newest}"
+    rows = (moment.channel, moment.received_before)
     connection.execute(
-        f"DELETE FROM received WHERE channel = ? AND seq < ? AND position < {newest}",
-        (moment.channel, moment.received_before),
+        f"INSERT INTO history (channel, position, payments) SELECT channel, position, count {doomed} AND count > 0 "
+        "ORDER BY seq DESC LIMIT 1 "
+        "ON CONFLICT (channel) DO UPDATE SET position = excluded.position, payments = excluded.payments",
+        rows,
+    )
+    connection.execute(f"DELETE {doomed}", rows)
+
+
+def _chosen(connection: sqlite3.Connection, moment: HistoryChosen) -> None:
+    connection.execute(
+        "INSERT INTO history (channel, chosen, keep) VALUES (?1, 1, ?2) "
+        "ON CONFLICT (channel) DO UPDATE SET chosen = 1, keep = ?2",
+        (moment.channel, moment.keep),
     )
 
 
@@ -203,12 +239,13 @@ def _onion_dropped(connection: sqlite3.Connection, moment: OnionDropped) -> None
 
 SCHEMA = Schema(
     "channels",
-    (_MIGRATION_1, _MIGRATION_2, _MIGRATION_3, _MIGRATION_4),
+    (_MIGRATION_1, _MIGRATION_2, _MIGRATION_3, _MIGRATION_4, _MIGRATION_5),
     {
         ChannelSaved: _save,
         UpdateSigned: _signed,
         UpdateReceived: _received,
         HistoryPruned: _prune,
+        HistoryChosen: _chosen,
         StreamSaved: _stream_saved,
         StreamEnded: _stream_ended,
         OnionKept: _onion_kept,
@@ -253,6 +290,18 @@ def received_after(store: Store, position: int, limit: int, channel: ChannelId |
         return [Journaled(*row) for row in store.read(sql, (position, limit))]
     sql = f"SELECT {_COLUMNS} FROM received WHERE channel = ? AND position > ? ORDER BY position LIMIT ?"
     return [Journaled(*row) for row in store.read(sql, (channel, position, limit))]
+
+
+def pruned_of(store: Store, channel: ChannelId | None = None) -> Pruned:
+    """Return the newest received payment that was pruned, of one channel or of all."""
+    where, parameters = ("", ()) if channel is None else ("WHERE channel = ?", (channel,))
+    rows = store.read(f"SELECT position, payments FROM history {where} ORDER BY position DESC LIMIT 1", parameters)
+    return Pruned(*rows[0]) if rows else Pruned()
+
+
+def load_choices(store: Store) -> dict[ChannelId, int | None]:
+    """Return how much history is kept of the channels whose owner chose."""
+    return {ChannelId(channel): keep for channel, keep in store.read("SELECT channel, keep FROM history WHERE chosen")}
 
 
 def sent_with(store: Store, channel: ChannelId, payment: int) -> Journaled | None:

@@ -1,7 +1,7 @@
 """When things happen in one channel: batching, pipelining, acks, locks. Sans-IO: everything it wants is in `effects`.
 
     writer    nothing in flight: sign at once (lowest latency); something in flight: let payments gather until its ack,
-              unless they fill an update (highest throughput); at most `policy.window` updates in flight
+              unless they fill an update (highest throughput); at most as many updates in flight as `window` says
     receiver  verify each update as it arrives; countersign the newest only, once per round: an ack covers all up to it
     locks     unlock when the peer reveals in time, or the chain registered the secret in time; cancel when the peer
               rejects, or when it expired unsatisfied by the confirmed chain
@@ -30,17 +30,18 @@ from tallystick.channels.eip712 import digest_proof, domain_separator
 from tallystick.channels.errors import ChannelNotReady, Fault, InsufficientFunds, InvalidInput, TallystickError
 from tallystick.channels.flight import EndedLock, Sent, ended_locks
 from tallystick.channels.keys import PrivateKey, PublicKey
-from tallystick.channels.limits import LOCKS_MAX, MEMO_MAX, ONION_MAX, UINT64_MAX, WINDOW_MAX, Policy
+from tallystick.channels.limits import HISTORY_BATCH, LOCKS_MAX, MEMO_MAX, ONION_MAX, UINT64_MAX, Policy
 from tallystick.channels.locks import Locks
 from tallystick.channels.messages import Ack, Error, Funding, Message, Reestablish, Reject, Reveal, Update, encode
 from tallystick.channels.objects import Lock, check_amount
 from tallystick.channels.operations import AddLock, Cancel, Operation, Pay, Unlock
 from tallystick.channels.outbox import Outbox, run_limit
-from tallystick.channels.schema import UpdateReceived, UpdateSigned
+from tallystick.channels.schema import HistoryChosen, HistoryPruned, UpdateReceived, UpdateSigned
 from tallystick.channels.simplex import Simplex
 from tallystick.channels.store import Moment
 from tallystick.channels.streams import Streams
 from tallystick.channels.tickets import Ticket
+from tallystick.channels.window import Window
 
 CANCEL_MARGIN = 30
 """Seconds of confirmed chain time after a lock's expiry before its writer cancels it: the peer sees it expired too."""
@@ -80,6 +81,7 @@ class Session:
         self.domain = domain_separator(channel.terms.chain_id, channel.terms.contract)
         self._standing = Standing.of(channel)
         self.outbox = Outbox()
+        self.window = Window(policy.window)
         self.streams = Streams(self)
         self.locks = Locks(self)
         self.sent: deque[Sent] = deque()
@@ -104,6 +106,10 @@ class Session:
         self.received_payments = 0
         self.accepted_payments = 0
         self.secured_payments = 0
+        self.history = policy.history
+        """Agreed updates to keep in each journal; None: all."""
+        self._tidied = 0
+        """Updates of both simplices at the last pruning."""
 
     def __repr__(self) -> str:
         channel = self.channel
@@ -342,8 +348,7 @@ class Session:
         if not self.ready or self.channel.phase is not Phase.OPEN:
             return
         self.streams.flush()
-        window = min(self.policy.window, WINDOW_MAX)
-        while len(self.outbox) and len(self.channel.flight) < window:
+        while len(self.outbox) and len(self.channel.flight) < self.window.size:
             if self.channel.flight and not self.outbox.full_batch:
                 return
             if not self._sign_update(now):
@@ -368,7 +373,8 @@ class Session:
             number += len(ticket.amounts)
         count = number - before.next_payment
         self.channel = core.sent(self.channel, simplex, signature)
-        self.sent.append(Sent(proof.seq, frame, count, tickets, ended_locks(operations, before)))
+        ended = ended_locks(operations, before)
+        self.sent.append(Sent(proof.seq, frame, count, tickets, ended, self.channel.ours.seq, now))
         self.effects.store(
             UpdateSigned(self.channel.id, proof.seq, before.next_payment, count, frame, now, tuple(keys))
         )
@@ -376,10 +382,13 @@ class Session:
         self.effects.send_frame(self.channel.peer_key, frame)
         return True
 
-    def on_ack(self, message: Ack) -> None:
+    def on_ack(self, message: Ack, now: float) -> None:
         """The peer countersigned: everything up to that number is agreed. Raise InvalidUpdate or InvalidSignature."""
         if self.channel.phase in (Phase.OPEN, Phase.FROZEN):
+            newest = next((sent for sent in self.sent if sent.seq == message.seq), None)
             self.agree(message.seq, message.signature)
+            if newest is not None:
+                self.window.acknowledged(newest.seq - newest.agreed, now - newest.signed)
 
     def agree(self, seq: int, countersignature: bytes) -> None:
         """Verify and take in a countersignature of ours; raise InvalidUpdate or InvalidSignature."""
@@ -400,6 +409,22 @@ class Session:
             self._tell_ended(self.channel.side, done.ended)
         self.secured_payments += payments
         self.effects.emit(PaymentsSecured(self.channel.id, seq, payments))
+        self._tidy()
+
+    def keep_history(self, updates: int | None) -> None:
+        """Keep that many agreed updates in each journal from now on (None: all); raise InvalidInput if it is none."""
+        if updates is not None and updates < 0:
+            raise InvalidInput(f"a channel keeps 0 updates or more, or all (None), not {updates}")
+        self.history, self._tidied = updates, -HISTORY_BATCH
+        self.effects.store(HistoryChosen(self.channel.id, updates))
+        self._tidy()
+
+    def _tidy(self) -> None:
+        """Prune, now and then, what is more than should be kept: in batches, which cost each update next to nothing."""
+        sent, received = self.channel.ours.seq, self.channel.theirs.seq
+        if self.history is not None and sent + received - self._tidied >= HISTORY_BATCH:
+            self._tidied = sent + received
+            self.effects.store(HistoryPruned(self.channel.id, sent + 1 - self.history, received + 1 - self.history))
 
     def _tell_ended(self, sender: int, ended: list[EndedLock]) -> None:
         for end in ended:
@@ -439,6 +464,7 @@ class Session:
             if isinstance(operation, AddLock):
                 self._consider(operation)
         self._tell_ended(self.channel.peer_side, ended_locks(message.operations, before))
+        self._tidy()
 
     def _leave_aside(self, code: Fault, text: str) -> None:
         """Do not take an update that may become right: the peer is asked to repeat it once time has passed."""

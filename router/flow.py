@@ -28,7 +28,7 @@ import msgspec
 from tallystick.router.graph import Column
 from tallystick.router.liquidity import Prior
 
-ROUNDS_MAX = 400
+ROUNDS_MAX = 100
 """Paths found for one plan, at most."""
 
 _MARKS = (0.25, 0.5, 0.7, 0.85, 0.95)

@@ -104,6 +104,8 @@ class InvoiceRecord(msgspec.Struct, frozen=True):
     """When it was claimed or cancelled."""
     received: int
     """0 unless it was claimed."""
+    paid: int = 0
+    """Counts what was claimed, from 1, in the order of the commits: for `paid_after`. 0 unless it was claimed."""
 
     @property
     def claimable(self) -> Claimable | None:
@@ -169,7 +171,14 @@ CREATE TABLE invoices (
 CREATE UNIQUE INDEX invoices_by_position ON invoices (position)
 """
 
-_COLUMNS = "position, hash, payment_secret, secret, amount, hold, created, expires, memo, text, ended, received"
+_MIGRATION_2 = """
+ALTER TABLE invoices ADD COLUMN paid INTEGER;
+UPDATE invoices SET paid = position WHERE received > zeroblob(16);
+CREATE UNIQUE INDEX invoices_by_claim ON invoices (paid) WHERE paid IS NOT NULL
+"""
+
+_COLUMNS = "position, hash, payment_secret, secret, amount, hold, created, expires, memo, text, ended, received, paid"
+_NEXT = "(SELECT coalesce(max(paid), 0) + 1 FROM invoices WHERE paid IS NOT NULL)"
 _INSERT = (
     "INSERT INTO invoices (position, hash, payment_secret, secret, amount, hold, created, expires, memo, text, ended, "
     "received) SELECT coalesce(max(position), 0) + 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM invoices"
@@ -189,7 +198,7 @@ def _issued(connection: sqlite3.Connection, moment: InvoiceIssued) -> None:
 
 def _claimed(connection: sqlite3.Connection, moment: InvoiceClaimed) -> None:
     connection.execute(
-        "UPDATE invoices SET secret = ?, received = ?, ended = ? WHERE hash = ? AND ended IS NULL",
+        f"UPDATE invoices SET secret = ?, received = ?, ended = ?, paid = {_NEXT} WHERE hash = ? AND ended IS NULL",
         (moment.secret, _amount(moment.received), moment.time, moment.payment_hash),
     )
 
@@ -197,6 +206,7 @@ def _claimed(connection: sqlite3.Connection, moment: InvoiceClaimed) -> None:
 def _keysend(connection: sqlite3.Connection, moment: KeysendClaimed) -> None:
     row = (moment.payment_hash, b"", moment.secret, _NONE, False, moment.time, moment.time, "", "")
     connection.execute(_INSERT, (*row, moment.time, _amount(moment.received)))
+    connection.execute(f"UPDATE invoices SET paid = {_NEXT} WHERE hash = ?", (moment.payment_hash,))
 
 
 def _cancelled(connection: sqlite3.Connection, moment: InvoiceCancelled) -> None:
@@ -206,15 +216,18 @@ def _cancelled(connection: sqlite3.Connection, moment: InvoiceCancelled) -> None
 
 
 def _pruned(connection: sqlite3.Connection, moment: InvoicesPruned) -> None:
-    newest = "(SELECT max(position) FROM invoices)"  # the last row stays, so that positions only grow
+    newest = "(SELECT max(position) FROM invoices)"  # the last rows stay, so that positions only grow
+    last = "(SELECT max(paid) FROM invoices WHERE paid IS NOT NULL)"
     connection.execute(
-        f"DELETE FROM invoices WHERE coalesce(ended, expires) < ? AND position < {newest}", (moment.before,)
+        f"DELETE FROM invoices WHERE coalesce(ended, expires) < ? AND position < {newest} "
+        f"AND (paid IS NULL OR paid < {last})",
+        (moment.before,),
     )
 
 
 SCHEMA = Schema(
     "invoices",
-    (_MIGRATION_1,),
+    (_MIGRATION_1, _MIGRATION_2),
     {
         InvoiceIssued: _issued,
         InvoiceClaimed: _claimed,
@@ -226,7 +239,7 @@ SCHEMA = Schema(
 
 
 def _record(row: tuple[Any, ...]) -> InvoiceRecord:
-    position, digest, payment_secret, secret, amount, hold, created, expires, memo, text, ended, received = row
+    position, digest, payment_secret, secret, amount, hold, created, expires, memo, text, ended, received, paid = row
     return InvoiceRecord(
         position,
         digest,
@@ -240,6 +253,7 @@ def _record(row: tuple[Any, ...]) -> InvoiceRecord:
         text,
         ended,
         int.from_bytes(received, "big"),
+        paid or 0,
     )
 
 
@@ -256,3 +270,14 @@ def list_invoices(store: Store, limit: int, before: int | None = None) -> list[I
         (before if before is not None else 2**62, limit),
     )
     return [_record(row) for row in rows]
+
+
+def paid_after(store: Store, position: int, limit: int) -> list[InvoiceRecord]:
+    """Return up to `limit` payments that were claimed behind a position (`InvoiceRecord.paid`), in that order."""
+    rows = store.read(f"SELECT {_COLUMNS} FROM invoices WHERE paid > ? ORDER BY paid LIMIT ?", (position, limit))
+    return [_record(row) for row in rows]
+
+
+def last_paid(store: Store) -> int:
+    """Return the position of what was claimed last, 0 if nothing was."""
+    return int(store.read("SELECT coalesce(max(paid), 0) FROM invoices WHERE paid IS NOT NULL")[0][0])

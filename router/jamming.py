@@ -87,7 +87,7 @@ class _Held(msgspec.Struct, frozen=True):
     asked: Asked
     bucket: Bucket
     began: int
-    weight: float
+    weight: int
     """What it could earn, if it is held until it expires."""
 
 
@@ -109,7 +109,8 @@ class Jamming:
         self._held: dict[Hashable, _Held] = {}
         self._used: dict[tuple[ChannelId, Bucket], _Use] = {}
         self._by_peer: dict[tuple[ChannelId, Bucket, bytes], _Use] = {}
-        self._pending: dict[bytes, float] = {}
+        self._pending: dict[bytes, int] = {}
+        """Weights of what is held, by peer: whole numbers, so that taking one away leaves the others."""
         self._banned: dict[bytes, int] = {}
 
     def __len__(self) -> int:
@@ -122,7 +123,7 @@ class Jamming:
     def confidence(self, peer: bytes, weight: float, now: int) -> float:
         """Return from 0 to 1 how likely a further payment of that weight with this peer is good and quick."""
         reputation = self.reputation(peer, now)
-        return reputation.earned / (reputation.worth + self._pending.get(peer, 0.0) + weight)
+        return reputation.earned / (reputation.worth + self._pending.get(peer, 0) + weight)
 
     def admit(self, asked: Asked, now: int) -> Bucket | None:
         """Return which bucket the payment may take a place in, None if it has to be refused."""
@@ -169,14 +170,14 @@ class Jamming:
     def _use(self, channel: ChannelId, bucket: Bucket) -> _Use:
         return self._used.get((channel, bucket), _Use())
 
-    def _weight(self, asked: Asked, now: int) -> float:
+    def _weight(self, asked: Asked, now: int) -> int:
         return _worth(asked.fee, asked.expiry - now, self.limits.patience)
 
     def began(self, name: Hashable, asked: Asked, bucket: Bucket, now: int) -> None:
         """The payment is under way, under a name of the caller's."""
         held = self._held[name] = _Held(asked, bucket, now, self._weight(asked, now))
         for peer in (asked.incoming, asked.outgoing):
-            self._pending[peer] = self._pending.get(peer, 0.0) + held.weight
+            self._pending[peer] = self._pending.get(peer, 0) + held.weight
         place = (asked.channel, bucket)
         for use in (self._used.setdefault(place, _Use()), self._by_peer.setdefault((*place, asked.incoming), _Use())):
             use.slots += 1
@@ -209,10 +210,8 @@ class Jamming:
         _leave(self._used, place, asked.amount)
         _leave(self._by_peer, (*place, asked.incoming), asked.amount)
         for peer in (asked.incoming, asked.outgoing):
-            left = self._pending[peer] - held.weight
-            if left > 1e-6 * held.weight:
-                self._pending[peer] = left
-            else:
+            self._pending[peer] -= held.weight
+            if not self._pending[peer]:
                 del self._pending[peer]
         return held
 
@@ -223,9 +222,9 @@ class Jamming:
         return changed
 
 
-def _worth(fee: int, duration: int, patience: int) -> float:
+def _worth(fee: int, duration: int, patience: int) -> int:
     """Return what a payment could have earned in the time that it took. One unit is added: free ones count too."""
-    return (1 + fee) * max(1.0, duration / patience)
+    return (1 + fee) * max(patience, duration) // patience
 
 
 def _fits(used: _Use, amount: int, room: _Use) -> bool:

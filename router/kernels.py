@@ -36,7 +36,14 @@ def compilable() -> bool:
 @cache
 def compiled() -> Kernels:
     """Return the compiled form. Raise ImportError without numba."""
+    return Kernels(True, _made(search.two_sided), _made(search.one_sided), _made(flow.cheapest_flow))
+
+
+def _made(kernel: Callable[..., Any]) -> Callable[..., Any]:
     import numba
 
-    make: Any = numba.njit(nogil=True, cache=True)
-    return Kernels(True, make(search.two_sided), make(search.one_sided), make(flow.cheapest_flow))
+    try:
+        made: Callable[..., Any] = numba.njit(nogil=True, cache=True)(kernel)
+    except RuntimeError:  # nowhere to write a cache to
+        made = numba.njit(nogil=True)(kernel)
+    return made

@@ -19,7 +19,7 @@ import msgspec
 
 from tallystick.channels.objects import ChannelId
 from tallystick.router.graph import Direction, Graph, capacity_of
-from tallystick.router.objects import Edge, NodeKey, Route
+from tallystick.router.objects import Edge, Hop, NodeKey, Route
 
 HALF_LIFE = 3600.0
 """Seconds."""
@@ -159,6 +159,20 @@ class Knowledge:
         upper = min(capacity_of(edge) + 1, self._bounds(edge, self._refreshed)[1])
         return upper - 1 - self._reserved.get((edge.channel, edge.target), 0)
 
+    def chance(self, hop: Hop) -> float:
+        """Return how probable it is that the hop's direction carries its amount, beside what is reserved."""
+        slot = self.graph.slot(hop.channel, hop.node)
+        if slot is None:
+            return 0.0
+        columns = self.graph.columns
+        wanted = hop.amount + columns.held[slot]
+        if wanted <= columns.lower[slot]:
+            return 1.0
+        if wanted >= columns.upper[slot]:
+            return 0.0
+        low, high = columns.share_lower[slot], columns.share_upper[slot]
+        return float((high - self.prior.below(wanted * columns.per_capacity[slot])) / (high - low))
+
     def refresh(self, now: float) -> None:
         """Bring the graph's columns up to date: call before a search. Cheap if little has happened."""
         if now >= self._refreshed + self.half_life / _STEPS or now < self._refreshed:
@@ -168,7 +182,9 @@ class Knowledge:
                 self._touch(channel)
         fresh, self.graph.fresh = self.graph.fresh, []
         for slot in fresh:
-            self._write(slot)
+            edge = self.graph.occupant(slot)
+            if edge is not None and self._knows_of(edge):
+                self._write(slot)
         for direction in [direction for direction, until in self._avoided.items() if until <= now]:
             del self._avoided[direction]
             self._touch(direction[0])
@@ -180,6 +196,8 @@ class Knowledge:
 
     def own(self, channel: ChannelId, node: NodeKey, spendable: int | None) -> None:
         """Tell what our own channel could carry if none of our payments were under way; None: no longer known."""
+        if self._own.get((channel, node)) == spendable:
+            return
         if spendable is None:
             self._own.pop((channel, node), None)
         else:
@@ -256,6 +274,18 @@ class Knowledge:
             self._beliefs[channel] = belief
             self._touch(channel)
 
+    def reset(self) -> None:
+        """Forget everything: what was learned, parts under way, exclusions, own balances."""
+        channels = {*self._beliefs, *(channel for channel, _ in (*self._own, *self._reserved, *self._avoided))}
+        nodes = list(self._avoided_nodes)
+        for known in (self._beliefs, self._own, self._reserved, self._avoided, self._avoided_nodes, self._changed):
+            known.clear()
+        self._forgotten = math.inf
+        for channel in channels:
+            self._touch(channel)
+        for node in nodes:
+            self._touch_node(node)
+
     def _forget(self, now: float) -> None:
         before = now - FORGET_AFTER * self.half_life
         if len(self._beliefs) > self.beliefs_max:
@@ -306,6 +336,12 @@ class Knowledge:
     def _touch_node(self, node: NodeKey) -> None:
         for slot in self.graph.slots_at(node):
             self._write(slot)
+
+    def _knows_of(self, edge: Edge) -> bool:
+        direction = (edge.channel, edge.target)
+        if edge.channel in self._beliefs or edge.target in self._avoided_nodes:
+            return True
+        return any(direction in known for known in (self._own, self._reserved, self._avoided))
 
     def _write(self, slot: int) -> None:
         edge = self.graph.occupant(slot)

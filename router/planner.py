@@ -7,30 +7,31 @@ exact. Same graph, same knowledge, same question: same answer.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import msgspec
 
 from tallystick.channels.errors import InvalidInput
-from tallystick.channels.objects import check_amount
+from tallystick.channels.objects import ChannelId, check_amount
 from tallystick.router.errors import NoRoute, Unpaid
 from tallystick.router.flow import ROUNDS_MAX, pieces_of, split
 from tallystick.router.graph import Graph, limit_of
 from tallystick.router.kernels import PLAIN, Kernels, compiled
 from tallystick.router.liquidity import Knowledge
-from tallystick.router.objects import MILLION, Hop, NodeKey, Route
-
-HOPS_MAX = 12
-"""Longest route: an onion has to hold it."""
+from tallystick.router.objects import MILLION, Edge, ForwardingPolicy, Hop, NodeKey, Route
+from tallystick.router.payload import HOPS_MAX
 
 
 class Costs(msgspec.Struct, frozen=True, kw_only=True):
     """What is weighed against fees. All in parts of the amount, so that they fit every asset."""
 
-    risk_ppm: int = 1000
+    risk_ppm: int = 300
     """What a failed attempt is worth."""
-    hop_ppm: int = 10
+    hop_ppm: int = 5
     """What a hop less is worth."""
+    part_ppm: int = 30
+    """What a part less is worth."""
     guess_ppm: int = 1000
     """What fees probably add to an amount: a search from both ends has to settle on one."""
 
@@ -49,6 +50,18 @@ _SPREAD = 4
 
 _CRUMB = 100
 """A path that would carry less than this fraction of the amount is not worth a part."""
+
+
+def warm_up() -> None:
+    """Compile what is to be compiled, or load it from numba's cache: seconds the first time, so do it in a thread."""
+    nodes = [NodeKey(b"\x02" + bytes([number]) * 32) for number in range(3)]
+    amount, policy = 10**6, ForwardingPolicy(maximum=10**6)  # with guessed fees it is too much: both searches run
+    edges = [
+        Edge(ChannelId(bytes([number]) * 32), nodes[number], nodes[number + 1], 10 * amount, policy)
+        for number in range(2)
+    ]
+    graph = Graph(edges, compiled=True)
+    Planner(graph, Knowledge(graph)).plan(nodes[0], nodes[2], amount, max_fee=0, max_parts=2, now=0.0)
 
 
 class Planner:
@@ -127,6 +140,8 @@ class Planner:
         guess = amount * (1.0 + costs.guess_ppm / MILLION)
         path = self._two_sided(start, end, guess, risk, hop, slope)
         route = self._exact(path, amount)
+        if not path and not self._two_sided(start, end, float(amount), risk, hop, slope):
+            return None  # not even without fees
         if route is None:
             path = self._one_sided(start, end, float(amount), risk, hop, slope)
             route = self._exact(path, amount)
@@ -165,12 +180,33 @@ class Planner:
     # --- many parts ----------------------------------------------------------------------------------------------
 
     def _parts(self, source: NodeKey, target: NodeKey, amount: int, factor: float, max_parts: int) -> tuple[Route, ...]:
+        """Return the better one of a single path and a plan along the cheapest flow; none if neither can be."""
+        single = self._search(source, target, amount, factor)
+        many = self._along_flow(source, target, amount, factor, max_parts) if max_parts > 1 else ()
+        if single is None or (many and self._cost(many, amount, factor) < self._cost((single,), amount, factor)):
+            return many
+        return (single,)
+
+    def _cost(self, routes: Sequence[Route], amount: int, factor: float) -> float:
+        """Return what a plan costs, everything weighed."""
+        costs, parts = self.costs, len(routes)
+        hops = sum(hop.amount for route in routes for hop in route.hops)
+        doubt = -sum(math.log(max(1e-9, self.knowledge.chance(hop))) for route in routes for hop in route.hops)
+        weighed = factor * costs.risk_ppm * doubt * amount + costs.hop_ppm * hops + costs.part_ppm * parts * amount
+        return sum(route.fee for route in routes) + weighed / MILLION
+
+    def _along_flow(
+        self, source: NodeKey, target: NodeKey, amount: int, factor: float, max_parts: int
+    ) -> tuple[Route, ...]:
         """Return routes along the cheapest flow, and along single paths for what it leaves; none if it cannot be."""
         routes: list[Route] = []
         left = amount
+        flow = self._flow(source, target, amount, factor, max_parts)
+        if not flow:
+            return ()
         try:
-            for path, share in self._flow(source, target, amount, factor, max_parts):
-                route = self._fitting(path, min(share, left))
+            for path, share in flow:
+                route = self._fitting(path, min(share, left)) if len(path) <= HOPS_MAX else None
                 if route is not None and len(routes) < max_parts - 1 and route.delivered * _CRUMB >= amount:
                     self.knowledge.reserve(route)
                     routes.append(route)
@@ -196,7 +232,7 @@ class Planner:
     ) -> list[tuple[list[int], int]]:
         """Return the paths of the cheapest flow and what each should deliver, the largest first."""
         start, end = self.graph.index(source), self.graph.index(target)
-        if start is None or end is None or max_parts == 1:
+        if start is None or end is None or not self._wide_enough(source, target, amount):
             return []
         unit = max(1, amount >> _FLOW_BITS)
         costs, c = self.costs, self.graph.columns
@@ -212,6 +248,18 @@ class Planner:
         return [
             (path, units * unit + (amount % unit if not number else 0)) for number, (path, units) in enumerate(paths)
         ]
+
+    def _wide_enough(self, source: NodeKey, target: NodeKey, amount: int) -> bool:
+        """Whether the channels at both ends together could carry `amount`: most plans that cannot be fail here."""
+        for edges in (self.graph.leaving(source), self.graph.reaching(target)):
+            wide = 0
+            for edge in edges:
+                wide += max(0, self.knowledge.room(edge))
+                if wide >= amount:
+                    break
+            else:
+                return False
+        return True
 
     def _fitting(self, path: Sequence[int], wanted: int) -> Route | None:
         """Return the route along a path that delivers as much of `wanted` as every limit allows, None if nothing."""

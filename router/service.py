@@ -22,7 +22,7 @@ from tallystick.channels.engine import Engine
 from tallystick.channels.errors import ChannelNotReady, InvalidInput
 from tallystick.channels.keys import PrivateKey
 from tallystick.channels.limits import LOCKS_MAX
-from tallystick.channels.objects import ChannelId, Lock
+from tallystick.channels.objects import NATIVE, Address, ChannelId, Lock
 from tallystick.channels.operations import AddLock
 from tallystick.channels.session import Session
 from tallystick.channels.store import Moment, Store
@@ -79,6 +79,8 @@ class FinalLock(msgspec.Struct, frozen=True):
     payload: FinalPayload
     secret: bytes
     """Shared with the payer by the onion: `Router.refuse` needs it."""
+    asset: Address = NATIVE
+    """Of the channel."""
 
 
 class PayeeSeam(Protocol):
@@ -198,7 +200,7 @@ class Router:
                 name = (session.channel.id, added.lock.id)
                 if added.onion and self._forwarder.of_origin(*name) is None:
                     self._waiting[name] = _Waiting(session.channel.id, added, until)
-        self._store(self._look_again())
+        self._engine.store(self._look_again())
 
     def policy_of(self, channel: ChannelId) -> ForwardingPolicy:
         """Return what is asked for payments over a channel, outwards."""
@@ -297,16 +299,18 @@ class Router:
             moments.append(seen)
         if not self._fresh():
             if patient:
-                self._store(moments)
+                self._engine.store(moments)
                 return None
             self._refuse(channel, lock, peeled.secret, Failure(Code.TEMPORARY_NODE_FAILURE))
             return moments
         if isinstance(payload, FinalPayload):
-            return moments + self._arrived(FinalLock(channel, lock, payload, peeled.secret))
+            return moments + self._arrived(
+                FinalLock(channel, lock, payload, peeled.secret, self._engine.session(channel).channel.terms.asset)
+            )
         found = self._forward(channel, lock, payload, peeled)
         if isinstance(found, Failure):
             if patient and found.code is Code.CHANNEL_DISABLED:
-                self._store(moments)
+                self._engine.store(moments)
                 return None
             self._refuse(channel, lock, peeled.secret, found)
         return moments
@@ -501,10 +505,6 @@ class Router:
         if failure.code.of_policy and failure.channel and not failure.update:
             failure = msgspec.structs.replace(failure, update=self.update_of(ChannelId(failure.channel)))
         return first_wrap(secret, failure)
-
-    def _store(self, moments: Sequence[Moment]) -> None:
-        if moments:
-            self._engine.writer.add(moments)
 
     # --- jamming -------------------------------------------------------------------------------------------------
 

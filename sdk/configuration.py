@@ -43,6 +43,9 @@ confirmations = {confirmations}
 # Seconds of chain time that a unilateral close of the channels opened here can be challenged.
 challenge_period = {challenge_period}
 
+# How many of the newest updates to keep in each direction of each channel, as history: 0 keeps none, -1 keeps all.
+history = {history}
+
 # Watchtowers that guard this node's channels while it is down, each as <public key in hex>@<host>:<port>.
 towers = {towers}
 """
@@ -57,6 +60,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     listen: str = DEFAULT_LISTEN
     confirmations: int = 3
     challenge_period: int = 86_400
+    history: int = -1
     towers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -66,6 +70,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         for name, value in (("confirmations", self.confirmations), ("challenge_period", self.challenge_period)):
             if value < 1:
                 raise ConfigurationError(f"{name} must be at least 1, not {value}")
+        if self.history < -1:
+            raise ConfigurationError(f"history must be a number of updates, or -1 for all, not {self.history}")
 
     @property
     def place(self) -> tuple[str, int] | None:
@@ -125,6 +131,7 @@ def write_settings(directory: Path, settings: Settings) -> Path:
         listen=_quote(settings.listen),
         confirmations=settings.confirmations,
         challenge_period=settings.challenge_period,
+        history=settings.history,
         towers="[" + ", ".join(map(_quote, settings.towers)) + "]",
     )
     try:

@@ -16,6 +16,7 @@ import msgspec
 import trio
 
 from tallystick.channels.keys import PrivateKey
+from tallystick.channels.limits import Policy
 from tallystick.channels.ports import Entropy, system_entropy
 from tallystick.sdk.configuration import Settings
 from tallystick.sdk.control.files import announced
@@ -41,6 +42,7 @@ def node_config(settings: Settings) -> Config:
         listen=settings.place,
         confirmations=settings.confirmations,
         challenge_period=settings.challenge_period,
+        channels=Policy(history=None if settings.history < 0 else settings.history),
         towers=settings.tower_addresses,
     )
 

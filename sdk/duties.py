@@ -13,7 +13,11 @@ again, and each has a fixed name, so that it is taken on once (`settlement.oblig
 | CLOSED                | window over       | settle                                                                   |
 | SETTLED               | pots wait         | redeem, once every lock of a simplex is decided                          |
 | any                   | lock near expiry  | register the secret that we revealed, or the deepest link that we hold,  |
-|                       |                   | and were not paid for                                                    |
+|                       |                   | and were not paid for, unless its fee is above what it is worth          |
+
+A unilateral close is a duty only of whoever wants it, or whom `must_close` forces: the peer does not pay for locks that
+the chain shows to be ours, and they are worth more than closing costs. There is no hurry: what was registered in time
+is owed for ever. A lock of our own that expired and whose end the peer holds back forces nothing: it comes back anyway.
 """
 
 from __future__ import annotations
@@ -22,11 +26,11 @@ from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 
-from tallystick.channels.conditions import HASH
+from tallystick.channels.conditions import HASH, amount_paid
 from tallystick.channels.core import Channel, Phase, Wish
 from tallystick.channels.eip712 import locks_root
 from tallystick.channels.hashchain import StreamProof
-from tallystick.channels.objects import ZERO32, Lock, SignedProof
+from tallystick.channels.objects import NATIVE, ZERO32, Lock, SignedProof
 from tallystick.settlement.chain import (
     Call,
     ChallengeCall,
@@ -42,6 +46,7 @@ from tallystick.settlement.chain import (
 from tallystick.settlement.errors import Revert
 from tallystick.settlement.index import CLOSED, OPEN, SETTLED
 from tallystick.settlement.obligations import Obligation, Status
+from tallystick.settlement.transactions import GAS, LOCK_GAS, gas_of
 
 DUTY_NAMES = (
     "cooperative-close",
@@ -101,6 +106,10 @@ class Situation(msgspec.Struct, frozen=True):
     """Earlier redeems, by simplex: block time, and the root of the locks that were left."""
     claims: Mapping[int, StreamProof] = {}
     """Not of the chain: the deepest links that we hold of the peer's streams, by lock."""
+    market: int | None = None
+    """What a unit of gas costs, None if that is not known."""
+    stakes: Mapping[bytes, int] = {}
+    """What is at stake for us on each secret that we know, in all channels of the chain's own coin together."""
 
 
 class DutyPolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,7 +118,12 @@ class DutyPolicy(msgspec.Struct, frozen=True, kw_only=True):
     budget: int = 10**17
     """The most that one transaction may cost in fees, in the native coin's smallest unit."""
     secret_margin: int = 120
-    """Seconds of chain time before a lock's expiry at which its secret is registered if the peer has not paid."""
+    """Seconds of chain time before a lock's expiry at which its secret is registered if the peer has not paid. No less
+    than the channels' `reveal_margin`: a secret that was paid for at the last moment goes to the chain at once."""
+    worth_percent: int = 100
+    """What is claimed on chain has to be worth that much of the fee. 0: all is claimed, whatever it costs."""
+    unlock_patience: int = 6 * 3_600
+    """How long a peer may leave a lock unpaid that the chain shows to be ours before the channel is closed over it."""
 
 
 def duties(
@@ -251,13 +265,44 @@ def _left(locks: tuple[Lock, ...], situation: Situation, time: int, root: bytes)
     return ()
 
 
+def _is_worth(channel: Channel, stake: int, gas: int, situation: Situation, policy: DutyPolicy) -> bool:
+    """Whether claiming `stake` is worth its fee. What has no price in the chain's own coin always is."""
+    if channel.terms.asset != NATIVE or situation.market is None:
+        return True
+    return 100 * stake >= policy.worth_percent * gas * situation.market
+
+
+def must_close(channel: Channel, situation: Situation, policy: DutyPolicy) -> bool:
+    """Whether the peer has long owed us locks that the chain shows to be ours, worth more than closing costs."""
+    if channel.phase not in (Phase.OPEN, Phase.FROZEN) or situation.view.status != OPEN or situation.market is None:
+        return False
+    owed = [
+        amount_paid(lock, proof)
+        for lock in channel.theirs.simplex.locks
+        for time, proof in [situation.secrets.get(lock.condition, (lock.expiry + 1, b""))]
+        if time <= lock.expiry and situation.now > _due(lock, time) + policy.unlock_patience
+    ]
+    locks = len(channel.theirs.simplex.locks) + len(channel.newest.locks)
+    gas = GAS[CloseCall] + GAS[SettleCall] + 2 * GAS[RedeemCall] + LOCK_GAS * locks
+    return bool(owed) and _is_worth(channel, sum(owed), gas, situation, policy)
+
+
+def _due(lock: Lock, registered: int) -> int:
+    """Return since when the peer could have known that the lock is to be paid, and how much of it."""
+    return registered if lock.kind == HASH else lock.expiry
+
+
 def _register(channel: Channel, situation: Situation, policy: DutyPolicy) -> Iterator[_Duty]:
     for known in channel.secrets:
         lock = channel.theirs.simplex.lock(known.lock)
         if lock is None or lock.condition in situation.secrets or situation.now > lock.expiry:
             continue
+        call = RegisterSecretCall(known.secret)
+        stake = max(lock.amount, situation.stakes.get(lock.condition, 0))
+        if not _is_worth(channel, stake, gas_of(call), situation, policy):
+            continue
         if channel.phase is not Phase.OPEN or lock.expiry - situation.now <= policy.secret_margin:
-            yield _Duty("register-secret", RegisterSecretCall(known.secret), f":{lock.id}", lock.expiry)
+            yield _Duty("register-secret", call, f":{lock.id}", lock.expiry)
 
 
 def _register_links(channel: Channel, situation: Situation, policy: DutyPolicy) -> Iterator[_Duty]:
@@ -266,9 +311,12 @@ def _register_links(channel: Channel, situation: Situation, policy: DutyPolicy) 
         if lock is None or situation.now > lock.expiry:
             continue
         _, proof = situation.secrets.get(lock.condition, (0, b""))
-        if proof and StreamProof.decode(proof).depth >= claim.depth:
+        known = StreamProof.decode(proof).amount if proof else 0
+        if known >= claim.amount:
             continue
         if channel.phase is not Phase.OPEN or lock.expiry - situation.now <= policy.secret_margin:
             terms = claim.terms
             call = RegisterLinkCall(claim.link, claim.depth, terms.tip, terms.unit, terms.length, lock.expiry)
+            if not _is_worth(channel, claim.amount - known, gas_of(call), situation, policy):
+                continue
             yield _Duty("register-link", call, f":{lock.id}:{claim.depth}", lock.expiry)

@@ -3,6 +3,7 @@
 TallystickError
 ├── OpeningFailed       the channel was not opened; nothing is locked
 ├── ConfigurationError  the data directory, its configuration or its keystore cannot be used
+├── MeasurementVoid     a benchmark's payments do not add up, or something that it needs is missing
 └── ControlError        the node's control API refused (see `code`)
     └── NodeUnreachable no node is running there, or it stopped before it answered
 """
@@ -18,6 +19,10 @@ class OpeningFailed(TallystickError):
 
 class ConfigurationError(TallystickError):
     """The data directory or what is in it cannot be used; the text says what to do."""
+
+
+class MeasurementVoid(TallystickError):
+    """What a benchmark measured does not count; the text says why."""
 
 
 class ControlError(TallystickError):

@@ -248,6 +248,16 @@ class ChannelHandle:
         if self._session.channel.withdrawn[side] < withdrawal.total:
             raise self._node.offer_died("withdrawal")
 
+    async def keep_history(self, updates: int | None) -> None:
+        """Keep that many of the newest agreed updates in each direction from now on; None: all, 0: none.
+
+        Returns once the choice is stored; it lasts. What is more is pruned now and then, not at every update. Who reads
+        `incoming` behind what was pruned gets HistoryGone; a key of a pruned payment still is never paid twice.
+        """
+        self._session.keep_history(updates)
+        self._node.engine.touch(self._session)
+        await self._node.engine.durable()
+
     # --- closing -------------------------------------------------------------------------------------------------
 
     async def close(self) -> None:

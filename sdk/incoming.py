@@ -1,6 +1,7 @@
 """Received payments as an async iterator over the journal: the disk is the buffer, so no reader can be too slow.
 
-A cursor is `<position>.<index>`: the journal row of the update and the payment's place in it.
+A cursor is `<position>.<index>`: the journal row of the update and the payment's place in it. If payments behind a
+cursor were pruned, its reader gets `HistoryGone` instead of missing them silently.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ from collections import deque
 import msgspec
 import trio
 
-from tallystick.channels.errors import InvalidInput
+from tallystick.channels.errors import HistoryGone, InvalidInput
 from tallystick.channels.messages import Update, decode
 from tallystick.channels.objects import ChannelId
 from tallystick.channels.operations import Pay
-from tallystick.channels.schema import Journaled, received_after
+from tallystick.channels.schema import Journaled, Pruned, pruned_of, received_after
 from tallystick.channels.store import Store
 
 ROWS = 64
@@ -55,9 +56,24 @@ class Journal:
         position, skip = _parse(after)
         return Payments(self, channel, position, skip)
 
-    def rows(self, position: int, channel: ChannelId | None) -> list[Journaled]:
-        """Return the next updates behind a position."""
-        return received_after(self._store, position, ROWS, channel)
+    def rows(self, position: int, skip: int, channel: ChannelId | None) -> list[Journaled]:
+        """Return the updates from `position` on if `skip` of its payments were handled, else (0: all) those behind it.
+
+        Raise HistoryGone if payments that should come next were pruned.
+        """
+        after = position - 1 if skip else position
+        pruned = pruned_of(self._store, channel)
+        while True:
+            rows = received_after(self._store, after, ROWS, channel)
+            before, pruned = pruned, pruned_of(self._store, channel)
+            if before == pruned:  # so it was when the rows were read
+                break
+        if pruned > (Pruned(position, skip) if skip else Pruned(position, 2**63)):
+            raise HistoryGone(
+                f"payments behind the cursor {position}.{skip} were pruned: keep more history, "
+                "or go on from `node.cursor`; the channel's balance counts them all"
+            )
+        return rows
 
     @property
     def news(self) -> trio.Event:
@@ -97,7 +113,7 @@ class Payments:
     def _fetch(self) -> bool:
         """Read on in the journal; return whether there was anything behind the position."""
         handled, first = self._position, self._skip
-        rows = self._journal.rows(handled - 1 if first else handled, self._channel)
+        rows = self._journal.rows(handled, first, self._channel)
         for row in rows:
             self._waiting.extend(_payments_in(row)[first if row.position == handled else 0 :])
             self._position, self._skip = row.position, 0

@@ -22,7 +22,14 @@ import msgspec
 import trio
 
 from tallystick.channels.core import Phase
-from tallystick.channels.effects import ChannelChanged, CloseRequested, Event, OpenRequested, PaymentsReceived
+from tallystick.channels.effects import (
+    ChannelChanged,
+    CloseRequested,
+    Event,
+    OpenRequested,
+    PaymentsReceived,
+    SecretLearned,
+)
 from tallystick.channels.engine import Engine, EngineStatistics
 from tallystick.channels.errors import ChannelNotReady, InvalidInput, TallystickError
 from tallystick.channels.keys import PrivateKey, PublicKey
@@ -38,6 +45,7 @@ from tallystick.router.gossip_schema import GOSSIP_SCHEMA
 from tallystick.router.invoices import SCHEMA as INVOICES_SCHEMA
 from tallystick.router.liquidity_schema import SCHEMA as LIQUIDITY_SCHEMA
 from tallystick.router.payments import SCHEMA as PAYMENTS_SCHEMA
+from tallystick.router.receiving import Paid, PaymentHeld
 from tallystick.router.replay import SCHEMA as REPLAY_SCHEMA
 from tallystick.router.service import Router, RouterStatistics
 from tallystick.sdk.guard import Guard
@@ -47,7 +55,9 @@ from tallystick.sdk.known_peers import PEERS_SCHEMA, PeerKnown, known_peers
 from tallystick.sdk.onchain import CloseKeys, OnChain
 from tallystick.sdk.openings import Openings
 from tallystick.sdk.options import Config
+from tallystick.sdk.paid import PaidJournal
 from tallystick.sdk.routing import Routing
+from tallystick.sdk.wallet import Wallet
 from tallystick.sdk.watchers import Subscription, Watchers
 from tallystick.settlement.chain import Chain
 from tallystick.settlement.follower import FollowerStatistics, Step
@@ -95,8 +105,8 @@ class Alarm(msgspec.Struct, frozen=True):
     text: str
 
 
-class Node:
-    """See the module's docstring. Make one with `open_node`."""
+class Node(Wallet):
+    """See the module's docstring. Make one with `open_node`. What it pays and is paid over several hops: `wallet`."""
 
     def __init__(
         self,
@@ -150,6 +160,7 @@ class Node:
         )
         self.peers = Peers(self.engine, network, rng, self._tell)
         self.journal = Journal(store)
+        self.paid = PaidJournal(store)
         self.onchain = OnChain(
             key=key,
             chain=chain,
@@ -177,7 +188,7 @@ class Node:
             clock=clock,
             entropy=entropy,
             jitter=rng.random,
-            tell=self._watchers.publish,
+            tell=self._tell_paid,
         )
         self.openings = Openings(
             key=key, chain=chain, engine=self.engine, writer=self.writer, onchain=self.onchain, config=config
@@ -249,10 +260,24 @@ class Node:
             self.journal.notify()
         elif isinstance(event, ChannelChanged):
             self.onchain.pursue([event.channel])
+        elif isinstance(event, SecretLearned):
+            self._claim_in_time(event)
         elif isinstance(event, OpenRequested) and self._nursery is not None:
             self._nursery.start_soon(self.openings.consider, event)
         elif isinstance(event, CloseRequested) and self.config.keep_closing:
             self._close_for_peer(event.channel)
+        self._watchers.publish(event)
+        self._note_change()
+
+    def _claim_in_time(self, event: SecretLearned) -> None:
+        """Go to the chain at once with a secret that was learned so late that the next block may be too late."""
+        if event.lock.expiry - self.engine.chain.now <= self.config.duties.secret_margin:
+            self.onchain.pursue(self.engine.owed_for(event.lock.condition))
+
+    def _tell_paid(self, event: Paid | PaymentHeld) -> None:
+        """Take in what became of payments to us, after its commit."""
+        if isinstance(event, Paid):
+            self.paid.notify()
         self._watchers.publish(event)
         self._note_change()
 

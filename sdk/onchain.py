@@ -2,10 +2,13 @@
 
 One block is one commit: its events, the channels' reactions, the duties that follow and the position. Duties are
 derived anew from the channels' and the chain's state whenever either changes (`duties`), so that none can be lost.
+Channels at rest are left out: those in which nothing waits for time, whose place on chain is confirmed as it is at the
+head, and for which nothing was due when they were last looked at. For them a look could not find anything.
 """
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Callable, Sequence
 
@@ -14,7 +17,7 @@ import trio
 
 from tallystick.channels import resync
 from tallystick.channels.chaintime import ChainTime
-from tallystick.channels.core import Channel, Phase
+from tallystick.channels.core import Channel, Phase, timeless
 from tallystick.channels.engine import Engine
 from tallystick.channels.errors import InsufficientFunds, InvalidInput, TallystickError
 from tallystick.channels.keys import PrivateKey, PublicKey, close_key
@@ -23,9 +26,9 @@ from tallystick.channels.session import Session
 from tallystick.channels.store import Moment
 from tallystick.channels.transport import backoff
 from tallystick.channels.writer import Writer
-from tallystick.sdk.duties import DUTY_NAMES, Situation, came_to_nothing, duties, judge
+from tallystick.sdk.duties import DUTY_NAMES, Situation, came_to_nothing, duties, judge, must_close
 from tallystick.sdk.options import Config
-from tallystick.settlement.chain import Call, Chain, ChannelView, OpenCall
+from tallystick.settlement.chain import Call, Chain, ChannelView, LinkRegistered, OpenCall, SecretRegistered
 from tallystick.settlement.errors import ChainError, ChainUnavailable
 from tallystick.settlement.follower import BlockAdded, Follower, Step
 from tallystick.settlement.index import CLOSED, GONE, SETTLED, ChainIndex
@@ -36,16 +39,19 @@ from tallystick.settlement.sender import Sender
 ATTEMPTS_MAX = 16
 """Times that one duty is taken on: each further time takes a reorganisation that made the last one fail."""
 
-BEHIND_BLOCKS = 3
-"""Known blocks that may be yet to follow for our view of the chain to count as up to date."""
-
-BEHIND_SECONDS = 60.0
-"""How long the chain node may be silent for the same."""
+BEHIND_SECONDS = 30
+"""How far our view of the chain may be behind, or the chain node silent, to count as up to date. Well below the margin
+up to which secrets are paid for."""
 
 TIMES_KEPT = 256
 """Blocks whose times are remembered."""
 
 _CLOSED_PHASES = (Phase.OPENING, Phase.CLOSED, Phase.SETTLED, Phase.GONE)
+
+
+def _may_claim(session: Session) -> bool:
+    channel = session.channel
+    return channel.phase is not Phase.GONE and bool(channel.secrets or channel.theirs.simplex.locks)
 
 
 class CloseKeys:
@@ -92,9 +98,12 @@ class OnChain:
         self._changed = changed
         self._observe = observe
         self._told: set[ChannelId] = set()
+        self._confirmed: set[ChannelId] = set()
+        """Channels that the chain has not touched since nothing was due for them, and all they were was confirmed."""
         self.index = ChainIndex(key.address, writer.store)
         followed = read_followed(writer.store, chain.chain_id, config.start_block)
         self.follower = Follower(chain, followed, self._on_step, jitter=rng.random)
+        self._market: int | None = None
         self._times = {header.number: header.time for header in followed.headers}
         if followed.position is not None:
             self.index.head_number, self.index.head_time = followed.position.number, followed.position.time
@@ -145,7 +154,7 @@ class OnChain:
     @property
     def fresh(self) -> bool:
         """Whether our view of the chain is up to date: on the word of an old one no secret is paid for."""
-        return not self.follower.is_behind(BEHIND_BLOCKS, BEHIND_SECONDS)
+        return not self.follower.is_behind(BEHIND_SECONDS)
 
     @property
     def final_number(self) -> int:
@@ -154,13 +163,20 @@ class OnChain:
 
     async def _on_step(self, step: Step) -> None:
         """Follow one block: its events, the channels' reactions, the duties and the position, in one commit."""
+        await self._ask_market()
         moments: list[Moment] = [step_moment(self._chain.chain_id, step)]
         if isinstance(step, BlockAdded):
             moments += self.index.add(step.block)
+            self._confirmed.difference_update(
+                event.channel
+                for event in step.block.events
+                if not isinstance(event, (SecretRegistered, LinkRegistered))
+            )
             self._times[step.block.header.number] = step.block.header.time
             self._times.pop(step.block.header.number - TIMES_KEPT, None)
         else:
             moments += self.index.remove(step.header.number)
+            self._confirmed.clear()
             self._times.pop(step.header.number, None)
             self.index.head_time = self._time_of(self.index.head_number)
         moments += self.react()
@@ -168,13 +184,38 @@ class OnChain:
         await self._writer.commit(moments)
         self._changed()
 
+    async def _ask_market(self) -> None:
+        """Ask what gas costs, while there is something whose worth must be held against its fee."""
+        if any(_may_claim(session) for session in self._engine.sessions.values()):
+            with contextlib.suppress(ChainError):  # the last answer, or none, has to do
+                self._market = await self._chain.fee_price()
+
     def react(self) -> list[Moment]:
-        """Let every channel react to the chain as it is now; return the duties' moments."""
-        for session in self._engine.sessions.values():
+        """Let every channel that is not at rest react to the chain as it is now; return the duties' moments."""
+        restless = [session for session in self._engine.sessions.values() if not self.at_rest(session)]
+        for session in restless:
             self._follow(session)
         secrets = self.index.secrets(self._engine.pending_conditions(), self.final_number)
         self._engine.chain_moved(ChainTime(self.index.head_time, self._time_of(self.final_number), secrets))
-        return self.derive(list(self._engine.sessions))
+        for session in restless:
+            self._close_if_must(session)
+        return self.derive([session.channel.id for session in restless])
+
+    def at_rest(self, session: Session) -> bool:
+        """Whether a look at the channel would change nothing: not in it, and not in what is due for it."""
+        return session.channel.id in self._confirmed and timeless(session.channel)
+
+    def _close_if_must(self, session: Session) -> None:
+        """Close a channel whose peer has long not paid for locks that the chain shows to be ours."""
+        view = self.index.view(session.channel.id, self.index.head_number)
+        shown = self._engine.chain.secrets
+        if view is None or not any(lock.condition in shown for lock in session.channel.theirs.simplex.locks):
+            return
+        if must_close(session.channel, self._situation(session, view), self._config.duties):
+            name = session.channel.id.hex()[:8]
+            self._alarm(f"channel {name} is being closed: its peer does not pay for locks that the chain shows as ours")
+            session.force_close()
+            self._engine.touch(session)
 
     def _time_of(self, number: int) -> int:
         """Return the time of a recent block, 0 if it is older than what is kept: time never runs ahead of the truth."""
@@ -216,6 +257,7 @@ class OnChain:
     def derive(self, channels: Sequence[ChannelId]) -> list[Moment]:
         """Take on what must be done on chain for these channels now, give up what need not; return what to store."""
         moments: list[Moment] = []
+        unfinished = self._unfinished()
         for identity in channels:
             session = self._engine.sessions[identity]
             view = self.index.view(identity, self.index.head_number)
@@ -226,9 +268,20 @@ class OnChain:
                 due = duties(session.channel, self._situation(session, view), self._config.duties, self._close_keys)
             for obligation in due:
                 moments += self._take_on(obligation)
+            self._confirmed.discard(identity)
             if self.index.view(identity, self.final_number) == view:  # what made a duty moot is confirmed
-                moments += self._give_up(identity, {obligation.id for obligation in due})
+                moments += self._give_up(unfinished.get(identity, ()), {obligation.id for obligation in due})
+                if not due and identity not in unfinished:
+                    self._confirmed.add(identity)
         return moments
+
+    def _unfinished(self) -> dict[ChannelId, list[Obligation]]:
+        """Return what is on its way to the chain, by channel."""
+        found: dict[ChannelId, list[Obligation]] = {}
+        for obligation in self.sender.obligations():
+            if obligation.channel is not None and obligation.status in (Status.WAITING, Status.SENT):
+                found.setdefault(obligation.channel, []).append(obligation)
+        return found
 
     def _take_on(self, duty: Obligation) -> Sequence[Moment]:
         """Take a duty on, under a further name if what was done about it before came to nothing."""
@@ -245,12 +298,11 @@ class OnChain:
                 return ()
         return ()
 
-    def _give_up(self, channel: ChannelId, due: set[str]) -> list[Moment]:
+    def _give_up(self, unfinished: Sequence[Obligation], due: set[str]) -> list[Moment]:
         moments: list[Moment] = []
-        for obligation in self.sender.obligations():
-            waiting = obligation.channel == channel and obligation.status is Status.WAITING
+        for obligation in unfinished:
             duty = obligation.id.partition("/")[0]
-            if waiting and duty not in due and duty.startswith(DUTY_NAMES):
+            if obligation.status is Status.WAITING and duty not in due and duty.startswith(DUTY_NAMES):
                 moments += self.sender.supersede(obligation.id, "the channel has moved on")
         return moments
 
@@ -260,7 +312,9 @@ class OnChain:
         conditions = {lock.condition for state in states for lock in state.simplex.locks}
         secrets = self.index.secrets(conditions, self.index.head_number) if conditions else {}
         redeemed = (self.index.redeems(channel.id, 0), self.index.redeems(channel.id, 1))
-        return Situation(view, self.index.head_time, secrets, redeemed, session.streams.claims())
+        claims = session.streams.claims()
+        stakes = self._engine.stakes() if channel.secrets else {}
+        return Situation(view, self.index.head_time, secrets, redeemed, claims, self._market, stakes)
 
     # --- the user's own transactions -----------------------------------------------------------------------------
 

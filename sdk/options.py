@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from tallystick.channels.errors import InvalidInput
 from tallystick.channels.limits import Policy
 from tallystick.channels.ports import PeerAddress
 from tallystick.router.service import RoutingOptions
@@ -34,3 +35,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """How it pays and is paid over several hops."""
     keep_closing: bool = True
     """Whether to close for a peer that proved to have lost its data."""
+
+    def __post_init__(self) -> None:
+        if self.duties.secret_margin < self.channels.reveal_margin:
+            raise InvalidInput(
+                f"secrets are paid for until {self.channels.reveal_margin} s before a lock expires, and claimed only "
+                f"{self.duties.secret_margin} s before: raise duties.secret_margin to at least the former"
+            )

@@ -28,9 +28,12 @@ from tallystick.channels.keys import PrivateKey
 from tallystick.channels.limits import Policy
 from tallystick.channels.messages import Update, decode
 from tallystick.channels.objects import ChannelId
-from tallystick.channels.ports import PeerAddress, system_entropy
+from tallystick.channels.ports import Network, PeerAddress, system_entropy
 from tallystick.channels.store import Store
-from tallystick.sdk.bench.kinds import KINDS, Job, open_locks
+from tallystick.channels.transport import TcpNetwork
+from tallystick.sdk.bench.kinds import KINDS, OFFERED, Job, offered, open_locks
+from tallystick.sdk.bench.latencies import Latencies, timing
+from tallystick.sdk.bench.weather import WEATHER_SEED, Weather
 from tallystick.sdk.duties import DutyPolicy
 from tallystick.sdk.handle import ChannelHandle
 from tallystick.sdk.node import Config, Node, open_node
@@ -53,6 +56,8 @@ class Role(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The most that one of its transactions may cost in fees."""
     cpu: int | None = None
     """Core to stay on: unpinned pairs of processes often share one."""
+    rough: bool = False
+    """Whether its links have some weather (`do_weather`)."""
     opens_locks: bool = False
     """Whether it opens the locks of a measurement, whose secrets it can derive, by itself."""
 
@@ -60,8 +65,9 @@ class Role(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 class Party:
     """The commands, by name: each method `do_NAME` is one."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, weather: Weather) -> None:
         self.node = node
+        self.weather = weather
 
     def _channel(self, command: dict[str, Any]) -> ChannelHandle:
         if "channel" in command:
@@ -85,14 +91,14 @@ class Party:
         """
         channel, prefix, amount = self._channel(command), command["prefix"], command.get("amount", 1)
         numbers = iter(range(command["count"]))
-        latencies: list[float] = []
+        latencies = Latencies()
 
         async def worker() -> None:
             for number in numbers:
                 name = f"{prefix}-{number}"
                 began = time.perf_counter()
                 await channel.pay(amount, name.encode(), key=name)
-                latencies.append(time.perf_counter() - began)
+                latencies.one(time.perf_counter() - began)
 
         began = time.perf_counter()
         async with trio.open_nursery() as nursery:
@@ -105,7 +111,9 @@ class Party:
         channel, deadline = self._channel(command), time.perf_counter() + command["seconds"]
         before, signed = self._counters(), channel.session.channel.newest.proof.seq
         began = time.perf_counter()
-        latencies = await KINDS[command["kind"]](Job(self.node, channel, deadline, command.get("tasks", 1)))
+        pay = (KINDS | {OFFERED: offered})[command["kind"]]
+        job = Job(self.node, channel, deadline, command.get("tasks", 1), command.get("rate", 0.0))
+        latencies = await pay(job)
         result = timing(latencies, time.perf_counter() - began)
         after = self._counters()
         batches = batch_sizes(self.node.store, channel.id, signed)
@@ -121,7 +129,27 @@ class Party:
             "cpu": usage.ru_utime + usage.ru_stime,
             "received": figures.engine.payments_received,
             "updates": sum(c.session.channel.ours.seq for c in self.node.channels),
+            "cut": self.weather.cut,
         }
+
+    async def do_weather(self, command: dict[str, Any]) -> dict[str, Any]:
+        """Make the round trip last `rtt` seconds and cut `cuts` percent of the links a second; cut all of them now.
+
+        With `redials`, return once this side has a new link to the peer of its channel, which is in step again.
+        """
+        dials = self.node.statistics().peers.dials
+        await self.weather.change(command["rtt"], command["cuts"])
+        while command.get("redials") and not (
+            self.node.statistics().peers.dials > dials and self._channel(command).connected
+        ):
+            await self.node.engine.durable()  # greetings are taken in between rounds
+        return {}
+
+    async def do_books(self, command: dict[str, Any]) -> dict[str, Any]:
+        """Tell how many payments this side has sent and received, by the agreed statements, and what it owns."""
+        channel = self._channel(command)
+        sent, received = channel.payments
+        return {"sent": sent, "received": received, "own": channel.balances[0]}
 
     async def do_counters(self, command: dict[str, Any]) -> dict[str, Any]:
         """Tell this side's counters and memory (KiB)."""
@@ -188,19 +216,6 @@ def _operations(frame: bytes) -> int:
     return len(update.operations) if isinstance(update, Update) else 0
 
 
-def timing(latencies: list[float], seconds: float) -> dict[str, Any]:
-    """Return count, rate and percentiles (milliseconds) of payments that took `seconds` in all."""
-    ordered = sorted(latencies) or [0.0]
-    count = len(latencies)
-    return {
-        "count": count,
-        "seconds": seconds,
-        "per_second": count / seconds if seconds else 0.0,
-        "p50_ms": 1e3 * ordered[count // 2 if count else 0],
-        "p99_ms": 1e3 * ordered[min(len(ordered) - 1, count * 99 // 100)],
-    }
-
-
 def _say(line: dict[str, Any]) -> None:
     sys.stdout.write(msgspec.json.encode(line).decode() + "\n")
     sys.stdout.flush()
@@ -228,15 +243,20 @@ async def _run(role: Role) -> None:
         start_block=role.start_block,
     )
     rng = random.Random(int.from_bytes(system_entropy(16), "big"))
-    async with (
-        open_rpc_chain(role.chain, jitter=rng.random) as chain,
-        open_node(Path(role.data), key=key, chain=chain, config=config) as node,
-        trio.open_nursery() as nursery,
-    ):
-        if role.opens_locks:
-            nursery.start_soon(open_locks, node)
-        await obey(Party(node), {"peer": str(node.listening or ""), "address": node.address.hex()})
-        nursery.cancel_scope.cancel()
+    network: Network = TcpNetwork(key, system_entropy)
+    weather = Weather(random.Random(WEATHER_SEED))
+    if role.rough:
+        network = weather.network(network)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(weather.run)
+        async with (
+            open_rpc_chain(role.chain, jitter=rng.random) as chain,
+            open_node(Path(role.data), key=key, chain=chain, config=config, network=network) as node,
+        ):
+            if role.opens_locks:
+                nursery.start_soon(open_locks, node)
+            await obey(Party(node, weather), {"peer": str(node.listening or ""), "address": node.address.hex()})
+            nursery.cancel_scope.cancel()
 
 
 async def obey(actor: object, first: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ from contextlib import suppress
 import msgspec
 import trio
 
-from tallystick.channels.conditions import digest_of
+from tallystick.channels.conditions import SECRET_SIZE, digest_of
 from tallystick.channels.core import Phase
 from tallystick.channels.effects import ChannelChanged, Event, PeerConnected
 from tallystick.channels.eip712 import domain_separator
@@ -231,7 +231,7 @@ class Routing:
                 session.spendable if session.ready and session.payable else 0,
             )
             for session in self._engine.sessions.values()
-            if session.channel.phase is Phase.OPEN
+            if session.channel.phase is Phase.OPEN and session.channel.terms.asset == NATIVE
         ]
 
     def _announce(self, channel: ChannelId) -> None:
@@ -264,6 +264,8 @@ class Routing:
         `hold`: when it is paid, it waits for `settle_invoice` or `cancel_invoice`. With a `payment_hash`, whoever gave
         it knows the secret, and it is held in any case. Raise InvalidInput.
         """
+        if asset != NATIVE:
+            raise InvalidInput("the payment network carries the native asset only; pay in other ones over a channel")
         secret = b"" if payment_hash else self._entropy(32)
         invoice = Invoice(
             payee=self._own,
@@ -353,11 +355,28 @@ class Routing:
         return await self.receipt(wanted.payment_hash)
 
     async def keysend(
-        self, to: NodeKey, amount: int, *, max_fee: int | None = None, timeout: float | None = None
+        self,
+        to: NodeKey,
+        amount: int,
+        *,
+        max_fee: int | None = None,
+        timeout: float | None = None,
+        secret: bytes = b"",
     ) -> PaymentReceipt:
-        """Pay a node that gave no invoice; return the receipt. Raise InvalidInput or PaymentFailed."""
+        """Pay a node that gave no invoice; return the receipt. Raise InvalidInput or PaymentFailed.
+
+        What a `secret` (32 random bytes) opens is paid once, as with an invoice; left out, it is a new one.
+        """
         check_amount(amount, minimum=1)
-        secret = self._entropy(32)
+        if secret:
+            if len(secret) != SECRET_SIZE:
+                raise InvalidInput(f"the secret of a payment has {SECRET_SIZE} bytes, not {len(secret)}")
+            known = find_payment(self._writer.store, digest_of(secret))
+            if known is not None and (known.order.target, known.order.amount) != (to, amount):
+                raise InvalidInput("this secret has paid somebody else, or another amount: take a new one")
+            if known is not None and (known.ended is None or known.paid):
+                return await self.receipt(known.order.payment_hash)
+        secret = secret or self._entropy(SECRET_SIZE)
         order = Order(
             payment_hash=digest_of(secret),
             target=to,
@@ -475,6 +494,21 @@ class _Locks:
     ) -> int:
         attach = part(self._router.next_lock(channel))
         return self._router.send_lock(channel, amount, expiry, condition, onion, attach)
+
+    def give_up(self, channel: ChannelId, lock: int) -> None:
+        session = self._engine.session(channel)
+        if lock >= session.channel.newest.next_lock:
+            session.locks.drop_accompanied()
+            self._engine.touch(session)
+
+    def is_over(self, channel: ChannelId, lock: int) -> bool:
+        state = self._engine.session(channel).channel
+        if state.phase is Phase.GONE:
+            return True
+        if lock >= state.newest.next_lock:
+            return False
+        pending = [held.simplex.lock(lock) for held in (state.ours, *state.flight)]
+        return all(found is None or found.expiry < self._engine.chain.final for found in pending)
 
 
 class _Door:

@@ -162,6 +162,7 @@ class Follower:
         self._jitter = jitter
         self._head = followed.next - 1
         self._heard: float | None = None
+        self._head_time = 0
         self._lost: float | None = None
         """Since when the chain node has not answered."""
         self._removed = 0
@@ -218,13 +219,17 @@ class Follower:
         self._moved = trio.Event()
 
     def _hear(self, head: Header) -> None:
-        self._head = head.number
+        self._head, self._head_time = head.number, head.time
         self._heard, self._lost = trio.current_time(), None
 
-    def is_behind(self, blocks: int, seconds: float) -> bool:
-        """Whether more than so many known blocks are yet to follow, or the chain node has long been silent."""
+    def is_behind(self, seconds: float) -> bool:
+        """Whether known blocks of more than that much chain time are yet to follow, or the chain node is long silent.
+
+        True as well while nothing was followed.
+        """
+        position = self.followed.position
         silent = self._lost is not None and trio.current_time() - self._lost > seconds
-        return silent or self._head - self.followed.next + 1 > blocks
+        return silent or position is None or self._head_time - position.time > seconds
 
     def statistics(self) -> FollowerStatistics:
         """Return the figures of this moment. Must be called within trio."""

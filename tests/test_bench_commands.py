@@ -37,19 +37,23 @@ async def bench(*arguments: str) -> dict[str, object]:
 
 @pytest.mark.processes
 async def test_the_json_of_a_class_has_all_figures_and_says_how_durable_it_was(tmp_path: Path) -> None:
-    result = await bench("direct", "--class", "locked", "--seconds", "0.2", "--directory", str(tmp_path))
+    weather = ("--rtt", "2", "--cuts", "1", "--tries", "1")
+    result = await bench("direct", "--class", "locked", "--seconds", "0.2", "--directory", str(tmp_path), *weather)
+    assert (result["rtt_ms"], result["cuts_percent"]) == (2, 1)
     assert set(result) >= {"control", "channels", "processes", "durability", "seconds"}
     assert (result["channels"], result["processes"], result["durability"]) == (1, 2, "full")
     assert isinstance(result["classes"], dict)
     locked = result["classes"]["locked"]
     assert set(locked) >= FIGURES
     assert all(locked[figure] > 0 for figure in FIGURES)
+    assert locked["kept"] == locked["per_second"] / locked["calm_per_second"]
+    assert set(locked["memory_kib"]) == {"payer", "payee"}
 
 
 @pytest.mark.processes
 async def test_a_hub_pays_through_every_channel_into_several_processes(tmp_path: Path) -> None:
-    options = ("--channels", "7", "--processes", "3", "--seconds", "0.2", "--directory", str(tmp_path))
-    result = await bench("direct", *options)
+    options = ("--channels", "7", "--processes", "3", "--seconds", "0.2", "--rtt", "2", "--tries", "1")
+    result = await bench("direct", *options, "--directory", str(tmp_path))
     assert (result["channels"], result["processes"]) == (7, 3)
     assert isinstance(result["classes"], dict)
     assert result["classes"]["submitted"]["payments"] >= 7

@@ -109,7 +109,10 @@ def test_the_limits_that_the_protocol_page_quotes_are_in_force(sentence: str, va
     [
         ("payments in one update", f"{limits.BATCH_PAYMENTS_MAX:,}"),
         ("pending locks per direction", f"{limits.LOCKS_MAX}"),
-        ("updates in flight", f"{limits.WINDOW_MAX} at most, {POLICY.window} by default"),
+        (
+            "updates in flight",
+            f"{POLICY.window} at most: as many as the round trip asks for, from {limits.WINDOW_FIRST} on",
+        ),
         ("one message", f"{limits.MESSAGE_MAX:,} bytes"),
         ("memo", f"{limits.MEMO_MAX} bytes"),
         ("reserve", f"{POLICY.reserve_ppm // 10_000} % of the opening deposit, for either side"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 
@@ -184,6 +185,35 @@ async def test_an_unavailable_chain_is_waited_for_with_growing_pauses(
         await follower.reached(3)
         assert follower.statistics().lag == 0
         assert follower.statistics().silent < 1
+        nursery.cancel_scope.cancel()
+    store.close()
+
+
+async def test_a_view_is_behind_while_blocks_are_yet_to_follow_or_the_chain_node_is_silent(
+    store: SqliteStore, autojump_clock: trio.testing.MockClock
+) -> None:
+    chain = Branch()
+    chain.grow(3)
+    follower, _ = make(store, chain)
+    assert follower.is_behind(30), "nothing was followed yet"
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(follower.run)
+        await follower.reached(3)
+        assert not follower.is_behind(30)
+        follower._hear(msgspec.structs.replace(chain.line[-1].header, number=9, time=chain.line[-1].header.time + 31))
+        assert follower.is_behind(30) and not follower.is_behind(31)
+        nursery.cancel_scope.cancel()
+    chain.silent = True
+    follower, _ = make(store, chain)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(follower.run)
+        await trio.sleep(29)
+        assert not follower.is_behind(30)
+        await trio.sleep(40)
+        assert follower.is_behind(30)
+        chain.silent = False
+        await trio.sleep(60)
+        assert not follower.is_behind(30)
         nursery.cancel_scope.cancel()
     store.close()
 

@@ -195,3 +195,22 @@ def test_the_command_line_imports_and_describes(tmp_path: Path) -> None:
     source.write_bytes(b"{}")
     wrong = runner.invoke(app, ["graph", "stats", str(source)], env=environment)
     assert wrong.exit_code == 1 and "listchannels" in wrong.output
+
+
+def test_the_command_line_finds_routes_between_nodes_by_key_alias_or_number(tmp_path: Path) -> None:
+    runner, environment = CliRunner(), {"COLUMNS": "200", "TERM": "dumb"}
+    file = tmp_path / "line.csv"
+    rows = ["0,1,2,1000,0,0,40,1,0,1", "1,2,3,1000,1000,10000,40,1,0,1", "2,2,3,1000,0,20000,40,1,0,1"]
+    file.write_text("\n".join([",".join(COLUMNS), *rows]))
+    key = "02" + 31 * "00" + "03"
+    told = runner.invoke(app, ["graph", "route", str(file), "1", key, "100", "--json"], env=environment)
+    assert told.exit_code == 0, told.output
+    result = json.loads(told.output)
+    assert [hop["amount_msat"] for hop in result["routes"][0]] == [102_000, 100_000] and result["fee_msat"] == 2_000
+    shown = runner.invoke(app, ["graph", "route", str(file), "1", "3", "900", "--parts", "4"], env=environment)
+    assert shown.exit_code == 0 and "delivers 900000 msat for a fee of" in shown.output
+    dear = runner.invoke(app, ["graph", "route", str(file), "1", "3", "100", "--max-fee", "1"], env=environment)
+    assert dear.exit_code == 1 and "more than the limit of 1000" in dear.output
+    for name in ("9", "x02"):
+        unknown = runner.invoke(app, ["graph", "route", str(file), "1", name, "100"], env=environment)
+        assert unknown.exit_code == 1 and "nodes of this graph match" in unknown.output

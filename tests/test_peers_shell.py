@@ -377,3 +377,20 @@ def test_a_peer_that_dials_afresh_need_not_wait_long_for_its_dead_connection_to_
             nursery.cancel_scope.cancel()
 
     play(story)
+
+
+def test_a_steady_connection_that_is_lost_is_back_at_once_and_one_that_does_not_last_is_dialed_ever_less() -> None:
+    async def story(world: World) -> None:
+        await world.meet()
+        await trio.sleep(60)
+        for _ in range(5):
+            world.network.cut(world.alice.key.public)
+            await trio.sleep(1)
+            assert world.alice.peers.connected() == [world.bob.address.key]
+        dials = world.alice.peers.statistics().dials
+        for _ in range(600):
+            world.network.cut(world.alice.key.public)
+            await trio.sleep(0.05)
+        assert world.alice.peers.statistics().dials - dials <= 15
+
+    play(story)

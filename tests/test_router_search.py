@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import sys
 from collections.abc import Sequence
 
 import pytest
@@ -13,10 +14,11 @@ from hypothesis import strategies as st
 from tallystick.channels.errors import InvalidInput
 from tallystick.router.errors import NoRoute, Unpaid
 from tallystick.router.graph import LOCK_RATE, Graph
-from tallystick.router.kernels import PLAIN, Kernels, compiled
+from tallystick.router.kernels import PLAIN, Kernels, compilable, compiled
 from tallystick.router.liquidity import BIMODAL, UNIFORM, Knowledge, Prior
 from tallystick.router.objects import Edge, ForwardingPolicy, Hop, NodeKey, Route
-from tallystick.router.planner import HOPS_MAX, Costs, Planner
+from tallystick.router.payload import HOPS_MAX
+from tallystick.router.planner import Costs, Planner, warm_up
 from tallystick.router.testing.networks import channel_id, node_key, random_network
 
 COSTS = Costs()
@@ -228,3 +230,21 @@ def test_amounts_that_are_none_are_refused(amount: int) -> None:
 def test_a_payment_to_oneself_is_refused() -> None:
     with pytest.raises(InvalidInput, match="oneself"):
         planner(line(ForwardingPolicy())).route(node_key(0), node_key(0), 1, max_fee=1, now=NOW)
+
+
+def test_warming_up_leaves_nothing_to_compile() -> None:
+    warm_up()
+    kernels = compiled()
+    for kernel in (kernels.two_sided, kernels.one_sided, kernels.cheapest_flow):
+        assert getattr(kernel, "signatures", None)
+
+
+def test_without_numba_everything_works_in_plain_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("numba", "numpy"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert not compilable()
+    who = planner(random_network(random.Random(8), 100, 400))
+    source, target = sorted(who.graph.nodes)[:2]
+    assert who.plan(source, target, 10**6, max_fee=10**5, max_parts=4, now=NOW)
+    with pytest.raises(ImportError):
+        Graph(compiled=True)

@@ -25,8 +25,7 @@ def in_a_line(act: Callable[[World, Node, Node, Node], Awaitable[None]], seed: i
             first = await alice.open_channel(world.address("bob"), DEPOSIT)
             second = await bob.open_channel(world.address("carol"), DEPOSIT)
             for node in (alice, bob, carol):
-                while not all(node.routing.graph.slots_of(channel.id) for channel in (first, second)):
-                    await trio.sleep(1)
+                await node.until(lambda node=node: all(map(node.routing.graph.slots_of, (first.id, second.id))))
             await act(world, alice, bob, carol)
 
     simulate(main, seed)
@@ -34,23 +33,23 @@ def in_a_line(act: Callable[[World, Node, Node, Node], Awaitable[None]], seed: i
 
 def test_an_invoice_is_paid_through_somebody_else() -> None:
     async def act(world: World, alice: Node, bob: Node, carol: Node) -> None:
-        invoice = await carol.routing.create_invoice(50_000, "a tin of tea")
-        receipt = await alice.routing.pay(invoice.text)
+        invoice = await carol.create_invoice(50_000, "a tin of tea")
+        receipt = await alice.pay(invoice.text)
         assert receipt.amount == 50_000 and receipt.fee == 50
-        paid = carol.routing.invoice(receipt.payment_hash)
+        paid = carol.invoice(receipt.payment_hash)
         assert paid.received == 50_000 and paid.secret == receipt.secret
         with trio.fail_after(10):
             await bob.until(lambda: bob.router.statistics().forwarded == 1)
             await carol.until(lambda: carol.channels[0].balances[0] == 50_000)
-        assert await alice.routing.pay(invoice.text) == receipt
+        assert await alice.pay(invoice.text) == receipt
 
     in_a_line(act)
 
 
 def test_keysend_needs_no_invoice() -> None:
     async def act(world: World, alice: Node, bob: Node, carol: Node) -> None:
-        receipt = await alice.routing.keysend(NodeKey(bytes(carol.key.public)), 7_000)
-        (record,) = carol.routing.invoices()
+        receipt = await alice.keysend(NodeKey(bytes(carol.key.public)), 7_000)
+        (record,) = carol.invoices()
         assert record.received == 7_000 and record.secret == receipt.secret and not record.text
 
     in_a_line(act)
@@ -58,18 +57,18 @@ def test_keysend_needs_no_invoice() -> None:
 
 def test_what_cannot_be_paid_is_explained_and_leaves_nothing_under_way() -> None:
     async def act(world: World, alice: Node, bob: Node, carol: Node) -> None:
-        too_much = await carol.routing.create_invoice(2 * DEPOSIT)
+        too_much = await carol.create_invoice(2 * DEPOSIT)
         with pytest.raises(PaymentFailed) as caught:
-            await alice.routing.pay(too_much.text)
+            await alice.pay(too_much.text)
         assert caught.value.reason is Unpaid.NO_LIQUIDITY
-        dear = await carol.routing.create_invoice(1_000_000)
+        dear = await carol.create_invoice(1_000_000)
         with pytest.raises(PaymentFailed) as caught:
-            await alice.routing.pay(dear.text, max_fee=10)
+            await alice.pay(dear.text, max_fee=10)
         assert caught.value.reason is Unpaid.FEE_LIMIT
-        cancelled = await carol.routing.create_invoice(1_000)
-        await carol.routing.cancel_invoice(cancelled.payment_hash)
+        cancelled = await carol.create_invoice(1_000)
+        await carol.cancel_invoice(cancelled.payment_hash)
         with pytest.raises(PaymentFailed) as caught:
-            await alice.routing.pay(cancelled.text)
+            await alice.pay(cancelled.text)
         assert caught.value.reason is Unpaid.PAYEE_REFUSES
         assert len(alice.routing.outgoing) == 0
         assert not alice.channels[0].session.channel.newest.locks
@@ -79,12 +78,12 @@ def test_what_cannot_be_paid_is_explained_and_leaves_nothing_under_way() -> None
 
 def test_a_held_payment_is_settled_or_cancelled_by_its_owner() -> None:
     async def act(world: World, alice: Node, bob: Node, carol: Node) -> None:
-        kept, dropped = [await carol.routing.create_invoice(1_000, hold=True) for _ in range(2)]
+        kept, dropped = [await carol.create_invoice(1_000, hold=True) for _ in range(2)]
         outcomes: list[object] = []
 
         async def pay(text: str) -> None:
             try:
-                outcomes.append(await alice.routing.pay(text))
+                outcomes.append(await alice.pay(text))
             except PaymentFailed as error:
                 outcomes.append(error.reason)
 
@@ -92,14 +91,13 @@ def test_a_held_payment_is_settled_or_cancelled_by_its_owner() -> None:
             nursery.start_soon(pay, kept.text)
             nursery.start_soon(pay, dropped.text)
             with trio.fail_after(30):
-                while len(carol.routing.receiving.held) < 2:
-                    await trio.sleep(1)
+                await carol.until(lambda: len(carol.routing.receiving.held) == 2)
             assert not outcomes
-            await carol.routing.settle_invoice(carol.routing.invoice(kept.payment_hash).secret)
-            await carol.routing.cancel_invoice(dropped.payment_hash)
+            await carol.settle_invoice(carol.invoice(kept.payment_hash).secret)
+            await carol.cancel_invoice(dropped.payment_hash)
         assert Unpaid.PAYEE_REFUSES in outcomes and len(outcomes) == 2
-        assert carol.routing.invoice(kept.payment_hash).received == 1_000
-        assert carol.routing.invoice(dropped.payment_hash).received == 0
+        assert carol.invoice(kept.payment_hash).received == 1_000
+        assert carol.invoice(dropped.payment_hash).received == 0
 
     in_a_line(act)
 
@@ -107,7 +105,7 @@ def test_a_held_payment_is_settled_or_cancelled_by_its_owner() -> None:
 @pytest.mark.parametrize("victim", ["alice", "bob", "carol"])
 def test_a_crash_on_the_way_neither_loses_nor_doubles(victim: str) -> None:
     async def act(world: World, alice: Node, bob: Node, carol: Node) -> None:
-        invoices = [await carol.routing.create_invoice(1_000) for _ in range(20)]
+        invoices = [await carol.create_invoice(1_000) for _ in range(20)]
         async with trio.open_nursery() as nursery:
 
             async def pay(text: str) -> None:
@@ -122,11 +120,12 @@ def test_a_crash_on_the_way_neither_loses_nor_doubles(victim: str) -> None:
             await trio.sleep(0.05)
             await world.crash(victim)
             await world.start(victim)
+        carol, alice = world.node("carol"), world.node("alice")
         with trio.fail_after(900):
-            while world.node("carol").channels[0].balances[0] < 20_000 - 20_000 * (victim == "alice"):
-                await trio.sleep(1)
-            while any(world.node(name).channels[0].session.channel.newest.locks for name in ("alice", "carol")):
-                await trio.sleep(1)
+            if victim != "alice":
+                await carol.until(lambda: carol.channels[0].balances[0] == 20_000)
+            for node in (alice, world.node("bob")):
+                await node.until(lambda node=node: not any(c.session.channel.newest.locks for c in node.channels))
         received = sum(record.received for record in world.node("carol").routing.invoices())
         assert received == world.node("carol").channels[0].balances[0]
         paid = [record for _, record in world.node("alice").routing.payments() if record.paid]
@@ -140,3 +139,27 @@ def test_a_crash_on_the_way_neither_loses_nor_doubles(victim: str) -> None:
 async def _begin(node: Node, text: str) -> None:
     with trio.move_on_after(0.04):
         await node.routing.pay(text, timeout=600)
+
+
+def test_a_payment_whose_channel_closes_under_it_ends_unpaid_instead_of_never() -> None:
+    async def act(world: World, alice: Node, bob: Node, carol: Node) -> None:
+        invoice = await carol.routing.create_invoice(1_000, hold=True, lifetime=86_400)
+        outcomes: list[object] = []
+
+        async def pay() -> None:
+            try:
+                outcomes.append(await alice.routing.pay(invoice.text))
+            except PaymentFailed as error:
+                outcomes.append(error.reason)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(pay)
+            with trio.fail_after(30):
+                await carol.until(lambda: bool(carol.routing.receiving.held))
+            await alice.channels[0].force_close()
+            await bob.channels[-1].force_close()
+            with trio.fail_after(10_000):
+                await alice.until(lambda: bool(outcomes))
+        assert outcomes == [Unpaid.TIMEOUT] and len(alice.routing.outgoing) == 0
+
+    in_a_line(act)

@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 
 from tallystick.channels.eip712 import digest_proof, domain_separator
+from tallystick.channels.hashchain import walk
 from tallystick.channels.keys import PrivateKey
 from tallystick.channels.messages import Update, decode, encode
 from tallystick.channels.objects import Address, BalanceProof, ChannelId
@@ -27,6 +28,9 @@ from tallystick.channels.store import open_store
 
 CONTROL_MIN = 1.75
 """Below this, the machine was busy with something else: repeat."""
+
+CONTROL_SECONDS = 0.9
+"""What a control takes, about."""
 
 _BUSY = """
 import hashlib, os, sys, time
@@ -68,6 +72,7 @@ class Primitives(msgspec.Struct, frozen=True):
     verify: float
     commit: float
     codec_per_payment: float
+    sha256: float
 
     def floor_per_second(self, batch: float) -> float:
         """Return payments/s if each update of `batch` payments cost its busier side (the payer) primitives only.
@@ -77,6 +82,15 @@ class Primitives(msgspec.Struct, frozen=True):
         batch = max(1.0, batch)
         update = self.sign + self.verify + 2 * self.commit + batch * self.codec_per_payment
         return batch * 1e6 / update
+
+    def stream_floor_per_second(self, payments: int, updates: int, commits: int) -> float:
+        """Return payments/s of streams if their payer did these updates and commits, and hashed, and nothing else.
+
+        Either side hashes once per link: the payer when it makes the chain, the payee when it checks it.
+        """
+        payments = max(1, payments)
+        spent = payments * self.sha256 + updates * (self.sign + self.verify) + commits * self.commit
+        return payments * 1e6 / spent
 
 
 def measure_primitives(directory: str | None = None) -> Primitives:
@@ -99,6 +113,7 @@ def measure_primitives(directory: str | None = None) -> Primitives:
         verify=_time(lambda: key.public.verify(digest_proof(domain, proof), signature), 1000),
         commit=commit,
         codec_per_payment=_time(lambda: decode(encode(update)), 200) / 1000,
+        sha256=_time(lambda: walk(bytes(32), 1_000), 20) / 1000,
     )
 
 

@@ -2,122 +2,97 @@
 
 The whole product is in the path: nodes with their stores (`synchronous=FULL`), a simulated chain served over
 JSON-RPC, links encrypted with Noise. Payer and payee are processes, pinned to a core each. Each class of payment is
-bracketed by the capacity control.
+bracketed by the capacity control, and at the end the books of both sides must say that each payment came once.
 """
 
 from __future__ import annotations
 
-import os
 import tempfile
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 import trio
 
-from tallystick.channels.keys import PrivateKey
-from tallystick.sdk.bench.control import CONTROL_MIN, Primitives, capacity_control, measure_primitives
-from tallystick.sdk.bench.fleet import Crew
-from tallystick.sdk.bench.kinds import KINDS
-from tallystick.sdk.party import Role
-from tallystick.sdk.troupe import Actor, chain_run, fleet, open_troupe, party
+from tallystick.sdk.bench.control import CONTROL_MIN, CONTROL_SECONDS, Primitives, capacity_control
+from tallystick.sdk.bench.kinds import KINDS, OFFERED
+from tallystick.sdk.bench.results import ClassResult, DirectResult, FairnessResult, LoadPoint
+from tallystick.sdk.bench.stage import WARM_UP, Say, Stage, hub_stage, pair_stage
 
-FUNDS = 10**15
-DEPOSIT = 10**12
-TASKS = 1_000
-"""Tasks that pay at the same time, in the class `awaited`."""
+CLASSES = tuple(KINDS)
+"""The classes that can be measured."""
 
-REPEATS = 3
-"""Tries for a run whose capacity control is good enough."""
+TRIES = 3
+"""Tries for a run whose capacity control is good enough, at most."""
 
-WARM_UP = 0.5
-"""Seconds of payments before the first measured class."""
+TRIES_SECONDS = 9.0
+"""What all tries of a class may take together; a second one is made in any case."""
 
-
-class ClassResult(msgspec.Struct, frozen=True, kw_only=True):
-    """One class of payment. Times in ms, rates per second; latencies are the payer's, from `pay` to receipt."""
-
-    per_second: float
-    floor_per_second: float
-    """By the primitives' costs in this run, at this run's mean batch."""
-    ratio: float
-    """per_second / floor_per_second."""
-    p50_ms: float
-    p99_ms: float
-    payments: int
-    batch_mean: float
-    batch_median: float
-    """Payments of one update; lock operations, two per payment, in the class `locked`."""
-    commits_per_second: float
-    """Of both sides."""
-    signatures_per_payment: float
-    signatures_per_second: float
-    commits_per_payment: float
-    bytes_per_payment: float
-    """On the payer's link, both ways, before encryption."""
-    cpu_us_per_payment: float
-    """Of both sides."""
-    control: float
-    """The lower of the capacity controls before and after."""
+LOADS = (0.02, 0.1, 0.25, 0.5, 0.7, 0.85, 1.0, 1.15)
+"""Rates at which payments are offered for the picture, as parts of what the class `submitted` reached."""
 
 
-class DirectResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What `--json` prints."""
+class Conditions(msgspec.Struct, frozen=True):
+    """What is done to the links (see `weather`)."""
 
-    control: float
-    classes: dict[str, ClassResult]
-    primitives_us: Primitives
-    channels: int = 1
-    processes: int = 2
-    durability: str = "full"
-    seconds: float
-    memory_kib: dict[str, int]
+    rtt_ms: float = 0.0
+    cuts: float = 0.0
+
+    def __bool__(self) -> bool:
+        return bool(self.rtt_ms or self.cuts)
+
+
+FAIR = Conditions()
 
 
 async def run_direct(
-    classes: Sequence[str], seconds: float, *, directory: str | None = None, say: Callable[[str], None]
+    classes: Sequence[str],
+    seconds: float,
+    *,
+    directory: str | None = None,
+    weather: Conditions = FAIR,
+    loads: Sequence[float] = (),
+    tries: int = TRIES,
+    say: Say,
 ) -> DirectResult:
-    """Measure these classes for `seconds` each. `say` is told how it goes."""
+    """Measure these classes for `seconds` each. `say` is told how it goes.
+
+    In bad `weather`, every class is measured in fair weather first. With `loads`, payments are also offered at these
+    parts of the rate of `submitted`, which must be among the classes. Raise MeasurementVoid if payments got lost.
+    """
     with tempfile.TemporaryDirectory(prefix="tally-bench-", dir=directory) as folder:
-        primitives = await trio.to_thread.run_sync(measure_primitives, folder)
-        async with _stage(folder) as (payer, payee):
-            say("two nodes, one channel; warming up")
-            await payer.ask("open", peer=payee.first["peer"], deposit=DEPOSIT)
-            await payer.ask("bench", kind="awaited", seconds=WARM_UP, tasks=TASKS)
-            results = {}
-            for name in classes:
-                results[name] = await _measure(name, seconds, payer, [payee], primitives, say)
-            memory = {
-                who: (await actor.ask("counters"))["memory"] for who, actor in (("payer", payer), ("payee", payee))
-            }
-    return DirectResult(
-        control=min(result.control for result in results.values()),
-        classes=results,
-        primitives_us=primitives,
-        seconds=seconds,
-        memory_kib=memory,
-    )
+        async with pair_stage(folder, say, rough=bool(weather)) as stage:
+            results = await _measure_all(stage, classes, seconds, weather, tries, say)
+            points = await _offer_all(stage, [load * results["submitted"].per_second for load in loads], seconds, say)
+            await stage.close_books()
+            return _summary(stage, results, seconds, weather, await stage.memory(), load=points)
 
 
-class FairnessResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What a quiet channel of a hub sees while another channel is flooded."""
+async def run_hub(
+    channels: int,
+    processes: int,
+    seconds: float,
+    *,
+    directory: str | None = None,
+    weather: Conditions = FAIR,
+    tries: int = TRIES,
+    say: Say,
+) -> DirectResult:
+    """Measure submitted payments from one process over that many channels, whose peers fill the other processes."""
+    with tempfile.TemporaryDirectory(prefix="tally-bench-", dir=directory) as folder:
+        async with hub_stage(folder, channels, processes, say, rough=bool(weather)) as stage:
+            results = await _measure_all(stage, ["submitted"], seconds, weather, tries, say)
+            await stage.close_books()
+            memory = await stage.memory()
+            return _summary(stage, results, seconds, weather, memory, channels=channels, processes=processes)
 
-    control: float
-    p50_ms: float
-    p99_ms: float
-    """Of the quiet channel's payments."""
-    payments: int
-    flood_per_second: float
-    seconds: float
 
-
-async def run_fairness(seconds: float, *, directory: str | None = None, say: Callable[[str], None]) -> FairnessResult:
+async def run_fairness(seconds: float, *, directory: str | None = None, say: Say) -> FairnessResult:
     """Flood one channel of a hub, and measure payments in another one, whose peer is in the same process."""
     with tempfile.TemporaryDirectory(prefix="tally-bench-", dir=directory) as folder:
-        async with _hub_stage(folder, 2, 2, say) as (hub, _):
+        async with hub_stage(folder, 2, 2, say) as stage:
             before = await trio.to_thread.run_sync(capacity_control)
-            sent = await hub.ask("fairness", seconds=seconds)
+            sent = await stage.payer.ask("fairness", seconds=seconds)
             control = min(before, await trio.to_thread.run_sync(capacity_control))
     return FairnessResult(
         control=control,
@@ -129,106 +104,96 @@ async def run_fairness(seconds: float, *, directory: str | None = None, say: Cal
     )
 
 
-async def run_hub(
-    channels: int, processes: int, seconds: float, *, directory: str | None = None, say: Callable[[str], None]
+def _summary(
+    stage: Stage,
+    results: dict[str, ClassResult],
+    seconds: float,
+    weather: Conditions,
+    memory: dict[str, int],
+    **more: Any,
 ) -> DirectResult:
-    """Measure submitted payments from one process over that many channels, whose peers fill the other processes."""
-    with tempfile.TemporaryDirectory(prefix="tally-bench-", dir=directory) as folder:
-        primitives = await trio.to_thread.run_sync(measure_primitives, folder)
-        async with _hub_stage(folder, channels, processes, say) as (hub, crews):
-            result = await _measure("submitted", seconds, hub, crews, primitives, say)
-            memory = {actor.name: (await actor.ask("counters"))["memory"] for actor in (hub, *crews)}
     return DirectResult(
-        control=result.control,
-        classes={"submitted": result},
-        primitives_us=primitives,
-        channels=channels,
-        processes=processes,
+        control=min(result.control for result in results.values()),
+        classes=results,
+        primitives_us=stage.primitives,
         seconds=seconds,
         memory_kib=memory,
+        rtt_ms=weather.rtt_ms,
+        cuts_percent=weather.cuts,
+        **more,
     )
 
 
-@asynccontextmanager
-async def _hub_stage(
-    folder: str, channels: int, processes: int, say: Callable[[str], None]
-) -> AsyncIterator[tuple[Actor, list[Actor]]]:
-    """Give a hub and the processes of its peers, connected and warm."""
-    cores = max(1, (os.cpu_count() or 1) - 1)
-    async with open_troupe() as troupe:
-        hub = await troupe.start("hub", fleet(Crew(data=f"{folder}/hub", first=0, count=1, cpu=0)))
-        crews: list[Actor] = []
-        first = 1
-        for number in range(processes - 1):
-            count = channels // (processes - 1) + (number < channels % (processes - 1))
-            crew = Crew(data=f"{folder}/peers{number}", first=first, count=count, cpu=1 + number % cores)
-            crews.append(await troupe.start(f"peers {number}", fleet(crew)))
-            first += count
-        addresses = [address for crew in crews for address in crew.first["peers"]]
-        ready = await hub.ask("connect", addresses=addresses)
-        say(f"{channels} channels stand after {ready['seconds']:.1f} s; warming up")
-        await hub.ask("bench", seconds=WARM_UP)
-        yield hub, crews
+async def _measure_all(
+    stage: Stage, classes: Sequence[str], seconds: float, weather: Conditions, tries: int, say: Say
+) -> dict[str, ClassResult]:
+    calm = {name: await measure(stage, name, seconds, tries, say) for name in classes}
+    if not weather:
+        return calm
+    say(f"now with {weather.rtt_ms:g} ms of round trip and {weather.cuts:g} % of the links cut every second")
+    await stage.weather(weather.rtt_ms, weather.cuts)
+    rough = {name: await measure(stage, name, seconds, tries, say) for name in classes}
+    await stage.weather(0, 0)
+    return {name: _compared(rough[name], calm[name].per_second) for name in classes}
 
 
-@asynccontextmanager
-async def _stage(folder: str) -> AsyncIterator[tuple[Actor, Actor]]:
-    """Give a payer and a payee, each a process, on a chain that a third one serves."""
-    keys = [PrivateKey(bytes([number]) * 32) for number in (1, 2)]
-    coins = {key.address: FUNDS for key in keys}
-    async with open_troupe() as troupe:
-        chain = await troupe.start("chain", chain_run(f"{folder}/chain", coins, interval=0.5))
-        actors = [
-            await troupe.start(
-                name,
-                party(
-                    Role(
-                        data=f"{folder}/{name}",
-                        chain=chain.first["url"],
-                        key=key.reveal().hex(),
-                        cpu=number,
-                        opens_locks=name == "payee",
-                    )
-                ),
-            )
-            for number, (name, key) in enumerate(zip(("payer", "payee"), keys, strict=True))
-        ]
-        yield actors[0], actors[1]
+def _compared(result: ClassResult, calm: float) -> ClassResult:
+    return msgspec.structs.replace(result, calm_per_second=calm, kept=result.per_second / calm)
 
 
-async def _measure(
-    name: str, seconds: float, payer: Actor, payees: Sequence[Actor], primitives: Primitives, say: Callable[[str], None]
-) -> ClassResult:
+async def measure(stage: Stage, name: str, seconds: float, tries: int, say: Say) -> ClassResult:
     """Measure one class, again if the machine was busy with something else."""
     best: ClassResult | None = None
-    for attempt in range(REPEATS):
-        before = await trio.to_thread.run_sync(capacity_control)
-        start = await _counters(payees)
-        sent = await payer.ask("bench", kind=name, seconds=seconds, tasks=TASKS)
-        end = await _counters(payees)
-        control = min(before, await trio.to_thread.run_sync(capacity_control))
+    began = trio.current_time()
+    before = await trio.to_thread.run_sync(capacity_control)
+    for attempt in range(tries):
+        start = await stage.counters()
+        sent = await stage.pay(name, seconds)
+        end = await stage.counters()
+        after = await trio.to_thread.run_sync(capacity_control)
+        control, before = min(before, after), after
         other = {key: end[key] - start[key] for key in end}
-        result = _result(sent, other, control, primitives)
+        result = _result(name, sent, other, control, stage.primitives, await stage.memory())
         if best is None or result.control > best.control:
             best = result
         if control >= CONTROL_MIN:
             break
-        say(f"{name}: capacity control {control:.2f} is below {CONTROL_MIN}; try {attempt + 1} of {REPEATS}")
+        say(f"{name}: capacity control {control:.2f} is below {CONTROL_MIN}; try {attempt + 1} of {tries}")
+        if attempt and trio.current_time() - began + seconds + CONTROL_SECONDS > TRIES_SECONDS:
+            break
     assert best is not None
     say(f"{name}: {best.per_second:,.0f}/s (control {best.control:.2f})")
     return best
 
 
-async def _counters(payees: Sequence[Actor]) -> dict[str, float]:
-    """Return what the payees' sides have used so far, together."""
-    counters = [await payee.ask("counters") for payee in payees]
-    return {key: sum(each[key] for each in counters) for key in ("commits", "signatures", "cpu")}
+async def _offer_all(stage: Stage, rates: Sequence[float], seconds: float, say: Say) -> list[LoadPoint]:
+    if rates:
+        await stage.pay(
+            OFFERED, WARM_UP, rate=rates[0]
+        )  # what the classes before left behind is cleared away meanwhile
+    return [await _offer(stage, rate, seconds, say) for rate in rates]
 
 
-def _result(sent: dict[str, Any], other: dict[str, Any], control: float, primitives: Primitives) -> ClassResult:
+async def _offer(stage: Stage, rate: float, seconds: float, say: Say) -> LoadPoint:
+    sent = await stage.pay(OFFERED, seconds, rate=rate)
+    point = LoadPoint(offered=rate, per_second=sent["per_second"], p50_ms=sent["p50_ms"], p99_ms=sent["p99_ms"])
+    say(f"offered {rate:,.0f}/s: {point.per_second:,.0f}/s, p50 {point.p50_ms:.1f} ms, p99 {point.p99_ms:.1f} ms")
+    return point
+
+
+def _result(
+    name: str,
+    sent: dict[str, Any],
+    other: dict[str, Any],
+    control: float,
+    primitives: Primitives,
+    memory: dict[str, int],
+) -> ClassResult:
     count, seconds = max(1, sent["count"]), sent["seconds"]
     batch = count / max(1, sent["updates"])
     floor = primitives.floor_per_second(batch)
+    if name == "stream":
+        floor = primitives.stream_floor_per_second(count, sent["updates"], sent["commits"])
     commits, signatures = sent["commits"] + other["commits"], sent["signatures"] + other["signatures"]
     return ClassResult(
         per_second=sent["per_second"],
@@ -245,9 +210,7 @@ def _result(sent: dict[str, Any], other: dict[str, Any], control: float, primiti
         commits_per_payment=commits / count,
         bytes_per_payment=sent["bytes"] / count,
         cpu_us_per_payment=1e6 * (sent["cpu"] + other["cpu"]) / count,
+        memory_kib=memory,
         control=control,
+        cut=sent["cut"],
     )
-
-
-CLASSES = tuple(KINDS)
-"""The classes that can be measured."""

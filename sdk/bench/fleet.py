@@ -30,14 +30,17 @@ from tallystick.channels.keys import PrivateKey, PublicKey
 from tallystick.channels.limits import Policy
 from tallystick.channels.objects import NATIVE, Address, ChannelId, Terms
 from tallystick.channels.peers import Peers
-from tallystick.channels.ports import PeerAddress, system_clock, system_entropy
+from tallystick.channels.ports import Network, PeerAddress, system_clock, system_entropy
 from tallystick.channels.schema import SCHEMA
 from tallystick.channels.session import Session
 from tallystick.channels.store import open_store
 from tallystick.channels.tickets import Ticket
 from tallystick.channels.transport import TcpNetwork
 from tallystick.channels.writer import Writer
-from tallystick.sdk.party import batch_sizes, obey, timing
+from tallystick.sdk.bench.kinds import take_receipt
+from tallystick.sdk.bench.latencies import Latencies, timing
+from tallystick.sdk.bench.weather import WEATHER_SEED, Weather
+from tallystick.sdk.party import batch_sizes, obey
 
 CHAIN_ID = 31_337
 CONTRACT = Address(b"\xbe" * 20)
@@ -54,6 +57,8 @@ class Crew(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Number of its first member; number 0 is the hub."""
     count: int
     cpu: int | None = None
+    rough: bool = False
+    """Whether its links have some weather (`do_weather`)."""
 
 
 def key_of(number: int) -> PrivateKey:
@@ -64,12 +69,15 @@ def key_of(number: int) -> PrivateKey:
 class Member:
     """One party: its engine and its links."""
 
-    def __init__(self, key: PrivateKey, writer: Writer) -> None:
+    def __init__(self, key: PrivateKey, writer: Writer, weather: Weather | None) -> None:
         self.engine = Engine(
             key, writer, system_clock, Policy(), chain_id=CHAIN_ID, contract=CONTRACT, tell=lambda event: None
         )
         rng = random.Random(int.from_bytes(system_entropy(16), "big"))
-        self.peers = Peers(self.engine, TcpNetwork(key, system_entropy), rng, lambda event: None)
+        network: Network = TcpNetwork(key, system_entropy)
+        if weather is not None:
+            network = weather.network(network)
+        self.peers = Peers(self.engine, network, rng, lambda event: None)
 
     def open(self, peer: PublicKey, payer: Address) -> Session:
         """Take in the channel with `peer`, funded by `payer` and confirmed."""
@@ -84,30 +92,54 @@ class Member:
 class Fleet:
     """The commands, by name: each method `do_NAME` is one."""
 
-    def __init__(self, crew: Crew, writer: Writer) -> None:
-        self.members = [Member(key_of(number), writer) for number in range(crew.first, crew.first + crew.count)]
+    def __init__(self, crew: Crew, writer: Writer, weather: Weather) -> None:
+        numbers = range(crew.first, crew.first + crew.count)
+        self.members = [Member(key_of(number), writer, weather if crew.rough else None) for number in numbers]
         self.writer = writer
+        self.weather = weather
+        self.crew = crew
 
     async def do_connect(self, command: dict[str, Any]) -> dict[str, Any]:
         """Connect the hub to these addresses, and wait until it can pay each of them."""
         began, (hub,) = time.perf_counter(), self.members
-        sessions = []
         for address in map(PeerAddress.parse, command["addresses"]):
-            sessions.append(hub.open(PublicKey(address.key), hub.engine.key.address))
+            hub.open(PublicKey(address.key), hub.engine.key.address)
             hub.peers.keep(address)
-        for session in sessions:
-            while not (session.ready and session.funding):
-                await self.writer.commit(())  # greetings are taken in between rounds
+        await self._in_step(0)
         return {"seconds": time.perf_counter() - began}
+
+    async def _in_step(self, dials: int) -> None:
+        """Wait until the hub has dialed that often, and can pay each of its peers."""
+        (hub,) = self.members
+        for session in hub.engine.sessions.values():
+            while hub.peers.statistics().dials < dials or not (session.ready and session.funding):
+                await self.writer.commit(())  # greetings are taken in between rounds
+
+    async def do_weather(self, command: dict[str, Any]) -> dict[str, Any]:
+        """Change the weather, which cuts all links. With `redials`, wait until all are back. See `sdk.party`."""
+        dials = sum(member.peers.statistics().dials for member in self.members)
+        links = len(self.weather.links)
+        await self.weather.change(command["rtt"], command["cuts"])
+        if command.get("redials"):
+            await self._in_step(dials + links)
+        return {}
+
+    async def do_books(self, command: dict[str, Any]) -> dict[str, Any]:
+        """Tell how many payments this side has sent and received, by the agreed statements, and what it owns."""
+        channels = [session.channel for member in self.members for session in member.engine.sessions.values()]
+        return {
+            "sent": sum(channel.ours.simplex.next_payment for channel in channels),
+            "received": sum(channel.theirs.simplex.next_payment for channel in channels),
+            "own": sum(channel.balances()[channel.side] for channel in channels),
+        }
 
     async def do_bench(self, command: dict[str, Any]) -> dict[str, Any]:
         """Submit payments in every channel in turn for `seconds`; report figures of this side."""
         (hub,) = self.members
         deadline, before, signed = time.perf_counter() + command["seconds"], self._counters(), self._signed()
         began = time.perf_counter()
-        tickets = await _submit(hub.engine, list(hub.engine.sessions), deadline, deque())
-        receipts = [await ticket.wait() for ticket in tickets]
-        result = timing([receipt.secured - receipt.accepted for receipt in receipts], time.perf_counter() - began)
+        latencies = await _submit(hub.engine, list(hub.engine.sessions), deadline)
+        result = timing(latencies, time.perf_counter() - began)
         after = self._counters()
         batches = sorted(
             size for channel, seq in signed.items() for size in batch_sizes(self.writer.store, channel, seq)
@@ -120,7 +152,7 @@ class Fleet:
         (hub,) = self.members
         flooded, *_, quiet = hub.engine.sessions
         deadline = time.perf_counter() + command["seconds"]
-        latencies: list[float] = []
+        latencies = Latencies()
         before = self._counters()
 
         async def pay_quietly() -> None:
@@ -128,12 +160,12 @@ class Fleet:
                 await trio.sleep(QUIET_SECONDS)
                 began = time.perf_counter()
                 await hub.engine.pay(quiet, 1).wait()
-                latencies.append(time.perf_counter() - began)
+                latencies.one(time.perf_counter() - began)
 
         began = time.perf_counter()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(pay_quietly)
-            await _submit(hub.engine, [flooded], deadline, newest=deque(maxlen=1))
+            await _submit(hub.engine, [flooded], deadline)
         seconds = time.perf_counter() - began
         return timing(latencies, seconds) | {"flood_per_second": (self._counters()["sent"] - before["sent"]) / seconds}
 
@@ -153,6 +185,7 @@ class Fleet:
             "sent": sum(engine.payments_secured for engine in engines),
             "received": sum(engine.payments_received for engine in engines),
             "updates": sum(self._signed().values()),
+            "cut": self.weather.cut,
         }
 
     async def do_counters(self, command: dict[str, Any]) -> dict[str, Any]:
@@ -160,35 +193,42 @@ class Fleet:
         return self._counters() | {"memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}
 
 
-async def _submit(engine: Engine, channels: list[ChannelId], deadline: float, newest: deque[Ticket]) -> deque[Ticket]:
-    """Submit one payment in each channel after the other until the deadline, held back only by full outboxes.
-
-    The tickets go to `newest`, and it is returned.
-    """
+async def _submit(engine: Engine, channels: list[ChannelId], deadline: float) -> Latencies:
+    """Submit one payment in each channel after the other until the deadline, held back only by full outboxes."""
+    latencies, tickets = Latencies(), deque[Ticket]()
     while time.perf_counter() < deadline:
         for channel in channels:
             await engine.turn()
             await engine.room(channel)
-            newest.append(engine.pay(channel, 1))
-    return newest
+            tickets.append(engine.pay(channel, 1))
+        while tickets and tickets[0].done:
+            await take_receipt(tickets.popleft(), latencies)
+    for ticket in tickets:
+        await take_receipt(ticket, latencies)
+    return latencies
 
 
-async def _run(crew: Crew) -> None:
+async def run(crew: Crew, kind: type[Fleet] = Fleet) -> None:
+    """Run one process of a fleet, which obeys the commands of `kind`."""
     if crew.cpu is not None and crew.cpu < (os.cpu_count() or 1):
         os.sched_setaffinity(0, {crew.cpu})
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    began = time.perf_counter()
     store = open_store(Path(crew.data), [SCHEMA], owner="bench fleet")
     try:
         writer = Writer(store)
-        fleet = Fleet(crew, writer)
+        weather = Weather(random.Random(WEATHER_SEED))
+        fleet = kind(crew, writer, weather)
+        started = time.perf_counter() - began
         async with trio.open_nursery() as nursery:
+            await nursery.start(weather.run)
             nursery.start_soon(writer.run)
             addresses = [await nursery.start(_meet, member) for member in fleet.members]
             if crew.first:
                 hub = key_of(0).public
                 for member in fleet.members:
                     member.open(hub, hub.address)
-            await obey(fleet, {"peers": addresses})
+            await obey(fleet, {"peers": addresses, "started": started})
             nursery.cancel_scope.cancel()
     finally:
         store.close()
@@ -200,7 +240,7 @@ async def _meet(member: Member, task_status: trio.TaskStatus[str]) -> None:
 
 def main() -> None:
     """Run one process of the fleet."""
-    trio.run(_run, msgspec.json.decode(sys.argv[1], type=Crew))
+    trio.run(run, msgspec.json.decode(sys.argv[1], type=Crew))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """Ways to pay, by the name of their class of payment: what `party` does when it is told to `bench`.
 
-Each takes a `Job` and returns the latency in seconds of every payment that it made, once all of them have ended.
+Each takes a `Job` and returns the latency of every payment that it made, once all of them have ended.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -14,9 +15,11 @@ import trio
 
 from tallystick.channels.conditions import digest_of
 from tallystick.channels.effects import LockEnded, LockReceived
-from tallystick.channels.errors import TallystickError
 from tallystick.channels.limits import LOCKS_MAX, STREAM_LENGTH_MAX
-from tallystick.channels.tickets import Receipt
+from tallystick.channels.ports import system_clock
+from tallystick.channels.tickets import Ticket
+from tallystick.sdk.bench.latencies import Latencies
+from tallystick.sdk.errors import MeasurementVoid
 from tallystick.sdk.handle import ChannelHandle
 from tallystick.sdk.node import Node
 from tallystick.sdk.streams import OutgoingStream
@@ -24,13 +27,17 @@ from tallystick.sdk.streams import OutgoingStream
 BULK = 60_000
 """Payments handed over at a time, in the class `bulk`."""
 
+BULK_TASKS = 16
+"""Tasks that hand them over: enough to fill the path of a round trip of 100 ms. The outbox holds them back."""
+
+TICK = 0.001
+"""Seconds between two bursts of payments that are offered at a rate."""
+
 LOCK_LIFETIME = 86_400
 """Seconds of chain time after which a measured lock or stream would expire."""
 
 STREAM_CHUNK = 100
 """Payments of a stream that share one measured latency."""
-
-Latencies = list[float]
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -42,17 +49,19 @@ class Job(msgspec.Struct, frozen=True):
     """The moment (`time.perf_counter`) until which new payments are begun."""
     tasks: int
     """How many tasks may pay at the same time."""
+    rate: float = 0.0
+    """Payments offered per second, by `offered`."""
 
 
 async def _awaited(job: Job) -> Latencies:
     """Each of many tasks waits for its receipt before it pays again."""
-    latencies: Latencies = []
+    latencies = Latencies()
 
     async def worker() -> None:
         while time.perf_counter() < job.deadline:
             began = time.perf_counter()
             await job.channel.pay(1)
-            latencies.append(time.perf_counter() - began)
+            latencies.one(time.perf_counter() - began)
 
     async with trio.open_nursery() as nursery:
         for _ in range(job.tasks):
@@ -67,28 +76,59 @@ async def _alone(job: Job) -> Latencies:
 
 async def _bulk(job: Job) -> Latencies:
     """A few tasks hand over runs of payments; each payment counts, with its run's latency."""
-    latencies: Latencies = []
+    latencies = Latencies()
     amounts = (1,) * BULK
 
     async def worker() -> None:
         while time.perf_counter() < job.deadline:
             for receipt in await job.channel.pay_many(amounts):
-                latencies.extend([receipt.secured - receipt.accepted] * receipt.count)
+                latencies.run(receipt.secured - receipt.accepted, receipt.count)
 
     async with trio.open_nursery() as nursery:
-        for _ in range(4):
+        for _ in range(BULK_TASKS):
             nursery.start_soon(worker)
     return latencies
 
 
 async def _submitted(job: Job) -> Latencies:
     """One task submits without waiting for receipts, held back only by the outbox; latencies come from the receipts."""
-    tickets = []
+    latencies, tickets = Latencies(), deque[Ticket]()
     while time.perf_counter() < job.deadline:
         for _ in range(100):
             tickets.append(await job.channel.submit(1))
-    receipts: list[Receipt] = [await ticket.wait() for ticket in tickets]
-    return [receipt.secured - receipt.accepted for receipt in receipts]
+        while tickets and tickets[0].done:
+            await take_receipt(tickets.popleft(), latencies)
+    for ticket in tickets:
+        await take_receipt(ticket, latencies)
+    return latencies
+
+
+async def take_receipt(ticket: Ticket, latencies: Latencies) -> None:
+    """Wait for a ticket's receipt, and note how long it took."""
+    receipt = await ticket.wait()
+    latencies.one(receipt.secured - receipt.accepted)
+
+
+async def offered(job: Job) -> Latencies:
+    """Submit at a rate, whatever becomes of it; each latency counts from the moment at which its payment was due.
+
+    So a payment that could not even be submitted in time is late, as whoever makes it would find.
+    """
+    latencies, tickets = Latencies(), deque[tuple[float, Ticket]]()
+    burst = max(1, round(job.rate * TICK))
+    interval, due = burst / job.rate, time.perf_counter()
+    behind = system_clock() - due
+    while due < job.deadline:
+        await trio.sleep(max(0.0, due - time.perf_counter()))
+        for _ in range(burst):
+            tickets.append((due + behind, await job.channel.submit(1)))
+        due += interval
+        while tickets and tickets[0][1].done:
+            at, ticket = tickets.popleft()
+            latencies.one((await ticket.wait()).secured - at)
+    for at, ticket in tickets:
+        latencies.one((await ticket.wait()).secured - at)
+    return latencies
 
 
 async def _stream(job: Job) -> Latencies:
@@ -105,7 +145,7 @@ async def _stream(job: Job) -> Latencies:
     async def finish(stream: OutgoingStream, chunks: trio.MemoryReceiveChannel[tuple[int, float]]) -> None:
         async for depth, began in chunks:
             await stream.wait(depth)
-            latencies.extend([time.perf_counter() - began] * STREAM_CHUNK)
+            latencies.run(time.perf_counter() - began, STREAM_CHUNK)
         await stream.close()
 
     async with trio.open_nursery() as nursery:
@@ -146,8 +186,8 @@ async def _locked(job: Job) -> Latencies:
             event = await anext(events)
             if isinstance(event, LockEnded) and event.sender == session.channel.side:
                 if not event.paid:
-                    raise TallystickError(f"lock {event.lock.id} was not paid: this measurement is void")
-                latencies.append(time.perf_counter() - began.pop(event.lock.id))
+                    raise MeasurementVoid(f"lock {event.lock.id} was not paid: this measurement is void")
+                latencies.one(time.perf_counter() - began.pop(event.lock.id))
                 await fill()
     return latencies
 
@@ -169,3 +209,6 @@ KINDS: dict[str, Callable[[Job], Awaitable[Latencies]]] = {
     "stream": _stream,
 }
 """Ways to pay, by the name of their class of payment."""
+
+OFFERED = "offered"
+"""The name of `offered`, which is no class: its rate is given."""

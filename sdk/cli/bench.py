@@ -7,6 +7,11 @@ from typing import Annotated
 
 import typer
 
+from tallystick.sdk.cli.shell import Json, guarded, print_json
+
+CHANNELS_MAX = 10_000
+"""Channels of a hub that can be asked for."""
+
 app = typer.Typer(no_args_is_help=True, help="Measure this engine on this machine.")
 
 
@@ -21,13 +26,22 @@ def direct(
         list[str] | None,
         typer.Option("--class", help="alone, awaited, submitted, bulk, locked or stream; repeatable. Default: all."),
     ] = None,
-    seconds: Annotated[float, typer.Option(min=0.1, max=600, help="How long to measure each class.")] = 4.0,
+    seconds: Annotated[float, typer.Option(min=0.1, max=600, help="How long to measure each class.")] = 3.0,
     channels: Annotated[
-        int, typer.Option(min=1, max=10_000, help="Channels of one hub, each to a peer of its own (class submitted).")
+        int,
+        typer.Option(min=1, max=CHANNELS_MAX, help="Channels of one hub, each to a peer of its own (class submitted)."),
     ] = 1,
     processes: Annotated[
         int, typer.Option(min=2, max=256, help="Processes: the payer's, and those that share the peers.")
     ] = 2,
+    rtt: Annotated[float, typer.Option(min=0, max=10_000, help="Milliseconds of round trip to add to links.")] = 0.0,
+    cuts: Annotated[
+        float, typer.Option(min=0, max=100, help="Percent of the links to cut every second; at least one, if not 0.")
+    ] = 0.0,
+    tries: Annotated[int, typer.Option(min=1, max=10, help="How often to try for a good capacity control.")] = 3,
+    picture: Annotated[
+        Path | None, typer.Option(help="Draw load, latency and classes into this .svg, .png or .pdf (extra: bench).")
+    ] = None,
     directory: Annotated[
         Path | None, typer.Option(help="Where to keep the throw-away stores: put them on the disk that counts.")
     ] = None,
@@ -37,13 +51,16 @@ def direct(
 
     Example: tally bench direct --class awaited --seconds 5 --json
     Example: tally bench direct --channels 1000 --processes 2
+    Example: tally bench direct --class bulk --class submitted --rtt 100 --seconds 10
+    Example: tally bench direct --picture bench.svg
     """
     import msgspec
     import trio
     from rich.console import Console
 
     from tallystick.channels.errors import TallystickError
-    from tallystick.sdk.bench.direct import CLASSES, run_direct, run_hub
+    from tallystick.sdk.bench.direct import CLASSES, LOADS, Conditions, run_direct, run_hub
+    from tallystick.sdk.bench.picture import FORMATS, draw, require_matplotlib
     from tallystick.sdk.bench.report import table
 
     unknown = set(only or ()) - set(CLASSES)
@@ -54,18 +71,73 @@ def direct(
         raise typer.BadParameter("with more than one channel or two processes, only the class submitted is measured")
     if processes - 1 > channels:
         raise typer.BadParameter("each process but the payer's needs a channel at least: raise --channels")
+    if picture is not None and (hub or "submitted" not in (only or CLASSES)):
+        raise typer.BadParameter("a picture is of one channel, and needs the class submitted")
+    if picture is not None and picture.suffix not in FORMATS:
+        raise typer.BadParameter(f"a picture's name ends with {', '.join(FORMATS)}")
+    weather = Conditions(rtt, cuts)
     errors = Console(stderr=True)
     folder = str(directory or Path.cwd())
 
     async def run() -> None:
         if hub:
-            result = await run_hub(channels, processes, seconds, directory=folder, say=errors.print)
+            result = await run_hub(
+                channels, processes, seconds, directory=folder, weather=weather, tries=tries, say=errors.print
+            )
         else:
-            result = await run_direct(only or CLASSES, seconds, directory=folder, say=errors.print)
+            loads = LOADS if picture is not None else ()
+            result = await run_direct(
+                only or CLASSES, seconds, directory=folder, weather=weather, loads=loads, tries=tries, say=errors.print
+            )
+        if picture is not None:
+            draw(result, picture)
         if as_json:
             print(msgspec.json.encode(result).decode())
         else:
             Console().print(table(result))
+
+    try:
+        if picture is not None:
+            require_matplotlib()
+        trio.run(run)
+    except TallystickError as error:
+        errors.print(str(error), style="red")
+        raise typer.Exit(1) from error
+
+
+@app.command()
+def scale(
+    channels: Annotated[
+        str, typer.Option(help="Numbers of channels of the hub to measure, separated by commas.")
+    ] = "1,10,100,1000",
+    cores: Annotated[int, typer.Option(min=1, max=256, help="Up to how many cores growth is measured.")] = 256,
+    seconds: Annotated[float, typer.Option(min=0.1, max=600, help="How long to measure each.")] = 3.0,
+    directory: Annotated[Path | None, typer.Option(help="Where to keep the throw-away stores.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
+) -> None:
+    """How one hub does with more channels, and with more cores, up to those of this machine.
+
+    Example: tally bench scale --channels 1,100 --seconds 5
+    """
+    import msgspec
+    import trio
+    from rich.console import Console
+
+    from tallystick.channels.errors import TallystickError
+    from tallystick.sdk.bench.report import scale_table
+    from tallystick.sdk.bench.scale import run_scale
+
+    counts = [int(word) for word in channels.split(",") if word.strip().isascii() and word.strip().isdigit()]
+    if len(counts) != len(channels.split(",")) or not all(1 <= count <= CHANNELS_MAX for count in counts):
+        raise typer.BadParameter(f"--channels takes numbers from 1 to {CHANNELS_MAX} with commas between: 1,10,100")
+    errors = Console(stderr=True)
+
+    async def run() -> None:
+        result = await run_scale(counts, cores, seconds, directory=str(directory or Path.cwd()), say=errors.print)
+        if as_json:
+            print(msgspec.json.encode(result).decode())
+        else:
+            Console().print(scale_table(result))
 
     try:
         trio.run(run)
@@ -108,3 +180,131 @@ def fairness(
     except TallystickError as error:
         errors.print(str(error), style="red")
         raise typer.Exit(1) from error
+
+
+@app.command()
+def endurance(
+    payments: Annotated[int, typer.Option(min=1_000, help="How many payments in all.")] = 10_000_000,
+    channels: Annotated[int, typer.Option(min=1, max=10_000, help="Channels of one hub, paid in turn.")] = 1,
+    directory: Annotated[Path | None, typer.Option(help="Where to keep the throw-away stores.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
+) -> None:
+    """Whether anything slows down or grows over very many payments. Exit code 1 if a bound is broken.
+
+    Example: tally bench endurance --payments 1000000 --channels 1000
+    """
+    import msgspec
+    import trio
+    from rich.console import Console
+
+    from tallystick.channels.errors import TallystickError
+    from tallystick.sdk.bench.endurance import run_endurance
+    from tallystick.sdk.bench.report import endurance_table
+
+    errors = Console(stderr=True)
+
+    async def run() -> bool:
+        result = await run_endurance(payments, channels, directory=str(directory or Path.cwd()), say=errors.print)
+        if as_json:
+            print(msgspec.json.encode(result).decode())
+        else:
+            Console().print(endurance_table(result))
+        for bound in result.broken:
+            errors.print(f"broken: {bound}", style="red")
+        return not result.broken
+
+    try:
+        held = trio.run(run)
+    except TallystickError as error:
+        errors.print(str(error), style="red")
+        raise typer.Exit(1) from error
+    if not held:
+        raise typer.Exit(1)
+
+
+GraphFile = Annotated[
+    Path,
+    typer.Option("--graph", help="Output of `lncli describegraph` or `lightning-cli listchannels`, or a graph in CSV."),
+]
+
+
+@app.command()
+def route(
+    graph: GraphFile,
+    single: Annotated[int, typer.Option(min=1, help="Satoshi of one path.")] = 100_000,
+    multi: Annotated[int, typer.Option(min=1, help="Satoshi of a plan of many parts.")] = 1_000_000,
+    pairs: Annotated[int, typer.Option(min=1, max=100_000, help="Random pairs of payer and payee.")] = 300,
+    seed: Annotated[int, typer.Option(help="Which pairs.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """How long the planner takes for one path, and for a plan of many parts: plain and compiled, on one core.
+
+    Example: tally bench route --graph network.csv.gz --json
+    """
+    from rich.console import Console
+
+    from tallystick.sdk.bench.report import route_table
+    from tallystick.sdk.bench.route import run_route
+
+    errors = Console(stderr=True)
+    result = guarded(lambda: run_route(graph, single=single, multi=multi, pairs=pairs, seed=seed, say=errors.print))
+    if as_json:
+        print_json(result)
+    else:
+        Console().print(route_table(result))
+
+
+@app.command()
+def payments(
+    graph: GraphFile,
+    amount: Annotated[str, typer.Option(help="Satoshi; several with commas between.")] = "10000,100000,1000000",
+    liquidity: Annotated[
+        str, typer.Option(help="How hidden balances are drawn, and what the payer expects: uniform, bimodal or both.")
+    ] = "bimodal",
+    pairs: Annotated[int, typer.Option(min=1, max=100_000, help="Random pairs of payer and payee.")] = 200,
+    seeds: Annotated[int, typer.Option(min=1, max=1000, help="Draws of hidden balances, with pairs of their own.")] = 1,
+    first_seed: Annotated[int, typer.Option(min=0, help="The first draw's number.")] = 0,
+    method: Annotated[
+        str, typer.Option(help="flow: as the product does it; halving: without plans of many parts; single: one part.")
+    ] = "flow",
+    as_json: Json = False,
+) -> None:
+    """How often payments through a real network succeed, with what fees, when nobody knows the others' balances.
+
+    Example: tally bench payments --graph network.csv.gz --amount 100000,1000000 --pairs 200 --seeds 3 --json
+    """
+    from rich.console import Console
+
+    from tallystick.router.kernels import compilable
+    from tallystick.sdk.bench.payments import METHODS, PRIORS, run_payments
+    from tallystick.sdk.bench.report import payments_table
+
+    if method not in METHODS:
+        raise typer.BadParameter(f"--method is {', '.join(METHODS)}, not {method}")
+    kinds = list(PRIORS) if liquidity == "both" else liquidity.split(",")
+    if set(kinds) - set(PRIORS):
+        raise typer.BadParameter(f"--liquidity is {', '.join(PRIORS)} or both, not {liquidity}")
+    try:
+        amounts = [int(part) for part in amount.split(",")]
+    except ValueError as error:
+        raise typer.BadParameter(f"--amount takes whole numbers with commas between, not {amount}") from error
+    if min(amounts) < 1:
+        raise typer.BadParameter("amounts begin at 1 satoshi")
+    errors = Console(stderr=True)
+    result = guarded(
+        lambda: run_payments(
+            graph,
+            amounts,
+            kinds,
+            pairs,
+            seeds,
+            use_numba=compilable(),
+            say=errors.print,
+            method=method,
+            first_seed=first_seed,
+        )
+    )
+    if as_json:
+        print_json(result)
+    else:
+        Console().print(payments_table(result))

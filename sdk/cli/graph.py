@@ -1,4 +1,4 @@
-"""`tally graph`: graphs of payment networks from files, for experiments."""
+"""`tally graph`: what the node knows of its network; graphs of other networks from files, for experiments."""
 
 from __future__ import annotations
 
@@ -8,12 +8,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tallystick.sdk.cli.shell import Json, example, fail, guarded, make_group, print_json
+from tallystick.sdk.cli.shell import (
+    Data,
+    Json,
+    ask_node,
+    example,
+    fail,
+    guarded,
+    make_group,
+    print_json,
+)
 
 if TYPE_CHECKING:
     from tallystick.router.imports import ImportedGraph
+    from tallystick.router.objects import NodeKey
 
-app = make_group("Read graphs of payment networks, and tell what they are like.")
+app = make_group("Show what is known of the network; read graphs of others.")
 
 GraphFile = Annotated[
     Path,
@@ -26,7 +36,7 @@ GraphFile = Annotated[
 
 @app.callback()
 def graph() -> None:
-    """Read graphs of payment networks, and tell what they are like."""
+    """Show what is known of the network; read graphs of others."""
 
 
 @app.command("import", epilog=example("graph import describegraph.json network.csv.gz"))
@@ -65,6 +75,69 @@ def stats(file: GraphFile, as_json: Json = False) -> None:
         print_json(figures)
     else:
         show_graph(figures)
+
+
+@app.command(epilog=example("graph route network.csv.gz 17 4711 250000 --parts 16"))
+def route(
+    file: GraphFile,
+    source: Annotated[str, typer.Argument(metavar="FROM", help="The payer: key, beginning of it, alias or number.")],
+    target: Annotated[str, typer.Argument(metavar="TO", help="The payee.")],
+    amount: Annotated[int, typer.Argument(metavar="AMOUNT", min=1, help="In satoshi.")],
+    parts: Annotated[int, typer.Option(min=1, max=256, help="Over how many paths at most.")] = 1,
+    max_fee: Annotated[
+        int | None, typer.Option(min=0, help="In satoshi, for all parts.", show_default="a twentieth of the amount")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Tell how a payment would go, as far as anybody can know from the graph: hop by hop, with exact amounts."""
+    from tallystick.router.graph import Graph
+    from tallystick.router.imports import MSAT
+    from tallystick.router.liquidity import Knowledge
+    from tallystick.router.planner import Planner
+    from tallystick.sdk.cli.tables import show_routes
+
+    network = _read(file)
+    payer, payee = _node(network, source), _node(network, target)
+    graph = Graph(network.edges)
+    limit = amount * MSAT // 20 if max_fee is None else max_fee * MSAT
+    routes = guarded(
+        lambda: Planner(graph, Knowledge(graph)).plan(
+            payer, payee, amount * MSAT, max_fee=limit, max_parts=parts, now=0.0
+        )
+    )
+    if as_json:
+        shown = [
+            [{"channel": hop.channel.hex(), "node": hop.node.hex(), "amount_msat": hop.amount} for hop in found.hops]
+            for found in routes
+        ]
+        print_json({"fee_msat": sum(found.fee for found in routes), "routes": shown})
+    else:
+        show_routes(routes, network.aliases)
+
+
+def _node(found: ImportedGraph, text: str) -> NodeKey:
+    """Return the one node that a person means."""
+    nodes = {edge.source for edge in found.edges} | {edge.target for edge in found.edges}
+    if found.source == "csv" and text.isdecimal() and len(text) < 66:
+        meant = {node for node in nodes if int.from_bytes(node[1:], "big") == int(text)}
+    else:
+        named = {node for node, alias in found.aliases.items() if alias == text} & nodes
+        meant = named or {node for node in nodes if node.hex().startswith(text.lower())}
+    if len(meant) != 1:
+        fail(f"{len(meant)} nodes of this graph match {text!r}; give a whole key, or more of it")
+    return meant.pop()
+
+
+@app.command(epilog=example("graph show"))
+def show(data: Data = None, as_json: Json = False) -> None:
+    """Tell how much of the network the running node knows."""
+    found = ask_node(data, lambda node: node.graph())
+    if as_json:
+        print_json(found)
+    else:
+        from tallystick.sdk.cli.network_tables import show_known
+
+        show_known(found)
 
 
 def _read(file: Path) -> ImportedGraph:

@@ -26,7 +26,7 @@ from tallystick.sdk.node import Config, Node
 from tallystick.sdk.streams import OutgoingStream
 from tallystick.sdk.testing.audit import Violation
 from tallystick.sdk.testing.invariants import Promise, check_always, check_settled, unsettled
-from tallystick.sdk.testing.world import World, open_world
+from tallystick.sdk.testing.world import CLAIM_ALL, World, open_world
 
 DEPOSIT = 1_000_000
 PERIOD = 600
@@ -435,7 +435,9 @@ def run_campaign(seed: int, steps: int = 80, *, streams: bool = False) -> Report
 
     async def main() -> Report:
         channels = Policy(window=options.window)
-        config = Config(challenge_period=PERIOD, confirmations=options.confirmations, channels=channels)
+        config = Config(
+            challenge_period=PERIOD, confirmations=options.confirmations, channels=channels, duties=CLAIM_ALL
+        )
         async with open_world(seed, config=config, interval=options.interval, delay=(0.0005, options.delay)) as world:
             campaign = Campaign(world, rng, options)
             campaign.log = log

@@ -21,7 +21,7 @@ from tallystick.channels.testing.scheduling import simulate
 from tallystick.sdk.node import Config, Node
 from tallystick.sdk.testing.audit import Violation
 from tallystick.sdk.testing.invariants import check_always, check_settled, unsettled
-from tallystick.sdk.testing.world import World, open_world
+from tallystick.sdk.testing.world import CLAIM_ALL, World, open_world
 
 DEPOSIT = 1_000_000
 SECRET = keccak(b"the secret of the crash points")
@@ -251,7 +251,7 @@ def run_point(scenario: Scenario, crash: Crash | None, seed: int = 1) -> tuple[O
     """Run a scenario in a fresh world with this crash (None: the dry run); raise Violation if anything is wrong."""
 
     async def main() -> tuple[Outcome, dict[str, int]]:
-        config = Config(challenge_period=600)
+        config = Config(challenge_period=600, duties=CLAIM_ALL)
         async with open_world(seed, config=config, interval=INTERVAL) as world:
             return await _live_through(world, scenario, crash)
 

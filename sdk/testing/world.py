@@ -31,6 +31,7 @@ from tallystick.channels.store import Moment
 from tallystick.channels.testing.clock import seeded_entropy, virtual_clock
 from tallystick.channels.testing.disk import SimulatedDisk, SimulatedStore
 from tallystick.channels.testing.network import Delivery, MemoryEndpoint, MemoryNetwork
+from tallystick.sdk.duties import DutyPolicy
 from tallystick.sdk.node import SCHEMAS, Config, Node, open_node
 from tallystick.sdk.testing.audit import Audit
 from tallystick.sdk.testing.gates import Gate, GatedChain, GatedNetwork, GatedStore, Hooks
@@ -41,6 +42,9 @@ from tallystick.settlement.testing.local import LocalChain
 
 ROLES = ("alice", "bob", "carol", "mallory")
 """Who lives in a world, unless told otherwise. Mallory cheats."""
+
+CLAIM_ALL = DutyPolicy(worth_percent=0)
+"""In most worlds, amounts are small and fees are no reason not to claim them."""
 
 PORT = 9735
 COINS = 10**24
@@ -356,7 +360,7 @@ async def open_world(
 ) -> AsyncIterator[World]:
     """Open a world in which nobody lives yet. `interval` is the time between blocks, `delay` that of messages."""
     async with trio.open_nursery() as nursery:
-        world = World(seed, config or Config(challenge_period=600), interval, delay, names)
+        world = World(seed, config or Config(challenge_period=600, duties=CLAIM_ALL), interval, delay, names)
         world._nursery = nursery
         nursery.start_soon(world.chain.run)
         yield world

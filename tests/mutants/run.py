@@ -19,6 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 PARTS = ("channels", "settlement", "watchtower", "router", "sdk")
 SECONDS = 300
+FORWARDING = ("test_forwarding_line.py", "test_session_locks.py")
 SIMULATIONS = ("test_simulation_campaigns.py", "test_simulation_regressions.py")
 
 
@@ -194,6 +195,62 @@ MUTANTS = (
         "if stream is None or rejected or",
         "if stream is None or",
         ("test_streams_session.py", "test_streams_hostile.py"),
+    ),
+    Mutant(
+        "release a forwarded payment on a reject alone",
+        "router/forwarder.py",
+        "        return (Remember(entry.circuit, reason),)\n",
+        "        return (Remember(entry.circuit, reason), self._release(entry, None))\n",
+        FORWARDING,
+    ),
+    Mutant(
+        "release a forwarded payment when it may yet be paid in its last second",
+        "router/forwarder.py",
+        "(over or circuit.expiry < final)",
+        "(over or circuit.expiry <= final + 12)",
+        FORWARDING,
+    ),
+    Mutant(
+        "claim only once the peer has acknowledged that it was paid",
+        "channels/locks.py",
+        "            self._store(self.keeper.secret_learned(channel, lock, secret))\n",
+        "            pass\n",
+        FORWARDING,
+    ),
+    Mutant(
+        "sign an outgoing lock without its circuit",
+        "channels/locks.py",
+        "                    self._session.effects.store(companion)\n",
+        "                    pass\n",
+        FORWARDING,
+    ),
+    Mutant(
+        "store a circuit before its lock is signed",
+        "channels/locks.py",
+        "            self._companions[lock] = companion\n",
+        "            self._session.effects.store(companion)\n",
+        FORWARDING,
+    ),
+    Mutant(
+        "forget the onion of a pending lock",
+        "channels/locks.py",
+        "            self._session.effects.store(OnionKept(channel, added.lock.id, added.onion))\n",
+        "            pass\n",
+        FORWARDING,
+    ),
+    Mutant(
+        "look only at the newest state for secrets that the chain shows",
+        "channels/locks.py",
+        "        for state in (channel.ours, *channel.flight):\n",
+        "        for state in [channel.flight[-1] if channel.flight else channel.ours]:\n",
+        FORWARDING,
+    ),
+    Mutant(
+        "let a stranger into the protected bucket",
+        "router/jamming.py",
+        "        return max(occupied, 1 / asked.slots) <= min(",
+        "        return max(occupied, 1 / asked.slots) <= 2 + min(",
+        ("test_jamming_buckets.py",),
     ),
     Mutant(
         "let a tower save its position only with a match",

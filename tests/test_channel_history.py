@@ -1,0 +1,131 @@
+"""How much history a channel keeps: never less than safety needs, never much more than its owner wants."""
+
+from __future__ import annotations
+
+import pytest
+
+from tallystick.channels.errors import HistoryGone, InvalidInput, StoreError
+from tallystick.channels.limits import HISTORY_BATCH, Policy
+from tallystick.channels.schema import payment_of
+from tallystick.channels.testing.pair import Pair, Party
+from tallystick.sdk.incoming import Journal
+
+
+def rows(party: Party, table: str) -> int:
+    return int(party.store.read(f"SELECT count(*) FROM {table}")[0][0])
+
+
+def ready(policy: Policy | None = None) -> Pair:
+    pair = Pair((10**9, 10**9), policy=policy)
+    pair.connect()
+    pair.settle()
+    return pair
+
+
+def pay(pair: Pair, times: int) -> None:
+    for _ in range(times):
+        pair.alice.engine.pay(pair.id, 1)
+        pair.settle()
+
+
+@pytest.mark.parametrize("keep", [0, 10])
+def test_the_journals_stay_small_and_the_money_is_all_there(keep: int) -> None:
+    pair = ready(Policy(history=keep))
+    pay(pair, 3 * HISTORY_BATCH)
+    for party, table in ((pair.alice, "sent"), (pair.bob, "received")):
+        assert keep <= rows(party, table) <= keep + HISTORY_BATCH + 1
+    assert pair.bob.channel.theirs.simplex.next_payment == 3 * HISTORY_BATCH
+
+
+def test_by_default_all_is_kept() -> None:
+    pair = ready()
+    pay(pair, HISTORY_BATCH + 10)
+    assert (rows(pair.alice, "sent"), rows(pair.bob, "received")) == (HISTORY_BATCH + 10,) * 2
+
+
+def test_what_is_signed_and_not_agreed_is_never_pruned_and_is_resumed_after_a_crash() -> None:
+    pair = ready(Policy(history=0))
+    pay(pair, HISTORY_BATCH - 1)
+    pair.alice.engine.pay(pair.id, 1)
+    pair.alice.step()
+    pair.alice.session.keep_history(0)
+    pair.alice.touch()
+    pair.alice.step()
+    pair.crash(pair.alice)
+    assert len(pair.alice.channel.flight) == 1
+    pair.connect()
+    pair.settle()
+    assert pair.bob.channel.theirs.simplex.next_payment == HISTORY_BATCH
+
+
+def test_a_channels_own_choice_is_stored_and_goes_before_the_nodes() -> None:
+    pair = ready(Policy(history=0))
+    pair.bob.session.keep_history(None)
+    pair.bob.touch()
+    pair.settle()
+    pair.crash(pair.bob)
+    pair.connect()
+    pay(pair, HISTORY_BATCH + 5)
+    assert rows(pair.bob, "received") == HISTORY_BATCH + 5
+    assert rows(pair.alice, "sent") < HISTORY_BATCH
+    with pytest.raises(InvalidInput):
+        pair.bob.session.keep_history(-1)
+
+
+def test_who_has_read_everything_reads_on_and_who_has_not_is_told() -> None:
+    pair = ready()
+    pay(pair, 4)
+    journal = Journal(pair.bob.store)
+    reader, late = journal.payments("", pair.id), journal.payments("", None)
+    cursors = [payment.cursor for payment in reader.take(10)]
+    assert len(cursors) == 4
+    pair.bob.session.keep_history(0)
+    pair.bob.touch()
+    pair.settle()
+    pay(pair, 2)
+    assert [payment.payment for payment in reader.take(10)] == [4, 5]
+    assert [payment.payment for payment in journal.payments(cursors[2], pair.id).take(10)] == [3, 4, 5]
+    with pytest.raises(HistoryGone):
+        late.take(1)
+    with pytest.raises(HistoryGone):
+        journal.payments(cursors[1], pair.id).take(1)
+
+
+def test_a_key_outlives_its_payments_record() -> None:
+    pair = ready(Policy(history=0))
+    pair.alice.engine.pay(pair.id, 1, b"", "once")
+    pair.settle()
+    pay(pair, 2 * HISTORY_BATCH)
+    assert payment_of(pair.alice.store, "once") == (pair.id, 0)
+    with pytest.raises(InvalidInput):
+        pair.alice.engine.pay(pair.id, 1, b"", "once")
+
+
+def test_a_node_whose_disk_fills_up_in_a_flood_stops_clearly_and_goes_on_once_there_is_space() -> None:
+    pair = ready()
+    writer = pair.alice.store._writer
+    pages = writer.execute("PRAGMA page_count").fetchone()[0]
+    writer.execute(f"PRAGMA max_page_count = {pages + 20}")
+    paid = 0
+
+    def flood() -> None:
+        nonlocal paid
+        while True:
+            for _ in range(200):
+                pair.alice.engine.pay(pair.id, 1, bytes(200))
+            pair.settle()
+            paid += 200
+
+    with pytest.raises(StoreError, match="free space"):
+        flood()
+    assert paid > 0
+    signed = {seq for (seq,) in pair.alice.store.read("SELECT seq FROM sent")}
+    sent_to_bob = pair.bob.channel.theirs.seq
+    writer.execute("PRAGMA max_page_count = 1000000")
+    pair.crash(pair.alice)
+    assert sent_to_bob <= max(signed) == pair.alice.channel.newest.proof.seq
+    assert pair.alice.channel.newest.next_payment >= paid
+    pair.connect()
+    pair.settle()
+    pay(pair, 3)
+    assert pair.bob.channel.theirs.simplex.next_payment == pair.alice.channel.ours.simplex.next_payment >= paid + 3

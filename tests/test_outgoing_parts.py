@@ -1,0 +1,212 @@
+"""Parts on their way, with the engine played by the test: what ends a part, and what does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from tallystick.channels.conditions import HASH, digest_of
+from tallystick.channels.effects import LockEnded
+from tallystick.channels.keys import PrivateKey
+from tallystick.channels.objects import ChannelId, Lock
+from tallystick.channels.store import Moment
+from tallystick.channels.testing.disk import SimulatedDisk
+from tallystick.router.errors import NoRoute, Unpaid
+from tallystick.router.objects import Hop, NodeKey, Route
+from tallystick.router.outgoing import Outgoing
+from tallystick.router.payer import Limits
+from tallystick.router.payments import SCHEMA, Order, PaymentRecord, find_payment, parts_under_way
+
+SECRET, OTHER = b"s" * 32, b"o" * 32
+DIGEST = digest_of(SECRET)
+PEER = NodeKey(bytes(PrivateKey(b"\x42" * 32).public))
+CHANNEL = ChannelId(b"c" * 32)
+
+
+class Channel:
+    """One channel to the payee, as `Outgoing` sees channels: it signs whatever it is given, at once."""
+
+    def __init__(self, node: World) -> None:
+        self.node = node
+        self.now = 1_000
+        self.locks: list[Lock] = []
+        self.over: set[int] = set()
+        self.given_up: list[int] = []
+
+    def add(
+        self,
+        channel: ChannelId,
+        amount: int,
+        expiry: int,
+        condition: bytes,
+        onion: bytes,
+        part: Callable[[int], Moment],
+    ) -> int:
+        lock = Lock(len(self.locks), amount, expiry, HASH, condition)
+        self.locks.append(lock)
+        self.node.record([part(lock.id)])
+        return lock.id
+
+    def give_up(self, channel: ChannelId, lock: int) -> None:
+        self.given_up.append(lock)
+
+    def is_over(self, channel: ChannelId, lock: int) -> bool:
+        return lock in self.over
+
+
+class Road:
+    """A map with one road: the direct one. It notes what it is told."""
+
+    def __init__(self) -> None:
+        self.reserved: list[Route] = []
+        self.closed = False
+
+    def plan(self, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float) -> tuple[Route, ...]:
+        return (self.route(target, amount, max_fee=max_fee, now=now),)
+
+    def route(self, target: NodeKey, amount: int, *, max_fee: int, now: float) -> Route:
+        if self.reserved:
+            raise NoRoute("the road is taken", Unpaid.NO_LIQUIDITY)
+        return Route((Hop(CHANNEL, target, amount),))
+
+    def reserve(self, route: Route) -> None:
+        self.reserved.append(route)
+
+    def release(self, route: Route) -> None:
+        self.reserved.remove(route)
+
+    def passed(self, channel: ChannelId, node: NodeKey, amount: int, now: float) -> None: ...
+    def failed(self, channel: ChannelId, node: NodeKey, amount: int, now: float) -> None: ...
+    def settled(self, route: Route, now: float) -> None: ...
+    def avoid(self, channel: ChannelId, node: NodeKey, until: float) -> None: ...
+    def avoid_node(self, node: NodeKey, until: float) -> None: ...
+
+    def learn_policy(self, update: bytes) -> bool:
+        return False
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class World:
+    """A payer on a disk of its own; `round` commits what has gathered, as the writer does."""
+
+    def __init__(self) -> None:
+        self.disk = SimulatedDisk([SCHEMA])
+        self.clock = 1_000.0
+        self.channel = Channel(self)
+        self.start()
+
+    def start(self) -> None:
+        self.store = self.disk.open()
+        self.moments: list[Moment] = []
+        self.thens: list[Callable[[], None]] = []
+        self.road = Road()
+        self.outgoing = Outgoing(
+            self.channel,
+            lambda order: self.road,
+            store=self.store,
+            record=self.record,
+            clock=lambda: self.clock,
+            entropy=lambda size: b"\x17" * size,
+            limits=Limits(),
+        )
+
+    def record(self, moments: Sequence[Moment], then: Callable[[], None] = lambda: None) -> None:
+        self.moments += moments
+        self.thens.append(then)
+
+    def round(self) -> None:
+        while self.moments or self.thens:
+            moments, thens = self.moments, self.thens
+            self.moments, self.thens = [], []
+            if moments:
+                self.store.commit(moments)
+            for then in thens:
+                then()
+
+    def begin(self) -> Lock:
+        """Begin the payment, and return the lock of its one part."""
+        self.outgoing.begin(
+            Order(
+                payment_hash=DIGEST, target=PEER, amount=500, max_fee=5, lock_seconds=600, gives_up=1e9, created=1_000.0
+            )
+        )
+        self.round()
+        return self.channel.locks[-1]
+
+    def end(self, lock: Lock, secret: bytes = b"", reason: bytes = b"") -> None:
+        """The lock is agreed gone, in one commit, whose events follow."""
+        if secret:
+            self.record(self.outgoing.secret_learned(CHANNEL, lock, secret))
+        elif reason:
+            self.record(self.outgoing.lock_rejected(CHANNEL, lock, reason))
+        paid = lock.amount if secret else 0
+        self.record(self.outgoing.lock_ended(CHANNEL, lock, paid, secret))
+        self.round()
+
+    @property
+    def payment(self) -> PaymentRecord:
+        record = find_payment(self.store, DIGEST)
+        assert record is not None
+        return record
+
+
+def test_a_part_whose_lock_is_paid_makes_the_receipt() -> None:
+    world = World()
+    world.end(world.begin(), SECRET)
+    assert world.payment.secret == SECRET
+    assert len(world.outgoing) == 0 and world.road.closed and parts_under_way(world.store) == []
+
+
+@pytest.mark.parametrize("secret", [b"", OTHER])
+def test_the_peers_own_lock_of_the_same_number_ends_none_of_our_parts(secret: bytes) -> None:
+    world = World()
+    ours = world.begin()
+    theirs = Lock(ours.id, 1, 2_000, HASH, digest_of(OTHER))
+    world.outgoing.on_event(LockEnded(CHANNEL, 1, theirs, len(secret) and 1, secret))
+    world.round()
+    assert world.payment.ended is None and len(world.channel.locks) == 1, "the part is under way still"
+    world.end(ours, SECRET)
+    assert world.payment.secret == SECRET and world.road.reserved == []
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_part_whose_channel_closed_ends_with_the_chains_time_and_not_never(restart: bool) -> None:
+    world = World()
+    lock = world.begin()
+    if restart:
+        world.start()
+        world.outgoing.resume()
+        world.round()
+    assert world.outgoing.time_passed() == [] and world.payment.ended is None
+    world.channel.over.add(lock.id)
+    world.outgoing.stop(DIGEST, Unpaid.TIMEOUT, "too late")
+    world.record(world.outgoing.time_passed())
+    world.round()
+    assert world.payment.ended is not None and world.payment.reason is Unpaid.TIMEOUT
+    assert len(world.outgoing) == 0 and world.road.closed and parts_under_way(world.store) == []
+
+
+def test_a_part_that_the_chain_pays_ends_paid_although_nobody_agrees_to_it() -> None:
+    world = World()
+    lock = world.begin()
+    world.record(world.outgoing.secret_learned(CHANNEL, lock, SECRET))
+    world.round()
+    world.channel.over.add(lock.id)
+    world.record(world.outgoing.time_passed())
+    world.round()
+    assert world.payment.secret == SECRET
+    assert len(world.outgoing) == 0 and world.road.closed and parts_under_way(world.store) == []
+
+
+def test_a_part_that_a_silent_peer_does_not_let_us_sign_is_given_up() -> None:
+    world = World()
+    lock = world.begin()
+    world.channel.now += 60
+    world.record(world.outgoing.time_passed())
+    assert world.channel.given_up == []
+    world.channel.now += 1
+    world.record(world.outgoing.time_passed())
+    assert world.channel.given_up == [lock.id]
