@@ -290,9 +290,10 @@ class Payment:
             try:
                 sent.append(self._send(self._one_path(amount, self._room - len(waiting), now)))
             except NoRoute as error:
+                cause = cause or error  # of the whole, not of the last crumb: that is what a person asked for
                 half = amount // 2
                 if half < max(1, self.limits.part_min) or self._room <= len(waiting) + 1:
-                    self._give_up(cause or error)
+                    self._give_up(cause)
                     return self._take_back(sent)
                 waiting += [amount - half, half]
         return sent
