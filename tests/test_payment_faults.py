@@ -233,7 +233,7 @@ def cheated(name: str, tamper: Callable[[bytes], list[bytes]], *, cancelled: boo
         journey.ask(invoice)
         await journey.world.until(lambda: bool(journey.receipts or journey.errors), 2 * LOCK_SECONDS)
         journey.world.seats[name].tamper = None
-        journey.world.network.cut(journey.world.seats[name].key.public)  # what was withheld is said in the next greeting
+        journey.world.network.cut(journey.world.seats[name].key.public)  # what was withheld is in the next greeting
         await journey.world.until(lambda: bool(journey.receipts or journey.errors), 2 * LOCK_SECONDS)
 
     return live_through(fault)
