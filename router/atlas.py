@@ -165,6 +165,11 @@ class OrderMap:
         """Plan no part over this node until then."""
         self._atlas.knowledge.avoid_node(node, until)
 
+    def allows(self, hop: Hop, fee: int) -> bool:
+        """Whether what is known now lets `hop` be sent for that fee."""
+        edge = self._atlas.planner.graph.get(hop.channel, hop.node)
+        return edge is not None and edge.policy.carries(hop.amount) and edge.policy.fee(hop.amount) <= fee
+
     def learn_policy(self, update: bytes) -> bool:
         """Take in a channel update from a failure."""
         return self._atlas.learn_policy(update)

@@ -211,7 +211,8 @@ def _keysend(connection: sqlite3.Connection, moment: KeysendClaimed) -> None:
     paid = "ON CONFLICT (hash) DO UPDATE SET secret = excluded.secret, received = excluded.received, "
     paid += "ended = excluded.ended WHERE ended IS NULL"
     connection.execute(_INSERT + paid, (*row, moment.time, _amount(moment.received)))
-    connection.execute(f"UPDATE invoices SET paid = {_NEXT} WHERE hash = ? AND paid IS NULL", (moment.payment_hash,))
+    unlisted = "hash = ? AND paid IS NULL AND received > zeroblob(16)"
+    connection.execute(f"UPDATE invoices SET paid = {_NEXT} WHERE {unlisted}", (moment.payment_hash,))
 
 
 def _cancelled(connection: sqlite3.Connection, moment: InvoiceCancelled) -> None:

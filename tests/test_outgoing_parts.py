@@ -82,6 +82,9 @@ class Road:
     def avoid(self, channel: ChannelId, node: NodeKey, until: float) -> None: ...
     def avoid_node(self, node: NodeKey, until: float) -> None: ...
 
+    def allows(self, hop: Hop, fee: int) -> bool:
+        return True
+
     def learn_policy(self, update: bytes) -> bool:
         return False
 

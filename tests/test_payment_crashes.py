@@ -15,7 +15,7 @@ from tallystick.sdk.testing.journeys import AMOUNT, DEPOSIT, LINE, check_crash, 
 def test_the_payment_without_a_crash_costs_what_the_forwarders_ask_for() -> None:
     made = make_payment(None)
     fees = (50, 50)
-    assert made.balances == (DEPOSIT - AMOUNT - sum(fees), DEPOSIT + fees[0], DEPOSIT + fees[1], AMOUNT)
+    assert made.final == (DEPOSIT - AMOUNT - sum(fees), DEPOSIT + fees[0], DEPOSIT + fees[1], AMOUNT)
     assert all(made.effects[name] > 4 for name in LINE)
 
 

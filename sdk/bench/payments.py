@@ -20,7 +20,7 @@ from tallystick.router.graph import Graph
 from tallystick.router.imports import MSAT
 from tallystick.router.kernels import PLAIN, compiled
 from tallystick.router.liquidity import BIMODAL, UNIFORM, Knowledge
-from tallystick.router.objects import MILLION, NodeKey, Route
+from tallystick.router.objects import MILLION, Hop, NodeKey, Route
 from tallystick.router.payer import Lesson, Limits, PartFailure, Payment
 from tallystick.router.planner import Costs, Planner
 from tallystick.router.testing.networks import HiddenBalances
@@ -169,6 +169,10 @@ class _Map:
     def route(self, target: NodeKey, amount: int, *, max_fee: int, now: float) -> Route:
         """Return one route; raise NoRoute."""
         return self._planner.route(self._source, target, amount, max_fee=max_fee, now=now)
+
+    def allows(self, hop: Hop, fee: int) -> bool:
+        """Policies do not change here."""
+        return True
 
     def learn_policy(self, update: bytes) -> bool:
         """No failure brings an update here: policies are as announced."""

@@ -3,7 +3,7 @@
     check_circuits    at any moment: one incoming lock pays for one outgoing lock at most, no onion served twice, nobody
                       has paid onwards what it cannot claim, and nobody has lost an incoming lock that it paid for
     check_payments    at rest: payer and payee tell the same of every payment, nobody is paid twice, and every node owns
-                      exactly what its own records say: what it received, less what it paid, plus the fees it earned
+                      exactly what its own records say: what it received, less what it paid, plus what it earned
 
 A payment that was not made must say why in words.
 """
@@ -121,7 +121,7 @@ def check_payments(world: World, dishonest: Iterable[str] = ()) -> None:
         if ledger.circuits:
             raise Violation(f"{name} still forwards {len(ledger.circuits)} payments")
         for record in ledger.payments:
-            _check_record(name, ledger, record, claimed.get(record.order.payment_hash))
+            _check_record(name, ledger, record, claimed.get(record.order.payment_hash), payers)
         lone = [i for i in ledger.invoices if i.received and not payers[i.payment_hash]]
         if lone:
             raise Violation(f"{name} received {lone[0].received} that no payer says it has paid")
@@ -131,13 +131,15 @@ def check_payments(world: World, dishonest: Iterable[str] = ()) -> None:
             raise Violation(f"{name} has gained {gains.get(name, 0)} in its channels, its records say {ledger.gain}")
 
 
-def _check_record(name: str, ledger: Ledger, record: PaymentRecord, invoice: InvoiceRecord | None) -> None:
+def _check_record(
+    name: str, ledger: Ledger, record: PaymentRecord, invoice: InvoiceRecord | None, payers: Counter[bytes]
+) -> None:
     order, label = record.order, f"{name}'s payment {record.order.payment_hash.hex()[:8]}"
     out, delivered = ledger.sent[order.payment_hash]
     if record.ended is None:
         raise Violation(f"{label} has not ended")
     if not record.paid:
-        if out or invoice is not None:
+        if out or (invoice is not None and not payers[order.payment_hash]):
             raise Violation(f"{label} is said to be unpaid, and {out} was paid for it: {record.text}")
         if not record.text or record.reason is None:
             raise Violation(f"{label} failed without a word")
