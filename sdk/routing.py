@@ -54,6 +54,9 @@ from tallystick.settlement.follower import BlockAdded, Step
 TICK = 1.0
 """Seconds by which a payment may be given up too late."""
 
+PROBE = "probe"
+"""The memo of orders that only find out whether they could be paid."""
+
 SAVE_SECONDS = 30.0
 """How often what was learned of others' channels is written down."""
 
@@ -436,7 +439,7 @@ class Routing:
             payment_secret=self._entropy(32),
             lock_seconds=self.options.lock_seconds,
             gives_up=self._until(timeout),
-            memo="probe",
+            memo=PROBE,
             created=self._clock(),
         )
         self._begin(order)
