@@ -98,6 +98,7 @@ def test_invoices_and_payments_are_printed_whole_and_memos_never_command_the_ter
     out = capsys.readouterr().out
     for whole in (INVOICE.payment_hash, INVOICE.invoice, "cd" * 32, KEY, str(LARGE)):
         assert whole in out.split()
+    assert "\x1b" not in network_tables.paid_line(INVOICE) and str(LARGE) in network_tables.paid_line(INVOICE)
     network_tables.show_invoices([INVOICE])
     network_tables.show_payments([PAYMENT])
     tabled = capsys.readouterr().out

@@ -98,6 +98,8 @@ async def check_keysend(line: Line) -> None:
         nursery.start_soon(line.alice.keysend, line.carols_key, 800)
         assert [one.received for one in await line.carol.paid_invoices(2, wait=20)] == [800]
     assert [one.received for one in await line.carol.invoices(limit=1)] == [800]
+    following = line.carol.follow_paid(1)
+    assert [(await anext(following)).received for _ in range(2)] == [700, 800]
 
 
 async def check_held(line: Line) -> None:

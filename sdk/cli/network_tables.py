@@ -44,6 +44,22 @@ def show_invoice(invoice: InvoiceInfo) -> None:
     facts(rows)
 
 
+def show_asked(fields: dict[str, object]) -> None:
+    """Print what somebody's invoice asks for; times as dates."""
+    shown = {name.replace("_", " "): value for name, value in fields.items()}
+    for name in ("created", "expires"):
+        shown[name] = _when(float(str(fields[name])))
+    shown["amount"] = fields["amount"] or "as the payer likes"
+    shown["memo"] = _words(str(fields["memo"]) or "-")
+    facts(shown)
+
+
+def paid_line(invoice: InvoiceInfo) -> str:
+    """Return one paid invoice as a line."""
+    memo = _words(invoice.memo) if invoice.invoice else "(keysend)"
+    return f"{_when(invoice.ended)}  {invoice.received:>12}  number {invoice.paid}  {invoice.payment_hash[:16]}  {memo}"
+
+
 def show_invoices(invoices: list[InvoiceInfo]) -> None:
     """Print a table of invoices."""
     table = make_table("position", "hash", "state", "created", "memo", figures=("amount", "received"))
