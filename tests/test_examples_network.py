@@ -17,7 +17,7 @@ from tallystick.channels.keys import PrivateKey
 from tallystick.sdk.control.files import announced
 from tallystick.sdk.control.server import serve_control
 from tallystick.sdk.node import Config, Node, open_node
-from tallystick.sdk.testing.line import a_line
+from tallystick.sdk.testing.neighbours import a_line
 from tallystick.sdk.testing.processes import TALLY, run, started
 from tallystick.settlement.rpc_client import open_rpc_chain
 
