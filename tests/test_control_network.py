@@ -111,6 +111,16 @@ async def check_held(line: Line) -> None:
         assert (held.state, held.secret) == ("held", None)
         assert (await alice.payment(asked.payment_hash)).state == "pending"
     assert (await carol.settle_invoice(kept.payment_hash)).state == "claimed"
+    seen = []
+
+    async def wait() -> None:
+        seen.append((await carol.invoice(unpaid.payment_hash, wait=20)).state)
+
+    unpaid = await carol.create_invoice(1_000)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait)
+        assert (await carol.cancel_invoice(unpaid.payment_hash)).state == "cancelled"
+    assert seen == ["cancelled"]
     assert (await carol.cancel_invoice(dropped.payment_hash)).state == "cancelled"
     assert (await alice.payment(kept.payment_hash, wait=20)).state == "paid"
     refused = await alice.payment(dropped.payment_hash, wait=20)
