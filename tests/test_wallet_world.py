@@ -112,6 +112,28 @@ def test_keysend_under_one_secret_pays_once_and_is_bound_to_payee_and_amount() -
     in_a_ring(act)
 
 
+def test_who_asks_twice_at_the_same_moment_pays_once_and_both_get_the_receipt() -> None:
+    async def act(world: World, channels: list[ChannelHandle]) -> None:
+        alice, carol = world.node("alice"), world.node("carol")
+        invoice = await carol.create_invoice(1_000)
+        receipts = []
+
+        async def pay() -> None:
+            receipts.append(await alice.pay(invoice.text))
+
+        async def keysend() -> None:
+            receipts.append(await alice.keysend(carol.key.public, 500, secret=bytes(range(32))))
+
+        async with trio.open_nursery() as nursery:
+            for asked in (pay, pay, keysend, keysend):
+                nursery.start_soon(asked)
+        assert len(receipts) == 4 and len(set(receipts)) == 2
+        assert [record.paid for _, record in alice.payments()] == [True, True]
+        assert sum(record.received for record in carol.invoices()) == 1_500
+
+    in_a_ring(act)
+
+
 def test_rebalancing_moves_money_from_one_channel_into_another_for_the_fees_of_those_between() -> None:
     async def act(world: World, channels: list[ChannelHandle]) -> None:
         alice = world.node("alice")
