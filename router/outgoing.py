@@ -177,6 +177,11 @@ class Outgoing:
 
     # --- waiting -------------------------------------------------------------------------------------------------
 
+    def order_of(self, payment_hash: bytes) -> Order | None:
+        """Return the order of a payment that has not ended; None if there is none, or it has."""
+        active = self._active.get(payment_hash)
+        return active.order if active is not None else None
+
     async def ended(self, payment_hash: bytes) -> PaymentRecord:
         """Wait until a payment has ended, durably, and return its record; raise InvalidInput if there is none."""
         active = self._active.get(payment_hash)
