@@ -32,7 +32,7 @@ BATCH_BYTES_MAX = 60_000
 LOCKS_MAX = 483
 """Pending locks per simplex (as BOLT 2's max_accepted_htlcs): the whole list must fit one `redeem` transaction."""
 
-WINDOW_MAX = 64
+WINDOW_MAX = 128
 """Updates that may be in flight per simplex: a receiver refuses `seen` further back than this."""
 
 WINDOW_FIRST = 8

@@ -311,12 +311,14 @@ class Gossip:
             else:
                 self._ask_more(peer, state, now)
 
-    def announce(self, channel: ChannelId, policy: ForwardingPolicy) -> None:
+    def announce(self, channel: ChannelId, policy: ForwardingPolicy, now: float) -> None:
         """Let the network know what we ask for carrying payments out of a channel of ours, as long as it is open.
 
-        It is announced once the chain confirms the channel. Raise InvalidInput if the policy cannot be announced.
+        It is signed at once if the chain has confirmed the channel, else as soon as it does: a payment that is refused
+        for a new policy must not come back with the old one. Raise InvalidInput if the policy cannot be announced.
         """
         self._voice.announce(channel, policy)
+        self._say(self._voice.update(channel, now), now)
 
     def describe(self, description: Description) -> None:
         """Let the network know our name and addresses once we have a channel. Raise InvalidInput if they are none."""

@@ -160,12 +160,12 @@ class Gossiper:
     # --- our own node ------------------------------------------------------------------------------------------------
 
     def announce(self, channel: ChannelId, policy: ForwardingPolicy) -> None:
-        """Let the network know what we ask for carrying payments out of a channel of ours, from the next tick on.
+        """Let the network know what we ask for carrying payments out of a channel of ours, from now on.
 
         It is repeated while the channel is open, also after restarts. Raise InvalidInput if it cannot be announced.
         """
-        self._gossip.announce(channel, policy)
-        self._stirred.set()
+        self._gossip.announce(channel, policy, self._clock())
+        self._release()
 
     def describe(self, description: Description) -> None:
         """Let the network know our name and addresses once we have a channel. Raise InvalidInput if they are none."""

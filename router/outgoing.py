@@ -2,7 +2,8 @@
 
     order       stored before anything is planned; one that is pending or paid is never begun again
     part        an onion, and a lock on one of our channels; the part's row is in the commit that signs the lock
-    end         a lock that ended, whichever way, is in the commit in which it ended
+    end         a lock that ended, whichever way, is in the commit in which it ended; one that nobody can agree upon any
+                more, as its channel closed or its peer is away, ends when the confirmed chain is past its expiry
     restart     what is in the rows is under way or ended; what is not was never sent, and is planned anew
 
 It lives on the engine's loop and never waits; whoever wants to know how a payment ended waits for its event.
@@ -41,6 +42,10 @@ from tallystick.router.payments import (
 )
 from tallystick.router.sphinx import BuiltOnion, build_onion
 
+UNSIGNED_MAX = 60
+"""Seconds of chain time that a part may wait to be signed, for a peer that acknowledges nothing, before it goes
+another way."""
+
 
 class Locks(Protocol):
     """What a payer needs of its channels."""
@@ -62,6 +67,17 @@ class Locks(Protocol):
         """Queue a lock and return its id; `part(id)` is stored with its signature. Raise InvalidInput if it cannot."""
         ...
 
+    def give_up(self, channel: ChannelId, lock: int) -> None:
+        """Give up a lock if it is not signed yet: `Outgoing.lock_dropped` hears of it."""
+        ...
+
+    def is_over(self, channel: ChannelId, lock: int) -> bool:
+        """Whether a lock's fate is known whatever its peer says: confirmed time is past it, or its channel is gone.
+
+        If its secret is registered, `Outgoing.secret_learned` heard of that before.
+        """
+        ...
+
 
 class _Active(msgspec.Struct):
     order: Order
@@ -70,6 +86,17 @@ class _Active(msgspec.Struct):
     secrets: dict[int, tuple[bytes, ...]]
     done: trio.Event
     recorded: bool = False
+
+
+class _Sent(msgspec.Struct):
+    """The lock of a part."""
+
+    payment_hash: bytes
+    number: int
+    since: int
+    """Chain time at which it was queued, or taken over."""
+    secret: bytes = b""
+    reason: bytes = b""
 
 
 class Outgoing:
@@ -97,8 +124,7 @@ class Outgoing:
         self.begun = trio.Event()
         """Set when a payment begins, and replaced: there may be an earlier end to wait for (`on_time`)."""
         self._active: dict[bytes, _Active] = {}
-        self._by_lock: dict[tuple[ChannelId, int], tuple[bytes, int]] = {}
-        self._reasons: dict[tuple[ChannelId, int], bytes] = {}
+        self._sent: dict[tuple[ChannelId, int], _Sent] = {}
 
     def __len__(self) -> int:
         return len(self._active)
@@ -118,7 +144,7 @@ class Outgoing:
     def resume(self) -> None:
         """Go on with what was under way before a restart. Call it once channels and map are there."""
         for payment_hash, part in parts_under_way(self._store):  # of paid ones, too: their ends are recorded
-            self._by_lock[part.channel, part.lock] = (payment_hash, part.number)
+            self._sent[part.channel, part.lock] = _Sent(payment_hash, part.number, self._locks.now)
         for record in pending_payments(self._store):
             active = self._add(record.order)
             parts = load_parts(self._store, record.order.payment_hash)
@@ -194,7 +220,7 @@ class Outgoing:
             return PartSent(digest, number, first.channel, lock, route, onion.secrets)
 
         lock = self._locks.add(first.channel, first.amount, expiry, digest, onion.packet, row)
-        self._by_lock[first.channel, lock] = (digest, number)
+        self._sent[first.channel, lock] = _Sent(digest, number, self._locks.now)
         active.secrets[number] = onion.secrets
 
     def _onion(self, order: Order, route: Route, expiry: int) -> BuiltOnion:
@@ -209,8 +235,11 @@ class Outgoing:
 
     def secret_learned(self, channel: ChannelId, lock: Lock, secret: bytes) -> list[Moment]:
         """The payee gave the secret away: the receipt is stored before anybody is paid for it."""
-        known = self._by_lock.get((channel, lock.id))
-        active = self._active.get(known[0]) if known else None
+        sent = self._sent.get((channel, lock.id))
+        if sent is None:
+            return []
+        sent.secret = secret
+        active = self._active.get(sent.payment_hash)
         if active is None:
             return []
         active.payment.secret_learned(secret)
@@ -218,23 +247,27 @@ class Outgoing:
 
     def lock_rejected(self, channel: ChannelId, lock: Lock, reason: bytes) -> list[Moment]:
         """The peer gives the lock of a part back, for a reason that only we can read."""
-        if (channel, lock.id) in self._by_lock:
-            self._reasons[channel, lock.id] = reason
+        sent = self._sent.get((channel, lock.id))
+        if sent is not None:
+            sent.reason = reason
         return []
 
     def lock_ended(self, channel: ChannelId, lock: Lock, paid: int, secret: bytes) -> list[Moment]:
         """The lock of a part is gone."""
-        if (channel, lock.id) not in self._by_lock:
-            return []
-        self._record((), lambda: self._on_end(channel, lock.id, secret))
-        return [PartEnded(channel, lock.id, secret, self._reasons.get((channel, lock.id), b""))]
+        sent = self._sent.get((channel, lock.id))
+        return self._end(channel, lock.id, sent, secret) if sent is not None else []
+
+    def _end(self, channel: ChannelId, lock: int, sent: _Sent, secret: bytes) -> list[Moment]:
+        """Return what records the end of a part; go on with its payment once it is durable."""
+        self._record((), lambda: self._on_end(channel, lock, secret))
+        return [PartEnded(channel, lock, secret, sent.reason)]
 
     def lock_dropped(self, channel: ChannelId, lock: Lock) -> list[Moment]:
         """The lock of a part was given up unsigned. Its number may name another one at once: forget it now."""
         found = self._forget(channel, lock.id)
         if found is not None:
-            active, number, _ = found
-            self._record((), lambda: self._send(active, active.payment.part_unsent(number, self._clock())))
+            active, sent = found
+            self._record((), lambda: self._send(active, active.payment.part_unsent(sent.number, self._clock())))
         return []
 
     def channel_ready(self, channel: ChannelId) -> list[Moment]:
@@ -242,36 +275,41 @@ class Outgoing:
         return []
 
     def time_passed(self) -> list[Moment]:
-        """Chain time has passed; payments go by the clock (`on_time`)."""
-        return []
+        """Chain time has passed: end what no agreement will end, and find another way for what is not signed."""
+        moments: list[Moment] = []
+        for (channel, lock), sent in list(self._sent.items()):
+            if self._locks.is_over(channel, lock):
+                moments += self._end(channel, lock, sent, sent.secret)
+            elif self._locks.now > sent.since + UNSIGNED_MAX:
+                self._locks.give_up(channel, lock)
+        return moments
 
     # --- and what follows, once it is durable --------------------------------------------------------------------
 
     def on_event(self, event: Event) -> None:
         """Take in what the engine tells of our locks; what is about others' is left alone."""
         if isinstance(event, SecretLearned):
-            known = self._by_lock.get((event.channel, event.lock.id))
-            if known is not None and known[0] in self._active:
-                self._settle(self._active[known[0]])
+            sent = self._sent.get((event.channel, event.lock.id))
+            if sent is not None and sent.payment_hash in self._active:
+                self._settle(self._active[sent.payment_hash])
 
     def _on_end(self, channel: ChannelId, lock: int, secret: bytes) -> None:
         found = self._forget(channel, lock)
         if found is None:
             return
-        active, number, reason = found
+        active, sent = found
         if secret:
-            active.payment.part_paid(number, secret, self._clock())
+            active.payment.part_paid(sent.number, secret, self._clock())
             self._settle(active)
             return
-        failure = lesson_of(active.secrets.get(number, ()), reason)
-        self._send(active, active.payment.part_failed(number, failure, self._clock()))
+        failure = lesson_of(active.secrets.pop(sent.number, ()), sent.reason)
+        self._send(active, active.payment.part_failed(sent.number, failure, self._clock()))
 
-    def _forget(self, channel: ChannelId, lock: int) -> tuple[_Active, int, bytes] | None:
-        known = self._by_lock.pop((channel, lock), None)
-        reason = self._reasons.pop((channel, lock), b"")
-        if known is None or known[0] not in self._active:
+    def _forget(self, channel: ChannelId, lock: int) -> tuple[_Active, _Sent] | None:
+        sent = self._sent.pop((channel, lock), None)
+        if sent is None or sent.payment_hash not in self._active:
             return None
-        return self._active[known[0]], known[1], reason
+        return self._active[sent.payment_hash], sent
 
     # --- ending --------------------------------------------------------------------------------------------------
 

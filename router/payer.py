@@ -22,7 +22,7 @@ import msgspec
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.objects import ChannelId
 from tallystick.router.errors import NoRoute, Unpaid
-from tallystick.router.objects import NodeKey, Route
+from tallystick.router.objects import Hop, NodeKey, Route
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,6 +107,10 @@ class Map(Protocol):
 
     def avoid_node(self, node: NodeKey, until: float) -> None:
         """Plan no part over this node until then."""
+        ...
+
+    def allows(self, hop: Hop, fee: int) -> bool:
+        """Whether what is known now lets `hop` be sent for that fee: else its policy has changed since the plan."""
         ...
 
     def learn_policy(self, update: bytes) -> bool:
@@ -203,6 +207,8 @@ class Payment:
         """Plan what is owed, as many parts at once."""
         if self.owed <= 0 or self._stopped or self.secret:
             return []
+        if self._room < 1:
+            return self._place([self.owed], now, None)
         try:
             routes = self._map.plan(
                 self.target, self.owed, max_fee=self.max_fee - self.fee, max_parts=self._room, now=now
@@ -290,9 +296,10 @@ class Payment:
             try:
                 sent.append(self._send(self._one_path(amount, self._room - len(waiting), now)))
             except NoRoute as error:
+                cause = cause or error  # of the whole, not of the last crumb: that is what a person asked for
                 half = amount // 2
                 if half < max(1, self.limits.part_min) or self._room <= len(waiting) + 1:
-                    self._give_up(cause or error)
+                    self._give_up(cause)
                     return self._take_back(sent)
                 waiting += [amount - half, half]
         return sent
@@ -338,7 +345,8 @@ class Payment:
             return
         onwards = hops[failure.at + 1]
         news = bool(failure.update) and self._map.learn_policy(failure.update)
+        changed = not self._map.allows(onwards, hops[failure.at].amount - onwards.amount)  # gossip may have been faster
         if failure.lesson is Lesson.LIQUIDITY:
             self._map.failed(onwards.channel, onwards.node, onwards.amount, now)
-        elif failure.lesson is Lesson.CHANNEL or not news:
+        elif failure.lesson is Lesson.CHANNEL or not (news or changed):
             self._map.avoid(onwards.channel, onwards.node, until)

@@ -14,7 +14,7 @@ import msgspec
 
 from tallystick.channels.conditions import digest_of
 from tallystick.channels.errors import InvalidInput
-from tallystick.channels.objects import ChannelId, Lock
+from tallystick.channels.objects import NATIVE, ChannelId, Lock
 from tallystick.channels.store import Moment, Store
 from tallystick.router.codes import Code
 from tallystick.router.failures import Failure
@@ -90,7 +90,7 @@ class Receiving:
     # --- what the router tells ----------------------------------------------------------------------------------
 
     def arrived(self, final: FinalLock) -> Sequence[Moment]:
-        """A lock ends here."""
+        """A lock ends here. What invoices ask for is the native coin: any other asset is worth nothing here."""
         lock, payload = final.lock, final.payload
         digest = lock.condition
         part = IncomingPart(
@@ -104,7 +104,7 @@ class Receiving:
             payload.expiry,
         )
         claimable = None
-        if digest not in self._closed:
+        if digest not in self._closed and final.asset == NATIVE:
             claimable = wanted(self._store, digest, payload, keysend=self._keysend)
         self._finals[final.channel, lock.id] = final
         return self._perform(self._payee.arrived(digest, part, claimable, self._door.now))

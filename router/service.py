@@ -22,7 +22,7 @@ from tallystick.channels.engine import Engine
 from tallystick.channels.errors import ChannelNotReady, InvalidInput
 from tallystick.channels.keys import PrivateKey
 from tallystick.channels.limits import LOCKS_MAX
-from tallystick.channels.objects import ChannelId, Lock
+from tallystick.channels.objects import NATIVE, Address, ChannelId, Lock
 from tallystick.channels.operations import AddLock
 from tallystick.channels.session import Session
 from tallystick.channels.store import Moment, Store
@@ -79,6 +79,8 @@ class FinalLock(msgspec.Struct, frozen=True):
     payload: FinalPayload
     secret: bytes
     """Shared with the payer by the onion: `Router.refuse` needs it."""
+    asset: Address = NATIVE
+    """Of the channel."""
 
 
 class PayeeSeam(Protocol):
@@ -295,6 +297,12 @@ class Router:
             return moments
         if seen is not None:
             moments.append(seen)
+        phase = self._engine.session(channel).channel.phase
+        final = isinstance(payload, FinalPayload)
+        if phase in (Phase.SETTLED, Phase.GONE) or (phase is not Phase.OPEN and not final):
+            # it may not be in what the chain paid out: nothing may be given for it any more
+            self._refuse(channel, lock, peeled.secret, Failure(Code.PERMANENT_CHANNEL_FAILURE, channel=channel))
+            return moments
         if not self._fresh():
             if patient:
                 self._engine.store(moments)
@@ -302,7 +310,9 @@ class Router:
             self._refuse(channel, lock, peeled.secret, Failure(Code.TEMPORARY_NODE_FAILURE))
             return moments
         if isinstance(payload, FinalPayload):
-            return moments + self._arrived(FinalLock(channel, lock, payload, peeled.secret))
+            return moments + self._arrived(
+                FinalLock(channel, lock, payload, peeled.secret, self._engine.session(channel).channel.terms.asset)
+            )
         found = self._forward(channel, lock, payload, peeled)
         if isinstance(found, Failure):
             if patient and found.code is Code.CHANNEL_DISABLED:
@@ -377,13 +387,13 @@ class Router:
         """A lock of ours will be paid: claim what it stands for."""
         if self._forwarder.holds(channel, lock.id):
             return self._do(self._forwarder.learned(channel, lock.id, secret))
-        return self.payer.secret_learned(channel, lock, secret) if self.payer else ()
+        return self.payer.secret_learned(channel, lock, secret) if self.payer is not None else ()
 
     def lock_rejected(self, channel: ChannelId, lock: Lock, reason: bytes) -> Sequence[Moment]:
         """A lock of ours is being given back."""
         if self._forwarder.holds(channel, lock.id):
             return self._do(self._forwarder.rejected(channel, lock.id, reason))
-        return self.payer.lock_rejected(channel, lock, reason) if self.payer else ()
+        return self.payer.lock_rejected(channel, lock, reason) if self.payer is not None else ()
 
     def lock_ended(self, channel: ChannelId, sender: int, lock: Lock, paid: int, secret: bytes) -> Sequence[Moment]:
         """A lock is agreed gone."""
@@ -391,22 +401,22 @@ class Router:
             if self._forwarder.of_origin(channel, lock.id) is not None:
                 return self._do(self._forwarder.origin_paid(channel, lock.id)) if paid else ()
             self._waiting.pop((channel, lock.id), None)
-            return self.payee.gone(channel, lock, paid) if self.payee else ()
+            return self.payee.gone(channel, lock, paid) if self.payee is not None else ()
         if self._forwarder.holds(channel, lock.id):
             return self._do(self._forwarder.ended(channel, lock.id, secret))
-        return self.payer.lock_ended(channel, lock, paid, secret) if self.payer else ()
+        return self.payer.lock_ended(channel, lock, paid, secret) if self.payer is not None else ()
 
     def lock_dropped(self, channel: ChannelId, lock: Lock) -> Sequence[Moment]:
         """A lock of ours was given up unsigned."""
         if self._forwarder.holds(channel, lock.id):
             self._jamming.forget((channel, lock.id))
             return self._do(self._forwarder.dropped(channel, lock.id))
-        return self.payer.lock_dropped(channel, lock) if self.payer else ()
+        return self.payer.lock_dropped(channel, lock) if self.payer is not None else ()
 
     def channel_ready(self, channel: ChannelId) -> Sequence[Moment]:
         """A channel can carry locks again: look again at what waited for it."""
         moments = self._look_again()
-        return (*moments, *self.payer.channel_ready(channel)) if self.payer else moments
+        return (*moments, *self.payer.channel_ready(channel)) if self.payer is not None else moments
 
     def chain_moved(self) -> Sequence[Moment]:
         """Time has passed: give up what waits for too long, release what can never be paid."""
@@ -426,13 +436,15 @@ class Router:
     def _give_up_unsigned(self) -> None:
         """Give up outgoing locks that wait for their peer's acknowledgement of earlier ones for too long.
 
+        At once, if the channel that is to pay for them is closing.
         One that expires unsigned must never be signed: its incoming lock is about to be released.
         """
         now, limits = self._engine.chain.now, self.options.limits
         for circuit in self._forwarder.circuits:
             session = self._engine.session(circuit.outgoing)
             if circuit.outgoing_lock >= session.channel.newest.next_lock:
-                if now > circuit.began + limits.unsigned_max:
+                closing = self._engine.session(circuit.incoming).channel.phase is not Phase.OPEN
+                if closing or now > circuit.began + limits.unsigned_max:
                     session.locks.drop_accompanied()
                 if now >= circuit.expiry and circuit.outgoing_lock < session.next_lock:
                     session.locks.drop()

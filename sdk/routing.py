@@ -58,6 +58,9 @@ SAVE_SECONDS = 30.0
 """How often what was learned of others' channels is written down."""
 
 
+_TWICE = "there is an invoice for this payment hash already: a hash is paid once"
+
+
 class PaymentOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How a node pays and is paid. Times in seconds."""
 
@@ -231,7 +234,7 @@ class Routing:
                 session.spendable if session.ready and session.payable else 0,
             )
             for session in self._engine.sessions.values()
-            if session.channel.phase is Phase.OPEN
+            if session.channel.phase is Phase.OPEN and session.channel.terms.asset == NATIVE
         ]
 
     def _announce(self, channel: ChannelId) -> None:
@@ -264,6 +267,8 @@ class Routing:
         `hold`: when it is paid, it waits for `settle_invoice` or `cancel_invoice`. With a `payment_hash`, whoever gave
         it knows the secret, and it is held in any case. Raise InvalidInput.
         """
+        if asset != NATIVE:
+            raise InvalidInput("the payment network carries the native asset only; pay in other ones over a channel")
         secret = b"" if payment_hash else self._entropy(32)
         invoice = Invoice(
             payee=self._own,
@@ -279,9 +284,13 @@ class Routing:
             memo=memo,
         )
         if find_invoice(self._writer.store, invoice.payment_hash) is not None:
-            raise InvalidInput("there is an invoice for this payment hash already: a hash is paid once")
-        await self._writer.commit([issue(invoice, self._key, secret, hold=hold or not secret)])
-        return self.invoice(invoice.payment_hash)
+            raise InvalidInput(_TWICE)
+        issued = issue(invoice, self._key, secret, hold=hold or not secret)
+        await self._writer.commit([issued])
+        record = self.invoice(invoice.payment_hash)
+        if record.text != issued.text:  # somebody else was faster, since we looked
+            raise InvalidInput(_TWICE)
+        return record
 
     def invoice(self, payment_hash: bytes) -> InvoiceRecord:
         """Return one invoice of ours; raise InvalidInput if it is unknown."""
@@ -492,6 +501,21 @@ class _Locks:
     ) -> int:
         attach = part(self._router.next_lock(channel))
         return self._router.send_lock(channel, amount, expiry, condition, onion, attach)
+
+    def give_up(self, channel: ChannelId, lock: int) -> None:
+        session = self._engine.session(channel)
+        if lock >= session.channel.newest.next_lock:
+            session.locks.drop_accompanied()
+            self._engine.touch(session)
+
+    def is_over(self, channel: ChannelId, lock: int) -> bool:
+        state = self._engine.session(channel).channel
+        if state.phase is Phase.GONE:
+            return True
+        if lock >= state.newest.next_lock:
+            return False
+        pending = [held.simplex.lock(lock) for held in (state.ours, *state.flight)]
+        return all(found is None or found.expiry < self._engine.chain.final for found in pending)
 
 
 class _Door:

@@ -114,7 +114,7 @@ class Wallet:
         return await self.routing.rebalance(out, back, amount, max_fee=max_fee, timeout=timeout)
 
     async def probe(self, to: NodeKey, amount: int, *, timeout: float | None = None) -> Route:
-        """Find out by trying whether `amount` could be paid now; return the way. Raise PaymentFailed if it could not."""
+        """Find out by trying whether `amount` could be paid now; return the way, or raise PaymentFailed."""
         return await self.routing.probe(to, amount, timeout=timeout)
 
     def estimate(self, to: NodeKey, amount: int) -> Route:

@@ -58,6 +58,20 @@ NEED_A_NODE = [
     ("stream", "pay", "abcd", "0", "5"),
     ("stream", "close", "abcd", "0"),
     ("stream", "list"),
+    ("pay", "tally1337xyz"),
+    ("keysend", KEY, "5"),
+    ("payments",),
+    ("payments", "abcd"),
+    ("forwards",),
+    ("probe", KEY, "5"),
+    ("rebalance", "abcd", "bcde", "5"),
+    ("invoice", "create", "5"),
+    ("invoice", "list"),
+    ("invoice", "show", "abcd"),
+    ("invoice", "settle", "abcd"),
+    ("invoice", "cancel", "abcd"),
+    ("channel", "policy", "abcd", "--ppm", "5"),
+    ("graph", "show"),
     ("balance",),
     ("statistics",),
 ]
@@ -66,7 +80,12 @@ NEED_A_NODE = [
 def test_the_walk_finds_the_commands_that_the_documents_promise() -> None:
     assert {" ".join(path) for path in LEAVES} == {
         *("init", "node run", "node info", "node stop", "pay", "incoming", "balance", "statistics"),
-        *(f"channel {name}" for name in ("open", "list", "show", "deposit", "withdraw", "close", "force-close")),
+        *(
+            f"channel {name}"
+            for name in ("open", "list", "show", "deposit", "withdraw", "close", "force-close", "policy")
+        ),
+        *("keysend", "payments", "forwards", "probe", "rebalance"),
+        *(f"invoice {name}" for name in ("create", "list", "show", "settle", "cancel")),
         *("peers list", "peers connect"),
         *(f"stream {name}" for name in ("open", "pay", "close", "list")),
     }

@@ -359,7 +359,7 @@ def test_our_own_update_is_what_our_failures_carry(truth: Truth) -> None:
     house = House(truth, number=1)
     channel = truth.open(ANN, BEA)
     assert house.gossip.update_of(channel) == b""
-    house.gossip.announce(channel, ForwardingPolicy(base_fee=4))
+    house.gossip.announce(channel, ForwardingPolicy(base_fee=4), house.now)
     house.pass_time(2)
     there = house.gossip.update_of(channel)
     payer = House(truth)
@@ -375,7 +375,7 @@ def test_our_own_policy_is_said_when_the_chain_confirms_and_renewed_in_time(trut
     house = House(truth, number=1)
     channel = truth.open(ANN, BEA)
     view = truth.views.pop(channel)
-    house.gossip.announce(channel, ForwardingPolicy(base_fee=3))
+    house.gossip.announce(channel, ForwardingPolicy(base_fee=3), house.now)
     house.gossip.describe(Description("Ann", ("ann.example:7735",)))
     house.pass_time(5)
     assert house.contents() == {}
@@ -396,7 +396,7 @@ def test_a_changed_policy_is_said_with_a_higher_timestamp_and_an_unchanged_one_i
     channel = truth.open(ANN, BEA)
     stamps = []
     for fee in (1, 1, 2, 3):
-        house.gossip.announce(channel, ForwardingPolicy(base_fee=fee))
+        house.gossip.announce(channel, ForwardingPolicy(base_fee=fee), house.now)
         house.gossip.tick(house.now)  # no time passes
         house.answer()
         stamps.append(max(kept.announcement.timestamp for kept in map(house.gossip.book.get, house.contents()) if kept))
@@ -407,7 +407,7 @@ def test_what_an_earlier_life_of_ours_said_is_replaced(truth: Truth) -> None:
     house = House(truth, number=1)
     channel = truth.open(ANN, BEA)
     side = truth.owners[channel].index(ANN)
-    house.gossip.announce(channel, ForwardingPolicy(base_fee=1))
+    house.gossip.announce(channel, ForwardingPolicy(base_fee=1), house.now)
     house.pass_time(2)
     house.hear(truth.update(channel, side, NOW + 300, base_fee=50))
     house.pass_time(2)
@@ -418,7 +418,7 @@ def test_what_an_earlier_life_of_ours_said_is_replaced(truth: Truth) -> None:
 
 def test_what_cannot_be_announced_is_refused_at_once(house: House) -> None:
     with pytest.raises(InvalidInput, match="policy"):
-        house.gossip.announce(ChannelId(bytes(32)), ForwardingPolicy(base_fee=2**128))
+        house.gossip.announce(ChannelId(bytes(32)), ForwardingPolicy(base_fee=2**128), house.now)
     with pytest.raises(InvalidInput, match="address"):
         house.gossip.describe(Description("Ann", ("nowhere",)))
     with pytest.raises(InvalidInput, match="addresses"):
@@ -427,7 +427,7 @@ def test_what_cannot_be_announced_is_refused_at_once(house: House) -> None:
 
 def test_a_channel_that_is_not_ours_is_never_announced(truth: Truth, house: House) -> None:
     channel = truth.open(ANN, BEA)
-    house.gossip.announce(channel, ForwardingPolicy())
+    house.gossip.announce(channel, ForwardingPolicy(), house.now)
     house.pass_time(70)
     assert house.contents() == {}
 

@@ -30,8 +30,9 @@ class Channel:
     def __init__(self, node: World) -> None:
         self.node = node
         self.now = 1_000
-        self.final = 990
         self.locks: list[Lock] = []
+        self.over: set[int] = set()
+        self.given_up: list[int] = []
 
     def add(
         self,
@@ -46,6 +47,12 @@ class Channel:
         self.locks.append(lock)
         self.node.record([part(lock.id)])
         return lock.id
+
+    def give_up(self, channel: ChannelId, lock: int) -> None:
+        self.given_up.append(lock)
+
+    def is_over(self, channel: ChannelId, lock: int) -> bool:
+        return lock in self.over
 
 
 class Road:
@@ -74,6 +81,9 @@ class Road:
     def settled(self, route: Route, now: float) -> None: ...
     def avoid(self, channel: ChannelId, node: NodeKey, until: float) -> None: ...
     def avoid_node(self, node: NodeKey, until: float) -> None: ...
+
+    def allows(self, hop: Hop, fee: int) -> bool:
+        return True
 
     def learn_policy(self, update: bytes) -> bool:
         return False
@@ -138,8 +148,6 @@ class World:
         paid = lock.amount if secret else 0
         self.record(self.outgoing.lock_ended(CHANNEL, lock, paid, secret))
         self.round()
-        self.outgoing.on_event(LockEnded(CHANNEL, 0, lock, paid, secret))
-        self.round()
 
     @property
     def payment(self) -> PaymentRecord:
@@ -165,3 +173,43 @@ def test_the_peers_own_lock_of_the_same_number_ends_none_of_our_parts(secret: by
     assert world.payment.ended is None and len(world.channel.locks) == 1, "the part is under way still"
     world.end(ours, SECRET)
     assert world.payment.secret == SECRET and world.road.reserved == []
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_part_whose_channel_closed_ends_with_the_chains_time_and_not_never(restart: bool) -> None:
+    world = World()
+    lock = world.begin()
+    if restart:
+        world.start()
+        world.outgoing.resume()
+        world.round()
+    assert world.outgoing.time_passed() == [] and world.payment.ended is None
+    world.channel.over.add(lock.id)
+    world.outgoing.stop(DIGEST, Unpaid.TIMEOUT, "too late")
+    world.record(world.outgoing.time_passed())
+    world.round()
+    assert world.payment.ended is not None and world.payment.reason is Unpaid.TIMEOUT
+    assert len(world.outgoing) == 0 and world.road.closed and parts_under_way(world.store) == []
+
+
+def test_a_part_that_the_chain_pays_ends_paid_although_nobody_agrees_to_it() -> None:
+    world = World()
+    lock = world.begin()
+    world.record(world.outgoing.secret_learned(CHANNEL, lock, SECRET))
+    world.round()
+    world.channel.over.add(lock.id)
+    world.record(world.outgoing.time_passed())
+    world.round()
+    assert world.payment.secret == SECRET
+    assert len(world.outgoing) == 0 and world.road.closed and parts_under_way(world.store) == []
+
+
+def test_a_part_that_a_silent_peer_does_not_let_us_sign_is_given_up() -> None:
+    world = World()
+    lock = world.begin()
+    world.channel.now += 60
+    world.record(world.outgoing.time_passed())
+    assert world.channel.given_up == []
+    world.channel.now += 1
+    world.record(world.outgoing.time_passed())
+    assert world.channel.given_up == [lock.id]

@@ -41,8 +41,11 @@ class Roads:
         self.lessons: list[tuple[object, ...]] = []
         self.reserved: list[Route] = []
         self.policy_is_news = True
+        self.policy_is_kept = True
 
     def plan(self, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float) -> tuple[Route, ...]:
+        if max_parts < 1:
+            raise InvalidInput("a plan needs at least one part")
         count = -(-amount // self.widest)
         if count > max_parts:
             raise NoRoute("there are not that many parts", Unpaid.NO_LIQUIDITY)
@@ -82,6 +85,9 @@ class Roads:
 
     def avoid_node(self, node: NodeKey, until: float) -> None:
         self.lessons.append(("avoid node", node))
+
+    def allows(self, hop: Hop, fee: int) -> bool:
+        return self.policy_is_kept
 
     def learn_policy(self, update: bytes) -> bool:
         self.lessons.append(("policy", update))
@@ -134,6 +140,14 @@ def test_a_policy_that_is_no_news_gets_the_channel_avoided() -> None:
     payment, (part,) = begin(roads)
     assert payment.part_failed(part.number, PartFailure(Lesson.POLICY, 1, b"same"), 1)
     assert ("avoid", part.route.hops[2].channel) in roads.lessons
+
+
+def test_a_policy_that_gossip_told_while_the_part_was_on_its_way_is_no_reason_to_avoid_the_channel() -> None:
+    roads = Roads(1_000)
+    roads.policy_is_news, roads.policy_is_kept = False, False
+    payment, (part,) = begin(roads)
+    assert len(payment.part_failed(part.number, PartFailure(Lesson.POLICY, 1, b"known by now"), 1)) == 1
+    assert not any(lesson[0] == "avoid" for lesson in roads.lessons)
 
 
 def test_a_failure_that_nobody_signed_for_makes_every_forwarder_suspect() -> None:
@@ -254,3 +268,17 @@ def test_never_more_under_way_than_owed_and_always_an_end(
     outcome = payment.outcome
     assert outcome is not None and payment.complete
     assert bool(outcome.secret) is paid and (outcome.reason is None) is paid
+
+
+@pytest.mark.parametrize(("parts", "attempts"), [(LIMITS.parts, LIMITS.parts), (1, LIMITS.attempts)])
+def test_a_payment_that_may_send_no_further_part_is_resumed_and_ends_with_those_under_way(
+    parts: int, attempts: int
+) -> None:
+    payment = Payment(Roads(1_000), TARGET, 1_000, max_fee=100, limits=LIMITS)
+    under_way = [Part(number, path(100, 0, number)) for number in range(parts)]
+    payment.resume(under_way, attempts)
+    assert payment.start(0) == [] and payment.outcome is None
+    for part in under_way:
+        assert payment.part_failed(part.number, PartFailure(Lesson.LIQUIDITY, 1), 1) == []
+    outcome = payment.outcome
+    assert outcome is not None and outcome.reason is Unpaid.NO_LIQUIDITY

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 import trio
 
+from tallystick.channels.errors import InvalidInput
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.router.errors import PaymentFailed, Unpaid
 from tallystick.router.objects import NodeKey
@@ -42,6 +43,24 @@ def test_an_invoice_is_paid_through_somebody_else() -> None:
             await bob.until(lambda: bob.router.statistics().forwarded == 1)
             await carol.until(lambda: carol.channels[0].balances[0] == 50_000)
         assert await alice.pay(invoice.text) == receipt
+
+    in_a_line(act)
+
+
+def test_a_hash_that_is_asked_for_twice_at_once_is_asked_for_once_and_the_node_lives() -> None:
+    async def act(world: World, alice: Node, bob: Node, carol: Node) -> None:
+        refused: list[InvalidInput] = []
+
+        async def create(memo: str) -> None:
+            try:
+                await carol.routing.create_invoice(5, memo, payment_hash=b"h" * 32)
+            except InvalidInput as error:
+                refused.append(error)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(create, "one")
+            nursery.start_soon(create, "two")
+        assert len(refused) == 1 and len(carol.routing.invoices()) == 1
 
     in_a_line(act)
 
@@ -139,3 +158,27 @@ def test_a_crash_on_the_way_neither_loses_nor_doubles(victim: str) -> None:
 async def _begin(node: Node, text: str) -> None:
     with trio.move_on_after(0.04):
         await node.routing.pay(text, timeout=600)
+
+
+def test_a_payment_whose_channel_closes_under_it_ends_unpaid_instead_of_never() -> None:
+    async def act(world: World, alice: Node, bob: Node, carol: Node) -> None:
+        invoice = await carol.routing.create_invoice(1_000, hold=True, lifetime=86_400)
+        outcomes: list[object] = []
+
+        async def pay() -> None:
+            try:
+                outcomes.append(await alice.routing.pay(invoice.text))
+            except PaymentFailed as error:
+                outcomes.append(error.reason)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(pay)
+            with trio.fail_after(30):
+                await carol.until(lambda: bool(carol.routing.receiving.held))
+            await alice.channels[0].force_close()
+            await bob.channels[-1].force_close()
+            with trio.fail_after(10_000):
+                await alice.until(lambda: bool(outcomes))
+        assert outcomes == [Unpaid.TIMEOUT] and len(alice.routing.outgoing) == 0
+
+    in_a_line(act)

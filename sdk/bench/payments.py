@@ -20,7 +20,7 @@ from tallystick.router.graph import Graph
 from tallystick.router.imports import MSAT
 from tallystick.router.kernels import PLAIN, compiled
 from tallystick.router.liquidity import BIMODAL, UNIFORM, Knowledge
-from tallystick.router.objects import MILLION, NodeKey, Route
+from tallystick.router.objects import MILLION, Hop, NodeKey, Route
 from tallystick.router.payer import Lesson, Limits, PartFailure, Payment
 from tallystick.router.planner import Costs, Planner
 from tallystick.router.testing.networks import HiddenBalances
@@ -95,6 +95,7 @@ def run_payments(
     use_numba: bool,
     say: Callable[[str], None],
     method: str = "flow",
+    first_seed: int = 0,
     costs: Costs | None = None,
 ) -> PaymentsResult:
     """Try `pairs` random payments of each amount (satoshi) for each of `seeds` draws of hidden balances.
@@ -107,7 +108,7 @@ def run_payments(
     rows = []
     for kind in liquidity:
         tried: dict[int, list[_Tried]] = {amount: [] for amount in amounts}
-        for seed in range(seeds):
+        for seed in range(first_seed, first_seed + seeds):
             hidden = HiddenBalances(edges, PRIORS[kind], random.Random(seed))
             stage = _Stage(Planner(graph, Knowledge(graph, prior=PRIORS[kind]), costs), hidden, method)
             for amount, results in tried.items():
@@ -168,6 +169,10 @@ class _Map:
     def route(self, target: NodeKey, amount: int, *, max_fee: int, now: float) -> Route:
         """Return one route; raise NoRoute."""
         return self._planner.route(self._source, target, amount, max_fee=max_fee, now=now)
+
+    def allows(self, hop: Hop, fee: int) -> bool:
+        """Policies do not change here."""
+        return True
 
     def learn_policy(self, update: bytes) -> bool:
         """No failure brings an update here: policies are as announced."""

@@ -9,14 +9,14 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
-from tallystick.sdk.cli import channel, node, payments, peers, stream
+from tallystick.sdk.cli import channel, invoice, network, node, payments, peers, stream
 from tallystick.sdk.cli.init import init
 from tallystick.sdk.cli.shell import EXIT_CODES, example
 
 DEFERRED = {
     "chain": ("tallystick.sdk.cli.chain", "Run a simulated chain for development and tests."),
     "tower": ("tallystick.sdk.cli.tower", "Run a watchtower, or ask one."),
-    "graph": ("tallystick.sdk.cli.graph", "Read graphs of payment networks, and tell what they are like."),
+    "graph": ("tallystick.sdk.cli.graph", "Show what is known of the network; read graphs of others."),
     "bench": ("tallystick.sdk.cli.bench", "Measure how fast payments are."),
 }
 """Subcommands that are imported only when they are called: name to (module with an `app`, one line of help)."""
@@ -59,7 +59,13 @@ app.add_typer(node.app, name="node")
 app.add_typer(channel.app, name="channel")
 app.add_typer(stream.app, name="stream")
 app.add_typer(peers.app, name="peers")
-app.command(epilog=example("pay 3f9a 250 --memo 'order 17' --key order-17"))(payments.pay)
+app.add_typer(invoice.app, name="invoice")
+app.command(epilog=example("pay tally1337… --max-fee 10, or tally pay 3f9a 250 --key order-17"))(payments.pay)
+app.command(epilog=example("keysend 02a1…c3 250 --max-fee 10"))(network.keysend)
+app.command(epilog=example("payments --json"))(network.payments)
+app.command(epilog=example("forwards --limit 20"))(network.forwards)
+app.command(epilog=example("probe 02a1…c3 250000"))(network.probe)
+app.command(epilog=example("rebalance 3f9a 77c2 100000 --max-fee 50"))(network.rebalance)
 app.command(epilog=example("incoming --follow --json"))(payments.incoming)
 app.command(epilog=example("balance"))(payments.balance)
 app.command(epilog=example("statistics --json"))(payments.statistics)

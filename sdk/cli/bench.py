@@ -297,6 +297,7 @@ def payments(
     ] = "bimodal",
     pairs: Annotated[int, typer.Option(min=1, max=100_000, help="Random pairs of payer and payee.")] = 200,
     seeds: Annotated[int, typer.Option(min=1, max=1000, help="Draws of hidden balances, with pairs of their own.")] = 1,
+    first_seed: Annotated[int, typer.Option(min=0, help="The first draw's number.")] = 0,
     method: Annotated[
         str, typer.Option(help="flow: as the product does it; halving: without plans of many parts; single: one part.")
     ] = "flow",
@@ -326,7 +327,15 @@ def payments(
     errors = Console(stderr=True)
     result = guarded(
         lambda: run_payments(
-            graph, amounts, kinds, pairs, seeds, use_numba=compilable(), say=errors.print, method=method
+            graph,
+            amounts,
+            kinds,
+            pairs,
+            seeds,
+            use_numba=compilable(),
+            say=errors.print,
+            method=method,
+            first_seed=first_seed,
         )
     )
     if as_json:

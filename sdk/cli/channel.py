@@ -117,6 +117,46 @@ def force_close(
     _show(ask_node(data, lambda node: node.force_close(channel, wait=wait)), as_json)
 
 
+@app.command(epilog=example("channel policy 3f9a --base-fee 2 --ppm 500"))
+def policy(
+    channel: ChannelArgument,
+    base_fee: Annotated[int | None, typer.Option("--base-fee", min=0, metavar="N", help="For each payment.")] = None,
+    fee_ppm: Annotated[int | None, typer.Option("--ppm", min=0, metavar="N", help="Per million units carried.")] = None,
+    minimum: Annotated[int | None, typer.Option("--min", min=0, metavar="N", help="The smallest amount.")] = None,
+    maximum: Annotated[
+        int | None, typer.Option("--max", min=0, metavar="N", help="The largest amount of one lock; 0: any.")
+    ] = None,
+    margin: Annotated[
+        int | None, typer.Option("--margin", min=0, metavar="SECONDS", help="By which locks that come in live longer.")
+    ] = None,
+    enabled: Annotated[
+        bool | None, typer.Option("--enable/--disable", help="Whether to carry payments of others.")
+    ] = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Show or change what this node asks for carrying payments of others out over a channel.
+
+    What is not named stays as it is; the network is told of changes.
+    """
+    named = {
+        "base_fee": base_fee,
+        "fee_ppm": fee_ppm,
+        "minimum": minimum,
+        "maximum": maximum,
+        "margin": margin,
+        "enabled": enabled,
+    }
+    changes = {name: value for name, value in named.items() if value is not None}
+    found = ask_node(data, lambda node: node.set_policy(channel, **changes) if changes else node.policy(channel))
+    if as_json:
+        print_json(found)
+    else:
+        from tallystick.sdk.cli.network_tables import show_policy
+
+        show_policy(found)
+
+
 def _show(channel: ChannelInfo | None, as_json: bool) -> None:
     """Print a channel; None is one whose operation was not waited for."""
     if as_json:

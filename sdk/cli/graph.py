@@ -1,4 +1,4 @@
-"""`tally graph`: graphs of payment networks from files, for experiments."""
+"""`tally graph`: what the node knows of its network; graphs of other networks from files, for experiments."""
 
 from __future__ import annotations
 
@@ -8,13 +8,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tallystick.sdk.cli.shell import Json, example, fail, guarded, make_group, print_json
+from tallystick.sdk.cli.shell import (
+    Data,
+    Json,
+    ask_node,
+    example,
+    fail,
+    guarded,
+    make_group,
+    print_json,
+)
 
 if TYPE_CHECKING:
     from tallystick.router.imports import ImportedGraph
     from tallystick.router.objects import NodeKey
 
-app = make_group("Read graphs of payment networks, and tell what they are like.")
+app = make_group("Show what is known of the network; read graphs of others.")
 
 GraphFile = Annotated[
     Path,
@@ -27,7 +36,7 @@ GraphFile = Annotated[
 
 @app.callback()
 def graph() -> None:
-    """Read graphs of payment networks, and tell what they are like."""
+    """Show what is known of the network; read graphs of others."""
 
 
 @app.command("import", epilog=example("graph import describegraph.json network.csv.gz"))
@@ -117,6 +126,18 @@ def _node(found: ImportedGraph, text: str) -> NodeKey:
     if len(meant) != 1:
         fail(f"{len(meant)} nodes of this graph match {text!r}; give a whole key, or more of it")
     return meant.pop()
+
+
+@app.command(epilog=example("graph show"))
+def show(data: Data = None, as_json: Json = False) -> None:
+    """Tell how much of the network the running node knows."""
+    found = ask_node(data, lambda node: node.graph())
+    if as_json:
+        print_json(found)
+    else:
+        from tallystick.sdk.cli.network_tables import show_known
+
+        show_known(found)
 
 
 def _read(file: Path) -> ImportedGraph:

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tallystick.sdk.cli.shell import NATIVE, AmountArgument, Asset, Data, Json, ask_node, parse_channel, print_json
+from tallystick.sdk.cli.network import MaxFee, Timeout, WaitForIt, show_payment_made
+from tallystick.sdk.cli.shell import NATIVE, Asset, Data, Json, ask_node, parse_amount, parse_channel, print_json
 
 if TYPE_CHECKING:
     from tallystick.sdk.control.client import ControlClient
 
 
+def is_invoice(text: str) -> bool:
+    """Whether a text is meant as an invoice: nothing else that can be paid begins so."""
+    return text.lower().startswith("tally")
+
+
 def parse_payee(text: str) -> str:
-    """Check the form of a channel's id, a public key or a peer's address; raise BadParameter if it is none."""
+    """Check the form of an invoice, a channel's id, a public key or an address; raise BadParameter if it is none."""
     from tallystick.sdk.cli.shell import parse_peer
 
+    if is_invoice(text):
+        return text
     return parse_peer(text) if "@" in text or len(text) == 66 else parse_channel(text)
 
 
@@ -23,19 +32,58 @@ def pay(
     to: Annotated[
         str,
         typer.Argument(
-            parser=parse_payee, metavar="CHANNEL_OR_PEER", help="A channel's id or the beginning of it, or a peer."
+            parser=parse_payee,
+            metavar="WHOM",
+            help="An invoice (tally…), a channel's id or the beginning of it, or a peer.",
         ),
     ],
-    amount: AmountArgument,
-    memo: Annotated[str, typer.Option("--memo", help="Text for the payee, at most 256 bytes.")] = "",
+    amount_: Annotated[
+        int | None,
+        typer.Argument(parser=parse_amount, metavar="[AMOUNT]", help="Needed unless an invoice names it."),
+    ] = None,
+    amount: Annotated[
+        int | None, typer.Option("--amount", parser=parse_amount, metavar="N", help="The same, as an option.")
+    ] = None,
+    memo: Annotated[str, typer.Option("--memo", help="In a channel: text for the payee, at most 256 bytes.")] = "",
     key: Annotated[
-        str, typer.Option("--key", help="Idempotency key: the same key pays once, however often this is run.")
+        str,
+        typer.Option(
+            "--key", help="In a channel: the same key pays once, however often this is run. Invoices need none."
+        ),
     ] = "",
     asset: Asset = NATIVE,
+    max_fee: MaxFee = None,
+    timeout: Timeout = None,
+    wait: WaitForIt = True,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
-    """Pay in a channel; returns with the receipt when the payee has countersigned."""
+    """Pay an invoice over as many hops as it takes, or pay directly in a channel; prints the receipt.
+
+    An invoice is paid once, however often this is run: a further run prints the receipt, or waits for it. --max-fee,
+    --timeout and --no-wait are for invoices; --memo, --key and --asset are for channels.
+    """
+    if amount is not None and amount_ is not None:
+        raise typer.BadParameter("say the amount once")
+    worth = amount if amount is not None else amount_
+    if is_invoice(to):
+        if memo or key or asset != NATIVE:
+            raise typer.BadParameter("--memo, --key and --asset are for payments in a channel, and this is an invoice")
+        show_payment_made(
+            ask_node(
+                data, lambda node: node.pay_invoice(to, amount=worth, max_fee=max_fee, timeout=timeout, wait=wait)
+            ),
+            as_json,
+        )
+        return
+    if worth is None:
+        raise typer.BadParameter("say how much to pay, after the channel or peer")
+    if max_fee is not None or timeout is not None or not wait:
+        raise typer.BadParameter("--max-fee, --timeout and --no-wait are for invoices, and this is a channel or a peer")
+    _pay_directly(to, worth, memo, key, asset, data, as_json)
+
+
+def _pay_directly(to: str, amount: int, memo: str, key: str, asset: str, data: Path | None, as_json: bool) -> None:
     paid = ask_node(data, lambda node: node.pay(to, amount, memo=memo, key=key, asset=asset))
     if as_json:
         print_json(paid)

@@ -74,6 +74,30 @@ def parse_peer(text: str) -> str:
     return text
 
 
+def parse_fee(text: str) -> int:
+    """Read the most that something may cost, which may be 0; raise BadParameter if it is no amount."""
+    return 0 if text == "0" else parse_amount(text)
+
+
+def parse_node(text: str) -> str:
+    """Return the public key in a key or an address; raise BadParameter if it is neither."""
+    return parse_peer(text).partition("@")[0]
+
+
+def parse_hash(text: str) -> str:
+    """Check the form of a payment's name; raise BadParameter if it is none."""
+    if not re.fullmatch(r"[0-9a-fA-F]{4,64}", text):
+        raise typer.BadParameter(f"{text!r} names no payment: give at least 4 hex digits of its payment hash")
+    return text
+
+
+def parse_secret(text: str) -> str:
+    """Check the form of a secret or a whole payment hash; raise BadParameter if it is neither."""
+    if text and not re.fullmatch(r"[0-9a-fA-F]{64}", text):
+        raise typer.BadParameter(f"{text!r} is not right: secrets and payment hashes have 64 hex digits")
+    return text
+
+
 Data = Annotated[
     Path | None,
     typer.Option("--data", envvar="TALLY_DATA", help="The node's data directory.", show_default="~/.tallystick"),

@@ -17,14 +17,14 @@ from tallystick.router.objects import NodeKey, Route
 from tallystick.sdk.control.views import NATIVE_ASSET, ChannelInfo, Incoming, NodeInfo, PeerInfo, StreamInfo
 
 
-def _facts(rows: dict[str, object]) -> None:
+def facts(rows: dict[str, object]) -> None:
     """Print names and values. Values are never broken by a line end of ours, so that they can be copied."""
     console, width = Console(), max(map(len, rows)) + 2
     for name, value in rows.items():
         console.print(Text.assemble((name.ljust(width), "bold"), str(value)), soft_wrap=True)
 
 
-def _table(*names: str, figures: tuple[str, ...] = ()) -> Table:
+def make_table(*names: str, figures: tuple[str, ...] = ()) -> Table:
     """Return an empty table. What does not fit goes on in the next line: nothing is cut off, amounts least of all."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for name in names:
@@ -40,7 +40,7 @@ def _asset(asset: str) -> str:
 
 def show_node(info: NodeInfo) -> None:
     """Print what a node is."""
-    _facts(
+    facts(
         {
             "address": info.address,
             "public key": info.public_key,
@@ -56,7 +56,7 @@ def show_node(info: NodeInfo) -> None:
 
 def show_channel(channel: ChannelInfo) -> None:
     """Print one channel."""
-    _facts(
+    facts(
         {
             "channel": channel.id,
             "peer": f"{channel.peer} ({'connected' if channel.connected else 'not connected'})",
@@ -74,7 +74,7 @@ def show_channel(channel: ChannelInfo) -> None:
 
 def show_channels(channels: list[ChannelInfo]) -> None:
     """Print a table of channels."""
-    table = _table("channel", "peer", "phase", figures=("balance", "peer's", "spendable"))
+    table = make_table("channel", "peer", "phase", figures=("balance", "peer's", "spendable"))
     for c in channels:
         figures = (c.balance, c.peer_balance, c.spendable)
         phase = c.phase if c.connected or c.phase == "gone" else f"{c.phase}, peer away"
@@ -91,7 +91,7 @@ def show_peers(peers: list[PeerInfo]) -> None:
 
 def show_statistics(figures: dict[str, Any]) -> None:
     """Print a table of counters."""
-    table = _table("part", "counter", figures=("value",))
+    table = make_table("part", "counter", figures=("value",))
     for part, found in figures.items():
         for counters in found if isinstance(found, list) else [found]:
             for name, value in counters.items():
@@ -112,8 +112,8 @@ def stream_line(stream: StreamInfo) -> str:
 def show_graph(figures: GraphStatistics) -> None:
     """Print what a graph is like: counts, then how values are spread."""
     spreads = {name: value for name, value in asdict(figures).items() if isinstance(value, Spread)}
-    _facts({name.replace("_", " "): value for name, value in asdict(figures).items() if name not in spreads})
-    table = _table("of", figures=Spread.__struct_fields__)
+    facts({name.replace("_", " "): value for name, value in asdict(figures).items() if name not in spreads})
+    table = make_table("of", figures=Spread.__struct_fields__)
     for name, value in spreads.items():
         table.add_row(name.replace("_", " "), *map(str, astuple(value)))
     Console().print(table)
@@ -121,7 +121,7 @@ def show_graph(figures: GraphStatistics) -> None:
 
 def show_routes(routes: Sequence[Route], aliases: Mapping[NodeKey, str]) -> None:
     """Print routes hop by hop, in millisatoshi."""
-    table = _table("part", "hop", "channel", "to", figures=("amount",))
+    table = make_table("part", "hop", "channel", "to", figures=("amount",))
     for part, route in enumerate(routes):
         for number, hop in enumerate(route.hops):
             name = aliases.get(hop.node) or hop.node.hex()[:16]

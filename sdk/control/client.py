@@ -20,6 +20,7 @@ import msgspec
 
 from tallystick.sdk.control import views
 from tallystick.sdk.control.files import find_node
+from tallystick.sdk.control.network_client import NetworkCalls
 from tallystick.sdk.errors import ControlError, NodeUnreachable
 
 CONNECT_SECONDS = 5.0
@@ -31,7 +32,7 @@ POLL_SECONDS = 20
 Answer = TypeVar("Answer")
 
 
-class ControlClient:
+class ControlClient(NetworkCalls):
     """Talks to one running node. Make it with `connect_control` or `control_at`."""
 
     def __init__(self, http: httpx.AsyncClient) -> None:

@@ -12,7 +12,9 @@ from tallystick.channels.errors import (
     StoreError,
     TallystickError,
 )
+from tallystick.router.errors import InvalidInvoice, PaymentFailed
 from tallystick.sdk.control.lookup import UnknownChannel
+from tallystick.sdk.control.lookup_network import UnknownHash
 from tallystick.sdk.errors import OpeningFailed
 from tallystick.settlement.errors import ChainError, ChainUnavailable, TransactionRefused
 
@@ -28,6 +30,8 @@ class Malformed(InvalidInput):
 
 _TABLE: tuple[tuple[type[TallystickError], int, str], ...] = (
     (UnknownChannel, 404, "unknown-channel"),
+    (UnknownHash, 404, "unknown-hash"),
+    (InvalidInvoice, 400, "invalid-invoice"),
     (InsufficientFunds, 409, "insufficient-funds"),
     (ChannelNotReady, 409, "channel-not-ready"),
     (InvalidInput, 400, "invalid-input"),
@@ -46,6 +50,8 @@ def status_of(error: TallystickError) -> tuple[int, str]:
     """Return an error's HTTP status and code; the first row that fits counts."""
     if isinstance(error, Malformed):
         return error.status, error.code
+    if isinstance(error, PaymentFailed):
+        return 409, error.reason.value
     for kind, status, code in _TABLE:
         if isinstance(error, kind):
             return status, code

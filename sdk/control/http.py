@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from tallystick.channels.errors import TallystickError
+from tallystick.channels.errors import InvalidInput, TallystickError
 from tallystick.sdk.control.faults import Malformed, status_of
 
 BODY_MAX = 16_384
@@ -51,6 +51,13 @@ async def read_body(request: Request, kind: type[Body]) -> Body:
         return msgspec.json.decode(bytes(body) or b"{}", type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Malformed(f"the request is not what {request.url.path} takes: {error}") from error
+
+
+def whole_number(name: str, text: str, least: int, most: int) -> int:
+    """Read a number of a query; raise InvalidInput if it is none, or out of bounds."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 9 and least <= int(text) <= most):
+        raise InvalidInput(f"{name} must be a whole number from {least} to {most}, not {text!r}")
+    return int(text)
 
 
 def answer(content: Any, status: int = 200) -> Response:

@@ -15,6 +15,7 @@
 | GET /peers, POST /peers              | who is known; connects                                                  |
 | GET /incoming?after=&limit=&channel= | received payments behind a cursor; wait=20: if there is none, waits so   |
 |                                      | many seconds for one; follow=true: as NDJSON, for ever                  |
+| invoices, payments over several hops | see `network`                                                           |
 
 Rules: every request needs the bearer token, compared in constant time, before anything else is looked at. Bodies are
 bounded. What takes long is done by the node and not by the request: it goes on if the client leaves. With `wait: false`
@@ -45,8 +46,9 @@ from tallystick.channels.errors import ChannelNotReady, InvalidInput, Tallystick
 from tallystick.channels.keys import PublicKey
 from tallystick.channels.ports import PeerAddress
 from tallystick.sdk.control import describe, views
-from tallystick.sdk.control.http import Guard, answer, http_fault, make_route, read_body
+from tallystick.sdk.control.http import Guard, answer, http_fault, make_route, read_body, whole_number
 from tallystick.sdk.control.lookup import channel_to_pay, find_channel, parse_asset, parse_peer
+from tallystick.sdk.control.network import NetworkRoutes
 from tallystick.sdk.control.streams import StreamRoutes
 from tallystick.sdk.errors import ConfigurationError
 from tallystick.sdk.incoming import Payments
@@ -106,6 +108,7 @@ class Control:
             make_route("POST", "/peers", self._connect),
             make_route("GET", "/incoming", self._incoming),
             *StreamRoutes(self).routes(),
+            *NetworkRoutes(self).routes(),
         ]
         return Starlette(routes=routes, exception_handlers={HTTPException: http_fault})
 
@@ -255,14 +258,14 @@ class Control:
 
     async def _incoming(self, request: Request) -> Response:
         query = request.query_params
-        after, limit = query.get("after", ""), _number("limit", query.get("limit", "100"), 1, PAGE_MAX)
+        after, limit = query.get("after", ""), whole_number("limit", query.get("limit", "100"), 1, PAGE_MAX)
         channel = find_channel(self.node, query["channel"]).id if "channel" in query else None
         payments = self.node.journal.payments(after, channel)
         if query.get("follow", "false") == "true":
             return StreamingResponse(Lines(payments), media_type="application/x-ndjson")
         page = payments.take(limit)
         if not page:
-            with trio.move_on_after(_number("wait", query.get("wait", "0"), 0, WAIT_MAX)):
+            with trio.move_on_after(whole_number("wait", query.get("wait", "0"), 0, WAIT_MAX)):
                 page = [await anext(payments), *payments.take(limit - 1)]
         return answer([describe.incoming(payment) for payment in page])
 
@@ -274,12 +277,6 @@ def _memo(body: views.Pay) -> bytes:
         return body.memo.encode() if body.memo else bytes.fromhex(body.memo_hex)
     except ValueError as error:
         raise InvalidInput("the memo is neither text nor hex") from error
-
-
-def _number(name: str, text: str, least: int, most: int) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 9 and least <= int(text) <= most):
-        raise InvalidInput(f"{name} must be a whole number from {least} to {most}, not {text!r}")
-    return int(text)
 
 
 class Lines:

@@ -25,7 +25,7 @@ import trio
 
 from tallystick.channels.errors import InvalidInput, TallystickError
 from tallystick.channels.keys import PrivateKey, PublicKey, keccak
-from tallystick.channels.objects import ChannelId
+from tallystick.channels.objects import NATIVE, ChannelId
 from tallystick.channels.ports import PeerAddress
 from tallystick.channels.store import Moment
 from tallystick.channels.testing.clock import seeded_entropy, virtual_clock
@@ -37,10 +37,11 @@ from tallystick.sdk.testing.audit import Audit
 from tallystick.sdk.testing.gates import Gate, GatedChain, GatedNetwork, GatedStore, Hooks
 from tallystick.settlement.branch import ChainSettings
 from tallystick.settlement.chain import Header
+from tallystick.settlement.ledger import Mint
 from tallystick.settlement.testing.local import LocalChain
 
 ROLES = ("alice", "bob", "carol", "mallory")
-"""Who lives in a world. Mallory cheats."""
+"""Who lives in a world, unless told otherwise. Mallory cheats."""
 
 CLAIM_ALL = DutyPolicy(worth_percent=0)
 """In most worlds, amounts are small and fees are no reason not to claim them."""
@@ -139,23 +140,27 @@ class Seat:
 class World:
     """See the module's docstring. Make one with `open_world`."""
 
-    def __init__(self, seed: int, config: Config, interval: float, delay: tuple[float, float]) -> None:
+    def __init__(
+        self, seed: int, config: Config, interval: float, delay: tuple[float, float], names: Sequence[str]
+    ) -> None:
         self.seed = seed
         self.config = config
         self.trace = Trace()
         self.chain = _NotedChain(self.trace, interval)
         self.network = MemoryNetwork(seed, delay=delay, trace=self._delivered)
-        self.seats = {name: Seat(self, name) for name in ROLES}
+        self.seats = {name: Seat(self, name) for name in names}
         self._nursery: trio.Nursery | None = None
+        self._names = {seat.key.public: name for name, seat in self.seats.items()}
         for seat in self.seats.values():
-            self.chain.fund(seat.key.address, COINS)
+            self.chain.mint(Mint(seat.key.address, NATIVE, COINS))
+        self.chain.mine()
 
     def _delivered(self, delivery: Delivery) -> None:
         self.trace.note("deliver", delivery.time, delivery.link, bytes(delivery.receiver), delivery.message)
 
     def knows(self, key: PublicKey) -> bool:
         """Whether that is the key of one of this world's nodes."""
-        return any(seat.key.public == key for seat in self.seats.values())
+        return key in self._names
 
     # --- lives ---------------------------------------------------------------------------------------------------
 
@@ -346,11 +351,16 @@ async def _cancel_after(event: trio.Event, scope: trio.CancelScope) -> None:
 
 @asynccontextmanager
 async def open_world(
-    seed: int, *, config: Config | None = None, interval: float = 5.0, delay: tuple[float, float] = (0.001, 0.02)
+    seed: int,
+    *,
+    config: Config | None = None,
+    interval: float = 5.0,
+    delay: tuple[float, float] = (0.001, 0.02),
+    names: Sequence[str] = ROLES,
 ) -> AsyncIterator[World]:
     """Open a world in which nobody lives yet. `interval` is the time between blocks, `delay` that of messages."""
     async with trio.open_nursery() as nursery:
-        world = World(seed, config or Config(challenge_period=600, duties=CLAIM_ALL), interval, delay)
+        world = World(seed, config or Config(challenge_period=600, duties=CLAIM_ALL), interval, delay, names)
         world._nursery = nursery
         nursery.start_soon(world.chain.run)
         yield world

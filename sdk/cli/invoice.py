@@ -1,0 +1,167 @@
+"""`tally invoice`: ask for payments, see which came, take or refuse those that are held."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tallystick.sdk.cli.shell import (
+    NATIVE,
+    Asset,
+    Data,
+    Json,
+    ask_node,
+    example,
+    fail,
+    guarded,
+    make_group,
+    parse_amount,
+    parse_hash,
+    parse_secret,
+    print_json,
+)
+
+if TYPE_CHECKING:
+    from tallystick.sdk.control.client import ControlClient
+    from tallystick.sdk.control.network_views import InvoiceInfo
+
+app = make_group("Ask for payments, and see what came of it.")
+
+HashArgument = Annotated[
+    str, typer.Argument(parser=parse_hash, metavar="HASH", help="The payment hash, or the beginning of it.")
+]
+
+
+@app.command(epilog=example("invoice create 250 --memo 'a tin of tea' --qr"))
+def create(
+    amount: Annotated[
+        int | None,
+        typer.Argument(
+            parser=parse_amount, metavar="[AMOUNT]", help="In the asset's smallest unit; without, the payer chooses."
+        ),
+    ] = None,
+    memo: Annotated[str, typer.Option("--memo", help="What it is for; the payer reads it. At most 256 bytes.")] = "",
+    lifetime: Annotated[int, typer.Option("--lifetime", min=1, help="Seconds until it expires.")] = 3_600,
+    hold: Annotated[
+        bool, typer.Option("--hold", help="Once paid, wait for `tally invoice settle` or `cancel`.")
+    ] = False,
+    payment_hash: Annotated[
+        str,
+        typer.Option("--hash", parser=parse_secret, metavar="HEX", help="For a secret that somebody else knows; held."),
+    ] = "",
+    asset: Asset = NATIVE,
+    qr: Annotated[bool, typer.Option("--qr", help="Show it as a QR code, too.")] = False,
+    png: Annotated[
+        Path | None, typer.Option("--png", metavar="FILE", help="Write it as a QR code to this new file.")
+    ] = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Ask for a payment; prints the invoice, which is for the payer."""
+    if png is not None and png.exists():
+        fail(f"{png} exists already; give another name, or delete it first")
+    made = ask_node(
+        data,
+        lambda node: node.create_invoice(
+            amount, memo, lifetime=lifetime, hold=hold, payment_hash=payment_hash, asset=asset
+        ),
+    )
+    if png is not None:
+        _write(png, made.invoice)
+    if as_json:
+        print_json(made)
+        return
+    typer.echo(made.invoice)
+    if qr:
+        from tallystick.router.qr import as_text
+
+        typer.echo(guarded(lambda: as_text(made.invoice)), nl=False)
+
+
+@app.command("list", epilog=example("invoice list --limit 20"))
+def list_(
+    limit: Annotated[int, typer.Option("--limit", min=1, max=1_000, help="At most so many.")] = 100,
+    before: Annotated[
+        int | None, typer.Option("--before", min=0, metavar="POSITION", help="Only those before this position.")
+    ] = None,
+    paid_after: Annotated[
+        int | None,
+        typer.Option(
+            "--paid-after", min=0, metavar="N", help="Only paid ones, in the order of payment, behind the N-th."
+        ),
+    ] = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """List invoices and payments that came without one, newest first.
+
+    With --paid-after, a program reads what was paid: it keeps the last `paid` that it handled, and begins behind it.
+    """
+
+    async def ask(node: ControlClient) -> list[InvoiceInfo]:
+        if paid_after is not None:
+            return await node.paid_invoices(paid_after, limit=limit)
+        return await node.invoices(limit, before)
+
+    found = ask_node(data, ask)
+    if as_json:
+        print_json(found)
+    else:
+        from tallystick.sdk.cli.network_tables import show_invoices
+
+        show_invoices(found)
+
+
+@app.command(epilog=example("invoice show 5bb3e352 --wait 60"))
+def show(
+    payment_hash: HashArgument,
+    wait: Annotated[
+        int, typer.Option("--wait", min=0, max=60, metavar="SECONDS", help="While it is open, wait for its payment.")
+    ] = 0,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Show one invoice and what became of it."""
+    _show(ask_node(data, lambda node: node.invoice(payment_hash, wait=wait)), as_json)
+
+
+@app.command(epilog=example("invoice settle 5bb3e352"))
+def settle(
+    payment_hash: HashArgument,
+    secret: Annotated[
+        str,
+        typer.Option("--secret", parser=parse_secret, metavar="HEX", help="Needed only if this node does not know it."),
+    ] = "",
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Take a payment that is held."""
+    _show(ask_node(data, lambda node: node.settle_invoice(payment_hash, secret)), as_json)
+
+
+@app.command(epilog=example("invoice cancel 5bb3e352"))
+def cancel(payment_hash: HashArgument, data: Data = None, as_json: Json = False) -> None:
+    """Refuse what has come for an invoice, and take nothing more."""
+    _show(ask_node(data, lambda node: node.cancel_invoice(payment_hash)), as_json)
+
+
+def _show(invoice: InvoiceInfo, as_json: bool) -> None:
+    if as_json:
+        print_json(invoice)
+    else:
+        from tallystick.sdk.cli.network_tables import show_invoice
+
+        show_invoice(invoice)
+
+
+def _write(path: Path, text: str) -> None:
+    from tallystick.router.qr import as_png
+
+    image = guarded(lambda: as_png(text))
+    try:
+        with path.open("xb") as file:
+            file.write(image)
+    except OSError as error:
+        fail(f"{path} cannot be written: {error.strerror}; the invoice was made, `tally invoice list` shows it")

@@ -1,0 +1,143 @@
+"""`tally keysend`, `payments`, `forwards`, `probe`, `rebalance`: the payment network, besides invoices."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tallystick.sdk.cli.shell import (
+    AmountArgument,
+    Data,
+    Json,
+    ask_node,
+    parse_channel,
+    parse_fee,
+    parse_hash,
+    parse_node,
+    print_json,
+)
+
+if TYPE_CHECKING:
+    from tallystick.sdk.control.network_views import PaymentInfo, RouteInfo
+
+NodeArgument = Annotated[
+    str, typer.Argument(parser=parse_node, metavar="NODE", help="A node's public key, or its address.")
+]
+MaxFee = Annotated[
+    int | None,
+    typer.Option("--max-fee", parser=parse_fee, metavar="N", help="The most it may cost.", show_default="5 % and 5"),
+]
+Timeout = Annotated[
+    float | None,
+    typer.Option("--timeout", min=0.1, max=604_800, metavar="SECONDS", help="How long to try.", show_default="60"),
+]
+Limit = Annotated[int, typer.Option("--limit", min=1, max=1_000, help="At most so many.")]
+Before = Annotated[
+    int | None, typer.Option("--before", min=0, metavar="POSITION", help="Only those before this position.")
+]
+WaitForIt = Annotated[
+    bool, typer.Option("--wait/--no-wait", help="Return when it is paid or has failed, or as soon as it is on its way.")
+]
+
+
+def keysend(
+    node: NodeArgument,
+    amount: AmountArgument,
+    max_fee: MaxFee = None,
+    timeout: Timeout = None,
+    wait: WaitForIt = True,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Pay a node over several hops without an invoice. Run again, it pays again: for what matters, pay an invoice."""
+    show_payment_made(
+        ask_node(data, lambda control: control.keysend(node, amount, max_fee=max_fee, timeout=timeout, wait=wait)),
+        as_json,
+    )
+
+
+def payments(
+    payment_hash: Annotated[
+        str | None, typer.Argument(parser=parse_hash, metavar="[HASH]", help="One payment, with its parts.")
+    ] = None,
+    limit: Limit = 100,
+    before: Before = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Show this node's payments over several hops, newest first; or one of them."""
+    from tallystick.sdk.cli.network_tables import show_payment, show_payments
+
+    if payment_hash is not None:
+        one = ask_node(data, lambda node: node.payment(payment_hash))
+        print_json(one) if as_json else show_payment(one)
+    else:
+        found = ask_node(data, lambda node: node.payments(limit, before))
+        print_json(found) if as_json else show_payments(found)
+
+
+def forwards(limit: Limit = 100, before: Before = None, data: Data = None, as_json: Json = False) -> None:
+    """Show which payments of others this node carried, newest first, and what they earned."""
+    from tallystick.sdk.cli.network_tables import show_forwards
+
+    found = ask_node(data, lambda node: node.forwards(limit, before))
+    print_json(found) if as_json else show_forwards(found)
+
+
+def probe(
+    node: NodeArgument,
+    amount: AmountArgument,
+    timeout: Timeout = None,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Do not try: say what the known graph lets one believe.")
+    ] = False,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Find out by trying whether a node could be paid now, which way, and for what fee. Nothing is paid."""
+    found = ask_node(
+        data,
+        lambda control: control.estimate(node, amount) if estimate else control.probe(node, amount, timeout=timeout),
+    )
+    show_route(found, as_json)
+
+
+def rebalance(
+    out: Annotated[str, typer.Argument(parser=parse_channel, metavar="OUT", help="The channel that has too much.")],
+    back: Annotated[str, typer.Argument(parser=parse_channel, metavar="BACK", help="The channel that has too little.")],
+    amount: AmountArgument,
+    max_fee: MaxFee = None,
+    timeout: Timeout = None,
+    wait: WaitForIt = True,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Move an amount from one channel of this node into another, through the network, for a fee."""
+    show_payment_made(
+        ask_node(data, lambda node: node.rebalance(out, back, amount, max_fee=max_fee, timeout=timeout, wait=wait)),
+        as_json,
+    )
+
+
+def show_payment_made(paid: PaymentInfo | None, as_json: bool) -> None:
+    """Print the receipt of a payment over several hops; None is one that was not waited for."""
+    if as_json:
+        print_json({"accepted": True} if paid is None else paid)
+    elif paid is None:
+        typer.echo("It is on its way; `tally payments` tells how it ends.")
+    else:
+        parts = len([part for part in paid.parts or () if part.state == "paid"])
+        way = "one part" if parts == 1 else f"{parts} parts"
+        typer.echo(f"Paid {paid.amount} for a fee of {paid.fee}, in {way}.")
+        typer.echo(f"receipt  {paid.secret}  (the secret of payment hash {paid.payment_hash[:16]}…)")
+
+
+def show_route(route: RouteInfo, as_json: bool) -> None:
+    """Print a route."""
+    if as_json:
+        print_json(route)
+        return
+    typer.echo(f"{route.amount} over {len(route.hops)} hops, for a fee of {route.fee}:")
+    for hop in route.hops:
+        typer.echo(f"  {hop.amount:>14} over channel {hop.channel[:16]} to {hop.node}")

@@ -1,0 +1,119 @@
+"""How results of the payment network look to people."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from rich.console import Console
+
+from tallystick.sdk.cli.tables import facts, make_table
+from tallystick.sdk.control.network_views import ForwardInfo, GraphInfo, InvoiceInfo, PaymentInfo, PolicyInfo
+
+
+def _when(time: float | None) -> str:
+    """Return a time as text; chain time that is no date of this calendar as a number."""
+    if time is None:
+        return "-"
+    try:
+        return datetime.fromtimestamp(time, UTC).isoformat(" ", "seconds").removesuffix("+00:00")
+    except (OverflowError, ValueError, OSError):
+        return f"{time:.0f}"
+
+
+def show_invoice(invoice: InvoiceInfo) -> None:
+    """Print one invoice."""
+    rows: dict[str, object] = {
+        "payment hash": invoice.payment_hash,
+        "state": invoice.state,
+        "amount": "as the payer likes" if invoice.amount is None else invoice.amount,
+        "received": invoice.received,
+        "memo": invoice.memo or "-",
+        "created": _when(invoice.created),
+        "expires": _when(invoice.expires),
+        "ended": _when(invoice.ended),
+        "invoice": invoice.invoice or "none: it came as keysend",
+    }
+    if invoice.secret is not None:
+        rows["secret"] = invoice.secret
+    facts(rows)
+
+
+def show_invoices(invoices: list[InvoiceInfo]) -> None:
+    """Print a table of invoices."""
+    table = make_table("position", "hash", "state", "created", "memo", figures=("amount", "received"))
+    for one in invoices:
+        memo = one.memo if one.invoice else "(keysend)"
+        amount = "any" if one.amount is None else str(one.amount)
+        row = (str(one.position), one.payment_hash[:8], one.state, _when(one.created), memo, amount, str(one.received))
+        table.add_row(*row)
+    Console().print(table)
+
+
+def show_payment(payment: PaymentInfo) -> None:
+    """Print one payment with its parts."""
+    rows: dict[str, object] = {
+        "payment hash": payment.payment_hash,
+        "state": payment.state,
+        "to": payment.to,
+        "amount": payment.amount,
+        "fee": f"{payment.fee} (at most {payment.max_fee})",
+        "memo": payment.memo or "-",
+        "created": _when(payment.created),
+        "ended": _when(payment.ended),
+    }
+    if payment.secret is not None:
+        rows["receipt"] = payment.secret
+    if payment.text:
+        rows["why"] = payment.text
+    for number, part in enumerate(payment.parts or (), 1):
+        hops = " → ".join(hop.node[:8] for hop in part.route.hops)
+        rows[f"part {number}"] = f"{part.state}: {part.route.amount}, fee {part.route.fee}, to {hops}"
+    facts(rows)
+
+
+def show_payments(payments: list[PaymentInfo]) -> None:
+    """Print a table of payments."""
+    table = make_table("position", "hash", "state", "created", "memo", figures=("amount", "fee"))
+    for one in payments:
+        state = one.state if one.reason is None else f"{one.state}: {one.reason}"
+        row = (str(one.position), one.payment_hash[:8], state, _when(one.created), one.memo, str(one.amount))
+        table.add_row(*row, str(one.fee))
+    Console().print(table)
+
+
+def show_forwards(forwards: list[ForwardInfo]) -> None:
+    """Print a table of forwarded payments, and what they earned together."""
+    table = make_table("position", "from", "to", "outcome", "ended", figures=("amount", "fee"))
+    for one in forwards:
+        row = (str(one.position), one.incoming[:8], one.outgoing[:8], one.outcome, _when(one.ended))
+        table.add_row(*row, str(one.amount_out), str(one.fee))
+    Console().print(table)
+    paid = [one.fee for one in forwards if one.outcome == "paid"]
+    Console().print(f"{len(paid)} of {len(forwards)} were paid, and earned {sum(paid)}.", highlight=False)
+
+
+def show_policy(policy: PolicyInfo) -> None:
+    """Print what is asked for payments over a channel."""
+    facts(
+        {
+            "channel": policy.channel,
+            "base fee": f"{policy.base_fee} for each payment",
+            "rate": f"{policy.fee_ppm} per million",
+            "minimum": policy.minimum,
+            "maximum": policy.maximum or "as much as there is",
+            "margin": f"{policy.margin} s",
+            "open": "for payments of others" if policy.enabled else "for own payments only",
+        }
+    )
+
+
+def show_known(graph: GraphInfo) -> None:
+    """Print how much of the network a node knows."""
+    facts(
+        {
+            "nodes": graph.nodes,
+            "channels": f"{graph.channels} announced and confirmed, {graph.pending} to be confirmed",
+            "directions": f"{graph.directions} that payments may take",
+            "gossip": f"with {graph.peers} peers",
+        }
+    )

@@ -1,0 +1,96 @@
+"""Describes payments over several hops in the control API's vocabulary (`network_views`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tallystick.channels.objects import ChannelId
+from tallystick.router.circuits import Forward
+from tallystick.router.invoices import InvoiceRecord, State
+from tallystick.router.objects import ForwardingPolicy, Route
+from tallystick.router.payments import PartRecord, PaymentRecord
+from tallystick.sdk.control import network_views as views
+
+
+def invoice_info(record: InvoiceRecord, state: State) -> views.InvoiceInfo:
+    """Describe an invoice, or a payment that came without one."""
+    return views.InvoiceInfo(
+        payment_hash=record.payment_hash.hex(),
+        state=state.value,
+        amount=record.amount or None,
+        received=record.received,
+        memo=record.memo,
+        invoice=record.text,
+        created=record.created,
+        expires=record.expires,
+        ended=record.ended,
+        hold=record.hold,
+        secret=record.secret.hex() if state is State.CLAIMED else None,
+        position=record.position,
+        paid=record.paid,
+    )
+
+
+def route_info(route: Route) -> views.RouteInfo:
+    """Describe a route."""
+    hops = tuple(views.HopInfo(hop.channel.hex(), hop.node.hex(), hop.amount) for hop in route.hops)
+    return views.RouteInfo(route.delivered, route.fee, hops)
+
+
+def payment_info(
+    record: PaymentRecord, position: int | None = None, parts: Sequence[PartRecord] | None = None
+) -> views.PaymentInfo:
+    """Describe a payment of ours."""
+    order = record.order
+    return views.PaymentInfo(
+        payment_hash=order.payment_hash.hex(),
+        state="paid" if record.paid else "pending" if record.ended is None else "failed",
+        to=order.target.hex(),
+        amount=order.amount,
+        fee=record.fee,
+        max_fee=order.max_fee,
+        memo=order.memo,
+        invoice=order.invoice,
+        secret=record.secret.hex() if record.paid else None,
+        reason=record.reason.value if record.reason else None,
+        text=record.text,
+        created=order.created,
+        ended=record.ended,
+        position=position,
+        parts=None if parts is None else tuple(_part(part, record.paid) for part in parts),
+    )
+
+
+def _part(part: PartRecord, paid: bool) -> views.PartInfo:
+    """Describe a part. Of a payment whose secret is out, what is under way will be claimed."""
+    state = "failed" if part.ended and not part.secret else "paid" if paid else "pending"
+    return views.PartInfo(state, route_info(part.route))
+
+
+def forward_info(forward: Forward) -> views.ForwardInfo:
+    """Describe a payment that was carried for others."""
+    circuit = forward.circuit
+    return views.ForwardInfo(
+        position=forward.position,
+        incoming=circuit.incoming.hex(),
+        outgoing=circuit.outgoing.hex(),
+        amount_in=circuit.amount_in,
+        amount_out=circuit.amount_out,
+        fee=circuit.fee,
+        outcome=forward.outcome.name.lower(),
+        began=circuit.began,
+        ended=forward.ended,
+    )
+
+
+def policy_info(channel: ChannelId, policy: ForwardingPolicy) -> views.PolicyInfo:
+    """Describe what is asked for payments over a channel, outwards."""
+    return views.PolicyInfo(
+        channel=channel.hex(),
+        base_fee=policy.base_fee,
+        fee_ppm=policy.fee_ppm,
+        minimum=policy.minimum,
+        maximum=policy.maximum,
+        margin=policy.margin,
+        enabled=policy.enabled,
+    )

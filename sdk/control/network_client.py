@@ -1,0 +1,153 @@
+"""The control API's client for the payment network: the methods of `ControlClient` that `network` answers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, TypeVar
+
+import msgspec
+
+from tallystick.sdk.control import network_views as views
+from tallystick.sdk.control.views import NATIVE_ASSET
+from tallystick.sdk.errors import ControlError
+
+Answer = TypeVar("Answer")
+
+
+class NetworkCalls(ABC):
+    """Payments over several hops, through a running node. A part of `ControlClient`, which does the asking."""
+
+    @abstractmethod
+    async def _get(self, path: str, kind: type[Answer], **query: str) -> Answer:
+        """Ask for something."""
+
+    @abstractmethod
+    async def _post(self, path: str, body: msgspec.Struct | None, kind: type[Answer]) -> Answer:
+        """Ask the node to do something."""
+
+    # --- being paid ----------------------------------------------------------------------------------------------
+
+    async def create_invoice(
+        self,
+        amount: int | None = None,
+        memo: str = "",
+        *,
+        lifetime: int = 3_600,
+        hold: bool = False,
+        payment_hash: str = "",
+        asset: str = NATIVE_ASSET,
+    ) -> views.InvoiceInfo:
+        """Ask for a payment; the answer's `invoice` is for the payer."""
+        body = views.CreateInvoice(amount, memo, lifetime, hold, payment_hash, asset)
+        return await self._post("/invoices", body, views.InvoiceInfo)
+
+    async def invoices(self, limit: int = 100, before: int | None = None) -> list[views.InvoiceInfo]:
+        """Return invoices and payments without one, newest first; `before` goes on from a position."""
+        return await self._get("/invoices", list[views.InvoiceInfo], **_page(limit, before))
+
+    async def invoice(self, payment_hash: str, *, wait: int = 0) -> views.InvoiceInfo:
+        """Return one invoice; while it is open, wait so many seconds for its payment."""
+        return await self._get(f"/invoices/{_hash(payment_hash)}", views.InvoiceInfo, wait=str(wait))
+
+    async def paid_invoices(self, after: int = 0, *, limit: int = 100, wait: int = 0) -> list[views.InvoiceInfo]:
+        """Return up to `limit` paid invoices behind a count (`paid`); if there are none, wait so many seconds."""
+        query = {"after": str(after), "limit": str(limit), "wait": str(wait)}
+        return await self._get("/invoices/paid", list[views.InvoiceInfo], **query)
+
+    async def settle_invoice(self, payment_hash: str, secret: str = "") -> views.InvoiceInfo:
+        """Take a held payment. The secret is needed only if the node does not know it."""
+        return await self._post(f"/invoices/{_hash(payment_hash)}/settle", views.Settle(secret), views.InvoiceInfo)
+
+    async def cancel_invoice(self, payment_hash: str) -> views.InvoiceInfo:
+        """Refuse what has come for an invoice, and take nothing more."""
+        return await self._post(f"/invoices/{_hash(payment_hash)}/cancel", None, views.InvoiceInfo)
+
+    # --- paying --------------------------------------------------------------------------------------------------
+
+    async def pay_invoice(
+        self,
+        invoice: str,
+        *,
+        amount: int | None = None,
+        max_fee: int | None = None,
+        timeout: float | None = None,
+        wait: bool = True,
+    ) -> views.PaymentInfo | None:
+        """Pay an invoice, once however often this is called; None if it was not waited for."""
+        return await self._made("/pay", views.PayInvoice(invoice, amount, max_fee, timeout, wait))
+
+    async def keysend(
+        self,
+        to: str,
+        amount: int,
+        *,
+        max_fee: int | None = None,
+        timeout: float | None = None,
+        secret: str = "",
+        wait: bool = True,
+    ) -> views.PaymentInfo | None:
+        """Pay a node without an invoice; None if it was not waited for. The same `secret` pays once."""
+        return await self._made("/keysend", views.Keysend(to, amount, max_fee, timeout, secret, wait))
+
+    async def rebalance(
+        self,
+        out: str,
+        back: str,
+        amount: int,
+        *,
+        max_fee: int | None = None,
+        timeout: float | None = None,
+        wait: bool = True,
+    ) -> views.PaymentInfo | None:
+        """Move an amount from one channel of ours into another; None if it was not waited for."""
+        return await self._made("/rebalance", views.Rebalance(out, back, amount, max_fee, timeout, wait))
+
+    async def payments(self, limit: int = 100, before: int | None = None) -> list[views.PaymentInfo]:
+        """Return the node's payments over several hops, newest first; `before` goes on from a position."""
+        return await self._get("/payments", list[views.PaymentInfo], **_page(limit, before))
+
+    async def payment(self, payment_hash: str, *, wait: int = 0) -> views.PaymentInfo:
+        """Return one payment with its parts; if it is pending, wait so many seconds for its end."""
+        return await self._get(f"/payments/{_hash(payment_hash)}", views.PaymentInfo, wait=str(wait))
+
+    async def estimate(self, to: str, amount: int) -> views.RouteInfo:
+        """Return the way that a payment would try first."""
+        return await self._post("/estimate", views.Probe(to, amount), views.RouteInfo)
+
+    async def probe(self, to: str, amount: int, *, timeout: float | None = None) -> views.RouteInfo:
+        """Find out by trying whether an amount could be paid now, and which way. Nothing is paid."""
+        return await self._post("/probe", views.Probe(to, amount, timeout), views.RouteInfo)
+
+    # --- forwarding ----------------------------------------------------------------------------------------------
+
+    async def forwards(self, limit: int = 100, before: int | None = None) -> list[views.ForwardInfo]:
+        """Return what the node carried for others, newest first; `before` goes on from a position."""
+        return await self._get("/forwards", list[views.ForwardInfo], **_page(limit, before))
+
+    async def policy(self, channel: str) -> views.PolicyInfo:
+        """Return what the node asks for carrying payments out over a channel."""
+        return await self._get(f"/channels/{_hash(channel)}/policy", views.PolicyInfo)
+
+    async def set_policy(self, channel: str, **changes: int | bool) -> views.PolicyInfo:
+        """Ask something else from now on: the fields of `SetPolicy`; those left out stay as they are."""
+        body = msgspec.convert(changes, views.SetPolicy)
+        return await self._post(f"/channels/{_hash(channel)}/policy", body, views.PolicyInfo)
+
+    async def graph(self) -> views.GraphInfo:
+        """Return how much of the network the node knows."""
+        return await self._get("/graph", views.GraphInfo)
+
+    async def _made(self, path: str, body: msgspec.Struct) -> views.PaymentInfo | None:
+        answer = await self._post(path, body, dict[str, Any])
+        return None if "accepted" in answer else msgspec.convert(answer, views.PaymentInfo)
+
+
+def _page(limit: int, before: int | None) -> dict[str, str]:
+    return {"limit": str(limit)} | ({} if before is None else {"before": str(before)})
+
+
+def _hash(name: str) -> str:
+    """Make sure that a name is one segment of a path."""
+    if not name.isalnum() or not name.isascii():
+        raise ControlError(f"channels and payments are named by hex digits, not {name!r}", "invalid-input")
+    return name

@@ -1,0 +1,169 @@
+"""What must hold of payments over several hops, read from the disks of all nodes of a world. Raises Violation.
+
+    check_circuits    at any moment: one incoming lock pays for one outgoing lock at most, no onion served twice, nobody
+                      has paid onwards what it cannot claim, and nobody has lost an incoming lock that it paid for
+    check_payments    at rest: payer and payee tell the same of every payment, nobody is paid twice, and every node owns
+                      exactly what its own records say: what it received, less what it paid, plus what it earned
+
+A payment that was not made must say why in words.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+import msgspec
+
+from tallystick.channels.conditions import digest_of
+from tallystick.channels.core import Phase
+from tallystick.channels.schema import load_channels
+from tallystick.channels.store import Store
+from tallystick.router.circuits import Forward, forwards_after, load_circuits
+from tallystick.router.forwarder import Circuit, Outcome
+from tallystick.router.invoices import InvoiceRecord, list_invoices
+from tallystick.router.payments import PaymentRecord, list_payments, load_parts
+from tallystick.sdk.testing.audit import Violation
+from tallystick.sdk.testing.invariants import histories
+from tallystick.sdk.testing.world import World
+
+EVERYTHING = 10**9
+
+
+class Ledger(msgspec.Struct, frozen=True):
+    """What one node's disk says of payments over several hops."""
+
+    payments: list[PaymentRecord]
+    invoices: list[InvoiceRecord]
+    circuits: list[Circuit]
+    forwards: list[Forward]
+    sent: dict[bytes, tuple[int, int]]
+    """By payment hash: what its paid parts took from this node, and what they delivered."""
+
+    @property
+    def gain(self) -> int:
+        """By how much all this has made the node richer."""
+        earned = sum(forward.circuit.fee for forward in self.forwards if forward.outcome is Outcome.PAID)
+        return earned + sum(invoice.received for invoice in self.invoices) - sum(out for out, _ in self.sent.values())
+
+
+def read_ledger(store: Store) -> Ledger:
+    """Read a node's ledger."""
+    payments = [record for _, record in list_payments(store, EVERYTHING)]
+    sent: dict[bytes, tuple[int, int]] = {}
+    for record in payments:
+        routes = [part.route for part in load_parts(store, record.order.payment_hash) if part.secret]
+        sent[record.order.payment_hash] = (
+            sum(route.hops[0].amount for route in routes),
+            sum(route.delivered for route in routes),
+        )
+    return Ledger(
+        payments,
+        list_invoices(store, EVERYTHING),
+        [circuit for circuit, _ in load_circuits(store)],
+        forwards_after(store, 0, EVERYTHING),
+        sent,
+    )
+
+
+def ledgers(world: World) -> dict[str, Ledger]:
+    """Return the ledgers of all nodes that ever lived."""
+    return {name: read_ledger(seat.audit.store) for name, seat in world.seats.items() if seat.audit.store is not None}
+
+
+# --- at any moment ----------------------------------------------------------------------------------------------
+
+
+def check_circuits(world: World, dishonest: Iterable[str] = ()) -> None:
+    """Raise Violation unless every honest forwarder is covered for what it paid or may have to pay."""
+    for name, seat in world.seats.items():
+        if seat.audit.store is not None and name not in dishonest:
+            _check_forwarder(name, seat.audit.store)
+
+
+def _check_forwarder(name: str, store: Store) -> None:
+    forwards = forwards_after(store, 0, EVERYTHING)
+    circuits = [circuit for circuit, _ in load_circuits(store)] + [forward.circuit for forward in forwards]
+    for what, count in Counter(circuit.origin for circuit in circuits).items():
+        if count > 1:
+            raise Violation(f"{name} has {count} outgoing locks for the incoming lock {what}")
+    if len({circuit.secret for circuit in circuits}) < len(circuits):
+        raise Violation(f"{name} has forwarded one onion twice")
+    if any(circuit.fee < 0 for circuit in circuits):
+        raise Violation(f"{name} forwards more than it is to receive")
+    channels = {channel.id: channel for channel in load_channels(store)}
+    for forward in forwards:
+        if forward.outcome is Outcome.LOST:
+            raise Violation(f"{name} has paid {forward.circuit.amount_out} onwards and lost what was to pay for it")
+        incoming, lock = channels[forward.circuit.incoming], forward.circuit.incoming_lock
+        pending = any(waiting.id == lock for waiting in incoming.theirs.simplex.locks)
+        claimable = any(known.lock == lock for known in incoming.secrets)
+        if forward.outcome is Outcome.PAID and pending and not claimable and incoming.phase is Phase.OPEN:
+            raise Violation(f"{name} has paid onwards, and cannot claim lock {lock} of {incoming.id.hex()[:8]}")
+
+
+# --- at rest ----------------------------------------------------------------------------------------------------
+
+
+def check_payments(world: World, dishonest: Iterable[str] = ()) -> None:
+    """Raise Violation unless all records agree, and every honest node owns what its own say."""
+    check_circuits(world, dishonest)
+    known = ledgers(world)
+    honest = {name: ledger for name, ledger in known.items() if name not in dishonest}
+    claimed = {
+        invoice.payment_hash: invoice for ledger in known.values() for invoice in ledger.invoices if invoice.received
+    }
+    payers = Counter(record.order.payment_hash for book in known.values() for record in book.payments if record.paid)
+    for digest, count in payers.items():
+        if count > 1:
+            raise Violation(f"payment {digest.hex()[:8]} was paid by {count} payers")
+    for name, ledger in honest.items():
+        if ledger.circuits:
+            raise Violation(f"{name} still forwards {len(ledger.circuits)} payments")
+        for record in ledger.payments:
+            _check_record(name, ledger, record, claimed.get(record.order.payment_hash), payers)
+        lone = [i for i in ledger.invoices if i.received and not payers[i.payment_hash]]
+        if lone:
+            raise Violation(f"{name} received {lone[0].received} that no payer says it has paid")
+    gains = _gains(world)
+    for name, ledger in honest.items():
+        if gains.get(name, 0) != ledger.gain:
+            raise Violation(f"{name} has gained {gains.get(name, 0)} in its channels, its records say {ledger.gain}")
+
+
+def _check_record(
+    name: str, ledger: Ledger, record: PaymentRecord, invoice: InvoiceRecord | None, payers: Counter[bytes]
+) -> None:
+    order, label = record.order, f"{name}'s payment {record.order.payment_hash.hex()[:8]}"
+    out, delivered = ledger.sent[order.payment_hash]
+    if record.ended is None:
+        raise Violation(f"{label} has not ended")
+    if not record.paid:
+        if out or (invoice is not None and not payers[order.payment_hash]):
+            raise Violation(f"{label} is said to be unpaid, and {out} was paid for it: {record.text}")
+        if not record.text or record.reason is None:
+            raise Violation(f"{label} failed without a word")
+        return
+    if digest_of(record.secret) != order.payment_hash:
+        raise Violation(f"{label} has a receipt that proves nothing")
+    if invoice is None or invoice.secret != record.secret:
+        raise Violation(f"{label} has a receipt, and its payee has not claimed it")
+    if not order.amount <= invoice.received or delivered != invoice.received:
+        raise Violation(f"{label} of {order.amount} delivered {delivered}, its payee received {invoice.received}")
+    if out - delivered != record.fee or record.fee > order.max_fee:
+        raise Violation(f"{label} cost {out - delivered}, its record says {record.fee} of at most {order.max_fee}")
+
+
+def _gains(world: World) -> dict[str, int]:
+    """Return what every node has in its channels, or got out of them, beyond what it put in: by its own disk."""
+    past, _ = histories(world)
+    gains: dict[str, int] = {}
+    for name, seat in world.seats.items():
+        for channel in load_channels(seat.audit.store) if seat.audit.store is not None else ():
+            history, side = past.get(channel.id), channel.side
+            if history is None:
+                continue
+            put_in = history.deposits[side] - history.withdrawn[side]
+            now = history.paid[side] if channel.phase is Phase.GONE else channel.balances()[side]
+            gains[name] = gains.get(name, 0) + now - put_in
+    return gains
