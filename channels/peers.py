@@ -17,7 +17,7 @@ import trio
 
 from tallystick.channels.effects import Event, PeerNotice
 from tallystick.channels.engine import Engine, error_frame
-from tallystick.channels.errors import Fault, InvalidUpdate, LinkClosed, MalformedMessage, PeerError
+from tallystick.channels.errors import Fault, InvalidUpdate, LinkClosed, MalformedMessage, PeerError, TallystickError
 from tallystick.channels.limits import MESSAGE_MAX
 from tallystick.channels.messages import PROTOCOL_VERSION, Hello, Ping, Pong, decode, encode
 from tallystick.channels.ports import Link, Network, PeerAddress, PromptLink
@@ -346,8 +346,11 @@ class Peers:
                 nursery.start_soon(wire.send_forever)
                 await self._read(key, wire, frames)
                 nursery.cancel_scope.cancel()
-        except* (PeerError, LinkClosed) as group:
-            error = _first(group)
+        except BaseExceptionGroup as group:
+            expected, others = group.split((PeerError, LinkClosed))
+            if expected is None or others is not None:
+                raise others or group from None  # whoever ends us while the link ends is told nothing of the link
+            error = _first(expected)
             if isinstance(error, PeerError):
                 await self._say_goodbye(wire.link, error)
             raise error from None
@@ -409,9 +412,9 @@ def number_of(frame: bytes) -> int:
     return frame[at] if at < len(frame) and frame[at] < 128 else -1
 
 
-def _first(group: BaseExceptionGroup[PeerError | LinkClosed]) -> PeerError | LinkClosed:
+def _first(group: BaseExceptionGroup[TallystickError]) -> TallystickError:
     """Return what ended a connection: the peer's fault, if there was one, rather than the loss that followed."""
-    leaves: list[PeerError | LinkClosed] = []
+    leaves: list[TallystickError] = []
     for error in group.exceptions:
         leaves.append(_first(error) if isinstance(error, BaseExceptionGroup) else error)
     return next((error for error in leaves if isinstance(error, PeerError)), leaves[0])
