@@ -158,6 +158,11 @@ class Town:
         nodes = [self.world.node(name) for name in self.names]
         if not await self.world.until(lambda: all(len(node.routing.graph) >= directions for node in nodes), REST):
             raise Violation(f"gossip did not reach everybody: {sorted(len(node.routing.graph) for node in nodes)}")
+        for _ in range(int(REST / 20)):
+            if not unsettled(self.world, list(self.names)):
+                return
+            await trio.sleep(20.0)
+        raise Violation(f"the town is not at rest from the start: {unsettled(self.world, list(self.names))[:5]}")
 
     async def _open(self, street: Street) -> None:
         one, other = (self.world.node(self.names[number]) for number in (street.one, street.other))
