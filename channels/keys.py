@@ -109,6 +109,23 @@ class PrivateKey:
         return secret
 
 
+def agree_once(secret: bytes, other: bytes) -> tuple[bytes, bytes]:
+    """Return (public key, Diffie-Hellman secret with `other`) of a key that is used for this once.
+
+    `secret` is 32 bytes, `other` a public key of 33: as `PrivateKey(secret).shared_secret`, for half of the work. Raise
+    InvalidInput if one of them is no key.
+    """
+    public, theirs = ffi.new("secp256k1_pubkey *"), ffi.new("secp256k1_pubkey *")
+    if len(secret) != 32 or not lib.secp256k1_ec_pubkey_create(_CONTEXT, public, secret):
+        raise InvalidInput("a private key must be 32 bytes within the order of secp256k1")
+    if not lib.secp256k1_ec_pubkey_parse(_CONTEXT, theirs, other, len(other)):
+        raise InvalidInput("a public key must be 33 bytes that name a point of secp256k1")
+    shared, compressed, size = ffi.new("unsigned char[32]"), ffi.new("unsigned char[33]"), ffi.new("size_t *", 33)
+    lib.secp256k1_ecdh(_CONTEXT, shared, theirs, secret, ffi.NULL, ffi.NULL)
+    lib.secp256k1_ec_pubkey_serialize(_CONTEXT, compressed, size, public, lib.SECP256K1_EC_COMPRESSED)
+    return bytes(ffi.buffer(compressed, 33)), bytes(ffi.buffer(shared, 32))
+
+
 def close_key(key: PrivateKey, peer: PublicKey, channel: bytes) -> bytes:
     """Return the key (32 bytes) that opens a channel's `close_hash`, which is its keccak (PROTOCOL section 7).
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from tallystick.channels.objects import Address, ChannelId
-from tallystick.router.errors import NoRoute
+from tallystick.router.errors import NoRoute, Unpaid
 from tallystick.router.liquidity import Knowledge
 from tallystick.router.objects import Edge, ForwardingPolicy, Hop, NodeKey, Route
 from tallystick.router.payments import Order
@@ -65,6 +65,15 @@ class Atlas:
             knowledge.own(channel, own.peer, own.spendable + knowledge.reserved(channel, own.peer))
         self._known = now
 
+    def believes(self, hint: Edge) -> bool:
+        """Whether a channel that an invoice names may be there: none of ours, which we know, nor one of other nodes.
+
+        A payee's word is in the graph for all payments: it must not draw them from channels that exist.
+        """
+        ends, graph = {hint.source, hint.target}, self.planner.graph
+        known = [graph.edge(slot) for slot in graph.slots_of(hint.channel)]
+        return self.source not in ends and all({edge.source, edge.target} == ends for edge in known)
+
     def map_for(self, order: Order) -> OrderMap:
         """Return the map for one payment; `close` it when the payment has ended."""
         return OrderMap(self, order)
@@ -81,7 +90,7 @@ class OrderMap:
     def __init__(self, atlas: Atlas, order: Order) -> None:
         self._atlas = atlas
         self._order = order
-        self._hints = order.hints
+        self._hints = tuple(edge for edge in order.hints if atlas.believes(edge))
         atlas.planner.graph.hint(self._hints)
 
     def close(self) -> None:
@@ -113,6 +122,10 @@ class OrderMap:
         if out is None or back is None or inward is None:
             raise NoRoute("one of the two channels is not usable now, or its peer has not said what it asks for")
         carried = amount + inward.policy.fee(amount)
+        if carried > amount + max_fee:
+            raise NoRoute(
+                f"the last channel alone costs {carried - amount}, more than the limit of {max_fee}", Unpaid.FEE_LIMIT
+            )
         if out.peer == back.peer:
             between: tuple[Hop, ...] = ()
         else:

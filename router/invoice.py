@@ -44,6 +44,9 @@ TEXT_MAX = 4_096
 HINTS_MAX = 8
 """Route hints of one invoice."""
 
+LOCK_LIFE_MAX = 86_400
+"""Seconds for which an invoice may have the payer's money locked: a payee that does nothing binds it that long."""
+
 MULTI_PART = 16
 """Feature bit (BOLT 9: basic_mpp): the payee takes the amount in parts. Set the odd bit above it if it need not."""
 
@@ -203,6 +206,11 @@ def check_payable(
         raise InvalidInvoice(f"the invoice asks for asset 0x{invoice.asset.hex()}, in which this node has no channel")
     if now >= invoice.expiry:
         raise InvalidInvoice(f"the invoice expired {now - invoice.expiry} seconds ago; ask the payee for a new one")
+    if invoice.lock_life > LOCK_LIFE_MAX:
+        raise InvalidInvoice(
+            f"the money would be bound for {invoice.lock_life} seconds if the payee does nothing; at most "
+            f"{LOCK_LIFE_MAX} are accepted"
+        )
     if invoice.amount is None:
         if amount is None:
             raise InvalidInvoice("the invoice names no amount; say how much to pay")

@@ -39,7 +39,10 @@ class State(enum.StrEnum):
 
 
 class InvoiceIssued(Moment, frozen=True):
-    """The node asks for a payment: stored before anybody sees the text. Make it with `issue`."""
+    """The node asks for a payment: stored before anybody sees the text. Make it with `issue`.
+
+    Without effect if there is a record of that hash: whoever commits it looks at what is there then.
+    """
 
     payment_hash: bytes
     payment_secret: bytes
@@ -181,8 +184,8 @@ _COLUMNS = "position, hash, payment_secret, secret, amount, hold, created, expir
 _NEXT = "(SELECT coalesce(max(paid), 0) + 1 FROM invoices WHERE paid IS NOT NULL)"
 _INSERT = (
     "INSERT INTO invoices (position, hash, payment_secret, secret, amount, hold, created, expires, memo, text, ended, "
-    "received) SELECT coalesce(max(position), 0) + 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM invoices"
-)
+    "received) SELECT coalesce(max(position), 0) + 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM invoices WHERE true "
+)  # (SQLite takes an ON CONFLICT after it for a join without that WHERE)
 _NONE = bytes(16)
 
 
@@ -193,7 +196,7 @@ def _amount(value: int) -> bytes:
 def _issued(connection: sqlite3.Connection, moment: InvoiceIssued) -> None:
     times = (moment.created, moment.expires)
     row = (moment.payment_hash, moment.payment_secret, moment.secret, _amount(moment.amount), moment.hold, *times)
-    connection.execute(_INSERT, (*row, moment.memo, moment.text, None, _NONE))
+    connection.execute(_INSERT + "ON CONFLICT (hash) DO NOTHING", (*row, moment.memo, moment.text, None, _NONE))
 
 
 def _claimed(connection: sqlite3.Connection, moment: InvoiceClaimed) -> None:
@@ -205,8 +208,11 @@ def _claimed(connection: sqlite3.Connection, moment: InvoiceClaimed) -> None:
 
 def _keysend(connection: sqlite3.Connection, moment: KeysendClaimed) -> None:
     row = (moment.payment_hash, b"", moment.secret, _NONE, False, moment.time, moment.time, "", "")
-    connection.execute(_INSERT, (*row, moment.time, _amount(moment.received)))
-    connection.execute(f"UPDATE invoices SET paid = {_NEXT} WHERE hash = ?", (moment.payment_hash,))
+    paid = "ON CONFLICT (hash) DO UPDATE SET secret = excluded.secret, received = excluded.received, "
+    paid += "ended = excluded.ended WHERE ended IS NULL"
+    connection.execute(_INSERT + paid, (*row, moment.time, _amount(moment.received)))
+    unlisted = "hash = ? AND paid IS NULL AND received > zeroblob(16)"
+    connection.execute(f"UPDATE invoices SET paid = {_NEXT} WHERE {unlisted}", (moment.payment_hash,))
 
 
 def _cancelled(connection: sqlite3.Connection, moment: InvoiceCancelled) -> None:

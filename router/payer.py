@@ -207,6 +207,8 @@ class Payment:
         """Plan what is owed, as many parts at once."""
         if self.owed <= 0 or self._stopped or self.secret:
             return []
+        if self._room < 1:
+            return self._place([self.owed], now, None)
         try:
             routes = self._map.plan(
                 self.target, self.owed, max_fee=self.max_fee - self.fee, max_parts=self._room, now=now

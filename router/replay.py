@@ -49,7 +49,7 @@ class OnionsForgotten(Moment, frozen=True):
 
 def _seen(connection: sqlite3.Connection, moment: OnionSeen) -> None:
     row = (moment.tag, moment.channel, moment.lock, moment.expiry)
-    connection.execute("INSERT INTO onions VALUES (?, ?, ?, ?)", row)
+    connection.execute("INSERT OR REPLACE INTO onions VALUES (?, ?, ?, ?)", row)
 
 
 def _forgotten(connection: sqlite3.Connection, moment: OnionsForgotten) -> None:

@@ -297,6 +297,12 @@ class Router:
             return moments
         if seen is not None:
             moments.append(seen)
+        phase = self._engine.session(channel).channel.phase
+        final = isinstance(payload, FinalPayload)
+        if phase in (Phase.SETTLED, Phase.GONE) or (phase is not Phase.OPEN and not final):
+            # it may not be in what the chain paid out: nothing may be given for it any more
+            self._refuse(channel, lock, peeled.secret, Failure(Code.PERMANENT_CHANNEL_FAILURE, channel=channel))
+            return moments
         if not self._fresh():
             if patient:
                 self._engine.store(moments)
@@ -430,13 +436,15 @@ class Router:
     def _give_up_unsigned(self) -> None:
         """Give up outgoing locks that wait for their peer's acknowledgement of earlier ones for too long.
 
+        At once, if the channel that is to pay for them is closing.
         One that expires unsigned must never be signed: its incoming lock is about to be released.
         """
         now, limits = self._engine.chain.now, self.options.limits
         for circuit in self._forwarder.circuits:
             session = self._engine.session(circuit.outgoing)
             if circuit.outgoing_lock >= session.channel.newest.next_lock:
-                if now > circuit.began + limits.unsigned_max:
+                closing = self._engine.session(circuit.incoming).channel.phase is not Phase.OPEN
+                if closing or now > circuit.began + limits.unsigned_max:
                     session.locks.drop_accompanied()
                 if now >= circuit.expiry and circuit.outgoing_lock < session.next_lock:
                     session.locks.drop()

@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
 
 from tallystick.channels.errors import InvalidInput, MalformedMessage
-from tallystick.channels.keys import PrivateKey, PublicKey
+from tallystick.channels.keys import PrivateKey, PublicKey, agree_once
 from tallystick.router.codes import Code
 from tallystick.router.errors import InvalidOnion
 from tallystick.router.objects import NodeKey
@@ -132,15 +132,12 @@ def peel(key: PrivateKey, packet: bytes, associated: bytes) -> Peeled:
 
 def _agree(session_key: bytes, path: Sequence[NodeKey]) -> tuple[bytes, list[bytes]]:
     """Return the first ephemeral public key, and the secret shared with each hop."""
-    scalar = PrivateKey(session_key).reveal()  # which checks it
-    first, secrets = b"", []
+    scalar, first, secrets = session_key, b"", list[bytes]()
     for node in path:
-        private = coincurve.PrivateKey(scalar)
         try:
-            secret: bytes = private.ecdh(node)
-        except ValueError as error:
-            raise InvalidInput(f"the node {node.hex()} of the route is no public key") from error
-        public: bytes = private.public_key.format()
+            public, secret = agree_once(scalar, node)
+        except InvalidInput as error:
+            raise InvalidInput(f"no onion can be built for node {node.hex()} of the route: {error}") from error
         factor = _blinding(public, secret)
         scalar = (int.from_bytes(scalar, "big") * int.from_bytes(factor, "big") % _ORDER).to_bytes(32, "big")
         first = first or public

@@ -31,13 +31,19 @@ from tallystick.channels.objects import ChannelId
 from tallystick.channels.ports import Network, PeerAddress, system_entropy
 from tallystick.channels.store import Store
 from tallystick.channels.transport import TcpNetwork
+from tallystick.router.jamming import JammingLimits
+from tallystick.router.service import RoutingOptions
 from tallystick.sdk.bench.kinds import KINDS, OFFERED, Job, offered, open_locks
 from tallystick.sdk.bench.latencies import Latencies, timing
 from tallystick.sdk.bench.weather import WEATHER_SEED, Weather
 from tallystick.sdk.duties import DutyPolicy
 from tallystick.sdk.handle import ChannelHandle
 from tallystick.sdk.node import Config, Node, open_node
+from tallystick.sdk.travel import Traveller
 from tallystick.settlement.rpc_client import open_rpc_chain
+
+OPEN_HANDED = JammingLimits(general_slots=100, general_value=100, stranger=100, congestion_slots=0, congestion_value=0)
+"""No place is kept from strangers."""
 
 
 class Role(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -60,9 +66,11 @@ class Role(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Whether its links have some weather (`do_weather`)."""
     opens_locks: bool = False
     """Whether it opens the locks of a measurement, whose secrets it can derive, by itself."""
+    forwards_all: bool = False
+    """Whether a stranger may take all slots of a channel that it forwards over: for measurements."""
 
 
-class Party:
+class Party(Traveller):
     """The commands, by name: each method `do_NAME` is one."""
 
     def __init__(self, node: Node, weather: Weather) -> None:
@@ -241,6 +249,7 @@ async def _run(role: Role) -> None:
         duties=DutyPolicy(budget=role.budget),
         towers=tuple(map(PeerAddress.parse, role.towers)),
         start_block=role.start_block,
+        routing=RoutingOptions(jamming=OPEN_HANDED if role.forwards_all else JammingLimits()),
     )
     rng = random.Random(int.from_bytes(system_entropy(16), "big"))
     network: Network = TcpNetwork(key, system_entropy)
@@ -255,7 +264,8 @@ async def _run(role: Role) -> None:
         ):
             if role.opens_locks:
                 nursery.start_soon(open_locks, node)
-            await obey(Party(node, weather), {"peer": str(node.listening or ""), "address": node.address.hex()})
+            first = {"peer": str(node.listening or ""), "address": node.address.hex(), "key": bytes(key.public).hex()}
+            await obey(Party(node, weather), first)
             nursery.cancel_scope.cancel()
 
 

@@ -58,6 +58,9 @@ SAVE_SECONDS = 30.0
 """How often what was learned of others' channels is written down."""
 
 
+_TWICE = "there is an invoice for this payment hash already: a hash is paid once"
+
+
 class PaymentOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How a node pays and is paid. Times in seconds."""
 
@@ -281,9 +284,13 @@ class Routing:
             memo=memo,
         )
         if find_invoice(self._writer.store, invoice.payment_hash) is not None:
-            raise InvalidInput("there is an invoice for this payment hash already: a hash is paid once")
-        await self._writer.commit([issue(invoice, self._key, secret, hold=hold or not secret)])
-        return self.invoice(invoice.payment_hash)
+            raise InvalidInput(_TWICE)
+        issued = issue(invoice, self._key, secret, hold=hold or not secret)
+        await self._writer.commit([issued])
+        record = self.invoice(invoice.payment_hash)
+        if record.text != issued.text:  # somebody else was faster, since we looked
+            raise InvalidInput(_TWICE)
+        return record
 
     def invoice(self, payment_hash: bytes) -> InvoiceRecord:
         """Return one invoice of ours; raise InvalidInput if it is unknown."""

@@ -106,3 +106,12 @@ async def test_fairness_tells_what_a_quiet_channel_sees_of_a_flood(tmp_path: Pat
     assert isinstance(result["payments"], int) and result["payments"] > 0
     assert isinstance(result["flood_per_second"], float) and result["flood_per_second"] > 0
     assert set(result) == {"control", "p50_ms", "p99_ms", "payments", "flood_per_second", "seconds"}
+
+
+@pytest.mark.processes
+async def test_payments_over_several_hops_are_measured_alone_and_together(tmp_path: Path) -> None:
+    options = ("--hops", "2", "--seconds", "0.3", "--in-flight", "20", "--directory", str(tmp_path))
+    result = await bench("network", *options)
+    figures = ("control", "per_second", "floor_per_second", "p50_ms", "p99_ms", "cpu_us_per_hop")
+    assert all(isinstance(result[name], float) and result[name] > 0 for name in figures)
+    assert (result["hops"], result["in_flight"], result["durability"]) == (2, 20, "full")

@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 from tallystick.sdk.cli.app import app
 from tallystick.sdk.control.files import announced
 from tallystick.sdk.control.server import serve_control
-from tallystick.sdk.testing.line import a_line
+from tallystick.sdk.testing.neighbours import a_line
 
 Do = Callable[..., Awaitable[Any]]
 

@@ -378,6 +378,48 @@ def test_a_lock_that_waits_too_long_is_given_up_unsigned() -> None:
     paid(world)
 
 
+@pytest.mark.parametrize("crash", [True, False])
+def test_nothing_is_sent_on_for_a_lock_whose_own_channel_has_closed(crash: bool) -> None:
+    world = Line()
+    waiting(world)
+    b = world["B"]
+    session = b.engine.session(world.channel("AB"))
+    world.disconnect(world["A"], b)
+    session.enter(Phase.CLOSED)
+    session.enter(Phase.SETTLED)
+    b.engine.touch(session)
+    if crash:
+        b.step()
+        world.crash(b)
+    world.pass_time(1)
+    b.step()
+    assert len(b.engine.session(world.channel("BC")).outbox) == 0
+    world["C"].mute = lambda message: False
+    world.connect()
+    world.settle()
+    world.pass_time(100)
+    world.settle()
+    assert b.engine.session(world.channel("BC")).channel.newest.next_lock == 1
+    assert [circuit.incoming_lock for circuit, _ in load_circuits(b.store)] == [0], "that one was sent on before"
+
+
+def test_nothing_is_claimed_for_a_lock_whose_channel_was_paid_out() -> None:
+    world = Line()
+    world.send("ABC", AMOUNTS, SECRET)
+    world.settle()
+    c = world["C"]
+    session = c.engine.session(world.channel("BC"))
+    session.enter(Phase.CLOSED)
+    session.enter(Phase.SETTLED)
+    c.engine.touch(session)
+    c.step()
+    c.secrets[digest_of(SECRET)] = SECRET
+    world.crash(c)
+    world.connect()
+    world.settle()
+    assert c.engine.session(world.channel("BC")).channel.secrets == ()
+
+
 # --- crashes ----------------------------------------------------------------------------------------------------
 
 

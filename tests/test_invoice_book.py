@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from tallystick.channels.conditions import digest_of
-from tallystick.channels.errors import InvalidInput, StoreError
+from tallystick.channels.errors import InvalidInput
 from tallystick.channels.keys import PrivateKey
 from tallystick.channels.limits import AMOUNT_MAX
 from tallystick.channels.objects import Address, ChannelId
@@ -104,10 +104,18 @@ def test_an_invoice_goes_from_open_to_one_end() -> None:
 
 
 def test_a_hash_is_issued_once() -> None:
-    store = book(issued(1))
-    with pytest.raises(StoreError):
-        store.commit([issued(1)])
-    assert len(list_invoices(store, 10)) == 1
+    store, again = book(issued(1)), issue(msgspec.structs.replace(invoice(1), memo="again"), KEY, secret(1))
+    store.commit([again])  # two at once; the store must not fall over it
+    assert [record.memo for record in list_invoices(store, 10)] == ["number 1"]
+
+
+def test_a_keysend_and_an_invoice_that_meet_in_one_commit_are_one_record() -> None:
+    digest, keysend = digest_of(secret(1)), KeysendClaimed(digest_of(secret(1)), secret(1), 70, NOW)
+    for moments in ([issued(1), keysend], [keysend, issued(1)], [keysend, keysend]):
+        store = book()
+        store.commit(moments)
+        (record,) = list_invoices(store, 10)
+        assert (record.payment_hash, record.secret, record.received, record.ended) == (digest, secret(1), 70, NOW)
 
 
 def test_a_hold_invoice_learns_its_secret_when_it_is_claimed() -> None:

@@ -17,6 +17,7 @@ from tallystick.router import bech32
 from tallystick.router.errors import InvalidInvoice
 from tallystick.router.invoice import (
     HINTS_MAX,
+    LOCK_LIFE_MAX,
     MULTI_PART,
     TEXT_MAX,
     Invoice,
@@ -264,3 +265,13 @@ def test_qr_codes_hold_every_invoice() -> None:
         as_text("q" * 4_297)
     with pytest.raises(InvalidInput, match="QR code"):
         as_text("é")
+
+
+def test_an_invoice_whose_locks_would_bind_money_for_days_is_not_paid() -> None:
+    def payable(life: int) -> int:
+        asked = msgspec.structs.replace(PLAIN, lock_life=life, amount=7)
+        return check_payable(asked, chain_id=31337, contract=CONTRACT, assets=(NATIVE,), now=asked.created)
+
+    assert payable(LOCK_LIFE_MAX) == 7
+    with pytest.raises(InvalidInvoice, match="bound for"):
+        payable(LOCK_LIFE_MAX + 1)

@@ -154,7 +154,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_built() -> None:
         build([], [])
     with pytest.raises(InvalidInput, match="payload for each"):
         build(HOPS, PAYLOADS[:4])
-    with pytest.raises(InvalidInput, match="no public key"):
+    with pytest.raises(InvalidInput, match="public key must be"):
         build_onion(SESSION, [NodeKey(bytes(33))], [b""], ASSOCIATED)
 
 

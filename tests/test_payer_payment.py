@@ -44,6 +44,8 @@ class Roads:
         self.policy_is_kept = True
 
     def plan(self, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float) -> tuple[Route, ...]:
+        if max_parts < 1:
+            raise InvalidInput("a plan needs at least one part")
         count = -(-amount // self.widest)
         if count > max_parts:
             raise NoRoute("there are not that many parts", Unpaid.NO_LIQUIDITY)
@@ -266,3 +268,17 @@ def test_never_more_under_way_than_owed_and_always_an_end(
     outcome = payment.outcome
     assert outcome is not None and payment.complete
     assert bool(outcome.secret) is paid and (outcome.reason is None) is paid
+
+
+@pytest.mark.parametrize(("parts", "attempts"), [(LIMITS.parts, LIMITS.parts), (1, LIMITS.attempts)])
+def test_a_payment_that_may_send_no_further_part_is_resumed_and_ends_with_those_under_way(
+    parts: int, attempts: int
+) -> None:
+    payment = Payment(Roads(1_000), TARGET, 1_000, max_fee=100, limits=LIMITS)
+    under_way = [Part(number, path(100, 0, number)) for number in range(parts)]
+    payment.resume(under_way, attempts)
+    assert payment.start(0) == [] and payment.outcome is None
+    for part in under_way:
+        assert payment.part_failed(part.number, PartFailure(Lesson.LIQUIDITY, 1), 1) == []
+    outcome = payment.outcome
+    assert outcome is not None and outcome.reason is Unpaid.NO_LIQUIDITY

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 import trio
 
+from tallystick.channels.errors import InvalidInput
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.router.errors import PaymentFailed, Unpaid
 from tallystick.router.objects import NodeKey
@@ -42,6 +43,24 @@ def test_an_invoice_is_paid_through_somebody_else() -> None:
             await bob.until(lambda: bob.router.statistics().forwarded == 1)
             await carol.until(lambda: carol.channels[0].balances[0] == 50_000)
         assert await alice.pay(invoice.text) == receipt
+
+    in_a_line(act)
+
+
+def test_a_hash_that_is_asked_for_twice_at_once_is_asked_for_once_and_the_node_lives() -> None:
+    async def act(world: World, alice: Node, bob: Node, carol: Node) -> None:
+        refused: list[InvalidInput] = []
+
+        async def create(memo: str) -> None:
+            try:
+                await carol.routing.create_invoice(5, memo, payment_hash=b"h" * 32)
+            except InvalidInput as error:
+                refused.append(error)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(create, "one")
+            nursery.start_soon(create, "two")
+        assert len(refused) == 1 and len(carol.routing.invoices()) == 1
 
     in_a_line(act)
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tallystick.sdk.cli.shell import Json, guarded, print_json
+
+if TYPE_CHECKING:
+    from tallystick.sdk.bench.network import NetworkResult
 
 CHANNELS_MAX = 10_000
 """Channels of a hub that can be asked for."""
@@ -220,6 +223,37 @@ def endurance(
         raise typer.Exit(1) from error
     if not held:
         raise typer.Exit(1)
+
+
+@app.command()
+def network(
+    hops: Annotated[int, typer.Option(min=1, max=12, help="Channels that each payment crosses.")] = 2,
+    seconds: Annotated[float, typer.Option(min=0.1, max=600, help="How long to measure, alone and together.")] = 4.0,
+    in_flight: Annotated[int, typer.Option(min=1, max=480, help="Payments under way at once, for the rate.")] = 300,
+    directory: Annotated[
+        Path | None, typer.Option(help="Where to keep the throw-away stores: put them on the disk that counts.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Nodes in line, a process each, loopback TCP, durable everywhere: payments from the first to the last.
+
+    Example: tally bench network --hops 2 --json
+    """
+    import trio
+    from rich.console import Console
+
+    from tallystick.sdk.bench.network import network_table, run_network
+
+    errors = Console(stderr=True)
+
+    async def run() -> NetworkResult:
+        return await run_network(hops, seconds, in_flight, directory=str(directory or Path.cwd()), say=errors.print)
+
+    result = guarded(lambda: trio.run(run))
+    if as_json:
+        print_json(result)
+    else:
+        Console().print(network_table(result))
 
 
 GraphFile = Annotated[
