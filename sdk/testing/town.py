@@ -78,6 +78,8 @@ class TownReport(msgspec.Struct, frozen=True):
     events: int
     nodes: int
     channels: int
+    payments: int
+    """That somebody began."""
     paid: int
     unpaid: dict[str, int]
     """By reason."""
@@ -288,6 +290,7 @@ def _report(town: Town, seed: int, marks: list[float]) -> TownReport:
         events=town.world.trace.events,
         nodes=town.plan.nodes,
         channels=len(town.streets),
+        payments=len(records),
         paid=sum(record.paid for record in records),
         unpaid=dict(Counter(str(record.reason) for record in records if not record.paid)),
         forwarded=sum(town.world.node(name).router.statistics().forwarded for name in town.names),
