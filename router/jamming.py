@@ -227,7 +227,7 @@ class Jamming:
 
     def take_changed(self) -> list[tuple[bytes, Reputation]]:
         """Return the reputations that changed since the last call: to be stored, now and then."""
-        changed = [(peer, self._reputations[peer]) for peer in self._changed if peer in self._reputations]
+        changed = [(peer, self._reputations[peer]) for peer in sorted(self._changed) if peer in self._reputations]
         self._changed.clear()
         return changed
 
