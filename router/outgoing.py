@@ -129,10 +129,6 @@ class Outgoing:
     def __len__(self) -> int:
         return len(self._active)
 
-    def __contains__(self, payment_hash: object) -> bool:
-        """Whether a payment of that hash has not ended, durably."""
-        return payment_hash in self._active
-
     # --- beginning -----------------------------------------------------------------------------------------------
 
     def begin(self, order: Order) -> None:
