@@ -48,7 +48,9 @@ def node_config(settings: Settings) -> Config:
         channels=Policy(history=None if settings.history < 0 else settings.history),
         towers=settings.tower_addresses,
         routing=RoutingOptions(policy=ForwardingPolicy(base_fee=settings.base_fee, fee_ppm=settings.fee_ppm)),
-        payments=PaymentOptions(announce=settings.announce, alias=settings.alias, keysend=settings.keysend),
+        payments=PaymentOptions(
+            announce=settings.announce, alias=settings.alias, keysend=settings.keysend, compiled=settings.compiled
+        ),
     )
 
 

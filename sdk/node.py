@@ -45,6 +45,7 @@ from tallystick.router.gossip_schema import GOSSIP_SCHEMA
 from tallystick.router.invoices import SCHEMA as INVOICES_SCHEMA
 from tallystick.router.liquidity_schema import SCHEMA as LIQUIDITY_SCHEMA
 from tallystick.router.payments import SCHEMA as PAYMENTS_SCHEMA
+from tallystick.router.planner import warm_up
 from tallystick.router.receiving import Paid, PaymentHeld
 from tallystick.router.replay import SCHEMA as REPLAY_SCHEMA
 from tallystick.router.service import Router, RouterStatistics
@@ -234,6 +235,8 @@ class Node(Wallet):
                     if self.engine.has_business_with(address.key):
                         self.peers.keep(address)
                 await self.onchain.catch_up()
+                if self.config.payments.compiled:
+                    await trio.to_thread.run_sync(warm_up)  # before peers come: compiling must not hold up the loop
                 self.router.start()
                 self.routing.start()
                 nursery.start_soon(self.routing.run)
