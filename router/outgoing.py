@@ -330,8 +330,11 @@ class Outgoing:
     def _settle(self, active: _Active) -> None:
         """Record the outcome once there is one; forget the payment once nothing of it is under way."""
         moments = self._outcome(active)
-        if active.recorded and not active.done.is_set():
-            self._record(moments, active.done.set)  # with none of its own, it waits for what was stored before
+        if active.recorded:  # with no moments of its own, it waits for what was stored before
+            self._record(moments, lambda: self._finish(active))
+
+    def _finish(self, active: _Active) -> None:
+        active.done.set()
         digest = active.order.payment_hash
         if active.payment.complete and self._active.get(digest) is active:
             del self._active[digest]

@@ -69,7 +69,8 @@ class _Pipe:
 
     def due(self) -> float:
         """Draw the time at which something sent now arrives: never before what was sent earlier."""
-        self.last_due = max(self.last_due + JITTER[0], trio.current_time() + self.network.draw_delay())
+        delay = self.network.draw_delay() + self.network.distance(self.sender, self.receiver)
+        self.last_due = max(self.last_due + JITTER[0], trio.current_time() + delay)
         return self.last_due
 
     def put(self, messages: list[bytes]) -> None:
@@ -336,6 +337,8 @@ class MemoryNetwork:
         self._trace = trace
         self._servers: dict[tuple[str, int], _Server] = {}
         self._endpoints: list[MemoryEndpoint] = []
+        self.distances: dict[frozenset[PublicKey], float] = {}
+        """Seconds that messages between two nodes take beyond the drawn delay, where it is more than none."""
         self._parted: dict[frozenset[PublicKey | None], bool] = {}  # the pair, and whether silently
         self._numbers = itertools.count()
         self._ports = itertools.count(10_001)
@@ -403,6 +406,10 @@ class MemoryNetwork:
     def draw_delay(self) -> float:
         """Draw how long one thing takes to cross the network."""
         return self._rng.uniform(*self._delay) + self._rng.uniform(*JITTER)
+
+    def distance(self, a: PublicKey, b: PublicKey) -> float:
+        """Return how far apart two nodes are, in seconds."""
+        return self.distances.get(frozenset((a, b)), 0.0) if self.distances else 0.0
 
     def draw_split(self, size: int) -> int:
         """Draw how many of `size` messages arrive first, before the rest: mostly all."""
