@@ -17,10 +17,10 @@ import trio
 
 from tallystick.channels.effects import Event, PeerNotice
 from tallystick.channels.engine import Engine, error_frame
-from tallystick.channels.errors import Fault, InvalidUpdate, LinkClosed, MalformedMessage, PeerError
+from tallystick.channels.errors import Fault, InvalidUpdate, LinkClosed, MalformedMessage, PeerError, TallystickError
 from tallystick.channels.limits import MESSAGE_MAX
 from tallystick.channels.messages import PROTOCOL_VERSION, Hello, Ping, Pong, decode, encode
-from tallystick.channels.ports import Link, Network, PeerAddress
+from tallystick.channels.ports import Link, Network, PeerAddress, PromptLink
 from tallystick.channels.transport import backoff
 
 KEEPALIVE = 15.0
@@ -63,6 +63,7 @@ class PeerWire:
 
     def __init__(self, link: Link) -> None:
         self.link = link
+        self._prompt = link if isinstance(link, PromptLink) else None
         self.scope = trio.CancelScope()
         """Ends the connection when cancelled."""
         self.reason: PeerError | None = None
@@ -81,6 +82,17 @@ class PeerWire:
         self._frames.append(frame)
         self._queued += len(frame)
         self._wake.set()
+
+    def put_all(self, frames: list[bytes]) -> None:
+        """Send frames at once if nothing is queued before them and the link can, else queue them."""
+        if not self._queued and self._prompt is not None and self._prompt.send_now(frames):
+            self.sent += sum(map(len, frames))
+            if self._prompt.behind:
+                self._queued = 1  # what comes next waits behind it
+                self._wake.set()
+        else:
+            for frame in frames:
+                self.put(frame)
 
     def put_unless_busy(self, frame: bytes) -> bool:
         """Queue a frame that may be lost; return whether there was room."""
@@ -113,7 +125,7 @@ class PeerWire:
             await self._wake.wait()
             self._wake = trio.Event()
             frames, self._frames = self._frames, []
-            if frames:
+            if frames or self._queued:
                 await self.link.send(frames)
                 self.sent += sum(map(len, frames))
             self._queued = sum(map(len, self._frames))
@@ -334,8 +346,11 @@ class Peers:
                 nursery.start_soon(wire.send_forever)
                 await self._read(key, wire, frames)
                 nursery.cancel_scope.cancel()
-        except* (PeerError, LinkClosed) as group:
-            error = _first(group)
+        except BaseExceptionGroup as group:
+            expected, others = group.split((PeerError, LinkClosed))
+            if expected is None or others is not None:
+                raise others or group from None  # whoever ends us while the link ends is told nothing of the link
+            error = _first(expected)
             if isinstance(error, PeerError):
                 await self._say_goodbye(wire.link, error)
             raise error from None
@@ -397,9 +412,9 @@ def number_of(frame: bytes) -> int:
     return frame[at] if at < len(frame) and frame[at] < 128 else -1
 
 
-def _first(group: BaseExceptionGroup[PeerError | LinkClosed]) -> PeerError | LinkClosed:
+def _first(group: BaseExceptionGroup[TallystickError]) -> TallystickError:
     """Return what ended a connection: the peer's fault, if there was one, rather than the loss that followed."""
-    leaves: list[PeerError | LinkClosed] = []
+    leaves: list[TallystickError] = []
     for error in group.exceptions:
         leaves.append(_first(error) if isinstance(error, BaseExceptionGroup) else error)
     return next((error for error in leaves if isinstance(error, PeerError)), leaves[0])

@@ -229,7 +229,7 @@ class Knowledge:
         for hop in route.hops:
             direction = (hop.channel, hop.node)
             self._reserved[direction] = self._reserved.get(direction, 0) + hop.amount
-            self._touch(hop.channel)
+            self._hold(direction)
 
     def release(self, route: Route) -> None:
         """A part has ended, whichever way."""
@@ -238,7 +238,7 @@ class Knowledge:
             left = self._reserved.pop(direction, 0) - hop.amount
             if left > 0:
                 self._reserved[direction] = left
-            self._touch(hop.channel)
+            self._hold(direction)
 
     def avoid(self, channel: ChannelId, node: NodeKey, until: float) -> None:
         """Use the direction for nothing until then (`math.inf`: for ever)."""
@@ -354,7 +354,15 @@ class Knowledge:
         columns.upper[slot] = float(lower if direction in self._own else min(upper, capacity))
         columns.share_lower[slot] = low = self.prior.below(lower / capacity)
         columns.share_upper[slot] = max(self.prior.below(upper / capacity), low + 1e-12)
-        if direction in self._avoided or edge.target in self._avoided_nodes:
-            columns.held[slot] = math.inf
-        else:
-            columns.held[slot] = float(self._reserved.get(direction, 0))
+        columns.held[slot] = self._held(direction)
+
+    def _hold(self, direction: Direction) -> None:
+        """What parts under way take of a direction has changed, and nothing else."""
+        slot = self.graph.slot(*direction)
+        if slot is not None:
+            self.graph.columns.held[slot] = self._held(direction)
+
+    def _held(self, direction: Direction) -> float:
+        if direction in self._avoided or direction[1] in self._avoided_nodes:
+            return math.inf
+        return float(self._reserved.get(direction, 0))

@@ -3,7 +3,8 @@
 Act one: Alice and Bob open a channel and pay each other thousands of times. Bob is killed in mid-stream, restarts and
 resumes; no payment is lost or doubled; they close in agreement. Act two: Mallory pays Bob, keeps an old copy of her
 data, and closes with it while Bob is down. Bob's tower, which could not read what it held, opens it and challenges:
-Mallory forfeits. Whatever is off is reported, and makes the program exit with 1.
+Mallory forfeits. Act three (`demo_ring`): five nodes pay each other through others; one of those is killed in
+mid-payment, and another one keeps a payment to itself. Whatever is off is reported, and makes the program exit with 1.
 """
 
 from __future__ import annotations
@@ -21,17 +22,13 @@ from rich.console import Console
 from rich.table import Table
 
 from tallystick.channels.errors import TallystickError
-from tallystick.channels.keys import PrivateKey, keccak
 from tallystick.channels.objects import NATIVE, Address, ChannelId
 from tallystick.channels.ports import system_entropy
-from tallystick.sdk.party import Role
+from tallystick.sdk.demo_ring import act_three, build_ring
+from tallystick.sdk.demo_stage import FUNDS, Stage, Wrong
 from tallystick.sdk.troupe import Actor, Troupe, chain_run, open_troupe, party, tally
-from tallystick.settlement.blocks import MINER
 from tallystick.settlement.chain import Challenged, Closed, CooperativelyClosed, Deposited, Settled
 from tallystick.settlement.rpc_client import RpcChain, open_rpc_chain
-
-FUNDS = 10**12
-"""Coins of each account at the beginning."""
 
 DEPOSIT = 10_000_000
 PAYMENTS = 20_000
@@ -44,59 +41,12 @@ TASKS = 500
 INTERVAL = 0.1
 """Real seconds between blocks; chain time runs ten times as fast."""
 
-WINDOW = 60
-"""Seconds of chain time in which a close can be challenged."""
-
 LONGEST = 110.0
 """Seconds after which something must be wrong."""
 
 MALLORY_PAYS = 1_000
 EARLY, LATE = 100, 2_000
 """Mallory's payments before and after she copies her data."""
-
-
-class Wrong(TallystickError):
-    """Something in the demo is not as it must be."""
-
-
-class Stage:
-    """What all acts share: the chain, the keys, the screen, and the checks."""
-
-    def __init__(self, folder: Path, console: Console) -> None:
-        self.folder = folder
-        self.console = console
-        names = ("alice", "bob", "mallory", "tower")
-        self.keys = {name: PrivateKey(keccak(b"tallystick demo " + name.encode())) for name in names}
-        self.url = ""
-        self.before: dict[str, int] = {}
-        self._began = time.monotonic()
-
-    def tell(self, text: str) -> None:
-        """Print what happens, with the seconds since the start."""
-        self.console.print(f"[dim]{time.monotonic() - self._began:6.1f} s[/]  {text}", highlight=False)
-
-    def check(self, holds: bool, text: str) -> None:
-        """Print what was checked; raise Wrong if it does not hold."""
-        self.tell(f"[green]✓[/] {text}" if holds else f"[red]✗ {text}[/]")
-        if not holds:
-            raise Wrong(f"this should hold and does not: {text}")
-
-    def role(self, name: str, *, towers: list[str] | None = None, port: int = 0) -> Role:
-        """Return the part that a process plays."""
-        return Role(
-            data=str(self.folder / name),
-            chain=self.url,
-            key=self.keys[name].reveal().hex(),
-            challenge_period=WINDOW,
-            towers=towers or [],
-            port=port,
-        )
-
-    async def balances(self, chain: RpcChain) -> dict[str, int]:
-        """Return what every account holds on chain: the parties, the miner of all fees, and the contract."""
-        accounts = {name: key.address for name, key in self.keys.items()}
-        accounts |= {"fees": MINER, "contract": chain.contract}
-        return {name: await chain.balance(address, NATIVE) for name, address in accounts.items()}
 
 
 class Figures(msgspec.Struct):
@@ -110,7 +60,7 @@ class Figures(msgspec.Struct):
 
 
 async def run_demo(console: Console, folder: Path) -> None:
-    """Play both acts in `folder`; raise TallystickError if anything is off or takes too long."""
+    """Play all acts in `folder`; raise TallystickError if anything is off or takes too long."""
     try:
         with trio.fail_after(LONGEST):
             await _play(console, folder)
@@ -131,7 +81,11 @@ async def _play(console: Console, folder: Path) -> None:
             stage.tell(f"a chain runs at {stage.url}, a watchtower beside it")
             stage.before = await stage.balances(chain)
             figures = await act_one(stage, troupe, chain)
-            await act_two(stage, troupe, chain, tower)
+            nodes: dict[str, Actor] = {}
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(build_ring, stage, troupe, nodes)  # while Mallory waits for her money
+                await act_two(stage, troupe, chain, tower)
+            await act_three(stage, troupe, nodes)
             after = await stage.balances(chain)
     stage.check(sum(after.values()) == sum(stage.before.values()), "coins are conserved, to the last unit")
     _table(stage, figures, after)

@@ -276,8 +276,7 @@ class Node(Wallet):
 
     def _tell_paid(self, event: Paid | PaymentHeld) -> None:
         """Take in what became of payments to us, after its commit."""
-        if isinstance(event, Paid):
-            self.paid.notify()
+        self.paid.notify(event.payment_hash)
         self._watchers.publish(event)
         self._note_change()
 

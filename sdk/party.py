@@ -31,7 +31,9 @@ from tallystick.channels.objects import ChannelId
 from tallystick.channels.ports import Network, PeerAddress, system_entropy
 from tallystick.channels.store import Store
 from tallystick.channels.transport import TcpNetwork
+from tallystick.router.forwarder import ForwardingLimits
 from tallystick.router.jamming import JammingLimits
+from tallystick.router.payee import Patience
 from tallystick.router.service import RoutingOptions
 from tallystick.sdk.bench.kinds import KINDS, OFFERED, Job, offered, open_locks
 from tallystick.sdk.bench.latencies import Latencies, timing
@@ -39,11 +41,15 @@ from tallystick.sdk.bench.weather import WEATHER_SEED, Weather
 from tallystick.sdk.duties import DutyPolicy
 from tallystick.sdk.handle import ChannelHandle
 from tallystick.sdk.node import Config, Node, open_node
+from tallystick.sdk.routing import PaymentOptions
 from tallystick.sdk.travel import Traveller
 from tallystick.settlement.rpc_client import open_rpc_chain
 
 OPEN_HANDED = JammingLimits(general_slots=100, general_value=100, stranger=100, congestion_slots=0, congestion_value=0)
 """No place is kept from strangers."""
+
+SHORTEST = 20
+"""Seconds that a lock must live on to be forwarded, taken and paid, where locks are short."""
 
 
 class Role(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -66,6 +72,9 @@ class Role(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Whether its links have some weather (`do_weather`)."""
     opens_locks: bool = False
     """Whether it opens the locks of a measurement, whose secrets it can derive, by itself."""
+    lock_seconds: int = 0
+    """How long its locks live when it pays without an invoice, if they are to live shorter than usual (0: they are
+    not). It forwards and takes such locks, too."""
     forwards_all: bool = False
     """Whether a stranger may take all slots of a channel that it forwards over: for measurements."""
 
@@ -237,20 +246,31 @@ async def _commands() -> AsyncIterator[dict[str, Any]]:
             yield msgspec.json.decode(line)
 
 
+def _configuration(role: Role) -> Config:
+    """Return how the node of a party behaves."""
+    channels, forwarding, payments = Policy(challenge_period_min=1), ForwardingLimits(), PaymentOptions()
+    if role.lock_seconds:
+        channels = Policy(challenge_period_min=1, lock_expiry_min=SHORTEST, reveal_margin=SHORTEST)
+        forwarding = ForwardingLimits(expiry_min=SHORTEST)
+        payments = PaymentOptions(lock_seconds=role.lock_seconds, patience=Patience(claim=SHORTEST))
+    return Config(
+        listen=("127.0.0.1", role.port) if role.listen else None,
+        confirmations=role.confirmations,
+        challenge_period=role.challenge_period,
+        channels=channels,
+        duties=DutyPolicy(budget=role.budget),
+        towers=tuple(map(PeerAddress.parse, role.towers)),
+        start_block=role.start_block,
+        routing=RoutingOptions(jamming=OPEN_HANDED if role.forwards_all else JammingLimits(), limits=forwarding),
+        payments=payments,
+    )
+
+
 async def _run(role: Role) -> None:
     if role.cpu is not None and role.cpu < (os.cpu_count() or 1):
         os.sched_setaffinity(0, {role.cpu})
     key = PrivateKey(bytes.fromhex(role.key))
-    config = Config(
-        listen=("127.0.0.1", role.port) if role.listen else None,
-        confirmations=role.confirmations,
-        challenge_period=role.challenge_period,
-        channels=Policy(challenge_period_min=1),
-        duties=DutyPolicy(budget=role.budget),
-        towers=tuple(map(PeerAddress.parse, role.towers)),
-        start_block=role.start_block,
-        routing=RoutingOptions(jamming=OPEN_HANDED if role.forwards_all else JammingLimits()),
-    )
+    config = _configuration(role)
     rng = random.Random(int.from_bytes(system_entropy(16), "big"))
     network: Network = TcpNetwork(key, system_entropy)
     weather = Weather(random.Random(WEATHER_SEED))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import trio
 
 from tallystick.channels.conditions import digest_of
+from tallystick.channels.locks import LockKeeper
 from tallystick.channels.objects import ChannelId
-from tallystick.router.errors import PaymentFailed
-from tallystick.router.objects import NodeKey
+from tallystick.channels.operations import AddLock
+from tallystick.channels.store import Moment
+from tallystick.router.objects import ForwardingPolicy, NodeKey
 from tallystick.sdk.bench.latencies import Latencies, timing
 from tallystick.sdk.node import Node
 from tallystick.sdk.routing import PaymentReceipt
@@ -30,10 +32,27 @@ async def look_for(condition: Callable[[], bool]) -> None:
             await trio.sleep(LOOK_SECONDS)
 
 
+class Withholder:
+    """A keeper of locks that takes every payment and does nothing about it, and is honest else."""
+
+    def __init__(self, keeper: LockKeeper) -> None:
+        self._keeper = keeper
+        self.holding = trio.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._keeper, name)
+
+    def lock_received(self, channel: ChannelId, added: AddLock) -> Sequence[Moment]:
+        """Keep it."""
+        self.holding.set()
+        return ()
+
+
 class Traveller:
     """The commands, by name: each method `do_NAME` is one."""
 
     node: Node
+    _withholder: Withholder | None = None
 
     async def do_know(self, command: dict[str, Any]) -> dict[str, Any]:
         """Wait until gossip has told what both directions of these `channels` ask for, and all of ours are usable."""
@@ -47,30 +66,64 @@ class Traveller:
         await look_for(knows)
         return {}
 
-    async def do_invoice(self, command: dict[str, Any]) -> dict[str, Any]:
-        """Ask for `amount`; `hold`: let the payment wait, when it comes, for `do_settle`."""
-        record = await self.node.routing.create_invoice(command["amount"], hold=command.get("hold", False))
-        return {"invoice": record.text, "hash": record.payment_hash.hex()}
-
-    async def do_settle(self, command: dict[str, Any]) -> dict[str, Any]:
-        """Take the held payment for the invoice of `hash`."""
-        await self.node.routing.settle_invoice(self.node.routing.invoice(bytes.fromhex(command["hash"])).secret)
-        return {}
+    async def do_ask(self, command: dict[str, Any]) -> dict[str, Any]:
+        """Make `count` invoices for `amount` each; tell their texts."""
+        routing, amount = self.node.routing, command["amount"]
+        return {"invoices": [(await routing.create_invoice(amount)).text for _ in range(command["count"])]}
 
     async def do_receipts(self, command: dict[str, Any]) -> dict[str, Any]:
         """Tell how many payments over several hops came to us, and their sum."""
         paid = [record.received for record in self.node.routing.invoices(limit=10_000) if record.received]
         return {"count": len(paid), "total": sum(paid)}
 
-    async def do_send(self, command: dict[str, Any]) -> dict[str, Any]:
-        """Pay an `invoice`; a payment that fails is an answer like others."""
+    async def do_settle_up(self, command: dict[str, Any]) -> dict[str, Any]:
+        """Pay these `invoices` from `tasks` tasks; report latencies, fees, and how many receipts prove a payment."""
+        texts, latencies, receipts = iter(command["invoices"]), Latencies(), list[PaymentReceipt]()
+
+        async def worker() -> None:
+            for text in texts:
+                began = time.perf_counter()
+                receipts.append(await self.node.routing.pay(text))
+                latencies.one(time.perf_counter() - began)
+
         began = time.perf_counter()
-        try:
-            receipt = await self.node.routing.pay(command["invoice"], timeout=command.get("timeout"))
-        except PaymentFailed as error:
-            return {"paid": False, "why": str(error), "reason": error.reason.value}
-        proven = digest_of(receipt.secret) == receipt.payment_hash
-        return {"paid": proven, "amount": receipt.amount, "fee": receipt.fee, "seconds": time.perf_counter() - began}
+        async with trio.open_nursery() as nursery:
+            for _ in range(command["tasks"]):
+                nursery.start_soon(worker)
+        proven = sum(digest_of(receipt.secret) == receipt.payment_hash for receipt in receipts)
+        fees = sum(receipt.fee for receipt in receipts)
+        return timing(latencies, time.perf_counter() - began) | {"proven": proven, "fees": fees}
+
+    async def do_keysend(self, command: dict[str, Any]) -> dict[str, Any]:
+        """Pay node `to` once, without an invoice, for at most `max_fee`."""
+        target = NodeKey(bytes.fromhex(command["to"]))
+        receipt = await self.node.routing.keysend(target, command["amount"], max_fee=command["max_fee"])
+        return {"fee": receipt.fee}
+
+    async def do_charge(self, command: dict[str, Any]) -> dict[str, Any]:
+        """Ask `fee_ppm` millionths for payments over each of our channels, from now on, and tell the network."""
+        for channel in self.node.channels:
+            await self.node.routing.set_policy(channel.id, ForwardingPolicy(base_fee=0, fee_ppm=command["fee_ppm"]))
+        return {}
+
+    async def do_withhold(self, command: dict[str, Any]) -> dict[str, Any]:
+        """From now on, neither forward payments nor give them back."""
+        self._withholder = Withholder(self.node.router)
+        self.node.engine.keep_locks(cast(LockKeeper, self._withholder))
+        return {}
+
+    async def do_kept(self, command: dict[str, Any]) -> dict[str, Any]:
+        """Wait until a payment is being withheld."""
+        if self._withholder is not None:
+            await self._withholder.holding.wait()
+        return {}
+
+    async def do_holdings(self, command: dict[str, Any]) -> dict[str, Any]:
+        """Tell what is ours in all of our channels together, how much is locked in them, and what forwarding earned."""
+        states = [channel.session.channel for channel in self.node.channels]
+        locks = sum(len(state.newest.locks) + len(state.theirs.simplex.locks) for state in states)
+        own = sum(channel.balances[0] for channel in self.node.channels)
+        return {"own": own, "locks": locks, "earned": self.node.router.statistics().earned}
 
     async def do_travel(self, command: dict[str, Any]) -> dict[str, Any]:
         """Pay `amount` to node `to` again and again for `seconds` from `tasks` tasks; report latencies and fees."""

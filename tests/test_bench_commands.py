@@ -12,6 +12,8 @@ import trio.testing
 from tallystick.channels.schema import SCHEMA
 from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.channels.writer import IDLE, Writer
+from tallystick.sdk.bench.network import check_line
+from tallystick.sdk.errors import MeasurementVoid
 from tallystick.sdk.testing.processes import TALLY, run
 
 FIGURES = {
@@ -115,3 +117,10 @@ async def test_payments_over_several_hops_are_measured_alone_and_together(tmp_pa
     figures = ("control", "per_second", "floor_per_second", "p50_ms", "p99_ms", "cpu_us_per_hop")
     assert all(isinstance(result[name], float) and result[name] > 0 for name in figures)
     assert (result["hops"], result["in_flight"], result["durability"]) == (2, 20, "full")
+
+
+@pytest.mark.parametrize("change", [[-1_010, 5, 5, 1_001], [-1_010, 11, -1, 1_000], [-1_000, 0, 0, 1_000]])
+def test_a_measurement_whose_books_do_not_balance_is_void(change: list[int]) -> None:
+    check_line([-1_010, 5, 5, 1_000], 1_000, 10)
+    with pytest.raises(MeasurementVoid):
+        check_line(change, 1_000, 10)

@@ -16,7 +16,7 @@ from tallystick.channels.core import new_channel
 from tallystick.channels.effects import Event, PeerConnected, PeerNotice
 from tallystick.channels.eip712 import channel_id
 from tallystick.channels.engine import Engine
-from tallystick.channels.errors import Fault, LinkClosed
+from tallystick.channels.errors import Fault, LinkClosed, MalformedMessage
 from tallystick.channels.keys import PrivateKey
 from tallystick.channels.limits import Policy
 from tallystick.channels.messages import Error, Hello, Message, Ping, Pong, Reestablish, decode, encode
@@ -118,6 +118,47 @@ async def read_all(link: Link, seconds: float) -> list[Message]:
         except LinkClosed:
             pass
     return got
+
+
+class DyingLink:
+    """A link that breaks in the very moment in which its connection is being ended."""
+
+    dialed = False
+    peer = MALLORY.public
+
+    def __init__(self) -> None:
+        self.messages = [HELLO]
+        self.breaks = trio.Event()
+
+    async def send(self, messages: list[bytes]) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def receive(self) -> list[bytes]:
+        await trio.lowlevel.checkpoint()
+        if self.messages:
+            return [self.messages.pop()]
+        with trio.CancelScope(shield=True):
+            await self.breaks.wait()
+        raise LinkClosed("the link broke")
+
+    async def aclose(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+def test_a_link_that_breaks_while_its_connection_is_ended_harms_nobody() -> None:
+    async def story(world: World) -> None:
+        link, peers, key = DyingLink(), world.alice.peers, bytes(MALLORY.public)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(peers._handle, link)
+            await peers.wait_connected(key)
+            await trio.sleep(1)
+            peers.end(key, MalformedMessage("nonsense", Fault.MALFORMED))
+            await trio.sleep(1)
+            link.breaks.set()
+        assert key not in peers.connected()
+        assert [notice.code for notice in world.alice.notices()] == [Fault.MALFORMED]
+
+    play(story)
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -65,6 +65,23 @@ def test_a_hash_that_is_asked_for_twice_at_once_is_asked_for_once_and_the_node_l
     in_a_line(act)
 
 
+def test_whoever_pays_an_invoice_twice_at_once_gets_one_receipt_twice() -> None:
+    async def act(world: World, alice: Node, bob: Node, carol: Node) -> None:
+        invoice = await carol.routing.create_invoice(50_000)
+        receipts: list[object] = []
+
+        async def pay() -> None:
+            receipts.append(await alice.routing.pay(invoice.text))
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(2):
+                nursery.start_soon(pay)
+        assert len(receipts) == 2 and receipts[0] == receipts[1]
+        assert len(alice.routing.payments()) == 1
+
+    in_a_line(act)
+
+
 def test_keysend_needs_no_invoice() -> None:
     async def act(world: World, alice: Node, bob: Node, carol: Node) -> None:
         receipt = await alice.keysend(NodeKey(bytes(carol.key.public)), 7_000)
