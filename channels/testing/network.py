@@ -421,6 +421,8 @@ class MemoryNetwork:
 
     def is_silent(self, a: PublicKey, b: PublicKey) -> bool:
         """Whether a silent partition lies between two nodes."""
+        if not self._parted:
+            return False
         return any(self._parted.get(frozenset(pair), False) for pair in ((a, b), (a, None), (None, b)))
 
     def record(self, pipe: _Pipe, messages: list[bytes]) -> None:

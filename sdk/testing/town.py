@@ -12,6 +12,7 @@ Amounts are in the file's unit (msat for Lightning's).
 from __future__ import annotations
 
 import argparse
+import heapq
 import random
 import sys
 import time
@@ -22,8 +23,9 @@ from pathlib import Path
 import msgspec
 import trio
 
-from tallystick.channels.errors import TallystickError
+from tallystick.channels.errors import InvalidInput, TallystickError
 from tallystick.channels.messages import Reveal
+from tallystick.channels.objects import ChannelId
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.router.errors import PaymentFailed
 from tallystick.router.imports import read_graph
@@ -95,22 +97,22 @@ class TownReport(msgspec.Struct, frozen=True):
 
 def core_of(edges: Sequence[Edge], nodes: int) -> list[Street]:
     """Return the channels between the best connected nodes of a graph: the largest, and what holds them together."""
-    degrees = Counter(edge.source for edge in edges)
-    chosen = [node for node, _ in sorted(degrees.items(), key=lambda item: (-item[1], item[0]))[:nodes]]
-    number = {node: index for index, node in enumerate(chosen)}
-    pairs: dict[tuple[NodeKey, NodeKey], dict[bytes, list[Edge]]] = {}
+    ways: dict[ChannelId, list[Edge]] = {}
     for edge in edges:
-        if edge.source in number and edge.target in number and edge.policy.enabled:
+        if edge.policy.enabled:
+            ways.setdefault(edge.channel, []).append(edge)
+    usable = [edge for both in ways.values() if len(both) == 2 for edge in both]
+    number = {node: index for index, node in enumerate(_centre(usable, nodes))}
+    pairs: dict[tuple[NodeKey, NodeKey], dict[ChannelId, list[Edge]]] = {}
+    for edge in usable:
+        if edge.source in number and edge.target in number:
             pair = (min(edge.source, edge.target), max(edge.source, edge.target))
             pairs.setdefault(pair, {}).setdefault(edge.channel, []).append(edge)
-    largest = [
-        max((both for both in channels.values() if len(both) == 2), key=lambda both: both[0].capacity, default=[])
-        for channels in pairs.values()
-    ]
+    largest = [max(channels.values(), key=lambda both: both[0].capacity) for channels in pairs.values()]
     group = list(range(nodes))
     count = [0] * nodes
     streets: list[Street] = []
-    for both in sorted((both for both in largest if both), key=lambda both: (-both[0].capacity, both[0].channel)):
+    for both in sorted(largest, key=lambda both: (-both[0].capacity, both[0].channel)):
         first, second = both
         one, other = number[first.source], number[first.target]
         joins = group[one] != group[other]
@@ -121,6 +123,28 @@ def core_of(edges: Sequence[Edge], nodes: int) -> list[Street]:
         count[other] += 1
         streets.append(Street(one, other, first.capacity, (first.policy, second.policy)))
     return streets
+
+
+def _centre(edges: Sequence[Edge], nodes: int) -> list[NodeKey]:
+    """Return the best connected node, and again and again the best connected neighbour of those that are there."""
+    beside: dict[NodeKey, set[NodeKey]] = {}
+    for edge in edges:
+        beside.setdefault(edge.source, set()).add(edge.target)
+
+    def place(node: NodeKey) -> tuple[int, NodeKey]:
+        return -len(beside[node]), node
+
+    waiting = [min(map(place, beside))]
+    seen, chosen = {waiting[0][1]}, list[NodeKey]()
+    while waiting and len(chosen) < nodes:
+        node = heapq.heappop(waiting)[1]
+        chosen.append(node)
+        for other in beside[node] - seen:
+            heapq.heappush(waiting, place(other))
+        seen |= beside[node]
+    if len(chosen) < nodes:
+        raise InvalidInput(f"only {len(chosen)} nodes of the graph hang together: ask for fewer")
+    return chosen
 
 
 def made_up(nodes: int, rng: random.Random) -> list[Street]:
