@@ -72,8 +72,8 @@ KEYED_MIN = 1_000
 class Wire(Protocol):
     """Where frames for one connected peer go. Must not block and must be bounded by whoever reads from the peer."""
 
-    def put(self, frame: bytes) -> None:
-        """Queue a frame for sending."""
+    def put_all(self, frames: list[bytes]) -> None:
+        """Send frames, or queue them for sending, in order."""
         ...
 
 
@@ -490,10 +490,12 @@ class Engine:
 
     def _deliver(self, effects: Effects, wires: dict[bytes, Wire | None]) -> None:
         """Let the consequences of a durable round out: frames on the links they were meant for, events, receipts."""
+        frames: dict[bytes, list[bytes]] = {}
         for peer, frame in effects.frames:
-            wire = self._wires.get(peer)
-            if wire is not None and wire is wires[peer]:
-                wire.put(frame)
+            frames.setdefault(peer, []).append(frame)
+        for peer, meant in wires.items():
+            if meant is not None and meant is self._wires.get(peer):
+                meant.put_all(frames[peer])
         now = self._clock()
         for tickets, seq in effects.resolved:
             secured = (seq, now)

@@ -18,9 +18,8 @@ import hashlib
 import hmac
 from collections.abc import Sequence
 
-from nacl.bindings import crypto_aead_chacha20poly1305_ietf_decrypt as _open
-from nacl.bindings import crypto_aead_chacha20poly1305_ietf_encrypt as _seal
-from nacl.exceptions import CryptoError
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from tallystick.channels.errors import HandshakeFailed, InvalidInput, MalformedMessage
 from tallystick.channels.keys import PrivateKey, PublicKey
@@ -59,12 +58,13 @@ def _derive(salt: bytes, secret: bytes) -> tuple[bytes, bytes]:
 class Encryptor:
     """The sending half of a session: turns messages into frames."""
 
-    __slots__ = ("_chaining", "_key", "_nonce")
+    __slots__ = ("_chaining", "_key", "_nonce", "_seal")
 
     def __init__(self, chaining: bytes, key: bytes) -> None:
         """Take the two 32-byte secrets with which the handshake ended."""
         self._chaining = chaining
         self._key = key
+        self._seal = ChaCha20Poly1305(key).encrypt
         self._nonce = 0
 
     def encrypt(self, message: bytes) -> bytes:
@@ -80,10 +80,11 @@ class Encryptor:
         for message in messages:
             if self._nonce == ROTATION:
                 self._chaining, self._key = _derive(self._chaining, self._key)
+                self._seal = ChaCha20Poly1305(self._key).encrypt
                 self._nonce = 0
-            nonce, key = self._nonce, self._key
-            frames.append(_seal(len(message).to_bytes(2, "big"), None, _NONCES[nonce], key))
-            frames.append(_seal(message, None, _NONCES[nonce + 1], key))
+            nonce, seal = self._nonce, self._seal
+            frames.append(seal(_NONCES[nonce], len(message).to_bytes(2, "big"), None))
+            frames.append(seal(_NONCES[nonce + 1], message, None))
             self._nonce = nonce + 2
         return b"".join(frames)
 
@@ -94,12 +95,13 @@ class Decryptor:
     It holds at most one unfinished frame. What it returns does not depend on how the bytes were cut.
     """
 
-    __slots__ = ("_buffer", "_chaining", "_fault", "_key", "_length", "_nonce")
+    __slots__ = ("_buffer", "_chaining", "_fault", "_key", "_length", "_nonce", "_open")
 
     def __init__(self, chaining: bytes, key: bytes) -> None:
         """Take the two 32-byte secrets with which the handshake ended."""
         self._chaining = chaining
         self._key = key
+        self._open = ChaCha20Poly1305(key).decrypt
         self._nonce = 0
         self._buffer = bytearray()
         self._length: int | None = None  # of the body that is due, once its header was read
@@ -119,7 +121,7 @@ class Decryptor:
         messages: list[bytes] = []
         try:
             self._consume(messages)
-        except CryptoError as error:
+        except InvalidTag as error:
             self._buffer.clear()
             self._fault = MalformedMessage("the connection's bytes were damaged or forged on their way: close it")
             self._fault.__cause__ = error
@@ -138,8 +140,9 @@ class Decryptor:
         while (end := start + self._due()) <= size:
             if self._nonce == ROTATION:
                 self._chaining, self._key = _derive(self._chaining, self._key)
+                self._open = ChaCha20Poly1305(self._key).decrypt
                 self._nonce = 0
-            part = _open(data[start:end], None, _NONCES[self._nonce], self._key)
+            part = self._open(_NONCES[self._nonce], data[start:end], None)
             self._nonce += 1
             start = end
             if self._length is None:
@@ -186,15 +189,15 @@ class _Transcript:
 
     def seal(self, plain: bytes, nonce: int = 0) -> bytes:
         """Encrypt under the current key, bound to everything said so far."""
-        sealed = _seal(plain, self.digest, _NONCES[nonce], self.key)
+        sealed = ChaCha20Poly1305(self.key).encrypt(_NONCES[nonce], plain, self.digest)
         self.mix(sealed)
         return sealed
 
     def open(self, sealed: bytes, nonce: int = 0) -> bytes:
         """The reverse of `seal`; raise HandshakeFailed if the peer's secrets or transcript differ from ours."""
         try:
-            plain = _open(sealed, self.digest, _NONCES[nonce], self.key)
-        except CryptoError as error:
+            plain = ChaCha20Poly1305(self.key).decrypt(_NONCES[nonce], sealed, self.digest)
+        except InvalidTag as error:
             raise HandshakeFailed("the peer does not hold the expected key, or somebody changed its bytes") from error
         self.mix(sealed)
         return plain

@@ -20,7 +20,7 @@ from tallystick.channels.engine import Engine, error_frame
 from tallystick.channels.errors import Fault, InvalidUpdate, LinkClosed, MalformedMessage, PeerError, TallystickError
 from tallystick.channels.limits import MESSAGE_MAX
 from tallystick.channels.messages import PROTOCOL_VERSION, Hello, Ping, Pong, decode, encode
-from tallystick.channels.ports import Link, Network, PeerAddress
+from tallystick.channels.ports import Link, Network, PeerAddress, PromptLink
 from tallystick.channels.transport import backoff
 
 KEEPALIVE = 15.0
@@ -63,6 +63,7 @@ class PeerWire:
 
     def __init__(self, link: Link) -> None:
         self.link = link
+        self._prompt = link if isinstance(link, PromptLink) else None
         self.scope = trio.CancelScope()
         """Ends the connection when cancelled."""
         self.reason: PeerError | None = None
@@ -81,6 +82,17 @@ class PeerWire:
         self._frames.append(frame)
         self._queued += len(frame)
         self._wake.set()
+
+    def put_all(self, frames: list[bytes]) -> None:
+        """Send frames at once if nothing is queued before them and the link can, else queue them."""
+        if not self._queued and self._prompt is not None and self._prompt.send_now(frames):
+            self.sent += sum(map(len, frames))
+            if self._prompt.behind:
+                self._queued = 1  # what comes next waits behind it
+                self._wake.set()
+        else:
+            for frame in frames:
+                self.put(frame)
 
     def put_unless_busy(self, frame: bytes) -> bool:
         """Queue a frame that may be lost; return whether there was room."""
@@ -113,7 +125,7 @@ class PeerWire:
             await self._wake.wait()
             self._wake = trio.Event()
             frames, self._frames = self._frames, []
-            if frames:
+            if frames or self._queued:
                 await self.link.send(frames)
                 self.sent += sum(map(len, frames))
             self._queued = sum(map(len, self._frames))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -81,6 +81,23 @@ class Link(Protocol):
 
     async def aclose(self) -> None:
         """End the link at once; never raises, and may be called twice."""
+        ...
+
+
+@runtime_checkable
+class PromptLink(Link, Protocol):
+    """A link that can also send without a turn of the event loop, while nothing is in its way."""
+
+    def send_now(self, messages: list[bytes]) -> bool:
+        """Send messages in order at once, unless others are still on their way: return False, and nothing was done.
+
+        On True they are sent, or `behind`. It neither waits nor raises; what ends the link is met by `send`.
+        """
+        ...
+
+    @property
+    def behind(self) -> bool:
+        """Whether the network did not take all of it yet: the next `send`, even of nothing, goes on with it."""
         ...
 
 

@@ -259,6 +259,12 @@ def load_channels(store: Store) -> list[Channel]:
     return [_CHANNEL.decode(state) for (state,) in store.read("SELECT state FROM channels ORDER BY id")]
 
 
+def find_channel(store: Store, channel: ChannelId) -> Channel | None:
+    """Return one channel, as last agreed; None if it is unknown."""
+    rows = store.read("SELECT state FROM channels WHERE id = ?", (channel,))
+    return _CHANNEL.decode(rows[0][0]) if rows else None
+
+
 def load_flight(store: Store, channel: Channel) -> list[Journaled]:
     """Return our updates that were signed but not agreed, in order."""
     sql = f"SELECT {_COLUMNS} FROM sent WHERE channel = ? AND seq > ? ORDER BY seq"

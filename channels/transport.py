@@ -2,13 +2,15 @@
 
 Rules: nothing that a peer does ends more than its own connection; every wait on a stranger has an end (a deadline, or
 eviction by a newer stranger); memory per connection is bounded (one unfinished frame, one read). A link whose send was
-cut short by cancellation is closed, since the peer would read a torn frame. The handler of an inbound link owns it:
-when it returns, the link is closed.
+cut short by cancellation is closed, since the peer would read a torn frame. What is sent at once, without waiting,
+goes on where the socket stopped taking it: bytes leave in the order in which they were encrypted. The handler of an
+inbound link owns it: when it returns, the link is closed.
 Source: BOLT 8 for the bytes; trio.serve_listeners for the accept loop.
 """
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Awaitable, Callable
 
@@ -22,6 +24,9 @@ from tallystick.channels.ports import Entropy, Link, PeerAddress
 
 READ_SIZE = 131_072
 """Bytes that one read takes from a socket at most."""
+
+PROMPT_MAX = 16_384
+"""Bytes that are sent at once instead of in a task of their own: small frames, for which the hand-over is the price."""
 
 HANDSHAKE_SECONDS = 10.0
 """How long a connection may take to prove its key; for a dial, finding and reaching the host included."""
@@ -75,6 +80,7 @@ class TcpLink:
         self._session = session
         self._dialed = dialed
         self._sending = trio.Lock()
+        self._unsent = b""
         self._open = True
         self.bytes_sent = 0
         """Bytes of frames handed to the network."""
@@ -103,7 +109,8 @@ class TcpLink:
         async with self._sending:
             if not self._open:
                 raise LinkClosed("the connection is closed; what matters is repeated after the next one")
-            data = self._session.encrypt_all(messages)
+            data = self._unsent + self._session.encrypt_all(messages)
+            self._unsent = b""
             try:
                 await self._stream.send_all(data)
             except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
@@ -113,6 +120,28 @@ class TcpLink:
                 self._close()
                 raise
             self.bytes_sent += len(data)
+
+    def send_now(self, messages: list[bytes]) -> bool:
+        """Send messages at once, as far as the socket takes them; the rest is `behind`.
+
+        Return False, with nothing done, if they must wait their turn in `send`: the link has ended, other bytes are
+        on their way, or these are more than PROMPT_MAX.
+        """
+        if not self._open or self._unsent or self._sending.locked() or sum(map(len, messages)) > PROMPT_MAX:
+            return False
+        data = self._session.encrypt_all(messages)
+        try:
+            taken = os.write(self._stream.socket.fileno(), data)  # trio's sockets do not block
+        except OSError:  # full, or broken: `send` waits, or meets the same error and tells
+            taken = 0
+        self.bytes_sent += taken
+        self._unsent = data[taken:]
+        return True
+
+    @property
+    def behind(self) -> bool:
+        """Whether bytes of `send_now` wait for a `send`."""
+        return bool(self._unsent)
 
     async def receive(self) -> list[bytes]:
         """Wait for and return all messages that have arrived whole, at least one.

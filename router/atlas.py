@@ -56,7 +56,7 @@ class Atlas:
         """Look at our own channels."""
         graph, knowledge = self.planner.graph, self.knowledge
         now = {own.channel: own for own in self._own_channels()}
-        for channel in self._known.keys() - now.keys():
+        for channel in sorted(self._known.keys() - now.keys()):
             knowledge.own(channel, self._known[channel].peer, None)
             graph.remove(channel, self._known[channel].peer)
         for channel, own in now.items():

@@ -13,6 +13,7 @@ on both sides, a failed one on one side only, a slow one as often as quick ones 
 locks count as if they were held until they expire. The past halves its weight in 30 days. A payment's confidence is the
 lower one of its incoming and its outgoing peer: no stranger gets in behind a good name, or before one.
 
+Whoever got a secret and let its lock expire is barred: what is too small to be claimed on chain would be its to take.
 So what a jammer without a reputation can hold is bounded, and a reputation costs more fees than it can spoil. Pure.
 Source: the reputation that eclair ships; Shikhelman and Tikhomirov, "Unjamming Lightning" (2022); the buckets of the
 proposals for HTLC endorsement.
@@ -112,6 +113,7 @@ class Jamming:
         self._pending: dict[bytes, int] = {}
         """Weights of what is held, by peer: whole numbers, so that taking one away leaves the others."""
         self._banned: dict[bytes, int] = {}
+        self._barred: dict[bytes, int] = {}
 
     def __len__(self) -> int:
         return len(self._held)
@@ -128,6 +130,8 @@ class Jamming:
     def admit(self, asked: Asked, now: int) -> Bucket | None:
         """Return which bucket the payment may take a place in, None if it has to be refused."""
         limits = self.limits
+        if now < self._barred.get(asked.incoming, 0):
+            return None
         general = self._room(asked, limits.general_slots, limits.general_value)
         used = self._use(asked.channel, Bucket.GENERAL)
         mine = self._by_peer.get((asked.channel, Bucket.GENERAL, asked.incoming), _Use())
@@ -198,6 +202,12 @@ class Jamming:
             self._reputations[peer] = Reputation(worth, earned, before.time)
             self._changed.add(peer)
 
+    def bar(self, peer: bytes, now: int) -> bool:
+        """Admit nothing from a peer for two weeks: it did not pay for what it got. Return whether that is news."""
+        news = now >= self._barred.get(peer, 0)
+        self._barred[peer] = now + self.limits.banned
+        return news
+
     def forget(self, name: Hashable) -> None:
         """It never began: nobody gains or loses by it."""
         self._remove(name)
@@ -217,7 +227,7 @@ class Jamming:
 
     def take_changed(self) -> list[tuple[bytes, Reputation]]:
         """Return the reputations that changed since the last call: to be stored, now and then."""
-        changed = [(peer, self._reputations[peer]) for peer in self._changed if peer in self._reputations]
+        changed = [(peer, self._reputations[peer]) for peer in sorted(self._changed) if peer in self._reputations]
         self._changed.clear()
         return changed
 

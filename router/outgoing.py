@@ -173,6 +173,11 @@ class Outgoing:
 
     # --- waiting -------------------------------------------------------------------------------------------------
 
+    def order_of(self, payment_hash: bytes) -> Order | None:
+        """Return the order of a payment that has not ended; None if there is none, or it has."""
+        active = self._active.get(payment_hash)
+        return active.order if active is not None else None
+
     async def ended(self, payment_hash: bytes) -> PaymentRecord:
         """Wait until a payment has ended, durably, and return its record; raise InvalidInput if there is none."""
         active = self._active.get(payment_hash)
@@ -325,8 +330,11 @@ class Outgoing:
     def _settle(self, active: _Active) -> None:
         """Record the outcome once there is one; forget the payment once nothing of it is under way."""
         moments = self._outcome(active)
-        if active.recorded and not active.done.is_set():
-            self._record(moments, active.done.set)  # with none of its own, it waits for what was stored before
+        if active.recorded:  # with no moments of its own, it waits for what was stored before
+            self._record(moments, lambda: self._finish(active))
+
+    def _finish(self, active: _Active) -> None:
+        active.done.set()
         digest = active.order.payment_hash
         if active.payment.complete and self._active.get(digest) is active:
             del self._active[digest]

@@ -422,6 +422,7 @@ class Router:
         """Time has passed: give up what waits for too long, release what can never be paid."""
         moments: list[Moment] = []
         self._give_up_unsigned()
+        self._bar_debtors()
         moments += self._do(self._forwarder.on_time(self._engine.chain.final, self._is_gone))
         moments += self._look_again()
         for seam in (self.payee, self.payer):
@@ -432,6 +433,20 @@ class Router:
             ReputationSaved(peer, reputation.worth, reputation.earned, reputation.time)
             for peer, reputation in self._jamming.take_changed()
         ]
+
+    def _bar_debtors(self) -> None:
+        """Forward nothing more for whoever let a lock expire unpaid although it got the secret."""
+        chain = self._engine.chain
+        for session in self._engine.sessions.values():
+            for known in session.channel.secrets:
+                lock = session.channel.theirs.simplex.lock(known.lock)
+                if lock is None or lock.expiry >= chain.final or chain.registered_in_time(lock) is not None:
+                    continue
+                if self._jamming.bar(session.channel.peer_key, chain.now):
+                    self._alarm(
+                        f"the peer of channel {session.channel.id.hex()[:8]} got a secret and did not pay the "
+                        f"{lock.amount} for it: nothing is forwarded for it for now; close the channel if it goes on"
+                    )
 
     def _give_up_unsigned(self) -> None:
         """Give up outgoing locks that wait for their peer's acknowledgement of earlier ones for too long.

@@ -14,6 +14,8 @@ import msgspec
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.objects import Address
 from tallystick.channels.ports import PeerAddress
+from tallystick.router.announcements import ALIAS_BYTES_MAX
+from tallystick.router.kernels import compilable
 from tallystick.sdk.errors import ConfigurationError
 
 CONFIG = "config.toml"
@@ -48,6 +50,22 @@ history = {history}
 
 # Watchtowers that guard this node's channels while it is down, each as <public key in hex>@<host>:<port>.
 towers = {towers}
+
+# What this node asks for carrying payments of others, where `tally channel policy` says nothing else: an amount for
+# each, and so many per million units.
+base_fee = {base_fee}
+fee_ppm = {fee_ppm}
+
+# Whether the network is told of this node's channels, so that others can pay it and through it, and by which name.
+announce = {announce}
+alias = {alias}
+
+# Whether payments are taken that nobody asked for with an invoice.
+keysend = {keysend}
+
+# Whether ways through the network are searched by compiled code: an order of magnitude faster on large networks. It
+# takes `pip install tallystick[fast]`, and some seconds at the very first start.
+compiled = {compiled}
 """
 
 
@@ -62,6 +80,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     challenge_period: int = 86_400
     history: int = -1
     towers: tuple[str, ...] = ()
+    base_fee: int = 0
+    fee_ppm: int = 1_000
+    announce: bool = True
+    alias: str = ""
+    keysend: bool = True
+    compiled: bool = False
 
     def __post_init__(self) -> None:
         parse_place(self.listen)
@@ -72,6 +96,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 raise ConfigurationError(f"{name} must be at least 1, not {value}")
         if self.history < -1:
             raise ConfigurationError(f"history must be a number of updates, or -1 for all, not {self.history}")
+        for name, value in (("base_fee", self.base_fee), ("fee_ppm", self.fee_ppm)):
+            if not 0 <= value < 1 << 63:
+                raise ConfigurationError(f"{name} must be from 0 to 2**63 - 1, not {value}")
+        if len(self.alias.encode()) > ALIAS_BYTES_MAX or not self.alias.isprintable():
+            raise ConfigurationError(f"alias must be printable and have at most {ALIAS_BYTES_MAX} bytes in UTF-8")
+        if self.compiled and not compilable():
+            raise ConfigurationError("compiled needs numba: `pip install tallystick[fast]`, or set it to false")
 
     @property
     def place(self) -> tuple[str, int] | None:
@@ -133,6 +164,12 @@ def write_settings(directory: Path, settings: Settings) -> Path:
         challenge_period=settings.challenge_period,
         history=settings.history,
         towers="[" + ", ".join(map(_quote, settings.towers)) + "]",
+        base_fee=settings.base_fee,
+        fee_ppm=settings.fee_ppm,
+        announce=_flag(settings.announce),
+        alias=_quote(settings.alias),
+        keysend=_flag(settings.keysend),
+        compiled=_flag(settings.compiled),
     )
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -158,6 +195,10 @@ def read_settings(directory: Path) -> Settings:
         raise ConfigurationError(f"{path} is not right: {error}") from error
     except ConfigurationError as error:
         raise ConfigurationError(f"{path} is not right: {error}") from error
+
+
+def _flag(value: bool) -> str:
+    return "true" if value else "false"
 
 
 def _quote(text: str) -> str:

@@ -18,10 +18,13 @@ import trio
 from tallystick.channels.keys import PrivateKey
 from tallystick.channels.limits import Policy
 from tallystick.channels.ports import Entropy, system_entropy
+from tallystick.router.objects import ForwardingPolicy
+from tallystick.router.service import RoutingOptions
 from tallystick.sdk.configuration import Settings
 from tallystick.sdk.control.files import announced
 from tallystick.sdk.control.server import serve_control
 from tallystick.sdk.node import Config, Node, open_node
+from tallystick.sdk.routing import PaymentOptions
 from tallystick.settlement.abi import Deployment
 from tallystick.settlement.rpc_client import open_rpc_chain
 
@@ -44,6 +47,10 @@ def node_config(settings: Settings) -> Config:
         challenge_period=settings.challenge_period,
         channels=Policy(history=None if settings.history < 0 else settings.history),
         towers=settings.tower_addresses,
+        routing=RoutingOptions(policy=ForwardingPolicy(base_fee=settings.base_fee, fee_ppm=settings.fee_ppm)),
+        payments=PaymentOptions(
+            announce=settings.announce, alias=settings.alias, keysend=settings.keysend, compiled=settings.compiled
+        ),
     )
 
 

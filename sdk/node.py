@@ -45,6 +45,7 @@ from tallystick.router.gossip_schema import GOSSIP_SCHEMA
 from tallystick.router.invoices import SCHEMA as INVOICES_SCHEMA
 from tallystick.router.liquidity_schema import SCHEMA as LIQUIDITY_SCHEMA
 from tallystick.router.payments import SCHEMA as PAYMENTS_SCHEMA
+from tallystick.router.planner import warm_up
 from tallystick.router.receiving import Paid, PaymentHeld
 from tallystick.router.replay import SCHEMA as REPLAY_SCHEMA
 from tallystick.router.service import Router, RouterStatistics
@@ -234,6 +235,8 @@ class Node(Wallet):
                     if self.engine.has_business_with(address.key):
                         self.peers.keep(address)
                 await self.onchain.catch_up()
+                if self.config.payments.compiled:
+                    await trio.to_thread.run_sync(warm_up)  # before peers come: compiling must not hold up the loop
                 self.router.start()
                 self.routing.start()
                 nursery.start_soon(self.routing.run)
@@ -276,8 +279,7 @@ class Node(Wallet):
 
     def _tell_paid(self, event: Paid | PaymentHeld) -> None:
         """Take in what became of payments to us, after its commit."""
-        if isinstance(event, Paid):
-            self.paid.notify()
+        self.paid.notify(event.payment_hash)
         self._watchers.publish(event)
         self._note_change()
 

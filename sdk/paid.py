@@ -25,11 +25,24 @@ class PaidJournal:
         self._store = store
         self.news = trio.Event()
         """What the next claim sets."""
+        self._asked: dict[bytes, trio.Event] = {}
 
-    def notify(self) -> None:
-        """Say that a claim was committed."""
+    def notify(self, payment_hash: bytes) -> None:
+        """Say that an invoice was claimed, cancelled, or is held now, and that this is committed."""
         self.news.set()
         self.news = trio.Event()
+        asked = self._asked.pop(payment_hash, None)
+        if asked is not None:
+            asked.set()
+
+    async def news_of(self, payment_hash: bytes) -> None:
+        """Wait for the next thing that happens to one invoice."""
+        event = self._asked.setdefault(payment_hash, trio.Event())
+        try:
+            await event.wait()
+        finally:
+            if self._asked.get(payment_hash) is event and not event.statistics().tasks_waiting:
+                del self._asked[payment_hash]
 
     def newest(self) -> int:
         """Return the position of the newest claim, 0 if there is none."""

@@ -54,6 +54,9 @@ from tallystick.settlement.follower import BlockAdded, Step
 TICK = 1.0
 """Seconds by which a payment may be given up too late."""
 
+PROBE = "probe"
+"""The memo of orders that only find out whether they could be paid."""
+
 SAVE_SECONDS = 30.0
 """How often what was learned of others' channels is written down."""
 
@@ -334,7 +337,8 @@ class Routing:
         """
         wanted = decode_invoice(invoice) if isinstance(invoice, str) else invoice
         known = find_payment(self._writer.store, wanted.payment_hash)
-        if known is None or (known.ended is not None and not known.paid):
+        begun = self.outgoing.order_of(wanted.payment_hash) is not None  # which may not be stored yet
+        if not begun and (known is None or (known.ended is not None and not known.paid)):
             worth = check_payable(
                 wanted,
                 chain_id=self._chain.chain_id,
@@ -379,10 +383,12 @@ class Routing:
             if len(secret) != SECRET_SIZE:
                 raise InvalidInput(f"the secret of a payment has {SECRET_SIZE} bytes, not {len(secret)}")
             known = find_payment(self._writer.store, digest_of(secret))
-            if known is not None and (known.order.target, known.order.amount) != (to, amount):
+            begun = self.outgoing.order_of(digest_of(secret))
+            before = begun or (known.order if known is not None else None)
+            if before is not None and (before.target, before.amount) != (to, amount):
                 raise InvalidInput("this secret has paid somebody else, or another amount: take a new one")
-            if known is not None and (known.ended is None or known.paid):
-                return await self.receipt(known.order.payment_hash)
+            if begun is not None or (known is not None and (known.ended is None or known.paid)):
+                return await self.receipt(digest_of(secret))
         secret = secret or self._entropy(SECRET_SIZE)
         order = Order(
             payment_hash=digest_of(secret),
@@ -436,7 +442,7 @@ class Routing:
             payment_secret=self._entropy(32),
             lock_seconds=self.options.lock_seconds,
             gives_up=self._until(timeout),
-            memo="probe",
+            memo=PROBE,
             created=self._clock(),
         )
         self._begin(order)

@@ -71,6 +71,7 @@ class Wallet:
     async def cancel_invoice(self, payment_hash: bytes) -> None:
         """Refuse what has come for an invoice, and take nothing more; raise InvalidInput if it was claimed."""
         await self.routing.cancel_invoice(payment_hash)
+        self.paid.notify(payment_hash)
 
     # --- paying --------------------------------------------------------------------------------------------------
 

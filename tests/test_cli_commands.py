@@ -67,6 +67,7 @@ NEED_A_NODE = [
     ("rebalance", "abcd", "bcde", "5"),
     ("invoice", "create", "5"),
     ("invoice", "list"),
+    ("invoice", "list", "--follow"),
     ("invoice", "show", "abcd"),
     ("invoice", "settle", "abcd"),
     ("invoice", "cancel", "abcd"),
@@ -85,7 +86,7 @@ def test_the_walk_finds_the_commands_that_the_documents_promise() -> None:
             for name in ("open", "list", "show", "deposit", "withdraw", "close", "force-close", "policy")
         ),
         *("keysend", "payments", "forwards", "probe", "rebalance"),
-        *(f"invoice {name}" for name in ("create", "list", "show", "settle", "cancel")),
+        *(f"invoice {name}" for name in ("create", "list", "decode", "show", "settle", "cancel")),
         *("peers list", "peers connect"),
         *(f"stream {name}" for name in ("open", "pay", "close", "list")),
     }

@@ -59,6 +59,10 @@ async def check_invoices(do: Do, directory: Path) -> None:
     )
     shown = await do("carol", "invoice", "show", asked["payment_hash"][:8], words=True)
     assert "claimed" in shown and paid["secret"] in shown and "a tin of tea" in shown
+    meant = CliRunner().invoke(app, ["invoice", "decode", asked["invoice"], "--json"])
+    assert json.loads(meant.stdout)["payment_hash"] == asked["payment_hash"]
+    read = CliRunner().invoke(app, ["invoice", "decode", asked["invoice"]], env={"COLUMNS": "200"}).stdout
+    assert "50000" in read and "a tin of tea" in read and str(asked["expires"]) not in read
     any_amount = await do("carol", "invoice", "create", "--qr", words=True)
     text, _, code = any_amount.partition("\n")
     assert text.startswith("tally1337") and "█" in code

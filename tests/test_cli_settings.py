@@ -20,6 +20,11 @@ SETTINGS = Settings(
     confirmations=2,
     challenge_period=700,
     towers=(TOWER,),
+    base_fee=7,
+    fee_ppm=250,
+    announce=False,
+    alias='a "hub"',
+    keysend=False,
 )
 
 
@@ -29,6 +34,8 @@ def test_what_is_written_is_read_back_and_reaches_the_node(tmp_path: Path) -> No
     config = node_config(SETTINGS)
     assert (config.listen, config.confirmations, config.challenge_period) == (("::1", 0), 2, 700)
     assert [str(tower) for tower in config.towers] == [TOWER]
+    assert (config.routing.policy.base_fee, config.routing.policy.fee_ppm) == (7, 250)
+    assert (config.payments.announce, config.payments.alias, config.payments.keysend) == (False, 'a "hub"', False)
 
 
 def test_every_setting_has_a_comment_and_nothing_is_overwritten(tmp_path: Path) -> None:
@@ -52,6 +59,10 @@ def test_every_setting_has_a_comment_and_nothing_is_overwritten(tmp_path: Path) 
         ("contract = '0x12'", "contract is written 0x and 40 hex digits"),
         ("towers = ['bob']", "towers: "),
         ("towers = 'bob'", "towers"),
+        ("base_fee = -1", "base_fee must be from 0"),
+        ("fee_ppm = 9223372036854775808", "fee_ppm must be from 0|not right"),
+        (f"alias = '{33 * 'x'}'", "alias must be printable"),
+        ("keysend = 1", "keysend"),
         ("confirmations", "not right"),
     ],
 )

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from tallystick.sdk.cli import tables
+from tallystick.sdk.cli import network_tables, tables
+from tallystick.sdk.control.network_views import (
+    ForwardInfo,
+    HopInfo,
+    InvoiceInfo,
+    PartInfo,
+    PaymentInfo,
+    PolicyInfo,
+    RouteInfo,
+)
 from tallystick.sdk.control.views import NATIVE_ASSET, ChannelInfo, Incoming, NodeInfo, PeerInfo
 
 KEY, OTHER = "02" + "ab" * 32, "0x" + "cd" * 20
@@ -70,3 +79,44 @@ def test_statistics_of_several_parts_are_all_shown(capsys: pytest.CaptureFixture
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     for row in (["engine", "in", "flight", "5"], ["towers", "receipts", "6"], ["towers", "receipts", "7"]):
         assert row in rows
+
+
+HOSTILE = "[bold]tea[/bold] \x1b[2J"
+INVOICE = InvoiceInfo("ab" * 32, "claimed", LARGE, LARGE, HOSTILE, "tally1" + 80 * "q", 1, 2, 3, False, "cd" * 32, 1, 1)
+ROUTE = RouteInfo(5, 1, (HopInfo("3f9a" * 16, KEY, 5),))
+PAYMENT = PaymentInfo(
+    *("ab" * 32, "paid", "invoice", KEY, LARGE, 5, 6, HOSTILE, "tally1", "cd" * 32, None, "", 1.0, 2.0, 7),
+    parts=(PartInfo("paid", ROUTE),),
+)
+
+
+def test_invoices_and_payments_are_printed_whole_and_memos_never_command_the_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    network_tables.show_invoice(INVOICE)
+    network_tables.show_payment(PAYMENT)
+    out = capsys.readouterr().out
+    for whole in (INVOICE.payment_hash, INVOICE.invoice, "cd" * 32, KEY, str(LARGE)):
+        assert whole in out.split()
+    assert "\x1b" not in network_tables.paid_line(INVOICE) and str(LARGE) in network_tables.paid_line(INVOICE)
+    network_tables.show_invoices([INVOICE])
+    network_tables.show_payments([PAYMENT])
+    tabled = capsys.readouterr().out
+    assert "\x1b" not in out + tabled and "[bold]tea[/bold] \\x1b[2J" in out
+    assert "[bold" in tabled and "…" not in tabled
+
+
+def test_forwards_are_added_up_and_times_that_no_calendar_has_are_shown_as_numbers(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    network_tables.show_forwards([ForwardInfo(1, "3f9a" * 16, "77c2" * 16, 6, 5, 1, "paid", 0, 10**15)])
+    out = capsys.readouterr().out
+    assert str(10**15) in out.split() and "1 of 1 were paid, and earned 1." in out
+
+
+def test_a_policy_is_told_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+    network_tables.show_policy(PolicyInfo("3f9a" * 16, 2, 500, 1, 0, 0, False))
+    out = capsys.readouterr().out
+    for said in ("2 for each payment", "500 per million", "as much as there is", "for own payments only"):
+        assert said in out

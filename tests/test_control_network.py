@@ -98,6 +98,8 @@ async def check_keysend(line: Line) -> None:
         nursery.start_soon(line.alice.keysend, line.carols_key, 800)
         assert [one.received for one in await line.carol.paid_invoices(2, wait=20)] == [800]
     assert [one.received for one in await line.carol.invoices(limit=1)] == [800]
+    following = line.carol.follow_paid(1)
+    assert [(await anext(following)).received for _ in range(2)] == [700, 800]
 
 
 async def check_held(line: Line) -> None:
@@ -109,6 +111,16 @@ async def check_held(line: Line) -> None:
         assert (held.state, held.secret) == ("held", None)
         assert (await alice.payment(asked.payment_hash)).state == "pending"
     assert (await carol.settle_invoice(kept.payment_hash)).state == "claimed"
+    seen = []
+
+    async def wait() -> None:
+        seen.append((await carol.invoice(unpaid.payment_hash, wait=20)).state)
+
+    unpaid = await carol.create_invoice(1_000)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait)
+        assert (await carol.cancel_invoice(unpaid.payment_hash)).state == "cancelled"
+    assert seen == ["cancelled"]
     assert (await carol.cancel_invoice(dropped.payment_hash)).state == "cancelled"
     assert (await alice.payment(kept.payment_hash, wait=20)).state == "paid"
     refused = await alice.payment(dropped.payment_hash, wait=20)

@@ -39,8 +39,8 @@ class Carol:
         session.ready, session.peer_funding = True, 100
         self.channel: ChannelId = session.channel.id
 
-    def put(self, frame: bytes) -> None:
-        self.frames.append(frame)
+    def put_all(self, frames: list[bytes]) -> None:
+        self.frames += frames
 
     @property
     def updates(self) -> list[Update]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -12,16 +11,17 @@ from typing import Any, NamedTuple
 
 import pytest
 import trio
+from typer.testing import CliRunner
 
-from tallystick.channels.keys import PrivateKey
+from tallystick.sdk.cli.app import app
 from tallystick.sdk.control.files import announced
 from tallystick.sdk.control.server import serve_control
-from tallystick.sdk.node import Config, Node, open_node
+from tallystick.sdk.node import Node
 from tallystick.sdk.testing.neighbours import a_line
 from tallystick.sdk.testing.processes import TALLY, run, started
-from tallystick.settlement.rpc_client import open_rpc_chain
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+PASSWORD = {"TALLY_PASSWORD": "example"}
 PATIENCE = 60
 
 
@@ -107,32 +107,36 @@ async def test_a_call_of_the_paid_api_is_paid_once_and_a_replay_gives_the_same_a
         ]
 
 
+async def tally(directory: Path, *arguments: str) -> Any:
+    """Run a command as somebody, in a thread: starting Python for each would take most of the time."""
+    command = [*arguments, "--json", "--data", str(directory)]
+    done = await trio.to_thread.run_sync(lambda: CliRunner().invoke(app, command, env=PASSWORD))
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
 @pytest.mark.processes
 async def test_two_who_open_a_channel_to_the_hub_can_pay_each_other_and_the_hub_earns(tmp_path: Path) -> None:
+    alice, shop = people = tmp_path / "alice", tmp_path / "shop"
+    coins = []
+    for person in people:
+        made = await tally(person, "init", "--light", "--listen", "")
+        coins.append(f"--mint={made['address']}={10**18}")
     chain_node = (*TALLY, "chain", "run", "--data", str(tmp_path / "chain"), "--port", "0", "--dev", "--interval")
     with trio.fail_after(PATIENCE):
         async with AsyncExitStack() as stack:
-            process = await stack.enter_async_context(started((*chain_node, "0.05", "--json")))
+            process = await stack.enter_async_context(started((*chain_node, "0.05", "--json", *coins)))
             url = (await process.json())["url"]
             options = ("--data", tmp_path / "hub", "--chain", url, "--base-fee", "7", "--ppm", "0")
-            hub = await stack.enter_async_context(started(example("hub.py", *options), {"TALLY_PASSWORD": "example"}))
+            hub = await stack.enter_async_context(started(example("hub.py", *options), PASSWORD))
             address = (await hub.line_with("open a channel to")).split()[-1]
-            people = []
-            for number in (1, 2):
-                chain = await stack.enter_async_context(open_rpc_chain(url, jitter=random.Random(number).random))
-                key = PrivateKey(bytes([number]) * 32)
-                await chain.mint(key.address, 10**18)
-                place = tmp_path / str(number)
-                node = await stack.enter_async_context(
-                    open_node(place, key=key, chain=chain, config=Config(listen=None))
-                )
-                while not await node.balance():
-                    await chain.wait((await chain.head()).hash)
-                await node.open_channel(address, 100_000)
+            for person in people:
+                command = (*TALLY, "node", "run", "--json", "--data", str(person), "--chain", url)
+                await (await stack.enter_async_context(started(command, PASSWORD))).json()
+                await tally(person, "channel", "open", address, "--deposit", "100000")
                 await hub.line_with("put 100000 in")
-                people.append(node)
-            one, other = people
-            await one.until(lambda: len(one.routing.graph) == 4)
-            invoice = await other.create_invoice(5_000)
-            assert (await one.pay(invoice.text)).fee == 7
+            while (await tally(alice, "graph", "show"))["directions"] < 4:
+                pass  # each question takes a while
+            invoice = await tally(shop, "invoice", "create", "5000")
+            assert (await tally(alice, "pay", invoice["invoice"]))["fee"] == 7
             assert (await hub.line_with("paid")).split()[-4:] == ["5000", "7", "paid", "7"]

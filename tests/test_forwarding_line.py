@@ -6,7 +6,7 @@ import pytest
 
 from tallystick.channels.conditions import digest_of
 from tallystick.channels.core import Phase
-from tallystick.channels.messages import Ack, Message, Reestablish, Reject
+from tallystick.channels.messages import Ack, Message, Reestablish, Reject, Update
 from tallystick.router.circuits import forwards_after, load_circuits
 from tallystick.router.codes import Code
 from tallystick.router.failures import Failure
@@ -418,6 +418,27 @@ def test_nothing_is_claimed_for_a_lock_whose_channel_was_paid_out() -> None:
     world.connect()
     world.settle()
     assert c.engine.session(world.channel("BC")).channel.secrets == ()
+
+
+def test_a_peer_that_takes_a_secret_and_does_not_pay_is_served_no_more() -> None:
+    world = Line()
+    world.send("ABC", AMOUNTS, SECRET, lifetime=600)
+    world.settle()
+    world["A"].mute = lambda message: isinstance(message, Update)
+    world["C"].router.reveal(world["C"].finals[0].channel, 0, SECRET)
+    world.settle()
+    world.pass_time(613)  # too little to be claimed on chain
+    world.settle()
+    world["A"].mute = lambda message: False
+    world.pass_time(60)
+    world.connect()
+    world.settle()
+    assert len(world["B"].alarms) == 1
+    built = world.send("ABC", AMOUNTS, OTHER)
+    world.settle()
+    found = world.failure("A", built)
+    assert found is not None and (found[0], found[1].code) == (0, Code.TEMPORARY_CHANNEL_FAILURE)
+    assert len(world["C"].finals) == 1
 
 
 # --- crashes ----------------------------------------------------------------------------------------------------

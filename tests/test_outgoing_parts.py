@@ -120,14 +120,17 @@ class World:
         self.moments += moments
         self.thens.append(then)
 
+    def step(self) -> None:
+        moments, thens = self.moments, self.thens
+        self.moments, self.thens = [], []
+        if moments:
+            self.store.commit(moments)
+        for then in thens:
+            then()
+
     def round(self) -> None:
         while self.moments or self.thens:
-            moments, thens = self.moments, self.thens
-            self.moments, self.thens = [], []
-            if moments:
-                self.store.commit(moments)
-            for then in thens:
-                then()
+            self.step()
 
     def begin(self) -> Lock:
         """Begin the payment, and return the lock of its one part."""
@@ -213,3 +216,14 @@ def test_a_part_that_a_silent_peer_does_not_let_us_sign_is_given_up() -> None:
     world.channel.now += 1
     world.record(world.outgoing.time_passed())
     assert world.channel.given_up == [lock.id]
+
+
+def test_a_payment_is_known_as_under_way_until_its_end_is_durable() -> None:
+    world = World()
+    lock = world.begin()
+    world.outgoing.stop(DIGEST, Unpaid.TIMEOUT, "too late")
+    world.record(world.outgoing.lock_ended(CHANNEL, lock, 0, b""))
+    world.step()
+    assert world.payment.ended is None and DIGEST in world.outgoing, "whoever asks now waits for the end"
+    world.step()
+    assert world.payment.reason is Unpaid.TIMEOUT and DIGEST not in world.outgoing

@@ -7,31 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import msgspec
 import pytest
 import trio
 
 from tallystick.channels.errors import InvalidInput
-from tallystick.channels.messages import Ack, Message, Reject, Reveal, Update, channel_of, decode, encode
-from tallystick.channels.operations import AddLock
+from tallystick.channels.messages import Ack, Message, Reject, Reveal, channel_of, decode
 from tallystick.channels.peers import EXTENSION_TAGS, number_of
 from tallystick.router.codes import Code
 from tallystick.router.errors import PaymentFailed, Unpaid
 from tallystick.router.failures import Failure
 from tallystick.router.objects import ForwardingPolicy
 from tallystick.sdk.testing.journeys import AMOUNT, DEPOSIT, LOCK_SECONDS, Journey, live_through
-from tallystick.sdk.testing.mallory import is_one_of
+from tallystick.sdk.testing.mallory import garble_onions, garble_reasons, withhold
 
 FEE = 50
 """What each of the two forwarders asks for AMOUNT."""
 PAID = (DEPOSIT - AMOUNT - 2 * FEE, DEPOSIT + FEE, DEPOSIT + FEE, AMOUNT)
 UNPAID = (DEPOSIT, DEPOSIT, DEPOSIT, 0)
-
-
-def of(message: type[Message] | tuple[type[Message], ...]) -> Callable[[bytes], list[bytes]]:
-    """Return a way of tampering: messages of that kind never leave."""
-    kinds = message if isinstance(message, tuple) else (message,)
-    return lambda frame: [] if is_one_of(frame, *kinds) else [frame]
 
 
 def channel_between(journey: Journey, one: str, other: str) -> bytes:
@@ -120,7 +112,7 @@ def test_a_payee_that_never_answers_gives_nothing_back_and_keeps_nothing() -> No
     async def fault(journey: Journey) -> None:
         invoice = await journey.invoice(hold=True)
         began = journey.world.chain.newest.header.time
-        journey.world.seats["dave"].tamper = of((Reject, Reveal))
+        journey.world.seats["dave"].tamper = withhold(Reject, Reveal)
         journey.ask(invoice)
         await until_held(journey)
         await journey.world.until(lambda: bool(journey.errors), 2 * LOCK_SECONDS)
@@ -199,28 +191,6 @@ def test_one_invoice_is_paid_once_whoever_pays_it_and_however_often() -> None:
 # --- forwarders that cheat --------------------------------------------------------------------------------------
 
 
-def garbled_onions(frame: bytes) -> list[bytes]:
-    """Damage the onion of each lock on its way on."""
-    message = decode(frame) if number_of(frame) not in EXTENSION_TAGS else None
-    if not isinstance(message, Update):
-        return [frame]
-    damaged = tuple(
-        msgspec.structs.replace(operation, onion=operation.onion[:-1] + bytes([operation.onion[-1] ^ 1]))
-        if isinstance(operation, AddLock)
-        else operation
-        for operation in message.operations
-    )
-    return [encode(msgspec.structs.replace(message, operations=damaged))]
-
-
-def garbled_reasons(frame: bytes) -> list[bytes]:
-    """Damage the reason for which each lock comes back."""
-    message = decode(frame) if number_of(frame) not in EXTENSION_TAGS else None
-    if not isinstance(message, Reject):
-        return [frame]
-    return [encode(msgspec.structs.replace(message, reason=bytes(255 - byte for byte in message.reason)))]
-
-
 def cheated(name: str, tamper: Callable[[bytes], list[bytes]], *, cancelled: bool = False) -> Journey:
     """Let Alice try once while a forwarder cheats (`cancelled`: Dave does not want the payment)."""
 
@@ -241,7 +211,7 @@ def cheated(name: str, tamper: Callable[[bytes], list[bytes]], *, cancelled: boo
 
 @pytest.mark.parametrize("name", ["bob", "carol"])
 def test_a_forwarder_that_damages_the_onion_gets_nothing_and_the_payer_is_told(name: str) -> None:
-    journey = cheated(name, garbled_onions)
+    journey = cheated(name, garble_onions)
     assert journey.final == UNPAID
     (error,) = journey.errors
     assert "no path that could carry 50000 is known" in str(error) and "an onion that was damaged" in str(error)
@@ -249,7 +219,7 @@ def test_a_forwarder_that_damages_the_onion_gets_nothing_and_the_payer_is_told(n
 
 @pytest.mark.parametrize("name", ["bob", "carol"])
 def test_a_forwarder_that_garbles_the_failure_leaves_the_payer_with_what_it_knows(name: str) -> None:
-    journey = cheated(name, garbled_reasons, cancelled=True)
+    journey = cheated(name, garble_reasons, cancelled=True)
     assert journey.final == UNPAID
     (error,) = journey.errors
     assert "unreadable" in str(error)
@@ -278,6 +248,6 @@ def test_a_forwarder_that_blames_others_is_avoided_itself(code: Code) -> None:
 @pytest.mark.parametrize("name", ["bob", "carol"])
 @pytest.mark.parametrize("kind", [Ack, Reveal])
 def test_a_forwarder_that_withholds_acks_or_secrets_harms_nobody_else(name: str, kind: type[Message]) -> None:
-    journey = cheated(name, of(kind))
+    journey = cheated(name, withhold(kind))
     assert journey.final in (PAID, UNPAID)
     assert len(journey.receipts) + len(journey.errors) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+import msgspec
 import pytest
 import trio
 
@@ -12,17 +13,22 @@ from tallystick.channels.testing.scheduling import simulate
 from tallystick.router.errors import PaymentFailed, Unpaid
 from tallystick.router.objects import NodeKey
 from tallystick.sdk.node import Node
+from tallystick.sdk.routing import PaymentOptions
 from tallystick.sdk.testing.world import World, open_world
 
 DEPOSIT = 10_000_000
 
 
-def in_a_line(act: Callable[[World, Node, Node, Node], Awaitable[None]], seed: int = 1) -> None:
+def in_a_line(
+    act: Callable[[World, Node, Node, Node], Awaitable[None]], seed: int = 1, alices: PaymentOptions | None = None
+) -> None:
     """Alice has a channel with Bob, and Bob one with Carol; all three know of both."""
 
     async def main() -> None:
         async with open_world(seed) as world:
-            alice, bob, carol = [await world.start(name) for name in ("alice", "bob", "carol")]
+            own = msgspec.structs.replace(world.config, payments=alices or world.config.payments)
+            alice = await world.start("alice", own)
+            bob, carol = [await world.start(name) for name in ("bob", "carol")]
             first = await alice.open_channel(world.address("bob"), DEPOSIT)
             second = await bob.open_channel(world.address("carol"), DEPOSIT)
             for node in (alice, bob, carol):
@@ -63,6 +69,34 @@ def test_a_hash_that_is_asked_for_twice_at_once_is_asked_for_once_and_the_node_l
         assert len(refused) == 1 and len(carol.routing.invoices()) == 1
 
     in_a_line(act)
+
+
+def test_whoever_pays_an_invoice_twice_at_once_gets_one_receipt_twice() -> None:
+    async def act(world: World, alice: Node, bob: Node, carol: Node) -> None:
+        invoice = await carol.routing.create_invoice(50_000)
+        receipts: list[object] = []
+
+        async def pay() -> None:
+            receipts.append(await alice.routing.pay(invoice.text))
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(2):
+                nursery.start_soon(pay)
+        assert len(receipts) == 2 and receipts[0] == receipts[1]
+        assert len(alice.routing.payments()) == 1
+
+    in_a_line(act)
+
+
+def test_ways_are_found_by_compiled_code_as_by_plain() -> None:
+    pytest.importorskip("numba")
+
+    async def act(world: World, alice: Node, bob: Node, carol: Node) -> None:
+        assert alice.routing.graph.compiled
+        invoice = await carol.create_invoice(50_000)
+        assert (await alice.pay(invoice.text)).fee == 50
+
+    in_a_line(act, alices=PaymentOptions(compiled=True))
 
 
 def test_keysend_needs_no_invoice() -> None:

@@ -16,9 +16,10 @@ from tallystick.channels.errors import HandshakeFailed, InvalidInput, LinkClosed
 from tallystick.channels.keys import PrivateKey
 from tallystick.channels.limits import MESSAGE_MAX
 from tallystick.channels.noise import FRAME_OVERHEAD
+from tallystick.channels.peers import PeerWire
 from tallystick.channels.ports import Link, PeerAddress
 from tallystick.channels.testing.clock import seeded_entropy
-from tallystick.channels.transport import BACKOFF_CEILING, BACKOFF_FIRST, TcpLink, TcpNetwork, backoff
+from tallystick.channels.transport import BACKOFF_CEILING, BACKOFF_FIRST, PROMPT_MAX, TcpLink, TcpNetwork, backoff
 
 ALICE, BOB, MALLORY = (PrivateKey(bytes([number]) * 32) for number in (1, 2, 3))
 
@@ -125,6 +126,76 @@ async def test_a_peer_that_does_not_read_makes_the_sender_wait_and_loses_nothing
         assert not sent.is_set()
         assert len(await read(bob, count)) == count
         await sent.wait()
+
+
+def stuff(link: TcpLink) -> list[bytes]:
+    """Send at once until the socket takes no more; return what was taken over."""
+    sent: list[bytes] = []
+    while not link.behind:
+        sent.append(len(sent).to_bytes(4, "big") * 4_000)
+        assert link.send_now(sent[-1:])
+    return sent
+
+
+async def test_what_is_sent_at_once_is_there_without_a_turn_of_the_event_loop() -> None:
+    async with linked() as (alice, bob):
+        assert alice.send_now([b"one", b"two"])
+        assert not alice.behind
+        assert alice.bytes_sent == 6 + 2 * FRAME_OVERHEAD
+        assert await bob.receive() == [b"one", b"two"]
+
+
+async def test_what_a_full_socket_did_not_take_at_once_leaves_with_the_next_send_and_in_order() -> None:
+    async with linked() as (alice, bob):
+        sent = stuff(alice)
+        assert not alice.send_now([b"refused: bytes wait before it"])
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(alice.send, [b"last"])
+            assert await read(bob, len(sent) + 1) == [*sent, b"last"]
+        assert not alice.behind
+        assert alice.bytes_sent == bob.bytes_received
+        assert alice.send_now([b"again"])
+        assert await bob.receive() == [b"again"]
+
+
+async def test_nothing_is_sent_at_once_beside_another_sender_in_large_or_after_the_end() -> None:
+    async with linked() as (alice, bob):
+        assert not alice.send_now([bytes(PROMPT_MAX), b"1"])
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(fill, alice)
+            await trio.testing.wait_all_tasks_blocked()
+            assert not alice.send_now([b"overtakes"])
+            nursery.cancel_scope.cancel()
+        assert not alice.send_now([b"late"])
+        assert not bob.behind
+
+
+async def test_a_connection_that_breaks_under_what_is_sent_at_once_is_met_by_the_next_send() -> None:
+    async with linked() as (alice, _):
+        alice._stream.socket.shutdown(socket.SHUT_WR)
+        assert alice.send_now([b"lost"])
+        assert alice.behind
+        with pytest.raises(LinkClosed):
+            await alice.send([])
+
+
+async def test_a_wire_keeps_the_order_of_what_it_sends_at_once_and_what_it_queues() -> None:
+    async with linked() as (alice, bob), trio.open_nursery() as nursery:
+        wire = PeerWire(alice)
+        nursery.start_soon(wire.send_forever)
+        sent = [number.to_bytes(4, "big") * (4_000 if number % 5 else 6_000) for number in range(1_500)]
+        for start in range(0, 600, 3):
+            wire.put_all(sent[start : start + 3])
+        await trio.testing.wait_all_tasks_blocked()
+        assert wire.full  # nobody reads: what the socket did not take is kept, and counted
+        for frame in sent[600:1_200]:
+            wire.put(frame)
+        assert await read(bob, 1_200) == sent[:1_200]
+        for frame in sent[1_200:]:
+            wire.put_all([frame])
+            assert await bob.receive() == [frame]
+        assert wire.sent == sum(map(len, sent))
+        nursery.cancel_scope.cancel()
 
 
 async def test_cancelling_a_receive_loses_nothing() -> None:

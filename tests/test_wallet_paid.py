@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
 
 from tallystick.channels.conditions import digest_of
 from tallystick.channels.errors import InvalidInput
@@ -77,9 +79,29 @@ async def test_a_reader_gets_what_was_there_and_then_what_comes() -> None:
     assert (await anext(reader)).payment_hash == digest(1)
     assert reader.take(5) == []
     store.commit([claimed(2)])
-    journal.notify()
+    journal.notify(digest(2))
     assert (await anext(reader)).payment_hash == digest(2)
     assert [record.paid for record in journal.after(1).take(5)] == [2] and journal.newest() == 2
+
+
+async def test_who_waits_for_one_invoice_is_woken_for_that_one_and_nothing_is_left_of_who_gave_up() -> None:
+    journal = PaidJournal(opened())
+    woken: list[int] = []
+
+    async def wait(number: int) -> None:
+        await journal.news_of(digest(number))
+        woken.append(number)
+
+    async with trio.open_nursery() as nursery:
+        for number in (1, 1, 2):
+            nursery.start_soon(wait, number)
+        await wait_all_tasks_blocked()
+        journal.notify(digest(3))
+        journal.notify(digest(1))
+        await wait_all_tasks_blocked()
+        assert woken == [1, 1]
+        nursery.cancel_scope.cancel()
+    assert journal._asked == {}
 
 
 def test_what_is_no_position_is_refused() -> None:

@@ -69,7 +69,8 @@ class _Pipe:
 
     def due(self) -> float:
         """Draw the time at which something sent now arrives: never before what was sent earlier."""
-        self.last_due = max(self.last_due + JITTER[0], trio.current_time() + self.network.draw_delay())
+        delay = self.network.draw_delay() + self.network.distance(self.sender, self.receiver)
+        self.last_due = max(self.last_due + JITTER[0], trio.current_time() + delay)
         return self.last_due
 
     def put(self, messages: list[bytes]) -> None:
@@ -336,6 +337,8 @@ class MemoryNetwork:
         self._trace = trace
         self._servers: dict[tuple[str, int], _Server] = {}
         self._endpoints: list[MemoryEndpoint] = []
+        self.distances: dict[frozenset[PublicKey], float] = {}
+        """Seconds that messages between two nodes take beyond the drawn delay, where it is more than none."""
         self._parted: dict[frozenset[PublicKey | None], bool] = {}  # the pair, and whether silently
         self._numbers = itertools.count()
         self._ports = itertools.count(10_001)
@@ -404,6 +407,10 @@ class MemoryNetwork:
         """Draw how long one thing takes to cross the network."""
         return self._rng.uniform(*self._delay) + self._rng.uniform(*JITTER)
 
+    def distance(self, a: PublicKey, b: PublicKey) -> float:
+        """Return how far apart two nodes are, in seconds."""
+        return self.distances.get(frozenset((a, b)), 0.0) if self.distances else 0.0
+
     def draw_split(self, size: int) -> int:
         """Draw how many of `size` messages arrive first, before the rest: mostly all."""
         return self._rng.randrange(size) if self._rng.random() < 0.125 else size
@@ -414,6 +421,8 @@ class MemoryNetwork:
 
     def is_silent(self, a: PublicKey, b: PublicKey) -> bool:
         """Whether a silent partition lies between two nodes."""
+        if not self._parted:
+            return False
         return any(self._parted.get(frozenset(pair), False) for pair in ((a, b), (a, None), (None, b)))
 
     def record(self, pipe: _Pipe, messages: list[bytes]) -> None:

@@ -57,10 +57,11 @@ class _Wire:
     def __init__(self, party: Party, queue: deque[bytes], sent: Sent | None) -> None:
         self._party, self._queue, self._sent = party, queue, sent
 
-    def put(self, frame: bytes) -> None:
-        if self._sent is not None:
-            self._sent(self._party, decode(frame))
-        self._queue.append(frame)
+    def put_all(self, frames: list[bytes]) -> None:
+        for frame in frames:
+            if self._sent is not None:
+                self._sent(self._party, decode(frame))
+            self._queue.append(frame)
 
 
 class Party:

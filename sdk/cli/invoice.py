@@ -92,13 +92,21 @@ def list_(
             "--paid-after", min=0, metavar="N", help="Only paid ones, in the order of payment, behind the N-th."
         ),
     ] = None,
+    follow: Annotated[
+        bool,
+        typer.Option("--follow", help="Go on, and print each payment as it comes; one object per line with --json."),
+    ] = False,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
     """List invoices and payments that came without one, newest first.
 
     With --paid-after, a program reads what was paid: it keeps the last `paid` that it handled, and begins behind it.
+    --follow waits for more, behind number 0 if nothing else is said.
     """
+    if follow:
+        _follow(paid_after or 0, data, as_json)
+        return
 
     async def ask(node: ControlClient) -> list[InvoiceInfo]:
         if paid_after is not None:
@@ -112,6 +120,46 @@ def list_(
         from tallystick.sdk.cli.network_tables import show_invoices
 
         show_invoices(found)
+
+
+def _follow(after: int, data: Path | None, as_json: bool) -> None:
+    """Print what was paid behind a count, for ever."""
+    from tallystick.sdk.cli.network_tables import paid_line
+
+    async def ask(node: ControlClient) -> None:
+        async for invoice in node.follow_paid(after):
+            print_json(invoice) if as_json else typer.echo(paid_line(invoice))
+
+    ask_node(data, ask)
+
+
+@app.command(epilog=example("invoice decode tally1337…"))
+def decode(
+    text: Annotated[str, typer.Argument(metavar="INVOICE", help="Somebody's invoice, as text.")],
+    as_json: Json = False,
+) -> None:
+    """Tell what an invoice asks for, before paying it. No node is needed."""
+    from tallystick.router.invoice import decode_invoice
+
+    invoice = guarded(lambda: decode_invoice(text))
+    found: dict[str, object] = {
+        "payee": invoice.payee.hex(),
+        "amount": invoice.amount,
+        "memo": invoice.memo,
+        "payment_hash": invoice.payment_hash.hex(),
+        "created": invoice.created,
+        "expires": invoice.expiry,
+        "chain_id": invoice.chain_id,
+        "contract": "0x" + invoice.contract.hex(),
+        "asset": "0x" + invoice.asset.hex(),
+        "hints": len(invoice.hints),
+    }
+    if as_json:
+        print_json(found)
+    else:
+        from tallystick.sdk.cli.network_tables import show_asked
+
+        show_asked(found)
 
 
 @app.command(epilog=example("invoice show 5bb3e352 --wait 60"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from rich.console import Console
+from rich.text import Text
 
 from tallystick.sdk.cli.tables import facts, make_table
 from tallystick.sdk.control.network_views import ForwardInfo, GraphInfo, InvoiceInfo, PaymentInfo, PolicyInfo
@@ -20,6 +21,11 @@ def _when(time: float | None) -> str:
         return f"{time:.0f}"
 
 
+def _words(memo: str) -> Text:
+    """Return somebody's words as they are, without letting them command the terminal or the table."""
+    return Text("".join(letter if letter.isprintable() else f"\\x{ord(letter):02x}" for letter in memo))
+
+
 def show_invoice(invoice: InvoiceInfo) -> None:
     """Print one invoice."""
     rows: dict[str, object] = {
@@ -27,7 +33,7 @@ def show_invoice(invoice: InvoiceInfo) -> None:
         "state": invoice.state,
         "amount": "as the payer likes" if invoice.amount is None else invoice.amount,
         "received": invoice.received,
-        "memo": invoice.memo or "-",
+        "memo": _words(invoice.memo or "-"),
         "created": _when(invoice.created),
         "expires": _when(invoice.expires),
         "ended": _when(invoice.ended),
@@ -38,11 +44,27 @@ def show_invoice(invoice: InvoiceInfo) -> None:
     facts(rows)
 
 
+def show_asked(fields: dict[str, object]) -> None:
+    """Print what somebody's invoice asks for; times as dates."""
+    shown = {name.replace("_", " "): value for name, value in fields.items()}
+    for name in ("created", "expires"):
+        shown[name] = _when(float(str(fields[name])))
+    shown["amount"] = fields["amount"] or "as the payer likes"
+    shown["memo"] = _words(str(fields["memo"]) or "-")
+    facts(shown)
+
+
+def paid_line(invoice: InvoiceInfo) -> str:
+    """Return one paid invoice as a line."""
+    memo = _words(invoice.memo) if invoice.invoice else "(keysend)"
+    return f"{_when(invoice.ended)}  {invoice.received:>12}  number {invoice.paid}  {invoice.payment_hash[:16]}  {memo}"
+
+
 def show_invoices(invoices: list[InvoiceInfo]) -> None:
     """Print a table of invoices."""
     table = make_table("position", "hash", "state", "created", "memo", figures=("amount", "received"))
     for one in invoices:
-        memo = one.memo if one.invoice else "(keysend)"
+        memo = _words(one.memo if one.invoice else "(keysend)")
         amount = "any" if one.amount is None else str(one.amount)
         row = (str(one.position), one.payment_hash[:8], one.state, _when(one.created), memo, amount, str(one.received))
         table.add_row(*row)
@@ -57,7 +79,8 @@ def show_payment(payment: PaymentInfo) -> None:
         "to": payment.to,
         "amount": payment.amount,
         "fee": f"{payment.fee} (at most {payment.max_fee})",
-        "memo": payment.memo or "-",
+        "kind": payment.kind,
+        "memo": _words(payment.memo or "-"),
         "created": _when(payment.created),
         "ended": _when(payment.ended),
     }
@@ -73,11 +96,11 @@ def show_payment(payment: PaymentInfo) -> None:
 
 def show_payments(payments: list[PaymentInfo]) -> None:
     """Print a table of payments."""
-    table = make_table("position", "hash", "state", "created", "memo", figures=("amount", "fee"))
+    table = make_table("position", "hash", "kind", "state", "created", "memo", figures=("amount", "fee"))
     for one in payments:
         state = one.state if one.reason is None else f"{one.state}: {one.reason}"
-        row = (str(one.position), one.payment_hash[:8], state, _when(one.created), one.memo, str(one.amount))
-        table.add_row(*row, str(one.fee))
+        row = (str(one.position), one.payment_hash[:8], one.kind, state, _when(one.created), _words(one.memo))
+        table.add_row(*row, str(one.amount), str(one.fee))
     Console().print(table)
 
 

@@ -114,7 +114,8 @@ class NetworkRoutes:
         name = request.path_params["hash"]
         record = find_invoice_of(self._node, name)
         with trio.move_on_after(_wait(request)):
-            await self._node.until(lambda: self._state(record.payment_hash) is not State.OPEN)
+            while self._state(record.payment_hash) is State.OPEN:
+                await self._node.paid.news_of(record.payment_hash)
         return answer(self._describe(self._node.invoice(record.payment_hash)))
 
     async def _settle(self, request: Request) -> Response:

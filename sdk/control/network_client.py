@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import deque
 from typing import Any, TypeVar
 
 import msgspec
@@ -10,6 +11,9 @@ import msgspec
 from tallystick.sdk.control import network_views as views
 from tallystick.sdk.control.views import NATIVE_ASSET
 from tallystick.sdk.errors import ControlError
+
+POLL_SECONDS = 20
+"""How long a follower's question for more paid invoices stands."""
 
 Answer = TypeVar("Answer")
 
@@ -53,6 +57,10 @@ class NetworkCalls(ABC):
         """Return up to `limit` paid invoices behind a count (`paid`); if there are none, wait so many seconds."""
         query = {"after": str(after), "limit": str(limit), "wait": str(wait)}
         return await self._get("/invoices/paid", list[views.InvoiceInfo], **query)
+
+    def follow_paid(self, after: int = 0) -> FollowingPaid:
+        """Return an async iterator over paid invoices behind a count, for ever."""
+        return FollowingPaid(self, after)
 
     async def settle_invoice(self, payment_hash: str, secret: str = "") -> views.InvoiceInfo:
         """Take a held payment. The secret is needed only if the node does not know it."""
@@ -140,6 +148,27 @@ class NetworkCalls(ABC):
     async def _made(self, path: str, body: msgspec.Struct) -> views.PaymentInfo | None:
         answer = await self._post(path, body, dict[str, Any])
         return None if "accepted" in answer else msgspec.convert(answer, views.PaymentInfo)
+
+
+class FollowingPaid:
+    """An async iterator over paid invoices, by long polling. It holds nothing open: just stop using it."""
+
+    def __init__(self, client: NetworkCalls, after: int) -> None:
+        self._client = client
+        self._after = after
+        self._waiting: deque[views.InvoiceInfo] = deque()
+
+    def __aiter__(self) -> FollowingPaid:
+        return self
+
+    async def __anext__(self) -> views.InvoiceInfo:
+        """Return the next one, once there is one."""
+        while not self._waiting:
+            page = await self._client.paid_invoices(self._after, wait=POLL_SECONDS)
+            self._waiting.extend(page)
+            if page:
+                self._after = page[-1].paid
+        return self._waiting.popleft()
 
 
 def _page(limit: int, before: int | None) -> dict[str, str]:

@@ -144,7 +144,9 @@ class PaymentInfo(msgspec.Struct, frozen=True):
 
     payment_hash: str
     state: str
-    """pending, paid or failed."""
+    """pending, paid or failed. A probe always fails; if the payee refused it, it could have been paid."""
+    kind: str
+    """invoice, keysend, rebalance or probe."""
     to: str
     amount: int
     fee: int

@@ -30,7 +30,7 @@ from tallystick.channels.messages import (
 )
 from tallystick.channels.objects import Address, ChannelId, SignedProof
 from tallystick.channels.peers import EXTENSION_TAGS, number_of
-from tallystick.channels.schema import ChannelSaved, load_channels, load_streams
+from tallystick.channels.schema import ChannelSaved, find_channel, load_streams
 from tallystick.channels.store import Moment, Store
 from tallystick.sdk.testing.gates import Hooks
 from tallystick.settlement.moments import read_book
@@ -97,9 +97,10 @@ class Audit(Hooks):
 
     def _row(self, channel: ChannelId) -> Channel:
         assert self.store is not None
-        rows = [row for row in load_channels(self.store) if row.id == channel]
-        self.require(bool(rows), f"speaks of channel {channel.hex()[:8]}, which it has not stored")
-        return rows[0]
+        row = find_channel(self.store, channel)
+        if row is None:
+            raise Violation(f"{self.name}: speaks of channel {channel.hex()[:8]}, which it has not stored")
+        return row
 
     def _check(self, message: Message, frame: bytes) -> None:
         channel = channel_of(message)

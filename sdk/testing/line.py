@@ -189,9 +189,10 @@ class _Wire:
     def __init__(self, sender: Member, receiver: Member) -> None:
         self._sender, self._receiver = sender, receiver
 
-    def put(self, frame: bytes) -> None:
-        if not self._sender.mute(decode(frame)):
-            self._receiver.incoming.append((self._sender, frame))
+    def put_all(self, frames: list[bytes]) -> None:
+        for frame in frames:
+            if not self._sender.mute(decode(frame)):
+                self._receiver.incoming.append((self._sender, frame))
 
 
 class Line:

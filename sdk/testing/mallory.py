@@ -6,12 +6,21 @@ tampers with what her node sends. Crash her node before she sends transactions h
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeAlias
+
+import msgspec
+
 from tallystick.channels.keys import close_key
-from tallystick.channels.messages import Ack, Message, Reveal, Update, decode
+from tallystick.channels.messages import Ack, Message, Reject, Reveal, Update, decode, encode
 from tallystick.channels.objects import ChannelId, SignedProof
+from tallystick.channels.operations import AddLock
 from tallystick.channels.peers import EXTENSION_TAGS, number_of
 from tallystick.sdk.testing.world import World
 from tallystick.settlement.chain import ChallengeCall, CloseCall
+
+Tamper: TypeAlias = Callable[[bytes], list[bytes]]
+"""What becomes of a frame that is about to leave."""
 
 
 class Mallory:
@@ -64,3 +73,32 @@ class Mallory:
 def is_one_of(frame: bytes, *kinds: type[Message]) -> bool:
     """Whether a frame is a channel message of one of these kinds; what an extension says is none."""
     return number_of(frame) not in EXTENSION_TAGS and isinstance(decode(frame), kinds)
+
+
+def withhold(*kinds: type[Message]) -> Tamper:
+    """Return a way of tampering: messages of these kinds never leave."""
+    return lambda frame: [] if is_one_of(frame, *kinds) else [frame]
+
+
+def garble_onions(frame: bytes) -> list[bytes]:
+    """Damage the onion of each lock that is passed on."""
+    if not is_one_of(frame, Update):
+        return [frame]
+    update = decode(frame)
+    assert isinstance(update, Update)
+    damaged = tuple(
+        msgspec.structs.replace(operation, onion=operation.onion[:-1] + bytes([operation.onion[-1] ^ 1]))
+        if isinstance(operation, AddLock) and operation.onion
+        else operation
+        for operation in update.operations
+    )
+    return [encode(msgspec.structs.replace(update, operations=damaged))]
+
+
+def garble_reasons(frame: bytes) -> list[bytes]:
+    """Damage the reason for which each lock comes back."""
+    if not is_one_of(frame, Reject):
+        return [frame]
+    reject = decode(frame)
+    assert isinstance(reject, Reject)
+    return [encode(msgspec.structs.replace(reject, reason=bytes(255 - byte for byte in reject.reason)))]

@@ -1,13 +1,21 @@
-"""Every crash point of a payment over three hops."""
+"""Every crash point of a payment over three hops, and whole networks under faults: a hundred real nodes, and a hub."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import msgspec
 import pytest
 
+from tallystick.router.imports import read_graph
+from tallystick.sdk.testing.hub import run_hub
 from tallystick.sdk.testing.journeys import check_crash, crash_points, make_payment
+from tallystick.sdk.testing.town import Plan, core_of, run_town
 
 pytestmark = pytest.mark.soak
+
+DATA = Path(__file__).resolve().parent.parent.parent.parent / "shared" / "data"
+GRAPH, PINGS = DATA / "lightning-2026-02-03.csv.gz", DATA / "ping-times-ms.txt"
 
 
 def test_every_crash_point_of_a_payment_over_three_hops() -> None:
@@ -21,3 +29,21 @@ def test_every_crash_point_with_a_crash_in_the_recovery(again: int) -> None:
     expected = make_payment(None)
     for crash in crash_points(expected.effects, every=2):
         check_crash(msgspec.structs.replace(crash, again=again), expected)
+
+
+def test_towns(campaign_seed: int) -> None:
+    report = run_town(Plan(nodes=8 + campaign_seed % 9, payments=300, faults=0.02 * (campaign_seed % 5)), campaign_seed)
+    assert report.paid > report.payments // 2
+
+
+@pytest.mark.skipif(not GRAPH.exists(), reason=f"{GRAPH} is not there")
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_hundred_nodes_of_the_real_graph(seed: int) -> None:
+    streets = core_of(read_graph(GRAPH.read_bytes()).edges, 100)
+    pings = [float(line) / 1e3 for line in PINGS.read_text().split()]
+    report = run_town(Plan(nodes=100, payments=3_000), seed, streets, pings)
+    assert report.paid > 1_000 and report.crashes and report.cuts
+
+
+def test_a_hub_with_hundreds_of_spokes_that_all_pay_at_once() -> None:
+    assert run_hub(400).payments == 1_200

@@ -1,0 +1,51 @@
+"""A small payment network of whole nodes under random faults; `make soak` takes a hundred nodes of the real graph."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+
+import pytest
+
+from tallystick.router.testing.networks import random_network
+from tallystick.sdk.testing.hub import run_hub
+from tallystick.sdk.testing.town import Plan, core_of, run_town
+
+PLAN = Plan(nodes=10, payments=100, faults=0.05)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_every_payment_ends_paid_or_unpaid_and_nobody_loses_anything(seed: int) -> None:
+    report = run_town(PLAN, seed)
+    assert report.paid > 50 and report.forwarded > 30 and report.crashes and report.cuts
+
+
+def test_one_seed_gives_one_town_in_every_process_and_another_seed_another() -> None:
+    first, again, other = (_trace_of_process(seed) for seed in (5, 5, 6))
+    assert first == again != other
+
+
+def _trace_of_process(seed: int) -> str:
+    code = f"from tallystick.sdk.testing.town import *; print(run_town(Plan(nodes=6, payments=40), {seed}).trace)"
+    done = subprocess.run([sys.executable, "-Ic", code], capture_output=True, text=True, check=True, timeout=60)
+    return done.stdout.strip()
+
+
+def test_a_core_is_connected_and_keeps_the_largest_channel_of_each_pair() -> None:
+    streets = core_of(random_network(random.Random(1), 60, 600), 30)
+    reached, waiting = {0}, [0]
+    while waiting:
+        here = waiting.pop()
+        for street in streets:
+            for one, other in ((street.one, street.other), (street.other, street.one)):
+                if one == here and other not in reached:
+                    reached.add(other)
+                    waiting.append(other)
+    assert reached == set(range(30))
+    assert len({frozenset((street.one, street.other)) for street in streets}) == len(streets)
+
+
+def test_all_spokes_of_a_hub_pay_at_once() -> None:
+    report = run_hub(12, rounds=2)
+    assert report.payments == 24
