@@ -28,7 +28,7 @@ from tallystick.router.objects import Hop, NodeKey, Route
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """How hard a payment is tried."""
 
-    parts: int = 16
+    parts: int = 32
     """Parts under way at once."""
     attempts: int = 200
     """Parts sent in all."""

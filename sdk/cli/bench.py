@@ -339,6 +339,6 @@ def payments(
         )
     )
     if as_json:
-        print_json(result)
+        print_json(result.rows)
     else:
         Console().print(payments_table(result))
