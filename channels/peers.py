@@ -192,7 +192,6 @@ class Peers:
         wire = self._wires.get(key)
         if wire is not None:
             wire.reason = fault
-            wire.put(error_frame(fault.code, str(fault)))
             wire.scope.cancel()
 
     async def run(self, listen: tuple[str, int] | None, *, started: Callable[[PeerAddress | None], None]) -> None:

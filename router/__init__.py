@@ -1,11 +1,12 @@
-"""Payments through others who need not be trusted (PROTOCOL section 8, ROUTING.md).
+"""Payments through others who need not be trusted (PROTOCOL section 8, ROUTING.md). The files, by what they are about:
 
-objects, policies   nodes, channels as others see them, what a forwarder asks for
-onion, failures     Sphinx packets on the way out, obfuscated errors on the way back (BOLT 4)
-invoice             what a payee asks for, signed and bech32-encoded
-gossip, graph       who announces what, and what that looks like to a path search
-search, flow        one path, many parts; `planner` puts them together with what was learned
-forwarder           an incoming and an outgoing lock tied in one durable record
-payer, payee        payments in parts, tried until they are paid, impossible or over budget
-service             all of it, attached to a node
+words      objects (nodes, policies, edges, routes), errors
+onions     tlv, payload, sphinx (packets on the way out), codes, failures (errors on the way back), replay
+invoices   bech32, invoice (one line of text), qr, invoices (those that this node issued, on disk)
+gossip     announcements, book (what is believed), gossip (who tells whom what), gossiper (its shell), and their parts:
+           gossip_policy, gossip_schema, gossip_wire, hearsay, parking, rates, reconciliation, voice; imports
+routes     graph, liquidity (what was learned; liquidity_schema), search (one path), flow (many parts), kernels, planner
+forwarding forwarder (pure), circuits (on disk), jamming, service (the router of a node, which all locks go through)
+paying     payer (pure), lessons (what failures teach), payments (on disk), atlas (the map), outgoing (the shell)
+paid       payee (pure), receiving (the shell)
 """

@@ -220,9 +220,11 @@ class Knowledge:
     def settled(self, route: Route, now: float) -> None:
         """A part was paid: all its directions carried it, and what they carried sits at the other end now."""
         for hop in route.hops:
-            amount = hop.amount
-            self.passed(hop.channel, hop.node, amount, now)
-            self._learn(hop.channel, hop.node, now, lambda belief, capacity: belief.moved(amount, capacity))  # noqa: B023  called at once
+            self._moved(hop, now)
+
+    def _moved(self, hop: Hop, now: float) -> None:
+        self.passed(hop.channel, hop.node, hop.amount, now)
+        self._learn(hop.channel, hop.node, now, lambda belief, capacity: belief.moved(hop.amount, capacity))
 
     def reserve(self, route: Route) -> None:
         """A part is under way: what it carries is not there for others."""

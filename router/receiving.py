@@ -8,6 +8,7 @@ such steps, too. What was claimed is told (`Paid`) once it is durable.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 import msgspec
@@ -152,7 +153,7 @@ class Receiving:
                 moments += self._claim(answer)
             elif isinstance(answer, Held):
                 held = PaymentHeld(answer.payment_hash, sum(part.amount for part in answer.parts))
-                self._later(lambda held=held: self._tell(held))  # type: ignore[misc]  # a lambda with a default
+                self._later(partial(self._tell, held))
             else:
                 self._refuse(answer.part, answer.verdict)
         return moments
