@@ -32,6 +32,7 @@ from tallystick.channels.messages import (
     Funding,
     Links,
     LinksAck,
+    LinksHeld,
     Message,
     OpenAccept,
     OpenRefuse,
@@ -377,6 +378,8 @@ class Engine:
             session.streams.on_links(message)
         elif isinstance(message, LinksAck):
             session.streams.on_ack(message)
+        elif isinstance(message, LinksHeld):
+            session.streams.on_held(message)
         else:
             self._negotiate(session, message)
 

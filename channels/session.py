@@ -583,4 +583,5 @@ class Session:
                 self._unlock(lock, secret, amount_paid(lock, secret))
             elif lock.expiry + CANCEL_MARGIN < chain.final:
                 self._end_lock(Cancel(lock.id))
+        self.streams.chain_moved()
         self.locks.on_time()

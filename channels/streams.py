@@ -7,7 +7,8 @@
             (`Policy.stream_margin`), and when a link shows up on chain; a payee that is not paid in time registers its
             deepest link itself (`sdk.duties`)
 
-Links travel outside the numbered stream: they are cumulative and repeated after each reconnect, so any may be lost. A
+Links travel outside the numbered stream: they are cumulative and repeated after each reconnect, so any may be lost. The
+payee says then what it holds, with the link itself: proof for a payer whose disk is an old copy of what it forgot. A
 link is released only while its lock is agreed and nobody is ending it, and an unlock that pays less than the deepest
 link that the payee holds is refused: it can never become right.
 """
@@ -26,7 +27,7 @@ from tallystick.channels.core import Phase, Wish
 from tallystick.channels.effects import StreamReceived
 from tallystick.channels.errors import ChannelNotReady, Fault, InsufficientFunds, InvalidInput, InvalidUpdate
 from tallystick.channels.hashchain import HashChain, StreamProof, StreamTerms, stream_seed
-from tallystick.channels.messages import Links, LinksAck
+from tallystick.channels.messages import CloseRequest, Links, LinksAck, LinksHeld
 from tallystick.channels.objects import Lock
 from tallystick.channels.operations import AddLock, Operation, Unlock
 from tallystick.channels.schema import StreamEnded, StreamSaved
@@ -130,6 +131,8 @@ class Incoming:
         self.depth = self.stored = self.secured = proof.depth
         """`secured` ≤ `stored` ≤ `depth`: durable, part of the round's commit, received."""
         self.link = proof.link
+        self.waiting: StreamProof | None = None
+        """A deeper link that is right and not taken yet: whether there is time left to claim it is not known."""
         self.must_ack = False
         self.paid: int | None = None
         """What it came to, once its lock is gone."""
@@ -297,6 +300,29 @@ class Streams:
             raise InvalidUpdate(f"stream {message.lock} was never released that far here", Fault.STATE_MISMATCH)
         stream.acknowledge(message.depth)
 
+    def on_held(self, message: LinksHeld) -> None:
+        """The payee shows the deepest link that it holds of our stream; raise InvalidUpdate if it is none.
+
+        One that we do not know to have released proves that our disk is an old copy: it is owed, and we recover.
+        """
+        session, stream = self._session, self.outgoing.get(message.lock)
+        if stream is None:
+            return
+        if message.depth > stream.released:
+            proof = StreamProof(message.link, message.depth, stream.terms)
+            if not proof.follows(stream.proof):
+                raise InvalidUpdate(f"the link held of stream {message.lock} is not ours", Fault.BAD_PROOF)
+            self._adopt(stream, proof)
+            if session.channel.phase in (Phase.OPEN, Phase.FROZEN):
+                session.enter(Phase.RECOVERING)
+                session.send(CloseRequest(session.channel.id))
+        stream.acknowledge(message.depth)
+
+    def _adopt(self, stream: Outgoing, proof: StreamProof) -> None:
+        """Take over a link of ours that we had forgotten."""
+        stream.wanted, stream.released, stream.link = max(stream.wanted, proof.depth), proof.depth, proof.link
+        self._save(self._session.channel.side, stream.lock, proof)
+
     def on_time(self, lock: Lock) -> None:
         """Settle a stream of ours that is on chain or runs out of time.
 
@@ -309,8 +335,7 @@ class Streams:
         stream.closing = True
         proof = StreamProof.decode(registered) if registered is not None else stream.proof
         if proof.depth > stream.released:
-            stream.wanted, stream.released, stream.link = max(stream.wanted, proof.depth), proof.depth, proof.link
-            self._save(self._session.channel.side, lock.id, proof)
+            self._adopt(stream, proof)
 
     # --- the payee -----------------------------------------------------------------------------------------------
 
@@ -334,21 +359,44 @@ class Streams:
 
     def on_links(self, message: Links) -> None:
         """Take in a link of the peer's; raise InvalidUpdate if it does not lead to the one before."""
-        session = self._session
         stream = self.incoming.get(message.lock)
-        rejected = any(rejection.lock == message.lock for rejection in session.channel.rejections)
-        if stream is None or rejected or session.channel.phase is not Phase.OPEN:
-            return  # of a rejected stream we hold nothing: its payer may take it back
-        if message.depth > stream.depth:
-            if not session.chain.now:
-                session.missed = True  # whether there is time left is not known yet: the peer will be asked again
-                return
-            if session.chain.now > stream.expiry - session.policy.link_margin:
-                return  # there is no time left to claim it by ourselves
-            if not StreamProof(message.link, message.depth, stream.terms).follows(stream.proof):
-                raise InvalidUpdate(f"the link does not continue the stream of lock {message.lock}", Fault.BAD_PROOF)
-            stream.depth, stream.link = message.depth, message.link
-        stream.must_ack = True
+        if stream is None or not self._is_followed(stream):
+            return
+        if message.depth <= stream.depth:
+            stream.must_ack = True
+        elif not self._is_late_to_claim(stream):
+            before = stream.waiting or stream.proof
+            proof = StreamProof(message.link, message.depth, stream.terms)
+            if message.depth > before.depth:
+                if not proof.follows(before):
+                    raise InvalidUpdate(
+                        f"the link does not continue the stream of lock {message.lock}", Fault.BAD_PROOF
+                    )
+                stream.waiting = proof
+            self._take_waiting(stream)
+
+    def _take_waiting(self, stream: Incoming) -> None:
+        """Take the link that waits if it can be claimed by ourselves; while we cannot tell, it goes on to wait."""
+        session, proof = self._session, stream.waiting
+        if proof is None or not session.chain.now or not session.locks.fresh():
+            return
+        stream.waiting = None
+        if self._is_followed(stream) and not self._is_late_to_claim(stream):
+            stream.depth, stream.link, stream.must_ack = proof.depth, proof.link, True
+
+    def _is_followed(self, stream: Incoming) -> bool:
+        """Whether its links count. Of one that we rejected we hold nothing: its payer may take it back."""
+        channel = self._session.channel
+        rejected = any(rejection.lock == stream.lock for rejection in channel.rejections)
+        return channel.phase is Phase.OPEN and not rejected
+
+    def _is_late_to_claim(self, stream: Incoming) -> bool:
+        return self._session.chain.now > stream.expiry - self._session.policy.link_margin
+
+    def chain_moved(self) -> None:
+        """Look again at the links that wait for our view of the chain."""
+        for stream in self.incoming.values():
+            self._take_waiting(stream)
 
     def check_unlocks(self, operations: Iterable[Operation]) -> None:
         """Raise InvalidUpdate if the peer would end a stream for less than we hold."""
@@ -385,8 +433,17 @@ class Streams:
         for own in self.outgoing.values():
             self._advance(own)
 
+    def disconnected(self) -> None:
+        """Say nothing on the next connection that was to be said on this one: it begins with what is held."""
+        for stream in self.incoming.values():
+            stream.must_ack = False
+
     def repeat(self) -> None:
-        """Say again what the payee may not have: the newest link of each stream."""
+        """Say again what the peer may not have: the newest link of each stream, paid or received."""
+        channel = self._session.channel.id
+        for held in self.incoming.values():
+            if held.depth:
+                self._session.send(LinksHeld(channel, held.lock, held.depth, held.link))
         for stream in self.outgoing.values():
             stream.frames.clear()
             if stream.released and self._pends(stream):
