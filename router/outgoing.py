@@ -141,10 +141,14 @@ class Outgoing:
         active = self._add(order)
         self._record([PaymentOrdered(order)], lambda: self._send(active, active.payment.start(self._clock())))
 
+    def load(self) -> None:
+        """Know the locks from before a restart. Call it before the chain is followed, which tells each secret once."""
+        for payment_hash, part in parts_under_way(self._store):  # of paid ones, too: their ends are recorded
+            self._sent.setdefault((part.channel, part.lock), _Sent(payment_hash, part.number, self._locks.now))
+
     def resume(self) -> None:
         """Go on with what was under way before a restart. Call it once channels and map are there."""
-        for payment_hash, part in parts_under_way(self._store):  # of paid ones, too: their ends are recorded
-            self._sent[part.channel, part.lock] = _Sent(payment_hash, part.number, self._locks.now)
+        self.load()
         for record in pending_payments(self._store):
             active = self._add(record.order)
             parts = load_parts(self._store, record.order.payment_hash)
@@ -154,7 +158,8 @@ class Outgoing:
             self._catch_up(active, parts)
 
     def _catch_up(self, active: _Active, parts: list[PartRecord]) -> None:
-        secret = next((part.secret for part in parts if part.secret), b"")
+        told = [self._sent[name].secret for part in parts if (name := (part.channel, part.lock)) in self._sent]
+        secret = next((secret for secret in (*(part.secret for part in parts), *told) if secret), b"")
         if secret:
             active.payment.secret_learned(secret)
             active.payment.delivered = sum(part.route.delivered for part in parts if part.secret)

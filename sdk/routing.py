@@ -161,6 +161,7 @@ class Routing:
         """Take in what is on disk. Before the chain is followed."""
         self.knowledge.restore(load_beliefs(self._writer.store))
         self.gossiper.load()
+        self.outgoing.load()
 
     def start(self) -> None:
         """Go on with payments. Once the chain was caught up with."""
