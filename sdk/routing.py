@@ -497,6 +497,10 @@ class _Locks:
     def now(self) -> int:
         return self._engine.chain.now
 
+    @property
+    def ready(self) -> bool:
+        return all(session.ready for session in self._engine.sessions.values() if session.payable)
+
     def add(
         self,
         channel: ChannelId,
