@@ -120,12 +120,17 @@ def digest_of(domain: bytes, announcement: Announcement) -> bytes:
     return keccak(b"\x19\x01" + domain + keccak(packed))
 
 
-def _pack_update(update: ChannelUpdate) -> bytes:
-    policy = update.policy
+def check_policy(policy: ForwardingPolicy) -> None:
+    """Raise GossipRefused if a policy cannot be announced."""
     if not all(0 <= amount <= AMOUNT_MAX for amount in (policy.base_fee, policy.minimum, policy.maximum)):
         raise GossipRefused("the amounts of a policy must be whole numbers below 2**128")
     if not all(0 <= number <= UINT32_MAX for number in (policy.fee_ppm, policy.margin)):
         raise GossipRefused("fee_ppm and margin of a policy must be whole numbers below 2**32")
+
+
+def _pack_update(update: ChannelUpdate) -> bytes:
+    policy = update.policy
+    check_policy(policy)
     numbers = (
         update.timestamp,
         policy.base_fee,

@@ -22,13 +22,14 @@ from tallystick.channels.core import Phase
 from tallystick.channels.effects import ChannelChanged, Event, PeerConnected
 from tallystick.channels.eip712 import domain_separator
 from tallystick.channels.engine import Engine
-from tallystick.channels.errors import InvalidInput
+from tallystick.channels.errors import InvalidInput, PeerError
 from tallystick.channels.keys import PrivateKey
 from tallystick.channels.objects import NATIVE, Address, ChannelId, check_amount
 from tallystick.channels.peers import Peers
 from tallystick.channels.ports import Clock, Entropy
 from tallystick.channels.store import Moment
 from tallystick.channels.writer import Writer
+from tallystick.router.announcements import check_policy
 from tallystick.router.atlas import Atlas, OwnChannel
 from tallystick.router.book import EdgeKnown, GraphEvent
 from tallystick.router.errors import PaymentFailed, Unpaid
@@ -248,6 +249,10 @@ class Routing:
 
     async def set_policy(self, channel: ChannelId, policy: ForwardingPolicy) -> None:
         """Ask something else for payments over a channel from now on, and tell the network. Raise InvalidInput."""
+        try:
+            check_policy(policy)  # before it is stored: a node that starts says again what is
+        except PeerError as error:
+            raise InvalidInput(str(error)) from error
         await self._writer.commit(list(self.router.set_policy(channel, policy)))
         self._announce(channel)
 
