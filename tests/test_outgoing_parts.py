@@ -184,7 +184,7 @@ def test_a_part_whose_channel_closed_ends_with_the_chains_time_and_not_never(res
         world.start()
         world.outgoing.resume()
         world.round()
-    assert world.outgoing.time_passed() == [] and world.payment.ended is None
+    assert world.outgoing.time_passed() == [] and not world.payment.ended
     world.channel.over.add(lock.id)
     world.outgoing.stop(DIGEST, Unpaid.TIMEOUT, "too late")
     world.record(world.outgoing.time_passed())
