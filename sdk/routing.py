@@ -236,7 +236,7 @@ class Routing:
                 NodeKey(session.channel.peer_key),
                 session.channel.terms.asset,
                 sum(max(0, session.channel.funding(side)) for side in (0, 1)),
-                session.spendable if session.ready and session.payable else 0,
+                session.spendable if session.ready and session.payable and session.lock_slots > 0 else 0,
             )
             for session in self._engine.sessions.values()
             if session.channel.phase is Phase.OPEN and session.channel.terms.asset == NATIVE
