@@ -90,8 +90,8 @@ class PayeeSeam(Protocol):
         """A lock ends here: `Router.reveal` or `Router.refuse` it, now or later. Told again after a restart."""
         ...
 
-    def gone(self, channel: ChannelId, lock: Lock, paid: int) -> Sequence[Moment]:
-        """An incoming lock that is no forwarded one has ended."""
+    def gone(self, channel: ChannelId, lock: Lock, secret: bytes) -> Sequence[Moment]:
+        """An incoming lock that is no forwarded one has ended, paid for its secret or (empty) taken back."""
         ...
 
     def time_passed(self) -> Sequence[Moment]:
@@ -401,7 +401,7 @@ class Router:
             if self._forwarder.of_origin(channel, lock.id) is not None:
                 return self._do(self._forwarder.origin_paid(channel, lock.id)) if paid else ()
             self._waiting.pop((channel, lock.id), None)
-            return self.payee.gone(channel, lock, paid) if self.payee is not None else ()
+            return self.payee.gone(channel, lock, secret) if self.payee is not None else ()
         if self._forwarder.holds(channel, lock.id):
             return self._do(self._forwarder.ended(channel, lock.id, secret))
         return self.payer.lock_ended(channel, lock, paid, secret) if self.payer is not None else ()

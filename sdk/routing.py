@@ -24,7 +24,7 @@ from tallystick.channels.eip712 import domain_separator
 from tallystick.channels.engine import Engine
 from tallystick.channels.errors import InvalidInput, PeerError
 from tallystick.channels.keys import PrivateKey
-from tallystick.channels.objects import NATIVE, Address, ChannelId, check_amount
+from tallystick.channels.objects import NATIVE, Address, ChannelId, Lock, check_amount
 from tallystick.channels.peers import Peers
 from tallystick.channels.ports import Clock, Entropy
 from tallystick.channels.store import Moment
@@ -545,3 +545,6 @@ class _Door:
     @property
     def now(self) -> int:
         return self._engine.chain.now
+
+    def registered(self, lock: Lock) -> bytes:
+        return self._engine.chain.registered_in_time(lock) or b""
