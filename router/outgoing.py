@@ -191,7 +191,8 @@ class Outgoing:
 
     def _add(self, order: Order) -> _Active:
         roads = self._map_for(order)
-        payment = Payment(roads, order.target, order.amount, max_fee=order.max_fee, limits=self._limits)
+        limits = self._limits if order.parts else msgspec.structs.replace(self._limits, parts=1)
+        payment = Payment(roads, order.target, order.amount, max_fee=order.max_fee, limits=limits)
         active = self._active[order.payment_hash] = _Active(order, roads, payment, {}, trio.Event())
         self.begun.set()
         self.begun = trio.Event()

@@ -367,6 +367,7 @@ class Routing:
                     invoice=invoice if isinstance(invoice, str) else "",
                     memo=wanted.memo,
                     created=self._clock(),
+                    parts=wanted.takes_parts,
                 )
             )
         return await self.receipt(wanted.payment_hash)
