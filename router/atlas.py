@@ -28,6 +28,8 @@ class OwnChannel(msgspec.Struct, frozen=True):
     capacity: int
     spendable: int
     """0 while it is not usable."""
+    asked: ForwardingPolicy | None = None
+    """What the peer asks for carrying a payment over it to us, as it told us alone; gossip goes before."""
 
 
 class Atlas:
@@ -65,14 +67,16 @@ class Atlas:
             knowledge.own(channel, own.peer, own.spendable + knowledge.reserved(channel, own.peer))
         self._known = now
 
-    def believes(self, hint: Edge) -> bool:
-        """Whether a channel that an invoice names may be there: none of ours, which we know, nor one of other nodes.
+    def believes(self, hint: Edge, payee: NodeKey) -> bool:
+        """Whether a channel that `payee` names may be there: one that leads to it, and is neither ours nor of others.
 
-        A payee's word is in the graph for all payments: it must not draw them from channels that exist.
+        A payee's word is in the graph for all payments: it must not draw them from channels that exist, nor say what
+        those of others cost.
         """
         ends, graph = {hint.source, hint.target}, self.planner.graph
         known = [graph.edge(slot) for slot in graph.slots_of(hint.channel)]
-        return self.source not in ends and all({edge.source, edge.target} == ends for edge in known)
+        other = hint.target == payee and hint.source != payee and self.source not in ends
+        return other and all({edge.source, edge.target} == ends for edge in known)
 
     def map_for(self, order: Order) -> OrderMap:
         """Return the map for one payment; `close` it when the payment has ended."""
@@ -90,7 +94,7 @@ class OrderMap:
     def __init__(self, atlas: Atlas, order: Order) -> None:
         self._atlas = atlas
         self._order = order
-        self._hints = tuple(edge for edge in order.hints if atlas.believes(edge))
+        self._hints = tuple(edge for edge in order.hints if atlas.believes(edge, order.target))
         atlas.planner.graph.hint(self._hints)
 
     def close(self) -> None:
@@ -118,10 +122,11 @@ class OrderMap:
         """Return the route out over one channel of ours and back over another."""
         atlas, graph, knowledge = self._atlas, self._atlas.planner.graph, self._atlas.knowledge
         out, back = atlas._known.get(first), atlas._known.get(last)
-        inward = graph.get(last, atlas.source)
-        if out is None or back is None or inward is None:
+        edge = graph.get(last, atlas.source)
+        asked = edge.policy if edge is not None else back.asked if back is not None else None
+        if out is None or back is None or asked is None:
             raise NoRoute("one of the two channels is not usable now, or its peer has not said what it asks for")
-        carried = amount + inward.policy.fee(amount)
+        carried = amount + asked.fee(amount)
         if carried > amount + max_fee:
             raise NoRoute(
                 f"the last channel alone costs {carried - amount}, more than the limit of {max_fee}", Unpaid.FEE_LIMIT

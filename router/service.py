@@ -170,6 +170,8 @@ class Router:
         self.payee: PayeeSeam | None = None
         self.update_of: Callable[[ChannelId], bytes] = lambda channel: b""
         """Returns the newest announced policy of a channel of ours, as gossip carries it, for failures."""
+        self.on_ready: Callable[[ChannelId], None] = lambda channel: None
+        """Told of every channel that its peer is in step."""
         self._key = key
         self._engine = engine
         self._fresh = fresh
@@ -415,6 +417,7 @@ class Router:
 
     def channel_ready(self, channel: ChannelId) -> Sequence[Moment]:
         """A channel can carry locks again: look again at what waited for it."""
+        self.on_ready(channel)
         moments = self._look_again()
         return (*moments, *self.payer.channel_ready(channel)) if self.payer is not None else moments
 

@@ -25,21 +25,25 @@ from tallystick.channels.engine import Engine
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.keys import PrivateKey
 from tallystick.channels.objects import NATIVE, Address, ChannelId, check_amount
-from tallystick.channels.peers import Peers
+from tallystick.channels.peers import Peers, number_of
 from tallystick.channels.ports import Clock, Entropy
+from tallystick.channels.session import Session
 from tallystick.channels.store import Moment
 from tallystick.channels.writer import Writer
+from tallystick.router.announcements import sign_update
 from tallystick.router.atlas import Atlas, OwnChannel
 from tallystick.router.book import EdgeKnown, GraphEvent
 from tallystick.router.errors import PaymentFailed, Unpaid
 from tallystick.router.gossip import Gossip
 from tallystick.router.gossiper import Gossiper
 from tallystick.router.graph import Graph
+from tallystick.router.hearsay import encode_update
+from tallystick.router.hints import TOLD_TAG, HintLessons, Inlet, Told, choose_hints, decode_told, encode_told
 from tallystick.router.invoice import Invoice, check_payable, decode_invoice
 from tallystick.router.invoices import InvoiceRecord, find_invoice, issue, list_invoices
 from tallystick.router.liquidity import Knowledge
 from tallystick.router.liquidity_schema import load_beliefs, moments_of
-from tallystick.router.objects import ForwardingPolicy, NodeKey, Route
+from tallystick.router.objects import Edge, ForwardingPolicy, NodeKey, Route
 from tallystick.router.outgoing import Outgoing
 from tallystick.router.payee import Patience
 from tallystick.router.payer import Limits
@@ -71,6 +75,9 @@ class PaymentOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Whether to take payments that have no invoice."""
     announce: bool = True
     """Whether to tell the network of our channels, so that it can pay through us and to us."""
+    hints: bool = True
+    """Whether invoices name channels that gossip does not know (and thus our peers there): without, only who knows of
+    them otherwise can pay."""
     alias: str = ""
     patience: Patience = Patience()
     limits: Limits = Limits()
@@ -121,11 +128,12 @@ class Routing:
         self._peers = peers
         self._clock = clock
         self._entropy = entropy
+        self._domain = domain_separator(chain.chain_id, chain.contract)
         self.graph = Graph(compiled=options.compiled)
         self.knowledge = Knowledge(self.graph)
         self.atlas = Atlas(self._own, Planner(self.graph, self.knowledge), self._own_channels, self._learn)
         self.gossiper = Gossiper(
-            Gossip(key, domain_separator(chain.chain_id, chain.contract)),
+            Gossip(key, self._domain),
             chain,
             writer,
             clock=clock,
@@ -152,8 +160,12 @@ class Routing:
             tell=tell,
         )
         router.payer, router.payee = self.outgoing, self.receiving
-        router.update_of = self.gossiper.update_of
-        peers.extend(self.gossiper.receive)
+        self._lessons = HintLessons(self.graph, self._domain)
+        self._told: dict[ChannelId, ForwardingPolicy] = {}
+        """What the peers of our channels ask for, as they told us alone."""
+        router.update_of = self._update_of
+        router.on_ready = self._tell_policy
+        peers.extend(self._receive)
 
     # --- life ----------------------------------------------------------------------------------------------------
 
@@ -220,11 +232,11 @@ class Routing:
         """Take in the channel update of a failure, for the very next plan already."""
         found = self.gossiper.learn(update)
         if found is None:
-            return False
+            return self._lessons.learn(update, self._clock())
         for slot in self.graph.slots_of(found.channel):
             edge = self.graph.edge(slot)
             if edge.source == found.key:
-                self.graph.put(msgspec.structs.replace(edge, policy=found.policy))
+                self.graph.revise(msgspec.structs.replace(edge, policy=found.policy))
         return True
 
     def _own_channels(self) -> list[OwnChannel]:
@@ -233,8 +245,9 @@ class Routing:
                 session.channel.id,
                 NodeKey(session.channel.peer_key),
                 session.channel.terms.asset,
-                sum(max(0, session.channel.funding(side)) for side in (0, 1)),
+                _capacity_of(session),
                 session.spendable if session.ready and session.payable else 0,
+                self._told.get(session.channel.id),
             )
             for session in self._engine.sessions.values()
             if session.channel.phase is Phase.OPEN and session.channel.terms.asset == NATIVE
@@ -249,6 +262,45 @@ class Routing:
         """Ask something else for payments over a channel from now on, and tell the network. Raise InvalidInput."""
         await self._writer.commit(list(self.router.set_policy(channel, policy)))
         self._announce(channel)
+        self._tell_policy(channel)
+
+    # --- channels that gossip does not tell of -------------------------------------------------------------------
+
+    def _tell_policy(self, channel: ChannelId) -> None:
+        """Tell a channel's peer, and nobody else, what we ask for: its invoices may have to name the channel."""
+        told = Told(channel, self.router.policy_of(channel))
+        self._peers.say(self._engine.session(channel).channel.peer_key, encode_told(told))
+
+    def _receive(self, peer: bytes, frame: bytes) -> None:
+        """Take a frame of the router's; raise PeerError for what no honest peer sends."""
+        if number_of(frame) != TOLD_TAG:
+            self.gossiper.receive(peer, frame)
+            return
+        told = decode_told(frame)
+        session = self._engine.sessions.get(told.channel)
+        if session is not None and session.channel.peer_key == peer:
+            self._told[told.channel] = told.policy
+
+    def _update_of(self, channel: ChannelId) -> bytes:
+        """Return our newest update of a channel, for a failure: of one that we do not announce, signed for this one."""
+        announced = self.gossiper.update_of(channel)
+        if announced or channel not in self._engine.sessions:
+            return announced
+        side, policy = self._engine.session(channel).channel.side, self.router.policy_of(channel)
+        return encode_update(sign_update(self._key, self._domain, channel, side, int(self._clock()), policy))
+
+    def inlets(self) -> list[Inlet]:
+        """Return our channels that others cannot know of as ways in, and are."""
+        found: list[Inlet] = []
+        for identity, policy in self._told.items():
+            session = self._engine.session(identity)
+            channel = session.channel
+            if not session.payable or channel.terms.asset != NATIVE or self.graph.get(identity, self._own) is not None:
+                continue
+            edge = Edge(identity, NodeKey(channel.peer_key), self._own, _capacity_of(session), policy)
+            inbound = channel.balances()[channel.peer_side] - channel.theirs.simplex.proof.locked - channel.reserve
+            found.append(Inlet(edge, max(0, inbound), session.ready))
+        return found
 
     def _later(self, then: Callable[[], None]) -> None:
         self._writer.add((), then)
@@ -264,11 +316,13 @@ class Routing:
         hold: bool = False,
         payment_hash: bytes = b"",
         asset: Address = NATIVE,
+        hints: bool = True,
     ) -> InvoiceRecord:
         """Ask for a payment; return the invoice, its `text` being for the payer. Times are chain time.
 
         `hold`: when it is paid, it waits for `settle_invoice` or `cancel_invoice`. With a `payment_hash`, whoever gave
-        it knows the secret, and it is held in any case. Raise InvalidInput.
+        it knows the secret, and it is held in any case. `hints`: whether it may name channels of ours that gossip does
+        not know, as far as payers need them. Raise InvalidInput.
         """
         if asset != NATIVE:
             raise InvalidInput("the payment network carries the native asset only; pay in other ones over a channel")
@@ -285,6 +339,7 @@ class Routing:
             lifetime=lifetime,
             lock_life=self.options.patience.claim,
             memo=memo,
+            hints=choose_hints(self.inlets(), amount) if hints and self.options.hints else (),
         )
         if find_invoice(self._writer.store, invoice.payment_hash) is not None:
             raise InvalidInput(_TWICE)
@@ -479,6 +534,10 @@ class Routing:
 
     def _until(self, timeout: float | None) -> float:
         return self._clock() + (self.options.timeout if timeout is None else timeout)
+
+
+def _capacity_of(session: Session) -> int:
+    return sum(max(0, session.channel.funding(side)) for side in (0, 1))
 
 
 def _failed(record: PaymentRecord) -> PaymentFailed:

@@ -38,14 +38,16 @@ class Wallet:
         hold: bool = False,
         payment_hash: bytes = b"",
         asset: Address = NATIVE,
+        hints: bool = True,
     ) -> InvoiceRecord:
         """Ask for a payment; return the invoice: its `text` is for the payer. `lifetime` in seconds of chain time.
 
         No amount: the payer chooses. `hold`: once paid, it waits for `settle_invoice` or `cancel_invoice`. With a
-        `payment_hash`, whoever gave it knows the secret, and it is held in any case. Raise InvalidInput.
+        `payment_hash`, whoever gave it knows the secret, and it is held in any case. `hints`: it may name channels of
+        ours that gossip does not know; without, it tells nobody of them. Raise InvalidInput.
         """
         return await self.routing.create_invoice(
-            amount, memo, lifetime=lifetime, hold=hold, payment_hash=payment_hash, asset=asset
+            amount, memo, lifetime=lifetime, hold=hold, payment_hash=payment_hash, asset=asset, hints=hints
         )
 
     def invoice(self, payment_hash: bytes) -> InvoiceRecord:

@@ -64,9 +64,11 @@ def test_a_hint_leads_to_its_payee_as_long_as_the_payment_lasts() -> None:
         Edge(channel(9), OWN, FAR, 10**9, FREE),
         Edge(channel(1), OWN, FAR, 10**9, FREE),
         Edge(channel(3), PEER, FAR, 10**9, FREE),
+        Edge(channel(9), PEER, OTHER, 10**9, FREE),
+        Edge(channel(9), FAR, PEER, 10**9, FREE),
     ],
 )
-def test_a_hint_cannot_name_a_channel_of_ours_or_one_that_others_have(hint: Edge) -> None:
+def test_a_hint_cannot_name_a_channel_of_ours_or_one_that_others_have_or_that_leads_elsewhere(hint: Edge) -> None:
     world = atlas(Edge(channel(3), PEER, OTHER, 1_000, FREE))
     before = world.planner.graph.slots_of(hint.channel)
     roads = world.map_for(order(hint))

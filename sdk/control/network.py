@@ -94,6 +94,7 @@ class NetworkRoutes:
             hold=body.hold,
             payment_hash=parse_hex(body.payment_hash, 32, "a payment hash") if body.payment_hash else b"",
             asset=parse_asset(body.asset),
+            hints=body.hints,
         )
         return answer(self._describe(record))
 

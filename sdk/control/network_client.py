@@ -40,9 +40,10 @@ class NetworkCalls(ABC):
         hold: bool = False,
         payment_hash: str = "",
         asset: str = NATIVE_ASSET,
+        hints: bool = True,
     ) -> views.InvoiceInfo:
         """Ask for a payment; the answer's `invoice` is for the payer."""
-        body = views.CreateInvoice(amount, memo, lifetime, hold, payment_hash, asset)
+        body = views.CreateInvoice(amount, memo, lifetime, hold, payment_hash, asset, hints)
         return await self._post("/invoices", body, views.InvoiceInfo)
 
     async def invoices(self, limit: int = 100, before: int | None = None) -> list[views.InvoiceInfo]:
