@@ -362,11 +362,17 @@ class Routing:
         return list_invoices(self._writer.store, limit, before)
 
     async def settle_invoice(self, secret: bytes) -> None:
-        """Take a held payment, the secret of whose invoice this is; raise InvalidInput if none is held."""
+        """Take a held payment, the secret of whose invoice this is; once, however often this is called.
+
+        Raise InvalidInput if none is held, or ChannelNotReady while our view of the chain is old.
+        """
         await self._commit(self.receiving.settle(secret))
 
     async def cancel_invoice(self, payment_hash: bytes) -> None:
-        """Refuse what has come for an invoice, and take nothing more; raise InvalidInput if it was claimed."""
+        """Refuse what has come for an invoice, and take nothing more; once, however often this is called.
+
+        Raise InvalidInput if it was claimed.
+        """
         await self._commit(self.receiving.cancel(payment_hash))
 
     async def _commit(self, moments: list[Moment]) -> None:
@@ -588,9 +594,14 @@ class _Door:
 
     def __init__(self, engine: Engine, router: Router) -> None:
         self._engine = engine
+        self._router = router
         self.reveal = router.reveal
         self.refuse = router.refuse
 
     @property
     def now(self) -> int:
         return self._engine.chain.now
+
+    @property
+    def fresh(self) -> bool:
+        return self._router.fresh

@@ -67,11 +67,17 @@ class Wallet:
         return self.paid.after(after)
 
     async def settle_invoice(self, secret: bytes) -> None:
-        """Take a held payment, the secret of whose invoice this is; raise InvalidInput if none is held."""
+        """Take a held payment, the secret of whose invoice this is; once, however often this is called.
+
+        Raise InvalidInput if none is held, or ChannelNotReady while this node's view of the chain is old.
+        """
         await self.routing.settle_invoice(secret)
 
     async def cancel_invoice(self, payment_hash: bytes) -> None:
-        """Refuse what has come for an invoice, and take nothing more; raise InvalidInput if it was claimed."""
+        """Refuse what has come for an invoice, and take nothing more; once, however often this is called.
+
+        Raise InvalidInput if it was claimed.
+        """
         await self.routing.cancel_invoice(payment_hash)
         self.paid.notify(payment_hash)
 
