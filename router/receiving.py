@@ -225,9 +225,10 @@ class Receiving:
         if not received:
             return []
         self._close(digest, State.CLAIMED)
-        keysend = find_invoice(self._store, digest) is None
-        self._later(lambda: self._tell(Paid(digest, received, claim.secret, keysend)))
-        if keysend:
+        record = find_invoice(self._store, digest)
+        if record is None or not record.own:
+            self._later(partial(self._tell, Paid(digest, received, claim.secret, record is None)))
+        if record is None:
             return [KeysendClaimed(digest, claim.secret, received, now)]
         return [InvoiceClaimed(digest, claim.secret, received, now)]
 

@@ -47,7 +47,7 @@ from tallystick.router.objects import Edge, ForwardingPolicy, NodeKey, Route
 from tallystick.router.outgoing import Outgoing
 from tallystick.router.payee import Patience
 from tallystick.router.payer import Limits
-from tallystick.router.payments import Order, PaymentRecord, find_payment, list_payments
+from tallystick.router.payments import Kind, Order, PaymentRecord, find_payment, list_payments
 from tallystick.router.planner import Planner
 from tallystick.router.receiving import Paid, PaymentHeld, Receiving
 from tallystick.router.service import Router
@@ -58,12 +58,12 @@ from tallystick.settlement.follower import BlockAdded, Step
 TICK = 1.0
 """Seconds by which a payment may be given up too late."""
 
-PROBE = "probe"
-"""The memo of orders that only find out whether they could be paid."""
-
 SAVE_SECONDS = 30.0
 """How often what was learned of others' channels is written down."""
 
+
+REBALANCING = "rebalancing"
+"""The memo of payments to ourselves."""
 
 _TWICE = "there is an invoice for this payment hash already: a hash is paid once"
 
@@ -326,6 +326,20 @@ class Routing:
         """
         if asset != NATIVE:
             raise InvalidInput("the payment network carries the native asset only; pay in other ones over a channel")
+        ways = choose_hints(self.inlets(), amount) if hints and self.options.hints else ()
+        return await self._ask(amount, memo, lifetime=lifetime, hold=hold, payment_hash=payment_hash, hints=ways)
+
+    async def _ask(
+        self,
+        amount: int | None,
+        memo: str,
+        *,
+        lifetime: int = 3_600,
+        hold: bool = False,
+        payment_hash: bytes = b"",
+        hints: tuple[Edge, ...] = (),
+        own: bool = False,
+    ) -> InvoiceRecord:
         secret = b"" if payment_hash else self._entropy(32)
         invoice = Invoice(
             payee=self._own,
@@ -333,17 +347,16 @@ class Routing:
             payment_secret=self._entropy(32),
             chain_id=self._chain.chain_id,
             contract=self._chain.contract,
-            asset=asset,
             amount=amount,
             created=self._engine.chain.now,
             lifetime=lifetime,
             lock_life=self.options.patience.claim,
             memo=memo,
-            hints=choose_hints(self.inlets(), amount) if hints and self.options.hints else (),
+            hints=hints,
         )
         if find_invoice(self._writer.store, invoice.payment_hash) is not None:
             raise InvalidInput(_TWICE)
-        issued = issue(invoice, self._key, secret, hold=hold or not secret)
+        issued = issue(invoice, self._key, secret, hold=hold or not secret, own=own)
         await self._writer.commit([issued])
         record = self.invoice(invoice.payment_hash)
         if record.text != issued.text:  # somebody else was faster, since we looked
@@ -461,6 +474,7 @@ class Routing:
             lock_seconds=self.options.lock_seconds,
             gives_up=self._until(timeout),
             created=self._clock(),
+            kind=Kind.KEYSEND,
         )
         self._begin(order)
         return await self.receipt(order.payment_hash)
@@ -473,7 +487,8 @@ class Routing:
             self._engine.session(channel)
         if out == back:
             raise InvalidInput("name two channels: one to send from, one to receive in")
-        record = await self.create_invoice(amount, "rebalancing")
+        check_amount(amount, minimum=1)
+        record = await self._ask(amount, REBALANCING, own=True)
         order = Order(
             payment_hash=record.payment_hash,
             target=self._own,
@@ -482,10 +497,11 @@ class Routing:
             payment_secret=record.payment_secret,
             lock_seconds=self.options.lock_seconds,
             gives_up=self._until(timeout),
-            memo="rebalancing",
+            memo=REBALANCING,
             created=self._clock(),
             first_channel=out,
             last_channel=back,
+            kind=Kind.REBALANCE,
         )
         self.outgoing.begin(order)
         return await self.receipt(order.payment_hash)
@@ -503,8 +519,8 @@ class Routing:
             payment_secret=self._entropy(32),
             lock_seconds=self.options.lock_seconds,
             gives_up=self._until(timeout),
-            memo=PROBE,
             created=self._clock(),
+            kind=Kind.PROBE,
         )
         self._begin(order)
         record = await self.outgoing.ended(order.payment_hash)
@@ -524,9 +540,11 @@ class Routing:
             raise _failed(record)
         return PaymentReceipt(payment_hash, record.secret, record.order.amount, record.fee)
 
-    def payments(self, limit: int = 100, before: int | None = None) -> list[tuple[int, PaymentRecord]]:
-        """Return this node's payments, newest first, each with its position."""
-        return list_payments(self._writer.store, limit, before)
+    def payments(
+        self, limit: int = 100, before: int | None = None, *, probes: bool = False
+    ) -> list[tuple[int, PaymentRecord]]:
+        """Return this node's payments, newest first, each with its position; with its probes, if asked for."""
+        return list_payments(self._writer.store, limit, before, probes=probes)
 
     def _begin(self, order: Order) -> None:
         if order.target == self._own:

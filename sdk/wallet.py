@@ -137,9 +137,14 @@ class Wallet:
             raise InvalidInput("this node made no payment of that hash; `tally payments` shows all")
         return found
 
-    def payments(self, limit: int = 100, before: int | None = None) -> list[tuple[int, PaymentRecord]]:
-        """Return this node's payments, newest first, each with its position; `before` goes on from one."""
-        return self.routing.payments(limit, before)
+    def payments(
+        self, limit: int = 100, before: int | None = None, *, probes: bool = False
+    ) -> list[tuple[int, PaymentRecord]]:
+        """Return this node's payments, newest first, each with its position; `before` goes on from one.
+
+        `order.kind` says what each was for. `probes`: with those that only found out something.
+        """
+        return self.routing.payments(limit, before, probes=probes)
 
     # --- forwarding ----------------------------------------------------------------------------------------------
 
