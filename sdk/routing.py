@@ -27,18 +27,15 @@ from tallystick.channels.keys import PrivateKey
 from tallystick.channels.objects import NATIVE, Address, ChannelId, check_amount
 from tallystick.channels.peers import Peers, number_of
 from tallystick.channels.ports import Clock, Entropy
-from tallystick.channels.session import Session
 from tallystick.channels.store import Moment
 from tallystick.channels.writer import Writer
-from tallystick.router.announcements import sign_update
 from tallystick.router.atlas import Atlas, OwnChannel
 from tallystick.router.book import EdgeKnown, GraphEvent
 from tallystick.router.errors import PaymentFailed, Unpaid
 from tallystick.router.gossip import Gossip
 from tallystick.router.gossiper import Gossiper
 from tallystick.router.graph import Graph
-from tallystick.router.hearsay import encode_update
-from tallystick.router.hints import TOLD_TAG, HintLessons, Inlet, Told, choose_hints, decode_told, encode_told
+from tallystick.router.hints import TOLD_TAG, HintLessons, choose_hints
 from tallystick.router.invoice import Invoice, check_payable, decode_invoice
 from tallystick.router.invoices import InvoiceRecord, find_invoice, issue, list_invoices
 from tallystick.router.liquidity import Knowledge
@@ -52,6 +49,7 @@ from tallystick.router.planner import Planner
 from tallystick.router.receiving import Paid, PaymentHeld, Receiving
 from tallystick.router.service import Router
 from tallystick.router.voice import Description
+from tallystick.sdk.inlets import Inlets, capacity_of
 from tallystick.settlement.chain import Chain
 from tallystick.settlement.follower import BlockAdded, Step
 
@@ -161,10 +159,18 @@ class Routing:
         )
         router.payer, router.payee = self.outgoing, self.receiving
         self._lessons = HintLessons(self.graph, self._domain)
-        self._told: dict[ChannelId, ForwardingPolicy] = {}
-        """What the peers of our channels ask for, as they told us alone."""
-        router.update_of = self._update_of
-        router.on_ready = self._tell_policy
+        self.inlets = Inlets(
+            key,
+            self._domain,
+            engine,
+            router,
+            is_known=lambda channel: self.graph.get(channel, self._own) is not None,
+            announced=self.gossiper.update_of,
+            say=peers.say,
+            clock=clock,
+        )
+        router.update_of = self.inlets.update_of
+        router.on_ready = self.inlets.tell
         peers.extend(self._receive)
 
     # --- life ----------------------------------------------------------------------------------------------------
@@ -220,6 +226,10 @@ class Routing:
         else:
             self.gossiper.on_undone()
 
+    def _receive(self, peer: bytes, frame: bytes) -> None:
+        """Take a frame of the router's; raise PeerError for what no honest peer sends."""
+        (self.inlets.receive if number_of(frame) == TOLD_TAG else self.gossiper.receive)(peer, frame)
+
     # --- the map -------------------------------------------------------------------------------------------------
 
     def _draw(self, event: GraphEvent) -> None:
@@ -245,9 +255,9 @@ class Routing:
                 session.channel.id,
                 NodeKey(session.channel.peer_key),
                 session.channel.terms.asset,
-                _capacity_of(session),
+                capacity_of(session.channel),
                 session.spendable if session.ready and session.payable else 0,
-                self._told.get(session.channel.id),
+                self.inlets.asked(session.channel.id),
             )
             for session in self._engine.sessions.values()
             if session.channel.phase is Phase.OPEN and session.channel.terms.asset == NATIVE
@@ -260,47 +270,10 @@ class Routing:
 
     async def set_policy(self, channel: ChannelId, policy: ForwardingPolicy) -> None:
         """Ask something else for payments over a channel from now on, and tell the network. Raise InvalidInput."""
+        self.inlets.check(channel, policy)
         await self._writer.commit(list(self.router.set_policy(channel, policy)))
         self._announce(channel)
-        self._tell_policy(channel)
-
-    # --- channels that gossip does not tell of -------------------------------------------------------------------
-
-    def _tell_policy(self, channel: ChannelId) -> None:
-        """Tell a channel's peer, and nobody else, what we ask for: its invoices may have to name the channel."""
-        told = Told(channel, self.router.policy_of(channel))
-        self._peers.say(self._engine.session(channel).channel.peer_key, encode_told(told))
-
-    def _receive(self, peer: bytes, frame: bytes) -> None:
-        """Take a frame of the router's; raise PeerError for what no honest peer sends."""
-        if number_of(frame) != TOLD_TAG:
-            self.gossiper.receive(peer, frame)
-            return
-        told = decode_told(frame)
-        session = self._engine.sessions.get(told.channel)
-        if session is not None and session.channel.peer_key == peer:
-            self._told[told.channel] = told.policy
-
-    def _update_of(self, channel: ChannelId) -> bytes:
-        """Return our newest update of a channel, for a failure: of one that we do not announce, signed for this one."""
-        announced = self.gossiper.update_of(channel)
-        if announced or channel not in self._engine.sessions:
-            return announced
-        side, policy = self._engine.session(channel).channel.side, self.router.policy_of(channel)
-        return encode_update(sign_update(self._key, self._domain, channel, side, int(self._clock()), policy))
-
-    def inlets(self) -> list[Inlet]:
-        """Return our channels that others cannot know of as ways in, and are."""
-        found: list[Inlet] = []
-        for identity, policy in self._told.items():
-            session = self._engine.session(identity)
-            channel = session.channel
-            if not session.payable or channel.terms.asset != NATIVE or self.graph.get(identity, self._own) is not None:
-                continue
-            edge = Edge(identity, NodeKey(channel.peer_key), self._own, _capacity_of(session), policy)
-            inbound = channel.balances()[channel.peer_side] - channel.theirs.simplex.proof.locked - channel.reserve
-            found.append(Inlet(edge, max(0, inbound), session.ready))
-        return found
+        self.inlets.tell(channel)
 
     def _later(self, then: Callable[[], None]) -> None:
         self._writer.add((), then)
@@ -326,7 +299,7 @@ class Routing:
         """
         if asset != NATIVE:
             raise InvalidInput("the payment network carries the native asset only; pay in other ones over a channel")
-        ways = choose_hints(self.inlets(), amount) if hints and self.options.hints else ()
+        ways = choose_hints(self.inlets.now(), amount) if hints and self.options.hints else ()
         return await self._ask(amount, memo, lifetime=lifetime, hold=hold, payment_hash=payment_hash, hints=ways)
 
     async def _ask(
@@ -558,10 +531,6 @@ class Routing:
 
     def _until(self, timeout: float | None) -> float:
         return self._clock() + (self.options.timeout if timeout is None else timeout)
-
-
-def _capacity_of(session: Session) -> int:
-    return sum(max(0, session.channel.funding(side)) for side in (0, 1))
 
 
 def _failed(record: PaymentRecord) -> PaymentFailed:

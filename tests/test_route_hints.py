@@ -8,6 +8,7 @@ import msgspec
 import pytest
 import trio
 
+from tallystick.channels.errors import InvalidInput
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.router.errors import PaymentFailed, Unpaid
 from tallystick.router.invoice import decode_invoice
@@ -169,5 +170,21 @@ def test_a_payee_that_announces_nothing_can_move_money_between_its_own_channels(
         assert receipt.fee == 100
         with trio.fail_after(600):
             await carol.until(lambda: first.balances[0] == 100_000)
+
+    behind_a_hub(act)
+
+
+def test_a_policy_that_cannot_be_told_to_anybody_is_refused_before_it_holds() -> None:
+    async def act(world: World, alice: Node, bob: Node, carol: Node) -> None:
+        (channel,) = carol.channels
+        before = carol.policy(channel.id)
+        for wrong in (
+            ForwardingPolicy(fee_ppm=2**32),
+            ForwardingPolicy(base_fee=2**128),
+            ForwardingPolicy(margin=2**40),
+        ):
+            with pytest.raises(InvalidInput, match="must be whole numbers"):
+                await carol.set_policy(channel.id, wrong)
+            assert carol.policy(channel.id) == before
 
     behind_a_hub(act)
