@@ -236,16 +236,20 @@ class Outgoing:
         queue = list(parts)
         while queue:
             part = queue.pop()
+            expiry = self._locks.now + active.order.lock_seconds
             try:
-                self._lock(active, part)
+                onion = self._onion(active.order, part.route, expiry)
+            except InvalidInput as error:  # no channel is to blame, and trying again is of no use
+                active.payment.part_impossible(part.number, str(error))
+                continue
+            try:
+                self._lock(active, part, expiry, onion)
             except InvalidInput:
                 queue += active.payment.part_unsent(part.number, self._clock())
         self._settle(active)
 
-    def _lock(self, active: _Active, part: Part) -> None:
+    def _lock(self, active: _Active, part: Part, expiry: int, onion: BuiltOnion) -> None:
         order, first = active.order, part.route.hops[0]
-        expiry = self._locks.now + order.lock_seconds
-        onion = self._onion(order, part.route, expiry)
         digest, number, route = order.payment_hash, part.number, part.route
 
         def row(lock: int) -> Moment:

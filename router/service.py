@@ -81,6 +81,8 @@ class FinalLock(msgspec.Struct, frozen=True):
     """Shared with the payer by the onion: `Router.refuse` needs it."""
     asset: Address = NATIVE
     """Of the channel."""
+    again: bool = False
+    """It was pending when the node went down, and handed to the payee before."""
 
 
 class PayeeSeam(Protocol):
@@ -170,6 +172,8 @@ class Router:
         self.payee: PayeeSeam | None = None
         self.update_of: Callable[[ChannelId], bytes] = lambda channel: b""
         """Returns the newest announced policy of a channel of ours, as gossip carries it, for failures."""
+        self.on_ready: Callable[[ChannelId], None] = lambda channel: None
+        """Told of every channel that its peer is in step."""
         self._key = key
         self._engine = engine
         self._fresh = fresh
@@ -201,6 +205,11 @@ class Router:
                 if added.onion and self._forwarder.of_origin(*name) is None:
                     self._waiting[name] = _Waiting(session.channel.id, added, until)
         self._engine.store(self._look_again())
+
+    @property
+    def fresh(self) -> bool:
+        """Whether our view of the chain is up to date: on the word of an old one, no secret is given away."""
+        return self._fresh()
 
     def policy_of(self, channel: ChannelId) -> ForwardingPolicy:
         """Return what is asked for payments over a channel, outwards."""
@@ -276,10 +285,10 @@ class Router:
             code = Code.EXPIRY_TOO_FAR
         return self._hide(secret, Failure(code))
 
-    def _decide(self, channel: ChannelId, added: AddLock, *, patient: bool) -> list[Moment] | None:
+    def _decide(self, channel: ChannelId, added: AddLock, *, patient: bool, again: bool = False) -> list[Moment] | None:
         """Forward a lock, hand it to the payee or refuse it; return what to store.
 
-        Return None if it is to wait for its channel onwards (only if `patient`).
+        `again`: it was pending at a restart. Return None if it is to wait for its channel onwards (only if `patient`).
         """
         lock, moments = added.lock, list[Moment]()
         peeled: Peeled | None = None
@@ -310,9 +319,8 @@ class Router:
             self._refuse(channel, lock, peeled.secret, Failure(Code.TEMPORARY_NODE_FAILURE))
             return moments
         if isinstance(payload, FinalPayload):
-            return moments + self._arrived(
-                FinalLock(channel, lock, payload, peeled.secret, self._engine.session(channel).channel.terms.asset)
-            )
+            asset = self._engine.session(channel).channel.terms.asset
+            return moments + self._arrived(FinalLock(channel, lock, payload, peeled.secret, asset, again))
         found = self._forward(channel, lock, payload, peeled)
         if isinstance(found, Failure):
             if patient and found.code is Code.CHANNEL_DISABLED:
@@ -415,6 +423,7 @@ class Router:
 
     def channel_ready(self, channel: ChannelId) -> Sequence[Moment]:
         """A channel can carry locks again: look again at what waited for it."""
+        self.on_ready(channel)
         moments = self._look_again()
         return (*moments, *self.payer.channel_ready(channel)) if self.payer is not None else moments
 
@@ -471,7 +480,8 @@ class Router:
         """Decide about the locks from before the restart whose channels onwards are in step, or are too long not."""
         moments: list[Moment] = []
         for name, waiting in list(self._waiting.items()):
-            decided = self._decide(waiting.channel, waiting.added, patient=self._engine.chain.now <= waiting.until)
+            patient = self._engine.chain.now <= waiting.until
+            decided = self._decide(waiting.channel, waiting.added, patient=patient, again=True)
             if decided is not None:
                 self._waiting.pop(name, None)
                 moments += decided

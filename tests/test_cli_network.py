@@ -100,7 +100,9 @@ async def check_what_people_read(do: Do, carol: str) -> None:
         said_now = await do("alice", *arguments, fails=1)
         assert said_now.startswith("tally: ") and said in said_now and said_now.count("\n") == 1, said_now
     listed = await do("alice", "payments", words=True)
-    assert "over-the-fee-limit" in listed and "payee-refuses" in listed
+    assert "over-the-fee-limit" in listed and "probe" not in listed
+    listed = await do("alice", "payments", "--probes", words=True)
+    assert "over-the-fee-limit" in listed and "probe" in listed and "payee-refuses" in listed
     newest = (await do("alice", "payments", "--limit", "1"))[0]
     one = await do("alice", "payments", newest["payment_hash"], words=True)
     assert newest["text"] in one and "why" in one

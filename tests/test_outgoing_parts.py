@@ -62,6 +62,9 @@ class Road:
 
     def __init__(self) -> None:
         self.reserved: list[Route] = []
+        self.blamed: list[ChannelId] = []
+        self.detour: tuple[Hop, ...] = ()
+        """What comes before the payee, if the road is no direct one."""
         self.closed = False
 
     def plan(self, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float) -> tuple[Route, ...]:
@@ -70,7 +73,7 @@ class Road:
     def route(self, target: NodeKey, amount: int, *, max_fee: int, now: float) -> Route:
         if self.reserved:
             raise NoRoute("the road is taken", Unpaid.NO_LIQUIDITY)
-        return Route((Hop(CHANNEL, target, amount),))
+        return Route((*self.detour, Hop(CHANNEL, target, amount)))
 
     def reserve(self, route: Route) -> None:
         self.reserved.append(route)
@@ -79,7 +82,9 @@ class Road:
         self.reserved.remove(route)
 
     def passed(self, channel: ChannelId, node: NodeKey, amount: int, now: float) -> None: ...
-    def failed(self, channel: ChannelId, node: NodeKey, amount: int, now: float) -> None: ...
+    def failed(self, channel: ChannelId, node: NodeKey, amount: int, now: float) -> None:
+        self.blamed.append(channel)
+
     def settled(self, route: Route, now: float) -> None: ...
     def avoid(self, channel: ChannelId, node: NodeKey, until: float) -> None: ...
     def avoid_node(self, node: NodeKey, until: float) -> None: ...
@@ -247,3 +252,15 @@ def test_a_payment_is_known_as_under_way_until_its_end_is_durable() -> None:
     assert world.payment.ended is None and len(world.outgoing) == 1, "whoever asks now waits for the end"
     world.step()
     assert world.payment.reason is Unpaid.TIMEOUT and len(world.outgoing) == 0
+
+
+def test_a_route_that_no_onion_can_describe_ends_the_payment_and_no_channel_is_blamed() -> None:
+    world = World()
+    world.road.detour = (Hop(CHANNEL, PEER, 500),) * 20
+    world.outgoing.begin(
+        Order(payment_hash=DIGEST, target=PEER, amount=500, max_fee=5, lock_seconds=600, gives_up=1e9, created=1_000.0)
+    )
+    world.round()
+    record = find_payment(world.store, DIGEST)
+    assert record is not None and record.reason is Unpaid.NO_ROUTE and "21 hops do not fit" in record.text
+    assert not world.road.blamed and not world.road.reserved and not world.channel.locks and len(world.outgoing) == 0

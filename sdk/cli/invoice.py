@@ -52,6 +52,10 @@ def create(
         typer.Option("--hash", parser=parse_secret, metavar="HEX", help="For a secret that somebody else knows; held."),
     ] = "",
     asset: Asset = NATIVE,
+    hints: Annotated[
+        bool,
+        typer.Option("--hints/--no-hints", help="Whether it may name channels of this node that gossip does not know."),
+    ] = True,
     qr: Annotated[bool, typer.Option("--qr", help="Show it as a QR code, too.")] = False,
     png: Annotated[
         Path | None, typer.Option("--png", metavar="FILE", help="Write it as a QR code to this new file.")
@@ -65,7 +69,7 @@ def create(
     made = ask_node(
         data,
         lambda node: node.create_invoice(
-            amount, memo, lifetime=lifetime, hold=hold, payment_hash=payment_hash, asset=asset
+            amount, memo, lifetime=lifetime, hold=hold, payment_hash=payment_hash, asset=asset, hints=hints
         ),
     )
     if png is not None:
