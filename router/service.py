@@ -229,11 +229,13 @@ class Router:
     ) -> int:
         """Queue a lock of our own and return its number (before: `next_lock`).
 
-        Raise ChannelNotReady if the peer is not in step, else as `Session.add_lock` does; nothing was done then.
+        Raise ChannelNotReady unless the channel is `usable`, else as `Session.add_lock` does; nothing was done then.
         """
         session = self._engine.session(channel)
-        if not session.ready:
-            raise ChannelNotReady(f"the peer of channel {channel.hex()[:8]} is not connected now")
+        if not session.usable:
+            raise ChannelNotReady(
+                f"the peer of channel {channel.hex()[:8]} is not connected or acknowledges nothing now"
+            )
         lock = session.add_lock(amount, expiry, condition, onion, attach=attach)
         self._engine.touch(session)
         return lock
@@ -382,7 +384,7 @@ class Router:
         channel = session.channel
         way = Way.CLOSING
         if session.payable:
-            way = Way.OPEN if session.ready else Way.OFFLINE
+            way = Way.OPEN if session.usable else Way.OFFLINE
         signable = core.capacity(channel, session.funding) - channel.reserve - session.outbox.total
         pending = len(channel.newest.locks) + session.outbox.queued_locks
         policy = self.policy_of(channel.id)

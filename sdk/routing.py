@@ -257,7 +257,7 @@ class Routing:
                 NodeKey(session.channel.peer_key),
                 session.channel.terms.asset,
                 capacity_of(session.channel),
-                session.spendable if session.ready and session.payable and session.lock_slots > 0 else 0,
+                session.spendable if session.usable and session.payable and session.lock_slots > 0 else 0,
                 self.inlets.asked(session.channel.id),
             )
             for session in self._engine.sessions.values()
