@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tallystick.sdk.cli.shell import Json, guarded, print_json
+from tallystick.sdk.cli.shell import Json, guarded, make_group, print_json
 
 if TYPE_CHECKING:
     from tallystick.sdk.bench.network import NetworkResult
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 CHANNELS_MAX = 10_000
 """Channels of a hub that can be asked for."""
 
-app = typer.Typer(no_args_is_help=True, help="Measure this engine on this machine.")
+app = make_group("Measure how fast payments are on this machine.")
 
 
 @app.callback()
 def bench() -> None:
-    """Measure this engine on this machine."""
+    """Measure how fast payments are on this machine."""
 
 
 @app.command()
