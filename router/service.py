@@ -216,11 +216,15 @@ class Router:
         return self._policies.get(channel, self.options.policy)
 
     def set_policy(self, channel: ChannelId, policy: ForwardingPolicy) -> Sequence[Moment]:
-        """Ask something else from now on; return what to commit. Raise InvalidInput if the channel is unknown.
+        """Ask something else from now on; return what to commit. Locks that were forwarded before stay as they are.
 
-        Locks that were forwarded before stay as they are.
+        Raise InvalidInput if the channel is unknown, or the policy one that cannot be announced or carries nothing.
         """
         self._engine.session(channel)
+        if flaw := policy.flaw():
+            raise InvalidInput(flaw)
+        if policy.enabled and 0 < policy.maximum < policy.minimum:
+            raise InvalidInput("a policy whose maximum is below its minimum carries nothing: disable it instead")
         self._policies[channel] = policy
         return (PolicySet(channel, policy),)
 
