@@ -15,7 +15,7 @@ from tallystick.channels.messages import Links, Shutdown, encode
 from tallystick.channels.objects import Lock
 from tallystick.channels.operations import AddLock, Operation, Unlock
 from tallystick.channels.simplex import extend, genesis
-from tallystick.channels.streams import Outgoing
+from tallystick.channels.streamed import Outgoing
 from tallystick.channels.testing.clock import EPOCH
 from tallystick.channels.testing.pair import Pair
 

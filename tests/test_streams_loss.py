@@ -10,7 +10,7 @@ from tallystick.channels.errors import Fault
 from tallystick.channels.hashchain import HashChain, StreamProof, stream_seed
 from tallystick.channels.messages import CloseRequest, LinksHeld, Message, encode
 from tallystick.channels.schema import load_streams
-from tallystick.channels.streams import Outgoing
+from tallystick.channels.streamed import Outgoing
 from tallystick.channels.testing.clock import EPOCH
 from tallystick.channels.testing.pair import Pair
 
