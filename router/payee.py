@@ -202,6 +202,10 @@ class Payee:
         """Let go whatever has come of a payment."""
         return self._let_go(payment_hash, Verdict.UNWANTED)
 
+    def opened(self, payment_hash: bytes, secret: bytes) -> Claim:
+        """The secret is out, by no act of ours: claim whatever has come (perhaps nothing), complete or not."""
+        return self._claim(payment_hash, secret) if payment_hash in self._gathering else Claim(payment_hash, secret, ())
+
     def gone(self, payment_hash: bytes, channel: ChannelId, lock: int) -> None:
         """A lock that was gathered has ended without us: its channel closed, or its payer took it back."""
         group = self._gathering.get(payment_hash)

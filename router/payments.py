@@ -59,6 +59,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     """Where a circular payment has to begin."""
     last_channel: ChannelId | None = None
     """Where a circular payment has to end."""
+    parts: bool = True
+    """Whether the payee takes the amount in several locks."""
     kind: Kind = Kind.INVOICE
 
 

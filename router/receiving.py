@@ -28,7 +28,7 @@ from tallystick.router.invoices import (
     find_invoice,
     wanted,
 )
-from tallystick.router.payee import Answer, Claim, Held, IncomingPart, Patience, Payee, Verdict
+from tallystick.router.payee import Answer, Claim, Held, IncomingPart, Patience, Payee, Refuse, Verdict
 from tallystick.router.service import FinalLock
 
 _Name = tuple[ChannelId, int]
@@ -89,6 +89,10 @@ class Door(Protocol):
     @property
     def now(self) -> int:
         """Chain time."""
+        ...
+
+    def registered(self, lock: Lock) -> bytes:
+        """Return the secret of a lock if the chain shows it, in time; else nothing."""
         ...
 
     @property
@@ -165,11 +169,12 @@ class Receiving:
         self._finals[final.channel, lock.id] = final
         return self._perform(self._payee.arrived(digest, part, claimable, self._door.now))
 
-    def gone(self, channel: ChannelId, lock: Lock, paid: int) -> Sequence[Moment]:
-        """A lock that ended here is no more."""
-        if self._finals.pop((channel, lock.id), None) is not None:
-            self._payee.gone(lock.condition, channel, lock.id)
-        return ()
+    def gone(self, channel: ChannelId, lock: Lock, secret: bytes) -> Sequence[Moment]:
+        """A lock that ended here is no more. If it was paid for a secret that we did not reveal, all parts are ours."""
+        if self._finals.pop((channel, lock.id), None) is None:
+            return ()
+        self._payee.gone(lock.condition, channel, lock.id)
+        return self._claim(self._payee.opened(lock.condition, secret), lock.amount) if secret else ()
 
     def time_passed(self) -> Sequence[Moment]:
         """Chain time has passed."""
@@ -241,7 +246,7 @@ class Receiving:
 
     def _perform(self, answers: list[Answer]) -> list[Moment]:
         moments: list[Moment] = []
-        for answer in answers:
+        for answer in self._instead(answers):
             if isinstance(answer, Claim):
                 moments += self._claim(answer)
             elif isinstance(answer, Held):
@@ -251,9 +256,25 @@ class Receiving:
                 self._refuse(answer.part, answer.verdict)
         return moments
 
-    def _claim(self, claim: Claim) -> list[Moment]:
+    def _instead(self, answers: list[Answer]) -> list[Answer]:
+        """Claim what would be let go for want of parts or time, if the chain shows its secret: its payer is to pay."""
+        kept: list[Answer] = []
+        claims: dict[bytes, Claim] = {}
+        for answer in answers:
+            secret = b""
+            if isinstance(answer, Refuse) and answer.verdict in (Verdict.INCOMPLETE, Verdict.TOO_SOON):
+                lock = self._finals[answer.part.channel, answer.part.lock].lock
+                secret = self._door.registered(lock)
+            if not secret or not isinstance(answer, Refuse):
+                kept.append(answer)
+                continue
+            parts = claims[lock.condition].parts if lock.condition in claims else ()
+            claims[lock.condition] = Claim(lock.condition, secret, (*parts, answer.part))
+        return [*kept, *claims.values()]
+
+    def _claim(self, claim: Claim, received: int = 0) -> list[Moment]:
+        """Reveal for all parts of a claim; `received` was paid before."""
         digest, now = claim.payment_hash, self._door.now
-        received = 0
         for part in claim.parts:
             self._finals.pop((part.channel, part.lock), None)
             if self._door.reveal(part.channel, part.lock, claim.secret):

@@ -92,8 +92,8 @@ class PayeeSeam(Protocol):
         """A lock ends here: `Router.reveal` or `Router.refuse` it, now or later. Told again after a restart."""
         ...
 
-    def gone(self, channel: ChannelId, lock: Lock, paid: int) -> Sequence[Moment]:
-        """An incoming lock that is no forwarded one has ended."""
+    def gone(self, channel: ChannelId, lock: Lock, secret: bytes) -> Sequence[Moment]:
+        """An incoming lock that is no forwarded one has ended, paid for its secret or (empty) taken back."""
         ...
 
     def time_passed(self) -> Sequence[Moment]:
@@ -216,11 +216,15 @@ class Router:
         return self._policies.get(channel, self.options.policy)
 
     def set_policy(self, channel: ChannelId, policy: ForwardingPolicy) -> Sequence[Moment]:
-        """Ask something else from now on; return what to commit. Raise InvalidInput if the channel is unknown.
+        """Ask something else from now on; return what to commit. Locks that were forwarded before stay as they are.
 
-        Locks that were forwarded before stay as they are.
+        Raise InvalidInput if the channel is unknown, or the policy one that cannot be announced or carries nothing.
         """
         self._engine.session(channel)
+        if flaw := policy.flaw():
+            raise InvalidInput(flaw)
+        if policy.enabled and 0 < policy.maximum < policy.minimum:
+            raise InvalidInput("a policy whose maximum is below its minimum carries nothing: disable it instead")
         self._policies[channel] = policy
         return (PolicySet(channel, policy),)
 
@@ -229,11 +233,13 @@ class Router:
     ) -> int:
         """Queue a lock of our own and return its number (before: `next_lock`).
 
-        Raise ChannelNotReady if the peer is not in step, else as `Session.add_lock` does; nothing was done then.
+        Raise ChannelNotReady unless the channel is `usable`, else as `Session.add_lock` does; nothing was done then.
         """
         session = self._engine.session(channel)
-        if not session.ready:
-            raise ChannelNotReady(f"the peer of channel {channel.hex()[:8]} is not connected now")
+        if not session.usable:
+            raise ChannelNotReady(
+                f"the peer of channel {channel.hex()[:8]} is not connected or acknowledges nothing now"
+            )
         lock = session.add_lock(amount, expiry, condition, onion, attach=attach)
         self._engine.touch(session)
         return lock
@@ -382,7 +388,7 @@ class Router:
         channel = session.channel
         way = Way.CLOSING
         if session.payable:
-            way = Way.OPEN if session.ready else Way.OFFLINE
+            way = Way.OPEN if session.usable else Way.OFFLINE
         signable = core.capacity(channel, session.funding) - channel.reserve - session.outbox.total
         pending = len(channel.newest.locks) + session.outbox.queued_locks
         policy = self.policy_of(channel.id)
@@ -409,7 +415,7 @@ class Router:
             if self._forwarder.of_origin(channel, lock.id) is not None:
                 return self._do(self._forwarder.origin_paid(channel, lock.id)) if paid else ()
             self._waiting.pop((channel, lock.id), None)
-            return self.payee.gone(channel, lock, paid) if self.payee is not None else ()
+            return self.payee.gone(channel, lock, secret) if self.payee is not None else ()
         if self._forwarder.holds(channel, lock.id):
             return self._do(self._forwarder.ended(channel, lock.id, secret))
         return self.payer.lock_ended(channel, lock, paid, secret) if self.payer is not None else ()

@@ -24,7 +24,7 @@ from tallystick.channels.eip712 import domain_separator
 from tallystick.channels.engine import Engine
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.keys import PrivateKey
-from tallystick.channels.objects import NATIVE, Address, ChannelId, check_amount
+from tallystick.channels.objects import NATIVE, Address, ChannelId, Lock, check_amount
 from tallystick.channels.peers import Peers, number_of
 from tallystick.channels.ports import Clock, Entropy
 from tallystick.channels.store import Moment
@@ -179,6 +179,7 @@ class Routing:
         """Take in what is on disk. Before the chain is followed."""
         self.knowledge.restore(load_beliefs(self._writer.store))
         self.gossiper.load()
+        self.outgoing.load()
 
     def start(self) -> None:
         """Go on with payments. Once the chain was caught up with."""
@@ -256,7 +257,7 @@ class Routing:
                 NodeKey(session.channel.peer_key),
                 session.channel.terms.asset,
                 capacity_of(session.channel),
-                session.spendable if session.ready and session.payable else 0,
+                session.spendable if session.usable and session.payable and session.lock_slots > 0 else 0,
                 self.inlets.asked(session.channel.id),
             )
             for session in self._engine.sessions.values()
@@ -270,7 +271,7 @@ class Routing:
 
     async def set_policy(self, channel: ChannelId, policy: ForwardingPolicy) -> None:
         """Ask something else for payments over a channel from now on, and tell the network. Raise InvalidInput."""
-        self.inlets.check(channel, policy)
+        self.inlets.check(channel, policy)  # before it is stored: a node that starts says again what is
         await self._writer.commit(list(self.router.set_policy(channel, policy)))
         self._announce(channel)
         self.inlets.tell(channel)
@@ -408,6 +409,7 @@ class Routing:
                     invoice=invoice if isinstance(invoice, str) else "",
                     memo=wanted.memo,
                     created=self._clock(),
+                    parts=wanted.takes_parts,
                 )
             )
         return await self.receipt(wanted.payment_hash)
@@ -548,6 +550,10 @@ class _Locks:
     def now(self) -> int:
         return self._engine.chain.now
 
+    @property
+    def ready(self) -> bool:
+        return all(session.ready for session in self._engine.sessions.values() if session.payable)
+
     def add(
         self,
         channel: ChannelId,
@@ -588,6 +594,9 @@ class _Door:
     @property
     def now(self) -> int:
         return self._engine.chain.now
+
+    def registered(self, lock: Lock) -> bytes:
+        return self._engine.chain.registered_in_time(lock) or b""
 
     @property
     def fresh(self) -> bool:

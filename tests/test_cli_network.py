@@ -93,7 +93,7 @@ async def check_what_people_read(do: Do, carol: str) -> None:
     for arguments, said in (
         (("pay", asked["invoice"], "--max-fee", "10"), "more than the limit of 10"),
         (("pay", asked["invoice"][:-1]), "copied wrongly"),
-        (("keysend", carol, str(10**12)), "no path that could carry"),
+        (("keysend", carol, str(10**12)), "the channels that lead from the payer can carry"),
         (("invoice", "show", "abcd"), "no invoice of hash abcd"),
         (("payments", "abcd"), "no payment of hash abcd"),
     ):

@@ -22,6 +22,7 @@ SECRET, OTHER = b"s" * 32, b"o" * 32
 DIGEST = digest_of(SECRET)
 PEER = NodeKey(bytes(PrivateKey(b"\x42" * 32).public))
 CHANNEL = ChannelId(b"c" * 32)
+ORDER = Order(payment_hash=DIGEST, target=PEER, amount=500, max_fee=5, lock_seconds=600, gives_up=1e9, created=1_000.0)
 
 
 class Channel:
@@ -30,6 +31,7 @@ class Channel:
     def __init__(self, node: World) -> None:
         self.node = node
         self.now = 1_000
+        self.ready = True
         self.locks: list[Lock] = []
         self.over: set[int] = set()
         self.given_up: list[int] = []
@@ -139,11 +141,7 @@ class World:
 
     def begin(self) -> Lock:
         """Begin the payment, and return the lock of its one part."""
-        self.outgoing.begin(
-            Order(
-                payment_hash=DIGEST, target=PEER, amount=500, max_fee=5, lock_seconds=600, gives_up=1e9, created=1_000.0
-            )
-        )
+        self.outgoing.begin(ORDER)
         self.round()
         return self.channel.locks[-1]
 
@@ -191,13 +189,35 @@ def test_a_part_whose_channel_closed_ends_with_the_chains_time_and_not_never(res
         world.start()
         world.outgoing.resume()
         world.round()
-    assert world.outgoing.time_passed() == [] and world.payment.ended is None
+    assert world.outgoing.time_passed() == [] and not world.payment.ended
     world.channel.over.add(lock.id)
     world.outgoing.stop(DIGEST, Unpaid.TIMEOUT, "too late")
     world.record(world.outgoing.time_passed())
     world.round()
     assert world.payment.ended is not None and world.payment.reason is Unpaid.TIMEOUT
     assert len(world.outgoing) == 0 and world.road.closed and parts_under_way(world.store) == []
+
+
+@pytest.mark.parametrize("back", [True, False])
+def test_a_payment_that_nothing_was_sent_for_before_a_restart_waits_for_the_peers_but_not_for_ever(back: bool) -> None:
+    world = World()
+    world.outgoing.begin(ORDER)
+    world.step()  # the order is stored, and no part
+    world.thens.clear()
+    world.store.close()
+    world.channel.locks.clear()
+    world.channel.ready = False
+    world.start()
+    world.outgoing.resume()
+    world.round()
+    assert world.channel.locks == [] and world.payment.ended is None
+    world.channel.ready = back
+    world.channel.now += 0 if back else 61
+    world.record([*world.outgoing.channel_ready(CHANNEL), *world.outgoing.time_passed()])
+    world.round()
+    assert len(world.channel.locks) == 1
+    world.end(world.channel.locks[0], SECRET)
+    assert world.payment.secret == SECRET
 
 
 def test_a_part_that_the_chain_pays_ends_paid_although_nobody_agrees_to_it() -> None:

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 app = make_group("Ask for payments, and see what came of it.")
 
+LIFETIME_MAX = 10 * 366 * 86_400
+"""Seconds for which an invoice may be open: more is a typing error."""
+
 HashArgument = Annotated[
     str, typer.Argument(parser=parse_hash, metavar="HASH", help="The payment hash, or the beginning of it.")
 ]
@@ -43,7 +46,9 @@ def create(
         ),
     ] = None,
     memo: Annotated[str, typer.Option("--memo", help="What it is for; the payer reads it. At most 256 bytes.")] = "",
-    lifetime: Annotated[int, typer.Option("--lifetime", min=1, help="Seconds until it expires.")] = 3_600,
+    lifetime: Annotated[
+        int, typer.Option("--lifetime", min=1, max=LIFETIME_MAX, help="Seconds until it expires.")
+    ] = 3_600,
     hold: Annotated[
         bool, typer.Option("--hold", help="Once paid, wait for `tally invoice settle` or `cancel`.")
     ] = False,
