@@ -220,6 +220,11 @@ class Session:
         """The id of the next lock that is added."""
         return self.channel.newest.next_lock + self.outbox.queued_locks
 
+    @property
+    def free_locks(self) -> int:
+        """How many locks can be added yet."""
+        return LOCKS_MAX - len(self.channel.newest.locks) - self.outbox.queued_locks
+
     def add_lock(
         self,
         amount: int,
@@ -242,7 +247,7 @@ class Session:
             raise InvalidInput(f"an onion has at most {ONION_MAX} bytes, this one has {len(onion)}")
         if not self.chain.now < expiry <= UINT64_MAX:
             raise InvalidInput(f"the lock would expire at {expiry}, chain time is {self.chain.now} already")
-        if len(self.channel.newest.locks) + self.outbox.queued_locks >= LOCKS_MAX:
+        if self.free_locks < 1:
             raise ChannelNotReady(f"{LOCKS_MAX} locks are pending already: wait until some are resolved")
         lock = Lock(self.next_lock, amount, expiry, kind, condition)
         self.outbox.add_lock(AddLock(lock, onion))

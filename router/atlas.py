@@ -1,8 +1,9 @@
 """What a node knows of the network, put to use for its own payments: graph, beliefs, own channels, avoided nodes.
 
-One `Atlas` for a node; `Atlas.map_for(order)` is the `payer.Map` of one payment. Own channels are known exactly: what
-they can carry is asked anew before every plan. They are in the graph whether they are announced or not; the channels
-that an invoice names are there as long as its payment lasts.
+One `Atlas` for a node; `Atlas.map_for(order)` is the `payer.Map` of one payment. Own channels are known exactly: those
+to which something has happened are asked anew before every search, so that a hub with thousands of channels pays for
+the busy ones only. They are in the graph whether they are announced or not; the channels that an invoice names are
+there as long as its payment lasts. A way that was found is remembered (`ways`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,11 @@ from tallystick.router.liquidity import Knowledge
 from tallystick.router.objects import Edge, ForwardingPolicy, Hop, NodeKey, Route
 from tallystick.router.payments import Order
 from tallystick.router.planner import Planner
+from tallystick.router.steps import Steps
+from tallystick.router.ways import Ways
+
+_FREE = ForwardingPolicy()
+"""What we ask ourselves for."""
 
 
 class OwnChannel(msgspec.Struct, frozen=True):
@@ -37,14 +43,24 @@ class Atlas:
         self,
         source: NodeKey,
         planner: Planner,
-        own_channels: Callable[[], Iterable[OwnChannel]],
+        stirred: Callable[[], Iterable[ChannelId]],
+        own_channel: Callable[[ChannelId], OwnChannel | None],
         learn_policy: Callable[[bytes], bool],
     ) -> None:
-        """`learn_policy` takes an encoded channel update out of a failure and says whether it was valid and news."""
+        """Make it.
+
+        `stirred` names the channels of ours to which something has happened since it was last asked (at first: all);
+        `own_channel` gives one, None if it carries no payments any more. `learn_policy` takes an encoded channel update
+        out of a failure and says whether it was valid and news.
+        """
         self.source = source
         self.planner = planner
+        self.ways = Ways(planner)
         self.learn_policy = learn_policy
-        self._own_channels = own_channels
+        self._stirred = stirred
+        self._own_channel = own_channel
+        self._again: set[ChannelId] = set()
+        """What parts under way take of these has changed."""
         self._known: dict[ChannelId, OwnChannel] = {}
 
     @property
@@ -53,17 +69,32 @@ class Atlas:
         return self.planner.knowledge
 
     def refresh(self) -> None:
-        """Look at our own channels."""
+        """Look at those of our own channels to which something has happened. In the middle of a search, it waits."""
+        if self.planner.graph.paused:
+            return
+        again, self._again = self._again, set()
+        again.update(self._stirred())
+        for channel in sorted(again):
+            self._look_at(channel)
+
+    def _look_at(self, channel: ChannelId) -> None:
         graph, knowledge = self.planner.graph, self.knowledge
-        now = {own.channel: own for own in self._own_channels()}
-        for channel in sorted(self._known.keys() - now.keys()):
-            knowledge.own(channel, self._known[channel].peer, None)
-            graph.remove(channel, self._known[channel].peer)
-        for channel, own in now.items():
-            if self._known.get(channel) != own or graph.get(channel, own.peer) is None:
-                graph.put(Edge(channel, self.source, own.peer, own.capacity, ForwardingPolicy()))
-            knowledge.own(channel, own.peer, own.spendable + knowledge.reserved(channel, own.peer))
-        self._known = now
+        known, own = self._known.pop(channel, None), self._own_channel(channel)
+        if own is None:
+            if known is not None:
+                knowledge.own(channel, known.peer, None)
+                graph.remove(channel, known.peer)
+            return
+        self._known[channel] = own
+        edge = graph.get(channel, own.peer)
+        if edge is None or edge.source != self.source or edge.capacity != own.capacity or edge.policy != _FREE:
+            graph.put(Edge(channel, self.source, own.peer, own.capacity, _FREE))
+        knowledge.own(channel, own.peer, own.spendable + knowledge.reserved(channel, own.peer))
+
+    def look_again(self, channel: ChannelId) -> None:
+        """Look at a channel again before the next search, if it is ours."""
+        if channel in self._known:
+            self._again.add(channel)
 
     def believes(self, hint: Edge) -> bool:
         """Whether a channel that an invoice names may be there: none of ours, which we know, nor one of other nodes.
@@ -98,24 +129,34 @@ class OrderMap:
         self._atlas.planner.graph.unhint(self._hints)
         self._hints = ()
 
-    def plan(self, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float) -> tuple[Route, ...]:
-        """Return routes that deliver `amount` together; raise NoRoute."""
+    def plan(
+        self, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float
+    ) -> Steps[tuple[Route, ...]]:
+        """Find routes that deliver `amount` together; raise NoRoute."""
+        atlas = self._atlas
         if self._order.last_channel is not None:
-            return (self.route(target, amount, max_fee=max_fee, now=now),)
-        self._atlas.refresh()
-        return self._atlas.planner.plan(
-            self._atlas.source, target, amount, max_fee=max_fee, max_parts=max_parts, now=now
+            return ((yield from self.route(target, amount, max_fee=max_fee, now=now)),)
+        atlas.refresh()
+        known = atlas.ways.recall(target, amount, max_fee, now)
+        if known is not None:
+            return (known,)
+        routes = yield from atlas.planner.planning(
+            atlas.source, target, amount, max_fee=max_fee, max_parts=max_parts, now=now
         )
+        if len(routes) == 1:
+            atlas.ways.remember(target, routes[0], now)
+        return routes
 
-    def route(self, target: NodeKey, amount: int, *, max_fee: int, now: float) -> Route:
-        """Return one route; raise NoRoute."""
-        self._atlas.refresh()
+    def route(self, target: NodeKey, amount: int, *, max_fee: int, now: float) -> Steps[Route]:
+        """Find one route; raise NoRoute."""
+        atlas = self._atlas
+        atlas.refresh()
         if self._order.first_channel is not None and self._order.last_channel is not None:
-            return self._circle(self._order.first_channel, self._order.last_channel, amount, max_fee, now)
-        return self._atlas.planner.route(self._atlas.source, target, amount, max_fee=max_fee, now=now)
+            return (yield from self._circle(self._order.first_channel, self._order.last_channel, amount, max_fee, now))
+        return (yield from atlas.planner.routing(atlas.source, target, amount, max_fee=max_fee, now=now))
 
-    def _circle(self, first: ChannelId, last: ChannelId, amount: int, max_fee: int, now: float) -> Route:
-        """Return the route out over one channel of ours and back over another."""
+    def _circle(self, first: ChannelId, last: ChannelId, amount: int, max_fee: int, now: float) -> Steps[Route]:
+        """Find the route out over one channel of ours and back over another."""
         atlas, graph, knowledge = self._atlas, self._atlas.planner.graph, self._atlas.knowledge
         out, back = atlas._known.get(first), atlas._known.get(last)
         inward = graph.get(last, atlas.source)
@@ -130,7 +171,7 @@ class OrderMap:
             between: tuple[Hop, ...] = ()
         else:
             knowledge.avoid_node(atlas.source, now + 1)
-            between = atlas.planner.route(out.peer, back.peer, carried, max_fee=max_fee, now=now).hops
+            between = (yield from atlas.planner.routing(out.peer, back.peer, carried, max_fee=max_fee, now=now)).hops
             carried = between[0].amount + _fee_of(graph.get(between[0].channel, between[0].node), between[0].amount)
         route = Route((Hop(first, out.peer, carried), *between, Hop(last, atlas.source, amount)))
         if route.fee > max_fee or carried > out.spendable:
@@ -140,10 +181,12 @@ class OrderMap:
     def reserve(self, route: Route) -> None:
         """A part goes this way."""
         self._atlas.knowledge.reserve(route)
+        self._atlas.look_again(route.hops[0].channel)
 
     def release(self, route: Route) -> None:
         """The part has ended."""
         self._atlas.knowledge.release(route)
+        self._atlas.look_again(route.hops[0].channel)
 
     def passed(self, channel: ChannelId, node: NodeKey, amount: int, now: float) -> None:
         """The direction carried `amount`."""

@@ -20,6 +20,7 @@ import msgspec
 from tallystick.channels.objects import ChannelId
 from tallystick.router.graph import Direction, Graph, capacity_of
 from tallystick.router.objects import Edge, Hop, NodeKey, Route
+from tallystick.router.steps import Steps, finish
 
 HALF_LIFE = 3600.0
 """Seconds."""
@@ -32,6 +33,9 @@ FORGET_AFTER = 10
 
 _STEPS = 32
 """How often per half-life the columns follow the fading."""
+
+_PAUSE = 250
+"""Channels whose columns follow before others may work: some 4 ms."""
 
 
 class Prior(msgspec.Struct, frozen=True):
@@ -175,11 +179,17 @@ class Knowledge:
 
     def refresh(self, now: float) -> None:
         """Bring the graph's columns up to date: call before a search. Cheap if little has happened."""
+        finish(self.refreshing(now))
+
+    def refreshing(self, now: float) -> Steps[None]:
+        """Do what `refresh` does, with pauses."""
         if now >= self._refreshed + self.half_life / _STEPS or now < self._refreshed:
             self._refreshed = now
             self._forget(now)
-            for channel in self._beliefs:
+            for number, channel in enumerate(list(self._beliefs), start=1):
                 self._touch(channel)
+                if number % _PAUSE == 0:
+                    yield
         fresh, self.graph.fresh = self.graph.fresh, []
         for slot in fresh:
             edge = self.graph.occupant(slot)
@@ -345,9 +355,14 @@ class Knowledge:
             return True
         return any(direction in known for known in (self._own, self._reserved, self._avoided))
 
+    def settle(self) -> None:
+        """Write what had to wait while a search paused."""
+        for slot in self.graph.take_stale():
+            self._write(slot)
+
     def _write(self, slot: int) -> None:
         edge = self.graph.occupant(slot)
-        if edge is None:
+        if edge is None or self.graph.wait_with(slot):
             return
         columns, capacity = self.graph.columns, capacity_of(edge)
         direction = (edge.channel, edge.target)
@@ -361,7 +376,7 @@ class Knowledge:
     def _hold(self, direction: Direction) -> None:
         """What parts under way take of a direction has changed, and nothing else."""
         slot = self.graph.slot(*direction)
-        if slot is not None:
+        if slot is not None and not self.graph.wait_with(slot):
             self.graph.columns.held[slot] = self._held(direction)
 
     def _held(self, direction: Direction) -> float:

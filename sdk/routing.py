@@ -123,7 +123,9 @@ class Routing:
         self._entropy = entropy
         self.graph = Graph(compiled=options.compiled)
         self.knowledge = Knowledge(self.graph)
-        self.atlas = Atlas(self._own, Planner(self.graph, self.knowledge), self._own_channels, self._learn)
+        self.atlas = Atlas(
+            self._own, Planner(self.graph, self.knowledge), engine.take_stirred, self._own_channel, self._learn
+        )
         self.gossiper = Gossiper(
             Gossip(key, domain_separator(chain.chain_id, chain.contract)),
             chain,
@@ -142,6 +144,7 @@ class Routing:
             clock=clock,
             entropy=entropy,
             limits=options.limits,
+            inline=False,
         )
         self.receiving = Receiving(
             _Door(engine, router),
@@ -178,6 +181,7 @@ class Routing:
         """Gossip, watch over payments and write down what they teach, until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.gossiper.run)
+            nursery.start_soon(self.outgoing.run)
             nursery.start_soon(self._save_forever)
             while True:
                 begun, due = self.outgoing.begun, self.outgoing.on_time()
@@ -227,18 +231,19 @@ class Routing:
                 self.graph.put(msgspec.structs.replace(edge, policy=found.policy))
         return True
 
-    def _own_channels(self) -> list[OwnChannel]:
-        return [
-            OwnChannel(
-                session.channel.id,
-                NodeKey(session.channel.peer_key),
-                session.channel.terms.asset,
-                sum(max(0, session.channel.funding(side)) for side in (0, 1)),
-                session.spendable if session.ready and session.payable else 0,
-            )
-            for session in self._engine.sessions.values()
-            if session.channel.phase is Phase.OPEN and session.channel.terms.asset == NATIVE
-        ]
+    def _own_channel(self, channel: ChannelId) -> OwnChannel | None:
+        session = self._engine.sessions.get(channel)
+        if session is None or session.channel.phase is not Phase.OPEN or session.channel.terms.asset != NATIVE:
+            return None
+        state = session.channel
+        takes_locks = session.ready and session.payable and session.free_locks > 0
+        return OwnChannel(
+            channel,
+            NodeKey(state.peer_key),
+            state.terms.asset,
+            sum(max(0, state.funding(side)) for side in (0, 1)),
+            session.spendable if takes_locks else 0,
+        )
 
     def _announce(self, channel: ChannelId) -> None:
         session = self._engine.sessions.get(channel)

@@ -13,6 +13,7 @@ from tallystick.router.liquidity import Knowledge
 from tallystick.router.objects import Edge, ForwardingPolicy, NodeKey
 from tallystick.router.payments import Order
 from tallystick.router.planner import Planner
+from tallystick.router.steps import finish
 
 
 def node(number: int) -> NodeKey:
@@ -31,7 +32,8 @@ def atlas(*edges: Edge) -> Atlas:
     """A node with channels 1 to PEER and 2 to OTHER, and what gossip told."""
     graph = Graph(edges)
     own = [OwnChannel(channel(1), PEER, NATIVE, 1_000, 1_000), OwnChannel(channel(2), OTHER, NATIVE, 1_000, 1_000)]
-    return Atlas(OWN, Planner(graph, Knowledge(graph)), lambda: own, lambda update: False)
+    known = {one.channel: one for one in own}
+    return Atlas(OWN, Planner(graph, Knowledge(graph)), lambda: known, known.get, lambda update: False)
 
 
 def order(*hints: Edge, first: ChannelId | None = None, last: ChannelId | None = None) -> Order:
@@ -52,10 +54,10 @@ def order(*hints: Edge, first: ChannelId | None = None, last: ChannelId | None =
 def test_a_hint_leads_to_its_payee_as_long_as_the_payment_lasts() -> None:
     world = atlas()
     roads = world.map_for(order(Edge(channel(7), PEER, FAR, 1_000, FREE)))
-    assert [hop.node for hop in roads.route(FAR, 10, max_fee=5, now=0.0).hops] == [PEER, FAR]
+    assert [hop.node for hop in finish(roads.route(FAR, 10, max_fee=5, now=0.0)).hops] == [PEER, FAR]
     roads.close()
     with pytest.raises(NoRoute):
-        world.map_for(order()).route(FAR, 10, max_fee=5, now=0.0)
+        finish(world.map_for(order()).route(FAR, 10, max_fee=5, now=0.0))
 
 
 @pytest.mark.parametrize(
@@ -72,7 +74,7 @@ def test_a_hint_cannot_name_a_channel_of_ours_or_one_that_others_have(hint: Edge
     roads = world.map_for(order(hint))
     assert world.planner.graph.slots_of(hint.channel) == before
     with pytest.raises(NoRoute):
-        roads.route(FAR, 10, max_fee=5, now=0.0)
+        finish(roads.route(FAR, 10, max_fee=5, now=0.0))
 
 
 def test_a_peer_that_asks_for_the_moon_makes_a_way_round_too_dear_and_nothing_else() -> None:
@@ -82,5 +84,5 @@ def test_a_peer_that_asks_for_the_moon_makes_a_way_round_too_dear_and_nothing_el
     )
     roads = world.map_for(order(first=channel(1), last=channel(2)))
     with pytest.raises(NoRoute) as caught:
-        roads.route(OWN, 10, max_fee=5, now=0.0)
+        finish(roads.route(OWN, 10, max_fee=5, now=0.0))
     assert caught.value.reason is Unpaid.FEE_LIMIT

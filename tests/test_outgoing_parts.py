@@ -17,6 +17,7 @@ from tallystick.router.objects import Hop, NodeKey, Route
 from tallystick.router.outgoing import Outgoing
 from tallystick.router.payer import Limits
 from tallystick.router.payments import SCHEMA, Order, PaymentRecord, find_payment, parts_under_way
+from tallystick.router.steps import Steps
 
 SECRET, OTHER = b"s" * 32, b"o" * 32
 DIGEST = digest_of(SECRET)
@@ -62,10 +63,13 @@ class Road:
         self.reserved: list[Route] = []
         self.closed = False
 
-    def plan(self, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float) -> tuple[Route, ...]:
-        return (self.route(target, amount, max_fee=max_fee, now=now),)
+    def plan(
+        self, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float
+    ) -> Steps[tuple[Route, ...]]:
+        return ((yield from self.route(target, amount, max_fee=max_fee, now=now)),)
 
-    def route(self, target: NodeKey, amount: int, *, max_fee: int, now: float) -> Route:
+    def route(self, target: NodeKey, amount: int, *, max_fee: int, now: float) -> Steps[Route]:
+        yield from ()
         if self.reserved:
             raise NoRoute("the road is taken", Unpaid.NO_LIQUIDITY)
         return Route((Hop(CHANNEL, target, amount),))
