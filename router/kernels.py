@@ -6,7 +6,6 @@ end if the network is large; its machine code is cached on disk: the first use o
 """
 
 from __future__ import annotations
-import __future__
 
 import ast
 import importlib.util
@@ -77,7 +76,7 @@ def without_pauses(kernel: Callable[..., Steps[T]]) -> Callable[..., T]:
     """Return a kernel as a function: the same lines of the same file, but those that pause."""
     lines, first = inspect.getsourcelines(kernel)
     tree = ast.increment_lineno(_Straight().visit(ast.parse("".join(lines))), first - 1)
-    body = compile(tree, inspect.getfile(kernel), "exec", flags=__future__.annotations.compiler_flag)
+    body = compile(tree, inspect.getfile(kernel), "exec", flags=annotations.compiler_flag)
     names = dict(vars(sys.modules[kernel.__module__]))
     exec(body, names)  # noqa: S102  our own source, as it was imported
     made: Callable[..., T] = names[kernel.__name__]

@@ -133,6 +133,7 @@ class Knowledge:
         self._beliefs: dict[ChannelId, Belief] = {}
         self._own: dict[Direction, int] = {}
         self._reserved: dict[Direction, int] = {}
+        self._penciled: dict[Direction, int] = {}
         self._avoided: dict[Direction, float] = {}
         self._avoided_nodes: dict[NodeKey, float] = {}
         self._refreshed = -math.inf
@@ -161,7 +162,8 @@ class Knowledge:
         if (edge.channel, edge.target) in self._avoided or edge.target in self._avoided_nodes:
             return 0
         upper = min(capacity_of(edge) + 1, self._bounds(edge, self._refreshed)[1])
-        return upper - 1 - self._reserved.get((edge.channel, edge.target), 0)
+        direction = (edge.channel, edge.target)
+        return upper - 1 - self._reserved.get(direction, 0) - self._penciled.get(direction, 0)
 
     def chance(self, hop: Hop) -> float:
         """Return how probable it is that the hop's direction carries its amount, beside what is reserved."""
@@ -238,18 +240,32 @@ class Knowledge:
 
     def reserve(self, route: Route) -> None:
         """A part is under way: what it carries is not there for others."""
-        for hop in route.hops:
-            direction = (hop.channel, hop.node)
-            self._reserved[direction] = self._reserved.get(direction, 0) + hop.amount
-            self._hold(direction)
+        self._take(self._reserved, route)
 
     def release(self, route: Route) -> None:
         """A part has ended, whichever way."""
+        self._give_back(self._reserved, route)
+
+    def pencil_in(self, route: Route) -> None:
+        """A plan that is being made has this part: what it carries is not there for the plan's other parts."""
+        self._take(self._penciled, route)
+
+    def erase(self, route: Route) -> None:
+        """The plan is made, or given up."""
+        self._give_back(self._penciled, route)
+
+    def _take(self, taken: dict[Direction, int], route: Route) -> None:
         for hop in route.hops:
             direction = (hop.channel, hop.node)
-            left = self._reserved.pop(direction, 0) - hop.amount
+            taken[direction] = taken.get(direction, 0) + hop.amount
+            self._hold(direction)
+
+    def _give_back(self, taken: dict[Direction, int], route: Route) -> None:
+        for hop in route.hops:
+            direction = (hop.channel, hop.node)
+            left = taken.pop(direction, 0) - hop.amount
             if left > 0:
-                self._reserved[direction] = left
+                taken[direction] = left
             self._hold(direction)
 
     def avoid(self, channel: ChannelId, node: NodeKey, until: float) -> None:
@@ -353,7 +369,7 @@ class Knowledge:
         direction = (edge.channel, edge.target)
         if edge.channel in self._beliefs or edge.target in self._avoided_nodes:
             return True
-        return any(direction in known for known in (self._own, self._reserved, self._avoided))
+        return any(direction in known for known in (self._own, self._reserved, self._penciled, self._avoided))
 
     def settle(self) -> None:
         """Write what had to wait while a search paused."""
@@ -382,4 +398,4 @@ class Knowledge:
     def _held(self, direction: Direction) -> float:
         if direction in self._avoided or direction[1] in self._avoided_nodes:
             return math.inf
-        return float(self._reserved.get(direction, 0))
+        return float(self._reserved.get(direction, 0) + self._penciled.get(direction, 0))

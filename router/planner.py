@@ -135,7 +135,7 @@ class Planner:
                     graph.paused = False
         finally:
             graph.settle()
-            whole.close()  # takes back what an abandoned plan has reserved
+            whole.close()  # takes back what an abandoned plan has penciled in
             self.knowledge.settle()
 
     def _refreshed(self, steps: Steps[T], now: float) -> Steps[T]:
@@ -256,7 +256,7 @@ class Planner:
             for path, share in flow:
                 route = self._fitting(path, min(share, left)) if len(path) <= HOPS_MAX else None
                 if route is not None and len(routes) < max_parts - 1 and route.delivered * _CRUMB >= amount:
-                    self.knowledge.reserve(route)
+                    self.knowledge.pencil_in(route)
                     routes.append(route)
                     left -= route.delivered
             waiting = [left] if left else []
@@ -264,7 +264,7 @@ class Planner:
                 piece = waiting.pop()
                 found = yield from self._search(source, target, piece, factor)
                 if found is not None:
-                    self.knowledge.reserve(found)
+                    self.knowledge.pencil_in(found)
                     routes.append(found)
                 elif piece > 1 and len(routes) + len(waiting) + 2 <= max_parts:
                     waiting += [piece - piece // 2, piece // 2]
@@ -272,7 +272,7 @@ class Planner:
                     return ()
         finally:
             for route in routes:
-                self.knowledge.release(route)
+                self.knowledge.erase(route)
         return tuple(routes)
 
     def _flow(
