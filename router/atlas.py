@@ -12,17 +12,23 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
+from tallystick.channels.limits import AMOUNT_MAX, UINT64_MAX
 from tallystick.channels.objects import Address, ChannelId
 from tallystick.router.errors import NoRoute, Unpaid
 from tallystick.router.liquidity import Knowledge
 from tallystick.router.objects import Edge, ForwardingPolicy, Hop, NodeKey, Route
+from tallystick.router.payload import HOPS_MAX, FinalPayload, ForwardPayload, encode_payload
 from tallystick.router.payments import Order
 from tallystick.router.planner import Planner
+from tallystick.router.sphinx import room
 from tallystick.router.steps import Steps
 from tallystick.router.ways import Ways
 
 _FREE = ForwardingPolicy()
 """What we ask ourselves for."""
+
+_SHORT = 8
+"""Hops that fit into an onion beside anything that a payee may get."""
 
 
 class OwnChannel(msgspec.Struct, frozen=True):
@@ -34,6 +40,8 @@ class OwnChannel(msgspec.Struct, frozen=True):
     capacity: int
     spendable: int
     """0 while it is not usable."""
+    asked: ForwardingPolicy | None = None
+    """What the peer asks for carrying a payment over it to us, as it told us alone; gossip goes before."""
 
 
 class Atlas:
@@ -58,7 +66,7 @@ class Atlas:
         self.ways = Ways(planner)
         self.learn_policy = learn_policy
         self._stirred = stirred
-        self._own_channel = own_channel
+        self.own_channel = own_channel
         self._again: set[ChannelId] = set()
         """What parts under way take of these has changed."""
         self._known: dict[ChannelId, OwnChannel] = {}
@@ -79,7 +87,7 @@ class Atlas:
 
     def _look_at(self, channel: ChannelId) -> None:
         graph, knowledge = self.planner.graph, self.knowledge
-        known, own = self._known.pop(channel, None), self._own_channel(channel)
+        known, own = self._known.pop(channel, None), self.own_channel(channel)
         if own is None:
             if known is not None:
                 knowledge.own(channel, known.peer, None)
@@ -96,14 +104,16 @@ class Atlas:
         if channel in self._known:
             self._again.add(channel)
 
-    def believes(self, hint: Edge) -> bool:
-        """Whether a channel that an invoice names may be there: none of ours, which we know, nor one of other nodes.
+    def believes(self, hint: Edge, payee: NodeKey) -> bool:
+        """Whether a channel that `payee` names may be there: one that leads to it, and is neither ours nor of others.
 
-        A payee's word is in the graph for all payments: it must not draw them from channels that exist.
+        A payee's word is in the graph for all payments: it must not draw them from channels that exist, nor say what
+        those of others cost.
         """
         ends, graph = {hint.source, hint.target}, self.planner.graph
         known = [graph.edge(slot) for slot in graph.slots_of(hint.channel)]
-        return self.source not in ends and all({edge.source, edge.target} == ends for edge in known)
+        other = hint.target == payee and hint.source != payee and self.source not in ends
+        return other and all({edge.source, edge.target} == ends for edge in known)
 
     def map_for(self, order: Order) -> OrderMap:
         """Return the map for one payment; `close` it when the payment has ended."""
@@ -121,7 +131,7 @@ class OrderMap:
     def __init__(self, atlas: Atlas, order: Order) -> None:
         self._atlas = atlas
         self._order = order
-        self._hints = tuple(edge for edge in order.hints if atlas.believes(edge))
+        self._hints = tuple(edge for edge in order.hints if atlas.believes(edge, order.target))
         atlas.planner.graph.hint(self._hints)
 
     def close(self) -> None:
@@ -139,13 +149,13 @@ class OrderMap:
         atlas.refresh()
         known = atlas.ways.recall(target, amount, max_fee, now)
         if known is not None:
-            return (known,)
+            return (self._fitting(known),)
         routes = yield from atlas.planner.planning(
             atlas.source, target, amount, max_fee=max_fee, max_parts=max_parts, now=now
         )
         if len(routes) == 1:
             atlas.ways.remember(target, routes[0], now)
-        return routes
+        return tuple(map(self._fitting, routes))
 
     def route(self, target: NodeKey, amount: int, *, max_fee: int, now: float) -> Steps[Route]:
         """Find one route; raise NoRoute."""
@@ -153,16 +163,27 @@ class OrderMap:
         atlas.refresh()
         if self._order.first_channel is not None and self._order.last_channel is not None:
             return (yield from self._circle(self._order.first_channel, self._order.last_channel, amount, max_fee, now))
-        return (yield from atlas.planner.routing(atlas.source, target, amount, max_fee=max_fee, now=now))
+        route = yield from atlas.planner.routing(atlas.source, target, amount, max_fee=max_fee, now=now)
+        return self._fitting(route)
+
+    def _fitting(self, route: Route) -> Route:
+        """Return a route, unless an onion has no room for it beside what the payee is to get."""
+        if len(route.hops) <= _SHORT or len(route.hops) <= (fitting := _hops_beside(self._order)):
+            return route
+        raise NoRoute(
+            f"the best way has {len(route.hops)} hops, and the {len(self._order.metadata)} bytes of metadata in the "
+            f"invoice leave room for {fitting}: ask for one with less, or open a channel nearer to the payee"
+        )
 
     def _circle(self, first: ChannelId, last: ChannelId, amount: int, max_fee: int, now: float) -> Steps[Route]:
         """Find the route out over one channel of ours and back over another."""
         atlas, graph, knowledge = self._atlas, self._atlas.planner.graph, self._atlas.knowledge
-        out, back = atlas._known.get(first), atlas._known.get(last)
-        inward = graph.get(last, atlas.source)
-        if out is None or back is None or inward is None:
+        out, back = atlas.own_channel(first), atlas.own_channel(last)
+        edge = graph.get(last, atlas.source)
+        asked = edge.policy if edge is not None else back.asked if back is not None else None
+        if out is None or back is None or asked is None:
             raise NoRoute("one of the two channels is not usable now, or its peer has not said what it asks for")
-        carried = amount + inward.policy.fee(amount)
+        carried = amount + asked.fee(amount)
         if carried > amount + max_fee:
             raise NoRoute(
                 f"the last channel alone costs {carried - amount}, more than the limit of {max_fee}", Unpaid.FEE_LIMIT
@@ -220,3 +241,13 @@ class OrderMap:
 
 def _fee_of(edge: Edge | None, amount: int) -> int:
     return edge.policy.fee(amount) if edge is not None else 0
+
+
+def _hops_beside(order: Order) -> int:
+    """Return how many hops always fit into an onion, beside what the payee of this order is to get."""
+    final = FinalPayload(
+        order.amount, UINT64_MAX, order.payment_secret, order.amount, keysend=order.keysend, metadata=order.metadata
+    )
+    forward = ForwardPayload(AMOUNT_MAX, UINT64_MAX, ChannelId(bytes(32)))
+    sizes = [len(encode_payload(final)), *[len(encode_payload(forward))] * (HOPS_MAX - 1)]
+    return next(hops for hops in range(HOPS_MAX, 0, -1) if room(sizes[:hops]) >= 0)

@@ -258,6 +258,19 @@ class Graph:
                     del self._hints[direction]
                     self.remove(*direction)
 
+    def is_hint(self, channel: ChannelId, target: NodeKey) -> bool:
+        """Whether a direction is known from hints alone."""
+        return (channel, target) in self._hints
+
+    def revise(self, edge: Edge) -> None:
+        """Replace what is known of a direction; one that is there as a hint stays one."""
+        if self._waits(partial(self.revise, edge)):
+            return
+        count = self._hints.get((edge.channel, edge.target))
+        self.put(edge)
+        if count is not None:
+            self._hints[edge.channel, edge.target] = count
+
     # --- while a search pauses -----------------------------------------------------------------------------------
 
     @property
