@@ -100,6 +100,10 @@ class Locks:
             if lock.kind == HASH and lock.id not in decided
         ]
 
+    def onion(self, lock: int) -> bytes:
+        """Return the onion of a pending lock of the peer's that nobody answered yet; empty if there is none."""
+        return self._onions.get(lock, b"")
+
     # --- ours ----------------------------------------------------------------------------------------------------
 
     def attach(self, lock: int, companion: Moment | None) -> None:
