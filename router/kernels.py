@@ -1,8 +1,8 @@
 """The hot loops: as plain Python always, compiled by numba (`pip install tallystick[fast]`) where it is installed.
 
 A kernel is one generator that calls nothing of ours, in the part of Python that numba compiles. In plain Python it
-pauses now and then (`steps`). Compiled, it is the same body without its pauses, runs without the GIL, and pauses at its
-end if the network is large; its machine code is cached on disk: the first use on a machine takes a few seconds.
+pauses now and then (`steps`). Compiled, it is the same body without its pauses, and runs without the GIL; its machine
+code is cached on disk: the first use on a machine takes a few seconds.
 """
 
 from __future__ import annotations
@@ -20,11 +20,8 @@ import msgspec
 from tallystick.router import flow, search
 from tallystick.router.steps import Steps
 
-PAUSE = 8_000
+PAUSE = 6_000
 """Slots after which a plain search pauses: some 5 ms of work."""
-
-LARGE = 1_000
-"""Nodes from which on a compiled search is worth a pause: it takes up to a few ms."""
 
 T = TypeVar("T")
 
@@ -53,11 +50,10 @@ class Compiled(Generic[T]):
         except RuntimeError:  # nowhere to write a cache to
             self.code = numba.njit(nogil=True)(plain)
 
-    def __call__(self, count: int, *arguments: Any) -> Steps[T]:
-        """Run it; `count` is that of the network's nodes."""
-        found: T = self.code(count, *arguments)
-        if count >= LARGE:
-            yield
+    def __call__(self, *arguments: Any) -> Steps[T]:
+        """Run it, in one step."""
+        yield from ()
+        found: T = self.code(*arguments)
         return found
 
 

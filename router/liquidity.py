@@ -37,6 +37,9 @@ _STEPS = 32
 _PAUSE = 250
 """Channels whose columns follow before others may work: some 4 ms."""
 
+_PAUSE_FRESH = 4_000
+"""The same for slots of which nothing may be known."""
+
 
 class Prior(msgspec.Struct, frozen=True):
     """How balances are distributed before anything is known, by share of the capacity.
@@ -193,10 +196,12 @@ class Knowledge:
                 if number % _PAUSE == 0:
                     yield
         fresh, self.graph.fresh = self.graph.fresh, []
-        for slot in fresh:
+        for number, slot in enumerate(fresh, start=1):
             edge = self.graph.occupant(slot)
             if edge is not None and self._knows_of(edge):
                 self._write(slot)
+            if number % _PAUSE_FRESH == 0:
+                yield
         for direction in [direction for direction, until in self._avoided.items() if until <= now]:
             del self._avoided[direction]
             self._touch(direction[0])
@@ -235,8 +240,8 @@ class Knowledge:
             self._moved(hop, now)
 
     def _moved(self, hop: Hop, now: float) -> None:
-        self.passed(hop.channel, hop.node, hop.amount, now)
-        self._learn(hop.channel, hop.node, now, lambda belief, capacity: belief.moved(hop.amount, capacity))
+        amount, wanted = hop.amount, hop.amount + self._reserved.get((hop.channel, hop.node), 0)
+        self._learn(hop.channel, hop.node, now, lambda belief, size: belief.passes(wanted, size).moved(amount, size))
 
     def reserve(self, route: Route) -> None:
         """A part is under way: what it carries is not there for others."""

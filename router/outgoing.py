@@ -172,7 +172,7 @@ class Outgoing:
         if known is not None and known.paid:
             raise InvalidInput("this invoice has been paid already; its receipt is in the list of payments")
         active = self._add(order)
-        self._record([PaymentOrdered(order)], _nothing)
+        self._record([PaymentOrdered(order, first=known is None)], _nothing)
         self._look(active, active.payment.start(self._clock()))
 
     def load(self) -> None:

@@ -281,10 +281,11 @@ class Payment:
         return max(0, min(self.limits.parts - len(self._under_way), self.limits.attempts - self.attempts))
 
     def _send(self, route: Route) -> Part:
-        if route.delivered > self.owed or self.fee + route.fee > self.max_fee:
+        owed, budget = self.owed, self.max_fee - self.fee
+        if route.delivered > owed or route.fee > budget:
             raise InvalidInput(
-                f"a route that delivers {route.delivered} for {route.fee} does not fit: {self.owed} is owed, "
-                f"{self.max_fee - self.fee} is left for fees; the planner is at fault"
+                f"a route that delivers {route.delivered} for {route.fee} does not fit: {owed} is owed, {budget} is "
+                "left for fees; the planner is at fault"
             )
         part = Part(self.attempts, route)
         self.attempts += 1

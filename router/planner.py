@@ -4,9 +4,10 @@ The planner looks for paths with the kernels, computes their amounts again in wh
 and holds them to every limit: policies, capacities, what is known of liquidity, the fee limit. What it returns is
 exact. Same graph, same knowledge, same question: same answer.
 
-`routing` and `planning` are in steps: in a large network they pause after some ms of work, so that whoever runs them
-can let others work. Until they have come to their end, changes of graph and knowledge wait (`Graph.paused`). One of
-them runs at a time; what is asked meanwhile with `route` is answered from the same state, without a pause.
+`routing` and `planning` are in steps: in a large network they pause after some ms of work and between any two searches,
+so that whoever runs them can let others work. Until they have come to their end, changes of graph and knowledge wait
+(`Graph.paused`). One of them runs at a time; what is asked meanwhile with `route` is answered from the same state,
+without a pause.
 """
 
 from __future__ import annotations
@@ -56,6 +57,9 @@ _FLOW_BITS = 48
 _SPREAD = 4
 """How many parts a plan probably has: what base fees are spread over."""
 
+_LARGE = 100
+"""Nodes from which on a plan pauses between any two searches."""
+
 _CRUMB = 100
 """A path that would carry less than this fraction of the amount is not worth a part."""
 
@@ -81,6 +85,8 @@ class Planner:
         self.costs = costs or Costs()
         self._kernels: Kernels = compiled() if graph.compiled else PLAIN
         pieces = pieces_of(knowledge.prior)
+        self._worked = False
+        """Whether there was a search since the last pause between two."""
         self._ends, self._slopes = graph.floats(pieces.ends), graph.floats(pieces.slopes)
 
     def route(self, source: NodeKey, target: NodeKey, amount: int, *, max_fee: int, now: float) -> Route:
@@ -121,7 +127,7 @@ class Planner:
         graph = self.graph
         if graph.paused:  # in the middle of another search
             return finish(steps)
-        whole = self._refreshed(steps, now)
+        whole, self._worked = self._refreshed(steps, now), False
         try:
             while True:
                 try:
@@ -137,6 +143,14 @@ class Planner:
             graph.settle()
             whole.close()  # takes back what an abandoned plan has penciled in
             self.knowledge.settle()
+
+    def _paced(self, search: Steps[T]) -> Steps[T]:
+        """Run one search of a plan, after a pause if another one went before."""
+        if self._worked and self.graph.count >= _LARGE:
+            yield
+        found = yield from search
+        self._worked = True
+        return found
 
     def _refreshed(self, steps: Steps[T], now: float) -> Steps[T]:
         yield from self.knowledge.refreshing(now)
@@ -193,22 +207,24 @@ class Planner:
         self, start: int, end: int, amount: float, risk: float, hop: float, slope: float
     ) -> Steps[list[int]]:
         c = self.graph.columns
-        return self._kernels.two_sided(
+        search = self._kernels.two_sided(
             self.graph.count, PAUSE, start, end, amount, risk, hop, slope,
             c.first_out, c.first_in, c.only_next, c.only_before, c.next_out, c.next_in, c.source, c.target,
             c.base, c.weight, c.minimum, c.limit, c.per_capacity, c.lower, c.upper, c.share_lower, c.share_upper,
             c.held,
         )  # fmt: skip
+        return self._paced(search)
 
     def _one_sided(
         self, start: int, end: int, amount: float, risk: float, hop: float, slope: float
     ) -> Steps[list[int]]:
         c = self.graph.columns
-        return self._kernels.one_sided(
+        search = self._kernels.one_sided(
             self.graph.count, PAUSE, start, end, amount, risk, hop, slope,
             c.first_in, c.only_before, c.next_in, c.source, c.target, c.base, c.share, c.weight, c.minimum, c.limit,
             c.per_capacity, c.lower, c.upper, c.share_lower, c.share_upper, c.held,
         )  # fmt: skip
+        return self._paced(search)
 
     def along(self, slots: Sequence[int], amount: int) -> Route | None:
         """Return the path as a route with exact amounts, None if there is none or it breaks a limit."""
@@ -284,13 +300,14 @@ class Planner:
             return []
         unit = max(1, amount >> _FLOW_BITS)
         costs, c = self.costs, self.graph.columns
-        flows = yield from self._kernels.cheapest_flow(
+        search = self._kernels.cheapest_flow(
             self.graph.count, PAUSE, len(c.base), start, end, float(amount // unit), float(unit),
             factor * amount * costs.risk_ppm / MILLION, costs.hop_ppm / MILLION + 1e-12, _SPREAD / amount,
             amount / max_parts / _SPREAD, ROUNDS_MAX, self._ends, self._slopes,
             c.first_out, c.first_in, c.only_next, c.only_before, c.next_out, c.next_in, c.source, c.target,
             c.base, c.weight, c.minimum, c.limit, c.lower, c.upper, c.held,
         )  # fmt: skip
+        flows = yield from self._paced(search)
         ends = {slot: (int(c.source[slot]), int(c.target[slot])) for slot, _ in flows}
         paths = split([(slot, int(units)) for slot, units in flows], ends, start)
         return [

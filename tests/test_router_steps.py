@@ -206,8 +206,12 @@ def test_what_numba_compiles_is_the_kernel_without_its_pauses() -> None:
     assert plain.__code__.co_firstlineno == two_sided.__code__.co_firstlineno
 
 
-@pytest.mark.parametrize(("nodes", "many"), [(100, 0), (1_200, 4)])
-def test_compiled_searches_pause_in_large_networks_only(nodes: int, many: int) -> None:
-    graph = Graph(random_network(random.Random(5), nodes, 4 * nodes), compiled=True)
-    assert pauses(planning(Planner(graph, Knowledge(graph)))) >= many
-    assert many or pauses(planning(Planner(graph, Knowledge(graph)))) == 0
+@pytest.mark.parametrize("numba", [False, True])
+@pytest.mark.parametrize(("nodes", "many"), [(50, False), (400, True)])
+def test_plans_pause_between_searches_in_large_networks_only(
+    nodes: int, many: bool, numba: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planner_module, "PAUSE", 10**9)
+    graph = Graph(random_network(random.Random(5), nodes, 4 * nodes), compiled=numba)
+    who = Planner(graph, Knowledge(graph))
+    assert (pauses(planning(who, 10**6)) >= 1) == many
