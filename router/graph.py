@@ -195,7 +195,8 @@ class Graph:
         self._write(slot, edge)
         if _useful(edge) and not could:
             self._link(slot)
-            self.fresh.append(slot)  # what was said of its node meanwhile passed it by
+            if known is not None:
+                self.fresh.append(slot)  # what was said of its node meanwhile passed it by
         elif could and not _useful(edge):
             self._unlink(slot)
 

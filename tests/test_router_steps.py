@@ -160,6 +160,7 @@ def test_what_happens_in_a_pause_waits_for_the_end_of_the_search_and_is_not_lost
 
 def test_a_plan_that_nobody_wants_any_more_leaves_nothing_behind() -> None:
     who = network()
+    finish(planning(who))
     before = columns_of(who.graph)
     for stop in range(1, pauses(planning(who)) + 1, 7):
         steps = planning(who)
