@@ -18,7 +18,7 @@ RUNS ?= 200
 setup: .venv/ready        ## a virtual environment with everything pinned
 	@echo "Ready. Try: make demo"
 
-demo: .venv/ready         ## the main job, for real: about thirty-five seconds
+demo: .venv/ready         ## the main job, for real: less than half a minute
 	$(BIN)/python -m tallystick.sdk.demo
 
 test: .venv/ready         ## all tests that are fast enough for every run, on all cores
