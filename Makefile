@@ -30,8 +30,8 @@ check: .venv/ready        ## lint, format, types, import directions
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-coverage: .venv/ready     ## branch coverage of channels/ and settlement/
-	$(BIN)/python -Im pytest --cov --cov-report=term-missing:skip-covered
+coverage: .venv/ready     ## branch coverage of channels/, router/ and settlement/
+	$(BIN)/python -Im pytest -n auto --dist worksteal --cov --cov-report=term-missing:skip-covered
 
 bench: .venv/ready        ## how fast two parties pay each other on this machine
 	$(BIN)/tally bench direct
