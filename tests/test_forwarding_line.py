@@ -142,6 +142,34 @@ def test_a_lock_that_expires_too_soon_or_too_far_away_is_refused(lifetime: int, 
     refused(Line(), code, lifetime=lifetime)
 
 
+@pytest.mark.parametrize(("route", "code"), [("AB", Code.FINAL_INCORRECT_EXPIRY), ("ABC", Code.INCORRECT_EXPIRY)])
+def test_a_lock_that_expires_before_what_its_onion_says_is_refused(route: str, code: Code) -> None:
+    world = Line()
+    amounts, expiry, condition = AMOUNTS[: len(route) - 1], world.time + 3_600, digest_of(SECRET)
+    world["B"].secrets[condition] = world["C"].secrets[condition] = SECRET
+    built = world.onion(route[1:], amounts, expiry + 1, condition)
+    world["A"].router.send_lock(world.channel("AB"), amounts[0], expiry, condition, built.packet)
+    world.settle()
+    unpaid(world)
+    found = world.failure("A", built)
+    assert found is not None and (found[0], found[1].code) == (0, code)
+
+
+def test_a_forwarder_that_paid_and_cannot_claim_raises_an_alarm_and_writes_its_loss_down(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = Line()
+    world["C"].secrets[digest_of(SECRET)] = SECRET
+    monkeypatch.setattr(world["B"].router, "reveal", lambda channel, lock, secret: False)  # as on an old copy of data
+    world.send("ABC", AMOUNTS, SECRET)
+    world.settle()
+    (alarm,) = world["B"].alarms
+    assert "100000 was paid onwards" in alarm and "old copy of its data" in alarm
+    (forward,) = forwards_after(world["B"].store, 0, 10)
+    assert forward.outcome is Outcome.LOST and load_circuits(world["B"].store) == []
+    assert world["B"].router.statistics().earned == 0
+
+
 @pytest.mark.parametrize("lifetime", [300, 7 * 86_400])
 def test_a_lock_at_the_edge_of_what_is_allowed_goes_on(lifetime: int) -> None:
     world = Line()
