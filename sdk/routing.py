@@ -226,8 +226,7 @@ class Routing:
     def on_step(self, step: Step) -> None:
         """Take in a block that came or went."""
         if isinstance(step, BlockAdded):
-            for event in step.block.events:
-                self.gossiper.on_event(event)
+            self.gossiper.on_block(step.block.events)
         else:
             self.gossiper.on_undone()
 
