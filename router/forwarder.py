@@ -40,7 +40,7 @@ class Way(enum.Enum):
 
     OPEN = 1
     OFFLINE = 2
-    """Its peer is not connected or not in step."""
+    """Its peer is not connected, not in step, or acknowledges nothing."""
     CLOSING = 3
     """It takes no new locks any more."""
 
@@ -239,6 +239,11 @@ class Forwarder:
         """Return the circuit of an incoming lock."""
         name = self._by_origin.get((channel, lock))
         return self._open[name].circuit if name is not None else None
+
+    def circuit(self, channel: ChannelId, lock: int) -> Circuit | None:
+        """Return the circuit of an outgoing lock."""
+        entry = self._open.get((channel, lock))
+        return entry.circuit if entry is not None else None
 
     def holds(self, channel: ChannelId, lock: int) -> bool:
         """Whether that outgoing lock stands for an incoming one."""

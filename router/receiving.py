@@ -7,6 +7,7 @@ such steps, too. What was claimed is told (`Paid`) once it is durable.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol
@@ -14,16 +15,43 @@ from typing import Protocol
 import msgspec
 
 from tallystick.channels.conditions import digest_of
-from tallystick.channels.errors import InvalidInput
+from tallystick.channels.errors import ChannelNotReady, InvalidInput
 from tallystick.channels.objects import NATIVE, ChannelId, Lock
 from tallystick.channels.store import Moment, Store
 from tallystick.router.codes import Code
 from tallystick.router.failures import Failure
-from tallystick.router.invoices import InvoiceCancelled, InvoiceClaimed, KeysendClaimed, find_invoice, wanted
+from tallystick.router.invoices import (
+    InvoiceCancelled,
+    InvoiceClaimed,
+    KeysendClaimed,
+    State,
+    find_invoice,
+    wanted,
+)
 from tallystick.router.payee import Answer, Claim, Held, IncomingPart, Patience, Payee, Refuse, Verdict
 from tallystick.router.service import FinalLock
 
 _Name = tuple[ChannelId, int]
+
+REFUSALS_MAX = 1_000
+"""Invoices of which it is remembered what was refused last."""
+
+_WORDS = {
+    Verdict.UNWANTED: "",
+    Verdict.EXPIRED: "the invoice had expired",
+    Verdict.WRONG_SECRET: "it came without the payment secret of the invoice",
+    Verdict.WRONG_AMOUNT: "it was to be a payment of {total}, and the invoice asks for {asked}, or up to twice as much",
+    Verdict.SUPERFLUOUS: "the payment is complete without it, or its parts do not agree on one amount",
+    Verdict.TOO_MANY: "too many payments are being gathered",
+    Verdict.TAMPERED: "the payer sent {told} or a longer lock: the node before us did not pass that on",
+    Verdict.TOO_SOON: "too little time was left to claim it safely",
+    Verdict.INCOMPLETE: "the other parts of a payment of {total} did not come in time",
+}
+
+_ENDED = {State.CLAIMED: "the invoice was paid already", State.CANCELLED: "the invoice was cancelled"}
+
+LAPSED_MAX = 1_000
+"""Held payments that were given back for want of time, as far as they are remembered."""
 
 
 class Paid(msgspec.Struct, frozen=True):
@@ -42,6 +70,19 @@ class PaymentHeld(msgspec.Struct, frozen=True):
     amount: int
 
 
+class Refusal(msgspec.Struct, frozen=True):
+    """A lock for an invoice of ours that was given back."""
+
+    payment_hash: bytes
+    amount: int
+    time: int
+    text: str
+    """Why, for the owner; the payer is told less."""
+
+    def __str__(self) -> str:
+        return f"{self.amount} came and was given back: {self.text}"
+
+
 class Door(Protocol):
     """What a payee needs of the router."""
 
@@ -52,6 +93,11 @@ class Door(Protocol):
 
     def registered(self, lock: Lock) -> bytes:
         """Return the secret of a lock if the chain shows it, in time; else nothing."""
+        ...
+
+    @property
+    def fresh(self) -> bool:
+        """Whether our view of the chain is up to date."""
         ...
 
     def reveal(self, channel: ChannelId, lock: int, secret: bytes) -> bool:
@@ -84,13 +130,21 @@ class Receiving:
         self._tell = tell
         self._payee = Payee(patience)
         self._finals: dict[_Name, FinalLock] = {}
-        self._closed: set[bytes] = set()
+        self._closed: dict[bytes, State] = {}
         """Claimed or cancelled in steps that are not durable yet: the store does not know of them."""
+        self._lapsed: OrderedDict[bytes, None] = OrderedDict()
+        """What was held and given back for want of time, so that whoever settles it too late is told: the newest."""
+        self._refusals: OrderedDict[bytes, Refusal] = OrderedDict()
+        """The last one of each invoice: the newest."""
 
     @property
     def held(self) -> dict[bytes, int]:
         """Complete payments that wait for `settle` or `cancel`: hash to amount."""
         return self._payee.held
+
+    def refusal(self, payment_hash: bytes) -> Refusal | None:
+        """Return what was given back last of what came for an invoice since we started, None if there was nothing."""
+        return self._refusals.get(payment_hash)
 
     # --- what the router tells ----------------------------------------------------------------------------------
 
@@ -107,6 +161,7 @@ class Receiving:
             payload.total,
             payload.amount,
             payload.expiry,
+            final.again,
         )
         claimable = None
         if digest not in self._closed and final.asset == NATIVE:
@@ -123,31 +178,69 @@ class Receiving:
 
     def time_passed(self) -> Sequence[Moment]:
         """Chain time has passed."""
-        return self._perform(self._payee.on_time(self._door.now))
+        held = self._payee.held
+        answers = self._payee.on_time(self._door.now)
+        self._lapsed.update(dict.fromkeys(held.keys() - self._payee.held.keys()))
+        while len(self._lapsed) > LAPSED_MAX:
+            self._lapsed.popitem(last=False)
+        return self._perform(answers)
 
     # --- what the owner wants -----------------------------------------------------------------------------------
 
     def settle(self, secret: bytes) -> list[Moment]:
-        """Claim the held payment that `secret` opens; return what must be in the same commit. Raise InvalidInput."""
+        """Claim the held payment that `secret` opens; return what must be in the same commit. Claiming twice is once.
+
+        Raise ChannelNotReady while our view of the chain is old, InvalidInput if nothing is held (any more).
+        """
         digest = digest_of(secret)
-        claim = self._payee.settle(digest, secret)
-        if claim is None:
-            raise InvalidInput(
-                "no payment with the hash of this secret is held; `tally invoice list` shows those that are"
+        if self._state(digest) is State.CLAIMED:
+            return []
+        if digest in self._payee.held and not self._door.fresh:
+            raise ChannelNotReady(
+                "this node's view of the chain is old, as its chain node does not answer: a secret that is given away "
+                "now might not be paid for. Nothing was done; settle again once the chain is followed"
             )
-        return self._perform([claim])
+        claim = self._payee.settle(digest, secret, self._door.now)
+        if claim is None:
+            raise InvalidInput(self._why_not_held(digest))
+        moments = self._perform([claim])
+        if not moments:
+            raise InvalidInput("the locks of this payment are gone: their channels were closed, or they expired")
+        return moments
+
+    def _why_not_held(self, digest: bytes) -> str:
+        state = self._state(digest)
+        if state is None:
+            return "this node has no invoice that this secret opens"
+        if state is State.CANCELLED:
+            return "this invoice was cancelled, and what came for it was given back"
+        if digest in self._lapsed or digest in self._payee.held:
+            return (
+                "this payment was held until its locks came too near to their expiry, and is given back: let the payer "
+                "pay again, and settle earlier"
+            )
+        return "nobody has paid all of this invoice, or it was given back: `tally invoice list` shows what is held"
 
     def cancel(self, payment_hash: bytes) -> list[Moment]:
         """Let go what has come for an invoice, and take nothing more; return what must be in the same commit.
 
-        Raise InvalidInput if it is unknown or was claimed.
+        That is nothing if it was cancelled. Raise InvalidInput if it is unknown or was claimed.
         """
-        record = find_invoice(self._store, payment_hash)
-        if record is None or record.claimable is None or payment_hash in self._closed:
-            raise InvalidInput("there is no invoice of that hash that could be cancelled")
-        self._close(payment_hash)
+        state = self._state(payment_hash)
+        if state is None:
+            raise InvalidInput("this node has no invoice of that payment hash; `tally invoice list` shows all")
+        if state is State.CLAIMED:
+            raise InvalidInput("this invoice was paid, which cannot be undone: pay the money back instead")
+        if state is State.CANCELLED:
+            return []
+        self._close(payment_hash, State.CANCELLED)
         moments: list[Moment] = [InvoiceCancelled(payment_hash, self._door.now)]
         return moments + self._perform(self._payee.cancel(payment_hash))
+
+    def _state(self, payment_hash: bytes) -> State | None:
+        """Return what became of an invoice, with what is not durable yet; None if it is unknown."""
+        record = find_invoice(self._store, payment_hash)
+        return self._closed.get(payment_hash) or (record.state(self._door.now) if record is not None else None)
 
     # --- doing it -----------------------------------------------------------------------------------------------
 
@@ -188,22 +281,41 @@ class Receiving:
                 received += part.amount
         if not received:
             return []
-        self._close(digest)
-        keysend = find_invoice(self._store, digest) is None
-        self._later(lambda: self._tell(Paid(digest, received, claim.secret, keysend)))
-        if keysend:
+        self._close(digest, State.CLAIMED)
+        record = find_invoice(self._store, digest)
+        if record is None or not record.own:
+            self._later(partial(self._tell, Paid(digest, received, claim.secret, record is None)))
+        if record is None:
             return [KeysendClaimed(digest, claim.secret, received, now)]
         return [InvoiceClaimed(digest, claim.secret, received, now)]
 
-    def _close(self, digest: bytes) -> None:
+    def _close(self, digest: bytes, state: State) -> None:
         """Take nothing more under this hash, from now on."""
-        self._closed.add(digest)
-        self._later(lambda: self._closed.discard(digest))
+        self._closed[digest] = state
+        self._later(partial(self._forget, digest))
+
+    def _forget(self, digest: bytes) -> None:
+        """What was closed is in the store now."""
+        self._closed.pop(digest, None)
 
     def _refuse(self, part: IncomingPart, verdict: Verdict) -> None:
         final = self._finals.pop((part.channel, part.lock), None)
         if final is not None:
+            self._note(final.lock.condition, part, verdict)
             self._door.refuse(final, _failure(part, verdict, self._door.now))
+
+    def _note(self, digest: bytes, part: IncomingPart, verdict: Verdict) -> None:
+        """Remember for the owner why something was refused, if it was for an invoice."""
+        record, state = find_invoice(self._store, digest), self._state(digest)
+        if record is None or state is None or not record.text:
+            return
+        why = _WORDS[verdict].format(total=part.total, asked=record.amount, told=part.told)
+        if verdict is Verdict.UNWANTED:
+            why = _ENDED.get(state, "it is not wanted any more")
+        self._refusals[digest] = Refusal(digest, part.amount, self._door.now, why)
+        self._refusals.move_to_end(digest)
+        while len(self._refusals) > REFUSALS_MAX:
+            self._refusals.popitem(last=False)
 
 
 def _failure(part: IncomingPart, verdict: Verdict, now: int) -> Failure:

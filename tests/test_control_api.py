@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -80,7 +81,9 @@ async def test_a_stream_lives_its_whole_life_through_the_api(tmp_path: Path) -> 
         assert paid.units == 25
         assert [stream.units for stream in await bob.streams()] == [25]
         assert [stream.direction for stream in await bob.streams()] == ["in"]
-        assert stream_line(paid).endswith(f"paid by us: 25 of 500 units of 10, until {paid.expiry}")
+        assert stream_line(paid).endswith(
+            f"paid by us: 25 of 500 units of 10, until {datetime.fromtimestamp(paid.expiry)}"
+        )
         with pytest.raises(ControlError):
             await alice.pay_units(channel, 0, 476)
         with pytest.raises(ControlError):
@@ -279,6 +282,16 @@ async def test_a_client_of_a_stopped_node_is_told_that_none_answers(tmp_path: Pa
         await pair.control.stop_asked.wait()
     async with control_at(url, TOKEN) as client:
         with pytest.raises(NodeUnreachable, match="no node answers"):
+            await client.info()
+
+
+async def test_a_client_with_an_old_token_or_a_damaged_address_is_told_what_to_do(tmp_path: Path) -> None:
+    async with two_nodes(tmp_path) as pair, control_at(pair.control.url, "an old token") as client:
+        with pytest.raises(ControlError, match="each start writes a new") as caught:
+            await client.info()
+        assert caught.value.code == "unauthorized"
+    async with control_at("nonsense", TOKEN) as client:
+        with pytest.raises(NodeUnreachable, match="is no address of a node"):
             await client.info()
 
 

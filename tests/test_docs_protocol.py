@@ -9,10 +9,11 @@ from types import ModuleType
 
 import pytest
 
-from tallystick.channels import limits, messages, session
+from tallystick.channels import limits, messages, timing
 from tallystick.channels.core import LEAVES, Phase
 from tallystick.channels.eip712 import TYPES
 from tallystick.channels.errors import Fault
+from tallystick.channels.patience import EXCUSED
 from tallystick.sdk import duties
 from tallystick.settlement.contract_state import Parameters
 from tallystick.watchtower import messages as tower_messages
@@ -86,13 +87,15 @@ def test_signed_objects_have_the_fields_that_are_signed() -> None:
         ("`seen` may lag at most {} updates", limits.WINDOW_MAX),
         ("(at most {})", limits.BATCH_PAYMENTS_MAX),
         ("before `expiry` ({} s by default)", POLICY.reveal_margin),
-        ("only {} s of confirmed chain time", session.CANCEL_MARGIN),
+        ("only {} s of confirmed chain time", timing.CANCEL_MARGIN),
         ("challenge period of at least {} s", POLICY.challenge_period_min),
         ("a reserve of {} % of the deposit", POLICY.reserve_ppm // 10_000),
         ("live for {} s at most", POLICY.offer_lifetime_max),
         ("does for {} s by default", POLICY.offer_lifetime),
         ("the last {} s", duties.STAND_IN),
         ("`reward_bps`, {} by default", Parameters(1, sealing.Address(bytes(20))).reward_bps),
+        ("acknowledges for {} s (by default", int(POLICY.ack_patience)),
+        ("or CANCEL_REFUSED has {} s", int(EXCUSED)),
         ("up to {} bytes of onion", limits.ONION_MAX),
         ("frames of at most {} bytes", limits.MESSAGE_MAX),
         ("at most {} bytes each", tower_messages.TOWER_MESSAGE_MAX),

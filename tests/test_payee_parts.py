@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -39,8 +40,8 @@ def test_what_does_not_belong_is_refused_alone() -> None:
     payee = Payee(PATIENCE)
     assert payee.arrived(HASH, part(0, 60), WANTED, NOW) == []
     for wrong, verdict in [
-        (part(1, 40, word=b"x" * 32), Verdict.UNWANTED),
-        (part(2, 40, total=101), Verdict.UNWANTED),
+        (part(1, 40, word=b"x" * 32), Verdict.WRONG_SECRET),
+        (part(2, 40, total=101), Verdict.SUPERFLUOUS),
         (part(3, 40, expiry=NOW + 179), Verdict.TOO_SOON),
         (IncomingPart(CHANNEL, 4, 39, NOW + 3_600, WORD, 100, 40), Verdict.TAMPERED),
         (IncomingPart(CHANNEL, 5, 40, NOW + 3_600, WORD, 100, 40, NOW + 3_601), Verdict.TAMPERED),
@@ -55,13 +56,13 @@ def test_too_little_and_far_too_much_are_refused() -> None:
     payee = Payee(PATIENCE)
     for total in (99, 201):
         wrong = part(0, total, total=total)
-        assert payee.arrived(HASH, wrong, WANTED, NOW) == [Refuse(wrong, Verdict.UNWANTED)]
+        assert payee.arrived(HASH, wrong, WANTED, NOW) == [Refuse(wrong, Verdict.WRONG_AMOUNT)]
     assert isinstance(payee.arrived(HASH, part(1, 200, total=200), WANTED, NOW)[0], Claim)
 
 
 def test_an_invoice_that_expired_takes_no_new_payment() -> None:
     late = Claimable(SECRET, WORD, amount=100, expires=NOW - 1)
-    assert Payee(PATIENCE).arrived(HASH, part(0), late, NOW) == [Refuse(part(0), Verdict.UNWANTED)]
+    assert Payee(PATIENCE).arrived(HASH, part(0), late, NOW) == [Refuse(part(0), Verdict.EXPIRED)]
 
 
 def test_an_incomplete_payment_is_let_go_after_a_while() -> None:
@@ -77,8 +78,8 @@ def test_a_held_payment_waits_for_its_secret_and_can_be_cancelled() -> None:
     hold = Claimable(b"", WORD, amount=100, hold=True)
     assert payee.arrived(HASH, part(0), hold, NOW) == [Held(HASH, (part(0),))]
     assert payee.on_time(NOW + 600) == [] and payee.held == {HASH: 100}
-    assert payee.settle(HASH, SECRET) == Claim(HASH, SECRET, (part(0),))
-    assert payee.settle(HASH, SECRET) is None
+    assert payee.settle(HASH, SECRET, NOW) == Claim(HASH, SECRET, (part(0),))
+    assert payee.settle(HASH, SECRET, NOW) is None
 
     payee.arrived(HASH, part(1), hold, NOW)
     assert payee.cancel(HASH) == [Refuse(part(1), Verdict.UNWANTED)]
@@ -88,7 +89,18 @@ def test_a_held_payment_is_let_go_before_its_locks_cannot_be_claimed_safely() ->
     payee = Payee(PATIENCE)
     payee.arrived(HASH, part(0), Claimable(b"", WORD, amount=100, hold=True), NOW)
     assert payee.on_time(NOW + 3_600 - 90) == []
+    assert payee.settle(HASH, SECRET, NOW + 3_600 - 89) is None
     assert payee.on_time(NOW + 3_600 - 89) == [Refuse(part(0), Verdict.TOO_SOON)]
+
+
+def test_what_was_pending_before_a_restart_came_in_time() -> None:
+    late = Claimable(b"", WORD, amount=100, hold=True, expires=NOW - 1)
+    near = NOW + PATIENCE.claim // 2
+    for expiry in (NOW + 3_600, near):
+        before = msgspec.structs.replace(part(0, expiry=expiry), again=True)
+        assert Payee(PATIENCE).arrived(HASH, before, late, NOW) == [Held(HASH, (before,))]
+    too_near = msgspec.structs.replace(part(0, expiry=near - 1), again=True)
+    assert Payee(PATIENCE).arrived(HASH, too_near, late, NOW) == [Refuse(too_near, Verdict.TOO_SOON)]
 
 
 def test_a_held_payment_that_loses_a_part_is_not_settled() -> None:
@@ -97,7 +109,7 @@ def test_a_held_payment_that_loses_a_part_is_not_settled() -> None:
     payee.arrived(HASH, part(0, 60), hold, NOW)
     payee.arrived(HASH, part(1, 40), hold, NOW)
     payee.gone(HASH, CHANNEL, 1)
-    assert payee.settle(HASH, SECRET) is None
+    assert payee.settle(HASH, SECRET, NOW) is None
     payee.gone(HASH, CHANNEL, 0)
     assert len(payee) == 0
 
@@ -105,7 +117,7 @@ def test_a_held_payment_that_loses_a_part_is_not_settled() -> None:
 def test_no_more_payments_are_gathered_than_the_limit() -> None:
     payee = Payee(PATIENCE, limit=1)
     payee.arrived(HASH, part(0, 60), WANTED, NOW)
-    assert payee.arrived(b"i" * 32, part(1, 60), WANTED, NOW) == [Refuse(part(1, 60), Verdict.UNWANTED)]
+    assert payee.arrived(b"i" * 32, part(1, 60), WANTED, NOW) == [Refuse(part(1, 60), Verdict.TOO_MANY)]
 
 
 @given(

@@ -8,12 +8,12 @@ from tallystick.channels.objects import ChannelId
 from tallystick.router.circuits import Forward
 from tallystick.router.invoices import InvoiceRecord, State
 from tallystick.router.objects import ForwardingPolicy, Route
-from tallystick.router.payments import Order, PartRecord, PaymentRecord
+from tallystick.router.payments import PartRecord, PaymentRecord
+from tallystick.router.receiving import Refusal
 from tallystick.sdk.control import network_views as views
-from tallystick.sdk.routing import PROBE
 
 
-def invoice_info(record: InvoiceRecord, state: State) -> views.InvoiceInfo:
+def invoice_info(record: InvoiceRecord, state: State, refusal: Refusal | None = None) -> views.InvoiceInfo:
     """Describe an invoice, or a payment that came without one."""
     return views.InvoiceInfo(
         payment_hash=record.payment_hash.hex(),
@@ -29,6 +29,7 @@ def invoice_info(record: InvoiceRecord, state: State) -> views.InvoiceInfo:
         secret=record.secret.hex() if state is State.CLAIMED else None,
         position=record.position,
         paid=record.paid,
+        refused="" if refusal is None else str(refusal),
     )
 
 
@@ -46,7 +47,7 @@ def payment_info(
     return views.PaymentInfo(
         payment_hash=order.payment_hash.hex(),
         state="paid" if record.paid else "pending" if record.ended is None else "failed",
-        kind=_kind(order),
+        kind=order.kind.value,
         to=order.target.hex(),
         amount=order.amount,
         fee=record.fee,
@@ -61,14 +62,6 @@ def payment_info(
         position=position,
         parts=None if parts is None else tuple(_part(part, record.paid) for part in parts),
     )
-
-
-def _kind(order: Order) -> str:
-    if order.keysend:
-        return "keysend"
-    if order.first_channel is not None:
-        return "rebalance"
-    return "probe" if order.memo == PROBE and not order.invoice else "invoice"
 
 
 def _part(part: PartRecord, paid: bool) -> views.PartInfo:

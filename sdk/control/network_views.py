@@ -29,6 +29,8 @@ class CreateInvoice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hold: bool = False
     payment_hash: str = ""
     asset: str = NATIVE_ASSET
+    hints: bool = True
+    """Whether the invoice may name channels of the node that gossip does not know."""
 
 
 class Settle(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -113,6 +115,8 @@ class InvoiceInfo(msgspec.Struct, frozen=True):
     position: int
     paid: int
     """Counts what was claimed: GET /invoices/paid?after= goes on behind it. 0 unless it was claimed."""
+    refused: str = ""
+    """What was given back last of what came for it since the node started, and why."""
 
 
 class HopInfo(msgspec.Struct, frozen=True):
