@@ -28,6 +28,7 @@ from tallystick.router.objects import Route
 from tallystick.router.payer import Limits, Map, Part, Payment
 from tallystick.router.payload import FinalPayload, ForwardPayload, encode_payload
 from tallystick.router.payments import (
+    Kind,
     Order,
     PartEnded,
     PartRecord,
@@ -45,6 +46,12 @@ from tallystick.router.sphinx import BuiltOnion, build_onion
 UNSIGNED_MAX = 60
 """Seconds of chain time that a part may wait to be signed, for a peer that acknowledges nothing, before it goes
 another way."""
+
+_ADVICE = {
+    Kind.INVOICE: "; the invoice may have been paid, cancelled or expired meanwhile: ask the payee for a new one",
+    Kind.KEYSEND: "; it may take no payments without an invoice: ask for an invoice",
+}
+"""What to do if the payee refuses a payment."""
 
 
 class Locks(Protocol):
@@ -360,7 +367,10 @@ class Outgoing:
         if outcome is None or active.recorded:
             return []
         active.recorded = True
-        return [PaymentEnded(digest, outcome.secret, outcome.fee, outcome.reason, outcome.text, self._clock())]
+        text = outcome.text
+        if outcome.reason is Unpaid.PAYEE_REFUSES:
+            text += _ADVICE.get(active.order.kind, "")
+        return [PaymentEnded(digest, outcome.secret, outcome.fee, outcome.reason, text, self._clock())]
 
     def _settle(self, active: _Active) -> None:
         """Record the outcome once there is one; forget the payment once nothing of it is under way."""

@@ -271,7 +271,7 @@ class Routing:
 
     async def set_policy(self, channel: ChannelId, policy: ForwardingPolicy) -> None:
         """Ask something else for payments over a channel from now on, and tell the network. Raise InvalidInput."""
-        self.inlets.check(channel, policy)  # before it is stored: a node that starts says again what is
+        self.inlets.check(channel, policy)  # before it is stored, as a node that starts says again what is stored
         await self._writer.commit(list(self.router.set_policy(channel, policy)))
         self._announce(channel)
         self.inlets.tell(channel)
