@@ -4,8 +4,8 @@
 A payment that meets no other waits for three commits in a row, so here a call goes out through a queue and its end
 comes back as a byte in a pipe: a third of the price.
 
-A byte says that some call has ended, a counter says which: after a wait that was interrupted (Ctrl-C), the next one
-does not take the earlier call's end for its own. The thread closes its end of the pipe itself, at the very last.
+A byte says that some call has ended, a counter says which: who waits for a call whose predecessor's wait was broken off
+(Ctrl-C) does not take that one's end for its own. The thread closes its end of the pipe itself, at the very last.
 """
 
 from __future__ import annotations

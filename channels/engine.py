@@ -116,6 +116,7 @@ class Engine:
         self._saved = saved
         self._effects = Effects()
         self._dirty: dict[ChannelId, Session] = {}
+        self._stirred: set[ChannelId] = set()
         self._wires: dict[bytes, Wire] = {}
         self._space: dict[ChannelId, trio.Event] = {}
         self.opening = Opening(self)
@@ -147,6 +148,7 @@ class Engine:
         session.chain = self.chain
         session.locks.keeper, session.locks.fresh = self._keeper, self._fresh
         self.sessions[channel.id] = session
+        self._stirred.add(channel.id)
         self._by_peer.setdefault(channel.peer_key, {})[channel.id] = session
         return session
 
@@ -192,9 +194,15 @@ class Engine:
     def touch(self, session: Session) -> None:
         """Say that a session was changed: it takes part in the next round."""
         identity = session.channel.id
+        self._stirred.add(identity)
         if self._dirty.get(identity) is not session:
             self._dirty[identity] = session
             self.writer.wake()
+
+    def take_stirred(self) -> set[ChannelId]:
+        """Return the channels to which something has happened since the last call; at first all of them."""
+        stirred, self._stirred = self._stirred, set()
+        return stirred
 
     def store(self, moments: Iterable[Moment]) -> None:
         """Write moments in the very commit of what was done to channels in this step, behind what they asked for."""
@@ -287,6 +295,7 @@ class Engine:
         self._effects.emit(PeerConnected(peer, False))
         for session in self.sessions_with(peer):
             resync.disconnected(session)
+            self._stirred.add(session.channel.id)
         self.writer.wake()
 
     def is_connected(self, peer: bytes) -> bool:
@@ -327,6 +336,7 @@ class Engine:
         self.opening.answered(peer, identity, message.text)
         session = self.sessions.get(identity)
         if message.code == Fault.UNKNOWN_CHANNEL and session is not None and session.channel.peer_key == peer:
+            self._stirred.add(identity)
             resync.disconnected(session)  # it may learn of the channel yet, and greet us then
         elif message.code in LATER and session is not None and session.channel.peer_key == peer:
             session.patience.excused = True
@@ -372,6 +382,8 @@ class Engine:
             return
         now = self._clock()
         dirty, self._dirty = self._dirty, {}
+        self._stirred.update(dirty)
+        self._stirred.update(channel.id for channel in self._effects.saved)
         updates = payments = 0
         for session in dirty.values():
             before = session.channel.newest

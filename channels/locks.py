@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from tallystick.channels import core
 from tallystick.channels.conditions import HASH, amount_paid
 from tallystick.channels.core import Phase
 from tallystick.channels.effects import LockDropped, LockEnded, LockReceived, LockRejected, SecretLearned
@@ -101,6 +102,10 @@ class Locks:
             if lock.kind == HASH and lock.id not in decided
         ]
 
+    def onion(self, lock: int) -> bytes:
+        """Return the onion of a pending lock of the peer's that nobody answered yet; empty if there is none."""
+        return self._onions.get(lock, b"")
+
     # --- ours ----------------------------------------------------------------------------------------------------
 
     def attach(self, lock: int, companion: Moment | None) -> None:
@@ -137,15 +142,15 @@ class Locks:
     # --- theirs --------------------------------------------------------------------------------------------------
 
     def received(self, added: AddLock) -> None:
-        """Tell of the peer's new lock, and keep its onion if somebody may have to decide again."""
+        """Tell of the peer's new lock, and keep its onion unless it was revealed or rejected in this very step."""
         channel = self._session.channel.id
         self._session.effects.emit(LockReceived(channel, added.lock, added.onion))
         if self.keeper is None or added.lock.kind != HASH:
             return
-        if added.onion:
+        self._store(self.keeper.lock_received(channel, added))
+        if added.onion and not core.answered(self._session.channel, added.lock.id):
             self._onions[added.lock.id] = added.onion
             self._session.effects.store(OnionKept(channel, added.lock.id, added.onion))
-        self._store(self.keeper.lock_received(channel, added))
 
     def refusal(self, added: AddLock, objection: str) -> bytes:
         """Return the reason of the rejection of a lock that policy objects to."""

@@ -30,7 +30,7 @@ from tallystick.channels.transport import backoff
 from tallystick.channels.writer import Writer
 from tallystick.sdk.duties import DUTY_NAMES, Situation, came_to_nothing, duties, judge, must_close
 from tallystick.sdk.options import Config
-from tallystick.settlement.chain import Call, Chain, ChannelView, LinkRegistered, OpenCall, SecretRegistered
+from tallystick.settlement.chain import Call, Chain, ChannelView, OpenCall
 from tallystick.settlement.errors import ChainError, ChainUnavailable
 from tallystick.settlement.follower import BlockAdded, Follower, Step
 from tallystick.settlement.index import CLOSED, GONE, SETTLED, ChainIndex
@@ -168,12 +168,9 @@ class OnChain:
         await self._ask_market()
         moments: list[Moment] = [step_moment(self._chain.chain_id, step)]
         if isinstance(step, BlockAdded):
-            moments += self.index.add(step.block)
-            self._confirmed.difference_update(
-                event.channel
-                for event in step.block.events
-                if not isinstance(event, (SecretRegistered, LinkRegistered))
-            )
+            seen = self.index.add(step.block)
+            moments += seen
+            self._confirmed.difference_update(s.event.channel for found in seen for s in found.sightings)
             self._times[step.block.header.number] = step.block.header.time
             self._times.pop(step.block.header.number - TIMES_KEPT, None)
         else:

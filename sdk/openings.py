@@ -148,7 +148,7 @@ class Openings:
         if terms.number != number:
             return f"its number must be {number}"
         identity = channel_id(terms)
-        others = [s.channel for s in self._engine.sessions.values() if s.channel.peer_key == bytes(peer)]
+        others = [session.channel for session in self._engine.sessions_with(bytes(peer))]
         if sum(channel.phase is Phase.OPENING and channel.id != identity for channel in others) >= OPENINGS_PER_PEER:
             return f"{OPENINGS_PER_PEER} channels with this node wait to be opened already: open those first"
         if self._onchain.is_opening(identity) or (identity in self._asking and self._key.address < peer.address):

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -106,6 +107,36 @@ async def test_a_call_of_the_paid_api_is_paid_once_and_a_replay_gives_the_same_a
             ("GET /fortune", 5),
             ("GET /fortune", 5),
         ]
+
+
+@pytest.mark.processes
+async def test_a_client_whose_answer_is_lost_is_told_its_proof_and_gets_the_answer_with_it(tmp_path: Path) -> None:
+    async with a_customer_and_a_shop(tmp_path) as people:
+        invoice = (await people.shop.create_invoice(5, "GET /fortune")).text
+        asked = 0
+
+        async def hang_up_on_who_paid(stream: trio.SocketStream) -> None:
+            nonlocal asked
+            asked += 1
+            await stream.receive_some()
+            if asked == 1:
+                head = f'HTTP/1.1 402 Payment Required\r\nwww-authenticate: Tally invoice="{invoice}"\r\n'
+                await stream.send_all(f"{head}content-length: 0\r\nconnection: close\r\n\r\n".encode())
+
+        async with trio.open_nursery() as nursery:
+            serving = partial(trio.serve_tcp, host="127.0.0.1")
+            (listener,) = await nursery.start(serving, hang_up_on_who_paid, 0)
+            url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}/fortune"
+            client = ("call", "--node", tmp_path / "alice")
+            code, _, errors = await run(example("paid_api.py", *client, url))
+            nursery.cancel_scope.cancel()
+        assert code == 1 and "paid, but no answer came" in errors
+        proof = errors.split("'")[1]
+        serve = ("serve", "--node", tmp_path / "carol", "--store", tmp_path / "new" / "answers.db")
+        async with started(example("paid_api.py", *serve)) as server:
+            url = (await server.line_with("a call costs 5")).split()[-1]
+            code, output, errors = await run(example("paid_api.py", *client, url, "--proof", proof))
+        assert code == 0 and json.loads(output)["status"] == 200, errors
 
 
 async def tally(directory: Path, *arguments: str) -> Any:

@@ -101,11 +101,11 @@ def test_a_channel_that_is_off_or_carries_nothing_is_met_by_no_search_but_is_kno
     off = Edge(channel_id(1), node_key(1), node_key(2), 100, ForwardingPolicy(enabled=False))
     narrow = Edge(channel_id(2), node_key(1), node_key(2), 100, ForwardingPolicy(minimum=50, maximum=49))
     graph = Graph([off, narrow])
-    assert graph.leaving(node_key(1)) == [] and graph.reaching(node_key(2)) == []
+    assert list(graph.leaving(node_key(1))) == [] and list(graph.reaching(node_key(2))) == []
     assert graph.get(off.channel, off.target) == off
     on = Edge(off.channel, off.source, off.target, 100, ForwardingPolicy())
     graph.put(on)
-    assert graph.leaving(node_key(1)) == [on]
+    assert list(graph.leaving(node_key(1))) == [on]
 
 
 def test_hints_stay_until_they_are_taken_back_as_often_and_gossip_goes_before() -> None:

@@ -174,6 +174,31 @@ def test_a_pending_lock_keeps_its_onion_across_a_crash_until_it_is_gone() -> Non
     assert load_onions(pair.bob.store, pair.id) == []
 
 
+@pytest.mark.parametrize("answer", ["reveal", "reject"])
+def test_an_onion_that_is_answered_in_the_step_that_brought_it_is_not_kept_and_the_answer_is(
+    answer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair, _, bob = connected()
+
+    def at_once(channel: ChannelId, added: AddLock) -> Sequence[Moment]:
+        session = pair.bob.session
+        (session.reveal if answer == "reveal" else session.reject)(added.lock.id, SECRET)
+        return ()
+
+    monkeypatch.setattr(bob, "lock_received", at_once)
+    lock(pair.alice)
+    pair.alice.step()
+    while not pair.bob.channel.theirs.simplex.locks:
+        assert pair.deliver(pair.bob)
+    pair.bob.step()
+    assert load_onions(pair.bob.store, pair.id) == []
+    pair.crash(pair.bob)
+    assert pair.bob.session.locks.undecided() == []
+    pair.connect()
+    pair.settle()
+    assert pair.alice.channel.newest.locks == ()
+
+
 def test_a_lock_that_policy_objects_to_is_rejected_in_the_keepers_words() -> None:
     pair, _, _ = connected(Policy(locked_value=5))
     lock(pair.alice)
