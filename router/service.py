@@ -62,9 +62,6 @@ from tallystick.router.payload import FinalPayload, ForwardPayload, Payload, dec
 from tallystick.router.replay import Replays
 from tallystick.router.sphinx import Peeled, peel
 
-_NONSENSE = b"this names an onion that was not sent"
-"""What stands for a reject that makes no sense: any text that is no failure (`failures.wrap`)."""
-
 
 class RoutingOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How a node takes part in the payment network."""
@@ -411,19 +408,22 @@ class Router:
         """A lock of ours is being given back."""
         circuit = self._forwarder.circuit(channel, lock.id)
         if circuit is not None:
-            return self._do(self._forwarder.rejected(channel, lock.id, self._checked(circuit, lock, reason)))
+            return self._do(self._forwarder.rejected(channel, lock.id, self._named(circuit, lock, reason)))
         return self.payer.lock_rejected(channel, lock, reason) if self.payer is not None else ()
 
-    def _checked(self, circuit: Circuit, lock: Lock, reason: bytes) -> bytes:
-        """Return the reason of a reject, unless it is a notice of an onion that we did not send: we would be blamed."""
+    def _named(self, circuit: Circuit, lock: Lock, reason: bytes) -> bytes:
+        """Return the reason of a reject; a notice names the onion that we sent, whatever the peer says it got.
+
+        The payer knows which one that must have been, and would blame us for another.
+        """
         if len(reason) != NOTICE_SIZE:
             return reason
         onion = self._engine.session(circuit.incoming).locks.onion(circuit.incoming_lock)
         try:
             sent = peel(self._key, onion, lock.condition).next_packet or b""
         except InvalidOnion:
-            return _NONSENSE
-        return reason if reason[2:] == hashlib.sha256(sent).digest() else _NONSENSE
+            return reason
+        return reason[:2] + hashlib.sha256(sent).digest()
 
     def lock_ended(self, channel: ChannelId, sender: int, lock: Lock, paid: int, secret: bytes) -> Sequence[Moment]:
         """A lock is agreed gone."""
