@@ -240,11 +240,11 @@ class Graph:
             return
         for edge in edges:
             direction = (edge.channel, edge.target)
-            if direction in self._hints:
-                self._hints[direction] += 1
-            elif self.slot(*direction) is None:
+            count, known = self._hints.get(direction, 0), self.slot(*direction) is not None
+            if not known:
                 self.put(edge)
-                self._hints[direction] = 1
+            if count or not known:
+                self._hints[direction] = count + 1
 
     def unhint(self, edges: Iterable[Edge]) -> None:
         """Take back hints: each call undoes one `hint`."""

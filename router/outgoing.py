@@ -33,6 +33,7 @@ from tallystick.router.objects import Route
 from tallystick.router.payer import Limits, Map, Part, Payment
 from tallystick.router.payload import FinalPayload, ForwardPayload, encode_payload
 from tallystick.router.payments import (
+    Kind,
     Order,
     PartEnded,
     PartRecord,
@@ -51,6 +52,12 @@ from tallystick.router.steps import Steps
 UNSIGNED_MAX = 60
 """Seconds of chain time that a part may wait to be signed, for a peer that acknowledges nothing, before it goes
 another way."""
+
+_ADVICE = {
+    Kind.INVOICE: "; the invoice may have been paid, cancelled or expired meanwhile: ask the payee for a new one",
+    Kind.KEYSEND: "; it may take no payments without an invoice: ask for an invoice",
+}
+"""What to do if the payee refuses a payment."""
 
 TURN = 8
 """Searches, with the onions that follow, after which others have their turn: some 3 ms, while ways are remembered."""
@@ -441,9 +448,11 @@ class Outgoing:
         outcome, order = active.payment.outcome, active.order
         if outcome is None or active.record is not None:
             return []
-        now = self._clock()
-        active.record = PaymentRecord(order, now, outcome.secret, outcome.fee, outcome.reason, outcome.text)
-        return [PaymentEnded(order.payment_hash, outcome.secret, outcome.fee, outcome.reason, outcome.text, now)]
+        now, text = self._clock(), outcome.text
+        if outcome.reason is Unpaid.PAYEE_REFUSES:
+            text += _ADVICE.get(order.kind, "")
+        active.record = PaymentRecord(order, now, outcome.secret, outcome.fee, outcome.reason, text)
+        return [PaymentEnded(order.payment_hash, outcome.secret, outcome.fee, outcome.reason, text, now)]
 
     def _settle(self, active: _Active) -> None:
         """Record the outcome once there is one; forget the payment once nothing of it is under way."""

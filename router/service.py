@@ -408,21 +408,18 @@ class Router:
         """A lock of ours is being given back."""
         circuit = self._forwarder.circuit(channel, lock.id)
         if circuit is not None:
-            return self._do(self._forwarder.rejected(channel, lock.id, self._named(circuit, lock, reason)))
+            return self._do(self._forwarder.rejected(channel, lock.id, self._checked(circuit, lock, reason)))
         return self.payer.lock_rejected(channel, lock, reason) if self.payer is not None else ()
 
-    def _named(self, circuit: Circuit, lock: Lock, reason: bytes) -> bytes:
-        """Return the reason of a reject; a notice names the onion that we sent, whatever the peer says it got.
-
-        The payer knows which one that must have been, and would blame us for another.
-        """
+    def _checked(self, circuit: Circuit, lock: Lock, reason: bytes) -> bytes:
+        """Return the reason of a reject; a notice is made to name the onion that we sent, else we would be blamed."""
         if len(reason) != NOTICE_SIZE:
             return reason
         onion = self._engine.session(circuit.incoming).locks.onion(circuit.incoming_lock)
         try:
             sent = peel(self._key, onion, lock.condition).next_packet or b""
         except InvalidOnion:
-            return reason
+            return b"no onion was sent"  # no failure at all: the channel is blamed
         return reason[:2] + hashlib.sha256(sent).digest()
 
     def lock_ended(self, channel: ChannelId, sender: int, lock: Lock, paid: int, secret: bytes) -> Sequence[Moment]:

@@ -226,8 +226,7 @@ class Routing:
     def on_step(self, step: Step) -> None:
         """Take in a block that came or went."""
         if isinstance(step, BlockAdded):
-            for event in step.block.events:
-                self.gossiper.on_event(event)
+            self.gossiper.on_block(step.block.events)
         else:
             self.gossiper.on_undone()
 
@@ -274,7 +273,7 @@ class Routing:
 
     async def set_policy(self, channel: ChannelId, policy: ForwardingPolicy) -> None:
         """Ask something else for payments over a channel from now on, and tell the network. Raise InvalidInput."""
-        self.inlets.check(channel, policy)  # before it is stored: a node that starts says again what is
+        self.inlets.check(channel, policy)  # before it is stored, as a node that starts says again what is stored
         await self._writer.commit(list(self.router.set_policy(channel, policy)))
         self._announce(channel)
         self.inlets.tell(channel)

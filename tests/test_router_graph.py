@@ -126,6 +126,19 @@ def test_hints_stay_until_they_are_taken_back_as_often_and_gossip_goes_before() 
     assert list(graph) == [announced]
 
 
+def test_a_hint_that_gossip_took_away_is_there_again_for_the_next_payment() -> None:
+    hint = Edge(channel_id(1), node_key(1), node_key(2), 0, ForwardingPolicy(fee_ppm=7))
+    graph = Graph()
+    graph.hint([hint])
+    graph.drop(hint.channel)
+    graph.hint([hint])
+    assert graph.get(hint.channel, hint.target) == hint and graph.is_hint(hint.channel, hint.target)
+    graph.unhint([hint])
+    assert graph.get(hint.channel, hint.target) == hint
+    graph.unhint([hint])
+    assert graph.get(hint.channel, hint.target) is None
+
+
 def test_a_direction_whose_other_end_changes_is_replaced() -> None:
     graph = Graph([Edge(channel_id(1), node_key(1), node_key(2), 9, ForwardingPolicy())])
     graph.put(Edge(channel_id(1), node_key(3), node_key(2), 9, ForwardingPolicy()))

@@ -208,6 +208,23 @@ def test_why_there_is_no_route_is_told_apart() -> None:
     assert caught.value.reason is Unpaid.NO_ROUTE
 
 
+@pytest.mark.parametrize(
+    ("sizes", "said"),
+    [
+        ((50, 900, 900), "lead from the payer can carry 50 at most, not 100"),
+        ((900, 900, 50), "lead to the payee can carry 50 at most, not 100"),
+        ((900, 50, 900), "no path that could carry 100 is known"),
+    ],
+)
+def test_a_payer_is_told_at_which_end_an_amount_does_not_fit(sizes: tuple[int, ...], said: str) -> None:
+    edges = [
+        Edge(channel_id(at), node_key(at), node_key(at + 1), size, ForwardingPolicy()) for at, size in enumerate(sizes)
+    ]
+    with pytest.raises(NoRoute, match=said) as caught:
+        planner(edges).route(node_key(0), node_key(3), 100, max_fee=10, now=NOW)
+    assert caught.value.reason is Unpaid.NO_LIQUIDITY
+
+
 def test_a_route_is_never_longer_than_an_onion_can_hold() -> None:
     free = line(*[ForwardingPolicy()] * (HOPS_MAX + 1))
     with pytest.raises(NoRoute):

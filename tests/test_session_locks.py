@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from tallystick.channels import negotiation
+from tallystick.channels.claims import pending_conditions
 from tallystick.channels.core import Phase
 from tallystick.channels.effects import LockDropped, LockEnded, SecretLearned
 from tallystick.channels.limits import Policy
@@ -272,7 +273,7 @@ def test_a_secret_of_a_lock_whose_cancellation_the_peer_holds_back_is_told() -> 
     pair.alice.step()
     pair.disconnect()  # the acknowledgement never comes: the older state, with the lock, can still be enforced
     assert pair.alice.channel.newest.locks == ()
-    assert CONDITION in pair.alice.engine.pending_conditions()
+    assert CONDITION in pending_conditions([pair.alice.session])
     pair.alice.time(NOW + 100, NOW + 90, {CONDITION: (NOW + 50, SECRET)})
     assert keeper.told == [("rejected", number), ("secret", number)]
 
