@@ -11,6 +11,7 @@ Locks without an onion are none of its business: an application opened them, and
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -39,7 +40,7 @@ from tallystick.router.circuits import (
 )
 from tallystick.router.codes import Code
 from tallystick.router.errors import InvalidOnion
-from tallystick.router.failures import Failure, first_wrap, refusal
+from tallystick.router.failures import NOTICE_SIZE, Failure, first_wrap, refusal
 from tallystick.router.forwarder import (
     Answer,
     Circuit,
@@ -60,6 +61,9 @@ from tallystick.router.objects import ForwardingPolicy
 from tallystick.router.payload import FinalPayload, ForwardPayload, Payload, decode_payload
 from tallystick.router.replay import Replays
 from tallystick.router.sphinx import Peeled, peel
+
+_NONSENSE = b"this names an onion that was not sent"
+"""What stands for a reject that makes no sense: any text that is no failure (`failures.wrap`)."""
 
 
 class RoutingOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -405,9 +409,21 @@ class Router:
 
     def lock_rejected(self, channel: ChannelId, lock: Lock, reason: bytes) -> Sequence[Moment]:
         """A lock of ours is being given back."""
-        if self._forwarder.holds(channel, lock.id):
-            return self._do(self._forwarder.rejected(channel, lock.id, reason))
+        circuit = self._forwarder.circuit(channel, lock.id)
+        if circuit is not None:
+            return self._do(self._forwarder.rejected(channel, lock.id, self._checked(circuit, lock, reason)))
         return self.payer.lock_rejected(channel, lock, reason) if self.payer is not None else ()
+
+    def _checked(self, circuit: Circuit, lock: Lock, reason: bytes) -> bytes:
+        """Return the reason of a reject, unless it is a notice of an onion that we did not send: we would be blamed."""
+        if len(reason) != NOTICE_SIZE:
+            return reason
+        onion = self._engine.session(circuit.incoming).locks.onion(circuit.incoming_lock)
+        try:
+            sent = peel(self._key, onion, lock.condition).next_packet or b""
+        except InvalidOnion:
+            return _NONSENSE
+        return reason if reason[2:] == hashlib.sha256(sent).digest() else _NONSENSE
 
     def lock_ended(self, channel: ChannelId, sender: int, lock: Lock, paid: int, secret: bytes) -> Sequence[Moment]:
         """A lock is agreed gone."""

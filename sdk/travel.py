@@ -135,9 +135,12 @@ class Traveller:
         return {}
 
     async def do_holdings(self, command: dict[str, Any]) -> dict[str, Any]:
-        """Tell what is ours in all of our channels together, how much is locked in them, and what forwarding earned."""
+        """Tell what is ours in all of our channels together, how much is under way in them, and what forwarding earned.
+
+        Balances are those of agreed statements: what the newest ones say of a lock counts once they are agreed.
+        """
         states = [channel.session.channel for channel in self.node.channels]
-        locks = sum(len(state.newest.locks) + len(state.theirs.simplex.locks) for state in states)
+        locks = sum(len(state.newest.locks) + len(state.theirs.simplex.locks) + len(state.flight) for state in states)
         own = sum(channel.balances[0] for channel in self.node.channels)
         return {"own": own, "locks": locks, "earned": self.node.router.statistics().earned}
 

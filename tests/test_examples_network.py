@@ -14,6 +14,7 @@ import pytest
 import trio
 from typer.testing import CliRunner
 
+from tallystick.router.invoice import decode_invoice
 from tallystick.sdk.cli.app import app
 from tallystick.sdk.control.files import announced
 from tallystick.sdk.control.server import serve_control
@@ -148,11 +149,14 @@ async def tally(directory: Path, *arguments: str) -> Any:
 
 @pytest.mark.processes
 async def test_two_who_open_a_channel_to_the_hub_can_pay_each_other_and_the_hub_earns(tmp_path: Path) -> None:
+    """The shop announces nothing: its invoice names its channel with the hub."""
     alice, shop = people = tmp_path / "alice", tmp_path / "shop"
     coins = []
     for person in people:
         made = await tally(person, "init", "--light", "--listen", "")
         coins.append(f"--mint={made['address']}={10**18}")
+    settings = shop / "config.toml"
+    settings.write_text(settings.read_text().replace("announce = true", "announce = false"))
     chain_node = (*TALLY, "chain", "run", "--data", str(tmp_path / "chain"), "--port", "0", "--dev", "--interval")
     with trio.fail_after(PATIENCE):
         async with AsyncExitStack() as stack:
@@ -166,8 +170,9 @@ async def test_two_who_open_a_channel_to_the_hub_can_pay_each_other_and_the_hub_
                 await (await stack.enter_async_context(started(command, PASSWORD))).json()
                 await tally(person, "channel", "open", address, "--deposit", "100000")
                 await hub.line_with("put 100000 in")
-            while (await tally(alice, "graph", "show"))["directions"] < 4:
+            while (await tally(alice, "graph", "show"))["directions"] < 2:
                 pass  # each question takes a while
             invoice = await tally(shop, "invoice", "create", "5000")
+            assert decode_invoice(invoice["invoice"]).hints[0].policy.base_fee == 7
             assert (await tally(alice, "pay", invoice["invoice"]))["fee"] == 7
             assert (await hub.line_with("paid")).split()[-4:] == ["5000", "7", "paid", "7"]

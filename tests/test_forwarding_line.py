@@ -10,10 +10,11 @@ from tallystick.channels.errors import InvalidInput
 from tallystick.channels.messages import Ack, Message, Reestablish, Reject, Update
 from tallystick.router.circuits import forwards_after, load_circuits
 from tallystick.router.codes import Code
-from tallystick.router.failures import Failure
+from tallystick.router.failures import Failure, notice
 from tallystick.router.forwarder import ForwardingLimits, Outcome
 from tallystick.router.objects import ForwardingPolicy
 from tallystick.router.service import RoutingOptions
+from tallystick.router.sphinx import onions_of
 from tallystick.sdk.testing.line import Line, Member
 
 SECRET = b"s" * 32
@@ -64,6 +65,23 @@ def test_a_payment_that_the_payee_refuses_comes_back_and_only_the_payer_can_read
     assert found is not None and (found[0], found[1].code) == (1, Code.INCORRECT_OR_UNKNOWN_PAYMENT_DETAILS)
     (forward,) = forwards_after(world["B"].store, 0, 10)
     assert forward.outcome is Outcome.FAILED
+
+
+@pytest.mark.parametrize("lie", [False, True])
+def test_a_forwarder_passes_on_that_its_onion_was_not_opened_and_not_a_lie_about_another_one(lie: bool) -> None:
+    world = Line()
+    built = world.send("ABC", AMOUNTS, SECRET)
+    world.settle()
+    (final,) = world["C"].finals
+    sent = list(onions_of(built))[1]
+    said = notice(Code.INVALID_ONION_HMAC, b"another one" if lie else sent)
+    world["C"].session(world["B"]).reject(final.lock.id, said)
+    world["C"].engine.touch(world["C"].session(world["B"]))
+    world.settle()
+    unpaid(world)
+    found = world.failure("A", built)
+    expected = Code.TEMPORARY_CHANNEL_FAILURE if lie else Code.INVALID_ONION_HMAC
+    assert found is not None and (found[0], found[1].code) == (0, expected), "else the forwarder would be blamed for it"
 
 
 # --- refusals of the forwarder ----------------------------------------------------------------------------------
