@@ -210,11 +210,11 @@ def cheated(name: str, tamper: Callable[[bytes], list[bytes]], *, cancelled: boo
 
 
 @pytest.mark.parametrize("name", ["bob", "carol"])
-def test_a_forwarder_that_damages_the_onion_gets_nothing_and_the_payer_is_told(name: str) -> None:
+def test_a_forwarder_that_damages_the_onion_gets_nothing_and_the_channel_behind_it_is_blamed(name: str) -> None:
     journey = cheated(name, garble_onions)
     assert journey.final == UNPAID
     (error,) = journey.errors
-    assert "no path that could carry 50000 is known" in str(error) and "an onion that was damaged" in str(error)
+    assert "no path that could carry" in str(error) and "the next channel cannot carry this amount" in str(error)
 
 
 @pytest.mark.parametrize("name", ["bob", "carol"])
