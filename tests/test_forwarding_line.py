@@ -7,6 +7,7 @@ import pytest
 from tallystick.channels.conditions import digest_of
 from tallystick.channels.core import Phase
 from tallystick.channels.messages import Ack, Message, Reestablish, Reject, Update
+from tallystick.channels.objects import NATIVE
 from tallystick.router.circuits import forwards_after, load_circuits
 from tallystick.router.codes import Code
 from tallystick.router.failures import Failure
@@ -48,7 +49,7 @@ def test_a_payment_goes_through_and_earns_its_fee() -> None:
     assert world["A"].receipts == {SECRET}
     (forward,) = forwards_after(world["B"].store, 0, 10)
     assert (forward.outcome, forward.circuit.fee) == (Outcome.PAID, 100)
-    assert world["B"].router.statistics().earned == 100
+    assert world["B"].router.statistics().earned == {"0x" + NATIVE.hex(): 100}
 
 
 def test_a_payment_that_the_payee_refuses_comes_back_and_only_the_payer_can_read_why() -> None:
@@ -114,7 +115,7 @@ def test_a_lock_at_the_edge_of_what_is_allowed_goes_on(lifetime: int) -> None:
 
 
 def test_a_lock_that_channel_policy_refuses_comes_back_encrypted() -> None:
-    refused(Line(), Code.EXPIRY_TOO_SOON, lifetime=59)
+    refused(Line(), Code.EXPIRY_TOO_SOON, lifetime=119)
     refused(Line(), Code.EXPIRY_TOO_FAR, lifetime=14 * 86_400 + 1)
 
 

@@ -231,9 +231,9 @@ def test_a_forwarder_that_blames_others_is_avoided_itself(code: Code) -> None:
 
     async def fault(journey: Journey) -> None:
         invoice = await journey.invoice()
-        router = journey.node("bob").router
+        entrance = journey.node("bob").router._entrance
         channel = channel_between(journey, "bob", "carol")
-        router._forward = lambda *lock: Failure(code, channel=channel)  # type: ignore[method-assign]  # he lies
+        entrance._forward = lambda *lock: Failure(code, channel=channel)  # type: ignore[method-assign]  # he lies
         journey.ask(invoice)
         await journey.world.until(lambda: bool(journey.errors), 60)
         await journey.world.restart("bob")
