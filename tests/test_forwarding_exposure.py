@@ -155,6 +155,38 @@ def test_what_goes_out_to_one_peer_is_limited_whoever_sends_it() -> None:
     assert len(world["C"].ended) == 0, "the other way is another limit"
 
 
+def test_what_comes_in_from_one_peer_is_limited_wherever_it_goes() -> None:
+    world = line()
+    send(world, range(MOST - 1))
+    elsewhere = (ChannelId(b"other" * 6 + b"xx"), Course.IN, 0)
+    world["B"].router._admission.exposure.began(elsewhere, world["A"].node, AMOUNT)
+    send(world, range(100, 101))
+    assert len(world["A"].ended) == 1
+    world["B"].router._admission.exposure.ended(elsewhere)
+    send(world, range(200, 201))
+    assert len(load_circuits(world["B"].store)) == MOST
+
+
+def test_nothing_is_counted_of_a_channel_that_is_gone_or_of_a_lock_that_was_given_back() -> None:
+    world = line()
+    b = world["B"]
+    send(world, range(3))
+    world.disconnect(world["A"], b)
+    world.disconnect(b, world["C"])
+    world.pass_time(613)  # the incoming locks are rejected, which A does not know yet
+    for _ in range(2):
+        b.step()
+        exposure = b.router._admission.exposure
+        assert exposure.small(world["A"].node, Course.IN, FEE) == (0, 0)
+        assert exposure.small(world["C"].node, Course.OUT, FEE) == (3 * AMOUNT, 3)
+        world.crash(b)
+    session = b.engine.session(world.channel("BC"))
+    for phase in (Phase.CLOSED, Phase.SETTLED, Phase.GONE):
+        session.enter(phase)
+    world.pass_time(1)
+    assert len(b.router._admission.exposure) == 0
+
+
 def test_a_limit_of_nothing_takes_nothing_small() -> None:
     world = line(RoutingOptions(policy=ForwardingPolicy(fee_ppm=0), exposure=ExposureLimits(claims=0)))
     send(world, range(1), 1)
@@ -235,6 +267,8 @@ def test_nothing_is_forwarded_for_a_peer_that_owes_what_the_chain_shows_until_it
     assert session.channel.theirs.simplex.locks != () and load_bars(world["B"].store) == []
     send(world, range(10, 11), 2 * FEE, known=True)
     assert len(a.ended) == 1 and a.ended[0].secret == b""
+    send(world, range(11, 12), 100, route="AB")
+    assert world["B"].finals == [], "nor is anything small accepted from it"
     a.see_chain = see  # type: ignore[method-assign]
     world["B"].mute = lambda message: False
     world.pass_time(12)
