@@ -95,7 +95,8 @@ class Entrance:
         """Decide about the locks from before the restart whose channels onwards are in step, or are too long not."""
         moments: list[Moment] = []
         for name, waiting in list(self._waiting.items()):
-            decided = self.decide(waiting.channel, waiting.added, patient=self._engine.chain.now <= waiting.until)
+            patient = self._engine.chain.now <= waiting.until
+            decided = self.decide(waiting.channel, waiting.added, patient=patient, again=True)
             if decided is not None:
                 self._waiting.pop(name, None)
                 moments += decided
@@ -107,10 +108,10 @@ class Entrance:
 
     # --- what ----------------------------------------------------------------------------------------------------
 
-    def decide(self, channel: ChannelId, added: AddLock, *, patient: bool) -> list[Moment] | None:
+    def decide(self, channel: ChannelId, added: AddLock, *, patient: bool, again: bool = False) -> list[Moment] | None:
         """Forward a lock, hand it to the payee or refuse it; return what to store.
 
-        Return None if it is to wait for its channel onwards (only if `patient`).
+        `again`: it was pending at a restart. Return None if it is to wait for its channel onwards (only if `patient`).
         """
         lock, moments = added.lock, list[Moment]()
         peeled: Peeled | None = None
@@ -141,7 +142,7 @@ class Entrance:
             self.refuse(channel, lock, peeled.secret, Failure(Code.TEMPORARY_NODE_FAILURE))
             return moments
         if isinstance(payload, FinalPayload):
-            return moments + self._keep(channel, lock, payload, peeled.secret, again=seen is None)
+            return moments + self._keep(channel, lock, payload, peeled.secret, again=again)
         found = self._forward(channel, lock, payload, peeled)
         if isinstance(found, Failure):
             if patient and found.code is Code.CHANNEL_DISABLED:
@@ -159,7 +160,7 @@ class Entrance:
             return []
         self._admission.accepted(channel, lock)
         asset = self._engine.session(channel).channel.terms.asset
-        return list(self._arrived(FinalLock(channel, lock, payload, secret, asset)))
+        return list(self._arrived(FinalLock(channel, lock, payload, secret, asset, again)))
 
     def _forward(self, channel: ChannelId, lock: Lock, order: ForwardPayload, peeled: Peeled) -> Failure | None:
         """Queue the outgoing lock with its circuit, or return why not."""
@@ -205,7 +206,7 @@ class Entrance:
         channel = session.channel
         way = Way.CLOSING
         if session.payable:
-            way = Way.OPEN if session.ready else Way.OFFLINE
+            way = Way.OPEN if session.usable else Way.OFFLINE
         signable = core.capacity(channel, session.funding) - channel.reserve - session.outbox.total
         pending = len(channel.newest.locks) + session.outbox.queued_locks
         policy = self._policy_of(channel.id)

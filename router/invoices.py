@@ -55,6 +55,8 @@ class InvoiceIssued(Moment, frozen=True):
     expires: int
     memo: str
     text: str
+    own: bool = False
+    """It is for a payment of this node to itself: no income, and in no list."""
 
 
 class InvoiceClaimed(Moment, frozen=True):
@@ -108,7 +110,8 @@ class InvoiceRecord(msgspec.Struct, frozen=True):
     received: int
     """0 unless it was claimed."""
     paid: int = 0
-    """Counts what was claimed, from 1, in the order of the commits: for `paid_after`. 0 unless it was claimed."""
+    """Counts what was claimed, from 1, in the order of the commits: for `paid_after`. 0 unless others paid it."""
+    own: bool = False
 
     @property
     def claimable(self) -> Claimable | None:
@@ -126,8 +129,8 @@ class InvoiceRecord(msgspec.Struct, frozen=True):
         return State.OPEN if now <= self.expires else State.EXPIRED
 
 
-def issue(invoice: Invoice, key: PrivateKey, secret: bytes, *, hold: bool = False) -> InvoiceIssued:
-    """Return what to commit before `.text` is given to anybody.
+def issue(invoice: Invoice, key: PrivateKey, secret: bytes, *, hold: bool = False, own: bool = False) -> InvoiceIssued:
+    """Return what to commit before `.text` is given to anybody. `own`: it is for a payment of this node to itself.
 
     `secret` opens the invoice's payment hash; a hold invoice for somebody else's hash may leave it empty. Raise
     InvalidInput if it does not fit, or if the invoice cannot be written.
@@ -150,6 +153,7 @@ def issue(invoice: Invoice, key: PrivateKey, secret: bytes, *, hold: bool = Fals
         expires,
         invoice.memo,
         text,
+        own,
     )
 
 
@@ -180,11 +184,18 @@ UPDATE invoices SET paid = position WHERE received > zeroblob(16);
 CREATE UNIQUE INDEX invoices_by_claim ON invoices (paid) WHERE paid IS NOT NULL
 """
 
-_COLUMNS = "position, hash, payment_secret, secret, amount, hold, created, expires, memo, text, ended, received, paid"
+_MIGRATION_3 = """
+ALTER TABLE invoices ADD COLUMN own INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX invoices_of_others ON invoices (position) WHERE NOT own
+"""
+
+_COLUMNS = (
+    "position, hash, payment_secret, secret, amount, hold, created, expires, memo, text, ended, received, paid, own"
+)
 _NEXT = "(SELECT coalesce(max(paid), 0) + 1 FROM invoices WHERE paid IS NOT NULL)"
 _INSERT = (
     "INSERT INTO invoices (position, hash, payment_secret, secret, amount, hold, created, expires, memo, text, ended, "
-    "received) SELECT coalesce(max(position), 0) + 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM invoices WHERE true "
+    "received, own) SELECT coalesce(max(position), 0) + 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM invoices WHERE true "
 )  # (SQLite takes an ON CONFLICT after it for a join without that WHERE)
 _NONE = bytes(16)
 
@@ -196,12 +207,15 @@ def _amount(value: int) -> bytes:
 def _issued(connection: sqlite3.Connection, moment: InvoiceIssued) -> None:
     times = (moment.created, moment.expires)
     row = (moment.payment_hash, moment.payment_secret, moment.secret, _amount(moment.amount), moment.hold, *times)
-    connection.execute(_INSERT + "ON CONFLICT (hash) DO NOTHING", (*row, moment.memo, moment.text, None, _NONE))
+    connection.execute(
+        _INSERT + "ON CONFLICT (hash) DO NOTHING", (*row, moment.memo, moment.text, None, _NONE, moment.own)
+    )
 
 
 def _claimed(connection: sqlite3.Connection, moment: InvoiceClaimed) -> None:
     connection.execute(
-        f"UPDATE invoices SET secret = ?, received = ?, ended = ?, paid = {_NEXT} WHERE hash = ? AND ended IS NULL",
+        f"UPDATE invoices SET secret = ?, received = ?, ended = ?, paid = CASE WHEN own THEN NULL ELSE {_NEXT} END "
+        "WHERE hash = ? AND ended IS NULL",
         (moment.secret, _amount(moment.received), moment.time, moment.payment_hash),
     )
 
@@ -210,7 +224,7 @@ def _keysend(connection: sqlite3.Connection, moment: KeysendClaimed) -> None:
     row = (moment.payment_hash, b"", moment.secret, _NONE, False, moment.time, moment.time, "", "")
     paid = "ON CONFLICT (hash) DO UPDATE SET secret = excluded.secret, received = excluded.received, "
     paid += "ended = excluded.ended WHERE ended IS NULL"
-    connection.execute(_INSERT + paid, (*row, moment.time, _amount(moment.received)))
+    connection.execute(_INSERT + paid, (*row, moment.time, _amount(moment.received), False))
     unlisted = "hash = ? AND paid IS NULL AND received > zeroblob(16)"
     connection.execute(f"UPDATE invoices SET paid = {_NEXT} WHERE {unlisted}", (moment.payment_hash,))
 
@@ -233,7 +247,7 @@ def _pruned(connection: sqlite3.Connection, moment: InvoicesPruned) -> None:
 
 SCHEMA = Schema(
     "invoices",
-    (_MIGRATION_1, _MIGRATION_2),
+    (_MIGRATION_1, _MIGRATION_2, _MIGRATION_3),
     {
         InvoiceIssued: _issued,
         InvoiceClaimed: _claimed,
@@ -245,7 +259,9 @@ SCHEMA = Schema(
 
 
 def _record(row: tuple[Any, ...]) -> InvoiceRecord:
-    position, digest, payment_secret, secret, amount, hold, created, expires, memo, text, ended, received, paid = row
+    position, digest, payment_secret, secret, amount, hold, created, expires, memo, text, ended, received, paid, own = (
+        row
+    )
     return InvoiceRecord(
         position,
         digest,
@@ -260,6 +276,7 @@ def _record(row: tuple[Any, ...]) -> InvoiceRecord:
         ended,
         int.from_bytes(received, "big"),
         paid or 0,
+        bool(own),
     )
 
 
@@ -269,10 +286,14 @@ def find_invoice(store: Store, payment_hash: bytes) -> InvoiceRecord | None:
     return _record(rows[0]) if rows else None
 
 
-def list_invoices(store: Store, limit: int, before: int | None = None) -> list[InvoiceRecord]:
-    """Return up to `limit` invoices, newest first; `before` goes on from a position."""
+def list_invoices(store: Store, limit: int, before: int | None = None, *, own: bool = False) -> list[InvoiceRecord]:
+    """Return up to `limit` invoices, newest first; `before` goes on from a position.
+
+    `own`: with those of payments of this node to itself.
+    """
+    chosen = "" if own else "AND NOT own "
     rows = store.read(
-        f"SELECT {_COLUMNS} FROM invoices WHERE position < ? ORDER BY position DESC LIMIT ?",
+        f"SELECT {_COLUMNS} FROM invoices WHERE position < ? {chosen}ORDER BY position DESC LIMIT ?",
         (before if before is not None else 2**62, limit),
     )
     return [_record(row) for row in rows]

@@ -22,6 +22,8 @@ class FinalLock(msgspec.Struct, frozen=True):
     """Shared with the payer by the onion: `Router.refuse` needs it."""
     asset: Address = NATIVE
     """Of the channel."""
+    again: bool = False
+    """It was pending when the node went down, and handed to the payee before."""
 
 
 class PayeeSeam(Protocol):
@@ -31,8 +33,8 @@ class PayeeSeam(Protocol):
         """A lock ends here: `Router.reveal` or `Router.refuse` it, now or later. Told again after a restart."""
         ...
 
-    def gone(self, channel: ChannelId, lock: Lock, paid: int) -> Sequence[Moment]:
-        """An incoming lock that is no forwarded one has ended."""
+    def gone(self, channel: ChannelId, lock: Lock, secret: bytes) -> Sequence[Moment]:
+        """An incoming lock that is no forwarded one has ended, paid for its secret or (empty) taken back."""
         ...
 
     def time_passed(self) -> Sequence[Moment]:

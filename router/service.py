@@ -89,7 +89,10 @@ class Router:
         self.payee: PayeeSeam | None = None
         self.update_of: Callable[[ChannelId], bytes] = lambda channel: b""
         """Returns the newest announced policy of a channel of ours, as gossip carries it, for failures."""
+        self.on_ready: Callable[[ChannelId], None] = lambda channel: None
+        """Told of every channel that its peer is in step."""
         self._engine = engine
+        self._fresh = fresh
         self._alarm = alarm
         self._forwarder = Forwarder(self._hide)
         self._replays = Replays(replay.load_onions(store))
@@ -128,16 +131,25 @@ class Router:
         """Look again at every incoming lock that was pending when the node went down. Peers come after."""
         self._entrance.start()
 
+    @property
+    def fresh(self) -> bool:
+        """Whether our view of the chain is up to date: on the word of an old one, no secret is given away."""
+        return self._fresh()
+
     def policy_of(self, channel: ChannelId) -> ForwardingPolicy:
         """Return what is asked for payments over a channel, outwards."""
         return self._policies.get(channel, self.options.policy)
 
     def set_policy(self, channel: ChannelId, policy: ForwardingPolicy) -> Sequence[Moment]:
-        """Ask something else from now on; return what to commit. Raise InvalidInput if the channel is unknown.
+        """Ask something else from now on; return what to commit. Locks that were forwarded before stay as they are.
 
-        Locks that were forwarded before stay as they are.
+        Raise InvalidInput if the channel is unknown, or the policy one that cannot be announced or carries nothing.
         """
         self._engine.session(channel)
+        if flaw := policy.flaw():
+            raise InvalidInput(flaw)
+        if policy.enabled and 0 < policy.maximum < policy.minimum:
+            raise InvalidInput("a policy whose maximum is below its minimum carries nothing: disable it instead")
         self._policies[channel] = policy
         return (PolicySet(channel, policy),)
 
@@ -146,11 +158,13 @@ class Router:
     ) -> int:
         """Queue a lock of our own and return its number (before: `next_lock`).
 
-        Raise ChannelNotReady if the peer is not in step, else as `Session.add_lock` does; nothing was done then.
+        Raise ChannelNotReady unless the channel is `usable`, else as `Session.add_lock` does; nothing was done then.
         """
         session = self._engine.session(channel)
-        if not session.ready:
-            raise ChannelNotReady(f"the peer of channel {channel.hex()[:8]} is not connected now")
+        if not session.usable:
+            raise ChannelNotReady(
+                f"the peer of channel {channel.hex()[:8]} is not connected or acknowledges nothing now"
+            )
         lock = session.add_lock(amount, expiry, condition, onion, attach=attach)
         self._engine.touch(session)
         return lock
@@ -220,7 +234,7 @@ class Router:
             if self._forwarder.of_origin(channel, lock.id) is not None:
                 return self._do(self._forwarder.origin_paid(channel, lock.id)) if paid else ()
             self._entrance.forget(channel, lock.id)
-            return self.payee.gone(channel, lock, paid) if self.payee is not None else ()
+            return self.payee.gone(channel, lock, secret) if self.payee is not None else ()
         if self._forwarder.holds(channel, lock.id):
             return self._do(self._forwarder.ended(channel, lock.id, secret))
         return self.payer.lock_ended(channel, lock, paid, secret) if self.payer is not None else ()
@@ -234,6 +248,7 @@ class Router:
 
     def channel_ready(self, channel: ChannelId) -> Sequence[Moment]:
         """A channel can carry locks again: look again at what waited for it."""
+        self.on_ready(channel)
         moments = self._entrance.look_again()
         return (*moments, *self.payer.channel_ready(channel)) if self.payer is not None else moments
 

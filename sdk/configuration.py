@@ -6,6 +6,7 @@ Unknown names and wrong types are refused, so that a slip of the pen is never si
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from tallystick.channels.objects import Address
 from tallystick.channels.ports import PeerAddress
 from tallystick.router.announcements import ALIAS_BYTES_MAX
 from tallystick.router.kernels import compilable
+from tallystick.router.objects import ForwardingPolicy
 from tallystick.sdk.errors import ConfigurationError
 
 CONFIG = "config.toml"
@@ -96,9 +98,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 raise ConfigurationError(f"{name} must be at least 1, not {value}")
         if self.history < -1:
             raise ConfigurationError(f"history must be a number of updates, or -1 for all, not {self.history}")
-        for name, value in (("base_fee", self.base_fee), ("fee_ppm", self.fee_ppm)):
-            if not 0 <= value < 1 << 63:
-                raise ConfigurationError(f"{name} must be from 0 to 2**63 - 1, not {value}")
+        if flaw := ForwardingPolicy(base_fee=self.base_fee, fee_ppm=self.fee_ppm).flaw():
+            raise ConfigurationError(f"base_fee = {self.base_fee}, fee_ppm = {self.fee_ppm}: {flaw}")
+        if not re.match(r"https?://[^/\s]", self.chain_url):
+            raise ConfigurationError(
+                f"the URL of a chain node begins with http:// or https:// and a host, unlike {self.chain_url!r}"
+            )
         if len(self.alias.encode()) > ALIAS_BYTES_MAX or not self.alias.isprintable():
             raise ConfigurationError(f"alias must be printable and have at most {ALIAS_BYTES_MAX} bytes in UTF-8")
         if self.compiled and not compilable():

@@ -24,8 +24,8 @@ from tallystick.channels.eip712 import domain_separator
 from tallystick.channels.engine import Engine
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.keys import PrivateKey
-from tallystick.channels.objects import NATIVE, Address, ChannelId, check_amount
-from tallystick.channels.peers import Peers
+from tallystick.channels.objects import NATIVE, Address, ChannelId, Lock, check_amount
+from tallystick.channels.peers import Peers, number_of
 from tallystick.channels.ports import Clock, Entropy
 from tallystick.channels.store import Moment
 from tallystick.channels.writer import Writer
@@ -35,31 +35,33 @@ from tallystick.router.errors import PaymentFailed, Unpaid
 from tallystick.router.gossip import Gossip
 from tallystick.router.gossiper import Gossiper
 from tallystick.router.graph import Graph
+from tallystick.router.hints import TOLD_TAG, HintLessons, choose_hints
 from tallystick.router.invoice import Invoice, check_payable, decode_invoice
 from tallystick.router.invoices import InvoiceRecord, find_invoice, issue, list_invoices
 from tallystick.router.liquidity import Knowledge
 from tallystick.router.liquidity_schema import load_beliefs, moments_of
-from tallystick.router.objects import ForwardingPolicy, NodeKey, Route
+from tallystick.router.objects import Edge, ForwardingPolicy, NodeKey, Route
 from tallystick.router.outgoing import Outgoing
 from tallystick.router.payee import Patience
 from tallystick.router.payer import Limits
-from tallystick.router.payments import Order, PaymentRecord, find_payment, list_payments
+from tallystick.router.payments import Kind, Order, PaymentRecord, find_payment, list_payments
 from tallystick.router.planner import Planner
 from tallystick.router.receiving import Paid, PaymentHeld, Receiving
 from tallystick.router.service import Router
 from tallystick.router.voice import Description
+from tallystick.sdk.inlets import Inlets, capacity_of
 from tallystick.settlement.chain import Chain
 from tallystick.settlement.follower import BlockAdded, Step
 
 TICK = 1.0
 """Seconds by which a payment may be given up too late."""
 
-PROBE = "probe"
-"""The memo of orders that only find out whether they could be paid."""
-
 SAVE_SECONDS = 30.0
 """How often what was learned of others' channels is written down."""
 
+
+REBALANCING = "rebalancing"
+"""The memo of payments to ourselves."""
 
 _TWICE = "there is an invoice for this payment hash already: a hash is paid once"
 
@@ -71,6 +73,9 @@ class PaymentOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Whether to take payments that have no invoice."""
     announce: bool = True
     """Whether to tell the network of our channels, so that it can pay through us and to us."""
+    hints: bool = True
+    """Whether invoices name channels that gossip does not know (and thus our peers there): without, only who knows of
+    them otherwise can pay."""
     alias: str = ""
     patience: Patience = Patience()
     limits: Limits = Limits()
@@ -121,11 +126,12 @@ class Routing:
         self._peers = peers
         self._clock = clock
         self._entropy = entropy
+        self._domain = domain_separator(chain.chain_id, chain.contract)
         self.graph = Graph(compiled=options.compiled)
         self.knowledge = Knowledge(self.graph)
         self.atlas = Atlas(self._own, Planner(self.graph, self.knowledge), self._own_channels, self._learn)
         self.gossiper = Gossiper(
-            Gossip(key, domain_separator(chain.chain_id, chain.contract)),
+            Gossip(key, self._domain),
             chain,
             writer,
             clock=clock,
@@ -152,8 +158,20 @@ class Routing:
             tell=tell,
         )
         router.payer, router.payee = self.outgoing, self.receiving
-        router.update_of = self.gossiper.update_of
-        peers.extend(self.gossiper.receive)
+        self._lessons = HintLessons(self.graph, self._domain)
+        self.inlets = Inlets(
+            key,
+            self._domain,
+            engine,
+            router,
+            is_known=lambda channel: self.graph.get(channel, self._own) is not None,
+            announced=self.gossiper.update_of,
+            say=peers.say,
+            clock=clock,
+        )
+        router.update_of = self.inlets.update_of
+        router.on_ready = self.inlets.tell
+        peers.extend(self._receive)
 
     # --- life ----------------------------------------------------------------------------------------------------
 
@@ -161,6 +179,7 @@ class Routing:
         """Take in what is on disk. Before the chain is followed."""
         self.knowledge.restore(load_beliefs(self._writer.store))
         self.gossiper.load()
+        self.outgoing.load()
 
     def start(self) -> None:
         """Go on with payments. Once the chain was caught up with."""
@@ -208,6 +227,10 @@ class Routing:
         else:
             self.gossiper.on_undone()
 
+    def _receive(self, peer: bytes, frame: bytes) -> None:
+        """Take a frame of the router's; raise PeerError for what no honest peer sends."""
+        (self.inlets.receive if number_of(frame) == TOLD_TAG else self.gossiper.receive)(peer, frame)
+
     # --- the map -------------------------------------------------------------------------------------------------
 
     def _draw(self, event: GraphEvent) -> None:
@@ -220,11 +243,11 @@ class Routing:
         """Take in the channel update of a failure, for the very next plan already."""
         found = self.gossiper.learn(update)
         if found is None:
-            return False
+            return self._lessons.learn(update, self._clock())
         for slot in self.graph.slots_of(found.channel):
             edge = self.graph.edge(slot)
             if edge.source == found.key:
-                self.graph.put(msgspec.structs.replace(edge, policy=found.policy))
+                self.graph.revise(msgspec.structs.replace(edge, policy=found.policy))
         return True
 
     def _own_channels(self) -> list[OwnChannel]:
@@ -233,8 +256,9 @@ class Routing:
                 session.channel.id,
                 NodeKey(session.channel.peer_key),
                 session.channel.terms.asset,
-                sum(max(0, session.channel.funding(side)) for side in (0, 1)),
-                session.spendable if session.ready and session.payable else 0,
+                capacity_of(session.channel),
+                session.spendable if session.usable and session.payable and session.lock_slots > 0 else 0,
+                self.inlets.asked(session.channel.id),
             )
             for session in self._engine.sessions.values()
             if session.channel.phase is Phase.OPEN and session.channel.terms.asset == NATIVE
@@ -247,8 +271,10 @@ class Routing:
 
     async def set_policy(self, channel: ChannelId, policy: ForwardingPolicy) -> None:
         """Ask something else for payments over a channel from now on, and tell the network. Raise InvalidInput."""
+        self.inlets.check(channel, policy)  # before it is stored: a node that starts says again what is
         await self._writer.commit(list(self.router.set_policy(channel, policy)))
         self._announce(channel)
+        self.inlets.tell(channel)
 
     def _later(self, then: Callable[[], None]) -> None:
         self._writer.add((), then)
@@ -264,14 +290,30 @@ class Routing:
         hold: bool = False,
         payment_hash: bytes = b"",
         asset: Address = NATIVE,
+        hints: bool = True,
     ) -> InvoiceRecord:
         """Ask for a payment; return the invoice, its `text` being for the payer. Times are chain time.
 
         `hold`: when it is paid, it waits for `settle_invoice` or `cancel_invoice`. With a `payment_hash`, whoever gave
-        it knows the secret, and it is held in any case. Raise InvalidInput.
+        it knows the secret, and it is held in any case. `hints`: whether it may name channels of ours that gossip does
+        not know, as far as payers need them. Raise InvalidInput.
         """
         if asset != NATIVE:
             raise InvalidInput("the payment network carries the native asset only; pay in other ones over a channel")
+        ways = choose_hints(self.inlets.now(), amount) if hints and self.options.hints else ()
+        return await self._ask(amount, memo, lifetime=lifetime, hold=hold, payment_hash=payment_hash, hints=ways)
+
+    async def _ask(
+        self,
+        amount: int | None,
+        memo: str,
+        *,
+        lifetime: int = 3_600,
+        hold: bool = False,
+        payment_hash: bytes = b"",
+        hints: tuple[Edge, ...] = (),
+        own: bool = False,
+    ) -> InvoiceRecord:
         secret = b"" if payment_hash else self._entropy(32)
         invoice = Invoice(
             payee=self._own,
@@ -279,16 +321,16 @@ class Routing:
             payment_secret=self._entropy(32),
             chain_id=self._chain.chain_id,
             contract=self._chain.contract,
-            asset=asset,
             amount=amount,
             created=self._engine.chain.now,
             lifetime=lifetime,
             lock_life=self.options.patience.claim,
             memo=memo,
+            hints=hints,
         )
         if find_invoice(self._writer.store, invoice.payment_hash) is not None:
             raise InvalidInput(_TWICE)
-        issued = issue(invoice, self._key, secret, hold=hold or not secret)
+        issued = issue(invoice, self._key, secret, hold=hold or not secret, own=own)
         await self._writer.commit([issued])
         record = self.invoice(invoice.payment_hash)
         if record.text != issued.text:  # somebody else was faster, since we looked
@@ -307,11 +349,17 @@ class Routing:
         return list_invoices(self._writer.store, limit, before)
 
     async def settle_invoice(self, secret: bytes) -> None:
-        """Take a held payment, the secret of whose invoice this is; raise InvalidInput if none is held."""
+        """Take a held payment, the secret of whose invoice this is; once, however often this is called.
+
+        Raise InvalidInput if none is held, or ChannelNotReady while our view of the chain is old.
+        """
         await self._commit(self.receiving.settle(secret))
 
     async def cancel_invoice(self, payment_hash: bytes) -> None:
-        """Refuse what has come for an invoice, and take nothing more; raise InvalidInput if it was claimed."""
+        """Refuse what has come for an invoice, and take nothing more; once, however often this is called.
+
+        Raise InvalidInput if it was claimed.
+        """
         await self._commit(self.receiving.cancel(payment_hash))
 
     async def _commit(self, moments: list[Moment]) -> None:
@@ -361,6 +409,7 @@ class Routing:
                     invoice=invoice if isinstance(invoice, str) else "",
                     memo=wanted.memo,
                     created=self._clock(),
+                    parts=wanted.takes_parts,
                 )
             )
         return await self.receipt(wanted.payment_hash)
@@ -400,6 +449,7 @@ class Routing:
             lock_seconds=self.options.lock_seconds,
             gives_up=self._until(timeout),
             created=self._clock(),
+            kind=Kind.KEYSEND,
         )
         self._begin(order)
         return await self.receipt(order.payment_hash)
@@ -412,7 +462,8 @@ class Routing:
             self._engine.session(channel)
         if out == back:
             raise InvalidInput("name two channels: one to send from, one to receive in")
-        record = await self.create_invoice(amount, "rebalancing")
+        check_amount(amount, minimum=1)
+        record = await self._ask(amount, REBALANCING, own=True)
         order = Order(
             payment_hash=record.payment_hash,
             target=self._own,
@@ -421,10 +472,11 @@ class Routing:
             payment_secret=record.payment_secret,
             lock_seconds=self.options.lock_seconds,
             gives_up=self._until(timeout),
-            memo="rebalancing",
+            memo=REBALANCING,
             created=self._clock(),
             first_channel=out,
             last_channel=back,
+            kind=Kind.REBALANCE,
         )
         self.outgoing.begin(order)
         return await self.receipt(order.payment_hash)
@@ -442,8 +494,8 @@ class Routing:
             payment_secret=self._entropy(32),
             lock_seconds=self.options.lock_seconds,
             gives_up=self._until(timeout),
-            memo=PROBE,
             created=self._clock(),
+            kind=Kind.PROBE,
         )
         self._begin(order)
         record = await self.outgoing.ended(order.payment_hash)
@@ -463,9 +515,11 @@ class Routing:
             raise _failed(record)
         return PaymentReceipt(payment_hash, record.secret, record.order.amount, record.fee)
 
-    def payments(self, limit: int = 100, before: int | None = None) -> list[tuple[int, PaymentRecord]]:
-        """Return this node's payments, newest first, each with its position."""
-        return list_payments(self._writer.store, limit, before)
+    def payments(
+        self, limit: int = 100, before: int | None = None, *, probes: bool = False
+    ) -> list[tuple[int, PaymentRecord]]:
+        """Return this node's payments, newest first, each with its position; with its probes, if asked for."""
+        return list_payments(self._writer.store, limit, before, probes=probes)
 
     def _begin(self, order: Order) -> None:
         if order.target == self._own:
@@ -495,6 +549,10 @@ class _Locks:
     @property
     def now(self) -> int:
         return self._engine.chain.now
+
+    @property
+    def ready(self) -> bool:
+        return all(session.ready for session in self._engine.sessions.values() if session.payable)
 
     def add(
         self,
@@ -529,9 +587,17 @@ class _Door:
 
     def __init__(self, engine: Engine, router: Router) -> None:
         self._engine = engine
+        self._router = router
         self.reveal = router.reveal
         self.refuse = router.refuse
 
     @property
     def now(self) -> int:
         return self._engine.chain.now
+
+    def registered(self, lock: Lock) -> bytes:
+        return self._engine.chain.registered_in_time(lock) or b""
+
+    @property
+    def fresh(self) -> bool:
+        return self._router.fresh

@@ -98,7 +98,7 @@ def test_a_secret_that_comes_at_the_last_second_pays_everybody_and_one_that_come
         if early >= 0:
             await dave.routing.settle_invoice(dave.routing.invoice(invoice.payment_hash).secret)
         else:
-            with pytest.raises(InvalidInput, match="no payment"):
+            with pytest.raises(InvalidInput, match="too near to their expiry"):
                 await dave.routing.settle_invoice(dave.routing.invoice(invoice.payment_hash).secret)
         await world.blocks(60)
         world.heal()
@@ -266,7 +266,7 @@ def test_a_forwarder_that_takes_a_lock_and_sends_nothing_on_binds_money_and_take
         invoice = await journey.invoice()
         began = journey.world.chain.newest.header.time
         entrance = journey.node(name).router._entrance
-        entrance.decide = lambda *lock, patient: []  # type: ignore[method-assign]  # the lock is taken, and that is all
+        entrance.decide = lambda *lock, **how: []  # type: ignore[method-assign]  # the lock is taken, and that is all
         journey.ask(invoice)
         await journey.world.until(lambda: bool(journey.errors), 2 * LOCK_SECONDS)
         assert journey.world.chain.newest.header.time > began + LOCK_SECONDS

@@ -124,11 +124,11 @@ def configuration() -> Config:
     return Config(challenge_period=600, routing=RoutingOptions(), payments=PaymentOptions(lock_seconds=LOCK_SECONDS))
 
 
-def live_through(fault: Fault, seed: int = 1, *, interval: float = INTERVAL) -> Journey:
+def live_through(fault: Fault, seed: int = 1, *, interval: float = INTERVAL, config: Config | None = None) -> Journey:
     """Let `fault` happen in a fresh world, wait for rest, check everything, and return the journey."""
 
     async def main() -> Journey:
-        async with open_world(seed, config=configuration(), interval=interval, names=LINE) as world:
+        async with open_world(seed, config=config or configuration(), interval=interval, names=LINE) as world:
             journey = Journey(world)
             await journey.build()
             await fault(journey)
