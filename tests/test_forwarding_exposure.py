@@ -177,7 +177,7 @@ def test_nothing_is_counted_of_a_channel_that_is_gone_or_of_a_lock_that_was_give
     for _ in range(2):
         b.step()
         exposure = b.router._admission.exposure
-        assert exposure.small(world["A"].node, Course.IN, FEE) == (0, 0)
+        assert len(exposure) == 3 and exposure.small(world["A"].node, Course.IN, FEE) == (0, 0)
         assert exposure.small(world["C"].node, Course.OUT, FEE) == (3 * AMOUNT, 3)
         world.crash(b)
     session = b.engine.session(world.channel("BC"))
