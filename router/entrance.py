@@ -12,6 +12,7 @@ it, and it is decided anew, once the channel onwards is in step, or refused if t
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -30,7 +31,7 @@ from tallystick.router.admission import Admission
 from tallystick.router.circuits import CircuitOpened
 from tallystick.router.codes import Code
 from tallystick.router.errors import InvalidOnion
-from tallystick.router.failures import Failure, first_wrap, refusal
+from tallystick.router.failures import NOTICE_SIZE, Failure, first_wrap, refusal
 from tallystick.router.forwarder import Circuit, Forwarder, ForwardingLimits, Name, Outlet, Way, choose
 from tallystick.router.objects import ForwardingPolicy
 from tallystick.router.payload import FinalPayload, ForwardPayload, Payload, decode_payload
@@ -231,6 +232,17 @@ class Entrance:
         elif expiry > now + policy.lock_expiry_max:
             code = Code.EXPIRY_TOO_FAR
         return self.hide(secret, Failure(code))
+
+    def checked(self, circuit: Circuit, lock: Lock, reason: bytes) -> bytes:
+        """Return the reason of a reject; a notice is made to name the onion that we sent, else we would be blamed."""
+        if len(reason) != NOTICE_SIZE:
+            return reason
+        onion = self._engine.session(circuit.incoming).locks.onion(circuit.incoming_lock)
+        try:
+            sent = peel(self._key, onion, lock.condition).next_packet or b""
+        except InvalidOnion:
+            return b"no onion was sent"  # no failure at all: the channel is blamed
+        return reason[:2] + hashlib.sha256(sent).digest()
 
     def refuse(self, channel: ChannelId, lock: Lock, secret: bytes, failure: Failure) -> None:
         """Reject an incoming lock for a reason of ours."""

@@ -223,7 +223,9 @@ class Router:
 
     def lock_rejected(self, channel: ChannelId, lock: Lock, reason: bytes) -> Sequence[Moment]:
         """A lock of ours is being given back."""
-        if self._forwarder.holds(channel, lock.id):
+        circuit = self._forwarder.circuit(channel, lock.id)
+        if circuit is not None:
+            reason = self._entrance.checked(circuit, lock, reason)
             return self._do(self._forwarder.rejected(channel, lock.id, reason))
         return self.payer.lock_rejected(channel, lock, reason) if self.payer is not None else ()
 

@@ -10,7 +10,7 @@ import pytest
 
 from tallystick.router.testing.networks import random_network
 from tallystick.sdk.testing.hub import run_hub
-from tallystick.sdk.testing.town import Plan, core_of, run_town
+from tallystick.sdk.testing.town import CHEATS, Plan, core_of, run_town
 
 PLAN = Plan(nodes=10, payments=100, faults=0.05)
 
@@ -19,6 +19,12 @@ PLAN = Plan(nodes=10, payments=100, faults=0.05)
 def test_every_payment_ends_paid_or_unpaid_and_nobody_loses_anything(seed: int) -> None:
     report = run_town(PLAN, seed)
     assert report.paid > 50 and report.forwarded > 30 and report.crashes and report.cuts
+
+
+@pytest.mark.parametrize("cheat", CHEATS)
+def test_whatever_a_forwarder_does_others_are_paid_or_keep_their_money(cheat: str) -> None:
+    report = run_town(Plan(nodes=6, payments=30, faults=0, cheats=(cheat,)), 3)
+    assert report.paid > 10 and report.forwarded
 
 
 def test_one_seed_gives_one_town_in_every_process_and_another_seed_another() -> None:
