@@ -241,6 +241,7 @@ class Routing:
             self.graph.put(event.edge)
         else:
             self.graph.drop(event.channel)
+        self.outgoing.map_changed()
 
     def _learn(self, update: bytes) -> bool:
         """Take in the channel update of a failure, for the very next plan already."""
@@ -264,6 +265,7 @@ class Routing:
             capacity_of(session.channel),
             session.spendable if session.usable and session.payable and session.lock_slots > 0 else 0,
             self.inlets.asked(channel),
+            session.spendable if session.payable and not session.usable else 0,
         )
 
     def _announce(self, channel: ChannelId) -> None:
