@@ -280,6 +280,16 @@ class OrderMap:
         """Plan no part over this node until then."""
         self._atlas.knowledge.avoid_node(node, until, since)
 
+    def margin(self, route: Route) -> int:
+        """Return the largest margin that is asked for on the way."""
+        return max((self._margin_of(hop) for hop in route.hops[1:]), default=0)
+
+    def _margin_of(self, hop: Hop) -> int:
+        edge = self._atlas.planner.graph.get(hop.channel, hop.node)
+        own = self._atlas.own_channel(hop.channel) if edge is None else None
+        asked = edge.policy if edge is not None else own.asked if own is not None else None
+        return asked.margin if asked is not None else 0
+
     def allows(self, hop: Hop, fee: int) -> bool:
         """Whether what is known now lets `hop` be sent for that fee."""
         edge = self._atlas.planner.graph.get(hop.channel, hop.node)

@@ -32,8 +32,13 @@ _POLICY = {
     Code.CHANNEL_DISABLED,
 }
 
-_BRIEF = {Code.TEMPORARY_NODE_FAILURE, Code.TEMPORARY_CHANNEL_FAILURE, Code.CHANNEL_DISABLED}
-"""What may be over at any moment: a node that starts, a peer that is not connected."""
+_BRIEF = {
+    Code.TEMPORARY_NODE_FAILURE,
+    Code.TEMPORARY_CHANNEL_FAILURE,
+    Code.CHANNEL_DISABLED,
+    Code.EXPIRY_TOO_SOON,
+}
+"""What may be over at any moment: a node that starts, a peer that is not connected, a margin that was news to us."""
 
 
 def lesson_of(onion: BuiltOnion, reason: bytes) -> PartFailure:

@@ -61,6 +61,9 @@ _ADVICE = {
 }
 """What to do if the payee refuses a payment."""
 
+SLACK = 600
+"""Seconds by which locks live longer than the largest margin on their way: they take a while to get there."""
+
 TURN = 8
 """Searches, with the onions that follow, after which others have their turn: some 3 ms, while ways are remembered."""
 
@@ -354,7 +357,8 @@ class Outgoing:
 
     def _send(self, active: _Active, parts: list[Part]) -> None:
         for part in parts:
-            expiry = self._locks.now + active.order.lock_seconds
+            margin = active.map.margin(part.route)
+            expiry = self._locks.now + max(active.order.lock_seconds, margin + SLACK if margin else 0)
             try:
                 onion = self._onion(active.order, part.route, expiry)
             except InvalidInput as error:  # no channel is to blame, and trying again is of no use

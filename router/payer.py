@@ -154,6 +154,10 @@ class Map(Protocol):
         """Plan no part over this node until then; `since`: it failed then, and may be back at any moment."""
         ...
 
+    def margin(self, route: Route) -> int:
+        """Return the largest margin that is asked for on the way: what its locks must have left."""
+        ...
+
     def allows(self, hop: Hop, fee: int) -> bool:
         """Whether what is known now lets `hop` be sent for that fee: else its policy has changed since the plan."""
         ...

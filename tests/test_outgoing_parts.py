@@ -94,6 +94,9 @@ class Road:
     def avoid(self, channel: ChannelId, node: NodeKey, until: float, since: float | None = None) -> None: ...
     def avoid_node(self, node: NodeKey, until: float, since: float | None = None) -> None: ...
 
+    def margin(self, route: Route) -> int:
+        return 0
+
     def hope(self, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float) -> Steps[Hope | None]:
         yield from ()
         return None

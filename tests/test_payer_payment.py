@@ -45,6 +45,9 @@ class Roads:
         self.policy_is_kept = True
         self.hoped: Hope | None = None
 
+    def margin(self, route: Route) -> int:
+        return 0
+
     def hope(self, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float) -> Steps[Hope | None]:
         yield from ()
         return self.hoped

@@ -178,6 +178,10 @@ class _Map:
         yield from ()
         return None
 
+    def margin(self, route: Route) -> int:
+        """No lock is made here."""
+        return 0
+
     def allows(self, hop: Hop, fee: int) -> bool:
         """Policies do not change here."""
         return True
