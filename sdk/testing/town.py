@@ -201,7 +201,7 @@ class Town:
         async with trio.open_nursery() as nursery:
             for name in self.names:
                 nursery.start_soon(self.world.start, name)
-        async with trio.open_nursery() as nursery:
+        async with self.world.brisk(), trio.open_nursery() as nursery:
             for street in self.streets:
                 nursery.start_soon(self._open, street)
         directions = 2 * len(self.streets)
