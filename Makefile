@@ -19,7 +19,7 @@ SPOKES ?= 2887
 setup: .venv/ready        ## a virtual environment with everything pinned
 	@echo "Ready. Try: make demo"
 
-demo: .venv/ready         ## the main job, for real: about thirty-five seconds
+demo: .venv/ready         ## the main job, for real: less than half a minute
 	$(BIN)/python -m tallystick.sdk.demo
 
 test: .venv/ready         ## all tests that are fast enough for every run, on all cores
@@ -31,8 +31,8 @@ check: .venv/ready        ## lint, format, types, import directions
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-coverage: .venv/ready     ## branch coverage of channels/ and settlement/
-	$(BIN)/python -Im pytest --cov --cov-report=term-missing:skip-covered
+coverage: .venv/ready     ## branch coverage of channels/, router/ and settlement/
+	$(BIN)/python -Im pytest -n auto --dist worksteal --cov --cov-report=term-missing:skip-covered
 
 bench: .venv/ready        ## how fast two parties pay each other on this machine
 	$(BIN)/tally bench direct

@@ -21,6 +21,7 @@ from pathlib import Path
 import msgspec
 import trio
 
+from tallystick.channels.claims import owed_for
 from tallystick.channels.core import Phase
 from tallystick.channels.effects import (
     ChannelChanged,
@@ -275,7 +276,7 @@ class Node(Wallet):
     def _claim_in_time(self, event: SecretLearned) -> None:
         """Go to the chain at once with a secret that was learned so late that the next block may be too late."""
         if event.lock.expiry - self.engine.chain.now <= self.config.duties.secret_margin:
-            self.onchain.pursue(self.engine.owed_for(event.lock.condition))
+            self.onchain.pursue(owed_for(self.engine.sessions.values(), event.lock.condition))
 
     def _tell_paid(self, event: Paid | PaymentHeld) -> None:
         """Take in what became of payments to us, after its commit."""

@@ -17,6 +17,8 @@ import trio
 
 from tallystick.channels import resync
 from tallystick.channels.chaintime import ChainTime
+from tallystick.channels.claims import pending_conditions
+from tallystick.channels.claims import stakes as stakes_of
 from tallystick.channels.core import Channel, Phase, timeless
 from tallystick.channels.engine import Engine
 from tallystick.channels.errors import InsufficientFunds, InvalidInput, TallystickError
@@ -192,7 +194,7 @@ class OnChain:
         restless = [session for session in self._engine.sessions.values() if not self.at_rest(session)]
         for session in restless:
             self._follow(session)
-        secrets = self.index.secrets(self._engine.pending_conditions(), self.final_number)
+        secrets = self.index.secrets(pending_conditions(self._engine.sessions.values()), self.final_number)
         self._engine.chain_moved(ChainTime(self.index.head_time, self._time_of(self.final_number), secrets))
         for session in restless:
             self._close_if_must(session)
@@ -310,7 +312,7 @@ class OnChain:
         secrets = self.index.secrets(conditions, self.index.head_number) if conditions else {}
         redeemed = (self.index.redeems(channel.id, 0), self.index.redeems(channel.id, 1))
         claims = session.streams.claims()
-        stakes = self._engine.stakes() if channel.secrets else {}
+        stakes = stakes_of(self._engine.sessions.values()) if channel.secrets else {}
         return Situation(view, self.index.head_time, secrets, redeemed, claims, self._market, stakes)
 
     # --- the user's own transactions -----------------------------------------------------------------------------

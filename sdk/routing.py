@@ -129,7 +129,9 @@ class Routing:
         self._domain = domain_separator(chain.chain_id, chain.contract)
         self.graph = Graph(compiled=options.compiled)
         self.knowledge = Knowledge(self.graph)
-        self.atlas = Atlas(self._own, Planner(self.graph, self.knowledge), self._own_channels, self._learn)
+        self.atlas = Atlas(
+            self._own, Planner(self.graph, self.knowledge), engine.take_stirred, self._own_channel, self._learn
+        )
         self.gossiper = Gossiper(
             Gossip(key, self._domain),
             chain,
@@ -148,6 +150,7 @@ class Routing:
             clock=clock,
             entropy=entropy,
             limits=options.limits,
+            inline=False,
         )
         self.receiving = Receiving(
             _Door(engine, router),
@@ -197,6 +200,7 @@ class Routing:
         """Gossip, watch over payments and write down what they teach, until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.gossiper.run)
+            nursery.start_soon(self.outgoing.run)
             nursery.start_soon(self._save_forever)
             while True:
                 begun, due = self.outgoing.begun, self.outgoing.on_time()
@@ -249,19 +253,18 @@ class Routing:
                 self.graph.revise(msgspec.structs.replace(edge, policy=found.policy))
         return True
 
-    def _own_channels(self) -> list[OwnChannel]:
-        return [
-            OwnChannel(
-                session.channel.id,
-                NodeKey(session.channel.peer_key),
-                session.channel.terms.asset,
-                capacity_of(session.channel),
-                session.spendable if session.usable and session.payable and session.lock_slots > 0 else 0,
-                self.inlets.asked(session.channel.id),
-            )
-            for session in self._engine.sessions.values()
-            if session.channel.phase is Phase.OPEN and session.channel.terms.asset == NATIVE
-        ]
+    def _own_channel(self, channel: ChannelId) -> OwnChannel | None:
+        session = self._engine.sessions.get(channel)
+        if session is None or session.channel.phase is not Phase.OPEN or session.channel.terms.asset != NATIVE:
+            return None
+        return OwnChannel(
+            channel,
+            NodeKey(session.channel.peer_key),
+            session.channel.terms.asset,
+            capacity_of(session.channel),
+            session.spendable if session.usable and session.payable and session.lock_slots > 0 else 0,
+            self.inlets.asked(channel),
+        )
 
     def _announce(self, channel: ChannelId) -> None:
         session = self._engine.sessions.get(channel)
@@ -270,7 +273,7 @@ class Routing:
 
     async def set_policy(self, channel: ChannelId, policy: ForwardingPolicy) -> None:
         """Ask something else for payments over a channel from now on, and tell the network. Raise InvalidInput."""
-        self.inlets.check(channel, policy)  # before it is stored: a node that starts says again what is
+        self.inlets.check(channel, policy)  # before it is stored, as a node that starts says again what is stored
         await self._writer.commit(list(self.router.set_policy(channel, policy)))
         self._announce(channel)
         self.inlets.tell(channel)

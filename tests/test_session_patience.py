@@ -185,7 +185,7 @@ def test_a_look_after_a_connection_that_was_not_ended_by_us_begins_anew(pair: Pa
 def test_patience_that_is_longer_than_the_longest_stays() -> None:
     patience = Patience(2 * PATIENCE_MAX)
     for _ in range(2_000):
-        patience.cut()
+        patience.cut(b"")
     assert patience.bound == 2 * PATIENCE_MAX and STEP_MAX < PATIENCE_MAX
 
 
@@ -199,7 +199,7 @@ def test_a_stuck_channel_is_given_no_locks_and_the_next_one_to_the_same_peer_is(
     world.send("ABC", AMOUNTS, OTHER, seed=b"1")
     world.settle()
     named = next(session for session in world["B"].engine.sessions.values() if session.channel.flight)
-    named.patience.cut()
+    named.patience.cut(named.channel.id)
     world.send("ABC", AMOUNTS, SECRET, seed=b"2")
     world.settle()
     flights = [len(world["B"].engine.session(channel).channel.flight) for channel in (first, second)]
