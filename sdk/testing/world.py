@@ -301,7 +301,7 @@ class World:
 
     @asynccontextmanager
     async def brisk(self, interval: float = 2.0) -> AsyncIterator[None]:
-        """Mine a block every so many seconds as long as this lasts: who waits for many keeps no links alive meanwhile."""
+        """Mine a block every so many seconds while this lasts: links need no keeping alive while all wait for many."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._mine_forever, interval)
             yield
