@@ -284,3 +284,26 @@ def test_a_peer_that_answers_pings_and_withholds_acks_is_cut_off_with_a_reason_a
             nursery.cancel_scope.cancel()
 
     simulate(main, 3)
+
+
+def test_the_owner_is_told_of_a_channel_that_stays_stuck() -> None:
+    async def main() -> None:
+        async with open_world(4) as world:
+            alice = await world.start("alice")
+            await world.start("mallory")
+            channel = await alice.open_channel(world.address("mallory"), 1_000_000)
+            await channel.pay(1)
+            world.seats["alice"].tamper = withhold(Update)  # Mallory's node says that it never got one
+            ticket = await channel.submit(5)
+            await world.until(lambda: channel.session.patience.cuts == 1, 100)
+            assert not any("acknowledges nothing" in alarm for alarm in alice.alarms)
+            await world.until(lambda: channel.session.patience.cuts == 2, 200)
+            await world.until(lambda: bool(alice.alarms), 5)
+            assert [alarm for alarm in alice.alarms if channel.id.hex()[:8] in alarm] == [
+                f"the peer of channel {channel.id.hex()[:8]} acknowledges nothing, 2 connections in a row: "
+                "no locks go over it, what is signed waits; close it alone if that goes on"
+            ]
+            world.seats["alice"].tamper = None
+            assert await world.until(lambda: ticket.done, 300) and ticket.error is None
+
+    simulate(main, 4)
