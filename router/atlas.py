@@ -1,8 +1,8 @@
 """What a node knows of the network, put to use for its own payments: graph, beliefs, own channels, avoided nodes.
 
-One `Atlas` for a node; `Atlas.map_for(order)` is the `payer.Map` of one payment. Own channels are known exactly: what
-they can carry is asked anew before every plan. They are in the graph whether they are announced or not; the channels
-that an invoice names are there as long as its payment lasts.
+One `Atlas` for each asset that a node uses; `Atlas.map_for(order)` is the `payer.Map` of one payment. Own channels are
+known exactly: what they can carry is asked anew before every plan. They are in the graph whether they are announced or
+not; the channels that an invoice names are there as long as its payment lasts.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ import trio
 
 from tallystick.channels.effects import Event, SecretLearned
 from tallystick.channels.errors import InvalidInput
-from tallystick.channels.objects import ChannelId, Lock
+from tallystick.channels.objects import Address, ChannelId, Lock
 from tallystick.channels.ports import Clock, Entropy
 from tallystick.channels.store import Moment, Store
 from tallystick.router.errors import Unpaid
@@ -111,9 +111,9 @@ class Outgoing:
         record: Callable[[Sequence[Moment], Callable[[], None]], None],
         clock: Clock,
         entropy: Entropy,
-        limits: Limits,
+        limits: Callable[[Address], Limits],
     ) -> None:
-        """`record(moments, then)` makes moments durable, then calls `then`."""
+        """`record(moments, then)` makes moments durable, then calls `then`; `limits` are those of an asset."""
         self._locks = locks
         self._map_for = map_for
         self._store = store
@@ -165,7 +165,7 @@ class Outgoing:
 
     def _add(self, order: Order) -> _Active:
         roads = self._map_for(order)
-        payment = Payment(roads, order.target, order.amount, max_fee=order.max_fee, limits=self._limits)
+        payment = Payment(roads, order.target, order.amount, max_fee=order.max_fee, limits=self._limits(order.asset))
         active = self._active[order.payment_hash] = _Active(order, roads, payment, {}, trio.Event())
         self.begun.set()
         self.begun = trio.Event()

@@ -17,7 +17,7 @@ import hmac
 
 import msgspec
 
-from tallystick.channels.objects import ChannelId
+from tallystick.channels.objects import NATIVE, Address, ChannelId
 
 
 class Patience(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +41,8 @@ class Claimable(msgspec.Struct, frozen=True):
     hold: bool = False
     expires: int = 0
     """When no new payment may begin; 0: never."""
+    asset: Address = NATIVE
+    """All parts must be in this one."""
 
 
 class IncomingPart(msgspec.Struct, frozen=True):
@@ -56,13 +58,15 @@ class IncomingPart(msgspec.Struct, frozen=True):
     told: int
     """What the payer says that this lock should hold."""
     told_expiry: int = 0
+    asset: Address = NATIVE
+    """Of the channel."""
 
 
 class Verdict(enum.Enum):
     """Why a part is refused."""
 
     UNWANTED = 1
-    """Unknown, paid, expired, or with the wrong payment secret or amount."""
+    """Unknown, paid, expired, in another asset, or with the wrong payment secret or amount."""
     TAMPERED = 2
     """The lock does not hold what the payer said it would: the forwarder before us kept something."""
     TOO_SOON = 3
@@ -142,6 +146,8 @@ class Payee:
         self, part: IncomingPart, wanted: Claimable | None, group: _Gathering | None, now: int
     ) -> Verdict | None:
         if wanted is None or not hmac.compare_digest(part.payment_secret, wanted.payment_secret):
+            return Verdict.UNWANTED
+        if part.asset != (wanted if group is None else group.wanted).asset:
             return Verdict.UNWANTED
         if part.amount < part.told or part.expiry < part.told_expiry:
             return Verdict.TAMPERED

@@ -7,7 +7,7 @@ such steps, too. What was claimed is told (`Paid`) once it is durable.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -15,7 +15,7 @@ import msgspec
 
 from tallystick.channels.conditions import digest_of
 from tallystick.channels.errors import InvalidInput
-from tallystick.channels.objects import NATIVE, ChannelId, Lock
+from tallystick.channels.objects import NATIVE, Address, ChannelId, Lock
 from tallystick.channels.store import Moment, Store
 from tallystick.router.codes import Code
 from tallystick.router.failures import Failure
@@ -33,6 +33,7 @@ class Paid(msgspec.Struct, frozen=True):
     amount: int
     secret: bytes
     keysend: bool
+    asset: Address = NATIVE
 
 
 class PaymentHeld(msgspec.Struct, frozen=True):
@@ -40,6 +41,7 @@ class PaymentHeld(msgspec.Struct, frozen=True):
 
     payment_hash: bytes
     amount: int
+    asset: Address = NATIVE
 
 
 class Door(Protocol):
@@ -68,11 +70,14 @@ class Receiving:
         store: Store,
         *,
         patience: Patience,
-        keysend: bool,
+        keysend: Collection[Address],
         later: Callable[[Callable[[], None]], None],
         tell: Callable[[Paid | PaymentHeld], None],
     ) -> None:
-        """`later(then)` calls `then` after the commit that covers everything done so far."""
+        """`keysend`: the assets in which payments without an invoice are taken.
+
+        `later(then)` calls `then` after the commit that covers everything done so far.
+        """
         self._door = door
         self._store = store
         self._keysend = keysend
@@ -91,7 +96,7 @@ class Receiving:
     # --- what the router tells ----------------------------------------------------------------------------------
 
     def arrived(self, final: FinalLock) -> Sequence[Moment]:
-        """A lock ends here. What invoices ask for is the native coin: any other asset is worth nothing here."""
+        """A lock ends here. In another asset than its invoice asks for, it is worth nothing."""
         lock, payload = final.lock, final.payload
         digest = lock.condition
         part = IncomingPart(
@@ -103,10 +108,12 @@ class Receiving:
             payload.total,
             payload.amount,
             payload.expiry,
+            final.asset,
         )
         claimable = None
-        if digest not in self._closed and final.asset == NATIVE:
-            claimable = wanted(self._store, digest, payload, keysend=self._keysend)
+        if digest not in self._closed:
+            keysend = final.asset in self._keysend
+            claimable = wanted(self._store, digest, payload, keysend=keysend, asset=final.asset)
         self._finals[final.channel, lock.id] = final
         return self._perform(self._payee.arrived(digest, part, claimable, self._door.now))
 
@@ -152,14 +159,16 @@ class Receiving:
             if isinstance(answer, Claim):
                 moments += self._claim(answer)
             elif isinstance(answer, Held):
-                held = PaymentHeld(answer.payment_hash, sum(part.amount for part in answer.parts))
+                held = PaymentHeld(
+                    answer.payment_hash, sum(part.amount for part in answer.parts), answer.parts[0].asset
+                )
                 self._later(partial(self._tell, held))
             else:
                 self._refuse(answer.part, answer.verdict)
         return moments
 
     def _claim(self, claim: Claim) -> list[Moment]:
-        digest, now = claim.payment_hash, self._door.now
+        digest, now, asset = claim.payment_hash, self._door.now, claim.parts[0].asset
         received = 0
         for part in claim.parts:
             self._finals.pop((part.channel, part.lock), None)
@@ -169,9 +178,9 @@ class Receiving:
             return []
         self._close(digest)
         keysend = find_invoice(self._store, digest) is None
-        self._later(lambda: self._tell(Paid(digest, received, claim.secret, keysend)))
+        self._later(lambda: self._tell(Paid(digest, received, claim.secret, keysend, asset)))
         if keysend:
-            return [KeysendClaimed(digest, claim.secret, received, now)]
+            return [KeysendClaimed(digest, claim.secret, received, now, asset)]
         return [InvoiceClaimed(digest, claim.secret, received, now)]
 
     def _close(self, digest: bytes) -> None:

@@ -67,8 +67,18 @@ class RoutingOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     policy: ForwardingPolicy = ForwardingPolicy(base_fee=0, fee_ppm=1_000)
     """What it asks for payments over its channels, where the owner says nothing else."""
+    policies: dict[Address, ForwardingPolicy] = {}
+    """The same for channels in other assets than the chain's coin. Where an asset is not named, it is the policy above
+    without its amounts (no base fee, any amount): those are in units of the coin."""
     limits: ForwardingLimits = ForwardingLimits()
     jamming: JammingLimits = JammingLimits()
+
+    def policy_in(self, asset: Address) -> ForwardingPolicy:
+        """Return what is asked for payments over channels in an asset, where the owner says nothing else."""
+        if asset == NATIVE:
+            return self.policy
+        rates = msgspec.structs.replace(self.policy, base_fee=0, minimum=1, maximum=0)
+        return self.policies.get(asset, rates)
 
 
 class FinalLock(msgspec.Struct, frozen=True):
@@ -138,7 +148,7 @@ class RouterStatistics(msgspec.Struct, frozen=True):
     refused: int
     """Not forwarded."""
     earned: int
-    """Fees, over all assets, in their smallest units."""
+    """Fees in the chain's coin; the list of forwards has those in other assets, too."""
     onions: int
     """Remembered against replays."""
 
@@ -204,7 +214,11 @@ class Router:
 
     def policy_of(self, channel: ChannelId) -> ForwardingPolicy:
         """Return what is asked for payments over a channel, outwards."""
-        return self._policies.get(channel, self.options.policy)
+        chosen = self._policies.get(channel)
+        if chosen is not None:
+            return chosen
+        session = self._engine.sessions.get(channel)
+        return self.options.policy_in(NATIVE if session is None else session.channel.terms.asset)
 
     def set_policy(self, channel: ChannelId, policy: ForwardingPolicy) -> Sequence[Moment]:
         """Ask something else from now on; return what to commit. Raise InvalidInput if the channel is unknown.
@@ -507,7 +521,8 @@ class Router:
     def _close(self, close: Close) -> Moment:
         now = self._engine.chain.now
         self._counts[close.outcome] += 1
-        self._earned += close.circuit.fee if close.outcome is Outcome.PAID else 0
+        asset = self._engine.session(close.circuit.outgoing).channel.terms.asset
+        self._earned += close.circuit.fee if close.outcome is Outcome.PAID and asset == NATIVE else 0
         self._jamming.ended(close.circuit.name, close.outcome is Outcome.PAID, now)
         return CircuitClosed(close.circuit, close.outcome, now)
 
@@ -543,6 +558,7 @@ class Router:
             expiry=circuit.expiry,
             slots=LOCKS_MAX,
             value=outgoing.funding(0) + outgoing.funding(1),
+            asset=b"" if outgoing.terms.asset == NATIVE else outgoing.terms.asset,
         )
 
     def _began(self, circuit: Circuit, bucket: Bucket) -> None:

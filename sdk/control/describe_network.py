@@ -10,7 +10,7 @@ from tallystick.router.invoices import InvoiceRecord, State
 from tallystick.router.objects import ForwardingPolicy, Route
 from tallystick.router.payments import Order, PartRecord, PaymentRecord
 from tallystick.sdk.control import network_views as views
-from tallystick.sdk.routing import PROBE
+from tallystick.sdk.paying import PROBE
 
 
 def invoice_info(record: InvoiceRecord, state: State) -> views.InvoiceInfo:
