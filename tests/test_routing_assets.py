@@ -68,11 +68,8 @@ class Line:
 
 
 def knows(node: Node, asset: Address, channels: list[ChannelId]) -> bool:
-    try:
-        graph = node.routing.maps.graph(asset)
-    except InvalidInput:  # there is none yet
-        return False
-    return all(len(graph.slots_of(channel)) == 2 for channel in channels)
+    maps = node.routing.maps
+    return asset in maps and all(len(maps.graph(asset).slots_of(channel)) == 2 for channel in channels)
 
 
 def in_a_line(act: Callable[[Line], Awaitable[None]], config: Config = CONFIG) -> None:
