@@ -75,8 +75,7 @@ def knows(node: Node, asset: Address, channels: list[ChannelId]) -> bool:
 def in_a_line(act: Callable[[Line], Awaitable[None]], config: Config = CONFIG) -> None:
     async def main() -> None:
         async with open_world(1, config=config, names=("alice", "bob", "carol")) as world:
-            for seat in world.seats.values():
-                world.chain.fund(seat.key.address, 10**9, TOKEN)
+            world.give_everybody(TOKEN)
             line = Line(world, [await world.start(name) for name in ("alice", "bob", "carol")])
             await line.build()
             await act(line)

@@ -21,6 +21,12 @@ def test_every_payment_ends_paid_or_unpaid_and_nobody_loses_anything(seed: int) 
     assert report.paid > 50 and report.forwarded > 30 and report.crashes and report.cuts
 
 
+def test_a_town_pays_in_coins_and_tokens_and_nobody_gains_one_for_the_other() -> None:
+    report = run_town(Plan(nodes=9, payments=100, faults=0.05, tokens=1), 3)
+    assert len(report.paid_in) == 2 and min(report.paid_in.values()) > 15
+    assert report.forwarded > 15 and report.crashes and report.cuts
+
+
 def test_one_seed_gives_one_town_in_every_process_and_another_seed_another() -> None:
     first, again, other = (_trace_of_process(seed) for seed in (5, 5, 6))
     assert first == again != other

@@ -25,7 +25,7 @@ import trio
 
 from tallystick.channels.errors import InvalidInput, TallystickError
 from tallystick.channels.keys import PrivateKey, PublicKey, keccak
-from tallystick.channels.objects import NATIVE, ChannelId
+from tallystick.channels.objects import NATIVE, Address, ChannelId
 from tallystick.channels.ports import PeerAddress
 from tallystick.channels.store import Moment
 from tallystick.channels.testing.clock import seeded_entropy, virtual_clock
@@ -161,6 +161,12 @@ class World:
     def knows(self, key: PublicKey) -> bool:
         """Whether that is the key of one of this world's nodes."""
         return key in self._names
+
+    def give_everybody(self, asset: Address) -> None:
+        """Let each account hold as much of an asset as of the coin."""
+        for seat in self.seats.values():
+            self.chain.mint(Mint(seat.key.address, asset, COINS))
+        self.chain.mine()
 
     # --- lives ---------------------------------------------------------------------------------------------------
 
