@@ -21,8 +21,8 @@ setup: .venv/ready        ## a virtual environment with everything pinned
 demo: .venv/ready         ## the main job, for real: about thirty-five seconds
 	$(BIN)/python -m tallystick.sdk.demo
 
-test: .venv/ready         ## all tests that are fast enough for every run
-	$(BIN)/python -Im pytest
+test: .venv/ready         ## all tests that are fast enough for every run, on all cores
+	$(BIN)/python -Im pytest -n auto --dist worksteal
 
 check: .venv/ready        ## lint, format, types, import directions
 	$(BIN)/ruff check .

@@ -64,6 +64,8 @@ TURN = 100
 BATCH_WORTH = 100
 """Payments in an update that cost about as much as its fixed price: larger updates need less rest."""
 
+LATER = (Fault.WRONG_PHASE, Fault.CANCEL_REFUSED)
+"""With these a peer says that it leaves an update aside, and will ask for it again."""
 
 KEYED_MIN = 1_000
 """Idempotency keys that are remembered before those whose payments have ended are forgotten."""
@@ -132,7 +134,7 @@ class Engine:
         self._keeper: LockKeeper | None = None
         self._fresh: Callable[[], bool] = always_fresh
         self._stopped = False
-        self._rounds = 0
+        self._rounds = self._durable = 0
         self._admitted = 0
         self.sessions: dict[ChannelId, Session] = {}
         self._by_peer: dict[bytes, dict[ChannelId, Session]] = {}
@@ -300,6 +302,24 @@ class Engine:
         """Whether the peer is connected now."""
         return peer in self._wires
 
+    def require_acks(self, peer: bytes, now: float, *, queued: bool) -> None:
+        """Raise InvalidUpdate if a connected peer holds back an acknowledgement for too long, by `patience`.
+
+        Ask now and then, by one clock. `queued`: whether frames for the peer wait on our side.
+        """
+        for session in self.sessions_with(peer):
+            patience = session.patience
+            if not session.sent or not session.ready or session.channel.phase is not Phase.OPEN:
+                patience.rest()
+            elif patience.look(session.sent[0].seq, (self._rounds, self._durable), now, queued=queued):
+                bound = patience.bound
+                patience.cut()
+                raise InvalidUpdate(
+                    f"update {session.sent[0].seq} of channel {session.channel.id.hex()[:8]} was not acknowledged "
+                    f"for {bound:.0f} s: the connection ends, and the next one begins where both are",
+                    Fault.UNACKNOWLEDGED,
+                )
+
     def receive(self, peer: bytes, message: Message, frame: bytes) -> None:
         """Take in a connected peer's message (`frame` is its bytes); raise PeerError, with no channel harmed."""
         identity = channel_of(message)
@@ -324,6 +344,8 @@ class Engine:
         session = self.sessions.get(identity)
         if message.code == Fault.UNKNOWN_CHANNEL and session is not None and session.channel.peer_key == peer:
             resync.disconnected(session)  # it may learn of the channel yet, and greet us then
+        elif message.code in LATER and session is not None and session.channel.peer_key == peer:
+            session.patience.excused = True
 
     def _on_unknown(self, peer: bytes, identity: ChannelId, message: Message) -> None:
         domain = domain_separator(self.chain_id, self.contract)
@@ -490,6 +512,7 @@ class Engine:
 
     def _deliver(self, effects: Effects, wires: dict[bytes, Wire | None]) -> None:
         """Let the consequences of a durable round out: frames on the links they were meant for, events, receipts."""
+        self._durable += 1
         frames: dict[bytes, list[bytes]] = {}
         for peer, frame in effects.frames:
             frames.setdefault(peer, []).append(frame)

@@ -50,6 +50,7 @@ class Fault(enum.IntEnum):
     IDLE = 21
     STATE_MISMATCH = 22
     REFUSED = 23
+    UNACKNOWLEDGED = 24
 
 
 class TallystickError(Exception):

@@ -38,6 +38,9 @@ EXTENSION_TAGS = range(32, 48)
 SAY_BYTES_MAX = 1_000_000
 """Bytes queued for a peer beyond which `Peers.say` refuses: what is said there may be lost, and is said again later."""
 
+LOOK = 5.0
+"""Seconds between two looks at what a peer has yet to acknowledge, at least; at most KEEPALIVE."""
+
 QUEUE_BYTES_MAX = 8_000_000
 """Bytes queued for a slow peer before we stop reading what it sends."""
 
@@ -70,6 +73,8 @@ class PeerWire:
         self.listening = trio.CancelScope()
         """The present wait for frames; its deadline is the end of our patience."""
         self.probed = False
+        self.look_again = 0.0
+        """When to look again at what the peer has yet to acknowledge."""
         self._frames: list[bytes] = []
         self._queued = 0
         self.sent = self.received = 0
@@ -107,6 +112,11 @@ class PeerWire:
             self.probed = True
             self.put(encode(Ping(0)))
             self.listening.deadline = min(self.listening.deadline, trio.current_time() + PROBE)
+
+    @property
+    def queued(self) -> bool:
+        """Whether anything waits for the link."""
+        return self._queued > 0
 
     @property
     def full(self) -> bool:
@@ -361,6 +371,7 @@ class Peers:
             for frame in frames:
                 wire.received += len(frame)
                 self._take(key, wire, frame)
+            self._look(key, wire)
             await self._engine.writer.room()
             if wire.full:
                 await self._wait_for_room(wire)
@@ -373,6 +384,13 @@ class Peers:
             wire.probed = False
             if silent:
                 wire.put(encode(Ping(silent)))
+
+    def _look(self, key: bytes, wire: PeerWire) -> None:
+        """Raise PeerError if the peer has held back an acknowledgement for too long."""
+        now = trio.current_time()
+        if now >= wire.look_again:
+            wire.look_again = now + LOOK
+            self._engine.require_acks(key, now, queued=wire.queued)
 
     async def _wait_for_room(self, wire: PeerWire) -> None:
         with trio.move_on_after(SLOW_SECONDS) as slow:

@@ -64,6 +64,7 @@ def disconnected(session: Session) -> None:
     session.ready = session.greeted = session.shutdown_said = session.missed = False
     session.peer_funding = 0
     session.peer_final = session.repeat_above = None
+    session.patience.forget()
     session.locks.drop_accompanied()
     session.window.forget()
 

@@ -36,6 +36,7 @@ from tallystick.channels.messages import Ack, Error, Funding, Message, Reestabli
 from tallystick.channels.objects import Lock, check_amount
 from tallystick.channels.operations import AddLock, Cancel, Operation, Pay, Unlock
 from tallystick.channels.outbox import Outbox, run_limit
+from tallystick.channels.patience import Patience
 from tallystick.channels.schema import HistoryChosen, HistoryPruned, UpdateReceived, UpdateSigned
 from tallystick.channels.simplex import Simplex
 from tallystick.channels.store import Moment
@@ -85,6 +86,7 @@ class Session:
         self.streams = Streams(self)
         self.locks = Locks(self)
         self.sent: deque[Sent] = deque()
+        self.patience = Patience(policy.ack_patience)
         self.chain = ChainTime()
         self.ready = False
         """Whether both sides have said Reestablish on the present connection."""
@@ -149,6 +151,16 @@ class Session:
     def payable(self) -> bool:
         """Whether new payments may join the outbox."""
         return self.standing.payable
+
+    @property
+    def stuck(self) -> bool:
+        """Whether the peer holds back an acknowledgement, and a new connection did not help."""
+        return self.patience.cuts > 0
+
+    @property
+    def usable(self) -> bool:
+        """Whether the peer is in step and takes what we sign: what a new lock needs."""
+        return self.ready and not self.stuck
 
     @property
     def full(self) -> bool:
@@ -220,6 +232,11 @@ class Session:
         """The id of the next lock that is added."""
         return self.channel.newest.next_lock + self.outbox.queued_locks
 
+    @property
+    def lock_slots(self) -> int:
+        """How many more locks may be queued now."""
+        return LOCKS_MAX - len(self.channel.newest.locks) - self.outbox.queued_locks
+
     def add_lock(
         self,
         amount: int,
@@ -242,7 +259,7 @@ class Session:
             raise InvalidInput(f"an onion has at most {ONION_MAX} bytes, this one has {len(onion)}")
         if not self.chain.now < expiry <= UINT64_MAX:
             raise InvalidInput(f"the lock would expire at {expiry}, chain time is {self.chain.now} already")
-        if len(self.channel.newest.locks) + self.outbox.queued_locks >= LOCKS_MAX:
+        if self.lock_slots < 1:
             raise ChannelNotReady(f"{LOCKS_MAX} locks are pending already: wait until some are resolved")
         lock = Lock(self.next_lock, amount, expiry, kind, condition)
         self.outbox.add_lock(AddLock(lock, onion))
@@ -408,6 +425,9 @@ class Session:
                         self._keyed.pop(ticket.key, None)
             self._tell_ended(self.channel.side, done.ended)
         self.secured_payments += payments
+        if self.stuck:
+            self.patience.progress()
+            self.locks.ready()
         self.effects.emit(PaymentsSecured(self.channel.id, seq, payments))
         self._tidy()
 

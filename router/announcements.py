@@ -18,7 +18,6 @@ import msgspec
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.keys import PrivateKey, PublicKey, keccak
-from tallystick.channels.limits import AMOUNT_MAX
 from tallystick.channels.objects import Address, ChannelId, Id, Side
 from tallystick.router.errors import GossipRefused
 from tallystick.router.objects import ForwardingPolicy, Key33, NodeKey
@@ -34,9 +33,6 @@ ADDRESS_LENGTH_MAX = 261
 
 FEATURES_MAX = 32
 """Bytes of the bit field of features."""
-
-UINT32_MAX = 2**32 - 1
-"""Largest `fee_ppm` and `margin` of a policy that is announced."""
 
 Timestamp = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Signature = Annotated[bytes, msgspec.Meta(min_length=64, max_length=64)]
@@ -122,10 +118,8 @@ def digest_of(domain: bytes, announcement: Announcement) -> bytes:
 
 def _pack_update(update: ChannelUpdate) -> bytes:
     policy = update.policy
-    if not all(0 <= amount <= AMOUNT_MAX for amount in (policy.base_fee, policy.minimum, policy.maximum)):
-        raise GossipRefused("the amounts of a policy must be whole numbers below 2**128")
-    if not all(0 <= number <= UINT32_MAX for number in (policy.fee_ppm, policy.margin)):
-        raise GossipRefused("fee_ppm and margin of a policy must be whole numbers below 2**32")
+    if flaw := policy.flaw():
+        raise GossipRefused(flaw)
     numbers = (
         update.timestamp,
         policy.base_fee,

@@ -11,12 +11,15 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
+from tallystick.channels.limits import AMOUNT_MAX, UINT64_MAX
 from tallystick.channels.objects import Address, ChannelId
 from tallystick.router.errors import NoRoute, Unpaid
 from tallystick.router.liquidity import Knowledge
 from tallystick.router.objects import Edge, ForwardingPolicy, Hop, NodeKey, Route
+from tallystick.router.payload import HOPS_MAX, FinalPayload, ForwardPayload, encode_payload
 from tallystick.router.payments import Order
 from tallystick.router.planner import Planner
+from tallystick.router.sphinx import room
 
 
 class OwnChannel(msgspec.Struct, frozen=True):
@@ -28,6 +31,8 @@ class OwnChannel(msgspec.Struct, frozen=True):
     capacity: int
     spendable: int
     """0 while it is not usable."""
+    asked: ForwardingPolicy | None = None
+    """What the peer asks for carrying a payment over it to us, as it told us alone; gossip goes before."""
 
 
 class Atlas:
@@ -65,14 +70,16 @@ class Atlas:
             knowledge.own(channel, own.peer, own.spendable + knowledge.reserved(channel, own.peer))
         self._known = now
 
-    def believes(self, hint: Edge) -> bool:
-        """Whether a channel that an invoice names may be there: none of ours, which we know, nor one of other nodes.
+    def believes(self, hint: Edge, payee: NodeKey) -> bool:
+        """Whether a channel that `payee` names may be there: one that leads to it, and is neither ours nor of others.
 
-        A payee's word is in the graph for all payments: it must not draw them from channels that exist.
+        A payee's word is in the graph for all payments: it must not draw them from channels that exist, nor say what
+        those of others cost.
         """
         ends, graph = {hint.source, hint.target}, self.planner.graph
         known = [graph.edge(slot) for slot in graph.slots_of(hint.channel)]
-        return self.source not in ends and all({edge.source, edge.target} == ends for edge in known)
+        other = hint.target == payee and hint.source != payee and self.source not in ends
+        return other and all({edge.source, edge.target} == ends for edge in known)
 
     def map_for(self, order: Order) -> OrderMap:
         """Return the map for one payment; `close` it when the payment has ended."""
@@ -90,7 +97,8 @@ class OrderMap:
     def __init__(self, atlas: Atlas, order: Order) -> None:
         self._atlas = atlas
         self._order = order
-        self._hints = tuple(edge for edge in order.hints if atlas.believes(edge))
+        self._hops_max = _hops_beside(order)
+        self._hints = tuple(edge for edge in order.hints if atlas.believes(edge, order.target))
         atlas.planner.graph.hint(self._hints)
 
     def close(self) -> None:
@@ -103,25 +111,35 @@ class OrderMap:
         if self._order.last_channel is not None:
             return (self.route(target, amount, max_fee=max_fee, now=now),)
         self._atlas.refresh()
-        return self._atlas.planner.plan(
-            self._atlas.source, target, amount, max_fee=max_fee, max_parts=max_parts, now=now
-        )
+        source, planner = self._atlas.source, self._atlas.planner
+        routes = planner.plan(source, target, amount, max_fee=max_fee, max_parts=max_parts, now=now)
+        return tuple(map(self._fitting, routes))
 
     def route(self, target: NodeKey, amount: int, *, max_fee: int, now: float) -> Route:
         """Return one route; raise NoRoute."""
         self._atlas.refresh()
         if self._order.first_channel is not None and self._order.last_channel is not None:
             return self._circle(self._order.first_channel, self._order.last_channel, amount, max_fee, now)
-        return self._atlas.planner.route(self._atlas.source, target, amount, max_fee=max_fee, now=now)
+        return self._fitting(self._atlas.planner.route(self._atlas.source, target, amount, max_fee=max_fee, now=now))
+
+    def _fitting(self, route: Route) -> Route:
+        """Return a route, unless an onion has no room for it beside what the payee is to get."""
+        if len(route.hops) <= self._hops_max:
+            return route
+        raise NoRoute(
+            f"the best way has {len(route.hops)} hops, and the {len(self._order.metadata)} bytes of metadata in the "
+            f"invoice leave room for {self._hops_max}: ask for one with less, or open a channel nearer to the payee"
+        )
 
     def _circle(self, first: ChannelId, last: ChannelId, amount: int, max_fee: int, now: float) -> Route:
         """Return the route out over one channel of ours and back over another."""
         atlas, graph, knowledge = self._atlas, self._atlas.planner.graph, self._atlas.knowledge
         out, back = atlas._known.get(first), atlas._known.get(last)
-        inward = graph.get(last, atlas.source)
-        if out is None or back is None or inward is None:
+        edge = graph.get(last, atlas.source)
+        asked = edge.policy if edge is not None else back.asked if back is not None else None
+        if out is None or back is None or asked is None:
             raise NoRoute("one of the two channels is not usable now, or its peer has not said what it asks for")
-        carried = amount + inward.policy.fee(amount)
+        carried = amount + asked.fee(amount)
         if carried > amount + max_fee:
             raise NoRoute(
                 f"the last channel alone costs {carried - amount}, more than the limit of {max_fee}", Unpaid.FEE_LIMIT
@@ -177,3 +195,13 @@ class OrderMap:
 
 def _fee_of(edge: Edge | None, amount: int) -> int:
     return edge.policy.fee(amount) if edge is not None else 0
+
+
+def _hops_beside(order: Order) -> int:
+    """Return how many hops always fit into an onion, beside what the payee of this order is to get."""
+    final = FinalPayload(
+        order.amount, UINT64_MAX, order.payment_secret, order.amount, keysend=order.keysend, metadata=order.metadata
+    )
+    forward = ForwardPayload(AMOUNT_MAX, UINT64_MAX, ChannelId(bytes(32)))
+    sizes = [len(encode_payload(final)), *[len(encode_payload(forward))] * (HOPS_MAX - 1)]
+    return next(hops for hops in range(HOPS_MAX, 0, -1) if room(sizes[:hops]) >= 0)

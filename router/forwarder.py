@@ -40,7 +40,7 @@ class Way(enum.Enum):
 
     OPEN = 1
     OFFLINE = 2
-    """Its peer is not connected or not in step."""
+    """Its peer is not connected, not in step, or acknowledges nothing."""
     CLOSING = 3
     """It takes no new locks any more."""
 

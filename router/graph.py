@@ -232,6 +232,17 @@ class Graph:
                     del self._hints[direction]
                     self.remove(*direction)
 
+    def is_hint(self, channel: ChannelId, target: NodeKey) -> bool:
+        """Whether a direction is known from hints alone."""
+        return (channel, target) in self._hints
+
+    def revise(self, edge: Edge) -> None:
+        """Replace what is known of a direction; one that is there as a hint stays one."""
+        count = self._hints.get((edge.channel, edge.target))
+        self.put(edge)
+        if count is not None:
+            self._hints[edge.channel, edge.target] = count
+
     def floats(self, figures: Iterable[float]) -> Column:
         """Return figures in the form of this graph's columns."""
         made = _column(self.compiled, False, 0)

@@ -32,6 +32,9 @@ from tallystick.router.objects import Edge, ForwardingPolicy, NodeKey
 FILE_MAX = 1_000_000_000
 """Bytes of a file once it is uncompressed."""
 
+DIGITS_MAX = 20
+"""Digits of the largest whole number below 2**64."""
+
 MSAT = 1_000
 """Millisatoshi in a satoshi."""
 
@@ -131,7 +134,7 @@ def read_graph(data: bytes) -> ImportedGraph:
             return _read_lnd(msgspec.json.decode(data, type=_LndGraph))
         if shape.channels is not msgspec.UNSET:
             return _read_cln(msgspec.json.decode(data, type=_ClnGraph))
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInput(f"this JSON is no graph of a Lightning node: {error}") from error
     raise InvalidInput(
         "this JSON is neither the output of `lncli describegraph` (it has no `edges`) nor that of `lightning-cli "
@@ -164,7 +167,7 @@ def _key(text: str) -> NodeKey:
 def _number(value: Amount, name: str) -> int:
     if isinstance(value, str):
         text = value.removesuffix("msat")
-        if not text.isascii() or not text.isdigit():
+        if not text.isascii() or not text.isdigit() or len(text) > DIGITS_MAX:
             raise InvalidInput(f"{name} must be a whole number, not {value[:80]!r}")
         value = int(text)
     if not 0 <= value < 2**64:
@@ -212,15 +215,15 @@ def _read_cln(graph: _ClnGraph) -> ImportedGraph:
         if each.amount_msat is not None:
             capacity = _number(each.amount_msat, "amount_msat")
         elif each.satoshis is not None:
-            capacity = each.satoshis * MSAT
+            capacity = _number(each.satoshis, "satoshis") * MSAT
         else:
             raise InvalidInput(f"channel {each.short_channel_id} has neither amount_msat nor satoshis")
         if source == target:
             skipped += 1
             continue
         terms = ForwardingPolicy(
-            base_fee=each.base_fee_millisatoshi,
-            fee_ppm=each.fee_per_millionth,
+            base_fee=_number(each.base_fee_millisatoshi, "base_fee_millisatoshi"),
+            fee_ppm=_number(each.fee_per_millionth, "fee_per_millionth"),
             minimum=_number(each.htlc_minimum_msat, "htlc_minimum_msat"),
             maximum=_number(each.htlc_maximum_msat, "htlc_maximum_msat"),
             enabled=each.active,
@@ -243,11 +246,13 @@ def _read_csv(data: bytes) -> ImportedGraph:
     for line_number, line in enumerate(lines[1:], 2):
         try:
             channel, src, dst, capacity, base, ppm, _, low, high, enabled = map(int, line.split(","))
-            if min(channel, src, dst, capacity, base, ppm, low, high) < 0 or enabled not in (0, 1):
+            numbers = (channel, src, dst, capacity, base, ppm, low, high)
+            if not all(0 <= number < 2**64 for number in numbers) or enabled not in (0, 1):
                 raise ValueError
         except ValueError as error:
             raise InvalidInput(
-                f"line {line_number} must have {len(COLUMNS)} whole numbers, the last one 0 or 1: {line[:200]!r}"
+                f"line {line_number} must have {len(COLUMNS)} whole numbers below 2**64, the last one 0 or 1: "
+                f"{line[:200]!r}"
             ) from error
         if src == dst:
             skipped += 1

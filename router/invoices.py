@@ -56,6 +56,8 @@ class InvoiceIssued(Moment, frozen=True):
     expires: int
     memo: str
     text: str
+    own: bool = False
+    """It is for a payment of this node to itself: no income, and in no list."""
     asset: Address = NATIVE
     """Asked for: of all amounts here."""
 
@@ -112,7 +114,8 @@ class InvoiceRecord(msgspec.Struct, frozen=True):
     received: int
     """0 unless it was claimed."""
     paid: int = 0
-    """Counts what was claimed, from 1, in the order of the commits: for `paid_after`. 0 unless it was claimed."""
+    """Counts what was claimed, from 1, in the order of the commits: for `paid_after`. 0 unless others paid it."""
+    own: bool = False
     asset: Address = NATIVE
     """Of both amounts: what came as keysend may be in any asset that the owner named."""
 
@@ -132,8 +135,8 @@ class InvoiceRecord(msgspec.Struct, frozen=True):
         return State.OPEN if now <= self.expires else State.EXPIRED
 
 
-def issue(invoice: Invoice, key: PrivateKey, secret: bytes, *, hold: bool = False) -> InvoiceIssued:
-    """Return what to commit before `.text` is given to anybody.
+def issue(invoice: Invoice, key: PrivateKey, secret: bytes, *, hold: bool = False, own: bool = False) -> InvoiceIssued:
+    """Return what to commit before `.text` is given to anybody. `own`: it is for a payment of this node to itself.
 
     `secret` opens the invoice's payment hash; a hold invoice for somebody else's hash may leave it empty. Raise
     InvalidInput if it does not fit, or if the invoice cannot be written.
@@ -156,6 +159,7 @@ def issue(invoice: Invoice, key: PrivateKey, secret: bytes, *, hold: bool = Fals
         expires,
         invoice.memo,
         text,
+        own,
         invoice.asset,
     )
 
@@ -189,15 +193,21 @@ UPDATE invoices SET paid = position WHERE received > zeroblob(16);
 CREATE UNIQUE INDEX invoices_by_claim ON invoices (paid) WHERE paid IS NOT NULL
 """
 
-_MIGRATION_3 = f"ALTER TABLE invoices ADD COLUMN asset BLOB NOT NULL DEFAULT x'{NATIVE.hex()}'"
+_MIGRATION_3 = """
+ALTER TABLE invoices ADD COLUMN own INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX invoices_of_others ON invoices (position) WHERE NOT own
+"""
+
+_MIGRATION_4 = f"ALTER TABLE invoices ADD COLUMN asset BLOB NOT NULL DEFAULT x'{NATIVE.hex()}'"
 
 _COLUMNS = (
-    "position, hash, payment_secret, secret, amount, hold, created, expires, memo, text, ended, received, paid, asset"
+    "position, hash, payment_secret, secret, amount, hold, created, expires, memo, text, ended, received, paid, own, "
+    "asset"
 )
 _NEXT = "(SELECT coalesce(max(paid), 0) + 1 FROM invoices WHERE paid IS NOT NULL)"
 _INSERT = (
     "INSERT INTO invoices (position, hash, payment_secret, secret, amount, hold, created, expires, memo, text, ended, "
-    "received, asset) SELECT coalesce(max(position), 0) + 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM invoices "
+    "received, own, asset) SELECT coalesce(max(position), 0) + 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM invoices "
     "WHERE true "
 )  # (SQLite takes an ON CONFLICT after it for a join without that WHERE)
 _NONE = bytes(16)
@@ -211,13 +221,15 @@ def _issued(connection: sqlite3.Connection, moment: InvoiceIssued) -> None:
     times = (moment.created, moment.expires)
     row = (moment.payment_hash, moment.payment_secret, moment.secret, _amount(moment.amount), moment.hold, *times)
     connection.execute(
-        _INSERT + "ON CONFLICT (hash) DO NOTHING", (*row, moment.memo, moment.text, None, _NONE, moment.asset)
+        _INSERT + "ON CONFLICT (hash) DO NOTHING",
+        (*row, moment.memo, moment.text, None, _NONE, moment.own, moment.asset),
     )
 
 
 def _claimed(connection: sqlite3.Connection, moment: InvoiceClaimed) -> None:
     connection.execute(
-        f"UPDATE invoices SET secret = ?, received = ?, ended = ?, paid = {_NEXT} WHERE hash = ? AND ended IS NULL",
+        f"UPDATE invoices SET secret = ?, received = ?, ended = ?, paid = CASE WHEN own THEN NULL ELSE {_NEXT} END "
+        "WHERE hash = ? AND ended IS NULL",
         (moment.secret, _amount(moment.received), moment.time, moment.payment_hash),
     )
 
@@ -226,7 +238,7 @@ def _keysend(connection: sqlite3.Connection, moment: KeysendClaimed) -> None:
     row = (moment.payment_hash, b"", moment.secret, _NONE, False, moment.time, moment.time, "", "")
     paid = "ON CONFLICT (hash) DO UPDATE SET secret = excluded.secret, received = excluded.received, "
     paid += "ended = excluded.ended, asset = excluded.asset WHERE ended IS NULL"
-    connection.execute(_INSERT + paid, (*row, moment.time, _amount(moment.received), moment.asset))
+    connection.execute(_INSERT + paid, (*row, moment.time, _amount(moment.received), False, moment.asset))
     unlisted = "hash = ? AND paid IS NULL AND received > zeroblob(16)"
     connection.execute(f"UPDATE invoices SET paid = {_NEXT} WHERE {unlisted}", (moment.payment_hash,))
 
@@ -249,7 +261,7 @@ def _pruned(connection: sqlite3.Connection, moment: InvoicesPruned) -> None:
 
 SCHEMA = Schema(
     "invoices",
-    (_MIGRATION_1, _MIGRATION_2, _MIGRATION_3),
+    (_MIGRATION_1, _MIGRATION_2, _MIGRATION_3, _MIGRATION_4),
     {
         InvoiceIssued: _issued,
         InvoiceClaimed: _claimed,
@@ -275,6 +287,7 @@ def _record(row: tuple[Any, ...]) -> InvoiceRecord:
         ended,
         received,
         paid,
+        own,
         asset,
     ) = row
     return InvoiceRecord(
@@ -291,6 +304,7 @@ def _record(row: tuple[Any, ...]) -> InvoiceRecord:
         ended,
         int.from_bytes(received, "big"),
         paid or 0,
+        bool(own),
         Address(asset),
     )
 
@@ -301,10 +315,14 @@ def find_invoice(store: Store, payment_hash: bytes) -> InvoiceRecord | None:
     return _record(rows[0]) if rows else None
 
 
-def list_invoices(store: Store, limit: int, before: int | None = None) -> list[InvoiceRecord]:
-    """Return up to `limit` invoices, newest first; `before` goes on from a position."""
+def list_invoices(store: Store, limit: int, before: int | None = None, *, own: bool = False) -> list[InvoiceRecord]:
+    """Return up to `limit` invoices, newest first; `before` goes on from a position.
+
+    `own`: with those of payments of this node to itself.
+    """
+    chosen = "" if own else "AND NOT own "
     rows = store.read(
-        f"SELECT {_COLUMNS} FROM invoices WHERE position < ? ORDER BY position DESC LIMIT ?",
+        f"SELECT {_COLUMNS} FROM invoices WHERE position < ? {chosen}ORDER BY position DESC LIMIT ?",
         (before if before is not None else 2**62, limit),
     )
     return [_record(row) for row in rows]

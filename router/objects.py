@@ -11,6 +11,7 @@ from typing import Annotated, NewType
 
 import msgspec
 
+from tallystick.channels.limits import AMOUNT_MAX
 from tallystick.channels.objects import ChannelId
 
 NodeKey = NewType("NodeKey", bytes)
@@ -19,6 +20,8 @@ NodeKey = NewType("NodeKey", bytes)
 Key33 = Annotated[NodeKey, msgspec.Meta(min_length=33, max_length=33)]
 
 MILLION = 1_000_000
+UINT32_MAX = 2**32 - 1
+"""Largest `fee_ppm` and `margin` of a policy that is announced."""
 
 
 class ForwardingPolicy(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, kw_only=True):
@@ -36,6 +39,14 @@ class ForwardingPolicy(msgspec.Struct, frozen=True, array_like=True, forbid_unkn
     """Seconds by which the incoming lock has to outlive the outgoing one: 0 where both are on one chain (PROTOCOL
     section 3), more across chains."""
     enabled: bool = True
+
+    def flaw(self) -> str:
+        """Return why this policy cannot be announced, as a sentence; empty if it can."""
+        if not all(0 <= amount <= AMOUNT_MAX for amount in (self.base_fee, self.minimum, self.maximum)):
+            return "the amounts of a policy must be whole numbers below 2**128"
+        if not all(0 <= number <= UINT32_MAX for number in (self.fee_ppm, self.margin)):
+            return "fee_ppm and margin of a policy must be whole numbers below 2**32"
+        return ""
 
     def fee(self, amount: int) -> int:
         """Return what carrying `amount` onwards costs."""

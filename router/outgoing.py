@@ -55,6 +55,11 @@ class Locks(Protocol):
         """Chain time."""
         ...
 
+    @property
+    def ready(self) -> bool:
+        """Whether all channels that may carry payments are in step with their peers."""
+        ...
+
     def add(
         self,
         channel: ChannelId,
@@ -125,6 +130,9 @@ class Outgoing:
         """Set when a payment begins, and replaced: there may be an earlier end to wait for (`on_time`)."""
         self._active: dict[bytes, _Active] = {}
         self._sent: dict[tuple[ChannelId, int], _Sent] = {}
+        self._resumed: list[_Active] = []
+        """From before a restart, to be planned anew once peers are back."""
+        self._resumed_at = 0
 
     def __len__(self) -> int:
         return len(self._active)
@@ -141,10 +149,18 @@ class Outgoing:
         active = self._add(order)
         self._record([PaymentOrdered(order)], lambda: self._send(active, active.payment.start(self._clock())))
 
-    def resume(self) -> None:
-        """Go on with what was under way before a restart. Call it once channels and map are there."""
+    def load(self) -> None:
+        """Know the locks from before a restart. Call it before the chain is followed, which tells each secret once."""
         for payment_hash, part in parts_under_way(self._store):  # of paid ones, too: their ends are recorded
-            self._sent[part.channel, part.lock] = _Sent(payment_hash, part.number, self._locks.now)
+            self._sent.setdefault((part.channel, part.lock), _Sent(payment_hash, part.number, self._locks.now))
+
+    def resume(self) -> None:
+        """Go on with what was under way before a restart. Call it once channels and map are there.
+
+        What was not sent is planned anew once the peers are back, or UNSIGNED_MAX later.
+        """
+        self.load()
+        self._resumed_at = self._locks.now
         for record in pending_payments(self._store):
             active = self._add(record.order)
             parts = load_parts(self._store, record.order.payment_hash)
@@ -152,20 +168,33 @@ class Outgoing:
             active.payment.resume([Part(part.number, part.route) for part in waiting], attempts=len(parts))
             active.secrets = {part.number: part.secrets for part in waiting}
             self._catch_up(active, parts)
+        self._record((), self._plan_resumed)
 
     def _catch_up(self, active: _Active, parts: list[PartRecord]) -> None:
-        secret = next((part.secret for part in parts if part.secret), b"")
+        told = [self._sent[name].secret for part in parts if (name := (part.channel, part.lock)) in self._sent]
+        secret = next((secret for secret in (*(part.secret for part in parts), *told) if secret), b"")
         if secret:
             active.payment.secret_learned(secret)
             active.payment.delivered = sum(part.route.delivered for part in parts if part.secret)
             active.payment.fee_paid = sum(part.route.fee for part in parts if part.secret)
         if self._clock() >= active.order.gives_up:
             active.payment.stop(Unpaid.TIMEOUT, "the time for this payment was over when the node came back")
-        self._send(active, active.payment.start(self._clock()))
+        self._resumed.append(active)
+        self._settle(active)
+
+    def _plan_resumed(self) -> None:
+        """Plan what is owed of resumed payments, if there is anything to plan with, or hope is over."""
+        if self._resumed and (self._locks.ready or self._locks.now > self._resumed_at + UNSIGNED_MAX):
+            resumed, self._resumed = self._resumed, []
+            for active in resumed:
+                self._send(active, active.payment.start(self._clock()))
 
     def _add(self, order: Order) -> _Active:
         roads = self._map_for(order)
-        payment = Payment(roads, order.target, order.amount, max_fee=order.max_fee, limits=self._limits(order.asset))
+        limits = self._limits(order.asset)
+        if not order.parts:
+            limits = msgspec.structs.replace(limits, parts=1)
+        payment = Payment(roads, order.target, order.amount, max_fee=order.max_fee, limits=limits)
         active = self._active[order.payment_hash] = _Active(order, roads, payment, {}, trio.Event())
         self.begun.set()
         self.begun = trio.Event()
@@ -209,16 +238,20 @@ class Outgoing:
         queue = list(parts)
         while queue:
             part = queue.pop()
+            expiry = self._locks.now + active.order.lock_seconds
             try:
-                self._lock(active, part)
+                onion = self._onion(active.order, part.route, expiry)
+            except InvalidInput as error:  # no channel is to blame, and trying again is of no use
+                active.payment.part_impossible(part.number, str(error))
+                continue
+            try:
+                self._lock(active, part, expiry, onion)
             except InvalidInput:
                 queue += active.payment.part_unsent(part.number, self._clock())
         self._settle(active)
 
-    def _lock(self, active: _Active, part: Part) -> None:
+    def _lock(self, active: _Active, part: Part, expiry: int, onion: BuiltOnion) -> None:
         order, first = active.order, part.route.hops[0]
-        expiry = self._locks.now + order.lock_seconds
-        onion = self._onion(order, part.route, expiry)
         digest, number, route = order.payment_hash, part.number, part.route
 
         def row(lock: int) -> Moment:
@@ -277,11 +310,15 @@ class Outgoing:
 
     def channel_ready(self, channel: ChannelId) -> list[Moment]:
         """A channel can carry locks again: the next plan will see it."""
+        if self._resumed:
+            self._record((), self._plan_resumed)
         return []
 
     def time_passed(self) -> list[Moment]:
         """Chain time has passed: end what no agreement will end, and find another way for what is not signed."""
         moments: list[Moment] = []
+        if self._resumed:
+            self._record((), self._plan_resumed)
         for (channel, lock), sent in list(self._sent.items()):
             if self._locks.is_over(channel, lock):
                 moments += self._end(channel, lock, sent, sent.secret)

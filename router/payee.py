@@ -6,8 +6,9 @@ they do, the payment is complete: it is claimed at once, or held if the invoice 
 or whose locks come near their expiry, are let go. Nobody learns more from a refusal than that the payment is not
 wanted (BOLT 4, incorrect_or_unknown_payment_details).
 
-After a restart every lock that is pending still is presented again, so that what is gathered here need not be stored;
-that an invoice was claimed must be, in the commit of its first `Claim` (`router.invoices`).
+After a restart whatever lock is pending is presented again (`IncomingPart.again`): it was taken before, so it came
+in time, and what is gathered here need not be stored. That an invoice was claimed must be, in the commit of its first
+`Claim` (`router.invoices`).
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ class Patience(msgspec.Struct, frozen=True, kw_only=True):
     parts: int = 60
     """For the rest of a payment after its first part."""
     claim: int = 180
-    """Left before a lock's expiry at which it is not taken any more, or let go: what registering a secret may take."""
+    """Left before a lock's expiry at which it is not taken any more; half of that, and it is let go, held or not. It is
+    what registering a secret may take."""
 
 
 class Claimable(msgspec.Struct, frozen=True):
@@ -58,6 +60,8 @@ class IncomingPart(msgspec.Struct, frozen=True):
     told: int
     """What the payer says that this lock should hold."""
     told_expiry: int = 0
+    again: bool = False
+    """It was pending when the node went down, so it was taken then: its invoice may have expired since."""
     asset: Address = NATIVE
     """Of the channel."""
 
@@ -151,10 +155,10 @@ class Payee:
             return Verdict.UNWANTED
         if part.amount < part.told or part.expiry < part.told_expiry:
             return Verdict.TAMPERED
-        if part.expiry < now + self._patience.claim:
+        if part.expiry < now + (self._last_moment if part.again else self._patience.claim):
             return Verdict.TOO_SOON
         if group is None:
-            too_late = 0 < wanted.expires < now
+            too_late = 0 < wanted.expires < now and not part.again
             wrong = part.total < max(1, wanted.amount) or (wanted.amount and part.total > 2 * wanted.amount)
             return Verdict.UNWANTED if too_late or wrong or len(self._gathering) >= self._limit else None
         if part.total != group.total or group.held or group.sum >= group.total:
@@ -172,14 +176,28 @@ class Payee:
     def _claim(self, payment_hash: bytes, secret: bytes) -> Claim:
         return Claim(payment_hash, secret, tuple(self._gathering.pop(payment_hash).parts))
 
-    def settle(self, payment_hash: bytes, secret: bytes) -> Claim | None:
-        """Claim a held payment with its secret; None if no such payment is held."""
+    @property
+    def _last_moment(self) -> int:
+        """Seconds before its expiry up to which a lock is claimed."""
+        return self._patience.claim // 2
+
+    def settle(self, payment_hash: bytes, secret: bytes, now: int) -> Claim | None:
+        """Claim a held payment with its secret; None if no such payment is held, or too little time is left for it."""
         group = self._gathering.get(payment_hash)
-        return self._claim(payment_hash, secret) if group is not None and group.held else None
+        if group is None or not group.held or self._is_late(group, now):
+            return None
+        return self._claim(payment_hash, secret)
+
+    def _is_late(self, group: _Gathering, now: int) -> bool:
+        return min(part.expiry for part in group.parts) < now + self._last_moment
 
     def cancel(self, payment_hash: bytes) -> list[Answer]:
         """Let go whatever has come of a payment."""
         return self._let_go(payment_hash, Verdict.UNWANTED)
+
+    def opened(self, payment_hash: bytes, secret: bytes) -> Claim:
+        """The secret is out, by no act of ours: claim whatever has come (perhaps nothing), complete or not."""
+        return self._claim(payment_hash, secret) if payment_hash in self._gathering else Claim(payment_hash, secret, ())
 
     def gone(self, payment_hash: bytes, channel: ChannelId, lock: int) -> None:
         """A lock that was gathered has ended without us: its channel closed, or its payer took it back."""
@@ -198,7 +216,7 @@ class Payee:
         for payment_hash, group in list(self._gathering.items()):
             if not group.held and now > group.deadline:
                 answers += self._let_go(payment_hash, Verdict.INCOMPLETE)
-            elif min(part.expiry for part in group.parts) < now + self._patience.claim // 2:
+            elif self._is_late(group, now):
                 answers += self._let_go(payment_hash, Verdict.TOO_SOON)
         return answers
 

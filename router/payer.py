@@ -240,6 +240,11 @@ class Payment:
         self._map.failed(first.channel, first.node, first.amount, now)
         return self._retry(part, now)
 
+    def part_impossible(self, number: int, why: str) -> None:
+        """The part cannot be written down for those who are to carry it: nobody is to blame, and all is given up."""
+        self._end(number)
+        self.stop(Unpaid.NO_ROUTE, f"this payment cannot be sent: {why}")
+
     def part_failed(self, number: int, failure: PartFailure, now: float) -> list[Part]:
         """A part came back: learn from it, and send what takes its place."""
         part = self._end(number)

@@ -10,6 +10,7 @@ ended are history: `PaymentsPruned` removes them.
 
 from __future__ import annotations
 
+import enum
 import sqlite3
 from typing import Annotated, Any
 
@@ -20,6 +21,17 @@ from tallystick.channels.objects import NATIVE, Address, ChannelId
 from tallystick.channels.store import Moment, Schema, Store
 from tallystick.router.errors import Unpaid
 from tallystick.router.objects import Edge, Key33, Route
+
+
+class Kind(enum.StrEnum):
+    """What a payment is for. The values stand in stores and in the control API, and never change."""
+
+    INVOICE = "invoice"
+    KEYSEND = "keysend"
+    REBALANCE = "rebalance"
+    """To ourselves, from one channel of ours into another."""
+    PROBE = "probe"
+    """Nothing is paid, only found out."""
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +59,9 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     """Where a circular payment has to begin."""
     last_channel: ChannelId | None = None
     """Where a circular payment has to end."""
+    parts: bool = True
+    """Whether the payee takes the amount in several locks."""
+    kind: Kind = Kind.INVOICE
 
 
 class PaymentOrdered(Moment, frozen=True):
@@ -135,6 +150,16 @@ CREATE INDEX parts_by_payment ON parts (hash, number);
 CREATE INDEX parts_pending ON parts (hash) WHERE ended = 0
 """
 
+_MIGRATION_2 = """
+ALTER TABLE payments ADD COLUMN kind TEXT NOT NULL DEFAULT 'invoice';
+UPDATE payments SET kind = CASE
+    WHEN instr(body, CAST('keysend' AS BLOB) || x'c420') THEN 'keysend'
+    WHEN instr(body, CAST('first_channel' AS BLOB) || x'c420') THEN 'rebalance'
+    WHEN instr(body, x'a46d656d6fa570726f6265') AND instr(body, CAST('invoice' AS BLOB) || x'a0') THEN 'probe'
+    ELSE 'invoice' END;
+CREATE INDEX payments_but_probes ON payments (position) WHERE kind != 'probe'
+"""  # the kinds of older payments, by their orders in MessagePack: c4 20 is 32 bytes, a4 and a5 begin short texts
+
 _ORDER: Codec[Order] = Codec(Order)
 _PART: Codec[tuple[Route, tuple[bytes, ...]]] = Codec(tuple[Route, tuple[bytes, ...]])
 
@@ -144,8 +169,8 @@ def _ordered(connection: sqlite3.Connection, moment: PaymentOrdered) -> None:
     connection.execute("DELETE FROM parts WHERE hash = ?", (digest,))
     connection.execute("DELETE FROM payments WHERE hash = ? AND ended IS NOT NULL AND secret = x''", (digest,))
     connection.execute(
-        "INSERT INTO payments SELECT ?, coalesce(max(position), 0) + 1, ?, NULL, x'', x'', '', '' FROM payments",
-        (digest, _ORDER.encode(moment.order)),
+        "INSERT INTO payments SELECT ?, coalesce(max(position), 0) + 1, ?, NULL, x'', x'', '', '', ? FROM payments",
+        (digest, _ORDER.encode(moment.order), moment.order.kind.value),
     )
 
 
@@ -194,7 +219,7 @@ def _pruned(connection: sqlite3.Connection, moment: PaymentsPruned) -> None:
 
 SCHEMA = Schema(
     "payments",
-    (_MIGRATION_1,),
+    (_MIGRATION_1, _MIGRATION_2),
     {
         PaymentOrdered: _ordered,
         PartSent: _part_sent,
@@ -205,14 +230,13 @@ SCHEMA = Schema(
 )
 
 _PART_COLUMNS = "number, channel, lock, body, ended, secret, reason"
-_COLUMNS = "body, ended, secret, fee, reason, text"
+_COLUMNS = "body, ended, secret, fee, reason, text, kind"
 
 
 def _record(row: tuple[Any, ...]) -> PaymentRecord:
-    body, ended, secret, fee, reason, text = row
-    return PaymentRecord(
-        _ORDER.decode(body), ended, secret, int.from_bytes(fee, "big"), Unpaid(reason) if reason else None, text
-    )
+    body, ended, secret, fee, reason, text, kind = row
+    order = msgspec.structs.replace(_ORDER.decode(body), kind=Kind(kind))
+    return PaymentRecord(order, ended, secret, int.from_bytes(fee, "big"), Unpaid(reason) if reason else None, text)
 
 
 def find_payment(store: Store, payment_hash: bytes) -> PaymentRecord | None:
@@ -226,10 +250,16 @@ def pending_payments(store: Store) -> list[PaymentRecord]:
     return [_record(row) for row in store.read(f"SELECT {_COLUMNS} FROM payments WHERE ended IS NULL")]
 
 
-def list_payments(store: Store, limit: int, before: int | None = None) -> list[tuple[int, PaymentRecord]]:
-    """Return up to `limit` payments, newest first, with their positions; `before` goes on from a position."""
+def list_payments(
+    store: Store, limit: int, before: int | None = None, *, probes: bool = True
+) -> list[tuple[int, PaymentRecord]]:
+    """Return up to `limit` payments, newest first, with their positions; `before` goes on from a position.
+
+    `probes`: with what was only tried, too.
+    """
+    chosen = "" if probes else "AND kind != 'probe' "
     rows = store.read(
-        f"SELECT position, {_COLUMNS} FROM payments WHERE position < ? ORDER BY position DESC LIMIT ?",
+        f"SELECT position, {_COLUMNS} FROM payments WHERE position < ? {chosen}ORDER BY position DESC LIMIT ?",
         (before if before is not None else 2**62, limit),
     )
     return [(row[0], _record(row[1:])) for row in rows]

@@ -278,11 +278,20 @@ class Planner:
 
     def _unreachable(self, source: NodeKey, target: NodeKey, amount: int) -> NoRoute:
         if self._connected(source, target):
-            return NoRoute(
-                f"no path that could carry {amount} is known; try a smaller amount, or several parts",
-                Unpaid.NO_LIQUIDITY,
-            )
+            return NoRoute(self._too_much(source, target, amount), Unpaid.NO_LIQUIDITY)
         return NoRoute("no path to the payee is known; wait for gossip, or ask for an invoice with route hints")
+
+    def _too_much(self, source: NodeKey, target: NodeKey, amount: int) -> str:
+        """Say where an amount does not fit, if that is at one of both ends."""
+        for edges, whose in ((self.graph.leaving(source), "payer"), (self.graph.reaching(target), "payee")):
+            most = sum(max(0, min(limit_of(edge), self.knowledge.room(edge))) for edge in edges)
+            if 0 < most < amount:
+                ways = "from" if whose == "payer" else "to"
+                return (
+                    f"the channels that lead {ways} the {whose} can carry {most} at most, not {amount}: pay less at a "
+                    "time, or put more into them"
+                )
+        return f"no path that could carry {amount} is known; try a smaller amount"
 
     def _connected(self, source: NodeKey, target: NodeKey) -> bool:
         """Whether a path exists at all, whatever it can carry: in breadth, from the smaller side."""

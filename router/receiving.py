@@ -7,6 +7,7 @@ such steps, too. What was claimed is told (`Paid`) once it is durable.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Protocol
@@ -14,16 +15,26 @@ from typing import Protocol
 import msgspec
 
 from tallystick.channels.conditions import digest_of
-from tallystick.channels.errors import InvalidInput
+from tallystick.channels.errors import ChannelNotReady, InvalidInput
 from tallystick.channels.objects import NATIVE, Address, ChannelId, Lock
 from tallystick.channels.store import Moment, Store
 from tallystick.router.codes import Code
 from tallystick.router.failures import Failure
-from tallystick.router.invoices import InvoiceCancelled, InvoiceClaimed, KeysendClaimed, find_invoice, wanted
-from tallystick.router.payee import Answer, Claim, Held, IncomingPart, Patience, Payee, Verdict
+from tallystick.router.invoices import (
+    InvoiceCancelled,
+    InvoiceClaimed,
+    KeysendClaimed,
+    State,
+    find_invoice,
+    wanted,
+)
+from tallystick.router.payee import Answer, Claim, Held, IncomingPart, Patience, Payee, Refuse, Verdict
 from tallystick.router.service import FinalLock
 
 _Name = tuple[ChannelId, int]
+
+LAPSED_MAX = 1_000
+"""Held payments that were given back for want of time, as far as they are remembered."""
 
 
 class Paid(msgspec.Struct, frozen=True):
@@ -50,6 +61,15 @@ class Door(Protocol):
     @property
     def now(self) -> int:
         """Chain time."""
+        ...
+
+    def registered(self, lock: Lock) -> bytes:
+        """Return the secret of a lock if the chain shows it, in time; else nothing."""
+        ...
+
+    @property
+    def fresh(self) -> bool:
+        """Whether our view of the chain is up to date."""
         ...
 
     def reveal(self, channel: ChannelId, lock: int, secret: bytes) -> bool:
@@ -85,8 +105,10 @@ class Receiving:
         self._tell = tell
         self._payee = Payee(patience)
         self._finals: dict[_Name, FinalLock] = {}
-        self._closed: set[bytes] = set()
+        self._closed: dict[bytes, State] = {}
         """Claimed or cancelled in steps that are not durable yet: the store does not know of them."""
+        self._lapsed: OrderedDict[bytes, None] = OrderedDict()
+        """What was held and given back for want of time, so that whoever settles it too late is told: the newest."""
 
     @property
     def held(self) -> dict[bytes, int]:
@@ -108,6 +130,7 @@ class Receiving:
             payload.total,
             payload.amount,
             payload.expiry,
+            final.again,
             final.asset,
         )
         claimable = None
@@ -117,47 +140,89 @@ class Receiving:
         self._finals[final.channel, lock.id] = final
         return self._perform(self._payee.arrived(digest, part, claimable, self._door.now))
 
-    def gone(self, channel: ChannelId, lock: Lock, paid: int) -> Sequence[Moment]:
-        """A lock that ended here is no more."""
-        if self._finals.pop((channel, lock.id), None) is not None:
-            self._payee.gone(lock.condition, channel, lock.id)
-        return ()
+    def gone(self, channel: ChannelId, lock: Lock, secret: bytes) -> Sequence[Moment]:
+        """A lock that ended here is no more. If it was paid for a secret that we did not reveal, all parts are ours."""
+        final = self._finals.pop((channel, lock.id), None)
+        if final is None:
+            return ()
+        self._payee.gone(lock.condition, channel, lock.id)
+        if not secret:
+            return ()
+        return self._claim(self._payee.opened(lock.condition, secret), final.asset, lock.amount)
 
     def time_passed(self) -> Sequence[Moment]:
         """Chain time has passed."""
-        return self._perform(self._payee.on_time(self._door.now))
+        held = self._payee.held
+        answers = self._payee.on_time(self._door.now)
+        self._lapsed.update(dict.fromkeys(held.keys() - self._payee.held.keys()))
+        while len(self._lapsed) > LAPSED_MAX:
+            self._lapsed.popitem(last=False)
+        return self._perform(answers)
 
     # --- what the owner wants -----------------------------------------------------------------------------------
 
     def settle(self, secret: bytes) -> list[Moment]:
-        """Claim the held payment that `secret` opens; return what must be in the same commit. Raise InvalidInput."""
+        """Claim the held payment that `secret` opens; return what must be in the same commit. Claiming twice is once.
+
+        Raise ChannelNotReady while our view of the chain is old, InvalidInput if nothing is held (any more).
+        """
         digest = digest_of(secret)
-        claim = self._payee.settle(digest, secret)
-        if claim is None:
-            raise InvalidInput(
-                "no payment with the hash of this secret is held; `tally invoice list` shows those that are"
+        if self._state(digest) is State.CLAIMED:
+            return []
+        if digest in self._payee.held and not self._door.fresh:
+            raise ChannelNotReady(
+                "this node's view of the chain is old, as its chain node does not answer: a secret that is given away "
+                "now might not be paid for. Nothing was done; settle again once the chain is followed"
             )
-        return self._perform([claim])
+        claim = self._payee.settle(digest, secret, self._door.now)
+        if claim is None:
+            raise InvalidInput(self._why_not_held(digest))
+        moments = self._perform([claim])
+        if not moments:
+            raise InvalidInput("the locks of this payment are gone: their channels were closed, or they expired")
+        return moments
+
+    def _why_not_held(self, digest: bytes) -> str:
+        state = self._state(digest)
+        if state is None:
+            return "this node has no invoice that this secret opens"
+        if state is State.CANCELLED:
+            return "this invoice was cancelled, and what came for it was given back"
+        if digest in self._lapsed or digest in self._payee.held:
+            return (
+                "this payment was held until its locks came too near to their expiry, and is given back: let the payer "
+                "pay again, and settle earlier"
+            )
+        return "nobody has paid all of this invoice, or it was given back: `tally invoice list` shows what is held"
 
     def cancel(self, payment_hash: bytes) -> list[Moment]:
         """Let go what has come for an invoice, and take nothing more; return what must be in the same commit.
 
-        Raise InvalidInput if it is unknown or was claimed.
+        That is nothing if it was cancelled. Raise InvalidInput if it is unknown or was claimed.
         """
-        record = find_invoice(self._store, payment_hash)
-        if record is None or record.claimable is None or payment_hash in self._closed:
-            raise InvalidInput("there is no invoice of that hash that could be cancelled")
-        self._close(payment_hash)
+        state = self._state(payment_hash)
+        if state is None:
+            raise InvalidInput("this node has no invoice of that payment hash; `tally invoice list` shows all")
+        if state is State.CLAIMED:
+            raise InvalidInput("this invoice was paid, which cannot be undone: pay the money back instead")
+        if state is State.CANCELLED:
+            return []
+        self._close(payment_hash, State.CANCELLED)
         moments: list[Moment] = [InvoiceCancelled(payment_hash, self._door.now)]
         return moments + self._perform(self._payee.cancel(payment_hash))
+
+    def _state(self, payment_hash: bytes) -> State | None:
+        """Return what became of an invoice, with what is not durable yet; None if it is unknown."""
+        record = find_invoice(self._store, payment_hash)
+        return self._closed.get(payment_hash) or (record.state(self._door.now) if record is not None else None)
 
     # --- doing it -----------------------------------------------------------------------------------------------
 
     def _perform(self, answers: list[Answer]) -> list[Moment]:
         moments: list[Moment] = []
-        for answer in answers:
+        for answer in self._instead(answers):
             if isinstance(answer, Claim):
-                moments += self._claim(answer)
+                moments += self._claim(answer, answer.parts[0].asset)
             elif isinstance(answer, Held):
                 held = PaymentHeld(
                     answer.payment_hash, sum(part.amount for part in answer.parts), answer.parts[0].asset
@@ -167,26 +232,47 @@ class Receiving:
                 self._refuse(answer.part, answer.verdict)
         return moments
 
-    def _claim(self, claim: Claim) -> list[Moment]:
-        digest, now, asset = claim.payment_hash, self._door.now, claim.parts[0].asset
-        received = 0
+    def _instead(self, answers: list[Answer]) -> list[Answer]:
+        """Claim what would be let go for want of parts or time, if the chain shows its secret: its payer is to pay."""
+        kept: list[Answer] = []
+        claims: dict[bytes, Claim] = {}
+        for answer in answers:
+            secret = b""
+            if isinstance(answer, Refuse) and answer.verdict in (Verdict.INCOMPLETE, Verdict.TOO_SOON):
+                lock = self._finals[answer.part.channel, answer.part.lock].lock
+                secret = self._door.registered(lock)
+            if not secret or not isinstance(answer, Refuse):
+                kept.append(answer)
+                continue
+            parts = claims[lock.condition].parts if lock.condition in claims else ()
+            claims[lock.condition] = Claim(lock.condition, secret, (*parts, answer.part))
+        return [*kept, *claims.values()]
+
+    def _claim(self, claim: Claim, asset: Address, received: int = 0) -> list[Moment]:
+        """Reveal for all parts of a claim, which are in one asset; `received` was paid before."""
+        digest, now = claim.payment_hash, self._door.now
         for part in claim.parts:
             self._finals.pop((part.channel, part.lock), None)
             if self._door.reveal(part.channel, part.lock, claim.secret):
                 received += part.amount
         if not received:
             return []
-        self._close(digest)
-        keysend = find_invoice(self._store, digest) is None
-        self._later(lambda: self._tell(Paid(digest, received, claim.secret, keysend, asset)))
-        if keysend:
+        self._close(digest, State.CLAIMED)
+        record = find_invoice(self._store, digest)
+        if record is None or not record.own:
+            self._later(partial(self._tell, Paid(digest, received, claim.secret, record is None, asset)))
+        if record is None:
             return [KeysendClaimed(digest, claim.secret, received, now, asset)]
         return [InvoiceClaimed(digest, claim.secret, received, now)]
 
-    def _close(self, digest: bytes) -> None:
+    def _close(self, digest: bytes, state: State) -> None:
         """Take nothing more under this hash, from now on."""
-        self._closed.add(digest)
-        self._later(lambda: self._closed.discard(digest))
+        self._closed[digest] = state
+        self._later(partial(self._forget, digest))
+
+    def _forget(self, digest: bytes) -> None:
+        """What was closed is in the store now."""
+        self._closed.pop(digest, None)
 
     def _refuse(self, part: IncomingPart, verdict: Verdict) -> None:
         final = self._finals.pop((part.channel, part.lock), None)

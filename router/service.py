@@ -91,6 +91,8 @@ class FinalLock(msgspec.Struct, frozen=True):
     """Shared with the payer by the onion: `Router.refuse` needs it."""
     asset: Address = NATIVE
     """Of the channel."""
+    again: bool = False
+    """It was pending when the node went down, and handed to the payee before."""
 
 
 class PayeeSeam(Protocol):
@@ -100,8 +102,8 @@ class PayeeSeam(Protocol):
         """A lock ends here: `Router.reveal` or `Router.refuse` it, now or later. Told again after a restart."""
         ...
 
-    def gone(self, channel: ChannelId, lock: Lock, paid: int) -> Sequence[Moment]:
-        """An incoming lock that is no forwarded one has ended."""
+    def gone(self, channel: ChannelId, lock: Lock, secret: bytes) -> Sequence[Moment]:
+        """An incoming lock that is no forwarded one has ended, paid for its secret or (empty) taken back."""
         ...
 
     def time_passed(self) -> Sequence[Moment]:
@@ -180,6 +182,8 @@ class Router:
         self.payee: PayeeSeam | None = None
         self.update_of: Callable[[ChannelId], bytes] = lambda channel: b""
         """Returns the newest announced policy of a channel of ours, as gossip carries it, for failures."""
+        self.on_ready: Callable[[ChannelId], None] = lambda channel: None
+        """Told of every channel that its peer is in step."""
         self._key = key
         self._engine = engine
         self._fresh = fresh
@@ -212,6 +216,11 @@ class Router:
                     self._waiting[name] = _Waiting(session.channel.id, added, until)
         self._engine.store(self._look_again())
 
+    @property
+    def fresh(self) -> bool:
+        """Whether our view of the chain is up to date: on the word of an old one, no secret is given away."""
+        return self._fresh()
+
     def policy_of(self, channel: ChannelId) -> ForwardingPolicy:
         """Return what is asked for payments over a channel, outwards."""
         chosen = self._policies.get(channel)
@@ -221,11 +230,15 @@ class Router:
         return self.options.policy_in(NATIVE if session is None else session.channel.terms.asset)
 
     def set_policy(self, channel: ChannelId, policy: ForwardingPolicy) -> Sequence[Moment]:
-        """Ask something else from now on; return what to commit. Raise InvalidInput if the channel is unknown.
+        """Ask something else from now on; return what to commit. Locks that were forwarded before stay as they are.
 
-        Locks that were forwarded before stay as they are.
+        Raise InvalidInput if the channel is unknown, or the policy one that cannot be announced or carries nothing.
         """
         self._engine.session(channel)
+        if flaw := policy.flaw():
+            raise InvalidInput(flaw)
+        if policy.enabled and 0 < policy.maximum < policy.minimum:
+            raise InvalidInput("a policy whose maximum is below its minimum carries nothing: disable it instead")
         self._policies[channel] = policy
         return (PolicySet(channel, policy),)
 
@@ -234,11 +247,13 @@ class Router:
     ) -> int:
         """Queue a lock of our own and return its number (before: `next_lock`).
 
-        Raise ChannelNotReady if the peer is not in step, else as `Session.add_lock` does; nothing was done then.
+        Raise ChannelNotReady unless the channel is `usable`, else as `Session.add_lock` does; nothing was done then.
         """
         session = self._engine.session(channel)
-        if not session.ready:
-            raise ChannelNotReady(f"the peer of channel {channel.hex()[:8]} is not connected now")
+        if not session.usable:
+            raise ChannelNotReady(
+                f"the peer of channel {channel.hex()[:8]} is not connected or acknowledges nothing now"
+            )
         lock = session.add_lock(amount, expiry, condition, onion, attach=attach)
         self._engine.touch(session)
         return lock
@@ -290,10 +305,10 @@ class Router:
             code = Code.EXPIRY_TOO_FAR
         return self._hide(secret, Failure(code))
 
-    def _decide(self, channel: ChannelId, added: AddLock, *, patient: bool) -> list[Moment] | None:
+    def _decide(self, channel: ChannelId, added: AddLock, *, patient: bool, again: bool = False) -> list[Moment] | None:
         """Forward a lock, hand it to the payee or refuse it; return what to store.
 
-        Return None if it is to wait for its channel onwards (only if `patient`).
+        `again`: it was pending at a restart. Return None if it is to wait for its channel onwards (only if `patient`).
         """
         lock, moments = added.lock, list[Moment]()
         peeled: Peeled | None = None
@@ -324,9 +339,8 @@ class Router:
             self._refuse(channel, lock, peeled.secret, Failure(Code.TEMPORARY_NODE_FAILURE))
             return moments
         if isinstance(payload, FinalPayload):
-            return moments + self._arrived(
-                FinalLock(channel, lock, payload, peeled.secret, self._engine.session(channel).channel.terms.asset)
-            )
+            asset = self._engine.session(channel).channel.terms.asset
+            return moments + self._arrived(FinalLock(channel, lock, payload, peeled.secret, asset, again))
         found = self._forward(channel, lock, payload, peeled)
         if isinstance(found, Failure):
             if patient and found.code is Code.CHANNEL_DISABLED:
@@ -388,7 +402,7 @@ class Router:
         channel = session.channel
         way = Way.CLOSING
         if session.payable:
-            way = Way.OPEN if session.ready else Way.OFFLINE
+            way = Way.OPEN if session.usable else Way.OFFLINE
         signable = core.capacity(channel, session.funding) - channel.reserve - session.outbox.total
         pending = len(channel.newest.locks) + session.outbox.queued_locks
         policy = self.policy_of(channel.id)
@@ -415,7 +429,7 @@ class Router:
             if self._forwarder.of_origin(channel, lock.id) is not None:
                 return self._do(self._forwarder.origin_paid(channel, lock.id)) if paid else ()
             self._waiting.pop((channel, lock.id), None)
-            return self.payee.gone(channel, lock, paid) if self.payee is not None else ()
+            return self.payee.gone(channel, lock, secret) if self.payee is not None else ()
         if self._forwarder.holds(channel, lock.id):
             return self._do(self._forwarder.ended(channel, lock.id, secret))
         return self.payer.lock_ended(channel, lock, paid, secret) if self.payer is not None else ()
@@ -429,6 +443,7 @@ class Router:
 
     def channel_ready(self, channel: ChannelId) -> Sequence[Moment]:
         """A channel can carry locks again: look again at what waited for it."""
+        self.on_ready(channel)
         moments = self._look_again()
         return (*moments, *self.payer.channel_ready(channel)) if self.payer is not None else moments
 
@@ -485,7 +500,8 @@ class Router:
         """Decide about the locks from before the restart whose channels onwards are in step, or are too long not."""
         moments: list[Moment] = []
         for name, waiting in list(self._waiting.items()):
-            decided = self._decide(waiting.channel, waiting.added, patient=self._engine.chain.now <= waiting.until)
+            patient = self._engine.chain.now <= waiting.until
+            decided = self._decide(waiting.channel, waiting.added, patient=patient, again=True)
             if decided is not None:
                 self._waiting.pop(name, None)
                 moments += decided

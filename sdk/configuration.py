@@ -6,6 +6,7 @@ Unknown names and wrong types are refused, so that a slip of the pen is never si
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from tallystick.channels.objects import NATIVE, Address
 from tallystick.channels.ports import PeerAddress
 from tallystick.router.announcements import ALIAS_BYTES_MAX
 from tallystick.router.kernels import compilable
+from tallystick.router.objects import ForwardingPolicy
 from tallystick.sdk.errors import ConfigurationError
 
 CONFIG = "config.toml"
@@ -86,6 +88,11 @@ class AssetSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     part_min: int = 1_000
     fee_units: int = 0
 
+    def policy(self, fee_ppm: int) -> ForwardingPolicy:
+        """Return what is asked for carrying payments in this asset; `fee_ppm` is for where the table names none."""
+        rate = fee_ppm if self.fee_ppm is None else self.fee_ppm
+        return ForwardingPolicy(base_fee=self.base_fee, fee_ppm=rate, minimum=self.minimum)
+
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What `config.toml` says. See the comments there."""
@@ -115,17 +122,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 raise ConfigurationError(f"{name} must be at least 1, not {value}")
         if self.history < -1:
             raise ConfigurationError(f"history must be a number of updates, or -1 for all, not {self.history}")
-        amounts = {"base_fee": self.base_fee, "fee_ppm": self.fee_ppm}
+        policies = {"": ForwardingPolicy(base_fee=self.base_fee, fee_ppm=self.fee_ppm)}
         for asset, found in self.assets.items():
             if parse_address(asset, "an asset") == NATIVE:
-                raise ConfigurationError(
-                    "assets names the chain's own coin: its settings are those outside of all tables"
-                )
-            named = {field: value for field, value in msgspec.structs.asdict(found).items() if value is not None}
-            amounts |= {f"{field} of asset {asset}": value for field, value in named.items()}
-        for name, value in amounts.items():
-            if not 0 <= value < 1 << 63:
-                raise ConfigurationError(f"{name} must be from 0 to 2**63 - 1, not {value}")
+                raise ConfigurationError("assets names the chain's own coin: its settings are outside of all tables")
+            policies[f" of asset {asset}"] = found.policy(self.fee_ppm)
+            for name, value in (("part_min", found.part_min), ("fee_units", found.fee_units)):
+                if not 0 <= value < 1 << 63:
+                    raise ConfigurationError(f"{name} of asset {asset} must be from 0 to 2**63 - 1, not {value}")
+        for of, policy in policies.items():
+            if flaw := policy.flaw():
+                raise ConfigurationError(f"base_fee = {policy.base_fee}, fee_ppm = {policy.fee_ppm}{of}: {flaw}")
+        if not re.match(r"https?://[^/\s]", self.chain_url):
+            raise ConfigurationError(
+                f"the URL of a chain node begins with http:// or https:// and a host, unlike {self.chain_url!r}"
+            )
         if len(self.alias.encode()) > ALIAS_BYTES_MAX or not self.alias.isprintable():
             raise ConfigurationError(f"alias must be printable and have at most {ALIAS_BYTES_MAX} bytes in UTF-8")
         if self.compiled and not compilable():

@@ -50,14 +50,7 @@ def node_config(settings: Settings) -> Config:
         towers=settings.tower_addresses,
         routing=RoutingOptions(
             policy=ForwardingPolicy(base_fee=settings.base_fee, fee_ppm=settings.fee_ppm),
-            policies={
-                asset: ForwardingPolicy(
-                    base_fee=own.base_fee,
-                    fee_ppm=settings.fee_ppm if own.fee_ppm is None else own.fee_ppm,
-                    minimum=own.minimum,
-                )
-                for asset, own in assets.items()
-            },
+            policies={asset: own.policy(settings.fee_ppm) for asset, own in assets.items()},
         ),
         payments=PaymentOptions(
             announce=settings.announce,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from tallystick.channels.core import Phase
 from tallystick.channels.engine import Engine
-from tallystick.channels.objects import ChannelId
+from tallystick.channels.objects import ChannelId, Lock
 from tallystick.channels.store import Moment
 from tallystick.router.service import Router
 
@@ -21,6 +21,10 @@ class PayerEnd:
     @property
     def now(self) -> int:
         return self._engine.chain.now
+
+    @property
+    def ready(self) -> bool:
+        return all(session.ready for session in self._engine.sessions.values() if session.payable)
 
     def add(
         self,
@@ -55,9 +59,17 @@ class PayeeEnd:
 
     def __init__(self, engine: Engine, router: Router) -> None:
         self._engine = engine
+        self._router = router
         self.reveal = router.reveal
         self.refuse = router.refuse
 
     @property
     def now(self) -> int:
         return self._engine.chain.now
+
+    def registered(self, lock: Lock) -> bytes:
+        return self._engine.chain.registered_in_time(lock) or b""
+
+    @property
+    def fresh(self) -> bool:
+        return self._router.fresh

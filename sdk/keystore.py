@@ -35,7 +35,7 @@ def create(directory: Path, password: str, *, light: bool = False, entropy: Entr
 
     `light` spends less work against guessing, for throw-away use. Raise ConfigurationError if there is a key already.
     """
-    from eth_account import Account
+    from tallystick.settlement.ethereum import Account  # late: it takes a third of a second
 
     if not password:
         raise ConfigurationError("the password is empty: choose one, it is all that protects the key on disk")
@@ -87,7 +87,7 @@ def load_key(
     The password is the first of: `password`, the content of `password_file`, TALLY_PASSWORD, an answer at the
     terminal (`ask` in its place, for programs). Raise ConfigurationError, saying what to do.
     """
-    from eth_account import Account
+    from tallystick.settlement.ethereum import Account  # late: it takes a third of a second
 
     path = directory / KEYSTORE
     sealed = _read_keystore(path)

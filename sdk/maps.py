@@ -8,7 +8,7 @@ the node has put money of its own. A peer that opens channels in one token after
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from functools import partial
 
 import msgspec
@@ -17,17 +17,21 @@ from tallystick.channels.core import Phase
 from tallystick.channels.engine import Engine
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.objects import NATIVE, Address, ChannelId
+from tallystick.channels.ports import Clock
 from tallystick.channels.store import Moment
 from tallystick.channels.writer import Writer
 from tallystick.router.atlas import Atlas, OrderMap, OwnChannel
 from tallystick.router.book import EdgeKnown, GraphEvent
 from tallystick.router.gossiper import Gossiper
 from tallystick.router.graph import Graph
+from tallystick.router.hints import HintLessons
 from tallystick.router.liquidity import Knowledge
 from tallystick.router.liquidity_schema import load_beliefs, moments_of
 from tallystick.router.objects import NodeKey
 from tallystick.router.payments import Order
 from tallystick.router.planner import Planner
+from tallystick.sdk.inlets import Inlets, capacity_of
+from tallystick.sdk.payment_options import PaymentOptions
 
 
 class Maps:
@@ -39,19 +43,22 @@ class Maps:
         engine: Engine,
         writer: Writer,
         gossiper: Gossiper,
-        *,
-        named: Collection[Address],
-        limit: int,
-        compiled: bool,
+        inlets: Inlets,
+        domain: bytes,
+        options: PaymentOptions,
+        clock: Clock,
     ) -> None:
-        """`named`: assets to have maps of whether there are channels in them or not; `limit`: how many at most."""
+        """`domain` is the EIP-712 domain separator of the adjudicator."""
         self._own = own
         self._engine = engine
         self._writer = writer
         self._gossiper = gossiper
-        self._named = named
-        self._limit = limit
-        self._compiled = compiled
+        self._inlets = inlets
+        self._domain = domain
+        self._named = tuple(options.assets)
+        self._limit = options.assets_max
+        self._compiled = options.compiled
+        self._clock = clock
         self._atlases: dict[Address, Atlas] = {}
 
     def __iter__(self) -> Iterator[Address]:
@@ -120,9 +127,9 @@ class Maps:
             graph = Graph(self._gossiper.edges(asset), compiled=self._compiled)
             knowledge = Knowledge(graph)
             knowledge.restore(load_beliefs(self._writer.store, asset))
-            self._atlases[asset] = Atlas(
-                self._own, Planner(graph, knowledge), partial(self._own_channels, asset), partial(self._learn, graph)
-            )
+            learn = partial(self._learn, graph, HintLessons(graph, self._domain))
+            own = partial(self._own_channels, asset)
+            self._atlases[asset] = Atlas(self._own, Planner(graph, knowledge), own, learn)
         return self._atlases[asset]
 
     # --- what is on them -----------------------------------------------------------------------------------------
@@ -141,15 +148,15 @@ class Maps:
         found = [moments_of(atlas.knowledge.changes(), asset) for asset, atlas in self._atlases.items()]
         return [moment for moments in found for moment in moments]
 
-    def _learn(self, graph: Graph, update: bytes) -> bool:
+    def _learn(self, graph: Graph, lessons: HintLessons, update: bytes) -> bool:
         """Take in the channel update of a failure, for the very next plan already."""
         found = self._gossiper.learn(update)
         if found is None:
-            return False
+            return lessons.learn(update, self._clock())
         for slot in graph.slots_of(found.channel):
             edge = graph.edge(slot)
             if edge.source == found.key:
-                graph.put(msgspec.structs.replace(edge, policy=found.policy))
+                graph.revise(msgspec.structs.replace(edge, policy=found.policy))
         return True
 
     def _own_channels(self, asset: Address) -> list[OwnChannel]:
@@ -158,8 +165,9 @@ class Maps:
                 session.channel.id,
                 NodeKey(session.channel.peer_key),
                 asset,
-                sum(max(0, session.channel.funding(side)) for side in (0, 1)),
-                session.spendable if session.ready and session.payable else 0,
+                capacity_of(session.channel),
+                session.spendable if session.usable and session.payable and session.lock_slots > 0 else 0,
+                self._inlets.asked(session.channel.id),
             )
             for session in self._engine.sessions.values()
             if session.channel.phase is Phase.OPEN and session.channel.terms.asset == asset

@@ -20,66 +20,13 @@ from tallystick.router.invoice import Invoice, check_payable, decode_invoice
 from tallystick.router.invoices import InvoiceRecord
 from tallystick.router.objects import NodeKey, Route
 from tallystick.router.outgoing import Outgoing
-from tallystick.router.payee import Patience
-from tallystick.router.payer import Limits
-from tallystick.router.payments import Order, PaymentRecord, find_payment, list_payments
+from tallystick.router.payments import Kind, Order, PaymentRecord, find_payment, list_payments
 from tallystick.sdk.maps import Maps
+from tallystick.sdk.payment_options import PaymentOptions
 from tallystick.settlement.chain import Chain
 
-PROBE = "probe"
-"""The memo of orders that only find out whether they could be paid."""
-
-
-FEE_UNITS = 5
-"""What a payment in the coin may cost beside `fee_percent`."""
-
-
-class AssetOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How a node pays in one asset that is not the chain's coin. Amounts in its smallest unit."""
-
-    part_min: int = 1_000
-    """No part is made smaller than this by splitting: for the coin, `Limits.part_min`."""
-    fee_units: int = 0
-    """What a payment may cost beside `fee_percent`, where its payer says nothing else: for small ones, if forwarders
-    ask for base fees in this asset."""
-
-
-class PaymentOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How a node pays and is paid. Times in seconds."""
-
-    keysend: bool = True
-    """Whether to take payments that have no invoice: in the coin, and in the `assets`."""
-    announce: bool = True
-    """Whether to tell the network of our channels, so that it can pay through us and to us."""
-    alias: str = ""
-    patience: Patience = Patience()
-    limits: Limits = Limits()
-    lock_seconds: int = 3_600
-    """How long the locks of a payment live."""
-    fee_percent: int = 5
-    """The most that a payment may cost, where its payer says nothing else (in the coin, and 5 units for small ones)."""
-    timeout: float = 60.0
-    """How long a payment is tried, where its payer says nothing else."""
-    compiled: bool = False
-    """Whether to search paths with numba (`tallystick[fast]`)."""
-    assets: dict[Address, AssetOptions] = {}
-    """Assets that the owner knows, besides the coin. In any other one, a payment that nobody asked for may be
-    worthless, and is not taken; invoices and payments are possible wherever there is an open channel."""
-    assets_max: int = 8
-    """For how many assets besides the coin to have a map of the network."""
-
-    def limits_in(self, asset: Address) -> Limits:
-        """Return how hard payments in an asset are tried."""
-        if asset == NATIVE:
-            return self.limits
-        return msgspec.structs.replace(self.limits, part_min=self._in(asset).part_min)
-
-    def max_fee(self, amount: int, asset: Address) -> int:
-        """Return what a payment may cost where its payer says nothing else."""
-        return amount * self.fee_percent // 100 + (FEE_UNITS if asset == NATIVE else self._in(asset).fee_units)
-
-    def _in(self, asset: Address) -> AssetOptions:
-        return self.assets.get(asset, AssetOptions())
+REBALANCING = "rebalancing"
+"""The memo of payments to ourselves."""
 
 
 class PaymentReceipt(msgspec.Struct, frozen=True):
@@ -107,10 +54,8 @@ class Paying(ABC):
     _entropy: Entropy
 
     @abstractmethod
-    async def create_invoice(
-        self, amount: int | None = None, memo: str = "", *, asset: Address = NATIVE
-    ) -> InvoiceRecord:
-        """Ask for a payment, as `Routing` says."""
+    async def _ask(self, amount: int | None, memo: str, *, asset: Address = NATIVE, own: bool = False) -> InvoiceRecord:
+        """Issue an invoice; `own`: for a payment of this node to itself."""
 
     async def pay(
         self,
@@ -153,6 +98,7 @@ class Paying(ABC):
                     invoice=invoice if isinstance(invoice, str) else "",
                     memo=wanted.memo,
                     created=self._clock(),
+                    parts=wanted.takes_parts,
                 )
             )
         return await self.receipt(wanted.payment_hash)
@@ -194,6 +140,7 @@ class Paying(ABC):
             lock_seconds=self.options.lock_seconds,
             gives_up=self._until(timeout),
             created=self._clock(),
+            kind=Kind.KEYSEND,
         )
         self._begin(order)
         return await self.receipt(order.payment_hash)
@@ -207,7 +154,9 @@ class Paying(ABC):
             raise InvalidInput("name two channels: one to send from, one to receive in")
         if asset != other:
             raise InvalidInput("these two channels carry different assets: a payment stays in one")
-        record = await self.create_invoice(amount, "rebalancing", asset=asset)
+        check_amount(amount, minimum=1)
+        self.maps.of(asset)
+        record = await self._ask(amount, REBALANCING, asset=asset, own=True)
         order = Order(
             payment_hash=record.payment_hash,
             target=self._own,
@@ -217,10 +166,11 @@ class Paying(ABC):
             payment_secret=record.payment_secret,
             lock_seconds=self.options.lock_seconds,
             gives_up=self._until(timeout),
-            memo="rebalancing",
+            memo=REBALANCING,
             created=self._clock(),
             first_channel=out,
             last_channel=back,
+            kind=Kind.REBALANCE,
         )
         self.outgoing.begin(order)
         return await self.receipt(order.payment_hash)
@@ -239,8 +189,8 @@ class Paying(ABC):
             payment_secret=self._entropy(32),
             lock_seconds=self.options.lock_seconds,
             gives_up=self._until(timeout),
-            memo=PROBE,
             created=self._clock(),
+            kind=Kind.PROBE,
         )
         self._begin(order)
         record = await self.outgoing.ended(order.payment_hash)
@@ -260,9 +210,11 @@ class Paying(ABC):
             raise _failed(record)
         return PaymentReceipt(payment_hash, record.secret, record.order.amount, record.fee, record.order.asset)
 
-    def payments(self, limit: int = 100, before: int | None = None) -> list[tuple[int, PaymentRecord]]:
-        """Return this node's payments, newest first, each with its position."""
-        return list_payments(self._writer.store, limit, before)
+    def payments(
+        self, limit: int = 100, before: int | None = None, *, probes: bool = False
+    ) -> list[tuple[int, PaymentRecord]]:
+        """Return this node's payments, newest first, each with its position; with its probes, if asked for."""
+        return list_payments(self._writer.store, limit, before, probes=probes)
 
     def _begin(self, order: Order) -> None:
         if order.target == self._own:

@@ -25,7 +25,7 @@ from tallystick.channels.engine import Engine
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.keys import PrivateKey
 from tallystick.channels.objects import NATIVE, Address, ChannelId
-from tallystick.channels.peers import Peers
+from tallystick.channels.peers import Peers, number_of
 from tallystick.channels.ports import Clock, Entropy
 from tallystick.channels.store import Moment
 from tallystick.channels.writer import Writer
@@ -33,16 +33,19 @@ from tallystick.router.book import GraphEvent
 from tallystick.router.gossip import Gossip
 from tallystick.router.gossiper import Gossiper
 from tallystick.router.graph import Graph
+from tallystick.router.hints import TOLD_TAG, choose_hints
 from tallystick.router.invoice import Invoice
 from tallystick.router.invoices import InvoiceRecord, find_invoice, issue, list_invoices
-from tallystick.router.objects import ForwardingPolicy, NodeKey
+from tallystick.router.objects import Edge, ForwardingPolicy, NodeKey
 from tallystick.router.outgoing import Outgoing
 from tallystick.router.receiving import Paid, PaymentHeld, Receiving
 from tallystick.router.service import Router
 from tallystick.router.voice import Description
 from tallystick.sdk.ends import PayeeEnd, PayerEnd
+from tallystick.sdk.inlets import Inlets
 from tallystick.sdk.maps import Maps
-from tallystick.sdk.paying import AssetOptions, Paying, PaymentOptions, PaymentReceipt
+from tallystick.sdk.paying import Paying, PaymentReceipt
+from tallystick.sdk.payment_options import AssetOptions, PaymentOptions
 from tallystick.settlement.chain import Chain
 from tallystick.settlement.follower import BlockAdded, Step
 
@@ -86,8 +89,9 @@ class Routing(Paying):
         self._peers = peers
         self._clock = clock
         self._entropy = entropy
+        self._domain = domain_separator(chain.chain_id, chain.contract)
         self.gossiper = Gossiper(
-            Gossip(key, domain_separator(chain.chain_id, chain.contract)),
+            Gossip(key, self._domain),
             chain,
             writer,
             clock=clock,
@@ -96,15 +100,17 @@ class Routing(Paying):
             tell=self._draw,
             jitter=jitter,
         )
-        self.maps = Maps(
-            self._own,
+        self.inlets = Inlets(
+            key,
+            self._domain,
             engine,
-            writer,
-            self.gossiper,
-            named=options.assets,
-            limit=options.assets_max,
-            compiled=options.compiled,
+            router,
+            is_known=self._is_known,
+            announced=self.gossiper.update_of,
+            say=peers.say,
+            clock=clock,
         )
+        self.maps = Maps(self._own, engine, writer, self.gossiper, self.inlets, self._domain, options, clock)
         self.outgoing = Outgoing(
             PayerEnd(engine, router),
             self.maps.map_for,
@@ -123,8 +129,9 @@ class Routing(Paying):
             tell=tell,
         )
         router.payer, router.payee = self.outgoing, self.receiving
-        router.update_of = self.gossiper.update_of
-        peers.extend(self.gossiper.receive)
+        router.update_of = self.inlets.update_of
+        router.on_ready = self.inlets.tell
+        peers.extend(self._receive)
 
     # --- life ----------------------------------------------------------------------------------------------------
 
@@ -132,6 +139,7 @@ class Routing(Paying):
         """Take in what is on disk. Before the chain is followed."""
         self.maps.load()
         self.gossiper.load()
+        self.outgoing.load()
 
     def start(self) -> None:
         """Go on with payments. Once the chain was caught up with."""
@@ -180,6 +188,10 @@ class Routing(Paying):
         else:
             self.gossiper.on_undone()
 
+    def _receive(self, peer: bytes, frame: bytes) -> None:
+        """Take a frame of the router's; raise PeerError for what no honest peer sends."""
+        (self.inlets.receive if number_of(frame) == TOLD_TAG else self.gossiper.receive)(peer, frame)
+
     # --- our own channels ----------------------------------------------------------------------------------------
 
     @property
@@ -190,6 +202,10 @@ class Routing(Paying):
     def _draw(self, event: GraphEvent) -> None:
         self.maps.draw(event)
 
+    def _is_known(self, channel: ChannelId, asset: Address) -> bool:
+        """Whether the network knows a channel of ours as a way to us."""
+        return asset in self.maps and self.maps.graph(asset).get(channel, self._own) is not None
+
     def _announce(self, channel: ChannelId) -> None:
         session = self._engine.sessions.get(channel)
         if self.options.announce and session is not None and session.channel.phase is Phase.OPEN:
@@ -197,8 +213,10 @@ class Routing(Paying):
 
     async def set_policy(self, channel: ChannelId, policy: ForwardingPolicy) -> None:
         """Ask something else for payments over a channel from now on, and tell the network. Raise InvalidInput."""
+        self.inlets.check(channel, policy)  # before it is stored: a node that starts says again what is
         await self._writer.commit(list(self.router.set_policy(channel, policy)))
         self._announce(channel)
+        self.inlets.tell(channel)
 
     def _later(self, then: Callable[[], None]) -> None:
         self._writer.add((), then)
@@ -214,17 +232,36 @@ class Routing(Paying):
         hold: bool = False,
         payment_hash: bytes = b"",
         asset: Address = NATIVE,
+        hints: bool = True,
     ) -> InvoiceRecord:
         """Ask for a payment; return the invoice, its `text` being for the payer. Times are chain time.
 
         `hold`: when it is paid, it waits for `settle_invoice` or `cancel_invoice`. With a `payment_hash`, whoever gave
-        it knows the secret, and it is held in any case. Raise InvalidInput, also if this node has no open channel in
-        the `asset`, in which case nobody could pay.
+        it knows the secret, and it is held in any case. `hints`: whether it may name channels of ours that gossip does
+        not know, as far as payers need them. Raise InvalidInput, also if this node has no open channel in the `asset`,
+        in which case nobody could pay.
         """
         if asset not in self.maps.usable:
             raise InvalidInput(
                 f"this node has no open channel in asset 0x{asset.hex()} that could be paid over: open one first"
             )
+        ways = choose_hints(self.inlets.now(asset), amount) if hints and self.options.hints else ()
+        return await self._ask(
+            amount, memo, lifetime=lifetime, hold=hold, payment_hash=payment_hash, asset=asset, hints=ways
+        )
+
+    async def _ask(
+        self,
+        amount: int | None,
+        memo: str,
+        *,
+        lifetime: int = 3_600,
+        hold: bool = False,
+        payment_hash: bytes = b"",
+        asset: Address = NATIVE,
+        hints: tuple[Edge, ...] = (),
+        own: bool = False,
+    ) -> InvoiceRecord:
         secret = b"" if payment_hash else self._entropy(32)
         invoice = Invoice(
             payee=self._own,
@@ -238,10 +275,11 @@ class Routing(Paying):
             lifetime=lifetime,
             lock_life=self.options.patience.claim,
             memo=memo,
+            hints=hints,
         )
         if find_invoice(self._writer.store, invoice.payment_hash) is not None:
             raise InvalidInput(_TWICE)
-        issued = issue(invoice, self._key, secret, hold=hold or not secret)
+        issued = issue(invoice, self._key, secret, hold=hold or not secret, own=own)
         await self._writer.commit([issued])
         record = self.invoice(invoice.payment_hash)
         if record.text != issued.text:  # somebody else was faster, since we looked
@@ -260,11 +298,17 @@ class Routing(Paying):
         return list_invoices(self._writer.store, limit, before)
 
     async def settle_invoice(self, secret: bytes) -> None:
-        """Take a held payment, the secret of whose invoice this is; raise InvalidInput if none is held."""
+        """Take a held payment, the secret of whose invoice this is; once, however often this is called.
+
+        Raise InvalidInput if none is held, or ChannelNotReady while our view of the chain is old.
+        """
         await self._commit(self.receiving.settle(secret))
 
     async def cancel_invoice(self, payment_hash: bytes) -> None:
-        """Refuse what has come for an invoice, and take nothing more; raise InvalidInput if it was claimed."""
+        """Refuse what has come for an invoice, and take nothing more; once, however often this is called.
+
+        Raise InvalidInput if it was claimed.
+        """
         await self._commit(self.receiving.cancel(payment_hash))
 
     async def _commit(self, moments: list[Moment]) -> None:

@@ -38,15 +38,17 @@ class Wallet:
         hold: bool = False,
         payment_hash: bytes = b"",
         asset: Address = NATIVE,
+        hints: bool = True,
     ) -> InvoiceRecord:
         """Ask for a payment; return the invoice: its `text` is for the payer. `lifetime` in seconds of chain time.
 
         No amount: the payer chooses. `hold`: once paid, it waits for `settle_invoice` or `cancel_invoice`. With a
         `payment_hash`, whoever gave it knows the secret, and it is held in any case. An `asset` other than the chain's
-        coin needs an open channel in it. Raise InvalidInput.
+        coin needs an open channel in it. `hints`: it may name channels of ours that gossip does not know; without, it
+        tells nobody of them. Raise InvalidInput.
         """
         return await self.routing.create_invoice(
-            amount, memo, lifetime=lifetime, hold=hold, payment_hash=payment_hash, asset=asset
+            amount, memo, lifetime=lifetime, hold=hold, payment_hash=payment_hash, asset=asset, hints=hints
         )
 
     def invoice(self, payment_hash: bytes) -> InvoiceRecord:
@@ -66,11 +68,17 @@ class Wallet:
         return self.paid.after(after)
 
     async def settle_invoice(self, secret: bytes) -> None:
-        """Take a held payment, the secret of whose invoice this is; raise InvalidInput if none is held."""
+        """Take a held payment, the secret of whose invoice this is; once, however often this is called.
+
+        Raise InvalidInput if none is held, or ChannelNotReady while this node's view of the chain is old.
+        """
         await self.routing.settle_invoice(secret)
 
     async def cancel_invoice(self, payment_hash: bytes) -> None:
-        """Refuse what has come for an invoice, and take nothing more; raise InvalidInput if it was claimed."""
+        """Refuse what has come for an invoice, and take nothing more; once, however often this is called.
+
+        Raise InvalidInput if it was claimed.
+        """
         await self.routing.cancel_invoice(payment_hash)
         self.paid.notify(payment_hash)
 
@@ -131,9 +139,14 @@ class Wallet:
             raise InvalidInput("this node made no payment of that hash; `tally payments` shows all")
         return found
 
-    def payments(self, limit: int = 100, before: int | None = None) -> list[tuple[int, PaymentRecord]]:
-        """Return this node's payments, newest first, each with its position; `before` goes on from one."""
-        return self.routing.payments(limit, before)
+    def payments(
+        self, limit: int = 100, before: int | None = None, *, probes: bool = False
+    ) -> list[tuple[int, PaymentRecord]]:
+        """Return this node's payments, newest first, each with its position; `before` goes on from one.
+
+        `order.kind` says what each was for. `probes`: with those that only found out something.
+        """
+        return self.routing.payments(limit, before, probes=probes)
 
     # --- forwarding ----------------------------------------------------------------------------------------------
 

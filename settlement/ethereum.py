@@ -1,8 +1,9 @@
-"""The one door to eth-account. Import it from here, never directly.
+"""The one door to eth-account, for keystores and as the tests' oracle. Import it from here, never directly.
 
-On import its elliptic-curve library (py_ecc) raises Python's recursion limit to 100,000 for the whole process. With
-that limit, a hostile message of many nested arrays overflows a decoder's C stack and kills the process, where it should
-be a RecursionError that is answered with a refusal. So the limit is put back right after the import.
+It takes a third of a second to import, so who needs it imports this late. On import its elliptic-curve library (py_ecc)
+raises Python's recursion limit to 100,000 for the whole process. With that limit, a hostile message of many nested
+arrays overflows a decoder's C stack and kills the process, where it should be a RecursionError that is answered with a
+refusal. So the limit is put back right after the import.
 """
 
 from __future__ import annotations

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+import msgspec
 import pytest
 
 from tallystick.channels.keys import PrivateKey
@@ -64,9 +67,11 @@ def test_a_hint_leads_to_its_payee_as_long_as_the_payment_lasts() -> None:
         Edge(channel(9), OWN, FAR, 10**9, FREE),
         Edge(channel(1), OWN, FAR, 10**9, FREE),
         Edge(channel(3), PEER, FAR, 10**9, FREE),
+        Edge(channel(9), PEER, OTHER, 10**9, FREE),
+        Edge(channel(9), FAR, PEER, 10**9, FREE),
     ],
 )
-def test_a_hint_cannot_name_a_channel_of_ours_or_one_that_others_have(hint: Edge) -> None:
+def test_a_hint_cannot_name_a_channel_of_ours_or_one_that_others_have_or_that_leads_elsewhere(hint: Edge) -> None:
     world = atlas(Edge(channel(3), PEER, OTHER, 1_000, FREE))
     before = world.planner.graph.slots_of(hint.channel)
     roads = world.map_for(order(hint))
@@ -84,3 +89,16 @@ def test_a_peer_that_asks_for_the_moon_makes_a_way_round_too_dear_and_nothing_el
     with pytest.raises(NoRoute) as caught:
         roads.route(OWN, 10, max_fee=5, now=0.0)
     assert caught.value.reason is Unpaid.FEE_LIMIT
+
+
+def test_a_way_that_leaves_no_room_for_the_invoices_metadata_is_refused_with_these_words() -> None:
+    nodes = [PEER, *map(node, range(10, 20)), FAR]  # with our own channel, 12 hops
+    way = [Edge(channel(20 + n), nodes[n], nodes[n + 1], 1_000, FREE) for n in range(len(nodes) - 1)]
+    for size, fits in ((0, True), (160, True), (256, False)):
+        roads = atlas(*way).map_for(msgspec.structs.replace(order(), metadata=bytes(size)))
+        for find in (partial(roads.plan, max_parts=5), roads.route):
+            if fits:
+                find(FAR, 10, max_fee=5, now=0.0)
+                continue
+            with pytest.raises(NoRoute, match=r"12 hops, and the 256 bytes of metadata .* room for 11"):
+                find(FAR, 10, max_fee=5, now=0.0)

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 import rlp
+from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak as ethereum_keccak
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -141,7 +142,10 @@ def test_every_call_survives_signing_and_decoding(call: Call, nonce: int, price:
     assert decoded.hash == transaction_hash(raw) == ethereum_keccak(raw)
     assert decode_call(decoded.envelope, AT) == call
     assert decoded.gas == gas_of(call) == gas_needed(decoded.envelope, AT)
-    assert Account.recover_transaction(raw) == Account.from_key(KEY.reveal()).address
+    fields = {"type": 2, "chainId": AT.chain_id, "nonce": nonce, "gas": decoded.gas, "value": decoded.envelope.value}
+    fields |= {"maxFeePerGas": price, "maxPriorityFeePerGas": price, "data": decoded.envelope.data}
+    fields["to"] = to_checksum_address(decoded.envelope.to)
+    assert raw == Account.sign_transaction(fields, KEY.reveal()).raw_transaction
 
 
 @given(EVENTS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -88,13 +89,23 @@ def test_a_wrong_command_line_exits_with_2(arguments: list[str], tmp_path: Path)
     assert CliRunner().invoke(command.app, arguments).exit_code == 2
 
 
-def test_a_chain_that_does_not_answer_exits_with_1_and_a_sentence() -> None:
+def test_a_busy_port_and_a_directory_that_cannot_be_made_are_told_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        busy = CliRunner().invoke(command.app, ["run", "--data", str(tmp_path / "chain"), "--port", port])
+    assert busy.exit_code == 1 and busy.stderr.startswith("tally: cannot listen there, choose another --port")
+    nowhere = CliRunner().invoke(command.app, ["run", "--data", str(tmp_path / "file" / "chain")])
+    assert nowhere.exit_code == 1 and "choose another --data" in nowhere.stderr
+
+
+def test_a_chain_that_does_not_answer_exits_with_3_and_a_sentence() -> None:
     result = CliRunner().invoke(command.app, ["status", "--chain", "http://127.0.0.1:1", "--json"])
-    assert result.exit_code == 1
+    assert result.exit_code == 3
     assert "does not answer" in json.loads(result.stderr)["error"]
 
 
 def test_every_command_has_help() -> None:
     for name in ("run", "mine", "mint", "status"):
         result = CliRunner().invoke(command.app, [name, "--help"])
-        assert result.exit_code == 0 and "--json" in result.output
+        assert result.exit_code == 0 and "--json" in result.output and "Example: tally chain" in result.output

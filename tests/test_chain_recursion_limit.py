@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 PROGRAM = """
 import importlib, pkgutil, sys
@@ -22,8 +23,23 @@ except MalformedMessage:
 print(sys.getrecursionlimit() - before)
 """
 
+OPENS_A_KEYSTORE = """
+import pathlib, sys
+before = sys.getrecursionlimit()
+from tallystick.sdk.keystore import create, load_key
+create(pathlib.Path(sys.argv[1]), "secret", light=True)
+load_key(pathlib.Path(sys.argv[1]), "secret")
+print(sys.getrecursionlimit() - before)
+"""
+
 
 def test_every_module_leaves_the_recursion_limit_and_a_nested_message_is_refused() -> None:
     done = subprocess.run([sys.executable, "-Ic", PROGRAM], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["refused", "0"]
+
+
+def test_a_program_that_opens_a_keystore_before_anything_else_keeps_its_recursion_limit(tmp_path: Path) -> None:
+    command = [sys.executable, "-Ic", OPENS_A_KEYSTORE, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.split() == ["0"], done.stderr

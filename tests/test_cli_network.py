@@ -93,14 +93,16 @@ async def check_what_people_read(do: Do, carol: str) -> None:
     for arguments, said in (
         (("pay", asked["invoice"], "--max-fee", "10"), "more than the limit of 10"),
         (("pay", asked["invoice"][:-1]), "copied wrongly"),
-        (("keysend", carol, str(10**12)), "no path that could carry"),
+        (("keysend", carol, str(10**12)), "the channels that lead from the payer can carry"),
         (("invoice", "show", "abcd"), "no invoice of hash abcd"),
         (("payments", "abcd"), "no payment of hash abcd"),
     ):
         said_now = await do("alice", *arguments, fails=1)
         assert said_now.startswith("tally: ") and said in said_now and said_now.count("\n") == 1, said_now
     listed = await do("alice", "payments", words=True)
-    assert "over-the-fee-limit" in listed and "payee-refuses" in listed
+    assert "over-the-fee-limit" in listed and "probe" not in listed
+    listed = await do("alice", "payments", "--probes", words=True)
+    assert "over-the-fee-limit" in listed and "probe" in listed and "payee-refuses" in listed
     newest = (await do("alice", "payments", "--limit", "1"))[0]
     one = await do("alice", "payments", newest["payment_hash"], words=True)
     assert newest["text"] in one and "why" in one

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -80,7 +81,9 @@ async def test_a_stream_lives_its_whole_life_through_the_api(tmp_path: Path) -> 
         assert paid.units == 25
         assert [stream.units for stream in await bob.streams()] == [25]
         assert [stream.direction for stream in await bob.streams()] == ["in"]
-        assert stream_line(paid).endswith(f"paid by us: 25 of 500 units of 10, until {paid.expiry}")
+        assert stream_line(paid).endswith(
+            f"paid by us: 25 of 500 units of 10, until {datetime.fromtimestamp(paid.expiry)}"
+        )
         with pytest.raises(ControlError):
             await alice.pay_units(channel, 0, 476)
         with pytest.raises(ControlError):

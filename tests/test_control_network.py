@@ -77,11 +77,11 @@ async def check_an_invoice(line: Line) -> None:
     assert (results[0].state, results[0].received, results[0].secret) == ("claimed", 50_000, paid.secret)
     assert await alice.pay_invoice(asked.invoice) == paid
     assert (await alice.payment(paid.payment_hash, wait=1)) == paid
-    newest, _probe = await alice.payments()
-    assert (newest.payment_hash, newest.parts) == (paid.payment_hash, None)
-    assert newest.position is not None
-    older = await alice.payments(before=newest.position)
-    assert [payment.memo for payment in older] == ["probe"]
+    (newest,) = await alice.payments()
+    assert (newest.payment_hash, newest.parts, newest.kind) == (paid.payment_hash, None, "invoice")
+    assert newest.position is not None and await alice.payments(before=newest.position) == []
+    (older,) = await alice.payments(before=newest.position, probes=True)
+    assert older.kind == "probe" and (await alice.payment(older.payment_hash[:12])).kind == "probe"
 
 
 async def check_keysend(line: Line) -> None:

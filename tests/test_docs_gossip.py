@@ -9,11 +9,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tallystick.router import announcements, gossip_wire, reconciliation
+from tallystick.router import announcements, gossip_wire, hints, reconciliation
 from tallystick.router.gossip_policy import GossipPolicy
 
 PAGE = (Path(__file__).resolve().parent.parent / "docs" / "gossip.md").read_text("utf-8")
 POLICY = GossipPolicy()
+MESSAGES = (*typing.get_args(gossip_wire.Message), hints.Told)
 
 
 def test_the_announcements_have_the_fields_that_are_signed() -> None:
@@ -28,9 +29,9 @@ def test_every_message_is_listed_with_its_number_and_its_fields() -> None:
     listed = re.findall(r"^\| (\d+) \| (.*?) \| (.*?) \|$", PAGE, flags=re.MULTILINE)
     assert {int(number): (name, fields) for number, name, fields in listed} == {
         kind.__struct_config__.tag: (f"`{kind.__name__}`", ", ".join(f"`{name}`" for name in kind.__struct_fields__))
-        for kind in typing.get_args(gossip_wire.Message)
+        for kind in MESSAGES
     }
-    assert {kind.__struct_config__.tag for kind in typing.get_args(gossip_wire.Message)} <= set(gossip_wire.TAGS)
+    assert {kind.__struct_config__.tag for kind in MESSAGES} <= set(gossip_wire.TAGS)
 
 
 def test_every_limit_is_listed_with_its_default() -> None:
@@ -57,6 +58,7 @@ def test_every_limit_is_listed_with_its_default() -> None:
         ("may change {} times at once", int(POLICY.update_burst)),
         ("every {} s. What is kept", POLICY.update_every),
         ("At most {} announcements are in one message", gossip_wire.ITEMS_MAX),
+        ("An invoice names up to {} of the channels", hints.OFFERED),
         ("digests of {} bytes", reconciliation.DIGEST_SIZE),
         ("the first {} of the channel updates", reconciliation.UPDATE_BUCKETS),
         ("the first {} bytes of an announcement's digest", reconciliation.FINGERPRINT_SIZE),

@@ -13,6 +13,7 @@ from tallystick.channels import limits, messages, session
 from tallystick.channels.core import LEAVES, Phase
 from tallystick.channels.eip712 import TYPES
 from tallystick.channels.errors import Fault
+from tallystick.channels.patience import EXCUSED
 from tallystick.sdk import duties
 from tallystick.settlement.contract_state import Parameters
 from tallystick.watchtower import messages as tower_messages
@@ -93,6 +94,8 @@ def test_signed_objects_have_the_fields_that_are_signed() -> None:
         ("does for {} s by default", POLICY.offer_lifetime),
         ("the last {} s", duties.STAND_IN),
         ("`reward_bps`, {} by default", Parameters(1, sealing.Address(bytes(20))).reward_bps),
+        ("acknowledges for {} s (by default", int(POLICY.ack_patience)),
+        ("or CANCEL_REFUSED has {} s", int(EXCUSED)),
         ("up to {} bytes of onion", limits.ONION_MAX),
         ("frames of at most {} bytes", limits.MESSAGE_MAX),
         ("at most {} bytes each", tower_messages.TOWER_MESSAGE_MAX),

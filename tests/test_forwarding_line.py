@@ -6,6 +6,7 @@ import pytest
 
 from tallystick.channels.conditions import digest_of
 from tallystick.channels.core import Phase
+from tallystick.channels.errors import InvalidInput
 from tallystick.channels.messages import Ack, Message, Reestablish, Reject, Update
 from tallystick.router.circuits import forwards_after, load_circuits
 from tallystick.router.codes import Code
@@ -97,6 +98,25 @@ def test_a_channel_that_is_switched_off_forwards_nothing() -> None:
     world.connect()
     world.settle()
     assert not world["B"].router.policy_of(world.channel("BC")).enabled
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        ForwardingPolicy(base_fee=2**128),
+        ForwardingPolicy(fee_ppm=2**32),
+        ForwardingPolicy(margin=2**32),
+        ForwardingPolicy(minimum=-1),
+        ForwardingPolicy(minimum=10, maximum=9),
+    ],
+)
+def test_a_policy_that_cannot_be_announced_is_refused_before_it_is_stored(policy: ForwardingPolicy) -> None:
+    world = Line()
+    router, channel = world["B"].router, world.channel("BC")
+    before = router.policy_of(channel)
+    with pytest.raises(InvalidInput):
+        router.set_policy(channel, policy)
+    assert router.policy_of(channel) == before
 
 
 @pytest.mark.parametrize(("lifetime", "code"), [(299, Code.EXPIRY_TOO_SOON), (7 * 86_400 + 1, Code.EXPIRY_TOO_FAR)])

@@ -47,7 +47,7 @@ class Payee:
         for final in self.finals:
             self.node.router.reveal(final.channel, final.lock.id, SECRET)
 
-    def gone(self, channel: ChannelId, lock: Lock, paid: int) -> Sequence[Moment]:
+    def gone(self, channel: ChannelId, lock: Lock, secret: bytes) -> Sequence[Moment]:
         return ()
 
     def time_passed(self) -> Sequence[Moment]:

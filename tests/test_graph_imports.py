@@ -158,6 +158,13 @@ def spoiled(name: str, value: Any) -> bytes:
         (spoiled("amount_msat", None), "neither amount_msat"),
         (spoiled("amount_msat", 2**64), "below"),
         (spoiled("fee_per_millionth", "x"), "no graph"),
+        (spoiled("fee_per_millionth", -1), "fee_per_millionth"),
+        (spoiled("base_fee_millisatoshi", 2**64), "base_fee"),
+        (as_json({"channels": [{**CLN["channels"][0], "amount_msat": None, "satoshis": -1}]}), "satoshis"),
+        (as_json({"edges": [{**LND["edges"][0], "capacity": "9" * 5_000}]}), "capacity"),
+        (CSV.encode() + b"1,2,%d,4,5,6,7,8,9,1\n" % 2**300, "line 4"),
+        (b'{"edges":' + 100_000 * b"[", "no graph"),
+        (b'{"edges":[{"channel_id":"\xff', "no graph"),
     ],
 )
 def test_what_is_no_graph_is_refused_with_its_reason(data: bytes, reason: str) -> None:

@@ -22,6 +22,7 @@ SECRET, OTHER = b"s" * 32, b"o" * 32
 DIGEST = digest_of(SECRET)
 PEER = NodeKey(bytes(PrivateKey(b"\x42" * 32).public))
 CHANNEL = ChannelId(b"c" * 32)
+ORDER = Order(payment_hash=DIGEST, target=PEER, amount=500, max_fee=5, lock_seconds=600, gives_up=1e9, created=1_000.0)
 
 
 class Channel:
@@ -30,6 +31,7 @@ class Channel:
     def __init__(self, node: World) -> None:
         self.node = node
         self.now = 1_000
+        self.ready = True
         self.locks: list[Lock] = []
         self.over: set[int] = set()
         self.given_up: list[int] = []
@@ -60,6 +62,9 @@ class Road:
 
     def __init__(self) -> None:
         self.reserved: list[Route] = []
+        self.blamed: list[ChannelId] = []
+        self.detour: tuple[Hop, ...] = ()
+        """What comes before the payee, if the road is no direct one."""
         self.closed = False
 
     def plan(self, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float) -> tuple[Route, ...]:
@@ -68,7 +73,7 @@ class Road:
     def route(self, target: NodeKey, amount: int, *, max_fee: int, now: float) -> Route:
         if self.reserved:
             raise NoRoute("the road is taken", Unpaid.NO_LIQUIDITY)
-        return Route((Hop(CHANNEL, target, amount),))
+        return Route((*self.detour, Hop(CHANNEL, target, amount)))
 
     def reserve(self, route: Route) -> None:
         self.reserved.append(route)
@@ -77,7 +82,9 @@ class Road:
         self.reserved.remove(route)
 
     def passed(self, channel: ChannelId, node: NodeKey, amount: int, now: float) -> None: ...
-    def failed(self, channel: ChannelId, node: NodeKey, amount: int, now: float) -> None: ...
+    def failed(self, channel: ChannelId, node: NodeKey, amount: int, now: float) -> None:
+        self.blamed.append(channel)
+
     def settled(self, route: Route, now: float) -> None: ...
     def avoid(self, channel: ChannelId, node: NodeKey, until: float) -> None: ...
     def avoid_node(self, node: NodeKey, until: float) -> None: ...
@@ -134,11 +141,7 @@ class World:
 
     def begin(self) -> Lock:
         """Begin the payment, and return the lock of its one part."""
-        self.outgoing.begin(
-            Order(
-                payment_hash=DIGEST, target=PEER, amount=500, max_fee=5, lock_seconds=600, gives_up=1e9, created=1_000.0
-            )
-        )
+        self.outgoing.begin(ORDER)
         self.round()
         return self.channel.locks[-1]
 
@@ -186,13 +189,35 @@ def test_a_part_whose_channel_closed_ends_with_the_chains_time_and_not_never(res
         world.start()
         world.outgoing.resume()
         world.round()
-    assert world.outgoing.time_passed() == [] and world.payment.ended is None
+    assert world.outgoing.time_passed() == [] and not world.payment.ended
     world.channel.over.add(lock.id)
     world.outgoing.stop(DIGEST, Unpaid.TIMEOUT, "too late")
     world.record(world.outgoing.time_passed())
     world.round()
     assert world.payment.ended is not None and world.payment.reason is Unpaid.TIMEOUT
     assert len(world.outgoing) == 0 and world.road.closed and parts_under_way(world.store) == []
+
+
+@pytest.mark.parametrize("back", [True, False])
+def test_a_payment_that_nothing_was_sent_for_before_a_restart_waits_for_the_peers_but_not_for_ever(back: bool) -> None:
+    world = World()
+    world.outgoing.begin(ORDER)
+    world.step()  # the order is stored, and no part
+    world.thens.clear()
+    world.store.close()
+    world.channel.locks.clear()
+    world.channel.ready = False
+    world.start()
+    world.outgoing.resume()
+    world.round()
+    assert world.channel.locks == [] and world.payment.ended is None
+    world.channel.ready = back
+    world.channel.now += 0 if back else 61
+    world.record([*world.outgoing.channel_ready(CHANNEL), *world.outgoing.time_passed()])
+    world.round()
+    assert len(world.channel.locks) == 1
+    world.end(world.channel.locks[0], SECRET)
+    assert world.payment.secret == SECRET
 
 
 def test_a_part_that_the_chain_pays_ends_paid_although_nobody_agrees_to_it() -> None:
@@ -227,3 +252,15 @@ def test_a_payment_is_known_as_under_way_until_its_end_is_durable() -> None:
     assert world.payment.ended is None and len(world.outgoing) == 1, "whoever asks now waits for the end"
     world.step()
     assert world.payment.reason is Unpaid.TIMEOUT and len(world.outgoing) == 0
+
+
+def test_a_route_that_no_onion_can_describe_ends_the_payment_and_no_channel_is_blamed() -> None:
+    world = World()
+    world.road.detour = (Hop(CHANNEL, PEER, 500),) * 20
+    world.outgoing.begin(
+        Order(payment_hash=DIGEST, target=PEER, amount=500, max_fee=5, lock_seconds=600, gives_up=1e9, created=1_000.0)
+    )
+    world.round()
+    record = find_payment(world.store, DIGEST)
+    assert record is not None and record.reason is Unpaid.NO_ROUTE and "21 hops do not fit" in record.text
+    assert not world.road.blamed and not world.road.reserved and not world.channel.locks and len(world.outgoing) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -77,8 +78,8 @@ def test_a_held_payment_waits_for_its_secret_and_can_be_cancelled() -> None:
     hold = Claimable(b"", WORD, amount=100, hold=True)
     assert payee.arrived(HASH, part(0), hold, NOW) == [Held(HASH, (part(0),))]
     assert payee.on_time(NOW + 600) == [] and payee.held == {HASH: 100}
-    assert payee.settle(HASH, SECRET) == Claim(HASH, SECRET, (part(0),))
-    assert payee.settle(HASH, SECRET) is None
+    assert payee.settle(HASH, SECRET, NOW) == Claim(HASH, SECRET, (part(0),))
+    assert payee.settle(HASH, SECRET, NOW) is None
 
     payee.arrived(HASH, part(1), hold, NOW)
     assert payee.cancel(HASH) == [Refuse(part(1), Verdict.UNWANTED)]
@@ -88,7 +89,18 @@ def test_a_held_payment_is_let_go_before_its_locks_cannot_be_claimed_safely() ->
     payee = Payee(PATIENCE)
     payee.arrived(HASH, part(0), Claimable(b"", WORD, amount=100, hold=True), NOW)
     assert payee.on_time(NOW + 3_600 - 90) == []
+    assert payee.settle(HASH, SECRET, NOW + 3_600 - 89) is None
     assert payee.on_time(NOW + 3_600 - 89) == [Refuse(part(0), Verdict.TOO_SOON)]
+
+
+def test_what_was_pending_before_a_restart_came_in_time() -> None:
+    late = Claimable(b"", WORD, amount=100, hold=True, expires=NOW - 1)
+    near = NOW + PATIENCE.claim // 2
+    for expiry in (NOW + 3_600, near):
+        before = msgspec.structs.replace(part(0, expiry=expiry), again=True)
+        assert Payee(PATIENCE).arrived(HASH, before, late, NOW) == [Held(HASH, (before,))]
+    too_near = msgspec.structs.replace(part(0, expiry=near - 1), again=True)
+    assert Payee(PATIENCE).arrived(HASH, too_near, late, NOW) == [Refuse(too_near, Verdict.TOO_SOON)]
 
 
 def test_a_held_payment_that_loses_a_part_is_not_settled() -> None:
@@ -97,7 +109,7 @@ def test_a_held_payment_that_loses_a_part_is_not_settled() -> None:
     payee.arrived(HASH, part(0, 60), hold, NOW)
     payee.arrived(HASH, part(1, 40), hold, NOW)
     payee.gone(HASH, CHANNEL, 1)
-    assert payee.settle(HASH, SECRET) is None
+    assert payee.settle(HASH, SECRET, NOW) is None
     payee.gone(HASH, CHANNEL, 0)
     assert len(payee) == 0
 

@@ -98,7 +98,7 @@ def test_a_secret_that_comes_at_the_last_second_pays_everybody_and_one_that_come
         if early >= 0:
             await dave.routing.settle_invoice(dave.routing.invoice(invoice.payment_hash).secret)
         else:
-            with pytest.raises(InvalidInput, match="no payment"):
+            with pytest.raises(InvalidInput, match="too near to their expiry"):
                 await dave.routing.settle_invoice(dave.routing.invoice(invoice.payment_hash).secret)
         await world.blocks(60)
         world.heal()

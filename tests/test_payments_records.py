@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tallystick.channels.errors import StoreError
 from tallystick.channels.objects import ChannelId
-from tallystick.channels.store import SqliteStore, open_store
+from tallystick.channels.store import Moment, Schema, SqliteStore, open_store
 from tallystick.router.errors import Unpaid
 from tallystick.router.objects import Hop, NodeKey, Route
 from tallystick.router.payments import (
     SCHEMA,
+    Kind,
     Order,
     PartEnded,
     PartSent,
@@ -103,3 +107,48 @@ def test_payments_are_listed_newest_first_and_pruned_once_they_ended(tmp_path: P
     store.commit([PaymentEnded(order(0).payment_hash, b"", 0, Unpaid.CANCELLED, "", 5.0), PaymentsPruned(6.0)])
     assert [record.order.payment_hash[0] for _, record in list_payments(store, 9)] == [4, 3, 2, 1]
     store.close()
+
+
+def test_probes_are_listed_only_for_who_asks_for_them(tmp_path: Path) -> None:
+    store = reopened(tmp_path)
+    for number, kind in enumerate((Kind.INVOICE, Kind.PROBE, Kind.KEYSEND, Kind.PROBE, Kind.REBALANCE)):
+        store.commit([PaymentOrdered(msgspec.structs.replace(order(number), kind=kind))])
+    store = reopened(tmp_path, store)
+
+    def kinds(limit: int, before: int | None = None, *, probes: bool) -> list[Kind]:
+        return [record.order.kind for _, record in list_payments(store, limit, before, probes=probes)]
+
+    assert kinds(9, probes=False) == [Kind.REBALANCE, Kind.KEYSEND, Kind.INVOICE]
+    assert kinds(2, probes=True) == [Kind.REBALANCE, Kind.PROBE]
+    assert kinds(2, 4, probes=False) == [Kind.KEYSEND, Kind.INVOICE]
+    assert [record.order.kind for record in pending_payments(store)].count(Kind.PROBE) == 2
+    store.close()
+
+
+class _OldOrder(Moment, frozen=True):
+    """An order as the first version wrote it."""
+
+    order: Order
+
+
+def _write_old(connection: sqlite3.Connection, moment: _OldOrder) -> None:
+    fields = {name: value for name, value in msgspec.structs.asdict(moment.order).items() if name != "kind"}
+    connection.execute(
+        "INSERT INTO payments SELECT ?, coalesce(max(position), 0) + 1, ?, NULL, x'', x'', '', '' FROM payments",
+        (moment.order.payment_hash, msgspec.msgpack.encode(fields)),
+    )
+
+
+def test_payments_of_older_versions_get_their_kinds(tmp_path: Path) -> None:
+    old = Schema("payments", SCHEMA.migrations[:1], {_OldOrder: _write_old})
+    orders = (
+        msgspec.structs.replace(order(1, 5), memo="probe"),
+        msgspec.structs.replace(order(2, 5), first_channel=CHANNEL, last_channel=CHANNEL),
+        msgspec.structs.replace(order(3, 5), keysend=b"s" * 32),
+        msgspec.structs.replace(order(4, 5), memo="probe", invoice="tally…"),
+    )
+    with closing(open_store(tmp_path, [old], owner="test")) as store:
+        store.commit([_OldOrder(one) for one in orders])
+    with closing(reopened(tmp_path)) as store:
+        found = {record.order.payment_hash[0]: record.order.kind for _, record in list_payments(store, 9)}
+    assert found == {1: Kind.PROBE, 2: Kind.REBALANCE, 3: Kind.KEYSEND, 4: Kind.INVOICE}

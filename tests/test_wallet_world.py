@@ -11,6 +11,7 @@ from tallystick.channels.conditions import digest_of
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.router.objects import ForwardingPolicy, NodeKey
+from tallystick.router.payments import Kind
 from tallystick.router.receiving import Paid, PaymentHeld
 from tallystick.sdk.handle import ChannelHandle
 from tallystick.sdk.node import Node
@@ -145,6 +146,36 @@ def test_rebalancing_moves_money_from_one_channel_into_another_for_the_fees_of_t
             await alice.until(lambda: (out.balances[0], back.balances[0]) == (before[0] - 100_200, before[1] + 100_000))
         with pytest.raises(InvalidInput, match="two channels"):
             await alice.rebalance(out.id, out.id, 5)
+        assert [record.order.kind for _, record in alice.payments()] == [Kind.REBALANCE]
+        assert alice.payments()[0][1].paid and alice.invoices() == []
+
+    in_a_ring(act)
+
+
+def test_what_a_merchant_is_paid_is_what_others_paid() -> None:
+    async def act(world: World, channels: list[ChannelHandle]) -> None:
+        alice, bob, carol = (world.node(name) for name in NAMES)
+        first, second = [await alice.create_invoice(1_000) for _ in range(2)]
+        out, back = channels[0].id, channels[2].id
+        with alice.events() as events:
+            assert (await carol.pay(first.text)).amount == 1_000
+            await alice.rebalance(out, back, 100_000)
+            assert (await carol.pay(second.text)).amount == 1_000
+            told = []
+            with trio.fail_after(600):
+                async for event in events:
+                    told += [event.payment_hash] if isinstance(event, Paid) else []
+                    if len(told) == 2:
+                        break
+        assert told == [first.payment_hash, second.payment_hash]
+        paid = alice.paid_invoices().take(9)
+        assert [(record.payment_hash, record.paid) for record in paid] == [
+            (first.payment_hash, 1),
+            (second.payment_hash, 2),
+        ]
+        assert await alice.probe(key_of(bob), 5)
+        assert [record.order.kind for _, record in alice.payments()] == [Kind.REBALANCE]
+        assert [record.order.kind for _, record in alice.payments(probes=True)] == [Kind.PROBE, Kind.REBALANCE]
 
     in_a_ring(act)
 

@@ -43,7 +43,7 @@ DEPOSIT = 10**12
 AMOUNT = 1_000
 """Of each payment, in the smallest unit."""
 
-REPEATS = 3
+TRIES = 3
 """Tries for a run whose capacity control is good enough."""
 
 WARM_UP = 0.5
@@ -132,7 +132,13 @@ def check_line(change: Sequence[int], paid: int, fees: int) -> None:
 
 
 async def run_network(
-    hops: int, seconds: float, in_flight: int, *, directory: str | None = None, say: Callable[[str], None]
+    hops: int,
+    seconds: float,
+    in_flight: int,
+    *,
+    tries: int = TRIES,
+    directory: str | None = None,
+    say: Callable[[str], None],
 ) -> NetworkResult:
     """Measure payments over that many hops, `seconds` alone and `seconds` together. `say` is told how it goes."""
     with tempfile.TemporaryDirectory(prefix="tally-bench-", dir=directory) as folder:
@@ -143,10 +149,10 @@ async def run_network(
             await line.open_books()
             await line.travel(WARM_UP, in_flight)
             best = await _measure(line, seconds, in_flight, primitives, onion)
-            for attempt in range(1, REPEATS):
+            for attempt in range(1, tries):
                 if best.control >= CONTROL_MIN:
                     break
-                say(f"capacity control {best.control:.2f} is below {CONTROL_MIN}; try {attempt} of {REPEATS}")
+                say(f"capacity control {best.control:.2f} is below {CONTROL_MIN}; try {attempt} of {tries}")
                 result = await _measure(line, seconds, in_flight, primitives, onion)
                 best = max(best, result, key=lambda each: each.control)
             await line.close_books()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tallystick.sdk.cli.shell import Json, guarded, print_json
+from tallystick.sdk.cli.shell import Json, guarded, make_group, print_json
 
 if TYPE_CHECKING:
     from tallystick.sdk.bench.network import NetworkResult
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 CHANNELS_MAX = 10_000
 """Channels of a hub that can be asked for."""
 
-app = typer.Typer(no_args_is_help=True, help="Measure this engine on this machine.")
+app = make_group("Measure how fast payments are on this machine.")
 
 
 @app.callback()
 def bench() -> None:
-    """Measure this engine on this machine."""
+    """Measure how fast payments are on this machine."""
 
 
 @app.command()
@@ -230,6 +230,7 @@ def network(
     hops: Annotated[int, typer.Option(min=1, max=12, help="Channels that each payment crosses.")] = 2,
     seconds: Annotated[float, typer.Option(min=0.1, max=600, help="How long to measure, alone and together.")] = 4.0,
     in_flight: Annotated[int, typer.Option(min=1, max=480, help="Payments under way at once, for the rate.")] = 300,
+    tries: Annotated[int, typer.Option(min=1, max=10, help="How often to try for a good capacity control.")] = 3,
     directory: Annotated[
         Path | None, typer.Option(help="Where to keep the throw-away stores: put them on the disk that counts.")
     ] = None,
@@ -247,7 +248,8 @@ def network(
     errors = Console(stderr=True)
 
     async def run() -> NetworkResult:
-        return await run_network(hops, seconds, in_flight, directory=str(directory or Path.cwd()), say=errors.print)
+        place = str(directory or Path.cwd())
+        return await run_network(hops, seconds, in_flight, tries=tries, directory=place, say=errors.print)
 
     result = guarded(lambda: trio.run(run))
     if as_json:

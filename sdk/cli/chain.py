@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import msgspec
 import trio
@@ -15,7 +16,9 @@ from tallystick.channels.errors import InvalidInput, TallystickError
 from tallystick.channels.objects import NATIVE, Address
 from tallystick.channels.ports import system_clock, system_entropy
 from tallystick.channels.store import open_store
+from tallystick.sdk.cli.shell import UNREACHABLE, example, make_group
 from tallystick.settlement.branch import ChainSettings
+from tallystick.settlement.errors import ChainUnavailable
 from tallystick.settlement.journal import SCHEMA
 from tallystick.settlement.ledger import Mint
 from tallystick.settlement.rpc_client import RpcChain, open_rpc_chain
@@ -26,19 +29,19 @@ from tallystick.settlement.simulated import SimulatedChain
 T = TypeVar("T")
 
 FAILED = 1
-"""Exit code when the chain node refuses, fails or cannot be reached."""
+"""Exit code when the chain node refuses or fails."""
 
 MISUSED = 2
 """Exit code when the command line cannot be what was meant."""
 
-app = typer.Typer(no_args_is_help=True, help="Run a simulated chain, and speak to one.")
+app = make_group("Run a simulated chain, and speak to one.")
 
 Url = Annotated[str, typer.Option("--chain", envvar="TALLY_CHAIN", help="URL of the chain node.")]
 Json = Annotated[bool, typer.Option("--json", help="Print lines of JSON for programs.")]
 LOCAL = "http://127.0.0.1:8545"
 
 
-@app.command()
+@app.command(epilog=example("chain run --data ./chain --dev"))
 def run(
     data: Annotated[Path, typer.Option(help="Directory that keeps the chain.")],
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
@@ -63,7 +66,7 @@ def run(
     _guarded(lambda: _run(data, settings, genesis, host, port, as_json), as_json)
 
 
-@app.command()
+@app.command(epilog=example("chain mine 5"))
 def mine(
     count: Annotated[int, typer.Argument(min=1, help="How many blocks.")] = 1,
     chain: Url = LOCAL,
@@ -78,7 +81,7 @@ def mine(
     _guarded(lambda: _with_node(chain, ask), as_json)
 
 
-@app.command(name="mint")
+@app.command(name="mint", epilog=example("chain mint 0x2b762adcd8360d8a9f63cf729909279f768d7962 1000000000000000000"))
 def mint_coins(
     account: Annotated[str, typer.Argument(help="Address that gets them.")],
     amount: Annotated[int, typer.Argument(min=1, help="In the asset's smallest unit.")],
@@ -99,7 +102,7 @@ def mint_coins(
     _guarded(lambda: _with_node(chain, ask), as_json)
 
 
-@app.command()
+@app.command(epilog=example("chain status --json"))
 def status(chain: Url = LOCAL, as_json: Json = False) -> None:
     """Show which chain a node serves and how far it is."""
 
@@ -177,13 +180,28 @@ def _guarded(action: Callable[[], Awaitable[None]], as_json: bool) -> None:
             cause = cause.exceptions[0]
         if not isinstance(cause, (TallystickError, OSError)):
             raise
-        _fail(cause, as_json, MISUSED if isinstance(cause, InvalidInput) else FAILED)
+        _fail(_worded(cause), as_json, _code(cause))
+
+
+def _code(error: Exception) -> int:
+    if isinstance(error, InvalidInput):
+        return MISUSED
+    return UNREACHABLE if isinstance(error, ChainUnavailable) else FAILED
+
+
+def _worded(error: Exception) -> str:
+    """Return what went wrong and what to do: the system's own words say only half of it."""
+    if isinstance(error, OSError) and error.errno in (errno.EADDRINUSE, errno.EACCES, errno.EADDRNOTAVAIL):
+        return f"cannot listen there, choose another --port or --host: {error.strerror}"
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename} cannot be used, choose another --data: {error.strerror}"
+    return str(error)
 
 
 def _say(as_json: bool, text: str, **fields: Any) -> None:
     typer.echo(msgspec.json.encode(fields).decode() if as_json else text)
 
 
-def _fail(error: Exception, as_json: bool, code: int) -> Any:
-    typer.echo(msgspec.json.encode({"error": str(error)}).decode() if as_json else f"error: {error}", err=True)
+def _fail(error: Exception | str, as_json: bool, code: int) -> NoReturn:
+    typer.echo(msgspec.json.encode({"error": str(error)}).decode() if as_json else f"tally: {error}", err=True)
     raise typer.Exit(code)

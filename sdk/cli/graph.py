@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,7 +22,7 @@ from tallystick.sdk.cli.shell import (
 
 if TYPE_CHECKING:
     from tallystick.router.imports import ImportedGraph
-    from tallystick.router.objects import NodeKey
+    from tallystick.router.objects import NodeKey, Route
 
 app = make_group("Show what is known of the network; read graphs of others.")
 
@@ -77,7 +78,7 @@ def stats(file: GraphFile, as_json: Json = False) -> None:
         show_graph(figures)
 
 
-@app.command(epilog=example("graph route network.csv.gz 17 4711 250000 --parts 16"))
+@app.command(epilog=example("graph route network.csv.gz 17 42 250000 --parts 16"))
 def route(
     file: GraphFile,
     source: Annotated[str, typer.Argument(metavar="FROM", help="The payer: key, beginning of it, alias or number.")],
@@ -112,7 +113,14 @@ def route(
         ]
         print_json({"fee_msat": sum(found.fee for found in routes), "routes": shown})
     else:
-        show_routes(routes, network.aliases)
+        show_routes(routes, _names(network, routes))
+
+
+def _names(found: ImportedGraph, routes: Sequence[Route]) -> Mapping[NodeKey, str]:
+    """Return what people call the nodes of routes: in CSV they have numbers only."""
+    if found.source != "csv":
+        return found.aliases
+    return {hop.node: str(int.from_bytes(hop.node[1:], "big")) for route in routes for hop in route.hops}
 
 
 def _node(found: ImportedGraph, text: str) -> NodeKey:

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 app = make_group("Ask for payments, and see what came of it.")
 
+LIFETIME_MAX = 10 * 366 * 86_400
+"""Seconds for which an invoice may be open: more is a typing error."""
+
 HashArgument = Annotated[
     str, typer.Argument(parser=parse_hash, metavar="HASH", help="The payment hash, or the beginning of it.")
 ]
@@ -43,7 +46,9 @@ def create(
         ),
     ] = None,
     memo: Annotated[str, typer.Option("--memo", help="What it is for; the payer reads it. At most 256 bytes.")] = "",
-    lifetime: Annotated[int, typer.Option("--lifetime", min=1, help="Seconds until it expires.")] = 3_600,
+    lifetime: Annotated[
+        int, typer.Option("--lifetime", min=1, max=LIFETIME_MAX, help="Seconds until it expires.")
+    ] = 3_600,
     hold: Annotated[
         bool, typer.Option("--hold", help="Once paid, wait for `tally invoice settle` or `cancel`.")
     ] = False,
@@ -52,6 +57,10 @@ def create(
         typer.Option("--hash", parser=parse_secret, metavar="HEX", help="For a secret that somebody else knows; held."),
     ] = "",
     asset: Asset = NATIVE,
+    hints: Annotated[
+        bool,
+        typer.Option("--hints/--no-hints", help="Whether it may name channels of this node that gossip does not know."),
+    ] = True,
     qr: Annotated[bool, typer.Option("--qr", help="Show it as a QR code, too.")] = False,
     png: Annotated[
         Path | None, typer.Option("--png", metavar="FILE", help="Write it as a QR code to this new file.")
@@ -65,7 +74,7 @@ def create(
     made = ask_node(
         data,
         lambda node: node.create_invoice(
-            amount, memo, lifetime=lifetime, hold=hold, payment_hash=payment_hash, asset=asset
+            amount, memo, lifetime=lifetime, hold=hold, payment_hash=payment_hash, asset=asset, hints=hints
         ),
     )
     if png is not None:

@@ -75,6 +75,7 @@ def payments(
     ] = None,
     limit: Limit = 100,
     before: Before = None,
+    probes: Annotated[bool, typer.Option("--probes", help="With those that only found out something.")] = False,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
@@ -85,7 +86,7 @@ def payments(
         one = ask_node(data, lambda node: node.payment(payment_hash))
         print_json(one) if as_json else show_payment(one)
     else:
-        found = ask_node(data, lambda node: node.payments(limit, before))
+        found = ask_node(data, lambda node: node.payments(limit, before, probes=probes))
         print_json(found) if as_json else show_payments(found)
 
 

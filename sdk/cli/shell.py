@@ -81,7 +81,11 @@ def parse_peer(text: str) -> str:
 
 def parse_fee(text: str) -> int:
     """Read the most that something may cost, which may be 0; raise BadParameter if it is no amount."""
-    return 0 if text == "0" else parse_amount(text)
+    if not re.fullmatch(r"[0-9][0-9_]*", text) or int(text.replace("_", "")) > AMOUNT_MAX:
+        raise typer.BadParameter(
+            f"{text!r} is no limit: give a whole number from 0 to 2**128 - 1, in the asset's smallest unit"
+        )
+    return int(text.replace("_", ""))
 
 
 def parse_node(text: str) -> str:

@@ -53,7 +53,7 @@ def show_node(info: NodeInfo) -> None:
             "peers reach": info.peer_address or "nothing here: it only dials",
             "chain": f"{info.chain_id}, contract {info.contract}, at block {info.block}",
             "channels": info.channels,
-            "connected": f"{info.connected_peers} peers",
+            "connected": f"{info.connected_peers} peer{'' if info.connected_peers == 1 else 's'}",
         }
     )
     for text in info.alarms:
@@ -108,7 +108,7 @@ def show_statistics(figures: dict[str, Any]) -> None:
 def stream_line(stream: StreamInfo) -> str:
     """Return one stream as a line."""
     way = "paid by us" if stream.direction == "out" else "paid to us"
-    state = "ended" if stream.ended else f"until {stream.expiry}"
+    state = "ended" if stream.ended else f"until {datetime.fromtimestamp(stream.expiry).isoformat(' ', 'seconds')}"
     return (
         f"stream {stream.lock} of channel {stream.channel[:16]}, {way}: {stream.units} of {stream.length} units of "
         f"{stream.unit}, {state}"

@@ -189,6 +189,12 @@ def _segment(name: str) -> str:
 
 
 def _refusal(response: httpx.Response) -> ControlError:
+    if response.status_code == httpx.codes.UNAUTHORIZED:
+        return ControlError(
+            "the node that runs there does not know this token: each start writes a new control.token into its data "
+            "directory; read it again, or name the right directory",
+            "unauthorized",
+        )
     try:
         error = msgspec.json.decode(response.content, type=dict[str, dict[str, str]])["error"]
         return ControlError(error["text"], error["code"])
@@ -197,6 +203,8 @@ def _refusal(response: httpx.Response) -> ControlError:
 
 
 def _unreachable(http: httpx.AsyncClient, error: httpx.TransportError) -> NodeUnreachable:
+    if isinstance(error, httpx.UnsupportedProtocol):
+        return NodeUnreachable(f"{str(http.base_url)!r} is no address of a node: `tally node run` writes it anew")
     if isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout)):
         return NodeUnreachable(f"no node answers at {http.base_url}: start it with `tally node run`")
     return NodeUnreachable("the node stopped before it answered; what was asked for may or may not have been done")

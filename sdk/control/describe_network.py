@@ -8,11 +8,10 @@ from tallystick.channels.objects import NATIVE, Address
 from tallystick.router.circuits import Forward
 from tallystick.router.invoices import InvoiceRecord, State
 from tallystick.router.objects import ForwardingPolicy, Route
-from tallystick.router.payments import Order, PartRecord, PaymentRecord
+from tallystick.router.payments import PartRecord, PaymentRecord
 from tallystick.sdk.control import network_views as views
 from tallystick.sdk.handle import ChannelHandle
 from tallystick.sdk.node import Node
-from tallystick.sdk.paying import PROBE
 
 
 def invoice_info(record: InvoiceRecord, state: State) -> views.InvoiceInfo:
@@ -49,7 +48,7 @@ def payment_info(
     return views.PaymentInfo(
         payment_hash=order.payment_hash.hex(),
         state="paid" if record.paid else "pending" if record.ended is None else "failed",
-        kind=_kind(order),
+        kind=order.kind.value,
         to=order.target.hex(),
         amount=order.amount,
         fee=record.fee,
@@ -65,14 +64,6 @@ def payment_info(
         parts=None if parts is None else tuple(_part(part, order.asset, record.paid) for part in parts),
         asset=_hex(order.asset),
     )
-
-
-def _kind(order: Order) -> str:
-    if order.keysend:
-        return "keysend"
-    if order.first_channel is not None:
-        return "rebalance"
-    return "probe" if order.memo == PROBE and not order.invoice else "invoice"
 
 
 def _part(part: PartRecord, asset: Address, paid: bool) -> views.PartInfo:

@@ -58,7 +58,9 @@ def find_payment_of(node: Node, text: str) -> PaymentRecord:
         record = find_payment(node.store, bytes.fromhex(prefix))
         found = [] if record is None else [record]
     else:
-        found = [one for _, one in node.payments(RECENT) if one.order.payment_hash.hex().startswith(prefix)]
+        found = [
+            one for _, one in node.payments(RECENT, probes=True) if one.order.payment_hash.hex().startswith(prefix)
+        ]
     return _only(found, f"this node made no payment of hash {text}; `tally payments` shows all")
 
 

@@ -9,7 +9,8 @@
 | POST /invoices/{hash}/settle, cancel      | takes or refuses a held payment; cancel ends an open invoice, too  |
 | POST /pay                                 | pays an invoice: once, by its payment hash                         |
 | POST /keysend                             | pays a node without an invoice                                     |
-| GET /payments?limit=&before=              | this node's payments over several hops, newest first               |
+| GET /payments?limit=&before=&probes=      | this node's payments over several hops, newest first; probes=1     |
+|                                           | with those that only found out something                           |
 | GET /payments/{hash}?wait=                | one, with its parts                                                |
 | POST /estimate, /probe                    | the way a payment would take: believed, or tried out               |
 | POST /rebalance                           | moves an amount from one channel of ours into another              |
@@ -101,6 +102,7 @@ class NetworkRoutes:
             hold=body.hold,
             payment_hash=parse_hex(body.payment_hash, 32, "a payment hash") if body.payment_hash else b"",
             asset=parse_asset(body.asset),
+            hints=body.hints,
         )
         return answer(self._describe(record))
 
@@ -185,7 +187,8 @@ class NetworkRoutes:
         return await self._control.perform("rebalance", operation, body.wait)
 
     async def _payments(self, request: Request) -> Response:
-        found = self._node.payments(*_page(request))
+        probes = whole_number("probes", request.query_params.get("probes", "0"), 0, 1)
+        found = self._node.payments(*_page(request), probes=bool(probes))
         return answer([payment_info(record, position) for position, record in found])
 
     async def _payment(self, request: Request) -> Response:

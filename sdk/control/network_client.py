@@ -40,9 +40,10 @@ class NetworkCalls(ABC):
         hold: bool = False,
         payment_hash: str = "",
         asset: str = NATIVE_ASSET,
+        hints: bool = True,
     ) -> views.InvoiceInfo:
         """Ask for a payment; the answer's `invoice` is for the payer."""
-        body = views.CreateInvoice(amount, memo, lifetime, hold, payment_hash, asset)
+        body = views.CreateInvoice(amount, memo, lifetime, hold, payment_hash, asset, hints)
         return await self._post("/invoices", body, views.InvoiceInfo)
 
     async def invoices(self, limit: int = 100, before: int | None = None) -> list[views.InvoiceInfo]:
@@ -111,9 +112,15 @@ class NetworkCalls(ABC):
         """Move an amount from one channel of ours into another; None if it was not waited for."""
         return await self._made("/rebalance", views.Rebalance(out, back, amount, max_fee, timeout, wait))
 
-    async def payments(self, limit: int = 100, before: int | None = None) -> list[views.PaymentInfo]:
-        """Return the node's payments over several hops, newest first; `before` goes on from a position."""
-        return await self._get("/payments", list[views.PaymentInfo], **_page(limit, before))
+    async def payments(
+        self, limit: int = 100, before: int | None = None, *, probes: bool = False
+    ) -> list[views.PaymentInfo]:
+        """Return the node's payments over several hops, newest first; `before` goes on from a position.
+
+        `probes`: with those that only found out something.
+        """
+        query = _page(limit, before) | ({"probes": "1"} if probes else {})
+        return await self._get("/payments", list[views.PaymentInfo], **query)
 
     async def payment(self, payment_hash: str, *, wait: int = 0) -> views.PaymentInfo:
         """Return one payment with its parts; if it is pending, wait so many seconds for its end."""

@@ -29,6 +29,8 @@ class CreateInvoice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hold: bool = False
     payment_hash: str = ""
     asset: str = NATIVE_ASSET
+    hints: bool = True
+    """Whether the invoice may name channels of the node that gossip does not know."""
 
 
 class Settle(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

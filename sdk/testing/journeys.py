@@ -127,11 +127,18 @@ def configuration() -> Config:
     return Config(challenge_period=600, routing=RoutingOptions(), payments=PaymentOptions(lock_seconds=LOCK_SECONDS))
 
 
-def live_through(fault: Fault, seed: int = 1, *, interval: float = INTERVAL, asset: Address = NATIVE) -> Journey:
+def live_through(
+    fault: Fault,
+    seed: int = 1,
+    *,
+    interval: float = INTERVAL,
+    config: Config | None = None,
+    asset: Address = NATIVE,
+) -> Journey:
     """Let `fault` happen in a fresh world with channels in one asset; wait for rest, check everything, return it."""
 
     async def main() -> Journey:
-        async with open_world(seed, config=configuration(), interval=interval, names=LINE) as world:
+        async with open_world(seed, config=config or configuration(), interval=interval, names=LINE) as world:
             journey = Journey(world, asset)
             await journey.build()
             await fault(journey)

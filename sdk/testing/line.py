@@ -98,7 +98,7 @@ class Ends:
             self.member.router.reveal(final.channel, final.lock.id, secret)
         return ()
 
-    def gone(self, channel: ChannelId, lock: Lock, paid: int) -> Sequence[Moment]:
+    def gone(self, channel: ChannelId, lock: Lock, secret: bytes) -> Sequence[Moment]:
         """Nothing is kept of it."""
         return ()
 

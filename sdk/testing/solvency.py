@@ -70,7 +70,7 @@ def read_ledger(store: Store) -> Ledger:
         )
     return Ledger(
         payments,
-        list_invoices(store, EVERYTHING),
+        list_invoices(store, EVERYTHING, own=True),
         [circuit for circuit, _ in load_circuits(store)],
         forwards_after(store, 0, EVERYTHING),
         sent,

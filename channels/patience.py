@@ -1,0 +1,78 @@
+"""How long an update of ours may wait for its acknowledgement while the peer's link is up. Sans-IO.
+
+Who answers pings and never acknowledges would keep our payments and locks pending for as long as it likes. When the
+oldest update has waited for too long, the connection is ended: the next greeting brings the acknowledgement that was
+held back, or makes us say the update again. If that does not help either, the channel is *stuck*: it gets no new locks,
+its signed ones are decided by the chain, and each further attempt is given twice the time, for to cut again and again
+would only harm the peer's other channels.
+
+What counts is the peer's own time. Any progress begins it anew. It does not run before the update has left our disk,
+runs slower while our frames queue on a slow line, and a pause of our own counts as no more than STEP_MAX.
+"""
+
+from __future__ import annotations
+
+STEP_MAX = 20.0
+"""Seconds that count at most between two looks: in more than that, it was we who did nothing."""
+
+QUEUED_WEIGHT = 1 / 3
+"""What a second counts for in which frames for the peer wait on our side: it may not have got the update yet."""
+
+EXCUSED = 900.0
+"""Seconds that a peer has at least which said why it leaves an update aside (its view of the chain is behind ours, or
+its channel is closing): it asks for it again when that has passed."""
+
+PATIENCE_MAX = 3_600.0
+"""Seconds beyond which patience does not grow."""
+
+
+class Patience:
+    """What one channel's updates have waited. `look` at it now and then."""
+
+    def __init__(self, seconds: float) -> None:
+        """`seconds` is how long the oldest update may wait at first."""
+        self._seconds = self._grown = seconds
+        self.cuts = 0
+        """Connections in a row that were ended for the same oldest update."""
+        self.excused = False
+        """Whether the peer said, on this connection, why it leaves our updates aside."""
+        self._oldest = 0
+        self._round = 0
+        self._looked = 0.0
+        self._waited = 0.0
+
+    @property
+    def bound(self) -> float:
+        """How many seconds the oldest update may wait now."""
+        return max(self._grown, EXCUSED) if self.excused else self._grown
+
+    def look(self, oldest: int, rounds: tuple[int, int], now: float, *, queued: bool) -> bool:
+        """Return whether the update with number `oldest`, the oldest in flight, has waited for too long.
+
+        `rounds`: how many were prepared and how many of them are durable; `queued`: whether frames for the peer wait.
+        """
+        prepared, durable = rounds
+        if oldest != self._oldest:
+            self._oldest, self._round, self._waited = oldest, prepared, 0.0
+        elif durable >= self._round:
+            step = min(now - self._looked, STEP_MAX)
+            self._waited += step * QUEUED_WEIGHT if queued else step
+        self._looked = now
+        return self._waited > self.bound
+
+    def cut(self) -> None:
+        """The connection is being ended for it."""
+        self.cuts += 1
+        self._grown = min(2 * self._grown, max(self._seconds, PATIENCE_MAX))
+
+    def progress(self) -> None:
+        """The peer acknowledged something."""
+        self.cuts, self._grown = 0, self._seconds
+
+    def rest(self) -> None:
+        """Nothing is waited for."""
+        self._oldest = 0
+
+    def forget(self) -> None:
+        """Another connection begins."""
+        self._oldest, self.excused = 0, False

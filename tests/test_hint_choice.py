@@ -1,0 +1,120 @@
+"""Which ways in an invoice names, and what a payer believes of those that it was told."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tallystick.channels.errors import MalformedMessage
+from tallystick.channels.objects import ChannelId
+from tallystick.router.announcements import ChannelUpdate, sign_update
+from tallystick.router.gossip_policy import GossipPolicy
+from tallystick.router.graph import Graph
+from tallystick.router.hearsay import encode_update
+from tallystick.router.hints import OFFERED, HintLessons, Inlet, Told, choose_hints, decode_told, encode_told
+from tallystick.router.objects import Edge, ForwardingPolicy, NodeKey
+from tallystick.router.testing.gossip import DOMAIN, person
+
+NOW = 1_750_000_000
+PAYEE, HUB = NodeKey(bytes(person(1).public)), NodeKey(bytes(person(2).public))
+CHANNEL = ChannelId(bytes([9]) * 32)
+FREE = ForwardingPolicy()
+
+
+def inlet(number: int, inbound: int, *, ready: bool = True, policy: ForwardingPolicy = FREE) -> Inlet:
+    return Inlet(Edge(ChannelId(bytes([number]) * 32), HUB, PAYEE, 10**6, policy), inbound, ready)
+
+
+def chosen(amount: int | None, *inlets: Inlet) -> list[int]:
+    return [edge.channel[0] for edge in choose_hints(inlets, amount)]
+
+
+def test_ways_that_carry_all_come_first_and_the_cheap_before_the_dear() -> None:
+    dear = ForwardingPolicy(base_fee=50)
+    assert chosen(100, inlet(1, 99), inlet(2, 500, policy=dear), inlet(3, 100)) == [3, 2, 1]
+    assert chosen(None, inlet(1, 99), inlet(2, 500, policy=dear), inlet(3, 100)) == [2, 3, 1]
+    assert chosen(100, inlet(1, 200, policy=ForwardingPolicy(maximum=10)), inlet(2, 50)) == [2, 1]
+
+
+def test_ways_whose_peers_are_away_come_last() -> None:
+    assert chosen(100, inlet(1, 500, ready=False), inlet(2, 7)) == [2, 1]
+
+
+def test_ways_that_carry_nothing_are_left_out_and_no_more_than_a_few_are_named() -> None:
+    closed, large = ForwardingPolicy(enabled=False), ForwardingPolicy(minimum=1_000)
+    assert chosen(100, inlet(1, 0), inlet(2, 500, policy=closed), inlet(3, 5_000, policy=large)) == []
+    assert len(chosen(100, *(inlet(number, 500) for number in range(20)))) == OFFERED
+
+
+@given(st.lists(st.tuples(st.integers(0, 300), st.booleans(), st.integers(0, 50)), max_size=9), st.integers(1, 400))
+def test_the_choice_does_not_depend_on_the_order_and_never_leaves_out_what_would_do(
+    ways: list[tuple[int, bool, int]], amount: int
+) -> None:
+    inlets = [
+        inlet(number, inbound, ready=ready, policy=ForwardingPolicy(base_fee=fee))
+        for number, (inbound, ready, fee) in enumerate(ways)
+    ]
+    names = chosen(amount, *inlets)
+    assert names == chosen(amount, *reversed(inlets))
+    if any(one.ready and one.inbound >= amount for one in inlets):
+        assert inlets[names[0]].ready and inlets[names[0]].inbound >= amount
+
+
+def test_what_a_peer_is_told_alone_is_read_back_and_noise_is_refused() -> None:
+    told = Told(CHANNEL, ForwardingPolicy(base_fee=2**127, fee_ppm=3))
+    assert decode_told(encode_told(told)) == told
+    for noise in (b"", b"\x93\x26\xc0\xc0", encode_told(told) + b"x", encode_told(Told(ChannelId(b"short"), FREE))):
+        with pytest.raises(MalformedMessage):
+            decode_told(noise)
+
+
+def lessons(limits: GossipPolicy | None = None) -> tuple[Graph, HintLessons]:
+    graph = Graph()
+    graph.hint([Edge(CHANNEL, HUB, PAYEE, 10**6, FREE)])
+    return graph, HintLessons(graph, DOMAIN, limits)
+
+
+def update(fee: int = 7, *, signer: int = 2, time: int = NOW, channel: ChannelId = CHANNEL) -> ChannelUpdate:
+    return sign_update(person(signer), DOMAIN, channel, 0, time, ForwardingPolicy(base_fee=fee))
+
+
+def test_the_newest_policy_of_a_hint_is_learned_and_goes_with_it() -> None:
+    graph, learner = lessons()
+    assert learner.learn(encode_update(update()), NOW)
+    found = graph.get(CHANNEL, PAYEE)
+    assert found is not None and found.policy.base_fee == 7
+    assert not learner.learn(encode_update(update()), NOW), "nothing changed"
+    graph.unhint([found])
+    assert graph.get(CHANNEL, PAYEE) is None
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        b"noise",
+        encode_update(update(signer=3)),  # by another node
+        encode_update(msgspec.structs.replace(update(), policy=ForwardingPolicy(base_fee=1))),  # not what was signed
+        encode_update(update(time=NOW - 15 * 86_400)),
+        encode_update(update(time=NOW + 3_600)),
+        encode_update(update(channel=ChannelId(b"?" * 32))),
+    ],
+)
+def test_what_is_not_the_words_of_the_hints_own_node_teaches_nothing(wrong: bytes) -> None:
+    graph, learner = lessons()
+    assert not learner.learn(wrong, NOW)
+    found = graph.get(CHANNEL, PAYEE)
+    assert found is not None and found.policy == FREE
+
+
+def test_what_gossip_told_is_not_changed_by_a_hints_lesson() -> None:
+    graph, learner = lessons()
+    graph.put(Edge(CHANNEL, HUB, PAYEE, 10**6, FREE))
+    assert not learner.learn(encode_update(update()), NOW)
+
+
+def test_a_forwarder_that_asks_for_more_each_time_is_believed_a_few_times_only() -> None:
+    _, learner = lessons()
+    learned = [learner.learn(encode_update(update(fee)), NOW) for fee in range(1, 50)]
+    assert sum(learned) == GossipPolicy().update_burst

@@ -1,0 +1,126 @@
+"""A held payment whose secret somebody else takes to the chain: every part of it is the payee's, and none is let go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tallystick.channels.conditions import HASH, digest_of
+from tallystick.channels.keys import PrivateKey
+from tallystick.channels.objects import NATIVE, ChannelId, Lock
+from tallystick.channels.store import Moment
+from tallystick.channels.testing.disk import SimulatedDisk
+from tallystick.router.failures import Failure
+from tallystick.router.invoice import Invoice
+from tallystick.router.invoices import SCHEMA, find_invoice, issue
+from tallystick.router.objects import NodeKey
+from tallystick.router.payee import Patience
+from tallystick.router.payload import FinalPayload
+from tallystick.router.receiving import Receiving
+from tallystick.router.service import FinalLock
+from tallystick.sdk.testing.journeys import AMOUNT, Journey, live_through
+from tallystick.settlement.chain import RegisterSecretCall
+
+SECRET, WORD = b"s" * 32, b"w" * 32
+HOURS = 3_600
+CHANNEL = ChannelId(b"c" * 32)
+
+
+class Door:
+    """A router that does as it is told, and a chain that shows what it is told."""
+
+    def __init__(self) -> None:
+        self.now = 1_000
+        self.fresh = True
+        self.shown = b""
+        self.revealed: list[int] = []
+        self.refused: list[int] = []
+
+    def registered(self, lock: Lock) -> bytes:
+        return self.shown
+
+    def reveal(self, channel: ChannelId, lock: int, secret: bytes) -> bool:
+        assert secret == SECRET
+        self.revealed.append(lock)
+        return True
+
+    def refuse(self, final: FinalLock, failure: Failure) -> None:
+        self.refused.append(final.lock.id)
+
+
+class World:
+    """A payee who asked for 100 for a hash whose secret it does not know, and got parts of 30 and 40."""
+
+    def __init__(self) -> None:
+        key = PrivateKey(b"\x01" * 32)
+        self.store = SimulatedDisk([SCHEMA]).open()
+        invoice = Invoice(
+            payee=NodeKey(bytes(key.public)),
+            payment_hash=digest_of(SECRET),
+            payment_secret=WORD,
+            chain_id=1,
+            contract=bytes(20),
+            amount=100,
+            created=1_000,
+        )
+        self.store.commit([issue(invoice, key, b"", hold=True)])
+        self.door = Door()
+        self.receiving = Receiving(
+            self.door,
+            self.store,
+            patience=Patience(),
+            keysend=(NATIVE,),
+            later=lambda then: then(),
+            tell=lambda event: None,
+        )
+        self.locks = [
+            Lock(number, amount, 1_000 + HOURS, HASH, digest_of(SECRET)) for number, amount in ((0, 30), (1, 40))
+        ]
+        for lock in self.locks:
+            payload = FinalPayload(lock.amount, lock.expiry, WORD, 100)
+            assert list(self.receiving.arrived(FinalLock(CHANNEL, lock, payload, b"o" * 32))) == []
+
+    def received(self, moments: list[Moment]) -> int:
+        self.store.commit(moments)
+        record = find_invoice(self.store, digest_of(SECRET))
+        assert record is not None
+        return record.received
+
+
+def paid_by_the_peer(world: World) -> list[Moment]:
+    return list(world.receiving.gone(CHANNEL, world.locks[0], SECRET))
+
+
+def let_go_for_want_of_parts(world: World) -> list[Moment]:
+    world.door.shown, world.door.now = SECRET, 1_061
+    return list(world.receiving.time_passed())
+
+
+@pytest.mark.parametrize(
+    ("event", "revealed"), [(paid_by_the_peer, [1]), (let_go_for_want_of_parts, [0, 1])], ids=["peer", "time"]
+)
+def test_no_part_is_let_go_whose_secret_is_out(event: Callable[[World], list[Moment]], revealed: list[int]) -> None:
+    world = World()
+    assert world.received(event(world)) == 70
+    assert world.door.revealed == revealed and world.door.refused == []
+
+
+def test_parts_that_others_do_not_follow_are_let_go_while_the_secret_is_none_of_the_chains() -> None:
+    world = World()
+    world.door.now = 1_061
+    assert world.received(list(world.receiving.time_passed())) == 0
+    assert world.door.refused == [0, 1]
+
+
+def test_a_secret_that_a_stranger_registers_makes_the_held_payment_a_received_one() -> None:
+    async def fault(journey: Journey) -> None:
+        dave, world = journey.node("dave"), journey.world
+        invoice = await dave.create_invoice(AMOUNT, payment_hash=digest_of(SECRET), lifetime=86_400)
+        journey.ask(invoice)
+        assert await world.until(lambda: bool(dave.routing.receiving.held), 60)
+        await world.chain.send(world.seats["carol"].key, RegisterSecretCall(SECRET))
+        await world.until(lambda: bool(journey.receipts), 300)
+        assert dave.invoice(digest_of(SECRET)).received == AMOUNT
+
+    live_through(fault)
