@@ -163,6 +163,26 @@ def test_an_asset_may_have_a_policy_of_its_own_in_the_settings_and_on_each_chann
     in_a_line(act, msgspec.structs.replace(CONFIG, routing=routing))
 
 
+def test_an_invoice_in_tokens_names_the_channels_in_tokens_that_nobody_else_knows() -> None:
+    payments = msgspec.structs.replace(CONFIG.payments, announce=False)
+
+    async def main() -> None:
+        async with open_world(1, config=msgspec.structs.replace(CONFIG, payments=payments)) as world:
+            world.give_everybody(TOKEN)
+            alice, bob, carol = [await world.start(name) for name in ("alice", "bob", "carol")]
+            opened: dict[Address, ChannelId] = {}
+            for asset in (NATIVE, TOKEN):
+                await alice.open_channel(world.address("bob"), DEPOSIT, asset=asset)
+                opened[asset] = (await bob.open_channel(world.address("carol"), DEPOSIT, asset=asset)).id
+            for asset in (NATIVE, TOKEN):
+                await carol.until(lambda asset=asset: bool(carol.routing.inlets.now(asset)))  # type: ignore[misc]  # a bound default
+                invoice = await carol.create_invoice(10_000, asset=asset)
+                assert [hint.channel for hint in decode_invoice(invoice.text).hints] == [opened[asset]]
+                assert (await alice.pay(invoice.text, max_fee=2_000)).asset == asset
+
+    simulate(main, 1)
+
+
 def test_amounts_that_limit_a_payment_are_those_of_its_asset() -> None:
     options = PaymentOptions(assets={TOKEN: AssetOptions(part_min=3, fee_units=2)})
     assert [options.limits_in(asset).part_min for asset in (NATIVE, TOKEN, OTHER)] == [1_000, 3, 1_000]
