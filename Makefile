@@ -4,8 +4,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 SEED ?= 1
 RUNS ?= 200
+SPOKES ?= 2887
 
-.PHONY: setup demo test check bench endurance picture soak coverage lock clean
+.PHONY: setup demo test check bench endurance picture hub soak coverage lock clean
 
 .venv/ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -18,7 +19,7 @@ RUNS ?= 200
 setup: .venv/ready        ## a virtual environment with everything pinned
 	@echo "Ready. Try: make demo"
 
-demo: .venv/ready         ## the main job, for real: about thirty-five seconds
+demo: .venv/ready         ## the main job, for real: less than half a minute
 	$(BIN)/python -m tallystick.sdk.demo
 
 test: .venv/ready         ## all tests that are fast enough for every run, on all cores
@@ -30,8 +31,8 @@ check: .venv/ready        ## lint, format, types, import directions
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-coverage: .venv/ready     ## branch coverage of channels/ and settlement/
-	$(BIN)/python -Im pytest --cov --cov-report=term-missing:skip-covered
+coverage: .venv/ready     ## branch coverage of channels/, router/ and settlement/
+	$(BIN)/python -Im pytest -n auto --dist worksteal --cov --cov-report=term-missing:skip-covered
 
 bench: .venv/ready        ## how fast two parties pay each other on this machine
 	$(BIN)/tally bench direct
@@ -44,7 +45,10 @@ endurance: .venv/ready    ## ten million payments over one channel, a million ov
 	$(BIN)/tally bench endurance --payments 10000000 --channels 1
 	$(BIN)/tally bench endurance --payments 1000000 --channels 1000
 
-soak: .venv/ready         ## long campaigns: make soak SEED=7 RUNS=1000
+hub: .venv/ready          ## one hub and all its spokes, which all pay at once: make hub SEED=7 SPOKES=2887
+	$(BIN)/python -m tallystick.sdk.testing.hub --spokes $(SPOKES) --seed $(SEED)
+
+soak: .venv/ready hub     ## long campaigns: make soak SEED=7 RUNS=1000
 	TALLY_SOAK_SEED=$(SEED) TALLY_SOAK_RUNS=$(RUNS) $(BIN)/python -m pytest -m soak tests
 	$(BIN)/tally bench endurance --payments $$((5000 * $(RUNS))) --channels 1
 	$(BIN)/tally bench endurance --payments $$((1000 * $(RUNS))) --channels 100

@@ -355,6 +355,11 @@ def acknowledged(channel: Channel, seq: int, countersignature: bytes) -> Channel
 # --- locks: what the receiver says of them, outside the stream ---------------------------------------------------
 
 
+def answered(channel: Channel, lock_id: int) -> bool:
+    """Whether we have revealed or rejected the peer's lock of that number."""
+    return _says(channel.secrets, lock_id) or _says(channel.rejections, lock_id)
+
+
 def _their_lock(channel: Channel, lock_id: int) -> Lock:
     lock = channel.theirs.simplex.lock(lock_id)
     if lock is None:

@@ -103,7 +103,7 @@ class CloseRequested(msgspec.Struct, frozen=True):
 
 
 class OpenRequested(msgspec.Struct, frozen=True):
-    """A peer wants to open a channel with us: answer with `Engine.answer_opening`."""
+    """A peer wants to open a channel with us: answer with `Opening.answer`."""
 
     peer: bytes
     request: OpenRequest

@@ -17,40 +17,31 @@ import trio
 from tallystick.channels import core, negotiation, resync, schema
 from tallystick.channels.chaintime import ChainTime
 from tallystick.channels.core import Channel, Phase
-from tallystick.channels.effects import Effects, Event, OpenRequested, PeerConnected, PeerNotice
-from tallystick.channels.eip712 import channel_id, domain_separator
-from tallystick.channels.errors import ChannelNotReady, EngineStopped, Fault, InvalidInput, InvalidUpdate
-from tallystick.channels.keys import PrivateKey, PublicKey
+from tallystick.channels.dispatch import dispatch
+from tallystick.channels.effects import Effects, Event, PeerConnected, PeerNotice
+from tallystick.channels.eip712 import domain_separator
+from tallystick.channels.errors import EngineStopped, Fault, InvalidInput, InvalidUpdate
+from tallystick.channels.keys import PrivateKey
 from tallystick.channels.limits import ERROR_TEXT_MAX, Policy
 from tallystick.channels.locks import LockKeeper, always_fresh
 from tallystick.channels.messages import (
-    Ack,
-    CloseAccept,
-    CloseOffer,
     CloseRequest,
     Error,
-    Funding,
-    Links,
-    LinksAck,
     Message,
     OpenAccept,
     OpenRefuse,
     OpenRequest,
     Reestablish,
-    Reject,
-    Reveal,
-    Shutdown,
-    Update,
-    WithdrawGrant,
-    WithdrawRequest,
     channel_of,
     encode,
 )
-from tallystick.channels.objects import NATIVE, Address, ChannelId, Terms
+from tallystick.channels.objects import Address, ChannelId
+from tallystick.channels.opening import Opening
 from tallystick.channels.ports import Clock
 from tallystick.channels.session import Session
 from tallystick.channels.store import Moment
 from tallystick.channels.tickets import Ticket
+from tallystick.channels.timing import let_pass
 from tallystick.channels.writer import Writer
 
 REST = 8
@@ -125,9 +116,10 @@ class Engine:
         self._saved = saved
         self._effects = Effects()
         self._dirty: dict[ChannelId, Session] = {}
+        self._stirred: set[ChannelId] = set()
         self._wires: dict[bytes, Wire] = {}
         self._space: dict[ChannelId, trio.Event] = {}
-        self._answers: dict[tuple[bytes, ChannelId], Callable[[str | None], None]] = {}
+        self.opening = Opening(self)
         self._keyed: dict[str, Ticket] = {}
         self._keyed_many = KEYED_MIN
         """How many keys are worth looking for those whose payments have ended."""
@@ -156,6 +148,7 @@ class Engine:
         session.chain = self.chain
         session.locks.keeper, session.locks.fresh = self._keeper, self._fresh
         self.sessions[channel.id] = session
+        self._stirred.add(channel.id)
         self._by_peer.setdefault(channel.peer_key, {})[channel.id] = session
         return session
 
@@ -201,9 +194,15 @@ class Engine:
     def touch(self, session: Session) -> None:
         """Say that a session was changed: it takes part in the next round."""
         identity = session.channel.id
+        self._stirred.add(identity)
         if self._dirty.get(identity) is not session:
             self._dirty[identity] = session
             self.writer.wake()
+
+    def take_stirred(self) -> set[ChannelId]:
+        """Return the channels to which something has happened since the last call; at first all of them."""
+        stirred, self._stirred = self._stirred, set()
+        return stirred
 
     def store(self, moments: Iterable[Moment]) -> None:
         """Write moments in the very commit of what was done to channels in this step, behind what they asked for."""
@@ -296,6 +295,7 @@ class Engine:
         self._effects.emit(PeerConnected(peer, False))
         for session in self.sessions_with(peer):
             resync.disconnected(session)
+            self._stirred.add(session.channel.id)
         self.writer.wake()
 
     def is_connected(self, peer: bytes) -> bool:
@@ -309,26 +309,19 @@ class Engine:
         """
         for session in self.sessions_with(peer):
             patience = session.patience
-            if not session.sent or not session.ready or session.channel.phase is not Phase.OPEN:
-                patience.rest()
-            elif patience.look(session.sent[0].seq, (self._rounds, self._durable), now, queued=queued):
-                bound = patience.bound
-                patience.cut()
-                raise InvalidUpdate(
-                    f"update {session.sent[0].seq} of channel {session.channel.id.hex()[:8]} was not acknowledged "
-                    f"for {bound:.0f} s: the connection ends, and the next one begins where both are",
-                    Fault.UNACKNOWLEDGED,
-                )
+            waits = session.ready and session.channel.phase is Phase.OPEN
+            oldest = session.sent[0].seq if session.sent and waits else 0
+            if patience.look(oldest, (self._rounds, self._durable), now, queued=queued):
+                raise patience.cut(session.channel.id)
 
     def receive(self, peer: bytes, message: Message, frame: bytes) -> None:
         """Take in a connected peer's message (`frame` is its bytes); raise PeerError, with no channel harmed."""
         identity = channel_of(message)
         if isinstance(message, Error):
-            self._effects.emit(PeerNotice(peer, message.channel, message.code, message.text, False))
+            self.emit(PeerNotice(peer, message.channel, message.code, message.text, False))
             self._on_error(peer, ChannelId(message.channel), message)
-            self.writer.wake()
         elif isinstance(message, (OpenRequest, OpenAccept, OpenRefuse)):
-            self._on_opening(peer, message)
+            self.opening.on_message(peer, message)
         elif identity is None:
             raise InvalidUpdate(f"{type(message).__name__} makes no sense now", Fault.UNKNOWN_MESSAGE)
         else:
@@ -337,12 +330,13 @@ class Engine:
                 self._on_unknown(peer, identity, message)
                 return
             self.touch(session)
-            self._dispatch(session, message, frame)
+            dispatch(session, message, frame, self._clock())
 
     def _on_error(self, peer: bytes, identity: ChannelId, message: Error) -> None:
-        self._opening_answered(peer, identity, message.text)
+        self.opening.answered(peer, identity, message.text)
         session = self.sessions.get(identity)
         if message.code == Fault.UNKNOWN_CHANNEL and session is not None and session.channel.peer_key == peer:
+            self._stirred.add(identity)
             resync.disconnected(session)  # it may learn of the channel yet, and greet us then
         elif message.code in LATER and session is not None and session.channel.peer_key == peer:
             session.patience.excused = True
@@ -350,125 +344,21 @@ class Engine:
     def _on_unknown(self, peer: bytes, identity: ChannelId, message: Message) -> None:
         domain = domain_separator(self.chain_id, self.contract)
         if isinstance(message, Reestablish) and resync.proves_loss(message, self.key.public, domain):
-            self._effects.send(peer, CloseRequest(identity))
+            self.send(peer, CloseRequest(identity))
         else:
-            self._effects.send(peer, Error(identity, Fault.UNKNOWN_CHANNEL, "this node has no such channel with you"))
+            self.send(peer, Error(identity, Fault.UNKNOWN_CHANNEL, "this node has no such channel with you"))
+
+    def send(self, peer: bytes, message: Message) -> None:
+        """Send to a peer, after the next commit."""
+        self._effects.send(peer, message)
         self.writer.wake()
 
-    def _dispatch(self, session: Session, message: Message, frame: bytes) -> None:
-        if isinstance(message, Reestablish):
-            resync.on_reestablish(session, message)
-            return
-        if isinstance(message, CloseRequest):
-            resync.on_close_request(session)
-            return
-        if not session.ready:
-            session.send(Error(session.channel.id, Fault.WRONG_PHASE, "this channel was not resumed: greet first"))
-            return
-        if isinstance(message, Update):
-            session.on_update(message, frame, self._clock())
-        elif isinstance(message, Ack):
-            session.on_ack(message, self._clock())
-        elif isinstance(message, Reveal):
-            session.on_reveal(message)
-        elif isinstance(message, Reject):
-            session.on_reject(message)
-        elif isinstance(message, Links):
-            session.streams.on_links(message)
-        elif isinstance(message, LinksAck):
-            session.streams.on_ack(message)
-        else:
-            self._negotiate(session, message)
-
-    def _negotiate(self, session: Session, message: Message) -> None:
-        if isinstance(message, Funding):
-            resync.on_funding(session, message)
-        elif isinstance(message, Shutdown):
-            negotiation.on_shutdown(session, message)
-        elif isinstance(message, CloseOffer):
-            negotiation.on_close_offer(session, message)
-        elif isinstance(message, CloseAccept):
-            negotiation.on_close_accept(session, message)
-        elif isinstance(message, WithdrawRequest):
-            negotiation.on_withdraw_request(session, message)
-        elif isinstance(message, WithdrawGrant):
-            negotiation.on_withdraw_grant(session, message)
-
-    # --- opening -------------------------------------------------------------------------------------------------
-
-    def request_opening(self, peer: bytes, request: OpenRequest, answer: Callable[[str | None], None]) -> None:
-        """Ask a peer to use a channel that we want to open; `answer` gets None for yes, else the reason why not."""
-        if peer not in self._wires:
-            raise ChannelNotReady("the peer is not connected: connect to it before opening a channel")
-        self._answers[peer, channel_id(request.terms)] = answer
-        self._effects.send(peer, request)
+    def emit(self, event: Event) -> None:
+        """Tell an event, after the next commit."""
+        self._effects.emit(event)
         self.writer.wake()
-
-    def forget_opening(self, channel: ChannelId) -> None:
-        """Stop waiting for the answer."""
-        for asked in [asked for asked in self._answers if asked[1] == channel]:
-            del self._answers[asked]
-
-    def _opening_answered(self, peer: bytes, channel: ChannelId, refusal: str | None) -> None:
-        answer = self._answers.pop((peer, channel), None)
-        if answer is not None:
-            answer(refusal)
-
-    def _on_opening(self, peer: bytes, message: OpenRequest | OpenAccept | OpenRefuse) -> None:
-        if isinstance(message, OpenRequest):
-            self._check_terms(peer, message.terms)
-            self._effects.emit(OpenRequested(peer, message))
-            self.writer.wake()
-        else:
-            self._opening_answered(peer, message.channel, message.text if isinstance(message, OpenRefuse) else None)
-
-    def _check_terms(self, peer: bytes, terms: Terms) -> None:
-        if (terms.chain_id, terms.contract) != (self.chain_id, self.contract):
-            raise InvalidUpdate("the channel would be on another chain or contract than this node's", Fault.WRONG_CHAIN)
-        if {PublicKey(peer).address, self.key.address} != set(terms.participants):
-            raise InvalidUpdate("a channel can be opened only between the two that speak here", Fault.REFUSED)
-
-    def answer_opening(self, peer: bytes, request: OpenRequest, refusal: str | None) -> None:
-        """Answer a peer's request. On a yes (None) the channel is stored before the answer leaves."""
-        identity = channel_id(request.terms)
-        if refusal is not None:
-            self._effects.send(peer, OpenRefuse(identity, refusal[:ERROR_TEXT_MAX]))
-            self.writer.wake()
-            return
-        side = request.terms.side_of(self.key.address)
-        self._effects.send(peer, OpenAccept(identity))
-        self.add_channel(core.new_channel(request.terms, side, peer, request.reserve))
 
     # --- what the chain says -------------------------------------------------------------------------------------
-
-    def pending_conditions(self) -> set[bytes]:
-        """Return the conditions of all locks that may yet be enforced, ours and the peers': whose secrets matter."""
-        return {
-            lock.condition
-            for session in self.sessions.values()
-            for state in (session.channel.ours, *session.channel.flight, session.channel.theirs)
-            for lock in state.simplex.locks
-        }
-
-    def stakes(self) -> dict[bytes, int]:
-        """Return, for each secret that we revealed, what its locks owe us in all channels of the chain's own coin."""
-        found: dict[bytes, int] = {}
-        for session in self.sessions.values():
-            channel = session.channel
-            if channel.terms.asset == NATIVE and channel.phase is not Phase.GONE:
-                for known in channel.secrets:
-                    lock = channel.theirs.simplex.lock(known.lock)
-                    if lock is not None:
-                        found[lock.condition] = found.get(lock.condition, 0) + lock.amount
-        return found
-
-    def owed_for(self, condition: bytes) -> list[ChannelId]:
-        """Return the channels in which a pending lock on that condition is to pay us."""
-        return [
-            identity
-            for identity, session in self.sessions.items()
-            if any(lock.condition == condition for lock in session.channel.theirs.simplex.locks)
-        ]
 
     def chain_moved(self, chain: ChainTime) -> None:
         """The chain has moved: let its time pass in every channel in which something waits for that."""
@@ -477,7 +367,7 @@ class Engine:
             session.chain = chain
             gone = session.channel.phase is Phase.GONE
             if not gone and (session.missed or not core.timeless(session.channel)):
-                session.on_chain_time(chain)
+                let_pass(session, chain)
                 self.touch(session)
             else:
                 session.locks.on_time()
@@ -492,6 +382,8 @@ class Engine:
             return
         now = self._clock()
         dirty, self._dirty = self._dirty, {}
+        self._stirred.update(dirty)
+        self._stirred.update(channel.id for channel in self._effects.saved)
         updates = payments = 0
         for session in dirty.values():
             before = session.channel.newest

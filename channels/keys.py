@@ -103,27 +103,57 @@ class PrivateKey:
         lib.secp256k1_ecdsa_signature_serialize_compact(_CONTEXT, output, signature)
         return bytes(ffi.buffer(output, 64))
 
+    def agree(self, point: Point) -> bytes:
+        """Return what `shared_secret` does, with a key that is used for once."""
+        return point.agree(self._secret)
+
     def shared_secret(self, other: PublicKey) -> bytes:
         """Return sha256 of the compressed Diffie-Hellman point with `other` (32 bytes), as BOLT 8's ECDH."""
         secret: bytes = self._key.ecdh(bytes(other))
         return secret
 
 
-def agree_once(secret: bytes, other: bytes) -> tuple[bytes, bytes]:
-    """Return (public key, Diffie-Hellman secret with `other`) of a key that is used for this once.
+class Point:
+    """A public key that is used for one agreement: parsed once, and without the address that a peer's key has."""
 
-    `secret` is 32 bytes, `other` a public key of 33: as `PrivateKey(secret).shared_secret`, for half of the work. Raise
-    InvalidInput if one of them is no key.
-    """
-    public, theirs = ffi.new("secp256k1_pubkey *"), ffi.new("secp256k1_pubkey *")
+    __slots__ = ("_parsed",)
+
+    def __init__(self, data: bytes) -> None:
+        """Parse 33 bytes; raise InvalidInput if they are no point of the curve."""
+        self._parsed = ffi.new("secp256k1_pubkey *")
+        if len(data) != 33 or not lib.secp256k1_ec_pubkey_parse(_CONTEXT, self._parsed, data, 33):
+            raise InvalidInput("a public key must be 33 bytes that name a point of secp256k1")
+
+    def agree(self, secret: bytes) -> bytes:
+        """Return the Diffie-Hellman secret (32 bytes) with the private key `secret`, as `PrivateKey.shared_secret`.
+
+        Raise InvalidInput if `secret` is no key.
+        """
+        shared = ffi.new("unsigned char[32]")
+        if len(secret) != 32 or not lib.secp256k1_ecdh(_CONTEXT, shared, self._parsed, secret, ffi.NULL, ffi.NULL):
+            raise InvalidInput("a private key must be 32 bytes within the order of secp256k1")
+        return bytes(ffi.buffer(shared, 32))
+
+    def blinded(self, factor: bytes) -> bytes:
+        """Return this point times `factor` (32 bytes), compressed; raise InvalidInput if that is no point."""
+        copy = ffi.new("secp256k1_pubkey *", self._parsed[0])
+        if len(factor) != 32 or not lib.secp256k1_ec_pubkey_tweak_mul(_CONTEXT, copy, factor):
+            raise InvalidInput("a point can be blinded by 32 bytes within the order of secp256k1, not 0")
+        return _compressed(copy)
+
+
+def public_of(secret: bytes) -> bytes:
+    """Return the public key (33 bytes) of a private key of 32 bytes, used for once; raise InvalidInput."""
+    public = ffi.new("secp256k1_pubkey *")
     if len(secret) != 32 or not lib.secp256k1_ec_pubkey_create(_CONTEXT, public, secret):
         raise InvalidInput("a private key must be 32 bytes within the order of secp256k1")
-    if not lib.secp256k1_ec_pubkey_parse(_CONTEXT, theirs, other, len(other)):
-        raise InvalidInput("a public key must be 33 bytes that name a point of secp256k1")
-    shared, compressed, size = ffi.new("unsigned char[32]"), ffi.new("unsigned char[33]"), ffi.new("size_t *", 33)
-    lib.secp256k1_ecdh(_CONTEXT, shared, theirs, secret, ffi.NULL, ffi.NULL)
-    lib.secp256k1_ec_pubkey_serialize(_CONTEXT, compressed, size, public, lib.SECP256K1_EC_COMPRESSED)
-    return bytes(ffi.buffer(compressed, 33)), bytes(ffi.buffer(shared, 32))
+    return _compressed(public)
+
+
+def _compressed(point: Any) -> bytes:
+    output, size = ffi.new("unsigned char[33]"), ffi.new("size_t *", 33)
+    lib.secp256k1_ec_pubkey_serialize(_CONTEXT, output, size, point, lib.SECP256K1_EC_COMPRESSED)
+    return bytes(ffi.buffer(output, 33))
 
 
 def close_key(key: PrivateKey, peer: PublicKey, channel: bytes) -> bytes:

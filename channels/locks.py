@@ -5,6 +5,8 @@
               locks do not wait for a peer that goes away: whoever sent them finds another way
     theirs    the onion of a pending lock is kept until the lock is gone, so that it can be decided about again after
               a crash
+    ends      a lock of ours is unlocked when the peer reveals in time, or the chain registered the secret in time; it
+              is cancelled when the peer rejects it, or when it expired unsatisfied by the confirmed chain (`timing`)
     secrets   what satisfies a lock of ours is told as soon as it is known, by the peer or by the chain, whatever the
               channel's phase: whoever forwards a payment must not wait for the peer's acknowledgement
 
@@ -18,12 +20,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from tallystick.channels import core
 from tallystick.channels.conditions import HASH, amount_paid
 from tallystick.channels.core import Phase
 from tallystick.channels.effects import LockDropped, LockEnded, LockReceived, LockRejected, SecretLearned
-from tallystick.channels.messages import Reveal
+from tallystick.channels.messages import Reject, Reveal
 from tallystick.channels.objects import ChannelId, Lock
-from tallystick.channels.operations import AddLock, Operation
+from tallystick.channels.operations import AddLock, Cancel, Operation, Unlock
 from tallystick.channels.schema import OnionDropped, OnionKept
 from tallystick.channels.store import Moment
 
@@ -99,6 +102,10 @@ class Locks:
             if lock.kind == HASH and lock.id not in decided
         ]
 
+    def onion(self, lock: int) -> bytes:
+        """Return the onion of a pending lock of the peer's that nobody answered yet; empty if there is none."""
+        return self._onions.get(lock, b"")
+
     # --- ours ----------------------------------------------------------------------------------------------------
 
     def attach(self, lock: int, companion: Moment | None) -> None:
@@ -135,21 +142,57 @@ class Locks:
     # --- theirs --------------------------------------------------------------------------------------------------
 
     def received(self, added: AddLock) -> None:
-        """Tell of the peer's new lock, and keep its onion if somebody may have to decide again."""
+        """Tell of the peer's new lock, and keep its onion unless it was revealed or rejected in this very step."""
         channel = self._session.channel.id
         self._session.effects.emit(LockReceived(channel, added.lock, added.onion))
         if self.keeper is None or added.lock.kind != HASH:
             return
-        if added.onion:
+        self._store(self.keeper.lock_received(channel, added))
+        if added.onion and not core.answered(self._session.channel, added.lock.id):
             self._onions[added.lock.id] = added.onion
             self._session.effects.store(OnionKept(channel, added.lock.id, added.onion))
-        self._store(self.keeper.lock_received(channel, added))
 
     def refusal(self, added: AddLock, objection: str) -> bytes:
         """Return the reason of the rejection of a lock that policy objects to."""
         if self.keeper is None or added.lock.kind != HASH:
             return objection.encode()
         return self.keeper.refusal(self._session.channel.id, added, objection)
+
+    # --- ours, by what the peer and the chain say ----------------------------------------------------------------
+
+    def on_reveal(self, message: Reveal) -> None:
+        """Pay for a secret, while there is still time to register it ourselves; raise InvalidUpdate if it is wrong."""
+        channel = self._session.channel
+        lock = channel.newest.lock(message.lock)
+        if lock is None or channel.phase is not Phase.OPEN:
+            return
+        amount = amount_paid(lock, message.secret)
+        registered = self._session.chain.registered_in_time(lock) is not None
+        if registered or self._may_pay(lock, message.secret):
+            self.pay(lock, message.secret, amount)
+
+    def on_reject(self, message: Reject) -> None:
+        """Take back a lock that the peer consented to cancel."""
+        channel = self._session.channel
+        lock = channel.newest.lock(message.lock)
+        if lock is None or not self.end(Cancel(lock.id)):
+            return
+        if self.keeper is not None and lock.kind == HASH:
+            self._store(self.keeper.lock_rejected(channel.id, lock, message.reason))
+        self._session.effects.emit(LockRejected(channel.id, lock, message.reason))
+
+    def pay(self, lock: Lock, secret: bytes, amount: int) -> None:
+        """Unlock, unless the lock is ending already."""
+        if self.end(Unlock(lock.id, secret, amount)):
+            self._learned_of(lock, secret)
+
+    def end(self, operation: Unlock | Cancel) -> bool:
+        """Queue the end of a pending lock of ours; return whether that is possible, and new."""
+        session = self._session
+        if session.channel.phase is not Phase.OPEN or session.outbox.is_ending(operation.id):
+            return False
+        session.outbox.end_lock(operation)
+        return True
 
     # --- both ----------------------------------------------------------------------------------------------------
 
@@ -170,14 +213,7 @@ class Locks:
             self._store(self.keeper.lock_ended(channel.id, sender, lock, paid, secret))
         self._session.effects.emit(LockEnded(channel.id, sender, lock, paid, secret))
 
-    def rejected(self, lock: Lock, reason: bytes) -> None:
-        """The peer gives our lock back."""
-        channel = self._session.channel.id
-        if self.keeper is not None and lock.kind == HASH:
-            self._store(self.keeper.lock_rejected(channel, lock, reason))
-        self._session.effects.emit(LockRejected(channel, lock, reason))
-
-    def learned(self, lock: Lock, secret: bytes) -> None:
+    def _learned_of(self, lock: Lock, secret: bytes) -> None:
         """The secret of our lock is known, in time: tell it once, with the commit that stores what follows from it."""
         if lock.kind != HASH or lock.id in self._learned:
             return
@@ -187,7 +223,7 @@ class Locks:
             self._store(self.keeper.secret_learned(channel, lock, secret))
         self._session.effects.emit(SecretLearned(channel, lock, secret))
 
-    def may_pay(self, lock: Lock, secret: bytes) -> bool:
+    def _may_pay(self, lock: Lock, secret: bytes) -> bool:
         """Whether there is time yet to register a revealed secret ourselves. An old view of the chain cannot tell.
 
         What it cannot tell is asked again with the next block.
@@ -204,7 +240,7 @@ class Locks:
         channel = session.channel
         early, self._early = self._early, {}
         for number, secret in early.items():
-            session.on_reveal(Reveal(channel.id, number, secret))
+            self.on_reveal(Reveal(channel.id, number, secret))
         if channel.phase is Phase.GONE:
             for number in list(self._onions):
                 del self._onions[number]
@@ -213,7 +249,7 @@ class Locks:
             for lock in state.simplex.locks:
                 secret_seen = session.chain.registered_in_time(lock) if lock.kind == HASH else None
                 if secret_seen is not None and amount_paid(lock, secret_seen):
-                    self.learned(lock, secret_seen)
+                    self._learned_of(lock, secret_seen)
 
     def _store(self, moments: Sequence[Moment]) -> None:
         for moment in moments:

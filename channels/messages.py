@@ -198,6 +198,15 @@ class LinksAck(msgspec.Struct, frozen=True, array_like=True, tag=21, forbid_unkn
     depth: Number
 
 
+class LinksHeld(msgspec.Struct, frozen=True, array_like=True, tag=22, forbid_unknown_fields=True):
+    """The link at `depth` is the deepest that the sender holds of the receiver's stream: said after each greeting."""
+
+    channel: Id
+    lock: Number
+    depth: Number
+    link: Bytes32
+
+
 Message: TypeAlias = (
     Hello
     | Error
@@ -220,6 +229,7 @@ Message: TypeAlias = (
     | CloseRequest
     | Links
     | LinksAck
+    | LinksHeld
 )
 
 _CODEC: Codec[Message] = Codec(Message)

@@ -12,6 +12,8 @@ runs slower while our frames queue on a slow line, and a pause of our own counts
 
 from __future__ import annotations
 
+from tallystick.channels.errors import Fault, InvalidUpdate
+
 STEP_MAX = 20.0
 """Seconds that count at most between two looks: in more than that, it was we who did nothing."""
 
@@ -47,12 +49,12 @@ class Patience:
         return max(self._grown, EXCUSED) if self.excused else self._grown
 
     def look(self, oldest: int, rounds: tuple[int, int], now: float, *, queued: bool) -> bool:
-        """Return whether the update with number `oldest`, the oldest in flight, has waited for too long.
+        """Return whether the update with number `oldest`, the oldest in flight (0: none), has waited for too long.
 
         `rounds`: how many were prepared and how many of them are durable; `queued`: whether frames for the peer wait.
         """
         prepared, durable = rounds
-        if oldest != self._oldest:
+        if not oldest or oldest != self._oldest:
             self._oldest, self._round, self._waited = oldest, prepared, 0.0
         elif durable >= self._round:
             step = min(now - self._looked, STEP_MAX)
@@ -60,18 +62,20 @@ class Patience:
         self._looked = now
         return self._waited > self.bound
 
-    def cut(self) -> None:
-        """The connection is being ended for it."""
+    def cut(self, channel: bytes) -> InvalidUpdate:
+        """Return with what fault to end the connection for it."""
+        fault = InvalidUpdate(
+            f"update {self._oldest} of channel {channel.hex()[:8]} was not acknowledged for {self.bound:.0f} s: "
+            "the connection ends, and the next one begins where both are",
+            Fault.UNACKNOWLEDGED,
+        )
         self.cuts += 1
         self._grown = min(2 * self._grown, max(self._seconds, PATIENCE_MAX))
+        return fault
 
     def progress(self) -> None:
         """The peer acknowledged something."""
         self.cuts, self._grown = 0, self._seconds
-
-    def rest(self) -> None:
-        """Nothing is waited for."""
-        self._oldest = 0
 
     def forget(self) -> None:
         """Another connection begins."""

@@ -65,6 +65,7 @@ def disconnected(session: Session) -> None:
     session.peer_funding = 0
     session.peer_final = session.repeat_above = None
     session.patience.forget()
+    session.streams.disconnected()
     session.locks.drop_accompanied()
     session.window.forget()
 
@@ -75,10 +76,12 @@ def on_reestablish(session: Session, message: Reestablish) -> None:
     if channel.phase not in _GREETING:
         session.send(Error(channel.id, Fault.WRONG_PHASE, f"this channel is {channel.phase.name.lower()} here"))
         return
-    if _check(session, message.ours, channel.peer_side) or _check(session, message.theirs, channel.side):
-        if channel.phase is not Phase.RECOVERING:
-            session.enter(Phase.RECOVERING)
-        session.send(CloseRequest(channel.id))
+    if (
+        _check(session, message.ours, channel.peer_side)
+        or _check(session, message.theirs, channel.side)
+        or channel.phase is Phase.RECOVERING
+    ):
+        recover(session)
         return
     if session.greeted:
         _forget_shutdown(session)
@@ -91,6 +94,12 @@ def on_reestablish(session: Session, message: Reestablish) -> None:
         session.agree(known, message.theirs.countersignature)
     session.repeat_above = known
     session.locks.ready()
+
+
+def recover(session: Session) -> None:
+    """We lost data: sign nothing from now on, and ask the peer to close."""
+    session.enter(Phase.RECOVERING)
+    session.send(CloseRequest(session.channel.id))
 
 
 def _forget_shutdown(session: Session) -> None:
@@ -153,7 +162,7 @@ def proves_loss(message: Reestablish, ours: PublicKey, domain: bytes) -> bool:
 def repeat(session: Session) -> None:
     """Say again, once per round, what the peer may not have: updates, reveals, rejects, open offers."""
     known, session.repeat_above = session.repeat_above, None
-    if known is None:
+    if known is None or session.channel.phase is Phase.RECOVERING:
         return
     channel = session.channel
     for sent in session.sent:

@@ -3,71 +3,43 @@
     writer    nothing in flight: sign at once (lowest latency); something in flight: let payments gather until its ack,
               unless they fill an update (highest throughput); at most as many updates in flight as `window` says
     receiver  verify each update as it arrives; countersign the newest only, once per round: an ack covers all up to it
-    locks     unlock when the peer reveals in time, or the chain registered the secret in time; cancel when the peer
-              rejects, or when it expired unsatisfied by the confirmed chain
 
-Batches therefore grow with load by themselves. Resuming after a reconnect is in `resync`, offers are in `negotiation`.
+Batches therefore grow with load by themselves. Around it: `receiver` takes the peer's updates in, `locks` and `streams`
+follow what is conditional, `resync` resumes after a reconnect, `negotiation` makes offers, `timing` lets time pass.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
-
-import msgspec
+from collections.abc import Sequence
 
 from tallystick.channels import core
 from tallystick.channels.chaintime import ChainTime
-from tallystick.channels.conditions import HASH, amount_paid
+from tallystick.channels.conditions import HASH
 from tallystick.channels.core import Channel, Phase, Wish
 from tallystick.channels.effects import (
     ChannelChanged,
     Effects,
-    PaymentsReceived,
     PaymentsSecured,
 )
 from tallystick.channels.eip712 import digest_proof, domain_separator
-from tallystick.channels.errors import ChannelNotReady, Fault, InsufficientFunds, InvalidInput, TallystickError
+from tallystick.channels.errors import ChannelNotReady, InsufficientFunds, InvalidInput, TallystickError
 from tallystick.channels.flight import EndedLock, Sent, ended_locks
 from tallystick.channels.keys import PrivateKey, PublicKey
 from tallystick.channels.limits import HISTORY_BATCH, LOCKS_MAX, MEMO_MAX, ONION_MAX, UINT64_MAX, Policy
 from tallystick.channels.locks import Locks
-from tallystick.channels.messages import Ack, Error, Funding, Message, Reestablish, Reject, Reveal, Update, encode
+from tallystick.channels.messages import Ack, Funding, Message, Reestablish, Reject, Reveal, Update, encode
 from tallystick.channels.objects import Lock, check_amount
-from tallystick.channels.operations import AddLock, Cancel, Operation, Pay, Unlock
+from tallystick.channels.operations import AddLock
 from tallystick.channels.outbox import Outbox, run_limit
 from tallystick.channels.patience import Patience
-from tallystick.channels.schema import HistoryChosen, HistoryPruned, UpdateReceived, UpdateSigned
+from tallystick.channels.schema import HistoryChosen, HistoryPruned, UpdateSigned
 from tallystick.channels.simplex import Simplex
+from tallystick.channels.standing import Standing
 from tallystick.channels.store import Moment
 from tallystick.channels.streams import Streams
 from tallystick.channels.tickets import Ticket
 from tallystick.channels.window import Window
-
-CANCEL_MARGIN = 30
-"""Seconds of confirmed chain time after a lock's expiry before its writer cancels it: the peer sees it expired too."""
-
-
-class Standing(msgspec.Struct, frozen=True):
-    """What a channel's state means for each payment that is asked for: worked out once per state, not per payment."""
-
-    channel: Channel
-    payable: bool
-    """Whether new payments may join the outbox."""
-    allowance: int
-    """What may be committed beyond this state by all confirmed funding; below 0 when it shrank."""
-    exposed: int
-    """The amount that is signed and not countersigned."""
-
-    @classmethod
-    def of(cls, channel: Channel) -> Standing:
-        """Work it out."""
-        return cls(
-            channel,
-            channel.phase is Phase.OPEN and channel.shutdown is Wish.NONE,
-            core.capacity(channel, channel.funding(channel.side)) - channel.reserve,
-            channel.newest.committed - channel.ours.simplex.committed,
-        )
 
 
 class Session:
@@ -297,7 +269,7 @@ class Session:
         if phase is self.channel.phase:
             return
         if self.must_ack:
-            self._countersign()  # what was accepted must be enforceable before we freeze
+            self.countersign()  # what was accepted must be enforceable before we freeze
         self._change(core.move(self.channel, phase))
         if phase is not Phase.OPEN:
             self.abandon(ChannelNotReady(f"the channel became {phase.name.lower()}: this payment was not made"))
@@ -360,7 +332,7 @@ class Session:
     def flush(self, now: float) -> None:
         """Sign what is due: one countersignature for all that arrived, then updates. Called once per round."""
         if self.must_ack:
-            self._countersign()
+            self.countersign()
         self.streams.store()
         if not self.ready or self.channel.phase is not Phase.OPEN:
             return
@@ -423,13 +395,13 @@ class Session:
                 for ticket in done.tickets:
                     if ticket.key:
                         self._keyed.pop(ticket.key, None)
-            self._tell_ended(self.channel.side, done.ended)
+            self.tell_ended(self.channel.side, done.ended)
         self.secured_payments += payments
         if self.stuck:
             self.patience.progress()
             self.locks.ready()
         self.effects.emit(PaymentsSecured(self.channel.id, seq, payments))
-        self._tidy()
+        self.tidy()
 
     def keep_history(self, updates: int | None) -> None:
         """Keep that many agreed updates in each journal from now on (None: all); raise InvalidInput if it is none."""
@@ -437,93 +409,22 @@ class Session:
             raise InvalidInput(f"a channel keeps 0 updates or more, or all (None), not {updates}")
         self.history, self._tidied = updates, -HISTORY_BATCH
         self.effects.store(HistoryChosen(self.channel.id, updates))
-        self._tidy()
+        self.tidy()
 
-    def _tidy(self) -> None:
+    def tidy(self) -> None:
         """Prune, now and then, what is more than should be kept: in batches, which cost each update next to nothing."""
         sent, received = self.channel.ours.seq, self.channel.theirs.seq
         if self.history is not None and sent + received - self._tidied >= HISTORY_BATCH:
             self._tidied = sent + received
             self.effects.store(HistoryPruned(self.channel.id, sent + 1 - self.history, received + 1 - self.history))
 
-    def _tell_ended(self, sender: int, ended: list[EndedLock]) -> None:
+    def tell_ended(self, sender: int, ended: list[EndedLock]) -> None:
+        """Say which locks of a side an agreed update removed."""
         for end in ended:
             self.streams.ended(sender, end.lock, end.paid)
             self.locks.ended(sender, end.lock, end.paid, end.secret)
 
-    # --- the receiver --------------------------------------------------------------------------------------------
-
-    def on_update(self, message: Update, frame: bytes, now: float) -> None:
-        """Take in the peer's update; raise InvalidUpdate or InvalidSignature, and nothing has changed."""
-        before = self.channel.theirs.simplex
-        if self.channel.phase is not Phase.OPEN:
-            self._leave_aside(Fault.WRONG_PHASE, f"this channel is {self.channel.phase.name.lower()} here, not open")
-            return
-        if 0 < message.seq <= before.proof.seq:
-            self.must_ack = True  # repeated after a reconnect: acknowledge again
-            return
-        if self.missed and message.seq > before.proof.seq + 1:
-            return
-        if self._is_early(message.operations):
-            self._leave_aside(Fault.CANCEL_REFUSED, "a lock that is cancelled is not known to have expired here yet")
-            return
-        self.streams.check_unlocks(message.operations)
-        simplex = core.accept(
-            self.channel, message.seq, message.seen, message.operations, self._consent(message.operations)
-        )
-        self.peer.verify(digest_proof(self.domain, simplex.proof), message.signature)
-        self.channel = core.accepted(self.channel, simplex, message.signature)
-        self.must_ack, self.missed = True, False
-        count = simplex.next_payment - before.next_payment
-        self.effects.store(UpdateReceived(self.channel.id, message.seq, before.next_payment, count, frame, now))
-        if count:
-            total = sum(sum(op.amounts) for op in message.operations if type(op) is Pay)
-            self.received_payments += count
-            self.effects.emit(PaymentsReceived(self.channel.id, before.next_payment, count, total))
-        for operation in message.operations:
-            if isinstance(operation, AddLock):
-                self._consider(operation)
-        self._tell_ended(self.channel.peer_side, ended_locks(message.operations, before))
-        self._tidy()
-
-    def _leave_aside(self, code: Fault, text: str) -> None:
-        """Do not take an update that may become right: the peer is asked to repeat it once time has passed."""
-        self.missed = True
-        self.send(Error(self.channel.id, code, text))
-
-    def _is_early(self, operations: Iterable[Operation]) -> bool:
-        """Whether a lock is cancelled that our confirmed chain does not see expired: the writer's may be ahead."""
-        rejected = {rejection.lock for rejection in self.channel.rejections}
-        return any(
-            lock.id not in rejected and lock.expiry >= self.chain.final and self.chain.registered_in_time(lock) is None
-            for lock in self._cancelled(operations)
-        )
-
-    def _consent(self, operations: Iterable[Operation]) -> frozenset[int]:
-        """Return which of the cancelled locks expired unsatisfied by our confirmed view of the chain."""
-        chain = self.chain
-        return frozenset(
-            lock.id
-            for lock in self._cancelled(operations)
-            if lock.expiry < chain.final and chain.registered_in_time(lock) is None
-        )
-
-    def _cancelled(self, operations: Iterable[Operation]) -> list[Lock]:
-        """Return the peer's pending locks that `operations` cancel."""
-        locks = [self.channel.theirs.simplex.lock(op.id) for op in operations if type(op) is Cancel]
-        return [lock for lock in locks if lock is not None]
-
-    def _consider(self, added: AddLock) -> None:
-        """Reject the peer's new lock if policy objects, else tell the application."""
-        lock, simplex = added.lock, self.channel.theirs.simplex
-        if simplex.lock(lock.id) is None:
-            return
-        objection = core.policy_objection(lock, simplex, self.policy, self.chain.now) or self.streams.objection(added)
-        if objection is not None:
-            self.reject(lock.id, self.locks.refusal(added, objection))
-        else:
-            self.streams.begin(added)
-            self.locks.received(added)
+    # --- the receiver: what is accepted is in `receiver` --------------------------------------------------------
 
     def seal(self) -> None:
         """Countersign what was accepted, before anything is said or signed that builds on it."""
@@ -531,61 +432,15 @@ class Session:
         if theirs.seq and not theirs.countersignature:
             self._change(core.countersigned(self.channel, self.sign_proof(theirs.simplex)))
 
-    def _countersign(self) -> None:
+    def countersign(self) -> None:
+        """Acknowledge everything that was accepted."""
         self.must_ack = False
         self.seal()
         theirs = self.channel.theirs
         self.send(Ack(self.channel.id, theirs.seq, theirs.countersignature))
-
-    # --- our locks, by what the peer and the chain say -----------------------------------------------------------
-
-    def on_reveal(self, message: Reveal) -> None:
-        """Pay for a secret, while there is still time to register it ourselves; raise InvalidUpdate if it is wrong."""
-        lock = self.channel.newest.lock(message.lock)
-        if lock is None or self.channel.phase is not Phase.OPEN:
-            return
-        amount = amount_paid(lock, message.secret)
-        registered = self.chain.registered_in_time(lock) is not None
-        if registered or self.locks.may_pay(lock, message.secret):
-            self._unlock(lock, message.secret, amount)
-
-    def on_reject(self, message: Reject) -> None:
-        """Take back a lock that the peer consented to cancel."""
-        lock = self.channel.newest.lock(message.lock)
-        if lock is not None and self._end_lock(Cancel(lock.id)):
-            self.locks.rejected(lock, message.reason)
-
-    def _unlock(self, lock: Lock, secret: bytes, amount: int) -> None:
-        if self._end_lock(Unlock(lock.id, secret, amount)):
-            self.locks.learned(lock, secret)
-
-    def _end_lock(self, operation: Unlock | Cancel) -> bool:
-        if self.channel.phase is not Phase.OPEN or self.outbox.is_ending(operation.id):
-            return False
-        self.outbox.end_lock(operation)
-        return True
 
     def resume(self, before: Phase) -> None:
         """Ask the peer to repeat what was left aside, now that the channel is open (again) or time has passed."""
         thawed = before is Phase.FROZEN and self.channel.phase is Phase.OPEN
         if self.ready and self.channel.phase is Phase.OPEN and (thawed or self.missed):
             self.greet()
-
-    def on_chain_time(self, chain: ChainTime) -> None:
-        """Let time pass: dead offers, expired locks, registered secrets."""
-        self.chain = chain
-        before, after = self.channel, core.expire_offers(self.channel, chain.final)
-        if after is not before:
-            self._change(after)
-            self.changed()
-            self.tell_funding()
-        self.resume(before.phase)
-        for lock in self.channel.newest.locks:
-            secret = chain.registered_in_time(lock)
-            if lock.id in self.streams.outgoing:
-                self.streams.on_time(lock)
-            elif secret is not None:
-                self._unlock(lock, secret, amount_paid(lock, secret))
-            elif lock.expiry + CANCEL_MARGIN < chain.final:
-                self._end_lock(Cancel(lock.id))
-        self.locks.on_time()

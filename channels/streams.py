@@ -7,141 +7,34 @@
             (`Policy.stream_margin`), and when a link shows up on chain; a payee that is not paid in time registers its
             deepest link itself (`sdk.duties`)
 
-Links travel outside the numbered stream: they are cumulative and repeated after each reconnect, so any may be lost. A
+Links travel outside the numbered stream: they are cumulative and repeated after each reconnect, so any may be lost. The
+payee says then what it holds, with the link itself: proof for a payer whose disk is an old copy of what it forgot. A
 link is released only while its lock is agreed and nobody is ending it, and an unlock that pays less than the deepest
 link that the payee holds is refused: it can never become right.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn
-
-import trio
 
 from tallystick.channels.conditions import STREAM
 from tallystick.channels.core import Phase, Wish
 from tallystick.channels.effects import StreamReceived
 from tallystick.channels.errors import ChannelNotReady, Fault, InsufficientFunds, InvalidInput, InvalidUpdate
 from tallystick.channels.hashchain import HashChain, StreamProof, StreamTerms, stream_seed
-from tallystick.channels.messages import Links, LinksAck
+from tallystick.channels.messages import CloseRequest, Links, LinksAck, LinksHeld
 from tallystick.channels.objects import Lock
 from tallystick.channels.operations import AddLock, Operation, Unlock
 from tallystick.channels.schema import StreamEnded, StreamSaved
+from tallystick.channels.streamed import Incoming, Outgoing
 
 if TYPE_CHECKING:
     from tallystick.channels.session import Session
 
 FRAMES_MAX = 4
 """Links of one stream that may be on their way at once: what comes meanwhile gathers, as payments do."""
-
-
-class Outgoing:
-    """A stream that we pay. Depths count units: wanted ≥ released ≥ acked."""
-
-    def __init__(self, lock: Lock, terms: StreamTerms, chain: HashChain | None, bound: int, released: int = 0) -> None:
-        """`bound`: how many units may be without acknowledgement."""
-        self.lock = lock.id
-        self.condition = lock.condition
-        self.signed = False
-        """Whether its lock was ever part of our simplex."""
-        self.expiry = lock.expiry
-        self.terms = terms
-        self._bound = bound
-        self.limit = min(terms.length, bound)
-        """Up to what depth may be wanted now."""
-        self.chain = chain
-        self.wanted = self.released = released
-        self.acked = 0
-        self.closing = False
-        """No units are taken any more; it is unlocked as soon as possible."""
-        self.paid: int | None = None
-        """What it came to, once its lock is gone."""
-        self.link = terms.tip
-        """The deepest that was released."""
-        self.frames: deque[int] = deque()
-        """Depths that were sent on this connection and not acknowledged."""
-        self._reach = terms.length
-        self._over = trio.Event()
-        self._waiting: dict[trio.Event, int] = {}
-
-    @property
-    def ended(self) -> bool:
-        """Whether its lock is gone, or never came to be."""
-        return self.paid is not None
-
-    @property
-    def proof(self) -> StreamProof:
-        """What unlocks it."""
-        return StreamProof(self.link, self.released, self.terms)
-
-    async def wait(self, depth: int) -> None:
-        """Return once the payee has acknowledged that depth, or never will."""
-        if self._pends(depth):
-            event = trio.Event()
-            self._waiting[event] = depth
-            try:
-                await event.wait()
-            finally:
-                self._waiting.pop(event, None)
-
-    async def wait_ended(self) -> None:
-        """Return once its lock is gone."""
-        await self._over.wait()
-
-    def _pends(self, depth: int) -> bool:
-        return self.acked < depth <= self._reach and not self.ended
-
-    def acknowledge(self, depth: int) -> None:
-        """The payee holds everything up to this depth durably."""
-        self.acked = max(self.acked, depth)
-        self.limit = min(self.terms.length, self.acked + self._bound)
-        while self.frames and self.frames[0] <= depth:
-            self.frames.popleft()
-        self._wake()
-
-    def freeze(self) -> None:
-        """Nothing more will be released: nobody need wait for it."""
-        self.closing, self._reach = True, self.released
-        self._wake()
-
-    def end(self, paid: int) -> None:
-        """Its lock is gone, and paid this."""
-        self.closing, self.paid = True, paid
-        self.acked = max(self.acked, paid // self.terms.unit)
-        self._over.set()
-        self._wake()
-
-    def _wake(self) -> None:
-        for event in [event for event, depth in self._waiting.items() if not self._pends(depth)]:
-            del self._waiting[event]
-            event.set()
-
-
-class Incoming:
-    """A stream that the peer pays."""
-
-    def __init__(self, lock: int, expiry: int, proof: StreamProof) -> None:
-        self.lock = lock
-        self.expiry = expiry
-        self.terms = proof.terms
-        self.depth = self.stored = self.secured = proof.depth
-        """`secured` ≤ `stored` ≤ `depth`: durable, part of the round's commit, received."""
-        self.link = proof.link
-        self.must_ack = False
-        self.paid: int | None = None
-        """What it came to, once its lock is gone."""
-
-    def secure(self, depth: int, paid: int | None) -> None:
-        """All up to that depth is durable; if its lock is gone, it paid so much."""
-        self.secured, self.paid = depth, paid
-
-    @property
-    def proof(self) -> StreamProof:
-        """What claims it."""
-        return StreamProof(self.link, self.depth, self.terms)
 
 
 class Streams:
@@ -297,6 +190,29 @@ class Streams:
             raise InvalidUpdate(f"stream {message.lock} was never released that far here", Fault.STATE_MISMATCH)
         stream.acknowledge(message.depth)
 
+    def on_held(self, message: LinksHeld) -> None:
+        """The payee shows the deepest link that it holds of our stream; raise InvalidUpdate if it is none.
+
+        One that we do not know to have released proves that our disk is an old copy: it is owed, and we recover.
+        """
+        session, stream = self._session, self.outgoing.get(message.lock)
+        if stream is None:
+            return
+        if message.depth > stream.released:
+            proof = StreamProof(message.link, message.depth, stream.terms)
+            if not proof.follows(stream.proof):
+                raise InvalidUpdate(f"the link held of stream {message.lock} is not ours", Fault.BAD_PROOF)
+            self._adopt(stream, proof)
+            if session.channel.phase in (Phase.OPEN, Phase.FROZEN):
+                session.enter(Phase.RECOVERING)
+                session.send(CloseRequest(session.channel.id))
+        stream.acknowledge(message.depth)
+
+    def _adopt(self, stream: Outgoing, proof: StreamProof) -> None:
+        """Take over a link of ours that we had forgotten."""
+        stream.wanted, stream.released, stream.link = max(stream.wanted, proof.depth), proof.depth, proof.link
+        self._save(self._session.channel.side, stream.lock, proof)
+
     def on_time(self, lock: Lock) -> None:
         """Settle a stream of ours that is on chain or runs out of time.
 
@@ -309,8 +225,7 @@ class Streams:
         stream.closing = True
         proof = StreamProof.decode(registered) if registered is not None else stream.proof
         if proof.depth > stream.released:
-            stream.wanted, stream.released, stream.link = max(stream.wanted, proof.depth), proof.depth, proof.link
-            self._save(self._session.channel.side, lock.id, proof)
+            self._adopt(stream, proof)
 
     # --- the payee -----------------------------------------------------------------------------------------------
 
@@ -334,21 +249,44 @@ class Streams:
 
     def on_links(self, message: Links) -> None:
         """Take in a link of the peer's; raise InvalidUpdate if it does not lead to the one before."""
-        session = self._session
         stream = self.incoming.get(message.lock)
-        rejected = any(rejection.lock == message.lock for rejection in session.channel.rejections)
-        if stream is None or rejected or session.channel.phase is not Phase.OPEN:
-            return  # of a rejected stream we hold nothing: its payer may take it back
-        if message.depth > stream.depth:
-            if not session.chain.now:
-                session.missed = True  # whether there is time left is not known yet: the peer will be asked again
-                return
-            if session.chain.now > stream.expiry - session.policy.link_margin:
-                return  # there is no time left to claim it by ourselves
-            if not StreamProof(message.link, message.depth, stream.terms).follows(stream.proof):
-                raise InvalidUpdate(f"the link does not continue the stream of lock {message.lock}", Fault.BAD_PROOF)
-            stream.depth, stream.link = message.depth, message.link
-        stream.must_ack = True
+        if stream is None or not self._is_followed(stream):
+            return
+        if message.depth <= stream.depth:
+            stream.must_ack = True
+        elif not self._is_late_to_claim(stream):
+            before = stream.waiting or stream.proof
+            proof = StreamProof(message.link, message.depth, stream.terms)
+            if message.depth > before.depth:
+                if not proof.follows(before):
+                    raise InvalidUpdate(
+                        f"the link does not continue the stream of lock {message.lock}", Fault.BAD_PROOF
+                    )
+                stream.waiting = proof
+            self._take_waiting(stream)
+
+    def _take_waiting(self, stream: Incoming) -> None:
+        """Take the link that waits if it can be claimed by ourselves; while we cannot tell, it goes on to wait."""
+        session, proof = self._session, stream.waiting
+        if proof is None or not session.chain.now or not session.locks.fresh():
+            return
+        stream.waiting = None
+        if self._is_followed(stream) and not self._is_late_to_claim(stream):
+            stream.depth, stream.link, stream.must_ack = proof.depth, proof.link, True
+
+    def _is_followed(self, stream: Incoming) -> bool:
+        """Whether its links count. Of one that we rejected we hold nothing: its payer may take it back."""
+        channel = self._session.channel
+        rejected = any(rejection.lock == stream.lock for rejection in channel.rejections)
+        return channel.phase is Phase.OPEN and not rejected
+
+    def _is_late_to_claim(self, stream: Incoming) -> bool:
+        return self._session.chain.now > stream.expiry - self._session.policy.link_margin
+
+    def chain_moved(self) -> None:
+        """Look again at the links that wait for our view of the chain."""
+        for stream in self.incoming.values():
+            self._take_waiting(stream)
 
     def check_unlocks(self, operations: Iterable[Operation]) -> None:
         """Raise InvalidUpdate if the peer would end a stream for less than we hold."""
@@ -385,8 +323,17 @@ class Streams:
         for own in self.outgoing.values():
             self._advance(own)
 
+    def disconnected(self) -> None:
+        """Say nothing on the next connection that was to be said on this one: it begins with what is held."""
+        for stream in self.incoming.values():
+            stream.must_ack = False
+
     def repeat(self) -> None:
-        """Say again what the payee may not have: the newest link of each stream."""
+        """Say again what the peer may not have: the newest link of each stream, paid or received."""
+        channel = self._session.channel.id
+        for held in self.incoming.values():
+            if held.depth:
+                self._session.send(LinksHeld(channel, held.lock, held.depth, held.link))
         for stream in self.outgoing.values():
             stream.frames.clear()
             if stream.released and self._pends(stream):

@@ -87,7 +87,7 @@ def main() -> None:
         trio.run(buy, parser.parse_args())
     except* trio.TooSlowError:
         sys.exit("customer: the merchant or the chain did not answer in time; run it again, nothing is paid twice")
-    except* TallystickError as group:
+    except* (TallystickError, OSError) as group:
         sys.exit(f"customer: {', '.join(map(str, group.exceptions))}")
 
 

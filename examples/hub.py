@@ -146,7 +146,7 @@ def main() -> None:
         trio.run(run, parser.parse_args())
     except* KeyboardInterrupt:
         pass
-    except* TallystickError as group:
+    except* (TallystickError, OSError) as group:
         sys.exit(f"hub: {', '.join(map(str, group.exceptions))}")
 
 

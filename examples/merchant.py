@@ -123,7 +123,7 @@ def main() -> None:
         trio.run(sell, parser.parse_args())
     except* KeyboardInterrupt:
         pass
-    except* TallystickError as group:
+    except* (TallystickError, OSError) as group:
         sys.exit(f"merchant: {', '.join(map(str, group.exceptions))}")
 
 

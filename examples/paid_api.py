@@ -13,7 +13,8 @@ It talks to a node that runs already; `hub.py` says how to get one (net/shop) an
 The secret proves the payment: only the server's node could open the invoice's payment hash, and does so only when it is
 paid. One secret buys one answer, which is stored before it is sent: shown again, by the client whose connection broke
 or by somebody who overheard it, it gives the very same answer and never a new one. An invoice names in its memo what it
-is for, so that a cheap call does not pay for a dear one. Speak TLS in earnest: the secret is worth an answer.
+is for, so that a cheap call does not pay for a dear one. Speak TLS in earnest: the secret is worth an answer. A client
+that crashed after it paid finds the secret with `tally payments`, and calls with `--proof "Tally <secret>"`.
 """
 
 from __future__ import annotations
@@ -58,6 +59,7 @@ class Answers:
     """What was sold: one answer for each secret, for ever."""
 
     def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
         self._database = sqlite3.connect(path, check_same_thread=False)
         self._database.execute("PRAGMA synchronous = FULL")
         self._database.execute("CREATE TABLE IF NOT EXISTS answers (number INTEGER PRIMARY KEY, hash TEXT UNIQUE)")
@@ -143,7 +145,10 @@ async def fetch(node: ControlClient, url: str, budget: int) -> tuple[httpx.Respo
         if paid is None or paid.secret is None:
             raise InvalidInput("the payment is still on its way; ask again with its secret when it is made")
         proof = f"Tally {paid.secret}"
-        return await http.get(url, headers={"authorization": proof}), proof
+        try:
+            return await http.get(url, headers={"authorization": proof}), proof
+        except httpx.HTTPError as error:
+            raise InvalidInput(f"paid, but no answer came ({error}): call again with --proof '{proof}'") from error
 
 
 async def call(arguments: argparse.Namespace) -> None:
@@ -181,7 +186,7 @@ def main() -> None:
         pass
     except* httpx.HTTPError as failed:
         sys.exit(f"paid_api: the server cannot be reached: {failed.exceptions[0]}")
-    except* TallystickError as group:
+    except* (TallystickError, OSError) as group:
         sys.exit(f"paid_api: {', '.join(map(str, group.exceptions))}")
 
 

@@ -90,6 +90,7 @@ async def sell(arguments: argparse.Namespace) -> None:
 
 async def ship(arguments: argparse.Namespace) -> None:
     """Ship what is paid, until interrupted."""
+    arguments.shop.mkdir(parents=True, exist_ok=True)
     book = Book(arguments.shop / "shipped.jsonl")
     async with connect_control(arguments.node) as node:
         print(f"waiting for payments behind number {book.handled}", flush=True)
@@ -123,7 +124,7 @@ def main() -> None:
         trio.run(arguments.act, arguments)
     except* KeyboardInterrupt:
         pass
-    except* TallystickError as group:
+    except* (TallystickError, OSError) as group:
         sys.exit(f"shop: {', '.join(map(str, group.exceptions))}")
 
 

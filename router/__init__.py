@@ -5,7 +5,8 @@ onions     tlv, payload, sphinx (packets on the way out), codes, failures (error
 invoices   bech32, invoice (one line of text), qr, invoices (those that this node issued, on disk), hints (route hints)
 gossip     announcements, book (what is believed), gossip (who tells whom what), gossiper (its shell), and their parts:
            gossip_policy, gossip_schema, gossip_wire, hearsay, parking, rates, reconciliation, room, voice; imports
-routes     graph, liquidity (what was learned; liquidity_schema), search (one path), flow (many parts), kernels, planner
+routes     graph, liquidity (what was learned; liquidity_schema), search (one path), flow (many parts), kernels, steps,
+           planner, ways (found before)
 forwarding forwarder (pure), circuits (on disk), jamming, service (the router of a node, which all locks go through)
 paying     payer (pure), lessons (what failures teach), payments (on disk), atlas (the map), outgoing (the shell)
 paid       payee (pure), receiving (the shell)

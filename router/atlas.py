@@ -1,8 +1,9 @@
 """What a node knows of the network, put to use for its own payments: graph, beliefs, own channels, avoided nodes.
 
 One `Atlas` for each asset that a node uses; `Atlas.map_for(order)` is the `payer.Map` of one payment. Own channels are
-known exactly: what they can carry is asked anew before every plan. They are in the graph whether they are announced or
-not; the channels that an invoice names are there as long as its payment lasts.
+known exactly: those to which something has happened are asked anew before every search, so that a hub with thousands of
+channels pays for the busy ones only. They are in the graph whether they are announced or not; the channels that an
+invoice names are there as long as its payment lasts. A way that was found is remembered (`ways`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,14 @@ from tallystick.router.payload import HOPS_MAX, FinalPayload, ForwardPayload, en
 from tallystick.router.payments import Order
 from tallystick.router.planner import Planner
 from tallystick.router.sphinx import room
+from tallystick.router.steps import Steps
+from tallystick.router.ways import Ways
+
+_FREE = ForwardingPolicy()
+"""What we ask ourselves for."""
+
+_SHORT = 8
+"""Hops that fit into an onion beside anything that a payee may get."""
 
 
 class OwnChannel(msgspec.Struct, frozen=True):
@@ -42,14 +51,24 @@ class Atlas:
         self,
         source: NodeKey,
         planner: Planner,
-        own_channels: Callable[[], Iterable[OwnChannel]],
+        stirred: Callable[[], Iterable[ChannelId]],
+        own_channel: Callable[[ChannelId], OwnChannel | None],
         learn_policy: Callable[[bytes], bool],
     ) -> None:
-        """`learn_policy` takes an encoded channel update out of a failure and says whether it was valid and news."""
+        """Make it.
+
+        `stirred` names the channels of ours to which something has happened since it was last asked (at first: all);
+        `own_channel` gives one, None if it carries no payments any more. `learn_policy` takes an encoded channel update
+        out of a failure and says whether it was valid and news.
+        """
         self.source = source
         self.planner = planner
+        self.ways = Ways(planner)
         self.learn_policy = learn_policy
-        self._own_channels = own_channels
+        self._stirred = stirred
+        self.own_channel = own_channel
+        self._again: set[ChannelId] = set()
+        """What parts under way take of these has changed."""
         self._known: dict[ChannelId, OwnChannel] = {}
 
     @property
@@ -58,17 +77,32 @@ class Atlas:
         return self.planner.knowledge
 
     def refresh(self) -> None:
-        """Look at our own channels."""
+        """Look at those of our own channels to which something has happened. In the middle of a search, it waits."""
+        if self.planner.graph.paused:
+            return
+        again, self._again = self._again, set()
+        again.update(self._stirred())
+        for channel in sorted(again):
+            self._look_at(channel)
+
+    def _look_at(self, channel: ChannelId) -> None:
         graph, knowledge = self.planner.graph, self.knowledge
-        now = {own.channel: own for own in self._own_channels()}
-        for channel in sorted(self._known.keys() - now.keys()):
-            knowledge.own(channel, self._known[channel].peer, None)
-            graph.remove(channel, self._known[channel].peer)
-        for channel, own in now.items():
-            if self._known.get(channel) != own or graph.get(channel, own.peer) is None:
-                graph.put(Edge(channel, self.source, own.peer, own.capacity, ForwardingPolicy()))
-            knowledge.own(channel, own.peer, own.spendable + knowledge.reserved(channel, own.peer))
-        self._known = now
+        known, own = self._known.pop(channel, None), self.own_channel(channel)
+        if own is None:
+            if known is not None:
+                knowledge.own(channel, known.peer, None)
+                graph.remove(channel, known.peer)
+            return
+        self._known[channel] = own
+        edge = graph.get(channel, own.peer)
+        if edge is None or edge.source != self.source or edge.capacity != own.capacity or edge.policy != _FREE:
+            graph.put(Edge(channel, self.source, own.peer, own.capacity, _FREE))
+        knowledge.own(channel, own.peer, own.spendable + knowledge.reserved(channel, own.peer))
+
+    def look_again(self, channel: ChannelId) -> None:
+        """Look at a channel again before the next search, if it is ours."""
+        if channel in self._known:
+            self._again.add(channel)
 
     def believes(self, hint: Edge, payee: NodeKey) -> bool:
         """Whether a channel that `payee` names may be there: one that leads to it, and is neither ours nor of others.
@@ -97,7 +131,6 @@ class OrderMap:
     def __init__(self, atlas: Atlas, order: Order) -> None:
         self._atlas = atlas
         self._order = order
-        self._hops_max = _hops_beside(order)
         self._hints = tuple(edge for edge in order.hints if atlas.believes(edge, order.target))
         atlas.planner.graph.hint(self._hints)
 
@@ -106,35 +139,46 @@ class OrderMap:
         self._atlas.planner.graph.unhint(self._hints)
         self._hints = ()
 
-    def plan(self, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float) -> tuple[Route, ...]:
-        """Return routes that deliver `amount` together; raise NoRoute."""
+    def plan(
+        self, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float
+    ) -> Steps[tuple[Route, ...]]:
+        """Find routes that deliver `amount` together; raise NoRoute."""
+        atlas = self._atlas
         if self._order.last_channel is not None:
-            return (self.route(target, amount, max_fee=max_fee, now=now),)
-        self._atlas.refresh()
-        source, planner = self._atlas.source, self._atlas.planner
-        routes = planner.plan(source, target, amount, max_fee=max_fee, max_parts=max_parts, now=now)
+            return ((yield from self.route(target, amount, max_fee=max_fee, now=now)),)
+        atlas.refresh()
+        known = atlas.ways.recall(target, amount, max_fee, now)
+        if known is not None:
+            return (self._fitting(known),)
+        routes = yield from atlas.planner.planning(
+            atlas.source, target, amount, max_fee=max_fee, max_parts=max_parts, now=now
+        )
+        if len(routes) == 1:
+            atlas.ways.remember(target, routes[0], now)
         return tuple(map(self._fitting, routes))
 
-    def route(self, target: NodeKey, amount: int, *, max_fee: int, now: float) -> Route:
-        """Return one route; raise NoRoute."""
-        self._atlas.refresh()
+    def route(self, target: NodeKey, amount: int, *, max_fee: int, now: float) -> Steps[Route]:
+        """Find one route; raise NoRoute."""
+        atlas = self._atlas
+        atlas.refresh()
         if self._order.first_channel is not None and self._order.last_channel is not None:
-            return self._circle(self._order.first_channel, self._order.last_channel, amount, max_fee, now)
-        return self._fitting(self._atlas.planner.route(self._atlas.source, target, amount, max_fee=max_fee, now=now))
+            return (yield from self._circle(self._order.first_channel, self._order.last_channel, amount, max_fee, now))
+        route = yield from atlas.planner.routing(atlas.source, target, amount, max_fee=max_fee, now=now)
+        return self._fitting(route)
 
     def _fitting(self, route: Route) -> Route:
         """Return a route, unless an onion has no room for it beside what the payee is to get."""
-        if len(route.hops) <= self._hops_max:
+        if len(route.hops) <= _SHORT or len(route.hops) <= (fitting := _hops_beside(self._order)):
             return route
         raise NoRoute(
             f"the best way has {len(route.hops)} hops, and the {len(self._order.metadata)} bytes of metadata in the "
-            f"invoice leave room for {self._hops_max}: ask for one with less, or open a channel nearer to the payee"
+            f"invoice leave room for {fitting}: ask for one with less, or open a channel nearer to the payee"
         )
 
-    def _circle(self, first: ChannelId, last: ChannelId, amount: int, max_fee: int, now: float) -> Route:
-        """Return the route out over one channel of ours and back over another."""
+    def _circle(self, first: ChannelId, last: ChannelId, amount: int, max_fee: int, now: float) -> Steps[Route]:
+        """Find the route out over one channel of ours and back over another."""
         atlas, graph, knowledge = self._atlas, self._atlas.planner.graph, self._atlas.knowledge
-        out, back = atlas._known.get(first), atlas._known.get(last)
+        out, back = atlas.own_channel(first), atlas.own_channel(last)
         edge = graph.get(last, atlas.source)
         asked = edge.policy if edge is not None else back.asked if back is not None else None
         if out is None or back is None or asked is None:
@@ -148,7 +192,7 @@ class OrderMap:
             between: tuple[Hop, ...] = ()
         else:
             knowledge.avoid_node(atlas.source, now + 1)
-            between = atlas.planner.route(out.peer, back.peer, carried, max_fee=max_fee, now=now).hops
+            between = (yield from atlas.planner.routing(out.peer, back.peer, carried, max_fee=max_fee, now=now)).hops
             carried = between[0].amount + _fee_of(graph.get(between[0].channel, between[0].node), between[0].amount)
         route = Route((Hop(first, out.peer, carried), *between, Hop(last, atlas.source, amount)))
         if route.fee > max_fee or carried > out.spendable:
@@ -158,10 +202,12 @@ class OrderMap:
     def reserve(self, route: Route) -> None:
         """A part goes this way."""
         self._atlas.knowledge.reserve(route)
+        self._atlas.look_again(route.hops[0].channel)
 
     def release(self, route: Route) -> None:
         """The part has ended."""
         self._atlas.knowledge.release(route)
+        self._atlas.look_again(route.hops[0].channel)
 
     def passed(self, channel: ChannelId, node: NodeKey, amount: int, now: float) -> None:
         """The direction carried `amount`."""

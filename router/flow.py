@@ -27,6 +27,7 @@ import msgspec
 
 from tallystick.router.graph import Column
 from tallystick.router.liquidity import Prior
+from tallystick.router.steps import Steps
 
 ROUNDS_MAX = 100
 """Paths found for one plan, at most."""
@@ -60,6 +61,7 @@ def _rise(one: tuple[float, float], other: tuple[float, float]) -> float:
 
 def cheapest_flow(
     count: int,
+    pause: int,
     slots: int,
     source: int,
     target: int,
@@ -87,12 +89,12 @@ def cheapest_flow(
     lower: Column,
     upper: Column,
     held: Column,
-) -> list[tuple[int, float]]:
+) -> Steps[list[tuple[int, float]]]:
     """Return (slot, units that flow through it) of the cheapest flow of `amount` units, or of as many as can flow.
 
     A unit is `unit` of the asset: flows are whole numbers of units. `hop` and `spread` (parts / amount) are per unit of
     the asset, `risk` is for one: what a failure of the whole costs. Channels that carry less than `least` in one lock
-    are not used, and no channel for more than one lock can carry.
+    are not used, and no channel for more than one lock can carry. It pauses as the kernels of `search` do.
     """
     pieces = len(ends)
     whole = amount * unit
@@ -101,7 +103,11 @@ def cheapest_flow(
     heap = [(0.0, target)]
     settled = [target]
     settled.pop()
+    looked = 0
     while len(heap) > 0:
+        if looked >= pause:
+            looked = 0
+            yield
         reached, node = heappop(heap)
         if reached > far[source]:
             break
@@ -110,6 +116,7 @@ def cheapest_flow(
         slot = first_in[node]
         while slot >= 0:
             this, slot = slot, next_in[slot]
+            looked += 1
             other = tails[this]
             if minimum[this] > whole or limit[this] < least or (only_before[other] == node and other != source):
                 continue
@@ -152,6 +159,9 @@ def cheapest_flow(
         heap.clear()
         heap.append((0.0, source))
         while len(heap) > 0:
+            if looked >= pause:
+                looked = 0
+                yield
             reached, node = heappop(heap)
             if reached > near[node]:
                 continue
@@ -162,6 +172,7 @@ def cheapest_flow(
             slot = first_out[node]
             while slot >= 0:
                 this, slot = slot, next_out[slot]
+                looked += 1
                 other = heads[this]
                 if minimum[this] > whole or limit[this] < least or (only_next[other] == node and other != target):
                     continue
@@ -193,6 +204,7 @@ def cheapest_flow(
                     heappush(heap, (cost, other))
             if inward[node]:
                 for this in used:
+                    looked += 1
                     if heads[this] != node or flows[this] < 1.0:
                         continue
                     other, flow = tails[this], flows[this]

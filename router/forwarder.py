@@ -240,6 +240,11 @@ class Forwarder:
         name = self._by_origin.get((channel, lock))
         return self._open[name].circuit if name is not None else None
 
+    def circuit(self, channel: ChannelId, lock: int) -> Circuit | None:
+        """Return the circuit of an outgoing lock."""
+        entry = self._open.get((channel, lock))
+        return entry.circuit if entry is not None else None
+
     def holds(self, channel: ChannelId, lock: int) -> bool:
         """Whether that outgoing lock stands for an incoming one."""
         return (channel, lock) in self._open

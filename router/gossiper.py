@@ -7,7 +7,7 @@ what is refused is lost, and reconciliation makes up for it. It works the same i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -137,18 +137,21 @@ class Gossiper:
 
     # --- the chain ---------------------------------------------------------------------------------------------------
 
-    def on_event(self, event: Event) -> None:
-        """Take an event of a block that was added. Call it before the step's own moments are committed."""
-        match event:
-            case ChannelOpened(channel):
-                self._gossip.opened(channel, self._clock())
-            case Closed(channel) | CooperativelyClosed(channel) | Settled(channel):
-                self._gossip.closed(channel, self._clock())
-            case Deposited(channel) | Withdrawn(channel):
-                self._gossip.recheck(channel)
-            case _:
-                return
-        self._release()
+    def on_block(self, events: Sequence[Event]) -> None:
+        """Take the events of a block that was added. Call it before the step's own moments are committed."""
+        gossip, now = self._gossip, self._clock()
+        for event in events:
+            match event:
+                case ChannelOpened(channel):
+                    gossip.opened(channel, now)
+                case Closed(channel) | CooperativelyClosed(channel) | Settled(channel):
+                    gossip.closed(channel, now)
+                case Deposited(channel) | Withdrawn(channel):
+                    gossip.recheck(channel)
+                case _:
+                    pass
+        if events:
+            self._release()
 
     def on_undone(self) -> None:
         """A block left the best branch."""

@@ -9,11 +9,15 @@ arrays when compiled (`kernels`). What a route is made of stands in the slot's `
 Only slots that can carry something are in these chains, so a search never meets a channel that is switched off. A new
 channel costs O(1), a changed policy O(1), a removal O(degree): no index has to be made anew, whatever gossip says.
 Kernels read amounts as floats; whoever makes a route of what they find computes it again in whole numbers.
+
+A search may pause, so that others can work. Meanwhile nothing that it reads may change: `paused` is set, changes wait
+(those of channels in order, those of what is known of a slot as a set of slots), and `settle` makes up for them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, MutableSequence
+from collections.abc import Callable, Iterable, Iterator, MutableSequence
+from functools import partial
 from typing import Any, cast
 
 import msgspec
@@ -26,6 +30,9 @@ LOCK_RATE = 0.1 / (365 * 86400)
 
 UNKNOWN_CAPACITY = 2**128
 """Stands for the capacity of a channel that a route hint names without one (0), and without a maximum."""
+
+WAITING_MAX = 10_000
+"""Changes that wait for a search that pauses; with that many, it pauses no more."""
 
 _FIRST_ROOM = 64
 
@@ -85,6 +92,12 @@ class Graph:
         """All indices of nodes are below this."""
         self.fresh: list[int] = []
         """Slots that were put since someone last emptied this list: what was learned has to be written to them."""
+        self.version = 0
+        """Changes with everything that may make another route the best one, but for what is learned."""
+        self.paused = False
+        """Whether a search is in the middle of reading: see the module's docstring."""
+        self._waiting: list[Callable[[], None]] = []
+        self._stale: set[int] = set()
         self.columns = Columns(*(_column(compiled, name in _WHOLE, _FIRST_ROOM) for name in Columns.__struct_fields__))
         self._edges: list[Edge | None] = [None] * _FIRST_ROOM
         self._channels: dict[ChannelId, tuple[int, ...]] = {}
@@ -145,13 +158,13 @@ class Graph:
         """Return the direction in a slot, None if it is free."""
         return self._edges[slot]
 
-    def leaving(self, node: NodeKey) -> list[Edge]:
-        """Return the directions that leave a node and can carry something."""
-        return [self.edge(slot) for slot in self._chain(node, self.columns.first_out, self.columns.next_out)]
+    def leaving(self, node: NodeKey) -> Iterator[Edge]:
+        """Give the directions that leave a node and can carry something."""
+        return (self.edge(slot) for slot in self._chain(node, self.columns.first_out, self.columns.next_out))
 
-    def reaching(self, node: NodeKey) -> list[Edge]:
-        """Return the directions that reach a node and can carry something."""
-        return [self.edge(slot) for slot in self._chain(node, self.columns.first_in, self.columns.next_in)]
+    def reaching(self, node: NodeKey) -> Iterator[Edge]:
+        """Give the directions that reach a node and can carry something."""
+        return (self.edge(slot) for slot in self._chain(node, self.columns.first_in, self.columns.next_in))
 
     def slots_at(self, node: NodeKey) -> list[int]:
         """Return the slots that leave or reach a node and can carry something."""
@@ -163,7 +176,7 @@ class Graph:
 
     def put(self, edge: Edge) -> None:
         """Add a direction, or replace what was known of it."""
-        if edge.source == edge.target:
+        if edge.source == edge.target or self._waits(partial(self.put, edge)):
             return
         self._hints.pop((edge.channel, edge.target), None)
         slot = self.slot(edge.channel, edge.target)
@@ -176,24 +189,32 @@ class Graph:
             self._channels[edge.channel] = (*self._channels.get(edge.channel, ()), slot)
         if known is None or known.capacity != edge.capacity:
             self._forget(slot, edge)
+        self.version += known != edge
         could = known is not None and _useful(known)
         self._edges[slot] = edge
         self._write(slot, edge)
         if _useful(edge) and not could:
             self._link(slot)
+            if known is not None:
+                self.fresh.append(slot)  # what was said of its node meanwhile passed it by
         elif could and not _useful(edge):
             self._unlink(slot)
 
     def drop(self, channel: ChannelId) -> None:
         """Forget a channel."""
+        if self._waits(partial(self.drop, channel)):
+            return
         for slot in self.slots_of(channel):
             self.remove(channel, self.edge(slot).target)
 
     def remove(self, channel: ChannelId, target: NodeKey) -> None:
         """Forget one direction of a channel."""
+        if self._waits(partial(self.remove, channel, target)):
+            return
         slot = self.slot(channel, target)
         if slot is None:
             return
+        self.version += 1
         left = tuple(other for other in self._channels[channel] if other != slot)
         if left:
             self._channels[channel] = left
@@ -214,16 +235,22 @@ class Graph:
 
     def hint(self, edges: Iterable[Edge]) -> None:
         """Add directions that a payee names, for as long as nobody takes them back; what gossip says goes before."""
+        edges = tuple(edges)
+        if self._waits(partial(self.hint, edges)):
+            return
         for edge in edges:
             direction = (edge.channel, edge.target)
-            if direction in self._hints:
-                self._hints[direction] += 1
-            elif self.slot(*direction) is None:
+            count, known = self._hints.get(direction, 0), self.slot(*direction) is not None
+            if not known:
                 self.put(edge)
-                self._hints[direction] = 1
+            if count or not known:
+                self._hints[direction] = count + 1
 
     def unhint(self, edges: Iterable[Edge]) -> None:
         """Take back hints: each call undoes one `hint`."""
+        edges = tuple(edges)
+        if self._waits(partial(self.unhint, edges)):
+            return
         for edge in edges:
             direction = (edge.channel, edge.target)
             if direction in self._hints:
@@ -238,26 +265,56 @@ class Graph:
 
     def revise(self, edge: Edge) -> None:
         """Replace what is known of a direction; one that is there as a hint stays one."""
+        if self._waits(partial(self.revise, edge)):
+            return
         count = self._hints.get((edge.channel, edge.target))
         self.put(edge)
         if count is not None:
             self._hints[edge.channel, edge.target] = count
+
+    # --- while a search pauses -----------------------------------------------------------------------------------
+
+    @property
+    def crowded(self) -> bool:
+        """Whether so much waits for the search that it should come to an end."""
+        return len(self._waiting) >= WAITING_MAX
+
+    def settle(self) -> None:
+        """Make the changes that waited: the search has ended."""
+        self.paused = False
+        waiting, self._waiting = self._waiting, []
+        for change in waiting:
+            change()
+
+    def wait_with(self, slot: int) -> bool:
+        """Whether what is known of a slot must not be written now; it is `stale` then."""
+        if self.paused:
+            self._stale.add(slot)
+        return self.paused
+
+    def take_stale(self) -> set[int]:
+        """Return the slots to be written anew, and forget them."""
+        stale, self._stale = self._stale, set()
+        return stale
+
+    def _waits(self, change: Callable[[], None]) -> bool:
+        if self.paused:
+            self._waiting.append(change)
+        return self.paused
+
+    # --- columns -------------------------------------------------------------------------------------------------
 
     def floats(self, figures: Iterable[float]) -> Column:
         """Return figures in the form of this graph's columns."""
         made = _column(self.compiled, False, 0)
         return _joined(made, list(figures), self.compiled)
 
-    # --- columns -------------------------------------------------------------------------------------------------
-
-    def _chain(self, node: NodeKey, first: Column, following: Column) -> list[int]:
-        found: list[int] = []
+    def _chain(self, node: NodeKey, first: Column, following: Column) -> Iterator[int]:
         index = self._indices.get(node)
         slot = -1 if index is None else int(first[index])
         while slot >= 0:
-            found.append(slot)
+            yield slot
             slot = int(following[slot])
-        return found
 
     def _take_slot(self, edge: Edge) -> int:
         if not self._free_slots:

@@ -20,6 +20,7 @@ import msgspec
 from tallystick.channels.objects import ChannelId
 from tallystick.router.graph import Direction, Graph, capacity_of
 from tallystick.router.objects import Edge, Hop, NodeKey, Route
+from tallystick.router.steps import Steps, finish
 
 HALF_LIFE = 3600.0
 """Seconds."""
@@ -32,6 +33,12 @@ FORGET_AFTER = 10
 
 _STEPS = 32
 """How often per half-life the columns follow the fading."""
+
+_PAUSE = 250
+"""Channels whose columns follow before others may work: some 4 ms."""
+
+_PAUSE_FRESH = 4_000
+"""The same for slots of which nothing may be known."""
 
 
 class Prior(msgspec.Struct, frozen=True):
@@ -129,6 +136,7 @@ class Knowledge:
         self._beliefs: dict[ChannelId, Belief] = {}
         self._own: dict[Direction, int] = {}
         self._reserved: dict[Direction, int] = {}
+        self._penciled: dict[Direction, int] = {}
         self._avoided: dict[Direction, float] = {}
         self._avoided_nodes: dict[NodeKey, float] = {}
         self._refreshed = -math.inf
@@ -157,7 +165,8 @@ class Knowledge:
         if (edge.channel, edge.target) in self._avoided or edge.target in self._avoided_nodes:
             return 0
         upper = min(capacity_of(edge) + 1, self._bounds(edge, self._refreshed)[1])
-        return upper - 1 - self._reserved.get((edge.channel, edge.target), 0)
+        direction = (edge.channel, edge.target)
+        return upper - 1 - self._reserved.get(direction, 0) - self._penciled.get(direction, 0)
 
     def chance(self, hop: Hop) -> float:
         """Return how probable it is that the hop's direction carries its amount, beside what is reserved."""
@@ -175,16 +184,24 @@ class Knowledge:
 
     def refresh(self, now: float) -> None:
         """Bring the graph's columns up to date: call before a search. Cheap if little has happened."""
+        finish(self.refreshing(now))
+
+    def refreshing(self, now: float) -> Steps[None]:
+        """Do what `refresh` does, with pauses."""
         if now >= self._refreshed + self.half_life / _STEPS or now < self._refreshed:
             self._refreshed = now
             self._forget(now)
-            for channel in self._beliefs:
+            for number, channel in enumerate(list(self._beliefs), start=1):
                 self._touch(channel)
+                if number % _PAUSE == 0:
+                    yield
         fresh, self.graph.fresh = self.graph.fresh, []
-        for slot in fresh:
+        for number, slot in enumerate(fresh, start=1):
             edge = self.graph.occupant(slot)
             if edge is not None and self._knows_of(edge):
                 self._write(slot)
+            if number % _PAUSE_FRESH == 0:
+                yield
         for direction in [direction for direction, until in self._avoided.items() if until <= now]:
             del self._avoided[direction]
             self._touch(direction[0])
@@ -223,23 +240,37 @@ class Knowledge:
             self._moved(hop, now)
 
     def _moved(self, hop: Hop, now: float) -> None:
-        self.passed(hop.channel, hop.node, hop.amount, now)
-        self._learn(hop.channel, hop.node, now, lambda belief, capacity: belief.moved(hop.amount, capacity))
+        amount, wanted = hop.amount, hop.amount + self._reserved.get((hop.channel, hop.node), 0)
+        self._learn(hop.channel, hop.node, now, lambda belief, size: belief.passes(wanted, size).moved(amount, size))
 
     def reserve(self, route: Route) -> None:
         """A part is under way: what it carries is not there for others."""
-        for hop in route.hops:
-            direction = (hop.channel, hop.node)
-            self._reserved[direction] = self._reserved.get(direction, 0) + hop.amount
-            self._hold(direction)
+        self._take(self._reserved, route)
 
     def release(self, route: Route) -> None:
         """A part has ended, whichever way."""
+        self._give_back(self._reserved, route)
+
+    def pencil_in(self, route: Route) -> None:
+        """A plan that is being made has this part: what it carries is not there for the plan's other parts."""
+        self._take(self._penciled, route)
+
+    def erase(self, route: Route) -> None:
+        """The plan is made, or given up."""
+        self._give_back(self._penciled, route)
+
+    def _take(self, taken: dict[Direction, int], route: Route) -> None:
         for hop in route.hops:
             direction = (hop.channel, hop.node)
-            left = self._reserved.pop(direction, 0) - hop.amount
+            taken[direction] = taken.get(direction, 0) + hop.amount
+            self._hold(direction)
+
+    def _give_back(self, taken: dict[Direction, int], route: Route) -> None:
+        for hop in route.hops:
+            direction = (hop.channel, hop.node)
+            left = taken.pop(direction, 0) - hop.amount
             if left > 0:
-                self._reserved[direction] = left
+                taken[direction] = left
             self._hold(direction)
 
     def avoid(self, channel: ChannelId, node: NodeKey, until: float) -> None:
@@ -343,11 +374,16 @@ class Knowledge:
         direction = (edge.channel, edge.target)
         if edge.channel in self._beliefs or edge.target in self._avoided_nodes:
             return True
-        return any(direction in known for known in (self._own, self._reserved, self._avoided))
+        return any(direction in known for known in (self._own, self._reserved, self._penciled, self._avoided))
+
+    def settle(self) -> None:
+        """Write what had to wait while a search paused."""
+        for slot in self.graph.take_stale():
+            self._write(slot)
 
     def _write(self, slot: int) -> None:
         edge = self.graph.occupant(slot)
-        if edge is None:
+        if edge is None or self.graph.wait_with(slot):
             return
         columns, capacity = self.graph.columns, capacity_of(edge)
         direction = (edge.channel, edge.target)
@@ -361,10 +397,10 @@ class Knowledge:
     def _hold(self, direction: Direction) -> None:
         """What parts under way take of a direction has changed, and nothing else."""
         slot = self.graph.slot(*direction)
-        if slot is not None:
+        if slot is not None and not self.graph.wait_with(slot):
             self.graph.columns.held[slot] = self._held(direction)
 
     def _held(self, direction: Direction) -> float:
         if direction in self._avoided or direction[1] in self._avoided_nodes:
             return math.inf
-        return float(self._reserved.get(direction, 0))
+        return float(self._reserved.get(direction, 0) + self._penciled.get(direction, 0))

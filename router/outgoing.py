@@ -6,12 +6,17 @@
                 more, as its channel closed or its peer is away, ends when the confirmed chain is past its expiry
     restart     what is in the rows is under way or ended; what is not was never sent, and is planned anew
 
+    search      ways are looked for one after the other, in steps; `run` lets others work between them. What is found
+                before the first pause is sent at once, and its order and lock are in one commit
+
 It lives on the engine's loop and never waits; whoever wants to know how a payment ended waits for its event.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
+from heapq import heapify, heappop, heappush
 from typing import Protocol
 
 import msgspec
@@ -28,6 +33,7 @@ from tallystick.router.objects import Route
 from tallystick.router.payer import Limits, Map, Part, Payment
 from tallystick.router.payload import FinalPayload, ForwardPayload, encode_payload
 from tallystick.router.payments import (
+    Kind,
     Order,
     PartEnded,
     PartRecord,
@@ -41,10 +47,23 @@ from tallystick.router.payments import (
     pending_payments,
 )
 from tallystick.router.sphinx import BuiltOnion, build_onion
+from tallystick.router.steps import Steps
 
 UNSIGNED_MAX = 60
 """Seconds of chain time that a part may wait to be signed, for a peer that acknowledges nothing, before it goes
 another way."""
+
+_ADVICE = {
+    Kind.INVOICE: "; the invoice may have been paid, cancelled or expired meanwhile: ask the payee for a new one",
+    Kind.KEYSEND: "; it may take no payments without an invoice: ask for an invoice",
+}
+"""What to do if the payee refuses a payment."""
+
+TURN = 8
+"""Searches, with the onions that follow, after which others have their turn: some 3 ms, while ways are remembered."""
+
+_SPARE = 1_000
+"""Deadlines of payments that have ended which are worth keeping."""
 
 
 class Locks(Protocol):
@@ -88,9 +107,11 @@ class _Active(msgspec.Struct):
     order: Order
     map: Map
     payment: Payment
-    secrets: dict[int, tuple[bytes, ...]]
+    onions: dict[int, BuiltOnion]
+    """By number of the part; after a restart with secrets only."""
     done: trio.Event
-    recorded: bool = False
+    record: PaymentRecord | None = None
+    """How it ended, as it is recorded or about to be."""
 
 
 class _Sent(msgspec.Struct):
@@ -117,8 +138,12 @@ class Outgoing:
         clock: Clock,
         entropy: Entropy,
         limits: Callable[[Address], Limits],
+        inline: bool = True,
     ) -> None:
-        """`record(moments, then)` makes moments durable, then calls `then`; `limits` are those of an asset."""
+        """`record(moments, then)` makes moments durable, then calls `then`; `limits` are those of an asset.
+
+        `inline`: nobody will call `run`; ways are looked for at once, however long it takes.
+        """
         self._locks = locks
         self._map_for = map_for
         self._store = store
@@ -127,8 +152,15 @@ class Outgoing:
         self._entropy = entropy
         self._limits = limits
         self.begun = trio.Event()
-        """Set when a payment begins, and replaced: there may be an earlier end to wait for (`on_time`)."""
+        """Set, and replaced, when a payment begins whose time is over before that of all others (`on_time`)."""
         self._active: dict[bytes, _Active] = {}
+        self._deadlines: list[tuple[float, bytes]] = []
+        self._searches: deque[tuple[_Active, Steps[list[Part]]]] = deque()
+        self._working = False
+        self._inline = inline
+        self._credit = 0
+        """Searches that may still begin before `run` has its turn."""
+        self._wanted = trio.Event()
         self._sent: dict[tuple[ChannelId, int], _Sent] = {}
         self._resumed: list[_Active] = []
         """From before a restart, to be planned anew once peers are back."""
@@ -147,7 +179,8 @@ class Outgoing:
         if known is not None and known.paid:
             raise InvalidInput("this invoice has been paid already; its receipt is in the list of payments")
         active = self._add(order)
-        self._record([PaymentOrdered(order)], lambda: self._send(active, active.payment.start(self._clock())))
+        self._record([PaymentOrdered(order, first=known is None)], _nothing)
+        self._look(active, active.payment.start(self._clock()))
 
     def load(self) -> None:
         """Know the locks from before a restart. Call it before the chain is followed, which tells each secret once."""
@@ -166,7 +199,7 @@ class Outgoing:
             parts = load_parts(self._store, record.order.payment_hash)
             waiting = [part for part in parts if not part.ended]
             active.payment.resume([Part(part.number, part.route) for part in waiting], attempts=len(parts))
-            active.secrets = {part.number: part.secrets for part in waiting}
+            active.onions = {part.number: BuiltOnion(b"", part.secrets) for part in waiting}
             self._catch_up(active, parts)
         self._record((), self._plan_resumed)
 
@@ -187,7 +220,7 @@ class Outgoing:
         if self._resumed and (self._locks.ready or self._locks.now > self._resumed_at + UNSIGNED_MAX):
             resumed, self._resumed = self._resumed, []
             for active in resumed:
-                self._send(active, active.payment.start(self._clock()))
+                self._look(active, active.payment.start(self._clock()))
 
     def _add(self, order: Order) -> _Active:
         roads = self._map_for(order)
@@ -196,9 +229,17 @@ class Outgoing:
             limits = msgspec.structs.replace(limits, parts=1)
         payment = Payment(roads, order.target, order.amount, max_fee=order.max_fee, limits=limits)
         active = self._active[order.payment_hash] = _Active(order, roads, payment, {}, trio.Event())
-        self.begun.set()
-        self.begun = trio.Event()
+        self._set_deadline(order)
         return active
+
+    def _set_deadline(self, order: Order) -> None:
+        if len(self._deadlines) > 2 * len(self._active) + _SPARE:
+            self._deadlines = [(active.order.gives_up, digest) for digest, active in self._active.items()]
+            heapify(self._deadlines)
+        heappush(self._deadlines, (order.gives_up, order.payment_hash))
+        if self._deadlines[0][1] == order.payment_hash:
+            self.begun.set()
+            self.begun = trio.Event()
 
     # --- waiting -------------------------------------------------------------------------------------------------
 
@@ -212,6 +253,8 @@ class Outgoing:
         active = self._active.get(payment_hash)
         if active is not None:
             await active.done.wait()
+            if active.record is not None:
+                return active.record
         record = find_payment(self._store, payment_hash)
         if record is None:
             raise InvalidInput("there is no payment of that hash")
@@ -227,17 +270,63 @@ class Outgoing:
     def on_time(self) -> float | None:
         """Stop the payments whose time is over; return when the next one's is."""
         now = self._clock()
-        for active in list(self._active.values()):
-            if now >= active.order.gives_up and active.payment.outcome is None:
-                self.stop(active.order.payment_hash, Unpaid.TIMEOUT, "it was not paid in the time that it was given")
-        return min((a.order.gives_up for a in self._active.values() if a.order.gives_up > now), default=None)
+        while self._deadlines and self._deadlines[0][0] <= now:
+            _, digest = heappop(self._deadlines)
+            active = self._active.get(digest)
+            if active is not None and now >= active.order.gives_up and active.payment.outcome is None:
+                self.stop(digest, Unpaid.TIMEOUT, "it was not paid in the time that it was given")
+        return self._deadlines[0][0] if self._deadlines else None
+
+    # --- looking for ways ----------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Look for ways, and let others work in between, until cancelled."""
+        try:
+            while True:
+                self._credit = TURN
+                await self._wanted.wait()
+                self._wanted = trio.Event()
+                while self._searches:
+                    left = TURN
+                    while left and self._searches and self._work():
+                        left -= 1
+                    await trio.lowlevel.checkpoint()
+        finally:
+            self._credit = 0
+            for _, steps in self._searches:
+                steps.close()
+            self._searches.clear()
+
+    def _look(self, active: _Active, steps: Steps[list[Part]]) -> None:
+        """Send the parts to which `steps` lead, when it is their turn: now, if nothing else waits."""
+        self._searches.append((active, steps))
+        if self._inline:
+            while self._searches and not self._working:
+                self._work()
+            return
+        self._wanted.set()
+        if self._credit and len(self._searches) == 1 and not self._working:
+            self._credit -= 1
+            self._work()
+
+    def _work(self) -> bool:
+        """Go on with the first search until it pauses; return whether it has ended."""
+        active, steps = self._searches[0]
+        self._working = True
+        try:
+            next(steps)
+        except StopIteration as end:
+            self._searches.popleft()
+            self._send(active, end.value)
+            return True
+        finally:
+            self._working = False
+        return False
 
     # --- sending -------------------------------------------------------------------------------------------------
 
     def _send(self, active: _Active, parts: list[Part]) -> None:
-        queue = list(parts)
-        while queue:
-            part = queue.pop()
+        for part in parts:
             expiry = self._locks.now + active.order.lock_seconds
             try:
                 onion = self._onion(active.order, part.route, expiry)
@@ -247,7 +336,7 @@ class Outgoing:
             try:
                 self._lock(active, part, expiry, onion)
             except InvalidInput:
-                queue += active.payment.part_unsent(part.number, self._clock())
+                self._look(active, active.payment.part_unsent(part.number, self._clock()))
         self._settle(active)
 
     def _lock(self, active: _Active, part: Part, expiry: int, onion: BuiltOnion) -> None:
@@ -259,7 +348,7 @@ class Outgoing:
 
         lock = self._locks.add(first.channel, first.amount, expiry, digest, onion.packet, row)
         self._sent[first.channel, lock] = _Sent(digest, number, self._locks.now)
-        active.secrets[number] = onion.secrets
+        active.onions[number] = onion
 
     def _onion(self, order: Order, route: Route, expiry: int) -> BuiltOnion:
         final = FinalPayload(
@@ -305,7 +394,7 @@ class Outgoing:
         found = self._forget(channel, lock.id)
         if found is not None:
             active, sent = found
-            self._record((), lambda: self._send(active, active.payment.part_unsent(sent.number, self._clock())))
+            self._record((), lambda: self._look(active, active.payment.part_unsent(sent.number, self._clock())))
         return []
 
     def channel_ready(self, channel: ChannelId) -> list[Moment]:
@@ -341,11 +430,12 @@ class Outgoing:
             return
         active, sent = found
         if secret:
+            active.onions.pop(sent.number, None)
             active.payment.part_paid(sent.number, secret, self._clock())
             self._settle(active)
             return
-        failure = lesson_of(active.secrets.pop(sent.number, ()), sent.reason)
-        self._send(active, active.payment.part_failed(sent.number, failure, self._clock()))
+        failure = lesson_of(active.onions.pop(sent.number, _UNKNOWN), sent.reason)
+        self._look(active, active.payment.part_failed(sent.number, failure, self._clock()))
 
     def _forget(self, channel: ChannelId, lock: int) -> tuple[_Active, _Sent] | None:
         sent = self._sent.pop((channel, lock), None)
@@ -357,17 +447,19 @@ class Outgoing:
 
     def _outcome(self, active: _Active) -> list[Moment]:
         """Return what records the outcome, if there is one and it was not recorded yet."""
-        payment, digest = active.payment, active.order.payment_hash
-        outcome = payment.outcome
-        if outcome is None or active.recorded:
+        outcome, order = active.payment.outcome, active.order
+        if outcome is None or active.record is not None:
             return []
-        active.recorded = True
-        return [PaymentEnded(digest, outcome.secret, outcome.fee, outcome.reason, outcome.text, self._clock())]
+        now, text = self._clock(), outcome.text
+        if outcome.reason is Unpaid.PAYEE_REFUSES:
+            text += _ADVICE.get(order.kind, "")
+        active.record = PaymentRecord(order, now, outcome.secret, outcome.fee, outcome.reason, text)
+        return [PaymentEnded(order.payment_hash, outcome.secret, outcome.fee, outcome.reason, text, now)]
 
     def _settle(self, active: _Active) -> None:
         """Record the outcome once there is one; forget the payment once nothing of it is under way."""
         moments = self._outcome(active)
-        if active.recorded:  # with no moments of its own, it waits for what was stored before
+        if active.record is not None:  # with no moments of its own, it waits for what was stored before
             self._record(moments, lambda: self._finish(active))
 
     def _finish(self, active: _Active) -> None:
@@ -376,3 +468,10 @@ class Outgoing:
         if active.payment.complete and self._active.get(digest) is active:
             del self._active[digest]
             active.map.close()
+
+
+_UNKNOWN = BuiltOnion(b"", ())
+
+
+def _nothing() -> None:
+    """Wait for a commit without wanting to know of it."""

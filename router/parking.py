@@ -42,7 +42,7 @@ class Parking:
 
     def leave(self, peer: bytes) -> None:
         """Drop what is parked for a peer, and its places."""
-        for channel, _ in list(self._parked[peer]):
+        for channel in dict.fromkeys(channel for channel, _ in self._parked[peer]):  # once: it frees both sides
             self._release(peer, channel)
         del self._parked[peer], self._unasked[peer]
         self._turn.remove(peer)

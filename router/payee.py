@@ -67,16 +67,28 @@ class IncomingPart(msgspec.Struct, frozen=True):
 
 
 class Verdict(enum.Enum):
-    """Why a part is refused."""
+    """Why a part is refused. The payer learns nothing that tells the first six apart."""
 
     UNWANTED = 1
-    """Unknown, paid, expired, in another asset, or with the wrong payment secret or amount."""
-    TAMPERED = 2
+    """Nothing is known of such a payment; or it was paid, or cancelled."""
+    EXPIRED = 2
+    """It begins after its invoice has expired."""
+    WRONG_SECRET = 3
+    """It has not the payment secret of the invoice: who sends it has not seen that."""
+    WRONG_AMOUNT = 4
+    """It is to come to less than the invoice asks for, or to more than twice that."""
+    SUPERFLUOUS = 5
+    """The payment is complete without it, or its parts are of a payment of another size."""
+    TOO_MANY = 6
+    """As many payments are being gathered as may be."""
+    TAMPERED = 7
     """The lock does not hold what the payer said it would: the forwarder before us kept something."""
-    TOO_SOON = 3
+    TOO_SOON = 8
     """It expires too soon to be claimed safely."""
-    INCOMPLETE = 4
+    INCOMPLETE = 9
     """The other parts did not come in time."""
+    WRONG_ASSET = 10
+    """It is in another asset than the invoice asks for, or than the other parts are in."""
 
 
 class Refuse(msgspec.Struct, frozen=True):
@@ -149,21 +161,24 @@ class Payee:
     def _objection(
         self, part: IncomingPart, wanted: Claimable | None, group: _Gathering | None, now: int
     ) -> Verdict | None:
-        if wanted is None or not hmac.compare_digest(part.payment_secret, wanted.payment_secret):
+        if wanted is None:
             return Verdict.UNWANTED
         if part.asset != (wanted if group is None else group.wanted).asset:
-            return Verdict.UNWANTED
+            return Verdict.WRONG_ASSET
+        if not hmac.compare_digest(part.payment_secret, wanted.payment_secret):
+            return Verdict.WRONG_SECRET
         if part.amount < part.told or part.expiry < part.told_expiry:
             return Verdict.TAMPERED
         if part.expiry < now + (self._last_moment if part.again else self._patience.claim):
             return Verdict.TOO_SOON
-        if group is None:
-            too_late = 0 < wanted.expires < now and not part.again
-            wrong = part.total < max(1, wanted.amount) or (wanted.amount and part.total > 2 * wanted.amount)
-            return Verdict.UNWANTED if too_late or wrong or len(self._gathering) >= self._limit else None
-        if part.total != group.total or group.held or group.sum >= group.total:
-            return Verdict.UNWANTED
-        return None
+        if group is not None:
+            more = group.held or group.sum >= group.total
+            return Verdict.SUPERFLUOUS if more or part.total != group.total else None
+        if 0 < wanted.expires < now and not part.again:
+            return Verdict.EXPIRED
+        if part.total < max(1, wanted.amount) or (wanted.amount and part.total > 2 * wanted.amount):
+            return Verdict.WRONG_AMOUNT
+        return Verdict.TOO_MANY if len(self._gathering) >= self._limit else None
 
     def _complete(self, payment_hash: bytes, group: _Gathering) -> list[Answer]:
         if group.sum < group.total:

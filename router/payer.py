@@ -9,6 +9,10 @@ A payment starts with a plan over many parts at once (min-cost flow). A part tha
 what its failure taught, and if there is none, as two halves, down to `Limits.part_min` (ROUTING.md). The secret is the
 receipt: as soon as one part brings it, the payment is paid, since only the payee can have given it away, and parts
 that are still under way belong to it.
+
+Finding a way may take long in a large network, so it is done in steps (`steps`): what happens to a payment counts at
+once, and the answer is a computation that leads to the parts to send next. Computations of one payment run one after
+the other, in the order in which they were given.
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ from tallystick.channels.errors import InvalidInput
 from tallystick.channels.objects import ChannelId
 from tallystick.router.errors import NoRoute, Unpaid
 from tallystick.router.objects import Hop, NodeKey, Route
+from tallystick.router.steps import Steps
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,12 +78,14 @@ class PartFailure(msgspec.Struct, frozen=True):
 class Map(Protocol):
     """What a payment asks of the planner, and tells it. A direction is a channel and the node that it leads to."""
 
-    def plan(self, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float) -> tuple[Route, ...]:
-        """Return routes that deliver `amount` together for at most `max_fee`; raise NoRoute."""
+    def plan(
+        self, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float
+    ) -> Steps[tuple[Route, ...]]:
+        """Find routes that deliver `amount` together for at most `max_fee`; raise NoRoute."""
         ...
 
-    def route(self, target: NodeKey, amount: int, *, max_fee: int, now: float) -> Route:
-        """Return one route that delivers `amount` for at most `max_fee`; raise NoRoute."""
+    def route(self, target: NodeKey, amount: int, *, max_fee: int, now: float) -> Steps[Route]:
+        """Find one route that delivers `amount` for at most `max_fee`; raise NoRoute."""
         ...
 
     def reserve(self, route: Route) -> None:
@@ -140,7 +147,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class Payment:
-    """See the module's docstring. Methods return the parts to send now."""
+    """See the module's docstring. Methods return the steps to the parts to send."""
 
     def __init__(self, map: Map, target: NodeKey, amount: int, *, max_fee: int, limits: Limits) -> None:
         self.target = target
@@ -203,19 +210,18 @@ class Payment:
             self._map.reserve(part.route)
         self.attempts = max([attempts, *(number + 1 for number in self._under_way)])
 
-    def start(self, now: float) -> list[Part]:
+    def start(self, now: float) -> Steps[list[Part]]:
         """Plan what is owed, as many parts at once."""
-        if self.owed <= 0 or self._stopped or self.secret:
+        if self.owed <= 0 or self._over:
             return []
         if self._room < 1:
-            return self._place([self.owed], now, None)
+            return (yield from self._place(self.owed, now, None))
+        budget = self.max_fee - self.fee
         try:
-            routes = self._map.plan(
-                self.target, self.owed, max_fee=self.max_fee - self.fee, max_parts=self._room, now=now
-            )
+            routes = yield from self._map.plan(self.target, self.owed, max_fee=budget, max_parts=self._room, now=now)
         except NoRoute as error:
-            return self._place([self.owed], now, error)
-        return [self._send(route) for route in routes]
+            return (yield from self._place(self.owed, now, error))
+        return [] if self._over else [self._send(route) for route in routes]
 
     def part_paid(self, number: int, secret: bytes, now: float) -> None:
         """A part was paid, `secret` is the proof."""
@@ -231,11 +237,11 @@ class Payment:
         """The secret is known: whatever is under way belongs to a payment that is paid."""
         self.secret = secret
 
-    def part_unsent(self, number: int, now: float) -> list[Part]:
+    def part_unsent(self, number: int, now: float) -> Steps[list[Part]]:
         """Our own channel could not take the part."""
         part = self._end(number)
         if part is None:
-            return []
+            return _nothing()
         first = part.route.hops[0]
         self._map.failed(first.channel, first.node, first.amount, now)
         return self._retry(part, now)
@@ -245,17 +251,17 @@ class Payment:
         self._end(number)
         self.stop(Unpaid.NO_ROUTE, f"this payment cannot be sent: {why}")
 
-    def part_failed(self, number: int, failure: PartFailure, now: float) -> list[Part]:
+    def part_failed(self, number: int, failure: PartFailure, now: float) -> Steps[list[Part]]:
         """A part came back: learn from it, and send what takes its place."""
         part = self._end(number)
         if part is None:
-            return []
+            return _nothing()
         self._last_failure = failure.text
         self._learn(part.route, failure, now)
         self._given_back += failure.lesson is Lesson.AGAIN
         if failure.lesson is Lesson.REFUSED or self._given_back > self.limits.again:
             self.stop(Unpaid.PAYEE_REFUSES, f"the payee refuses this payment: {failure.text or 'it gives no reason'}")
-            return []
+            return _nothing()
         return self._retry(part, now)
 
     def stop(self, reason: Unpaid, text: str) -> None:
@@ -266,14 +272,20 @@ class Payment:
     # --- sending -------------------------------------------------------------------------------------------------
 
     @property
+    def _over(self) -> bool:
+        """Whether no further part is to be sent."""
+        return self._stopped is not None or bool(self.secret)
+
+    @property
     def _room(self) -> int:
         return max(0, min(self.limits.parts - len(self._under_way), self.limits.attempts - self.attempts))
 
     def _send(self, route: Route) -> Part:
-        if route.delivered > self.owed or self.fee + route.fee > self.max_fee:
+        owed, budget = self.owed, self.max_fee - self.fee
+        if route.delivered > owed or route.fee > budget:
             raise InvalidInput(
-                f"a route that delivers {route.delivered} for {route.fee} does not fit: {self.owed} is owed, "
-                f"{self.max_fee - self.fee} is left for fees; the planner is at fault"
+                f"a route that delivers {route.delivered} for {route.fee} does not fit: {owed} is owed, {budget} is "
+                "left for fees; the planner is at fault"
             )
         part = Part(self.attempts, route)
         self.attempts += 1
@@ -287,39 +299,40 @@ class Payment:
             self._map.release(part.route)
         return part
 
-    def _retry(self, part: Part, now: float) -> list[Part]:
-        if self._stopped or self.secret:
-            return []
-        return self._place([part.route.delivered], now, None)
+    def _retry(self, part: Part, now: float) -> Steps[list[Part]]:
+        return _nothing() if self._over else self._place(part.route.delivered, now, None)
 
-    def _place(self, amounts: list[int], now: float, cause: NoRoute | None) -> list[Part]:
-        """Find one path for each amount, halving those for which there is none; give all up if one cannot be."""
+    def _place(self, amount: int, now: float, cause: NoRoute | None) -> Steps[list[Part]]:
+        """Find one path, or halve what finds none; give all up if a piece cannot be placed."""
         sent: list[Part] = []
-        waiting = list(amounts)
-        while waiting:
-            amount = waiting.pop()
+        waiting = [min(amount, self.owed)]  # since this was asked for, a plan may have taken care of it
+        while waiting and waiting[-1] and not self._over:
+            piece = waiting.pop()
             try:
-                sent.append(self._send(self._one_path(amount, self._room - len(waiting), now)))
+                route = yield from self._one_path(piece, self._room - len(waiting), now)
             except NoRoute as error:
                 cause = cause or error  # of the whole, not of the last crumb: that is what a person asked for
-                half = amount // 2
+                half = piece // 2
                 if half < max(1, self.limits.part_min) or self._room <= len(waiting) + 1:
                     self._give_up(cause)
-                    return self._take_back(sent)
-                waiting += [amount - half, half]
-        return sent
+                else:
+                    waiting += [piece - half, half]
+                continue
+            if not self._over:
+                sent.append(self._send(route))
+        return self._take_back(sent) if self._over else sent
 
-    def _one_path(self, amount: int, room: int, now: float) -> Route:
+    def _one_path(self, amount: int, room: int, now: float) -> Steps[Route]:
         if room < 1:
             raise NoRoute(f"this payment was tried in {self.attempts} parts", Unpaid.NO_LIQUIDITY)
         budget = self.max_fee - self.fee
         owed = max(amount, self.owed)
         try:
-            return self._map.route(self.target, amount, max_fee=budget * amount // owed, now=now)
+            return (yield from self._map.route(self.target, amount, max_fee=budget * amount // owed, now=now))
         except NoRoute:
             if owed == amount:
                 raise
-            return self._map.route(self.target, amount, max_fee=budget, now=now)
+            return (yield from self._map.route(self.target, amount, max_fee=budget, now=now))
 
     def _take_back(self, sent: list[Part]) -> list[Part]:
         """Nothing of this round was handed out yet, and it does not add up to what is owed: send none of it."""
@@ -355,3 +368,8 @@ class Payment:
             self._map.failed(onwards.channel, onwards.node, onwards.amount, now)
         elif failure.lesson is Lesson.CHANNEL or not (news or changed):
             self._map.avoid(onwards.channel, onwards.node, until)
+
+
+def _nothing() -> Steps[list[Part]]:
+    yield from ()
+    return []

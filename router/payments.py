@@ -68,6 +68,8 @@ class PaymentOrdered(Moment, frozen=True):
     """The owner wants this paid. A new order for a hash whose payment ended unpaid replaces the old one."""
 
     order: Order
+    first: bool = False
+    """Whether the store holds no payment of that hash."""
 
 
 class PartSent(Moment, frozen=True):
@@ -166,8 +168,9 @@ _PART: Codec[tuple[Route, tuple[bytes, ...]]] = Codec(tuple[Route, tuple[bytes, 
 
 def _ordered(connection: sqlite3.Connection, moment: PaymentOrdered) -> None:
     digest = moment.order.payment_hash
-    connection.execute("DELETE FROM parts WHERE hash = ?", (digest,))
-    connection.execute("DELETE FROM payments WHERE hash = ? AND ended IS NOT NULL AND secret = x''", (digest,))
+    if not moment.first:
+        connection.execute("DELETE FROM parts WHERE hash = ?", (digest,))
+        connection.execute("DELETE FROM payments WHERE hash = ? AND ended IS NOT NULL AND secret = x''", (digest,))
     connection.execute(
         "INSERT INTO payments SELECT ?, coalesce(max(position), 0) + 1, ?, NULL, x'', x'', '', '', ? FROM payments",
         (digest, _ORDER.encode(moment.order), moment.order.kind.value),

@@ -3,12 +3,18 @@
 The planner looks for paths with the kernels, computes their amounts again in whole numbers backwards from the payee,
 and holds them to every limit: policies, capacities, what is known of liquidity, the fee limit. What it returns is
 exact. Same graph, same knowledge, same question: same answer.
+
+`routing` and `planning` are in steps: in a large network they pause after some ms of work and between any two searches,
+so that whoever runs them can let others work. Until they have come to their end, changes of graph and knowledge wait
+(`Graph.paused`). One of them runs at a time; what is asked meanwhile with `route` is answered from the same state,
+without a pause.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import msgspec
 
@@ -17,10 +23,13 @@ from tallystick.channels.objects import ChannelId, check_amount
 from tallystick.router.errors import NoRoute, Unpaid
 from tallystick.router.flow import ROUNDS_MAX, pieces_of, split
 from tallystick.router.graph import Graph, limit_of
-from tallystick.router.kernels import PLAIN, Kernels, compiled
+from tallystick.router.kernels import PAUSE, PLAIN, Kernels, compiled
 from tallystick.router.liquidity import Knowledge
 from tallystick.router.objects import MILLION, Edge, ForwardingPolicy, Hop, NodeKey, Route
 from tallystick.router.payload import HOPS_MAX
+from tallystick.router.steps import Steps, finish
+
+T = TypeVar("T")
 
 
 class Costs(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +57,9 @@ _FLOW_BITS = 48
 _SPREAD = 4
 """How many parts a plan probably has: what base fees are spread over."""
 
+_LARGE = 100
+"""Nodes from which on a plan pauses between any two searches."""
+
 _CRUMB = 100
 """A path that would carry less than this fraction of the amount is not worth a part."""
 
@@ -73,48 +85,89 @@ class Planner:
         self.costs = costs or Costs()
         self._kernels: Kernels = compiled() if graph.compiled else PLAIN
         pieces = pieces_of(knowledge.prior)
+        self._worked = False
+        """Whether there was a search since the last pause between two."""
         self._ends, self._slopes = graph.floats(pieces.ends), graph.floats(pieces.slopes)
 
     def route(self, source: NodeKey, target: NodeKey, amount: int, *, max_fee: int, now: float) -> Route:
         """Return the best single path that delivers `amount` for at most `max_fee`; raise NoRoute."""
-        self._check(source, target, amount, max_fee, now)
-
-        def one(factor: float) -> tuple[Route, ...]:
-            found = self._search(source, target, amount, factor)
-            return () if found is None else (found,)
-
-        return self._within(max_fee, one, source, target, amount)[0]
+        return finish(self.routing(source, target, amount, max_fee=max_fee, now=now))
 
     def plan(
         self, source: NodeKey, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float
     ) -> tuple[Route, ...]:
         """Return at most `max_parts` routes that deliver `amount` together for at most `max_fee`; raise NoRoute."""
-        self._check(source, target, amount, max_fee, now)
+        return finish(self.planning(source, target, amount, max_fee=max_fee, max_parts=max_parts, now=now))
+
+    def routing(self, source: NodeKey, target: NodeKey, amount: int, *, max_fee: int, now: float) -> Steps[Route]:
+        """Find what `route` returns, in steps."""
+        _check(source, target, amount, max_fee)
+
+        def one(factor: float) -> Steps[tuple[Route, ...]]:
+            found = yield from self._search(source, target, amount, factor)
+            return () if found is None else (found,)
+
+        return (yield from self._alone(self._within(max_fee, one, source, target, amount), now))[0]
+
+    def planning(
+        self, source: NodeKey, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float
+    ) -> Steps[tuple[Route, ...]]:
+        """Find what `plan` returns, in steps."""
+        _check(source, target, amount, max_fee)
         if max_parts < 1:
             raise InvalidInput("a plan needs at least one part: raise max_parts")
-        return self._within(
-            max_fee, lambda factor: self._parts(source, target, amount, factor, max_parts), source, target, amount
-        )
 
-    def _check(self, source: NodeKey, target: NodeKey, amount: int, max_fee: int, now: float) -> None:
-        check_amount(amount, "amount", 1)
-        check_amount(max_fee, "max_fee")
-        if source == target:
-            raise InvalidInput("a payment to oneself leads nowhere; name another payee")
-        self.knowledge.refresh(now)
+        def parts(factor: float) -> Steps[tuple[Route, ...]]:
+            return self._parts(source, target, amount, factor, max_parts)
+
+        return (yield from self._alone(self._within(max_fee, parts, source, target, amount), now))
+
+    def _alone(self, steps: Steps[T], now: float) -> Steps[T]:
+        """Run a search on columns that are up to date, and keep them as they are while it pauses."""
+        graph = self.graph
+        if graph.paused:  # in the middle of another search
+            return finish(steps)
+        whole, self._worked = self._refreshed(steps, now), False
+        try:
+            while True:
+                try:
+                    next(whole)
+                except StopIteration as end:
+                    result: T = end.value
+                    return result
+                if not graph.crowded:
+                    graph.paused = True
+                    yield
+                    graph.paused = False
+        finally:
+            graph.settle()
+            whole.close()  # takes back what an abandoned plan has penciled in
+            self.knowledge.settle()
+
+    def _paced(self, search: Steps[T]) -> Steps[T]:
+        """Run one search of a plan, after a pause if another one went before."""
+        if self._worked and self.graph.count >= _LARGE:
+            yield
+        found = yield from search
+        self._worked = True
+        return found
+
+    def _refreshed(self, steps: Steps[T], now: float) -> Steps[T]:
+        yield from self.knowledge.refreshing(now)
+        return (yield from steps)
 
     def _within(
         self,
         max_fee: int,
-        find: Callable[[float], tuple[Route, ...]],
+        find: Callable[[float], Steps[tuple[Route, ...]]],
         source: NodeKey,
         target: NodeKey,
         amount: int,
-    ) -> tuple[Route, ...]:
+    ) -> Steps[tuple[Route, ...]]:
         """Return what `find` gives for the largest weight of risk at which the fee limit is kept."""
         cheapest = -1
         for factor in _RISKS:
-            routes = find(factor)
+            routes = yield from find(factor)
             if not routes:
                 break
             fee = sum(route.fee for route in routes)
@@ -122,7 +175,7 @@ class Planner:
                 return routes
             cheapest = fee if cheapest < 0 else min(fee, cheapest)
         if cheapest < 0:
-            raise self._unreachable(source, target, amount)
+            raise (yield from self._unreachable(source, target, amount))
         raise NoRoute(
             f"the cheapest way for {amount} costs {cheapest}, more than the limit of {max_fee}; allow more",
             Unpaid.FEE_LIMIT,
@@ -130,7 +183,7 @@ class Planner:
 
     # --- searching -----------------------------------------------------------------------------------------------
 
-    def _search(self, source: NodeKey, target: NodeKey, amount: int, factor: float) -> Route | None:
+    def _search(self, source: NodeKey, target: NodeKey, amount: int, factor: float) -> Steps[Route | None]:
         """Return the cheapest route, weighing risk by `factor`; None if nothing keeps all limits."""
         start, end = self.graph.index(source), self.graph.index(target)
         if start is None or end is None:
@@ -138,35 +191,42 @@ class Planner:
         costs, slope = self.costs, self.knowledge.prior.slope
         risk, hop = factor * amount * costs.risk_ppm / MILLION, amount * costs.hop_ppm / MILLION + 1e-9
         guess = amount * (1.0 + costs.guess_ppm / MILLION)
-        path = self._two_sided(start, end, guess, risk, hop, slope)
-        route = self._exact(path, amount)
-        if not path and not self._two_sided(start, end, float(amount), risk, hop, slope):
+        path = yield from self._two_sided(start, end, guess, risk, hop, slope)
+        route = self.along(path, amount)
+        if not path and not (yield from self._two_sided(start, end, float(amount), risk, hop, slope)):
             return None  # not even without fees
         if route is None:
-            path = self._one_sided(start, end, float(amount), risk, hop, slope)
-            route = self._exact(path, amount)
+            path = yield from self._one_sided(start, end, float(amount), risk, hop, slope)
+            route = self.along(path, amount)
         if len(path) > HOPS_MAX:
-            route = self._exact(self._one_sided(start, end, float(amount), risk, hop * _LONG, slope), amount)
+            path = yield from self._one_sided(start, end, float(amount), risk, hop * _LONG, slope)
+            route = self.along(path, amount)
         return route if route is not None and len(route.hops) <= HOPS_MAX else None
 
-    def _two_sided(self, start: int, end: int, amount: float, risk: float, hop: float, slope: float) -> list[int]:
+    def _two_sided(
+        self, start: int, end: int, amount: float, risk: float, hop: float, slope: float
+    ) -> Steps[list[int]]:
         c = self.graph.columns
-        return self._kernels.two_sided(
-            self.graph.count, start, end, amount, risk, hop, slope,
+        search = self._kernels.two_sided(
+            self.graph.count, PAUSE, start, end, amount, risk, hop, slope,
             c.first_out, c.first_in, c.only_next, c.only_before, c.next_out, c.next_in, c.source, c.target,
             c.base, c.weight, c.minimum, c.limit, c.per_capacity, c.lower, c.upper, c.share_lower, c.share_upper,
             c.held,
         )  # fmt: skip
+        return self._paced(search)
 
-    def _one_sided(self, start: int, end: int, amount: float, risk: float, hop: float, slope: float) -> list[int]:
+    def _one_sided(
+        self, start: int, end: int, amount: float, risk: float, hop: float, slope: float
+    ) -> Steps[list[int]]:
         c = self.graph.columns
-        return self._kernels.one_sided(
-            self.graph.count, start, end, amount, risk, hop, slope,
+        search = self._kernels.one_sided(
+            self.graph.count, PAUSE, start, end, amount, risk, hop, slope,
             c.first_in, c.only_before, c.next_in, c.source, c.target, c.base, c.share, c.weight, c.minimum, c.limit,
             c.per_capacity, c.lower, c.upper, c.share_lower, c.share_upper, c.held,
         )  # fmt: skip
+        return self._paced(search)
 
-    def _exact(self, slots: Sequence[int], amount: int) -> Route | None:
+    def along(self, slots: Sequence[int], amount: int) -> Route | None:
         """Return the path as a route with exact amounts, None if there is none or it breaks a limit."""
         edges = [self.graph.edge(slot) for slot in slots]
         hops: list[Hop] = []
@@ -179,16 +239,20 @@ class Planner:
 
     # --- many parts ----------------------------------------------------------------------------------------------
 
-    def _parts(self, source: NodeKey, target: NodeKey, amount: int, factor: float, max_parts: int) -> tuple[Route, ...]:
+    def _parts(
+        self, source: NodeKey, target: NodeKey, amount: int, factor: float, max_parts: int
+    ) -> Steps[tuple[Route, ...]]:
         """Return the better one of a single path and a plan along the cheapest flow; none if neither can be."""
-        single = self._search(source, target, amount, factor)
-        many = self._along_flow(source, target, amount, factor, max_parts) if max_parts > 1 else ()
-        if single is None or (many and self._cost(many, amount, factor) < self._cost((single,), amount, factor)):
+        single = yield from self._search(source, target, amount, factor)
+        many: tuple[Route, ...] = ()
+        if max_parts > 1:
+            many = yield from self._along_flow(source, target, amount, factor, max_parts)
+        if single is None or (many and self.weigh(many, amount, factor) < self.weigh((single,), amount, factor)):
             return many
         return (single,)
 
-    def _cost(self, routes: Sequence[Route], amount: int, factor: float) -> float:
-        """Return what a plan costs, everything weighed."""
+    def weigh(self, routes: Sequence[Route], amount: int, factor: float = _RISKS[0]) -> float:
+        """Return what a plan costs, everything weighed, by what is known now."""
         costs, parts = self.costs, len(routes)
         hops = sum(hop.amount for route in routes for hop in route.hops)
         doubt = -sum(math.log(max(1e-9, self.knowledge.chance(hop))) for route in routes for hop in route.hops)
@@ -197,26 +261,26 @@ class Planner:
 
     def _along_flow(
         self, source: NodeKey, target: NodeKey, amount: int, factor: float, max_parts: int
-    ) -> tuple[Route, ...]:
+    ) -> Steps[tuple[Route, ...]]:
         """Return routes along the cheapest flow, and along single paths for what it leaves; none if it cannot be."""
         routes: list[Route] = []
         left = amount
-        flow = self._flow(source, target, amount, factor, max_parts)
+        flow = yield from self._flow(source, target, amount, factor, max_parts)
         if not flow:
             return ()
         try:
             for path, share in flow:
                 route = self._fitting(path, min(share, left)) if len(path) <= HOPS_MAX else None
                 if route is not None and len(routes) < max_parts - 1 and route.delivered * _CRUMB >= amount:
-                    self.knowledge.reserve(route)
+                    self.knowledge.pencil_in(route)
                     routes.append(route)
                     left -= route.delivered
             waiting = [left] if left else []
             while waiting:
                 piece = waiting.pop()
-                found = self._search(source, target, piece, factor)
+                found = yield from self._search(source, target, piece, factor)
                 if found is not None:
-                    self.knowledge.reserve(found)
+                    self.knowledge.pencil_in(found)
                     routes.append(found)
                 elif piece > 1 and len(routes) + len(waiting) + 2 <= max_parts:
                     waiting += [piece - piece // 2, piece // 2]
@@ -224,25 +288,26 @@ class Planner:
                     return ()
         finally:
             for route in routes:
-                self.knowledge.release(route)
+                self.knowledge.erase(route)
         return tuple(routes)
 
     def _flow(
         self, source: NodeKey, target: NodeKey, amount: int, factor: float, max_parts: int
-    ) -> list[tuple[list[int], int]]:
+    ) -> Steps[list[tuple[list[int], int]]]:
         """Return the paths of the cheapest flow and what each should deliver, the largest first."""
         start, end = self.graph.index(source), self.graph.index(target)
         if start is None or end is None or not self._wide_enough(source, target, amount):
             return []
         unit = max(1, amount >> _FLOW_BITS)
         costs, c = self.costs, self.graph.columns
-        flows = self._kernels.cheapest_flow(
-            self.graph.count, len(c.base), start, end, float(amount // unit), float(unit),
+        search = self._kernels.cheapest_flow(
+            self.graph.count, PAUSE, len(c.base), start, end, float(amount // unit), float(unit),
             factor * amount * costs.risk_ppm / MILLION, costs.hop_ppm / MILLION + 1e-12, _SPREAD / amount,
             amount / max_parts / _SPREAD, ROUNDS_MAX, self._ends, self._slopes,
             c.first_out, c.first_in, c.only_next, c.only_before, c.next_out, c.next_in, c.source, c.target,
             c.base, c.weight, c.minimum, c.limit, c.lower, c.upper, c.held,
         )  # fmt: skip
+        flows = yield from self._paced(search)
         ends = {slot: (int(c.source[slot]), int(c.target[slot])) for slot, _ in flows}
         paths = split([(slot, int(units)) for slot, units in flows], ends, start)
         return [
@@ -272,12 +337,12 @@ class Planner:
             carried = most
             if carried <= 0:
                 return None
-        return self._exact(path, min(wanted, carried))
+        return self.along(path, min(wanted, carried))
 
     # --- explaining ----------------------------------------------------------------------------------------------
 
-    def _unreachable(self, source: NodeKey, target: NodeKey, amount: int) -> NoRoute:
-        if self._connected(source, target):
+    def _unreachable(self, source: NodeKey, target: NodeKey, amount: int) -> Steps[NoRoute]:
+        if (yield from self._connected(source, target)):
             return NoRoute(self._too_much(source, target, amount), Unpaid.NO_LIQUIDITY)
         return NoRoute("no path to the payee is known; wait for gossip, or ask for an invoice with route hints")
 
@@ -293,24 +358,37 @@ class Planner:
                 )
         return f"no path that could carry {amount} is known; try a smaller amount"
 
-    def _connected(self, source: NodeKey, target: NodeKey) -> bool:
+    def _connected(self, source: NodeKey, target: NodeKey) -> Steps[bool]:
         """Whether a path exists at all, whatever it can carry: in breadth, from the smaller side."""
         if source not in self.graph or target not in self.graph:
             return False
         sides = ({source}, {target})
         edges: list[set[NodeKey]] = [{source}, {target}]
+        looked = 0
         while edges[0] and edges[1]:
             side = 0 if len(edges[0]) <= len(edges[1]) else 1
             found: set[NodeKey] = set()
             for node in edges[side]:
-                found.update(self._beside(node, side))
+                before = looked
+                for other in self._beside(node, side):
+                    found.add(other)
+                    looked += 1
+                if looked // PAUSE > before // PAUSE:
+                    yield
             edges[side] = found - sides[side]
             if edges[side] & sides[1 - side]:
                 return True
             sides[side].update(edges[side])
         return False
 
-    def _beside(self, node: NodeKey, side: int) -> list[NodeKey]:
+    def _beside(self, node: NodeKey, side: int) -> Iterator[NodeKey]:
         if side == 0:
-            return [edge.target for edge in self.graph.leaving(node)]
-        return [edge.source for edge in self.graph.reaching(node)]
+            return (edge.target for edge in self.graph.leaving(node))
+        return (edge.source for edge in self.graph.reaching(node))
+
+
+def _check(source: NodeKey, target: NodeKey, amount: int, max_fee: int) -> None:
+    check_amount(amount, "amount", 1)
+    check_amount(max_fee, "max_fee")
+    if source == target:
+        raise InvalidInput("a payment to oneself leads nowhere; name another payee")

@@ -33,6 +33,24 @@ from tallystick.router.service import FinalLock
 
 _Name = tuple[ChannelId, int]
 
+REFUSALS_MAX = 1_000
+"""Invoices of which it is remembered what was refused last."""
+
+_WORDS = {
+    Verdict.UNWANTED: "",
+    Verdict.EXPIRED: "the invoice had expired",
+    Verdict.WRONG_SECRET: "it came without the payment secret of the invoice",
+    Verdict.WRONG_AMOUNT: "it was to be a payment of {total}, and the invoice asks for {asked}, or up to twice as much",
+    Verdict.SUPERFLUOUS: "the payment is complete without it, or its parts do not agree on one amount",
+    Verdict.TOO_MANY: "too many payments are being gathered",
+    Verdict.TAMPERED: "the payer sent {told} or a longer lock: the node before us did not pass that on",
+    Verdict.TOO_SOON: "too little time was left to claim it safely",
+    Verdict.WRONG_ASSET: "it was in another asset than the invoice asks for",
+    Verdict.INCOMPLETE: "the other parts of a payment of {total} did not come in time",
+}
+
+_ENDED = {State.CLAIMED: "the invoice was paid already", State.CANCELLED: "the invoice was cancelled"}
+
 LAPSED_MAX = 1_000
 """Held payments that were given back for want of time, as far as they are remembered."""
 
@@ -53,6 +71,19 @@ class PaymentHeld(msgspec.Struct, frozen=True):
     payment_hash: bytes
     amount: int
     asset: Address = NATIVE
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """A lock for an invoice of ours that was given back."""
+
+    payment_hash: bytes
+    amount: int
+    time: int
+    text: str
+    """Why, for the owner; the payer is told less."""
+
+    def __str__(self) -> str:
+        return f"{self.amount} came and was given back: {self.text}"
 
 
 class Door(Protocol):
@@ -109,11 +140,17 @@ class Receiving:
         """Claimed or cancelled in steps that are not durable yet: the store does not know of them."""
         self._lapsed: OrderedDict[bytes, None] = OrderedDict()
         """What was held and given back for want of time, so that whoever settles it too late is told: the newest."""
+        self._refusals: OrderedDict[bytes, Refusal] = OrderedDict()
+        """The last one of each invoice: the newest."""
 
     @property
     def held(self) -> dict[bytes, int]:
         """Complete payments that wait for `settle` or `cancel`: hash to amount."""
         return self._payee.held
+
+    def refusal(self, payment_hash: bytes) -> Refusal | None:
+        """Return what was given back last of what came for an invoice since we started, None if there was nothing."""
+        return self._refusals.get(payment_hash)
 
     # --- what the router tells ----------------------------------------------------------------------------------
 
@@ -277,7 +314,21 @@ class Receiving:
     def _refuse(self, part: IncomingPart, verdict: Verdict) -> None:
         final = self._finals.pop((part.channel, part.lock), None)
         if final is not None:
+            self._note(final.lock.condition, part, verdict)
             self._door.refuse(final, _failure(part, verdict, self._door.now))
+
+    def _note(self, digest: bytes, part: IncomingPart, verdict: Verdict) -> None:
+        """Remember for the owner why something was refused, if it was for an invoice."""
+        record, state = find_invoice(self._store, digest), self._state(digest)
+        if record is None or state is None or not record.text:
+            return
+        why = _WORDS[verdict].format(total=part.total, asked=record.amount, told=part.told)
+        if verdict is Verdict.UNWANTED:
+            why = _ENDED.get(state, "it is not wanted any more")
+        self._refusals[digest] = Refusal(digest, part.amount, self._door.now, why)
+        self._refusals.move_to_end(digest)
+        while len(self._refusals) > REFUSALS_MAX:
+            self._refusals.popitem(last=False)
 
 
 def _failure(part: IncomingPart, verdict: Verdict, now: int) -> Failure:

@@ -12,7 +12,7 @@ Whoever makes two announcements of its own collide hides one of them from others
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
 from tallystick.channels.objects import ChannelId
@@ -39,31 +39,42 @@ def fingerprint(digest: bytes) -> bytes:
     return digest[:FINGERPRINT_SIZE]
 
 
+def _digest(marks: Iterable[bytes]) -> bytes:
+    return hashlib.sha256(b"".join(sorted(marks))).digest()[:DIGEST_SIZE]
+
+
+EMPTY = _digest(())
+"""The digest of a bucket in which there is nothing."""
+
+
 class Buckets:
     """The fingerprints of all announcements that a node holds."""
 
     def __init__(self) -> None:
-        self._buckets: list[dict[ItemId, bytes]] = [{} for _ in range(BUCKETS)]
-        self._digests: list[bytes | None] = [None] * BUCKETS
+        self._buckets: dict[int, dict[ItemId, bytes]] = {}
+        """Those in which there is something, by number."""
+        self._digests: list[bytes | None] = [EMPTY] * BUCKETS
 
     def put(self, item: ItemId, mark: bytes) -> None:
         """Take in a version, in place of the one before."""
         number = bucket_of(item)
-        self._buckets[number][item] = mark
+        self._buckets.setdefault(number, {})[item] = mark
         self._digests[number] = None
 
     def remove(self, item: ItemId) -> None:
         """Forget an id; one that is unknown does no harm."""
         number = bucket_of(item)
-        if self._buckets[number].pop(item, None) is not None:
-            self._digests[number] = None
+        held = self._buckets.get(number, {})
+        if held.pop(item, None) is not None:
+            self._digests[number] = None if held else EMPTY
+        if not held:
+            self._buckets.pop(number, None)
 
     def digests(self) -> bytes:
         """Return all digests, one after the other (512 × 16 bytes). Only changed buckets are computed again."""
         for number, known in enumerate(self._digests):
             if known is None:
-                marks = b"".join(sorted(self._buckets[number].values()))
-                self._digests[number] = hashlib.sha256(marks).digest()[:DIGEST_SIZE]
+                self._digests[number] = _digest(self._buckets[number].values())
         return b"".join(digest for digest in self._digests if digest is not None)
 
     def differing(self, theirs: bytes) -> list[int]:
@@ -74,14 +85,14 @@ class Buckets:
 
     def marks(self, number: int) -> bytes:
         """Return the fingerprints of a bucket, one after the other."""
-        return b"".join(self._buckets[number].values())
+        return b"".join(self._buckets.get(number, {}).values())
 
     def beyond(self, number: int, known: bytes) -> list[ItemId]:
         """Return the ids of a bucket whose fingerprints are not in `known`, which is as from `marks`."""
         size = FINGERPRINT_SIZE
         there = {known[start : start + size] for start in range(0, len(known), size)}
-        return [item for item, mark in self._buckets[number].items() if mark not in there]
+        return [item for item, mark in self._buckets.get(number, {}).items() if mark not in there]
 
     def items(self, number: int) -> Iterator[ItemId]:
         """Go through the ids of a bucket; it may be changed meanwhile."""
-        return iter(list(self._buckets[number]))
+        return iter(list(self._buckets.get(number, {})))

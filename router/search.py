@@ -9,7 +9,8 @@ times as fast as `one_sided`, which goes backwards from the payee with the exact
 computes what the first finds again in whole numbers, and asks the second if a limit is not kept.
 
 Both are kernels: they call nothing but `math` and `heapq` and read plain columns, so that numba can compile the same
-bodies (`kernels`). Their prior is that of `liquidity`, given by its `slope`.
+bodies (`kernels`). They pause whenever they have looked at `pause` slots since the last time, and between two nodes
+only. Their prior is that of `liquidity`, given by its `slope`.
 Pickhardt and Richter, "Optimally reliable and cheap payment flows on the Lightning Network" (2021), has the −log P.
 """
 
@@ -21,10 +22,12 @@ import math
 from heapq import heappop, heappush
 
 from tallystick.router.graph import Column
+from tallystick.router.steps import Steps
 
 
 def two_sided(
     count: int,
+    pause: int,
     source: int,
     target: int,
     amount: float,
@@ -49,7 +52,7 @@ def two_sided(
     share_lower: Column,
     share_upper: Column,
     held: Column,
-) -> list[int]:
+) -> Steps[list[int]]:
     """Return the slots of the cheapest path from node `source` to node `target`, in order; empty if there is none."""
     ends = math.exp(-slope)
     norm = 0.5 / (1.0 - ends) if slope > 0.0 else 1.0
@@ -57,8 +60,11 @@ def two_sided(
     came, goes = [-1] * count, [-1] * count
     ahead[source] = behind[target] = 0.0
     front, back = [(0.0, source)], [(0.0, target)]
-    best, middle = math.inf, -1
+    best, middle, looked = math.inf, -1, 0
     while len(front) > 0 and len(back) > 0 and front[0][0] + back[0][0] < best:
+        if looked >= pause:
+            looked = 0
+            yield
         if len(front) <= len(back):
             reached, node = heappop(front)
             if reached > ahead[node]:
@@ -67,6 +73,7 @@ def two_sided(
             slot = first_out[node]
             while slot >= 0:
                 this, slot = slot, next_out[slot]
+                looked += 1
                 other = heads[this]
                 cost = reached + hop + paid * (base[this] + amount * weight[this])
                 if cost >= ahead[other] or amount < minimum[this] or amount > limit[this]:
@@ -101,6 +108,7 @@ def two_sided(
             slot = first_in[node]
             while slot >= 0:
                 this, slot = slot, next_in[slot]
+                looked += 1
                 other = tails[this]
                 cost = reached + hop
                 if other != source:
@@ -148,6 +156,7 @@ def two_sided(
 
 def one_sided(
     count: int,
+    pause: int,
     source: int,
     target: int,
     amount: float,
@@ -170,15 +179,18 @@ def one_sided(
     share_lower: Column,
     share_upper: Column,
     held: Column,
-) -> list[int]:
+) -> Steps[list[int]]:
     """Return what `two_sided` does, found backwards from `target` with the exact amount at every node."""
     ends = math.exp(-slope)
     norm = 0.5 / (1.0 - ends) if slope > 0.0 else 1.0
     behind, needed = [math.inf] * count, [0.0] * count
     goes = [-1] * count
     behind[target], needed[target] = 0.0, amount
-    heap = [(0.0, target)]
+    heap, looked = [(0.0, target)], 0
     while len(heap) > 0:
+        if looked >= pause:
+            looked = 0
+            yield
         reached, node = heappop(heap)
         if node == source:
             break
@@ -188,6 +200,7 @@ def one_sided(
         slot = first_in[node]
         while slot >= 0:
             this, slot = slot, next_in[slot]
+            looked += 1
             other = tails[this]
             cost, asked = reached + hop, 0.0
             if other != source:

@@ -11,6 +11,7 @@ Locks without an onion are none of its business: an application opened them, and
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -39,7 +40,7 @@ from tallystick.router.circuits import (
 )
 from tallystick.router.codes import Code
 from tallystick.router.errors import InvalidOnion
-from tallystick.router.failures import Failure, first_wrap, refusal
+from tallystick.router.failures import NOTICE_SIZE, Failure, first_wrap, refusal
 from tallystick.router.forwarder import (
     Answer,
     Circuit,
@@ -419,9 +420,21 @@ class Router:
 
     def lock_rejected(self, channel: ChannelId, lock: Lock, reason: bytes) -> Sequence[Moment]:
         """A lock of ours is being given back."""
-        if self._forwarder.holds(channel, lock.id):
-            return self._do(self._forwarder.rejected(channel, lock.id, reason))
+        circuit = self._forwarder.circuit(channel, lock.id)
+        if circuit is not None:
+            return self._do(self._forwarder.rejected(channel, lock.id, self._checked(circuit, lock, reason)))
         return self.payer.lock_rejected(channel, lock, reason) if self.payer is not None else ()
+
+    def _checked(self, circuit: Circuit, lock: Lock, reason: bytes) -> bytes:
+        """Return the reason of a reject; a notice is made to name the onion that we sent, else we would be blamed."""
+        if len(reason) != NOTICE_SIZE:
+            return reason
+        onion = self._engine.session(circuit.incoming).locks.onion(circuit.incoming_lock)
+        try:
+            sent = peel(self._key, onion, lock.condition).next_packet or b""
+        except InvalidOnion:
+            return b"no onion was sent"  # no failure at all: the channel is blamed
+        return reason[:2] + hashlib.sha256(sent).digest()
 
     def lock_ended(self, channel: ChannelId, sender: int, lock: Lock, paid: int, secret: bytes) -> Sequence[Moment]:
         """A lock is agreed gone."""

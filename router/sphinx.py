@@ -18,15 +18,14 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-import coincurve
 import msgspec
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
 
 from tallystick.channels.errors import InvalidInput, MalformedMessage
-from tallystick.channels.keys import PrivateKey, PublicKey, agree_once
+from tallystick.channels.keys import Point, PrivateKey, public_of
 from tallystick.router.codes import Code
 from tallystick.router.errors import InvalidOnion
 from tallystick.router.objects import NodeKey
@@ -103,7 +102,7 @@ def build_onion(
         if code is _NO_HMAC:
             area = area[: AREA_SIZE - len(filler)] + filler
         code = _authenticate(secret, area, associated)
-    return BuiltOnion(bytes([VERSION]) + ephemeral + area + code, tuple(secrets))
+    return BuiltOnion(_packet(ephemeral, area, code), tuple(secrets))
 
 
 def peel(key: PrivateKey, packet: bytes, associated: bytes) -> Peeled:
@@ -112,13 +111,13 @@ def peel(key: PrivateKey, packet: bytes, associated: bytes) -> Peeled:
         raise InvalidOnion(
             f"this is no onion of version {VERSION}, which has {PACKET_SIZE} bytes", Code.INVALID_ONION_VERSION
         )
-    ephemeral = packet[1 : 1 + KEY_SIZE]
-    area = packet[1 + KEY_SIZE : -HMAC_SIZE]
+    ephemeral, area, told = packet[1 : 1 + KEY_SIZE], packet[1 + KEY_SIZE : -HMAC_SIZE], packet[-HMAC_SIZE:]
     try:
-        secret = key.shared_secret(PublicKey(ephemeral))
+        point = Point(ephemeral)
     except InvalidInput as error:
         raise InvalidOnion("the onion's key is no point of the curve", Code.INVALID_ONION_KEY) from error
-    if not hmac.compare_digest(_authenticate(secret, area, associated), packet[-HMAC_SIZE:]):
+    secret = key.agree(point)
+    if not hmac.compare_digest(_authenticate(secret, area, associated), told):
         raise InvalidOnion(
             "the onion was damaged, or made for another node or another payment", Code.INVALID_ONION_HMAC
         )
@@ -126,22 +125,40 @@ def peel(key: PrivateKey, packet: bytes, associated: bytes) -> Peeled:
     payload, code, end = _split(clear, secret)
     if code == _NO_HMAC:
         return Peeled(payload, secret, None)
-    following = bytes([VERSION]) + _blind(ephemeral, secret) + clear[end : end + AREA_SIZE] + code
-    return Peeled(payload, secret, following)
+    following = point.blinded(_blinding(ephemeral, secret))
+    return Peeled(payload, secret, _packet(following, clear[end : end + AREA_SIZE], code))
+
+
+def onions_of(onion: BuiltOnion) -> Iterator[bytes]:
+    """Give the packet that each hop must receive, in order: what the hops before it make of the first one."""
+    packet = onion.packet
+    for secret in onion.secrets[:-1]:
+        yield packet
+        clear = obfuscate(derive(b"rho", secret), packet[1 + KEY_SIZE : -HMAC_SIZE] + bytes(AREA_SIZE))
+        _, code, end = _split(clear, secret)
+        ephemeral = packet[1 : 1 + KEY_SIZE]
+        following = Point(ephemeral).blinded(_blinding(ephemeral, secret))
+        packet = _packet(following, clear[end : end + AREA_SIZE], code)
+    yield packet
+
+
+def _packet(ephemeral: bytes, area: bytes, code: bytes) -> bytes:
+    return bytes([VERSION]) + ephemeral + area + code
 
 
 def _agree(session_key: bytes, path: Sequence[NodeKey]) -> tuple[bytes, list[bytes]]:
     """Return the first ephemeral public key, and the secret shared with each hop."""
-    scalar, first, secrets = session_key, b"", list[bytes]()
-    for node in path:
+    scalar, ephemeral = session_key, public_of(session_key)
+    first, secrets = ephemeral, list[bytes]()
+    for number, node in enumerate(path):
         try:
-            public, secret = agree_once(scalar, node)
+            secrets.append(Point(node).agree(scalar))
         except InvalidInput as error:
             raise InvalidInput(f"no onion can be built for node {node.hex()} of the route: {error}") from error
-        factor = _blinding(public, secret)
-        scalar = (int.from_bytes(scalar, "big") * int.from_bytes(factor, "big") % _ORDER).to_bytes(32, "big")
-        first = first or public
-        secrets.append(secret)
+        if number < len(path) - 1:  # the last hop blinds nothing
+            factor = _blinding(ephemeral, secrets[-1])
+            scalar = (int.from_bytes(scalar, "big") * int.from_bytes(factor, "big") % _ORDER).to_bytes(32, "big")
+            ephemeral = public_of(scalar) if number < len(path) - 2 else b""  # nobody asks for the last one
     return first, secrets
 
 
@@ -175,9 +192,3 @@ def _authenticate(secret: bytes, area: bytes, associated: bytes) -> bytes:
 
 def _blinding(ephemeral: bytes, secret: bytes) -> bytes:
     return hashlib.sha256(ephemeral + secret).digest()
-
-
-def _blind(ephemeral: bytes, secret: bytes) -> bytes:
-    """Return the ephemeral public key for the next hop. (The factor is a hash: nobody finds one beyond the order.)"""
-    blinded: bytes = coincurve.PublicKey(ephemeral).multiply(_blinding(ephemeral, secret)).format()
-    return blinded

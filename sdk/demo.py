@@ -3,8 +3,9 @@
 Act one: Alice and Bob open a channel and pay each other thousands of times. Bob is killed in mid-stream, restarts and
 resumes; no payment is lost or doubled; they close in agreement. Act two: Mallory pays Bob, keeps an old copy of her
 data, and closes with it while Bob is down. Bob's tower, which could not read what it held, opens it and challenges:
-Mallory forfeits. Act three (`demo_ring`): five nodes pay each other through others; one of those is killed in
-mid-payment, and another one keeps a payment to itself. Whatever is off is reported, and makes the program exit with 1.
+Mallory forfeits. Act three (`demo_ring`), while her window runs: five nodes pay each other through others; one of
+those is killed in mid-payment, and another one keeps a payment to itself. Whatever is off is reported, and makes the
+program exit with 1.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from tallystick.channels.ports import system_entropy
 from tallystick.sdk.demo_ring import act_three, build_ring
 from tallystick.sdk.demo_stage import FUNDS, Stage, Wrong
 from tallystick.sdk.troupe import Actor, Troupe, chain_run, open_troupe, party, tally
-from tallystick.settlement.chain import Challenged, Closed, CooperativelyClosed, Deposited, Settled
+from tallystick.settlement.chain import Challenged, Closed, CooperativelyClosed, Deposited, Event, Settled
 from tallystick.settlement.rpc_client import RpcChain, open_rpc_chain
 
 DEPOSIT = 10_000_000
@@ -83,9 +84,11 @@ async def _play(console: Console, folder: Path) -> None:
             figures = await act_one(stage, troupe, chain)
             nodes: dict[str, Actor] = {}
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(build_ring, stage, troupe, nodes)  # while Mallory waits for her money
-                await act_two(stage, troupe, chain, tower)
-            await act_three(stage, troupe, nodes)
+                nursery.start_soon(build_ring, stage, troupe, nodes)
+                theft = await act_two(stage, troupe, chain, tower)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(theft.judge)  # what both acts wait for most is the chain's time
+                await act_three(stage, troupe, nodes)
             after = await stage.balances(chain)
     stage.check(sum(after.values()) == sum(stage.before.values()), "coins are conserved, to the last unit")
     _table(stage, figures, after)
@@ -108,6 +111,7 @@ async def _start_tower(stage: Stage, troupe: Troupe) -> str:
 
 async def act_one(stage: Stage, troupe: Troupe, chain: RpcChain) -> Figures:
     """Alice and Bob: open, pay, crash, resume, close."""
+    stage.act("One. Alice and Bob pay each other, and Bob crashes")
     half = PAYMENTS // 2
     start = (await chain.head()).number
     alice = await troupe.start("alice", party(stage.role("alice")))
@@ -115,7 +119,7 @@ async def act_one(stage: Stage, troupe: Troupe, chain: RpcChain) -> Figures:
     opened = await alice.ask("open", peer=bob.first["peer"], deposit=DEPOSIT)
     await bob.ask("deposit", amount=DEPOSIT)
     stage.tell(f"Alice and Bob opened channel {opened['channel'][:8]}… with {DEPOSIT:,} from each")
-    stage.tell(f"{PAYMENTS:,} payments begin to flow, half of them each way")
+    stage.tell(f"{PAYMENTS:,} payments begin to flow, half of them each way, each signed by both and on both disks")
     answers: dict[str, dict[str, Any]] = {}
     began = time.perf_counter()
 
@@ -188,8 +192,9 @@ async def _check_payout(stage: Stage, chain: RpcChain) -> None:
 # --- act two --------------------------------------------------------------------------------------------------------
 
 
-async def act_two(stage: Stage, troupe: Troupe, chain: RpcChain, tower: str) -> None:
-    """Mallory cheats Bob while he is down; his tower catches her."""
+async def act_two(stage: Stage, troupe: Troupe, chain: RpcChain, tower: str) -> Theft:
+    """Let Mallory pay Bob, and close with an old copy of her data while he is down; return what is to be judged."""
+    stage.act("Two. Mallory pays Bob, and cheats him while he is away")
     data, old = stage.folder / "mallory", stage.folder / "mallory-old"
     bob = await troupe.start("bob", party(stage.role("bob", towers=[tower])))
     mallory = await troupe.start("mallory", party(stage.role("mallory")))
@@ -205,44 +210,67 @@ async def act_two(stage: Stage, troupe: Troupe, chain: RpcChain, tower: str) -> 
     stage.tell(f"she paid {LATE * MALLORY_PAYS:,} more; Bob's tower holds a sealed appointment it cannot read")
     await bob.kill()
     stage.tell("Bob's machine loses power; Mallory sees her chance and closes with the old copy")
-    bob_before = await chain.balance(stage.keys["bob"].address, NATIVE)
-    channel = ChannelId(bytes.fromhex(opened["channel"]))
+    before = await chain.balance(stage.keys["bob"].address, NATIVE)
     shutil.rmtree(data)
     shutil.copytree(old, data)
     start = (await chain.head()).number
     mallory = await troupe.start("mallory", party(stage.role("mallory")))
     await mallory.ask("force_close", channel=opened["channel"])
-    await mallory.ask("wait_gone", channel=opened["channel"])
-    await mallory.stop()
-    settled = await _watch_case(stage, chain, channel, start)
-    stage.check(settled.convicted, "the contract convicts Mallory: she closed with what she had long replaced")
-    side = 0 if stage.keys["mallory"].address < stage.keys["bob"].address else 1
-    nets = (settled.net0, settled.net1)
-    stage.check(nets[side] == 0, "Mallory gets nothing")
-    gained = await chain.balance(stage.keys["bob"].address, NATIVE) - bob_before
-    stage.check(
-        gained == nets[1 - side] == DEPOSIT - settled.reward,
-        f"Bob, still asleep, gets {gained:,}: the whole deposit less the tower's reward of {settled.reward:,}",
-    )
+    return Theft(stage, chain, mallory, ChannelId(bytes.fromhex(opened["channel"])), start, before)
 
 
-async def _watch_case(stage: Stage, chain: RpcChain, channel: ChannelId, start: int) -> Settled:
-    """Tell what the chain says of the channel; return its settlement."""
-    number = start
-    while blocks := await chain.blocks(number, 100):
-        number = blocks[-1].header.number + 1
-        for block in blocks:
-            for event in block.events:
-                if isinstance(event, Closed) and event.channel == channel:
-                    stage.tell(
-                        f"block {block.header.number}: Mallory's close is on chain; its key opens the appointment"
-                    )
-                elif isinstance(event, Challenged) and event.channel == channel:
-                    stage.tell(f"block {block.header.number}: the tower challenges with proof number {event.seq}")
-                elif isinstance(event, Settled) and event.channel == channel:
-                    stage.tell(f"block {block.header.number}: the window is over, the channel is settled")
-                    return event
-    raise Wrong("the channel never settled")
+class Theft:
+    """Mallory's close, and what the chain makes of it."""
+
+    def __init__(
+        self, stage: Stage, chain: RpcChain, mallory: Actor, channel: ChannelId, start: int, bob_before: int
+    ) -> None:
+        self.stage = stage
+        self.chain = chain
+        self.mallory = mallory
+        self.channel = channel
+        self.start = start
+        self.bob_before = bob_before
+
+    async def judge(self) -> None:
+        """Tell what the chain says of the channel until it is settled, and check who gets what."""
+        stage = self.stage
+        settled = await self._settlement()
+        stage.check(settled.convicted, "the contract convicts Mallory: she closed with what she had long replaced")
+        side = 0 if stage.keys["mallory"].address < stage.keys["bob"].address else 1
+        nets = (settled.net0, settled.net1)
+        stage.check(nets[side] == 0, "Mallory gets nothing")
+        gained = await self.chain.balance(stage.keys["bob"].address, NATIVE) - self.bob_before
+        stage.check(
+            gained == nets[1 - side] == DEPOSIT - settled.reward,
+            f"Bob, still asleep, gets {gained:,}: the whole deposit less the tower's reward of {settled.reward:,}",
+        )
+        await self.mallory.ask("wait_gone", channel=self.channel.hex())
+        await self.mallory.stop()
+
+    async def _settlement(self) -> Settled:
+        number = self.start
+        while True:
+            head = await self.chain.head()
+            for block in await self.chain.blocks(number, 100):
+                number = block.header.number + 1
+                for event in block.events:
+                    if getattr(event, "channel", None) != self.channel:
+                        continue
+                    if settled := self._tell(event, block.header.number):
+                        return settled
+            await self.chain.wait(head.hash)
+
+    def _tell(self, event: Event, number: int) -> Settled | None:
+        """Tell of one event; return it if it is the last one."""
+        if isinstance(event, Closed):
+            self.stage.tell(f"block {number}: Mallory's close is on chain; its key opens the appointment")
+        elif isinstance(event, Challenged):
+            self.stage.tell(f"block {number}: the tower challenges with proof number {event.seq}; the window runs on")
+        elif isinstance(event, Settled):
+            self.stage.tell(f"block {number}: Mallory's window is over, the channel is settled")
+            return event
+        return None
 
 
 # --- the end --------------------------------------------------------------------------------------------------------
@@ -269,7 +297,7 @@ def _table(stage: Stage, figures: Figures, after: dict[str, int]) -> None:
 
 def main() -> int:
     """Play the demo in a temporary directory; return the exit code."""
-    console = Console()
+    console = Console(soft_wrap=True)
     wrong = False
     try:
         with tempfile.TemporaryDirectory(prefix="tally-demo-") as folder:

@@ -40,6 +40,10 @@ class Stage:
         self.before: dict[str, int] = {}
         self._began = time.monotonic()
 
+    def act(self, title: str) -> None:
+        """Print what the next lines are about."""
+        self.console.print(f"\n[bold]{title}[/]", highlight=False)
+
     def tell(self, text: str) -> None:
         """Print what happens, with the seconds since the start."""
         self.console.print(f"[dim]{time.monotonic() - self._began:6.1f} s[/]  {text}", highlight=False)

@@ -45,11 +45,14 @@ class PayerEnd:
             self._engine.touch(session)
 
     def is_over(self, channel: ChannelId, lock: int) -> bool:
-        state = self._engine.session(channel).channel
+        session = self._engine.session(channel)
+        state = session.channel
         if state.phase is Phase.GONE:
             return True
         if lock >= state.newest.next_lock:
             return False
+        if any(end.lock.id == lock and end.secret for sent in session.sent for end in sent.ended):
+            return False  # we signed that it is paid, and may be held to that
         pending = [held.simplex.lock(lock) for held in (state.ours, *state.flight)]
         return all(found is None or found.expiry < self._engine.chain.final for found in pending)
 

@@ -60,6 +60,8 @@ class Maps:
         self._compiled = options.compiled
         self._clock = clock
         self._atlases: dict[Address, Atlas] = {}
+        self._stirred: dict[Address, set[ChannelId]] = {}
+        """Channels to which something has happened of which the map of their asset does not know yet."""
 
     def __iter__(self) -> Iterator[Address]:
         return iter(self._atlases)
@@ -128,8 +130,11 @@ class Maps:
             knowledge = Knowledge(graph)
             knowledge.restore(load_beliefs(self._writer.store, asset))
             learn = partial(self._learn, graph, HintLessons(graph, self._domain))
-            own = partial(self._own_channels, asset)
-            self._atlases[asset] = Atlas(self._own, Planner(graph, knowledge), own, learn)
+            stirred = partial(self._take_stirred, asset)
+            self._stirred[asset] = {
+                channel for channel, session in self._engine.sessions.items() if session.channel.terms.asset == asset
+            }
+            self._atlases[asset] = Atlas(self._own, Planner(graph, knowledge), stirred, self._own_channel, learn)
         return self._atlases[asset]
 
     # --- what is on them -----------------------------------------------------------------------------------------
@@ -159,16 +164,23 @@ class Maps:
                 graph.revise(msgspec.structs.replace(edge, policy=found.policy))
         return True
 
-    def _own_channels(self, asset: Address) -> list[OwnChannel]:
-        return [
-            OwnChannel(
-                session.channel.id,
-                NodeKey(session.channel.peer_key),
-                asset,
-                capacity_of(session.channel),
-                session.spendable if session.usable and session.payable and session.lock_slots > 0 else 0,
-                self._inlets.asked(session.channel.id),
-            )
-            for session in self._engine.sessions.values()
-            if session.channel.phase is Phase.OPEN and session.channel.terms.asset == asset
-        ]
+    def _take_stirred(self, asset: Address) -> set[ChannelId]:
+        """Return our channels in an asset to which something has happened since the last call."""
+        for channel in self._engine.take_stirred():
+            session = self._engine.sessions.get(channel)
+            if session is not None:
+                self._stirred.setdefault(session.channel.terms.asset, set()).add(channel)
+        return self._stirred.pop(asset, set())
+
+    def _own_channel(self, channel: ChannelId) -> OwnChannel | None:
+        session = self._engine.sessions.get(channel)
+        if session is None or session.channel.phase is not Phase.OPEN:
+            return None
+        return OwnChannel(
+            channel,
+            NodeKey(session.channel.peer_key),
+            session.channel.terms.asset,
+            capacity_of(session.channel),
+            session.spendable if session.usable and session.payable and session.lock_slots > 0 else 0,
+            self._inlets.asked(channel),
+        )

@@ -21,6 +21,7 @@ from pathlib import Path
 import msgspec
 import trio
 
+from tallystick.channels.claims import owed_for
 from tallystick.channels.core import Phase
 from tallystick.channels.effects import (
     ChannelChanged,
@@ -28,10 +29,11 @@ from tallystick.channels.effects import (
     Event,
     OpenRequested,
     PaymentsReceived,
+    PeerNotice,
     SecretLearned,
 )
 from tallystick.channels.engine import Engine, EngineStatistics
-from tallystick.channels.errors import ChannelNotReady, InvalidInput, TallystickError
+from tallystick.channels.errors import ChannelNotReady, Fault, InvalidInput, TallystickError
 from tallystick.channels.keys import PrivateKey, PublicKey
 from tallystick.channels.objects import NATIVE, Address, ChannelId, check_amount
 from tallystick.channels.peers import Peers, PeerStatistics
@@ -269,13 +271,24 @@ class Node(Wallet):
             self._nursery.start_soon(self.openings.consider, event)
         elif isinstance(event, CloseRequested) and self.config.keep_closing:
             self._close_for_peer(event.channel)
+        elif isinstance(event, PeerNotice) and event.ours and event.code == Fault.UNACKNOWLEDGED:
+            self._warn_of_stuck(event.peer)
         self._watchers.publish(event)
         self._note_change()
+
+    def _warn_of_stuck(self, peer: bytes) -> None:
+        """Tell the owner of channels that another connection did not help."""
+        for session in self.engine.sessions_with(peer):
+            if session.patience.cuts > 1:
+                self._alarm(
+                    f"the peer of channel {session.channel.id.hex()[:8]} acknowledges nothing, {session.patience.cuts} "
+                    "connections in a row: no locks go over it, what is signed waits; close it alone if that goes on"
+                )
 
     def _claim_in_time(self, event: SecretLearned) -> None:
         """Go to the chain at once with a secret that was learned so late that the next block may be too late."""
         if event.lock.expiry - self.engine.chain.now <= self.config.duties.secret_margin:
-            self.onchain.pursue(self.engine.owed_for(event.lock.condition))
+            self.onchain.pursue(owed_for(self.engine.sessions.values(), event.lock.condition))
 
     def _tell_paid(self, event: Paid | PaymentHeld) -> None:
         """Take in what became of payments to us, after its commit."""

@@ -18,6 +18,8 @@ import trio
 
 from tallystick.channels import resync
 from tallystick.channels.chaintime import ChainTime
+from tallystick.channels.claims import pending_conditions
+from tallystick.channels.claims import stakes as stakes_of
 from tallystick.channels.core import Channel, Phase, timeless
 from tallystick.channels.engine import Engine
 from tallystick.channels.errors import InsufficientFunds, InvalidInput, TallystickError
@@ -29,16 +31,7 @@ from tallystick.channels.transport import backoff
 from tallystick.channels.writer import Writer
 from tallystick.sdk.duties import DUTY_NAMES, Situation, came_to_nothing, duties, judge, must_close
 from tallystick.sdk.options import Config
-from tallystick.settlement.chain import (
-    ApproveCall,
-    Call,
-    Chain,
-    ChannelView,
-    DepositCall,
-    LinkRegistered,
-    OpenCall,
-    SecretRegistered,
-)
+from tallystick.settlement.chain import ApproveCall, Call, Chain, ChannelView, DepositCall, OpenCall
 from tallystick.settlement.errors import ChainError, ChainUnavailable
 from tallystick.settlement.follower import BlockAdded, Follower, Step
 from tallystick.settlement.index import CLOSED, GONE, SETTLED, ChainIndex
@@ -180,12 +173,9 @@ class OnChain:
         await self._ask_market()
         moments: list[Moment] = [step_moment(self._chain.chain_id, step)]
         if isinstance(step, BlockAdded):
-            moments += self.index.add(step.block)
-            self._confirmed.difference_update(
-                event.channel
-                for event in step.block.events
-                if not isinstance(event, (SecretRegistered, LinkRegistered))
-            )
+            seen = self.index.add(step.block)
+            moments += seen
+            self._confirmed.difference_update(s.event.channel for found in seen for s in found.sightings)
             self._times[step.block.header.number] = step.block.header.time
             self._times.pop(step.block.header.number - TIMES_KEPT, None)
         else:
@@ -209,7 +199,7 @@ class OnChain:
         restless = [session for session in self._engine.sessions.values() if not self.at_rest(session)]
         for session in restless:
             self._follow(session)
-        secrets = self.index.secrets(self._engine.pending_conditions(), self.final_number)
+        secrets = self.index.secrets(pending_conditions(self._engine.sessions.values()), self.final_number)
         self._engine.chain_moved(ChainTime(self.index.head_time, self._time_of(self.final_number), secrets))
         for session in restless:
             self._close_if_must(session)
@@ -327,7 +317,7 @@ class OnChain:
         secrets = self.index.secrets(conditions, self.index.head_number) if conditions else {}
         redeemed = (self.index.redeems(channel.id, 0), self.index.redeems(channel.id, 1))
         claims = session.streams.claims()
-        stakes = self._engine.stakes() if channel.secrets else {}
+        stakes = stakes_of(self._engine.sessions.values()) if channel.secrets else {}
         return Situation(view, self.index.head_time, secrets, redeemed, claims, self._market, stakes)
 
     # --- the user's own transactions -----------------------------------------------------------------------------

@@ -106,12 +106,12 @@ class Openings:
             refusal = text
             answered.set()
 
-        self._engine.request_opening(bytes(peer), request, answer)
+        self._engine.opening.request(bytes(peer), request, answer)
         try:
             with trio.move_on_after(ANSWER_SECONDS) as timeout:
                 await answered.wait()
         finally:
-            self._engine.forget_opening(channel_id(request.terms))
+            self._engine.opening.forget(channel_id(request.terms))
         if timeout.cancelled_caught:
             raise OpeningFailed("the peer did not answer; nothing is locked, try again later")
         if refusal is not None:
@@ -122,7 +122,7 @@ class Openings:
     async def consider(self, event: OpenRequested) -> None:
         """Answer a peer that wants to open a channel with us."""
         if event.peer in self._considering:
-            self._engine.answer_opening(event.peer, event.request, "one request at a time: wait for the last answer")
+            self._engine.opening.answer(event.peer, event.request, "one request at a time: wait for the last answer")
             return
         self._considering.add(event.peer)
         try:
@@ -131,7 +131,7 @@ class Openings:
             refusal = f"this node cannot check that now: {error}"
         finally:
             self._considering.discard(event.peer)
-        self._engine.answer_opening(event.peer, event.request, refusal)
+        self._engine.opening.answer(event.peer, event.request, refusal)
 
     async def _objection(self, peer: PublicKey, request: OpenRequest) -> str | None:
         """Return why we would not use such a channel, None if we would."""
@@ -147,7 +147,7 @@ class Openings:
         if terms.number != number:
             return f"its number must be {number}"
         identity = channel_id(terms)
-        others = [s.channel for s in self._engine.sessions.values() if s.channel.peer_key == bytes(peer)]
+        others = [session.channel for session in self._engine.sessions_with(bytes(peer))]
         if sum(channel.phase is Phase.OPENING and channel.id != identity for channel in others) >= OPENINGS_PER_PEER:
             return f"{OPENINGS_PER_PEER} channels with this node wait to be opened already: open those first"
         if self._onchain.is_opening(identity) or (identity in self._asking and self._key.address < peer.address):

@@ -305,8 +305,14 @@ async def _perform(actor: object, command: dict[str, Any]) -> None:
         if act is None:
             raise InvalidInput(f"unknown command {command.get('do')!r}")
         _say(answer | {"ok": True} | await act(command))
-    except TallystickError as error:
-        _say(answer | {"ok": False, "error": str(error)})
+    except* TallystickError as group:
+        _say(answer | {"ok": False, "error": str(first_of(group))})
+
+
+def first_of(group: BaseExceptionGroup[TallystickError]) -> TallystickError:
+    """Return the first error in a group of groups."""
+    first = group.exceptions[0]
+    return first_of(first) if isinstance(first, BaseExceptionGroup) else first
 
 
 def main() -> None:

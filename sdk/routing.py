@@ -119,6 +119,7 @@ class Routing(Paying):
             clock=clock,
             entropy=entropy,
             limits=options.limits_in,
+            inline=False,
         )
         self.receiving = Receiving(
             PayeeEnd(engine, router),
@@ -157,6 +158,7 @@ class Routing(Paying):
         """Gossip, watch over payments and write down what they teach, until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.gossiper.run)
+            nursery.start_soon(self.outgoing.run)
             nursery.start_soon(self._save_forever)
             while True:
                 begun, due = self.outgoing.begun, self.outgoing.on_time()
@@ -183,8 +185,7 @@ class Routing(Paying):
     def on_step(self, step: Step) -> None:
         """Take in a block that came or went."""
         if isinstance(step, BlockAdded):
-            for event in step.block.events:
-                self.gossiper.on_event(event)
+            self.gossiper.on_block(step.block.events)
         else:
             self.gossiper.on_undone()
 
@@ -213,7 +214,7 @@ class Routing(Paying):
 
     async def set_policy(self, channel: ChannelId, policy: ForwardingPolicy) -> None:
         """Ask something else for payments over a channel from now on, and tell the network. Raise InvalidInput."""
-        self.inlets.check(channel, policy)  # before it is stored: a node that starts says again what is
+        self.inlets.check(channel, policy)  # before it is stored, as a node that starts says again what is stored
         await self._writer.commit(list(self.router.set_policy(channel, policy)))
         self._announce(channel)
         self.inlets.tell(channel)

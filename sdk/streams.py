@@ -16,7 +16,7 @@ import trio
 
 from tallystick.channels.errors import ChannelNotReady
 from tallystick.channels.session import Session
-from tallystick.channels.streams import Incoming, Outgoing
+from tallystick.channels.streamed import Incoming, Outgoing
 
 if TYPE_CHECKING:
     from tallystick.sdk.node import Node

@@ -13,6 +13,7 @@ from tallystick.channels.locks import LockKeeper
 from tallystick.channels.objects import ChannelId
 from tallystick.channels.operations import AddLock
 from tallystick.channels.store import Moment
+from tallystick.router.errors import PaymentFailed, Unpaid
 from tallystick.router.objects import ForwardingPolicy, NodeKey
 from tallystick.sdk.bench.latencies import Latencies, timing
 from tallystick.sdk.node import Node
@@ -30,6 +31,10 @@ async def look_for(condition: Callable[[], bool]) -> None:
     with trio.fail_after(LOOK_LONGEST):
         while not condition():  # noqa: ASYNC110  # nobody sets an event for what gossip draws
             await trio.sleep(LOOK_SECONDS)
+
+
+AGAIN_SECONDS = 0.5
+"""Between two tries to pay an invoice."""
 
 
 class Withholder:
@@ -83,7 +88,7 @@ class Traveller:
         async def worker() -> None:
             for text in texts:
                 began = time.perf_counter()
-                receipts.append(await self.node.routing.pay(text))
+                receipts.append(await self._settle(text))
                 latencies.one(time.perf_counter() - began)
 
         began = time.perf_counter()
@@ -93,6 +98,17 @@ class Traveller:
         proven = sum(digest_of(receipt.secret) == receipt.payment_hash for receipt in receipts)
         fees = sum(receipt.fee for receipt in receipts)
         return timing(latencies, time.perf_counter() - began) | {"proven": proven, "fees": fees}
+
+    async def _settle(self, text: str) -> PaymentReceipt:
+        """Pay an invoice, which is paid once however often one tries; go on while a forwarder on the way is away."""
+        deadline = trio.current_time() + LOOK_LONGEST
+        while True:
+            try:
+                return await self.node.routing.pay(text)
+            except PaymentFailed as failed:
+                if failed.reason not in (Unpaid.NO_ROUTE, Unpaid.NO_LIQUIDITY) or trio.current_time() > deadline:
+                    raise
+            await trio.sleep(AGAIN_SECONDS)
 
     async def do_keysend(self, command: dict[str, Any]) -> dict[str, Any]:
         """Pay node `to` once, without an invoice, for at most `max_fee`."""
@@ -119,9 +135,12 @@ class Traveller:
         return {}
 
     async def do_holdings(self, command: dict[str, Any]) -> dict[str, Any]:
-        """Tell what is ours in all of our channels together, how much is locked in them, and what forwarding earned."""
+        """Tell what is ours in all of our channels together, how much is under way in them, and what forwarding earned.
+
+        Balances are those of agreed statements: what the newest ones say of a lock counts once they are agreed.
+        """
         states = [channel.session.channel for channel in self.node.channels]
-        locks = sum(len(state.newest.locks) + len(state.theirs.simplex.locks) for state in states)
+        locks = sum(len(state.newest.locks) + len(state.theirs.simplex.locks) + len(state.flight) for state in states)
         own = sum(channel.balances[0] for channel in self.node.channels)
         return {"own": own, "locks": locks, "earned": self.node.router.statistics().earned}
 

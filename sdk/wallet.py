@@ -16,6 +16,7 @@ from tallystick.router.invoice import Invoice
 from tallystick.router.invoices import InvoiceRecord
 from tallystick.router.objects import ForwardingPolicy, NodeKey, Route
 from tallystick.router.payments import PaymentRecord, find_payment
+from tallystick.router.receiving import Refusal
 from tallystick.sdk.paid import PaidInvoices, PaidJournal
 from tallystick.sdk.routing import PaymentReceipt, Routing
 
@@ -58,6 +59,13 @@ class Wallet:
     def invoices(self, limit: int = 100, before: int | None = None) -> list[InvoiceRecord]:
         """Return invoices and payments without one, newest first; `before` goes on from a `position`."""
         return self.routing.invoices(limit, before)
+
+    def refusal(self, payment_hash: bytes) -> Refusal | None:
+        """Return what was given back last of what came for an invoice of ours, and why; None if nothing was.
+
+        For a merchant whose customer says that it was refused. Kept in memory, of the newest invoices.
+        """
+        return self.routing.receiving.refusal(payment_hash)
 
     def paid_invoices(self, after: int = 0) -> PaidInvoices:
         """Iterate over paid invoices and keysends for ever, each after its commit, in the order of the claims.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 
 import msgspec
 
@@ -30,7 +31,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     execution: Execution
 
 
-class BlockRecord(msgspec.Struct, frozen=True, array_like=True):
+class BlockRecord(msgspec.Struct, frozen=True, array_like=True, dict=True):
     """A whole block, and what takes its effects back."""
 
     header: Header
@@ -38,9 +39,9 @@ class BlockRecord(msgspec.Struct, frozen=True, array_like=True):
     entries: tuple[Entry, ...]
     undo: tuple[tuple[bytes, int | ChannelState | None], ...]
 
-    @property
+    @cached_property
     def block(self) -> Block:
-        """The block as the chain interface shows it."""
+        """The block as the chain interface shows it: one for all who follow the chain."""
         return Block(self.header, tuple(event for _, _, event in self.logs()))
 
     def logs(self) -> Iterator[tuple[int, bytes, Event]]:

@@ -115,6 +115,8 @@ class Branch:
     def fee_price(self) -> int:
         """Return the least price that beats the congestion, and what waits beyond one block's gas."""
         least = max(MINIMUM_PRICE, self.congestion + 1)
+        if self.pool.gas <= self.settings.gas_limit:
+            return least
         gas = 0
         for waiting in sorted(self.pool, key=lambda transaction: -transaction.price):
             gas += waiting.gas

@@ -1,4 +1,4 @@
-"""The one door to eth-account, for keystores and as the tests' oracle. Import it from here, never directly.
+"""The one door to eth-account: keystores, transactions, and the oracle of tests. Import it from here, never directly.
 
 It takes a third of a second to import, so who needs it imports this late. On import its elliptic-curve library (py_ecc)
 raises Python's recursion limit to 100,000 for the whole process. With that limit, a hostile message of many nested

@@ -110,7 +110,7 @@ class ChainIndex:
             sighting = _SIGHTING.decode(blob)
             self._histories.setdefault(sighting.event.channel, []).append(sighting)
 
-    def add(self, block: Block) -> list[Moment]:
+    def add(self, block: Block) -> list[EventsSeen]:
         """Take in a block; return what to store."""
         number, time = block.header.number, block.header.time
         self.head_number, self.head_time = number, time

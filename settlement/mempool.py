@@ -40,6 +40,8 @@ class Mempool:
         self._limit = limit
         self._accounts: dict[Address, dict[int, _Waiting]] = {}
         self._hashes: set[bytes] = set()
+        self.gas = 0
+        """Of all that waits."""
         self._arrivals = 0
 
     def __len__(self) -> int:
@@ -134,6 +136,7 @@ class Mempool:
         waiting = _Waiting(transaction, self._arrivals)
         self._accounts.setdefault(transaction.sender, {})[transaction.nonce] = waiting
         self._hashes.add(transaction.hash)
+        self.gas += transaction.gas
 
     def _remove(self, transaction: Transaction) -> None:
         waiting = self._accounts[transaction.sender]
@@ -141,3 +144,4 @@ class Mempool:
         if not waiting:
             del self._accounts[transaction.sender]
         self._hashes.discard(transaction.hash)
+        self.gas -= transaction.gas

@@ -37,7 +37,7 @@ def test_parts_in_two_assets_make_no_payment() -> None:
     said = {asset: Claimable(SECRET, WORD, 100, asset=asset) for asset in (NATIVE, TOKEN)}  # a keysend's own words
     assert payee.arrived(HASH, part(0, NATIVE), said[NATIVE], NOW) == []
     stray = part(1, TOKEN)
-    assert payee.arrived(HASH, stray, said[TOKEN], NOW) == [Refuse(stray, Verdict.UNWANTED)]
+    assert payee.arrived(HASH, stray, said[TOKEN], NOW) == [Refuse(stray, Verdict.WRONG_ASSET)]
     assert payee.arrived(HASH, part(2, NATIVE), said[NATIVE], NOW) == [
         Claim(HASH, SECRET, (part(0, NATIVE), part(2, NATIVE)))
     ]
@@ -45,7 +45,7 @@ def test_parts_in_two_assets_make_no_payment() -> None:
 
 def test_a_part_in_another_asset_than_the_invoice_asks_for_is_refused_and_the_rest_is_taken() -> None:
     payee, invoice = Payee(Patience()), Claimable(SECRET, WORD, 100, asset=TOKEN)
-    assert payee.arrived(HASH, part(0, NATIVE), invoice, NOW) == [Refuse(part(0, NATIVE), Verdict.UNWANTED)]
+    assert payee.arrived(HASH, part(0, NATIVE), invoice, NOW) == [Refuse(part(0, NATIVE), Verdict.WRONG_ASSET)]
     assert payee.arrived(HASH, part(1, TOKEN), invoice, NOW) == []
     assert isinstance(payee.arrived(HASH, part(2, TOKEN), invoice, NOW)[0], Claim)
 

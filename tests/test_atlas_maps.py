@@ -16,6 +16,7 @@ from tallystick.router.liquidity import Knowledge
 from tallystick.router.objects import Edge, ForwardingPolicy, NodeKey
 from tallystick.router.payments import Order
 from tallystick.router.planner import Planner
+from tallystick.router.steps import finish
 
 
 def node(number: int) -> NodeKey:
@@ -34,7 +35,41 @@ def atlas(*edges: Edge) -> Atlas:
     """A node with channels 1 to PEER and 2 to OTHER, and what gossip told."""
     graph = Graph(edges)
     own = [OwnChannel(channel(1), PEER, NATIVE, 1_000, 1_000), OwnChannel(channel(2), OTHER, NATIVE, 1_000, 1_000)]
-    return Atlas(OWN, Planner(graph, Knowledge(graph)), lambda: own, lambda update: False)
+    known = {one.channel: one for one in own}
+    return Atlas(OWN, Planner(graph, Knowledge(graph)), lambda: known, known.get, lambda update: False)
+
+
+class Hub:
+    """A node with many channels, which counts how often it is asked about one."""
+
+    def __init__(self, channels: int) -> None:
+        self.own = {
+            channel(number): OwnChannel(channel(number), node(1_000 + number), NATIVE, 1_000, 1_000)
+            for number in range(1, channels + 1)
+        }
+        self.stirred = set(self.own)
+        self.asked = 0
+        graph = Graph([Edge(channel(10_000), node(1_001), FAR, 10_000, FREE)])
+        self.atlas = Atlas(OWN, Planner(graph, Knowledge(graph)), self.take, self.ask, lambda update: False)
+
+    def take(self) -> set[ChannelId]:
+        stirred, self.stirred = self.stirred, set()
+        return stirred
+
+    def ask(self, which: ChannelId) -> OwnChannel | None:
+        self.asked += 1
+        return self.own.get(which)
+
+    def holds(self, number: int) -> int:
+        edge = self.atlas.planner.graph.get(channel(number), node(1_000 + number))
+        return 0 if edge is None else self.atlas.knowledge.room(edge)
+
+    def becomes(self, number: int, spendable: int | None) -> None:
+        if spendable is None:
+            del self.own[channel(number)]
+        else:
+            self.own[channel(number)] = msgspec.structs.replace(self.own[channel(number)], spendable=spendable)
+        self.stirred.add(channel(number))
 
 
 def order(*hints: Edge, first: ChannelId | None = None, last: ChannelId | None = None) -> Order:
@@ -55,10 +90,10 @@ def order(*hints: Edge, first: ChannelId | None = None, last: ChannelId | None =
 def test_a_hint_leads_to_its_payee_as_long_as_the_payment_lasts() -> None:
     world = atlas()
     roads = world.map_for(order(Edge(channel(7), PEER, FAR, 1_000, FREE)))
-    assert [hop.node for hop in roads.route(FAR, 10, max_fee=5, now=0.0).hops] == [PEER, FAR]
+    assert [hop.node for hop in finish(roads.route(FAR, 10, max_fee=5, now=0.0)).hops] == [PEER, FAR]
     roads.close()
     with pytest.raises(NoRoute):
-        world.map_for(order()).route(FAR, 10, max_fee=5, now=0.0)
+        finish(world.map_for(order()).route(FAR, 10, max_fee=5, now=0.0))
 
 
 @pytest.mark.parametrize(
@@ -77,7 +112,7 @@ def test_a_hint_cannot_name_a_channel_of_ours_or_one_that_others_have_or_that_le
     roads = world.map_for(order(hint))
     assert world.planner.graph.slots_of(hint.channel) == before
     with pytest.raises(NoRoute):
-        roads.route(FAR, 10, max_fee=5, now=0.0)
+        finish(roads.route(FAR, 10, max_fee=5, now=0.0))
 
 
 def test_a_peer_that_asks_for_the_moon_makes_a_way_round_too_dear_and_nothing_else() -> None:
@@ -87,8 +122,59 @@ def test_a_peer_that_asks_for_the_moon_makes_a_way_round_too_dear_and_nothing_el
     )
     roads = world.map_for(order(first=channel(1), last=channel(2)))
     with pytest.raises(NoRoute) as caught:
-        roads.route(OWN, 10, max_fee=5, now=0.0)
+        finish(roads.route(OWN, 10, max_fee=5, now=0.0))
     assert caught.value.reason is Unpaid.FEE_LIMIT
+
+
+def test_a_hub_asks_again_only_about_channels_to_which_something_has_happened() -> None:
+    hub = Hub(300)
+    hub.atlas.refresh()
+    assert hub.asked == 300
+    hub.becomes(7, 400)
+    for _ in range(10):
+        hub.atlas.refresh()
+    assert hub.asked == 301 and hub.holds(7) == 400 and hub.holds(8) == 1_000
+
+
+def test_a_channel_that_is_gone_is_in_the_graph_no_more_and_may_come_back() -> None:
+    hub = Hub(3)
+    hub.atlas.refresh()
+    hub.becomes(2, None)
+    hub.atlas.refresh()
+    assert hub.atlas.planner.graph.slots_of(channel(2)) == ()
+    hub.own[channel(2)] = OwnChannel(channel(2), node(1_002), NATIVE, 2_000, 1_500)
+    hub.stirred.add(channel(2))
+    hub.atlas.refresh()
+    assert hub.holds(2) == 1_500
+
+
+def test_what_a_part_took_is_there_again_when_it_came_back_although_nothing_happened_to_its_channel() -> None:
+    hub = Hub(1)
+    roads = hub.atlas.map_for(order())
+    (route,) = finish(roads.plan(FAR, 600, max_fee=0, max_parts=1, now=0.0))
+    roads.reserve(route)
+    assert hub.holds(1) == 400
+    hub.becomes(1, 400)  # its lock is queued
+    hub.atlas.refresh()
+    assert hub.holds(1) == 400
+    hub.own[channel(1)] = msgspec.structs.replace(
+        hub.own[channel(1)], spendable=1_000
+    )  # and dropped, which told nobody
+    roads.release(route)
+    hub.atlas.refresh()
+    assert hub.holds(1) == 1_000
+
+
+def test_a_second_payment_to_the_same_payee_goes_the_way_of_the_first_without_a_search() -> None:
+    hub = Hub(3)
+    roads = hub.atlas.map_for(order())
+    (first,) = finish(roads.plan(FAR, 60, max_fee=0, max_parts=4, now=0.0))
+    assert len(hub.atlas.ways) == 1
+    hub.atlas.planner.planning = hub.atlas.planner.routing = None  # type: ignore[method-assign,assignment]  # no search
+    assert finish(roads.plan(FAR, 60, max_fee=0, max_parts=4, now=1.0)) == (first,)
+    hub.becomes(1, 59)
+    with pytest.raises(TypeError):
+        finish(roads.plan(FAR, 60, max_fee=0, max_parts=4, now=1.0))
 
 
 def test_a_way_that_leaves_no_room_for_the_invoices_metadata_is_refused_with_these_words() -> None:
@@ -98,7 +184,7 @@ def test_a_way_that_leaves_no_room_for_the_invoices_metadata_is_refused_with_the
         roads = atlas(*way).map_for(msgspec.structs.replace(order(), metadata=bytes(size)))
         for find in (partial(roads.plan, max_parts=5), roads.route):
             if fits:
-                find(FAR, 10, max_fee=5, now=0.0)
+                finish(find(FAR, 10, max_fee=5, now=0.0))
                 continue
             with pytest.raises(NoRoute, match=r"12 hops, and the 256 bytes of metadata .* room for 11"):
-                find(FAR, 10, max_fee=5, now=0.0)
+                finish(find(FAR, 10, max_fee=5, now=0.0))

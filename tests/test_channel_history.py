@@ -105,7 +105,7 @@ def test_a_node_whose_disk_fills_up_in_a_flood_stops_clearly_and_goes_on_once_th
     pair = ready()
     writer = pair.alice.store._writer
     pages = writer.execute("PRAGMA page_count").fetchone()[0]
-    writer.execute(f"PRAGMA max_page_count = {pages + 20}")
+    writer.execute(f"PRAGMA max_page_count = {pages + 60}")
     paid = 0
 
     def flood() -> None:

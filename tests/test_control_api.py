@@ -285,6 +285,16 @@ async def test_a_client_of_a_stopped_node_is_told_that_none_answers(tmp_path: Pa
             await client.info()
 
 
+async def test_a_client_with_an_old_token_or_a_damaged_address_is_told_what_to_do(tmp_path: Path) -> None:
+    async with two_nodes(tmp_path) as pair, control_at(pair.control.url, "an old token") as client:
+        with pytest.raises(ControlError, match="each start writes a new") as caught:
+            await client.info()
+        assert caught.value.code == "unauthorized"
+    async with control_at("nonsense", TOKEN) as client:
+        with pytest.raises(NodeUnreachable, match="is no address of a node"):
+            await client.info()
+
+
 async def test_a_client_that_never_reads_does_not_keep_the_node_from_stopping(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

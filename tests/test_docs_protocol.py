@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from tallystick.channels import limits, messages, session
+from tallystick.channels import limits, messages, timing
 from tallystick.channels.core import LEAVES, Phase
 from tallystick.channels.eip712 import TYPES
 from tallystick.channels.errors import Fault
@@ -87,7 +87,7 @@ def test_signed_objects_have_the_fields_that_are_signed() -> None:
         ("`seen` may lag at most {} updates", limits.WINDOW_MAX),
         ("(at most {})", limits.BATCH_PAYMENTS_MAX),
         ("before `expiry` ({} s by default)", POLICY.reveal_margin),
-        ("only {} s of confirmed chain time", session.CANCEL_MARGIN),
+        ("only {} s of confirmed chain time", timing.CANCEL_MARGIN),
         ("challenge period of at least {} s", POLICY.challenge_period_min),
         ("a reserve of {} % of the deposit", POLICY.reserve_ppm // 10_000),
         ("live for {} s at most", POLICY.offer_lifetime_max),

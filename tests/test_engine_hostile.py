@@ -34,6 +34,7 @@ from tallystick.channels.messages import (
     Hello,
     Links,
     LinksAck,
+    LinksHeld,
     Message,
     OpenAccept,
     OpenRefuse,
@@ -246,7 +247,7 @@ def test_a_stranger_cannot_speak_about_a_channel_or_answer_for_its_peer(pair: Pa
     engine, mallory = pair.bob.engine, bytes(STRANGER.public)
     answers: list[str | None] = []
     terms = msgspec.structs.replace(pair.terms, number=1)
-    engine.request_opening(bytes(pair.alice.key.public), OpenRequest(terms, 0, 5), answers.append)
+    engine.opening.request(bytes(pair.alice.key.public), OpenRequest(terms, 0, 5), answers.append)
     identity = channel_id(terms)
     for message in (OpenAccept(identity), OpenRefuse(identity, "no"), Error(identity, 1, "no"), CloseRequest(pair.id)):
         engine.receive(mallory, message, encode(message))
@@ -254,12 +255,12 @@ def test_a_stranger_cannot_speak_about_a_channel_or_answer_for_its_peer(pair: Pa
     for reply in (OpenRefuse(identity, "too small"), OpenAccept(identity)):
         engine.receive(bytes(pair.alice.key.public), reply, encode(reply))
     assert answers == ["too small"]
-    engine.request_opening(bytes(pair.alice.key.public), OpenRequest(terms, 0, 5), answers.append)
-    engine.forget_opening(identity)
+    engine.opening.request(bytes(pair.alice.key.public), OpenRequest(terms, 0, 5), answers.append)
+    engine.opening.forget(identity)
     engine.receive(bytes(pair.alice.key.public), OpenAccept(identity), b"")
     assert answers == ["too small"]
     with pytest.raises(ChannelNotReady):
-        engine.request_opening(mallory, OpenRequest(terms, 0, 5), answers.append)
+        engine.opening.request(mallory, OpenRequest(terms, 0, 5), answers.append)
 
 
 def test_openings_that_cannot_be_are_refused_at_the_door(pair: Pair) -> None:
@@ -276,8 +277,8 @@ def test_openings_that_cannot_be_are_refused_at_the_door(pair: Pair) -> None:
     faults(pair, request)
     pair.bob.step()
     (asked,) = [event for event in pair.bob.events if isinstance(event, OpenRequested)]
-    pair.bob.engine.answer_opening(asked.peer, asked.request, "x" * 10_000)
-    pair.bob.engine.answer_opening(asked.peer, asked.request, None)
+    pair.bob.engine.opening.answer(asked.peer, asked.request, "x" * 10_000)
+    pair.bob.engine.opening.answer(asked.peer, asked.request, None)
     pair.bob.step()
     texts = [message for message in map(decode, pair.alice.incoming) if isinstance(message, (OpenRefuse, OpenAccept))]
     assert [type(message) for message in texts] == [OpenRefuse, OpenAccept]
@@ -358,6 +359,7 @@ def build(pair: Pair, plan: tuple[type[Message], str, str, list[int], list[int]]
         Funding: lambda: Funding(identity, numbers[0]),
         Links: lambda: Links(identity, numbers[0], numbers[1], bytes(32)),
         LinksAck: lambda: LinksAck(identity, numbers[0], numbers[1]),
+        LinksHeld: lambda: LinksHeld(identity, numbers[0], numbers[1], bytes(32)),
         OpenRequest: lambda: OpenRequest(pair.terms, numbers[0], numbers[1]),
         OpenRefuse: lambda: OpenRefuse(identity, "no"),
         Shutdown: lambda: Shutdown(identity, numbers[0]),

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ import pytest
 import trio
 from typer.testing import CliRunner
 
+from tallystick.router.invoice import decode_invoice
 from tallystick.sdk.cli.app import app
 from tallystick.sdk.control.files import announced
 from tallystick.sdk.control.server import serve_control
@@ -107,6 +109,36 @@ async def test_a_call_of_the_paid_api_is_paid_once_and_a_replay_gives_the_same_a
         ]
 
 
+@pytest.mark.processes
+async def test_a_client_whose_answer_is_lost_is_told_its_proof_and_gets_the_answer_with_it(tmp_path: Path) -> None:
+    async with a_customer_and_a_shop(tmp_path) as people:
+        invoice = (await people.shop.create_invoice(5, "GET /fortune")).text
+        asked = 0
+
+        async def hang_up_on_who_paid(stream: trio.SocketStream) -> None:
+            nonlocal asked
+            asked += 1
+            await stream.receive_some()
+            if asked == 1:
+                head = f'HTTP/1.1 402 Payment Required\r\nwww-authenticate: Tally invoice="{invoice}"\r\n'
+                await stream.send_all(f"{head}content-length: 0\r\nconnection: close\r\n\r\n".encode())
+
+        async with trio.open_nursery() as nursery:
+            serving = partial(trio.serve_tcp, host="127.0.0.1")
+            (listener,) = await nursery.start(serving, hang_up_on_who_paid, 0)
+            url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}/fortune"
+            client = ("call", "--node", tmp_path / "alice")
+            code, _, errors = await run(example("paid_api.py", *client, url))
+            nursery.cancel_scope.cancel()
+        assert code == 1 and "paid, but no answer came" in errors
+        proof = errors.split("'")[1]
+        serve = ("serve", "--node", tmp_path / "carol", "--store", tmp_path / "new" / "answers.db")
+        async with started(example("paid_api.py", *serve)) as server:
+            url = (await server.line_with("a call costs 5")).split()[-1]
+            code, output, errors = await run(example("paid_api.py", *client, url, "--proof", proof))
+        assert code == 0 and json.loads(output)["status"] == 200, errors
+
+
 async def tally(directory: Path, *arguments: str) -> Any:
     """Run a command as somebody, in a thread: starting Python for each would take most of the time."""
     command = [*arguments, "--json", "--data", str(directory)]
@@ -117,11 +149,14 @@ async def tally(directory: Path, *arguments: str) -> Any:
 
 @pytest.mark.processes
 async def test_two_who_open_a_channel_to_the_hub_can_pay_each_other_and_the_hub_earns(tmp_path: Path) -> None:
+    """The shop announces nothing: its invoice names its channel with the hub."""
     alice, shop = people = tmp_path / "alice", tmp_path / "shop"
     coins = []
     for person in people:
         made = await tally(person, "init", "--light", "--listen", "")
         coins.append(f"--mint={made['address']}={10**18}")
+    settings = shop / "config.toml"
+    settings.write_text(settings.read_text().replace("announce = true", "announce = false"))
     chain_node = (*TALLY, "chain", "run", "--data", str(tmp_path / "chain"), "--port", "0", "--dev", "--interval")
     with trio.fail_after(PATIENCE):
         async with AsyncExitStack() as stack:
@@ -135,8 +170,9 @@ async def test_two_who_open_a_channel_to_the_hub_can_pay_each_other_and_the_hub_
                 await (await stack.enter_async_context(started(command, PASSWORD))).json()
                 await tally(person, "channel", "open", address, "--deposit", "100000")
                 await hub.line_with("put 100000 in")
-            while (await tally(alice, "graph", "show"))["directions"] < 4:
+            while (await tally(alice, "graph", "show"))["directions"] < 2:
                 pass  # each question takes a while
             invoice = await tally(shop, "invoice", "create", "5000")
+            assert decode_invoice(invoice["invoice"]).hints[0].policy.base_fee == 7
             assert (await tally(alice, "pay", invoice["invoice"]))["fee"] == 7
             assert (await hub.line_with("paid")).split()[-4:] == ["5000", "7", "paid", "7"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 
 from tallystick.channels.conditions import digest_of
@@ -10,10 +12,11 @@ from tallystick.channels.errors import InvalidInput
 from tallystick.channels.messages import Ack, Message, Reestablish, Reject, Update
 from tallystick.router.circuits import forwards_after, load_circuits
 from tallystick.router.codes import Code
-from tallystick.router.failures import Failure
+from tallystick.router.failures import Failure, notice
 from tallystick.router.forwarder import ForwardingLimits, Outcome
 from tallystick.router.objects import ForwardingPolicy
 from tallystick.router.service import RoutingOptions
+from tallystick.router.sphinx import onions_of
 from tallystick.sdk.testing.line import Line, Member
 
 SECRET = b"s" * 32
@@ -64,6 +67,23 @@ def test_a_payment_that_the_payee_refuses_comes_back_and_only_the_payer_can_read
     assert found is not None and (found[0], found[1].code) == (1, Code.INCORRECT_OR_UNKNOWN_PAYMENT_DETAILS)
     (forward,) = forwards_after(world["B"].store, 0, 10)
     assert forward.outcome is Outcome.FAILED
+
+
+@pytest.mark.parametrize("lie", [False, True])
+def test_a_forwarder_whose_onion_was_not_opened_names_the_one_that_it_sent_whatever_its_peer_says(lie: bool) -> None:
+    world = Line()
+    built = world.send("ABC", AMOUNTS, SECRET)
+    world.settle()
+    (final,) = world["C"].finals
+    sent = list(onions_of(built))[1]
+    said = notice(Code.INVALID_ONION_HMAC, b"another one" if lie else sent)
+    world["C"].session(world["B"]).reject(final.lock.id, said)
+    world["C"].engine.touch(world["C"].session(world["B"]))
+    world.settle()
+    unpaid(world)
+    found = world.failure("A", built)
+    assert found is not None and (found[0], found[1].code) == (0, Code.INVALID_ONION_HMAC)
+    assert found[1].onion_hash == hashlib.sha256(sent).digest(), "else the forwarder would be blamed for it"
 
 
 # --- refusals of the forwarder ----------------------------------------------------------------------------------
@@ -122,6 +142,34 @@ def test_a_policy_that_cannot_be_announced_is_refused_before_it_is_stored(policy
 @pytest.mark.parametrize(("lifetime", "code"), [(299, Code.EXPIRY_TOO_SOON), (7 * 86_400 + 1, Code.EXPIRY_TOO_FAR)])
 def test_a_lock_that_expires_too_soon_or_too_far_away_is_refused(lifetime: int, code: Code) -> None:
     refused(Line(), code, lifetime=lifetime)
+
+
+@pytest.mark.parametrize(("route", "code"), [("AB", Code.FINAL_INCORRECT_EXPIRY), ("ABC", Code.INCORRECT_EXPIRY)])
+def test_a_lock_that_expires_before_what_its_onion_says_is_refused(route: str, code: Code) -> None:
+    world = Line()
+    amounts, expiry, condition = AMOUNTS[: len(route) - 1], world.time + 3_600, digest_of(SECRET)
+    world["B"].secrets[condition] = world["C"].secrets[condition] = SECRET
+    built = world.onion(route[1:], amounts, expiry + 1, condition)
+    world["A"].router.send_lock(world.channel("AB"), amounts[0], expiry, condition, built.packet)
+    world.settle()
+    unpaid(world)
+    found = world.failure("A", built)
+    assert found is not None and (found[0], found[1].code) == (0, code)
+
+
+def test_a_forwarder_that_paid_and_cannot_claim_raises_an_alarm_and_writes_its_loss_down(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = Line()
+    world["C"].secrets[digest_of(SECRET)] = SECRET
+    monkeypatch.setattr(world["B"].router, "reveal", lambda channel, lock, secret: False)  # as on an old copy of data
+    world.send("ABC", AMOUNTS, SECRET)
+    world.settle()
+    (alarm,) = world["B"].alarms
+    assert "100000 was paid onwards" in alarm and "old copy of its data" in alarm
+    (forward,) = forwards_after(world["B"].store, 0, 10)
+    assert forward.outcome is Outcome.LOST and load_circuits(world["B"].store) == []
+    assert world["B"].router.statistics().earned == 0
 
 
 @pytest.mark.parametrize("lifetime", [300, 7 * 86_400])

@@ -99,7 +99,7 @@ async def outage() -> None:
 
         view: ChannelView = truth.views[channels[0]]
         truth.views[channels[0]] = msgspec.structs.replace(view, deposits=(5, 6))
-        ann.shell.on_event(Deposited(channels[0], 1, 6))
+        ann.shell.on_block([Deposited(channels[0], 1, 6)])
         await trio.sleep(1)
         assert {edge.capacity for edge in ann.graph.values() if edge.channel == channels[0]} == {11}
 

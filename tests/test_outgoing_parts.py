@@ -8,6 +8,7 @@ import pytest
 
 from tallystick.channels.conditions import HASH, digest_of
 from tallystick.channels.effects import LockEnded
+from tallystick.channels.errors import InvalidInput
 from tallystick.channels.keys import PrivateKey
 from tallystick.channels.objects import ChannelId, Lock
 from tallystick.channels.store import Moment
@@ -17,6 +18,7 @@ from tallystick.router.objects import Hop, NodeKey, Route
 from tallystick.router.outgoing import Outgoing
 from tallystick.router.payer import Limits
 from tallystick.router.payments import SCHEMA, Order, PaymentRecord, find_payment, parts_under_way
+from tallystick.router.steps import Steps
 
 SECRET, OTHER = b"s" * 32, b"o" * 32
 DIGEST = digest_of(SECRET)
@@ -67,10 +69,13 @@ class Road:
         """What comes before the payee, if the road is no direct one."""
         self.closed = False
 
-    def plan(self, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float) -> tuple[Route, ...]:
-        return (self.route(target, amount, max_fee=max_fee, now=now),)
+    def plan(
+        self, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float
+    ) -> Steps[tuple[Route, ...]]:
+        return ((yield from self.route(target, amount, max_fee=max_fee, now=now)),)
 
-    def route(self, target: NodeKey, amount: int, *, max_fee: int, now: float) -> Route:
+    def route(self, target: NodeKey, amount: int, *, max_fee: int, now: float) -> Steps[Route]:
+        yield from ()
         if self.reserved:
             raise NoRoute("the road is taken", Unpaid.NO_LIQUIDITY)
         return Route((*self.detour, Hop(CHANNEL, target, amount)))
@@ -202,7 +207,8 @@ def test_a_part_whose_channel_closed_ends_with_the_chains_time_and_not_never(res
 def test_a_payment_that_nothing_was_sent_for_before_a_restart_waits_for_the_peers_but_not_for_ever(back: bool) -> None:
     world = World()
     world.outgoing.begin(ORDER)
-    world.step()  # the order is stored, and no part
+    del world.moments[1:]  # its lock waits to be signed, for the acknowledgement of others
+    world.step()  # so the order is stored, and no part
     world.thens.clear()
     world.store.close()
     world.channel.locks.clear()
@@ -264,3 +270,32 @@ def test_a_route_that_no_onion_can_describe_ends_the_payment_and_no_channel_is_b
     record = find_payment(world.store, DIGEST)
     assert record is not None and record.reason is Unpaid.NO_ROUTE and "21 hops do not fit" in record.text
     assert not world.road.blamed and not world.road.reserved and not world.channel.locks and len(world.outgoing) == 0
+
+
+def test_an_invoice_that_is_being_paid_or_was_paid_is_not_paid_again() -> None:
+    world = World()
+    lock = world.begin()
+    with pytest.raises(InvalidInput, match="is being paid already"):
+        world.outgoing.begin(ORDER)
+    world.start()  # the disk knows it, too
+    with pytest.raises(InvalidInput, match="is being paid already"):
+        world.outgoing.begin(ORDER)
+    world.outgoing.resume()
+    world.end(lock, SECRET)
+    with pytest.raises(InvalidInput, match="has been paid already"):
+        world.outgoing.begin(ORDER)
+    world.round()
+    assert world.channel.locks == [lock]
+
+
+def test_a_part_whose_lock_was_given_up_unsigned_is_sent_again_and_its_old_number_means_nothing() -> None:
+    world = World()
+    first = world.begin()
+    world.record(world.outgoing.lock_dropped(CHANNEL, first))
+    world.round()
+    second = world.channel.locks[-1]
+    assert second.id != first.id and world.road.blamed == [CHANNEL] and len(world.road.reserved) == 1
+    world.end(first, OTHER)
+    assert world.payment.ended is None
+    world.end(second, SECRET)
+    assert world.payment.secret == SECRET and world.road.reserved == []

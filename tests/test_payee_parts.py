@@ -40,8 +40,8 @@ def test_what_does_not_belong_is_refused_alone() -> None:
     payee = Payee(PATIENCE)
     assert payee.arrived(HASH, part(0, 60), WANTED, NOW) == []
     for wrong, verdict in [
-        (part(1, 40, word=b"x" * 32), Verdict.UNWANTED),
-        (part(2, 40, total=101), Verdict.UNWANTED),
+        (part(1, 40, word=b"x" * 32), Verdict.WRONG_SECRET),
+        (part(2, 40, total=101), Verdict.SUPERFLUOUS),
         (part(3, 40, expiry=NOW + 179), Verdict.TOO_SOON),
         (IncomingPart(CHANNEL, 4, 39, NOW + 3_600, WORD, 100, 40), Verdict.TAMPERED),
         (IncomingPart(CHANNEL, 5, 40, NOW + 3_600, WORD, 100, 40, NOW + 3_601), Verdict.TAMPERED),
@@ -56,13 +56,13 @@ def test_too_little_and_far_too_much_are_refused() -> None:
     payee = Payee(PATIENCE)
     for total in (99, 201):
         wrong = part(0, total, total=total)
-        assert payee.arrived(HASH, wrong, WANTED, NOW) == [Refuse(wrong, Verdict.UNWANTED)]
+        assert payee.arrived(HASH, wrong, WANTED, NOW) == [Refuse(wrong, Verdict.WRONG_AMOUNT)]
     assert isinstance(payee.arrived(HASH, part(1, 200, total=200), WANTED, NOW)[0], Claim)
 
 
 def test_an_invoice_that_expired_takes_no_new_payment() -> None:
     late = Claimable(SECRET, WORD, amount=100, expires=NOW - 1)
-    assert Payee(PATIENCE).arrived(HASH, part(0), late, NOW) == [Refuse(part(0), Verdict.UNWANTED)]
+    assert Payee(PATIENCE).arrived(HASH, part(0), late, NOW) == [Refuse(part(0), Verdict.EXPIRED)]
 
 
 def test_an_incomplete_payment_is_let_go_after_a_while() -> None:
@@ -117,7 +117,7 @@ def test_a_held_payment_that_loses_a_part_is_not_settled() -> None:
 def test_no_more_payments_are_gathered_than_the_limit() -> None:
     payee = Payee(PATIENCE, limit=1)
     payee.arrived(HASH, part(0, 60), WANTED, NOW)
-    assert payee.arrived(b"i" * 32, part(1, 60), WANTED, NOW) == [Refuse(part(1, 60), Verdict.UNWANTED)]
+    assert payee.arrived(b"i" * 32, part(1, 60), WANTED, NOW) == [Refuse(part(1, 60), Verdict.TOO_MANY)]
 
 
 @given(

@@ -11,6 +11,7 @@ from tallystick.channels.objects import ChannelId
 from tallystick.router.errors import NoRoute, Unpaid
 from tallystick.router.objects import Hop, NodeKey, Route
 from tallystick.router.payer import Lesson, Limits, Part, PartFailure, Payment
+from tallystick.router.steps import Steps, finish
 
 TARGET = NodeKey(b"\x02" + bytes(32))
 SECRET = b"s" * 32
@@ -43,7 +44,10 @@ class Roads:
         self.policy_is_news = True
         self.policy_is_kept = True
 
-    def plan(self, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float) -> tuple[Route, ...]:
+    def plan(
+        self, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float
+    ) -> Steps[tuple[Route, ...]]:
+        yield from ()
         if max_parts < 1:
             raise InvalidInput("a plan needs at least one part")
         count = -(-amount // self.widest)
@@ -52,7 +56,8 @@ class Roads:
         sizes = [amount // count + (index < amount % count) for index in range(count)]
         return tuple(self._checked(path(size, self._fee(size)), max_fee // count) for size in sizes)
 
-    def route(self, target: NodeKey, amount: int, *, max_fee: int, now: float) -> Route:
+    def route(self, target: NodeKey, amount: int, *, max_fee: int, now: float) -> Steps[Route]:
+        yield from ()
         if amount > self.widest:
             raise NoRoute("nothing is that wide", Unpaid.NO_LIQUIDITY)
         return self._checked(path(amount, self._fee(amount)), max_fee)
@@ -99,7 +104,7 @@ class Roads:
 
 def begin(roads: Roads, amount: int = 1_000, max_fee: int = 100) -> tuple[Payment, list[Part]]:
     payment = Payment(roads, TARGET, amount, max_fee=max_fee, limits=LIMITS)
-    return payment, payment.start(0)
+    return payment, finish(payment.start(0))
 
 
 def test_a_payment_that_fits_one_path_is_one_part_and_its_secret_is_the_receipt() -> None:
@@ -117,7 +122,7 @@ def test_a_failed_part_is_tried_again_as_two_halves() -> None:
     payment, parts = begin(roads)
     assert [part.route.delivered for part in parts] == [500, 500]
     roads.widest = 300
-    again = payment.part_failed(parts[0].number, PartFailure(Lesson.LIQUIDITY, 1), 1)
+    again = finish(payment.part_failed(parts[0].number, PartFailure(Lesson.LIQUIDITY, 1), 1))
     assert sorted(part.route.delivered for part in again) == [250, 250]
     assert payment.under_way == 1_000
 
@@ -125,7 +130,7 @@ def test_a_failed_part_is_tried_again_as_two_halves() -> None:
 def test_where_it_failed_tells_what_passed_and_what_did_not() -> None:
     roads = Roads(1_000)
     payment, (part,) = begin(roads)
-    payment.part_failed(part.number, PartFailure(Lesson.LIQUIDITY, 0, b"update"), 1)
+    finish(payment.part_failed(part.number, PartFailure(Lesson.LIQUIDITY, 0, b"update"), 1))
     first, second, _ = part.route.hops
     assert roads.lessons[:3] == [
         ("passed", first.channel, first.amount),
@@ -138,7 +143,7 @@ def test_a_policy_that_is_no_news_gets_the_channel_avoided() -> None:
     roads = Roads(1_000)
     roads.policy_is_news = False
     payment, (part,) = begin(roads)
-    assert payment.part_failed(part.number, PartFailure(Lesson.POLICY, 1, b"same"), 1)
+    assert finish(payment.part_failed(part.number, PartFailure(Lesson.POLICY, 1, b"same"), 1))
     assert ("avoid", part.route.hops[2].channel) in roads.lessons
 
 
@@ -146,14 +151,14 @@ def test_a_policy_that_gossip_told_while_the_part_was_on_its_way_is_no_reason_to
     roads = Roads(1_000)
     roads.policy_is_news, roads.policy_is_kept = False, False
     payment, (part,) = begin(roads)
-    assert len(payment.part_failed(part.number, PartFailure(Lesson.POLICY, 1, b"known by now"), 1)) == 1
+    assert len(finish(payment.part_failed(part.number, PartFailure(Lesson.POLICY, 1, b"known by now"), 1))) == 1
     assert not any(lesson[0] == "avoid" for lesson in roads.lessons)
 
 
 def test_a_failure_that_nobody_signed_for_makes_every_forwarder_suspect() -> None:
     roads = Roads(1_000)
     payment, (part,) = begin(roads)
-    payment.part_failed(part.number, PartFailure(Lesson.UNKNOWN), 1)
+    finish(payment.part_failed(part.number, PartFailure(Lesson.UNKNOWN), 1))
     assert [lesson for lesson in roads.lessons if lesson[0] == "avoid"] == [
         ("avoid", hop.channel) for hop in part.route.hops[1:]
     ]
@@ -162,9 +167,9 @@ def test_a_failure_that_nobody_signed_for_makes_every_forwarder_suspect() -> Non
 def test_the_payees_refusal_ends_it_once_nothing_is_under_way() -> None:
     roads = Roads(500)
     payment, (first, second) = begin(roads)
-    assert payment.part_failed(first.number, PartFailure(Lesson.REFUSED, 2, text="unknown payment"), 1) == []
+    assert finish(payment.part_failed(first.number, PartFailure(Lesson.REFUSED, 2, text="unknown payment"), 1)) == []
     assert payment.outcome is None
-    assert payment.part_failed(second.number, PartFailure(Lesson.REFUSED, 2), 2) == []
+    assert finish(payment.part_failed(second.number, PartFailure(Lesson.REFUSED, 2), 2)) == []
     outcome = payment.outcome
     assert outcome is not None and outcome.reason is Unpaid.PAYEE_REFUSES and "unknown payment" in outcome.text
 
@@ -180,14 +185,14 @@ def test_a_part_that_cannot_be_placed_leaves_nothing_half_reserved() -> None:
     roads = Roads(500)
     payment, (first, _) = begin(roads)
     roads.widest = 5
-    assert payment.part_failed(first.number, PartFailure(Lesson.LIQUIDITY, 1), 1) == []
+    assert finish(payment.part_failed(first.number, PartFailure(Lesson.LIQUIDITY, 1), 1)) == []
     assert len(roads.reserved) == 1 and payment.outcome is None
 
 
 def test_a_part_that_our_own_channel_refuses_is_sent_another_way() -> None:
     roads = Roads(1_000)
     payment, (part,) = begin(roads)
-    (again,) = payment.part_unsent(part.number, 1)
+    (again,) = finish(payment.part_unsent(part.number, 1))
     assert again.number != part.number and ("failed", part.route.hops[0].channel, 1_000) in roads.lessons
 
 
@@ -195,14 +200,17 @@ def test_after_a_restart_only_what_no_part_stands_for_is_sent() -> None:
     roads = Roads(500)
     payment = Payment(roads, TARGET, 1_000, max_fee=100, limits=LIMITS)
     payment.resume([Part(3, path(400, 4))], attempts=3)
-    parts = payment.start(0)
+    parts = finish(payment.start(0))
     assert sum(part.route.delivered for part in parts) == 600
     assert min(part.number for part in parts) == 4
 
 
 def test_a_planner_that_would_overpay_is_stopped() -> None:
     class Greedy(Roads):
-        def plan(self, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float) -> tuple[Route, ...]:
+        def plan(
+            self, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float
+        ) -> Steps[tuple[Route, ...]]:
+            yield from ()
             return (path(amount, 0), path(1, 0))
 
     with pytest.raises(InvalidInput, match="does not fit"):
@@ -247,7 +255,7 @@ def test_never_more_under_way_than_owed_and_always_an_end(
         if payment.outcome is None:
             assert payment.parts
 
-    check(payment.start(0))
+    check(finish(payment.start(0)))
     for action, which, lesson, at, widest_now in steps:
         roads.widest = widest_now
         if action == Step.STOP:
@@ -259,12 +267,12 @@ def test_never_more_under_way_than_owed_and_always_an_end(
                 payment.part_paid(part.number, SECRET, 1)
                 check([])
             elif action == Step.UNSENT:
-                check(payment.part_unsent(part.number, 1))
+                check(finish(payment.part_unsent(part.number, 1)))
             else:
-                check(payment.part_failed(part.number, PartFailure(lesson, at), 1))
+                check(finish(payment.part_failed(part.number, PartFailure(lesson, at), 1)))
     paid = bool(payment.secret)
     for part in payment.parts:
-        check(payment.part_failed(part.number, PartFailure(Lesson.REFUSED, 2), 2))
+        check(finish(payment.part_failed(part.number, PartFailure(Lesson.REFUSED, 2), 2)))
     outcome = payment.outcome
     assert outcome is not None and payment.complete
     assert bool(outcome.secret) is paid and (outcome.reason is None) is paid
@@ -277,8 +285,8 @@ def test_a_payment_that_may_send_no_further_part_is_resumed_and_ends_with_those_
     payment = Payment(Roads(1_000), TARGET, 1_000, max_fee=100, limits=LIMITS)
     under_way = [Part(number, path(100, 0, number)) for number in range(parts)]
     payment.resume(under_way, attempts)
-    assert payment.start(0) == [] and payment.outcome is None
+    assert finish(payment.start(0)) == [] and payment.outcome is None
     for part in under_way:
-        assert payment.part_failed(part.number, PartFailure(Lesson.LIQUIDITY, 1), 1) == []
+        assert finish(payment.part_failed(part.number, PartFailure(Lesson.LIQUIDITY, 1), 1)) == []
     outcome = payment.outcome
     assert outcome is not None and outcome.reason is Unpaid.NO_LIQUIDITY

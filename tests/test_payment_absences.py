@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
+from tallystick.channels.messages import Ack, channel_of, decode
 from tallystick.channels.testing.scheduling import simulate
-from tallystick.sdk.testing.journeys import AMOUNT, LINE, LOCK_SECONDS, Journey, configuration
+from tallystick.sdk.testing.journeys import AMOUNT, LINE, LOCK_SECONDS, Journey, configuration, live_through
+from tallystick.sdk.testing.mallory import is_one_of
 from tallystick.sdk.testing.world import CLAIM_ALL, open_world
 
 
@@ -32,3 +34,29 @@ def test_a_secret_that_the_chain_told_while_the_payer_was_away_is_its_receipt_al
             assert record.paid and (record.order.amount, record.text) == (AMOUNT, "")
 
     simulate(main, 1)
+
+
+def test_a_part_that_was_paid_in_an_update_that_nobody_had_acknowledged_before_a_crash_is_not_told_as_failed() -> None:
+    async def fault(journey: Journey) -> None:
+        world, bob = journey.world, journey.world.seats["bob"]
+        (channel,) = world.channels_between("alice", "bob")
+        acknowledged: list[bytes] = []
+
+        def tamper(frame: bytes) -> list[bytes]:
+            """The ack of the lock passes, that of its end does not."""
+            if not is_one_of(frame, Ack) or channel_of(decode(frame)) != channel:
+                return [frame]
+            acknowledged.append(frame)
+            return [frame][len(acknowledged) - 1 :]
+
+        invoice = await journey.invoice()
+        bob.tamper = tamper
+        journey.ask(invoice)
+        assert await world.until(lambda: bool(journey.receipts), 60)
+        await world.crash("alice")
+        assert len(acknowledged) == 2
+        bob.tamper = None
+        await world.until(lambda: False, 2 * LOCK_SECONDS)
+        await world.start("alice")
+
+    live_through(fault)

@@ -188,3 +188,64 @@ def test_a_policy_that_cannot_be_told_to_anybody_is_refused_before_it_holds() ->
             assert carol.policy(channel.id) == before
 
     behind_a_hub(act)
+
+
+def behind_two_hubs(act: Act, seed: int = 1) -> None:
+    """Alice has a large channel with Bob and one with Dave; each of them has one of DEPOSIT with Carol."""
+
+    async def main() -> None:
+        async with open_world(seed, names=("alice", "bob", "carol", "dave")) as world:
+            private = msgspec.structs.replace(world.config, payments=PRIVATE)
+            alice, bob, dave = [await world.start(name) for name in ("alice", "bob", "dave")]
+            carol = await world.start("carol", private)
+            for hub, name in ((bob, "bob"), (dave, "dave")):
+                first = await alice.open_channel(world.address(name), 3 * DEPOSIT)
+                await hub.open_channel(world.address("carol"), DEPOSIT)
+                await alice.until(lambda channel=first.id: bool(alice.routing.graph.slots_of(channel)))  # type: ignore[misc]  # a bound default
+            await carol.until(lambda: len([channel for channel in carol.channels if channel.connected]) == 2)
+            await world.blocks(2)
+            await act(world, alice, bob, carol)
+
+    simulate(main, seed)
+
+
+def test_a_payment_that_no_way_in_carries_alone_comes_in_over_several() -> None:
+    async def act(world: World, alice: Node, bob: Node, carol: Node) -> None:
+        record = await carol.create_invoice(DEPOSIT * 3 // 2)
+        assert len(decode_invoice(record.text).hints) == 2
+        await alice.pay(record.text)
+        with trio.fail_after(600):
+            await carol.until(lambda: sum(channel.balances[0] for channel in carol.channels) == DEPOSIT * 3 // 2)
+
+    behind_two_hubs(act)
+
+
+def test_a_way_in_that_was_used_up_since_is_found_to_be_and_another_one_is_taken() -> None:
+    async def act(world: World, alice: Node, bob: Node, carol: Node) -> None:
+        record = await carol.create_invoice(50_000)
+        await bob.keysend(carol.key.public, bob.channels[-1].spendable)
+        assert (await alice.pay(record.text)).fee == 50
+        with trio.fail_after(600):
+            await carol.until(lambda: sorted(channel.balances[0] for channel in carol.channels)[0] == 50_000)
+        (newest,) = decode_invoice((await carol.create_invoice(50_000)).text).hints
+        assert newest.source != key_of(bob)
+
+    behind_two_hubs(act)
+
+
+def test_a_payer_that_restarts_knows_the_hints_of_what_it_was_paying() -> None:
+    async def act(world: World, alice: Node, bob: Node, carol: Node) -> None:
+        record = await carol.create_invoice(50_000, hold=True)
+        world.attempt("alice", lambda node: node.pay(record.text))
+        with trio.fail_after(60):
+            await carol.until(lambda: bool(carol.routing.receiving.held))
+        alice = await world.restart("alice")
+        (hint,) = decode_invoice(record.text).hints
+        assert alice.routing.graph.get(hint.channel, key_of(carol)) is not None
+        await carol.settle_invoice(record.secret)
+        with trio.fail_after(600):
+            assert (await alice.pay(record.text)).fee == 50
+        await at_rest(world, alice)
+        assert alice.routing.graph.get(hint.channel, key_of(carol)) is None
+
+    behind_a_hub(act)

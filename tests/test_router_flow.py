@@ -16,10 +16,11 @@ from tallystick.channels.errors import InvalidInput
 from tallystick.router.errors import NoRoute, Unpaid
 from tallystick.router.flow import Pieces, pieces_of, split
 from tallystick.router.graph import Graph
-from tallystick.router.kernels import PLAIN, compiled
+from tallystick.router.kernels import PAUSE, PLAIN, compiled
 from tallystick.router.liquidity import BIMODAL, UNIFORM, Knowledge, Prior
 from tallystick.router.objects import Edge, ForwardingPolicy, Route
 from tallystick.router.planner import Costs, Planner
+from tallystick.router.steps import finish
 from tallystick.router.testing.networks import channel_id, node_key, random_network
 
 NOW = 1000.0
@@ -102,12 +103,12 @@ def test_the_flow_costs_what_the_optimum_costs(seed: int, amount: int, numba: bo
     source, target = graph.index(node_key(0)), graph.index(node_key(1))
     assert source is not None and target is not None
     kernels = compiled() if numba else PLAIN
-    flows = kernels.cheapest_flow(
-        graph.count, len(c.base), source, target, float(amount), 1.0, RISK, HOP, SPREAD, LEAST, 10_000,
+    flows = finish(kernels.cheapest_flow(
+        graph.count, PAUSE, len(c.base), source, target, float(amount), 1.0, RISK, HOP, SPREAD, LEAST, 10_000,
         graph.floats(pieces.ends), graph.floats(pieces.slopes),
         c.first_out, c.first_in, c.only_next, c.only_before, c.next_out, c.next_in, c.source, c.target,
         c.base, c.weight, c.minimum, c.limit, c.lower, c.upper, c.held,
-    )  # fmt: skip
+    ))  # fmt: skip
     arcs = straight(graph, amount, pieces, source)
     flowing, best = oracle(arcs, source, target, amount)
     balance: Counter[int] = Counter()

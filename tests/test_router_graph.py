@@ -101,11 +101,11 @@ def test_a_channel_that_is_off_or_carries_nothing_is_met_by_no_search_but_is_kno
     off = Edge(channel_id(1), node_key(1), node_key(2), 100, ForwardingPolicy(enabled=False))
     narrow = Edge(channel_id(2), node_key(1), node_key(2), 100, ForwardingPolicy(minimum=50, maximum=49))
     graph = Graph([off, narrow])
-    assert graph.leaving(node_key(1)) == [] and graph.reaching(node_key(2)) == []
+    assert list(graph.leaving(node_key(1))) == [] and list(graph.reaching(node_key(2))) == []
     assert graph.get(off.channel, off.target) == off
     on = Edge(off.channel, off.source, off.target, 100, ForwardingPolicy())
     graph.put(on)
-    assert graph.leaving(node_key(1)) == [on]
+    assert list(graph.leaving(node_key(1))) == [on]
 
 
 def test_hints_stay_until_they_are_taken_back_as_often_and_gossip_goes_before() -> None:
@@ -124,6 +124,19 @@ def test_hints_stay_until_they_are_taken_back_as_often_and_gossip_goes_before() 
     graph.unhint([hint])
     graph.unhint([hint])
     assert list(graph) == [announced]
+
+
+def test_a_hint_that_gossip_took_away_is_there_again_for_the_next_payment() -> None:
+    hint = Edge(channel_id(1), node_key(1), node_key(2), 0, ForwardingPolicy(fee_ppm=7))
+    graph = Graph()
+    graph.hint([hint])
+    graph.drop(hint.channel)
+    graph.hint([hint])
+    assert graph.get(hint.channel, hint.target) == hint and graph.is_hint(hint.channel, hint.target)
+    graph.unhint([hint])
+    assert graph.get(hint.channel, hint.target) == hint
+    graph.unhint([hint])
+    assert graph.get(hint.channel, hint.target) is None
 
 
 def test_a_direction_whose_other_end_changes_is_replaced() -> None:

@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from tallystick.channels.errors import InvalidInput
 from tallystick.router.errors import NoRoute, Unpaid
 from tallystick.router.graph import LOCK_RATE, Graph
-from tallystick.router.kernels import PLAIN, Kernels, compilable, compiled
+from tallystick.router.kernels import PAUSE, PLAIN, Compiled, Kernels, compilable, compiled
 from tallystick.router.liquidity import BIMODAL, UNIFORM, Knowledge, Prior
 from tallystick.router.objects import Edge, ForwardingPolicy, Hop, NodeKey, Route
 from tallystick.router.payload import HOPS_MAX
 from tallystick.router.planner import Costs, Planner, warm_up
+from tallystick.router.steps import finish
 from tallystick.router.testing.networks import channel_id, node_key, random_network
 
 COSTS = Costs()
@@ -97,17 +98,17 @@ def test_both_searches_find_the_same_costs_in_larger_networks(numba: bool, prior
         start, end = graph.index(one), graph.index(other)
         c = graph.columns
         weights = (amount / 1000, amount / 100_000, prior.slope)
-        both = kernels.two_sided(
-            graph.count, start, end, amount, *weights,
+        both = finish(kernels.two_sided(
+            graph.count, PAUSE, start, end, amount, *weights,
             c.first_out, c.first_in, c.only_next, c.only_before, c.next_out, c.next_in, c.source, c.target,
             c.base, c.weight, c.minimum, c.limit, c.per_capacity, c.lower, c.upper, c.share_lower, c.share_upper,
             c.held,
-        )  # fmt: skip
-        exact = kernels.one_sided(
-            graph.count, start, end, amount, *weights,
+        ))  # fmt: skip
+        exact = finish(kernels.one_sided(
+            graph.count, PAUSE, start, end, amount, *weights,
             c.first_in, c.only_before, c.next_in, c.source, c.target, c.base, c.share, c.weight, c.minimum, c.limit,
             c.per_capacity, c.lower, c.upper, c.share_lower, c.share_upper, c.held,
-        )  # fmt: skip
+        ))  # fmt: skip
         assert bool(both) == bool(exact)
         if exact:
             found += 1
@@ -207,6 +208,23 @@ def test_why_there_is_no_route_is_told_apart() -> None:
     assert caught.value.reason is Unpaid.NO_ROUTE
 
 
+@pytest.mark.parametrize(
+    ("sizes", "said"),
+    [
+        ((50, 900, 900), "lead from the payer can carry 50 at most, not 100"),
+        ((900, 900, 50), "lead to the payee can carry 50 at most, not 100"),
+        ((900, 50, 900), "no path that could carry 100 is known"),
+    ],
+)
+def test_a_payer_is_told_at_which_end_an_amount_does_not_fit(sizes: tuple[int, ...], said: str) -> None:
+    edges = [
+        Edge(channel_id(at), node_key(at), node_key(at + 1), size, ForwardingPolicy()) for at, size in enumerate(sizes)
+    ]
+    with pytest.raises(NoRoute, match=said) as caught:
+        planner(edges).route(node_key(0), node_key(3), 100, max_fee=10, now=NOW)
+    assert caught.value.reason is Unpaid.NO_LIQUIDITY
+
+
 def test_a_route_is_never_longer_than_an_onion_can_hold() -> None:
     free = line(*[ForwardingPolicy()] * (HOPS_MAX + 1))
     with pytest.raises(NoRoute):
@@ -236,7 +254,7 @@ def test_warming_up_leaves_nothing_to_compile() -> None:
     warm_up()
     kernels = compiled()
     for kernel in (kernels.two_sided, kernels.one_sided, kernels.cheapest_flow):
-        assert getattr(kernel, "signatures", None)
+        assert isinstance(kernel, Compiled) and kernel.code.signatures
 
 
 def test_without_numba_everything_works_in_plain_python(monkeypatch: pytest.MonkeyPatch) -> None:

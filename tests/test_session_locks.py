@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from tallystick.channels import negotiation
+from tallystick.channels.claims import pending_conditions
 from tallystick.channels.core import Phase
 from tallystick.channels.effects import LockDropped, LockEnded, SecretLearned
 from tallystick.channels.limits import Policy
@@ -173,6 +174,31 @@ def test_a_pending_lock_keeps_its_onion_across_a_crash_until_it_is_gone() -> Non
     assert load_onions(pair.bob.store, pair.id) == []
 
 
+@pytest.mark.parametrize("answer", ["reveal", "reject"])
+def test_an_onion_that_is_answered_in_the_step_that_brought_it_is_not_kept_and_the_answer_is(
+    answer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair, _, bob = connected()
+
+    def at_once(channel: ChannelId, added: AddLock) -> Sequence[Moment]:
+        session = pair.bob.session
+        (session.reveal if answer == "reveal" else session.reject)(added.lock.id, SECRET)
+        return ()
+
+    monkeypatch.setattr(bob, "lock_received", at_once)
+    lock(pair.alice)
+    pair.alice.step()
+    while not pair.bob.channel.theirs.simplex.locks:
+        assert pair.deliver(pair.bob)
+    pair.bob.step()
+    assert load_onions(pair.bob.store, pair.id) == []
+    pair.crash(pair.bob)
+    assert pair.bob.session.locks.undecided() == []
+    pair.connect()
+    pair.settle()
+    assert pair.alice.channel.newest.locks == ()
+
+
 def test_a_lock_that_policy_objects_to_is_rejected_in_the_keepers_words() -> None:
     pair, _, _ = connected(Policy(locked_value=5))
     lock(pair.alice)
@@ -247,7 +273,7 @@ def test_a_secret_of_a_lock_whose_cancellation_the_peer_holds_back_is_told() -> 
     pair.alice.step()
     pair.disconnect()  # the acknowledgement never comes: the older state, with the lock, can still be enforced
     assert pair.alice.channel.newest.locks == ()
-    assert CONDITION in pair.alice.engine.pending_conditions()
+    assert CONDITION in pending_conditions([pair.alice.session])
     pair.alice.time(NOW + 100, NOW + 90, {CONDITION: (NOW + 50, SECRET)})
     assert keeper.told == [("rejected", number), ("secret", number)]
 

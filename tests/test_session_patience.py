@@ -185,7 +185,7 @@ def test_a_look_after_a_connection_that_was_not_ended_by_us_begins_anew(pair: Pa
 def test_patience_that_is_longer_than_the_longest_stays() -> None:
     patience = Patience(2 * PATIENCE_MAX)
     for _ in range(2_000):
-        patience.cut()
+        patience.cut(b"")
     assert patience.bound == 2 * PATIENCE_MAX and STEP_MAX < PATIENCE_MAX
 
 
@@ -199,7 +199,7 @@ def test_a_stuck_channel_is_given_no_locks_and_the_next_one_to_the_same_peer_is(
     world.send("ABC", AMOUNTS, OTHER, seed=b"1")
     world.settle()
     named = next(session for session in world["B"].engine.sessions.values() if session.channel.flight)
-    named.patience.cut()
+    named.patience.cut(named.channel.id)
     world.send("ABC", AMOUNTS, SECRET, seed=b"2")
     world.settle()
     flights = [len(world["B"].engine.session(channel).channel.flight) for channel in (first, second)]
@@ -284,3 +284,26 @@ def test_a_peer_that_answers_pings_and_withholds_acks_is_cut_off_with_a_reason_a
             nursery.cancel_scope.cancel()
 
     simulate(main, 3)
+
+
+def test_the_owner_is_told_of_a_channel_that_stays_stuck() -> None:
+    async def main() -> None:
+        async with open_world(4) as world:
+            alice = await world.start("alice")
+            await world.start("mallory")
+            channel = await alice.open_channel(world.address("mallory"), 1_000_000)
+            await channel.pay(1)
+            world.seats["alice"].tamper = withhold(Update)  # Mallory's node says that it never got one
+            ticket = await channel.submit(5)
+            await world.until(lambda: channel.session.patience.cuts == 1, 100)
+            assert not any("acknowledges nothing" in alarm for alarm in alice.alarms)
+            await world.until(lambda: channel.session.patience.cuts == 2, 200)
+            await world.until(lambda: bool(alice.alarms), 5)
+            assert [alarm for alarm in alice.alarms if channel.id.hex()[:8] in alarm] == [
+                f"the peer of channel {channel.id.hex()[:8]} acknowledges nothing, 2 connections in a row: "
+                "no locks go over it, what is signed waits; close it alone if that goes on"
+            ]
+            world.seats["alice"].tamper = None
+            assert await world.until(lambda: ticket.done, 300) and ticket.error is None
+
+    simulate(main, 4)

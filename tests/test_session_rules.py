@@ -10,6 +10,7 @@ import trio
 import trio.testing
 
 from tallystick.channels import negotiation
+from tallystick.channels.claims import pending_conditions
 from tallystick.channels.core import Phase, Wish
 from tallystick.channels.effects import LockEnded, LockReceived, LockRejected
 from tallystick.channels.errors import ChannelNotReady, Fault, InsufficientFunds, InvalidInput, TallystickError
@@ -485,7 +486,7 @@ def test_a_lock_waits_until_the_peer_counts_the_deposit(pair: Pair) -> None:
     pair.bob.fund((5_000, 1_000))
     pair.settle()
     assert [lock.amount for lock in pair.bob.channel.theirs.simplex.locks] == [4_000]
-    assert pair.alice.engine.pending_conditions() == {CONDITION} == pair.bob.engine.pending_conditions()
+    assert {CONDITION} == pending_conditions([pair.alice.session]) == pending_conditions([pair.bob.session])
 
 
 def test_answers_that_come_twice_are_taken_once(pair: Pair) -> None:

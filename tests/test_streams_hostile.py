@@ -5,16 +5,17 @@ from __future__ import annotations
 import pytest
 import trio
 
+from tallystick.channels import hashchain
 from tallystick.channels.conditions import STREAM, digest_of
 from tallystick.channels.core import Phase
-from tallystick.channels.errors import InvalidUpdate
+from tallystick.channels.errors import Fault, InvalidUpdate
 from tallystick.channels.hashchain import HashChain, StreamProof, StreamTerms, stream_seed
 from tallystick.channels.limits import STREAM_LENGTH_MAX
 from tallystick.channels.messages import Links, Shutdown, encode
 from tallystick.channels.objects import Lock
 from tallystick.channels.operations import AddLock, Operation, Unlock
 from tallystick.channels.simplex import extend, genesis
-from tallystick.channels.streams import Outgoing
+from tallystick.channels.streamed import Outgoing
 from tallystick.channels.testing.clock import EPOCH
 from tallystick.channels.testing.pair import Pair
 
@@ -88,6 +89,82 @@ def test_a_payee_that_does_not_know_the_time_takes_a_link_once_it_does(pair: Pai
     pair.bob.time(NOW, NOW)
     pair.settle()
     assert (held(pair), stream.acked, pair.faults) == (5, 5, [])
+
+
+def test_a_link_that_waits_for_the_time_is_not_forgotten_over_a_payment(pair: Pair) -> None:
+    stream = begin(pair)
+    pair.crash(pair.bob)
+    pair.bob.time(0, 0)
+    pair.connect()
+    pay(pair, stream, 5)
+    pair.alice.session.pay(1, b"", "", pair.now)
+    pair.alice.touch()
+    pair.settle()
+    pair.bob.time(NOW, NOW)
+    pair.settle()
+    assert (held(pair), stream.acked, pair.faults) == (5, 5, [])
+
+
+def outdated(pair: Pair) -> list[bool]:
+    """Make Bob's view of the chain an old one, until True is put at the end of what is returned."""
+    views = [False]
+    pair.bob.engine.trust_chain(lambda: views[-1])
+    return views
+
+
+def test_a_payee_whose_view_of_the_chain_is_old_takes_a_link_once_it_is_not(pair: Pair) -> None:
+    """Else it would deliver for links that it may not be able to register any more."""
+    stream, views = begin(pair), outdated(pair)
+    for units in (2, 3):
+        pay(pair, stream, units)
+    assert (held(pair), stream.acked) == (0, 0)
+    pair.bob.time(NOW + 1, NOW + 1)
+    pair.settle()
+    assert (held(pair), stream.acked) == (0, 0)
+    views.append(True)
+    pair.bob.time(NOW + 2, NOW + 2)
+    pair.settle()
+    assert (held(pair), stream.acked, pair.faults) == (5, 5, [])
+    pay(pair, stream, 4)
+    assert (held(pair), stream.acked) == (9, 9)
+
+
+def test_a_link_that_came_under_an_old_view_is_not_taken_if_time_has_run_out_meanwhile(pair: Pair) -> None:
+    stream, views = begin(pair), outdated(pair)
+    pay(pair, stream, 5)
+    views.append(True)
+    pair.bob.time(EXPIRY - 149, EXPIRY - 149)
+    pair.settle()
+    assert (held(pair), stream.acked, pair.bob.session.streams.claims()) == (0, 0, {})
+
+
+def test_a_link_that_waits_ends_with_its_stream(pair: Pair) -> None:
+    stream, views = begin(pair), outdated(pair)
+    pay(pair, stream, 5)
+    stream.closing = True
+    pair.alice.touch()
+    pair.settle()
+    views.append(True)
+    pair.bob.time(NOW + 2, NOW + 2)
+    pair.settle()
+    assert (transferred(pair), stream.paid, pair.faults) == (15, 15, [])
+
+
+def test_links_that_wait_are_checked_and_cost_each_hash_once(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    begin(pair)
+    outdated(pair)
+    steps: list[int] = []
+    walk = hashchain.walk
+    monkeypatch.setattr(hashchain, "walk", lambda link, count: steps.append(count) or walk(link, count))
+    for depth in (50, 50, 49, 80, 80):
+        pair.inject(pair.bob, encode(Links(pair.id, 0, depth, link(pair, depth))))
+    assert sum(steps) <= 80 + 5 * 100, "besides what building the chain five times took"
+    steps.clear()
+    nonsense = encode(Links(pair.id, 0, 90, bytes(32)))
+    pair.inject(pair.bob, nonsense)
+    assert steps == [10]
+    ((_, fault),) = pair.faults
+    assert fault.code is Fault.BAD_PROOF and held(pair) == 0
 
 
 def test_a_payee_without_time_takes_no_link_of_an_expired_stream(pair: Pair) -> None:

@@ -17,7 +17,7 @@ from tallystick.channels.limits import Policy
 from tallystick.channels.messages import Links, LinksAck, Message, encode
 from tallystick.channels.operations import Cancel, Unlock
 from tallystick.channels.schema import load_streams
-from tallystick.channels.streams import Outgoing
+from tallystick.channels.streamed import Outgoing
 from tallystick.channels.testing.clock import EPOCH
 from tallystick.channels.testing.pair import Pair, Party
 

@@ -10,7 +10,7 @@ import pytest
 
 from tallystick.router.testing.networks import random_network
 from tallystick.sdk.testing.hub import run_hub
-from tallystick.sdk.testing.town import Plan, core_of, run_town
+from tallystick.sdk.testing.town import CHEATS, Plan, core_of, run_town
 
 PLAN = Plan(nodes=10, payments=100, faults=0.05)
 
@@ -25,6 +25,12 @@ def test_a_town_pays_in_coins_and_tokens_and_nobody_gains_one_for_the_other() ->
     report = run_town(Plan(nodes=9, payments=100, faults=0.05, tokens=1), 3)
     assert len(report.paid_in) == 2 and min(report.paid_in.values()) > 15
     assert report.forwarded > 15 and report.crashes and report.cuts
+
+
+@pytest.mark.parametrize("cheat", CHEATS)
+def test_whatever_a_forwarder_does_others_are_paid_or_keep_their_money(cheat: str) -> None:
+    report = run_town(Plan(nodes=6, payments=30, faults=0, cheats=(cheat,)), 3)
+    assert report.paid > 10 and report.forwarded
 
 
 def test_one_seed_gives_one_town_in_every_process_and_another_seed_another() -> None:

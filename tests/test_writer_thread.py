@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import queue
@@ -9,10 +10,12 @@ import shutil
 import sqlite3
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import trio
 
+from tallystick.channels import disk_thread
 from tallystick.channels.disk_thread import open_disk_thread
 from tallystick.channels.errors import InvalidInput, StoreError
 from tallystick.channels.objects import ChannelId
@@ -82,6 +85,67 @@ async def test_cancelling_waits_for_the_call_and_the_thread_ends() -> None:
         go_on.put(None)
     assert done == ["finished"]
     assert threading.active_count() <= before + 1  # an idle one may stay in trio's cache
+
+
+def interrupt_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let Ctrl-C come in the next wait for the thread."""
+    waits, wait = [KeyboardInterrupt()], trio.lowlevel.wait_readable
+
+    async def interrupted(fd: int) -> None:
+        if waits:
+            raise waits.pop()
+        await wait(fd)
+
+    monkeypatch.setattr(trio.lowlevel, "wait_readable", interrupted)
+
+
+async def test_a_call_is_waited_for_to_its_own_end_also_after_an_interrupted_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gates, done = queue.SimpleQueue[None](), list[str]()
+
+    def second() -> None:
+        gates.get(timeout=10)
+        done.append("second")
+
+    async with open_disk_thread() as thread:
+        interrupt_once(monkeypatch)
+        with pytest.raises(KeyboardInterrupt):
+            await thread.run(lambda: done.append("first"))
+        threading.Timer(0.05, gates.put, [None]).start()
+        await thread.run(second)
+        assert done == ["first", "second"]
+
+
+async def test_the_thread_touches_no_file_after_its_end_also_after_an_interrupted_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A byte that is written late could land in whatever file was opened under the same number meanwhile."""
+    closed, late, gate = set[int](), list[int](), queue.SimpleQueue[None]()
+    writes = iter(range(10))
+
+    def write(fd: int, data: bytes) -> int:
+        if next(writes):
+            with contextlib.suppress(queue.Empty):
+                gate.get(timeout=0.2)
+        if fd in closed:
+            late.append(fd)
+            gate.put(None)
+            return 1
+        return os.write(fd, data)
+
+    def close(fd: int) -> None:
+        closed.add(fd)
+        os.close(fd)
+
+    monkeypatch.setattr(disk_thread, "os", SimpleNamespace(pipe=os.pipe, read=os.read, write=write, close=close))
+    async with open_disk_thread() as thread:
+        interrupt_once(monkeypatch)
+        with pytest.raises(KeyboardInterrupt):
+            await thread.run(lambda: None)
+    with contextlib.suppress(queue.Empty):
+        gate.get(timeout=0.5)
+    assert late == [] and len(closed) == 2
 
 
 async def test_a_round_is_one_commit_and_asks_for_no_other(tmp_path: Path) -> None:

@@ -14,6 +14,12 @@ from collections.abc import Sequence
 from tallystick.channels.errors import StoreError
 from tallystick.channels.store import Moment, Schema, SqliteStore
 
+PAGE = 1_024
+"""Bytes of a page: a world may have thousands of disks, whose tables are nearly empty."""
+
+STATEMENTS = 32
+"""Compiled statements that a disk keeps: of a node, those of a payment and a block."""
+
 
 class SimulatedStore(SqliteStore):
     """A `Store` on a simulated disk. Make it with `SimulatedDisk.open`."""
@@ -62,7 +68,10 @@ class SimulatedDisk:
     def __init__(self, schemas: Sequence[Schema], image: bytes = b"") -> None:
         """Make an empty disk, or one with the contents of an `image` taken earlier."""
         self._schemas = tuple(schemas)
-        self._connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        self._connection = sqlite3.connect(
+            ":memory:", isolation_level=None, check_same_thread=False, cached_statements=STATEMENTS
+        )
+        self._connection.execute(f"PRAGMA page_size={PAGE}")
         self._store: SimulatedStore | None = None
         weakref.finalize(self, self._connection.close)
         if image:

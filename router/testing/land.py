@@ -138,7 +138,7 @@ class Land:
         """Close a channel on chain, and let everybody's follower see it."""
         self.truth.close(channel)
         for resident in self.residents:
-            resident.shell.on_event(CooperativelyClosed(channel, 0, 0))
+            resident.shell.on_block([CooperativelyClosed(channel, 0, 0)])
 
     def check(self) -> None:
         """Raise AssertionError unless there is one graph everywhere, and each is as computed from scratch (I10)."""

@@ -18,11 +18,12 @@ import msgspec
 
 from tallystick.router.graph import Graph
 from tallystick.router.imports import MSAT
-from tallystick.router.kernels import PLAIN, compiled
+from tallystick.router.kernels import PAUSE, PLAIN, compiled
 from tallystick.router.liquidity import BIMODAL, UNIFORM, Knowledge
 from tallystick.router.objects import MILLION, Hop, NodeKey, Route
 from tallystick.router.payer import Lesson, Limits, PartFailure, Payment
 from tallystick.router.planner import Costs, Planner
+from tallystick.router.steps import Steps, finish
 from tallystick.router.testing.networks import HiddenBalances
 from tallystick.sdk.bench.graphs import connected_nodes, percentile, random_pairs, read_edges
 
@@ -161,14 +162,16 @@ class _Map:
         self.passed, self.failed = knowledge.passed, knowledge.failed
         self.avoid, self.avoid_node = knowledge.avoid, knowledge.avoid_node
 
-    def plan(self, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float) -> tuple[Route, ...]:
-        """Return routes that deliver `amount` together; raise NoRoute."""
+    def plan(
+        self, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float
+    ) -> Steps[tuple[Route, ...]]:
+        """Find routes that deliver `amount` together; raise NoRoute."""
         parts = max_parts if self._flow else 1
-        return self._planner.plan(self._source, target, amount, max_fee=max_fee, max_parts=parts, now=now)
+        return self._planner.planning(self._source, target, amount, max_fee=max_fee, max_parts=parts, now=now)
 
-    def route(self, target: NodeKey, amount: int, *, max_fee: int, now: float) -> Route:
-        """Return one route; raise NoRoute."""
-        return self._planner.route(self._source, target, amount, max_fee=max_fee, now=now)
+    def route(self, target: NodeKey, amount: int, *, max_fee: int, now: float) -> Steps[Route]:
+        """Find one route; raise NoRoute."""
+        return self._planner.routing(self._source, target, amount, max_fee=max_fee, now=now)
 
     def allows(self, hop: Hop, fee: int) -> bool:
         """Policies do not change here."""
@@ -227,7 +230,7 @@ class _Stage:
         """Let a payment run until it is paid or gives up; return the seconds spent planning."""
         spent = 0.0
         began = time.perf_counter()
-        waiting = payment.start(NOW)
+        waiting = finish(payment.start(NOW))
         spent += time.perf_counter() - began
         while waiting:
             part = waiting.pop(0)
@@ -236,9 +239,10 @@ class _Stage:
                 continue
             began = time.perf_counter()
             if refused == 0:
-                waiting += payment.part_unsent(part.number, NOW)
+                waiting += finish(payment.part_unsent(part.number, NOW))
             else:
-                waiting += payment.part_failed(part.number, PartFailure(Lesson.LIQUIDITY, refused - 1), NOW)
+                failure = PartFailure(Lesson.LIQUIDITY, refused - 1)
+                waiting += finish(payment.part_failed(part.number, failure, NOW))
             spent += time.perf_counter() - began
         return spent
 
@@ -246,10 +250,10 @@ class _Stage:
         """Whether the maximum flow over the hidden balances is `amount` at least."""
         graph, none, balances = self._planner.graph, self._none, self._balances
         c, source = graph.columns, graph.index(payer)
-        flows = self._kernel.cheapest_flow(
-            graph.count, len(c.base), source, graph.index(payee), float(amount), 1.0, 0.0, 1.0, 0.0, 0.0,
+        steps = self._kernel.cheapest_flow(
+            graph.count, PAUSE, len(c.base), source, graph.index(payee), float(amount), 1.0, 0.0, 1.0, 0.0, 0.0,
             MAX_FLOW_ROUNDS, graph.floats([1.0]), graph.floats([0.0]),
             c.first_out, c.first_in, c.only_next, c.only_before, c.next_out, c.next_in, c.source, c.target,
             none, none, none, balances, balances, balances, none,
         )  # fmt: skip
-        return sum(units for slot, units in flows if c.source[slot] == source) >= amount
+        return sum(units for slot, units in finish(steps) if c.source[slot] == source) >= amount

@@ -45,6 +45,8 @@ def show_invoice(invoice: InvoiceInfo) -> None:
     }
     if invoice.secret is not None:
         rows["secret"] = invoice.secret
+    if invoice.refused:
+        rows["refused"] = invoice.refused
     facts(rows)
 
 

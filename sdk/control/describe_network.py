@@ -9,12 +9,13 @@ from tallystick.router.circuits import Forward
 from tallystick.router.invoices import InvoiceRecord, State
 from tallystick.router.objects import ForwardingPolicy, Route
 from tallystick.router.payments import PartRecord, PaymentRecord
+from tallystick.router.receiving import Refusal
 from tallystick.sdk.control import network_views as views
 from tallystick.sdk.handle import ChannelHandle
 from tallystick.sdk.node import Node
 
 
-def invoice_info(record: InvoiceRecord, state: State) -> views.InvoiceInfo:
+def invoice_info(record: InvoiceRecord, state: State, refusal: Refusal | None = None) -> views.InvoiceInfo:
     """Describe an invoice, or a payment that came without one."""
     return views.InvoiceInfo(
         payment_hash=record.payment_hash.hex(),
@@ -30,6 +31,7 @@ def invoice_info(record: InvoiceRecord, state: State) -> views.InvoiceInfo:
         secret=record.secret.hex() if state is State.CLAIMED else None,
         position=record.position,
         paid=record.paid,
+        refused="" if refusal is None else str(refusal),
         asset=_hex(record.asset),
     )
 

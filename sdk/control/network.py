@@ -150,7 +150,7 @@ class NetworkRoutes:
         return self._node.invoice(payment_hash).state(self._node.engine.chain.now, self._node.routing.receiving.held)
 
     def _describe(self, record: InvoiceRecord) -> views.InvoiceInfo:
-        return invoice_info(record, self._state(record.payment_hash))
+        return invoice_info(record, self._state(record.payment_hash), self._node.refusal(record.payment_hash))
 
     # --- paying --------------------------------------------------------------------------------------------------
 

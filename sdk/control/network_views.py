@@ -117,6 +117,8 @@ class InvoiceInfo(msgspec.Struct, frozen=True):
     position: int
     paid: int
     """Counts what was claimed: GET /invoices/paid?after= goes on behind it. 0 unless it was claimed."""
+    refused: str = ""
+    """What was given back last of what came for it since the node started, and why."""
     asset: str = NATIVE_ASSET
     """Of both amounts."""
 

@@ -19,6 +19,7 @@ from tallystick.channels.messages import (
     CloseOffer,
     Links,
     LinksAck,
+    LinksHeld,
     Message,
     Reject,
     Reveal,
@@ -127,10 +128,10 @@ class Audit(Hooks):
         elif isinstance(message, Reject):
             row = self._row(channel)
             self.require(any(r.lock == message.lock for r in row.rejections), "rejects a lock without storing it")
-        elif isinstance(message, (Links, LinksAck)):
+        elif isinstance(message, (Links, LinksAck, LinksHeld)):
             self._check_links(message)
 
-    def _check_links(self, message: Links | LinksAck) -> None:
+    def _check_links(self, message: Links | LinksAck | LinksHeld) -> None:
         assert self.store is not None
         side = self._row(message.channel).side
         sender = side if isinstance(message, Links) else 1 - side
@@ -139,7 +140,7 @@ class Audit(Hooks):
             for row in load_streams(self.store, message.channel)
             if (row.sender, row.lock) == (sender, message.lock)
         ]
-        gone = not depths and isinstance(message, LinksAck)  # its lock was unlocked in the same commit
+        gone = not depths and not isinstance(message, Links)  # its lock was unlocked in the same commit
         self.require(gone or depths[:1] >= [message.depth], "speaks of a link that it has not stored")
 
     def _check_update(self, message: Update, frame: bytes) -> None:

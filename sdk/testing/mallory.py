@@ -6,16 +6,23 @@ tampers with what her node sends. Crash her node before she sends transactions h
 
 from __future__ import annotations
 
+import random
+from collections import deque
 from collections.abc import Callable
 from typing import TypeAlias
 
 import msgspec
+import trio
 
+from tallystick.channels.eip712 import domain_separator
 from tallystick.channels.keys import close_key
-from tallystick.channels.messages import Ack, Message, Reject, Reveal, Update, decode, encode
+from tallystick.channels.messages import Ack, Message, Reject, Reveal, Update, channel_of, decode, encode
 from tallystick.channels.objects import ChannelId, SignedProof
 from tallystick.channels.operations import AddLock
 from tallystick.channels.peers import EXTENSION_TAGS, number_of
+from tallystick.router.announcements import Announcement, sign_update
+from tallystick.router.gossip_wire import frames as gossip_frames
+from tallystick.router.objects import ForwardingPolicy
 from tallystick.sdk.testing.world import World
 from tallystick.settlement.chain import ChallengeCall, CloseCall
 
@@ -102,3 +109,48 @@ def garble_reasons(frame: bytes) -> list[bytes]:
     reject = decode(frame)
     assert isinstance(reject, Reject)
     return [encode(msgspec.structs.replace(reject, reason=bytes(255 - byte for byte in reject.reason)))]
+
+
+def drop_locks(frame: bytes) -> list[bytes]:
+    """Let no lock out: what this node takes on for others, it forwards to nobody, and says nothing."""
+    if not is_one_of(frame, Update):
+        return [frame]
+    update = decode(frame)
+    assert isinstance(update, Update)
+    return [] if any(isinstance(operation, AddLock) for operation in update.operations) else [frame]
+
+
+def play_late(seconds: float, *kinds: type[Message]) -> Tamper:
+    """Return a way of tampering: messages of these kinds leave so much later, behind another one of their channel."""
+    held: dict[bytes, deque[tuple[float, bytes]]] = {}
+
+    def tamper(frame: bytes) -> list[bytes]:
+        channel = None if number_of(frame) in EXTENSION_TAGS else channel_of(decode(frame))
+        if channel is None:
+            return [frame]
+        now, waiting = trio.current_time(), held.setdefault(channel, deque())
+        if is_one_of(frame, *kinds):
+            waiting.append((now + seconds, frame))
+            return []
+        due = [waiting.popleft()[1] for _ in range(sum(at <= now for at, _ in waiting))]
+        return [frame, *due]
+
+    return tamper
+
+
+def flood(world: World, name: str, rng: random.Random, junk: int = 20) -> Tamper:
+    """Return a way of tampering: with each piece of gossip come so many signed ones of channels that do not exist."""
+    key, chain = world.seats[name].key, world.chain
+    domain = domain_separator(chain.chain_id, chain.contract)
+
+    def tamper(frame: bytes) -> list[bytes]:
+        if number_of(frame) not in EXTENSION_TAGS:
+            return [frame]
+        now = chain.newest.header.time
+        lies: list[Announcement] = [
+            sign_update(key, domain, ChannelId(rng.randbytes(32)), rng.randrange(2), now, ForwardingPolicy())
+            for _ in range(junk)
+        ]
+        return [frame, *gossip_frames(lies)]
+
+    return tamper

@@ -1,10 +1,10 @@
-"""The payment network as a whole: whole nodes by the dozen, real fees and distances, crashes, cuts and two who cheat.
+"""The payment network as a whole: whole nodes by the dozen, real fees and distances, crashes, cuts and cheats.
 
     python -m tallystick.sdk.testing.town --graph GRAPH --nodes 100 --payments 2000 --seed 1
 
 A core of a graph file (the best connected nodes and their largest channels) is rebuilt as nodes of this product, with
 the file's policies and half of each channel's money on either side. Random pairs pay each other invoices while nodes
-crash and links are cut; one forwarder withholds secrets, one garbles the reasons of failures. Then everything heals:
+crash and links are cut, and some forwarders cheat (`CHEATS`), unless told otherwise two. Then everything heals:
 each payment must have ended paid or unpaid, and all invariants hold (`invariants`, `solvency`). One seed is one run.
 Amounts are in the file's unit (msat for Lightning's). With `--tokens N`, every channel is there once more in each of so
 many tokens, and payments are in all of these assets.
@@ -18,14 +18,14 @@ import random
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
 import trio
 
 from tallystick.channels.errors import InvalidInput, TallystickError
-from tallystick.channels.messages import Reveal
+from tallystick.channels.messages import Ack, Reveal
 from tallystick.channels.objects import NATIVE, Address, ChannelId
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.router.errors import PaymentFailed
@@ -36,9 +36,31 @@ from tallystick.sdk.node import Config, Node
 from tallystick.sdk.routing import PaymentOptions
 from tallystick.sdk.testing.audit import Violation
 from tallystick.sdk.testing.invariants import check_always, check_settled, unsettled
-from tallystick.sdk.testing.mallory import garble_reasons, withhold
+from tallystick.sdk.testing.mallory import (
+    Tamper,
+    drop_locks,
+    flood,
+    garble_onions,
+    garble_reasons,
+    play_late,
+    withhold,
+)
 from tallystick.sdk.testing.solvency import check_circuits, check_payments, ledgers
 from tallystick.sdk.testing.world import World, open_world
+
+LATE = 45.0
+"""Seconds by which secrets come late."""
+
+CHEATS: dict[str, Callable[[World, str, random.Random], Tamper]] = {
+    "withholds secrets": lambda world, name, rng: withhold(Reveal),
+    "garbles reasons": lambda world, name, rng: garble_reasons,
+    "garbles onions": lambda world, name, rng: garble_onions,
+    "drops locks": lambda world, name, rng: drop_locks,
+    "plays secrets late": lambda world, name, rng: play_late(LATE, Reveal),
+    "withholds acks": lambda world, name, rng: withhold(Ack),
+    "floods with gossip": flood,
+}
+"""What a forwarder may do to others, by name."""
 
 DEGREE = 6
 """A channel between two nodes that both have so many is left out, unless it joins what is apart."""
@@ -71,6 +93,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Crashes, and as many cuts, per payment begun."""
     interval: float = 30.0
     """Seconds between blocks."""
+    cheats: tuple[str, ...] = ("withholds secrets", "garbles reasons")
+    """Names of CHEATS, one for each forwarder that cheats."""
     tokens: int = 0
     """Assets besides the coin."""
 
@@ -178,8 +202,8 @@ class Town:
         self.streets = streets
         self.rng = rng
         self.names = tuple(world.seats)
-        self.cheats = self.names[1:3]
-        """One withholds secrets, one garbles reasons; both forward much: numbers go by degree."""
+        self.cheats = dict(zip(self.names[1:], plan.cheats, strict=False))
+        """Who does what. All of them forward much: numbers go by degree."""
         self.counts: Counter[str] = Counter()
         self._asked = 0
 
@@ -224,8 +248,9 @@ class Town:
 
     async def live(self) -> None:
         """Begin all payments, with faults among them."""
-        self.world.seats[self.cheats[0]].tamper = withhold(Reveal)
-        self.world.seats[self.cheats[1]].tamper = garble_reasons
+        for name, cheat in self.cheats.items():
+            rng = random.Random(f"{self.world.seed}/{name}")
+            self.world.seats[name].tamper = CHEATS[cheat](self.world, name, rng)
         for _ in range(self.plan.payments):
             await trio.sleep(self.rng.expovariate(self.plan.rate))
             await self._pay()
@@ -369,6 +394,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--faults", type=float, default=0.02)
     parser.add_argument("--tokens", type=int, default=0, help="assets besides the coin")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--cheats", nargs="*", choices=CHEATS, default=list(CHEATS)[:2])
     chosen = parser.parse_args(arguments)
     plan = Plan(
         nodes=chosen.nodes,
@@ -376,6 +402,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rate=chosen.rate,
         faults=chosen.faults,
         tokens=chosen.tokens,
+        cheats=tuple(chosen.cheats),
     )
     streets = core_of(read_graph(chosen.graph.read_bytes()).edges, plan.nodes) if chosen.graph else ()
     pings = [float(line) / 1e3 for line in chosen.pings.read_text().split()] if chosen.pings else ()

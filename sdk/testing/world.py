@@ -17,7 +17,7 @@ goes into `trace`, a hash: equal seeds give equal hashes, in every process.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -25,7 +25,7 @@ import trio
 
 from tallystick.channels.errors import InvalidInput, TallystickError
 from tallystick.channels.keys import PrivateKey, PublicKey, keccak
-from tallystick.channels.objects import NATIVE, Address, ChannelId
+from tallystick.channels.objects import Address, ChannelId
 from tallystick.channels.ports import PeerAddress
 from tallystick.channels.store import Moment
 from tallystick.channels.testing.clock import seeded_entropy, virtual_clock
@@ -47,6 +47,7 @@ CLAIM_ALL = DutyPolicy(worth_percent=0)
 """In most worlds, amounts are small and fees are no reason not to claim them."""
 
 PORT = 9735
+GAS_LIMIT = ChainSettings().gas_limit
 COINS = 10**24
 """What each account holds at the beginning."""
 
@@ -141,18 +142,17 @@ class World:
     """See the module's docstring. Make one with `open_world`."""
 
     def __init__(
-        self, seed: int, config: Config, interval: float, delay: tuple[float, float], names: Sequence[str]
+        self, seed: int, config: Config, chain: ChainSettings, delay: tuple[float, float], names: Sequence[str]
     ) -> None:
         self.seed = seed
         self.config = config
         self.trace = Trace()
-        self.chain = _NotedChain(self.trace, interval)
         self.network = MemoryNetwork(seed, delay=delay, trace=self._delivered)
         self.seats = {name: Seat(self, name) for name in names}
         self._nursery: trio.Nursery | None = None
         self._names = {seat.key.public: name for name, seat in self.seats.items()}
-        for seat in self.seats.values():
-            self.chain.mint(Mint(seat.key.address, NATIVE, COINS))
+        funds = {seat.key.address: COINS for seat in self.seats.values()}
+        self.chain = _NotedChain(self.trace, chain, funds)
         self.chain.mine()
 
     def _delivered(self, delivery: Delivery) -> None:
@@ -330,9 +330,9 @@ class Attempt:
 class _NotedChain(LocalChain):
     """A chain whose every new head goes into the trace."""
 
-    def __init__(self, trace: Trace, interval: float) -> None:
+    def __init__(self, trace: Trace, settings: ChainSettings, funds: Mapping[Address, int]) -> None:
         self._trace = trace
-        super().__init__(settings=ChainSettings(dev=True, interval=interval))
+        super().__init__(funds=funds, settings=settings)
 
     def mine(self, count: int = 1) -> Header:
         """Mine, and note the new head."""
@@ -363,10 +363,15 @@ async def open_world(
     interval: float = 5.0,
     delay: tuple[float, float] = (0.001, 0.02),
     names: Sequence[str] = ROLES,
+    gas_limit: int = GAS_LIMIT,
 ) -> AsyncIterator[World]:
-    """Open a world in which nobody lives yet. `interval` is the time between blocks, `delay` that of messages."""
+    """Open a world in which nobody lives yet.
+
+    `interval` is the time between blocks, `gas_limit` what fits into one, `delay` the time of messages.
+    """
+    settings = ChainSettings(dev=True, interval=interval, gas_limit=gas_limit)
     async with trio.open_nursery() as nursery:
-        world = World(seed, config or Config(challenge_period=600, duties=CLAIM_ALL), interval, delay, names)
+        world = World(seed, config or Config(challenge_period=600, duties=CLAIM_ALL), settings, delay, names)
         world._nursery = nursery
         nursery.start_soon(world.chain.run)
         yield world

@@ -1,0 +1,42 @@
+"""Updates that wait for the chain, and peers that leave meanwhile."""
+
+from __future__ import annotations
+
+import pytest
+
+from tallystick.channels.objects import ChannelId
+from tallystick.router.announcements import Announcement, ChannelUpdate
+from tallystick.router.book import Kept
+from tallystick.router.gossip_policy import GossipPolicy
+from tallystick.router.objects import ForwardingPolicy, NodeKey
+from tallystick.router.parking import Parking
+
+CHANNEL = ChannelId(b"c" * 32)
+
+
+def kept(side: int) -> Kept:
+    update: Announcement = ChannelUpdate(CHANNEL, side, NodeKey(b"k" * 33), 1, ForwardingPolicy())
+    return Kept(update, bytes(32))
+
+
+@pytest.mark.parametrize("asked", [False, True])
+@pytest.mark.parametrize("others", [(), (b"other",)], ids=["alone", "with another"])
+def test_a_peer_may_leave_while_both_sides_of_a_channel_wait_for_the_chain(
+    others: tuple[bytes, ...], asked: bool
+) -> None:
+    parking = Parking(GossipPolicy())
+    peers = (b"peer", *others)
+    for peer in peers:
+        parking.join(peer)
+        for side in (0, 1):
+            assert parking.park(peer, (CHANNEL, side), kept(side))
+    if asked:
+        assert parking.next_question() == CHANNEL
+    parking.leave(b"peer")
+    assert len(parking) == len(others)
+    if not asked:
+        assert parking.next_question() == (CHANNEL if others else None)
+    parking.answered(CHANNEL)
+    found = parking.take(CHANNEL)
+    assert found == {peer: [kept(0), kept(1)] for peer in others}
+    assert len(parking) == 0 and not parking.curious
