@@ -347,14 +347,19 @@ class Planner:
         return NoRoute("no path to the payee is known; wait for gossip, or ask for an invoice with route hints")
 
     def _too_much(self, source: NodeKey, target: NodeKey, amount: int) -> str:
-        """Say where an amount does not fit, if that is at one of both ends."""
-        for edges, whose in ((self.graph.leaving(source), "payer"), (self.graph.reaching(target), "payee")):
-            most = sum(max(0, min(limit_of(edge), self.knowledge.room(edge))) for edge in edges)
+        """Say where an amount does not fit, if that is at one of both ends.
+
+        The payer knows its own channels; of the payee's, only what is public counts here, not what was learned.
+        """
+        own, theirs = self.graph.leaving(source), self.graph.reaching(target)
+        for way, most in (
+            ("from the payer", sum(max(0, min(limit_of(edge), self.knowledge.room(edge))) for edge in own)),
+            ("to the payee", sum(map(limit_of, theirs))),
+        ):
             if 0 < most < amount:
-                ways = "from" if whose == "payer" else "to"
                 return (
-                    f"the channels that lead {ways} the {whose} can carry {most} at most, not {amount}: pay less at a "
-                    "time, or put more into them"
+                    f"the channels that lead {way} can carry {most} at most, not {amount}: pay less at a time, or put "
+                    "more into them"
                 )
         return f"no path that could carry {amount} is known; try a smaller amount"
 

@@ -114,8 +114,8 @@ async def act_one(stage: Stage, troupe: Troupe, chain: RpcChain) -> Figures:
     stage.act("One. Alice and Bob pay each other, and Bob crashes")
     half = PAYMENTS // 2
     start = (await chain.head()).number
-    alice = await troupe.start("alice", party(stage.role("alice")))
-    bob = await troupe.start("bob", party(stage.role("bob")))
+    pair = await troupe.start_parties({"alice": stage.role("alice"), "bob": stage.role("bob")})
+    alice, bob = pair["alice"], pair["bob"]
     opened = await alice.ask("open", peer=bob.first["peer"], deposit=DEPOSIT)
     await bob.ask("deposit", amount=DEPOSIT)
     stage.tell(f"Alice and Bob opened channel {opened['channel'][:8]}… with {DEPOSIT:,} from each")
@@ -196,8 +196,9 @@ async def act_two(stage: Stage, troupe: Troupe, chain: RpcChain, tower: str) -> 
     """Let Mallory pay Bob, and close with an old copy of her data while he is down; return what is to be judged."""
     stage.act("Two. Mallory pays Bob, and cheats him while he is away")
     data, old = stage.folder / "mallory", stage.folder / "mallory-old"
-    bob = await troupe.start("bob", party(stage.role("bob", towers=[tower])))
-    mallory = await troupe.start("mallory", party(stage.role("mallory")))
+    roles = {"bob": stage.role("bob", towers=[tower]), "mallory": stage.role("mallory")}
+    pair = await troupe.start_parties(roles)
+    bob, mallory = pair["bob"], pair["mallory"]
     opened = await mallory.ask("open", peer=bob.first["peer"], deposit=DEPOSIT)
     await mallory.ask("pay", count=EARLY, amount=MALLORY_PAYS, prefix="early")
     await mallory.stop()

@@ -45,13 +45,7 @@ async def act_three(stage: Stage, troupe: Troupe, nodes: dict[str, Actor]) -> No
 
 async def build_ring(stage: Stage, troupe: Troupe, nodes: dict[str, Actor]) -> None:
     """Start five nodes and open their channels; return once all of them, which are put into `nodes`, know the way."""
-
-    async def start(name: str) -> None:
-        nodes[name] = await troupe.start(name, party(stage.role(name, lock_seconds=LOCK_SECONDS)))
-
-    async with trio.open_nursery() as nursery:
-        for name in RING:
-            nursery.start_soon(start, name)
+    nodes |= await troupe.start_parties({name: stage.role(name, lock_seconds=LOCK_SECONDS) for name in RING})
     channels: list[str] = []
 
     async def open_channel(opener: str, peer: str) -> None:

@@ -116,6 +116,18 @@ class Troupe:
             raise Failed(f"{name} did not start: see what it printed above") from error
         return actor
 
+    async def start_parties(self, roles: Mapping[str, Role]) -> dict[str, Actor]:
+        """Start parties by name, all at the same time; return them once all have said their first lines."""
+        started: dict[str, Actor] = {}
+
+        async def start(name: str, role: Role) -> None:
+            started[name] = await self.start(name, party(role))
+
+        async with trio.open_nursery() as nursery:
+            for name, role in roles.items():
+                nursery.start_soon(start, name, role)
+        return started
+
     async def disband(self) -> None:
         """Kill whoever still runs."""
         for actor in self._actors:

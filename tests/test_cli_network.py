@@ -13,8 +13,10 @@ import trio
 from typer.testing import CliRunner, Result
 
 from tallystick.sdk.cli.app import app
+from tallystick.sdk.cli.invoice import too_little_to_come
 from tallystick.sdk.control.files import announced
 from tallystick.sdk.control.server import serve_control
+from tallystick.sdk.control.views import ChannelInfo
 from tallystick.sdk.testing.neighbours import a_line
 
 Do = Callable[..., Awaitable[Any]]
@@ -45,6 +47,17 @@ async def test_people_ask_pay_carry_and_look_with_the_command_alone(tmp_path: Pa
         await check_without_invoices(do, carol)
         await check_what_people_read(do, carol)
         await check_the_forwarder(do)
+
+
+def channel(peers: int, phase: str = "open") -> ChannelInfo:
+    nothing = (0, 0)
+    return ChannelInfo("ab", "02", "", "0x", phase, True, 500, peers, 400, 10, nothing, nothing, 0, 0, 600)
+
+
+def test_who_asks_for_more_than_can_come_is_told_so() -> None:
+    assert too_little_to_come(90, [channel(100)]) == too_little_to_come(180, [channel(100), channel(100)]) == ""
+    for channels, there in (([], 0), ([channel(100)], 90), ([channel(5), channel(100), channel(900, "closing")], 90)):
+        assert f"hold {there} that could come" in too_little_to_come(91, channels)
 
 
 async def check_invoices(do: Do, directory: Path) -> None:

@@ -112,7 +112,7 @@ def test_tokens_and_coins_travel_side_by_side_and_everybody_owns_what_the_record
         await line.rest()
         assert line.owned(NATIVE) == (DEPOSIT - 51_005, DEPOSIT + 1_005, 50_000)
         assert line.owned(TOKEN) == (DEPOSIT - 2_000_200, DEPOSIT + 200, 2_000_000)
-        assert bob.router.statistics().earned == 1_005
+        assert bob.router.statistics().earned == {"0x" + NATIVE.hex(): 1_005, "0x" + TOKEN.hex(): 200}
 
     in_a_line(act)
 

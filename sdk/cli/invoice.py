@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,6 +27,7 @@ from tallystick.sdk.cli.shell import (
 if TYPE_CHECKING:
     from tallystick.sdk.control.client import ControlClient
     from tallystick.sdk.control.network_views import InvoiceInfo
+    from tallystick.sdk.control.views import ChannelInfo
 
 app = make_group("Ask for payments, and see what came of it.")
 
@@ -71,22 +73,37 @@ def create(
     """Ask for a payment; prints the invoice, which is for the payer."""
     if png is not None and png.exists():
         fail(f"{png} exists already; give another name, or delete it first")
-    made = ask_node(
-        data,
-        lambda node: node.create_invoice(
+
+    async def ask(node: ControlClient) -> tuple[InvoiceInfo, list[ChannelInfo]]:
+        made = await node.create_invoice(
             amount, memo, lifetime=lifetime, hold=hold, payment_hash=payment_hash, asset=asset, hints=hints
-        ),
-    )
+        )
+        return made, await node.channels()
+
+    made, channels = ask_node(data, ask)
     if png is not None:
         _write(png, made.invoice)
     if as_json:
         print_json(made)
         return
     typer.echo(made.invoice)
+    if note := too_little_to_come(amount or 1, channels):
+        typer.echo(note, err=True)
     if qr:
         from tallystick.router.qr import as_text
 
         typer.echo(guarded(lambda: as_text(made.invoice)), nl=False)
+
+
+def too_little_to_come(amount: int, channels: Sequence[ChannelInfo]) -> str:
+    """Return why an amount cannot be paid to this node now, as a sentence; empty if it may."""
+    there = sum(max(0, each.peer_balance - each.reserve) for each in channels if each.phase == "open")
+    if there >= amount:
+        return ""
+    return (
+        f"note: nobody can pay this yet, as the peers of this node's channels hold {there} that could come; have one "
+        "of them deposit, or open a channel to a hub that puts something in"
+    )
 
 
 @app.command("list", epilog=example("invoice list --limit 20"))
