@@ -39,7 +39,7 @@ class ForwardingPolicy(msgspec.Struct, frozen=True, array_like=True, forbid_unkn
     """Largest amount of one lock; 0: as much as there is."""
     margin: Annotated[int, msgspec.Meta(ge=0)] = 0
     """Seconds that a lock has to have left when it is sent out over the channel, if that is more than the node asks for
-    anyway. All locks of a payment share one expiry (PROTOCOL section 3), so the payer leaves the largest margin on its way."""
+    anyway. All locks of a payment share one expiry (PROTOCOL section 3): the payer leaves the largest on its way."""
     enabled: bool = True
 
     def flaw(self) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 import trio
 
+from tallystick.channels.objects import NATIVE
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.router.errors import PaymentFailed, Unpaid
 from tallystick.router.objects import NodeKey
@@ -41,7 +42,8 @@ def test_a_payment_waits_for_the_only_forwarder_and_is_made_once_it_is_back() ->
         await journey.world.start("carol")
         assert await ended(journey, 40)
         assert journey.receipts and not journey.errors
-        assert journey.node("alice").routing.knowledge.hopes is False, "what carried a payment is avoided no longer"
+        knowledge = journey.node("alice").routing.maps.of(NATIVE).knowledge
+        assert not knowledge.hopes, "what carried a payment is avoided no longer"
 
     on_the_line(story)
 

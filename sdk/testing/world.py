@@ -37,6 +37,7 @@ from tallystick.sdk.testing.audit import Audit
 from tallystick.sdk.testing.gates import Gate, GatedChain, GatedNetwork, GatedStore, Hooks
 from tallystick.settlement.branch import ChainSettings
 from tallystick.settlement.chain import Header
+from tallystick.settlement.ledger import Mint
 from tallystick.settlement.testing.local import LocalChain
 
 ROLES = ("alice", "bob", "carol", "mallory")
@@ -160,6 +161,12 @@ class World:
     def knows(self, key: PublicKey) -> bool:
         """Whether that is the key of one of this world's nodes."""
         return key in self._names
+
+    def give_everybody(self, asset: Address) -> None:
+        """Let each account hold as much of an asset as of the coin."""
+        for seat in self.seats.values():
+            self.chain.mint(Mint(seat.key.address, asset, COINS))
+        self.chain.mine()
 
     # --- lives ---------------------------------------------------------------------------------------------------
 
@@ -298,6 +305,19 @@ class World:
         goal = self.chain.newest.header.number + count
         while self.chain.newest.header.number < goal:
             await self.chain.wait(self.chain.newest.header.hash)
+
+    @asynccontextmanager
+    async def brisk(self, interval: float = 2.0) -> AsyncIterator[None]:
+        """Mine a block every so many seconds while this lasts: links need no keeping alive while all wait for many."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._mine_forever, interval)
+            yield
+            nursery.cancel_scope.cancel()
+
+    async def _mine_forever(self, interval: float) -> None:
+        while True:
+            await trio.sleep(interval)
+            self.chain.mine()
 
     def channels_between(self, one: str, other: str) -> list[ChannelId]:
         """Return the channels with `other` that `one`'s running node knows."""
