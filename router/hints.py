@@ -1,7 +1,8 @@
 """Channels that gossip does not tell of: how they come into invoices, and what payers learn of them. Pure.
 
     told      the two ends of a channel tell each other, and nobody else, what they ask for (`Told`, message 38), when
-              their channel is ready and when it changes (BOLT 7: a channel_update for the channel's peer alone)
+              their channel is ready and when it changes (BOLT 7: a channel_update for the channel's peer alone), and
+              whether they announce it: an end announces nothing before the other says that it does so, too
     offered   a payee puts what its peers ask for into its invoices, as edges from them to itself: a few, best first
     learned   a forwarder's failure may carry its newest policy; a payer believes it about a hint of its own payments if
               the key that the hint names signed it
@@ -34,6 +35,8 @@ class Told(msgspec.Struct, frozen=True, array_like=True, tag=38, forbid_unknown_
 
     channel: Id
     policy: ForwardingPolicy
+    announces: bool
+    """Whether the sender tells the network of the channel: only then may the receiver, who would give it away."""
 
 
 TOLD_TAG = 38

@@ -289,8 +289,7 @@ class Outgoing:
                 continue
             waiting = active.payment.waiting
             if now >= active.order.gives_up:
-                waited = f"; at last it waited for {waiting.text}" if waiting is not None else ""
-                self.stop(digest, Unpaid.TIMEOUT, f"it was not paid in the time that it was given{waited}")
+                self.stop(digest, Unpaid.TIMEOUT, active.payment.too_late)
             elif waiting is not None and waiting.until <= now:
                 self._look(active, active.payment.wake(now))
         return self._deadlines[0][0] if self._deadlines else None

@@ -246,6 +246,14 @@ class Payment:
         """Whether it has ended and no part is under way any more."""
         return self.outcome is not None and not self._under_way
 
+    @property
+    def too_late(self) -> str:
+        """What to tell a person if its time is over now."""
+        text = "it was not paid in the time that it was given"
+        if self.waiting is not None:
+            return f"{text}; at last it waited for {self.waiting.text}"
+        return self._with_last_failure(text)
+
     # --- what happens to it --------------------------------------------------------------------------------------
 
     def resume(self, parts: Iterable[Part], attempts: int) -> None:

@@ -35,10 +35,11 @@ class Inlets:
         announced: Callable[[ChannelId], bytes],
         say: Callable[[bytes, bytes], bool],
         clock: Clock,
+        announces: bool,
     ) -> None:
         """`is_known`: whether the network knows a channel, in that asset, as a way to us.
 
-        `announced`: what we told it of one.
+        `announced`: what we told it of one; `announces`: whether we tell it of any.
         """
         self._key = key
         self._own = NodeKey(bytes(key.public))
@@ -49,33 +50,46 @@ class Inlets:
         self._announced = announced
         self._say = say
         self._clock = clock
-        self._told: dict[ChannelId, ForwardingPolicy] = {}
+        self._announces = announces
+        self._told: dict[ChannelId, Told] = {}
 
     def tell(self, channel: ChannelId) -> None:
         """Tell a channel's peer, and nobody else, what we ask for: its invoices may have to name the channel."""
-        told = Told(channel, self._router.policy_of(channel))
+        told = Told(channel, self._router.policy_of(channel), self._announces)
         self._say(self._engine.session(channel).channel.peer_key, encode_told(told))
 
-    def receive(self, peer: bytes, frame: bytes) -> None:
-        """Take in what a peer asks for; raise MalformedMessage. What it says of others' channels is left aside."""
+    def receive(self, peer: bytes, frame: bytes) -> ChannelId | None:
+        """Take in what a peer asks for, and return for which channel; raise MalformedMessage.
+
+        What it says of others' channels is left aside.
+        """
         told = decode_told(frame)
-        session = self._engine.sessions.get(told.channel)
-        if session is not None and session.channel.peer_key == peer:
-            self._told[told.channel] = told.policy
+        channel = ChannelId(told.channel)
+        session = self._engine.sessions.get(channel)
+        if session is None or session.channel.peer_key != peer:
+            return None
+        self._told[channel] = told
+        return channel
+
+    def may_announce(self, channel: ChannelId) -> bool:
+        """Whether to tell the network of a channel: if its peer does so, too, or we did before and it is away now."""
+        told = self._told.get(channel)
+        return self._announces and (told.announces if told is not None else bool(self._announced(channel)))
 
     def asked(self, channel: ChannelId) -> ForwardingPolicy | None:
         """Return what the peer of a channel asks for, None if it has not said so since we started."""
-        return self._told.get(channel)
+        told = self._told.get(channel)
+        return told.policy if told is not None else None
 
     def now(self, asset: Address) -> list[Inlet]:
         """Return the channels in an asset that lead to us although the network does not know of them."""
         found: list[Inlet] = []
-        for identity, policy in self._told.items():
+        for identity, told in self._told.items():
             session = self._engine.session(identity)
             channel = session.channel
             if not session.payable or channel.terms.asset != asset or self._is_known(identity, asset):
                 continue
-            edge = Edge(identity, NodeKey(channel.peer_key), self._own, capacity_of(channel), policy)
+            edge = Edge(identity, NodeKey(channel.peer_key), self._own, capacity_of(channel), told.policy)
             inbound = channel.balances()[channel.peer_side] - channel.theirs.simplex.proof.locked - channel.reserve
             found.append(Inlet(edge, max(0, inbound), session.ready))
         return found

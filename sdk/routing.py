@@ -109,6 +109,7 @@ class Routing(Paying):
             announced=self.gossiper.update_of,
             say=peers.say,
             clock=clock,
+            announces=options.announce,
         )
         self.maps = Maps(self._own, engine, writer, self.gossiper, self.inlets, self._domain, options, clock)
         self.outgoing = Outgoing(
@@ -191,7 +192,12 @@ class Routing(Paying):
 
     def _receive(self, peer: bytes, frame: bytes) -> None:
         """Take a frame of the router's; raise PeerError for what no honest peer sends."""
-        (self.inlets.receive if number_of(frame) == TOLD_TAG else self.gossiper.receive)(peer, frame)
+        if number_of(frame) != TOLD_TAG:
+            self.gossiper.receive(peer, frame)
+            return
+        channel = self.inlets.receive(peer, frame)
+        if channel is not None:
+            self._announce(channel)
 
     # --- our own channels ----------------------------------------------------------------------------------------
 
@@ -210,7 +216,7 @@ class Routing(Paying):
 
     def _announce(self, channel: ChannelId) -> None:
         session = self._engine.sessions.get(channel)
-        if self.options.announce and session is not None and session.channel.phase is Phase.OPEN:
+        if session is not None and session.channel.phase is Phase.OPEN and self.inlets.may_announce(channel):
             self.gossiper.announce(channel, self.router.policy_of(channel))
 
     async def set_policy(self, channel: ChannelId, policy: ForwardingPolicy) -> None:

@@ -63,9 +63,14 @@ def test_the_choice_does_not_depend_on_the_order_and_never_leaves_out_what_would
 
 
 def test_what_a_peer_is_told_alone_is_read_back_and_noise_is_refused() -> None:
-    told = Told(CHANNEL, ForwardingPolicy(base_fee=2**127, fee_ppm=3))
+    told = Told(CHANNEL, ForwardingPolicy(base_fee=2**127, fee_ppm=3), True)
     assert decode_told(encode_told(told)) == told
-    for noise in (b"", b"\x93\x26\xc0\xc0", encode_told(told) + b"x", encode_told(Told(ChannelId(b"short"), FREE))):
+    for noise in (
+        b"",
+        b"\x93\x26\xc0\xc0",
+        encode_told(told) + b"x",
+        encode_told(Told(ChannelId(b"short"), FREE, True)),
+    ):
         with pytest.raises(MalformedMessage):
             decode_told(noise)
 

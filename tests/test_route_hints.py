@@ -71,6 +71,42 @@ def test_a_payee_that_announces_nothing_is_paid_through_its_hub(hubs: PaymentOpt
     behind_a_hub(act, hubs=hubs)
 
 
+def test_a_hub_tells_the_network_nothing_of_a_channel_whose_other_end_announces_nothing() -> None:
+    async def act(world: World, alice: Node, bob: Node, carol: Node) -> None:
+        (private,), public = carol.channels, alice.channels[0]
+        await bob.set_policy(private.id, ForwardingPolicy(base_fee=3))
+        await world.restart("bob")
+        back = world.node("bob")
+        await back.until(lambda: all(channel.connected for channel in back.channels))
+        await world.blocks(3)
+        assert not back.routing.gossiper.update_of(private.id) and back.routing.gossiper.update_of(public.id)
+        assert alice.routing.gossiper.statistics().channels == 1
+        assert (await alice.pay((await carol.create_invoice(50_000)).text)).fee == 3
+
+    behind_a_hub(act)
+
+
+def test_a_channel_is_announced_once_the_peer_says_that_it_does_so_too_and_its_policy_later_without_it() -> None:
+    async def main() -> None:
+        async with open_world(1) as world:
+            alice, bob = await world.start("alice"), await world.start("bob")
+            channel = await alice.open_channel(world.address("bob"), DEPOSIT)
+            assert await world.until(lambda: len(alice.routing.graph.slots_of(channel.id)) == 2, 60)
+            await world.crash("bob")
+            alice = await world.restart("alice")
+            await alice.set_policy(channel.id, ForwardingPolicy(base_fee=9))
+            assert alice.routing.graph.get(channel.id, key_of(bob)) is not None
+            bob = await world.start("bob")
+
+            def heard() -> bool:
+                edge = bob.routing.graph.get(channel.id, key_of(bob))
+                return edge is not None and edge.policy.base_fee == 9
+
+            assert await world.until(heard, 600)
+
+    simulate(main, 1)
+
+
 def test_an_invoice_that_leaves_hints_out_tells_nobody_of_its_payees_channels() -> None:
     async def act(world: World, alice: Node, bob: Node, carol: Node) -> None:
         record = await carol.create_invoice(50_000, hints=False)
