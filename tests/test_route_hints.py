@@ -185,6 +185,7 @@ def test_a_payee_that_is_away_is_told_to_the_payer_and_paid_once_it_is_back() ->
     async def act(world: World, alice: Node, bob: Node, carol: Node) -> None:
         record = await carol.create_invoice(50_000)
         await world.crash("carol")
+        assert await world.until(lambda: not bob.channels[-1].connected, 60)
         with pytest.raises(PaymentFailed, match="switched off"):
             await alice.pay(record.text, timeout=20)
         back = await world.start("carol", world.seats["carol"].config)
