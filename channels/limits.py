@@ -68,14 +68,16 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     locked_value: int = AMOUNT_MAX
     """Total value of pending locks per simplex beyond which a new one is rejected."""
 
-    lock_expiry_min: int = 60
-    """A lock that expires sooner than this from now is rejected."""
+    lock_expiry_min: int = 120
+    """A lock that expires sooner than this from now is rejected: its secret would be too late to be paid (below)."""
 
     lock_expiry_max: int = 14 * 86_400
     """A lock that expires later than this from now is rejected."""
 
-    reveal_margin: int = 60
-    """The writer pays for a `Reveal` only while this much time is left before the lock's expiry."""
+    reveal_margin: int = 120
+    """The writer pays for a `Reveal` only while this much time is left before the lock's expiry: it may have to
+    register the secret itself, for a lock that it forwarded. Its view of the chain may be 30 s old; of the rest, the
+    fee takes 60 % to rise to all that may be spent (54 s), and three blocks of 12 s may be reorganised away."""
 
     stream_margin: int = 300
     """The payer settles a stream at the latest this much time before its lock's expiry: no link is released after."""

@@ -7,7 +7,8 @@ gossip     announcements, book (what is believed), gossip (who tells whom what),
            gossip_policy, gossip_schema, gossip_wire, hearsay, parking, rates, reconciliation, voice; imports
 routes     graph, liquidity (what was learned; liquidity_schema), search (one path), flow (many parts), kernels, steps,
            planner, ways (found before)
-forwarding forwarder (pure), circuits (on disk), jamming, service (the router of a node, which all locks go through)
+forwarding service (the router of a node, which all locks go through), seams (what it and those around it say), entrance
+           (what becomes of a lock that comes in), forwarder (pure), circuits (on disk); admission, jamming, exposure
 paying     payer (pure), lessons (what failures teach), payments (on disk), atlas (the map), outgoing (the shell)
 paid       payee (pure), receiving (the shell)
 """

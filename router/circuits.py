@@ -5,6 +5,7 @@
     forwards      one row for each that has ended: history, off the critical path, pruned at will
     policies      one row for each channel over which the owner asks for something of its own
     reputations   one row for each peer that payments were forwarded from or to (`jamming`)
+    bars          one row for each peer that took a secret and did not pay for it: until when it is barred
 
 The incoming lock, its onion, the secret and the rejection are in the channel's own rows. So after any crash a pending
 incoming lock either has a circuit, and its outgoing lock is signed, or has none, and nothing was signed for it.
@@ -78,6 +79,14 @@ class ReputationSaved(Moment, frozen=True):
     time: int
 
 
+class PeerBarred(Moment, frozen=True):
+    """Nothing is forwarded for a peer until then: it did not pay for a secret."""
+
+    peer: bytes
+    until: int
+    """Chain time."""
+
+
 _MIGRATION_1 = """
 CREATE TABLE circuits (
     channel BLOB NOT NULL, lock INTEGER NOT NULL, body BLOB NOT NULL, reason BLOB NOT NULL,
@@ -88,6 +97,8 @@ CREATE INDEX forwards_by_time ON forwards (time);
 CREATE TABLE reputations (peer BLOB PRIMARY KEY, worth REAL NOT NULL, earned REAL NOT NULL, time INTEGER NOT NULL);
 CREATE TABLE policies (channel BLOB PRIMARY KEY, body BLOB NOT NULL)
 """
+
+_MIGRATION_2 = "CREATE TABLE bars (peer BLOB PRIMARY KEY, until INTEGER NOT NULL) WITHOUT ROWID"
 
 _CIRCUIT: Codec[Circuit] = Codec(Circuit)
 _POLICY: Codec[ForwardingPolicy] = Codec(ForwardingPolicy)
@@ -126,13 +137,17 @@ def _reputation(connection: sqlite3.Connection, moment: ReputationSaved) -> None
     )
 
 
+def _barred(connection: sqlite3.Connection, moment: PeerBarred) -> None:
+    connection.execute("INSERT OR REPLACE INTO bars VALUES (?, ?)", (moment.peer, moment.until))
+
+
 def _policy(connection: sqlite3.Connection, moment: PolicySet) -> None:
     connection.execute("INSERT OR REPLACE INTO policies VALUES (?, ?)", (moment.channel, _POLICY.encode(moment.policy)))
 
 
 SCHEMA = Schema(
     "circuits",
-    (_MIGRATION_1,),
+    (_MIGRATION_1, _MIGRATION_2),
     {
         CircuitOpened: _opened,
         CircuitRejected: _rejected,
@@ -140,6 +155,7 @@ SCHEMA = Schema(
         ForwardsPruned: _pruned,
         PolicySet: _policy,
         ReputationSaved: _reputation,
+        PeerBarred: _barred,
     },
 )
 
@@ -152,6 +168,11 @@ def load_circuits(store: Store) -> list[tuple[Circuit, bytes]]:
 def load_reputations(store: Store) -> list[ReputationSaved]:
     """Return what every peer is worth."""
     return [ReputationSaved(*row) for row in store.read("SELECT peer, worth, earned, time FROM reputations")]
+
+
+def load_bars(store: Store) -> list[tuple[bytes, int]]:
+    """Return which peers were barred, each with the time until which it is."""
+    return [(peer, until) for peer, until in store.read("SELECT peer, until FROM bars")]
 
 
 def load_policies(store: Store) -> dict[ChannelId, ForwardingPolicy]:

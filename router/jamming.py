@@ -13,8 +13,9 @@ on both sides, a failed one on one side only, a slow one as often as quick ones 
 locks count as if they were held until they expire. The past halves its weight in 30 days. A payment's confidence is the
 lower one of its incoming and its outgoing peer: no stranger gets in behind a good name, or before one.
 
-Whoever got a secret and let its lock expire is barred: what is too small to be claimed on chain would be its to take.
-So what a jammer without a reputation can hold is bounded, and a reputation costs more fees than it can spoil. Pure.
+Whoever got a secret and let its lock expire is barred for two weeks, restarts or not: what is too small to be claimed
+on chain would be its to take (`exposure` bounds what it can take until then). So what a jammer without a reputation
+can hold is bounded, and a reputation costs more fees than it can spoil. Pure.
 Source: the reputation that eclair ships; Shikhelman and Tikhomirov, "Unjamming Lightning" (2022); the buckets of the
 proposals for HTLC endorsement.
 """
@@ -103,7 +104,13 @@ _Place = TypeVar("_Place", bound=Hashable)
 class Jamming:
     """What is pending, and who is worth what. Bounded by the locks of this node's channels, and by its peers."""
 
-    def __init__(self, limits: JammingLimits, reputations: Iterable[tuple[bytes, Reputation]] = ()) -> None:
+    def __init__(
+        self,
+        limits: JammingLimits,
+        reputations: Iterable[tuple[bytes, Reputation]] = (),
+        bars: Iterable[tuple[bytes, int]] = (),
+    ) -> None:
+        """Begin with what is on disk: peers with their reputations, and those that are barred, until when."""
         self.limits = limits
         self._reputations = dict(reputations)
         self._changed: set[bytes] = set()
@@ -113,7 +120,7 @@ class Jamming:
         self._pending: dict[bytes, int] = {}
         """Weights of what is held, by peer: whole numbers, so that taking one away leaves the others."""
         self._banned: dict[bytes, int] = {}
-        self._barred: dict[bytes, int] = {}
+        self._barred = dict(bars)
 
     def __len__(self) -> int:
         return len(self._held)
@@ -130,7 +137,7 @@ class Jamming:
     def admit(self, asked: Asked, now: int) -> Bucket | None:
         """Return which bucket the payment may take a place in, None if it has to be refused."""
         limits = self.limits
-        if now < self._barred.get(asked.incoming, 0):
+        if self.is_barred(asked.incoming, now):
             return None
         general = self._room(asked, limits.general_slots, limits.general_value)
         used = self._use(asked.channel, Bucket.GENERAL)
@@ -202,11 +209,19 @@ class Jamming:
             self._reputations[peer] = Reputation(worth, earned, before.time)
             self._changed.add(peer)
 
-    def bar(self, peer: bytes, now: int) -> bool:
-        """Admit nothing from a peer for two weeks: it did not pay for what it got. Return whether that is news."""
-        news = now >= self._barred.get(peer, 0)
-        self._barred[peer] = now + self.limits.banned
-        return news
+    def bar(self, peer: bytes, now: int) -> int | None:
+        """Admit nothing from a peer for two weeks: it did not pay for what it got. Return until when, to be stored.
+
+        Return None if it was barred before: the two weeks begin again only if it still owes then.
+        """
+        if self.is_barred(peer, now):
+            return None
+        until = self._barred[peer] = now + self.limits.banned
+        return until
+
+    def is_barred(self, peer: bytes, now: int) -> bool:
+        """Whether nothing is admitted from a peer."""
+        return now < self._barred.get(peer, 0)
 
     def forget(self, name: Hashable) -> None:
         """It never began: nobody gains or loses by it."""

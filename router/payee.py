@@ -26,9 +26,9 @@ class Patience(msgspec.Struct, frozen=True, kw_only=True):
 
     parts: int = 60
     """For the rest of a payment after its first part."""
-    claim: int = 180
-    """Left before a lock's expiry at which it is not taken any more; half of that, and it is let go, held or not. It is
-    what registering a secret may take."""
+    claim: int = 360
+    """Left before a lock's expiry at which it is not taken any more; half of that, and it is let go, held or not. The
+    half is above the channels' `reveal_margin` by as much as the clocks of those who pay may be ahead of ours."""
 
 
 class Claimable(msgspec.Struct, frozen=True):

@@ -272,6 +272,11 @@ def _is_worth(channel: Channel, stake: int, gas: int, situation: Situation, poli
     return 100 * stake >= policy.worth_percent * gas * situation.market
 
 
+def claim_fee(market: int | None, policy: DutyPolicy) -> int:
+    """Return below what worth a secret is not claimed, in the native coin: 0 if all are, or no price is known."""
+    return policy.worth_percent * GAS[RegisterSecretCall] * (market or 0) // 100
+
+
 def must_close(channel: Channel, situation: Situation, policy: DutyPolicy) -> bool:
     """Whether the peer has long owed us locks that the chain shows to be ours, worth more than closing costs."""
     if channel.phase not in (Phase.OPEN, Phase.FROZEN) or situation.view.status != OPEN or situation.market is None:

@@ -178,7 +178,13 @@ class Node(Wallet):
         )
         self.engine.trust_chain(lambda: self.onchain.fresh)
         self.router = Router(
-            key, self.engine, store, config.routing, fresh=lambda: self.onchain.fresh, alarm=self._alarm
+            key,
+            self.engine,
+            store,
+            config.routing,
+            fresh=lambda: self.onchain.fresh,
+            alarm=self._alarm,
+            claim_fee=lambda: self.onchain.claim_fee,
         )
         self.routing = Routing(
             key=key,

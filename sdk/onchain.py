@@ -28,7 +28,7 @@ from tallystick.channels.session import Session
 from tallystick.channels.store import Moment
 from tallystick.channels.transport import backoff
 from tallystick.channels.writer import Writer
-from tallystick.sdk.duties import DUTY_NAMES, Situation, came_to_nothing, duties, judge, must_close
+from tallystick.sdk.duties import DUTY_NAMES, Situation, came_to_nothing, claim_fee, duties, judge, must_close
 from tallystick.sdk.options import Config
 from tallystick.settlement.chain import Call, Chain, ChannelView, OpenCall
 from tallystick.settlement.errors import ChainError, ChainUnavailable
@@ -49,11 +49,6 @@ TIMES_KEPT = 256
 """Blocks whose times are remembered."""
 
 _CLOSED_PHASES = (Phase.OPENING, Phase.CLOSED, Phase.SETTLED, Phase.GONE)
-
-
-def _may_claim(session: Session) -> bool:
-    channel = session.channel
-    return channel.phase is not Phase.GONE and bool(channel.secrets or channel.theirs.simplex.locks)
 
 
 class CloseKeys:
@@ -131,6 +126,7 @@ class OnChain:
         while True:
             try:
                 head = await self._chain.head()
+                self._market = await self._chain.fee_price()  # before locks come: what may be lost depends on it
             except ChainUnavailable as error:
                 if attempt == 0:
                     self._alarm(f"the chain node cannot be reached, so no peer is connected to yet: {error}")
@@ -159,6 +155,11 @@ class OnChain:
         return not self.follower.is_behind(BEHIND_SECONDS)
 
     @property
+    def claim_fee(self) -> int:
+        """Below what worth (in the native coin) a secret is not claimed on chain now; 0: all are claimed."""
+        return claim_fee(self._market, self._config.duties)
+
+    @property
     def final_number(self) -> int:
         """The newest block that counts as confirmed."""
         return self.index.head_number - self._config.confirmations + 1
@@ -184,8 +185,8 @@ class OnChain:
         self._changed()
 
     async def _ask_market(self) -> None:
-        """Ask what gas costs, while there is something whose worth must be held against its fee."""
-        if any(_may_claim(session) for session in self._engine.sessions.values()):
+        """Ask what gas costs, while there is, or may come, something whose worth must be held against its fee."""
+        if any(session.channel.phase is not Phase.GONE for session in self._engine.sessions.values()):
             with contextlib.suppress(ChainError):  # the last answer, or none, has to do
                 self._market = await self._chain.fee_price()
 

@@ -42,3 +42,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
                 f"secrets are paid for until {self.channels.reveal_margin} s before a lock expires, and claimed only "
                 f"{self.duties.secret_margin} s before: raise duties.secret_margin to at least the former"
             )
+        if self.payments.patience.claim // 2 < self.channels.reveal_margin:
+            raise InvalidInput(
+                f"a held payment may be taken until {self.payments.patience.claim // 2} s before its locks expire, and "
+                f"peers pay for secrets until {self.channels.reveal_margin} s before: raise payments.patience.claim to "
+                "at least twice the latter"
+            )

@@ -31,6 +31,7 @@ from tallystick.channels.objects import ChannelId
 from tallystick.channels.ports import Network, PeerAddress, system_entropy
 from tallystick.channels.store import Store
 from tallystick.channels.transport import TcpNetwork
+from tallystick.router.exposure import ExposureLimits
 from tallystick.router.forwarder import ForwardingLimits
 from tallystick.router.jamming import JammingLimits
 from tallystick.router.payee import Patience
@@ -47,6 +48,9 @@ from tallystick.settlement.rpc_client import open_rpc_chain
 
 OPEN_HANDED = JammingLimits(general_slots=100, general_value=100, stranger=100, congestion_slots=0, congestion_value=0)
 """No place is kept from strangers."""
+
+TRUSTING = ExposureLimits(claims=10**12, count=10**6)
+"""Payments too small to be claimed on chain are carried without a limit."""
 
 SHORTEST = 20
 """Seconds that a lock must live on to be forwarded, taken and paid, where locks are short."""
@@ -252,7 +256,7 @@ def _configuration(role: Role) -> Config:
     if role.lock_seconds:
         channels = Policy(challenge_period_min=1, lock_expiry_min=SHORTEST, reveal_margin=SHORTEST)
         forwarding = ForwardingLimits(expiry_min=SHORTEST)
-        payments = PaymentOptions(lock_seconds=role.lock_seconds, patience=Patience(claim=SHORTEST))
+        payments = PaymentOptions(lock_seconds=role.lock_seconds, patience=Patience(claim=2 * SHORTEST))
     return Config(
         listen=("127.0.0.1", role.port) if role.listen else None,
         confirmations=role.confirmations,
@@ -261,7 +265,11 @@ def _configuration(role: Role) -> Config:
         duties=DutyPolicy(budget=role.budget),
         towers=tuple(map(PeerAddress.parse, role.towers)),
         start_block=role.start_block,
-        routing=RoutingOptions(jamming=OPEN_HANDED if role.forwards_all else JammingLimits(), limits=forwarding),
+        routing=RoutingOptions(
+            limits=forwarding,
+            jamming=OPEN_HANDED if role.forwards_all else JammingLimits(),
+            exposure=TRUSTING if role.forwards_all else ExposureLimits(),
+        ),
         payments=payments,
     )
 

@@ -10,7 +10,7 @@ import trio
 
 from tallystick.channels.conditions import digest_of
 from tallystick.channels.locks import LockKeeper
-from tallystick.channels.objects import ChannelId
+from tallystick.channels.objects import NATIVE, ChannelId
 from tallystick.channels.operations import AddLock
 from tallystick.channels.store import Moment
 from tallystick.router.errors import PaymentFailed, Unpaid
@@ -142,7 +142,8 @@ class Traveller:
         states = [channel.session.channel for channel in self.node.channels]
         locks = sum(len(state.newest.locks) + len(state.theirs.simplex.locks) + len(state.flight) for state in states)
         own = sum(channel.balances[0] for channel in self.node.channels)
-        return {"own": own, "locks": locks, "earned": self.node.router.statistics().earned}
+        earned = self.node.router.statistics().earned.get("0x" + NATIVE.hex(), 0)
+        return {"own": own, "locks": locks, "earned": earned}
 
     async def do_travel(self, command: dict[str, Any]) -> dict[str, Any]:
         """Pay `amount` to node `to` again and again for `seconds` from `tasks` tasks; report latencies and fees."""

@@ -8,15 +8,20 @@ from pathlib import Path
 import pytest
 
 from tallystick.channels.limits import LOCKS_MAX, Policy
-from tallystick.router import forwarder, service
+from tallystick.router import entrance, forwarder, service
 from tallystick.router.codes import Code
+from tallystick.router.exposure import ExposureLimits
 from tallystick.router.forwarder import ForwardingLimits
 from tallystick.router.jamming import JammingLimits
+from tallystick.router.payee import Patience
 from tallystick.router.service import RoutingOptions
 from tallystick.sdk.duties import DutyPolicy
+from tallystick.sdk.onchain import BEHIND_SECONDS
+from tallystick.settlement.chain import CooperativeCloseCall, OpenCall, RegisterSecretCall
+from tallystick.settlement.transactions import GAS
 
 PAGE = (Path(__file__).resolve().parent.parent / "docs" / "forwarding.md").read_text("utf-8")
-LIMITS, JAMMING, DUTIES = ForwardingLimits(), JammingLimits(), DutyPolicy()
+LIMITS, JAMMING, DUTIES, EXPOSURE = ForwardingLimits(), JammingLimits(), DutyPolicy(), ExposureLimits()
 
 
 @pytest.mark.parametrize(
@@ -29,6 +34,14 @@ LIMITS, JAMMING, DUTIES = ForwardingLimits(), JammingLimits(), DutyPolicy()
         ("is registered {} s before its lock expires", DUTIES.secret_margin),
         ("a secret is paid for ({} s)", Policy().reveal_margin),
         ("left it unpaid for {} s", DUTIES.unlock_patience),
+        ("with less than {} s left", Policy().lock_expiry_min),
+        ("lets a held payment go {} s before", Patience().claim // 2),
+        ("claim costs ({} gas)", GAS[RegisterSecretCall]),
+        ("{} times the cost of a claim in value", EXPOSURE.claims),
+        ("and {} in number", EXPOSURE.count),
+        ("small below {} times that cost", EXPOSURE.rise),
+        ("a channel costs {} gas", GAS[OpenCall] + GAS[CooperativeCloseCall]),
+        ("the limit is worth {}", EXPOSURE.claims * GAS[RegisterSecretCall]),
         ("The slots ({})", LOCKS_MAX),
         ("{} % of the slots", JAMMING.general_slots),
         ("{} % of the value are for everybody", JAMMING.general_value),
@@ -46,11 +59,24 @@ def test_the_words_for_shares_and_weeks_are_true() -> None:
     assert JAMMING.banned == 14 * 86_400
 
 
+def test_the_time_to_register_a_secret_that_was_paid_at_the_last_moment_adds_up() -> None:
+    left = Policy().reveal_margin - BEHIND_SECONDS
+    assert f"may be {BEHIND_SECONDS} s old; of the other {left} s" in " ".join(PAGE.split())
+    assert left * 6 // 10 + 3 * 12 <= left and DUTIES.secret_margin >= Policy().reveal_margin
+    assert Policy().lock_expiry_min >= Policy().reveal_margin
+    assert Patience().claim // 2 >= Policy().reveal_margin + BEHIND_SECONDS
+    assert LIMITS.expiry_min > Policy().reveal_margin + BEHIND_SECONDS
+
+
+def test_nobody_gains_by_taking_all_that_is_not_worth_a_claim() -> None:
+    assert EXPOSURE.claims * GAS[RegisterSecretCall] < GAS[OpenCall] + GAS[CooperativeCloseCall]
+
+
 def test_the_failures_that_the_page_lists_are_those_that_the_forwarder_gives() -> None:
     listed = set(re.findall(r"[A-Z]+(?:_[A-Z]+)+", PAGE))
     assert listed <= set(Code.__members__)
     given = set()
-    for module in (forwarder, service):
+    for module in (entrance, forwarder, service):
         assert module.__file__ is not None
         given |= set(re.findall(r"Code\.([A-Z_]+)", Path(module.__file__).read_text("utf-8")))
     of_the_payee = {"FINAL_INCORRECT_EXPIRY", "INCORRECT_OR_UNKNOWN_PAYMENT_DETAILS"}

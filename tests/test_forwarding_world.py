@@ -23,6 +23,8 @@ from tallystick.sdk.handle import ChannelHandle
 from tallystick.sdk.node import Config, Node
 from tallystick.sdk.testing.invariants import check_always, check_settled, histories, unsettled
 from tallystick.sdk.testing.world import CLAIM_ALL, World, open_world
+from tallystick.settlement.chain import RegisterSecretCall
+from tallystick.settlement.transactions import GAS
 
 DEPOSIT = 10**9
 SECRET = b"s" * 32
@@ -65,7 +67,7 @@ class Route:
         self.world, self.first, self.second, self.payee = world, first, second, payee
         self.before = {name: wealth(world, name) for name in NAMES}
 
-    def send(self, amount: int, lifetime: int = 900) -> int:
+    def send(self, amount: int, lifetime: int = 900, seed: bytes = b"\x07") -> int:
         """Let Alice lock what Bob asks for to carry `amount` to Carol; return the expiry."""
         world, expiry = self.world, now(self.world) + lifetime
         bob, carol = (NodeKey(bytes(world.seats[name].key.public)) for name in NAMES[1:])
@@ -73,7 +75,7 @@ class Route:
             encode_payload(ForwardPayload(amount, expiry, self.second.id)),
             encode_payload(FinalPayload(amount, expiry, bytes(32), amount)),
         ]
-        onion = build_onion(b"\x07" * 32, [bob, carol], payloads, CONDITION)
+        onion = build_onion(seed * 32, [bob, carol], payloads, CONDITION)
         total = amount + world.node("bob").router.policy_of(self.second.id).fee(amount)
         world.node("alice").router.send_lock(self.first.id, total, expiry, CONDITION, onion.packet)
         return expiry
@@ -115,6 +117,31 @@ def test_a_payment_over_two_hops_earns_the_forwarder_its_fee() -> None:
         assert (route.gained("alice"), route.gained("bob"), route.gained("carol")) == (-1_001_000, 1_000, 1_000_000)
 
     play(act)
+
+
+def test_what_is_too_small_to_be_claimed_is_limited_from_the_first_payment_on() -> None:
+    async def act(route: Route) -> None:
+        world = route.world
+        bob, gas = world.node("bob"), GAS[RegisterSecretCall]
+        assert bob.onchain.claim_fee == gas
+        world.chain.congest(9)
+        await world.blocks(1)
+        assert await world.until(lambda: bob.onchain.claim_fee == 10 * gas, 60)
+        await world.restart("bob")
+        bob = world.node("bob")
+        assert bob.onchain.claim_fee == 10 * gas, "before anything can come"
+        assert await world.until(lambda: all(channel.connected for channel in bob.channels), 60)
+        limit = 10 * gas * bob.config.routing.exposure.claims
+        with world.node("alice").events() as events:
+            for seed in (b"1", b"2", b"3"):  # with Bob's fee, three of them are more than the limit
+                route.send(limit // 3, seed=seed)
+            async for event in events:
+                if isinstance(event, LockEnded):
+                    break
+        assert event.paid == 0 and bob.router.statistics().refused == 1
+        assert await world.until(lambda: len(route.payee.finals) == 2, 60)
+
+    play(act, at_once=False, config=Config(challenge_period=600))
 
 
 def crash_of_bob(index: int, after: bool) -> int:
@@ -172,7 +199,7 @@ def test_a_secret_that_is_learned_at_the_last_moment_is_claimed_on_chain_if_it_i
         bob = world.node("bob").channel(route.first.id)
         assert bob.phase is Phase.OPEN
         patience = world.config.duties.unlock_patience
-        await world.until(lambda: now(world) > expiry + patience - 60, patience)
+        await world.until(lambda: now(world) > expiry - margin + patience - 60, patience)
         assert bob.phase is Phase.OPEN, "there is no hurry"
         if worth:
             assert await world.until(lambda: bob.phase is Phase.GONE, 4_000)

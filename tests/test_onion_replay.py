@@ -67,6 +67,19 @@ def test_onions_are_forgotten_when_their_locks_have_expired() -> None:
     assert repr(replays) == "<Replays remembered=7 limit=1000000>"
 
 
+def test_an_onion_that_comes_back_in_the_step_that_forgets_it_does_not_take_the_store_down() -> None:
+    """Its row is there still when it is written anew, if the order of a commit will have it so."""
+    disk = SimulatedDisk([SCHEMA])
+    store, replays = disk.open(), Replays()
+    first = replays.check(secret(1), ALICE, 1, NOW)
+    assert first is not None
+    store.commit([first])
+    forgotten, second = replays.prune(NOW + 1), replays.check(secret(1), BOB, 5, NOW + 50)
+    assert forgotten is not None and second is not None
+    store.commit([second, forgotten])
+    assert load_onions(disk.open()) == [second]
+
+
 def test_a_channel_that_floods_blocks_itself_and_nobody_else() -> None:
     replays = Replays(limit=100)
     for i in range(50):

@@ -225,24 +225,59 @@ def test_a_forwarder_that_garbles_the_failure_leaves_the_payer_with_what_it_know
     assert "unreadable" in str(error)
 
 
-@pytest.mark.parametrize("code", [Code.UNKNOWN_NEXT_PEER, Code.INCORRECT_OR_UNKNOWN_PAYMENT_DETAILS])
-def test_a_forwarder_that_blames_others_is_avoided_itself(code: Code) -> None:
-    """Bob forwards nothing, and says that Carol does not exist, or that the payee does not want the payment."""
+LIES = [
+    (Code.UNKNOWN_NEXT_PEER, ("bob", "carol")),
+    (Code.INCORRECT_OR_UNKNOWN_PAYMENT_DETAILS, ("bob", "carol")),
+    (Code.FINAL_INCORRECT_AMOUNT, ("bob", "carol")),
+    (Code.TEMPORARY_CHANNEL_FAILURE, ("carol", "dave")),
+    (Code.PERMANENT_CHANNEL_FAILURE, ("carol", "dave")),
+    (Code.PERMANENT_NODE_FAILURE, ("carol", "dave")),
+    (Code.FEE_INSUFFICIENT, ("carol", "dave")),
+    (Code.INVALID_ONION_HMAC, ("alice", "bob")),
+]
+
+
+@pytest.mark.parametrize(("code", "pair"), LIES)
+def test_a_forwarder_that_blames_others_is_avoided_itself(code: Code, pair: tuple[str, str]) -> None:
+    """Bob forwards nothing, and says that somebody else's channel, node or onion is to blame, or the payee."""
 
     async def fault(journey: Journey) -> None:
         invoice = await journey.invoice()
-        router = journey.node("bob").router
-        channel = channel_between(journey, "bob", "carol")
-        router._forward = lambda *lock: Failure(code, channel=channel)  # type: ignore[method-assign]  # he lies
+        entrance = journey.node("bob").router._entrance
+        channel = channel_between(journey, *pair)
+        entrance._forward = lambda *lock: Failure(code, channel=channel)  # type: ignore[method-assign]  # he lies
         journey.ask(invoice)
         await journey.world.until(lambda: bool(journey.errors), 60)
+        knowledge = journey.node("alice").routing.knowledge
+        blamed = {learned[0] for learned in knowledge.changes().learned}
+        assert channel_between(journey, "carol", "dave") not in blamed, "his word counts for his own channels only"
         await journey.world.restart("bob")
         await trio.sleep(700)
         await journey.insist(invoice)
 
     journey = live_through(fault)
     assert journey.final == PAID
-    assert journey.errors[0].reason is Unpaid.NO_LIQUIDITY, "a forwarder's word about the payee counts for nothing"
+    assert journey.errors[0].reason is Unpaid.NO_LIQUIDITY, "a forwarder's word about others counts for nothing"
+
+
+@pytest.mark.parametrize("name", ["bob", "carol"])
+def test_a_forwarder_that_takes_a_lock_and_sends_nothing_on_binds_money_and_takes_none(name: str) -> None:
+    async def fault(journey: Journey) -> None:
+        invoice = await journey.invoice()
+        began = journey.world.chain.newest.header.time
+        entrance = journey.node(name).router._entrance
+        entrance.decide = lambda *lock, **how: []  # type: ignore[method-assign]  # the lock is taken, and that is all
+        journey.ask(invoice)
+        await journey.world.until(lambda: bool(journey.errors), 2 * LOCK_SECONDS)
+        assert journey.world.chain.newest.header.time > began + LOCK_SECONDS
+        assert sum(journey.balances()) == sum(UNPAID), "all is as it was, but for time"
+        await journey.world.restart(name)
+        await trio.sleep(700)
+        await journey.insist(invoice)
+
+    journey = live_through(fault)
+    assert journey.final == PAID
+    assert [error.reason for error in journey.errors] == [Unpaid.TIMEOUT]
 
 
 @pytest.mark.parametrize("name", ["bob", "carol"])

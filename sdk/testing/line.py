@@ -130,6 +130,8 @@ class Member:
         self.alarms: list[str] = []
         self.events: list[Event] = []
         self.fresh = True
+        self.claim_fee = 0
+        """What claiming a secret on chain costs, as this node sees it."""
         self.mute: Callable[[Message], bool] = lambda message: False
         """Which of its messages never leave: how this node cheats."""
         self.start()
@@ -152,7 +154,13 @@ class Member:
         )
         self.engine.trust_chain(lambda: self.fresh)
         self.router = Router(
-            self.key, self.engine, self.store, self.options, fresh=lambda: self.fresh, alarm=self.alarms.append
+            self.key,
+            self.engine,
+            self.store,
+            self.options,
+            fresh=lambda: self.fresh,
+            alarm=self.alarms.append,
+            claim_fee=lambda: self.claim_fee,
         )
         self.router.payer = self.router.payee = Ends(self)
         self.see_chain()

@@ -1,0 +1,174 @@
+"""Admission: from whom, and to whom, a lock is taken on. What jamming, exposure and unpaid debts leave room for.
+
+    jamming     places and value of each outgoing channel, by reputation (`jamming`)
+    exposure    what is too small to be claimed on chain, by peer and direction (`exposure`)
+    bars        who was told the secret of its lock and let it expire, while the chain does not show it: nothing is
+                forwarded for it for two weeks, and nothing small is accepted from it. Durable; it ends by itself
+    debts       who leaves a lock unpaid that the chain shows to be ours: the same, until it has paid
+
+Between a router and its engine; it decides nothing but yes or no. Its moments are for the commit of what happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from tallystick.channels.core import Phase
+from tallystick.channels.engine import Engine
+from tallystick.channels.limits import LOCKS_MAX
+from tallystick.channels.objects import NATIVE, Address, ChannelId, Lock
+from tallystick.channels.session import Session
+from tallystick.channels.store import Moment, Store
+from tallystick.router.circuits import PeerBarred, ReputationSaved, load_bars, load_reputations
+from tallystick.router.exposure import Course, Exposure, ExposureLimits
+from tallystick.router.forwarder import Circuit
+from tallystick.router.jamming import Asked, Bucket, Jamming, JammingLimits, Reputation
+
+
+class Admission:
+    """See the module's docstring."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        store: Store,
+        jamming: JammingLimits,
+        exposure: ExposureLimits,
+        *,
+        fee: Callable[[], int],
+        alarm: Callable[[str], None],
+    ) -> None:
+        """`fee` says below what worth, in the native coin, no secret is claimed on chain now; 0: all are."""
+        self.exposure = Exposure(exposure)
+        self._engine = engine
+        self._fee = fee
+        self._alarm = alarm
+        reputations = [(row.peer, Reputation(row.worth, row.earned, row.time)) for row in load_reputations(store)]
+        self._jamming = Jamming(jamming, reputations, load_bars(store))
+        self._owing: set[bytes] = set()
+        """Peers that leave unpaid what the chain shows to be ours."""
+
+    def resume(self, circuits: Sequence[Circuit]) -> None:
+        """Take over what pends after a restart: circuits, and secrets that were not paid for yet."""
+        owed = {circuit.origin for circuit in circuits}
+        for circuit in circuits:
+            self._leaves(circuit, Bucket.GENERAL)
+        for session in self._engine.sessions.values():
+            channel = session.channel
+            owed |= {(channel.id, known.lock) for known in channel.secrets}
+            rejected = {rejection.lock for rejection in channel.rejections}
+            for lock in channel.theirs.simplex.locks:
+                if (channel.id, lock.id) in owed and lock.id not in rejected:
+                    self.accepted(channel.id, lock)
+
+    # --- forwarded payments --------------------------------------------------------------------------------------
+
+    def admit(self, circuit: Circuit) -> Bucket | None:
+        """Return which places a payment may take, None if it has to be refused."""
+        incoming, outgoing = self._engine.session(circuit.incoming), self._engine.session(circuit.outgoing)
+        fee = self._fee_in(incoming.channel.terms.asset)
+        peers = (
+            (incoming.channel.peer_key, Course.IN, circuit.amount_in),
+            (outgoing.channel.peer_key, Course.OUT, circuit.amount_out),
+        )
+        if incoming.channel.peer_key in self._owing:
+            return None
+        if not all(self.exposure.has_room(peer, course, amount, fee) for peer, course, amount in peers):
+            return None
+        return self._jamming.admit(self._asked(circuit), circuit.began)
+
+    def began(self, circuit: Circuit, lock: Lock, bucket: Bucket) -> None:
+        """A payment is under way: for `lock`, which came in, another one is on its way out."""
+        self.accepted(circuit.incoming, lock)
+        self._leaves(circuit, bucket)
+
+    def _leaves(self, circuit: Circuit, bucket: Bucket) -> None:
+        asked = self._asked(circuit)
+        self._jamming.began(circuit.name, asked, bucket, circuit.began)
+        self.exposure.began((circuit.outgoing, Course.OUT, circuit.outgoing_lock), asked.outgoing, circuit.amount_out)
+
+    def ended(self, circuit: Circuit, *, paid: bool) -> None:
+        """Its outgoing lock has ended. The incoming one pends until `freed`."""
+        self._jamming.ended(circuit.name, paid, self._engine.chain.now)
+        self.exposure.ended((circuit.outgoing, Course.OUT, circuit.outgoing_lock))
+
+    def dropped(self, channel: ChannelId, lock: int) -> None:
+        """Its outgoing lock was given up before it was signed: it never began."""
+        self._jamming.forget((channel, lock))
+        self.exposure.ended((channel, Course.OUT, lock))
+
+    # --- incoming locks ------------------------------------------------------------------------------------------
+
+    def accepts(self, channel: ChannelId, lock: Lock) -> bool:
+        """Whether a lock that ends here may be taken on."""
+        terms, peer = self._engine.session(channel).channel.terms, self._engine.session(channel).channel.peer_key
+        fee = self._fee_in(terms.asset)
+        if not self.exposure.is_small(lock.amount, fee):
+            return True
+        trusted = peer not in self._owing and not self._jamming.is_barred(peer, self._engine.chain.now)
+        return trusted and self.exposure.has_room(peer, Course.IN, lock.amount, fee)
+
+    def accepted(self, channel: ChannelId, lock: Lock) -> None:
+        """A lock was taken on: forwarded, or kept for the payee."""
+        self.exposure.began((channel, Course.IN, lock.id), self._engine.session(channel).channel.peer_key, lock.amount)
+
+    def freed(self, channel: ChannelId, lock: int) -> None:
+        """An incoming lock is gone, or was rejected."""
+        self.exposure.ended((channel, Course.IN, lock))
+
+    # --- time ----------------------------------------------------------------------------------------------------
+
+    def chain_moved(self) -> list[Moment]:
+        """Look who owes us, and return what changed of bars and reputations."""
+        moments: list[Moment] = []
+        self._owing.clear()
+        for session in self._engine.sessions.values():
+            moments += self._look_for_debts(session)
+        for channel in self.exposure.channels:
+            if self._engine.session(channel).channel.phase is Phase.GONE:
+                self.exposure.forget(channel)
+        return moments + [
+            ReputationSaved(peer, reputation.worth, reputation.earned, reputation.time)
+            for peer, reputation in self._jamming.take_changed()
+        ]
+
+    def _look_for_debts(self, session: Session) -> list[Moment]:
+        """Bar whoever let a lock expire unpaid although it got the secret; note who owes what the chain shows."""
+        chain, channel = self._engine.chain, session.channel
+        moments: list[Moment] = []
+        for known in channel.secrets:
+            lock = channel.theirs.simplex.lock(known.lock)
+            if lock is None or lock.expiry >= chain.final:
+                continue
+            if chain.registered_in_time(lock) is not None:
+                if channel.phase in (Phase.OPEN, Phase.FROZEN):
+                    self._owing.add(channel.peer_key)
+                continue
+            until = self._jamming.bar(channel.peer_key, chain.now)
+            if until is not None:
+                moments.append(PeerBarred(channel.peer_key, until))
+                self._alarm(
+                    f"the peer of channel {channel.id.hex()[:8]} got a secret and did not pay the {lock.amount} for "
+                    f"it: nothing is forwarded for it for two weeks; close the channel if it goes on"
+                )
+        return moments
+
+    # --- what both ask -------------------------------------------------------------------------------------------
+
+    def _fee_in(self, asset: Address) -> int:
+        """Return what a claim costs that is worth it only above that; what has no price in the chain's own coin is."""
+        return self._fee() if asset == NATIVE else 0
+
+    def _asked(self, circuit: Circuit) -> Asked:
+        incoming = self._engine.session(circuit.incoming).channel
+        outgoing = self._engine.session(circuit.outgoing).channel
+        return Asked(
+            incoming=incoming.peer_key,
+            outgoing=outgoing.peer_key,
+            channel=outgoing.id,
+            amount=circuit.amount_out,
+            fee=circuit.fee,
+            expiry=circuit.expiry,
+            slots=LOCKS_MAX,
+            value=outgoing.funding(0) + outgoing.funding(1),
+        )
