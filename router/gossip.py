@@ -346,10 +346,14 @@ class Gossip:
         if not now - self._policy.stale < announcement.timestamp <= now + self._policy.skew:
             self._refusals += 1
             return
+        there = self.book.get(item_of(announcement))
+        if there is not None and there.announcement == announcement:  # most of what is heard: it comes from all sides
+            self._repeated += 1
+            state.news.pop(item_of(announcement), None)
+            return
         kept = Kept(announcement, digest_of(self._domain, announcement))
         if not self.book.newer(announcement, kept.digest):
             self._repeated += 1
-            there = self.book.get(item_of(announcement))
             if there is not None and there.digest == kept.digest:
                 state.news.pop(item_of(announcement), None)
             return

@@ -211,7 +211,7 @@ class OnChain:
         shown = self._engine.chain.secrets
         if view is None or not any(lock.condition in shown for lock in session.channel.theirs.simplex.locks):
             return
-        if must_close(session.channel, self._situation(session, view), self._config.duties):
+        if must_close(session.channel, self._situation(session, view, {}), self._config.duties):
             name = session.channel.id.hex()[:8]
             self._alarm(f"channel {name} is being closed: its peer does not pay for locks that the chain shows as ours")
             session.force_close()
@@ -257,15 +257,19 @@ class OnChain:
     def derive(self, channels: Sequence[ChannelId]) -> list[Moment]:
         """Take on what must be done on chain for these channels now, give up what need not; return what to store."""
         moments: list[Moment] = []
-        unfinished = self._unfinished()
+        unfinished, sessions = self._unfinished(), self._engine.sessions
+        stakes = (
+            stakes_of(sessions.values()) if any(sessions[identity].channel.secrets for identity in channels) else {}
+        )
         for identity in channels:
-            session = self._engine.sessions[identity]
+            session = sessions[identity]
             view = self.index.view(identity, self.index.head_number)
             if view is None or view.terms != session.channel.terms:
                 continue
             due: list[Obligation] = []
             if session.channel.phase is not Phase.GONE:
-                due = duties(session.channel, self._situation(session, view), self._config.duties, self._close_keys)
+                situation = self._situation(session, view, stakes)
+                due = duties(session.channel, situation, self._config.duties, self._close_keys)
             for obligation in due:
                 moments += self._take_on(obligation)
             self._confirmed.discard(identity)
@@ -306,14 +310,13 @@ class OnChain:
                 moments += self.sender.supersede(obligation.id, "the channel has moved on")
         return moments
 
-    def _situation(self, session: Session, view: ChannelView) -> Situation:
+    def _situation(self, session: Session, view: ChannelView, stakes: dict[bytes, int]) -> Situation:
         channel = session.channel
         states = (channel.ours, *channel.flight, channel.theirs)
         conditions = {lock.condition for state in states for lock in state.simplex.locks}
         secrets = self.index.secrets(conditions, self.index.head_number) if conditions else {}
         redeemed = (self.index.redeems(channel.id, 0), self.index.redeems(channel.id, 1))
         claims = session.streams.claims()
-        stakes = stakes_of(self._engine.sessions.values()) if channel.secrets else {}
         return Situation(view, self.index.head_time, secrets, redeemed, claims, self._market, stakes)
 
     # --- the user's own transactions -----------------------------------------------------------------------------

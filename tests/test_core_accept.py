@@ -237,10 +237,10 @@ def test_what_was_revealed_cannot_be_rejected_and_the_other_way_round(channel: C
 @pytest.mark.parametrize(
     ("change", "word"),
     [
-        (lambda now: (lock(expiry=now + 59), Policy()), "soon"),
+        (lambda now: (lock(expiry=now + 119), Policy()), "soon"),
         (lambda now: (lock(expiry=now + 15 * 86_400), Policy()), "late"),
-        (lambda now: (lock(expiry=now + 100), Policy(locks=0)), "many"),
-        (lambda now: (lock(expiry=now + 100), Policy(locked_value=9)), "much"),
+        (lambda now: (lock(expiry=now + 200), Policy(locks=0)), "many"),
+        (lambda now: (lock(expiry=now + 200), Policy(locked_value=9)), "much"),
     ],
 )
 def test_policy_says_why_it_does_not_want_a_lock(
@@ -251,7 +251,7 @@ def test_policy_says_why_it_does_not_want_a_lock(
     simplex = locked(channel, wanted).theirs.simplex
     objection = core.policy_objection(wanted, simplex, policy, now)
     assert objection is not None and word in objection
-    assert core.policy_objection(lock(expiry=now + 100), simplex, Policy(), now) is None
+    assert core.policy_objection(lock(expiry=now + 200), simplex, Policy(), now) is None
 
 
 def test_a_channel_is_only_made_with_the_key_of_the_other_participant() -> None:

@@ -214,7 +214,7 @@ def test_a_forwarder_that_damages_the_onion_gets_nothing_and_the_channel_behind_
     journey = cheated(name, garble_onions)
     assert journey.final == UNPAID
     (error,) = journey.errors
-    assert "no path that could carry" in str(error) and "the next channel cannot carry this amount" in str(error)
+    assert "no path that could carry 50000 is known" in str(error) and "an onion that was damaged" in str(error)
 
 
 @pytest.mark.parametrize("name", ["bob", "carol"])

@@ -304,6 +304,6 @@ def test_the_owner_is_told_of_a_channel_that_stays_stuck() -> None:
                 "no locks go over it, what is signed waits; close it alone if that goes on"
             ]
             world.seats["alice"].tamper = None
-            assert await world.until(lambda: ticket.done, 300) and ticket.error is None
+            assert await world.until(lambda: ticket.done, 1_000) and ticket.error is None
 
     simulate(main, 4)

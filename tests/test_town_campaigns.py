@@ -8,9 +8,13 @@ import sys
 
 import pytest
 
+from tallystick.channels.objects import NATIVE
+from tallystick.channels.testing.scheduling import simulate
 from tallystick.router.testing.networks import random_network
 from tallystick.sdk.testing.hub import run_hub
 from tallystick.sdk.testing.town import CHEATS, Plan, core_of, run_town
+from tallystick.sdk.testing.world import COINS, open_world
+from tallystick.settlement.branch import MINTS_MAX
 
 PLAN = Plan(nodes=10, payments=100, faults=0.05)
 
@@ -55,3 +59,11 @@ def test_a_core_is_connected_and_keeps_the_largest_channel_of_each_pair() -> Non
 def test_all_spokes_of_a_hub_pay_at_once() -> None:
     report = run_hub(12, rounds=2)
     assert report.payments == 24
+
+
+def test_a_world_has_coins_for_more_nodes_than_one_block_may_fund() -> None:
+    async def main() -> int:
+        async with open_world(1, names=[f"n{number}" for number in range(MINTS_MAX + 1)]) as world:
+            return min([await world.chain.balance(seat.key.address, NATIVE) for seat in world.seats.values()])
+
+    assert simulate(main, 1) == COINS

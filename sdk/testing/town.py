@@ -26,7 +26,7 @@ import trio
 from tallystick.channels.errors import InvalidInput, TallystickError
 from tallystick.channels.messages import Ack, Reveal
 from tallystick.channels.objects import ChannelId
-from tallystick.channels.testing.scheduling import simulate
+from tallystick.channels.testing.scheduling import rare_collections, simulate
 from tallystick.router.errors import PaymentFailed
 from tallystick.router.imports import read_graph
 from tallystick.router.invoices import InvoiceRecord
@@ -201,7 +201,7 @@ class Town:
         async with trio.open_nursery() as nursery:
             for name in self.names:
                 nursery.start_soon(self.world.start, name)
-        async with trio.open_nursery() as nursery:
+        async with self.world.brisk(), trio.open_nursery() as nursery:
             for street in self.streets:
                 nursery.start_soon(self._open, street)
         directions = 2 * len(self.streets)
@@ -325,7 +325,8 @@ def run_town(plan: Plan, seed: int, streets: Sequence[Street] = (), pings: Seque
                 marks.append(time.perf_counter())
             return _report(town, seed, marks)
 
-    return simulate(main, seed)
+    with rare_collections():
+        return simulate(main, seed)
 
 
 def _report(town: Town, seed: int, marks: list[float]) -> TownReport:

@@ -299,6 +299,19 @@ class World:
         while self.chain.newest.header.number < goal:
             await self.chain.wait(self.chain.newest.header.hash)
 
+    @asynccontextmanager
+    async def brisk(self, interval: float = 2.0) -> AsyncIterator[None]:
+        """Mine a block every so many seconds while this lasts: links need no keeping alive while all wait for many."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._mine_forever, interval)
+            yield
+            nursery.cancel_scope.cancel()
+
+    async def _mine_forever(self, interval: float) -> None:
+        while True:
+            await trio.sleep(interval)
+            self.chain.mine()
+
     def channels_between(self, one: str, other: str) -> list[ChannelId]:
         """Return the channels with `other` that `one`'s running node knows."""
         peer = self.seats[other].key.public
