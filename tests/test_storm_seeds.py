@@ -49,3 +49,30 @@ def test_who_claims_and_stays_away_past_the_expiry_has_the_only_loss_that_can_be
             check_payments(world, excused=[loss])
 
     simulate(main, 1)
+
+
+def test_whoever_was_away_past_the_expiry_of_what_it_claimed_blames_no_peer_for_it() -> None:
+    async def main() -> None:
+        config = msgspec.structs.replace(configuration(), duties=CLAIM_ALL)
+        async with open_world(1, config=config, interval=20.0, names=LINE) as world:
+            journey = Journey(world)
+            await journey.build()
+            invoice = await journey.invoice(hold=True)
+            journey.ask(invoice)
+            carol, dave = journey.node("carol"), journey.node("dave")
+            assert await world.until(lambda: bool(dave.routing.receiving.held), 60)
+            bob = world.seats["bob"].key.public
+            world.network.partition(world.seats["carol"].key.public, bob)
+            await dave.routing.settle_invoice(dave.routing.invoice(invoice.payment_hash).secret)
+            (channel,) = world.channels_between("carol", "bob")
+            assert await world.until(lambda: bool(carol.channel(channel).session.channel.secrets), 60)
+            await world.crash("carol")
+            await world.until(lambda: False, LOCK_SECONDS + 100)
+            world.network.heal()
+            carol = await world.start("carol")
+            await world.until(journey.at_rest, 1_000)
+            assert [loss.name for loss in losses(world)] == ["carol"]
+            assert not [alarm for alarm in carol.alarms if "did not pay" in alarm]
+            await journey.insist(await journey.invoice())
+
+    simulate(main, 1)
