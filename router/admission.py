@@ -209,4 +209,5 @@ class Admission:
             expiry=circuit.expiry,
             slots=LOCKS_MAX,
             value=outgoing.funding(0) + outgoing.funding(1),
+            asset=b"" if outgoing.terms.asset == NATIVE else outgoing.terms.asset,
         )

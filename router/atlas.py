@@ -1,9 +1,9 @@
 """What a node knows of the network, put to use for its own payments: graph, beliefs, own channels, avoided nodes.
 
-One `Atlas` for a node; `Atlas.map_for(order)` is the `payer.Map` of one payment. Own channels are known exactly: those
-to which something has happened are asked anew before every search, so that a hub with thousands of channels pays for
-the busy ones only. They are in the graph whether they are announced or not; the channels that an invoice names are
-there as long as its payment lasts. A way that was found is remembered (`ways`).
+One `Atlas` for each asset that a node uses; `Atlas.map_for(order)` is the `payer.Map` of one payment. Own channels are
+known exactly: those to which something has happened are asked anew before every search, so that a hub with thousands of
+channels pays for the busy ones only. They are in the graph whether they are announced or not; the channels that an
+invoice names are there as long as its payment lasts. A way that was found is remembered (`ways`).
 """
 
 from __future__ import annotations

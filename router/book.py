@@ -5,7 +5,8 @@ Rules:
 - Of each id the newest version is kept (`announcements.replaces`): merging is commutative, associative and idempotent,
   so books that were told the same come to hold the same, in whatever order they were told it.
 - A node's announcement is kept only while a channel of its is: names cost nothing, channels cost money.
-- At most `limit` channels, those of the largest capacity: a flood of cheap ones pushes out no dearer one.
+- Channels are bounded in number asset by asset, those of the largest capacity stay (`router/room.py`): a flood of cheap
+  ones, or of ones in worthless tokens, pushes out no dearer one.
 - A direction is an edge once its own update and the other end's public key are known. The edges are a function of the
   contents; `events` says how they change, `edges` computes them from scratch.
 
@@ -14,25 +15,28 @@ Signatures are checked before something comes here. Pure: changes to store and e
 
 from __future__ import annotations
 
-import heapq
+from collections.abc import Collection
 from typing import Annotated, TypeAlias
 
 import msgspec
 
-from tallystick.channels.objects import Address, ChannelId, Id
+from tallystick.channels.objects import NATIVE, Address, ChannelId, Id
 from tallystick.router.announcements import Announcement, ChannelUpdate, replaces, signer_address
 from tallystick.router.objects import Edge, NodeKey
 from tallystick.router.reconciliation import Buckets, ItemId, fingerprint
+from tallystick.router.room import Room
 
 Account = Annotated[Address, msgspec.Meta(min_length=20, max_length=20)]
 
 
 class ChannelFacts(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What the chain says of an open channel of our asset."""
+    """What the chain says of an open channel."""
 
     participants: tuple[Account, Account]
     capacity: Annotated[int, msgspec.Meta(ge=0)]
     """Deposits less withdrawals, of both sides."""
+    asset: Account = NATIVE
+    """Rows from before other assets were told of have none."""
 
 
 # --- what to store ---------------------------------------------------------------------------------------------------
@@ -74,6 +78,8 @@ class EdgeKnown(msgspec.Struct, frozen=True):
     """A direction of a channel is routable, or its policy or capacity changed."""
 
     edge: Edge
+    asset: Address
+    """That the channel carries."""
 
 
 class ChannelDropped(msgspec.Struct, frozen=True):
@@ -95,9 +101,9 @@ def item_of(announcement: Announcement) -> ItemId:
 class Book:
     """The contents. Take `changes` and `events` from their lists after each call."""
 
-    def __init__(self, limit: int) -> None:
-        """Make an empty book for at most `limit` channels."""
-        self.limit = limit
+    def __init__(self, native: int, other: int) -> None:
+        """Make an empty book with room for so many channels of the coin, and of each other pool (`router/room.py`)."""
+        self._room = Room(native, other)
         self.buckets = Buckets()
         self.changes: list[Change] = []
         self.events: list[GraphEvent] = []
@@ -108,8 +114,6 @@ class Book:
         self._uses: dict[Address, int] = {}
         """How many announcements of each address are here: while there are any, its key is known."""
         self._told: dict[ChannelId, tuple[Edge | None, Edge | None]] = {}
-        self._poorest: list[tuple[int, ChannelId]] = []
-        """Heap of capacities; entries that no channel has any more are skipped."""
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
@@ -154,10 +158,12 @@ class Book:
         kept = self._items.get(item_of(announcement))
         return kept is None or replaces(announcement.timestamp, digest, kept.announcement.timestamp, kept.digest)
 
-    def edges(self) -> dict[tuple[ChannelId, int], Edge]:
-        """Return all routable directions, computed from the contents alone."""
+    def edges(self, asset: Address | None = None) -> dict[tuple[ChannelId, int], Edge]:
+        """Return all routable directions, or those in one asset, computed from the contents alone."""
         found = {}
-        for channel in self._channels:
+        for channel, kept in self._channels.items():
+            if asset is not None and kept.facts.asset != asset:
+                continue
             for side, edge in enumerate(self._derive(channel)):
                 if edge is not None:
                     found[channel, side] = edge
@@ -165,20 +171,22 @@ class Book:
 
     # --- writing -----------------------------------------------------------------------------------------------------
 
+    def prefer(self, assets: Collection[Address]) -> None:
+        """Let these assets have room of their own, besides the coin, and no others."""
+        for channel in self._room.prefer(assets):
+            self.drop_channel(channel)
+
     def put_channel(self, channel: ChannelId, facts: ChannelFacts, verified: float) -> bool:
-        """Take in what the chain says of a channel; return False if the book is full of channels with more capacity."""
-        known = self._channels.get(channel)
-        if known is None and not self._make_room(facts.capacity, channel):
+        """Take in what the chain says of a channel; return False if there is no room beside those of more capacity."""
+        poorer = self._room.put(channel, facts.asset, facts.capacity)
+        if poorer is None:
             return False
+        for each in poorer:
+            self.drop_channel(each)
         kept = self._channels[channel] = ChannelKept(channel, facts, verified)
         self.changes.append(kept)
         for account in facts.participants:
             self._channels_of.setdefault(account, {})[channel] = None
-        if known is None or known.facts.capacity != facts.capacity:
-            heapq.heappush(self._poorest, (facts.capacity, channel))
-            if len(self._poorest) > 2 * len(self._channels) + 100:
-                self._poorest = [(k.facts.capacity, c) for c, k in self._channels.items()]
-                heapq.heapify(self._poorest)
         self._tell(channel)
         return True
 
@@ -227,6 +235,7 @@ class Book:
         kept = self._channels.pop(channel, None)
         if kept is None:
             return
+        self._room.remove(channel, kept.facts.asset)
         self._tell(channel)
         for side in (0, 1):
             self.drop((channel, side))
@@ -258,22 +267,9 @@ class Book:
         target = self._keys.get(kept.facts.participants[1 - update.side])
         if target is not None:
             edge = Edge(kept.channel, update.key, target, kept.facts.capacity, update.policy)
-            self.events.append(EdgeKnown(edge))
+            self.events.append(EdgeKnown(edge, kept.facts.asset))
 
     # --- inside ------------------------------------------------------------------------------------------------------
-
-    def _make_room(self, capacity: int, channel: ChannelId) -> bool:
-        """Let the poorest channel go if the book is full; return whether the new one may come in."""
-        while len(self._channels) >= self.limit:
-            poorest = self._poorest[0]
-            kept = self._channels.get(poorest[1])
-            if kept is None or kept.facts.capacity != poorest[0]:
-                heapq.heappop(self._poorest)
-                continue
-            if poorest >= (capacity, channel):
-                return False
-            self.drop_channel(poorest[1])
-        return True
 
     def _account(self, announcement: Announcement) -> Address:
         """Return the signer's address; of a channel that is here the chain has told it."""
@@ -306,7 +302,7 @@ class Book:
             self.events.append(ChannelDropped(channel))
         for old, new in zip(before, now, strict=True):
             if new is not None and (fewer or new != old):
-                self.events.append(EdgeKnown(new))
+                self.events.append(EdgeKnown(new, self._channels[channel].facts.asset))
         if now == (None, None):
             del self._told[channel]
         else:

@@ -22,13 +22,13 @@ all share (up to a lag), or on budgets, which refill.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import msgspec
 
 from tallystick.channels.errors import PeerError
 from tallystick.channels.keys import PrivateKey
-from tallystick.channels.objects import ChannelId
+from tallystick.channels.objects import Address, ChannelId
 from tallystick.router import gossip_wire as wire
 from tallystick.router.announcements import (
     Announcement,
@@ -116,13 +116,13 @@ class _Peer:
 
 
 class Gossip:
-    """The gossip of one node on one chain and contract, about channels of one asset. `effects` gathers its wishes."""
+    """The gossip of one node on one chain and contract, about channels in every asset. `effects` gathers its wishes."""
 
     def __init__(self, key: PrivateKey, domain: bytes, policy: GossipPolicy | None = None) -> None:
         """`domain` is the EIP-712 domain separator of the adjudicator (`eip712.domain_separator`)."""
         self._domain = domain
         self._policy = policy or GossipPolicy()
-        self.book = Book(self._policy.channels_max)
+        self.book = Book(self._policy.channels_max, self._policy.asset_channels_max)
         self._effects = GossipEffects()
         self._peers: dict[bytes, _Peer] = {}
         self._gone: OrderedDict[bytes, _Budgets] = OrderedDict()
@@ -187,6 +187,10 @@ class Gossip:
         for bucket in range(BUCKETS):
             self.book.drop_stale(bucket, now - self._policy.stale)
 
+    def prefer(self, assets: Collection[Address]) -> None:
+        """Keep room for channels in these assets, besides the coin: this node can use them."""
+        self.book.prefer(assets)
+
     def connected(self, peer: bytes, now: float) -> None:
         """A peer is there: reconcile with it at the next tick."""
         if peer not in self._peers:
@@ -234,7 +238,7 @@ class Gossip:
                     self._ask_more(peer, state, now)
 
     def answer(self, channel: ChannelId, facts: ChannelFacts | None, now: float) -> None:
-        """Take the chain's answer to a question; None: there is no such channel of our asset, or it is closed."""
+        """Take the chain's answer to a question; None: there is no such channel, or it is closed."""
         self._parking.answered(channel)
         parked = self._parking.take(channel)
         if facts is None:

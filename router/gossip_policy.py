@@ -26,7 +26,10 @@ class GossipPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """Age up to which news is told on at once; older news spreads by reconciliation."""
 
     channels_max: int = 200_000
-    """Channels that are kept: those of the largest capacity. Each takes about 1.2 kB of memory."""
+    """Channels in the chain's coin that are kept: those of the largest capacity. Each takes about 1.2 kB of memory."""
+
+    asset_channels_max: int = 20_000
+    """The same in each other asset in which this node has channels, and in all further assets together."""
 
     parked_max: int = 20_000
     """Updates that wait for the chain's word on their channel, of all peers together."""

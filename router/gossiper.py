@@ -7,21 +7,21 @@ what is refused is lost, and reconciliation makes up for it. It works the same i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from typing import Protocol
 
 import trio
 
 from tallystick.channels.errors import PeerError
-from tallystick.channels.objects import NATIVE, Address, ChannelId
+from tallystick.channels.objects import Address, ChannelId
 from tallystick.channels.ports import Clock
 from tallystick.channels.writer import Writer
 from tallystick.router.announcements import ChannelUpdate
 from tallystick.router.book import ChannelFacts, GraphEvent
 from tallystick.router.gossip import Gossip, GossipEffects, GossipStatistics
 from tallystick.router.gossip_schema import BookChanged, load_announcements, load_gossip_channels
-from tallystick.router.objects import ForwardingPolicy
+from tallystick.router.objects import Edge, ForwardingPolicy
 from tallystick.router.voice import Description
 from tallystick.settlement.chain import (
     ChannelOpened,
@@ -80,7 +80,6 @@ class Gossiper:
         punish: Callable[[bytes, PeerError], None],
         tell: Callable[[GraphEvent], None],
         jitter: Callable[[], float],
-        asset: Address = NATIVE,
     ) -> None:
         """Make the shell. `writer`'s store must have GOSSIP_SCHEMA."""
         self._gossip = gossip
@@ -91,7 +90,6 @@ class Gossiper:
         self._punish = punish
         self._tell = tell
         self._jitter = jitter
-        self._asset = asset
         self._curious = trio.Event()
         self._stirred = trio.Event()
         self.unsent = 0
@@ -175,6 +173,15 @@ class Gossiper:
         self._gossip.describe(description)
         self._stirred.set()
 
+    def prefer(self, assets: Collection[Address]) -> None:
+        """Keep room for channels in these assets, besides the coin. Call it before `load`, and when they change."""
+        self._gossip.prefer(assets)
+        self._release()
+
+    def edges(self, asset: Address) -> Iterable[Edge]:
+        """Return the directions in one asset that are routable now: what `tell` has said of it, all at once."""
+        return self._gossip.book.edges(asset).values()
+
     def update_of(self, channel: ChannelId) -> bytes:
         """Return our newest update of a channel, as failures carry it; empty if there is none."""
         return self._gossip.update_of(channel)
@@ -221,7 +228,7 @@ class Gossiper:
             self._release()
 
     async def _look_up(self, channel: ChannelId) -> ChannelFacts | None:
-        """Return what the chain says of a channel, None if it is none of our asset that is open."""
+        """Return what the chain says of a channel, None if it is none that is open."""
         pause = RETRY_FIRST
         while True:
             try:
@@ -233,6 +240,6 @@ class Gossiper:
                 return None
 
     def _facts(self, view: ChannelView | None) -> ChannelFacts | None:
-        if view is None or view.status != OPEN or view.terms.asset != self._asset:
+        if view is None or view.status != OPEN:
             return None
-        return ChannelFacts(view.terms.participants, sum(view.deposits) - sum(view.withdrawn))
+        return ChannelFacts(view.terms.participants, sum(view.deposits) - sum(view.withdrawn), view.terms.asset)

@@ -22,6 +22,7 @@ import msgspec
 from tallystick.channels.conditions import SECRET_SIZE, digest_of
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.keys import PrivateKey
+from tallystick.channels.objects import NATIVE, Address
 from tallystick.channels.store import Moment, Schema, Store
 from tallystick.router.invoice import Invoice, encode_invoice
 from tallystick.router.payee import Claimable
@@ -57,6 +58,8 @@ class InvoiceIssued(Moment, frozen=True):
     text: str
     own: bool = False
     """It is for a payment of this node to itself: no income, and in no list."""
+    asset: Address = NATIVE
+    """Asked for: of all amounts here."""
 
 
 class InvoiceClaimed(Moment, frozen=True):
@@ -75,6 +78,7 @@ class KeysendClaimed(Moment, frozen=True):
     secret: bytes
     received: int
     time: int
+    asset: Address = NATIVE
 
 
 class InvoiceCancelled(Moment, frozen=True):
@@ -112,13 +116,15 @@ class InvoiceRecord(msgspec.Struct, frozen=True):
     paid: int = 0
     """Counts what was claimed, from 1, in the order of the commits: for `paid_after`. 0 unless others paid it."""
     own: bool = False
+    asset: Address = NATIVE
+    """Of both amounts: what came as keysend may be in any asset that the owner named."""
 
     @property
     def claimable(self) -> Claimable | None:
         """What `payee` wants to know of it; None if it was claimed or cancelled."""
         if self.ended is not None:
             return None
-        return Claimable(self.secret, self.payment_secret, self.amount, self.hold, self.expires)
+        return Claimable(self.secret, self.payment_secret, self.amount, self.hold, self.expires, self.asset)
 
     def state(self, now: int, held: Collection[bytes] = ()) -> State:
         """Return its state at chain time `now`; `held` are the hashes of complete payments that wait (`Payee.held`)."""
@@ -154,19 +160,22 @@ def issue(invoice: Invoice, key: PrivateKey, secret: bytes, *, hold: bool = Fals
         invoice.memo,
         text,
         own,
+        invoice.asset,
     )
 
 
-def wanted(store: Store, payment_hash: bytes, payload: FinalPayload, *, keysend: bool = True) -> Claimable | None:
+def wanted(
+    store: Store, payment_hash: bytes, payload: FinalPayload, *, keysend: bool = True, asset: Address = NATIVE
+) -> Claimable | None:
     """Return what a lock under `payment_hash` may be claimed for, None if for nothing: unknown, claimed or cancelled.
 
-    `keysend` is whether the node takes payments without an invoice.
+    `keysend` is whether the node takes payments without an invoice in `asset`, which the lock is in.
     """
     record = find_invoice(store, payment_hash)
     if record is not None:
         return record.claimable
     if keysend and payload.keysend and digest_of(payload.keysend) == payment_hash:
-        return Claimable(payload.keysend, payload.payment_secret, payload.total)
+        return Claimable(payload.keysend, payload.payment_secret, payload.total, asset=asset)
     return None
 
 
@@ -189,13 +198,17 @@ ALTER TABLE invoices ADD COLUMN own INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX invoices_of_others ON invoices (position) WHERE NOT own
 """
 
+_MIGRATION_4 = f"ALTER TABLE invoices ADD COLUMN asset BLOB NOT NULL DEFAULT x'{NATIVE.hex()}'"
+
 _COLUMNS = (
-    "position, hash, payment_secret, secret, amount, hold, created, expires, memo, text, ended, received, paid, own"
+    "position, hash, payment_secret, secret, amount, hold, created, expires, memo, text, ended, received, paid, own, "
+    "asset"
 )
 _NEXT = "(SELECT coalesce(max(paid), 0) + 1 FROM invoices WHERE paid IS NOT NULL)"
 _INSERT = (
     "INSERT INTO invoices (position, hash, payment_secret, secret, amount, hold, created, expires, memo, text, ended, "
-    "received, own) SELECT coalesce(max(position), 0) + 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM invoices WHERE true "
+    "received, own, asset) SELECT coalesce(max(position), 0) + 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM invoices "
+    "WHERE true "
 )  # (SQLite takes an ON CONFLICT after it for a join without that WHERE)
 _NONE = bytes(16)
 
@@ -208,7 +221,8 @@ def _issued(connection: sqlite3.Connection, moment: InvoiceIssued) -> None:
     times = (moment.created, moment.expires)
     row = (moment.payment_hash, moment.payment_secret, moment.secret, _amount(moment.amount), moment.hold, *times)
     connection.execute(
-        _INSERT + "ON CONFLICT (hash) DO NOTHING", (*row, moment.memo, moment.text, None, _NONE, moment.own)
+        _INSERT + "ON CONFLICT (hash) DO NOTHING",
+        (*row, moment.memo, moment.text, None, _NONE, moment.own, moment.asset),
     )
 
 
@@ -223,8 +237,8 @@ def _claimed(connection: sqlite3.Connection, moment: InvoiceClaimed) -> None:
 def _keysend(connection: sqlite3.Connection, moment: KeysendClaimed) -> None:
     row = (moment.payment_hash, b"", moment.secret, _NONE, False, moment.time, moment.time, "", "")
     paid = "ON CONFLICT (hash) DO UPDATE SET secret = excluded.secret, received = excluded.received, "
-    paid += "ended = excluded.ended WHERE ended IS NULL"
-    connection.execute(_INSERT + paid, (*row, moment.time, _amount(moment.received), False))
+    paid += "ended = excluded.ended, asset = excluded.asset WHERE ended IS NULL"
+    connection.execute(_INSERT + paid, (*row, moment.time, _amount(moment.received), False, moment.asset))
     unlisted = "hash = ? AND paid IS NULL AND received > zeroblob(16)"
     connection.execute(f"UPDATE invoices SET paid = {_NEXT} WHERE {unlisted}", (moment.payment_hash,))
 
@@ -247,7 +261,7 @@ def _pruned(connection: sqlite3.Connection, moment: InvoicesPruned) -> None:
 
 SCHEMA = Schema(
     "invoices",
-    (_MIGRATION_1, _MIGRATION_2, _MIGRATION_3),
+    (_MIGRATION_1, _MIGRATION_2, _MIGRATION_3, _MIGRATION_4),
     {
         InvoiceIssued: _issued,
         InvoiceClaimed: _claimed,
@@ -259,9 +273,23 @@ SCHEMA = Schema(
 
 
 def _record(row: tuple[Any, ...]) -> InvoiceRecord:
-    position, digest, payment_secret, secret, amount, hold, created, expires, memo, text, ended, received, paid, own = (
-        row
-    )
+    (
+        position,
+        digest,
+        payment_secret,
+        secret,
+        amount,
+        hold,
+        created,
+        expires,
+        memo,
+        text,
+        ended,
+        received,
+        paid,
+        own,
+        asset,
+    ) = row
     return InvoiceRecord(
         position,
         digest,
@@ -277,6 +305,7 @@ def _record(row: tuple[Any, ...]) -> InvoiceRecord:
         int.from_bytes(received, "big"),
         paid or 0,
         bool(own),
+        Address(asset),
     )
 
 

@@ -83,6 +83,14 @@ class Asked(msgspec.Struct, frozen=True):
     """Of the outgoing channel, in all."""
     value: int
     """Of the outgoing channel, in all: what both sides have in it."""
+    asset: bytes = b""
+    """Of both channels; empty for the chain's coin. Fees in different assets cannot be compared, so that each has
+    reputations of its own: those who pay in worthless tokens earn one for worthless tokens."""
+
+    @property
+    def names(self) -> tuple[bytes, bytes]:
+        """Whose reputations are at stake: the incoming and the outgoing peer's, in this asset."""
+        return self.incoming + self.asset, self.outgoing + self.asset
 
 
 class _Held(msgspec.Struct, frozen=True):
@@ -102,7 +110,10 @@ _Place = TypeVar("_Place", bound=Hashable)
 
 
 class Jamming:
-    """What is pending, and who is worth what. Bounded by the locks of this node's channels, and by its peers."""
+    """What is pending, and who is worth what. Bounded by the locks of this node's channels, and by its peers.
+
+    Reputations go by `Asked.names`: a peer's key, followed by the asset unless it is the coin.
+    """
 
     def __init__(
         self,
@@ -162,9 +173,7 @@ class Jamming:
             return False
         occupied = max(beyond_slots / slots if slots else 0.0, beyond_value / value if value else 0.0)
         weight = self._weight(asked, now)
-        return max(occupied, 1 / asked.slots) <= min(
-            self.confidence(peer, weight, now) for peer in (asked.incoming, asked.outgoing)
-        )
+        return max(occupied, 1 / asked.slots) <= min(self.confidence(name, weight, now) for name in asked.names)
 
     def _is_small(self, asked: Asked, now: int) -> bool:
         room = self._room(asked, self.limits.congestion_slots, self.limits.congestion_value)
@@ -187,7 +196,7 @@ class Jamming:
     def began(self, name: Hashable, asked: Asked, bucket: Bucket, now: int) -> None:
         """The payment is under way, under a name of the caller's."""
         held = self._held[name] = _Held(asked, bucket, now, self._weight(asked, now))
-        for peer in (asked.incoming, asked.outgoing):
+        for peer in asked.names:
             self._pending[peer] = self._pending.get(peer, 0) + held.weight
         place = (asked.channel, bucket)
         for use in (self._used.setdefault(place, _Use()), self._by_peer.setdefault((*place, asked.incoming), _Use())):
@@ -202,7 +211,7 @@ class Jamming:
         asked, duration = held.asked, now - held.began
         if held.bucket is Bucket.CONGESTION and duration > self.limits.patience:
             self._banned[asked.incoming] = now + self.limits.banned
-        for peer in {asked.incoming, asked.outgoing}:
+        for peer in set(asked.names):
             before = self.reputation(peer, now)
             worth = before.worth + _worth(asked.fee, duration, self.limits.patience)
             earned = before.earned + (1 + asked.fee if paid else 0)
@@ -234,7 +243,7 @@ class Jamming:
         asked, place = held.asked, (held.asked.channel, held.bucket)
         _leave(self._used, place, asked.amount)
         _leave(self._by_peer, (*place, asked.incoming), asked.amount)
-        for peer in (asked.incoming, asked.outgoing):
+        for peer in asked.names:
             self._pending[peer] -= held.weight
             if not self._pending[peer]:
                 del self._pending[peer]

@@ -24,7 +24,7 @@ import trio
 
 from tallystick.channels.effects import Event, SecretLearned
 from tallystick.channels.errors import InvalidInput
-from tallystick.channels.objects import ChannelId, Lock
+from tallystick.channels.objects import Address, ChannelId, Lock
 from tallystick.channels.ports import Clock, Entropy
 from tallystick.channels.store import Moment, Store
 from tallystick.router.errors import Unpaid
@@ -137,10 +137,10 @@ class Outgoing:
         record: Callable[[Sequence[Moment], Callable[[], None]], None],
         clock: Clock,
         entropy: Entropy,
-        limits: Limits,
+        limits: Callable[[Address], Limits],
         inline: bool = True,
     ) -> None:
-        """`record(moments, then)` makes moments durable, then calls `then`.
+        """`record(moments, then)` makes moments durable, then calls `then`; `limits` are those of an asset.
 
         `inline`: nobody will call `run`; ways are looked for at once, however long it takes.
         """
@@ -224,7 +224,9 @@ class Outgoing:
 
     def _add(self, order: Order) -> _Active:
         roads = self._map_for(order)
-        limits = self._limits if order.parts else msgspec.structs.replace(self._limits, parts=1)
+        limits = self._limits(order.asset)
+        if not order.parts:
+            limits = msgspec.structs.replace(limits, parts=1)
         payment = Payment(roads, order.target, order.amount, max_fee=order.max_fee, limits=limits)
         active = self._active[order.payment_hash] = _Active(order, roads, payment, {}, trio.Event())
         self._set_deadline(order)

@@ -18,7 +18,7 @@ import hmac
 
 import msgspec
 
-from tallystick.channels.objects import ChannelId
+from tallystick.channels.objects import NATIVE, Address, ChannelId
 
 
 class Patience(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +43,8 @@ class Claimable(msgspec.Struct, frozen=True):
     hold: bool = False
     expires: int = 0
     """When no new payment may begin; 0: never."""
+    asset: Address = NATIVE
+    """All parts must be in this one."""
 
 
 class IncomingPart(msgspec.Struct, frozen=True):
@@ -60,6 +62,8 @@ class IncomingPart(msgspec.Struct, frozen=True):
     told_expiry: int = 0
     again: bool = False
     """It was pending when the node went down, so it was taken then: its invoice may have expired since."""
+    asset: Address = NATIVE
+    """Of the channel."""
 
 
 class Verdict(enum.Enum):
@@ -83,6 +87,8 @@ class Verdict(enum.Enum):
     """It expires too soon to be claimed safely."""
     INCOMPLETE = 9
     """The other parts did not come in time."""
+    WRONG_ASSET = 10
+    """It is in another asset than the invoice asks for, or than the other parts are in."""
 
 
 class Refuse(msgspec.Struct, frozen=True):
@@ -157,6 +163,8 @@ class Payee:
     ) -> Verdict | None:
         if wanted is None:
             return Verdict.UNWANTED
+        if part.asset != (wanted if group is None else group.wanted).asset:
+            return Verdict.WRONG_ASSET
         if not hmac.compare_digest(part.payment_secret, wanted.payment_secret):
             return Verdict.WRONG_SECRET
         if part.amount < part.told or part.expiry < part.told_expiry:

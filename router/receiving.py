@@ -8,7 +8,7 @@ such steps, too. What was claimed is told (`Paid`) once it is durable.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -16,7 +16,7 @@ import msgspec
 
 from tallystick.channels.conditions import digest_of
 from tallystick.channels.errors import ChannelNotReady, InvalidInput
-from tallystick.channels.objects import NATIVE, ChannelId, Lock
+from tallystick.channels.objects import NATIVE, Address, ChannelId, Lock
 from tallystick.channels.store import Moment, Store
 from tallystick.router.codes import Code
 from tallystick.router.failures import Failure
@@ -45,6 +45,7 @@ _WORDS = {
     Verdict.TOO_MANY: "too many payments are being gathered",
     Verdict.TAMPERED: "the payer sent {told} or a longer lock: the node before us did not pass that on",
     Verdict.TOO_SOON: "too little time was left to claim it safely",
+    Verdict.WRONG_ASSET: "it was in another asset than the invoice asks for",
     Verdict.INCOMPLETE: "the other parts of a payment of {total} did not come in time",
 }
 
@@ -61,6 +62,7 @@ class Paid(msgspec.Struct, frozen=True):
     amount: int
     secret: bytes
     keysend: bool
+    asset: Address = NATIVE
 
 
 class PaymentHeld(msgspec.Struct, frozen=True):
@@ -68,6 +70,7 @@ class PaymentHeld(msgspec.Struct, frozen=True):
 
     payment_hash: bytes
     amount: int
+    asset: Address = NATIVE
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -118,11 +121,14 @@ class Receiving:
         store: Store,
         *,
         patience: Patience,
-        keysend: bool,
+        keysend: Collection[Address],
         later: Callable[[Callable[[], None]], None],
         tell: Callable[[Paid | PaymentHeld], None],
     ) -> None:
-        """`later(then)` calls `then` after the commit that covers everything done so far."""
+        """`keysend`: the assets in which payments without an invoice are taken.
+
+        `later(then)` calls `then` after the commit that covers everything done so far.
+        """
         self._door = door
         self._store = store
         self._keysend = keysend
@@ -149,7 +155,7 @@ class Receiving:
     # --- what the router tells ----------------------------------------------------------------------------------
 
     def arrived(self, final: FinalLock) -> Sequence[Moment]:
-        """A lock ends here. What invoices ask for is the native coin: any other asset is worth nothing here."""
+        """A lock ends here. In another asset than its invoice asks for, it is worth nothing."""
         lock, payload = final.lock, final.payload
         digest = lock.condition
         part = IncomingPart(
@@ -162,19 +168,24 @@ class Receiving:
             payload.amount,
             payload.expiry,
             final.again,
+            final.asset,
         )
         claimable = None
-        if digest not in self._closed and final.asset == NATIVE:
-            claimable = wanted(self._store, digest, payload, keysend=self._keysend)
+        if digest not in self._closed:
+            keysend = final.asset in self._keysend
+            claimable = wanted(self._store, digest, payload, keysend=keysend, asset=final.asset)
         self._finals[final.channel, lock.id] = final
         return self._perform(self._payee.arrived(digest, part, claimable, self._door.now))
 
     def gone(self, channel: ChannelId, lock: Lock, secret: bytes) -> Sequence[Moment]:
         """A lock that ended here is no more. If it was paid for a secret that we did not reveal, all parts are ours."""
-        if self._finals.pop((channel, lock.id), None) is None:
+        final = self._finals.pop((channel, lock.id), None)
+        if final is None:
             return ()
         self._payee.gone(lock.condition, channel, lock.id)
-        return self._claim(self._payee.opened(lock.condition, secret), lock.amount) if secret else ()
+        if not secret:
+            return ()
+        return self._claim(self._payee.opened(lock.condition, secret), final.asset, lock.amount)
 
     def time_passed(self) -> Sequence[Moment]:
         """Chain time has passed."""
@@ -248,9 +259,11 @@ class Receiving:
         moments: list[Moment] = []
         for answer in self._instead(answers):
             if isinstance(answer, Claim):
-                moments += self._claim(answer)
+                moments += self._claim(answer, answer.parts[0].asset)
             elif isinstance(answer, Held):
-                held = PaymentHeld(answer.payment_hash, sum(part.amount for part in answer.parts))
+                held = PaymentHeld(
+                    answer.payment_hash, sum(part.amount for part in answer.parts), answer.parts[0].asset
+                )
                 self._later(partial(self._tell, held))
             else:
                 self._refuse(answer.part, answer.verdict)
@@ -272,8 +285,8 @@ class Receiving:
             claims[lock.condition] = Claim(lock.condition, secret, (*parts, answer.part))
         return [*kept, *claims.values()]
 
-    def _claim(self, claim: Claim, received: int = 0) -> list[Moment]:
-        """Reveal for all parts of a claim; `received` was paid before."""
+    def _claim(self, claim: Claim, asset: Address, received: int = 0) -> list[Moment]:
+        """Reveal for all parts of a claim, which are in one asset; `received` was paid before."""
         digest, now = claim.payment_hash, self._door.now
         for part in claim.parts:
             self._finals.pop((part.channel, part.lock), None)
@@ -284,9 +297,9 @@ class Receiving:
         self._close(digest, State.CLAIMED)
         record = find_invoice(self._store, digest)
         if record is None or not record.own:
-            self._later(partial(self._tell, Paid(digest, received, claim.secret, record is None)))
+            self._later(partial(self._tell, Paid(digest, received, claim.secret, record is None, asset)))
         if record is None:
-            return [KeysendClaimed(digest, claim.secret, received, now)]
+            return [KeysendClaimed(digest, claim.secret, received, now, asset)]
         return [InvoiceClaimed(digest, claim.secret, received, now)]
 
     def _close(self, digest: bytes, state: State) -> None:

@@ -21,7 +21,7 @@ from tallystick.channels.core import Phase
 from tallystick.channels.engine import Engine
 from tallystick.channels.errors import ChannelNotReady, InvalidInput
 from tallystick.channels.keys import PrivateKey
-from tallystick.channels.objects import Address, ChannelId, Lock
+from tallystick.channels.objects import NATIVE, Address, ChannelId, Lock
 from tallystick.channels.operations import AddLock
 from tallystick.channels.store import Moment, Store
 from tallystick.router import replay
@@ -45,9 +45,19 @@ class RoutingOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     policy: ForwardingPolicy = ForwardingPolicy(base_fee=0, fee_ppm=1_000)
     """What it asks for payments over its channels, where the owner says nothing else."""
+    policies: dict[Address, ForwardingPolicy] = {}
+    """The same for channels in other assets than the chain's coin. Where an asset is not named, it is the policy above
+    without its amounts (no base fee, any amount): those are in units of the coin."""
     limits: ForwardingLimits = ForwardingLimits()
     jamming: JammingLimits = JammingLimits()
     exposure: ExposureLimits = ExposureLimits()
+
+    def policy_in(self, asset: Address) -> ForwardingPolicy:
+        """Return what is asked for payments over channels in an asset, where the owner says nothing else."""
+        if asset == NATIVE:
+            return self.policy
+        rates = msgspec.structs.replace(self.policy, base_fee=0, minimum=1, maximum=0)
+        return self.policies.get(asset, rates)
 
 
 class RouterStatistics(msgspec.Struct, frozen=True):
@@ -138,7 +148,11 @@ class Router:
 
     def policy_of(self, channel: ChannelId) -> ForwardingPolicy:
         """Return what is asked for payments over a channel, outwards."""
-        return self._policies.get(channel, self.options.policy)
+        chosen = self._policies.get(channel)
+        if chosen is not None:
+            return chosen
+        session = self._engine.sessions.get(channel)
+        return self.options.policy_in(NATIVE if session is None else session.channel.terms.asset)
 
     def set_policy(self, channel: ChannelId, policy: ForwardingPolicy) -> Sequence[Moment]:
         """Ask something else from now on; return what to commit. Locks that were forwarded before stay as they are.

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from tallystick.channels.errors import InvalidInput
-from tallystick.channels.objects import Address
+from tallystick.channels.objects import NATIVE, Address
 from tallystick.channels.ports import PeerAddress
 from tallystick.router.announcements import ALIAS_BYTES_MAX
 from tallystick.router.kernels import compilable
@@ -68,7 +68,30 @@ keysend = {keysend}
 # Whether ways through the network are searched by compiled code: an order of magnitude faster on large networks. It
 # takes `pip install tallystick[fast]`, and some seconds at the very first start.
 compiled = {compiled}
-"""
+
+# Other assets than the chain's coin that this node knows, each in a table named by its contract's address. Channels in
+# any asset can be used; what is named here is taken without an invoice, too, and comes first where room is short. All
+# amounts are in the asset's smallest unit. base_fee (0), fee_ppm (as above) and minimum (1) are what is asked for
+# carrying payments, part_min (1000) is the smallest part that a payment is split into, fee_units (0) is what a payment
+# may cost besides 5 %.
+# [assets.0x70…70]
+# base_fee = 2
+{assets}"""
+
+
+class AssetSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of `assets`. See the comment in `config.toml`."""
+
+    base_fee: int = 0
+    fee_ppm: int | None = None
+    minimum: int = 1
+    part_min: int = 1_000
+    fee_units: int = 0
+
+    def policy(self, fee_ppm: int) -> ForwardingPolicy:
+        """Return what is asked for carrying payments in this asset; `fee_ppm` is for where the table names none."""
+        rate = fee_ppm if self.fee_ppm is None else self.fee_ppm
+        return ForwardingPolicy(base_fee=self.base_fee, fee_ppm=rate, minimum=self.minimum)
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -88,6 +111,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     alias: str = ""
     keysend: bool = True
     compiled: bool = False
+    assets: dict[str, AssetSettings] = {}
 
     def __post_init__(self) -> None:
         parse_place(self.listen)
@@ -98,8 +122,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 raise ConfigurationError(f"{name} must be at least 1, not {value}")
         if self.history < -1:
             raise ConfigurationError(f"history must be a number of updates, or -1 for all, not {self.history}")
-        if flaw := ForwardingPolicy(base_fee=self.base_fee, fee_ppm=self.fee_ppm).flaw():
-            raise ConfigurationError(f"base_fee = {self.base_fee}, fee_ppm = {self.fee_ppm}: {flaw}")
+        policies = {"": ForwardingPolicy(base_fee=self.base_fee, fee_ppm=self.fee_ppm)}
+        for asset, found in self.assets.items():
+            if parse_address(asset, "an asset") == NATIVE:
+                raise ConfigurationError("assets names the chain's own coin: its settings are outside of all tables")
+            policies[f" of asset {asset}"] = found.policy(self.fee_ppm)
+            for name, value in (("part_min", found.part_min), ("fee_units", found.fee_units)):
+                if not 0 <= value < 1 << 63:
+                    raise ConfigurationError(f"{name} of asset {asset} must be from 0 to 2**63 - 1, not {value}")
+        for of, policy in policies.items():
+            if flaw := policy.flaw():
+                raise ConfigurationError(f"base_fee = {policy.base_fee}, fee_ppm = {policy.fee_ppm}{of}: {flaw}")
         if not re.match(r"https?://[^/\s]", self.chain_url):
             raise ConfigurationError(
                 f"the URL of a chain node begins with http:// or https:// and a host, unlike {self.chain_url!r}"
@@ -113,6 +146,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def place(self) -> tuple[str, int] | None:
         """Host and port of `listen`, None if the node only dials."""
         return parse_place(self.listen)
+
+    @property
+    def asset_settings(self) -> dict[Address, AssetSettings]:
+        """The tables of `assets`, by their contracts' 20 bytes."""
+        return {parse_address(asset, "an asset"): found for asset, found in self.assets.items()}
 
     @property
     def contract_address(self) -> Address:
@@ -175,6 +213,7 @@ def write_settings(directory: Path, settings: Settings) -> Path:
         alias=_quote(settings.alias),
         keysend=_flag(settings.keysend),
         compiled=_flag(settings.compiled),
+        assets="".join(_table(asset, found) for asset, found in settings.assets.items()),
     )
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -200,6 +239,11 @@ def read_settings(directory: Path) -> Settings:
         raise ConfigurationError(f"{path} is not right: {error}") from error
     except ConfigurationError as error:
         raise ConfigurationError(f"{path} is not right: {error}") from error
+
+
+def _table(asset: str, settings: AssetSettings) -> str:
+    named = {name: value for name, value in msgspec.structs.asdict(settings).items() if value is not None}
+    return f"\n[assets.{asset}]\n" + "".join(f"{name} = {value}\n" for name, value in named.items())
 
 
 def _flag(value: bool) -> str:

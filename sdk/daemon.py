@@ -24,7 +24,7 @@ from tallystick.sdk.configuration import Settings
 from tallystick.sdk.control.files import announced
 from tallystick.sdk.control.server import serve_control
 from tallystick.sdk.node import Config, Node, open_node
-from tallystick.sdk.routing import PaymentOptions
+from tallystick.sdk.routing import AssetOptions, PaymentOptions
 from tallystick.settlement.abi import Deployment
 from tallystick.settlement.rpc_client import open_rpc_chain
 
@@ -41,15 +41,25 @@ class Ready(msgspec.Struct, frozen=True):
 
 def node_config(settings: Settings) -> Config:
     """Return the node's configuration for these settings."""
+    assets = settings.asset_settings
     return Config(
         listen=settings.place,
         confirmations=settings.confirmations,
         challenge_period=settings.challenge_period,
         channels=Policy(history=None if settings.history < 0 else settings.history),
         towers=settings.tower_addresses,
-        routing=RoutingOptions(policy=ForwardingPolicy(base_fee=settings.base_fee, fee_ppm=settings.fee_ppm)),
+        routing=RoutingOptions(
+            policy=ForwardingPolicy(base_fee=settings.base_fee, fee_ppm=settings.fee_ppm),
+            policies={asset: own.policy(settings.fee_ppm) for asset, own in assets.items()},
+        ),
         payments=PaymentOptions(
-            announce=settings.announce, alias=settings.alias, keysend=settings.keysend, compiled=settings.compiled
+            announce=settings.announce,
+            alias=settings.alias,
+            keysend=settings.keysend,
+            compiled=settings.compiled,
+            assets={
+                asset: AssetOptions(part_min=own.part_min, fee_units=own.fee_units) for asset, own in assets.items()
+            },
         ),
     )
 

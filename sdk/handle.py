@@ -13,14 +13,14 @@ from tallystick.channels.errors import ChannelNotReady, InsufficientFunds, Inval
 from tallystick.channels.keys import PublicKey
 from tallystick.channels.limits import BATCH_PAYMENTS_MAX
 from tallystick.channels.messages import Update, decode
-from tallystick.channels.objects import NATIVE, Address, ChannelId, check_amount
+from tallystick.channels.objects import Address, ChannelId, check_amount
 from tallystick.channels.operations import Pay
 from tallystick.channels.schema import payment_of, sent_with
 from tallystick.channels.session import Session
 from tallystick.channels.tickets import Receipt, Ticket
 from tallystick.sdk.rolling import RollingStream
 from tallystick.sdk.streams import IncomingStream, OutgoingStream, open_stream
-from tallystick.settlement.chain import ApproveCall, DepositCall
+from tallystick.settlement.chain import DepositCall
 
 if TYPE_CHECKING:
     from tallystick.sdk.node import Node
@@ -228,9 +228,11 @@ class ChannelHandle:
         await self._node.onchain.require_balance(amount, self.asset)
         side = self._session.channel.side
         target = self._session.channel.deposits[side] + amount
-        if self.asset != NATIVE:
-            await self._node.onchain.transact("approve", ApproveCall(self.asset, amount), self.id)
-        await self._node.onchain.transact("deposit", DepositCall(self.id, side, amount, self.asset), self.id)
+        async with self._node.onchain.allowance(self.asset, amount, self.id):
+            identifier = await self._node.onchain.take_on(
+                "deposit", DepositCall(self.id, side, amount, self.asset), self.id
+            )
+        await self._node.onchain.outcome(identifier)
         await self._node.until(lambda: self._session.channel.deposits[side] >= target)
 
     async def withdraw(self, amount: int) -> None:

@@ -12,7 +12,7 @@ from tallystick.channels.core import Channel
 from tallystick.channels.engine import Engine
 from tallystick.channels.errors import InvalidInput, PeerError
 from tallystick.channels.keys import PrivateKey
-from tallystick.channels.objects import NATIVE, ChannelId
+from tallystick.channels.objects import Address, ChannelId
 from tallystick.channels.ports import Clock
 from tallystick.router.announcements import ChannelUpdate, sign_update
 from tallystick.router.hearsay import encode_update
@@ -31,12 +31,15 @@ class Inlets:
         engine: Engine,
         router: Router,
         *,
-        is_known: Callable[[ChannelId], bool],
+        is_known: Callable[[ChannelId, Address], bool],
         announced: Callable[[ChannelId], bytes],
         say: Callable[[bytes, bytes], bool],
         clock: Clock,
     ) -> None:
-        """`is_known`: whether the network knows a channel as a way to us; `announced`: what we told it of one."""
+        """`is_known`: whether the network knows a channel, in that asset, as a way to us.
+
+        `announced`: what we told it of one.
+        """
         self._key = key
         self._own = NodeKey(bytes(key.public))
         self._domain = domain
@@ -64,13 +67,13 @@ class Inlets:
         """Return what the peer of a channel asks for, None if it has not said so since we started."""
         return self._told.get(channel)
 
-    def now(self) -> list[Inlet]:
-        """Return the channels that lead to us although the network does not know of them."""
+    def now(self, asset: Address) -> list[Inlet]:
+        """Return the channels in an asset that lead to us although the network does not know of them."""
         found: list[Inlet] = []
         for identity, policy in self._told.items():
             session = self._engine.session(identity)
             channel = session.channel
-            if not session.payable or channel.terms.asset != NATIVE or self._is_known(identity):
+            if not session.payable or channel.terms.asset != asset or self._is_known(identity, asset):
                 continue
             edge = Edge(identity, NodeKey(channel.peer_key), self._own, capacity_of(channel), policy)
             inbound = channel.balances()[channel.peer_side] - channel.theirs.simplex.proof.locked - channel.reserve

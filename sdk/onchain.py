@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import msgspec
 import trio
@@ -30,13 +31,15 @@ from tallystick.channels.transport import backoff
 from tallystick.channels.writer import Writer
 from tallystick.sdk.duties import DUTY_NAMES, Situation, came_to_nothing, claim_fee, duties, judge, must_close
 from tallystick.sdk.options import Config
-from tallystick.settlement.chain import Call, Chain, ChannelView, OpenCall
+from tallystick.settlement.chain import ApproveCall, Call, Chain, ChannelView, DepositCall, OpenCall
 from tallystick.settlement.errors import ChainError, ChainUnavailable
 from tallystick.settlement.follower import BlockAdded, Follower, Step
 from tallystick.settlement.index import CLOSED, GONE, SETTLED, ChainIndex
 from tallystick.settlement.moments import read_followed, step_moment
 from tallystick.settlement.obligations import Obligation, Policy, Status
 from tallystick.settlement.sender import Sender
+
+_UNMINED = (Status.WAITING, Status.SENT)
 
 ATTEMPTS_MAX = 16
 """Times that one duty is taken on: each further time takes a reorganisation that made the last one fail."""
@@ -94,6 +97,8 @@ class OnChain:
         self._alarm = alarm
         self._changed = changed
         self._observe = observe
+        self._allowing: Counter[Address] = Counter()
+        """What calls that are no obligations yet will take of each token."""
         self._told: set[ChannelId] = set()
         self._confirmed: set[ChannelId] = set()
         """Channels that the chain has not touched since nothing was due for them, and all they were was confirmed."""
@@ -323,9 +328,44 @@ class OnChain:
 
     async def transact(self, name: str, call: Call, channel: ChannelId | None = None) -> None:
         """Get a call onto the chain and wait until it is confirmed; raise TallystickError if it fails."""
+        await self.outcome(await self.take_on(name, call, channel))
+
+    async def take_on(self, name: str, call: Call, channel: ChannelId | None = None) -> str:
+        """Store that a call has to get onto the chain; return the obligation's id, for `outcome`."""
         identifier, moments = self.prepare(name, call, channel)
         await self._writer.commit(moments)
-        await self.outcome(identifier)
+        return identifier
+
+    @contextlib.asynccontextmanager
+    async def allowance(self, asset: Address, amount: int, channel: ChannelId | None = None) -> AsyncIterator[None]:
+        """Allow the adjudicator to take `amount` of a token, for a call that is taken on within the block.
+
+        An approval replaces the one before (EIP-20), so each is for everything that calls of ours are yet to take. What
+        is mined in between only leaves some of it over, for the adjudicator alone. The coin needs none. Raise
+        TallystickError if the chain refuses.
+        """
+        self._allowing[asset] += amount
+        try:
+            if asset != NATIVE:
+                await self.transact(
+                    "approve", ApproveCall(asset, self._allowing[asset] + self._to_take(asset)), channel
+                )
+            yield
+        finally:
+            self._allowing[asset] -= amount
+
+    def _to_take(self, asset: Address) -> int:
+        """Return what calls of ours that are not mined yet will take of a token."""
+        taken = 0
+        for obligation in self.sender.obligations():
+            call = obligation.call
+            if obligation.status not in _UNMINED:
+                continue
+            if isinstance(call, OpenCall) and call.terms.asset == asset:
+                taken += call.deposit
+            elif isinstance(call, DepositCall) and call.asset == asset:
+                taken += call.amount
+        return taken
 
     def prepare(self, name: str, call: Call, channel: ChannelId | None = None) -> tuple[str, Sequence[Moment]]:
         """Take a call on as an obligation; return its id and what to commit."""
@@ -343,9 +383,8 @@ class OnChain:
 
     def is_opening(self, channel: ChannelId) -> bool:
         """Whether this node is on its way to the chain with that very channel."""
-        unmined = (Status.WAITING, Status.SENT)
         return any(
-            obligation.channel == channel and isinstance(obligation.call, OpenCall) and obligation.status in unmined
+            obligation.channel == channel and isinstance(obligation.call, OpenCall) and obligation.status in _UNMINED
             for obligation in self.sender.obligations()
         )
 

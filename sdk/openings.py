@@ -18,13 +18,13 @@ from tallystick.channels.engine import Engine
 from tallystick.channels.errors import TallystickError
 from tallystick.channels.keys import PrivateKey, PublicKey, close_key, keccak
 from tallystick.channels.messages import OpenRequest
-from tallystick.channels.objects import NATIVE, Address, ChannelId, Terms
+from tallystick.channels.objects import Address, ChannelId, Terms
 from tallystick.channels.session import Session
 from tallystick.channels.writer import Writer
 from tallystick.sdk.errors import OpeningFailed
 from tallystick.sdk.onchain import OnChain
 from tallystick.sdk.options import Config
-from tallystick.settlement.chain import ApproveCall, Chain, OpenCall
+from tallystick.settlement.chain import Chain, OpenCall
 
 ANSWER_SECONDS = 30.0
 """How long a peer may take to answer an opening."""
@@ -67,12 +67,11 @@ class Openings:
         try:
             reserve = deposit * self._config.channels.reserve_ppm // 1_000_000
             await self._ask(peer, OpenRequest(terms, reserve, deposit))
-            if asset != NATIVE:
-                await self._onchain.transact("approve", ApproveCall(asset, deposit))
-            side = terms.side_of(self._key.address)
-            session = self._engine.add_channel(core.new_channel(terms, side, bytes(peer), reserve))
-            identifier, moments = self._onchain.prepare("open", OpenCall(terms, deposit), identity)
-            await self._writer.commit(moments)  # the channel and the intent to open it, in one commit
+            async with self._onchain.allowance(asset, deposit):
+                side = terms.side_of(self._key.address)
+                session = self._engine.add_channel(core.new_channel(terms, side, bytes(peer), reserve))
+                identifier, moments = self._onchain.prepare("open", OpenCall(terms, deposit), identity)
+                await self._writer.commit(moments)  # the channel and the intent to open it, in one commit
         finally:
             self._asking.discard(identity)
         return session, identifier

@@ -44,8 +44,9 @@ class Wallet:
         """Ask for a payment; return the invoice: its `text` is for the payer. `lifetime` in seconds of chain time.
 
         No amount: the payer chooses. `hold`: once paid, it waits for `settle_invoice` or `cancel_invoice`. With a
-        `payment_hash`, whoever gave it knows the secret, and it is held in any case. `hints`: it may name channels of
-        ours that gossip does not know; without, it tells nobody of them. Raise InvalidInput.
+        `payment_hash`, whoever gave it knows the secret, and it is held in any case. An `asset` other than the chain's
+        coin needs an open channel in it. `hints`: it may name channels of ours that gossip does not know; without, it
+        tells nobody of them. Raise InvalidInput.
         """
         return await self.routing.create_invoice(
             amount, memo, lifetime=lifetime, hold=hold, payment_hash=payment_hash, asset=asset, hints=hints
@@ -115,14 +116,15 @@ class Wallet:
         max_fee: int | None = None,
         timeout: float | None = None,
         secret: bytes = b"",
+        asset: Address = NATIVE,
     ) -> PaymentReceipt:
-        """Pay a node that gave no invoice; return the receipt.
+        """Pay a node that gave no invoice; return the receipt. It takes assets that its owner named.
 
         A `secret` of yours (32 random bytes) makes it safe to ask again: what it opens is paid once. Raise InvalidInput
         or PaymentFailed.
         """
         target = NodeKey(bytes(to)) if isinstance(to, PublicKey) else to
-        return await self.routing.keysend(target, amount, max_fee=max_fee, timeout=timeout, secret=secret)
+        return await self.routing.keysend(target, amount, max_fee=max_fee, timeout=timeout, secret=secret, asset=asset)
 
     async def rebalance(
         self, out: ChannelId, back: ChannelId, amount: int, *, max_fee: int | None = None, timeout: float | None = None
@@ -130,13 +132,13 @@ class Wallet:
         """Pay ourselves: `amount` comes back over one channel of ours, having gone out over another with the fee."""
         return await self.routing.rebalance(out, back, amount, max_fee=max_fee, timeout=timeout)
 
-    async def probe(self, to: NodeKey, amount: int, *, timeout: float | None = None) -> Route:
+    async def probe(self, to: NodeKey, amount: int, *, timeout: float | None = None, asset: Address = NATIVE) -> Route:
         """Find out by trying whether `amount` could be paid now; return the way, or raise PaymentFailed."""
-        return await self.routing.probe(to, amount, timeout=timeout)
+        return await self.routing.probe(to, amount, timeout=timeout, asset=asset)
 
-    def estimate(self, to: NodeKey, amount: int) -> Route:
-        """Return the way that a payment would try first; its `fee` is an estimate. Raise NoRoute."""
-        return self.routing.estimate(to, amount)
+    def estimate(self, to: NodeKey, amount: int, *, asset: Address = NATIVE) -> Route:
+        """Return the way that a payment would try first; its `fee` is an estimate. Raise NoRoute or InvalidInput."""
+        return self.routing.estimate(to, amount, asset=asset)
 
     def payment(self, payment_hash: bytes) -> PaymentRecord:
         """Return one payment of ours; raise InvalidInput if it is unknown."""

@@ -98,7 +98,7 @@ async def check_without_invoices(do: Do, carol: str) -> None:
     assert "(keysend)" in listed and "any" in listed and "cancelled" in listed
     known = await do("alice", "graph", "show")
     assert (known["nodes"], known["channels"]) == (3, 2)
-    assert "4 that payments may take" in await do("alice", "graph", "show", words=True)
+    assert "4 directions that payments may take" in await do("alice", "graph", "show", words=True)
 
 
 async def check_what_people_read(do: Do, carol: str) -> None:

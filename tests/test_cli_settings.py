@@ -7,11 +7,23 @@ from pathlib import Path
 import pytest
 
 from tallystick.channels.keys import PrivateKey
-from tallystick.sdk.configuration import CONFIG, Settings, data_directory, parse_place, read_settings, write_settings
+from tallystick.channels.objects import Address
+from tallystick.router.objects import ForwardingPolicy
+from tallystick.sdk.configuration import (
+    CONFIG,
+    AssetSettings,
+    Settings,
+    data_directory,
+    parse_place,
+    read_settings,
+    write_settings,
+)
 from tallystick.sdk.daemon import node_config
 from tallystick.sdk.errors import ConfigurationError
+from tallystick.sdk.routing import AssetOptions
 
 TOWER = bytes(PrivateKey(bytes([1]) * 32).public).hex() + "@[::1]:7736"
+TOKEN, OTHER = "0x" + 20 * "7A", "0x" + 20 * "71"
 SETTINGS = Settings(
     chain_url='http://h/"\\\n',
     chain_id=5,
@@ -25,6 +37,7 @@ SETTINGS = Settings(
     announce=False,
     alias='a "hub"',
     keysend=False,
+    assets={TOKEN: AssetSettings(base_fee=2, minimum=3, part_min=4, fee_units=5), OTHER: AssetSettings(fee_ppm=0)},
 )
 
 
@@ -35,14 +48,19 @@ def test_what_is_written_is_read_back_and_reaches_the_node(tmp_path: Path) -> No
     assert (config.listen, config.confirmations, config.challenge_period) == (("::1", 0), 2, 700)
     assert [str(tower) for tower in config.towers] == [TOWER]
     assert (config.routing.policy.base_fee, config.routing.policy.fee_ppm) == (7, 250)
+    token, other = (Address(bytes.fromhex(text[2:])) for text in (TOKEN, OTHER))
+    assert config.routing.policy_in(token) == ForwardingPolicy(base_fee=2, fee_ppm=250, minimum=3)
+    assert config.routing.policy_in(other) == ForwardingPolicy()
+    assert config.payments.assets == {token: AssetOptions(part_min=4, fee_units=5), other: AssetOptions()}
     assert (config.payments.announce, config.payments.alias, config.payments.keysend) == (False, 'a "hub"', False)
 
 
 def test_every_setting_has_a_comment_and_nothing_is_overwritten(tmp_path: Path) -> None:
     text = write_settings(tmp_path, SETTINGS).read_text()
     blocks = text.split("\n\n")[1:]
-    assert all(block.startswith("# ") for block in blocks)
-    assert all(f"{name} = " in text for name in SETTINGS.__struct_fields__)
+    assert all(block.startswith(("# ", "[assets.")) for block in blocks)
+    assert all(f"{name} = " in text or f"[{name}." in text for name in SETTINGS.__struct_fields__)
+    assert all(name in text.partition("# Other assets")[2] for name in AssetSettings.__struct_fields__)
     with pytest.raises(ConfigurationError, match="not overwritten"):
         write_settings(tmp_path, SETTINGS)
 
@@ -64,6 +82,11 @@ def test_every_setting_has_a_comment_and_nothing_is_overwritten(tmp_path: Path) 
         ('chain_url = "localhost:8545"', "begins with http"),
         (f"alias = '{33 * 'x'}'", "alias must be printable"),
         ("keysend = 1", "keysend"),
+        ("[assets.0x12]", "an asset is written 0x and 40 hex digits"),
+        (f"[assets.0x{'00' * 20}]", "the chain's own coin"),
+        (f"[assets.0x{'12' * 20}]\nminimun = 3", "minimun"),
+        (f"[assets.0x{'12' * 20}]\nfee_units = -1", "fee_units of asset"),
+        (f"[assets.0x{'12' * 20}]\nminimum = -3", "of asset 0x12.*amounts of a policy"),
         ("confirmations", "not right"),
     ],
 )

@@ -125,7 +125,7 @@ class World:
             record=self.record,
             clock=lambda: self.clock,
             entropy=lambda size: b"\x17" * size,
-            limits=Limits(),
+            limits=lambda asset: Limits(),
         )
 
     def record(self, moments: Sequence[Moment], then: Callable[[], None] = lambda: None) -> None:

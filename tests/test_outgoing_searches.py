@@ -89,7 +89,7 @@ class World:
             record=self.record,
             clock=lambda: 1_000.0,
             entropy=lambda size: b"\x17" * size,
-            limits=Limits(),
+            limits=lambda asset: Limits(),
             inline=False,
         )
 

@@ -8,7 +8,7 @@ import pytest
 
 from tallystick.channels.conditions import HASH, digest_of
 from tallystick.channels.keys import PrivateKey
-from tallystick.channels.objects import ChannelId, Lock
+from tallystick.channels.objects import NATIVE, ChannelId, Lock
 from tallystick.channels.store import Moment
 from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.router.failures import Failure
@@ -67,7 +67,12 @@ class World:
         self.store.commit([issue(invoice, key, b"", hold=True)])
         self.door = Door()
         self.receiving = Receiving(
-            self.door, self.store, patience=Patience(), keysend=True, later=lambda then: then(), tell=lambda event: None
+            self.door,
+            self.store,
+            patience=Patience(),
+            keysend=(NATIVE,),
+            later=lambda then: then(),
+            tell=lambda event: None,
         )
         self.locks = [
             Lock(number, amount, 1_000 + HOURS, HASH, digest_of(SECRET)) for number, amount in ((0, 30), (1, 40))

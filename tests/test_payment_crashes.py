@@ -8,6 +8,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from tallystick.channels.objects import Address
 from tallystick.sdk.testing.crashpoints import Crash
 from tallystick.sdk.testing.journeys import AMOUNT, DEPOSIT, LINE, check_crash, crash_points, make_payment
 
@@ -23,6 +24,14 @@ def test_a_crash_at_any_effect_of_any_node_changes_nothing_in_the_end() -> None:
     expected = make_payment(None)
     for crash in crash_points(expected.effects, every=5):
         check_crash(crash, expected)
+
+
+def test_a_payment_in_tokens_survives_the_same() -> None:
+    token = Address(b"\x70" * 20)
+    expected = make_payment(None, asset=token)
+    assert expected.final == make_payment(None).final
+    for crash in crash_points(expected.effects, every=17):
+        check_crash(crash, expected, asset=token)
 
 
 def test_a_second_crash_in_the_midst_of_recovery_changes_nothing_either() -> None:

@@ -25,6 +25,12 @@ def test_every_payment_ends_paid_or_unpaid_and_nobody_loses_anything(seed: int) 
     assert report.paid > 50 and report.forwarded > 30 and report.crashes and report.cuts
 
 
+def test_a_town_pays_in_coins_and_tokens_and_nobody_gains_one_for_the_other() -> None:
+    report = run_town(Plan(nodes=9, payments=100, faults=0.05, tokens=1), 3)
+    assert len(report.paid_in) == 2 and min(report.paid_in.values()) > 15
+    assert report.forwarded > 15 and report.crashes and report.cuts
+
+
 @pytest.mark.parametrize("cheat", CHEATS)
 def test_whatever_a_forwarder_does_others_are_paid_or_keep_their_money(cheat: str) -> None:
     report = run_town(Plan(nodes=6, payments=30, faults=0, cheats=(cheat,)), 3)

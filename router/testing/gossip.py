@@ -43,11 +43,19 @@ class Truth:
         self.silent = False
         """While true, the chain node does not answer."""
 
-    def open(self, first: PrivateKey, second: PrivateKey, *, capacity: int = 1_000_000, number: int = 0) -> ChannelId:
+    def open(
+        self,
+        first: PrivateKey,
+        second: PrivateKey,
+        *,
+        capacity: int = 1_000_000,
+        number: int = 0,
+        asset: Address = NATIVE,
+    ) -> ChannelId:
         """Open a channel; `number` tells channels of one pair apart."""
         owners = (first, second) if first.address < second.address else (second, first)
         participants = (owners[0].address, owners[1].address)
-        terms = Terms(CHAIN_ID, CONTRACT, participants, NATIVE, number, 600, ZERO32)
+        terms = Terms(CHAIN_ID, CONTRACT, participants, asset, number, 600, ZERO32)
         channel = channel_id(terms)
         self.owners[channel] = owners
         self.views[channel] = ChannelView(terms=terms, status=OPEN, deposits=(capacity, 0), withdrawn=(0, 0))
@@ -65,7 +73,7 @@ class Truth:
         view = self.views.get(channel)
         if view is None or view.status != OPEN:
             return None
-        return ChannelFacts(view.terms.participants, sum(view.deposits) - sum(view.withdrawn))
+        return ChannelFacts(view.terms.participants, sum(view.deposits) - sum(view.withdrawn), view.terms.asset)
 
     def update(
         self, channel: ChannelId, side: int, timestamp: int, *, signer: PrivateKey | None = None, base_fee: int = 0

@@ -7,10 +7,11 @@ Every resident is the real shell and core over a simulated disk; the chain is a 
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 import trio
 
-from tallystick.channels.objects import ChannelId
+from tallystick.channels.objects import NATIVE, Address, ChannelId
 from tallystick.channels.testing.clock import virtual_clock
 from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.channels.writer import Writer
@@ -42,6 +43,8 @@ class Resident:
         self.disk = disk or SimulatedDisk([GOSSIP_SCHEMA])
         self.gossip = Gossip(self.key, DOMAIN, policy or QUICK)
         self.graph: Graph = {}
+        self.assets: dict[ChannelId, Address] = {}
+        """What each channel of the graph was said to carry."""
         self.links: dict[bytes, trio.MemorySendChannel[bytes]] = {}
         self.writer = Writer(self.disk.open(), inline=True)
         self.punished: list[bytes] = []
@@ -70,6 +73,7 @@ class Resident:
         """Follow the graph's changes, as a path search does."""
         if isinstance(event, EdgeKnown):
             self.graph[event.edge.channel, event.edge.source] = event.edge
+            self.assets[event.edge.channel] = event.asset
         elif isinstance(event, ChannelDropped):
             self.graph = {key: edge for key, edge in self.graph.items() if key[0] != event.channel}
 
@@ -143,20 +147,22 @@ class Land:
                 raise AssertionError(f"node {resident.number} told its graph of other changes than there were")
             if resident.graph != self.residents[0].graph:
                 raise AssertionError(f"node {resident.number} and node 0 see different graphs")
+            if any(asset != self.truth.views[channel].terms.asset for channel, asset in resident.assets.items()):
+                raise AssertionError(f"node {resident.number} believes that a channel carries another asset")
             if resident.punished:
                 raise AssertionError(f"node {resident.number} blames honest peers")
 
 
-async def divide_and_heal(seed: int, size: int) -> list[GossipStatistics]:
+async def divide_and_heal(seed: int, size: int, assets: Sequence[Address] = (NATIVE,)) -> list[GossipStatistics]:
     """Announce, lose frames, cut the land in two, change and close on both sides, heal: then all must agree.
 
-    Return everybody's figures; raise AssertionError if they do not agree.
+    Channels are in these assets, in turn. Return everybody's figures; raise AssertionError if they do not agree.
     """
     rng = random.Random(seed)
     async with trio.open_nursery() as nursery:
         land = Land(nursery, seed, Truth())
         people = [land.settle(number) for number in range(size)]
-        channels = _open_channels(land, rng)
+        channels = _open_channels(land, rng, assets)
         for resident in people:
             resident.shell.describe(Description(f"node {resident.number}"))
         land.loss = 0.2
@@ -187,7 +193,7 @@ async def divide_and_heal(seed: int, size: int) -> list[GossipStatistics]:
     return [resident.shell.statistics() for resident in people]
 
 
-def _open_channels(land: Land, rng: random.Random) -> dict[tuple[int, int], ChannelId]:
+def _open_channels(land: Land, rng: random.Random, assets: Sequence[Address]) -> dict[tuple[int, int], ChannelId]:
     """Open a ring of channels and as many chords, link their ends, and announce them."""
     people = land.residents
     size = len(people)
@@ -196,7 +202,8 @@ def _open_channels(land: Land, rng: random.Random) -> dict[tuple[int, int], Chan
     pairs = {(min(pair), max(pair)) for pair in ends if pair[0] != pair[1]}
     channels: dict[tuple[int, int], ChannelId] = {}
     for i, j in sorted(pairs):
-        channels[i, j] = land.truth.open(people[i].key, people[j].key, number=len(channels))
+        number, asset = len(channels), assets[len(channels) % len(assets)]
+        channels[i, j] = land.truth.open(people[i].key, people[j].key, number=number, asset=asset)
         land.link(people[i], people[j])
         for each in (i, j):
             people[each].shell.announce(channels[i, j], ForwardingPolicy(base_fee=each))

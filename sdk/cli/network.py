@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tallystick.sdk.cli.shell import (
+    NATIVE,
     AmountArgument,
+    Asset,
     Data,
     Json,
+    amount_in,
     ask_node,
     parse_channel,
     parse_fee,
@@ -19,6 +22,9 @@ from tallystick.sdk.cli.shell import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from tallystick.sdk.control.client import ControlClient
     from tallystick.sdk.control.network_views import PaymentInfo, RouteInfo
 
 NodeArgument = Annotated[
@@ -26,7 +32,9 @@ NodeArgument = Annotated[
 ]
 MaxFee = Annotated[
     int | None,
-    typer.Option("--max-fee", parser=parse_fee, metavar="N", help="The most it may cost.", show_default="5 % and 5"),
+    typer.Option(
+        "--max-fee", parser=parse_fee, metavar="N", help="The most it may cost.", show_default="5 %, and 5 of the coin"
+    ),
 ]
 Timeout = Annotated[
     float | None,
@@ -47,12 +55,16 @@ def keysend(
     max_fee: MaxFee = None,
     timeout: Timeout = None,
     wait: WaitForIt = True,
+    asset: Asset = NATIVE,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
     """Pay a node over several hops without an invoice. Run again, it pays again: for what matters, pay an invoice."""
     show_payment_made(
-        ask_node(data, lambda control: control.keysend(node, amount, max_fee=max_fee, timeout=timeout, wait=wait)),
+        ask_node(
+            data,
+            lambda control: control.keysend(node, amount, max_fee=max_fee, timeout=timeout, wait=wait, asset=asset),
+        ),
         as_json,
     )
 
@@ -93,14 +105,18 @@ def probe(
     estimate: Annotated[
         bool, typer.Option("--estimate", help="Do not try: say what the known graph lets one believe.")
     ] = False,
+    asset: Asset = NATIVE,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
     """Find out by trying whether a node could be paid now, which way, and for what fee. Nothing is paid."""
-    found = ask_node(
-        data,
-        lambda control: control.estimate(node, amount) if estimate else control.probe(node, amount, timeout=timeout),
-    )
+
+    def ask(control: ControlClient) -> Awaitable[RouteInfo]:
+        if estimate:
+            return control.estimate(node, amount, asset=asset)
+        return control.probe(node, amount, timeout=timeout, asset=asset)
+
+    found = ask_node(data, ask)
     show_route(found, as_json)
 
 
@@ -130,7 +146,7 @@ def show_payment_made(paid: PaymentInfo | None, as_json: bool) -> None:
     else:
         parts = len([part for part in paid.parts or () if part.state == "paid"])
         way = "one part" if parts == 1 else f"{parts} parts"
-        typer.echo(f"Paid {paid.amount} for a fee of {paid.fee}, in {way}.")
+        typer.echo(f"Paid {amount_in(paid.asset, paid.amount)} for a fee of {paid.fee}, in {way}.")
         typer.echo(f"receipt  {paid.secret}  (the secret of payment hash {paid.payment_hash[:16]}…)")
 
 
@@ -139,6 +155,6 @@ def show_route(route: RouteInfo, as_json: bool) -> None:
     if as_json:
         print_json(route)
         return
-    typer.echo(f"{route.amount} over {len(route.hops)} hops, for a fee of {route.fee}:")
+    typer.echo(f"{amount_in(route.asset, route.amount)} over {len(route.hops)} hops, for a fee of {route.fee}:")
     for hop in route.hops:
         typer.echo(f"  {hop.amount:>14} over channel {hop.channel[:16]} to {hop.node}")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime
 
 from rich.console import Console
 from rich.text import Text
 
-from tallystick.sdk.cli.tables import facts, make_table
+from tallystick.sdk.cli.shell import amount_in
+from tallystick.sdk.cli.tables import asset_name, facts, make_table, short_amount
 from tallystick.sdk.control.network_views import ForwardInfo, GraphInfo, InvoiceInfo, PaymentInfo, PolicyInfo
+from tallystick.sdk.control.views import NATIVE_ASSET
 
 
 def _when(time: float | None) -> str:
@@ -31,6 +34,7 @@ def show_invoice(invoice: InvoiceInfo) -> None:
     rows: dict[str, object] = {
         "payment hash": invoice.payment_hash,
         "state": invoice.state,
+        "asset": asset_name(invoice.asset),
         "amount": "as the payer likes" if invoice.amount is None else invoice.amount,
         "received": invoice.received,
         "memo": _words(invoice.memo or "-"),
@@ -52,6 +56,7 @@ def show_asked(fields: dict[str, object]) -> None:
     for name in ("created", "expires"):
         shown[name] = _when(float(str(fields[name])))
     shown["amount"] = fields["amount"] or "as the payer likes"
+    shown["asset"] = asset_name(str(fields["asset"]))
     shown["memo"] = _words(str(fields["memo"]) or "-")
     facts(shown)
 
@@ -59,7 +64,8 @@ def show_asked(fields: dict[str, object]) -> None:
 def paid_line(invoice: InvoiceInfo) -> str:
     """Return one paid invoice as a line."""
     memo = _words(invoice.memo) if invoice.invoice else "(keysend)"
-    return f"{_when(invoice.ended)}  {invoice.received:>12}  number {invoice.paid}  {invoice.payment_hash[:16]}  {memo}"
+    received = amount_in(invoice.asset, invoice.received)
+    return f"{_when(invoice.ended)}  {received:>12}  number {invoice.paid}  {invoice.payment_hash[:16]}  {memo}"
 
 
 def show_invoices(invoices: list[InvoiceInfo]) -> None:
@@ -67,8 +73,9 @@ def show_invoices(invoices: list[InvoiceInfo]) -> None:
     table = make_table("position", "hash", "state", "created", "memo", figures=("amount", "received"))
     for one in invoices:
         memo = _words(one.memo if one.invoice else "(keysend)")
-        amount = "any" if one.amount is None else str(one.amount)
-        row = (str(one.position), one.payment_hash[:8], one.state, _when(one.created), memo, amount, str(one.received))
+        amount = "any" if one.amount is None else short_amount(one.asset, one.amount)
+        received = short_amount(one.asset, one.received)
+        row = (str(one.position), one.payment_hash[:8], one.state, _when(one.created), memo, amount, received)
         table.add_row(*row)
     Console().print(table)
 
@@ -79,6 +86,7 @@ def show_payment(payment: PaymentInfo) -> None:
         "payment hash": payment.payment_hash,
         "state": payment.state,
         "to": payment.to,
+        "asset": asset_name(payment.asset),
         "amount": payment.amount,
         "fee": f"{payment.fee} (at most {payment.max_fee})",
         "kind": payment.kind,
@@ -102,7 +110,7 @@ def show_payments(payments: list[PaymentInfo]) -> None:
     for one in payments:
         state = one.state if one.reason is None else f"{one.state}: {one.reason}"
         row = (str(one.position), one.payment_hash[:8], one.kind, state, _when(one.created), _words(one.memo))
-        table.add_row(*row, str(one.amount), str(one.fee))
+        table.add_row(*row, short_amount(one.asset, one.amount), str(one.fee))
     Console().print(table)
 
 
@@ -111,10 +119,14 @@ def show_forwards(forwards: list[ForwardInfo]) -> None:
     table = make_table("position", "from", "to", "outcome", "ended", figures=("amount", "fee"))
     for one in forwards:
         row = (str(one.position), one.incoming[:8], one.outgoing[:8], one.outcome, _when(one.ended))
-        table.add_row(*row, str(one.amount_out), str(one.fee))
+        table.add_row(*row, short_amount(one.asset, one.amount_out), str(one.fee))
     Console().print(table)
-    paid = [one.fee for one in forwards if one.outcome == "paid"]
-    Console().print(f"{len(paid)} of {len(forwards)} were paid, and earned {sum(paid)}.", highlight=False)
+    paid = [one for one in forwards if one.outcome == "paid"]
+    earned: Counter[str] = Counter({NATIVE_ASSET: 0})
+    for one in paid:
+        earned[one.asset] += one.fee
+    fees = " and ".join(amount_in(asset, fee) for asset, fee in sorted(earned.items()))
+    Console().print(f"{len(paid)} of {len(forwards)} were paid, and earned {fees}.", highlight=False)
 
 
 def show_policy(policy: PolicyInfo) -> None:
@@ -122,6 +134,7 @@ def show_policy(policy: PolicyInfo) -> None:
     facts(
         {
             "channel": policy.channel,
+            "asset": asset_name(policy.asset),
             "base fee": f"{policy.base_fee} for each payment",
             "rate": f"{policy.fee_ppm} per million",
             "minimum": policy.minimum,
@@ -134,11 +147,10 @@ def show_policy(policy: PolicyInfo) -> None:
 
 def show_known(graph: GraphInfo) -> None:
     """Print how much of the network a node knows."""
-    facts(
-        {
-            "nodes": graph.nodes,
-            "channels": f"{graph.channels} announced and confirmed, {graph.pending} to be confirmed",
-            "directions": f"{graph.directions} that payments may take",
-            "gossip": f"with {graph.peers} peers",
-        }
-    )
+    rows: dict[str, object] = {
+        "channels": f"{graph.channels} announced and confirmed, {graph.pending} to be confirmed",
+        "gossip": f"with {graph.peers} peers",
+    }
+    for one in graph.assets:
+        rows[asset_name(one.asset)] = f"{one.nodes} nodes, {one.directions} directions that payments may take"
+    facts(rows)

@@ -60,6 +60,11 @@ def parse_asset(text: str) -> str:
     return text
 
 
+def amount_in(asset: str, amount: int) -> str:
+    """Return an amount as people read it: with its asset, unless that is the chain's own coin."""
+    return str(amount) if asset == NATIVE else f"{amount} of {asset}"
+
+
 def parse_channel(text: str) -> str:
     """Check the form of a channel's name; raise BadParameter if it is none."""
     if not re.fullmatch(r"(0x)?[0-9a-fA-F]{4,64}", text):

@@ -34,8 +34,14 @@ def make_table(*names: str, figures: tuple[str, ...] = ()) -> Table:
     return table
 
 
-def _asset(asset: str) -> str:
+def asset_name(asset: str) -> str:
+    """Return what an asset is called."""
     return "the chain's own coin" if asset == NATIVE_ASSET else asset
+
+
+def short_amount(asset: str, amount: int) -> str:
+    """Return an amount for a table: with the beginning of its asset, unless that is the chain's own coin."""
+    return str(amount) if asset == NATIVE_ASSET else f"{amount} of {asset[:10]}…"
 
 
 def show_node(info: NodeInfo) -> None:
@@ -61,7 +67,7 @@ def show_channel(channel: ChannelInfo) -> None:
             "channel": channel.id,
             "peer": f"{channel.peer} ({'connected' if channel.connected else 'not connected'})",
             "phase": channel.phase,
-            "asset": _asset(channel.asset),
+            "asset": asset_name(channel.asset),
             "balance": f"{channel.balance} own, {channel.peer_balance} the peer's",
             "spendable": f"{channel.spendable} (a reserve of {channel.reserve} stays)",
             "deposits": f"{channel.deposits[0]} own, {channel.deposits[1]} the peer's",
@@ -76,7 +82,7 @@ def show_channels(channels: list[ChannelInfo]) -> None:
     """Print a table of channels."""
     table = make_table("channel", "peer", "phase", figures=("balance", "peer's", "spendable"))
     for c in channels:
-        figures = (c.balance, c.peer_balance, c.spendable)
+        figures = (short_amount(c.asset, c.balance), c.peer_balance, c.spendable)
         phase = c.phase if c.connected or c.phase == "gone" else f"{c.phase}, peer away"
         table.add_row(c.id[:8], c.peer[:8], phase, *map(str, figures))
     Console().print(table)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tallystick.channels.objects import ChannelId
+from tallystick.channels.objects import NATIVE, Address
 from tallystick.router.circuits import Forward
 from tallystick.router.invoices import InvoiceRecord, State
 from tallystick.router.objects import ForwardingPolicy, Route
 from tallystick.router.payments import PartRecord, PaymentRecord
 from tallystick.router.receiving import Refusal
 from tallystick.sdk.control import network_views as views
+from tallystick.sdk.handle import ChannelHandle
+from tallystick.sdk.node import Node
 
 
 def invoice_info(record: InvoiceRecord, state: State, refusal: Refusal | None = None) -> views.InvoiceInfo:
@@ -30,13 +32,14 @@ def invoice_info(record: InvoiceRecord, state: State, refusal: Refusal | None = 
         position=record.position,
         paid=record.paid,
         refused="" if refusal is None else str(refusal),
+        asset=_hex(record.asset),
     )
 
 
-def route_info(route: Route) -> views.RouteInfo:
-    """Describe a route."""
+def route_info(route: Route, asset: Address) -> views.RouteInfo:
+    """Describe a route of payments in an asset."""
     hops = tuple(views.HopInfo(hop.channel.hex(), hop.node.hex(), hop.amount) for hop in route.hops)
-    return views.RouteInfo(route.delivered, route.fee, hops)
+    return views.RouteInfo(route.delivered, route.fee, hops, _hex(asset))
 
 
 def payment_info(
@@ -60,18 +63,19 @@ def payment_info(
         created=order.created,
         ended=record.ended,
         position=position,
-        parts=None if parts is None else tuple(_part(part, record.paid) for part in parts),
+        parts=None if parts is None else tuple(_part(part, order.asset, record.paid) for part in parts),
+        asset=_hex(order.asset),
     )
 
 
-def _part(part: PartRecord, paid: bool) -> views.PartInfo:
+def _part(part: PartRecord, asset: Address, paid: bool) -> views.PartInfo:
     """Describe a part. Of a payment whose secret is out, what is under way will be claimed."""
     state = "failed" if part.ended and not part.secret else "paid" if paid else "pending"
-    return views.PartInfo(state, route_info(part.route))
+    return views.PartInfo(state, route_info(part.route, asset))
 
 
-def forward_info(forward: Forward) -> views.ForwardInfo:
-    """Describe a payment that was carried for others."""
+def forward_info(forward: Forward, asset: Address) -> views.ForwardInfo:
+    """Describe a payment that was carried for others, in an asset."""
     circuit = forward.circuit
     return views.ForwardInfo(
         position=forward.position,
@@ -83,17 +87,32 @@ def forward_info(forward: Forward) -> views.ForwardInfo:
         outcome=forward.outcome.name.lower(),
         began=circuit.began,
         ended=forward.ended,
+        asset=_hex(asset),
     )
 
 
-def policy_info(channel: ChannelId, policy: ForwardingPolicy) -> views.PolicyInfo:
+def policy_info(channel: ChannelHandle, policy: ForwardingPolicy) -> views.PolicyInfo:
     """Describe what is asked for payments over a channel, outwards."""
     return views.PolicyInfo(
-        channel=channel.hex(),
+        channel=channel.id.hex(),
         base_fee=policy.base_fee,
         fee_ppm=policy.fee_ppm,
         minimum=policy.minimum,
         maximum=policy.maximum,
         margin=policy.margin,
         enabled=policy.enabled,
+        asset=_hex(channel.asset),
     )
+
+
+def graph_info(node: Node) -> views.GraphInfo:
+    """Describe how much of the network a node knows."""
+    maps, gossip = node.routing.maps, node.routing.gossiper.statistics()
+    graphs = {asset: maps.graph(asset) for asset in maps}
+    known = tuple(views.AssetGraphInfo(_hex(asset), len(graph.nodes), len(graph)) for asset, graph in graphs.items())
+    coin = graphs[NATIVE]
+    return views.GraphInfo(len(coin.nodes), gossip.channels, len(coin), gossip.peers, gossip.pending, known)
+
+
+def _hex(asset: Address) -> str:
+    return "0x" + asset.hex()

@@ -37,7 +37,14 @@ from tallystick.channels.objects import check_amount
 from tallystick.router.invoices import InvoiceRecord, State
 from tallystick.router.payments import PaymentRecord, load_parts
 from tallystick.sdk.control import network_views as views
-from tallystick.sdk.control.describe_network import forward_info, invoice_info, payment_info, policy_info, route_info
+from tallystick.sdk.control.describe_network import (
+    forward_info,
+    graph_info,
+    invoice_info,
+    payment_info,
+    policy_info,
+    route_info,
+)
 from tallystick.sdk.control.http import answer, make_route, read_body, whole_number
 from tallystick.sdk.control.lookup import find_channel, parse_asset
 from tallystick.sdk.control.lookup_network import find_invoice_of, find_payment_of, parse_hex, parse_node
@@ -159,10 +166,11 @@ class NetworkRoutes:
     async def _keysend(self, request: Request) -> Response:
         body = await read_body(request, views.Keysend)
         to, secret = parse_node(body.to), parse_hex(body.secret, 32, "a secret") if body.secret else b""
+        asset = parse_asset(body.asset)
 
         async def operation() -> views.PaymentInfo:
             receipt = await self._node.keysend(
-                to, body.amount, max_fee=body.max_fee, timeout=body.timeout, secret=secret
+                to, body.amount, max_fee=body.max_fee, timeout=body.timeout, secret=secret, asset=asset
             )
             return self._made(receipt.payment_hash)
 
@@ -195,14 +203,15 @@ class NetworkRoutes:
 
     async def _estimate(self, request: Request) -> Response:
         body = await read_body(request, views.Probe)
-        return answer(route_info(self._node.estimate(parse_node(body.to), body.amount)))
+        asset = parse_asset(body.asset)
+        return answer(route_info(self._node.estimate(parse_node(body.to), body.amount, asset=asset), asset))
 
     async def _probe(self, request: Request) -> Response:
         body = await read_body(request, views.Probe)
-        to = parse_node(body.to)
+        to, asset = parse_node(body.to), parse_asset(body.asset)
 
         async def operation() -> views.RouteInfo:
-            return route_info(await self._node.probe(to, body.amount, timeout=body.timeout))
+            return route_info(await self._node.probe(to, body.amount, timeout=body.timeout, asset=asset), asset)
 
         return await self._control.perform("probe", operation, wait=True)
 
@@ -210,25 +219,25 @@ class NetworkRoutes:
 
     async def _forwards(self, request: Request) -> Response:
         limit, before = _page(request)
-        return answer([forward_info(forward) for forward in self._node.forwards(limit, before or 0)])
+        found = self._node.forwards(limit, before or 0)
+        return answer([forward_info(one, self._node.channel(one.circuit.outgoing).asset) for one in found])
 
     async def _policy(self, request: Request) -> Response:
-        channel = find_channel(self._node, request.path_params["id"]).id
-        return answer(policy_info(channel, self._node.policy(channel)))
+        channel = find_channel(self._node, request.path_params["id"])
+        return answer(policy_info(channel, self._node.policy(channel.id)))
 
     async def _set_policy(self, request: Request) -> Response:
         body = await read_body(request, views.SetPolicy)
-        channel = find_channel(self._node, request.path_params["id"]).id
+        channel = find_channel(self._node, request.path_params["id"])
         changes = {name: value for name, value in msgspec.structs.asdict(body).items() if value is not None}
         for name, value in changes.items():
             if name != "enabled":
                 check_amount(value, name)
-        await self._node.set_policy(channel, msgspec.structs.replace(self._node.policy(channel), **changes))
-        return answer(policy_info(channel, self._node.policy(channel)))
+        await self._node.set_policy(channel.id, msgspec.structs.replace(self._node.policy(channel.id), **changes))
+        return answer(policy_info(channel, self._node.policy(channel.id)))
 
     async def _graph(self, request: Request) -> Response:
-        graph, gossip = self._node.routing.graph, self._node.routing.gossiper.statistics()
-        return answer(views.GraphInfo(len(graph.nodes), gossip.channels, len(graph), gossip.peers, gossip.pending))
+        return answer(graph_info(self._node))
 
 
 def _page(request: Request) -> tuple[int, int | None]:

@@ -94,9 +94,10 @@ class NetworkCalls(ABC):
         timeout: float | None = None,
         secret: str = "",
         wait: bool = True,
+        asset: str = NATIVE_ASSET,
     ) -> views.PaymentInfo | None:
         """Pay a node without an invoice; None if it was not waited for. The same `secret` pays once."""
-        return await self._made("/keysend", views.Keysend(to, amount, max_fee, timeout, secret, wait))
+        return await self._made("/keysend", views.Keysend(to, amount, max_fee, timeout, secret, wait, asset))
 
     async def rebalance(
         self,
@@ -125,13 +126,15 @@ class NetworkCalls(ABC):
         """Return one payment with its parts; if it is pending, wait so many seconds for its end."""
         return await self._get(f"/payments/{_hash(payment_hash)}", views.PaymentInfo, wait=str(wait))
 
-    async def estimate(self, to: str, amount: int) -> views.RouteInfo:
+    async def estimate(self, to: str, amount: int, *, asset: str = NATIVE_ASSET) -> views.RouteInfo:
         """Return the way that a payment would try first."""
-        return await self._post("/estimate", views.Probe(to, amount), views.RouteInfo)
+        return await self._post("/estimate", views.Probe(to, amount, None, asset), views.RouteInfo)
 
-    async def probe(self, to: str, amount: int, *, timeout: float | None = None) -> views.RouteInfo:
+    async def probe(
+        self, to: str, amount: int, *, timeout: float | None = None, asset: str = NATIVE_ASSET
+    ) -> views.RouteInfo:
         """Find out by trying whether an amount could be paid now, and which way. Nothing is paid."""
-        return await self._post("/probe", views.Probe(to, amount, timeout), views.RouteInfo)
+        return await self._post("/probe", views.Probe(to, amount, timeout, asset), views.RouteInfo)
 
     # --- forwarding ----------------------------------------------------------------------------------------------
 

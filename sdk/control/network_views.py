@@ -58,6 +58,7 @@ class Keysend(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timeout: Seconds | None = None
     secret: str = ""
     wait: bool = True
+    asset: str = NATIVE_ASSET
 
 
 class Probe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -66,6 +67,7 @@ class Probe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     to: str
     amount: int
     timeout: Seconds | None = None
+    asset: str = NATIVE_ASSET
 
 
 class Rebalance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -117,6 +119,8 @@ class InvoiceInfo(msgspec.Struct, frozen=True):
     """Counts what was claimed: GET /invoices/paid?after= goes on behind it. 0 unless it was claimed."""
     refused: str = ""
     """What was given back last of what came for it since the node started, and why."""
+    asset: str = NATIVE_ASSET
+    """Of both amounts."""
 
 
 class HopInfo(msgspec.Struct, frozen=True):
@@ -133,6 +137,7 @@ class RouteInfo(msgspec.Struct, frozen=True):
     amount: int
     fee: int
     hops: tuple[HopInfo, ...]
+    asset: str = NATIVE_ASSET
 
 
 class PartInfo(msgspec.Struct, frozen=True):
@@ -170,6 +175,8 @@ class PaymentInfo(msgspec.Struct, frozen=True):
     """In the list of payments."""
     parts: tuple[PartInfo, ...] | None = None
     """Only where one payment is asked for."""
+    asset: str = NATIVE_ASSET
+    """Of all amounts."""
 
 
 class ForwardInfo(msgspec.Struct, frozen=True):
@@ -186,6 +193,7 @@ class ForwardInfo(msgspec.Struct, frozen=True):
     """paid, failed, expired or lost."""
     began: int
     ended: int
+    asset: str = NATIVE_ASSET
 
 
 class PolicyInfo(msgspec.Struct, frozen=True):
@@ -199,17 +207,31 @@ class PolicyInfo(msgspec.Struct, frozen=True):
     """0: as much as there is."""
     margin: int
     enabled: bool
+    asset: str = NATIVE_ASSET
+    """Of all amounts, as the channel carries it."""
+
+
+class AssetGraphInfo(msgspec.Struct, frozen=True):
+    """What is known of the channels in one asset."""
+
+    asset: str
+    nodes: int
+    directions: int
+    """That payments may take: with a policy, or our own."""
 
 
 class GraphInfo(msgspec.Struct, frozen=True):
     """GET /graph: how much of the network this node knows."""
 
     nodes: int
+    """With channels in the chain's coin."""
     channels: int
-    """Announced and confirmed by the chain."""
+    """Announced and confirmed by the chain, in all assets."""
     directions: int
-    """That payments may take: with a policy, or our own."""
+    """That payments in the coin may take: with a policy, or our own."""
     peers: int
     """With whom announcements are exchanged now."""
     pending: int
     """Channels about which the chain has not answered yet."""
+    assets: tuple[AssetGraphInfo, ...] = ()
+    """The assets that this node has a map of the network for, the coin first."""

@@ -16,6 +16,7 @@ import msgspec
 import trio
 
 from tallystick.channels.errors import TallystickError
+from tallystick.channels.objects import NATIVE, Address
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.router.errors import PaymentFailed
 from tallystick.router.invoices import InvoiceRecord
@@ -45,8 +46,9 @@ PATIENCE = 4_000.0
 class Journey:
     """The line in a world: Alice's channel with Bob, Bob's with Carol, Carol's with Dave; all know of all."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, asset: Address = NATIVE) -> None:
         self.world = world
+        self.asset = asset
         self.errors: list[PaymentFailed] = []
         """What Alice was told, each time that her payment failed."""
         self.receipts: list[PaymentReceipt] = []
@@ -61,19 +63,20 @@ class Journey:
 
     async def build(self) -> None:
         """Start the nodes, open the channels and wait until everybody knows of everything."""
+        if self.asset != NATIVE:
+            self.world.give_everybody(self.asset)
         nodes = [await self.world.start(name) for name in LINE]
         for one, other in pairwise(LINE):
-            await self.node(one).open_channel(self.world.address(other), DEPOSIT)
+            await self.node(one).open_channel(self.world.address(other), DEPOSIT, asset=self.asset)
         channels = {channel.id for node in nodes for channel in node.channels}
-        known = await self.world.until(
-            lambda: all(len(node.routing.graph.slots_of(c)) == 2 for node in nodes for c in channels)
-        )
+        graphs = [node.routing.maps.graph(self.asset) for node in nodes]
+        known = await self.world.until(lambda: all(len(graph.slots_of(c)) == 2 for graph in graphs for c in channels))
         if not known:
             raise Violation("gossip did not reach everybody")
 
     async def invoice(self, amount: int = AMOUNT, *, hold: bool = False) -> InvoiceRecord:
         """Let Dave ask for a payment."""
-        return await self.node("dave").routing.create_invoice(amount, hold=hold, lifetime=86_400)
+        return await self.node("dave").routing.create_invoice(amount, hold=hold, lifetime=86_400, asset=self.asset)
 
     def ask(self, invoice: InvoiceRecord, timeout: float = 30.0) -> None:
         """Let Alice pay in the background; what comes of it is in `receipts` or `errors`."""
@@ -124,12 +127,19 @@ def configuration() -> Config:
     return Config(challenge_period=600, routing=RoutingOptions(), payments=PaymentOptions(lock_seconds=LOCK_SECONDS))
 
 
-def live_through(fault: Fault, seed: int = 1, *, interval: float = INTERVAL, config: Config | None = None) -> Journey:
-    """Let `fault` happen in a fresh world, wait for rest, check everything, and return the journey."""
+def live_through(
+    fault: Fault,
+    seed: int = 1,
+    *,
+    interval: float = INTERVAL,
+    config: Config | None = None,
+    asset: Address = NATIVE,
+) -> Journey:
+    """Let `fault` happen in a fresh world with channels in one asset; wait for rest, check everything, return it."""
 
     async def main() -> Journey:
         async with open_world(seed, config=config or configuration(), interval=interval, names=LINE) as world:
-            journey = Journey(world)
+            journey = Journey(world, asset)
             await journey.build()
             await fault(journey)
             await journey.rest()
@@ -148,7 +158,7 @@ class Made(msgspec.Struct, frozen=True):
     effects: dict[str, int]
 
 
-def make_payment(crash: Crash | None, seed: int = 1) -> Made:
+def make_payment(crash: Crash | None, seed: int = 1, asset: Address = NATIVE) -> Made:
     """Make the payment, with a crash or (None: the dry run) without."""
     made: list[Made] = []
 
@@ -169,7 +179,7 @@ def make_payment(crash: Crash | None, seed: int = 1) -> Made:
         effects = {name: len(life.gate.effects) - marks[name] for name, life in lives.items() if life is not None}
         made.append(Made(journey.balances(), effects))
 
-    live_through(fault, seed)
+    live_through(fault, seed, asset=asset)
     return made[0]
 
 
@@ -197,14 +207,14 @@ def crash_points(effects: dict[str, int], *, every: int = 1) -> Iterator[Crash]:
     yield from points[::every]
 
 
-def check_crash(crash: Crash, expected: Made, seed: int = 1) -> None:
+def check_crash(crash: Crash, expected: Made, seed: int = 1, asset: Address = NATIVE) -> None:
     """Make the payment with this crash; raise Violation, with the line that replays it, unless it ends as expected."""
     try:
-        made = make_payment(crash, seed)
+        made = make_payment(crash, seed, asset)
     except* (Violation, TallystickError) as group:
         error: BaseException = group
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
-        raise Violation(f"{error}; replay: make_payment({crash}, seed={seed})") from error
+        raise Violation(f"{error}; replay: make_payment({crash}, seed={seed}, asset={asset!r})") from error
     if made.final != expected.final:
         raise Violation(f"{crash} (seed {seed}) ended with {made.final}, not {expected.final}")

@@ -3,7 +3,8 @@
     check_circuits    at any moment: one incoming lock pays for one outgoing lock at most, no onion served twice, nobody
                       has paid onwards what it cannot claim, and nobody has lost an incoming lock that it paid for
     check_payments    at rest: payer and payee tell the same of every payment, nobody is paid twice, and every node owns
-                      exactly what its own records say: what it received, less what it paid, plus what it earned
+                      exactly what its own records say, in each asset: what it received, less what it paid, plus what it
+                      earned
 
 A payment that was not made must say why in words. `losses` finds the locks that somebody claimed and was not paid for:
 who has given a secret away and stays away past the lock's expiry. A world in which that may be says which are excused.
@@ -12,14 +13,14 @@ who has given a secret away and stays away past the lock's expiry. A world in wh
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
 from tallystick.channels.conditions import digest_of
 from tallystick.channels.core import Phase
 from tallystick.channels.messages import Update, decode
-from tallystick.channels.objects import ChannelId, Lock
+from tallystick.channels.objects import Address, ChannelId, Lock
 from tallystick.channels.operations import AddLock, Cancel, Unlock
 from tallystick.channels.schema import load_channels, received_after
 from tallystick.channels.store import Store
@@ -43,12 +44,21 @@ class Ledger(msgspec.Struct, frozen=True):
     forwards: list[Forward]
     sent: dict[bytes, tuple[int, int]]
     """By payment hash: what its paid parts took from this node, and what they delivered."""
+    assets: dict[ChannelId, Address]
+    """What each of the node's channels carries."""
 
     @property
-    def gain(self) -> int:
-        """By how much all this has made the node richer."""
-        earned = sum(forward.circuit.fee for forward in self.forwards if forward.outcome is Outcome.PAID)
-        return earned + sum(invoice.received for invoice in self.invoices) - sum(out for out, _ in self.sent.values())
+    def gains(self) -> Counter[Address]:
+        """By how much all this has made the node richer, by asset; without those in which it has not."""
+        gains: Counter[Address] = Counter()
+        for forward in self.forwards:
+            if forward.outcome is Outcome.PAID:
+                gains[self.assets[forward.circuit.outgoing]] += forward.circuit.fee
+        for invoice in self.invoices:
+            gains[invoice.asset] += invoice.received
+        for record in self.payments:
+            gains[record.order.asset] -= self.sent[record.order.payment_hash][0]
+        return _without_zeros(gains)
 
 
 class Loss(msgspec.Struct, frozen=True):
@@ -77,6 +87,7 @@ def read_ledger(store: Store) -> Ledger:
         [circuit for circuit, _ in load_circuits(store)],
         forwards_after(store, 0, EVERYTHING),
         sent,
+        {channel.id: channel.terms.asset for channel in load_channels(store)},
     )
 
 
@@ -135,6 +146,8 @@ def _check_forwarder(name: str, store: Store) -> None:
     if any(circuit.fee < 0 for circuit in circuits):
         raise Violation(f"{name} forwards more than it is to receive")
     channels = {channel.id: channel for channel in load_channels(store)}
+    if any(channels[c.incoming].terms.asset != channels[c.outgoing].terms.asset for c in circuits):
+        raise Violation(f"{name} has forwarded one asset for another")
     for forward in forwards:
         if forward.outcome is Outcome.LOST:
             raise Violation(f"{name} has paid {forward.circuit.amount_out} onwards and lost what was to pay for it")
@@ -180,9 +193,14 @@ def check_payments(
                 _check_received(name, invoice, known.values(), twice=twice)
     gains, exact = _gains(world), max(payers.values(), default=0) < 2
     for name, ledger in honest.items():
-        due = ledger.gain - sum(loss.lock.amount for loss in excused if loss.name == name)
-        if gains.get(name, 0) < due or (exact and gains.get(name, 0) > due):
-            raise Violation(f"{name} has gained {gains.get(name, 0)} in its channels, its records say {due}")
+        due = Counter(ledger.gains)
+        for loss in excused:
+            if loss.name == name:
+                due[ledger.assets[loss.channel]] -= loss.lock.amount
+        has = gains.get(name, Counter())
+        off = [has[asset] - due[asset] for asset in {*has, *due}]
+        if any(gap < 0 or (gap and exact) for gap in off):
+            raise Violation(f"{name} has gained {_told(has)} in its channels, its records say {_told(due)}")
 
 
 def _check_received(name: str, invoice: InvoiceRecord, ledgers: Iterable[Ledger], *, twice: bool) -> None:
@@ -217,22 +235,34 @@ def _check_record(
         raise Violation(f"{label} has a receipt that proves nothing")
     if invoice is None or invoice.secret != record.secret:
         raise Violation(f"{label} has a receipt, and its payee has not claimed it")
+    if invoice.asset != order.asset:
+        raise Violation(f"{label} was made in one asset and received in another")
     if sure and not order.amount <= invoice.received:
         raise Violation(f"{label} of {order.amount} is paid, its payee received {invoice.received}")
     if (sure and out - delivered != record.fee) or max(out - delivered, record.fee) > order.max_fee:
         raise Violation(f"{label} cost {out - delivered}, its record says {record.fee} of at most {order.max_fee}")
 
 
-def _gains(world: World) -> dict[str, int]:
+def _gains(world: World) -> dict[str, Counter[Address]]:
     """Return what every node has in its channels, or got out of them, beyond what it put in: by its own disk."""
     past, _ = histories(world)
-    gains: dict[str, int] = {}
+    gains: dict[str, Counter[Address]] = {}
     for name, seat in world.seats.items():
+        own: Counter[Address] = Counter()
         for channel in load_channels(seat.audit.store) if seat.audit.store is not None else ():
             history, side = past.get(channel.id), channel.side
             if history is None:
                 continue
             put_in = history.deposits[side] - history.withdrawn[side]
             now = history.paid[side] if channel.phase is Phase.GONE else channel.balances()[side]
-            gains[name] = gains.get(name, 0) + now - put_in
+            own[channel.terms.asset] += now - put_in
+        gains[name] = _without_zeros(own)
     return gains
+
+
+def _without_zeros(gains: Counter[Address]) -> Counter[Address]:
+    return Counter({asset: gain for asset, gain in gains.items() if gain})
+
+
+def _told(gains: Mapping[Address, int]) -> str:
+    return " and ".join(f"{gain} of 0x{asset.hex()}" for asset, gain in sorted(gains.items())) or "nothing"

@@ -2,11 +2,12 @@
 
     python -m tallystick.sdk.testing.storm --seed 1 --runs 100
 
-Four to six nodes, one of which may keep its channels out of gossip, pay each other in every way there is: invoices
-(small ones, ones for many parts, ones that two pay), hold invoices that are settled late, cancelled or forgotten,
-without invoices, and themselves. Meanwhile nodes crash, some past the expiry of all locks, links break, chains are
-silent or reorganised, channels are closed, policies change, and one node may cheat. Then all heals and comes to rest:
-whatever a payer was told must be what its coins say, and all invariants hold (`invariants`, `solvency`).
+Four to six nodes, one of which may keep its channels out of gossip, pay each other in every way there is, in the coin
+and in a token: invoices (small ones, ones for many parts, ones that two pay), hold invoices that are settled late,
+cancelled or forgotten, without invoices, and themselves. Meanwhile nodes crash, some past the expiry of all locks,
+links break, chains are silent or reorganised, channels are closed, policies change, and one node may cheat. Then all
+heals and comes to rest: whatever a payer was told must be what its coins say, and all invariants hold (`invariants`,
+`solvency`).
 
 One loss is excused, and no other: of whoever gave a secret away, and was not there for long enough (`THERE`) in the
 time in which it would have been registered on chain (docs/forwarding.md).
@@ -25,12 +26,13 @@ import trio
 
 from tallystick.channels.core import Phase
 from tallystick.channels.errors import TallystickError
-from tallystick.channels.objects import ChannelId
+from tallystick.channels.objects import NATIVE, Address, ChannelId
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.router.errors import PaymentFailed
 from tallystick.router.objects import ForwardingPolicy, NodeKey
 from tallystick.sdk.node import Config, Node
-from tallystick.sdk.routing import PaymentOptions, PaymentReceipt
+from tallystick.sdk.paying import PaymentReceipt
+from tallystick.sdk.payment_options import PaymentOptions
 from tallystick.sdk.testing.audit import Violation
 from tallystick.sdk.testing.invariants import check_always, check_settled, unsettled
 from tallystick.sdk.testing.mallory import repeat
@@ -48,6 +50,7 @@ THERE = 60
 REST = 8_000.0
 """Seconds within which a healed network comes to rest."""
 CLOSES = 5
+TOKEN = Address(b"\1" * 20)
 
 WAYS_TO_CHEAT = (*CHEATS, "repeats itself")
 
@@ -56,8 +59,8 @@ class Weather(msgspec.Struct, frozen=True, kw_only=True):
     """How bad a storm is. Rates are shares of all steps."""
 
     nodes: int
-    streets: tuple[tuple[int, int], ...]
-    """Pairs of nodes that share a channel; some share two."""
+    streets: tuple[tuple[int, int, bool], ...]
+    """Pairs of nodes that share a channel, and whether it is in the token; some share two."""
     shy: bool
     """Whether the last node keeps its channels out of gossip."""
     cheat: str
@@ -86,11 +89,12 @@ def draw_weather(rng: random.Random, steps: int) -> Weather:
         return round(rng.choice((0.0, most / 4, most)), 3)
 
     nodes = rng.choice((4, 5, 6))
-    ring = [(index, (index + 1) % nodes) for index in range(nodes)]
+    ring = [(index, (index + 1) % nodes, False) for index in range(nodes)]
     others = [tuple(sorted(rng.sample(range(nodes), 2))) for _ in range(rng.choice((7, 8, 9)) - nodes)]
+    token = rng.random() < 0.4
     return Weather(
         nodes=nodes,
-        streets=(*ring, *((one, other) for one, other in others)),
+        streets=(*ring, *((one, other, token) for one, other in others)),
         shy=rng.random() < 0.6,
         cheat=rng.choice(("", "", *WAYS_TO_CHEAT)),
         shares=rng.random() < 0.4,
@@ -153,18 +157,19 @@ class Storm:
                 payments = msgspec.structs.replace(config.payments, announce=False)
                 config = msgspec.structs.replace(config, payments=payments)
             await self.world.start(name, config)
-        for one, other in self.weather.streets:
-            await self._open(self.world.node(self.names[one]), self.names[other])
-        announced = [pair for pair in self.weather.streets if not self.weather.shy or len(self.names) - 1 not in pair]
+        if any(token for _, _, token in self.weather.streets):
+            self.world.give_everybody(TOKEN)
+        for one, other, token in self.weather.streets:
+            await self._open(self.world.node(self.names[one]), self.names[other], TOKEN if token else NATIVE)
+        shy = len(self.names) - 1 if self.weather.shy else -1
+        coins = sum(not token and shy not in (one, other) for one, other, token in self.weather.streets)
         nodes = [self.world.node(name) for name in self.names]
-        if not await self.world.until(
-            lambda: all(len(node.routing.graph) >= 2 * len(announced) for node in nodes), REST
-        ):
+        if not await self.world.until(lambda: all(len(node.routing.graph) >= 2 * coins for node in nodes), REST):
             raise Violation(f"gossip did not reach everybody: {sorted(len(node.routing.graph) for node in nodes)}")
 
-    async def _open(self, one: Node, name: str) -> None:
+    async def _open(self, one: Node, name: str, asset: Address) -> None:
         other = self.world.node(name)
-        handle = await one.open_channel(self.world.address(name), DEPOSIT)
+        handle = await one.open_channel(self.world.address(name), DEPOSIT, asset=asset)
         await other.until(lambda: any(channel.id == handle.id for channel in other.channels))
         await other.channel(handle.id).wait_usable()
         await other.channel(handle.id).deposit(DEPOSIT)
@@ -264,12 +269,18 @@ class Storm:
         up = self._up()
         return (*self.rng.sample(up, 2),) if len(up) > 1 else None  # type: ignore[return-value]
 
+    def _asset(self, name: str) -> Address:
+        """Return the coin or the token: what one of a node's channels carries."""
+        found = [handle.session.channel.terms.asset for handle in self.world.node(name).channels]
+        return self.rng.choice(found or [NATIVE])
+
     # --- load ----------------------------------------------------------------------------------------------------
 
     async def _ask(self, payee: str, amount: int, *, hold: bool = False) -> tuple[str, bytes]:
         """Return an invoice and its hash; nothing if its payee crashed in that very moment."""
         try:
-            record = await self.world.node(payee).create_invoice(amount, hold=hold, lifetime=86_400)
+            asset = self._asset(payee)
+            record = await self.world.node(payee).create_invoice(amount, hold=hold, lifetime=86_400, asset=asset)
         except TallystickError:
             return "", b""
         if hold:
@@ -338,10 +349,11 @@ class Storm:
             return
         payer, payee = chosen
         key, amount = NodeKey(bytes(self.world.seats[payee].key.public)), self.rng.choice((1, 20_000, 100_000))
+        asset = self._asset(payer)
         self._note(f"keysend {payer} to {payee}: {amount}")
 
         async def pay(node: Node) -> None:
-            await self._told(payer, b"", lambda: node.routing.keysend(key, amount, timeout=60.0))
+            await self._told(payer, b"", lambda: node.routing.keysend(key, amount, timeout=60.0, asset=asset))
 
         self.world.attempt(payer, pay)
 

@@ -6,7 +6,8 @@ A core of a graph file (the best connected nodes and their largest channels) is 
 the file's policies and half of each channel's money on either side. Random pairs pay each other invoices while nodes
 crash and links are cut, and some forwarders cheat (`CHEATS`), unless told otherwise two. Then everything heals:
 each payment must have ended paid or unpaid, and all invariants hold (`invariants`, `solvency`). One seed is one run.
-Amounts are in the file's unit (msat for Lightning's).
+Amounts are in the file's unit (msat for Lightning's). With `--tokens N`, every channel is there once more in each of so
+many tokens, and payments are in all of these assets.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import trio
 
 from tallystick.channels.errors import InvalidInput, TallystickError
 from tallystick.channels.messages import Ack, Reveal
-from tallystick.channels.objects import ChannelId
+from tallystick.channels.objects import NATIVE, Address, ChannelId
 from tallystick.channels.testing.scheduling import rare_collections, simulate
 from tallystick.router.errors import PaymentFailed
 from tallystick.router.imports import read_graph
@@ -76,6 +77,7 @@ class Street(msgspec.Struct, frozen=True):
     other: int
     capacity: int
     policies: tuple[ForwardingPolicy, ForwardingPolicy]
+    asset: Address = NATIVE
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,6 +95,13 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds between blocks."""
     cheats: tuple[str, ...] = ("withholds secrets", "garbles reasons")
     """Names of CHEATS, one for each forwarder that cheats."""
+    tokens: int = 0
+    """Assets besides the coin."""
+
+    @property
+    def assets(self) -> list[Address]:
+        """The coin and the tokens."""
+        return [NATIVE, *(Address(bytes([number]) * 20) for number in range(1, self.tokens + 1))]
 
 
 class TownReport(msgspec.Struct, frozen=True):
@@ -107,6 +116,8 @@ class TownReport(msgspec.Struct, frozen=True):
     payments: int
     """That somebody began."""
     paid: int
+    paid_in: dict[str, int]
+    """The same by asset."""
     unpaid: dict[str, int]
     """By reason."""
     forwarded: int
@@ -201,22 +212,35 @@ class Town:
         async with trio.open_nursery() as nursery:
             for name in self.names:
                 nursery.start_soon(self.world.start, name)
-        async with self.world.brisk(), trio.open_nursery() as nursery:
-            for street in self.streets:
-                nursery.start_soon(self._open, street)
-        directions = 2 * len(self.streets)
-        nodes = [self.world.node(name) for name in self.names]
-        if not await self.world.until(lambda: all(len(node.routing.graph) >= directions for node in nodes), REST):
-            raise Violation(f"gossip did not reach everybody: {sorted(len(node.routing.graph) for node in nodes)}")
+        async with self.world.brisk():
+            for asset in self.plan.assets:  # one after the other: a node answers one opening of a peer's at a time
+                async with trio.open_nursery() as nursery:
+                    for street in self.streets:
+                        if street.asset == asset:
+                            nursery.start_soon(self._open, street)
+        if not await self.world.until(lambda: not self._unknown(), REST):
+            raise Violation(f"gossip did not reach everybody: {self._unknown()}")
         for _ in range(int(REST / 20)):
             if not unsettled(self.world, list(self.names)):
                 return
             await trio.sleep(20.0)
         raise Violation(f"the town is not at rest from the start: {unsettled(self.world, list(self.names))[:5]}")
 
+    def _unknown(self) -> list[str]:
+        """Return who does not know all streets, and in which assets."""
+        directions = {asset: 2 * sum(street.asset == asset for street in self.streets) for asset in self.plan.assets}
+        return [
+            f"{name}: {len(maps.graph(asset))} of {count} in 0x{asset.hex()}"
+            for name in self.names
+            for maps in [self.world.node(name).routing.maps]
+            for asset, count in directions.items()
+            if asset not in maps or len(maps.graph(asset)) < count
+        ]
+
     async def _open(self, street: Street) -> None:
         one, other = (self.world.node(self.names[number]) for number in (street.one, street.other))
-        handle = await one.open_channel(self.world.address(self.names[street.other]), street.capacity // 2)
+        peer = self.world.address(self.names[street.other])
+        handle = await one.open_channel(peer, street.capacity // 2, asset=street.asset)
         await other.until(lambda: any(channel.id == handle.id for channel in other.channels))
         await other.channel(handle.id).wait_usable()
         await other.channel(handle.id).deposit(street.capacity // 2)
@@ -241,6 +265,7 @@ class Town:
         payer, payee = self.rng.sample(self.names, 2)
         least, most = self.plan.amounts
         amount = int(least * (most / least) ** self.rng.random())
+        asset = self.rng.choice(self.plan.assets)
         if not (self.world.is_up(payer) and self.world.is_up(payee)):
             self.counts["nobody there"] += 1
             return
@@ -252,7 +277,8 @@ class Town:
                 return
 
         try:
-            invoice: InvoiceRecord = await self.world.node(payee).routing.create_invoice(amount, lifetime=86_400)
+            routing = self.world.node(payee).routing
+            invoice: InvoiceRecord = await routing.create_invoice(amount, lifetime=86_400, asset=asset)
         except TallystickError:  # it crashed in that very moment
             return
         self.world.attempt(payer, pay)
@@ -309,6 +335,7 @@ def run_town(plan: Plan, seed: int, streets: Sequence[Street] = (), pings: Seque
     rng = random.Random(seed)
     places = tuple(f"n{number}" for number in range(plan.nodes))
     streets = streets or made_up(plan.nodes, rng)
+    streets = [msgspec.structs.replace(street, asset=asset) for asset in plan.assets for street in streets]
     marks = [time.perf_counter()]
 
     async def main() -> TownReport:
@@ -319,6 +346,8 @@ def run_town(plan: Plan, seed: int, streets: Sequence[Street] = (), pings: Seque
             for street in streets if pings else ():
                 ends = frozenset(world.seats[places[number]].key.public for number in (street.one, street.other))
                 world.network.distances[ends] = rng.choice(pings) / 2
+            for asset in plan.assets[1:]:
+                world.give_everybody(asset)
             town = Town(world, plan, streets, rng)
             for phase in (town.build, town.live, town.rest):
                 await phase()
@@ -342,6 +371,7 @@ def _report(town: Town, seed: int, marks: list[float]) -> TownReport:
         channels=len(town.streets),
         payments=len(records),
         paid=sum(record.paid for record in records),
+        paid_in=dict(Counter("0x" + record.order.asset.hex() for record in records if record.paid)),
         unpaid=dict(Counter(str(record.reason) for record in records if not record.paid)),
         forwarded=sum(town.world.node(name).router.statistics().forwarded for name in town.names),
         attempts=attempts,
@@ -364,6 +394,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--payments", type=int, default=200)
     parser.add_argument("--rate", type=float, default=20.0)
     parser.add_argument("--faults", type=float, default=0.02)
+    parser.add_argument("--tokens", type=int, default=0, help="assets besides the coin")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--cheats", nargs="*", choices=CHEATS, default=list(CHEATS)[:2])
     chosen = parser.parse_args(arguments)
@@ -372,6 +403,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         payments=chosen.payments,
         rate=chosen.rate,
         faults=chosen.faults,
+        tokens=chosen.tokens,
         cheats=tuple(chosen.cheats),
     )
     streets = core_of(read_graph(chosen.graph.read_bytes()).edges, plan.nodes) if chosen.graph else ()

@@ -37,6 +37,7 @@ from tallystick.sdk.testing.audit import Audit
 from tallystick.sdk.testing.gates import Gate, GatedChain, GatedNetwork, GatedStore, Hooks
 from tallystick.settlement.branch import ChainSettings
 from tallystick.settlement.chain import Header
+from tallystick.settlement.ledger import Mint
 from tallystick.settlement.testing.local import LocalChain
 
 ROLES = ("alice", "bob", "carol", "mallory")
@@ -160,6 +161,12 @@ class World:
     def knows(self, key: PublicKey) -> bool:
         """Whether that is the key of one of this world's nodes."""
         return key in self._names
+
+    def give_everybody(self, asset: Address) -> None:
+        """Let each account hold as much of an asset as of the coin."""
+        for seat in self.seats.values():
+            self.chain.mint(Mint(seat.key.address, asset, COINS))
+        self.chain.mine()
 
     # --- lives ---------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,235 @@
+"""How a node pays over several hops: with an invoice, without one, to itself, or just to find out. A part of `Routing`.
+
+An order is stored before anything is planned (`router/outgoing.py`), and paid once, however often it is asked for.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import msgspec
+
+from tallystick.channels.conditions import SECRET_SIZE, digest_of
+from tallystick.channels.engine import Engine
+from tallystick.channels.errors import InvalidInput
+from tallystick.channels.objects import NATIVE, Address, ChannelId, check_amount
+from tallystick.channels.ports import Clock, Entropy
+from tallystick.channels.writer import Writer
+from tallystick.router.errors import PaymentFailed, Unpaid
+from tallystick.router.invoice import Invoice, check_payable, decode_invoice
+from tallystick.router.invoices import InvoiceRecord
+from tallystick.router.objects import NodeKey, Route
+from tallystick.router.outgoing import Outgoing
+from tallystick.router.payments import Kind, Order, PaymentRecord, find_payment, list_payments
+from tallystick.sdk.maps import Maps
+from tallystick.sdk.payment_options import PaymentOptions
+from tallystick.settlement.chain import Chain
+
+REBALANCING = "rebalancing"
+"""The memo of payments to ourselves."""
+
+
+class PaymentReceipt(msgspec.Struct, frozen=True):
+    """A payment that was made: whoever has `secret` for an invoice proves that it was paid."""
+
+    payment_hash: bytes
+    secret: bytes
+    amount: int
+    fee: int
+    asset: Address = NATIVE
+    """Of both amounts."""
+
+
+class Paying(ABC):
+    """See the module's docstring."""
+
+    options: PaymentOptions
+    outgoing: Outgoing
+    maps: Maps
+    _own: NodeKey
+    _engine: Engine
+    _writer: Writer
+    _chain: Chain
+    _clock: Clock
+    _entropy: Entropy
+
+    @abstractmethod
+    async def _ask(self, amount: int | None, memo: str, *, asset: Address = NATIVE, own: bool = False) -> InvoiceRecord:
+        """Issue an invoice; `own`: for a payment of this node to itself."""
+
+    async def pay(
+        self,
+        invoice: str | Invoice,
+        *,
+        amount: int | None = None,
+        max_fee: int | None = None,
+        timeout: float | None = None,
+    ) -> PaymentReceipt:
+        """Pay an invoice and return the receipt, trying ways and parts until it is paid, impossible or too dear.
+
+        An invoice is paid once, however often this is called and whatever crashes in between: a further call waits for
+        the payment that is on its way, or returns its receipt. Raise InvalidInvoice, InvalidInput, or PaymentFailed,
+        which says why; nothing is under way then. If it is cancelled, the payment goes on.
+        """
+        wanted = decode_invoice(invoice) if isinstance(invoice, str) else invoice
+        known = find_payment(self._writer.store, wanted.payment_hash)
+        begun = self.outgoing.order_of(wanted.payment_hash) is not None  # which may not be stored yet
+        if not begun and (known is None or (known.ended is not None and not known.paid)):
+            worth = check_payable(
+                wanted,
+                chain_id=self._chain.chain_id,
+                contract=self._chain.contract,
+                assets=self.maps.usable,
+                now=self._engine.chain.now,
+                amount=amount,
+            )
+            self._begin(
+                Order(
+                    payment_hash=wanted.payment_hash,
+                    target=wanted.payee,
+                    amount=worth,
+                    max_fee=self._max_fee(worth, wanted.asset, max_fee),
+                    asset=wanted.asset,
+                    payment_secret=wanted.payment_secret,
+                    metadata=wanted.metadata,
+                    hints=wanted.hints,
+                    lock_seconds=max(self.options.lock_seconds, wanted.lock_life + 600),
+                    gives_up=self._until(timeout),
+                    invoice=invoice if isinstance(invoice, str) else "",
+                    memo=wanted.memo,
+                    created=self._clock(),
+                    parts=wanted.takes_parts,
+                )
+            )
+        return await self.receipt(wanted.payment_hash)
+
+    async def keysend(
+        self,
+        to: NodeKey,
+        amount: int,
+        *,
+        max_fee: int | None = None,
+        timeout: float | None = None,
+        secret: bytes = b"",
+        asset: Address = NATIVE,
+    ) -> PaymentReceipt:
+        """Pay a node that gave no invoice; return the receipt. Raise InvalidInput or PaymentFailed.
+
+        What a `secret` (32 random bytes) opens is paid once, as with an invoice; left out, it is a new one.
+        """
+        check_amount(amount, minimum=1)
+        if secret:
+            if len(secret) != SECRET_SIZE:
+                raise InvalidInput(f"the secret of a payment has {SECRET_SIZE} bytes, not {len(secret)}")
+            known = find_payment(self._writer.store, digest_of(secret))
+            begun = self.outgoing.order_of(digest_of(secret))
+            before = begun or (known.order if known is not None else None)
+            if before is not None and (before.target, before.amount, before.asset) != (to, amount, asset):
+                raise InvalidInput("this secret has paid somebody else, another amount or asset: take a new one")
+            if begun is not None or (known is not None and (known.ended is None or known.paid)):
+                return await self.receipt(digest_of(secret))
+        secret = secret or self._entropy(SECRET_SIZE)
+        order = Order(
+            payment_hash=digest_of(secret),
+            target=to,
+            amount=amount,
+            max_fee=self._max_fee(amount, asset, max_fee),
+            asset=asset,
+            payment_secret=self._entropy(32),
+            keysend=secret,
+            lock_seconds=self.options.lock_seconds,
+            gives_up=self._until(timeout),
+            created=self._clock(),
+            kind=Kind.KEYSEND,
+        )
+        self._begin(order)
+        return await self.receipt(order.payment_hash)
+
+    async def rebalance(
+        self, out: ChannelId, back: ChannelId, amount: int, *, max_fee: int | None = None, timeout: float | None = None
+    ) -> PaymentReceipt:
+        """Pay ourselves: `amount` goes out over one channel of ours and comes back over another, less the fee."""
+        asset, other = (self._engine.session(channel).channel.terms.asset for channel in (out, back))
+        if out == back:
+            raise InvalidInput("name two channels: one to send from, one to receive in")
+        if asset != other:
+            raise InvalidInput("these two channels carry different assets: a payment stays in one")
+        check_amount(amount, minimum=1)
+        self.maps.of(asset)
+        record = await self._ask(amount, REBALANCING, asset=asset, own=True)
+        order = Order(
+            payment_hash=record.payment_hash,
+            target=self._own,
+            amount=amount,
+            max_fee=self._max_fee(amount, asset, max_fee),
+            asset=asset,
+            payment_secret=record.payment_secret,
+            lock_seconds=self.options.lock_seconds,
+            gives_up=self._until(timeout),
+            memo=REBALANCING,
+            created=self._clock(),
+            first_channel=out,
+            last_channel=back,
+            kind=Kind.REBALANCE,
+        )
+        self.outgoing.begin(order)
+        return await self.receipt(order.payment_hash)
+
+    async def probe(self, to: NodeKey, amount: int, *, timeout: float | None = None, asset: Address = NATIVE) -> Route:
+        """Find out by trying whether `amount` could be paid now; return the way. Nothing is paid.
+
+        Raise PaymentFailed if it could not.
+        """
+        order = Order(
+            payment_hash=self._entropy(32),
+            target=to,
+            amount=amount,
+            max_fee=self._max_fee(amount, asset, None),
+            asset=asset,
+            payment_secret=self._entropy(32),
+            lock_seconds=self.options.lock_seconds,
+            gives_up=self._until(timeout),
+            created=self._clock(),
+            kind=Kind.PROBE,
+        )
+        self._begin(order)
+        record = await self.outgoing.ended(order.payment_hash)
+        if record.reason is not Unpaid.PAYEE_REFUSES:
+            raise _failed(record)
+        return self.estimate(to, amount, asset=asset)
+
+    def estimate(self, to: NodeKey, amount: int, *, asset: Address = NATIVE) -> Route:
+        """Return the way that a payment would try first; its `fee` is an estimate. Raise NoRoute or InvalidInput."""
+        check_amount(amount, minimum=1)
+        return self.maps.of(asset).estimate(to, amount, now=self._clock())
+
+    async def receipt(self, payment_hash: bytes) -> PaymentReceipt:
+        """Wait for a payment; return its receipt or raise PaymentFailed; InvalidInput if there is no such payment."""
+        record = await self.outgoing.ended(payment_hash)
+        if not record.paid:
+            raise _failed(record)
+        return PaymentReceipt(payment_hash, record.secret, record.order.amount, record.fee, record.order.asset)
+
+    def payments(
+        self, limit: int = 100, before: int | None = None, *, probes: bool = False
+    ) -> list[tuple[int, PaymentRecord]]:
+        """Return this node's payments, newest first, each with its position; with its probes, if asked for."""
+        return list_payments(self._writer.store, limit, before, probes=probes)
+
+    def _begin(self, order: Order) -> None:
+        if order.target == self._own:
+            raise InvalidInput("this invoice is this node's own: paying oneself is `rebalance`")
+        self.maps.of(order.asset)
+        self.outgoing.begin(order)
+
+    def _max_fee(self, amount: int, asset: Address, max_fee: int | None) -> int:
+        if max_fee is not None:
+            return check_amount(max_fee, "max_fee")
+        return self.options.max_fee(amount, asset)
+
+    def _until(self, timeout: float | None) -> float:
+        return self._clock() + (self.options.timeout if timeout is None else timeout)
+
+
+def _failed(record: PaymentRecord) -> PaymentFailed:
+    return PaymentFailed(record.text, record.reason or Unpaid.NO_ROUTE)

@@ -1,0 +1,128 @@
+"""What is kept of payments is kept asset by asset: parts, reputations, beliefs, invoices; old rows are of the coin."""
+
+from __future__ import annotations
+
+from tallystick.channels.conditions import digest_of
+from tallystick.channels.keys import PrivateKey
+from tallystick.channels.objects import NATIVE, Address, ChannelId
+from tallystick.channels.store import Schema
+from tallystick.channels.testing.disk import SimulatedDisk
+from tallystick.router import invoices, liquidity_schema
+from tallystick.router.invoice import Invoice
+from tallystick.router.invoices import InvoiceClaimed, KeysendClaimed, find_invoice, issue, wanted
+from tallystick.router.jamming import Asked, Bucket, Jamming, JammingLimits
+from tallystick.router.liquidity import Belief, Changes
+from tallystick.router.liquidity_schema import load_beliefs, moments_of
+from tallystick.router.objects import NodeKey
+from tallystick.router.payee import Claim, Claimable, IncomingPart, Patience, Payee, Refuse, Verdict
+from tallystick.router.payload import FinalPayload
+
+NOW = 1_000_000
+TOKEN = Address(b"\x70" * 20)
+SECRET, WORD = b"s" * 32, b"w" * 32
+HASH = digest_of(SECRET)
+CHANNEL = ChannelId(b"c" * 32)
+ANN, BEA, CAL = b"ann", b"bea", b"cal"
+
+
+def part(lock: int, asset: Address) -> IncomingPart:
+    return IncomingPart(CHANNEL, lock, 50, NOW + 3_600, WORD, 100, 50, asset=asset)
+
+
+# --- parts -----------------------------------------------------------------------------------------------------------
+
+
+def test_parts_in_two_assets_make_no_payment() -> None:
+    payee = Payee(Patience())
+    said = {asset: Claimable(SECRET, WORD, 100, asset=asset) for asset in (NATIVE, TOKEN)}  # a keysend's own words
+    assert payee.arrived(HASH, part(0, NATIVE), said[NATIVE], NOW) == []
+    stray = part(1, TOKEN)
+    assert payee.arrived(HASH, stray, said[TOKEN], NOW) == [Refuse(stray, Verdict.WRONG_ASSET)]
+    assert payee.arrived(HASH, part(2, NATIVE), said[NATIVE], NOW) == [
+        Claim(HASH, SECRET, (part(0, NATIVE), part(2, NATIVE)))
+    ]
+
+
+def test_a_part_in_another_asset_than_the_invoice_asks_for_is_refused_and_the_rest_is_taken() -> None:
+    payee, invoice = Payee(Patience()), Claimable(SECRET, WORD, 100, asset=TOKEN)
+    assert payee.arrived(HASH, part(0, NATIVE), invoice, NOW) == [Refuse(part(0, NATIVE), Verdict.WRONG_ASSET)]
+    assert payee.arrived(HASH, part(1, TOKEN), invoice, NOW) == []
+    assert isinstance(payee.arrived(HASH, part(2, TOKEN), invoice, NOW)[0], Claim)
+
+
+# --- reputations -----------------------------------------------------------------------------------------------------
+
+
+def asked(asset: bytes, fee: int) -> Asked:
+    return Asked(ANN, BEA, CHANNEL, 10, fee, NOW + 600, slots=10, value=1_000, asset=asset)
+
+
+def test_fees_in_worthless_tokens_earn_no_reputation_for_coins() -> None:
+    jamming = Jamming(JammingLimits())
+    for number in range(20):
+        jamming.began(number, asked(TOKEN, 10**30), Bucket.GENERAL, NOW)
+        jamming.ended(number, True, NOW + 1)
+    for number in range(5):  # the general bucket is full
+        jamming.began(("held", number), asked(b"", 0), Bucket.GENERAL, NOW + 2)
+    assert jamming.admit(asked(b"", 1), NOW + 2) is not Bucket.PROTECTED
+    assert jamming.admit(asked(TOKEN, 1), NOW + 2) is Bucket.PROTECTED
+    assert {name for name, _ in jamming.take_changed()} == {ANN + TOKEN, BEA + TOKEN}
+
+
+def test_a_debtor_is_barred_in_every_asset() -> None:
+    jamming = Jamming(JammingLimits())
+    assert jamming.admit(asked(TOKEN, 1), NOW) is Bucket.GENERAL
+    jamming.bar(ANN, NOW)
+    assert jamming.admit(asked(TOKEN, 1), NOW) is None
+
+
+# --- rows ------------------------------------------------------------------------------------------------------------
+
+
+def test_beliefs_are_forgotten_asset_by_asset_and_old_ones_are_of_the_coin() -> None:
+    old = Schema("liquidity", liquidity_schema.SCHEMA.migrations[:1], {})
+    disk = SimulatedDisk([old])
+    disk.open()
+    disk._connection.execute(
+        "INSERT INTO liquidity VALUES (?, ?, ?, ?)", (CHANNEL, bytes(16) + b"\x05", bytes(16) + b"\x09", 7.0)
+    )
+    store = SimulatedDisk([liquidity_schema.SCHEMA], disk.image()).open()
+    assert list(load_beliefs(store)) == [(CHANNEL, Belief(5, 9, 7.0))]
+    other = ChannelId(b"d" * 32)
+    store.commit(moments_of(Changes(-1.0, ((other, Belief(1, 2, 3.0)),)), TOKEN))
+    assert list(load_beliefs(store, TOKEN)) == [(other, Belief(1, 2, 3.0))]
+    store.commit(moments_of(Changes(10.0, ()), TOKEN))
+    assert list(load_beliefs(store, TOKEN)) == []
+    assert list(load_beliefs(store)) == [(CHANNEL, Belief(5, 9, 7.0))]
+
+
+def test_invoices_and_keysends_keep_their_asset_and_old_ones_are_of_the_coin() -> None:
+    old = Schema("invoices", invoices.SCHEMA.migrations[:2], {})
+    disk = SimulatedDisk([old])
+    disk.open()
+    row = (b"o" * 32, 1, WORD, SECRET, bytes(16), False, NOW, NOW + 60, "tea", "text", None, bytes(16), None)
+    disk._connection.execute(f"INSERT INTO invoices VALUES ({', '.join('?' * len(row))})", row)
+    store = SimulatedDisk([invoices.SCHEMA], disk.image()).open()
+    before = find_invoice(store, b"o" * 32)
+    assert before is not None and (before.asset, before.memo) == (NATIVE, "tea")
+
+    key = PrivateKey(b"k" * 32)
+    invoice = Invoice(
+        payee=NodeKey(bytes(key.public)),
+        payment_hash=HASH,
+        payment_secret=WORD,
+        chain_id=1,
+        contract=Address(bytes(20)),
+        asset=TOKEN,
+        created=NOW,
+    )
+    store.commit([issue(invoice, key, SECRET)])
+    claimable = wanted(store, HASH, FinalPayload(1, NOW, WORD, 1), asset=NATIVE)
+    assert claimable is not None and claimable.asset == TOKEN, "whatever the lock is in"
+    other = digest_of(b"t" * 32)
+    store.commit([InvoiceClaimed(HASH, SECRET, 5, NOW), KeysendClaimed(other, b"t" * 32, 9, NOW, TOKEN)])
+    for digest, received in ((HASH, 5), (other, 9)):
+        record = find_invoice(store, digest)
+        assert record is not None and (record.asset, record.received) == (TOKEN, received)
+    keysend = wanted(store, b"n" * 32, FinalPayload(1, NOW, WORD, 1, SECRET), asset=TOKEN)
+    assert keysend is None, "its secret does not fit"
