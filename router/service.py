@@ -196,6 +196,7 @@ class Router:
             session.reveal(lock, secret)
         except InvalidInput:
             return False
+        self._admission.claimed(session, lock)
         self._engine.touch(session)
         return True
 
