@@ -157,14 +157,12 @@ class OrderMap:
             return ((yield from self.route(target, amount, max_fee=max_fee, now=now)),)
         atlas.refresh()
         known = atlas.ways.recall(target, amount, max_fee, now)
-        if known is not None:
-            return (self._fitting(known),)
-        routes = yield from atlas.planner.planning(
-            atlas.source, target, amount, max_fee=max_fee, max_parts=max_parts, now=now
-        )
+        if known is not None and self._fits((known,)):
+            return (known,)
+        routes = yield from self._planned(target, amount, max_fee, max_parts, now)
         if len(routes) == 1:
             atlas.ways.remember(target, routes[0], now)
-        return tuple(map(self._fitting, routes))
+        return routes
 
     def route(self, target: NodeKey, amount: int, *, max_fee: int, now: float) -> Steps[Route]:
         """Find one route; raise NoRoute."""
@@ -172,8 +170,24 @@ class OrderMap:
         atlas.refresh()
         if self._order.first_channel is not None and self._order.last_channel is not None:
             return (yield from self._circle(self._order.first_channel, self._order.last_channel, amount, max_fee, now))
-        route = yield from atlas.planner.routing(atlas.source, target, amount, max_fee=max_fee, now=now)
-        return self._fitting(route)
+
+        def one(hops: int) -> Steps[tuple[Route, ...]]:
+            found = yield from atlas.planner.routing(
+                atlas.source, target, amount, max_fee=max_fee, now=now, hops_max=hops
+            )
+            return (found,)
+
+        return (yield from self._fitting(one))[0]
+
+    def _planned(
+        self, target: NodeKey, amount: int, max_fee: int, max_parts: int, now: float
+    ) -> Steps[tuple[Route, ...]]:
+        def parts(hops: int) -> Steps[tuple[Route, ...]]:
+            return self._atlas.planner.planning(
+                self._atlas.source, target, amount, max_fee=max_fee, max_parts=max_parts, now=now, hops_max=hops
+            )
+
+        return self._fitting(parts)
 
     def hope(self, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float) -> Steps[Hope | None]:
         """Find what there would be if what failed for a moment were back; then, if our own peers that are away were."""
@@ -197,10 +211,7 @@ class OrderMap:
                 if self._order.last_channel is not None:
                     found: tuple[Route, ...] = ((yield from self.route(target, amount, max_fee=max_fee, now=now)),)
                 else:
-                    found = yield from atlas.planner.planning(
-                        atlas.source, target, amount, max_fee=max_fee, max_parts=max_parts, now=now
-                    )
-                    found = tuple(map(self._fitting, found))
+                    found = yield from self._planned(target, amount, max_fee, max_parts, now)
             except NoRoute:
                 return None
         return self._hope_of(found, away)
@@ -217,14 +228,25 @@ class OrderMap:
             waits_for[hop.node] = f"our peer {hop.node.hex()[:16]}…, which is not connected"
         return Hope(routes, since, bool(lost), " and ".join(waits_for.values()))
 
-    def _fitting(self, route: Route) -> Route:
-        """Return a route, unless an onion has no room for it beside what the payee is to get."""
-        if len(route.hops) <= _SHORT or len(route.hops) <= (fitting := _hops_beside(self._order)):
-            return route
-        raise NoRoute(
-            f"the best way has {len(route.hops)} hops, and the {len(self._order.metadata)} bytes of metadata in the "
-            f"invoice leave room for {fitting}: ask for one with less, or open a channel nearer to the payee"
-        )
+    def _fits(self, routes: tuple[Route, ...]) -> bool:
+        """Whether onions have room for routes, beside what the payee is to get."""
+        longest = max(len(route.hops) for route in routes)
+        return longest <= _SHORT or longest <= _hops_beside(self._order)
+
+    def _fitting(self, find: Callable[[int], Steps[tuple[Route, ...]]]) -> Steps[tuple[Route, ...]]:
+        """Return what `find` does for the most hops that there may be; shorter routes if an onion has no room."""
+        routes = yield from find(HOPS_MAX)
+        if self._fits(routes):
+            return routes
+        fitting = _hops_beside(self._order)
+        try:
+            return (yield from find(fitting))
+        except NoRoute as error:
+            longest = max(len(route.hops) for route in routes)
+            raise NoRoute(
+                f"the best way has {longest} hops, and the {len(self._order.metadata)} bytes of metadata in the "
+                f"invoice leave room for {fitting}: ask for one with less, or open a channel nearer to the payee"
+            ) from error
 
     def _circle(self, first: ChannelId, last: ChannelId, amount: int, max_fee: int, now: float) -> Steps[Route]:
         """Find the route out over one channel of ours and back over another."""

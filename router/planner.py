@@ -48,8 +48,8 @@ class Costs(msgspec.Struct, frozen=True, kw_only=True):
 _RISKS = (1.0, 0.1, 0.0)
 """If the fee limit is not kept: how much less to care for the chance of success, until only fees count."""
 
-_LONG = 1000
-"""If a route is too long: how much more a hop counts."""
+_LONG = (1e3, 1e6)
+"""If a route is too long: how much more a hop counts, and if it still is, so much that hardly anything else does."""
 
 _FLOW_BITS = 48
 """Flows are whole numbers of units that floats hold exactly: amounts of more bits are planned in coarser units."""
@@ -99,26 +99,36 @@ class Planner:
         """Return at most `max_parts` routes that deliver `amount` together for at most `max_fee`; raise NoRoute."""
         return finish(self.planning(source, target, amount, max_fee=max_fee, max_parts=max_parts, now=now))
 
-    def routing(self, source: NodeKey, target: NodeKey, amount: int, *, max_fee: int, now: float) -> Steps[Route]:
-        """Find what `route` returns, in steps."""
+    def routing(
+        self, source: NodeKey, target: NodeKey, amount: int, *, max_fee: int, now: float, hops_max: int = HOPS_MAX
+    ) -> Steps[Route]:
+        """Find what `route` returns, with at most `hops_max` hops, in steps."""
         _check(source, target, amount, max_fee)
 
         def one(factor: float) -> Steps[tuple[Route, ...]]:
-            found = yield from self._search(source, target, amount, factor)
+            found = yield from self._search(source, target, amount, factor, hops_max)
             return () if found is None else (found,)
 
         return (yield from self._alone(self._within(max_fee, one, source, target, amount), now))[0]
 
     def planning(
-        self, source: NodeKey, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float
+        self,
+        source: NodeKey,
+        target: NodeKey,
+        amount: int,
+        *,
+        max_fee: int,
+        max_parts: int,
+        now: float,
+        hops_max: int = HOPS_MAX,
     ) -> Steps[tuple[Route, ...]]:
-        """Find what `plan` returns, in steps."""
+        """Find what `plan` returns, with at most `hops_max` hops each, in steps."""
         _check(source, target, amount, max_fee)
         if max_parts < 1:
             raise InvalidInput("a plan needs at least one part: raise max_parts")
 
         def parts(factor: float) -> Steps[tuple[Route, ...]]:
-            return self._parts(source, target, amount, factor, max_parts)
+            return self._parts(source, target, amount, factor, max_parts, hops_max)
 
         return (yield from self._alone(self._within(max_fee, parts, source, target, amount), now))
 
@@ -183,7 +193,9 @@ class Planner:
 
     # --- searching -----------------------------------------------------------------------------------------------
 
-    def _search(self, source: NodeKey, target: NodeKey, amount: int, factor: float) -> Steps[Route | None]:
+    def _search(
+        self, source: NodeKey, target: NodeKey, amount: int, factor: float, hops_max: int
+    ) -> Steps[Route | None]:
         """Return the cheapest route, weighing risk by `factor`; None if nothing keeps all limits."""
         start, end = self.graph.index(source), self.graph.index(target)
         if start is None or end is None:
@@ -198,10 +210,11 @@ class Planner:
         if route is None:
             path = yield from self._one_sided(start, end, float(amount), risk, hop, slope)
             route = self.along(path, amount)
-        if len(path) > HOPS_MAX:
-            path = yield from self._one_sided(start, end, float(amount), risk, hop * _LONG, slope)
-            route = self.along(path, amount)
-        return route if route is not None and len(route.hops) <= HOPS_MAX else None
+        for weight in _LONG:
+            if len(path) > hops_max:
+                path = yield from self._one_sided(start, end, float(amount), risk, hop * weight, slope)
+                route = self.along(path, amount)
+        return route if route is not None and len(route.hops) <= hops_max else None
 
     def _two_sided(
         self, start: int, end: int, amount: float, risk: float, hop: float, slope: float
@@ -240,13 +253,13 @@ class Planner:
     # --- many parts ----------------------------------------------------------------------------------------------
 
     def _parts(
-        self, source: NodeKey, target: NodeKey, amount: int, factor: float, max_parts: int
+        self, source: NodeKey, target: NodeKey, amount: int, factor: float, max_parts: int, hops_max: int
     ) -> Steps[tuple[Route, ...]]:
         """Return the better one of a single path and a plan along the cheapest flow; none if neither can be."""
-        single = yield from self._search(source, target, amount, factor)
+        single = yield from self._search(source, target, amount, factor, hops_max)
         many: tuple[Route, ...] = ()
         if max_parts > 1:
-            many = yield from self._along_flow(source, target, amount, factor, max_parts)
+            many = yield from self._along_flow(source, target, amount, factor, max_parts, hops_max)
         if single is None or (many and self.weigh(many, amount, factor) < self.weigh((single,), amount, factor)):
             return many
         return (single,)
@@ -260,7 +273,7 @@ class Planner:
         return sum(route.fee for route in routes) + weighed / MILLION
 
     def _along_flow(
-        self, source: NodeKey, target: NodeKey, amount: int, factor: float, max_parts: int
+        self, source: NodeKey, target: NodeKey, amount: int, factor: float, max_parts: int, hops_max: int
     ) -> Steps[tuple[Route, ...]]:
         """Return routes along the cheapest flow, and along single paths for what it leaves; none if it cannot be."""
         routes: list[Route] = []
@@ -270,7 +283,7 @@ class Planner:
             return ()
         try:
             for path, share in flow:
-                route = self._fitting(path, min(share, left)) if len(path) <= HOPS_MAX else None
+                route = self._fitting(path, min(share, left)) if len(path) <= hops_max else None
                 if route is not None and len(routes) < max_parts - 1 and route.delivered * _CRUMB >= amount:
                     self.knowledge.pencil_in(route)
                     routes.append(route)
@@ -278,7 +291,7 @@ class Planner:
             waiting = [left] if left else []
             while waiting:
                 piece = waiting.pop()
-                found = yield from self._search(source, target, piece, factor)
+                found = yield from self._search(source, target, piece, factor, hops_max)
                 if found is not None:
                     self.knowledge.pencil_in(found)
                     routes.append(found)

@@ -188,3 +188,21 @@ def test_a_way_that_leaves_no_room_for_the_invoices_metadata_is_refused_with_the
                 continue
             with pytest.raises(NoRoute, match=r"12 hops, and the 256 bytes of metadata .* room for 11"):
                 finish(find(FAR, 10, max_fee=5, now=0.0))
+
+
+def test_where_the_best_way_leaves_no_room_for_the_metadata_a_shorter_one_is_taken_if_it_is_not_too_dear() -> None:
+    nodes = [PEER, *map(node, range(10, 20)), FAR]  # with our own channel, 12 hops
+    way = [Edge(channel(20 + n), nodes[n], nodes[n + 1], 1_000, FREE) for n in range(len(nodes) - 1)]
+    shorter = Edge(channel(50), nodes[0], nodes[3], 1_000, ForwardingPolicy(base_fee=4))
+    world = atlas(*way, shorter)
+    plain = world.map_for(order())
+    for find in (partial(plain.plan, max_parts=5), plain.route):
+        found = finish(find(FAR, 10, max_fee=5, now=0.0))
+        assert [len(route.hops) for route in (found if isinstance(found, tuple) else (found,))] == [12]
+    roads = world.map_for(msgspec.structs.replace(order(), metadata=bytes(256)))
+    for find in (partial(roads.plan, max_parts=5), roads.route):
+        found = finish(find(FAR, 10, max_fee=5, now=0.0))
+        (route,) = found if isinstance(found, tuple) else (found,)
+        assert (len(route.hops), route.fee) == (10, 4)
+        with pytest.raises(NoRoute, match="room for 11"):
+            finish(find(FAR, 10, max_fee=3, now=0.0))
