@@ -11,9 +11,9 @@ Between a router and its engine; it decides nothing but yes or no. Its moments a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
-from tallystick.channels.core import Phase
+from tallystick.channels.core import Channel, Phase
 from tallystick.channels.engine import Engine
 from tallystick.channels.limits import LOCKS_MAX
 from tallystick.channels.objects import NATIVE, Address, ChannelId, Lock
@@ -23,6 +23,9 @@ from tallystick.router.circuits import PeerBarred, ReputationSaved, load_bars, l
 from tallystick.router.exposure import Course, Exposure, ExposureLimits
 from tallystick.router.forwarder import Circuit
 from tallystick.router.jamming import Asked, Bucket, Jamming, JammingLimits, Reputation
+
+_UNPRICED = b"?"
+"""Stands behind a peer's key where locks in assets are counted that the owner has not named."""
 
 
 class Admission:
@@ -35,12 +38,17 @@ class Admission:
         jamming: JammingLimits,
         exposure: ExposureLimits,
         *,
+        named: Collection[Address],
         fee: Callable[[], int],
         alarm: Callable[[str], None],
     ) -> None:
-        """`fee` says below what worth, in the native coin, no secret is claimed on chain now; 0: all are."""
+        """`named`: the assets that the owner knows, besides the coin.
+
+        `fee` says below what worth, in the native coin, no secret is claimed on chain now; 0: all are.
+        """
         self.exposure = Exposure(exposure)
         self._engine = engine
+        self._named = named
         self._fee = fee
         self._alarm = alarm
         reputations = [(row.peer, Reputation(row.worth, row.earned, row.time)) for row in load_reputations(store)]
@@ -65,15 +73,16 @@ class Admission:
 
     def admit(self, circuit: Circuit) -> Bucket | None:
         """Return which places a payment may take, None if it has to be refused."""
-        incoming, outgoing = self._engine.session(circuit.incoming), self._engine.session(circuit.outgoing)
-        fee = self._fee_in(incoming.channel.terms.asset)
-        peers = (
-            (incoming.channel.peer_key, Course.IN, circuit.amount_in),
-            (outgoing.channel.peer_key, Course.OUT, circuit.amount_out),
+        incoming = self._engine.session(circuit.incoming).channel
+        outgoing = self._engine.session(circuit.outgoing).channel
+        fee = self._fee_in(incoming.terms.asset)
+        accounts = (
+            (self._account(incoming), Course.IN, circuit.amount_in),
+            (self._account(outgoing), Course.OUT, circuit.amount_out),
         )
-        if incoming.channel.peer_key in self._owing:
+        if incoming.peer_key in self._owing:
             return None
-        if not all(self.exposure.has_room(peer, course, amount, fee) for peer, course, amount in peers):
+        if not all(self.exposure.has_room(account, course, amount, fee) for account, course, amount in accounts):
             return None
         return self._jamming.admit(self._asked(circuit), circuit.began)
 
@@ -83,9 +92,9 @@ class Admission:
         self._leaves(circuit, bucket)
 
     def _leaves(self, circuit: Circuit, bucket: Bucket) -> None:
-        asked = self._asked(circuit)
-        self._jamming.began(circuit.name, asked, bucket, circuit.began)
-        self.exposure.began((circuit.outgoing, Course.OUT, circuit.outgoing_lock), asked.outgoing, circuit.amount_out)
+        self._jamming.began(circuit.name, self._asked(circuit), bucket, circuit.began)
+        account = self._account(self._engine.session(circuit.outgoing).channel)
+        self.exposure.began((circuit.outgoing, Course.OUT, circuit.outgoing_lock), account, circuit.amount_out)
 
     def ended(self, circuit: Circuit, *, paid: bool) -> None:
         """Its outgoing lock has ended. The incoming one pends until `freed`."""
@@ -101,16 +110,18 @@ class Admission:
 
     def accepts(self, channel: ChannelId, lock: Lock) -> bool:
         """Whether a lock that ends here may be taken on."""
-        terms, peer = self._engine.session(channel).channel.terms, self._engine.session(channel).channel.peer_key
-        fee = self._fee_in(terms.asset)
+        state = self._engine.session(channel).channel
+        fee = self._fee_in(state.terms.asset)
         if not self.exposure.is_small(lock.amount, fee):
             return True
+        peer = state.peer_key
         trusted = peer not in self._owing and not self._jamming.is_barred(peer, self._engine.chain.now)
-        return trusted and self.exposure.has_room(peer, Course.IN, lock.amount, fee)
+        return trusted and self.exposure.has_room(self._account(state), Course.IN, lock.amount, fee)
 
     def accepted(self, channel: ChannelId, lock: Lock) -> None:
         """A lock was taken on: forwarded, or kept for the payee."""
-        self.exposure.began((channel, Course.IN, lock.id), self._engine.session(channel).channel.peer_key, lock.amount)
+        account = self._account(self._engine.session(channel).channel)
+        self.exposure.began((channel, Course.IN, lock.id), account, lock.amount)
 
     def freed(self, channel: ChannelId, lock: int) -> None:
         """An incoming lock is gone, or was rejected."""
@@ -155,9 +166,19 @@ class Admission:
 
     # --- what both ask -------------------------------------------------------------------------------------------
 
-    def _fee_in(self, asset: Address) -> int:
-        """Return what a claim costs that is worth it only above that; what has no price in the chain's own coin is."""
-        return self._fee() if asset == NATIVE else 0
+    def _fee_in(self, asset: Address) -> int | None:
+        """Return below what amount no claim is worth its fee: 0 if all are to be made, None if nobody can tell."""
+        fee = self._fee()
+        if asset == NATIVE or not fee:
+            return fee
+        return 0 if asset in self._named else None
+
+    def _account(self, channel: Channel) -> bytes:
+        """Return under which name a channel's locks are counted: amounts of several assets have no sum."""
+        asset = channel.terms.asset
+        if asset == NATIVE:
+            return channel.peer_key
+        return channel.peer_key + (asset if asset in self._named else _UNPRICED)
 
     def _asked(self, circuit: Circuit) -> Asked:
         incoming = self._engine.session(circuit.incoming).channel
