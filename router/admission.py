@@ -11,7 +11,7 @@ Between a router and its engine; it decides nothing but yes or no. Its moments a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from tallystick.channels.core import Channel, Phase
 from tallystick.channels.engine import Engine
@@ -23,9 +23,10 @@ from tallystick.router.circuits import PeerBarred, ReputationSaved, load_bars, l
 from tallystick.router.exposure import Course, Exposure, ExposureLimits
 from tallystick.router.forwarder import Circuit
 from tallystick.router.jamming import Asked, Bucket, Jamming, JammingLimits, Reputation
+from tallystick.router.objects import ForwardingPolicy
 
 _UNPRICED = b"?"
-"""Stands behind a peer's key where locks in assets are counted that the owner has not named."""
+"""Stands behind a peer's key where locks are counted that are worth nothing, as far as the owner has said."""
 
 
 class Admission:
@@ -38,11 +39,11 @@ class Admission:
         jamming: JammingLimits,
         exposure: ExposureLimits,
         *,
-        named: Collection[Address],
+        named: Mapping[Address, ForwardingPolicy],
         fee: Callable[[], int],
         alarm: Callable[[str], None],
     ) -> None:
-        """`named`: the assets that the owner knows, besides the coin.
+        """`named`: the assets that the owner knows, besides the coin. What is below the minimum is not worth a claim.
 
         `fee` says below what worth, in the native coin, no secret is claimed on chain now; 0: all are.
         """
@@ -75,14 +76,10 @@ class Admission:
         """Return which places a payment may take, None if it has to be refused."""
         incoming = self._engine.session(circuit.incoming).channel
         outgoing = self._engine.session(circuit.outgoing).channel
-        fee = self._fee_in(incoming.terms.asset)
-        accounts = (
-            (self._account(incoming), Course.IN, circuit.amount_in),
-            (self._account(outgoing), Course.OUT, circuit.amount_out),
-        )
+        ends = ((incoming, Course.IN, circuit.amount_in), (outgoing, Course.OUT, circuit.amount_out))
         if incoming.peer_key in self._owing:
             return None
-        if not all(self.exposure.has_room(account, course, amount, fee) for account, course, amount in accounts):
+        if not all(self._has_room(channel, course, amount) for channel, course, amount in ends):
             return None
         return self._jamming.admit(self._asked(circuit), circuit.began)
 
@@ -93,7 +90,7 @@ class Admission:
 
     def _leaves(self, circuit: Circuit, bucket: Bucket) -> None:
         self._jamming.began(circuit.name, self._asked(circuit), bucket, circuit.began)
-        account = self._account(self._engine.session(circuit.outgoing).channel)
+        account = self._account(self._engine.session(circuit.outgoing).channel, circuit.amount_out)
         self.exposure.began((circuit.outgoing, Course.OUT, circuit.outgoing_lock), account, circuit.amount_out)
 
     def ended(self, circuit: Circuit, *, paid: bool) -> None:
@@ -111,16 +108,15 @@ class Admission:
     def accepts(self, channel: ChannelId, lock: Lock) -> bool:
         """Whether a lock that ends here may be taken on."""
         state = self._engine.session(channel).channel
-        fee = self._fee_in(state.terms.asset)
-        if not self.exposure.is_small(lock.amount, fee):
+        if not self.exposure.is_small(lock.amount, self._fee_for(state.terms.asset, lock.amount)):
             return True
         peer = state.peer_key
         trusted = peer not in self._owing and not self._jamming.is_barred(peer, self._engine.chain.now)
-        return trusted and self.exposure.has_room(self._account(state), Course.IN, lock.amount, fee)
+        return trusted and self._has_room(state, Course.IN, lock.amount)
 
     def accepted(self, channel: ChannelId, lock: Lock) -> None:
         """A lock was taken on: forwarded, or kept for the payee."""
-        account = self._account(self._engine.session(channel).channel)
+        account = self._account(self._engine.session(channel).channel, lock.amount)
         self.exposure.began((channel, Course.IN, lock.id), account, lock.amount)
 
     def freed(self, channel: ChannelId, lock: int) -> None:
@@ -166,19 +162,28 @@ class Admission:
 
     # --- what both ask -------------------------------------------------------------------------------------------
 
-    def _fee_in(self, asset: Address) -> int | None:
-        """Return below what amount no claim is worth its fee: 0 if all are to be made, None if nobody can tell."""
+    def _has_room(self, channel: Channel, course: Course, amount: int) -> bool:
+        account = self._account(channel, amount)
+        return self.exposure.has_room(account, course, amount, self._fee_for(channel.terms.asset, amount))
+
+    def _fee_for(self, asset: Address, amount: int) -> int | None:
+        """Return what a claim of that amount costs, as `Exposure` has it: None if it has no worth that is known."""
         fee = self._fee()
         if asset == NATIVE or not fee:
             return fee
-        return 0 if asset in self._named else None
+        return 0 if self._is_known(asset, amount) else None
 
-    def _account(self, channel: Channel) -> bytes:
-        """Return under which name a channel's locks are counted: amounts of several assets have no sum."""
+    def _account(self, channel: Channel, amount: int) -> bytes:
+        """Return under which name a lock is counted: amounts of several assets have no sum."""
         asset = channel.terms.asset
         if asset == NATIVE:
             return channel.peer_key
-        return channel.peer_key + (asset if asset in self._named else _UNPRICED)
+        return channel.peer_key + (asset if self._is_known(asset, amount) else _UNPRICED)
+
+    def _is_known(self, asset: Address, amount: int) -> bool:
+        """Whether the owner has named the asset, and that much of it is worth carrying."""
+        policy = self._named.get(asset)
+        return policy is not None and amount >= policy.minimum
 
     def _asked(self, circuit: Circuit) -> Asked:
         incoming = self._engine.session(circuit.incoming).channel

@@ -70,6 +70,18 @@ def test_who_claims_whatever_it_costs_and_whoever_named_a_token_carries_as_much_
         assert len(load_circuits(world["B"].store)) == 20
 
 
+def test_of_a_token_that_is_named_what_is_below_its_minimum_is_as_good_as_worthless_for_the_payee_too() -> None:
+    """Else whoever has a little of it, and pays it unasked in many payments, makes the payee claim each of them."""
+    policies = {TOKEN: ForwardingPolicy(fee_ppm=0, minimum=10_000)}
+    world = line(RoutingOptions(policy=FREE, policies=policies), (TOKEN, OTHER), "C")
+    for member in "AB":
+        world[member].router.options = NAMED
+    send(world, range(50), 9_999, channel=0)
+    assert len(world["C"].finals) == LIMITS.claims
+    send(world, range(100, 150), 10_000, channel=0)
+    assert len(world["C"].finals) == LIMITS.claims + 50
+
+
 def test_worthless_tokens_take_no_room_from_coins_and_what_has_ended_makes_room_again() -> None:
     world = line(OPTIONS, (TOKEN, NATIVE))
     send(world, range(20), 10_000, channel=0)
