@@ -4,6 +4,8 @@
     exposure    what is too small to be claimed on chain, by peer and direction (`exposure`)
     bars        who was told the secret of its lock and let it expire, while the chain does not show it: nothing is
                 forwarded for it for two weeks, and nothing small is accepted from it. Durable; it ends by itself
+    doubts      who let it expire and may not have been told in time, as it was away, or we were, or the secret came
+                late from those behind us, who may want us to part: nothing small is taken from it for two weeks
     debts       who leaves a lock unpaid that the chain shows to be ours: the same, until it has paid
 
 Between a router and its engine; it decides nothing but yes or no. Its moments are for the commit of what happened.
@@ -27,6 +29,9 @@ from tallystick.router.objects import ForwardingPolicy
 
 _UNPRICED = b"?"
 """Stands behind a peer's key where locks are counted that are worth nothing, as far as the owner has said."""
+
+TOLD_BEFORE = 60
+"""Seconds before a secret is not paid for any more at which its payer has to know it, to be blamed for sure."""
 
 
 class Admission:
@@ -56,6 +61,10 @@ class Admission:
         self._jamming = Jamming(jamming, reputations, load_bars(store))
         self._owing: set[bytes] = set()
         """Peers that leave unpaid what the chain shows to be ours."""
+        self._told: set[tuple[ChannelId, int]] = set()
+        """Locks whose secret their sender got in time."""
+        self._doubted: dict[bytes, int] = {}
+        """Until when nothing small is taken from a peer."""
 
     def resume(self, circuits: Sequence[Circuit]) -> None:
         """Take over what pends after a restart: circuits, and secrets that were not paid for yet."""
@@ -78,6 +87,8 @@ class Admission:
         outgoing = self._engine.session(circuit.outgoing).channel
         ends = ((incoming, Course.IN, circuit.amount_in), (outgoing, Course.OUT, circuit.amount_out))
         if incoming.peer_key in self._owing:
+            return None
+        if self._is_small(incoming, circuit.amount_in) and self._doubts(incoming.peer_key):
             return None
         if not all(self._has_room(channel, course, amount) for channel, course, amount in ends):
             return None
@@ -108,19 +119,27 @@ class Admission:
     def accepts(self, channel: ChannelId, lock: Lock) -> bool:
         """Whether a lock that ends here may be taken on."""
         state = self._engine.session(channel).channel
-        if not self.exposure.is_small(lock.amount, self._fee_for(state.terms.asset, lock.amount)):
+        if not self._is_small(state, lock.amount):
             return True
         peer = state.peer_key
         trusted = peer not in self._owing and not self._jamming.is_barred(peer, self._engine.chain.now)
-        return trusted and self._has_room(state, Course.IN, lock.amount)
+        return trusted and not self._doubts(peer) and self._has_room(state, Course.IN, lock.amount)
 
     def accepted(self, channel: ChannelId, lock: Lock) -> None:
         """A lock was taken on: forwarded, or kept for the payee."""
         account = self._account(self._engine.session(channel).channel, lock.amount)
         self.exposure.began((channel, Course.IN, lock.id), account, lock.amount)
 
+    def claimed(self, session: Session, lock: int) -> None:
+        """The secret of an incoming lock is ours: its sender is told at once, if it is there."""
+        found, policy = session.channel.theirs.simplex.lock(lock), self._engine.policy
+        deadline = self._engine.chain.now + policy.reveal_margin + TOLD_BEFORE
+        if found is not None and session.ready and found.expiry >= deadline:
+            self._told.add((session.channel.id, lock))
+
     def freed(self, channel: ChannelId, lock: int) -> None:
         """An incoming lock is gone, or was rejected."""
+        self._told.discard((channel, lock))
         self.exposure.ended((channel, Course.IN, lock))
 
     # --- time ----------------------------------------------------------------------------------------------------
@@ -134,6 +153,7 @@ class Admission:
         for channel in self.exposure.channels:
             if self._engine.session(channel).channel.phase is Phase.GONE:
                 self.exposure.forget(channel)
+                self._told = {name for name in self._told if name[0] != channel}
         return moments + [
             ReputationSaved(peer, reputation.worth, reputation.earned, reputation.time)
             for peer, reputation in self._jamming.take_changed()
@@ -146,21 +166,42 @@ class Admission:
         for known in channel.secrets:
             lock = channel.theirs.simplex.lock(known.lock)
             if lock is None or lock.expiry >= chain.final:
+                self.claimed(session, known.lock)
                 continue
             if chain.registered_in_time(lock) is not None:
                 if channel.phase in (Phase.OPEN, Phase.FROZEN):
                     self._owing.add(channel.peer_key)
                 continue
-            until = self._jamming.bar(channel.peer_key, chain.now)
-            if until is not None:
-                moments.append(PeerBarred(channel.peer_key, until))
-                self._alarm(
-                    f"the peer of channel {channel.id.hex()[:8]} got a secret and did not pay the {lock.amount} for "
-                    f"it: nothing is forwarded for it for two weeks; close the channel if it goes on"
-                )
+            told = (channel.id, known.lock) in self._told
+            moments += self._bar(channel, lock) if told else self._doubt(channel, lock)
         return moments
 
+    def _bar(self, channel: Channel, lock: Lock) -> list[Moment]:
+        until = self._jamming.bar(channel.peer_key, self._engine.chain.now)
+        if until is None:
+            return []
+        self._alarm(
+            f"the peer of channel {channel.id.hex()[:8]} got a secret and did not pay the {lock.amount} for "
+            f"it: nothing is forwarded for it for two weeks; close the channel if it goes on"
+        )
+        return [PeerBarred(channel.peer_key, until)]
+
+    def _doubt(self, channel: Channel, lock: Lock) -> list[Moment]:
+        if not self._doubts(channel.peer_key):
+            self._doubted[channel.peer_key] = self._engine.chain.now + self._jamming.limits.banned
+            self._alarm(
+                f"a lock of {lock.amount} in channel {channel.id.hex()[:8]} expired unpaid after it was claimed; its "
+                "peer may not have known the secret in time: nothing small is taken from it for two weeks"
+            )
+        return []
+
+    def _doubts(self, peer: bytes) -> bool:
+        return self._engine.chain.now < self._doubted.get(peer, 0)
+
     # --- what both ask -------------------------------------------------------------------------------------------
+
+    def _is_small(self, channel: Channel, amount: int) -> bool:
+        return self.exposure.is_small(amount, self._fee_for(channel.terms.asset, amount))
 
     def _has_room(self, channel: Channel, course: Course, amount: int) -> bool:
         account = self._account(channel, amount)

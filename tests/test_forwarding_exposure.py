@@ -10,6 +10,7 @@ from tallystick.channels.conditions import digest_of
 from tallystick.channels.core import Phase
 from tallystick.channels.messages import Reveal
 from tallystick.channels.objects import ChannelId
+from tallystick.router.admission import TOLD_BEFORE
 from tallystick.router.circuits import load_bars, load_circuits
 from tallystick.router.codes import Code
 from tallystick.router.exposure import Course, Exposure, ExposureLimits, Name
@@ -233,6 +234,24 @@ def test_a_bar_outlives_a_restart_and_ends_after_two_weeks() -> None:
     send(world, range(30, 31), 2 * FEE, known=True)
     assert world["A"].receipts & {secret(30)}
     assert bar[1] - TWO_WEEKS <= world.time
+
+
+def test_who_reveals_in_the_last_moment_cannot_part_two_honest_nodes_nor_take_anything_small_twice() -> None:
+    world = line()
+    send(world, range(1))
+    reveal_margin = world["B"].engine.policy.reveal_margin
+    world.pass_time(600 - reveal_margin - TOLD_BEFORE + 1)
+    world["B"].mute = lambda message: isinstance(message, Reveal)
+    reveal_all(world, 1)
+    expire(world)
+    assert load_bars(world["B"].store) == [] and len(world["B"].alarms) == 1
+    send(world, range(10, 11), known=True)
+    assert not world["A"].receipts & {secret(10)}, "nothing small is forwarded for it"
+    send(world, range(20, 21), 2 * FEE, known=True)
+    assert world["A"].receipts & {secret(20)}, "what can be claimed on chain is"
+    world.pass_time(TWO_WEEKS)
+    send(world, range(30, 31), known=True)
+    assert world["A"].receipts & {secret(30)}
 
 
 def test_a_payment_that_was_held_before_a_restart_is_held_after_it_though_fees_rose() -> None:

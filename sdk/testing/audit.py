@@ -54,6 +54,8 @@ class Audit(Hooks):
         """Every doubly signed proof that this node ever held: by (sender, seq)."""
         self.sides: dict[ChannelId, tuple[Address, Address]] = {}
         """The participants of every channel that this node ever stored."""
+        self.claims: dict[tuple[ChannelId, int], int] = {}
+        """Every lock of a peer's for which this node ever stored the secret, and when (chain time)."""
         self._knows = knows
         self._now = now
         self._updates: dict[tuple[ChannelId, int], bytes] = {}
@@ -68,16 +70,18 @@ class Audit(Hooks):
     # --- what the gate shows -------------------------------------------------------------------------------------
 
     def stored(self, moments: Sequence[Moment]) -> None:
-        """Remember the doubly signed proofs."""
+        """Remember the doubly signed proofs, and what was claimed."""
         for moment in moments:
             if isinstance(moment, ChannelSaved):
                 self.sides[moment.channel.id] = moment.channel.terms.participants
+                for known in moment.channel.secrets:
+                    self.claims.setdefault((moment.channel.id, known.lock), self._now())
                 for signed in (moment.channel.ours, moment.channel.theirs):
                     statement = signed.statement
                     if statement is not None and signed.countersignature:
-                        known = self.statements.setdefault(moment.channel.id, {})
+                        held = self.statements.setdefault(moment.channel.id, {})
                         key = (statement.proof.sender, statement.proof.seq)
-                        self.require(known.setdefault(key, statement) == statement, f"holds two proofs numbered {key}")
+                        self.require(held.setdefault(key, statement) == statement, f"holds two proofs numbered {key}")
 
     def sending(self, peer: PublicKey, messages: list[bytes]) -> list[bytes]:
         """Check each message against the disk and against all that was said before."""

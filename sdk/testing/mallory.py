@@ -66,15 +66,7 @@ class Mallory:
 
     def replay(self) -> None:
         """Say every update, ack and reveal twice, and every older update again with the next one."""
-        said: list[bytes] = []
-
-        def tamper(frame: bytes) -> list[bytes]:
-            if not is_one_of(frame, Update, Ack, Reveal):
-                return [frame]
-            said.append(frame)
-            return [*said[-4:-1], frame, frame]
-
-        self._seat.tamper = tamper
+        self._seat.tamper = repeat()
 
 
 def is_one_of(frame: bytes, *kinds: type[Message]) -> bool:
@@ -85,6 +77,19 @@ def is_one_of(frame: bytes, *kinds: type[Message]) -> bool:
 def withhold(*kinds: type[Message]) -> Tamper:
     """Return a way of tampering: messages of these kinds never leave."""
     return lambda frame: [] if is_one_of(frame, *kinds) else [frame]
+
+
+def repeat() -> Tamper:
+    """Return a way of tampering: updates, acks and reveals leave twice, with older ones before them again."""
+    said: list[bytes] = []
+
+    def tamper(frame: bytes) -> list[bytes]:
+        if not is_one_of(frame, Update, Ack, Reveal):
+            return [frame]
+        said.append(frame)
+        return [*said[-4:-1], frame, frame]
+
+    return tamper
 
 
 def garble_onions(frame: bytes) -> list[bytes]:

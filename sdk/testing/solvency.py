@@ -6,23 +6,26 @@
                       exactly what its own records say, in each asset: what it received, less what it paid, plus what it
                       earned
 
-A payment that was not made must say why in words.
+A payment that was not made must say why in words. `losses` finds the locks that somebody claimed and was not paid for:
+who has given a secret away and stays away past the lock's expiry. A world in which that may be says which are excused.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
 from tallystick.channels.conditions import digest_of
 from tallystick.channels.core import Phase
-from tallystick.channels.objects import Address, ChannelId
-from tallystick.channels.schema import load_channels
+from tallystick.channels.messages import Update, decode
+from tallystick.channels.objects import Address, ChannelId, Lock
+from tallystick.channels.operations import AddLock, Cancel, Unlock
+from tallystick.channels.schema import load_channels, received_after
 from tallystick.channels.store import Store
 from tallystick.router.circuits import Forward, forwards_after, load_circuits
-from tallystick.router.forwarder import Circuit, Outcome
+from tallystick.router.forwarder import Circuit, Name, Outcome
 from tallystick.router.invoices import InvoiceRecord, list_invoices
 from tallystick.router.payments import PaymentRecord, list_payments, load_parts
 from tallystick.sdk.testing.audit import Violation
@@ -58,6 +61,16 @@ class Ledger(msgspec.Struct, frozen=True):
         return _without_zeros(gains)
 
 
+class Loss(msgspec.Struct, frozen=True):
+    """A lock that a node claimed and was not paid for."""
+
+    name: str
+    channel: ChannelId
+    lock: Lock
+    since: int
+    """Chain time at which the node had stored the claim."""
+
+
 def read_ledger(store: Store) -> Ledger:
     """Read a node's ledger."""
     payments = [record for _, record in list_payments(store, EVERYTHING)]
@@ -81,6 +94,35 @@ def read_ledger(store: Store) -> Ledger:
 def ledgers(world: World) -> dict[str, Ledger]:
     """Return the ledgers of all nodes that ever lived."""
     return {name: read_ledger(seat.audit.store) for name, seat in world.seats.items() if seat.audit.store is not None}
+
+
+def losses(world: World) -> list[Loss]:
+    """Return the locks that were claimed and not paid for, neither by the peer nor by the chain. At rest."""
+    secrets = histories(world)[1]
+    found: list[Loss] = []
+    for name, seat in world.seats.items():
+        if seat.audit.store is not None and seat.audit.claims:
+            added, ended = _incoming(seat.audit.store)
+            for lock_name, since in seat.audit.claims.items():
+                lock = added[lock_name]
+                paid = ended.get(lock_name, secrets.get(lock.condition, lock.expiry + 1) <= lock.expiry)
+                if not paid:
+                    found.append(Loss(name, lock_name[0], lock, since))
+    return found
+
+
+def _incoming(store: Store) -> tuple[dict[Name, Lock], dict[Name, bool]]:
+    """Return every lock that came in, and of those that are agreed gone, whether they were paid."""
+    added: dict[Name, Lock] = {}
+    ended: dict[Name, bool] = {}
+    for row in received_after(store, 0, EVERYTHING):
+        update = decode(row.frame)
+        for operation in update.operations if isinstance(update, Update) else ():
+            if isinstance(operation, AddLock):
+                added[row.channel, operation.lock.id] = operation.lock
+            elif isinstance(operation, (Unlock, Cancel)):
+                ended[row.channel, operation.id] = isinstance(operation, Unlock)
+    return added, ended
 
 
 # --- at any moment ----------------------------------------------------------------------------------------------
@@ -119,8 +161,14 @@ def _check_forwarder(name: str, store: Store) -> None:
 # --- at rest ----------------------------------------------------------------------------------------------------
 
 
-def check_payments(world: World, dishonest: Iterable[str] = ()) -> None:
-    """Raise Violation unless all records agree, and every honest node owns what its own say."""
+def check_payments(
+    world: World, dishonest: Iterable[str] = (), *, excused: Sequence[Loss] = (), shared: Collection[bytes] = ()
+) -> None:
+    """Raise Violation unless all records agree, and every honest node owns what its own say, less what is excused.
+
+    `shared`: the payment hashes that more than one payer may pay. Their parts look alike to the payee, and once one is
+    taken, whoever holds another one, on the way or there, may be paid for it: then nobody has less than it says.
+    """
     check_circuits(world, dishonest)
     known = ledgers(world)
     honest = {name: ledger for name, ledger in known.items() if name not in dishonest}
@@ -129,33 +177,56 @@ def check_payments(world: World, dishonest: Iterable[str] = ()) -> None:
     }
     payers = Counter(record.order.payment_hash for book in known.values() for record in book.payments if record.paid)
     for digest, count in payers.items():
-        if count > 1:
+        if count > 1 and digest not in shared:
             raise Violation(f"payment {digest.hex()[:8]} was paid by {count} payers")
+    unsure = {loss.lock.condition for loss in excused}
+    mixed = {*unsure, *shared}
     for name, ledger in honest.items():
         if ledger.circuits:
             raise Violation(f"{name} still forwards {len(ledger.circuits)} payments")
         for record in ledger.payments:
-            _check_record(name, ledger, record, claimed.get(record.order.payment_hash), payers)
-        lone = [i for i in ledger.invoices if i.received and not payers[i.payment_hash]]
-        if lone:
-            raise Violation(f"{name} received {lone[0].received} that no payer says it has paid")
-    gains = _gains(world)
+            digest = record.order.payment_hash
+            _check_record(name, ledger, record, claimed.get(digest), payers, sure=digest not in mixed)
+        for invoice in ledger.invoices:
+            if invoice.received and invoice.payment_hash not in unsure:
+                twice = payers[invoice.payment_hash] > 1
+                _check_received(name, invoice, known.values(), twice=twice)
+    gains, exact = _gains(world), max(payers.values(), default=0) < 2
     for name, ledger in honest.items():
-        if gains.get(name, Counter()) != ledger.gains:
-            raise Violation(
-                f"{name} has gained {_told(gains.get(name, {}))} in its channels, its records say {_told(ledger.gains)}"
-            )
+        due = Counter(ledger.gains)
+        for loss in excused:
+            if loss.name == name:
+                due[ledger.assets[loss.channel]] -= loss.lock.amount
+        has = gains.get(name, Counter())
+        off = [has[asset] - due[asset] for asset in {*has, *due}]
+        if any(gap < 0 or (gap and exact) for gap in off):
+            raise Violation(f"{name} has gained {_told(has)} in its channels, its records say {_told(due)}")
+
+
+def _check_received(name: str, invoice: InvoiceRecord, ledgers: Iterable[Ledger], *, twice: bool) -> None:
+    """`twice`: two have paid, so some of it may have come too late, and have been paid as the chain had the secret."""
+    delivered = sum(ledger.sent.get(invoice.payment_hash, (0, 0))[1] for ledger in ledgers)
+    if delivered < invoice.received or (delivered > invoice.received and not twice):
+        label = f"payment {invoice.payment_hash.hex()[:8]}"
+        raise Violation(f"{name} received {invoice.received} in {label}, its payers say {delivered}")
 
 
 def _check_record(
-    name: str, ledger: Ledger, record: PaymentRecord, invoice: InvoiceRecord | None, payers: Counter[bytes]
+    name: str,
+    ledger: Ledger,
+    record: PaymentRecord,
+    invoice: InvoiceRecord | None,
+    payers: Counter[bytes],
+    *,
+    sure: bool,
 ) -> None:
+    """`sure`: all parts that the payee took are this payer's, and nobody on the way was excused a loss."""
     order, label = record.order, f"{name}'s payment {record.order.payment_hash.hex()[:8]}"
     out, delivered = ledger.sent[order.payment_hash]
     if record.ended is None:
         raise Violation(f"{label} has not ended")
     if not record.paid:
-        if out or (invoice is not None and not payers[order.payment_hash]):
+        if out or (sure and invoice is not None and not payers[order.payment_hash]):
             raise Violation(f"{label} is said to be unpaid, and {out} was paid for it: {record.text}")
         if not record.text or record.reason is None:
             raise Violation(f"{label} failed without a word")
@@ -166,9 +237,9 @@ def _check_record(
         raise Violation(f"{label} has a receipt, and its payee has not claimed it")
     if invoice.asset != order.asset:
         raise Violation(f"{label} was made in one asset and received in another")
-    if not order.amount <= invoice.received or delivered != invoice.received:
-        raise Violation(f"{label} of {order.amount} delivered {delivered}, its payee received {invoice.received}")
-    if out - delivered != record.fee or record.fee > order.max_fee:
+    if sure and not order.amount <= invoice.received:
+        raise Violation(f"{label} of {order.amount} is paid, its payee received {invoice.received}")
+    if (sure and out - delivered != record.fee) or max(out - delivered, record.fee) > order.max_fee:
         raise Violation(f"{label} cost {out - delivered}, its record says {record.fee} of at most {order.max_fee}")
 
 

@@ -1,4 +1,4 @@
-"""Every crash point of a payment over three hops, and whole networks under faults, up to a hundred real nodes."""
+"""Every crash point of a payment over three hops; storms; whole networks under faults, up to a hundred real nodes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 
 from tallystick.router.imports import read_graph
 from tallystick.sdk.testing.journeys import check_crash, crash_points, make_payment
+from tallystick.sdk.testing.storm import run_storm
 from tallystick.sdk.testing.town import CHEATS, Plan, core_of, run_town
 
 pytestmark = pytest.mark.soak
@@ -37,6 +38,10 @@ def test_towns(campaign_seed: int) -> None:
     plan = Plan(nodes=8 + campaign_seed % 9, payments=300, faults=faults, cheats=tuple(cheats))
     report = run_town(plan, campaign_seed)
     assert report.paid > report.payments // (2 if len(cheats) < 3 else 4)
+
+
+def test_storms(campaign_seed: int) -> None:
+    assert run_storm(campaign_seed, steps=120 if campaign_seed % 4 == 0 else 40).events
 
 
 @pytest.mark.skipif(not GRAPH.exists(), reason=f"{GRAPH} is not there")
