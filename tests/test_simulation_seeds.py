@@ -14,13 +14,15 @@ PROGRAM = """
 from tallystick.sdk.testing.campaign import run_campaign
 from tallystick.sdk.testing.hub import run_hub
 from tallystick.sdk.testing.journeys import live_through
+from tallystick.sdk.testing.storm import run_storm
 from tallystick.sdk.testing.town import Plan, run_town
 
 async def pay(journey):
     await journey.insist(await journey.invoice())
 
 print("campaign", run_campaign(8, 60).trace)
-print("town", run_town(Plan(nodes=5, payments=20, faults=0.05, tokens=1), 5).trace)
+print("town", run_town(Plan(nodes=5, payments=15, faults=0.1, tokens=1), 5).trace)
+print("storm", run_storm(4, 5).trace)
 print("hub", run_hub(3, 1, 5).trace)
 print("journey", live_through(pay, 5).world.trace.digest())
 """
@@ -39,7 +41,7 @@ def test_one_seed_gives_one_run_in_every_process() -> None:
     ]
     one, other = (child.communicate(timeout=60)[0].splitlines() for child in children)
     assert [child.returncode for child in children] == [0, 0]
-    assert len(one) == 4
+    assert len(one) == 5
     assert one == other
 
 
