@@ -13,7 +13,7 @@ Between a router and its engine; it decides nothing but yes or no. Its moments a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from tallystick.channels.core import Channel, Phase
 from tallystick.channels.engine import Engine
@@ -25,6 +25,10 @@ from tallystick.router.circuits import PeerBarred, ReputationSaved, load_bars, l
 from tallystick.router.exposure import Course, Exposure, ExposureLimits
 from tallystick.router.forwarder import Circuit
 from tallystick.router.jamming import Asked, Bucket, Jamming, JammingLimits, Reputation
+from tallystick.router.objects import ForwardingPolicy
+
+_UNPRICED = b"?"
+"""Stands behind a peer's key where locks are counted that are worth nothing, as far as the owner has said."""
 
 TOLD_BEFORE = 60
 """Seconds before a secret is not paid for any more at which its payer has to know it, to be blamed for sure."""
@@ -40,12 +44,17 @@ class Admission:
         jamming: JammingLimits,
         exposure: ExposureLimits,
         *,
+        named: Mapping[Address, ForwardingPolicy],
         fee: Callable[[], int],
         alarm: Callable[[str], None],
     ) -> None:
-        """`fee` says below what worth, in the native coin, no secret is claimed on chain now; 0: all are."""
+        """`named`: the assets that the owner knows, besides the coin. What is below the minimum is not worth a claim.
+
+        `fee` says below what worth, in the native coin, no secret is claimed on chain now; 0: all are.
+        """
         self.exposure = Exposure(exposure)
         self._engine = engine
+        self._named = named
         self._fee = fee
         self._alarm = alarm
         reputations = [(row.peer, Reputation(row.worth, row.earned, row.time)) for row in load_reputations(store)]
@@ -74,17 +83,14 @@ class Admission:
 
     def admit(self, circuit: Circuit) -> Bucket | None:
         """Return which places a payment may take, None if it has to be refused."""
-        incoming, outgoing = self._engine.session(circuit.incoming), self._engine.session(circuit.outgoing)
-        fee = self._fee_in(incoming.channel.terms.asset)
-        peers = (
-            (incoming.channel.peer_key, Course.IN, circuit.amount_in),
-            (outgoing.channel.peer_key, Course.OUT, circuit.amount_out),
-        )
-        if incoming.channel.peer_key in self._owing:
+        incoming = self._engine.session(circuit.incoming).channel
+        outgoing = self._engine.session(circuit.outgoing).channel
+        ends = ((incoming, Course.IN, circuit.amount_in), (outgoing, Course.OUT, circuit.amount_out))
+        if incoming.peer_key in self._owing:
             return None
-        if self.exposure.is_small(circuit.amount_in, fee) and self._doubts(incoming.channel.peer_key):
+        if self._is_small(incoming, circuit.amount_in) and self._doubts(incoming.peer_key):
             return None
-        if not all(self.exposure.has_room(peer, course, amount, fee) for peer, course, amount in peers):
+        if not all(self._has_room(channel, course, amount) for channel, course, amount in ends):
             return None
         return self._jamming.admit(self._asked(circuit), circuit.began)
 
@@ -94,9 +100,9 @@ class Admission:
         self._leaves(circuit, bucket)
 
     def _leaves(self, circuit: Circuit, bucket: Bucket) -> None:
-        asked = self._asked(circuit)
-        self._jamming.began(circuit.name, asked, bucket, circuit.began)
-        self.exposure.began((circuit.outgoing, Course.OUT, circuit.outgoing_lock), asked.outgoing, circuit.amount_out)
+        self._jamming.began(circuit.name, self._asked(circuit), bucket, circuit.began)
+        account = self._account(self._engine.session(circuit.outgoing).channel, circuit.amount_out)
+        self.exposure.began((circuit.outgoing, Course.OUT, circuit.outgoing_lock), account, circuit.amount_out)
 
     def ended(self, circuit: Circuit, *, paid: bool) -> None:
         """Its outgoing lock has ended. The incoming one pends until `freed`."""
@@ -112,16 +118,17 @@ class Admission:
 
     def accepts(self, channel: ChannelId, lock: Lock) -> bool:
         """Whether a lock that ends here may be taken on."""
-        terms, peer = self._engine.session(channel).channel.terms, self._engine.session(channel).channel.peer_key
-        fee = self._fee_in(terms.asset)
-        if not self.exposure.is_small(lock.amount, fee):
+        state = self._engine.session(channel).channel
+        if not self._is_small(state, lock.amount):
             return True
+        peer = state.peer_key
         trusted = peer not in self._owing and not self._jamming.is_barred(peer, self._engine.chain.now)
-        return trusted and not self._doubts(peer) and self.exposure.has_room(peer, Course.IN, lock.amount, fee)
+        return trusted and not self._doubts(peer) and self._has_room(state, Course.IN, lock.amount)
 
     def accepted(self, channel: ChannelId, lock: Lock) -> None:
         """A lock was taken on: forwarded, or kept for the payee."""
-        self.exposure.began((channel, Course.IN, lock.id), self._engine.session(channel).channel.peer_key, lock.amount)
+        account = self._account(self._engine.session(channel).channel, lock.amount)
+        self.exposure.began((channel, Course.IN, lock.id), account, lock.amount)
 
     def claimed(self, session: Session, lock: int) -> None:
         """The secret of an incoming lock is ours: its sender is told at once, if it is there."""
@@ -193,9 +200,31 @@ class Admission:
 
     # --- what both ask -------------------------------------------------------------------------------------------
 
-    def _fee_in(self, asset: Address) -> int:
-        """Return what a claim costs that is worth it only above that; what has no price in the chain's own coin is."""
-        return self._fee() if asset == NATIVE else 0
+    def _is_small(self, channel: Channel, amount: int) -> bool:
+        return self.exposure.is_small(amount, self._fee_for(channel.terms.asset, amount))
+
+    def _has_room(self, channel: Channel, course: Course, amount: int) -> bool:
+        account = self._account(channel, amount)
+        return self.exposure.has_room(account, course, amount, self._fee_for(channel.terms.asset, amount))
+
+    def _fee_for(self, asset: Address, amount: int) -> int | None:
+        """Return what a claim of that amount costs, as `Exposure` has it: None if it has no worth that is known."""
+        fee = self._fee()
+        if asset == NATIVE or not fee:
+            return fee
+        return 0 if self._is_known(asset, amount) else None
+
+    def _account(self, channel: Channel, amount: int) -> bytes:
+        """Return under which name a lock is counted: amounts of several assets have no sum."""
+        asset = channel.terms.asset
+        if asset == NATIVE:
+            return channel.peer_key
+        return channel.peer_key + (asset if self._is_known(asset, amount) else _UNPRICED)
+
+    def _is_known(self, asset: Address, amount: int) -> bool:
+        """Whether the owner has named the asset, and that much of it is worth carrying."""
+        policy = self._named.get(asset)
+        return policy is not None and amount >= policy.minimum
 
     def _asked(self, circuit: Circuit) -> Asked:
         incoming = self._engine.session(circuit.incoming).channel

@@ -211,7 +211,7 @@ class Jamming:
         asked, duration = held.asked, now - held.began
         if held.bucket is Bucket.CONGESTION and duration > self.limits.patience:
             self._banned[asked.incoming] = now + self.limits.banned
-        for peer in set(asked.names):
+        for peer in dict.fromkeys(asked.names):
             before = self.reputation(peer, now)
             worth = before.worth + _worth(asked.fee, duration, self.limits.patience)
             earned = before.earned + (1 + asked.fee if paid else 0)

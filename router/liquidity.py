@@ -380,7 +380,8 @@ class Knowledge:
 
     def reset(self) -> None:
         """Forget everything: what was learned, parts under way, exclusions, own balances."""
-        channels = {*self._beliefs, *(channel for channel, _ in (*self._own, *self._reserved, *self._avoided))}
+        others = (channel for channel, _ in (*self._own, *self._reserved, *self._avoided))
+        channels = dict.fromkeys([*self._beliefs, *others])
         nodes = list(self._avoided_nodes)
         for known in (self._beliefs, self._own, self._reserved, self._avoided, self._avoided_nodes, self._changed):
             known.clear()

@@ -18,6 +18,7 @@ import hmac
 
 import msgspec
 
+from tallystick.channels.limits import AMOUNT_MAX
 from tallystick.channels.objects import NATIVE, Address, ChannelId
 
 
@@ -78,7 +79,7 @@ class Verdict(enum.Enum):
     WRONG_AMOUNT = 4
     """It is to come to less than the invoice asks for, or to more than twice that."""
     SUPERFLUOUS = 5
-    """The payment is complete without it, or its parts are of a payment of another size."""
+    """The payment is complete without it, or its parts are of a payment of another size, or too much to be counted."""
     TOO_MANY = 6
     """As many payments are being gathered as may be."""
     TAMPERED = 7
@@ -172,7 +173,7 @@ class Payee:
         if part.expiry < now + (self._last_moment if part.again else self._patience.claim):
             return Verdict.TOO_SOON
         if group is not None:
-            more = group.held or group.sum >= group.total
+            more = group.held or group.sum >= group.total or group.sum + part.amount > AMOUNT_MAX
             return Verdict.SUPERFLUOUS if more or part.total != group.total else None
         if 0 < wanted.expires < now and not part.again:
             return Verdict.EXPIRED

@@ -381,20 +381,20 @@ class Planner:
         if source not in self.graph or target not in self.graph:
             return False
         sides = ({source}, {target})
-        edges: list[set[NodeKey]] = [{source}, {target}]
+        edges: list[dict[NodeKey, None]] = [{source: None}, {target: None}]
         looked = 0
         while edges[0] and edges[1]:
             side = 0 if len(edges[0]) <= len(edges[1]) else 1
-            found: set[NodeKey] = set()
+            found: dict[NodeKey, None] = {}
             for node in edges[side]:
                 before = looked
                 for other in self._beside(node, side):
-                    found.add(other)
+                    found[other] = None
                     looked += 1
                 if looked // PAUSE > before // PAUSE:
                     yield
-            edges[side] = found - sides[side]
-            if edges[side] & sides[1 - side]:
+            edges[side] = {node: None for node in found if node not in sides[side]}
+            if not sides[1 - side].isdisjoint(edges[side]):
                 return True
             sides[side].update(edges[side])
         return False

@@ -191,7 +191,8 @@ class Receiving:
         """Chain time has passed."""
         held = self._payee.held
         answers = self._payee.on_time(self._door.now)
-        self._lapsed.update(dict.fromkeys(held.keys() - self._payee.held.keys()))
+        left = self._payee.held
+        self._lapsed.update(dict.fromkeys(digest for digest in held if digest not in left))
         while len(self._lapsed) > LAPSED_MAX:
             self._lapsed.popitem(last=False)
         return self._perform(answers)

@@ -47,7 +47,8 @@ class RoutingOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What it asks for payments over its channels, where the owner says nothing else."""
     policies: dict[Address, ForwardingPolicy] = {}
     """The same for channels in other assets than the chain's coin. Where an asset is not named, it is the policy above
-    without its amounts (no base fee, any amount): those are in units of the coin."""
+    without its amounts (no base fee, any amount): those are in units of the coin. And of all that is not named, few
+    locks pend at once (`exposure`)."""
     limits: ForwardingLimits = ForwardingLimits()
     jamming: JammingLimits = JammingLimits()
     exposure: ExposureLimits = ExposureLimits()
@@ -107,7 +108,9 @@ class Router:
         self._forwarder = Forwarder(self._hide)
         self._replays = Replays(replay.load_onions(store))
         self._policies = load_policies(store)
-        self._admission = Admission(engine, store, options.jamming, options.exposure, fee=claim_fee, alarm=alarm)
+        self._admission = Admission(
+            engine, store, options.jamming, options.exposure, named=options.policies, fee=claim_fee, alarm=alarm
+        )
         self._entrance = Entrance(
             key,
             engine,

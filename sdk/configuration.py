@@ -70,7 +70,8 @@ keysend = {keysend}
 compiled = {compiled}
 
 # Other assets than the chain's coin that this node knows, each in a table named by its contract's address. Channels in
-# any asset can be used; what is named here is taken without an invoice, too, and comes first where room is short. All
+# any asset can be used; what is named here is taken without an invoice, too, in any number of locks at once (in other
+# assets, few may pend with a peer, as each may cost a claim on chain), and comes first where room is short. All
 # amounts are in the asset's smallest unit. base_fee (0), fee_ppm (as above) and minimum (1) are what is asked for
 # carrying payments, part_min (1000) is the smallest part that a payment is split into, fee_units (0) is what a payment
 # may cost besides 5 %.

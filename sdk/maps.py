@@ -102,7 +102,7 @@ class Maps:
         others = sorted(held, key=lambda asset: (not held[asset], asset not in self._atlases, asset))
         wanted = [asset for asset in dict.fromkeys([*self._named, *others]) if asset != NATIVE][: self._limit]
         self._gossiper.prefer(wanted)
-        for asset in self._atlases.keys() - {NATIVE, *wanted}:
+        for asset in [asset for asset in self._atlases if asset not in (NATIVE, *wanted)]:
             self._writer.add(moments_of(self._atlases.pop(asset).knowledge.changes(), asset))
         for asset in (NATIVE, *wanted):
             self._atlas(asset)

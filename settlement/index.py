@@ -154,7 +154,7 @@ class ChainIndex:
 
         The proof of a hash lock is its secret; that of a stream tells its deepest link.
         """
-        conditions = set(conditions)
+        conditions = sorted(set(conditions))
         sql = "SELECT rowid, digest, time, secret FROM chain_secrets WHERE digest = ? AND number <= ?"
         rows = [row for condition in conditions for row in self._store.read(sql, (condition, up_to))]
         found = {digest: (time, secret) for _, digest, time, secret in sorted(rows)}

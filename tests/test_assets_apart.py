@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tallystick.channels.conditions import digest_of
 from tallystick.channels.keys import PrivateKey
+from tallystick.channels.limits import AMOUNT_MAX
 from tallystick.channels.objects import NATIVE, Address, ChannelId
 from tallystick.channels.store import Schema
 from tallystick.channels.testing.disk import SimulatedDisk
@@ -48,6 +49,16 @@ def test_a_part_in_another_asset_than_the_invoice_asks_for_is_refused_and_the_re
     assert payee.arrived(HASH, part(0, NATIVE), invoice, NOW) == [Refuse(part(0, NATIVE), Verdict.WRONG_ASSET)]
     assert payee.arrived(HASH, part(1, TOKEN), invoice, NOW) == []
     assert isinstance(payee.arrived(HASH, part(2, TOKEN), invoice, NOW)[0], Claim)
+
+
+def test_parts_never_add_up_to_more_than_an_amount_can_be() -> None:
+    """Whoever mints a token can have more of it in several channels than is written down of one payment."""
+    payee, invoice = Payee(Patience()), Claimable(SECRET, WORD, asset=TOKEN)
+    first, second = (
+        IncomingPart(CHANNEL, lock, AMOUNT_MAX - 1, NOW + 3_600, WORD, AMOUNT_MAX, 1, asset=TOKEN) for lock in (0, 1)
+    )
+    assert payee.arrived(HASH, first, invoice, NOW) == []
+    assert payee.arrived(HASH, second, invoice, NOW) == [Refuse(second, Verdict.SUPERFLUOUS)]
 
 
 # --- reputations -----------------------------------------------------------------------------------------------------

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 
 from tallystick.sdk.testing.campaign import run_campaign
@@ -37,14 +34,3 @@ def test_the_campaigns_do_something() -> None:
     counts = {kind for report in reports for kind in report.counts}
     assert {"pay", "lock", "deposit", "withdraw", "open", "cut", "crash"} <= counts
     assert sum(report.payments for report in reports) > 50
-
-
-def test_one_seed_gives_one_run_in_every_process_and_another_seed_another() -> None:
-    first, again, other = (_trace_of_process(seed) for seed in (8, 8, 9))
-    assert first == again != other
-
-
-def _trace_of_process(seed: int) -> str:
-    code = f"from tallystick.sdk.testing.campaign import run_campaign; print(run_campaign({seed}, 60).trace)"
-    done = subprocess.run([sys.executable, "-Ic", code], capture_output=True, text=True, check=True, timeout=60)
-    return done.stdout.strip()

@@ -25,7 +25,7 @@ from tallystick.channels.errors import PeerError, StoreError
 from tallystick.channels.keys import PrivateKey, keccak
 from tallystick.channels.limits import Policy
 from tallystick.channels.messages import Message, decode
-from tallystick.channels.objects import NATIVE, ChannelId, Lock, Terms
+from tallystick.channels.objects import NATIVE, Address, ChannelId, Lock, Terms
 from tallystick.channels.schema import SCHEMA as CHANNELS_SCHEMA
 from tallystick.channels.session import Session
 from tallystick.channels.store import Moment
@@ -214,8 +214,13 @@ class Line:
         policy: Policy | None = None,
         options: RoutingOptions | None = None,
         twins: Sequence[str] = (),
+        assets: tuple[Address, Address] = (NATIVE, NATIVE),
     ) -> None:
-        """`twins`: pairs of neighbours with a second channel of the same size between them."""
+        """`twins`: pairs of neighbours with a second channel of the same size between them.
+
+        `assets`: what first channels carry, and second ones.
+        """
+        self.assets = assets
         self.time = int(EPOCH)
         self.now = EPOCH
         self.registered: dict[bytes, tuple[int, bytes]] = {}
@@ -234,8 +239,7 @@ class Line:
         return self.members[name]
 
     def _open(self, one: Member, other: Member, number: int) -> None:
-        addresses = sorted((one.key.address, other.key.address))
-        terms = Terms(CHAIN_ID, CONTRACT, (addresses[0], addresses[1]), NATIVE, number, 86_400, bytes(32))
+        terms = self._terms(one, other, number)
         for member, peer in ((one, other), (other, one)):
             side = terms.side_of(member.key.address)
             session = member.engine.add_channel(new_channel(terms, side, peer.node, 0))
@@ -244,9 +248,11 @@ class Line:
 
     def channel(self, pair: str, number: int = 0) -> ChannelId:
         """Return the id of a channel between two neighbours."""
-        one, other = self[pair[0]], self[pair[1]]
-        addresses = sorted((one.key.address, other.key.address))
-        return channel_id(Terms(CHAIN_ID, CONTRACT, (addresses[0], addresses[1]), NATIVE, number, 86_400, bytes(32)))
+        return channel_id(self._terms(self[pair[0]], self[pair[1]], number))
+
+    def _terms(self, one: Member, other: Member, number: int) -> Terms:
+        first, second = sorted((one.key.address, other.key.address))
+        return Terms(CHAIN_ID, CONTRACT, (first, second), self.assets[min(number, 1)], number, 86_400, bytes(32))
 
     # --- connections ---------------------------------------------------------------------------------------------
 
@@ -312,12 +318,19 @@ class Line:
         return build_onion(session_key, [self[name].node for name in names], payloads, condition)
 
     def send(
-        self, route: str, amounts: Sequence[int], secret: bytes, *, lifetime: int = 3_600, seed: bytes = b""
+        self,
+        route: str,
+        amounts: Sequence[int],
+        secret: bytes,
+        *,
+        lifetime: int = 3_600,
+        seed: bytes = b"",
+        number: int = 0,
     ) -> BuiltOnion:
         """Let the first node of `route` lock `amounts[0]` for the second, and so on; return the onion."""
         condition, expiry = digest_of(secret), self.time + lifetime
-        built = self.onion(route[1:], amounts, expiry, condition, seed=seed)
-        channel = self.channel(route[:2])
+        built = self.onion(route[1:], amounts, expiry, condition, seed=seed, number=number)
+        channel = self.channel(route[:2], number)
         self[route[0]].router.send_lock(channel, amounts[0], expiry, condition, built.packet)
         return built
 

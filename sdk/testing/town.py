@@ -32,6 +32,7 @@ from tallystick.router.errors import PaymentFailed
 from tallystick.router.imports import read_graph
 from tallystick.router.invoices import InvoiceRecord
 from tallystick.router.objects import Edge, ForwardingPolicy, NodeKey
+from tallystick.router.service import RoutingOptions
 from tallystick.sdk.node import Config, Node
 from tallystick.sdk.routing import PaymentOptions
 from tallystick.sdk.testing.audit import Violation
@@ -339,7 +340,11 @@ def run_town(plan: Plan, seed: int, streets: Sequence[Street] = (), pings: Seque
     marks = [time.perf_counter()]
 
     async def main() -> TownReport:
-        config = Config(challenge_period=600, payments=PaymentOptions(lock_seconds=900, fee_percent=5))
+        config = Config(
+            challenge_period=600,
+            routing=RoutingOptions(policies=dict.fromkeys(plan.assets[1:], ForwardingPolicy())),
+            payments=PaymentOptions(lock_seconds=900, fee_percent=5),
+        )
         async with open_world(
             seed, config=config, interval=plan.interval, delay=(0.0005, 0.002), names=places
         ) as world:

@@ -1,0 +1,49 @@
+"""A seeded run is the same one in every process, whatever order that gives the members of sets."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tallystick.sdk.testing.campaign import run_campaign
+
+PROGRAM = """
+from tallystick.sdk.testing.campaign import run_campaign
+from tallystick.sdk.testing.hub import run_hub
+from tallystick.sdk.testing.journeys import live_through
+from tallystick.sdk.testing.storm import run_storm
+from tallystick.sdk.testing.town import Plan, run_town
+
+async def pay(journey):
+    await journey.insist(await journey.invoice())
+
+print("campaign", run_campaign(8, 60).trace)
+print("town", run_town(Plan(nodes=5, payments=15, faults=0.1, tokens=1), 5).trace)
+print("storm", run_storm(4, 5).trace)
+print("hub", run_hub(3, 1, 5).trace)
+print("journey", live_through(pay, 5).world.trace.digest())
+"""
+
+
+@pytest.mark.processes
+def test_one_seed_gives_one_run_in_every_process() -> None:
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-Pc", PROGRAM],
+            env={**os.environ, "PYTHONHASHSEED": str(hashes)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for hashes in (1, 2)
+    ]
+    one, other = (child.communicate(timeout=60)[0].splitlines() for child in children)
+    assert [child.returncode for child in children] == [0, 0]
+    assert len(one) == 5
+    assert one == other
+
+
+def test_another_seed_gives_another_run() -> None:
+    assert run_campaign(8, 5).trace == run_campaign(8, 5).trace != run_campaign(9, 5).trace
