@@ -36,7 +36,7 @@ from tallystick.sdk.payment_options import PaymentOptions
 from tallystick.sdk.testing.audit import Violation
 from tallystick.sdk.testing.invariants import check_always, check_settled, unsettled
 from tallystick.sdk.testing.mallory import repeat
-from tallystick.sdk.testing.solvency import Loss, check_payments, ledgers, losses
+from tallystick.sdk.testing.solvency import Loss, check_circuits, check_payments, ledgers, losses
 from tallystick.sdk.testing.town import CHEATS
 from tallystick.sdk.testing.world import CLAIM_ALL, World, open_world
 
@@ -147,6 +147,9 @@ class Storm:
             for _ in range(self.weather.steps):
                 await trio.sleep(self.rng.uniform(0.01, self.weather.pause))
                 await self._step()
+                if self.rng.random() < 0.1:
+                    check_always(self.world)
+                    check_circuits(self.world)
             await self._come_to_rest()
             nursery.cancel_scope.cancel()
 
