@@ -8,6 +8,7 @@ invoice names are there as long as its payment lasts. A way that was found is re
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 
 import msgspec
@@ -15,8 +16,10 @@ import msgspec
 from tallystick.channels.limits import AMOUNT_MAX, UINT64_MAX
 from tallystick.channels.objects import Address, ChannelId
 from tallystick.router.errors import NoRoute, Unpaid
+from tallystick.router.graph import Direction
 from tallystick.router.liquidity import Knowledge
 from tallystick.router.objects import Edge, ForwardingPolicy, Hop, NodeKey, Route
+from tallystick.router.payer import Hope
 from tallystick.router.payload import HOPS_MAX, FinalPayload, ForwardPayload, encode_payload
 from tallystick.router.payments import Order
 from tallystick.router.planner import Planner
@@ -42,6 +45,8 @@ class OwnChannel(msgspec.Struct, frozen=True):
     """0 while it is not usable."""
     asked: ForwardingPolicy | None = None
     """What the peer asks for carrying a payment over it to us, as it told us alone; gossip goes before."""
+    away: int = 0
+    """What it could carry once its peer is back; 0 while the peer is there."""
 
 
 class Atlas:
@@ -103,6 +108,10 @@ class Atlas:
         """Look at a channel again before the next search, if it is ours."""
         if channel in self._known:
             self._again.add(channel)
+
+    def away(self) -> dict[Direction, int]:
+        """Return what our channels whose peers are away could carry, were they back."""
+        return {(own.channel, own.peer): own.away for own in self._known.values() if own.away}
 
     def believes(self, hint: Edge, payee: NodeKey) -> bool:
         """Whether a channel that `payee` names may be there: one that leads to it, and is neither ours nor of others.
@@ -166,6 +175,48 @@ class OrderMap:
         route = yield from atlas.planner.routing(atlas.source, target, amount, max_fee=max_fee, now=now)
         return self._fitting(route)
 
+    def hope(self, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float) -> Steps[Hope | None]:
+        """Find what there would be if what failed for a moment were back; then, if our own peers that are away were."""
+        atlas = self._atlas
+        atlas.refresh()
+        if atlas.knowledge.hopes:
+            found = yield from self._hope_for(target, amount, max_fee, max_parts, now, {})
+            if found is not None:
+                return found
+        away = atlas.away()
+        if not away:
+            return None
+        return (yield from self._hope_for(target, amount, max_fee, max_parts, now, away))
+
+    def _hope_for(
+        self, target: NodeKey, amount: int, max_fee: int, max_parts: int, now: float, away: dict[Direction, int]
+    ) -> Steps[Hope | None]:
+        atlas = self._atlas
+        with atlas.knowledge.hoping(away):
+            try:
+                if self._order.last_channel is not None:
+                    found: tuple[Route, ...] = ((yield from self.route(target, amount, max_fee=max_fee, now=now)),)
+                else:
+                    found = yield from atlas.planner.planning(
+                        atlas.source, target, amount, max_fee=max_fee, max_parts=max_parts, now=now
+                    )
+                    found = tuple(map(self._fitting, found))
+            except NoRoute:
+                return None
+        return self._hope_of(found, away)
+
+    def _hope_of(self, routes: tuple[Route, ...], away: dict[Direction, int]) -> Hope:
+        since, waits_for = -math.inf, {}
+        for hop in (hop for route in routes for hop in route.hops):
+            failed = self._atlas.knowledge.failed_since(hop)
+            if failed is not None:
+                since = max(since, failed)
+                waits_for[hop.node] = f"the way to node {hop.node.hex()[:16]}…, which failed a while ago"
+        lost = [route.hops[0] for route in routes if (route.hops[0].channel, route.hops[0].node) in away]
+        for hop in lost:
+            waits_for[hop.node] = f"our peer {hop.node.hex()[:16]}…, which is not connected"
+        return Hope(routes, since, bool(lost), " and ".join(waits_for.values()))
+
     def _fitting(self, route: Route) -> Route:
         """Return a route, unless an onion has no room for it beside what the payee is to get."""
         if len(route.hops) <= _SHORT or len(route.hops) <= (fitting := _hops_beside(self._order)):
@@ -221,13 +272,23 @@ class OrderMap:
         """The part was paid."""
         self._atlas.knowledge.settled(route, now)
 
-    def avoid(self, channel: ChannelId, node: NodeKey, until: float) -> None:
+    def avoid(self, channel: ChannelId, node: NodeKey, until: float, since: float | None = None) -> None:
         """Plan no part over this direction until then."""
-        self._atlas.knowledge.avoid(channel, node, until)
+        self._atlas.knowledge.avoid(channel, node, until, since)
 
-    def avoid_node(self, node: NodeKey, until: float) -> None:
+    def avoid_node(self, node: NodeKey, until: float, since: float | None = None) -> None:
         """Plan no part over this node until then."""
-        self._atlas.knowledge.avoid_node(node, until)
+        self._atlas.knowledge.avoid_node(node, until, since)
+
+    def margin(self, route: Route) -> int:
+        """Return the largest margin that is asked for on the way."""
+        return max((self._margin_of(hop) for hop in route.hops[1:]), default=0)
+
+    def _margin_of(self, hop: Hop) -> int:
+        edge = self._atlas.planner.graph.get(hop.channel, hop.node)
+        own = self._atlas.own_channel(hop.channel) if edge is None else None
+        asked = edge.policy if edge is not None else own.asked if own is not None else None
+        return asked.margin if asked is not None else 0
 
     def allows(self, hop: Hop, fee: int) -> bool:
         """Whether what is known now lets `hop` be sent for that fee."""

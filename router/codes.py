@@ -77,7 +77,7 @@ _SENTENCES = {
     Code.UNKNOWN_NEXT_PEER: "the next channel is unknown at this node, or its peer is not connected",
     Code.AMOUNT_BELOW_MINIMUM: "the amount is below the least that the next channel carries",
     Code.FEE_INSUFFICIENT: "the fee is below what the next channel asks for",
-    Code.INCORRECT_EXPIRY: "the incoming lock does not outlive the outgoing one by the margin asked for",
+    Code.INCORRECT_EXPIRY: "the incoming lock expires before the outgoing one would",
     Code.EXPIRY_TOO_SOON: "the lock expires too soon to be forwarded safely",
     Code.INCORRECT_OR_UNKNOWN_PAYMENT_DETAILS: "the payee knows no such payment, or not with this amount or secret",
     Code.FINAL_INCORRECT_EXPIRY: "the last lock does not expire when the onion says",

@@ -14,7 +14,7 @@ Sans-IO: methods say what to do (`Answer`), the shell does it in the commit of w
 1. The incoming lock is released only once the outgoing one can never be paid: both agree that it is gone, or the
    confirmed chain is past its expiry without its secret. A reject alone is no agreement.
 2. All hops of one chain share one expiry (PROTOCOL section 3), so a secret that is registered in time pays both locks;
-   what the outgoing channel asks for as a margin, the incoming lock must outlive.
+   it has to be as far away as the margin of the outgoing channel asks for.
 3. What is asked for is measured on the channel that the onion names; any other channel with the same peer and asset may
    carry it (non-strict forwarding), but never the one that it came from.
 4. Locks with one hash are locks of their own: each needs its own money.
@@ -190,9 +190,9 @@ def _terms(lock: Lock, order: ForwardPayload, named: Outlet, now: int, limits: F
         return Failure(Code.TEMPORARY_CHANNEL_FAILURE, channel=channel)
     if lock.amount - order.amount < policy.fee(order.amount):
         return Failure(Code.FEE_INSUFFICIENT, amount=lock.amount, channel=channel)
-    if order.expiry + policy.margin > lock.expiry:
+    if order.expiry > lock.expiry:
         return Failure(Code.INCORRECT_EXPIRY, time=lock.expiry, channel=channel)
-    if order.expiry < now + limits.expiry_min:
+    if order.expiry < now + max(limits.expiry_min, policy.margin):
         return Failure(Code.EXPIRY_TOO_SOON, channel=channel)
     if lock.expiry > now + limits.expiry_max:
         return Failure(Code.EXPIRY_TOO_FAR)

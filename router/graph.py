@@ -404,7 +404,7 @@ def limit_of(edge: Edge) -> int:
 
 
 def _useful(edge: Edge) -> bool:
-    return edge.policy.enabled and limit_of(edge) >= edge.policy.minimum
+    return edge.policy.usable and limit_of(edge) >= edge.policy.minimum
 
 
 def _by_source(edge: Edge) -> tuple[bytes, bytes, bytes]:

@@ -32,6 +32,14 @@ _POLICY = {
     Code.CHANNEL_DISABLED,
 }
 
+_BRIEF = {
+    Code.TEMPORARY_NODE_FAILURE,
+    Code.TEMPORARY_CHANNEL_FAILURE,
+    Code.CHANNEL_DISABLED,
+    Code.EXPIRY_TOO_SOON,
+}
+"""What may be over at any moment: a node that starts, a peer that is not connected, a margin that was news to us."""
+
 
 def lesson_of(onion: BuiltOnion, reason: bytes) -> PartFailure:
     """Return what to learn from the reason with which a part came back; `onion` is the one that it was sent with.
@@ -39,7 +47,7 @@ def lesson_of(onion: BuiltOnion, reason: bytes) -> PartFailure:
     No reason at all is the direct peer's silence: the lock expired, or the reason was lost in a crash.
     """
     if not reason:
-        return PartFailure(Lesson.UNKNOWN, text="nobody said why")
+        return PartFailure(Lesson.UNKNOWN, text="nobody said why", brief=True)
     found = attribute(onion.secrets, reason)
     if found is None:
         return PartFailure(Lesson.UNKNOWN, text="a node on the way made the reason unreadable")
@@ -49,7 +57,8 @@ def lesson_of(onion: BuiltOnion, reason: bytes) -> PartFailure:
         lesson = Lesson.NODE
     if lesson is Lesson.CHANNEL and at and at == len(onion.secrets) - 1:
         at -= 1  # the payee got another lock than the payer meant: whoever sent it that is to blame
-    return PartFailure(lesson, at, failure.update, str(failure))
+    brief = failure.code in _BRIEF and lesson in (Lesson.CHANNEL, Lesson.NODE, Lesson.POLICY)
+    return PartFailure(lesson, at, failure.update, str(failure), brief)
 
 
 def _passed_on(onion: BuiltOnion, at: int, failure: Failure) -> bool:

@@ -13,7 +13,8 @@ read it. Beliefs are bounded in number, and survive restarts (`liquidity_schema`
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 import msgspec
 
@@ -139,6 +140,9 @@ class Knowledge:
         self._penciled: dict[Direction, int] = {}
         self._avoided: dict[Direction, float] = {}
         self._avoided_nodes: dict[NodeKey, float] = {}
+        self._brief: dict[Direction | NodeKey, float] = {}
+        """Since when those of the avoided are that may be back at any moment."""
+        self._hoping = False
         self._refreshed = -math.inf
         self._changed: set[ChannelId] = set()
         self._forgotten = -math.inf
@@ -162,7 +166,7 @@ class Knowledge:
 
     def room(self, edge: Edge) -> int:
         """Return the largest lock that may still pass, by all that is known: bounds, and parts under way."""
-        if (edge.channel, edge.target) in self._avoided or edge.target in self._avoided_nodes:
+        if self._avoids((edge.channel, edge.target)):
             return 0
         upper = min(capacity_of(edge) + 1, self._bounds(edge, self._refreshed)[1])
         direction = (edge.channel, edge.target)
@@ -203,11 +207,9 @@ class Knowledge:
             if number % _PAUSE_FRESH == 0:
                 yield
         for direction in [direction for direction, until in self._avoided.items() if until <= now]:
-            del self._avoided[direction]
-            self._touch(direction[0])
+            self._allow(direction)
         for node in [node for node, until in self._avoided_nodes.items() if until <= now]:
-            del self._avoided_nodes[node]
-            self._touch_node(node)
+            self._allow_node(node)
 
     # --- what happens --------------------------------------------------------------------------------------------
 
@@ -223,6 +225,7 @@ class Knowledge:
 
     def passed(self, channel: ChannelId, node: NodeKey, amount: int, now: float) -> None:
         """The direction carried `amount`, or could have, beside what is reserved."""
+        self._is_back(channel, node)
         wanted = amount + self._reserved.get((channel, node), 0)
         self._learn(channel, node, now, lambda belief, capacity: belief.passes(wanted, capacity))
 
@@ -237,6 +240,7 @@ class Knowledge:
     def settled(self, route: Route, now: float) -> None:
         """A part was paid: all its directions carried it, and what they carried sits at the other end now."""
         for hop in route.hops:
+            self._is_back(hop.channel, hop.node)
             self._moved(hop, now)
 
     def _moved(self, hop: Hop, now: float) -> None:
@@ -273,23 +277,90 @@ class Knowledge:
                 taken[direction] = left
             self._hold(direction)
 
-    def avoid(self, channel: ChannelId, node: NodeKey, until: float) -> None:
-        """Use the direction for nothing until then (`math.inf`: for ever)."""
-        self._avoided[channel, node] = until
+    # --- what is avoided -----------------------------------------------------------------------------------------
+
+    def avoid(self, channel: ChannelId, node: NodeKey, until: float, since: float | None = None) -> None:
+        """Use the direction for nothing until then (`math.inf`: for ever).
+
+        `since`: it failed then, and may be back at any moment. What passes over it is proof that it is.
+        """
+        direction = (channel, node)
+        self._note(direction, direction in self._avoided, since)
+        self._avoided[direction] = max(until, self._avoided.get(direction, until))
         self._touch(channel)
         if len(self._avoided) > self.beliefs_max:
-            oldest = next(iter(self._avoided))
-            del self._avoided[oldest]
-            self._touch(oldest[0])
+            self._allow(next(iter(self._avoided)))
 
-    def avoid_node(self, node: NodeKey, until: float) -> None:
-        """Lead nothing to the node until then."""
-        self._avoided_nodes[node] = until
+    def avoid_node(self, node: NodeKey, until: float, since: float | None = None) -> None:
+        """Lead nothing to the node until then; `since` as with `avoid`."""
+        self._note(node, node in self._avoided_nodes, since)
+        self._avoided_nodes[node] = max(until, self._avoided_nodes.get(node, until))
         self._touch_node(node)
         if len(self._avoided_nodes) > self.beliefs_max:
-            oldest = next(iter(self._avoided_nodes))
-            del self._avoided_nodes[oldest]
-            self._touch_node(oldest)
+            self._allow_node(next(iter(self._avoided_nodes)))
+
+    @property
+    def hopes(self) -> bool:
+        """Whether anything is avoided that may be back at any moment."""
+        return bool(self._brief)
+
+    def failed_since(self, hop: Hop) -> float | None:
+        """Return when a hop that may be back at any moment failed last; None if it is not avoided for that."""
+        times = [self._brief[key] for key in ((hop.channel, hop.node), hop.node) if key in self._brief]
+        return max(times, default=None)
+
+    @contextmanager
+    def hoping(self, back: Mapping[Direction, int]) -> Iterator[None]:
+        """Know, meanwhile, of nothing that failed for a moment only, and of own channels what they can carry then."""
+        own = {direction: self._own.get(direction) for direction in back}
+        self._hope(True)
+        for direction, spendable in back.items():
+            self.own(*direction, spendable)
+        try:
+            yield
+        finally:
+            self._hope(False)
+            for direction, before in own.items():
+                self.own(*direction, before)
+
+    def _hope(self, hoping: bool) -> None:
+        self._hoping = hoping
+        for key in self._brief:
+            if isinstance(key, tuple):
+                self._touch(key[0])
+            else:
+                self._touch_node(key)
+
+    def _avoids(self, direction: Direction) -> bool:
+        """Whether a direction is avoided, by itself or because of where it leads."""
+        hoped = self._brief if self._hoping else ()
+        return (direction in self._avoided and direction not in hoped) or (
+            direction[1] in self._avoided_nodes and direction[1] not in hoped
+        )
+
+    def _note(self, key: Direction | NodeKey, avoided: bool, since: float | None) -> None:
+        """What is avoided for longer than a moment is not hoped for, whatever else happens to it."""
+        if since is None:
+            self._brief.pop(key, None)
+        elif not avoided or key in self._brief:
+            self._brief[key] = since
+
+    def _allow(self, direction: Direction) -> None:
+        del self._avoided[direction]
+        self._brief.pop(direction, None)
+        self._touch(direction[0])
+
+    def _allow_node(self, node: NodeKey) -> None:
+        del self._avoided_nodes[node]
+        self._brief.pop(node, None)
+        self._touch_node(node)
+
+    def _is_back(self, channel: ChannelId, node: NodeKey) -> None:
+        """Something passed over a direction, to a node."""
+        if (channel, node) in self._brief:
+            self._allow((channel, node))
+        if node in self._brief:
+            self._allow_node(node)
 
     # --- what is kept --------------------------------------------------------------------------------------------
 
@@ -313,6 +384,7 @@ class Knowledge:
         nodes = list(self._avoided_nodes)
         for known in (self._beliefs, self._own, self._reserved, self._avoided, self._avoided_nodes, self._changed):
             known.clear()
+        self._brief.clear()
         self._forgotten = math.inf
         for channel in channels:
             self._touch(channel)
@@ -401,6 +473,6 @@ class Knowledge:
             self.graph.columns.held[slot] = self._held(direction)
 
     def _held(self, direction: Direction) -> float:
-        if direction in self._avoided or direction[1] in self._avoided_nodes:
+        if self._avoids(direction):
             return math.inf
         return float(self._reserved.get(direction, 0) + self._penciled.get(direction, 0))

@@ -22,6 +22,8 @@ Key33 = Annotated[NodeKey, msgspec.Meta(min_length=33, max_length=33)]
 MILLION = 1_000_000
 UINT32_MAX = 2**32 - 1
 """Largest `fee_ppm` and `margin` of a policy that is announced."""
+MARGIN_MAX = 6 * 86_400
+"""Largest `margin` that payers leave: a day less than the time for which forwarders let money be bound."""
 
 
 class ForwardingPolicy(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, kw_only=True):
@@ -36,8 +38,8 @@ class ForwardingPolicy(msgspec.Struct, frozen=True, array_like=True, forbid_unkn
     maximum: Annotated[int, msgspec.Meta(ge=0)] = 0
     """Largest amount of one lock; 0: as much as there is."""
     margin: Annotated[int, msgspec.Meta(ge=0)] = 0
-    """Seconds by which the incoming lock has to outlive the outgoing one: 0 where both are on one chain (PROTOCOL
-    section 3), more across chains."""
+    """Seconds that a lock has to have left when it is sent out over the channel, if that is more than the node asks for
+    anyway. All locks of a payment share one expiry (PROTOCOL section 3): the payer leaves the largest on its way."""
     enabled: bool = True
 
     def flaw(self) -> str:
@@ -52,9 +54,14 @@ class ForwardingPolicy(msgspec.Struct, frozen=True, array_like=True, forbid_unkn
         """Return what carrying `amount` onwards costs."""
         return self.base_fee + amount * self.fee_ppm // MILLION
 
+    @property
+    def usable(self) -> bool:
+        """Whether it lets anything through: switched on, with a margin that payers leave."""
+        return self.enabled and self.margin <= MARGIN_MAX
+
     def carries(self, amount: int) -> bool:
         """Whether one lock of `amount` is within the policy."""
-        return self.enabled and amount >= self.minimum and (not self.maximum or amount <= self.maximum)
+        return self.usable and amount >= self.minimum and (not self.maximum or amount <= self.maximum)
 
 
 class Edge(msgspec.Struct, frozen=True, array_like=True):

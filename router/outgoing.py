@@ -5,6 +5,8 @@
     end         a lock that ended, whichever way, is in the commit in which it ended; one that nobody can agree upon any
                 more, as its channel closed or its peer is away, ends when the confirmed chain is past its expiry
     restart     what is in the rows is under way or ended; what is not was never sent, and is planned anew
+    wait        a payment that can send nothing now (`payer.Waiting`) is woken when its wait is over, or ended in time;
+                `on_time` does both. A wait is not stored: after a restart the payment is planned anew
 
     search      ways are looked for one after the other, in steps; `run` lets others work between them. What is found
                 before the first pause is sent at once, and its order and lock are in one commit
@@ -58,6 +60,9 @@ _ADVICE = {
     Kind.KEYSEND: "; it may take no payments without an invoice: ask for an invoice",
 }
 """What to do if the payee refuses a payment."""
+
+SLACK = 600
+"""Seconds by which locks live longer than the largest margin on their way: they take a while to get there."""
 
 TURN = 8
 """Searches, with the onions that follow, after which others have their turn: some 3 ms, while ways are remembered."""
@@ -156,9 +161,11 @@ class Outgoing:
         self._entropy = entropy
         self._limits = limits
         self.begun = trio.Event()
-        """Set, and replaced, when a payment begins whose time is over before that of all others (`on_time`)."""
+        """Set, and replaced, when something is to be done for a payment before anything else (`on_time`)."""
         self._active: dict[bytes, _Active] = {}
         self._deadlines: list[tuple[float, bytes]] = []
+        """When payments give up, and when waits are over; some of them no longer true."""
+        self._waiting: set[bytes] = set()
         self._searches: deque[tuple[_Active, Steps[list[Part]]]] = deque()
         self._working = False
         self._inline = inline
@@ -233,17 +240,22 @@ class Outgoing:
         limits = self._limits(order.asset)
         if not order.parts:
             limits = msgspec.structs.replace(limits, parts=1)
+        if order.kind is Kind.PROBE:  # it asks what can be paid now
+            limits = msgspec.structs.replace(limits, waits=False)
         payment = Payment(roads, order.target, order.amount, max_fee=order.max_fee, limits=limits)
         active = self._active[order.payment_hash] = _Active(order, roads, payment, {}, trio.Event())
-        self._set_deadline(order)
+        self._remind(order.payment_hash, order.gives_up)
         return active
 
-    def _set_deadline(self, order: Order) -> None:
-        if len(self._deadlines) > 2 * len(self._active) + _SPARE:
-            self._deadlines = [(active.order.gives_up, digest) for digest, active in self._active.items()]
+    def _remind(self, digest: bytes, due: float) -> None:
+        """Let `on_time` look at a payment then."""
+        if len(self._deadlines) > 2 * (len(self._active) + len(self._waiting)) + _SPARE:
+            self._deadlines = [(active.order.gives_up, each) for each, active in self._active.items()]
+            waits = [(each, self._active[each].payment.waiting) for each in self._waiting]
+            self._deadlines += [(waiting.until, each) for each, waiting in waits if waiting is not None]
             heapify(self._deadlines)
-        heappush(self._deadlines, (order.gives_up, order.payment_hash))
-        if self._deadlines[0][1] == order.payment_hash:
+        heappush(self._deadlines, (due, digest))
+        if self._deadlines[0] == (due, digest):
             self.begun.set()
             self.begun = trio.Event()
 
@@ -274,14 +286,34 @@ class Outgoing:
             self._settle(active)
 
     def on_time(self) -> float | None:
-        """Stop the payments whose time is over; return when the next one's is."""
+        """Stop the payments whose time is over, and go on with those whose wait is; return when the next one's is."""
         now = self._clock()
         while self._deadlines and self._deadlines[0][0] <= now:
             _, digest = heappop(self._deadlines)
             active = self._active.get(digest)
-            if active is not None and now >= active.order.gives_up and active.payment.outcome is None:
-                self.stop(digest, Unpaid.TIMEOUT, "it was not paid in the time that it was given")
+            if active is None or active.payment.outcome is not None:
+                continue
+            waiting = active.payment.waiting
+            if now >= active.order.gives_up:
+                waited = f"; at last it waited for {waiting.text}" if waiting is not None else ""
+                self.stop(digest, Unpaid.TIMEOUT, f"it was not paid in the time that it was given{waited}")
+            elif waiting is not None and waiting.until <= now:
+                self._look(active, active.payment.wake(now))
         return self._deadlines[0][0] if self._deadlines else None
+
+    def map_changed(self) -> None:
+        """There is news of the network: payments that wait for a way may find one."""
+        self._hurry(surely=False)
+
+    def _hurry(self, *, surely: bool) -> None:
+        """Let payments wait less; `surely`: a peer of ours is back."""
+        now = self._clock()
+        for digest in sorted(self._waiting):
+            before = self._active[digest].payment.waiting
+            self._active[digest].payment.hurry(now, surely=surely)
+            waiting = self._active[digest].payment.waiting
+            if waiting is not None and waiting != before:
+                self._remind(digest, waiting.until)
 
     # --- looking for ways ----------------------------------------------------------------------------------------
 
@@ -333,7 +365,8 @@ class Outgoing:
 
     def _send(self, active: _Active, parts: list[Part]) -> None:
         for part in parts:
-            expiry = self._locks.now + active.order.lock_seconds
+            margin = active.map.margin(part.route)
+            expiry = self._locks.now + max(active.order.lock_seconds, margin + SLACK if margin else 0)
             try:
                 onion = self._onion(active.order, part.route, expiry)
             except InvalidInput as error:  # no channel is to blame, and trying again is of no use
@@ -343,7 +376,16 @@ class Outgoing:
                 self._lock(active, part, expiry, onion)
             except InvalidInput:
                 self._look(active, active.payment.part_unsent(part.number, self._clock()))
+        self._note_wait(active)
         self._settle(active)
+
+    def _note_wait(self, active: _Active) -> None:
+        digest, waiting = active.order.payment_hash, active.payment.waiting
+        if waiting is None or self._active.get(digest) is not active:
+            self._waiting.discard(digest)
+        else:
+            self._waiting.add(digest)
+            self._remind(digest, waiting.until)
 
     def _lock(self, active: _Active, part: Part, expiry: int, onion: BuiltOnion) -> None:
         order, first = active.order, part.route.hops[0]
@@ -407,6 +449,8 @@ class Outgoing:
         """A channel can carry locks again: the next plan will see it."""
         if self._resumed:
             self._record((), self._plan_resumed)
+        if self._waiting:
+            self._record((), lambda: self._hurry(surely=True))
         return []
 
     def time_passed(self) -> list[Moment]:
@@ -473,6 +517,7 @@ class Outgoing:
         digest = active.order.payment_hash
         if active.payment.complete and self._active.get(digest) is active:
             del self._active[digest]
+            self._waiting.discard(digest)
             active.map.close()
 
 

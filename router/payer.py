@@ -10,6 +10,11 @@ what its failure taught, and if there is none, as two halves, down to `Limits.pa
 receipt: as soon as one part brings it, the payment is paid, since only the payee can have given it away, and parts
 that are still under way belong to it.
 
+Where no way is left, a payment asks what would be there if all that failed for a moment only were back (`Hope`). With
+no hope, it fails at once. With some, it waits (`Waiting`) and is woken to plan anew: after a pause that doubles each
+time, less if the network changes or a peer of ours returns. What failed for a moment then gets another chance, unless
+it just failed again for another payment.
+
 Finding a way may take long in a large network, so it is done in steps (`steps`): what happens to a payment counts at
 once, and the answer is a computation that leads to the parts to send next. Computations of one payment run one after
 the other, in the order in which they were given.
@@ -42,7 +47,13 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     again: int = 48
     """Parts that the payee may give back without refusing the payment."""
     avoid_seconds: int = 600
-    """How long a channel or node that made no sense is avoided."""
+    """How long a channel or node that made no sense, or is of no use for now, is avoided while there are others."""
+    waits: bool = True
+    """Whether to wait for what is of no use for now, if nothing else is left."""
+    pause: float = 1.0
+    """Seconds of the first wait; each is twice as long as the one before."""
+    pause_max: float = 16.0
+    """Seconds of the longest wait."""
 
 
 class Lesson(enum.Enum):
@@ -73,6 +84,29 @@ class PartFailure(msgspec.Struct, frozen=True):
     """An encoded channel update that came with it."""
     text: str = ""
     """For a person."""
+    brief: bool = False
+    """Whether it may be over at any moment: a peer that is not connected, a node that starts."""
+
+
+class Hope(msgspec.Struct, frozen=True):
+    """A plan over what is avoided because it was of no use for a moment."""
+
+    routes: tuple[Route, ...]
+    since: float
+    """When something that it needs was found to be of no use last; -inf: nothing was."""
+    away: bool
+    """Whether a channel of ours that it needs cannot be used now: the plan can only be waited for."""
+    text: str
+    """What has to come back, for a person."""
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """Nothing can be sent now; something may be at `until`."""
+
+    since: float
+    until: float
+    text: str
+    """What for, for a person."""
 
 
 class Map(Protocol):
@@ -86,6 +120,10 @@ class Map(Protocol):
 
     def route(self, target: NodeKey, amount: int, *, max_fee: int, now: float) -> Steps[Route]:
         """Find one route that delivers `amount` for at most `max_fee`; raise NoRoute."""
+        ...
+
+    def hope(self, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float) -> Steps[Hope | None]:
+        """Find what `plan` would if all that failed for a moment only were back; None if that would not help."""
         ...
 
     def reserve(self, route: Route) -> None:
@@ -108,12 +146,16 @@ class Map(Protocol):
         """The part was paid: liquidity has moved along its route."""
         ...
 
-    def avoid(self, channel: ChannelId, node: NodeKey, until: float) -> None:
-        """Plan no part over this direction until then."""
+    def avoid(self, channel: ChannelId, node: NodeKey, until: float, since: float | None = None) -> None:
+        """Plan no part over this direction until then; `since`: it failed then, and may be back at any moment."""
         ...
 
-    def avoid_node(self, node: NodeKey, until: float) -> None:
-        """Plan no part over this node until then."""
+    def avoid_node(self, node: NodeKey, until: float, since: float | None = None) -> None:
+        """Plan no part over this node until then; `since`: it failed then, and may be back at any moment."""
+        ...
+
+    def margin(self, route: Route) -> int:
+        """Return the largest margin that is asked for on the way: what its locks must have left."""
         ...
 
     def allows(self, hop: Hop, fee: int) -> bool:
@@ -159,11 +201,14 @@ class Payment:
         self.delivered = 0
         """What the parts that ended paid have delivered."""
         self.fee_paid = 0
+        self.waiting: Waiting | None = None
+        """Set while nothing can be sent: `wake` it then."""
         self._map = map
         self._under_way: dict[int, Part] = {}
         self._stopped: tuple[Unpaid, str] | None = None
         self._last_failure = ""
         self._given_back = 0
+        self._pause = limits.pause
 
     # --- what it stands at ---------------------------------------------------------------------------------------
 
@@ -212,6 +257,7 @@ class Payment:
 
     def start(self, now: float) -> Steps[list[Part]]:
         """Plan what is owed, as many parts at once."""
+        self.waiting = None
         if self.owed <= 0 or self._over:
             return []
         if self._room < 1:
@@ -223,9 +269,22 @@ class Payment:
             return (yield from self._place(self.owed, now, error))
         return [] if self._over else [self._send(route) for route in routes]
 
+    def hurry(self, now: float, *, surely: bool) -> None:
+        """Wait less: a peer of ours is back (`surely`), or the network has changed."""
+        waiting = self.waiting
+        if waiting is not None:
+            least = waiting.since + (self.limits.pause if surely else max(self.limits.pause, self._pause / 4))
+            self.waiting = msgspec.structs.replace(waiting, until=min(waiting.until, max(now, least)))
+
+    def wake(self, now: float) -> Steps[list[Part]]:
+        """Plan anew what is owed, as the wait is over."""
+        self.waiting = None
+        self._pause = min(2 * self._pause, self.limits.pause_max)
+        return self.start(now)
+
     def part_paid(self, number: int, secret: bytes, now: float) -> None:
         """A part was paid, `secret` is the proof."""
-        self.secret = secret
+        self.secret_learned(secret)
         part = self._end(number)
         if part is None:
             return
@@ -236,6 +295,7 @@ class Payment:
     def secret_learned(self, secret: bytes) -> None:
         """The secret is known: whatever is under way belongs to a payment that is paid."""
         self.secret = secret
+        self.waiting = None
 
     def part_unsent(self, number: int, now: float) -> Steps[list[Part]]:
         """Our own channel could not take the part."""
@@ -266,6 +326,7 @@ class Payment:
 
     def stop(self, reason: Unpaid, text: str) -> None:
         """Send no further part. What is under way cannot be called back: it ends paid or not at all."""
+        self.waiting = None
         if self._stopped is None:
             self._stopped = (reason, text)
 
@@ -300,10 +361,14 @@ class Payment:
         return part
 
     def _retry(self, part: Part, now: float) -> Steps[list[Part]]:
-        return _nothing() if self._over else self._place(part.route.delivered, now, None)
+        if self._over or (self.waiting is not None and self._under_way):
+            return []  # all that is owed is planned anew once the wait is over
+        if self.waiting is not None:
+            return (yield from self.start(now))
+        return (yield from self._place(part.route.delivered, now, None))
 
     def _place(self, amount: int, now: float, cause: NoRoute | None) -> Steps[list[Part]]:
-        """Find one path, or halve what finds none; give all up if a piece cannot be placed."""
+        """Find one path, or halve what finds none; send none of it if a piece cannot be placed."""
         sent: list[Part] = []
         waiting = [min(amount, self.owed)]  # since this was asked for, a plan may have taken care of it
         while waiting and waiting[-1] and not self._over:
@@ -314,9 +379,9 @@ class Payment:
                 cause = cause or error  # of the whole, not of the last crumb: that is what a person asked for
                 half = piece // 2
                 if half < max(1, self.limits.part_min) or self._room <= len(waiting) + 1:
-                    self._give_up(cause)
-                else:
-                    waiting += [piece - half, half]
+                    self._take_back(sent)
+                    return (yield from self._hold(cause, now))
+                waiting += [piece - half, half]
                 continue
             if not self._over:
                 sent.append(self._send(route))
@@ -338,28 +403,48 @@ class Payment:
         """Nothing of this round was handed out yet, and it does not add up to what is owed: send none of it."""
         for part in sent:
             self._end(part.number)
+        self.attempts -= len(sent)
         return []
 
-    def _give_up(self, error: NoRoute) -> None:
-        text = str(error)
-        if self._last_failure:
-            text = f"{text}; the last part that was tried came back with: {self._last_failure}"
-        self.stop(error.reason, text)
+    def _hold(self, cause: NoRoute, now: float) -> Steps[list[Part]]:
+        """Nothing can be placed: give another chance to what failed for a moment, wait for it, or give all up."""
+        hope = yield from self._hope(now)
+        if self._over or self.owed <= 0:
+            return []
+        if hope is not None and not hope.away and hope.since <= now - self._pause / 4:
+            return [self._send(route) for route in hope.routes]
+        if self.limits.waits and self.attempts < self.limits.attempts and (hope is not None or self._under_way):
+            text = hope.text if hope is not None else "the parts of it that are under way"
+            self.waiting = Waiting(now, now + self._pause, self._with_last_failure(text))
+        else:
+            self.stop(cause.reason, self._with_last_failure(str(cause)))
+        return []
+
+    def _hope(self, now: float) -> Steps[Hope | None]:
+        room, budget = self._room, self.max_fee - self.fee
+        if not self.limits.waits or not room or self.owed <= 0:
+            return None
+        return (yield from self._map.hope(self.target, self.owed, max_fee=budget, max_parts=room, now=now))
+
+    def _with_last_failure(self, text: str) -> str:
+        if not self._last_failure:
+            return text
+        return f"{text}; the last part that was tried came back with: {self._last_failure}"
 
     # --- learning ------------------------------------------------------------------------------------------------
 
     def _learn(self, route: Route, failure: PartFailure, now: float) -> None:
-        hops, until = route.hops, now + self.limits.avoid_seconds
+        hops, until, since = route.hops, now + self.limits.avoid_seconds, now if failure.brief else None
         if failure.lesson is Lesson.UNKNOWN or failure.at >= len(hops):
             for hop in hops[1:] or hops:
-                self._map.avoid(hop.channel, hop.node, until)
+                self._map.avoid(hop.channel, hop.node, until, since)
             return
         for hop in hops[: failure.at + 1]:
             self._map.passed(hop.channel, hop.node, hop.amount, now)
         if failure.lesson in (Lesson.REFUSED, Lesson.AGAIN):
             return
         if failure.lesson is Lesson.NODE or failure.at + 1 >= len(hops):
-            self._map.avoid_node(hops[failure.at].node, until)
+            self._map.avoid_node(hops[failure.at].node, until, since)
             return
         onwards = hops[failure.at + 1]
         news = bool(failure.update) and self._map.learn_policy(failure.update)
@@ -367,7 +452,7 @@ class Payment:
         if failure.lesson is Lesson.LIQUIDITY:
             self._map.failed(onwards.channel, onwards.node, onwards.amount, now)
         elif failure.lesson is Lesson.CHANNEL or not (news or changed):
-            self._map.avoid(onwards.channel, onwards.node, until)
+            self._map.avoid(onwards.channel, onwards.node, until, since)
 
 
 def _nothing() -> Steps[list[Part]]:

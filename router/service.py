@@ -33,7 +33,7 @@ from tallystick.router.exposure import ExposureLimits
 from tallystick.router.failures import Failure
 from tallystick.router.forwarder import Answer, Claim, Close, Forwarder, ForwardingLimits, Outcome, Release, Remember
 from tallystick.router.jamming import JammingLimits
-from tallystick.router.objects import ForwardingPolicy
+from tallystick.router.objects import MARGIN_MAX, ForwardingPolicy
 from tallystick.router.replay import Replays
 from tallystick.router.seams import FinalLock, PayeeSeam, PayerSeam
 
@@ -166,6 +166,8 @@ class Router:
             raise InvalidInput(flaw)
         if policy.enabled and 0 < policy.maximum < policy.minimum:
             raise InvalidInput("a policy whose maximum is below its minimum carries nothing: disable it instead")
+        if policy.margin > MARGIN_MAX:
+            raise InvalidInput(f"the margin of a policy is {MARGIN_MAX} s at most: payers leave no more")
         self._policies[channel] = policy
         return (PolicySet(channel, policy),)
 

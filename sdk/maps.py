@@ -183,4 +183,5 @@ class Maps:
             capacity_of(session.channel),
             session.spendable if session.usable and session.payable and session.lock_slots > 0 else 0,
             self._inlets.asked(channel),
+            session.spendable if session.payable and not session.usable else 0,
         )

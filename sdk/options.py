@@ -7,6 +7,7 @@ import msgspec
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.limits import Policy
 from tallystick.channels.ports import PeerAddress
+from tallystick.router.objects import MARGIN_MAX
 from tallystick.router.service import RoutingOptions
 from tallystick.sdk.duties import DutyPolicy
 from tallystick.sdk.routing import PaymentOptions
@@ -42,6 +43,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
                 f"secrets are paid for until {self.channels.reveal_margin} s before a lock expires, and claimed only "
                 f"{self.duties.secret_margin} s before: raise duties.secret_margin to at least the former"
             )
+        if self.routing.policy.margin > MARGIN_MAX:
+            raise InvalidInput(f"payers leave a margin of {MARGIN_MAX} s at most: lower routing.policy.margin")
         if self.payments.patience.claim // 2 < self.channels.reveal_margin:
             raise InvalidInput(
                 f"a held payment may be taken until {self.payments.patience.claim // 2} s before its locks expire, and "

@@ -202,6 +202,7 @@ class Routing(Paying):
 
     def _draw(self, event: GraphEvent) -> None:
         self.maps.draw(event)
+        self.outgoing.map_changed()
 
     def _is_known(self, channel: ChannelId, asset: Address) -> bool:
         """Whether the network knows a channel of ours as a way to us."""

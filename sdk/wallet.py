@@ -102,7 +102,8 @@ class Wallet:
     ) -> PaymentReceipt:
         """Pay an invoice once, however often this is called; return the receipt, whose `secret` proves the payment.
 
-        `amount` is needed if the invoice names none. `timeout`: seconds after which nothing more is tried. Raise
+        `amount` is needed if the invoice names none. `timeout`: seconds after which nothing more is tried. While
+        all ways fail for a moment only (a forwarder starts, our peer is away), it waits for them that long. Raise
         InvalidInvoice, InvalidInput, or PaymentFailed, which says why; nothing is under way then. If this is
         cancelled, the payment goes on: call it again to wait for it.
         """

@@ -13,6 +13,8 @@ from tallystick.router.codes import Code
 from tallystick.router.exposure import ExposureLimits
 from tallystick.router.forwarder import ForwardingLimits
 from tallystick.router.jamming import JammingLimits
+from tallystick.router.objects import MARGIN_MAX
+from tallystick.router.outgoing import SLACK
 from tallystick.router.payee import Patience
 from tallystick.router.service import RoutingOptions
 from tallystick.sdk.duties import DutyPolicy
@@ -30,6 +32,8 @@ LIMITS, JAMMING, DUTIES, EXPOSURE = ForwardingLimits(), JammingLimits(), DutyPol
         ("or {} s of chain time pass", LIMITS.unsigned_max),
         ("has to leave {} s for others", LIMITS.expiry_min),
         ("bind money for {} s at most", LIMITS.expiry_max),
+        ("of more than {} s is refused", MARGIN_MAX),
+        ("all locks live {} s longer", SLACK),
         ("the fee is {} millionths", RoutingOptions().policy.fee_ppm),
         ("is registered {} s before its lock expires", DUTIES.secret_margin),
         ("a secret is paid for ({} s)", Policy().reveal_margin),

@@ -22,7 +22,7 @@ from tallystick.router.forwarder import (
     Way,
     choose,
 )
-from tallystick.router.objects import ForwardingPolicy
+from tallystick.router.objects import MARGIN_MAX, ForwardingPolicy
 from tallystick.router.payload import ForwardPayload
 
 IN, OUT, TWIN, ELSE = (ChannelId(bytes([n]) * 32) for n in range(4))
@@ -31,7 +31,7 @@ NOW, EXPIRY = 10_000, 20_000
 LIMITS = ForwardingLimits()
 POLICY = ForwardingPolicy(base_fee=5, fee_ppm=0, minimum=100, maximum=10_000, margin=40)
 LOCK = Lock(7, 1_005, EXPIRY, HASH, bytes(32))
-ORDER = ForwardPayload(1_000, EXPIRY - 40, OUT)
+ORDER = ForwardPayload(1_000, EXPIRY, OUT)
 
 
 def outlet(channel: ChannelId = OUT, peer: bytes = PEER, **changes: object) -> Outlet:
@@ -101,18 +101,23 @@ def test_amounts_and_fees_are_held_to_the_policy_to_the_last_unit(
 
 
 @pytest.mark.parametrize(
-    ("expiry", "lock_expiry", "expected"),
+    ("margin", "expiry", "lock_expiry", "expected"),
     [
-        (NOW + 300, NOW + 340, OUT),
-        (NOW + 299, NOW + 340, Code.EXPIRY_TOO_SOON),
-        (NOW + 301, NOW + 340, Code.INCORRECT_EXPIRY),
-        (NOW + 300, NOW + LIMITS.expiry_max, OUT),
-        (NOW + 300, NOW + LIMITS.expiry_max + 1, Code.EXPIRY_TOO_FAR),
+        (40, NOW + 300, NOW + 300, OUT),
+        (40, NOW + 299, NOW + 340, Code.EXPIRY_TOO_SOON),
+        (40, NOW + 301, NOW + 300, Code.INCORRECT_EXPIRY),
+        (400, NOW + 400, NOW + 400, OUT),
+        (400, NOW + 399, NOW + 399, Code.EXPIRY_TOO_SOON),
+        (MARGIN_MAX, NOW + MARGIN_MAX, NOW + MARGIN_MAX, OUT),
+        (0, NOW + 300, NOW + LIMITS.expiry_max, OUT),
+        (0, NOW + 300, NOW + LIMITS.expiry_max + 1, Code.EXPIRY_TOO_FAR),
     ],
 )
-def test_times_are_held_to_the_policy_to_the_second(expiry: int, lock_expiry: int, expected: ChannelId | Code) -> None:
-    lock = msgspec.structs.replace(LOCK, expiry=lock_expiry)
-    assert go(outlet(), lock=lock, order=msgspec.structs.replace(ORDER, expiry=expiry)) == expected
+def test_times_are_held_to_the_policy_to_the_second(
+    margin: int, expiry: int, lock_expiry: int, expected: ChannelId | Code
+) -> None:
+    lock, policy = msgspec.structs.replace(LOCK, expiry=lock_expiry), msgspec.structs.replace(POLICY, margin=margin)
+    assert go(outlet(policy=policy), lock=lock, order=msgspec.structs.replace(ORDER, expiry=expiry)) == expected
 
 
 def test_a_channel_that_is_switched_off_carries_nothing_whatever_its_twins_do() -> None:

@@ -15,7 +15,7 @@ from tallystick.router.circuits import forwards_after, load_circuits
 from tallystick.router.codes import Code
 from tallystick.router.failures import Failure, notice
 from tallystick.router.forwarder import ForwardingLimits, Outcome
-from tallystick.router.objects import ForwardingPolicy
+from tallystick.router.objects import MARGIN_MAX, ForwardingPolicy
 from tallystick.router.service import RoutingOptions
 from tallystick.router.sphinx import onions_of
 from tallystick.sdk.testing.line import Line, Member
@@ -127,6 +127,7 @@ def test_a_channel_that_is_switched_off_forwards_nothing() -> None:
         ForwardingPolicy(base_fee=2**128),
         ForwardingPolicy(fee_ppm=2**32),
         ForwardingPolicy(margin=2**32),
+        ForwardingPolicy(margin=MARGIN_MAX + 1),
         ForwardingPolicy(minimum=-1),
         ForwardingPolicy(minimum=10, maximum=9),
     ],

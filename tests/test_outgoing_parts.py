@@ -16,7 +16,7 @@ from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.router.errors import NoRoute, Unpaid
 from tallystick.router.objects import Hop, NodeKey, Route
 from tallystick.router.outgoing import Outgoing
-from tallystick.router.payer import Limits
+from tallystick.router.payer import Hope, Limits
 from tallystick.router.payments import SCHEMA, Order, PaymentRecord, find_payment, parts_under_way
 from tallystick.router.steps import Steps
 
@@ -94,8 +94,15 @@ class Road:
         self.blamed.append(channel)
 
     def settled(self, route: Route, now: float) -> None: ...
-    def avoid(self, channel: ChannelId, node: NodeKey, until: float) -> None: ...
-    def avoid_node(self, node: NodeKey, until: float) -> None: ...
+    def avoid(self, channel: ChannelId, node: NodeKey, until: float, since: float | None = None) -> None: ...
+    def avoid_node(self, node: NodeKey, until: float, since: float | None = None) -> None: ...
+
+    def margin(self, route: Route) -> int:
+        return 0
+
+    def hope(self, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float) -> Steps[Hope | None]:
+        yield from ()
+        return None
 
     def allows(self, hop: Hop, fee: int) -> bool:
         return True

@@ -16,7 +16,7 @@ from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.router.errors import NoRoute, Unpaid
 from tallystick.router.objects import Hop, NodeKey, Route
 from tallystick.router.outgoing import TURN, Outgoing
-from tallystick.router.payer import Lesson, Limits, Part, PartFailure, Payment
+from tallystick.router.payer import Hope, Lesson, Limits, Part, PartFailure, Payment
 from tallystick.router.payments import SCHEMA, Order, PartSent, PaymentOrdered, find_payment
 from tallystick.router.steps import Steps, finish
 
@@ -59,8 +59,15 @@ class Slow:
     def passed(self, channel: ChannelId, node: NodeKey, amount: int, now: float) -> None: ...
     def failed(self, channel: ChannelId, node: NodeKey, amount: int, now: float) -> None: ...
     def settled(self, route: Route, now: float) -> None: ...
-    def avoid(self, channel: ChannelId, node: NodeKey, until: float) -> None: ...
-    def avoid_node(self, node: NodeKey, until: float) -> None: ...
+    def avoid(self, channel: ChannelId, node: NodeKey, until: float, since: float | None = None) -> None: ...
+    def avoid_node(self, node: NodeKey, until: float, since: float | None = None) -> None: ...
+
+    def margin(self, route: Route) -> int:
+        return 0
+
+    def hope(self, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float) -> Steps[Hope | None]:
+        yield from ()
+        return None
 
     def allows(self, hop: Hop, fee: int) -> bool:
         return True

@@ -10,7 +10,7 @@ from tallystick.channels.errors import InvalidInput
 from tallystick.channels.objects import ChannelId
 from tallystick.router.errors import NoRoute, Unpaid
 from tallystick.router.objects import Hop, NodeKey, Route
-from tallystick.router.payer import Lesson, Limits, Part, PartFailure, Payment
+from tallystick.router.payer import Hope, Lesson, Limits, Part, PartFailure, Payment
 from tallystick.router.steps import Steps, finish
 
 TARGET = NodeKey(b"\x02" + bytes(32))
@@ -43,6 +43,14 @@ class Roads:
         self.reserved: list[Route] = []
         self.policy_is_news = True
         self.policy_is_kept = True
+        self.hoped: Hope | None = None
+
+    def margin(self, route: Route) -> int:
+        return 0
+
+    def hope(self, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float) -> Steps[Hope | None]:
+        yield from ()
+        return self.hoped
 
     def plan(
         self, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float
@@ -85,10 +93,10 @@ class Roads:
     def settled(self, route: Route, now: float) -> None:
         self.lessons.append(("settled", route.delivered))
 
-    def avoid(self, channel: ChannelId, node: NodeKey, until: float) -> None:
+    def avoid(self, channel: ChannelId, node: NodeKey, until: float, since: float | None = None) -> None:
         self.lessons.append(("avoid", channel))
 
-    def avoid_node(self, node: NodeKey, until: float) -> None:
+    def avoid_node(self, node: NodeKey, until: float, since: float | None = None) -> None:
         self.lessons.append(("avoid node", node))
 
     def allows(self, hop: Hop, fee: int) -> bool:
@@ -278,7 +286,7 @@ def test_never_more_under_way_than_owed_and_always_an_end(
     assert bool(outcome.secret) is paid and (outcome.reason is None) is paid
 
 
-@pytest.mark.parametrize(("parts", "attempts"), [(LIMITS.parts, LIMITS.parts), (1, LIMITS.attempts)])
+@pytest.mark.parametrize(("parts", "attempts"), [(LIMITS.parts, LIMITS.attempts), (1, LIMITS.attempts)])
 def test_a_payment_that_may_send_no_further_part_is_resumed_and_ends_with_those_under_way(
     parts: int, attempts: int
 ) -> None:
@@ -290,3 +298,78 @@ def test_a_payment_that_may_send_no_further_part_is_resumed_and_ends_with_those_
         assert finish(payment.part_failed(part.number, PartFailure(Lesson.LIQUIDITY, 1), 1)) == []
     outcome = payment.outcome
     assert outcome is not None and outcome.reason is Unpaid.NO_LIQUIDITY
+
+
+def hope(since: float, *, away: bool = False) -> Hope:
+    return Hope((path(1_000, 0),), since, away, "a node to be back")
+
+
+def test_what_failed_for_a_moment_gets_another_chance_after_pauses_that_grow_up_to_a_limit() -> None:
+    roads = Roads(1_000)
+    payment, (part,) = begin(roads)
+    roads.widest, now, waits = 1, 10.0, []
+    for _ in range(7):
+        roads.hoped = hope(since=now)
+        assert finish(payment.part_failed(part.number, PartFailure(Lesson.NODE, 1, brief=True), now)) == []
+        assert payment.waiting is not None and payment.outcome is None
+        waits.append(payment.waiting.until - now)
+        now = payment.waiting.until
+        (part,) = finish(payment.wake(now))
+    assert waits == [1, 2, 4, 8, 16, 16, 16]
+
+
+def test_without_hope_a_payment_fails_at_once_and_with_hope_for_its_own_channel_nothing_is_sent() -> None:
+    roads = Roads(1)
+    roads.hoped = hope(since=-1e9, away=True)
+    payment, parts = begin(roads)
+    assert parts == [] and payment.outcome is None
+    assert finish(payment.wake(1.0)) == [] and payment.waiting is not None
+    roads.hoped = None
+    assert finish(payment.wake(3.0)) == [] and payment.waiting is None
+    assert payment.outcome is not None and payment.outcome.reason is Unpaid.NO_LIQUIDITY
+
+
+def test_a_payment_whose_rest_finds_no_way_waits_for_its_parts_under_way_and_plans_anew() -> None:
+    roads = Roads(500)
+    payment, parts = begin(roads)
+    roads.widest = 1
+    assert finish(payment.part_failed(parts[0].number, PartFailure(Lesson.LIQUIDITY, 1), 1)) == []
+    assert payment.waiting is not None and payment.outcome is None
+    roads.widest = 1_000
+    (again,) = finish(payment.part_failed(parts[1].number, PartFailure(Lesson.AGAIN, 2), 2))
+    assert again.route.delivered == 1_000 and payment.waiting is None
+
+
+def test_rounds_that_found_no_way_for_all_do_not_count_as_attempts() -> None:
+    roads = Roads(600)
+    roads.hoped = hope(since=-1e9, away=True)
+    payment = Payment(roads, TARGET, 100_000, max_fee=100, limits=LIMITS)
+    finish(payment.start(0.0))
+    for now in range(1, 50):
+        finish(payment.wake(float(now)))
+    assert payment.attempts == 0 and payment.outcome is None and roads.reserved == []
+
+
+@pytest.mark.parametrize("end", ["paid", "stopped"])
+def test_a_payment_that_has_ended_waits_for_nothing(end: str) -> None:
+    roads = Roads(1)
+    roads.hoped = hope(since=0.0)
+    payment, _ = begin(roads)
+    assert payment.waiting is not None
+    payment.secret_learned(SECRET) if end == "paid" else payment.stop(Unpaid.CANCELLED, "enough")
+    payment.hurry(1.0, surely=True)
+    assert payment.waiting is None and payment.outcome is not None
+
+
+def test_news_shortens_a_wait_but_never_below_the_first_pause() -> None:
+    roads = Roads(1)
+    roads.hoped = hope(since=-1e9, away=True)
+    payment, _ = begin(roads)
+    for now in (1.0, 3.0, 7.0, 15.0):
+        finish(payment.wake(now))
+    found = []
+    for now, surely in ((15.0, False), (16.5, False), (15.1, True), (15.1, True)):
+        payment.hurry(now, surely=surely)
+        assert payment.waiting is not None
+        found.append(payment.waiting.until)
+    assert found == [19.0, 19.0, 16.0, 16.0]

@@ -12,6 +12,7 @@ import trio
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.messages import Ack, Message, Reject, Reveal, channel_of, decode
+from tallystick.channels.objects import NATIVE
 from tallystick.channels.peers import EXTENSION_TAGS, number_of
 from tallystick.router.codes import Code
 from tallystick.router.errors import PaymentFailed, Unpaid
@@ -248,7 +249,7 @@ def test_a_forwarder_that_blames_others_is_avoided_itself(code: Code, pair: tupl
         entrance._forward = lambda *lock: Failure(code, channel=channel)  # type: ignore[method-assign]  # he lies
         journey.ask(invoice)
         await journey.world.until(lambda: bool(journey.errors), 60)
-        knowledge = journey.node("alice").routing.knowledge
+        knowledge = journey.node("alice").routing.maps.of(NATIVE).knowledge
         blamed = {learned[0] for learned in knowledge.changes().learned}
         assert channel_between(journey, "carol", "dave") not in blamed, "his word counts for his own channels only"
         await journey.world.restart("bob")

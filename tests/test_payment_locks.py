@@ -13,7 +13,7 @@ from tallystick.router.circuits import PolicySet
 from tallystick.router.invoice import decode_invoice
 from tallystick.router.objects import ForwardingPolicy
 from tallystick.router.payee import Patience
-from tallystick.sdk.routing import _Locks
+from tallystick.sdk.ends import PayerEnd
 from tallystick.sdk.testing.journeys import Journey, live_through
 from tallystick.sdk.testing.line import CONFIRMED, Line
 
@@ -29,7 +29,7 @@ class Payer:
         self.world = world = Line()
         self.channel: ChannelId = world.channel("AB")
         self.session = world["A"].engine.session(self.channel)
-        self.locks = _Locks(world["A"].engine, world["A"].router)
+        self.locks = PayerEnd(world["A"].engine, world["A"].router)
         world.send("ABC", AMOUNTS, SECRET, lifetime=LIFETIME)
         world.settle()
 

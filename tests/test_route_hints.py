@@ -110,7 +110,7 @@ def test_a_fee_that_rose_since_the_invoice_was_made_is_learned_from_the_failure(
         (ForwardingPolicy(base_fee=2**127), Unpaid.NO_LIQUIDITY),
         (ForwardingPolicy(fee_ppm=2**128 - 1), Unpaid.NO_LIQUIDITY),
         (ForwardingPolicy(minimum=2**100), Unpaid.NO_ROUTE),
-        (ForwardingPolicy(margin=2**64, base_fee=2**128 - 1, fee_ppm=2**128 - 1), Unpaid.NO_LIQUIDITY),
+        (ForwardingPolicy(margin=2**64, base_fee=2**128 - 1, fee_ppm=2**128 - 1), Unpaid.NO_ROUTE),
     ],
 )
 def test_a_hint_that_asks_for_the_moon_costs_nobody_anything(lie: ForwardingPolicy, why: Unpaid) -> None:

@@ -21,7 +21,7 @@ from tallystick.router.imports import MSAT
 from tallystick.router.kernels import PAUSE, PLAIN, compiled
 from tallystick.router.liquidity import BIMODAL, UNIFORM, Knowledge
 from tallystick.router.objects import MILLION, Hop, NodeKey, Route
-from tallystick.router.payer import Lesson, Limits, PartFailure, Payment
+from tallystick.router.payer import Hope, Lesson, Limits, PartFailure, Payment
 from tallystick.router.planner import Costs, Planner
 from tallystick.router.steps import Steps, finish
 from tallystick.router.testing.networks import HiddenBalances
@@ -173,6 +173,15 @@ class _Map:
         """Find one route; raise NoRoute."""
         return self._planner.routing(self._source, target, amount, max_fee=max_fee, now=now)
 
+    def hope(self, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float) -> Steps[Hope | None]:
+        """Nothing comes back here by waiting."""
+        yield from ()
+        return None
+
+    def margin(self, route: Route) -> int:
+        """No lock is made here."""
+        return 0
+
     def allows(self, hop: Hop, fee: int) -> bool:
         """Policies do not change here."""
         return True
@@ -190,7 +199,7 @@ class _Stage:
 
     def __init__(self, planner: Planner, hidden: HiddenBalances, method: str) -> None:
         self._flow = method == "flow"
-        self._limits = Limits(part_min=PART_MIN, parts=1) if method == "single" else Limits(part_min=PART_MIN)
+        self._limits = Limits(part_min=PART_MIN, parts=1 if method == "single" else Limits().parts, waits=False)
         self._planner = planner
         self._hidden = hidden
         self._kernel = compiled() if planner.graph.compiled else PLAIN

@@ -127,7 +127,8 @@ def policy(
         int | None, typer.Option("--max", min=0, metavar="N", help="The largest amount of one lock; 0: any.")
     ] = None,
     margin: Annotated[
-        int | None, typer.Option("--margin", min=0, metavar="SECONDS", help="By which locks that come in live longer.")
+        int | None,
+        typer.Option("--margin", min=0, metavar="SECONDS", help="What locks must have left to their expiry."),
     ] = None,
     enabled: Annotated[
         bool | None, typer.Option("--enable/--disable", help="Whether to carry payments of others.")
