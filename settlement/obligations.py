@@ -396,7 +396,7 @@ def decide(
     """Return what the account has to do at this head. Pure: the same book and observation give the same round."""
     before = book
     book = book.with_(*(_observe(o, seen, policy, judge) for o in book.obligations.values()))
-    resting = {key for key in before.obligations if key not in book.obligations}
+    resting = [key for key in before.obligations if key not in book.obligations]
     book = book.with_(*_fillers(book, seen, account, gas))
     book = book.with_(*_bind(book, seen, policy))
     priced = _price(book, seen, gas, policy)
