@@ -43,6 +43,8 @@ from tallystick.sdk.testing.world import CLAIM_ALL, World, open_world
 DEPOSIT = 1_000_000
 """Of either side of a channel."""
 LOCK_SECONDS = 900
+CHALLENGE_PERIOD = LOCK_SECONDS + 700
+"""Longer than anybody is away: no towers watch here."""
 REGISTERED = 120
 """Seconds before a lock's expiry at which a secret that was not paid for is registered."""
 THERE = 60
@@ -497,7 +499,7 @@ def run_storm(seed: int, steps: int = 40) -> StormReport:
     log: list[str] = []
     names = tuple(f"n{number}" for number in range(weather.nodes))
     config = Config(
-        challenge_period=600,
+        challenge_period=CHALLENGE_PERIOD,
         confirmations=weather.confirmations,
         duties=CLAIM_ALL,
         payments=PaymentOptions(lock_seconds=LOCK_SECONDS),
