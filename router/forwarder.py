@@ -23,7 +23,7 @@ Sans-IO: methods say what to do (`Answer`), the shell does it in the commit of w
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TypeAlias
 
 import msgspec
@@ -229,11 +229,15 @@ class Forwarder:
         """The circuits that have not ended."""
         return [entry.circuit for entry in self._open.values()]
 
-    def resume(self, circuits: Iterable[tuple[Circuit, bytes]]) -> None:
-        """Take over what is durable, each with the reason for which it is being given back, if it is."""
+    def resume(self, circuits: Iterable[tuple[Circuit, bytes]], claimed: Collection[Name] = ()) -> None:
+        """Take over what is durable, each with the reason for which it is being given back, if it is.
+
+        `claimed` are the incoming locks whose secrets are known, and stored.
+        """
         for circuit, reason in circuits:
             self.opened(circuit)
-            self._open[circuit.name].reason = reason
+            entry = self._open[circuit.name]
+            entry.reason, entry.claimed = reason, circuit.origin in claimed
 
     def of_origin(self, channel: ChannelId, lock: int) -> Circuit | None:
         """Return the circuit of an incoming lock."""

@@ -100,6 +100,10 @@ class Locks(Protocol):
         """Give up a lock if it is not signed yet: `Outgoing.lock_dropped` hears of it."""
         ...
 
+    def paid_with(self, channel: ChannelId, lock: int) -> bytes:
+        """Return the secret for which we have signed that a lock is paid, as long as nobody agreed to that."""
+        ...
+
     def is_over(self, channel: ChannelId, lock: int) -> bool:
         """Whether a lock's fate is known whatever its peer says: confirmed time is past it, or its channel is gone.
 
@@ -192,7 +196,9 @@ class Outgoing:
     def load(self) -> None:
         """Know the locks from before a restart. Call it before the chain is followed, which tells each secret once."""
         for payment_hash, part in parts_under_way(self._store):  # of paid ones, too: their ends are recorded
-            self._sent.setdefault((part.channel, part.lock), _Sent(payment_hash, part.number, self._locks.now))
+            if (part.channel, part.lock) not in self._sent:
+                secret = self._locks.paid_with(part.channel, part.lock)
+                self._sent[part.channel, part.lock] = _Sent(payment_hash, part.number, self._locks.now, secret)
 
     def resume(self) -> None:
         """Go on with what was under way before a restart. Call it once channels and map are there.

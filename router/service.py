@@ -125,7 +125,9 @@ class Router:
         )
         self._counts = dict.fromkeys(Outcome, 0)
         self._earned: dict[Address, int] = {}
-        self._forwarder.resume(load_circuits(store))
+        channels = [session.channel for session in engine.sessions.values()]
+        claimed = {(channel.id, known.lock) for channel in channels for known in channel.secrets}
+        self._forwarder.resume(load_circuits(store), claimed)
         self._admission.resume(self._forwarder.circuits)
         engine.keep_locks(self)
 

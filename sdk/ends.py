@@ -44,6 +44,10 @@ class PayerEnd:
             session.locks.drop_accompanied()
             self._engine.touch(session)
 
+    def paid_with(self, channel: ChannelId, lock: int) -> bytes:
+        ends = [end for sent in self._engine.session(channel).sent for end in sent.ended if end.lock.id == lock]
+        return ends[0].secret if ends else b""
+
     def is_over(self, channel: ChannelId, lock: int) -> bool:
         session = self._engine.session(channel)
         state = session.channel
@@ -51,8 +55,8 @@ class PayerEnd:
             return True
         if lock >= state.newest.next_lock:
             return False
-        if any(end.lock.id == lock and end.secret for sent in session.sent for end in sent.ended):
-            return False  # we signed that it is paid, and may be held to that
+        if self.paid_with(channel, lock):
+            return False  # we may be held to it
         pending = [held.simplex.lock(lock) for held in (state.ours, *state.flight)]
         return all(found is None or found.expiry < self._engine.chain.final for found in pending)
 

@@ -55,6 +55,9 @@ class Channel:
     def give_up(self, channel: ChannelId, lock: int) -> None:
         self.given_up.append(lock)
 
+    def paid_with(self, channel: ChannelId, lock: int) -> bytes:
+        return b""
+
     def is_over(self, channel: ChannelId, lock: int) -> bool:
         return lock in self.over
 

@@ -128,6 +128,9 @@ class World:
 
     def give_up(self, channel: ChannelId, lock: int) -> None: ...
 
+    def paid_with(self, channel: ChannelId, lock: int) -> bytes:
+        return b""
+
     def is_over(self, channel: ChannelId, lock: int) -> bool:
         return False
 

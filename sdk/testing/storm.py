@@ -36,13 +36,15 @@ from tallystick.sdk.payment_options import PaymentOptions
 from tallystick.sdk.testing.audit import Violation
 from tallystick.sdk.testing.invariants import check_always, check_settled, unsettled
 from tallystick.sdk.testing.mallory import repeat
-from tallystick.sdk.testing.solvency import Loss, check_payments, ledgers, losses
+from tallystick.sdk.testing.solvency import Loss, check_circuits, check_payments, ledgers, losses
 from tallystick.sdk.testing.town import CHEATS
 from tallystick.sdk.testing.world import CLAIM_ALL, World, open_world
 
 DEPOSIT = 1_000_000
 """Of either side of a channel."""
 LOCK_SECONDS = 900
+CHALLENGE_PERIOD = LOCK_SECONDS + 700
+"""Longer than anybody is away: no towers watch here."""
 REGISTERED = 120
 """Seconds before a lock's expiry at which a secret that was not paid for is registered."""
 THERE = 60
@@ -147,6 +149,9 @@ class Storm:
             for _ in range(self.weather.steps):
                 await trio.sleep(self.rng.uniform(0.01, self.weather.pause))
                 await self._step()
+                if self.rng.random() < 0.1:
+                    check_always(self.world)
+                    check_circuits(self.world)
             await self._come_to_rest()
             nursery.cancel_scope.cancel()
 
@@ -494,7 +499,7 @@ def run_storm(seed: int, steps: int = 40) -> StormReport:
     log: list[str] = []
     names = tuple(f"n{number}" for number in range(weather.nodes))
     config = Config(
-        challenge_period=600,
+        challenge_period=CHALLENGE_PERIOD,
         confirmations=weather.confirmations,
         duties=CLAIM_ALL,
         payments=PaymentOptions(lock_seconds=LOCK_SECONDS),
