@@ -264,7 +264,7 @@ class Forwarder:
         if entry is None:
             return ()
         self._forget(entry)
-        return (self._release(entry, Failure(Code.TEMPORARY_CHANNEL_FAILURE, channel=channel)),)
+        return (self._release(entry, Failure(Code.CHANNEL_DISABLED, channel=channel)),)
 
     def learned(self, channel: ChannelId, lock: int, secret: bytes) -> Sequence[Answer]:
         """The outgoing lock will be paid: so must the incoming one."""

@@ -203,7 +203,7 @@ def test_a_channel_that_is_gone_ends_what_went_through_it_and_no_other_does() ->
 
 def test_what_was_never_signed_never_was() -> None:
     made = forwarder()
-    assert made.dropped(OUT, 3) == (TEMPORARY,)
+    assert made.dropped(OUT, 3) == (release(b"CHANNEL_DISABLED"),)
     assert len(made) == 0 and not made.holds(OUT, 3) and made.of_origin(IN, 7) is None
     assert made.dropped(OUT, 3) == () and made.learned(OUT, 3, SECRET) == ()
 
