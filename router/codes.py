@@ -82,7 +82,7 @@ _SENTENCES = {
     Code.INCORRECT_OR_UNKNOWN_PAYMENT_DETAILS: "the payee knows no such payment, or not with this amount or secret",
     Code.FINAL_INCORRECT_EXPIRY: "the last lock does not expire when the onion says",
     Code.FINAL_INCORRECT_AMOUNT: "the last lock does not carry what the onion says",
-    Code.CHANNEL_DISABLED: "the next channel is switched off",
+    Code.CHANNEL_DISABLED: "the next channel takes no payments just now",
     Code.EXPIRY_TOO_FAR: "the lock expires too far in the future",
     Code.INVALID_ONION_PAYLOAD: "the instructions in the onion cannot be understood",
     Code.MPP_TIMEOUT: "the other parts of the payment did not arrive in time",

@@ -20,7 +20,7 @@ import msgspec
 from tallystick.channels import core
 from tallystick.channels.core import Phase
 from tallystick.channels.engine import Engine
-from tallystick.channels.errors import ChannelNotReady, InvalidInput
+from tallystick.channels.errors import InvalidInput
 from tallystick.channels.keys import PrivateKey
 from tallystick.channels.limits import LOCKS_MAX
 from tallystick.channels.objects import ChannelId, Lock
@@ -146,7 +146,7 @@ class Entrance:
             return moments + self._keep(channel, lock, payload, peeled.secret, again=again)
         found = self._forward(channel, lock, payload, peeled)
         if isinstance(found, Failure):
-            if patient and found.code is Code.CHANNEL_DISABLED:
+            if patient and found.code is Code.CHANNEL_DISABLED and not self._engine.session(payload.channel).usable:
                 self._engine.store(moments)
                 return None
             self.refuse(channel, lock, peeled.secret, found)
@@ -183,8 +183,8 @@ class Entrance:
         )
         bucket = self._admission.admit(circuit)
         try:
-            if bucket is None:
-                raise ChannelNotReady("what this payment may take of the channel is taken")
+            if bucket is None:  # nothing is said of what the channel can carry: this is over in a moment
+                return Failure(Code.CHANNEL_DISABLED, channel=order.channel)
             onion = peeled.next_packet or b""
             session.add_lock(order.amount, order.expiry, lock.condition, onion, attach=CircuitOpened(circuit))
         except InvalidInput:

@@ -230,9 +230,10 @@ class Payee:
         """Let go what was incomplete for too long, and what comes too near to its expiry, held or not."""
         answers: list[Answer] = []
         for payment_hash, group in list(self._gathering.items()):
-            if not group.held and now > group.deadline:
+            late = self._is_late(group, now)
+            if not group.held and (late or now > group.deadline):
                 answers += self._let_go(payment_hash, Verdict.INCOMPLETE)
-            elif self._is_late(group, now):
+            elif late:
                 answers += self._let_go(payment_hash, Verdict.TOO_SOON)
         return answers
 

@@ -14,6 +14,7 @@ from typing import Any
 import trio
 
 from tallystick.sdk.demo_stage import RING, Stage
+from tallystick.sdk.party import FORGET_SECONDS
 from tallystick.sdk.travel import LOOK_SECONDS
 from tallystick.sdk.troupe import Actor, Troupe, party
 
@@ -26,7 +27,7 @@ INVOICES, AMOUNT, TASKS = 200, 10_000, 20
 
 KEPT_AMOUNT, MAX_FEE = 50_000, 5_000
 EVE_FEE_PPM = 30_000
-LOCK_SECONDS = 50
+LOCK_SECONDS = 70
 """Chain time for which a payment without an invoice may be kept by somebody: short, so that the show goes on."""
 
 
@@ -91,6 +92,9 @@ async def _pay_while_cid_withholds(stage: Stage, nodes: dict[str, Actor]) -> int
     """Let Ann pay Dot while Cid keeps what he should forward; return the fee of the way that she finds then."""
     ann, dot = nodes["ann"], nodes["dot"]
     answers: dict[str, Any] = {}
+    await trio.sleep(
+        FORGET_SECONDS
+    )  # else she might go round Ben and Cid, on whose way payments failed while Ben was down
 
     async def pay() -> None:
         answers.update(await ann.ask("keysend", to=dot.first["key"], amount=KEPT_AMOUNT, max_fee=MAX_FEE))

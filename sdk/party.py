@@ -35,6 +35,7 @@ from tallystick.router.exposure import ExposureLimits
 from tallystick.router.forwarder import ForwardingLimits
 from tallystick.router.jamming import JammingLimits
 from tallystick.router.payee import Patience
+from tallystick.router.payer import Limits
 from tallystick.router.service import RoutingOptions
 from tallystick.sdk.bench.kinds import KINDS, OFFERED, Job, offered, open_locks
 from tallystick.sdk.bench.latencies import Latencies, timing
@@ -52,8 +53,11 @@ OPEN_HANDED = JammingLimits(general_slots=100, general_value=100, stranger=100, 
 TRUSTING = ExposureLimits(claims=10**12, count=10**6)
 """Payments too small to be claimed on chain are carried without a limit."""
 
-SHORTEST = 20
+SHORTEST = 10
 """Seconds that a lock must live on to be forwarded, taken and paid, where locks are short."""
+
+FORGET_SECONDS = 2
+"""For which a payer goes round what has failed, and a forwarder doubts whoever was away, where locks are short."""
 
 
 class Role(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -253,10 +257,16 @@ async def _commands() -> AsyncIterator[dict[str, Any]]:
 def _configuration(role: Role) -> Config:
     """Return how the node of a party behaves."""
     channels, forwarding, payments = Policy(challenge_period_min=1), ForwardingLimits(), PaymentOptions()
+    jamming = OPEN_HANDED if role.forwards_all else JammingLimits()
     if role.lock_seconds:
         channels = Policy(challenge_period_min=1, lock_expiry_min=SHORTEST, reveal_margin=SHORTEST)
         forwarding = ForwardingLimits(expiry_min=SHORTEST)
-        payments = PaymentOptions(lock_seconds=role.lock_seconds, patience=Patience(claim=2 * SHORTEST))
+        jamming = msgspec.structs.replace(jamming, banned=FORGET_SECONDS)
+        payments = PaymentOptions(
+            lock_seconds=role.lock_seconds,
+            patience=Patience(claim=2 * SHORTEST),
+            limits=Limits(avoid_seconds=FORGET_SECONDS),
+        )
     return Config(
         listen=("127.0.0.1", role.port) if role.listen else None,
         confirmations=role.confirmations,
@@ -267,7 +277,7 @@ def _configuration(role: Role) -> Config:
         start_block=role.start_block,
         routing=RoutingOptions(
             limits=forwarding,
-            jamming=OPEN_HANDED if role.forwards_all else JammingLimits(),
+            jamming=jamming,
             exposure=TRUSTING if role.forwards_all else ExposureLimits(),
         ),
         payments=payments,

@@ -107,7 +107,7 @@ def test_what_exceeds_the_limit_comes_back_with_a_temporary_failure_and_what_has
     built = world.send("ABC", (AMOUNT, AMOUNT), secret(1_000), lifetime=600)
     world.settle()
     found = world.failure("A", built)
-    assert found is not None and (found[0], found[1].code) == (0, Code.TEMPORARY_CHANNEL_FAILURE)
+    assert found is not None and (found[0], found[1].code) == (0, Code.CHANNEL_DISABLED)
     world["C"].router.refuse(world["C"].finals[0], Failure(Code.MPP_TIMEOUT))
     world.settle()
     send(world, range(2_000, 2_001))

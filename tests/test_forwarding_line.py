@@ -509,7 +509,7 @@ def test_a_peer_that_takes_a_secret_and_does_not_pay_is_served_no_more() -> None
     built = world.send("ABC", AMOUNTS, OTHER)
     world.settle()
     found = world.failure("A", built)
-    assert found is not None and (found[0], found[1].code) == (0, Code.TEMPORARY_CHANNEL_FAILURE)
+    assert found is not None and (found[0], found[1].code) == (0, Code.CHANNEL_DISABLED)
     assert len(world["C"].finals) == 1
 
 

@@ -202,5 +202,5 @@ def test_every_code_has_a_sentence_and_the_flags_of_bolt_4() -> None:
     assert int(Code.INCORRECT_OR_UNKNOWN_PAYMENT_DETAILS) == 0x400F and Code.UNKNOWN_NEXT_PEER.permanent
     assert Code.TEMPORARY_NODE_FAILURE.of_node and not Code.TEMPORARY_NODE_FAILURE.permanent
     assert str(Failure(Code.CHANNEL_DISABLED, channel=b"\xab" * 32)) == (
-        "the next channel is switched off (channel abababababababab…)"
+        "the next channel takes no payments just now (channel abababababababab…)"
     )

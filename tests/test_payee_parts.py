@@ -73,6 +73,14 @@ def test_an_incomplete_payment_is_let_go_after_a_while() -> None:
     assert len(payee) == 0
 
 
+def test_an_incomplete_payment_that_nears_its_expiry_is_incomplete_and_not_unwanted() -> None:
+    expiry = NOW + PATIENCE.claim
+    soon = NOW + PATIENCE.claim // 2 + 1
+    patient = Payee(msgspec.structs.replace(PATIENCE, parts=PATIENCE.claim))
+    patient.arrived(HASH, part(0, 60, expiry=expiry), WANTED, NOW)
+    assert patient.on_time(soon) == [Refuse(part(0, 60, expiry=expiry), Verdict.INCOMPLETE)]
+
+
 def test_a_held_payment_waits_for_its_secret_and_can_be_cancelled() -> None:
     payee = Payee(PATIENCE)
     hold = Claimable(b"", WORD, amount=100, hold=True)
