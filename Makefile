@@ -19,7 +19,7 @@ SPOKES ?= 2887
 setup: .venv/ready        ## a virtual environment with everything pinned
 	@echo "Ready. Try: make demo"
 
-demo: .venv/ready         ## the main job, for real: less than half a minute
+demo: .venv/ready         ## the main job, for real: about half a minute
 	$(BIN)/python -m tallystick.sdk.demo
 
 test: .venv/ready         ## all tests that are fast enough for every run, on all cores
