@@ -17,6 +17,7 @@ import msgspec
 import trio
 
 from tallystick.channels import resync
+from tallystick.channels.alarms import Alarm, AlarmKind, OnAlarm
 from tallystick.channels.chaintime import ChainTime
 from tallystick.channels.claims import pending_conditions
 from tallystick.channels.claims import stakes as stakes_of
@@ -82,7 +83,7 @@ class OnChain:
         config: Config,
         close_keys: CloseKeys,
         rng: random.Random,
-        alarm: Callable[[str], None],
+        alarm: OnAlarm,
         changed: Callable[[], None],
         observe: Callable[[Step], None],
     ) -> None:
@@ -134,7 +135,8 @@ class OnChain:
                 self._market = await self._chain.fee_price()  # before locks come: what may be lost depends on it
             except ChainUnavailable as error:
                 if attempt == 0:
-                    self._alarm(f"the chain node cannot be reached, so no peer is connected to yet: {error}")
+                    text = f"the chain node cannot be reached, so no peer is connected to yet: {error}"
+                    self._alarm(Alarm(AlarmKind.CHAIN_UNREACHABLE, text))
                 await trio.sleep(backoff(attempt, self._rng, ceiling=5.0))
                 attempt += 1
             else:
@@ -149,7 +151,7 @@ class OnChain:
                 await self.follower.run()
             except ChainError as error:
                 if str(error) != told:
-                    self._alarm(f"the chain cannot be followed: {error}")
+                    self._alarm(Alarm(AlarmKind.CHAIN_NONSENSE, f"the chain cannot be followed: {error}"))
                 told = str(error)
             attempt = 0 if self.follower.followed.next != before else attempt + 1
             await trio.sleep(backoff(attempt, self._rng, ceiling=30.0))
@@ -218,7 +220,8 @@ class OnChain:
             return
         if must_close(session.channel, self._situation(session, view, {}), self._config.duties):
             name = session.channel.id.hex()[:8]
-            self._alarm(f"channel {name} is being closed: its peer does not pay for locks that the chain shows as ours")
+            text = f"channel {name} is being closed: its peer does not pay for locks that the chain shows as ours"
+            self._alarm(Alarm(AlarmKind.PEER_OWES, text))
             session.force_close()
             self._engine.touch(session)
 
@@ -237,7 +240,8 @@ class OnChain:
             if channel.id not in self._told:
                 self._told.add(channel.id)
                 name = channel.id.hex()[:8]
-                self._alarm(f"channel {name} was opened on other terms than agreed: it is not used")
+                text = f"channel {name} was opened on other terms than agreed: it is not used"
+                self._alarm(Alarm(AlarmKind.OTHER_TERMS, text))
             return
         if final is not None and channel.phase is not Phase.SETTLED:
             resync.set_funding(session, final.deposits, final.withdrawn)
@@ -301,7 +305,7 @@ class OnChain:
                 try:
                     return self.sender.require(named)
                 except InvalidInput as error:  # derived again at the next block
-                    self._alarm(f"{duty.purpose} must wait: {error}")
+                    self._alarm(Alarm(AlarmKind.DUTY_WAITS, f"{duty.purpose} must wait: {error}"))
                     return ()
             if not came_to_nothing(earlier, duty, self.index.head_number):
                 return ()
