@@ -71,15 +71,21 @@ _decoder = msgspec.json.Decoder(_Answer)
 
 @asynccontextmanager
 async def open_rpc_chain(
-    url: str, *, jitter: Callable[[], float], expected: Deployment | None = None
+    url: str,
+    *,
+    jitter: Callable[[], float],
+    expected: Deployment | None = None,
+    transport: httpx.AsyncBaseTransport | None = None,
 ) -> AsyncIterator[RpcChain]:
     """Give the chain that the node at `url` serves.
 
     With `expected` the node may be down now; it is checked before anything it says is used. Without, it is asked at
     once which chain and contract it serves. Raise ChainUnavailable, or ChainError for another chain. `jitter` returns
-    numbers in [0, 1).
+    numbers in [0, 1). `transport` carries the requests (None: TCP).
     """
-    async with httpx.AsyncClient(base_url=_parse_url(url), timeout=TIMEOUT, trust_env=False) as client:
+    async with httpx.AsyncClient(
+        base_url=_parse_url(url), timeout=TIMEOUT, trust_env=False, transport=transport
+    ) as client:
         node = _Node(client, jitter)
         if expected is None:
             expected = await node.deployment()
