@@ -37,7 +37,7 @@ from tallystick.channels.errors import ChannelNotReady, Fault, InvalidInput, Tal
 from tallystick.channels.keys import PrivateKey, PublicKey
 from tallystick.channels.objects import NATIVE, Address, ChannelId, check_amount
 from tallystick.channels.peers import Peers, PeerStatistics
-from tallystick.channels.ports import Clock, Entropy, Network, PeerAddress, system_clock, system_entropy
+from tallystick.channels.ports import Clock, Entropy, Network, PeerAddress, SteadyClock, system_clock, system_entropy
 from tallystick.channels.schema import SCHEMA as CHANNELS_SCHEMA
 from tallystick.channels.store import Store, open_store
 from tallystick.channels.transport import TcpNetwork
@@ -188,6 +188,7 @@ class Node(Wallet):
         )
         self.routing = Routing(
             key=key,
+            steady=SteadyClock(clock, trio.current_time),
             engine=self.engine,
             writer=self.writer,
             chain=chain,

@@ -140,4 +140,4 @@ def read_status(directory: Path, *, clock: Clock = system_clock) -> TowerStatus 
         return None
     except msgspec.DecodeError as error:
         raise MalformedMessage(f"{directory / STATUS} is no tower's status; is this a tower's data?") from error
-    return status if clock() - status.time <= STATUS_OLD else None
+    return status if abs(clock() - status.time) <= STATUS_OLD else None

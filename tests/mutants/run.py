@@ -266,6 +266,62 @@ MUTANTS = (
         "nonce = bytes(NONCE_SIZE)",
         ("test_tower_appointments.py", "test_tower_seeded.py"),
     ),
+    Mutant(
+        "let the clock say when a payment's time is over",
+        "router/outgoing.py",
+        "        self._now = steady or clock\n",
+        "        self._now = clock\n",
+        ("test_clock_steps.py",),
+    ),
+    Mutant(
+        "believe the stored end of a payment after a restart, whatever the clock shows",
+        "router/outgoing.py",
+        "min(record.order.gives_up, self._now() + record.order.timeout)",
+        "record.order.gives_up",
+        ("test_clock_steps.py",),
+    ),
+    Mutant(
+        "count the rounds of gossip by the clock",
+        "router/gossiper.py",
+        "        self._steady = steady or clock\n",
+        "        self._steady = clock\n",
+        ("test_clock_steps.py",),
+    ),
+    Mutant(
+        "keep on saying what we once said by a clock that was ahead",
+        "router/voice.py",
+        "        if there is not None and there.announcement.timestamp > date + self._policy.skew:\n",
+        "        if False:\n",
+        ("test_clock_steps.py",),
+    ),
+    Mutant(
+        "let what others said by a clock that was ahead stand in the way of what they say now",
+        "router/book.py",
+        "not first <= kept.announcement.timestamp <= last",
+        "kept.announcement.timestamp < first",
+        ("test_clock_steps.py",),
+    ),
+    Mutant(
+        "do not ask the chain again about what it confirmed in the future",
+        "router/book.py",
+        "if not since <= self._channels[channel].verified <= until]",
+        "if self._channels[channel].verified < since]",
+        ("test_clock_steps.py",),
+    ),
+    Mutant(
+        "let beliefs of the future never fade",
+        "router/liquidity.py",
+        "time=min(belief.time, now)",
+        "time=belief.time",
+        ("test_clock_steps.py",),
+    ),
+    Mutant(
+        "take the status of a tower out of the future for one of now",
+        "watchtower/daemon.py",
+        "abs(clock() - status.time) <= STATUS_OLD",
+        "clock() - status.time <= STATUS_OLD",
+        ("test_clock_steps.py",),
+    ),
 )
 
 
