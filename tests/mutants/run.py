@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PARTS = ("channels", "settlement", "watchtower", "router", "sdk")
 SECONDS = 300
 FORWARDING = ("test_forwarding_line.py", "test_session_locks.py")
 SIMULATIONS = ("test_simulation_campaigns.py", "test_simulation_regressions.py")
@@ -271,9 +270,9 @@ MUTANTS = (
 
 def copy_tree(target: Path) -> None:
     """Lay out the tree so that `tallystick` is imported from it."""
-    for part in PARTS:
-        shutil.copytree(ROOT / part, target / "tallystick" / part, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(ROOT / "tests", target / "tests", ignore=shutil.ignore_patterns("__pycache__"))
+    without = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "src" / "tallystick", target / "tallystick", ignore=without)  # its links become folders
+    shutil.copytree(ROOT / "tests", target / "tests", ignore=without)
     shutil.copy(ROOT / "pyproject.toml", target)
 
 
