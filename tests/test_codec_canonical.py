@@ -214,6 +214,15 @@ def test_text_is_never_read_as_bytes() -> None:
             decode(packed)
 
 
+def test_text_in_a_row_of_a_store_is_never_read_as_bytes() -> None:
+    row: Codec[tuple[bytes, int]] = Codec(tuple[bytes, int], canonical=False)
+    for number in (5, 2**64):
+        wide_number = msgpack.packb(number, default=lambda value: msgpack.ExtType(1, value.to_bytes(16, "big")))
+        assert row.decode(b"\x92" + msgpack.packb(b"tea1") + wide_number) == (b"tea1", number)
+        with pytest.raises(MalformedMessage):
+            row.decode(b"\x92" + msgpack.packb("tea1") + wide_number)
+
+
 WRONG = {
     "text for bytes": Update(ChannelId(b"c" * 32), 1, 0, (Pay(0, (5,), ("tea1",)),), bytes(64)),  # type: ignore[arg-type]
     "text that is no base64": Update(ChannelId(b"c" * 32), 1, 0, (Pay(0, (5,), ("order 17",)),), bytes(64)),  # type: ignore[arg-type]
