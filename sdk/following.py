@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 import trio
 
+from tallystick.channels.alarms import Alarm, AlarmKind, OnAlarm
 from tallystick.channels.objects import Address
 from tallystick.channels.store import Moment
 from tallystick.channels.transport import backoff
@@ -41,7 +42,7 @@ class Following:
         writer: Writer,
         config: Config,
         rng: random.Random,
-        alarm: Callable[[str], None],
+        alarm: OnAlarm,
         react: Callable[[Step, Sequence[EventsSeen]], Sequence[Moment]],
         changed: Callable[[], None],
     ) -> None:
@@ -79,7 +80,8 @@ class Following:
                 self.market = await self._chain.fee_price()  # before locks come: what may be lost depends on it
             except ChainUnavailable as error:
                 if attempt == 0:
-                    self._alarm(f"the chain node cannot be reached, so no peer is connected to yet: {error}")
+                    text = f"the chain node cannot be reached, so no peer is connected to yet: {error}"
+                    self._alarm(Alarm(AlarmKind.CHAIN_UNREACHABLE, text))
                 await trio.sleep(backoff(attempt, self._rng, ceiling=5.0))
                 attempt += 1
             else:
@@ -94,7 +96,7 @@ class Following:
                 await self.follower.run()
             except ChainError as error:
                 if str(error) != told:
-                    self._alarm(f"the chain cannot be followed: {error}")
+                    self._alarm(Alarm(AlarmKind.CHAIN_NONSENSE, f"the chain cannot be followed: {error}"))
                 told = str(error)
             attempt = 0 if self.follower.followed.next != before else attempt + 1
             await trio.sleep(backoff(attempt, self._rng, ceiling=30.0))

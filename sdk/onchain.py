@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 import msgspec
 
 from tallystick.channels import resync
+from tallystick.channels.alarms import Alarm, AlarmKind, OnAlarm
 from tallystick.channels.chaintime import ChainTime
 from tallystick.channels.claims import pending_conditions
 from tallystick.channels.claims import stakes as stakes_of
@@ -72,7 +73,7 @@ class OnChain:
         config: Config,
         close_keys: CloseKeys,
         rng: random.Random,
-        alarm: Callable[[str], None],
+        alarm: OnAlarm,
         changed: Callable[[], None],
         observe: Callable[[Step], None],
     ) -> None:
@@ -163,7 +164,8 @@ class OnChain:
             return
         if must_close(session.channel, self._situation(session, view, {}), self._config.duties):
             name = session.channel.id.hex()[:8]
-            self._alarm(f"channel {name} is being closed: its peer does not pay for locks that the chain shows as ours")
+            text = f"channel {name} is being closed: its peer does not pay for locks that the chain shows as ours"
+            self._alarm(Alarm(AlarmKind.PEER_OWES, text))
             session.force_close()
             self._engine.touch(session)
 
@@ -178,7 +180,8 @@ class OnChain:
             if channel.id not in self._told:
                 self._told.add(channel.id)
                 name = channel.id.hex()[:8]
-                self._alarm(f"channel {name} was opened on other terms than agreed: it is not used")
+                text = f"channel {name} was opened on other terms than agreed: it is not used"
+                self._alarm(Alarm(AlarmKind.OTHER_TERMS, text))
             return
         if final is not None and channel.phase is not Phase.SETTLED:
             resync.set_funding(session, final.deposits, final.withdrawn)
@@ -242,7 +245,7 @@ class OnChain:
                 try:
                     return self.sender.require(named)
                 except InvalidInput as error:  # derived again at the next block
-                    self._alarm(f"{duty.purpose} must wait: {error}")
+                    self._alarm(Alarm(AlarmKind.DUTY_WAITS, f"{duty.purpose} must wait: {error}"))
                     return ()
             if not came_to_nothing(earlier, duty, self.index.head_number):
                 return ()
