@@ -25,11 +25,12 @@ demo: .venv/ready         ## the main job, for real: about half a minute
 test: .venv/ready         ## all tests that are fast enough for every run, on all cores
 	$(BIN)/python -Im pytest -n auto --dist worksteal
 
-check: .venv/ready        ## lint, format, types, import directions
+check: .venv/ready        ## lint, format, types, import directions, whether the locks are whole
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python tools/locks.py
 
 coverage: .venv/ready     ## branch coverage of channels/, router/ and settlement/
 	$(BIN)/python -Im pytest -n auto --dist worksteal --cov --cov-report=term-missing:skip-covered
@@ -53,12 +54,12 @@ soak: .venv/ready hub     ## long campaigns: make soak SEED=7 RUNS=1000
 	$(BIN)/tally bench endurance --payments $$((5000 * $(RUNS))) --channels 1
 	$(BIN)/tally bench endurance --payments $$((1000 * $(RUNS))) --channels 100
 
-lock:                     ## pin the newest versions that pyproject.toml allows (needs uv)
-	uv pip compile pyproject.toml --extra dev --universal --generate-hashes --python-version 3.11 \
-		--no-header --no-emit-index-url --no-annotate --quiet --output-file requirements.lock
-	uv pip compile pyproject.toml --extra bench --constraint requirements.lock --universal --generate-hashes \
-		--python-version 3.11 --no-header --no-emit-index-url --no-annotate --quiet \
-		--output-file requirements-bench.lock
+LOCK := uv pip compile pyproject.toml --universal --generate-hashes --python-version 3.11 --no-strip-extras \
+	--no-header --no-emit-index-url --no-annotate --quiet
+
+lock:                     ## pin what pyproject.toml allows; what is pinned stays (needs uv): make lock UPGRADE=--upgrade
+	$(LOCK) $(UPGRADE) --extra dev --output-file requirements.lock
+	$(LOCK) --extra bench --constraint requirements.lock --output-file requirements-bench.lock
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage build dist *.egg-info
