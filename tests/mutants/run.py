@@ -259,6 +259,27 @@ MUTANTS = (
         ("test_tower_end_to_end.py", "test_tower_appointments.py", "test_tower_seeded.py"),
     ),
     Mutant(
+        "take base64 in text for bytes",
+        "channels/codec.py",
+        "self.kind, builtin_types=(bytes,)))",
+        "self.kind))",
+        ("test_codec_canonical.py",),
+    ),
+    Mutant(
+        "take a message in another encoding than its own",
+        "channels/codec.py",
+        "if self.canonical and self._write(value) != data:",
+        "if False:",
+        ("test_codec_canonical.py",),
+    ),
+    Mutant(
+        "write what would be read back as something else",
+        "channels/codec.py",
+        "            same = self._read(data) == value",
+        "            same = True",
+        ("test_codec_canonical.py",),
+    ),
+    Mutant(
         "use one nonce for every revision of an appointment",
         "watchtower/sealing.py",
         "nonce = entropy(NONCE_SIZE)",
