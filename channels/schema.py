@@ -160,7 +160,7 @@ CREATE TABLE history (
     position INTEGER NOT NULL DEFAULT 0, payments INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID
 """
 
-_CHANNEL: Codec[Channel] = Codec(Channel)
+_CHANNEL: Codec[Channel] = Codec(Channel, canonical=False)
 _INSERT = "(channel, seq, first, count, frame, time) VALUES (?, ?, ?, ?, ?, ?)"
 _COLUMNS = "position, channel, seq, first, count, frame, time"
 

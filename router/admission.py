@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from tallystick.channels.alarms import Alarm, AlarmKind, OnAlarm
 from tallystick.channels.core import Channel, Phase
 from tallystick.channels.engine import Engine
 from tallystick.channels.limits import LOCKS_MAX
@@ -46,7 +47,7 @@ class Admission:
         *,
         named: Mapping[Address, ForwardingPolicy],
         fee: Callable[[], int],
-        alarm: Callable[[str], None],
+        alarm: OnAlarm,
     ) -> None:
         """`named`: the assets that the owner knows, besides the coin. What is below the minimum is not worth a claim.
 
@@ -180,19 +181,21 @@ class Admission:
         until = self._jamming.bar(channel.peer_key, self._engine.chain.now)
         if until is None:
             return []
-        self._alarm(
+        text = (
             f"the peer of channel {channel.id.hex()[:8]} got a secret and did not pay the {lock.amount} for "
             f"it: nothing is forwarded for it for two weeks; close the channel if it goes on"
         )
+        self._alarm(Alarm(AlarmKind.PEER_BARRED, text))
         return [PeerBarred(channel.peer_key, until)]
 
     def _doubt(self, channel: Channel, lock: Lock) -> list[Moment]:
         if not self._doubts(channel.peer_key):
             self._doubted[channel.peer_key] = self._engine.chain.now + self._jamming.limits.banned
-            self._alarm(
+            text = (
                 f"a lock of {lock.amount} in channel {channel.id.hex()[:8]} expired unpaid after it was claimed; its "
                 "peer may not have known the secret in time: nothing small is taken from it for two weeks"
             )
+            self._alarm(Alarm(AlarmKind.LOCK_UNPAID, text))
         return []
 
     def _doubts(self, peer: bytes) -> bool:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from tallystick.channels.alarms import Alarm, AlarmKind, OnAlarm
 from tallystick.channels.core import Phase
 from tallystick.channels.engine import Engine
 from tallystick.channels.errors import ChannelNotReady, InvalidInput
@@ -88,7 +89,7 @@ class Router:
         options: RoutingOptions,
         *,
         fresh: Callable[[], bool],
-        alarm: Callable[[str], None],
+        alarm: OnAlarm,
         claim_fee: Callable[[], int] = lambda: 0,
     ) -> None:
         """`fresh` says whether our view of the chain is up to date; `alarm` is told what a person should know.
@@ -328,10 +329,11 @@ class Router:
         circuit = self._forwarder.of_origin(claim.channel, claim.lock)
         if self.reveal(claim.channel, claim.lock, claim.secret) or circuit is None:
             return []
-        self._alarm(
+        text = (
             f"{circuit.amount_out} was paid onwards, and the lock that was to pay for it in channel "
             f"{claim.channel.hex()[:8]} is gone: check whether this node runs on an old copy of its data"
         )
+        self._alarm(Alarm(AlarmKind.FORWARD_UNPAID, text))
         return self._do(self._forwarder.lost(circuit))
 
     def _close(self, close: Close) -> Moment:

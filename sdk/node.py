@@ -21,6 +21,7 @@ from pathlib import Path
 import msgspec
 import trio
 
+from tallystick.channels.alarms import Alarm, AlarmKind
 from tallystick.channels.claims import owed_for
 from tallystick.channels.core import Phase
 from tallystick.channels.effects import (
@@ -102,12 +103,6 @@ class NodeStatistics(msgspec.Struct, frozen=True):
     router: RouterStatistics
 
 
-class Alarm(msgspec.Struct, frozen=True):
-    """Something that a person should know about."""
-
-    text: str
-
-
 class Node(Wallet):
     """See the module's docstring. Make one with `open_node`. What it pays and is paid over several hops: `wallet`."""
 
@@ -127,7 +122,7 @@ class Node(Wallet):
         self.store = store
         self.chain = chain
         self.config = config
-        self.alarms: list[str] = []
+        self.alarms: list[Alarm] = []
         """The newest hundred."""
         self.listening: PeerAddress | None = None
         rng = random.Random(int.from_bytes(entropy(16), "big"))
@@ -234,7 +229,7 @@ class Node(Wallet):
                 nursery.start_soon(self.writer.run)
                 self.routing.load()
                 self.writer.add(self.onchain.react())
-                nursery.start_soon(self.onchain.follow)
+                nursery.start_soon(self.onchain.following.run)
                 nursery.start_soon(self.onchain.sender.run)
                 for tower in self.guard.towers:
                     nursery.start_soon(tower.run)
@@ -243,7 +238,7 @@ class Node(Wallet):
                 for address in known_peers(self.store):
                     if self.engine.has_business_with(address.key):
                         self.peers.keep(address)
-                await self.onchain.catch_up()
+                await self.onchain.following.catch_up()
                 if self.config.payments.compiled:
                     await trio.to_thread.run_sync(warm_up)  # before peers come: compiling must not hold up the loop
                 self.router.start()
@@ -257,10 +252,10 @@ class Node(Wallet):
             self.engine.stop()
             self._watchers.close()
 
-    def _alarm(self, text: str) -> None:
-        self.alarms.append(text)
+    def _alarm(self, alarm: Alarm) -> None:
+        self.alarms.append(alarm)
         del self.alarms[:-100]
-        self._watchers.publish(Alarm(text))
+        self._watchers.publish(alarm)
 
     def _on_step(self, step: Step) -> None:
         self.routing.on_step(step)
@@ -287,10 +282,11 @@ class Node(Wallet):
         """Tell the owner of channels that another connection did not help."""
         for session in self.engine.sessions_with(peer):
             if session.patience.cuts > 1:
-                self._alarm(
+                text = (
                     f"the peer of channel {session.channel.id.hex()[:8]} acknowledges nothing, {session.patience.cuts} "
                     "connections in a row: no locks go over it, what is signed waits; close it alone if that goes on"
                 )
+                self._alarm(Alarm(AlarmKind.PEER_STUCK, text))
 
     def _claim_in_time(self, event: SecretLearned) -> None:
         """Go to the chain at once with a secret that was learned so late that the next block may be too late."""

@@ -29,6 +29,7 @@ from typing import TypeAlias, TypeVar
 
 import msgspec
 
+from tallystick.channels.alarms import Alarm, AlarmKind
 from tallystick.channels.keys import keccak
 from tallystick.channels.objects import NATIVE, Address, ChannelId
 from tallystick.settlement.chain import Call, DepositCall, Header, OpenCall, Receipt, TransferCall
@@ -171,7 +172,7 @@ class Round(msgspec.Struct, frozen=True):
     changed: tuple[Obligation, ...]
     send: tuple[str, ...]
     """Ids in order of nonce; of each, the newest attempt is to be sent (again)."""
-    alarms: tuple[str, ...]
+    alarms: tuple[Alarm, ...]
 
 
 Verdict: TypeAlias = Status
@@ -281,17 +282,19 @@ def _observe(obligation: Obligation, seen: Observation, policy: Policy, judge: J
     return _rest(obligation) if obligation.status in FINAL and obligation.nonce is None else obligation
 
 
-def _alarm(before: Obligation, after: Obligation) -> str | None:
-    """Return the alarm that a change calls for, as a sentence."""
+def _alarm(before: Obligation, after: Obligation) -> Alarm | None:
+    """Return the alarm that a change calls for."""
     name = f"{after.purpose} ({after.id})"
     if after.status is Status.QUARANTINED and before.status is not Status.QUARANTINED:
-        return f"{name} is quarantined: {after.reason}; see to it by hand"
+        return Alarm(AlarmKind.TRANSACTION_GIVEN_UP, f"{name} is quarantined: {after.reason}; see to it by hand")
     if before.status is Status.DONE and after.status is Status.SENT:
-        return f"{name} was done, but its block left the chain in an unusually deep reorganisation; it is sent again"
+        text = f"{name} was done, but its block left the chain in an unusually deep reorganisation; it is sent again"
+        return Alarm(AlarmKind.TRANSACTION_UNDONE, text)
     if before.nonce not in (None, after.nonce) and after.tries == before.tries:
-        return f"nonce {before.nonce} of {name} was used by another program; give this key to one program only"
+        text = f"nonce {before.nonce} of {name} was used by another program; give this key to one program only"
+        return Alarm(AlarmKind.NONCE_TAKEN, text)
     if after.trouble and after.trouble != before.trouble:
-        return f"{name} is held up: {after.trouble}"
+        return Alarm(AlarmKind.TRANSACTION_HELD_UP, f"{name} is held up: {after.trouble}")
     return None
 
 
@@ -407,7 +410,7 @@ def decide(
     changed = tuple(o for key, o in after.items() if before.obligations.get(key) != o)
     alarms = (_alarm(before.obligations[o.id], o) for o in changed if o.id in before.obligations)
     send = tuple(o.id for o in priced if o.attempts)
-    return Round(book, changed, send, tuple(text for text in alarms if text))
+    return Round(book, changed, send, tuple(alarm for alarm in alarms if alarm))
 
 
 def _carries_coins(call: Call) -> bool:
@@ -421,7 +424,7 @@ def _carries_coins(call: Call) -> bool:
             return False
 
 
-def refuse(obligation: Obligation, code: Refusal | None, text: str, policy: Policy) -> tuple[Obligation, str | None]:
+def refuse(obligation: Obligation, code: Refusal | None, text: str, policy: Policy) -> tuple[Obligation, Alarm | None]:
     """Return the obligation after a chain node refused its newest attempt, and an alarm if that is news.
 
     `code` None stands for an answer that makes no sense: it is retried for ever, and nothing is concluded from it.

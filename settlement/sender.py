@@ -13,6 +13,7 @@ from typing import TypeAlias
 import msgspec
 import trio
 
+from tallystick.channels.alarms import Alarm, AlarmKind, OnAlarm
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.keys import PrivateKey
 from tallystick.channels.objects import NATIVE, Address
@@ -69,7 +70,7 @@ class SenderStatistics(msgspec.Struct, frozen=True):
 class Sender:
     """Gets one account's obligations onto the chain. One `Sender` per key; run `run` in a nursery.
 
-    `alarm` is called with a sentence when a person should know. `jitter` returns a number in [0, 1).
+    `alarm` is told what a person should know. `jitter` returns a number in [0, 1).
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class Sender:
         chain: Chain,
         store: Store,
         commit: Commit,
-        alarm: Callable[[str], None],
+        alarm: OnAlarm,
         jitter: Callable[[], float],
         sign: Sign = sign_call,
         gas: Gas = gas_of,
@@ -205,7 +206,8 @@ class Sender:
             except ChainError as error:
                 self._faults += 1
                 if backoff == BACKOFF_FIRST:
-                    self._alarm(f"the chain node's answers make no sense ({error}); the sender keeps trying")
+                    text = f"the chain node's answers make no sense ({error}); the sender keeps trying"
+                    self._alarm(Alarm(AlarmKind.CHAIN_NONSENSE, text))
             await trio.sleep(backoff * (1 + self._jitter()) / 2)
             backoff = min(2 * backoff, BACKOFF_MAX)
 
@@ -220,8 +222,8 @@ class Sender:
         outcome = decide(before, seen, account=self.account, gas=self._gas, policy=self._policy, judge=self._judge)
         self._book = outcome.book
         await self._store_all(outcome.changed)
-        for text in outcome.alarms:
-            self._alarm(text)
+        for alarm in outcome.alarms:
+            self._alarm(alarm)
         self._tell(before, outcome.changed)
         ready = await self._sign_all(outcome.send)
         for identifier, raw in ready:
@@ -266,7 +268,6 @@ class Sender:
         return self._sign(self._key, self._chain.chain_id, self._chain.contract, call, nonce, price)
 
     async def _hand_in(self, identifier: str, raw: bytes) -> None:
-        text: str | None = None
         refusal: tuple[Refusal | None, str] | None = None
         try:
             self._submitted += 1
@@ -279,14 +280,14 @@ class Sender:
         if before is None:
             return
         if refusal is None:
-            after = accepted(before)
+            after, alarm = accepted(before), None
         else:
-            after, text = refuse(before, *refusal, self._policy)
+            after, alarm = refuse(before, *refusal, self._policy)
         if after != before:
             self._book = self._book.with_(after)
             await self._store_all([after])
-        if text is not None:
-            self._alarm(text)
+        if alarm is not None:
+            self._alarm(alarm)
         if after.status is not before.status:
             self._tell(Book({identifier: before}, -1), [after])
 

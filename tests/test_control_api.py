@@ -191,7 +191,7 @@ async def test_what_is_not_waited_for_is_on_its_way_and_its_failure_is_told_late
         while (await pair.alice.channel(channel)).phase != "closed":
             await pair.chain.wait((await pair.chain.head()).hash)
         pair.chain.censor(None)
-        while not any("cannot deposit" in alarm for alarm in (await pair.alice.info()).alarms):
+        while not any("cannot deposit" in alarm.text for alarm in (await pair.alice.info()).alarms):
             await pair.chain.wait((await pair.chain.head()).hash)
 
 

@@ -168,7 +168,7 @@ def test_a_forwarder_that_paid_and_cannot_claim_raises_an_alarm_and_writes_its_l
     world.send("ABC", AMOUNTS, SECRET)
     world.settle()
     (alarm,) = world["B"].alarms
-    assert "100000 was paid onwards" in alarm and "old copy of its data" in alarm
+    assert "100000 was paid onwards" in alarm.text and "old copy of its data" in alarm.text
     (forward,) = forwards_after(world["B"].store, 0, 10)
     assert forward.outcome is Outcome.LOST and load_circuits(world["B"].store) == []
     assert world["B"].router.statistics().earned == {}

@@ -200,7 +200,7 @@ def test_a_loss_is_told_and_written_down() -> None:
     world.settle()
     world["C"].router.reveal(world.channel("BC"), 0, SECRET)
     world.settle()
-    assert len(b.alarms) == 1 and "old copy of its data" in b.alarms[0]
+    assert len(b.alarms) == 1 and "old copy of its data" in b.alarms[0].text
     (forward,) = forwards_after(b.store, 0, 9)
     assert forward.outcome is Outcome.LOST and b.router.statistics().earned == {}
 

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tallystick.channels.alarms import Alarm
 from tallystick.channels.objects import NATIVE, Address
 from tallystick.settlement.chain import Call, ChallengeCall, Header, Receipt, RegisterSecretCall, TransferCall
 from tallystick.settlement.errors import Refusal
@@ -75,7 +76,7 @@ class World:
         self.disk_highest = -1
         self.book: Book = book_of(())
         self.signed: dict[int, set[tuple[str, int]]] = {}
-        self.alarms: list[str] = []
+        self.alarms: list[Alarm] = []
         self.fails: set[str] = set()
         self.serial = 0
 
@@ -259,7 +260,7 @@ def test_no_nonce_serves_two_calls_and_everything_ends_done_or_with_an_alarm(
         assert obligation.resting, f"{obligation} is still at work"
         mined = [tx for _, tx in world.mined().values() if tx.owner == obligation.id and not tx.filler and not tx.fails]
         if obligation.status is Status.QUARANTINED:
-            assert any(f"({obligation.id}) is quarantined" in alarm for alarm in world.alarms) or mined == []
+            assert any(f"({obligation.id}) is quarantined" in alarm.text for alarm in world.alarms) or mined == []
         else:
             assert (obligation.status is Status.DONE) <= (len(mined) == 1 or obligation.filler)
     assert all(obligation.status in FINAL for obligation in world.disk.values())
@@ -291,7 +292,7 @@ def test_it_is_sent_again_when_its_block_leaves_the_chain_even_after_it_was_done
     world.reorganise(5, forget=True)
     world.round()
     assert one(world).status is Status.SENT
-    assert "unusually deep" in world.alarms[-1]
+    assert "unusually deep" in world.alarms[-1].text
     assert world.pool[0].owner == "o"
     for _ in range(4):
         world.mine()
@@ -309,7 +310,7 @@ def test_a_foreign_transaction_under_its_nonce_leads_to_a_new_nonce_once_that_is
         world.round()
         assert one(world).nonce == expected
         world.mine()
-    assert "another program" in world.alarms[0]
+    assert "another program" in world.alarms[0].text
     for _ in range(5):
         world.round()
         world.mine()
@@ -399,7 +400,7 @@ def test_one_that_misses_its_deadline_raises_the_alarm_and_is_kept() -> None:
         world.round()
         world.mine(minimum=10**9)
     assert one(world).status is Status.QUARANTINED
-    assert "deadline" in world.alarms[-1]
+    assert "deadline" in world.alarms[-1].text
 
 
 def test_an_obligation_behind_a_cheap_one_pulls_it_along() -> None:

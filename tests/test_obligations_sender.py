@@ -10,6 +10,7 @@ import msgspec
 import pytest
 import trio
 
+from tallystick.channels.alarms import Alarm
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.keys import PrivateKey, keccak
 from tallystick.channels.objects import NATIVE, Address
@@ -92,7 +93,7 @@ class Desk:
     def __init__(self, directory: Path, chain: Ledger) -> None:
         self.store: SqliteStore = open_store(directory, [SCHEMA], owner="a test", durable=False)
         self.journal: list[str] = []
-        self.alarms: list[str] = []
+        self.alarms: list[Alarm] = []
         self.dead = False
         self.sender = Sender(
             key=KEY,

@@ -296,10 +296,10 @@ def test_the_owner_is_told_of_a_channel_that_stays_stuck() -> None:
             world.seats["alice"].tamper = withhold(Update)  # Mallory's node says that it never got one
             ticket = await channel.submit(5)
             await world.until(lambda: channel.session.patience.cuts == 1, 100)
-            assert not any("acknowledges nothing" in alarm for alarm in alice.alarms)
+            assert not any("acknowledges nothing" in alarm.text for alarm in alice.alarms)
             await world.until(lambda: channel.session.patience.cuts == 2, 200)
             await world.until(lambda: bool(alice.alarms), 5)
-            assert [alarm for alarm in alice.alarms if channel.id.hex()[:8] in alarm] == [
+            assert [alarm.text for alarm in alice.alarms if channel.id.hex()[:8] in alarm.text] == [
                 f"the peer of channel {channel.id.hex()[:8]} acknowledges nothing, 2 connections in a row: "
                 "no locks go over it, what is signed waits; close it alone if that goes on"
             ]

@@ -72,7 +72,7 @@ def test_whoever_was_away_past_the_expiry_of_what_it_claimed_blames_no_peer_for_
             carol = await world.start("carol")
             await world.until(journey.at_rest, 1_000)
             assert [loss.name for loss in losses(world)] == ["carol"]
-            assert not [alarm for alarm in carol.alarms if "did not pay" in alarm]
+            assert not [alarm for alarm in carol.alarms if "did not pay" in alarm.text]
             await journey.insist(await journey.invoice())
 
     simulate(main, 1)

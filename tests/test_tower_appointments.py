@@ -13,6 +13,7 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tallystick.channels.alarms import Alarm
 from tallystick.channels.errors import MalformedMessage, StoreError
 from tallystick.channels.keys import PrivateKey, keccak
 from tallystick.channels.objects import Address, BalanceProof, SignedProof
@@ -126,7 +127,7 @@ def test_messages_are_bounded() -> None:
     ]
     for message in bad:
         with pytest.raises(MalformedMessage):
-            decode(encode(message))
+            decode(msgspec.msgpack.encode(message))
     with pytest.raises(MalformedMessage):
         decode(msgspec.msgpack.encode([64, VERSION, bytes(32), 1, bytes(BLOB_SIZE), "more"]))
 
@@ -137,7 +138,7 @@ class Office:
     def __init__(self, directory: Path) -> None:
         self.store: SqliteStore = open_store(directory, [TOWER_SCHEMA], owner="a tower", durable=False)
         self.troubles: list[str] = []
-        self.alarms: list[str] = []
+        self.alarms: list[Alarm] = []
         self.disk_full = False
         self.committed: list[Moment] = []
         self.desk = Desk(
@@ -197,7 +198,7 @@ async def test_a_receipt_is_given_only_for_what_is_durable(office: Office) -> No
     answer = await office.upload(1, 1)
     assert isinstance(answer, Refused)
     assert answer.why is Why.TROUBLE
-    assert "disk" in office.alarms[0]
+    assert "disk" in office.alarms[0].text
     assert count_appointments(office.store) == 0
 
 
@@ -255,7 +256,7 @@ class Home:
         self.office = office
         self.network = MemoryNetwork(1)
         self.endpoint = self.network.endpoint(TOWER)
-        self.alarms: list[str] = []
+        self.alarms: list[Alarm] = []
         self.journal: list[str] = []
         self.policy = ClientPolicy(every=1.0)
         self.arrived: Callable[[], None] = lambda: None
@@ -395,7 +396,7 @@ async def test_an_old_copy_of_the_data_never_overwrites_a_newer_appointment(
         await trio.sleep(300)
         assert client.statistics().dirty == 1
         assert home.journal.count("upload 1") == 2
-        assert "old copy" in home.alarms[0]
+        assert "old copy" in home.alarms[0].text
         fetched = await client.fetch(PAIR.terms, PAIR.close_key)
         assert fetched is not None
         assert fetched.proof0 == PAIR.proof(0, 5, 10)
@@ -429,7 +430,7 @@ async def test_a_tower_that_breaks_the_protocol_covers_nothing(
         offer(client, 1, 1)
         await trio.sleep(20)
         assert client.statistics().dirty == 1
-        assert "not signed by the tower" in home.alarms[0]
+        assert "not signed by the tower" in home.alarms[0].text
 
 
 async def test_a_silent_tower_is_connected_to_afresh(home: Home, autojump_clock: trio.testing.MockClock) -> None:

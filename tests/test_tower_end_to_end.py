@@ -23,6 +23,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from tallystick.channels.alarms import Alarm
 from tallystick.channels.errors import StoreError
 from tallystick.channels.keys import PrivateKey
 from tallystick.channels.objects import NATIVE, Address, SignedProof
@@ -57,7 +58,7 @@ class Town:
     def __init__(self, directory: Path) -> None:
         self.chain = LocalChain(funds={key.address: FUNDS for key in (ALICE, MALLORY, TOWER, CAROL)})
         self.network = MemoryNetwork(1)
-        self.alarms: list[str] = []
+        self.alarms: list[Alarm] = []
         self.pair = Pair(ALICE, MALLORY, chain_id=self.chain.chain_id, contract=self.chain.contract)
         self.alice = self.pair.keys.index(ALICE)
         self.mallory = 1 - self.alice
@@ -344,7 +345,7 @@ async def test_a_full_disk_stops_nothing_for_good(town: Town, autojump_clock: tr
         await town.cheat()
         await town.mine(3, pause=10)
         assert any("disk" in trouble for trouble in tower.troubles())
-        assert any("disk" in alarm for alarm in town.alarms)
+        assert any("disk" in alarm.text for alarm in town.alarms)
         assert await town.chain.nonce(TOWER.address) == 0
         disk.full = False
         await town.mine(5, pause=31)

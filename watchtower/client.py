@@ -17,6 +17,7 @@ from collections.abc import Callable
 import msgspec
 import trio
 
+from tallystick.channels.alarms import Alarm, AlarmKind, OnAlarm
 from tallystick.channels.eip712 import channel_id, digest_voucher, domain_separator
 from tallystick.channels.errors import LinkClosed, MalformedMessage, PeerError
 from tallystick.channels.keys import PrivateKey, PublicKey
@@ -93,7 +94,7 @@ class TowerClientStatistics(msgspec.Struct, frozen=True):
 class TowerClient:
     """Uploads this node's appointments to one tower. Run `run` in a nursery.
 
-    `alarm` is called with a sentence when a person should know; `jitter` returns a number in [0, 1).
+    `alarm` is told what a person should know; `jitter` returns a number in [0, 1).
     """
 
     def __init__(
@@ -106,7 +107,7 @@ class TowerClient:
         commit: Commit,
         entropy: Entropy,
         jitter: Callable[[], float],
-        alarm: Callable[[str], None],
+        alarm: OnAlarm,
         policy: ClientPolicy | None = None,
     ) -> None:
         self._key = key
@@ -219,7 +220,8 @@ class TowerClient:
             except (LinkClosed, PeerError) as error:
                 self._last_fault = str(error)
                 if isinstance(error, PeerError):
-                    self._alarm(f"the tower at {self._address} misbehaves: {error}")
+                    text = f"the tower at {self._address} misbehaves: {error}"
+                    self._alarm(Alarm(AlarmKind.TOWER_MISBEHAVES, text))
             await trio.sleep(backoff * (1 + self._jitter()) / 2)
             backoff = min(2 * backoff, policy.backoff_max)
 
@@ -289,7 +291,8 @@ class TowerClient:
                 if why is Why.STALE:
                     self._stale(channel, held)
                 elif text != self._last_fault:
-                    self._alarm(f"the tower at {self._address} refused an appointment: {text}")
+                    said = f"the tower at {self._address} refused an appointment: {text}"
+                    self._alarm(Alarm(AlarmKind.TOWER_REFUSES, said))
                 self._last_fault = text
             case _:
                 raise MalformedMessage(f"the tower answered an upload with {type(answer).__name__}")
@@ -309,10 +312,11 @@ class TowerClient:
     def _stale(self, channel: ChannelId, held: int) -> None:
         """The tower has a revision that this node's data knows nothing of: the data is older than what was uploaded."""
         self._not_before[channel] = math.inf
-        self._alarm(
+        text = (
             f"the tower holds revision {held} of channel {channel.hex()[:8]}, newer than this node's data: the data is "
             "an old copy. Nothing is overwritten; fetch the tower's appointment before using this channel"
         )
+        self._alarm(Alarm(AlarmKind.OLD_DATA, text))
 
     def _coverage_of(self, channel: ChannelId) -> Coverage:
         return self._coverage.get(channel) or Coverage(self.tower.address, channel)

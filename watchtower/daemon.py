@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 import trio
 
+from tallystick.channels.alarms import Alarm, AlarmKind, OnAlarm
 from tallystick.channels.errors import MalformedMessage
 from tallystick.channels.keys import PrivateKey
 from tallystick.channels.ports import Clock, Entropy, PeerAddress, system_clock, system_entropy
@@ -58,7 +59,7 @@ async def run_tower(
     host: str,
     port: int,
     ready: Callable[[TowerStatus], None],
-    alarm: Callable[[str], None],
+    alarm: OnAlarm,
     policy: TowerPolicy | None = None,
     clock: Clock = system_clock,
     entropy: Entropy = system_entropy,
@@ -107,7 +108,7 @@ async def run_tower(
 
 
 @contextlib.asynccontextmanager
-async def _patient_chain(url: str, jitter: Callable[[], float], alarm: Callable[[str], None]) -> AsyncIterator[Chain]:
+async def _patient_chain(url: str, jitter: Callable[[], float], alarm: OnAlarm) -> AsyncIterator[Chain]:
     """Give the chain node's chain, once it answers."""
     told = False
     async with contextlib.AsyncExitStack() as stack:
@@ -117,7 +118,7 @@ async def _patient_chain(url: str, jitter: Callable[[], float], alarm: Callable[
                 break
             except ChainUnavailable as error:
                 if not told:
-                    alarm(f"the tower waits for its chain node: {error}")
+                    alarm(Alarm(AlarmKind.CHAIN_UNREACHABLE, f"the tower waits for its chain node: {error}"))
                 told = True
                 await trio.sleep(CHAIN_AGAIN)
         yield chain

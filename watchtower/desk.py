@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
+from tallystick.channels.alarms import Alarm, AlarmKind, OnAlarm
 from tallystick.channels.errors import Fault, MalformedMessage, StoreError
 from tallystick.channels.keys import PrivateKey
 from tallystick.channels.objects import Address
@@ -41,7 +42,7 @@ class Desk:
         clock: Clock,
         troubles: Troubles,
         quota: int,
-        alarm: Callable[[str], None],
+        alarm: OnAlarm,
     ) -> None:
         self._key = key
         self._store = store
@@ -101,7 +102,8 @@ class Desk:
         try:
             await self._commit([moment])
         except StoreError as error:
-            self._alarm(f"the disk refused an appointment ({error}); nothing new is taken until it works")
+            text = f"the disk refused an appointment ({error}); nothing new is taken until it works"
+            self._alarm(Alarm(AlarmKind.DISK, text))
             return self._refuse(upload.locator, Why.TROUBLE, revision, "the tower's disk refused; try again later")
         stored = self._held(client, upload.locator)
         if stored is None or (stored.revision, stored.blob) != (upload.revision, upload.blob):

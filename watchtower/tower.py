@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 import trio
 
+from tallystick.channels.alarms import Alarm, AlarmKind, OnAlarm
 from tallystick.channels.errors import StoreError
 from tallystick.channels.keys import PrivateKey
 from tallystick.channels.objects import NATIVE
@@ -74,7 +75,7 @@ class TowerStatistics(msgspec.Struct, frozen=True):
 class Tower:
     """A watchtower. Run `run` in a nursery.
 
-    `alarm` is called with a sentence that a person should read; `free_space` returns the free bytes on its disk;
+    `alarm` is told what a person should know; `free_space` returns the free bytes on its disk;
     `jitter` returns a number in [0, 1); `inline` commits on the loop instead of in a thread, for virtual time.
     """
 
@@ -87,7 +88,7 @@ class Tower:
         chain: Chain,
         clock: Clock,
         jitter: Callable[[], float],
-        alarm: Callable[[str], None],
+        alarm: OnAlarm,
         free_space: Callable[[], int],
         policy: TowerPolicy | None = None,
         inline: bool = False,
@@ -174,9 +175,9 @@ class Tower:
             sender=self.sender.statistics(),
         )
 
-    def _alarm(self, text: str) -> None:
+    def _alarm(self, alarm: Alarm) -> None:
         self._alarms += 1
-        self._on_alarm(text)
+        self._on_alarm(alarm)
 
     def _new_follower(self) -> Follower:
         followed = read_followed(self._store, self._chain.chain_id, self._policy.start)
@@ -191,7 +192,7 @@ class Tower:
                 await self.follower.run()
             except ChainError as error:
                 if str(error) != self._broken:
-                    self._alarm(f"the chain cannot be followed: {error}")
+                    self._alarm(Alarm(AlarmKind.CHAIN_NONSENSE, f"the chain cannot be followed: {error}"))
                 self._broken, self._broken_at = str(error), self.follower.followed.next
             backoff = BACKOFF_FIRST if self.follower.followed.next != before else min(2 * backoff, BACKOFF_MAX)
             await trio.sleep(backoff * (1 + self._jitter()) / 2)
@@ -201,7 +202,8 @@ class Tower:
             try:
                 fees = await self._chain.balance(self.address, NATIVE)
                 if fees < self._policy.fee_reserve and (self._fees is None or self._fees >= self._policy.fee_reserve):
-                    self._alarm(f"the fee account 0x{self.address.hex()} holds only {fees}; pay coins into it")
+                    text = f"the fee account 0x{self.address.hex()} holds only {fees}; pay coins into it"
+                    self._alarm(Alarm(AlarmKind.FEE_ACCOUNT, text))
                 self._fees = fees
             except (ChainUnavailable, ChainError):
                 pass  # the follower counts this, and raises the alarm
@@ -222,7 +224,8 @@ class Tower:
                     return await self._write(moments)
                 except StoreError as error:
                     if not self._disk_failing:
-                        self._alarm(f"the disk refuses ({error}); the tower cannot act until there is space again")
+                        text = f"the disk refuses ({error}); the tower cannot act until there is space again"
+                        self._alarm(Alarm(AlarmKind.DISK, text))
                     self._disk_failing = True
                 await trio.sleep(backoff * (1 + self._jitter()) / 2)
                 backoff = min(2 * backoff, BACKOFF_MAX)

@@ -8,8 +8,9 @@ moves on without it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
+from tallystick.channels.alarms import Alarm, AlarmKind, OnAlarm
 from tallystick.channels.errors import InvalidInput, MalformedMessage
 from tallystick.channels.objects import Address, ChannelId, Terms
 from tallystick.channels.store import Moment, Store
@@ -35,7 +36,7 @@ class Watch:
         store: Store,
         commit: Commit,
         sender: Sender,
-        alarm: Callable[[str], None],
+        alarm: OnAlarm,
         budget: int,
     ) -> None:
         self._tower = tower
@@ -123,7 +124,8 @@ class Watch:
             try:
                 added = self._sender.require(duty)
             except InvalidInput as error:  # derived again at the next block
-                self._alarm(f"a challenge for channel {case.channel.hex()[:8]} must wait: {error}")
+                text = f"a challenge for channel {case.channel.hex()[:8]} must wait: {error}"
+                self._alarm(Alarm(AlarmKind.DUTY_WAITS, text))
                 continue
             self.challenged += bool(added)
             moments += added
@@ -157,8 +159,10 @@ class Watch:
         try:
             defence = check(unseal(blob, close_key, self._tower, party), terms, party, self._tower)
         except (MalformedMessage, InvalidInput) as error:
-            self._alarm(f"an appointment of 0x{party.hex()} is of no use: {error}; tell the client")
+            text = f"an appointment of 0x{party.hex()} is of no use: {error}; tell the client"
+            self._alarm(Alarm(AlarmKind.APPOINTMENT_USELESS, text))
             return None
         if defence.voucher is None:
-            self._alarm(f"an appointment of 0x{party.hex()} has no valid voucher: the tower defends it without reward")
+            text = f"an appointment of 0x{party.hex()} has no valid voucher: the tower defends it without reward"
+            self._alarm(Alarm(AlarmKind.APPOINTMENT_UNREWARDED, text))
         return defence

@@ -56,8 +56,8 @@ def show_node(info: NodeInfo) -> None:
             "connected": f"{info.connected_peers} peer{'' if info.connected_peers == 1 else 's'}",
         }
     )
-    for text in info.alarms:
-        Console().print(f"alarm: {text}", style="red", markup=False, highlight=False)
+    for alarm in info.alarms:
+        Console().print(f"alarm: {alarm.text} ({alarm.kind})", style="red", markup=False, highlight=False)
 
 
 def show_channel(channel: ChannelInfo) -> None:

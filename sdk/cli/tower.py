@@ -10,6 +10,7 @@ import typer
 from tallystick.sdk.cli.shell import UNREACHABLE, Json, PasswordFile, example, fail, guarded, make_group, print_json
 
 if TYPE_CHECKING:
+    from tallystick.channels.alarms import Alarm
     from tallystick.channels.keys import PrivateKey
     from tallystick.watchtower.daemon import TowerStatus
 
@@ -63,11 +64,11 @@ def run(
                 typer.echo(f"clients reach {status.peer_address}\nfee account   {status.address}")
                 typer.echo("The tower is watching; Ctrl-C stops it.")
 
-        def alarm(text: str) -> None:
+        def alarm(found: Alarm) -> None:
             if as_json:
-                print_json({"event": "alarm", "text": text})
+                print_json({"event": "alarm", "kind": found.kind, "text": found.text})
             else:
-                typer.echo(f"alarm: {text}", err=True)
+                typer.echo(f"alarm: {found.text} ({found.kind})", err=True)
 
         async def daemon() -> None:
             policy = TowerPolicy(start=start, budget=budget, fee_reserve=fee_reserve)

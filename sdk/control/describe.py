@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tallystick.channels.alarms import Alarm
 from tallystick.channels.core import Phase
 from tallystick.channels.keys import PublicKey
 from tallystick.channels.ports import PeerAddress
@@ -12,7 +13,7 @@ from tallystick.sdk.incoming import IncomingPayment
 from tallystick.sdk.node import Node
 
 
-def node_info(node: Node, alarms: tuple[str, ...]) -> views.NodeInfo:
+def node_info(node: Node, alarms: tuple[Alarm, ...]) -> views.NodeInfo:
     """Describe a node."""
     return views.NodeInfo(
         address="0x" + node.address.hex(),

@@ -42,6 +42,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from tallystick.channels.alarms import Alarm, AlarmKind
 from tallystick.channels.errors import ChannelNotReady, InvalidInput, TallystickError
 from tallystick.channels.keys import PublicKey
 from tallystick.channels.ports import PeerAddress
@@ -87,7 +88,7 @@ class Control:
         self.stop_asked = trio.Event()
         """Set when a client asked the node to stop."""
         self._nursery = nursery
-        self._failures: deque[str] = deque(maxlen=FAILURES_KEPT)
+        self._failures: deque[Alarm] = deque(maxlen=FAILURES_KEPT)
 
     def app(self) -> Starlette:
         """Return the application, without the guard."""
@@ -231,7 +232,7 @@ class Control:
             except TallystickError as error:
                 fault = error
                 if left:
-                    self._failures.append(f"cannot {name}: {error}")
+                    self._failures.append(Alarm(AlarmKind.REQUEST_FAILED, f"cannot {name}: {error}"))
             done.set()
 
         self._nursery.start_soon(run)

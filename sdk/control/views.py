@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import msgspec
 
+from tallystick.channels.alarms import Alarm
+
 NATIVE_ASSET = "0x" + 40 * "0"
 """The chain's own coin."""
 
@@ -86,7 +88,7 @@ class NodeInfo(msgspec.Struct, frozen=True):
     channels: int
     """Those that are not gone."""
     connected_peers: int
-    alarms: tuple[str, ...]
+    alarms: tuple[Alarm, ...]
     """What a person should know, newest last."""
 
 

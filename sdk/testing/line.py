@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from tallystick.channels import resync
+from tallystick.channels.alarms import Alarm
 from tallystick.channels.chaintime import ChainTime
 from tallystick.channels.conditions import digest_of
 from tallystick.channels.core import Channel, Phase, new_channel
@@ -127,7 +128,7 @@ class Member:
         self.ended: list[Ended] = []
         self.dropped: list[int] = []
         self.finals: list[FinalLock] = []
-        self.alarms: list[str] = []
+        self.alarms: list[Alarm] = []
         self.events: list[Event] = []
         self.fresh = True
         self.claim_fee = 0

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import trio
 
+from tallystick.channels.alarms import Alarm
 from tallystick.channels.eip712 import channel_id, digest_proof, domain_separator
 from tallystick.channels.keys import PrivateKey, keccak
 from tallystick.channels.objects import NATIVE, Address, BalanceProof, ChannelId, SignedProof, Terms
@@ -59,7 +60,7 @@ class TowerHouse(msgspec.Struct):
     network: Network
     chain: Chain
     policy: TowerPolicy
-    alarms: list[str]
+    alarms: list[Alarm]
     free_space: int = 2**40
 
     @asynccontextmanager

@@ -1,0 +1,76 @@
+"""Alarms: what a person who runs a node or a tower must know, each a kind and a sentence.
+
+A kind is a short name that programs and docs go by; docs/operations.md says of every kind what it means and what to do
+(a test compares them). The sentence tells the case: which channel, which peer, how much. Who notices something hands an
+`Alarm` to the `OnAlarm` that it was given; nothing here stores, prints or sends.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from typing import TypeAlias
+
+import msgspec
+
+
+class AlarmKind(enum.StrEnum):
+    """What an alarm is about. The names are part of the control API: a kind is never renamed."""
+
+    CHAIN_UNREACHABLE = "chain-unreachable"
+    """The chain node does not answer."""
+    CHAIN_NONSENSE = "chain-nonsense"
+    """The chain node's answers cannot be right."""
+    DUTY_WAITS = "duty-waits"
+    """Something that is due on chain cannot be taken on yet."""
+    TRANSACTION_HELD_UP = "transaction-held-up"
+    """A transaction is not taken or not mined for now; it is tried again."""
+    TRANSACTION_GIVEN_UP = "transaction-given-up"
+    """A transaction is not tried any more: a person must see to it."""
+    TRANSACTION_UNDONE = "transaction-undone"
+    """A transaction that counted as done left the chain; it is sent again."""
+    NONCE_TAKEN = "nonce-taken"
+    """Another program sends with this node's key."""
+    FEE_ACCOUNT = "fee-account"
+    """The account that pays for transactions holds too little."""
+    DISK = "disk"
+    """The disk refuses to write."""
+    OTHER_TERMS = "other-terms"
+    """A channel was opened on other terms than agreed."""
+    PEER_STUCK = "peer-stuck"
+    """A channel's peer acknowledges nothing."""
+    PEER_OWES = "peer-owes"
+    """A peer does not pay for locks that the chain shows to be ours: the channel is being closed."""
+    PEER_BARRED = "peer-barred"
+    """A peer took a secret without paying for it: nothing is forwarded for it for some time."""
+    LOCK_UNPAID = "lock-unpaid"
+    """A claimed lock expired unpaid, and its peer may not be to blame."""
+    FORWARD_UNPAID = "forward-unpaid"
+    """A payment was forwarded, and what was to pay for it is gone."""
+    OLD_DATA = "old-data"
+    """The data directory is an old copy."""
+    TOWER_REFUSES = "tower-refuses"
+    """A tower refused an appointment."""
+    TOWER_MISBEHAVES = "tower-misbehaves"
+    """A tower says what no tower may say."""
+    APPOINTMENT_USELESS = "appointment-useless"
+    """(tower) A client's appointment defends nothing."""
+    APPOINTMENT_UNREWARDED = "appointment-unrewarded"
+    """(tower) A client's appointment promises no reward."""
+    REQUEST_FAILED = "request-failed"
+    """Something that was asked for without waiting for it came to nothing."""
+
+
+class Alarm(msgspec.Struct, frozen=True):
+    """Something that a person should know."""
+
+    kind: AlarmKind
+    text: str
+    """One sentence: what happened where, and what to do if that is not always the same."""
+
+    def __str__(self) -> str:
+        return self.text
+
+
+OnAlarm: TypeAlias = Callable[[Alarm], None]
+"""Is told of every alarm, once each, in order. Must return at once."""
