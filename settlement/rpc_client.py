@@ -55,6 +55,10 @@ RESPONSE_MAX = 64 * 1024 * 1024
 """Bytes of one answer."""
 
 
+TEXT_MAX = 300
+"""Characters of a chain node's own words that are passed on."""
+
+
 class _Error(msgspec.Struct):
     code: int
     message: str
@@ -290,14 +294,19 @@ def _parse_url(url: str) -> httpx.URL:
 def _result(body: bytes) -> Any:
     try:
         answer = _decoder.decode(body)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ChainError(f"the chain node's answer is no JSON-RPC: {error}") from error
     if answer.error is None:
         return answer.result
     refusal = answer.error.data.get("refusal") if isinstance(answer.error.data, dict) else None
     if refusal in set(Refusal):
-        raise TransactionRefused(answer.error.message, Refusal(refusal))
-    raise ChainError(f"the chain node refuses the request ({answer.error.code}): {answer.error.message}")
+        raise TransactionRefused(_printable(answer.error.message), Refusal(refusal))
+    raise ChainError(f"the chain node refuses the request ({answer.error.code}): {_printable(answer.error.message)}")
+
+
+def _printable(text: str) -> str:
+    """Return a stranger's words as they can be shown: without control characters, and not too many."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text[:TEXT_MAX])
 
 
 def _checked(read: Callable[[Any], T], value: Any) -> T:

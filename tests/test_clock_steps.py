@@ -12,8 +12,11 @@ import pytest
 import trio
 
 from tallystick.channels.ports import SteadyClock
+from tallystick.channels.schema import SCHEMA
 from tallystick.channels.testing.clock import EPOCH, SteppedClock
+from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.channels.testing.scheduling import simulate
+from tallystick.channels.writer import REST_MAX, Writer
 from tallystick.router.book import item_of
 from tallystick.router.errors import Unpaid
 from tallystick.router.gossip import Gossip
@@ -41,6 +44,14 @@ def test_a_steady_clock_goes_on_whatever_becomes_of_the_other() -> None:
         assert steady() == EPOCH + 7
 
     trio.run(main, clock=trio.testing.MockClock())
+
+
+def test_a_clock_that_is_set_while_work_is_measured_gives_the_writer_no_rest_of_a_day() -> None:
+    writer = Writer(SimulatedDisk([SCHEMA]).open(), inline=True)
+    writer.rest(8 * DAY)
+    assert writer._rest == REST_MAX
+    writer.rest(-DAY)
+    assert writer._rest == REST_MAX
 
 
 # --- payments ---------------------------------------------------------------------------------------------------

@@ -139,6 +139,6 @@ def read_status(directory: Path, *, clock: Clock = system_clock) -> TowerStatus 
         status = msgspec.json.decode((directory / STATUS).read_bytes(), type=TowerStatus)
     except FileNotFoundError:
         return None
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedMessage(f"{directory / STATUS} is no tower's status; is this a tower's data?") from error
     return status if abs(clock() - status.time) <= STATUS_OLD else None

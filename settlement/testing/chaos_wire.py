@@ -25,7 +25,7 @@ import trio
 DRIP = 1.0
 """Seconds between two parts of an answer that never ends."""
 
-FLOOD = 1024 * 1024
+FLOOD = 8 * 1024 * 1024
 """Bytes of each part of an answer that is far too large."""
 
 
@@ -175,7 +175,9 @@ class _Endless(httpx.AsyncByteStream):
     def __init__(self, part: bytes, pause: float) -> None:
         self._part, self._pause = part, pause
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        while True:
-            await trio.sleep(self._pause)
-            yield self._part
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        await trio.sleep(self._pause)
+        return self._part
