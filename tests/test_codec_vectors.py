@@ -74,7 +74,7 @@ def test_a_channel_row_of_version_1_is_read_and_written_the_same(vector: dict[st
     store = disk.open()
     connection = sqlite3.connect(":memory:")
     connection.deserialize(disk.image())
-    connection.execute("INSERT INTO channels VALUES (?, ?)", (bytes.fromhex(vector["id"]), state))
+    connection.execute("INSERT INTO channels (id, state) VALUES (?, ?)", (bytes.fromhex(vector["id"]), state))
     connection.commit()
     store = SimulatedDisk([SCHEMA], bytes(connection.serialize())).open()
     connection.close()

@@ -36,6 +36,55 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "open a directory that is another key's",
+        "channels/identity.py",
+        "if theirs.account is not None and theirs.account != ours.account:",
+        "if False:",
+        ("test_store_directory.py",),
+    ),
+    Mutant(
+        "open a directory of another chain",
+        "channels/identity.py",
+        "if theirs.chain_id is not None and theirs.chain_id != ours.chain_id:",
+        "if False:",
+        ("test_store_directory.py",),
+    ),
+    Mutant(
+        "let a tower open a node's directory",
+        "channels/store.py",
+        "        _require_known(writer, schemas)\n",
+        "",
+        ("test_store_directory.py",),
+    ),
+    Mutant(
+        "hold a directory by a file that can be removed",
+        "channels/directory.py",
+        '            _take(folder, directory, "another process, and its file `lock` was removed")\n',
+        "",
+        ("test_store_directory.py",),
+    ),
+    Mutant(
+        "run a copy of a directory beside it",
+        "sdk/node.py",
+        '            alone.enter_context(hold_identity("node", ours))',
+        "            pass",
+        ("test_cli_end_to_end.py",),
+    ),
+    Mutant(
+        "rely on damaged rows",
+        "channels/store.py",
+        "return verify(self._writer, self.sealed)",
+        "return []",
+        ("test_store_damage.py",),
+    ),
+    Mutant(
+        "rely on damaged tables",
+        "channels/store.py",
+        "        verify_layout(self._writer)\n        verify_structure(self._writer, self.sealed)\n",
+        "",
+        ("test_store_damage.py",),
+    ),
+    Mutant(
         "acknowledge and send before the commit",
         "channels/engine.py",
         "self.writer.add(effects.all_moments(), lambda: self._deliver(effects, wires))",
