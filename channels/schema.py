@@ -188,7 +188,7 @@ _SEALED = (
     Sealed("history"),
 )
 
-_CHANNEL: Codec[Channel] = Codec(Channel)
+_CHANNEL: Codec[Channel] = Codec(Channel, canonical=False)
 _INSERT = "(channel, seq, first, count, frame, time, seal) VALUES (?, ?, ?, ?, ?, ?, ?)"
 _COLUMNS = "position, channel, seq, first, count, frame, time, seal"
 

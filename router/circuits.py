@@ -101,8 +101,8 @@ CREATE TABLE policies (channel BLOB PRIMARY KEY, body BLOB NOT NULL)
 
 _MIGRATION_2 = "CREATE TABLE bars (peer BLOB PRIMARY KEY, until INTEGER NOT NULL) WITHOUT ROWID"
 
-_CIRCUIT: Codec[Circuit] = Codec(Circuit)
-_POLICY: Codec[ForwardingPolicy] = Codec(ForwardingPolicy)
+_CIRCUIT: Codec[Circuit] = Codec(Circuit, canonical=False)
+_POLICY: Codec[ForwardingPolicy] = Codec(ForwardingPolicy, canonical=False)
 
 
 def _opened(connection: sqlite3.Connection, moment: CircuitOpened) -> None:

@@ -26,9 +26,9 @@ class BookChanged(Moment, frozen=True):
     changes: tuple[Change, ...]
 
 
-_FACTS: Codec[ChannelFacts] = Codec(ChannelFacts)
-_UPDATE: Codec[ChannelUpdate] = Codec(ChannelUpdate)
-_NODE: Codec[NodeAnnouncement] = Codec(NodeAnnouncement)
+_FACTS: Codec[ChannelFacts] = Codec(ChannelFacts, canonical=False)
+_UPDATE: Codec[ChannelUpdate] = Codec(ChannelUpdate, canonical=False)
+_NODE: Codec[NodeAnnouncement] = Codec(NodeAnnouncement, canonical=False)
 
 
 def _changed(connection: sqlite3.Connection, moment: BookChanged) -> None:

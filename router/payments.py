@@ -163,8 +163,8 @@ UPDATE payments SET kind = CASE
 CREATE INDEX payments_but_probes ON payments (position) WHERE kind != 'probe'
 """  # the kinds of older payments, by their orders in MessagePack: c4 20 is 32 bytes, a4 and a5 begin short texts
 
-_ORDER: Codec[Order] = Codec(Order)
-_PART: Codec[tuple[Route, tuple[bytes, ...]]] = Codec(tuple[Route, tuple[bytes, ...]])
+_ORDER: Codec[Order] = Codec(Order, canonical=False)
+_PART: Codec[tuple[Route, tuple[bytes, ...]]] = Codec(tuple[Route, tuple[bytes, ...]], canonical=False)
 
 
 def _ordered(connection: sqlite3.Connection, moment: PaymentOrdered) -> None:

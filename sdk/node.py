@@ -232,7 +232,7 @@ class Node(Wallet):
                 nursery.start_soon(self.writer.run)
                 self.routing.load()
                 self.writer.add(self.onchain.react())
-                nursery.start_soon(self.onchain.follow)
+                nursery.start_soon(self.onchain.following.run)
                 nursery.start_soon(self.onchain.sender.run)
                 for tower in self.guard.towers:
                     nursery.start_soon(tower.run)
@@ -241,7 +241,7 @@ class Node(Wallet):
                 for address in known_peers(self.store):
                     if self.engine.has_business_with(address.key):
                         self.peers.keep(address)
-                await self.onchain.catch_up()
+                await self.onchain.following.catch_up()
                 if self.config.payments.compiled:
                     await trio.to_thread.run_sync(warm_up)  # before peers come: compiling must not hold up the loop
                 self.router.start()

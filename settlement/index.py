@@ -170,7 +170,7 @@ class ChainIndex:
         return [channel for channel, history in self._histories.items() if history]
 
 
-_SIGHTING: Codec[Sighting] = Codec(Sighting)
+_SIGHTING: Codec[Sighting] = Codec(Sighting, canonical=False)
 
 
 def _seen(connection: sqlite3.Connection, moment: EventsSeen) -> None:

@@ -17,7 +17,7 @@ from tallystick.settlement.blocks import BlockRecord
 from tallystick.settlement.contract_state import ChannelState
 from tallystick.settlement.world import Value, World
 
-_RECORDS: Codec[BlockRecord] = Codec(BlockRecord)
+_RECORDS: Codec[BlockRecord] = Codec(BlockRecord, canonical=False)
 _VALUES: Codec[Value] = Codec(int | ChannelState)
 
 MIGRATIONS = (

@@ -41,7 +41,7 @@ class ObligationStored(Moment, frozen=True):
     obligation: Obligation
 
 
-_CODEC: Codec[Obligation] = Codec(Obligation)
+_CODEC: Codec[Obligation] = Codec(Obligation, canonical=False)
 
 
 def step_moment(chain_id: int, step: Step) -> ChainAdvanced | ChainRewound:

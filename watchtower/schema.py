@@ -74,8 +74,8 @@ class StoredAppointment(Moment, frozen=True):
     time: int
 
 
-_TERMS: Codec[Terms] = Codec(Terms)
-_SIGHTING: Codec[Sighting] = Codec(Sighting)
+_TERMS: Codec[Terms] = Codec(Terms, canonical=False)
+_SIGHTING: Codec[Sighting] = Codec(Sighting, canonical=False)
 
 
 def read_appointments(store: Store, locator: bytes) -> list[StoredAppointment]:
