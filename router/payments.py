@@ -18,6 +18,7 @@ import msgspec
 
 from tallystick.channels.codec import Codec
 from tallystick.channels.objects import NATIVE, Address, ChannelId
+from tallystick.channels.seals import Sealed
 from tallystick.channels.store import Moment, Schema, Store
 from tallystick.router.errors import Unpaid
 from tallystick.router.objects import Edge, Key33, Route
@@ -162,8 +163,8 @@ UPDATE payments SET kind = CASE
 CREATE INDEX payments_but_probes ON payments (position) WHERE kind != 'probe'
 """  # the kinds of older payments, by their orders in MessagePack: c4 20 is 32 bytes, a4 and a5 begin short texts
 
-_ORDER: Codec[Order] = Codec(Order)
-_PART: Codec[tuple[Route, tuple[bytes, ...]]] = Codec(tuple[Route, tuple[bytes, ...]])
+_ORDER: Codec[Order] = Codec(Order, canonical=False)
+_PART: Codec[tuple[Route, tuple[bytes, ...]]] = Codec(tuple[Route, tuple[bytes, ...]], canonical=False)
 
 
 def _ordered(connection: sqlite3.Connection, moment: PaymentOrdered) -> None:
@@ -230,6 +231,7 @@ SCHEMA = Schema(
         PaymentEnded: _payment_ended,
         PaymentsPruned: _pruned,
     },
+    (Sealed("payments", order="position"), Sealed("parts")),
 )
 
 _PART_COLUMNS = "number, channel, lock, body, ended, secret, reason"

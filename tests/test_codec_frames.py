@@ -9,12 +9,13 @@ import time
 from typing import Any
 
 import msgpack
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tallystick.channels.codec import Codec
-from tallystick.channels.errors import Fault, MalformedMessage
+from tallystick.channels.errors import Fault, InvalidInput, MalformedMessage
 from tallystick.channels.limits import AMOUNT_MAX, MESSAGE_MAX, UINT64_MAX
 from tallystick.channels.messages import (
     Ack,
@@ -167,7 +168,9 @@ def test_objects_inside_messages_are_bounded_too() -> None:
     ]
     for message in wrong:
         with pytest.raises(MalformedMessage):
-            decode(encode(message))
+            decode(msgspec.msgpack.encode(message))
+        with pytest.raises(InvalidInput):
+            encode(message)
     assert proof.sender == 0
 
 
@@ -184,7 +187,7 @@ def test_terms_that_cannot_be_are_malformed() -> None:
 
 
 def test_amounts_beyond_128_bits_cannot_be_encoded() -> None:
-    with pytest.raises(OverflowError):
+    with pytest.raises(InvalidInput):
         Codec[list[int]](list[int]).encode([AMOUNT_MAX + 1])
     codec: Codec[dict[str, int]] = Codec(dict[str, int])
     assert codec.decode(codec.encode({"wide": AMOUNT_MAX})) == {"wide": AMOUNT_MAX}

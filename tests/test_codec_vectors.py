@@ -75,7 +75,7 @@ def stored(vector: dict[str, Any]) -> SimulatedStore:
     disk.open()
     connection = sqlite3.connect(":memory:")
     connection.deserialize(disk.image())
-    connection.execute("INSERT INTO channels VALUES (?, ?)", (bytes.fromhex(vector["id"]), state))
+    connection.execute("INSERT INTO channels (id, state) VALUES (?, ?)", (bytes.fromhex(vector["id"]), state))
     connection.commit()
     store = SimulatedDisk([SCHEMA], bytes(connection.serialize())).open()
     connection.close()

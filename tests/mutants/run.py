@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PARTS = ("channels", "settlement", "watchtower", "router", "sdk")
 SECONDS = 300
 FORWARDING = ("test_forwarding_line.py", "test_session_locks.py")
 SIMULATIONS = ("test_simulation_campaigns.py", "test_simulation_regressions.py")
@@ -35,6 +34,55 @@ class Mutant:
 
 
 MUTANTS = (
+    Mutant(
+        "open a directory that is another key's",
+        "channels/identity.py",
+        "if theirs.account is not None and theirs.account != ours.account:",
+        "if False:",
+        ("test_store_directory.py",),
+    ),
+    Mutant(
+        "open a directory of another chain",
+        "channels/identity.py",
+        "if theirs.chain_id is not None and theirs.chain_id != ours.chain_id:",
+        "if False:",
+        ("test_store_directory.py",),
+    ),
+    Mutant(
+        "let a tower open a node's directory",
+        "channels/store.py",
+        "        _require_known(writer, schemas)\n",
+        "",
+        ("test_store_directory.py",),
+    ),
+    Mutant(
+        "hold a directory by a file that can be removed",
+        "channels/directory.py",
+        '            _take(folder, directory, "another process, and its file `lock` was removed")\n',
+        "",
+        ("test_store_directory.py",),
+    ),
+    Mutant(
+        "run a copy of a directory beside it",
+        "sdk/node.py",
+        '            alone.enter_context(hold_identity("node", ours))',
+        "            pass",
+        ("test_cli_end_to_end.py",),
+    ),
+    Mutant(
+        "rely on damaged rows",
+        "channels/store.py",
+        "return verify(self._writer, self.sealed)",
+        "return []",
+        ("test_store_damage.py",),
+    ),
+    Mutant(
+        "rely on damaged tables",
+        "channels/store.py",
+        "        verify_layout(self._writer)\n        verify_structure(self._writer, self.sealed)\n",
+        "",
+        ("test_store_damage.py",),
+    ),
     Mutant(
         "acknowledge and send before the commit",
         "channels/engine.py",
@@ -288,6 +336,27 @@ MUTANTS = (
         ("test_tower_end_to_end.py", "test_tower_appointments.py", "test_tower_seeded.py"),
     ),
     Mutant(
+        "take base64 in text for bytes",
+        "channels/codec.py",
+        "self.kind, builtin_types=(bytes,)))",
+        "self.kind))",
+        ("test_codec_canonical.py",),
+    ),
+    Mutant(
+        "take a message in another encoding than its own",
+        "channels/codec.py",
+        "if self.canonical and self._write(value) != data:",
+        "if False:",
+        ("test_codec_canonical.py",),
+    ),
+    Mutant(
+        "write what would be read back as something else",
+        "channels/codec.py",
+        "            same = self._read(data) == value",
+        "            same = True",
+        ("test_codec_canonical.py",),
+    ),
+    Mutant(
         "use one nonce for every revision of an appointment",
         "watchtower/sealing.py",
         "nonce = entropy(NONCE_SIZE)",
@@ -299,9 +368,9 @@ MUTANTS = (
 
 def copy_tree(target: Path) -> None:
     """Lay out the tree so that `tallystick` is imported from it."""
-    for part in PARTS:
-        shutil.copytree(ROOT / part, target / "tallystick" / part, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(ROOT / "tests", target / "tests", ignore=shutil.ignore_patterns("__pycache__"))
+    without = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "src" / "tallystick", target / "tallystick", ignore=without)  # its links become folders
+    shutil.copytree(ROOT / "tests", target / "tests", ignore=without)
     shutil.copy(ROOT / "pyproject.toml", target)
 
 
