@@ -61,7 +61,7 @@ class Payments(RuleBasedStateMachine):
         self.chain = Chain()
         self.chain.deposits = [(self.chain.time, side, deposits[side]) for side in (0, 1)]
         self.reserve, self.reserve_ppm = reserve, reserve_ppm
-        self.committed = [0, 0]
+        self.committed, self.heeded = [0, 0], [0, 0]
         self.statements: dict[tuple[int, int], set[BalanceProof]] = {}
         self.most = [0, 0]
         self.tickets: tuple[list[Ticket], list[Ticket]] = ([], [])
@@ -281,8 +281,9 @@ class Payments(RuleBasedStateMachine):
     def check_reserve(self, side: int, channel: Channel, free: int) -> None:
         """Who commits more keeps its share of all that it knows of; what the peer does not count never reaches it."""
         before, self.committed[side] = self.committed[side], channel.newest.committed
+        heeded, self.heeded[side] = self.heeded[side], channel.heeded  # it may have grown behind what was signed
         if before < channel.newest.committed:
-            known = channel.funding(side) + channel.heeded - channel.withdrawn[1 - side]
+            known = channel.funding(side) + heeded - channel.withdrawn[1 - side]
             assert free >= known * self.reserve_ppm // 10**6, "spent from the reserve"
         received = channel.theirs.simplex.proof.transferred
         assert channel.newest.committed + channel.taken(side) <= channel.counted + received
