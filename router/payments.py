@@ -18,6 +18,7 @@ import msgspec
 
 from tallystick.channels.codec import Codec
 from tallystick.channels.objects import NATIVE, Address, ChannelId
+from tallystick.channels.seals import Sealed
 from tallystick.channels.store import Moment, Schema, Store
 from tallystick.router.errors import Unpaid
 from tallystick.router.objects import Edge, Key33, Route
@@ -235,6 +236,7 @@ SCHEMA = Schema(
         PaymentEnded: _payment_ended,
         PaymentsPruned: _pruned,
     },
+    (Sealed("payments", order="position"), Sealed("parts")),
 )
 
 _PART_COLUMNS = "number, channel, lock, body, ended, secret, reason"
