@@ -67,30 +67,16 @@ COURTESY = 60
 """Seconds that whoever did not close leaves to the closer before it settles, or closes anew, itself."""
 
 
+OFFERS = (CooperativeCloseCall, WithdrawCall)
+"""Calls that both signed for a while: they are sent once, and die by themselves."""
+
 _OFFER_DEAD = frozenset({Revert.EXPIRED, Revert.BAD_BALANCES, Revert.BAD_AMOUNT})
 
 
 def judge(obligation: Obligation, reason: str) -> Status | None:
     """Say that a failed offer is moot: it was mined too late, or a deposit changed what it was about."""
-    offered = isinstance(obligation.call, (CooperativeCloseCall, WithdrawCall))
+    offered = isinstance(obligation.call, OFFERS)
     return Status.SUPERSEDED if offered and reason.partition(":")[0] in _OFFER_DEAD else None
-
-
-def came_to_nothing(earlier: Obligation, duty: Obligation, head: int) -> bool:
-    """Say whether `earlier`, taken on for a duty that is due at block `head`, has ended without doing it.
-
-    Reorganisations do that: it failed, or was given up, on a branch on which it was moot, or its deadline was that of
-    a close which left the chain. Offers are left alone: they die by themselves.
-    """
-    if isinstance(earlier.call, (CooperativeCloseCall, WithdrawCall)):
-        return False
-    if earlier.status is Status.QUARANTINED:
-        return earlier.deadline != duty.deadline
-    if earlier.receipt is not None:
-        over = earlier.receipt.block.number <= head  # else the duty may only seem due, to who has not followed so far
-    else:
-        over = earlier.nonce is None or earlier.resting
-    return earlier.status is Status.SUPERSEDED and over
 
 
 class Situation(msgspec.Struct, frozen=True):

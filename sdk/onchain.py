@@ -13,8 +13,6 @@ import random
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 
-import msgspec
-
 from tallystick.channels import resync
 from tallystick.channels.alarms import Alarm, AlarmKind, OnAlarm
 from tallystick.channels.chaintime import ChainTime
@@ -29,7 +27,7 @@ from tallystick.channels.objects import NATIVE, Address, ChannelId
 from tallystick.channels.session import Session
 from tallystick.channels.store import Moment
 from tallystick.channels.writer import Writer
-from tallystick.sdk.duties import DUTY_NAMES, Situation, came_to_nothing, claim_fee, duties, judge, must_close
+from tallystick.sdk.duties import DUTY_NAMES, OFFERS, Situation, claim_fee, duties, judge, must_close
 from tallystick.sdk.following import Following
 from tallystick.sdk.options import Config
 from tallystick.settlement.chain import ApproveCall, Call, Chain, ChannelView, DepositCall, OpenCall
@@ -39,9 +37,6 @@ from tallystick.settlement.obligations import Obligation, Policy, Status
 from tallystick.settlement.sender import Sender
 
 _UNMINED = (Status.WAITING, Status.SENT)
-
-ATTEMPTS_MAX = 16
-"""Times that one duty is taken on: each further time takes a reorganisation that made the last one fail."""
 
 _CLOSED_PHASES = (Phase.OPENING, Phase.CLOSED, Phase.SETTLED, Phase.GONE)
 
@@ -239,18 +234,14 @@ class OnChain:
 
     def _take_on(self, duty: Obligation) -> Sequence[Moment]:
         """Take a duty on, under a further name if what was done about it before came to nothing."""
-        for attempt in range(ATTEMPTS_MAX):
-            named = msgspec.structs.replace(duty, id=f"{duty.id}/{attempt}") if attempt else duty
-            earlier = self.sender.find(named.id)
-            if earlier is None:
-                try:
-                    return self.sender.require(named)
-                except InvalidInput as error:  # derived again at the next block
-                    self._alarm(Alarm(AlarmKind.DUTY_WAITS, f"{duty.purpose} must wait: {error}"))
-                    return ()
-            if not came_to_nothing(earlier, duty, self.index.head_number):
-                return ()
-        return ()
+        earlier = self.sender.find(duty.id)
+        if earlier is not None and isinstance(duty.call, OFFERS):
+            return ()  # offers die by themselves
+        try:
+            return self.sender.pursue(duty, self.index.head_number)
+        except InvalidInput as error:  # derived again at the next block
+            self._alarm(Alarm(AlarmKind.DUTY_WAITS, f"{duty.purpose} must wait: {error}"))
+            return ()
 
     def _give_up(self, unfinished: Sequence[Obligation], due: set[str]) -> list[Moment]:
         moments: list[Moment] = []

@@ -278,16 +278,17 @@ def may_try_again(earlier: Obligation, attempt: int, head: int) -> bool:
     `attempt` counts those before `earlier`. That ended without doing it, or is only said to have: it failed, or was
     given up, on a branch on which it was moot, or on a wrong word of the chain node. Pauses double.
     """
-    if earlier.status not in FINAL or earlier.ended is None:
+    if earlier.status not in FINAL:
         return False
-    done = earlier.status is Status.DONE
     if earlier.receipt is not None and earlier.receipt.block.number > head:
         return False  # it may only seem due, to who has not followed so far
-    if done and not earlier.resting:
+    if earlier.status is Status.DONE and not earlier.resting:
         return False
-    if earlier.status is Status.SUPERSEDED and earlier.receipt is None and not (earlier.nonce is None or earlier.resting):
+    under_way = earlier.nonce is not None and earlier.receipt is None and not earlier.resting
+    if earlier.status is Status.SUPERSEDED and under_way:
         return False
-    return head >= earlier.ended + min((1 << attempt) - 1, PAUSE_MAX)
+    ended = earlier.ended if earlier.ended is not None else head if not earlier.resting else 0
+    return head >= ended + min((1 << attempt) - 1, PAUSE_MAX)
 
 
 def finish(obligation: Obligation, status: Status, reason: str) -> Obligation:

@@ -25,6 +25,7 @@ from tallystick.settlement.moments import NoncesLowered, ObligationStored, read_
 from tallystick.settlement.obligations import (
     FINAL,
     OBLIGATIONS_MAX,
+    TRIES_MAX,
     Book,
     Gas,
     Judge,
@@ -35,6 +36,7 @@ from tallystick.settlement.obligations import (
     accepted,
     change,
     finish,
+    may_try_again,
     no_opinion,
     refuse,
     signed,
@@ -123,6 +125,24 @@ class Sender:
         if len(self._book.obligations) >= OBLIGATIONS_MAX:
             raise InvalidInput(f"{OBLIGATIONS_MAX} transactions are waiting already; try again when some are done")
         return self._put(obligation)
+
+    def pursue(self, duty: Obligation, head: int) -> tuple[Moment, ...]:
+        """Take on what is due at block `head`, or let it cost more if it is on its way; return moments to commit.
+
+        It is taken on under a further name if what was done about it before came to nothing, or only seems done. What
+        that has cost is taken from the budget, so that a duty costs no more in all. Raise InvalidInput as `require`.
+        """
+        budget = duty.budget
+        for attempt in range(TRIES_MAX):
+            named = change(duty, id=f"{duty.id}/{attempt}" if attempt else duty.id, budget=budget)
+            earlier = self.find(named.id)
+            if earlier is None:
+                return self.require(named) if budget > 0 else ()
+            if not may_try_again(earlier, attempt, head):
+                more = budget > earlier.budget + earlier.budget // 4
+                return self.raise_budget(earlier.id, budget) if more else ()
+            budget -= earlier.spent
+        return ()
 
     def supersede(self, identifier: str, reason: str) -> tuple[Moment, ...]:
         """Say that an obligation's aim was reached or is moot; return moments to commit, as `require` does.
