@@ -35,12 +35,15 @@ from tallystick.settlement.chain import (
     ChannelView,
     CloseCall,
     DepositCall,
+    Header,
     OpenCall,
     SettleCall,
 )
+from tallystick.settlement.chain import Receipt as ChainReceipt
 from tallystick.settlement.errors import ChainError, ChainUnavailable
 from tallystick.settlement.obligations import Status
 from tallystick.settlement.testing.local import LocalChain
+from tallystick.settlement.transactions import transaction_hash
 from tallystick.watchtower.client import ClientPolicy, TowerClient
 from tallystick.watchtower.messages import VERSION, Receipt, Upload
 from tallystick.watchtower.schema import CLIENT_SCHEMA
@@ -322,6 +325,37 @@ async def test_a_handler_that_fails_in_mid_block_loses_no_event(
         await town.cheat()
         await town.mine(6, pause=10)
         assert asked >= 4
+        await town.assert_caught()
+
+
+async def test_a_cheat_is_caught_after_a_chain_node_showed_receipts_of_failures_that_were_none(
+    town: Town, autojump_clock: trio.testing.MockClock
+) -> None:
+    await town.appointed()
+    fickle = Fickle(town.chain)
+    town.house.chain = fickle  # type: ignore[assignment]  # it hands on the whole interface
+    dropped: dict[bytes, Header] = {}
+
+    async def submit(raw: bytes) -> bytes:
+        await trio.lowlevel.checkpoint()
+        dropped.setdefault(transaction_hash(raw), town.chain.newest.header)
+        return transaction_hash(raw)
+
+    async def receipt(transaction: bytes) -> ChainReceipt | None:
+        await trio.lowlevel.checkpoint()
+        at = dropped.get(transaction)
+        return ChainReceipt(transaction, at, False, 7, "bad-proof: no") if at is not None else None
+
+    async def nonce(account: Address) -> int:
+        return await town.chain.nonce(account) + len(dropped)
+
+    async with town.house.open() as (tower, _):
+        fickle.submit, fickle.receipt, fickle.nonce = submit, receipt, nonce  # type: ignore[attr-defined]  # in place
+        await town.cheat()
+        await town.mine(6)
+        assert tower.statistics().sender.quarantined
+        del fickle.submit, fickle.receipt, fickle.nonce  # type: ignore[attr-defined]  # the node's own again
+        await town.mine(30)
         await town.assert_caught()
 
 
