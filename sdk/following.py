@@ -22,6 +22,7 @@ from tallystick.settlement.errors import ChainError, ChainUnavailable
 from tallystick.settlement.follower import BlockAdded, Follower, Step
 from tallystick.settlement.index import ChainIndex, EventsSeen
 from tallystick.settlement.moments import read_followed, step_moment
+from tallystick.settlement.prices import Prices
 
 BEHIND_SECONDS = 30
 """How far our view of the chain may be behind, or the chain node silent, to count as up to date. Well below the margin
@@ -57,8 +58,8 @@ class Following:
         self._alarm = alarm
         self._react = react
         self._changed = changed
-        self.market: int | None = None
-        """What a unit of gas costs, as far as is known."""
+        self.prices = Prices()
+        """What a unit of gas was said to cost."""
         self.wants_market: Callable[[], bool] = lambda: True
         """Whether there is something whose worth must be held against its fee."""
         self.index = ChainIndex(account, writer.store)
@@ -77,7 +78,7 @@ class Following:
         while True:
             try:
                 head = await self._chain.head()
-                self.market = await self._chain.fee_price()  # before locks come: what may be lost depends on it
+                self.prices.hear(await self._chain.fee_price())  # before locks come: what may be lost depends on it
             except ChainUnavailable as error:
                 if attempt == 0:
                     text = f"the chain node cannot be reached, so no peer is connected to yet: {error}"
@@ -100,6 +101,11 @@ class Following:
                 told = str(error)
             attempt = 0 if self.follower.followed.next != before else attempt + 1
             await trio.sleep(backoff(attempt, self._rng, ceiling=30.0))
+
+    @property
+    def market(self) -> int | None:
+        """What a unit of gas costs, as far as is known."""
+        return self.prices.market
 
     @property
     def fresh(self) -> bool:
@@ -142,4 +148,4 @@ class Following:
         """Ask what gas costs, while that may matter."""
         if self.wants_market():
             with contextlib.suppress(ChainError):  # the last answer, or none, has to do
-                self.market = await self._chain.fee_price()
+                self.prices.hear(await self._chain.fee_price())

@@ -27,6 +27,7 @@ from tallystick.channels.objects import NATIVE, Address, ChannelId
 from tallystick.channels.session import Session
 from tallystick.channels.store import Moment
 from tallystick.channels.writer import Writer
+from tallystick.sdk.budgets import duty_budget, moved_by
 from tallystick.sdk.duties import DUTY_NAMES, OFFERS, Situation, claim_fee, duties, judge, must_close
 from tallystick.sdk.following import Following
 from tallystick.sdk.options import Config
@@ -35,6 +36,7 @@ from tallystick.settlement.follower import BlockAdded, Step
 from tallystick.settlement.index import CLOSED, GONE, SETTLED, EventsSeen
 from tallystick.settlement.obligations import Obligation, Policy, Status
 from tallystick.settlement.sender import Sender
+from tallystick.settlement.transactions import gas_of
 
 _UNMINED = (Status.WAITING, Status.SENT)
 
@@ -258,7 +260,8 @@ class OnChain:
         secrets = self.index.secrets(conditions, self.index.head_number) if conditions else {}
         redeemed = (self.index.redeems(channel.id, 0), self.index.redeems(channel.id, 1))
         claims = session.streams.claims()
-        return Situation(view, self.index.head_time, secrets, redeemed, claims, self.following.market, stakes)
+        prices = self.following.prices
+        return Situation(view, self.index.head_time, secrets, redeemed, claims, prices.market, stakes, prices.lowest)
 
     # --- the user's own transactions -----------------------------------------------------------------------------
 
@@ -306,9 +309,9 @@ class OnChain:
     def prepare(self, name: str, call: Call, channel: ChannelId | None = None) -> tuple[str, Sequence[Moment]]:
         """Take a call on as an obligation; return its id and what to commit."""
         identifier = f"{name}:{self._rng.getrandbits(64):016x}"
-        obligation = Obligation(
-            id=identifier, call=call, purpose=name, budget=self._config.duties.budget, channel=channel
-        )
+        asset, moved = moved_by(call)
+        budget = duty_budget(asset, moved, gas_of(call), self.following.market, self._config.duties)
+        obligation = Obligation(id=identifier, call=call, purpose=name, budget=budget, channel=channel)
         return identifier, self.sender.require(obligation)
 
     async def outcome(self, identifier: str) -> None:

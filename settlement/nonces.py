@@ -111,7 +111,7 @@ def _is_behind_gap(nonce: int, held: Container[int | None], seen: Observation) -
 def _is_due(obligation: Obligation, seen: Observation, now: int) -> bool:
     return (
         obligation.status is Status.WAITING
-        and obligation.not_before <= seen.head.time
+        and obligation.not_before <= now
         and obligation.again_at <= seen.head.number
         and (obligation.deadline is None or now <= obligation.deadline)
     )

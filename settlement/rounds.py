@@ -58,6 +58,7 @@ class _Eye:
         self.blocks = blocks if 0 < blocks <= AWAY_BLOCKS else 0
         self.seconds = 0 if last is None else min(max(0, seen.head.time - last.time), self.blocks * BLOCK_SECONDS_MAX)
         self.stalled = stalled_from(book, seen.nonce)
+        self.now = time_now(book, seen)
 
     def observe(self, obligation: Obligation) -> Obligation:
         """Return the obligation in the light of what the chain says."""
@@ -73,9 +74,9 @@ class _Eye:
     def _wait(self, obligation: Obligation) -> Obligation:
         """Count the time in which it could have been mined."""
         seen = self.seen
+        if obligation.not_before > self.now:
+            return obligation
         if obligation.first_block is None:
-            if obligation.not_before > seen.head.time:
-                return obligation
             return change(obligation, first_block=seen.head.number, first_time=seen.head.time)
         if seen.head.number < obligation.first_block:  # a head that was ahead of the truth, or left the chain
             obligation = change(obligation, first_block=seen.head.number, first_time=seen.head.time)

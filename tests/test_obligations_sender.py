@@ -357,9 +357,9 @@ async def test_a_duty_that_was_given_up_is_taken_on_again_after_a_pause_and_cost
             )
             sender._book = sender._book.with_(given_up)
             desk.store.commit([ObligationStored(chain.chain_id, sender.account, given_up)])
-    assert [name for name, _, _ in names] == ["duty", "duty/1", "duty/2", "duty/3", "duty/4"]
-    assert [head for _, head, _ in names] == [0, 1, 3, 7, 15]
-    assert [budget for _, _, budget in names] == [1_000, 900, 800, 700, 600]
+    assert [name for name, _, _ in names] == ["duty", "duty/1", "duty/2", "duty/3", "duty/4", "duty/5"]
+    assert [head for _, head, _ in names] == [0, 1, 2, 5, 12, 27]
+    assert [budget for _, _, budget in names] == [1_000, 900, 800, 700, 600, 500]
     desk.store.close()
 
 

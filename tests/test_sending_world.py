@@ -90,8 +90,8 @@ def refusing(chain: Any) -> None:
 
 
 def in_the_future(chain: Any) -> None:
-    """Let it say at one moment, and in all answers then, that two days have passed."""
-    head, header, until = chain.head, chain.header, trio.current_time() + 20
+    """Let it say for more than a minute, in all answers, that two days have passed."""
+    head, header, until = chain.head, chain.header, trio.current_time() + 80
 
     def late(real: Header) -> Header:
         shift = 2 * 86_400 if trio.current_time() < until else 0
@@ -140,7 +140,7 @@ def test_a_challenge_is_made_though_the_chain_node_was_wrong_for_a_while(lie: Ca
         before = await alice.balance()
         async with world.brisk(6.0):
             await world.until(lambda: alice.channel(channel).phase.name == "GONE", 1_500)
-        assert await alice.balance() - before > 8_000_000
+        assert await alice.balance() - before > 7_000_000  # of 9,000,001, less fees
 
     play(story)
 

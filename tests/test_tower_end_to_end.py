@@ -20,6 +20,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 
@@ -39,11 +40,9 @@ from tallystick.settlement.chain import (
     OpenCall,
     SettleCall,
 )
-from tallystick.settlement.chain import Receipt as ChainReceipt
 from tallystick.settlement.errors import ChainError, ChainUnavailable
 from tallystick.settlement.obligations import Status
 from tallystick.settlement.testing.local import LocalChain
-from tallystick.settlement.transactions import transaction_hash
 from tallystick.watchtower.client import ClientPolicy, TowerClient
 from tallystick.watchtower.messages import VERSION, Receipt, Upload
 from tallystick.watchtower.schema import CLIENT_SCHEMA
@@ -328,34 +327,31 @@ async def test_a_handler_that_fails_in_mid_block_loses_no_event(
         await town.assert_caught()
 
 
-async def test_a_cheat_is_caught_after_a_chain_node_showed_receipts_of_failures_that_were_none(
+async def test_a_cheat_is_caught_after_a_chain_node_said_for_a_while_that_the_window_was_over(
     town: Town, autojump_clock: trio.testing.MockClock
 ) -> None:
     await town.appointed()
     fickle = Fickle(town.chain)
     town.house.chain = fickle  # type: ignore[assignment]  # it hands on the whole interface
-    dropped: dict[bytes, Header] = {}
 
-    async def submit(raw: bytes) -> bytes:
-        await trio.lowlevel.checkpoint()
-        dropped.setdefault(transaction_hash(raw), town.chain.newest.header)
-        return transaction_hash(raw)
+    def later(found: Header) -> Header:
+        return msgspec.structs.replace(found, time=found.time + 2 * 86_400)
 
-    async def receipt(transaction: bytes) -> ChainReceipt | None:
-        await trio.lowlevel.checkpoint()
-        at = dropped.get(transaction)
-        return ChainReceipt(transaction, at, False, 7, "bad-proof: no") if at is not None else None
+    async def head() -> Header:
+        return later(await town.chain.head())
 
-    async def nonce(account: Address) -> int:
-        return await town.chain.nonce(account) + len(dropped)
+    async def header(number: int) -> Header | None:
+        found = await town.chain.header(number)
+        return None if found is None else later(found)
 
     async with town.house.open() as (tower, _):
-        fickle.submit, fickle.receipt, fickle.nonce = submit, receipt, nonce  # type: ignore[attr-defined]  # in place
+        await trio.sleep(1)
         await town.cheat()
-        await town.mine(6)
-        assert tower.statistics().sender.quarantined
-        del fickle.submit, fickle.receipt, fickle.nonce  # type: ignore[attr-defined]  # the node's own again
-        await town.mine(30)
+        fickle.head, fickle.header = head, header  # type: ignore[attr-defined]  # in place of the node's own
+        await town.mine(8)
+        assert tower.statistics().sender.quarantined >= 2
+        del fickle.head, fickle.header  # type: ignore[attr-defined]  # the node's own again
+        await town.mine(10)
         await town.assert_caught()
 
 
