@@ -34,7 +34,7 @@ from tallystick.channels.effects import (
     PeerNotice,
     SecretLearned,
 )
-from tallystick.channels.engine import Engine, EngineStatistics
+from tallystick.channels.engine import Engine
 from tallystick.channels.errors import ChannelNotReady, Fault, InvalidInput, TallystickError
 from tallystick.channels.identity import IDENTITY_SCHEMA, Identity, claim_directory, hold_identity
 from tallystick.channels.keys import PrivateKey, PublicKey
@@ -44,6 +44,7 @@ from tallystick.channels.ports import Clock, Entropy, Network, PeerAddress, syst
 from tallystick.channels.schema import SCHEMA as CHANNELS_SCHEMA
 from tallystick.channels.store import SqliteStore, Store, open_store
 from tallystick.channels.transport import TcpNetwork
+from tallystick.channels.work import EngineStatistics
 from tallystick.channels.writer import Writer
 from tallystick.router.circuits import SCHEMA as CIRCUITS_SCHEMA
 from tallystick.router.gossip_schema import GOSSIP_SCHEMA
@@ -66,7 +67,7 @@ from tallystick.sdk.routing import Routing
 from tallystick.sdk.wallet import Wallet
 from tallystick.sdk.watchers import Subscription, Watchers
 from tallystick.sdk.whose import said_by_node
-from tallystick.settlement.chain import Chain
+from tallystick.settlement.chain import Chain, OpenCall
 from tallystick.settlement.follower import FollowerStatistics, Step
 from tallystick.settlement.index import INDEX_SCHEMA
 from tallystick.settlement.moments import SCHEMA as SETTLEMENT_SCHEMA
@@ -242,6 +243,7 @@ class Node(Wallet):
                     if self.engine.has_business_with(address.key):
                         self.peers.keep(address)
                 await self.onchain.following.catch_up()
+                self.openings.tidy()
                 if self.config.payments.compiled:
                     await trio.to_thread.run_sync(warm_up)  # before peers come: compiling must not hold up the loop
                 self.router.start()
@@ -261,6 +263,7 @@ class Node(Wallet):
         self._watchers.publish(alarm)
 
     def _on_step(self, step: Step) -> None:
+        self.openings.tidy()
         self.routing.on_step(step)
 
     def _tell(self, event: Event) -> None:
@@ -358,9 +361,9 @@ class Node(Wallet):
         Raise InvalidInput, InsufficientFunds, or OpeningFailed (the peer or the chain refused); nothing is locked then.
         """
         check_amount(deposit, "deposit", minimum=1)
-        await self.onchain.require_balance(deposit, asset)
+        period = self.openings.check_period(challenge_period)
+        await self.onchain.require_balance(deposit, asset, OpenCall)
         key = peer if isinstance(peer, PublicKey) else await self.connect(peer)
-        period = challenge_period or self.config.challenge_period
         session, identifier = await self.openings.begin(key, deposit, asset, period)
         handle = ChannelHandle(self, session)
         if wait:
