@@ -40,6 +40,7 @@ check: .venv/ready-dev    ## lint, format, types, import directions, whether the
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python tools/programs.py
 	$(BIN)/lint-imports
 	$(BIN)/python tools/locks.py
 

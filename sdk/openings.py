@@ -62,6 +62,12 @@ class Openings:
         await self._onchain.require_balance(deposit, asset)
         terms = await self._terms(peer, asset, challenge_period)
         identity = channel_id(terms)
+        known = self._engine.sessions.get(identity)
+        if known is not None and not core.never_used(known.channel):
+            raise OpeningFailed(
+                f"this chain knows nothing of channel {identity.hex()[:8]}, which this node has with that peer: it is "
+                "another chain, or it was begun anew. A data directory belongs to one chain: use a new one here"
+            )
         if identity in self._asking or self._onchain.is_opening(identity):
             raise OpeningFailed("a channel with this peer is being opened already: wait until it is confirmed")
         self._asking.add(identity)

@@ -45,6 +45,7 @@ from starlette.responses import Response, StreamingResponse
 from tallystick.channels.alarms import Alarm, AlarmKind
 from tallystick.channels.errors import ChannelNotReady, InvalidInput, TallystickError
 from tallystick.channels.keys import PublicKey
+from tallystick.channels.loops import require_trio
 from tallystick.channels.ports import PeerAddress
 from tallystick.sdk.control import describe, views
 from tallystick.sdk.control.http import Guard, answer, http_fault, make_route, read_body, whole_number
@@ -304,6 +305,7 @@ async def serve_control(node: Node, token: str, *, host: str = "127.0.0.1", port
 
     Raise ConfigurationError if `host` is not this machine's own, or the address cannot be used.
     """
+    require_trio("serve_control")
     if not _is_loopback(host):
         raise ConfigurationError(f"the control API listens on loopback only (127.0.0.1 or ::1), not on {host}")
     config = Config()
