@@ -35,6 +35,8 @@ class AlarmKind(enum.StrEnum):
     """The account that pays for transactions holds too little."""
     DISK = "disk"
     """The disk refuses to write."""
+    DATA_HEALED = "data-healed"
+    """Damaged rows on the disk were dropped: what they said is learned anew."""
     OTHER_TERMS = "other-terms"
     """A channel was opened on other terms than agreed."""
     PEER_STUCK = "peer-stuck"

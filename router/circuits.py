@@ -19,6 +19,7 @@ import msgspec
 
 from tallystick.channels.codec import Codec
 from tallystick.channels.objects import ChannelId
+from tallystick.channels.seals import Sealed
 from tallystick.channels.store import Moment, Schema, Store
 from tallystick.router.forwarder import Circuit, Outcome
 from tallystick.router.objects import ForwardingPolicy
@@ -157,6 +158,13 @@ SCHEMA = Schema(
         ReputationSaved: _reputation,
         PeerBarred: _barred,
     },
+    (
+        Sealed("circuits"),
+        Sealed("forwards", order="position"),
+        Sealed("policies"),
+        Sealed("reputations", heal=True),
+        Sealed("bars", heal=True),
+    ),
 )
 
 
@@ -177,7 +185,9 @@ def load_bars(store: Store) -> list[tuple[bytes, int]]:
 
 def load_policies(store: Store) -> dict[ChannelId, ForwardingPolicy]:
     """Return what the owner asks for over each channel for which it said so."""
-    return {ChannelId(channel): _POLICY.decode(body) for channel, body in store.read("SELECT * FROM policies")}
+    return {
+        ChannelId(channel): _POLICY.decode(body) for channel, body in store.read("SELECT channel, body FROM policies")
+    }
 
 
 def forwards_after(store: Store, position: int, limit: int) -> list[Forward]:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 from tallystick.channels.codec import Codec
 from tallystick.channels.objects import ChannelId
+from tallystick.channels.seals import Sealed
 from tallystick.channels.store import Moment, Schema, Store
 from tallystick.router.announcements import ChannelUpdate, NodeAnnouncement
 from tallystick.router.book import Change, ChannelFacts, ChannelForgotten, ChannelKept, Forgotten, Kept
@@ -67,6 +68,7 @@ CREATE TABLE gossip_nodes (key BLOB PRIMARY KEY, digest BLOB NOT NULL, body BLOB
 """,
     ),
     {BookChanged: _changed},
+    tuple(Sealed(table, heal=True) for table in ("gossip_channels", "gossip_updates", "gossip_nodes")),
 )
 
 

@@ -51,6 +51,8 @@ class Paying(ABC):
     _writer: Writer
     _chain: Chain
     _clock: Clock
+    _steady: Clock
+    """For what is counted, whatever becomes of the clock."""
     _entropy: Entropy
 
     @abstractmethod
@@ -200,7 +202,7 @@ class Paying(ABC):
     def estimate(self, to: NodeKey, amount: int, *, asset: Address = NATIVE) -> Route:
         """Return the way that a payment would try first; its `fee` is an estimate. Raise NoRoute or InvalidInput."""
         check_amount(amount, minimum=1)
-        return self.maps.of(asset).estimate(to, amount, now=self._clock())
+        return self.maps.of(asset).estimate(to, amount, now=self._steady())
 
     async def receipt(self, payment_hash: bytes) -> PaymentReceipt:
         """Wait for a payment; return its receipt or raise PaymentFailed; InvalidInput if there is no such payment."""
