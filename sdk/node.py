@@ -199,6 +199,7 @@ class Node(Wallet):
             entropy=entropy,
             jitter=rng.random,
             tell=self._tell_paid,
+            alarm=self._alarm,
         )
         self.openings = Openings(
             key=key, chain=chain, engine=self.engine, writer=self.writer, onchain=self.onchain, config=config
