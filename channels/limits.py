@@ -16,6 +16,9 @@ MESSAGE_MAX = 65_535
 MEMO_MAX = 256
 """Bytes of a payment's memo."""
 
+KEY_MAX = 1_024
+"""Bytes of a payment's idempotency key."""
+
 ONION_MAX = 1_366
 """Bytes of the onion that travels with a lock (BOLT 4: 1 + 33 + 1300 + 32)."""
 

@@ -38,9 +38,10 @@ from tallystick.channels.engine import Engine
 from tallystick.channels.errors import ChannelNotReady, Fault, InvalidInput, TallystickError
 from tallystick.channels.identity import IDENTITY_SCHEMA, Identity, claim_directory, hold_identity
 from tallystick.channels.keys import PrivateKey, PublicKey
+from tallystick.channels.loops import require_trio
 from tallystick.channels.objects import NATIVE, Address, ChannelId, check_amount
 from tallystick.channels.peers import Peers, PeerStatistics
-from tallystick.channels.ports import Clock, Entropy, Network, PeerAddress, system_clock, system_entropy
+from tallystick.channels.ports import Clock, Entropy, Network, PeerAddress, SteadyClock, system_clock, system_entropy
 from tallystick.channels.schema import SCHEMA as CHANNELS_SCHEMA
 from tallystick.channels.store import SqliteStore, Store, open_store
 from tallystick.channels.transport import TcpNetwork
@@ -188,6 +189,7 @@ class Node(Wallet):
         )
         self.routing = Routing(
             key=key,
+            steady=SteadyClock(clock, trio.current_time),
             engine=self.engine,
             writer=self.writer,
             chain=chain,
@@ -198,6 +200,7 @@ class Node(Wallet):
             entropy=entropy,
             jitter=rng.random,
             tell=self._tell_paid,
+            alarm=self._alarm,
         )
         self.openings = Openings(
             key=key, chain=chain, engine=self.engine, writer=self.writer, onchain=self.onchain, config=config
@@ -211,6 +214,13 @@ class Node(Wallet):
     def address(self) -> Address:
         """The node's identity: 20 bytes."""
         return self.key.address
+
+    @property
+    def peer_address(self) -> PeerAddress:
+        """What others connect to; raise ChannelNotReady if this node listens nowhere (`Config.listen` is None)."""
+        if self.listening is None:
+            raise ChannelNotReady("this node only dials: set `listen` in its Config, or dial the other one from here")
+        return self.listening
 
     # --- life ----------------------------------------------------------------------------------------------------
 
@@ -433,11 +443,12 @@ async def open_node(
 ) -> AsyncIterator[Node]:
     """Open the node that lives in `directory`, run it inside the block, and close it at the end.
 
-    Raise StoreInUse if another process has it open, StoreForeign if it is another key's, chain's or contract's,
-    StoreDamaged if a row is not what was written, StoreError if its disk refuses while it runs. What the block raises
-    comes out as it is. `sole`: refuse to run beside another process of this machine that is the same node, as of a copy
-    of the directory; daemons do. The five parameters before it are for simulations.
+    Raise InvalidInput outside of trio, StoreInUse if another process has it open, StoreForeign if it is another key's,
+    chain's or contract's, StoreDamaged if a row is not what was written, StoreError if its disk refuses while it runs.
+    What the block raises comes out as it is. `sole`: refuse to run beside another process of this machine that is the
+    same node, as of a copy of the directory; daemons do. The five parameters before it are for simulations.
     """
+    require_trio("open_node")
     own = store or open_store(Path(directory), SCHEMAS, owner=f"node 0x{key.address.hex()}")
     failure: Exception | None = None
     alone = contextlib.ExitStack()

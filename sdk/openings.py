@@ -21,7 +21,7 @@ from tallystick.channels.eip712 import channel_id
 from tallystick.channels.engine import Engine
 from tallystick.channels.errors import InvalidInput, TallystickError
 from tallystick.channels.keys import PrivateKey, PublicKey, close_key, keccak
-from tallystick.channels.limits import RESERVE_PPM_MAX
+from tallystick.channels.limits import CHALLENGE_PERIOD_MAX, RESERVE_PPM_MAX
 from tallystick.channels.messages import OpenProposal
 from tallystick.channels.objects import Address, ChannelId, Terms
 from tallystick.channels.session import Session
@@ -75,7 +75,7 @@ class Openings:
     def check_period(self, challenge_period: int | None) -> int:
         """Return the challenge period of an opening of ours (None: as configured); raise InvalidInput."""
         period = self._config.challenge_period if challenge_period is None else challenge_period
-        least, most = self._config.channels.challenge_period_min, self._config.channels.challenge_period_max
+        least, most = self._config.channels.challenge_period_min, CHALLENGE_PERIOD_MAX  # how long is ours to choose
         if type(period) is not int or not least <= period <= most:
             raise InvalidInput(
                 f"a challenge period is a whole number of seconds from {least} to {most}, not {period!r}"
@@ -90,6 +90,12 @@ class Openings:
         await self._onchain.require_balance(deposit, asset, OpenCall)
         terms = await self._terms(peer, asset, challenge_period)
         identity = channel_id(terms)
+        known = self._engine.sessions.get(identity)
+        if known is not None and not core.never_used(known.channel):
+            raise OpeningFailed(
+                f"this chain knows nothing of channel {identity.hex()[:8]}, which this node has with that peer: it is "
+                "another chain, or it was begun anew. A data directory belongs to one chain: use a new one here"
+            )
         if identity in self._asking or self._onchain.is_opening(identity):
             raise OpeningFailed("a channel with this peer is being opened already: wait until it is confirmed")
         self._asking.add(identity)
