@@ -245,6 +245,13 @@ MUTANTS = (
         ("test_openings_end.py",),
     ),
     Mutant(
+        "close at our cost for a peer that has lost nothing",
+        "channels/resync.py",
+        "if session.ready and not session.peer_behind and not session.streams.forgotten:",
+        "if False:",
+        ("test_close_requests.py",),
+    ),
+    Mutant(
         "count capacity without the pending locks",
         "channels/core.py",
         "return bearable - channel.newest.committed",
