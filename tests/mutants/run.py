@@ -252,6 +252,20 @@ MUTANTS = (
         ("test_close_requests.py",),
     ),
     Mutant(
+        "take our own pings for a slow line",
+        "channels/peers.py",
+        "self._look(key, wire, queued)",
+        "self._look(key, wire, wire.queued)",
+        ("test_session_patience.py",),
+    ),
+    Mutant(
+        "look for acknowledgements only when something comes",
+        "channels/peers.py",
+        "wire.look_again = now + LOOK if waits else math.inf",
+        "wire.look_again = math.inf",
+        ("test_session_patience.py",),
+    ),
+    Mutant(
         "count capacity without the pending locks",
         "channels/core.py",
         "return bearable - channel.newest.committed",
