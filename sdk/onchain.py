@@ -336,6 +336,13 @@ class OnChain:
         """Raise InsufficientFunds unless the account holds `amount` on chain, and something for fees."""
         held = await self._chain.balance(self._key.address, asset)
         if amount > held:
-            raise InsufficientFunds(f"account 0x{self._key.address.hex()} holds {held}, not {amount}")
+            raise InsufficientFunds(
+                f"account 0x{self._key.address.hex()} holds {held} of {_named(asset)}, not {amount}"
+            )
         if asset != NATIVE and not await self._chain.balance(self._key.address, NATIVE):
             raise InsufficientFunds(f"account 0x{self._key.address.hex()} has no native coin to pay fees with")
+
+
+def _named(asset: Address) -> str:
+    """Return what an asset is called in a sentence."""
+    return "the chain's own coin" if asset == NATIVE else f"the token 0x{asset.hex()}, if there is such a token"
