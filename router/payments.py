@@ -52,7 +52,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     lock_seconds: int
     """How long the locks of one attempt live."""
     gives_up: float
-    """Chain time after which no further part is sent."""
+    """After which no further part is sent, by the owner's clock when it was ordered."""
     invoice: str = ""
     memo: str = ""
     created: float
@@ -63,6 +63,11 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     parts: bool = True
     """Whether the payee takes the amount in several locks."""
     kind: Kind = Kind.INVOICE
+
+    @property
+    def timeout(self) -> float:
+        """How many seconds it may take until no further part is sent."""
+        return max(0.0, self.gives_up - self.created)
 
 
 class PaymentOrdered(Moment, frozen=True):

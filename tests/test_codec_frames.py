@@ -23,6 +23,7 @@ from tallystick.channels.messages import (
     Error,
     Hello,
     Message,
+    OpenProposal,
     OpenRequest,
     Ping,
     Reestablish,
@@ -163,6 +164,7 @@ def test_objects_inside_messages_are_bounded_too() -> None:
         CloseOffer(CooperativeClose(ChannelId(b"x" * 60_000), 1, 1, 1), bytes(64)),
         CloseOffer(CooperativeClose(ID, -1, 1, 1), bytes(64)),
         OpenRequest(terms(), -1, 1),
+        OpenProposal(terms(), -1),
     ]
     for message in wrong:
         with pytest.raises(MalformedMessage):
@@ -178,8 +180,8 @@ def terms() -> Terms:
 
 
 def test_terms_that_cannot_be_are_malformed() -> None:
-    frame = encode(OpenRequest(terms(), 1, 1))
-    assert decode(frame) == OpenRequest(terms(), 1, 1)
+    frame = encode(OpenProposal(terms(), 1))
+    assert decode(frame) == OpenProposal(terms(), 1)
     with pytest.raises(MalformedMessage):
         decode(frame.replace(b"\x01" * 20, b"\x03" * 20))
 

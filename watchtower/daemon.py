@@ -19,6 +19,7 @@ from tallystick.channels.alarms import Alarm, AlarmKind, OnAlarm
 from tallystick.channels.errors import MalformedMessage
 from tallystick.channels.identity import Identity, claim_directory, hold_identity
 from tallystick.channels.keys import PrivateKey
+from tallystick.channels.loops import require_trio
 from tallystick.channels.ports import Clock, Entropy, PeerAddress, system_clock, system_entropy
 from tallystick.channels.store import open_store
 from tallystick.channels.transport import TcpNetwork
@@ -75,6 +76,7 @@ async def run_tower(
     def jitter() -> float:
         return entropy(1)[0] / 256
 
+    require_trio("run_tower")
     store = open_store(directory, SCHEMAS, owner="tally tower run")
     alone = contextlib.ExitStack()
     try:
@@ -146,6 +148,6 @@ def read_status(directory: Path, *, clock: Clock = system_clock) -> TowerStatus 
         status = msgspec.json.decode((directory / STATUS).read_bytes(), type=TowerStatus)
     except FileNotFoundError:
         return None
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedMessage(f"{directory / STATUS} is no tower's status; is this a tower's data?") from error
-    return status if clock() - status.time <= STATUS_OLD else None
+    return status if abs(clock() - status.time) <= STATUS_OLD else None

@@ -173,7 +173,7 @@ class ControlClient(NetworkCalls):
             raise _refusal(response)
         try:
             return msgspec.json.decode(response.content, type=kind)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise _strange(error) from error
 
 
@@ -220,7 +220,7 @@ def _refusal(response: httpx.Response) -> ControlError:
     try:
         error = msgspec.json.decode(response.content, type=dict[str, dict[str, str]])["error"]
         return ControlError(error["text"], error["code"])
-    except (msgspec.DecodeError, UnicodeDecodeError, KeyError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError):
         return ControlError(f"the node answered with HTTP status {response.status_code}: see its log")
 
 
