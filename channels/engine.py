@@ -43,6 +43,7 @@ from tallystick.channels.session import Session
 from tallystick.channels.store import Moment
 from tallystick.channels.tickets import Ticket
 from tallystick.channels.timing import let_pass
+from tallystick.channels.words import plain
 from tallystick.channels.work import EngineStatistics, statistics_of
 from tallystick.channels.writer import Writer
 
@@ -318,7 +319,7 @@ class Engine:
         """Take in a connected peer's message (`frame` is its bytes); raise PeerError, with no channel harmed."""
         identity = channel_of(message)
         if isinstance(message, Error):
-            self.emit(PeerNotice(peer, message.channel, message.code, message.text, False))
+            self.emit(PeerNotice(peer, message.channel, message.code, plain(message.text), False))
             self._on_error(peer, ChannelId(message.channel), message)
         elif isinstance(message, (OpenProposal, OpenRequest, OpenAccept, OpenRefuse)):
             self.opening.on_message(peer, message)
