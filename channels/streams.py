@@ -24,6 +24,7 @@ from tallystick.channels.core import Phase, Wish
 from tallystick.channels.effects import StreamReceived
 from tallystick.channels.errors import ChannelNotReady, Fault, InsufficientFunds, InvalidInput, InvalidUpdate
 from tallystick.channels.hashchain import HashChain, StreamProof, StreamTerms, stream_seed
+from tallystick.channels.limits import UINT64_MAX
 from tallystick.channels.messages import CloseRequest, Links, LinksAck, LinksHeld
 from tallystick.channels.objects import Lock
 from tallystick.channels.operations import AddLock, Operation, Unlock
@@ -90,6 +91,8 @@ class Streams:
         margin = 2 * session.policy.stream_margin
         if expiry < session.chain.now + margin:
             raise InvalidInput(f"a stream must last at least {margin} s, or there is no time to settle it")
+        if expiry > UINT64_MAX:
+            raise InvalidInput("a stream must expire before 2**64: that is the last time that there is")
         terms = StreamTerms(chain.tip, unit, chain.length)
         condition = terms.condition(expiry)
         number = session.add_lock(terms.amount, expiry, condition, terms.encode(), STREAM)
@@ -252,6 +255,7 @@ class Streams:
         stream = self.incoming.get(message.lock)
         if stream is None or not self._is_followed(stream):
             return
+        stream.shown = max(stream.shown, message.depth)
         if message.depth <= stream.depth:
             stream.must_ack = True
         elif not self._is_late_to_claim(stream):
@@ -326,7 +330,12 @@ class Streams:
     def disconnected(self) -> None:
         """Say nothing on the next connection that was to be said on this one: it begins with what is held."""
         for stream in self.incoming.values():
-            stream.must_ack = False
+            stream.must_ack, stream.shown = False, 0
+
+    @property
+    def forgotten(self) -> bool:
+        """Whether the peer has not shown, on this connection, a link of its own that we hold."""
+        return any(stream.shown < stream.depth for stream in self.incoming.values())
 
     def repeat(self) -> None:
         """Say again what the peer may not have: the newest link of each stream, paid or received."""
