@@ -38,7 +38,16 @@ from tallystick.channels.errors import ChannelNotReady, Fault, InvalidInput, Tal
 from tallystick.channels.keys import PrivateKey, PublicKey
 from tallystick.channels.objects import NATIVE, Address, ChannelId, check_amount
 from tallystick.channels.peers import Peers, PeerStatistics
-from tallystick.channels.ports import Clock, Entropy, Network, PeerAddress, system_clock, system_entropy
+from tallystick.channels.ports import (
+    Clock,
+    Elapsed,
+    Entropy,
+    Network,
+    PeerAddress,
+    system_clock,
+    system_elapsed,
+    system_entropy,
+)
 from tallystick.channels.schema import SCHEMA as CHANNELS_SCHEMA
 from tallystick.channels.store import Store, open_store
 from tallystick.channels.transport import TcpNetwork
@@ -64,6 +73,7 @@ from tallystick.sdk.routing import Routing
 from tallystick.sdk.wallet import Wallet
 from tallystick.sdk.watchers import Subscription, Watchers
 from tallystick.settlement.chain import Chain
+from tallystick.settlement.checked import checked
 from tallystick.settlement.follower import FollowerStatistics, Step
 from tallystick.settlement.index import INDEX_SCHEMA
 from tallystick.settlement.moments import SCHEMA as SETTLEMENT_SCHEMA
@@ -115,9 +125,11 @@ class Node(Wallet):
         config: Config,
         *,
         clock: Clock,
+        elapsed: Elapsed,
         entropy: Entropy,
         inline: bool = False,
     ) -> None:
+        chain = checked(chain)
         self.key = key
         self.store = store
         self.chain = chain
@@ -170,6 +182,8 @@ class Node(Wallet):
             alarm=self._alarm,
             changed=self._note_change,
             observe=self._on_step,
+            clock=clock,
+            elapsed=elapsed,
         )
         self.engine.trust_chain(lambda: self.onchain.fresh)
         self.router = Router(
@@ -419,6 +433,7 @@ async def open_node(
     config: Config | None = None,
     network: Network | None = None,
     clock: Clock = system_clock,
+    elapsed: Elapsed = system_elapsed,
     entropy: Entropy = system_entropy,
     store: Store | None = None,
     inline: bool = False,
@@ -426,7 +441,7 @@ async def open_node(
     """Open the node that lives in `directory`, run it inside the block, and close it at the end.
 
     Raise StoreInUse if another process has it open, StoreError if its disk refuses while it runs. What the block
-    raises comes out as it is. The last five parameters are for simulations.
+    raises comes out as it is. The last six parameters are for simulations.
     """
     own = store or open_store(Path(directory), SCHEMAS, owner=f"node 0x{key.address.hex()}")
     failure: Exception | None = None
@@ -438,6 +453,7 @@ async def open_node(
             network or TcpNetwork(key, entropy),
             config or Config(),
             clock=clock,
+            elapsed=elapsed,
             entropy=entropy,
             inline=inline,
         )
