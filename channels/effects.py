@@ -14,7 +14,7 @@ import msgspec
 
 from tallystick.channels import core
 from tallystick.channels.core import Channel, Phase
-from tallystick.channels.messages import Message, OpenRequest, encode
+from tallystick.channels.messages import Message, OpenProposal, encode
 from tallystick.channels.objects import ChannelId, Lock
 from tallystick.channels.schema import ChannelSaved
 from tallystick.channels.store import Moment
@@ -106,7 +106,7 @@ class OpenRequested(msgspec.Struct, frozen=True):
     """A peer wants to open a channel with us: answer with `Opening.answer`."""
 
     peer: bytes
-    request: OpenRequest
+    request: OpenProposal
 
 
 class PeerConnected(msgspec.Struct, frozen=True):

@@ -16,6 +16,7 @@ import trio
 
 from tallystick.channels import core, negotiation, resync, schema
 from tallystick.channels.chaintime import ChainTime
+from tallystick.channels.confirmed import timeless
 from tallystick.channels.core import Channel, Phase
 from tallystick.channels.dispatch import dispatch
 from tallystick.channels.effects import Effects, Event, PeerConnected, PeerNotice
@@ -29,6 +30,7 @@ from tallystick.channels.messages import (
     Error,
     Message,
     OpenAccept,
+    OpenProposal,
     OpenRefuse,
     OpenRequest,
     Reestablish,
@@ -320,7 +322,7 @@ class Engine:
         if isinstance(message, Error):
             self.emit(PeerNotice(peer, message.channel, message.code, message.text, False))
             self._on_error(peer, ChannelId(message.channel), message)
-        elif isinstance(message, (OpenRequest, OpenAccept, OpenRefuse)):
+        elif isinstance(message, (OpenProposal, OpenRequest, OpenAccept, OpenRefuse)):
             self.opening.on_message(peer, message)
         elif identity is None:
             raise InvalidUpdate(f"{type(message).__name__} makes no sense now", Fault.UNKNOWN_MESSAGE)
@@ -366,7 +368,7 @@ class Engine:
         for session in self.sessions.values():
             session.chain = chain
             gone = session.channel.phase is Phase.GONE
-            if not gone and (session.missed or not core.timeless(session.channel)):
+            if not gone and (session.missed or not timeless(session.channel)):
                 let_pass(session, chain)
                 self.touch(session)
             else:

@@ -73,7 +73,7 @@ async def open_configured_node(
     expected = Deployment(settings.chain_id, settings.contract_address)
     async with (
         open_rpc_chain(settings.chain_url, jitter=rng.random, expected=expected) as chain,
-        open_node(directory, key=key, chain=chain, config=node_config(settings), entropy=entropy) as node,
+        open_node(directory, key=key, chain=chain, config=node_config(settings), entropy=entropy, sole=True) as node,
     ):
         yield node
 

@@ -93,8 +93,12 @@ class Following:
 
         A node that was down may not know yet that a channel was closed or a lock has expired.
         """
-        head = await self._first_head()
-        await self.follower.reached(head.number)
+        reached = False
+        while not reached:
+            head = await self._first_head()
+            with trio.move_on_after(BEHIND_SECONDS):  # then it is asked again: one answer may be far off
+                await self.follower.reached(head.number)
+                reached = True
         self.waiting_for = ""
         if self.wants_market():
             with trio.move_on_after(PRICE_SECONDS):

@@ -13,6 +13,7 @@ changes (`onchain`), so that no event can be lost. Everything outside is injecte
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -35,6 +36,7 @@ from tallystick.channels.effects import (
 )
 from tallystick.channels.engine import Engine, EngineStatistics
 from tallystick.channels.errors import ChannelNotReady, Fault, InvalidInput, TallystickError
+from tallystick.channels.identity import IDENTITY_SCHEMA, Identity, claim_directory, hold_identity
 from tallystick.channels.keys import PrivateKey, PublicKey
 from tallystick.channels.objects import NATIVE, Address, ChannelId, check_amount
 from tallystick.channels.peers import Peers, PeerStatistics
@@ -44,12 +46,13 @@ from tallystick.channels.ports import (
     Entropy,
     Network,
     PeerAddress,
+    SteadyClock,
     system_clock,
     system_elapsed,
     system_entropy,
 )
 from tallystick.channels.schema import SCHEMA as CHANNELS_SCHEMA
-from tallystick.channels.store import Store, open_store
+from tallystick.channels.store import SqliteStore, Store, open_store
 from tallystick.channels.transport import TcpNetwork
 from tallystick.channels.writer import Writer
 from tallystick.router.circuits import SCHEMA as CIRCUITS_SCHEMA
@@ -72,6 +75,7 @@ from tallystick.sdk.paid import PaidJournal
 from tallystick.sdk.routing import Routing
 from tallystick.sdk.wallet import Wallet
 from tallystick.sdk.watchers import Subscription, Watchers
+from tallystick.sdk.whose import said_by_node
 from tallystick.settlement.chain import Chain
 from tallystick.settlement.checked import checked
 from tallystick.settlement.follower import FollowerStatistics, Step
@@ -84,6 +88,7 @@ from tallystick.watchtower.schema import CLIENT_SCHEMA
 __all__ = ["SCHEMAS", "Alarm", "Config", "Node", "NodeStatistics", "open_node"]
 
 SCHEMAS = (
+    IDENTITY_SCHEMA,
     CHANNELS_SCHEMA,
     SETTLEMENT_SCHEMA,
     INDEX_SCHEMA,
@@ -197,6 +202,7 @@ class Node(Wallet):
         )
         self.routing = Routing(
             key=key,
+            steady=SteadyClock(clock, trio.current_time),
             engine=self.engine,
             writer=self.writer,
             chain=chain,
@@ -207,6 +213,7 @@ class Node(Wallet):
             entropy=entropy,
             jitter=rng.random,
             tell=self._tell_paid,
+            alarm=self._alarm,
         )
         self.openings = Openings(
             key=key, chain=chain, engine=self.engine, writer=self.writer, onchain=self.onchain, config=config
@@ -437,15 +444,23 @@ async def open_node(
     entropy: Entropy = system_entropy,
     store: Store | None = None,
     inline: bool = False,
+    sole: bool = False,
 ) -> AsyncIterator[Node]:
     """Open the node that lives in `directory`, run it inside the block, and close it at the end.
 
-    Raise StoreInUse if another process has it open, StoreError if its disk refuses while it runs. What the block
-    raises comes out as it is. The last six parameters are for simulations.
+    Raise StoreInUse if another process has it open, StoreForeign if it is another key's, chain's or contract's,
+    StoreDamaged if a row is not what was written, StoreError if its disk refuses while it runs. What the block raises
+    comes out as it is. `sole`: refuse to run beside another process of this machine that is the same node, as of a copy
+    of the directory; daemons do. The six parameters before it are for simulations.
     """
     own = store or open_store(Path(directory), SCHEMAS, owner=f"node 0x{key.address.hex()}")
     failure: Exception | None = None
+    alone = contextlib.ExitStack()
     try:
+        ours = Identity(key.address, chain.chain_id, chain.contract)
+        claim_directory(own, ours, said_by_node(own), str(directory))
+        if sole:
+            alone.enter_context(hold_identity("node", ours))
         node = Node(
             key,
             own,
@@ -457,6 +472,8 @@ async def open_node(
             entropy=entropy,
             inline=inline,
         )
+        for text in own.healed if isinstance(own, SqliteStore) else ():
+            node._alarm(Alarm(AlarmKind.DATA_HEALED, text))
         async with trio.open_nursery() as nursery:
             await nursery.start(_run, node)
             try:
@@ -468,6 +485,7 @@ async def open_node(
     except BaseExceptionGroup as group:
         raise _only(group) or group from None
     finally:
+        alone.close()
         if store is None:
             own.close()
     if failure is not None:

@@ -20,7 +20,8 @@ from tallystick.channels.alarms import Alarm, AlarmKind, OnAlarm
 from tallystick.channels.chaintime import ChainTime
 from tallystick.channels.claims import pending_conditions
 from tallystick.channels.claims import stakes as stakes_of
-from tallystick.channels.core import Channel, Phase, timeless
+from tallystick.channels.confirmed import timeless
+from tallystick.channels.core import Channel, Phase
 from tallystick.channels.engine import Engine
 from tallystick.channels.errors import InsufficientFunds, InvalidInput, TallystickError
 from tallystick.channels.keys import PrivateKey, PublicKey, close_key

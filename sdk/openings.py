@@ -17,7 +17,8 @@ from tallystick.channels.eip712 import channel_id
 from tallystick.channels.engine import Engine
 from tallystick.channels.errors import TallystickError
 from tallystick.channels.keys import PrivateKey, PublicKey, close_key, keccak
-from tallystick.channels.messages import OpenRequest
+from tallystick.channels.limits import RESERVE_PPM_MAX
+from tallystick.channels.messages import OpenProposal
 from tallystick.channels.objects import Address, ChannelId, Terms
 from tallystick.channels.session import Session
 from tallystick.channels.writer import Writer
@@ -65,11 +66,11 @@ class Openings:
             raise OpeningFailed("a channel with this peer is being opened already: wait until it is confirmed")
         self._asking.add(identity)
         try:
-            reserve = deposit * self._config.channels.reserve_ppm // 1_000_000
-            await self._ask(peer, OpenRequest(terms, reserve, deposit))
+            reserve_ppm = self._config.channels.reserve_ppm
+            await self._ask(peer, OpenProposal(terms, reserve_ppm))
             async with self._onchain.allowance(asset, deposit):
                 side = terms.side_of(self._key.address)
-                session = self._engine.add_channel(core.new_channel(terms, side, bytes(peer), reserve))
+                session = self._engine.add_channel(core.new_channel(terms, side, bytes(peer), reserve_ppm=reserve_ppm))
                 identifier, moments = self._onchain.prepare("open", OpenCall(terms, deposit), identity)
                 await self._writer.commit(moments)  # the channel and the intent to open it, in one commit
         finally:
@@ -97,7 +98,7 @@ class Openings:
     def _close_hash(self, peer: PublicKey, terms: Terms) -> bytes:
         return keccak(close_key(self._key, peer, channel_id(terms)))
 
-    async def _ask(self, peer: PublicKey, request: OpenRequest) -> None:
+    async def _ask(self, peer: PublicKey, request: OpenProposal) -> None:
         answered = trio.Event()
         refusal: str | None = None
 
@@ -133,16 +134,15 @@ class Openings:
             self._considering.discard(event.peer)
         self._engine.opening.answer(event.peer, event.request, refusal)
 
-    async def _objection(self, peer: PublicKey, request: OpenRequest) -> str | None:
+    async def _objection(self, peer: PublicKey, request: OpenProposal) -> str | None:
         """Return why we would not use such a channel, None if we would."""
         terms, policy = request.terms, self._config.channels
         if terms.challenge_period < policy.challenge_period_min:
             return f"its challenge period must be at least {policy.challenge_period_min} s"
         if terms.close_hash != self._close_hash(peer, terms):
             return "its close_hash is not the one that both of us derive"
-        least = request.deposit * policy.reserve_ppm // 1_000_000
-        if not least <= request.reserve <= max(least, request.deposit // 10):
-            return f"its reserve must be from {least} to {max(least, request.deposit // 10)}"
+        if not policy.reserve_ppm <= request.reserve_ppm <= RESERVE_PPM_MAX:
+            return f"its reserve must be from {policy.reserve_ppm} to {RESERVE_PPM_MAX} millionths of all that is in it"
         number = await self._chain.channel_count(*terms.participants, terms.asset)
         if terms.number != number:
             return f"its number must be {number}"

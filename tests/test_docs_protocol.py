@@ -89,7 +89,7 @@ def test_signed_objects_have_the_fields_that_are_signed() -> None:
         ("before `expiry` ({} s by default)", POLICY.reveal_margin),
         ("only {} s of confirmed chain time", timing.CANCEL_MARGIN),
         ("challenge period of at least {} s", POLICY.challenge_period_min),
-        ("a reserve of {} % of the deposit", POLICY.reserve_ppm // 10_000),
+        ("a reserve of {} % of all funding", POLICY.reserve_ppm // 10_000),
         ("live for {} s at most", POLICY.offer_lifetime_max),
         ("does for {} s by default", POLICY.offer_lifetime),
         ("the last {} s", duties.STAND_IN),
@@ -118,7 +118,7 @@ def test_the_limits_that_the_protocol_page_quotes_are_in_force(sentence: str, va
         ),
         ("one message", f"{limits.MESSAGE_MAX:,} bytes"),
         ("memo", f"{limits.MEMO_MAX} bytes"),
-        ("reserve", f"{POLICY.reserve_ppm // 10_000} % of the opening deposit, for either side"),
+        ("reserve", f"{POLICY.reserve_ppm // 10_000} % of all that is in the channel, for either side"),
         ("appointments per client of a tower", f"{TowerPolicy().quota:,}"),
     ],
 )
