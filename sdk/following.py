@@ -93,6 +93,7 @@ class Following:
 
         A node that was down may not know yet that a channel was closed or a lock has expired.
         """
+        self.waiting_for = "the first answer of its chain node"
         reached = False
         while not reached:
             head = await self._first_head()

@@ -86,7 +86,7 @@ def first_after(at_stake: float | None) -> float:
 
 def again_after(at_stake: float | None, times: int) -> float:
     """Return after how many seconds more it is raised again, when it was raised so many times: less and less often."""
-    return AGAIN if at_stake is None else min(AGAIN, max(FIRST, at_stake / SHARE) * 2.0 ** min(times, 16))
+    return AGAIN if at_stake is None else min(AGAIN, max(FIRST, at_stake / SHARE) * 2.0 ** min(max(times - 1, 0), 16))
 
 
 def spell(seconds: float) -> str:
