@@ -25,11 +25,7 @@ from tallystick.settlement.freshness import BOUND
 from tallystick.settlement.index import ChainIndex, EventsSeen
 from tallystick.settlement.market import Market
 from tallystick.settlement.moments import read_followed, step_moment
-<<<<<<< HEAD
-from tallystick.settlement.prices import Prices
-=======
 from tallystick.settlement.vigil import TICK, Vigil, again_after, first_after, look, spell
->>>>>>> main
 
 BEHIND_SECONDS = int(BOUND)
 """How old our view of the chain may be to count as up to date."""
@@ -75,12 +71,7 @@ class Following:
         self._alarm = alarm
         self._react = react
         self._changed = changed
-<<<<<<< HEAD
-        self.prices = Prices()
-        """What a unit of gas was said to cost."""
-=======
         self.market = Market(chain)
->>>>>>> main
         self.wants_market: Callable[[], bool] = lambda: True
         """Whether there is something whose worth must be held against its fee."""
         self.at_stake: Callable[[], float | None] = lambda: None
@@ -118,15 +109,9 @@ class Following:
         attempt = 0
         while True:
             try:
-<<<<<<< HEAD
-                head = await self._chain.head()
-                self.prices.hear(await self._chain.fee_price())  # before locks come: what may be lost depends on it
-            except ChainUnavailable as error:
-=======
                 return await self._chain.head()
             except (ChainUnavailable, ChainError) as error:
                 self.waiting_for = f"its chain node: {error}"
->>>>>>> main
                 if attempt == 0:
                     nonsense = isinstance(error, ChainError)
                     kind = AlarmKind.CHAIN_NONSENSE if nonsense else AlarmKind.CHAIN_UNREACHABLE
@@ -177,11 +162,6 @@ class Following:
         return True
 
     @property
-    def market(self) -> int | None:
-        """What a unit of gas costs, as far as is known."""
-        return self.prices.market
-
-    @property
     def fresh(self) -> bool:
         """Whether our view of the chain is up to date: on the word of an old one no secret is paid for."""
         return not self.follower.is_behind(BEHIND_SECONDS)
@@ -218,12 +198,3 @@ class Following:
         self._block.set()
         self._block = trio.Event()
         self._changed()
-<<<<<<< HEAD
-
-    async def _ask_market(self) -> None:
-        """Ask what gas costs, while that may matter."""
-        if self.wants_market():
-            with contextlib.suppress(ChainError):  # the last answer, or none, has to do
-                self.prices.hear(await self._chain.fee_price())
-=======
->>>>>>> main

@@ -280,12 +280,8 @@ class OnChain:
         secrets = self.index.secrets(conditions, self.index.head_number) if conditions else {}
         redeemed = (self.index.redeems(channel.id, 0), self.index.redeems(channel.id, 1))
         claims = session.streams.claims()
-<<<<<<< HEAD
-        prices = self.following.prices
-        return Situation(view, self.index.head_time, secrets, redeemed, claims, prices.market, stakes, prices.lowest)
-=======
-        return Situation(view, self.index.head_time, secrets, redeemed, claims, self.following.market.price, stakes)
->>>>>>> main
+        market = self.following.market
+        return Situation(view, self.index.head_time, secrets, redeemed, claims, market.price, stakes, market.lowest)
 
     # --- the user's own transactions -----------------------------------------------------------------------------
 
@@ -334,7 +330,7 @@ class OnChain:
         """Take a call on as an obligation; return its id and what to commit."""
         identifier = f"{name}:{self._rng.getrandbits(64):016x}"
         asset, moved = moved_by(call)
-        budget = duty_budget(asset, moved, gas_of(call), self.following.market, self._config.duties)
+        budget = duty_budget(asset, moved, gas_of(call), self.following.market.price, self._config.duties)
         obligation = Obligation(id=identifier, call=call, purpose=name, budget=budget, channel=channel)
         return identifier, self.sender.require(obligation)
 
@@ -372,7 +368,8 @@ class OnChain:
         if amount > held:
             raise InsufficientFunds(f"{account} holds {held} of {_named(asset)}, not {amount}")
         approve = (ApproveCall,) if asset != NATIVE else ()
-        fee = sum(GAS[call] for call in (*calls, *approve)) * await self._chain.fee_price()
+        price = self.following.market.price or await self._chain.fee_price()
+        fee = sum(GAS[call] for call in (*calls, *approve)) * price
         coins = held - amount if asset == NATIVE else await self._chain.balance(self._key.address, NATIVE)
         if coins < max(1, fee):
             raise InsufficientFunds(

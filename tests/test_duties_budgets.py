@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+import trio
 
 from tallystick.channels.conditions import HASH, digest_of
 from tallystick.channels.core import Channel, KnownSecret, Phase, Signed, new_channel
@@ -15,8 +16,8 @@ from tallystick.sdk.budgets import DutyPolicy, duty_budget, moved_by
 from tallystick.sdk.duties import Situation, duties, must_close
 from tallystick.settlement.chain import ChannelView, DepositCall, OpenCall, RedeemCall, RegisterSecretCall, SettleCall
 from tallystick.settlement.index import CLOSED, OPEN, SETTLED
+from tallystick.settlement.market import ANSWERS, REMEMBERED, Market
 from tallystick.settlement.obligations import Obligation
-from tallystick.settlement.prices import PRICES_KEPT, RECENT, Prices
 from tallystick.settlement.transactions import GAS, gas_of
 
 SECRET = b"s" * 32
@@ -93,14 +94,30 @@ def test_a_price_that_only_now_is_said_to_be_absurd_leaves_no_claim_undone() -> 
     fee = GAS[RegisterSecretCall] * PRICE
     assert "register-secret" in derived(channel(10**9, theirs=fee), OPEN, market=10**15)
     assert "register-secret" not in derived(channel(10**9, theirs=fee), OPEN, lowest=PRICE + 1)
-    prices = Prices()
-    assert (prices.market, prices.lowest) == (None, None)
-    for price in [PRICE] * 10 + [10**15] * (RECENT // 2):
-        prices.hear(price)
-    assert (prices.market, prices.lowest) == (PRICE, PRICE)
-    for _ in range(PRICES_KEPT):
-        prices.hear(PRICE + 1)
-    assert (prices.market, prices.lowest) == (PRICE + 1, PRICE + 1), "fees have risen, and stay so"
+
+
+class Node:
+    """A chain node that says what it is told to."""
+
+    says = PRICE
+
+    async def fee_price(self) -> int:
+        await trio.lowlevel.checkpoint()
+        return self.says
+
+
+async def test_the_market_is_what_was_said_several_times() -> None:
+    node = Node()
+    market = Market(node)  # type: ignore[arg-type]  # all that it uses of a Chain
+    assert (market.price, market.lowest) == (None, None)
+    for price in [PRICE] * 10 + [10**15] * (ANSWERS // 2):
+        node.says = price
+        await market.ask()
+    assert (market.price, market.lowest) == (PRICE, PRICE)
+    node.says = PRICE + 1
+    for _ in range(REMEMBERED):
+        await market.ask()
+    assert (market.price, market.lowest) == (PRICE + 1, PRICE + 1), "fees have risen, and stay so"
 
 
 REDEEM = gas_of(RedeemCall(channel(1).id, 0, (Lock(0, 1, NOW, HASH, bytes(32)),))) * PRICE
