@@ -7,7 +7,7 @@ what is refused is lost, and reconciliation makes up for it. It works the same i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -129,9 +129,14 @@ class Gossiper:
 
     def receive(self, peer: bytes, frame: bytes) -> None:
         """Take a frame of a peer. Raise PeerError for what no honest peer sends: its connection should end."""
+        for _ in self.receiving(peer, frame):
+            pass
+
+    def receiving(self, peer: bytes, frame: bytes) -> Iterator[None]:
+        """The same in steps of about a millisecond, between which others may have their turn."""
         self.connected(peer)
         try:
-            self._gossip.receive(peer, frame, self._clock())
+            yield from self._gossip.receiving(peer, frame, self._clock())
         finally:
             self._release()
 
@@ -219,7 +224,7 @@ class Gossiper:
 
     async def _ask_forever(self) -> None:
         while True:
-            channel = self._gossip.next_question()
+            channel = self._gossip.next_question(self._clock())
             if channel is None:
                 await self._curious.wait()
                 continue

@@ -31,11 +31,11 @@ def test_a_peer_may_leave_while_both_sides_of_a_channel_wait_for_the_chain(
         for side in (0, 1):
             assert parking.park(peer, (CHANNEL, side), kept(side))
     if asked:
-        assert parking.next_question() == CHANNEL
+        assert parking.next_question(0.0) == CHANNEL
     parking.leave(b"peer")
     assert len(parking) == len(others)
     if not asked:
-        assert parking.next_question() == (CHANNEL if others else None)
+        assert parking.next_question(0.0) == (CHANNEL if others else None)
     parking.answered(CHANNEL)
     found = parking.take(CHANNEL)
     assert found == {peer: [kept(0), kept(1)] for peer in others}

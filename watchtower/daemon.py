@@ -16,6 +16,7 @@ import msgspec
 import trio
 
 from tallystick.channels.alarms import Alarm, AlarmKind, OnAlarm
+from tallystick.channels.descriptors import raise_descriptor_limit
 from tallystick.channels.errors import MalformedMessage
 from tallystick.channels.keys import PrivateKey
 from tallystick.channels.ports import Clock, Entropy, PeerAddress, system_clock, system_entropy
@@ -73,6 +74,7 @@ async def run_tower(
     def jitter() -> float:
         return entropy(1)[0] / 256
 
+    raise_descriptor_limit()
     store = open_store(directory, SCHEMAS, owner="tally tower run")
     try:
         async with _patient_chain(chain_url, jitter, alarm) as chain, trio.open_nursery() as nursery:
