@@ -60,18 +60,21 @@ class Dialer:
         """Where each node was reached last; at first, where it is said to be."""
         self._given: dict[bytes, PeerAddress] = {}
         """Where its owner says that it is now, until it was reached anywhere."""
+        self._sought: dict[bytes, None] = {}
+        self._proved: dict[bytes, PeerAddress] = {}
+        """Where each node proved its key last, since we started."""
         self._keepers: dict[bytes, trio.CancelScope] = {}
         self._nursery: trio.Nursery | None = None
         self.dials = 0
         self.announced: Callable[[bytes], tuple[str, ...]] = lambda key: ()
         """Returns the addresses, <host>:<port>, that a node tells the network."""
         self.reached: Callable[[PeerAddress], None] = lambda address: None
-        """Gets an address at which a node was reached that was not the last one."""
+        """Gets the address at which a node was reached, the first time and when it is another one."""
 
     def start(self, nursery: trio.Nursery) -> None:
         """Dial from now on, in tasks of this nursery."""
         self._nursery = nursery
-        for key in dict.fromkeys((*self._reached, *self._given)):
+        for key in dict.fromkeys((*self._reached, *self._sought)):
             self._start(key)
 
     def keep(self, address: PeerAddress) -> None:
@@ -87,24 +90,28 @@ class Dialer:
 
     def seek(self, key: bytes) -> None:
         """Look for a node where it says that it is, once it has been away for a while. For who has business with us."""
+        self._sought[key] = None
         self._start(key)
 
     def drop(self, key: bytes) -> None:
         """Stop keeping that connection."""
         self._reached.pop(key, None)
         self._given.pop(key, None)
+        self._sought.pop(key, None)
         if key in self._keepers:
             self._keepers.pop(key).cancel()
 
-    def address_of(self, key: bytes) -> PeerAddress | None:
-        """Return where a node was reached last, or is said to be."""
-        return self._reached.get(key)
+    @property
+    def known(self) -> list[PeerAddress]:
+        """Where nodes were reached last, or are said to be."""
+        return list(self._reached.values())
 
-    async def verify(self, address: PeerAddress) -> None:
+    async def prove(self, address: PeerAddress) -> None:
         """Make sure that the node is at this address, and remember it; raise LinkClosed or HandshakeFailed if not."""
-        link = await self._network.dial(address)
-        await link.aclose()
-        self._note(address)
+        if self._proved.get(address.key) != address:
+            link = await self._network.dial(address)
+            await link.aclose()
+            self._note(address)
 
     def places(self, key: bytes) -> list[PeerAddress]:
         """Return where to look for a node, in order."""
@@ -117,8 +124,9 @@ class Dialer:
 
     def _note(self, address: PeerAddress) -> None:
         self._given.pop(address.key, None)
-        if self._reached.get(address.key) != address:
-            self._reached[address.key] = address
+        self._reached[address.key] = address
+        if self._proved.get(address.key) != address:
+            self._proved[address.key] = address
             self.reached(address)
 
     def _start(self, key: bytes) -> None:
@@ -134,6 +142,7 @@ class Dialer:
                 await self._wait_gone(key)
                 if key not in self._reached:
                     if not self._wanted(key):
+                        self._sought.pop(key, None)
                         del self._keepers[key]
                         return
                     await trio.sleep(SEEK_SECONDS)

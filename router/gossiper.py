@@ -17,11 +17,11 @@ from tallystick.channels.errors import PeerError
 from tallystick.channels.objects import Address, ChannelId
 from tallystick.channels.ports import Clock
 from tallystick.channels.writer import Writer
-from tallystick.router.announcements import ChannelUpdate
+from tallystick.router.announcements import ChannelUpdate, NodeAnnouncement
 from tallystick.router.book import ChannelFacts, GraphEvent
 from tallystick.router.gossip import Gossip, GossipEffects, GossipStatistics
 from tallystick.router.gossip_schema import BookChanged, load_announcements, load_gossip_channels
-from tallystick.router.objects import Edge, ForwardingPolicy
+from tallystick.router.objects import Edge, ForwardingPolicy, NodeKey
 from tallystick.router.voice import Description
 from tallystick.settlement.chain import (
     ChannelOpened,
@@ -196,6 +196,12 @@ class Gossiper:
         news = self._gossip.learn(update, self._clock())
         self._release()
         return news
+
+    def addresses_of(self, node: bytes) -> tuple[str, ...]:
+        """Return the addresses, <host>:<port>, that a node tells the network; none if it told nothing."""
+        kept = self._gossip.book.get(NodeKey(node))
+        said = kept.announcement if kept is not None else None
+        return said.addresses if isinstance(said, NodeAnnouncement) else ()
 
     def statistics(self) -> GossipStatistics:
         """Sizes and counters."""

@@ -45,6 +45,7 @@ def node_config(settings: Settings) -> Config:
     assets = settings.asset_settings
     return Config(
         listen=settings.place,
+        announce_address=settings.announce_address,
         confirmations=settings.confirmations,
         challenge_period=settings.challenge_period,
         channels=Policy(history=None if settings.history < 0 else settings.history),

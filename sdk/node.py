@@ -55,7 +55,7 @@ from tallystick.router.service import Router, RouterStatistics
 from tallystick.sdk.guard import Guard
 from tallystick.sdk.handle import ChannelHandle
 from tallystick.sdk.incoming import IncomingPayment, Journal
-from tallystick.sdk.known_peers import PEERS_SCHEMA, PeerKnown, known_peers
+from tallystick.sdk.known_peers import PEERS_SCHEMA
 from tallystick.sdk.onchain import CloseKeys, OnChain
 from tallystick.sdk.openings import Openings
 from tallystick.sdk.options import Config
@@ -63,6 +63,7 @@ from tallystick.sdk.paid import PaidJournal
 from tallystick.sdk.routing import Routing
 from tallystick.sdk.wallet import Wallet
 from tallystick.sdk.watchers import Subscription, Watchers
+from tallystick.sdk.whereabouts import Whereabouts
 from tallystick.settlement.chain import Chain
 from tallystick.settlement.follower import FollowerStatistics, Step
 from tallystick.settlement.index import INDEX_SCHEMA
@@ -87,9 +88,6 @@ SCHEMAS = (
     GOSSIP_SCHEMA,
 )
 """What a node keeps on disk."""
-
-CONNECT_SECONDS = 30.0
-"""How long `connect` waits for a peer."""
 
 
 class NodeStatistics(msgspec.Struct, frozen=True):
@@ -124,7 +122,6 @@ class Node(Wallet):
         self.config = config
         self.alarms: list[Alarm] = []
         """The newest hundred."""
-        self.listening: PeerAddress | None = None
         rng = random.Random(int.from_bytes(entropy(16), "big"))
         self._watchers = Watchers()
         self._changed = trio.Event()
@@ -194,6 +191,7 @@ class Node(Wallet):
             jitter=rng.random,
             tell=self._tell_paid,
         )
+        self.whereabouts = Whereabouts(self.engine, self.writer, self.peers, self.routing, config.announce_address)
         self.openings = Openings(
             key=key, chain=chain, engine=self.engine, writer=self.writer, onchain=self.onchain, config=config
         )
@@ -201,6 +199,11 @@ class Node(Wallet):
     def __repr__(self) -> str:
         number = self.onchain.index.head_number
         return f"<Node 0x{self.address.hex()} channels={len(self.engine.sessions)} at block {number}>"
+
+    @property
+    def listening(self) -> PeerAddress | None:
+        """Where peers connect; None if this node only dials."""
+        return self.whereabouts.listening
 
     @property
     def address(self) -> Address:
@@ -214,9 +217,7 @@ class Node(Wallet):
         bound = trio.Event()
 
         def listening(address: PeerAddress | None) -> None:
-            self.listening = address
-            if address is not None:
-                self.routing.describe((f"{address.host}:{address.port}",))
+            self.whereabouts.listen(address)
             bound.set()
 
         async def meet_peers() -> None:
@@ -234,9 +235,7 @@ class Node(Wallet):
                     nursery.start_soon(tower.run)
                 for session in self.engine.sessions.values():
                     self.guard.offer(session.channel)
-                for address in known_peers(self.store):
-                    if self.engine.has_business_with(address.key):
-                        self.peers.keep(address)
+                self.whereabouts.begin()
                 await self.onchain.catch_up()
                 if self.config.payments.compiled:
                     await trio.to_thread.run_sync(warm_up)  # before peers come: compiling must not hold up the loop
@@ -325,19 +324,16 @@ class Node(Wallet):
         return ChannelHandle(self, self.engine.session(channel))
 
     async def connect(self, peer: PeerAddress | str) -> PublicKey:
-        """Connect to a node, and keep the connection from now on; return its key once it stands.
+        """Connect to a node, and keep the connection from now on; return its key once it was reached there.
 
-        Raise InvalidInput, or ChannelNotReady if the peer is not there within CONNECT_SECONDS: it is dialed on.
+        Raise InvalidInput, or ChannelNotReady if the peer is not there within CONNECT_SECONDS: it is dialed on. An
+        address at which it was reached before is replaced only once it was reached at this one, and a connection that
+        there is goes on.
         """
         address = PeerAddress.parse(peer) if isinstance(peer, str) else peer
         if address.key == bytes(self.key.public):
             raise InvalidInput("that is this node's own address")
-        await self.writer.commit([PeerKnown(address.key, str(address))])
-        self.peers.keep(address)
-        with trio.move_on_after(CONNECT_SECONDS) as timeout:
-            await self.peers.wait_connected(address.key)
-        if timeout.cancelled_caught:
-            raise ChannelNotReady(f"{address} does not answer; this node goes on dialing it, try again later")
+        await self.whereabouts.connect(address)
         return PublicKey(address.key)
 
     async def open_channel(
