@@ -13,6 +13,8 @@
     ├── LinkClosed              the connection ended; what was stored is repeated after the next one
     ├── StoreError              the disk refused; nothing was signed or sent, restart once it is fixed
     │   ├── StoreInUse          another process holds this data directory
+    │   ├── StoreForeign        the data belongs to another key, chain, contract or kind of program
+    │   ├── StoreDamaged        a row on disk is not what was written; nothing was done with it
     │   └── StoreVersion        the data was written by a newer version of Tallystick
     └── EngineStopped           the node is shutting down or has failed; its store holds the truth
 
@@ -116,6 +118,14 @@ class StoreError(TallystickError):
 
 class StoreInUse(StoreError):
     """Another process has this data directory open."""
+
+
+class StoreForeign(StoreError):
+    """The data on disk belongs to another key, another chain or another kind of program."""
+
+
+class StoreDamaged(StoreError):
+    """What is on disk is not what was written there: a row's checksum differs, or the file's structure is broken."""
 
 
 class StoreVersion(StoreError):

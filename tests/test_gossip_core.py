@@ -662,3 +662,17 @@ def test_a_dropped_channel_event_precedes_the_edges_that_stay(truth: Truth, hous
     house.take()
     assert house.told[0] == ChannelDropped(channel)
     assert [type(event) for event in house.told[1:]] == [EdgeKnown]
+
+
+def test_a_large_frame_is_taken_in_steps_and_its_sender_may_leave_between_them(
+    truth: Truth, house: House
+) -> None:
+    channels = [truth.open(ANN, BEA) for _ in range(40)]
+    frames = wire.frames([truth.update(channel, 0, NOW) for channel in channels])
+    assert len(frames) == 1
+    steps = 0
+    for _ in house.gossip.receiving(PEER, frames[0], NOW):
+        steps += 1
+        if steps == 2:
+            house.gossip.disconnected(PEER)
+    assert steps == 2 and house.gossip.statistics().pending == 0

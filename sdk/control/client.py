@@ -155,7 +155,7 @@ class ControlClient(NetworkCalls):
             raise _refusal(response)
         try:
             return msgspec.json.decode(response.content, type=kind)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ControlError(f"the node's answer is not understood, is it of another version? ({error})") from error
 
 
@@ -198,7 +198,7 @@ def _refusal(response: httpx.Response) -> ControlError:
     try:
         error = msgspec.json.decode(response.content, type=dict[str, dict[str, str]])["error"]
         return ControlError(error["text"], error["code"])
-    except (msgspec.DecodeError, KeyError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError):
         return ControlError(f"the node answered with HTTP status {response.status_code}: see its log")
 
 
