@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import socket
+import sys
 from collections.abc import Iterable
 from random import Random
 
@@ -38,6 +39,7 @@ from tallystick.channels.wires import (
     STRANGER_UNPAID_BURST,
     STRANGER_UNPAID_RATE,
     STRANGERS_QUEUE_MAX,
+    PeerWire,
 )
 from tallystick.channels.writer import Writer
 
@@ -196,7 +198,19 @@ def test_addresses_count_as_one_as_those_who_get_them_do() -> None:
 # --- memory ----------------------------------------------------------------------------------------------------------
 
 
-def test_answers_that_nobody_reads_are_counted_as_the_memory_they_take() -> None:
+def test_what_waits_is_counted_as_the_memory_it_takes() -> None:
+    async def story(world: World) -> None:
+        wire = PeerWire(await world.network.endpoint(PARTNER).dial(world.host.address))
+        frames = [encode(Pong(number % 100)) for number in range(1_000)]
+        for frame in frames:
+            wire.put(frame)
+        slots = sys.getsizeof(wire._frames) / len(frames)
+        assert wire.waiting >= sum(sys.getsizeof(frame) + slots for frame in frames)
+
+    play(story)
+
+
+def test_answers_that_nobody_reads_do_not_pile_up() -> None:
     async def story(world: World) -> None:
         world.network.buffer = 50
         async with trio.open_nursery() as nursery:

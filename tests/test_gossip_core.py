@@ -664,9 +664,7 @@ def test_a_dropped_channel_event_precedes_the_edges_that_stay(truth: Truth, hous
     assert [type(event) for event in house.told[1:]] == [EdgeKnown]
 
 
-def test_a_large_frame_is_taken_in_steps_and_its_sender_may_leave_between_them(
-    truth: Truth, house: House
-) -> None:
+def test_a_large_frame_is_taken_in_steps_and_its_sender_may_leave_between_them(truth: Truth, house: House) -> None:
     channels = [truth.open(ANN, BEA) for _ in range(40)]
     frames = wire.frames([truth.update(channel, 0, NOW) for channel in channels])
     assert len(frames) == 1

@@ -24,6 +24,7 @@ from tallystick.sdk.errors import ConfigurationError
 from tallystick.sdk.known_peers import known_peers
 from tallystick.sdk.node import SCHEMAS, Config, Node, open_node
 from tallystick.sdk.places import is_one_machine, places_to_announce, places_to_dial, write_place
+from tallystick.sdk.routing import PaymentOptions
 from tallystick.settlement.testing.local import LocalChain
 
 KEYS = {name: PrivateKey(keccak(name.encode())) for name in ("alice", "bob", "carol")}
@@ -39,13 +40,13 @@ class Land:
         self.disks = {name: SimulatedDisk(SCHEMAS) for name in KEYS}
         self.lives = 0
 
-    def live(self, name: str, host: str | None) -> AbstractAsyncContextManager[Node]:
+    def live(self, name: str, host: str | None, *, announce: bool = True) -> AbstractAsyncContextManager[Node]:
         self.lives += 1
         return open_node(
             name,
             key=KEYS[name],
             chain=self.chain,
-            config=Config(listen=None if host is None else (host, 7735)),
+            config=Config(listen=None if host is None else (host, 7735), payments=PaymentOptions(announce=announce)),
             network=self.network.endpoint(KEYS[name]),
             clock=virtual_clock(),
             entropy=seeded_entropy(f"{name}{self.lives}"),
@@ -109,12 +110,12 @@ def test_a_right_address_of_a_connected_peer_is_checked_and_kept() -> None:
 def test_a_wrong_address_of_an_absent_peer_does_not_replace_the_one_where_it_was() -> None:
     async def story(land: Land) -> None:
         async with land.live("alice", None) as alice:
-            async with land.live("bob", "bob") as bob:
+            async with land.live("bob", "bob", announce=False) as bob:
                 channel = await alice.open_channel(bob.listening or "", 10**6)
             with pytest.raises(ChannelNotReady):
                 await alice.connect(at("bob", "nowhere"))
             assert known_peers(alice.store) == [at("bob", "bob")]
-            async with land.live("bob", "bob"):
+            async with land.live("bob", "bob", announce=False):
                 await trio.sleep(200)
                 assert channel.connected
 
