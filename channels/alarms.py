@@ -13,6 +13,8 @@ from typing import TypeAlias
 
 import msgspec
 
+from tallystick.channels.words import plain
+
 
 class AlarmKind(enum.StrEnum):
     """What an alarm is about. The names are part of the control API: a kind is never renamed."""
@@ -73,6 +75,9 @@ class Alarm(msgspec.Struct, frozen=True):
     kind: AlarmKind
     text: str
     """One sentence: what happened where, and what to do if that is not always the same."""
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "text", plain(self.text))
 
     def __str__(self) -> str:
         return self.text

@@ -28,7 +28,7 @@ from tallystick.channels.limits import ERROR_TEXT_MAX, MESSAGE_MAX
 from tallystick.channels.messages import PROTOCOL_VERSION, Error, Hello, Ping, Pong, decode, encode
 from tallystick.channels.ports import FavouringNetwork, Link, Network, PeerAddress
 from tallystick.channels.turns import TURN_SECONDS, Turns
-from tallystick.channels.wires import PROBE, PeerWire, Pool
+from tallystick.channels.wires import PeerWire, Pool
 
 KEEPALIVE = 15.0
 """Seconds of silence after which a Ping is sent; after twice as many more, the connection is given up."""
@@ -40,7 +40,7 @@ EXTENSION_TAGS = range(32, 48)
 """Numbers of messages that are not the channel layer's: they go to whoever extends it (`Peers.extend`)."""
 
 LOOK = 5.0
-"""Seconds between two looks at what a peer has yet to acknowledge, at least; at most KEEPALIVE."""
+"""Seconds between two looks at what a peer has yet to acknowledge; KEEPALIVE at most before the first one."""
 
 SLOW_SECONDS = 60.0
 """How long a peer may leave a full queue unread before its connection is given up."""
@@ -292,21 +292,25 @@ class Peers:
 
     async def _read(self, key: bytes, wire: PeerWire, frames: list[bytes]) -> None:
         """Feed the engine until the link ends or goes silent (LinkClosed) or the peer breaks a rule (PeerError)."""
-        silent = 0
+        silent, due, queued = 0, trio.current_time() + KEEPALIVE, False
         while True:
             await self._work(key, wire, frames)
-            self._look(key, wire)
+            self._look(key, wire, queued)
             await self._engine.writer.room()
             if wire.full:
                 await self._wait_for_room(wire)
             frames = []
-            with trio.move_on_after(PROBE if wire.probed else KEEPALIVE) as wire.listening:
+            with trio.CancelScope(deadline=min(due, wire.look_again, wire.probe_ends)) as wire.listening:
                 frames = await wire.link.receive()
-            silent = 0 if frames else silent + 1
-            if silent > 2 or (silent and wire.probed):
-                raise LinkClosed("the peer has gone silent")
-            wire.probed = False
-            if silent:
+            queued, now = wire.queued, trio.current_time()  # before we say anything ourselves
+            if frames:
+                silent, due = 0, now + KEEPALIVE
+                wire.probed, wire.probe_ends = False, math.inf
+            elif now >= min(due, wire.probe_ends):
+                silent += 1
+                if silent > 2 or now >= wire.probe_ends:
+                    raise LinkClosed("the peer has gone silent")
+                due = now + KEEPALIVE
                 wire.put(encode(Ping(silent)))
 
     async def _work(self, key: bytes, wire: PeerWire, frames: list[bytes]) -> None:
@@ -337,12 +341,13 @@ class Peers:
                 yield from more
             yield
 
-    def _look(self, key: bytes, wire: PeerWire) -> None:
+    def _look(self, key: bytes, wire: PeerWire, queued: bool) -> None:
         """Raise PeerError if the peer has held back an acknowledgement for too long."""
         now = trio.current_time()
-        if now >= wire.look_again:
-            wire.look_again = now + LOOK
-            self._engine.require_acks(key, now, queued=wire.queued)
+        if now >= wire.looked + LOOK:
+            wire.looked = now
+            waits = self._engine.require_acks(key, now, queued=queued)
+            wire.look_again = now + LOOK if waits else math.inf
 
     async def _wait_for_room(self, wire: PeerWire) -> None:
         with trio.move_on_after(SLOW_SECONDS) as slow:

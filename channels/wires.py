@@ -6,6 +6,8 @@ times as much. What strangers leave unread counts together, too.
 
 from __future__ import annotations
 
+import math
+
 import trio
 
 from tallystick.channels.errors import PeerError
@@ -84,8 +86,10 @@ class PeerWire:
         self.listening = trio.CancelScope()
         """The present wait for frames; its deadline is the end of our patience."""
         self.probed = False
-        self.look_again = 0.0
-        """When to look again at what the peer has yet to acknowledge."""
+        self.probe_ends = math.inf
+        self.looked = -math.inf
+        self.look_again = math.inf
+        """When to look again, even if nothing comes, at what the peer has yet to acknowledge."""
         self._frames: list[bytes] = []
         self._queued = 0
         self.sent = self.received = 0
@@ -157,7 +161,8 @@ class PeerWire:
         if not self.probed:
             self.probed = True
             self.put(encode(Ping(0)))
-            self.listening.deadline = min(self.listening.deadline, trio.current_time() + PROBE)
+            self.probe_ends = trio.current_time() + PROBE
+            self.listening.deadline = min(self.listening.deadline, self.probe_ends)
 
     @property
     def queued(self) -> bool:

@@ -359,7 +359,7 @@ class OnChain:
         account = f"account 0x{self._key.address.hex()}"
         held = await self._chain.balance(self._key.address, asset)
         if amount > held:
-            raise InsufficientFunds(f"{account} holds {held}, not {amount}")
+            raise InsufficientFunds(f"{account} holds {held} of {_named(asset)}, not {amount}")
         approve = (ApproveCall,) if asset != NATIVE else ()
         fee = sum(GAS[call] for call in (*calls, *approve)) * await self._chain.fee_price()
         coins = held - amount if asset == NATIVE else await self._chain.balance(self._key.address, NATIVE)
@@ -367,3 +367,8 @@ class OnChain:
             raise InsufficientFunds(
                 f"{account} would have {coins} left for fees, which are about {fee} now: use less, or put coins into it"
             )
+
+
+def _named(asset: Address) -> str:
+    """Return what an asset is called in a sentence."""
+    return "the chain's own coin" if asset == NATIVE else f"the token 0x{asset.hex()}, if there is such a token"

@@ -35,6 +35,55 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "print what strangers say as it is",
+        "channels/words.py",
+        "    if text.isprintable():",
+        "    if True:",
+        ("test_cli_screen.py",),
+    ),
+    Mutant(
+        "let errors carry what strangers say as it is",
+        "channels/errors.py",
+        "return plain(super().__str__())",
+        "return super().__str__()",
+        ("test_cli_screen.py",),
+    ),
+    Mutant(
+        "break figures at the terminal's width",
+        "sdk/cli/screen.py",
+        "_print(table, width=max(natural, 1) if natural > console.width else None)",
+        "_print(table)",
+        ("test_cli_screen.py",),
+    ),
+    Mutant(
+        "wait for an absent peer without a word",
+        "sdk/cli/patience.py",
+        "        nursery.start_soon(_tell, node, name, meanwhile)\n",
+        "",
+        ("test_cli_words.py",),
+    ),
+    Mutant(
+        "say of a signed payment that it was not made",
+        "sdk/handle.py",
+        "if ticket is not None and not ticket.withdrawn:",
+        "if False:",
+        ("test_cli_words.py",),
+    ),
+    Mutant(
+        "take words that are no text",
+        "sdk/cli/app.py",
+        "if _torn(args) else None",
+        "if False else None",
+        ("test_cli_words.py",),
+    ),
+    Mutant(
+        "leave half of the settings on a full disk",
+        "sdk/configuration.py",
+        "        write_new(path, text)",
+        '        path.write_text(text, "utf-8")',
+        ("test_cli_words.py",),
+    ),
+    Mutant(
         "open a directory that is another key's",
         "channels/identity.py",
         "if theirs.account is not None and theirs.account != ours.account:",
@@ -243,6 +292,27 @@ MUTANTS = (
         "if coins < max(1, fee):",
         "if coins < 0:",
         ("test_openings_end.py",),
+    ),
+    Mutant(
+        "close at our cost for a peer that has lost nothing",
+        "channels/resync.py",
+        "if session.ready and not session.peer_behind and not session.streams.forgotten:",
+        "if False:",
+        ("test_close_requests.py",),
+    ),
+    Mutant(
+        "take our own pings for a slow line",
+        "channels/peers.py",
+        "self._look(key, wire, queued)",
+        "self._look(key, wire, wire.queued)",
+        ("test_session_patience.py",),
+    ),
+    Mutant(
+        "look for acknowledgements only when something comes",
+        "channels/peers.py",
+        "wire.look_again = now + LOOK if waits else math.inf",
+        "wire.look_again = math.inf",
+        ("test_session_patience.py",),
     ),
     Mutant(
         "count capacity without the pending locks",
