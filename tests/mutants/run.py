@@ -19,6 +19,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 SECONDS = 300
 FORWARDING = ("test_forwarding_line.py", "test_session_locks.py")
+CHAIN = (
+    "test_chain_freshness.py",
+    "test_chain_vigil.py",
+    "test_chain_checked.py",
+    "test_follower_lies.py",
+    "test_chain_stale.py",
+)
 SIMULATIONS = ("test_simulation_campaigns.py", "test_simulation_regressions.py")
 
 
@@ -642,6 +649,81 @@ MUTANTS = (
         "self._lookups.charge(1, now)",
         "pass",
         ("test_gossip_parking.py",),
+        "take the absence of an error for a fresh view of the chain",
+        "settlement/freshness.py",
+        "return math.inf if position is None else max(age(state, now), lag(state, position, now))",
+        "return math.inf if position is None else 0.0",
+        CHAIN,
+    ),
+    Mutant(
+        "take a block that is repeated for news",
+        "settlement/freshness.py",
+        "if header.hash not in state.recent:",
+        "if True:",
+        CHAIN,
+    ),
+    Mutant(
+        "judge the chain by a wall clock that was set back",
+        "settlement/freshness.py",
+        "if abs(asked + wall - header.time) > BOUND or (state.agreed and wall <= state.wall):",
+        "if abs(asked + wall - header.time) > BOUND:",
+        CHAIN,
+    ),
+    Mutant(
+        "date an answer by when it came, not by when it was asked for",
+        "settlement/follower.py",
+        "            self._take(step, asked)",
+        "            self._take(step, self._elapsed())",
+        CHAIN,
+    ),
+    Mutant(
+        "believe what a block was once said to hold",
+        "settlement/follower.py",
+        "if not 0 <= index < len(self.headers) or self.headers[index] != block.header:",
+        "if not 0 <= index < len(self.headers) or self.headers[index].hash != block.header.hash:",
+        CHAIN,
+    ),
+    Mutant(
+        "never ask again for the events of a block",
+        "settlement/follower.py",
+        "if before.header == block.header and before.events != block.events",
+        "if False",
+        CHAIN,
+    ),
+    Mutant(
+        "let a chain node's nonsense end the following",
+        "settlement/follower.py",
+        "except (ChainUnavailable, ChainError) as error:",
+        "except ChainUnavailable as error:",
+        CHAIN,
+    ),
+    Mutant(
+        "follow no block while gas has no price",
+        "sdk/following.py",
+        "        moments: list[Moment] = [step_moment",
+        "        await self.market.ask()\n        moments: list[Moment] = [step_moment",
+        CHAIN,
+    ),
+    Mutant(
+        "take any number of a chain node",
+        "settlement/checked.py",
+        "if type(value) is not int or not 0 <= value <= most:",
+        "if type(value) is not int:",
+        CHAIN,
+    ),
+    Mutant(
+        "wait for ever for the end of an answer",
+        "settlement/checked.py",
+        "with trio.fail_after(ANSWER_SECONDS):",
+        "with trio.fail_after(10**6):",
+        CHAIN,
+    ),
+    Mutant(
+        "tell nobody that the chain is lost",
+        "settlement/vigil.py",
+        "if sight.now - since >= (again if kind is vigil.told else first):",
+        "if False:",
+        CHAIN,
     ),
 )
 
