@@ -649,6 +649,8 @@ MUTANTS = (
         "self._lookups.charge(1, now)",
         "pass",
         ("test_gossip_parking.py",),
+    ),
+    Mutant(
         "take the absence of an error for a fresh view of the chain",
         "settlement/freshness.py",
         "return math.inf if position is None else max(age(state, now), lag(state, position, now))",
