@@ -301,13 +301,6 @@ MUTANTS = (
         ("test_close_requests.py",),
     ),
     Mutant(
-        "take our own pings for a slow line",
-        "channels/peers.py",
-        "self._look(key, wire, queued)",
-        "self._look(key, wire, wire.queued)",
-        ("test_session_patience.py",),
-    ),
-    Mutant(
         "look for acknowledgements only when something comes",
         "channels/peers.py",
         "wire.look_again = now + LOOK if waits else math.inf",
