@@ -308,6 +308,20 @@ MUTANTS = (
         ("test_session_patience.py",),
     ),
     Mutant(
+        "let anybody make a cooperative close void by a deposit",
+        "settlement/adjudicator.py",
+        "first = channel.deposits[0] if then == now else situation.shared(then)",
+        "first = channel.deposits[0] if then == now else None",
+        ("test_cooperative_deposits.py",),
+    ),
+    Mutant(
+        "pay to side 0 what was deposited after a cooperative close was signed",
+        "settlement/adjudicator.py",
+        "late0 = channel.deposits[0] - first\n",
+        "late0 = now - then\n",
+        ("test_cooperative_deposits.py",),
+    ),
+    Mutant(
         "count capacity without the pending locks",
         "channels/core.py",
         "return bearable - channel.newest.committed",
