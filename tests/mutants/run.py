@@ -19,6 +19,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 SECONDS = 300
 FORWARDING = ("test_forwarding_line.py", "test_session_locks.py")
+CHAIN = (
+    "test_chain_freshness.py",
+    "test_chain_vigil.py",
+    "test_chain_checked.py",
+    "test_follower_lies.py",
+    "test_chain_stale.py",
+)
 SIMULATIONS = ("test_simulation_campaigns.py", "test_simulation_regressions.py")
 
 
@@ -586,6 +593,144 @@ MUTANTS = (
         "abs(clock() - status.time) <= STATUS_OLD",
         "clock() - status.time <= STATUS_OLD",
         ("test_clock_steps.py",),
+    ),
+    Mutant(
+        "let strangers' connections stay for ever",
+        "channels/guests.py",
+        "while self._count > self._most:",
+        "while False:",
+        ("test_doors_strangers.py",),
+    ),
+    Mutant(
+        "count what waits for a peer by its bytes alone",
+        "channels/wires.py",
+        "self._queued += len(frame) + FRAME_MEMORY",
+        "self._queued += len(frame)",
+        ("test_doors_strangers.py",),
+    ),
+    Mutant(
+        "answer whatever nobody pays for as fast as it is asked",
+        "channels/peers.py",
+        "wire.unpaid.charge(1, trio.current_time())",
+        "pass",
+        ("test_doors_strangers.py",),
+    ),
+    Mutant(
+        "let strangers have all the time of the loop",
+        "channels/turns.py",
+        "CREDIT / self._part) + seconds / self._part",
+        "CREDIT / self._part) + seconds",
+        ("test_doors_strangers.py",),
+    ),
+    Mutant(
+        "let a flood of handshakes drive out those of partners",
+        "channels/transport.py",
+        "return count - FAVOURED_HANDSHAKES if source in self._favoured else count",
+        "return count",
+        ("test_doors_strangers.py",),
+    ),
+    Mutant(
+        "replace a peer's address before it was reached there",
+        "channels/dialer.py",
+        "            self._given[key] = address\n",
+        "            self._reached[key] = address\n",
+        ("test_peers_addresses.py",),
+    ),
+    Mutant(
+        "do not look for a peer where it says that it is",
+        "channels/dialer.py",
+        "for text in self.announced(key)[:ANNOUNCED_MAX]:",
+        "for text in self.announced(key)[:0]:",
+        ("test_peers_addresses.py",),
+    ),
+    Mutant(
+        "announce an address that stands for every interface",
+        "sdk/places.py",
+        "if bound is None or is_wildcard(bound.host) or (",
+        "if bound is None or (",
+        ("test_peers_addresses.py",),
+    ),
+    Mutant(
+        "let strangers ask the chain as often as they like",
+        "router/parking.py",
+        "self._lookups.charge(1, now)",
+        "pass",
+        ("test_gossip_parking.py",),
+        "take the absence of an error for a fresh view of the chain",
+        "settlement/freshness.py",
+        "return math.inf if position is None else max(age(state, now), lag(state, position, now))",
+        "return math.inf if position is None else 0.0",
+        CHAIN,
+    ),
+    Mutant(
+        "take a block that is repeated for news",
+        "settlement/freshness.py",
+        "if header.hash not in state.recent:",
+        "if True:",
+        CHAIN,
+    ),
+    Mutant(
+        "judge the chain by a wall clock that was set back",
+        "settlement/freshness.py",
+        "if abs(asked + wall - header.time) > BOUND or (state.agreed and wall <= state.wall):",
+        "if abs(asked + wall - header.time) > BOUND:",
+        CHAIN,
+    ),
+    Mutant(
+        "date an answer by when it came, not by when it was asked for",
+        "settlement/follower.py",
+        "            self._take(step, asked)",
+        "            self._take(step, self._elapsed())",
+        CHAIN,
+    ),
+    Mutant(
+        "believe what a block was once said to hold",
+        "settlement/follower.py",
+        "if not 0 <= index < len(self.headers) or self.headers[index] != block.header:",
+        "if not 0 <= index < len(self.headers) or self.headers[index].hash != block.header.hash:",
+        CHAIN,
+    ),
+    Mutant(
+        "never ask again for the events of a block",
+        "settlement/follower.py",
+        "if before.header == block.header and before.events != block.events",
+        "if False",
+        CHAIN,
+    ),
+    Mutant(
+        "let a chain node's nonsense end the following",
+        "settlement/follower.py",
+        "except (ChainUnavailable, ChainError) as error:",
+        "except ChainUnavailable as error:",
+        CHAIN,
+    ),
+    Mutant(
+        "follow no block while gas has no price",
+        "sdk/following.py",
+        "        moments: list[Moment] = [step_moment",
+        "        await self.market.ask()\n        moments: list[Moment] = [step_moment",
+        CHAIN,
+    ),
+    Mutant(
+        "take any number of a chain node",
+        "settlement/checked.py",
+        "if type(value) is not int or not 0 <= value <= most:",
+        "if type(value) is not int:",
+        CHAIN,
+    ),
+    Mutant(
+        "wait for ever for the end of an answer",
+        "settlement/checked.py",
+        "with trio.fail_after(ANSWER_SECONDS):",
+        "with trio.fail_after(10**6):",
+        CHAIN,
+    ),
+    Mutant(
+        "tell nobody that the chain is lost",
+        "settlement/vigil.py",
+        "if sight.now - since >= (again if kind is vigil.told else first):",
+        "if False:",
+        CHAIN,
     ),
 )
 
