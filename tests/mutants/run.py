@@ -308,18 +308,25 @@ MUTANTS = (
         ("test_close_requests.py",),
     ),
     Mutant(
-        "take our own pings for a slow line",
-        "channels/peers.py",
-        "self._look(key, wire, queued)",
-        "self._look(key, wire, wire.queued)",
-        ("test_session_patience.py",),
-    ),
-    Mutant(
         "look for acknowledgements only when something comes",
         "channels/peers.py",
         "wire.look_again = now + LOOK if waits else math.inf",
         "wire.look_again = math.inf",
         ("test_session_patience.py",),
+    ),
+    Mutant(
+        "let anybody make a cooperative close void by a deposit",
+        "settlement/adjudicator.py",
+        "first = channel.deposits[0] if then == now else situation.shared(then)",
+        "first = channel.deposits[0] if then == now else None",
+        ("test_cooperative_deposits.py",),
+    ),
+    Mutant(
+        "pay to side 0 what was deposited after a cooperative close was signed",
+        "settlement/adjudicator.py",
+        "late0 = channel.deposits[0] - first\n",
+        "late0 = now - then\n",
+        ("test_cooperative_deposits.py",),
     ),
     Mutant(
         "count capacity without the pending locks",
