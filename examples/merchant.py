@@ -33,6 +33,7 @@ import trio
 
 from tallystick.channels.errors import TallystickError
 from tallystick.channels.keys import PrivateKey
+from tallystick.channels.words import plain
 from tallystick.sdk.control.server import open_control
 from tallystick.sdk.incoming import IncomingPayment
 from tallystick.sdk.keystore import KEYSTORE, create, find_password, load_key
@@ -118,10 +119,10 @@ async def ship(node: Node, shop: Shop, packing: float) -> None:
     """Handle each payment, from the last one on that was handled."""
     async for payment in node.incoming(after=shop.cursor):
         action = shop.judge(payment)
-        print(f"paid: order {order_of(payment)}, {payment.amount}", flush=True)
+        print(f"paid: order {plain(order_of(payment))}, {payment.amount}", flush=True)
         await trio.sleep(packing)
         shop.record(payment, action)
-        print(f"{action}: order {order_of(payment)}", flush=True)
+        print(f"{action}: order {plain(order_of(payment))}", flush=True)
 
 
 def main() -> None:

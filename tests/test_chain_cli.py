@@ -56,7 +56,7 @@ def test_a_chain_node_serves_stops_cleanly_and_goes_on_where_it_ended(
         assert hello["event"] == "listening" and hello["chain_id"] == 1337 and hello["number"] == 0
         url = hello["url"]
         assert ask(url, "status")["number"] == 0
-        assert ask(url, "mint", ALICE, "3")["amount"] == 3
+        assert ask(url, "mint", ALICE, "3", "--no-wait")["amount"] == 3
         mined = ask(url, "mine", "2")
         assert mined["number"] == 2
         refused = CliRunner().invoke(command.app, ["run", "--data", str(tmp_path)])
@@ -96,7 +96,7 @@ def test_a_busy_port_and_a_directory_that_cannot_be_made_are_told_with_what_to_d
         busy = CliRunner().invoke(command.app, ["run", "--data", str(tmp_path / "chain"), "--port", port])
     assert busy.exit_code == 1 and busy.stderr.startswith("tally: cannot listen there, choose another --port")
     nowhere = CliRunner().invoke(command.app, ["run", "--data", str(tmp_path / "file" / "chain")])
-    assert nowhere.exit_code == 1 and "choose another --data" in nowhere.stderr
+    assert nowhere.exit_code == 1 and "choose another one" in nowhere.stderr
 
 
 def test_a_chain_that_does_not_answer_exits_with_3_and_a_sentence() -> None:
