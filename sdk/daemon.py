@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 import trio
 
+from tallystick.channels.descriptors import raise_descriptor_limit
 from tallystick.channels.keys import PrivateKey
 from tallystick.channels.limits import Policy
 from tallystick.channels.ports import Entropy, system_entropy
@@ -43,6 +44,7 @@ def node_config(settings: Settings) -> Config:
     assets = settings.asset_settings
     return Config(
         listen=settings.place,
+        announce_address=settings.announce_address,
         confirmations=settings.confirmations,
         challenge_period=settings.challenge_period,
         channels=Policy(
@@ -89,6 +91,7 @@ async def run_daemon(
     entropy: Entropy = system_entropy,
 ) -> None:
     """Run the node until it is asked to stop; call `ready` once peers and clients can connect."""
+    raise_descriptor_limit()
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_cancel_on_signal, signals, nursery.cancel_scope)

@@ -71,7 +71,7 @@ _OFFER_DEAD = frozenset({Revert.EXPIRED, Revert.BAD_BALANCES, Revert.BAD_AMOUNT}
 
 
 def judge(obligation: Obligation, reason: str) -> Status | None:
-    """Say that a failed offer is moot: it was mined too late, or a deposit changed what it was about."""
+    """Say that a failed offer is moot: it was mined too late, or the channel is not what it was about."""
     offered = isinstance(obligation.call, (CooperativeCloseCall, WithdrawCall))
     return Status.SUPERSEDED if offered and reason.partition(":")[0] in _OFFER_DEAD else None
 

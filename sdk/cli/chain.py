@@ -201,7 +201,7 @@ async def _with_node(url: str, ask: Callable[[RpcChain], Awaitable[None]]) -> No
 def _parse_mint(text: str) -> Mint:
     account, equals, rest = text.partition("=")
     amount, at, token = rest.partition("@")
-    if not equals or not amount.isascii() or not amount.isdigit():
+    if not equals or not amount.isascii() or not amount.isdigit() or len(amount) > 80:
         raise InvalidInput(f"--mint takes ADDRESS=AMOUNT or ADDRESS=AMOUNT@TOKEN, not {text!r}")
     asset: Address = read_address(token, "token") if at else NATIVE
     return Mint(read_address(account, "account"), asset, int(amount))
