@@ -34,11 +34,6 @@ def is_gone(channel: ChannelHandle) -> bool:
     return channel.phase is Phase.GONE
 
 
-def is_paid_out(channel: ChannelHandle) -> bool:
-    """Whether a channel's balance is no longer in it: its settlement is on chain, or it was never funded."""
-    return channel.phase in (Phase.OPENING, Phase.SETTLED, Phase.GONE)
-
-
 def channel_info(handle: ChannelHandle) -> views.ChannelInfo:
     """Describe a channel."""
     channel, (own, peers) = handle.session.channel, handle.balances
@@ -60,6 +55,7 @@ def channel_info(handle: ChannelHandle) -> views.ChannelInfo:
         payments_sent=sent,
         payments_received=received,
         challenge_period=channel.terms.challenge_period,
+        closing=handle.closing,
     )
 
 

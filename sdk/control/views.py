@@ -114,6 +114,8 @@ class ChannelInfo(msgspec.Struct, frozen=True):
     payments_sent: int
     payments_received: int
     challenge_period: int
+    closing: bool = False
+    """Whether a close with the peer's consent is under way: nothing new is taken."""
 
 
 class Payment(msgspec.Struct, frozen=True):

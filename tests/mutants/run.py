@@ -329,6 +329,27 @@ MUTANTS = (
         ("test_cooperative_deposits.py",),
     ),
     Mutant(
+        "count a closing in the account and in the channel, too",
+        "sdk/holdings.py",
+        "view.status not in (OPEN, CLOSED)",
+        "view.status < 0",
+        ("test_closing_shown.py",),
+    ),
+    Mutant(
+        "take a deposit into a channel that is about to close",
+        "sdk/handle.py",
+        "self._session.require_payable()\n        await self._node.onchain.require_balance",
+        "await self._node.onchain.require_balance",
+        ("test_closing_shown.py",),
+    ),
+    Mutant(
+        "advise to deposit more into a channel that is about to close",
+        "sdk/control/lookup.py",
+        "[channel for channel in candidates if channel.session.payable]",
+        "[channel for channel in candidates if channel.phase is Phase.OPEN]",
+        ("test_closing_shown.py",),
+    ),
+    Mutant(
         "count capacity without the pending locks",
         "channels/core.py",
         "return bearable - channel.newest.committed",
