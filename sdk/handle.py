@@ -71,7 +71,7 @@ class ChannelHandle:
 
     @property
     def closing(self) -> bool:
-        """Whether a cooperative close was asked for, by either side: it takes nothing new and ends once nothing pends."""
+        """Whether a cooperative close was asked for, by either side: it takes nothing new, and ends soon."""
         return self.phase in (Phase.OPEN, Phase.FROZEN) and self._session.channel.shutdown is not Wish.NONE
 
     @property

@@ -29,16 +29,16 @@ def run(act: Callable[[World, Node, Node, ChannelHandle], Awaitable[None]]) -> N
         async with open_world(5) as world:
             alice, bob = await world.start("alice"), await world.start("bob")
             channel = await alice.open_channel(world.address("bob"), DEPOSIT)
-            await channel.pay(1_000)
+            await channel.pay(100_000)
             await act(world, alice, bob, channel)
 
     simulate(main, 5)
 
 
-async def wait_to_close(world: World, node: Node, channel: ChannelHandle) -> None:
-    """Let a close be asked for while a lock pends, so that it has to wait."""
+async def wait_to_close(world: World, bob: Node, channel: ChannelHandle) -> None:
+    """Let a close be asked for while a lock of the other's pends, so that it has to wait."""
     expiry = world.chain.newest.header.time + 3_000
-    await channel.lock(500, expiry, hashlib.sha256(b"nobody knows").digest())
+    await bob.channel(channel.id).lock(500, expiry, hashlib.sha256(b"nobody knows").digest())
     await trio.sleep(2)
     world.attempt("alice", lambda node: node.channel(channel.id).close())
     await trio.sleep(2)
@@ -48,7 +48,7 @@ async def wait_to_close(world: World, node: Node, channel: ChannelHandle) -> Non
 def test_both_sides_show_it_and_refuse_what_is_new(capsys: pytest.CaptureFixture[str]) -> None:
     async def act(world: World, alice: Node, bob: Node, channel: ChannelHandle) -> None:
         assert not channel.closing and channel_info(channel).closing is False
-        await wait_to_close(world, alice, channel)
+        await wait_to_close(world, bob, channel)
         theirs = bob.channel(channel.id)
         for node, handle in ((alice, channel), (bob, theirs)):
             assert handle.closing and handle.spendable == 0
@@ -78,7 +78,7 @@ def test_both_sides_show_it_and_refuse_what_is_new(capsys: pytest.CaptureFixture
 
 def test_another_channel_with_the_peer_is_taken_instead() -> None:
     async def act(world: World, alice: Node, bob: Node, channel: ChannelHandle) -> None:
-        await wait_to_close(world, alice, channel)
+        await wait_to_close(world, bob, channel)
         other = await alice.open_channel(world.address("bob"), 1_000)
         assert channel_to_pay(alice, bytes(channel.peer).hex(), 1, NATIVE, "").id == other.id
 
@@ -90,7 +90,7 @@ def test_what_a_closing_pays_out_is_counted_once_at_every_block(alone: bool) -> 
     async def act(world: World, alice: Node, bob: Node, channel: ChannelHandle) -> None:
         fees = 10**7
         seen = [sum(await holdings(alice, NATIVE))]
-        assert await holdings(alice, NATIVE) == (await alice.balance(), DEPOSIT - 1_000)
+        assert await holdings(alice, NATIVE) == (await alice.balance(), DEPOSIT - 100_000)
         deposit = world.attempt("alice", lambda node: node.channel(channel.id).deposit(10**8))
         while not deposit.ended.is_set():
             seen.append(sum(await holdings(alice, NATIVE)))
