@@ -734,6 +734,34 @@ MUTANTS = (
         "if False:",
         CHAIN,
     ),
+    Mutant(
+        "take a chain that was begun anew for the one that this node knows",
+        "sdk/openings.py",
+        "if known is not None and not core.never_used(known.channel):",
+        "if False:",
+        ("test_openings_forgotten.py",),
+    ),
+    Mutant(
+        "begin on a loop that is not trio's",
+        "channels/loops.py",
+        "if not trio.lowlevel.in_trio_run():",
+        "if False:",
+        ("test_sdk_loops.py",),
+    ),
+    Mutant(
+        "call a node ready that does not know the chain",
+        "sdk/control/waiting.py",
+        "if found.ready:",
+        "if found.block >= 0:",
+        ("test_cli_waits.py",),
+    ),
+    Mutant(
+        "call a channel usable whose peer is away",
+        "sdk/control/waiting.py",
+        "if not channel.connected:",
+        "if False:",
+        ("test_cli_waits.py",),
+    ),
 )
 
 
