@@ -94,6 +94,8 @@ class NodeInfo(msgspec.Struct, frozen=True):
     connected_peers: int
     alarms: tuple[Alarm, ...]
     """What a person should know, newest last."""
+    cursor: str = ""
+    """Of the newest payment that was received in a channel: `incoming` goes on behind it."""
 
 
 class ChannelInfo(msgspec.Struct, frozen=True):
