@@ -34,6 +34,7 @@ def show_node(info: NodeInfo) -> None:
             "chain": f"{info.chain_id}, contract {info.contract}, at block {info.block}",
             "channels": info.channels,
             "connected": f"{info.connected_peers} peer{'' if info.connected_peers == 1 else 's'}",
+            "cursor": info.cursor,
         }
     )
     for alarm in info.alarms:

@@ -27,6 +27,7 @@ def node_info(node: Node, alarms: tuple[Alarm, ...]) -> views.NodeInfo:
         connected_peers=len(node.peers.connected()),
         alarms=(*node.alarms, *alarms),
         ready=node.onchain.fresh,
+        cursor=node.cursor,
     )
 
 
