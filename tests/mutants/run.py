@@ -42,6 +42,48 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "ignore inbound fees",
+        "router/inbound.py",
+        "return outbound if inbound is None else max(0, outbound + inbound.fee(amount + outbound))",
+        "return outbound",
+        ("test_router_inbound.py",),
+    ),
+    Mutant(
+        "pay for being allowed to pay",
+        "router/inbound.py",
+        "max(0, outbound + inbound.fee(amount + outbound))",
+        "outbound + inbound.fee(amount + outbound)",
+        ("test_router_inbound.py",),
+    ),
+    Mutant(
+        "hope for no discount",
+        "router/planner.py",
+        "slope, eager=1.0)",
+        "slope, eager=0.0)",
+        ("test_router_inbound.py",),
+    ),
+    Mutant(
+        "name only the newest invoices by their beginning",
+        "sdk/control/lookup_network.py",
+        "found = invoices_beginning(node.store, prefix)",
+        "found = [one for one in node.invoices(1_000) if one.payment_hash.hex().startswith(prefix)]",
+        ("test_control_beginnings.py",),
+    ),
+    Mutant(
+        "forget that a reader knows what is gone",
+        "sdk/incoming.py",
+        'cursor = f"{row.position}.{len(found) + 1}{suffix}"',
+        'cursor = f"{row.position}.{len(found) + 1}"',
+        ("test_channel_history.py",),
+    ),
+    Mutant(
+        "say of a tower with a full disk that it does not run",
+        "sdk/cli/tower.py",
+        'holder = "" if found is not None else guarded(lambda: holder_of(data))',
+        'holder = ""',
+        ("test_control_beginnings.py",),
+    ),
+    Mutant(
         "print what strangers say as it is",
         "channels/words.py",
         "    if text.isprintable():",
@@ -327,6 +369,27 @@ MUTANTS = (
         "late0 = channel.deposits[0] - first\n",
         "late0 = now - then\n",
         ("test_cooperative_deposits.py",),
+    ),
+    Mutant(
+        "count a closing in the account and in the channel, too",
+        "sdk/holdings.py",
+        "view.status not in (OPEN, CLOSED)",
+        "view.status < 0",
+        ("test_closing_shown.py",),
+    ),
+    Mutant(
+        "take a deposit into a channel that is about to close",
+        "sdk/handle.py",
+        "self._session.require_payable()\n        await self._node.onchain.require_balance",
+        "await self._node.onchain.require_balance",
+        ("test_closing_shown.py",),
+    ),
+    Mutant(
+        "advise to deposit more into a channel that is about to close",
+        "sdk/control/lookup.py",
+        "[channel for channel in candidates if channel.session.payable]",
+        "[channel for channel in candidates if channel.phase is Phase.OPEN]",
+        ("test_closing_shown.py",),
     ),
     Mutant(
         "count capacity without the pending locks",
@@ -847,6 +910,34 @@ MUTANTS = (
         "if sight.now - since >= (again if kind is vigil.told else first):",
         "if False:",
         CHAIN,
+    ),
+    Mutant(
+        "take a chain that was begun anew for the one that this node knows",
+        "sdk/openings.py",
+        "if known is not None and not core.never_used(known.channel):",
+        "if False:",
+        ("test_openings_forgotten.py",),
+    ),
+    Mutant(
+        "begin on a loop that is not trio's",
+        "channels/loops.py",
+        "if not trio.lowlevel.in_trio_run():",
+        "if False:",
+        ("test_sdk_loops.py",),
+    ),
+    Mutant(
+        "call a node ready that does not know the chain",
+        "sdk/control/waiting.py",
+        "if found.ready:",
+        "if found.block >= 0:",
+        ("test_cli_waits.py",),
+    ),
+    Mutant(
+        "call a channel usable whose peer is away",
+        "sdk/control/waiting.py",
+        "if not channel.connected:",
+        "if False:",
+        ("test_cli_waits.py",),
     ),
 )
 
