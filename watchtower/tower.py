@@ -29,7 +29,7 @@ from tallystick.settlement.follower import BACKOFF_FIRST, BACKOFF_MAX, Follower,
 from tallystick.settlement.moments import SCHEMA, read_followed
 from tallystick.settlement.obligations import Policy
 from tallystick.settlement.sender import Sender, SenderStatistics
-from tallystick.settlement.vigil import TICK, Vigil, look
+from tallystick.settlement.vigil import TICK, begun, look
 from tallystick.watchtower.desk import Desk
 from tallystick.watchtower.schema import TOWER_SCHEMA, count_appointments
 from tallystick.watchtower.watch import Watch
@@ -209,7 +209,7 @@ class Tower:
 
     async def _guard(self) -> None:
         """Tell the owner when the chain is not followed, in time for the windows that are open."""
-        vigil = Vigil(self._elapsed(), self._elapsed())
+        vigil = begun(self._elapsed())
         while True:
             await trio.sleep(TICK)
             seen = self.follower.sight(self._at_stake())

@@ -36,6 +36,8 @@ def show_node(info: NodeInfo) -> None:
             "connected": f"{info.connected_peers} peer{'' if info.connected_peers == 1 else 's'}",
         }
     )
+    if info.waiting_for:
+        warn(f"the node speaks to no peer yet: it waits for {info.waiting_for}")
     for alarm in info.alarms:
         warn(f"alarm: {alarm.text} ({alarm.kind})")
 

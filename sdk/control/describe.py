@@ -26,6 +26,7 @@ def node_info(node: Node, alarms: tuple[Alarm, ...]) -> views.NodeInfo:
         channels=sum(not is_gone(channel) for channel in node.channels),
         connected_peers=len(node.peers.connected()),
         alarms=(*node.alarms, *alarms),
+        waiting_for=node.waiting_for,
     )
 
 
