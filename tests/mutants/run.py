@@ -734,6 +734,27 @@ MUTANTS = (
         "if False:",
         CHAIN,
     ),
+    Mutant(
+        "let one address fill a tower",
+        "watchtower/shelves.py",
+        "if held >= max(1, free // SHARE) or not free:",
+        "if not free:",
+        ("test_tower_strangers.py",),
+    ),
+    Mutant(
+        "drop what a tower promised to keep",
+        "watchtower/shelves.py",
+        "(int(now) - TERM, DROPPED_AT_ONCE),",
+        "(int(now), DROPPED_AT_ONCE),",
+        ("test_tower_strangers.py",),
+    ),
+    Mutant(
+        "do not renew what a tower promised",
+        "watchtower/client.py",
+        "return channel in self._offers and self._clock() - received > RENEW",
+        "return False",
+        ("test_tower_strangers.py",),
+    ),
 )
 
 
