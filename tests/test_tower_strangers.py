@@ -107,7 +107,10 @@ async def test_what_was_not_renewed_within_its_term_makes_room_the_oldest_first(
     ]
     office.store.commit(old)
     office.clients = MOST
-    office.now += TERM + 100.5
+    office.now += TERM - 1
+    assert isinstance(await office.upload("192.0.2.99"), Receipt)
+    assert count_appointments(office.store) == len(old) + 1, "all of it is promised yet"
+    office.now += 101.5
     office.kept = {(3).to_bytes(32, "big")}
     assert isinstance(await office.upload(HOME), Receipt)
     left = {row[0] for row in office.store.read("SELECT time FROM appointments")}
