@@ -22,8 +22,7 @@ from tallystick.channels.ports import Entropy, system_entropy
 from tallystick.router.objects import ForwardingPolicy
 from tallystick.router.service import RoutingOptions
 from tallystick.sdk.configuration import Settings
-from tallystick.sdk.control.files import announced
-from tallystick.sdk.control.server import serve_control
+from tallystick.sdk.control.server import open_control
 from tallystick.sdk.node import Config, Node, open_node
 from tallystick.sdk.routing import AssetOptions, PaymentOptions
 from tallystick.settlement.abi import Deployment
@@ -96,14 +95,12 @@ async def run_daemon(
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_cancel_on_signal, signals, nursery.cancel_scope)
-            token = entropy(32).hex()
             async with (
                 open_configured_node(directory, key, settings, entropy=entropy) as node,
-                serve_control(node, token) as control,
+                open_control(node, directory, entropy=entropy) as control,
             ):
-                with announced(directory, control.url, token):
-                    ready(_describe(node, control.url))
-                    await control.stop_asked.wait()
+                ready(_describe(node, control.url))
+                await control.stop_asked.wait()
             nursery.cancel_scope.cancel()
 
 

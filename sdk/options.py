@@ -9,7 +9,7 @@ from tallystick.channels.limits import Policy
 from tallystick.channels.ports import PeerAddress
 from tallystick.router.objects import MARGIN_MAX
 from tallystick.router.service import RoutingOptions
-from tallystick.sdk.duties import DutyPolicy
+from tallystick.sdk.budgets import DutyPolicy
 from tallystick.sdk.places import check_announced
 from tallystick.sdk.routing import PaymentOptions
 from tallystick.watchtower.client import ClientPolicy

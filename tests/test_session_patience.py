@@ -17,7 +17,7 @@ from tallystick.channels.patience import EXCUSED, PATIENCE_MAX, STEP_MAX, Patien
 from tallystick.channels.testing.pair import Pair
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.channels.tickets import Ticket
-from tallystick.sdk.duties import DutyPolicy
+from tallystick.sdk.budgets import DutyPolicy
 from tallystick.sdk.node import Node
 from tallystick.sdk.testing.journeys import AMOUNT, DEPOSIT, LOCK_SECONDS, Journey, configuration, live_through
 from tallystick.sdk.testing.line import Line
