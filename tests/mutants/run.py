@@ -548,6 +548,20 @@ MUTANTS = (
         ("test_duties_budgets.py",),
     ),
     Mutant(
+        "forget the locks of states that were left behind",
+        "sdk/onchain.py",
+        "                found[sender] = left_behind",
+        "                pass",
+        ("test_channel_older_states.py",),
+    ),
+    Mutant(
+        "prune what tells the locks of older states",
+        "channels/history.py",
+        "max(session.history, LOCK_HISTORY) if locks else session.history",
+        "session.history",
+        ("test_channel_history.py",),
+    ),
+    Mutant(
         "send a stream's link before it is stored",
         "channels/streams.py",
         "            self._save(self._session.channel.side, stream.lock, stream.proof)\n\n    def _say",
