@@ -107,6 +107,8 @@ class Following:
                 reached = True
             if self.follower.lost is not None:
                 raise self.follower.lost
+            fault = self.follower.fault
+            self.waiting_for = f"the chain up to block {head.number}" if fault is None else f"its chain node: {fault}"
         self.waiting_for = ""
         if self.wants_market():
             with trio.move_on_after(PRICE_SECONDS):

@@ -24,7 +24,8 @@ def watch(
         now += TICK
         well = back is not None and now >= back
         old = 0.0 if well else now
-        sight = Sight(now, old, old if silent else 0.0, "" if well else "no answer", nonsense, at_stake)
+        fault = "" if well else "no answer"
+        sight = Sight(now, old, old if silent else 0.0, fault, nonsense, at_stake=at_stake)
         vigil, alarms = look(vigil, sight, "it does nothing")
         told += [(now, alarm) for alarm in alarms]
     return told

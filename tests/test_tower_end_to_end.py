@@ -20,6 +20,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 
@@ -28,13 +29,14 @@ from tallystick.channels.errors import StoreError
 from tallystick.channels.keys import PrivateKey
 from tallystick.channels.objects import NATIVE, Address, SignedProof
 from tallystick.channels.store import Moment, SqliteStore, open_store
-from tallystick.channels.testing.clock import seeded_entropy
+from tallystick.channels.testing.clock import seeded_entropy, virtual_clock
 from tallystick.channels.testing.network import MemoryNetwork
 from tallystick.settlement.chain import (
     ChallengeCall,
     ChannelView,
     CloseCall,
     DepositCall,
+    Header,
     OpenCall,
     SettleCall,
 )
@@ -98,6 +100,7 @@ class Town:
                 entropy=seeded_entropy("alice"),
                 jitter=random.Random(2).random,
                 alarm=self.alarms.append,
+                clock=virtual_clock(),
                 policy=ClientPolicy(every=0.1),
             )
             nursery.start_soon(client.run)
@@ -322,6 +325,34 @@ async def test_a_handler_that_fails_in_mid_block_loses_no_event(
         await town.cheat()
         await town.mine(6, pause=10)
         assert asked >= 4
+        await town.assert_caught()
+
+
+async def test_a_cheat_is_caught_after_a_chain_node_said_for_a_while_that_the_window_was_over(
+    town: Town, autojump_clock: trio.testing.MockClock
+) -> None:
+    await town.appointed()
+    fickle = Fickle(town.chain)
+    town.house.chain = fickle  # type: ignore[assignment]  # it hands on the whole interface
+
+    def later(found: Header) -> Header:
+        return msgspec.structs.replace(found, time=found.time + 2 * 86_400)
+
+    async def head() -> Header:
+        return later(await town.chain.head())
+
+    async def header(number: int) -> Header | None:
+        found = await town.chain.header(number)
+        return None if found is None else later(found)
+
+    async with town.house.open() as (tower, _):
+        await trio.sleep(1)
+        await town.cheat()
+        fickle.head, fickle.header = head, header  # type: ignore[attr-defined]  # in place of the node's own
+        await town.mine(8)
+        assert tower.statistics().sender.quarantined >= 2
+        del fickle.head, fickle.header  # type: ignore[attr-defined]  # the node's own again
+        await town.mine(10)
         await town.assert_caught()
 
 
