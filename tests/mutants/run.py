@@ -364,6 +364,13 @@ MUTANTS = (
         ("test_tower_appointments.py", "test_tower_seeded.py"),
     ),
     Mutant(
+        "let who lost data close with old proofs, in place of a confirmed close that left the chain",
+        "sdk/onchain.py",
+        "(final, (SETTLED,)) if lost",
+        "(final, (CLOSED, SETTLED)) if lost",
+        ("test_simulation_thefts.py",),
+    ),
+    Mutant(
         "let the clock say when a payment's time is over",
         "router/outgoing.py",
         "        self._now = steady or clock\n",
