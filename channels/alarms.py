@@ -59,6 +59,10 @@ class AlarmKind(enum.StrEnum):
     """(tower) A client's appointment defends nothing."""
     APPOINTMENT_UNREWARDED = "appointment-unrewarded"
     """(tower) A client's appointment promises no reward."""
+    PAYMENT_SET_ASIDE = "payment-set-aside"
+    """A payment's order, or what came of it, met a fault of the program: it is not tried any more."""
+    PROGRAM_FAULT = "program-fault"
+    """A request met a fault of the program: it alone failed."""
     REQUEST_FAILED = "request-failed"
     """Something that was asked for without waiting for it came to nothing."""
 

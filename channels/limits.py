@@ -16,6 +16,9 @@ MESSAGE_MAX = 65_535
 MEMO_MAX = 256
 """Bytes of a payment's memo."""
 
+KEY_MAX = 1_024
+"""Bytes of a payment's idempotency key."""
+
 ONION_MAX = 1_366
 """Bytes of the onion that travels with a lock (BOLT 4: 1 + 33 + 1300 + 32)."""
 
@@ -45,6 +48,9 @@ OPERATIONS_MAX = 1_000
 
 STREAM_LENGTH_MAX = 65_536
 """Links of one stream: a contract must be able to follow a chain to its tip within one block's gas."""
+
+CHALLENGE_PERIOD_MAX = 366 * 86_400
+"""Seconds. A longer window would lock funds up for ever by mistake, and could overflow the deadline."""
 
 RESERVE_PPM_MAX = 100_000
 """Millionths of a channel's funding that its reserve is at most: a tenth."""
@@ -103,6 +109,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 
     challenge_period_min: int = 600
     """Channels whose challenge window is shorter than this are not used."""
+
+    challenge_period_max: int = 7 * 86_400
+    """Channels whose challenge window is longer are not used: what this node has in one may be bound as long."""
 
     history: int | None = None
     """Agreed updates to keep in each journal of a channel whose owner did not choose; None: all, 0: none."""

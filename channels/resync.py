@@ -69,11 +69,19 @@ def disconnected(session: Session) -> None:
     session.window.forget()
 
 
+def succeed(session: Session, old: Session) -> None:
+    """Take over what the peer has said already, on this connection, of a channel that is proposed anew."""
+    session.ready = old.ready
+    session.counting.succeed(old.counting)
+
+
 def on_reestablish(session: Session, message: Reestablish) -> None:
     """Compare where both sides are, and repeat what the peer lacks; raise InvalidUpdate or InvalidSignature."""
     channel = session.channel
     if channel.phase not in _GREETING:
-        session.send(Error(channel.id, Fault.WRONG_PHASE, f"this channel is {channel.phase.name.lower()} here"))
+        # One that was never used may be opened anew: the peer has to greet it again then.
+        code = Fault.UNKNOWN_CHANNEL if core.never_used(channel) else Fault.WRONG_PHASE
+        session.send(Error(channel.id, code, f"this channel is {channel.phase.name.lower()} here"))
         return
     if (
         _check(session, message.ours, channel.peer_side)

@@ -68,7 +68,7 @@ class Shop:
 
     def record(self, payment: IncomingPayment, action: str) -> None:
         """Write down, for good, what is done about a payment."""
-        line = {"action": action, "item": self.item, "order": order_of(payment)}
+        line: dict[str, str | int] = {"action": action, "item": self.item, "order": order_of(payment)}
         line |= {"amount": payment.amount, "channel": payment.channel.hex(), "cursor": payment.cursor}
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()

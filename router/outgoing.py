@@ -26,8 +26,9 @@ from typing import Protocol
 import msgspec
 import trio
 
+from tallystick.channels.alarms import Alarm, AlarmKind, OnAlarm
 from tallystick.channels.effects import Event, SecretLearned
-from tallystick.channels.errors import InvalidInput
+from tallystick.channels.errors import EngineStopped, InvalidInput, StoreError
 from tallystick.channels.objects import Address, ChannelId, Lock
 from tallystick.channels.ports import Clock, Entropy
 from tallystick.channels.store import Moment, Store
@@ -151,6 +152,7 @@ class Outgoing:
         clock: Clock,
         entropy: Entropy,
         limits: Callable[[Address], Limits],
+        alarm: OnAlarm,
         inline: bool = True,
         steady: Clock | None = None,
     ) -> None:
@@ -167,6 +169,7 @@ class Outgoing:
         self._now = steady or clock
         self._entropy = entropy
         self._limits = limits
+        self._alarm = alarm
         self.begun = trio.Event()
         """Set, and replaced, when something is to be done for a payment before anything else (`on_time`)."""
         self._active: dict[bytes, _Active] = {}
@@ -363,9 +366,27 @@ class Outgoing:
             self._searches.popleft()
             self._send(active, end.value)
             return True
+        except (EngineStopped, StoreError):
+            raise
+        except Exception as error:  # an order that cannot be planned, now or at any start, harms nobody else
+            self._searches.popleft()
+            self._set_aside(active, error)
+            return True
         finally:
             self._working = False
         return False
+
+    def _set_aside(self, active: _Active, error: Exception) -> None:
+        """Try no more to plan a payment: what is under way of it goes on."""
+        fault = f"a fault of this program ({type(error).__name__}: {error})"
+        self._alarm(
+            Alarm(
+                AlarmKind.PAYMENT_SET_ASIDE,
+                f"payment {active.order.payment_hash.hex()[:16]} is set aside: {fault} keeps it from being planned",
+            )
+        )
+        active.payment.stop(Unpaid.FAULT, f"it could not be planned, for {fault}; please report it")
+        self._settle(active)
 
     # --- sending -------------------------------------------------------------------------------------------------
 

@@ -225,7 +225,7 @@ class ChannelHandle:
         """Add to our deposit on chain, and return once the chain has confirmed it."""
         check_amount(amount, minimum=1)
         require_open(self._session.channel)
-        await self._node.onchain.require_balance(amount, self.asset)
+        await self._node.onchain.require_balance(amount, self.asset, DepositCall)
         side = self._session.channel.side
         target = self._session.channel.deposits[side] + amount
         async with self._node.onchain.allowance(self.asset, amount, self.id):

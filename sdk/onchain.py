@@ -37,6 +37,7 @@ from tallystick.settlement.follower import BlockAdded, Step
 from tallystick.settlement.index import CLOSED, GONE, SETTLED, EventsSeen
 from tallystick.settlement.obligations import Obligation, Policy, Status
 from tallystick.settlement.sender import Sender
+from tallystick.settlement.transactions import GAS
 
 _UNMINED = (Status.WAITING, Status.SENT)
 
@@ -155,7 +156,9 @@ class OnChain:
 
     def at_rest(self, session: Session) -> bool:
         """Whether a look at the channel would change nothing: not in it, and not in what is due for it."""
-        return session.channel.id in self._confirmed and timeless(session.channel)
+        channel = session.channel
+        talk = channel.phase is Phase.OPENING and self.index.view(channel.id, self.index.head_number) is None
+        return (talk or channel.id in self._confirmed) and timeless(channel)
 
     def _close_if_must(self, session: Session) -> None:
         """Close a channel whose peer has long not paid for locks that the chain shows to be ours."""
@@ -211,10 +214,14 @@ class OnChain:
         moments: list[Moment] = []
         unfinished, sessions = self._unfinished(), self._engine.sessions
         stakes = (
-            stakes_of(sessions.values()) if any(sessions[identity].channel.secrets for identity in channels) else {}
+            stakes_of(sessions.values())
+            if any(identity in sessions and sessions[identity].channel.secrets for identity in channels)
+            else {}
         )
         for identity in channels:
-            session = sessions[identity]
+            session = sessions.get(identity)
+            if session is None:
+                continue  # an opening that came to nothing
             view = self.index.view(identity, self.index.head_number)
             if view is None or view.terms != session.channel.terms:
                 continue
@@ -335,10 +342,30 @@ class OnChain:
             for obligation in self.sender.obligations()
         )
 
-    async def require_balance(self, amount: int, asset: Address) -> None:
-        """Raise InsufficientFunds unless the account holds `amount` on chain, and something for fees."""
+    def opening_failed(self, channel: ChannelId) -> bool | None:
+        """Whether all that this node did to open that channel has come to nothing; None if it did nothing of late."""
+        tried = [
+            obligation
+            for obligation in self.sender.obligations()
+            if obligation.channel == channel and isinstance(obligation.call, OpenCall)
+        ]
+        if not tried:
+            return None
+        given_up = (Status.SUPERSEDED, Status.QUARANTINED)
+        return all(
+            one.status in given_up and (one.receipt is not None or one.nonce is None or one.resting) for one in tried
+        )
+
+    async def require_balance(self, amount: int, asset: Address, *calls: type[Call]) -> None:
+        """Raise InsufficientFunds unless the account holds `amount` on chain, and what these calls cost in fees now."""
+        account = f"account 0x{self._key.address.hex()}"
         held = await self._chain.balance(self._key.address, asset)
         if amount > held:
-            raise InsufficientFunds(f"account 0x{self._key.address.hex()} holds {held}, not {amount}")
-        if asset != NATIVE and not await self._chain.balance(self._key.address, NATIVE):
-            raise InsufficientFunds(f"account 0x{self._key.address.hex()} has no native coin to pay fees with")
+            raise InsufficientFunds(f"{account} holds {held}, not {amount}")
+        approve = (ApproveCall,) if asset != NATIVE else ()
+        fee = sum(GAS[call] for call in (*calls, *approve)) * await self._chain.fee_price()
+        coins = held - amount if asset == NATIVE else await self._chain.balance(self._key.address, NATIVE)
+        if coins < max(1, fee):
+            raise InsufficientFunds(
+                f"{account} would have {coins} left for fees, which are about {fee} now: use less, or put coins into it"
+            )

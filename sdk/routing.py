@@ -17,6 +17,7 @@ from contextlib import suppress
 
 import trio
 
+from tallystick.channels.alarms import OnAlarm
 from tallystick.channels.conditions import digest_of
 from tallystick.channels.core import Phase
 from tallystick.channels.effects import ChannelChanged, Event, PeerConnected
@@ -79,6 +80,7 @@ class Routing(Paying):
         entropy: Entropy,
         jitter: Callable[[], float],
         tell: Callable[[Paid | PaymentHeld], None],
+        alarm: OnAlarm,
     ) -> None:
         self.options = options
         self.router = router
@@ -124,6 +126,7 @@ class Routing(Paying):
             steady=steady,
             entropy=entropy,
             limits=options.limits_in,
+            alarm=alarm,
             inline=False,
         )
         self.receiving = Receiving(

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from tallystick.channels.limits import Policy
 from tallystick.sdk.cli.shell import Data, Json, PasswordFile, guarded, print_json
 from tallystick.sdk.configuration import (
     CONFIG,
@@ -39,6 +40,9 @@ def init(
     challenge_period: Annotated[
         int, typer.Option("--challenge-period", min=1, help="Seconds that a unilateral close can be challenged.")
     ] = 86_400,
+    challenge_period_max: Annotated[
+        int, typer.Option("--max-challenge-period", min=1, help="The longest that a peer may choose for a channel.")
+    ] = Policy().challenge_period_max,
     tower: Annotated[
         list[str] | None, typer.Option("--tower", help="A watchtower's address; may be given several times.")
     ] = None,
@@ -64,6 +68,7 @@ def init(
             listen=listen,
             confirmations=confirmations,
             challenge_period=challenge_period,
+            challenge_period_max=challenge_period_max,
             towers=tuple(tower or ()),
         )
         password = find_password(None, password_file, ask=_ask if at_terminal() else None)
