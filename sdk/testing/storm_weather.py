@@ -98,8 +98,8 @@ def _draw_chaos(rng: random.Random) -> Chaos | None:
         Chaos(
             lies=lies,
             rate=rng.choice((0.1, 0.5, 0.9)),
-            spell=(5.0, rng.choice((20.0, 120.0))),
-            calm=(30.0, rng.choice((60.0, 200.0))),
+            spell=(5.0, rng.choice((20.0, 120.0, 400.0))),
+            calm=(2.0, rng.choice((20.0, 150.0))),
             lag=rng.choice((2, 12)),
         )
         if lies
