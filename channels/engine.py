@@ -43,6 +43,7 @@ from tallystick.channels.session import Session
 from tallystick.channels.store import Moment
 from tallystick.channels.tickets import Ticket
 from tallystick.channels.timing import let_pass
+from tallystick.channels.words import plain
 from tallystick.channels.work import EngineStatistics, statistics_of
 from tallystick.channels.writer import Writer
 
@@ -300,23 +301,25 @@ class Engine:
         """Whether the peer is connected now."""
         return peer in self._wires
 
-    def require_acks(self, peer: bytes, now: float, *, queued: bool) -> None:
-        """Raise InvalidUpdate if a connected peer holds back an acknowledgement for too long, by `patience`.
+    def require_acks(self, peer: bytes, now: float, *, queued: bool) -> bool:
+        """Raise InvalidUpdate if a connected peer holds back an acknowledgement for too long; else say if it owes one.
 
         Ask now and then, by one clock. `queued`: whether frames for the peer wait on our side.
         """
+        owes = False
         for session in self.sessions_with(peer):
-            patience = session.patience
-            waits = session.ready and session.channel.phase is Phase.OPEN
+            waits, patience = session.ready and session.channel.phase is Phase.OPEN, session.patience
             oldest = session.sent[0].seq if session.sent and waits else 0
             if patience.look(oldest, (self._rounds, self._durable), now, queued=queued):
                 raise patience.cut(session.channel.id)
+            owes = owes or oldest > 0
+        return owes
 
     def receive(self, peer: bytes, message: Message, frame: bytes) -> None:
         """Take in a connected peer's message (`frame` is its bytes); raise PeerError, with no channel harmed."""
         identity = channel_of(message)
         if isinstance(message, Error):
-            self.emit(PeerNotice(peer, message.channel, message.code, message.text, False))
+            self.emit(PeerNotice(peer, message.channel, message.code, plain(message.text), False))
             self._on_error(peer, ChannelId(message.channel), message)
         elif isinstance(message, (OpenProposal, OpenRequest, OpenAccept, OpenRefuse)):
             self.opening.on_message(peer, message)

@@ -20,6 +20,7 @@ from tallystick.router.announcements import ALIAS_BYTES_MAX
 from tallystick.router.kernels import compilable
 from tallystick.router.objects import ForwardingPolicy
 from tallystick.sdk.errors import ConfigurationError
+from tallystick.sdk.keystore import write_new
 
 CONFIG = "config.toml"
 """Name of the file within the data directory."""
@@ -233,8 +234,7 @@ def write_settings(directory: Path, settings: Settings) -> Path:
     )
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with open(path, "x", encoding="utf-8") as file:
-            file.write(text)
+        write_new(path, text)  # whole or not at all: what a full disk cuts off would be read as settings
     except FileExistsError as error:
         raise ConfigurationError(f"{path} exists already, and it is not overwritten") from error
     except OSError as error:

@@ -41,7 +41,17 @@ from tallystick.channels.keys import PrivateKey, PublicKey
 from tallystick.channels.loops import require_trio
 from tallystick.channels.objects import NATIVE, Address, ChannelId, check_amount
 from tallystick.channels.peers import Peers, PeerStatistics
-from tallystick.channels.ports import Clock, Entropy, Network, PeerAddress, SteadyClock, system_clock, system_entropy
+from tallystick.channels.ports import (
+    Clock,
+    Elapsed,
+    Entropy,
+    Network,
+    PeerAddress,
+    SteadyClock,
+    system_clock,
+    system_elapsed,
+    system_entropy,
+)
 from tallystick.channels.schema import SCHEMA as CHANNELS_SCHEMA
 from tallystick.channels.store import SqliteStore, Store, open_store
 from tallystick.channels.transport import TcpNetwork
@@ -69,6 +79,7 @@ from tallystick.sdk.wallet import Wallet
 from tallystick.sdk.watchers import Subscription, Watchers
 from tallystick.sdk.whose import said_by_node
 from tallystick.settlement.chain import Chain, OpenCall
+from tallystick.settlement.checked import checked
 from tallystick.settlement.follower import FollowerStatistics, Step
 from tallystick.settlement.index import INDEX_SCHEMA
 from tallystick.settlement.moments import SCHEMA as SETTLEMENT_SCHEMA
@@ -121,9 +132,11 @@ class Node(Wallet):
         config: Config,
         *,
         clock: Clock,
+        elapsed: Elapsed,
         entropy: Entropy,
         inline: bool = False,
     ) -> None:
+        chain = checked(chain)
         self.key = key
         self.store = store
         self.chain = chain
@@ -176,6 +189,8 @@ class Node(Wallet):
             alarm=self._alarm,
             changed=self._note_change,
             observe=self._on_step,
+            clock=clock,
+            elapsed=elapsed,
         )
         self.engine.trust_chain(lambda: self.onchain.fresh)
         self.router = Router(
@@ -436,6 +451,7 @@ async def open_node(
     config: Config | None = None,
     network: Network | None = None,
     clock: Clock = system_clock,
+    elapsed: Elapsed = system_elapsed,
     entropy: Entropy = system_entropy,
     store: Store | None = None,
     inline: bool = False,
@@ -446,7 +462,7 @@ async def open_node(
     Raise InvalidInput outside of trio, StoreInUse if another process has it open, StoreForeign if it is another key's,
     chain's or contract's, StoreDamaged if a row is not what was written, StoreError if its disk refuses while it runs.
     What the block raises comes out as it is. `sole`: refuse to run beside another process of this machine that is the
-    same node, as of a copy of the directory; daemons do. The five parameters before it are for simulations.
+    same node, as of a copy of the directory; daemons do. The six parameters before it are for simulations.
     """
     require_trio("open_node")
     own = store or open_store(Path(directory), SCHEMAS, owner=f"node 0x{key.address.hex()}")
@@ -464,6 +480,7 @@ async def open_node(
             network or TcpNetwork(key, entropy),
             config or Config(),
             clock=clock,
+            elapsed=elapsed,
             entropy=entropy,
             inline=inline,
         )

@@ -26,6 +26,7 @@ from tallystick.channels.engine import Engine
 from tallystick.channels.errors import InsufficientFunds, InvalidInput, TallystickError
 from tallystick.channels.keys import PrivateKey, PublicKey, close_key
 from tallystick.channels.objects import NATIVE, Address, ChannelId
+from tallystick.channels.ports import Clock, Elapsed
 from tallystick.channels.session import Session
 from tallystick.channels.store import Moment
 from tallystick.channels.writer import Writer
@@ -78,6 +79,8 @@ class OnChain:
         alarm: OnAlarm,
         changed: Callable[[], None],
         observe: Callable[[Step], None],
+        clock: Clock,
+        elapsed: Elapsed,
     ) -> None:
         """`alarm` is told what a person should know; `changed` is called after each block, `observe` before."""
         self._key = key
@@ -103,8 +106,10 @@ class OnChain:
             alarm=alarm,
             react=self._on_step,
             changed=changed,
+            clock=clock,
+            elapsed=elapsed,
         )
-        self.following.wants_market = self._has_channels
+        self.following.wants_market, self.following.at_stake = self._has_channels, self._at_stake
         self.index, self.follower = self.following.index, self.following.follower
         self.sender = Sender(
             key=key,
@@ -127,7 +132,7 @@ class OnChain:
     @property
     def claim_fee(self) -> int:
         """Below what worth (in the native coin) a secret is not claimed on chain now; 0: all are claimed."""
-        return claim_fee(self.following.market, self._config.duties)
+        return claim_fee(self.following.market.price, self._config.duties)
 
     def _on_step(self, step: Step, seen: Sequence[EventsSeen]) -> list[Moment]:
         """Let the channels react to one block, and derive the duties; return what belongs into its commit."""
@@ -142,6 +147,15 @@ class OnChain:
     def _has_channels(self) -> bool:
         """Whether there is, or may come, something whose worth must be held against its fee."""
         return any(session.channel.phase is not Phase.GONE for session in self._engine.sessions.values())
+
+    def _at_stake(self) -> float | None:
+        """Return the shortest time within which something may have to be done on chain, None if nothing is there."""
+        live = [s.channel for s in self._engine.sessions.values() if s.channel.phase is not Phase.GONE]
+        times = [float(channel.terms.challenge_period) for channel in live]
+        for channel in live:
+            for lock in (*channel.ours.simplex.locks, *channel.theirs.simplex.locks):
+                times.append(max(0.0, float(lock.expiry - self._engine.chain.now)))
+        return min(times, default=None)
 
     def react(self) -> list[Moment]:
         """Let every channel that is not at rest react to the chain as it is now; return the duties' moments."""
@@ -276,7 +290,7 @@ class OnChain:
         secrets = self.index.secrets(conditions, self.index.head_number) if conditions else {}
         redeemed = (self.index.redeems(channel.id, 0), self.index.redeems(channel.id, 1))
         claims = session.streams.claims()
-        return Situation(view, self.index.head_time, secrets, redeemed, claims, self.following.market, stakes)
+        return Situation(view, self.index.head_time, secrets, redeemed, claims, self.following.market.price, stakes)
 
     # --- the user's own transactions -----------------------------------------------------------------------------
 
@@ -361,7 +375,7 @@ class OnChain:
         account = f"account 0x{self._key.address.hex()}"
         held = await self._chain.balance(self._key.address, asset)
         if amount > held:
-            raise InsufficientFunds(f"{account} holds {held}, not {amount}")
+            raise InsufficientFunds(f"{account} holds {held} of {_named(asset)}, not {amount}")
         approve = (ApproveCall,) if asset != NATIVE else ()
         fee = sum(GAS[call] for call in (*calls, *approve)) * await self._chain.fee_price()
         coins = held - amount if asset == NATIVE else await self._chain.balance(self._key.address, NATIVE)
@@ -369,3 +383,8 @@ class OnChain:
             raise InsufficientFunds(
                 f"{account} would have {coins} left for fees, which are about {fee} now: use less, or put coins into it"
             )
+
+
+def _named(asset: Address) -> str:
+    """Return what an asset is called in a sentence."""
+    return "the chain's own coin" if asset == NATIVE else f"the token 0x{asset.hex()}, if there is such a token"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +10,7 @@ from typing import Annotated
 import typer
 
 from tallystick.channels.limits import Policy
+from tallystick.sdk.cli.screen import say
 from tallystick.sdk.cli.shell import Data, Json, PasswordFile, guarded, print_json
 from tallystick.sdk.configuration import (
     CONFIG,
@@ -87,9 +89,10 @@ def init(
     if as_json:
         print_json(made)
     else:
-        typer.echo(f"data directory  {made['data']}\naddress         {made['address']}")
-        typer.echo(f"public key      {made['public_key']}")
-        typer.echo(f"Look at {Path(made['data']) / CONFIG}, then start the node with `tally node run`.")
+        say(f"data directory  {made['data']}", f"address         {made['address']}")
+        say(f"public key      {made['public_key']}")
+        where = "" if data is None else f" --data {shlex.quote(str(data))}"
+        say(f"Look at {Path(made['data']) / CONFIG}, then start the node with `tally node run{where}`.")
 
 
 def at_terminal() -> bool:

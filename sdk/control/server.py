@@ -210,7 +210,7 @@ class Control:
         handle = find_channel(self.node, request.path_params["id"])
 
         async def operation() -> views.ChannelInfo:
-            await handle.close()
+            await handle.close(timeout=body.timeout)
             return describe.channel_info(handle)
 
         return await self.perform("close", operation, body.wait)
@@ -219,6 +219,8 @@ class Control:
         """Answer once the decision is stored, or with `wait` once nothing is left on chain."""
         body = await read_body(request, views.Close)
         handle = find_channel(self.node, request.path_params["id"])
+        if body.timeout is not None:
+            raise InvalidInput("a close without the peer has no timeout: it waits for nobody")
 
         async def operation() -> views.ChannelInfo:
             await handle.force_close()
@@ -265,7 +267,7 @@ class Control:
         body = await read_body(request, views.Pay)
         asset, memo = parse_asset(body.asset), _memo(body)
         handle = channel_to_pay(self.node, body.to, body.amount, asset, body.key)
-        receipt = await handle.pay(body.amount, memo, key=body.key)
+        receipt = await handle.pay(body.amount, memo, key=body.key, timeout=body.timeout)
         return answer(describe.payment(receipt))
 
     async def _incoming(self, request: Request) -> Response:
