@@ -539,6 +539,27 @@ MUTANTS = (
         ("test_simulation_thefts.py",),
     ),
     Mutant(
+        "wait for ever for an answer of the chain node that goes on and on",
+        "settlement/rpc_client.py",
+        "        with trio.move_on_after(timeout) as patience:\n",
+        "        with trio.CancelScope() as patience:\n",
+        ("test_chaos_wire.py",),
+    ),
+    Mutant(
+        "take bytes that are no text for JSON",
+        "settlement/rpc_client.py",
+        "except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error",
+        "except (msgspec.DecodeError, RecursionError) as error",
+        ("test_chaos_wire.py",),
+    ),
+    Mutant(
+        "pass a chain node's control characters on",
+        "settlement/rpc_client.py",
+        'letter if letter.isprintable() else "?"',
+        "letter",
+        ("test_chaos_wire.py",),
+    ),
+    Mutant(
         "let the clock say when a payment's time is over",
         "router/outgoing.py",
         "        self._now = steady or clock\n",
