@@ -71,7 +71,8 @@ class Storm:
 
     async def run(self) -> None:
         """Go through all phases; raise Violation if anything was wrong."""
-        await self._build()
+        async with self.world.brisk():
+            await self._build()
         self.strangers = draw_strangers(self.world, self.rng, self.weather.strangers)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch)

@@ -74,8 +74,8 @@ def draw_weather(rng: random.Random, steps: int, *, small: bool = False) -> Weat
         shares=rng.random() < 0.4,
         steps=steps,
         pause=rng.choice((1.0, 5.0, 15.0)),
-        aftermath=rng.choice((0.0, 100.0, 100.0, 300.0, LOCK_SECONDS + 200.0)),
-        interval=rng.choice((10.0, 20.0, 30.0) if small else (5.0, 10.0, 20.0)),
+        aftermath=rng.choice((0.0, 60.0, 60.0, 250.0, LOCK_SECONDS + 200.0)),
+        interval=rng.choice((15.0, 30.0) if small else (5.0, 10.0, 20.0)),
         confirmations=rng.choice((2, 3)),
         delay=rng.choice((0.002, 0.05, 0.5)),
         crashes=rate(0.12),
@@ -86,7 +86,7 @@ def draw_weather(rng: random.Random, steps: int, *, small: bool = False) -> Weat
         closes=rate(0.05),
         policies=rate(0.06),
         chaos=_draw_chaos(rng),
-        strangers=rng.choice((0, 2, 6)),
+        strangers=rng.choice((0, 1, 3) if small else (0, 2, 6)),
         clocks=rate(0.06),
     )
 
