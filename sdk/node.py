@@ -157,6 +157,7 @@ class Node(Wallet):
                 entropy=entropy,
                 jitter=rng.random,
                 alarm=self._alarm,
+                clock=clock,
                 policy=config.tower_policy,
             )
             for address in config.towers

@@ -144,12 +144,15 @@ async def _keep_status(directory: Path, status: Callable[[], TowerStatus]) -> No
         await trio.sleep(STATUS_EVERY)
 
 
-def read_status(directory: Path, *, clock: Clock = system_clock) -> TowerStatus | None:
-    """Return what the tower that runs in `directory` says of itself, None if none runs there."""
+def read_status(directory: Path, *, clock: Clock = system_clock, oldest: float = STATUS_OLD) -> TowerStatus | None:
+    """Return what the tower that runs in `directory` says of itself, None if it said nothing for `oldest` seconds.
+
+    That mostly means that none runs there. But one whose disk is full says nothing either: see `holder_of`.
+    """
     try:
         status = msgspec.json.decode((directory / STATUS).read_bytes(), type=TowerStatus)
     except FileNotFoundError:
         return None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedMessage(f"{directory / STATUS} is no tower's status; is this a tower's data?") from error
-    return status if abs(clock() - status.time) <= STATUS_OLD else None
+    return status if abs(clock() - status.time) <= oldest else None

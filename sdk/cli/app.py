@@ -93,7 +93,7 @@ app = typer.Typer(
 
 def _show_version(asked: bool) -> None:
     if asked:
-        typer.echo(f"tally {importlib.import_module('tallystick').__version__}")
+        say(f"tally {importlib.import_module('tallystick').__version__}")
         raise typer.Exit
 
 

@@ -84,7 +84,7 @@ def wait(
     if as_json:
         print_json(found)
     else:
-        typer.echo(f"The node runs, at block {found.block}; {found.peer_address or 'it only dials'}")
+        say(f"The node runs, at block {found.block}; {found.peer_address or 'it only dials'}")
 
 
 @app.command(epilog=example("node info --json"))

@@ -55,6 +55,7 @@ from tallystick.sdk.control.lookup import channel_to_pay, find_channel, parse_as
 from tallystick.sdk.control.network import NetworkRoutes
 from tallystick.sdk.control.streams import StreamRoutes
 from tallystick.sdk.errors import ConfigurationError
+from tallystick.sdk.holdings import holdings
 from tallystick.sdk.incoming import Payments
 from tallystick.sdk.known_peers import known_peers
 from tallystick.sdk.node import Node
@@ -142,8 +143,7 @@ class Control:
 
     async def _balance(self, request: Request) -> Response:
         node, asset = self.node, parse_asset(request.query_params.get("asset", views.NATIVE_ASSET))
-        held = sum(c.balances[0] for c in node.channels if c.asset == asset and not describe.is_paid_out(c))
-        on_chain = await node.balance(asset)
+        on_chain, held = await holdings(node, asset)
         return answer(views.Balance("0x" + node.address.hex(), "0x" + asset.hex(), on_chain, held))
 
     # --- peers ---------------------------------------------------------------------------------------------------
