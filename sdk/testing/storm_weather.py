@@ -99,7 +99,7 @@ def _draw_chaos(rng: random.Random) -> Chaos | None:
             lies=lies,
             rate=rng.choice((0.1, 0.5, 0.9)),
             spell=(5.0, rng.choice((20.0, 120.0, 400.0))),
-            calm=(2.0, rng.choice((20.0, 150.0))),
+            calm=(1.0, rng.choice((10.0, 60.0))),
             lag=rng.choice((2, 12)),
         )
         if lies
