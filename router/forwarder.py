@@ -28,6 +28,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from tallystick.channels.arguments import Options
 from tallystick.channels.objects import Address, ChannelId, Lock
 from tallystick.router.codes import Code
 from tallystick.router.failures import Failure, first_wrap, wrap
@@ -58,7 +59,7 @@ class Outlet(msgspec.Struct, frozen=True):
     """Locks that it can take yet."""
 
 
-class ForwardingLimits(msgspec.Struct, frozen=True, kw_only=True):
+class ForwardingLimits(Options, frozen=True, kw_only=True):
     """What a forwarder asks of locks. Seconds of chain time."""
 
     expiry_min: int = 300

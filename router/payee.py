@@ -18,11 +18,12 @@ import hmac
 
 import msgspec
 
+from tallystick.channels.arguments import Options
 from tallystick.channels.limits import AMOUNT_MAX
 from tallystick.channels.objects import NATIVE, Address, ChannelId
 
 
-class Patience(msgspec.Struct, frozen=True, kw_only=True):
+class Patience(Options, frozen=True, kw_only=True):
     """How long a payee waits. Seconds of chain time."""
 
     parts: int = 60

@@ -28,6 +28,7 @@ from typing import Protocol
 
 import msgspec
 
+from tallystick.channels.arguments import Options
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.objects import ChannelId
 from tallystick.router.errors import NoRoute, Unpaid
@@ -35,7 +36,7 @@ from tallystick.router.objects import Hop, NodeKey, Route
 from tallystick.router.steps import Steps
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
+class Limits(Options, frozen=True, kw_only=True):
     """How hard a payment is tried."""
 
     parts: int = 32

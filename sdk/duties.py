@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 
+from tallystick.channels.arguments import Options
 from tallystick.channels.conditions import HASH, amount_paid
 from tallystick.channels.core import Channel, Phase, Wish
 from tallystick.channels.eip712 import locks_root
@@ -112,7 +113,7 @@ class Situation(msgspec.Struct, frozen=True):
     """What is at stake for us on each secret that we know, in all channels of the chain's own coin together."""
 
 
-class DutyPolicy(msgspec.Struct, frozen=True, kw_only=True):
+class DutyPolicy(Options, frozen=True, kw_only=True):
     """How a node pays for its duties."""
 
     budget: int = 10**17

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tallystick.channels.arguments import checked
 from tallystick.channels.keys import PrivateKey
 from tallystick.channels.ports import Entropy, system_entropy
 from tallystick.sdk.errors import ConfigurationError
@@ -30,6 +31,7 @@ LIGHT_WORK = 2**12
 """N for keys that guard nothing: 4 MB and some milliseconds per guess."""
 
 
+@checked
 def create(directory: Path, password: str, *, light: bool = False, entropy: Entropy = system_entropy) -> PrivateKey:
     """Make a new key, store it in `directory`, encrypted under `password`, and return it.
 
@@ -75,6 +77,7 @@ def write_new(path: Path, text: str) -> None:
         os.close(folder)
 
 
+@checked
 def load_key(
     directory: Path,
     password: str | None = None,

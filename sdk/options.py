@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
-import msgspec
+from typing import Annotated
 
+from tallystick.channels.arguments import Options
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.limits import Policy
+from tallystick.channels.objects import Count
 from tallystick.channels.ports import PeerAddress
+from tallystick.channels.rules import Whole
 from tallystick.router.objects import MARGIN_MAX
 from tallystick.router.service import RoutingOptions
 from tallystick.sdk.duties import DutyPolicy
 from tallystick.sdk.routing import PaymentOptions
+from tallystick.settlement.adjudicator import CHALLENGE_PERIOD_MAX
 from tallystick.watchtower.client import ClientPolicy
 
+Port = Annotated[int, Whole(0, 65_535)]
+Depth = Annotated[int, Whole(1, 2**31)]
+"""In blocks; 1: the newest one."""
+Period = Annotated[int, Whole(1, CHALLENGE_PERIOD_MAX)]
+"""A challenge period that the adjudicator takes, in seconds."""
 
-class Config(msgspec.Struct, frozen=True, kw_only=True):
+
+class Config(Options, frozen=True, kw_only=True):
     """How a node behaves. Times in seconds of chain time."""
 
-    listen: tuple[str, int] | None = ("127.0.0.1", 0)
+    listen: tuple[str, Port] | None = ("127.0.0.1", 0)
     """Where to accept peers (port 0: any free one); None: only dial."""
-    confirmations: int = 3
+    confirmations: Depth = 3
     """Depth (1: in the head block) at which the chain's word on funds counts."""
-    challenge_period: int = 86_400
+    challenge_period: Period = 86_400
     """Of the channels that this node opens."""
     channels: Policy = Policy()
     duties: DutyPolicy = DutyPolicy()
-    start_block: int = 0
+    start_block: Count = 0
     """The first block to follow, for a node that is new; blocks before it cannot hold its channels."""
     towers: tuple[PeerAddress, ...] = ()
     """Watchtowers that guard the channels while this node is down."""
@@ -38,6 +48,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Whether to close for a peer that proved to have lost its data."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.duties.secret_margin < self.channels.reveal_margin:
             raise InvalidInput(
                 f"secrets are paid for until {self.channels.reveal_margin} s before a lock expires, and claimed only "

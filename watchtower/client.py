@@ -18,6 +18,7 @@ import msgspec
 import trio
 
 from tallystick.channels.alarms import Alarm, AlarmKind, OnAlarm
+from tallystick.channels.arguments import Options
 from tallystick.channels.eip712 import channel_id, digest_voucher, domain_separator
 from tallystick.channels.errors import LinkClosed, MalformedMessage, PeerError
 from tallystick.channels.keys import PrivateKey, PublicKey
@@ -45,7 +46,7 @@ UPLOADS_AT_ONCE = 32
 """Uploads sent before their receipts are waited for."""
 
 
-class ClientPolicy(msgspec.Struct, frozen=True, kw_only=True):
+class ClientPolicy(Options, frozen=True, kw_only=True):
     """When to upload. Times in seconds."""
 
     every: float = 0.5

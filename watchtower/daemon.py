@@ -16,6 +16,7 @@ import msgspec
 import trio
 
 from tallystick.channels.alarms import Alarm, AlarmKind, OnAlarm
+from tallystick.channels.arguments import checked
 from tallystick.channels.errors import MalformedMessage
 from tallystick.channels.identity import Identity, claim_directory, hold_identity
 from tallystick.channels.keys import PrivateKey
@@ -53,6 +54,7 @@ class TowerStatus(msgspec.Struct, frozen=True):
     statistics: TowerStatistics
 
 
+@checked
 async def run_tower(
     directory: Path,
     key: PrivateKey,

@@ -16,6 +16,7 @@ import msgspec
 import trio
 
 from tallystick.channels.alarms import Alarm, AlarmKind, OnAlarm
+from tallystick.channels.arguments import Options, checked
 from tallystick.channels.errors import StoreError
 from tallystick.channels.identity import IDENTITY_SCHEMA
 from tallystick.channels.keys import PrivateKey
@@ -39,7 +40,7 @@ FEES_CHECKED_EVERY = 30.0
 """Seconds between two looks at the fee account."""
 
 
-class TowerPolicy(msgspec.Struct, frozen=True, kw_only=True):
+class TowerPolicy(Options, frozen=True, kw_only=True):
     """What a tower promises and asks for."""
 
     start: int = 0
@@ -80,6 +81,7 @@ class Tower:
     `jitter` returns a number in [0, 1); `inline` commits on the loop instead of in a thread, for virtual time.
     """
 
+    @checked
     def __init__(
         self,
         *,
@@ -138,6 +140,7 @@ class Tower:
         )
         self.follower = self._new_follower()
 
+    @checked
     async def run(self, host: str, port: int, *, started: Callable[[PeerAddress], None]) -> None:
         """Watch and serve until cancelled; `started` is called with the address once clients can connect."""
         async with trio.open_nursery() as nursery:

@@ -43,6 +43,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from tallystick.channels.alarms import Alarm, AlarmKind
+from tallystick.channels.arguments import checked
 from tallystick.channels.errors import ChannelNotReady, InvalidInput, TallystickError
 from tallystick.channels.keys import PublicKey
 from tallystick.channels.ports import PeerAddress
@@ -308,6 +309,7 @@ class Lines:
         return msgspec.json.encode(describe.incoming(await anext(self._payments))) + b"\n"
 
 
+@checked
 @asynccontextmanager
 async def serve_control(node: Node, token: str, *, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[Control]:
     """Serve the node's control API inside the block; port 0 takes a free one.
