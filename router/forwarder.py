@@ -29,6 +29,7 @@ from typing import TypeAlias
 import msgspec
 
 from tallystick.channels.arguments import Options
+from tallystick.channels.discretion import Discreet
 from tallystick.channels.objects import Address, ChannelId, Lock
 from tallystick.router.codes import Code
 from tallystick.router.failures import Failure, first_wrap, wrap
@@ -70,7 +71,7 @@ class ForwardingLimits(Options, frozen=True, kw_only=True):
     """How long an outgoing lock may wait for its peer before it is given up unsigned."""
 
 
-class Circuit(msgspec.Struct, frozen=True, array_like=True):
+class Circuit(Discreet, msgspec.Struct, frozen=True, array_like=True):
     """One payment that this node forwards. Amounts in the smallest unit of the asset that both channels carry."""
 
     incoming: ChannelId
@@ -118,7 +119,7 @@ Name: TypeAlias = tuple[ChannelId, int]
 """A lock: its channel and its number there."""
 
 
-class Claim(msgspec.Struct, frozen=True):
+class Claim(Discreet, msgspec.Struct, frozen=True):
     """Reveal the secret of this incoming lock."""
 
     channel: ChannelId

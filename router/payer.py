@@ -29,6 +29,7 @@ from typing import Protocol
 import msgspec
 
 from tallystick.channels.arguments import Options
+from tallystick.channels.discretion import Discreet
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.objects import ChannelId
 from tallystick.router.errors import NoRoute, Unpaid
@@ -179,7 +180,7 @@ class Part(msgspec.Struct, frozen=True):
     route: Route
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class Outcome(Discreet, msgspec.Struct, frozen=True):
     """How a payment ended: `secret` if it was paid, else the reason and what to tell a person."""
 
     secret: bytes = b""

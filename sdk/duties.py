@@ -29,6 +29,7 @@ import msgspec
 from tallystick.channels.arguments import Options
 from tallystick.channels.conditions import HASH, amount_paid
 from tallystick.channels.core import Channel, Phase, Wish
+from tallystick.channels.discretion import Discreet
 from tallystick.channels.eip712 import locks_root
 from tallystick.channels.hashchain import StreamProof
 from tallystick.channels.objects import NATIVE, ZERO32, Lock, SignedProof
@@ -94,7 +95,7 @@ def came_to_nothing(earlier: Obligation, duty: Obligation, head: int) -> bool:
     return earlier.status is Status.SUPERSEDED and over
 
 
-class Situation(msgspec.Struct, frozen=True):
+class Situation(Discreet, msgspec.Struct, frozen=True):
     """What the chain says, as far as one channel is concerned."""
 
     view: ChannelView

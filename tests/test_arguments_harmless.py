@@ -122,7 +122,18 @@ def test_no_wrong_argument_does_anything_to_living_nodes() -> None:
     simulate(main, 3)
 
 
-MEMOS: list[Any] = ["order 17", "tea1", "order17=", "Tüte Tee", b"order 17", b"\xff\x00", bytearray(b"tea"), "", b"", "é" * 128]
+MEMOS: list[Any] = [
+    "order 17",
+    "tea1",
+    "order17=",
+    "Tüte Tee",
+    b"order 17",
+    b"\xff\x00",
+    bytearray(b"tea"),
+    "",
+    b"",
+    "é" * 128,
+]
 
 
 def test_a_memo_is_text_or_bytes_and_comes_as_its_bytes() -> None:

@@ -19,6 +19,7 @@ import trio
 
 from tallystick.channels.alarms import Alarm, AlarmKind, OnAlarm
 from tallystick.channels.arguments import Options
+from tallystick.channels.discretion import Discreet
 from tallystick.channels.eip712 import channel_id, digest_voucher, domain_separator
 from tallystick.channels.errors import LinkClosed, MalformedMessage, PeerError
 from tallystick.channels.keys import PrivateKey, PublicKey
@@ -59,7 +60,7 @@ class ClientPolicy(Options, frozen=True, kw_only=True):
     """A tower that does not answer for so long is connected to afresh."""
 
 
-class Offer(msgspec.Struct, frozen=True):
+class Offer(Discreet, msgspec.Struct, frozen=True):
     """The newest state of one channel, as the node holds it."""
 
     terms: Terms
