@@ -9,16 +9,16 @@ SPOKES ?= 2887
 .PHONY: setup demo test check bench endurance picture hub soak coverage lock clean
 
 INSTALL := $(BIN)/python -m pip install --quiet --require-hashes
-# Nothing is built from source, as that takes build tools that are the newest of the day. Where a package has no wheel
-# for your machine, `make setup WHEELS=` builds it all the same; that needs a C compiler.
-WHEELS ?= --only-binary :all:
+# On Linux all packages come as wheels. Elsewhere some are built from source, which takes a C compiler, with the build
+# tools that are pinned, not with the newest of the day.
+WHEELS ?= --build-constraint requirements-build.lock $(if $(filter Linux,$(shell uname -s)),--only-binary :all:)
 
 .venv/ready: requirements-build.lock requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
 		{ echo "Tallystick runs on Python 3.11, 3.12 and 3.13; $(PYTHON) is not one of them:" \
 			"make setup PYTHON=python3.13"; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(INSTALL) $(WHEELS) --requirement requirements-build.lock
+	$(INSTALL) --only-binary :all: --requirement requirements-build.lock
 	$(INSTALL) $(WHEELS) --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
@@ -40,6 +40,7 @@ check: .venv/ready-dev    ## lint, format, types, import directions, whether the
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python tools/programs.py
 	$(BIN)/lint-imports
 	$(BIN)/python tools/locks.py
 

@@ -13,6 +13,8 @@ from typing import TypeAlias
 
 import msgspec
 
+from tallystick.channels.words import plain
+
 
 class AlarmKind(enum.StrEnum):
     """What an alarm is about. The names are part of the control API: a kind is never renamed."""
@@ -21,6 +23,14 @@ class AlarmKind(enum.StrEnum):
     """The chain node does not answer."""
     CHAIN_NONSENSE = "chain-nonsense"
     """The chain node's answers cannot be right."""
+    CHAIN_STANDS_STILL = "chain-stands-still"
+    """The chain node answers, and shows no new block, or only old ones."""
+    CHAIN_BACK = "chain-back"
+    """The notice that ends one of those above: the chain is followed again."""
+    NODE_SLEPT = "node-slept"
+    """The process or its machine stood still for some time."""
+    PRICE_UNKNOWN = "price-unknown"
+    """The chain node does not say what gas costs."""
     DUTY_WAITS = "duty-waits"
     """Something that is due on chain cannot be taken on yet."""
     TRANSACTION_HELD_UP = "transaction-held-up"
@@ -73,6 +83,9 @@ class Alarm(msgspec.Struct, frozen=True):
     kind: AlarmKind
     text: str
     """One sentence: what happened where, and what to do if that is not always the same."""
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "text", plain(self.text))
 
     def __str__(self) -> str:
         return self.text

@@ -46,7 +46,7 @@ def timeless(channel: Channel) -> bool:
     if channel.phase is Phase.GONE:
         return True
     return (
-        channel.phase is Phase.OPEN
+        channel.phase in (Phase.OPENING, Phase.OPEN)
         and channel.offer is None
         and channel.withdrawals == (None, None)
         and not channel.theirs.simplex.locks

@@ -41,6 +41,11 @@ class Counting:
         self._signed = 0
         """The newest number of the peer's that we have heard of."""
 
+    def succeed(self, old: Counting) -> None:
+        """Take over what the peer has said already of a channel that is proposed anew."""
+        self._funding, self._deposits, self._taken = old._funding, old._deposits, old._taken
+        self._waiting, self._signed = old._waiting, old._signed
+
     @property
     def _follows(self) -> bool:
         return self._session.channel.reserve_ppm > 0

@@ -64,7 +64,7 @@ def lock_directory(directory: Path, owner: str) -> DirectoryLock:
     except OSError as error:
         raise StoreError(
             f"the data directory {directory} cannot be used ({error.strerror}): it must be a directory on a disk with "
-            "room, that this user may write to"
+            "room, that this user may write to; or choose another one"
         ) from error
 
 

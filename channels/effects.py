@@ -17,7 +17,7 @@ from tallystick.channels.core import Channel, Phase
 from tallystick.channels.discretion import Discreet
 from tallystick.channels.messages import Message, OpenProposal, encode
 from tallystick.channels.objects import ChannelId, Lock
-from tallystick.channels.schema import ChannelSaved
+from tallystick.channels.schema import ChannelForgotten, ChannelSaved
 from tallystick.channels.store import Moment
 from tallystick.channels.tickets import Ticket
 
@@ -173,6 +173,11 @@ class Effects:
     def save(self, channel: Channel) -> None:
         """Write the channel's row in this round's commit."""
         self._rows[channel.id] = channel
+
+    def drop(self, channel: ChannelId) -> None:
+        """Delete the channel's row in this round's commit."""
+        self._rows.pop(channel, None)
+        self.moments.append(ChannelForgotten(channel))
 
     def store(self, moment: Moment) -> None:
         """Write a moment in this round's commit."""

@@ -10,6 +10,7 @@
     │   ├── InvalidSignature    a signature that is not the expected key's
     │   ├── InvalidUpdate       an update, ack, reveal, reject or offer that the rules refuse
     │   └── HandshakeFailed     the Noise handshake did not prove the expected key
+    ├── StillPending            the time that was given is over, and what was asked for may still happen
     ├── LinkClosed              the connection ended; what was stored is repeated after the next one
     ├── StoreError              the disk refused; nothing was signed or sent, restart once it is fixed
     │   ├── StoreInUse          another process holds this data directory
@@ -24,6 +25,8 @@ Nobody matches on text: a `PeerError` has a numeric `code` (`Fault`), which also
 from __future__ import annotations
 
 import enum
+
+from tallystick.channels.words import plain
 
 
 class Fault(enum.IntEnum):
@@ -56,7 +59,10 @@ class Fault(enum.IntEnum):
 
 
 class TallystickError(Exception):
-    """Root of all errors of Tallystick."""
+    """Root of all errors of Tallystick. Its text is safe to print and to log, whatever a stranger has put into it."""
+
+    def __str__(self) -> str:
+        return plain(super().__str__())
 
 
 class InvalidInput(TallystickError, ValueError):
@@ -106,6 +112,10 @@ class HandshakeFailed(PeerError):
     """The transport's handshake failed: wrong key, tampering, or not a Tallystick node at that address."""
 
     code = Fault.HANDSHAKE
+
+
+class StillPending(TallystickError):
+    """The time that the caller gave is over. What was asked for is signed or said, so that it may still happen."""
 
 
 class LinkClosed(TallystickError):

@@ -54,6 +54,9 @@ OPERATIONS_MAX = 1_000
 STREAM_LENGTH_MAX = 65_536
 """Links of one stream: a contract must be able to follow a chain to its tip within one block's gas."""
 
+CHALLENGE_PERIOD_MAX = 366 * 86_400
+"""Seconds. A longer window would lock funds up for ever by mistake, and could overflow the deadline."""
+
 RESERVE_PPM_MAX = 100_000
 """Millionths of a channel's funding that its reserve is at most: a tenth."""
 
@@ -102,7 +105,7 @@ class Policy(Options, frozen=True, kw_only=True):
     """Units of one stream that may be waiting or released without the payee's acknowledgement."""
 
     ack_patience: float = 30.0
-    """Seconds (of the node's own clock, seen to within some 15) that an update may wait for its acknowledgement while
+    """Seconds (of the node's own clock, seen to within some 20) that an update may wait for its acknowledgement while
     the peer's link is up, before the connection is ended: the next greeting settles it (`patience`)."""
 
     reserve_ppm: int = 10_000
@@ -111,6 +114,9 @@ class Policy(Options, frozen=True, kw_only=True):
 
     challenge_period_min: int = 600
     """Channels whose challenge window is shorter than this are not used."""
+
+    challenge_period_max: int = 7 * 86_400
+    """Channels whose challenge window is longer are not used: what this node has in one may be bound as long."""
 
     history: Annotated[int, Whole(0, 2**62)] | None = None
     """Agreed updates to keep in each journal of a channel whose owner did not choose; None: all, 0: none."""

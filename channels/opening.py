@@ -14,7 +14,7 @@ from tallystick.channels.eip712 import channel_id
 from tallystick.channels.errors import ChannelNotReady, Fault, InvalidUpdate
 from tallystick.channels.keys import PublicKey
 from tallystick.channels.limits import ERROR_TEXT_MAX
-from tallystick.channels.messages import OpenAccept, OpenProposal, OpenRefuse, OpenRequest
+from tallystick.channels.messages import Error, OpenAccept, OpenProposal, OpenRefuse, OpenRequest
 from tallystick.channels.objects import ChannelId, Terms
 
 if TYPE_CHECKING:
@@ -33,25 +33,36 @@ class Opening:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._answers: dict[tuple[bytes, ChannelId], Answer] = {}
+        self._asked: dict[tuple[bytes, ChannelId], tuple[OpenProposal, Answer]] = {}
 
     def request(self, peer: bytes, request: OpenProposal, answer: Answer) -> None:
         """Ask a peer to use a channel that we want to open; raise ChannelNotReady if it is not connected."""
         if not self._engine.is_connected(peer):
             raise ChannelNotReady("the peer is not connected: connect to it before opening a channel")
-        self._answers[peer, channel_id(request.terms)] = answer
+        self._asked[peer, channel_id(request.terms)] = request, answer
         self._engine.send(peer, request)
+
+    def repeat(self, peer: bytes) -> None:
+        """Ask again, on a new connection, what the peer has not answered yet."""
+        for asked, (request, _) in self._asked.items():
+            if asked[0] == peer:
+                self._engine.send(peer, request)
 
     def forget(self, channel: ChannelId) -> None:
         """Stop waiting for the answer."""
-        for asked in [asked for asked in self._answers if asked[1] == channel]:
-            del self._answers[asked]
+        for asked in [asked for asked in self._asked if asked[1] == channel]:
+            del self._asked[asked]
 
     def answered(self, peer: bytes, channel: ChannelId, refusal: str | None) -> None:
         """The peer said yes (None), or why not."""
-        answer = self._answers.pop((peer, channel), None)
-        if answer is not None:
-            answer(refusal)
+        asked = self._asked.pop((peer, channel), None)
+        if asked is not None:
+            asked[1](refusal)
+
+    def on_error(self, peer: bytes, error: Error) -> None:
+        """The peer finds fault with a channel; that it does not know it (any more) answers a greeting, no proposal."""
+        if error.code not in (Fault.UNKNOWN_CHANNEL, Fault.WRONG_PHASE):
+            self.answered(peer, ChannelId(error.channel), error.text)
 
     def on_message(self, peer: bytes, message: OpenProposal | OpenRequest | OpenAccept | OpenRefuse) -> None:
         """Take a request or an answer in; raise InvalidUpdate if it can be nothing that we would agree to."""

@@ -39,7 +39,7 @@ SAY_BYTES_MAX = 1_000_000
 """Bytes queued for a peer beyond which `Peers.say` refuses: what is said there may be lost, and is said again later."""
 
 LOOK = 5.0
-"""Seconds between two looks at what a peer has yet to acknowledge, at least; at most KEEPALIVE."""
+"""Seconds between two looks at what a peer has yet to acknowledge; KEEPALIVE at most before the first one."""
 
 QUEUE_BYTES_MAX = 8_000_000
 """Bytes queued for a slow peer before we stop reading what it sends."""
@@ -73,8 +73,10 @@ class PeerWire:
         self.listening = trio.CancelScope()
         """The present wait for frames; its deadline is the end of our patience."""
         self.probed = False
-        self.look_again = 0.0
-        """When to look again at what the peer has yet to acknowledge."""
+        self.probe_ends = math.inf
+        self.looked = -math.inf
+        self.look_again = math.inf
+        """When to look again, even if nothing comes, at what the peer has yet to acknowledge."""
         self._frames: list[bytes] = []
         self._queued = 0
         self.sent = self.received = 0
@@ -111,7 +113,8 @@ class PeerWire:
         if not self.probed:
             self.probed = True
             self.put(encode(Ping(0)))
-            self.listening.deadline = min(self.listening.deadline, trio.current_time() + PROBE)
+            self.probe_ends = trio.current_time() + PROBE
+            self.listening.deadline = min(self.listening.deadline, self.probe_ends)
 
     @property
     def queued(self) -> bool:
@@ -366,31 +369,36 @@ class Peers:
 
     async def _read(self, key: bytes, wire: PeerWire, frames: list[bytes]) -> None:
         """Feed the engine until the link ends or goes silent (LinkClosed) or the peer breaks a rule (PeerError)."""
-        silent = 0
+        silent, due, queued = 0, trio.current_time() + KEEPALIVE, False
         while True:
             for frame in frames:
                 wire.received += len(frame)
                 self._take(key, wire, frame)
-            self._look(key, wire)
+            self._look(key, wire, queued)
             await self._engine.writer.room()
             if wire.full:
                 await self._wait_for_room(wire)
             frames = []
-            with trio.move_on_after(PROBE if wire.probed else KEEPALIVE) as wire.listening:
+            with trio.CancelScope(deadline=min(due, wire.look_again, wire.probe_ends)) as wire.listening:
                 frames = await wire.link.receive()
-            silent = 0 if frames else silent + 1
-            if silent > 2 or (silent and wire.probed):
-                raise LinkClosed("the peer has gone silent")
-            wire.probed = False
-            if silent:
+            queued, now = wire.queued, trio.current_time()  # before we say anything ourselves
+            if frames:
+                silent, due = 0, now + KEEPALIVE
+                wire.probed, wire.probe_ends = False, math.inf
+            elif now >= min(due, wire.probe_ends):
+                silent += 1
+                if silent > 2 or now >= wire.probe_ends:
+                    raise LinkClosed("the peer has gone silent")
+                due = now + KEEPALIVE
                 wire.put(encode(Ping(silent)))
 
-    def _look(self, key: bytes, wire: PeerWire) -> None:
+    def _look(self, key: bytes, wire: PeerWire, queued: bool) -> None:
         """Raise PeerError if the peer has held back an acknowledgement for too long."""
         now = trio.current_time()
-        if now >= wire.look_again:
-            wire.look_again = now + LOOK
-            self._engine.require_acks(key, now, queued=wire.queued)
+        if now >= wire.looked + LOOK:
+            wire.looked = now
+            waits = self._engine.require_acks(key, now, queued=queued)
+            wire.look_again = now + LOOK if waits else math.inf
 
     async def _wait_for_room(self, wire: PeerWire) -> None:
         with trio.move_on_after(SLOW_SECONDS) as slow:

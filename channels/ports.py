@@ -21,6 +21,9 @@ Clock = Callable[[], float]
 and back at any moment: nothing within one run is counted by it (`SteadyClock`), and what is on disk may be of the
 future."""
 
+Elapsed = Callable[[], float]
+"""Returns the seconds since some moment, by a clock that nobody can set and that goes on while the machine sleeps."""
+
 Entropy = Callable[[int], bytes]
 """Returns that many unpredictable bytes."""
 
@@ -28,6 +31,12 @@ Entropy = Callable[[int], bytes]
 def system_clock() -> float:
     """The machine's clock."""
     return time.time()  # noqa: TID251 (this module provides the clock)
+
+
+def system_elapsed() -> float:
+    """The machine's clock since it was started: neither set nor stopped by sleep (Linux: CLOCK_BOOTTIME)."""
+    # Elsewhere CLOCK_MONOTONIC counts sleep (macOS), unlike Python's own time.monotonic there.
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 class SteadyClock:

@@ -34,6 +34,12 @@ class ChannelSaved(Moment, frozen=True):
     channel: Channel
 
 
+class ChannelForgotten(Moment, frozen=True):
+    """A channel that was only talked about will not be opened."""
+
+    channel: ChannelId
+
+
 class UpdateSigned(Discreet, Moment, frozen=True):
     """We signed an update of our simplex: from now on its number is taken."""
 
@@ -202,6 +208,11 @@ def _save(connection: sqlite3.Connection, moment: ChannelSaved) -> None:
     )
 
 
+def _forget(connection: sqlite3.Connection, moment: ChannelForgotten) -> None:
+    connection.execute("DELETE FROM channels WHERE id = ?", (moment.channel,))
+    connection.execute("DELETE FROM history WHERE channel = ?", (moment.channel,))
+
+
 def _signed(connection: sqlite3.Connection, moment: UpdateSigned) -> None:
     row = (moment.channel, moment.seq, moment.first, moment.count, moment.frame, moment.time)
     connection.execute(f"INSERT INTO sent {_INSERT}", (*row, seal(*row)))
@@ -272,6 +283,7 @@ SCHEMA = Schema(
     (_MIGRATION_1, _MIGRATION_2, _MIGRATION_3, _MIGRATION_4, _MIGRATION_5, _MIGRATION_6),
     {
         ChannelSaved: _save,
+        ChannelForgotten: _forget,
         UpdateSigned: _signed,
         UpdateReceived: _received,
         HistoryPruned: _prune,

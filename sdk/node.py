@@ -35,10 +35,11 @@ from tallystick.channels.effects import (
     PeerNotice,
     SecretLearned,
 )
-from tallystick.channels.engine import Engine, EngineStatistics
+from tallystick.channels.engine import Engine
 from tallystick.channels.errors import ChannelNotReady, Fault, InvalidInput, TallystickError
 from tallystick.channels.identity import IDENTITY_SCHEMA, Identity, claim_directory, hold_identity
 from tallystick.channels.keys import PrivateKey, PublicKey
+from tallystick.channels.loops import require_trio
 from tallystick.channels.objects import (
     NATIVE,
     Address,
@@ -50,10 +51,21 @@ from tallystick.channels.objects import (
     to_channel,
 )
 from tallystick.channels.peers import Peers, PeerStatistics
-from tallystick.channels.ports import Clock, Entropy, Network, PeerAddress, SteadyClock, system_clock, system_entropy
+from tallystick.channels.ports import (
+    Clock,
+    Elapsed,
+    Entropy,
+    Network,
+    PeerAddress,
+    SteadyClock,
+    system_clock,
+    system_elapsed,
+    system_entropy,
+)
 from tallystick.channels.schema import SCHEMA as CHANNELS_SCHEMA
 from tallystick.channels.store import SqliteStore, Store, open_store
 from tallystick.channels.transport import TcpNetwork
+from tallystick.channels.work import EngineStatistics
 from tallystick.channels.writer import Writer
 from tallystick.router.circuits import SCHEMA as CIRCUITS_SCHEMA
 from tallystick.router.gossip_schema import GOSSIP_SCHEMA
@@ -76,7 +88,8 @@ from tallystick.sdk.routing import Routing
 from tallystick.sdk.wallet import Wallet
 from tallystick.sdk.watchers import Subscription, Watchers
 from tallystick.sdk.whose import said_by_node
-from tallystick.settlement.chain import Chain
+from tallystick.settlement.chain import Chain, OpenCall
+from tallystick.settlement.checked import checked as cross_checked
 from tallystick.settlement.follower import FollowerStatistics, Step
 from tallystick.settlement.index import INDEX_SCHEMA
 from tallystick.settlement.moments import SCHEMA as SETTLEMENT_SCHEMA
@@ -130,9 +143,11 @@ class Node(Wallet):
         config: Config,
         *,
         clock: Clock,
+        elapsed: Elapsed,
         entropy: Entropy,
         inline: bool = False,
     ) -> None:
+        chain = cross_checked(chain)
         self.key = key
         self.store = store
         self.chain = chain
@@ -185,6 +200,8 @@ class Node(Wallet):
             alarm=self._alarm,
             changed=self._note_change,
             observe=self._on_step,
+            clock=clock,
+            elapsed=elapsed,
         )
         self.engine.trust_chain(lambda: self.onchain.fresh)
         self.router = Router(
@@ -224,6 +241,13 @@ class Node(Wallet):
         """The node's identity: 20 bytes."""
         return self.key.address
 
+    @property
+    def peer_address(self) -> PeerAddress:
+        """What others connect to; raise ChannelNotReady if this node listens nowhere (`Config.listen` is None)."""
+        if self.listening is None:
+            raise ChannelNotReady("this node only dials: set `listen` in its Config, or dial the other one from here")
+        return self.listening
+
     # --- life ----------------------------------------------------------------------------------------------------
 
     @checked
@@ -256,6 +280,7 @@ class Node(Wallet):
                     if self.engine.has_business_with(address.key):
                         self.peers.keep(address)
                 await self.onchain.following.catch_up()
+                self.openings.tidy()
                 if self.config.payments.compiled:
                     await trio.to_thread.run_sync(warm_up)  # before peers come: compiling must not hold up the loop
                 self.router.start()
@@ -275,6 +300,7 @@ class Node(Wallet):
         self._watchers.publish(alarm)
 
     def _on_step(self, step: Step) -> None:
+        self.openings.tidy()
         self.routing.on_step(step)
 
     def _tell(self, event: Event) -> None:
@@ -376,9 +402,9 @@ class Node(Wallet):
         Raise InvalidInput, InsufficientFunds, or OpeningFailed (the peer or the chain refused); nothing is locked then.
         """
         token = to_address(asset, "asset")
-        await self.onchain.require_balance(deposit, token)
+        period = self.openings.check_period(challenge_period)
+        await self.onchain.require_balance(deposit, token, OpenCall)
         key = peer if isinstance(peer, PublicKey) else await self.connect(peer)
-        period = challenge_period or self.config.challenge_period
         session, identifier = await self.openings.begin(key, deposit, token, period)
         handle = ChannelHandle(self, session)
         if wait:
@@ -446,6 +472,7 @@ async def open_node(
     config: Config | None = None,
     network: Network | None = None,
     clock: Clock = system_clock,
+    elapsed: Elapsed = system_elapsed,
     entropy: Entropy = system_entropy,
     store: Store | None = None,
     inline: bool = False,
@@ -453,11 +480,12 @@ async def open_node(
 ) -> AsyncIterator[Node]:
     """Open the node that lives in `directory`, run it inside the block, and close it at the end.
 
-    Raise StoreInUse if another process has it open, StoreForeign if it is another key's, chain's or contract's,
-    StoreDamaged if a row is not what was written, StoreError if its disk refuses while it runs. What the block raises
-    comes out as it is. `sole`: refuse to run beside another process of this machine that is the same node, as of a copy
-    of the directory; daemons do. The five parameters before it are for simulations.
+    Raise InvalidInput outside of trio, StoreInUse if another process has it open, StoreForeign if it is another key's,
+    chain's or contract's, StoreDamaged if a row is not what was written, StoreError if its disk refuses while it runs.
+    What the block raises comes out as it is. `sole`: refuse to run beside another process of this machine that is the
+    same node, as of a copy of the directory; daemons do. The six parameters before it are for simulations.
     """
+    require_trio("open_node")
     own = store or open_store(Path(directory), SCHEMAS, owner=f"node 0x{key.address.hex()}")
     failure: Exception | None = None
     alone = contextlib.ExitStack()
@@ -473,6 +501,7 @@ async def open_node(
             network or TcpNetwork(key, entropy),
             config or Config(),
             clock=clock,
+            elapsed=elapsed,
             entropy=entropy,
             inline=inline,
         )

@@ -26,6 +26,7 @@ from tallystick.channels.engine import Engine
 from tallystick.channels.errors import InsufficientFunds, InvalidInput, TallystickError
 from tallystick.channels.keys import PrivateKey, PublicKey, close_key
 from tallystick.channels.objects import NATIVE, Address, ChannelId
+from tallystick.channels.ports import Clock, Elapsed
 from tallystick.channels.session import Session
 from tallystick.channels.store import Moment
 from tallystick.channels.writer import Writer
@@ -37,6 +38,7 @@ from tallystick.settlement.follower import BlockAdded, Step
 from tallystick.settlement.index import CLOSED, GONE, SETTLED, EventsSeen
 from tallystick.settlement.obligations import Obligation, Policy, Status
 from tallystick.settlement.sender import Sender
+from tallystick.settlement.transactions import GAS
 
 _UNMINED = (Status.WAITING, Status.SENT)
 
@@ -77,6 +79,8 @@ class OnChain:
         alarm: OnAlarm,
         changed: Callable[[], None],
         observe: Callable[[Step], None],
+        clock: Clock,
+        elapsed: Elapsed,
     ) -> None:
         """`alarm` is told what a person should know; `changed` is called after each block, `observe` before."""
         self._key = key
@@ -102,8 +106,10 @@ class OnChain:
             alarm=alarm,
             react=self._on_step,
             changed=changed,
+            clock=clock,
+            elapsed=elapsed,
         )
-        self.following.wants_market = self._has_channels
+        self.following.wants_market, self.following.at_stake = self._has_channels, self._at_stake
         self.index, self.follower = self.following.index, self.following.follower
         self.sender = Sender(
             key=key,
@@ -126,7 +132,7 @@ class OnChain:
     @property
     def claim_fee(self) -> int:
         """Below what worth (in the native coin) a secret is not claimed on chain now; 0: all are claimed."""
-        return claim_fee(self.following.market, self._config.duties)
+        return claim_fee(self.following.market.price, self._config.duties)
 
     def _on_step(self, step: Step, seen: Sequence[EventsSeen]) -> list[Moment]:
         """Let the channels react to one block, and derive the duties; return what belongs into its commit."""
@@ -142,6 +148,15 @@ class OnChain:
         """Whether there is, or may come, something whose worth must be held against its fee."""
         return any(session.channel.phase is not Phase.GONE for session in self._engine.sessions.values())
 
+    def _at_stake(self) -> float | None:
+        """Return the shortest time within which something may have to be done on chain, None if nothing is there."""
+        live = [s.channel for s in self._engine.sessions.values() if s.channel.phase is not Phase.GONE]
+        times = [float(channel.terms.challenge_period) for channel in live]
+        for channel in live:
+            for lock in (*channel.ours.simplex.locks, *channel.theirs.simplex.locks):
+                times.append(max(0.0, float(lock.expiry - self._engine.chain.now)))
+        return min(times, default=None)
+
     def react(self) -> list[Moment]:
         """Let every channel that is not at rest react to the chain as it is now; return the duties' moments."""
         restless = [session for session in self._engine.sessions.values() if not self.at_rest(session)]
@@ -155,7 +170,9 @@ class OnChain:
 
     def at_rest(self, session: Session) -> bool:
         """Whether a look at the channel would change nothing: not in it, and not in what is due for it."""
-        return session.channel.id in self._confirmed and timeless(session.channel)
+        channel = session.channel
+        talk = channel.phase is Phase.OPENING and self.index.view(channel.id, self.index.head_number) is None
+        return (talk or channel.id in self._confirmed) and timeless(channel)
 
     def _close_if_must(self, session: Session) -> None:
         """Close a channel whose peer has long not paid for locks that the chain shows to be ours."""
@@ -209,10 +226,14 @@ class OnChain:
         moments: list[Moment] = []
         unfinished, sessions = self._unfinished(), self._engine.sessions
         stakes = (
-            stakes_of(sessions.values()) if any(sessions[identity].channel.secrets for identity in channels) else {}
+            stakes_of(sessions.values())
+            if any(identity in sessions and sessions[identity].channel.secrets for identity in channels)
+            else {}
         )
         for identity in channels:
-            session = sessions[identity]
+            session = sessions.get(identity)
+            if session is None:
+                continue  # an opening that came to nothing
             view = self.index.view(identity, self.index.head_number)
             if view is None or view.terms != session.channel.terms:
                 continue
@@ -267,7 +288,7 @@ class OnChain:
         secrets = self.index.secrets(conditions, self.index.head_number) if conditions else {}
         redeemed = (self.index.redeems(channel.id, 0), self.index.redeems(channel.id, 1))
         claims = session.streams.claims()
-        return Situation(view, self.index.head_time, secrets, redeemed, claims, self.following.market, stakes)
+        return Situation(view, self.index.head_time, secrets, redeemed, claims, self.following.market.price, stakes)
 
     # --- the user's own transactions -----------------------------------------------------------------------------
 
@@ -333,10 +354,35 @@ class OnChain:
             for obligation in self.sender.obligations()
         )
 
-    async def require_balance(self, amount: int, asset: Address) -> None:
-        """Raise InsufficientFunds unless the account holds `amount` on chain, and something for fees."""
+    def opening_failed(self, channel: ChannelId) -> bool | None:
+        """Whether all that this node did to open that channel has come to nothing; None if it did nothing of late."""
+        tried = [
+            obligation
+            for obligation in self.sender.obligations()
+            if obligation.channel == channel and isinstance(obligation.call, OpenCall)
+        ]
+        if not tried:
+            return None
+        given_up = (Status.SUPERSEDED, Status.QUARANTINED)
+        return all(
+            one.status in given_up and (one.receipt is not None or one.nonce is None or one.resting) for one in tried
+        )
+
+    async def require_balance(self, amount: int, asset: Address, *calls: type[Call]) -> None:
+        """Raise InsufficientFunds unless the account holds `amount` on chain, and what these calls cost in fees now."""
+        account = f"account 0x{self._key.address.hex()}"
         held = await self._chain.balance(self._key.address, asset)
         if amount > held:
-            raise InsufficientFunds(f"account 0x{self._key.address.hex()} holds {held}, not {amount}")
-        if asset != NATIVE and not await self._chain.balance(self._key.address, NATIVE):
-            raise InsufficientFunds(f"account 0x{self._key.address.hex()} has no native coin to pay fees with")
+            raise InsufficientFunds(f"{account} holds {held} of {_named(asset)}, not {amount}")
+        approve = (ApproveCall,) if asset != NATIVE else ()
+        fee = sum(GAS[call] for call in (*calls, *approve)) * await self._chain.fee_price()
+        coins = held - amount if asset == NATIVE else await self._chain.balance(self._key.address, NATIVE)
+        if coins < max(1, fee):
+            raise InsufficientFunds(
+                f"{account} would have {coins} left for fees, which are about {fee} now: use less, or put coins into it"
+            )
+
+
+def _named(asset: Address) -> str:
+    """Return what an asset is called in a sentence."""
+    return "the chain's own coin" if asset == NATIVE else f"the token 0x{asset.hex()}, if there is such a token"

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from tallystick.channels.arguments import Options
 from tallystick.channels.errors import InvalidInput
-from tallystick.channels.limits import Policy
+from tallystick.channels.limits import CHALLENGE_PERIOD_MAX, Policy
 from tallystick.channels.objects import Count
 from tallystick.channels.ports import PeerAddress
 from tallystick.channels.rules import Whole
@@ -14,7 +14,6 @@ from tallystick.router.objects import MARGIN_MAX
 from tallystick.router.service import RoutingOptions
 from tallystick.sdk.duties import DutyPolicy
 from tallystick.sdk.routing import PaymentOptions
-from tallystick.settlement.adjudicator import CHALLENGE_PERIOD_MAX
 from tallystick.watchtower.client import ClientPolicy
 
 Port = Annotated[int, Whole(0, 65_535)]

@@ -21,6 +21,7 @@ import trio
 
 from tallystick.channels.arguments import checked
 from tallystick.channels.errors import InvalidInput
+from tallystick.channels.loops import require_trio
 from tallystick.channels.objects import NATIVE, Address, ChannelId
 from tallystick.settlement.abi import Deployment
 from tallystick.settlement.chain import Block, ChannelView, Header, Receipt
@@ -86,9 +87,10 @@ async def open_rpc_chain(
     """Give the chain that the node at `url` serves.
 
     With `expected` the node may be down now; it is checked before anything it says is used. Without, it is asked at
-    once which chain and contract it serves. Raise ChainUnavailable, or ChainError for another chain. `jitter` returns
-    numbers in [0, 1). `transport` carries the requests (None: TCP).
+    once which chain and contract it serves. Raise ChainUnavailable, ChainError for another chain, or InvalidInput
+    outside of trio. `jitter` returns numbers in [0, 1). `transport` carries the requests (None: TCP).
     """
+    require_trio("open_rpc_chain")
     async with httpx.AsyncClient(
         base_url=_parse_url(url), timeout=TIMEOUT, trust_env=False, transport=transport
     ) as client:

@@ -36,7 +36,7 @@ def programs() -> list[tuple[str, str]]:
         (page.name, code)
         for page in PAGES
         for code in blocks(page, "python")
-        if re.search(r"^(?:trio\.run|simulate)\(", code, flags=re.MULTILINE)
+        if re.search(r"^ *(?:trio\.run|simulate)\(", code, flags=re.MULTILINE)
     ]
 
 

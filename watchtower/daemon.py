@@ -20,6 +20,7 @@ from tallystick.channels.arguments import checked
 from tallystick.channels.errors import MalformedMessage
 from tallystick.channels.identity import Identity, claim_directory, hold_identity
 from tallystick.channels.keys import PrivateKey
+from tallystick.channels.loops import require_trio
 from tallystick.channels.ports import Clock, Entropy, PeerAddress, system_clock, system_entropy
 from tallystick.channels.store import open_store
 from tallystick.channels.transport import TcpNetwork
@@ -77,6 +78,7 @@ async def run_tower(
     def jitter() -> float:
         return entropy(1)[0] / 256
 
+    require_trio("run_tower")
     store = open_store(directory, SCHEMAS, owner="tally tower run")
     alone = contextlib.ExitStack()
     try:

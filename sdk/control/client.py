@@ -26,6 +26,7 @@ from tallystick.channels.objects import (
     Count,
     Lifetime,
     PaymentKey,
+    Seconds,
     Units,
     Whole64,
     to_memo,
@@ -96,9 +97,14 @@ class ControlClient(NetworkCalls):
         return await self._operate(channel, "withdraw", views.Amount(amount, wait))
 
     @checked
-    async def close(self, channel: str, *, wait: bool = True) -> views.ChannelInfo | None:
-        """Close with the peer's consent; return the channel, None if it was not waited for."""
-        return await self._operate(channel, "close", views.Close(wait))
+    async def close(
+        self, channel: str, *, wait: bool = True, timeout: Seconds | None = None
+    ) -> views.ChannelInfo | None:
+        """Close with the peer's consent; return the channel, None if it was not waited for.
+
+        After `timeout` seconds: ControlError of code "still-pending"; it closes once the peer agrees.
+        """
+        return await self._operate(channel, "close", views.Close(wait, timeout))
 
     @checked
     async def force_close(self, channel: str, *, wait: bool = False) -> views.ChannelInfo | None:
@@ -114,9 +120,14 @@ class ControlClient(NetworkCalls):
         memo: AnyMemo = "",
         key: PaymentKey = "",
         asset: AnyAddress = views.NATIVE_ASSET,
+        timeout: Seconds | None = None,
     ) -> views.Payment:
-        """Pay in a channel, or to a peer; return the receipt. The same `key` pays once, however often it is called."""
-        body = views.Pay(to, amount, *_text_or_hex(to_memo(memo)), key, written(asset))
+        """Pay in a channel, or to a peer; return the receipt. The same `key` pays once, however often it is called.
+
+        `memo` is text or bytes, 256 at most. After `timeout` seconds: ControlError, of code "still-pending" if the
+        payment may still be made.
+        """
+        body = views.Pay(to, amount, *_text_or_hex(to_memo(memo)), key, written(asset), timeout)
         return await self._post("/payments", body, views.Payment)
 
     async def streams(self) -> list[views.StreamInfo]:
@@ -171,7 +182,10 @@ class ControlClient(NetworkCalls):
 
     async def _operate(self, channel: str, name: str, body: msgspec.Struct) -> views.ChannelInfo | None:
         answer = await self._post(f"/channels/{_segment(channel)}/{name}", body, dict[str, Any])
-        return None if "accepted" in answer else msgspec.convert(answer, views.ChannelInfo)
+        try:
+            return None if "accepted" in answer else msgspec.convert(answer, views.ChannelInfo)
+        except msgspec.ValidationError as error:
+            raise _strange(error) from error
 
     async def _get(self, path: str, kind: type[Answer], **query: str) -> Answer:
         return await self._ask(self._http.build_request("GET", path, params=query), kind)
@@ -186,12 +200,14 @@ class ControlClient(NetworkCalls):
             response = await self._http.send(request)
         except httpx.TransportError as error:
             raise _unreachable(self._http, error) from error
+        except httpx.DecodingError as error:
+            raise _strange(error) from error
         if not response.is_success:
             raise _refusal(response)
         try:
             return msgspec.json.decode(response.content, type=kind)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise ControlError(f"the node's answer is not understood, is it of another version? ({error})") from error
+            raise _strange(error) from error
 
 
 class Following:
@@ -229,6 +245,10 @@ def _segment(name: str) -> str:
     if not name.isalnum() or not name.isascii():
         raise ControlError(f"a channel is named by hex digits of its id, not {name!r}", "invalid-input")
     return name
+
+
+def _strange(error: Exception) -> ControlError:
+    return ControlError(f"the node's answer is not understood, is it of another version? ({error})")
 
 
 def _refusal(response: httpx.Response) -> ControlError:

@@ -46,6 +46,7 @@ from tallystick.channels.alarms import Alarm, AlarmKind
 from tallystick.channels.arguments import checked
 from tallystick.channels.errors import ChannelNotReady, InvalidInput, TallystickError
 from tallystick.channels.keys import PublicKey
+from tallystick.channels.loops import require_trio
 from tallystick.channels.ports import PeerAddress
 from tallystick.sdk.control import describe, views
 from tallystick.sdk.control.http import Guard, answer, http_fault, make_route, place_of, read_body, whole_number
@@ -210,7 +211,7 @@ class Control:
         handle = find_channel(self.node, request.path_params["id"])
 
         async def operation() -> views.ChannelInfo:
-            await handle.close()
+            await handle.close(timeout=body.timeout)
             return describe.channel_info(handle)
 
         return await self.perform("close", operation, body.wait)
@@ -219,6 +220,8 @@ class Control:
         """Answer once the decision is stored, or with `wait` once nothing is left on chain."""
         body = await read_body(request, views.Close)
         handle = find_channel(self.node, request.path_params["id"])
+        if body.timeout is not None:
+            raise InvalidInput("a close without the peer has no timeout: it waits for nobody")
 
         async def operation() -> views.ChannelInfo:
             await handle.force_close()
@@ -265,7 +268,7 @@ class Control:
         body = await read_body(request, views.Pay)
         asset, memo = parse_asset(body.asset), _memo(body)
         handle = channel_to_pay(self.node, body.to, body.amount, asset, body.key)
-        receipt = await handle.pay(body.amount, memo, key=body.key)
+        receipt = await handle.pay(body.amount, memo, key=body.key, timeout=body.timeout)
         return answer(describe.payment(receipt))
 
     async def _incoming(self, request: Request) -> Response:
@@ -316,6 +319,7 @@ async def serve_control(node: Node, token: str, *, host: str = "127.0.0.1", port
 
     Raise ConfigurationError if `host` is not this machine's own, or the address cannot be used.
     """
+    require_trio("serve_control")
     if not _is_loopback(host):
         raise ConfigurationError(f"the control API listens on loopback only (127.0.0.1 or ::1), not on {host}")
     config = Config()

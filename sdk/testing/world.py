@@ -242,6 +242,7 @@ class World:
                         config=config,
                         network=GatedNetwork(life.endpoint, life.gate, hooks),
                         clock=seat.clock,
+                        elapsed=trio.current_time,
                         entropy=seeded_entropy(f"{self.seed}/{seat.name}/{seat.lives}"),
                         store=GatedStore(life.store, life.gate, hooks),
                         inline=True,

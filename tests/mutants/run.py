@@ -19,6 +19,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 SECONDS = 300
 FORWARDING = ("test_forwarding_line.py", "test_session_locks.py")
+CHAIN = (
+    "test_chain_freshness.py",
+    "test_chain_vigil.py",
+    "test_chain_checked.py",
+    "test_follower_lies.py",
+    "test_chain_stale.py",
+)
 SIMULATIONS = ("test_simulation_campaigns.py", "test_simulation_regressions.py")
 
 
@@ -34,6 +41,55 @@ class Mutant:
 
 
 MUTANTS = (
+    Mutant(
+        "print what strangers say as it is",
+        "channels/words.py",
+        "    if text.isprintable():",
+        "    if True:",
+        ("test_cli_screen.py",),
+    ),
+    Mutant(
+        "let errors carry what strangers say as it is",
+        "channels/errors.py",
+        "return plain(super().__str__())",
+        "return super().__str__()",
+        ("test_cli_screen.py",),
+    ),
+    Mutant(
+        "break figures at the terminal's width",
+        "sdk/cli/screen.py",
+        "_print(table, width=max(natural, 1) if natural > console.width else None)",
+        "_print(table)",
+        ("test_cli_screen.py",),
+    ),
+    Mutant(
+        "wait for an absent peer without a word",
+        "sdk/cli/patience.py",
+        "        nursery.start_soon(_tell, node, name, meanwhile)\n",
+        "",
+        ("test_cli_words.py",),
+    ),
+    Mutant(
+        "say of a signed payment that it was not made",
+        "sdk/handle.py",
+        "if ticket is not None and not ticket.withdrawn:",
+        "if False:",
+        ("test_cli_words.py",),
+    ),
+    Mutant(
+        "take words that are no text",
+        "sdk/cli/app.py",
+        "if _torn(args) else None",
+        "if False else None",
+        ("test_cli_words.py",),
+    ),
+    Mutant(
+        "leave half of the settings on a full disk",
+        "sdk/configuration.py",
+        "        write_new(path, text)",
+        '        path.write_text(text, "utf-8")',
+        ("test_cli_words.py",),
+    ),
     Mutant(
         "open a directory that is another key's",
         "channels/identity.py",
@@ -187,6 +243,83 @@ MUTANTS = (
         "session.channel.theirs.seq >= self._waiting[0]",
         "self._waiting[0] >= 0",
         ("test_reserve_follows.py",),
+    ),
+    Mutant(
+        "let a channel that is proposed anew forget that the peer has greeted",
+        "channels/resync.py",
+        "session.ready = old.ready",
+        "session.ready = False",
+        ("test_openings_end.py",),
+    ),
+    Mutant(
+        "answer a greeting about a failed opening as if it had been a channel",
+        "channels/resync.py",
+        "code = Fault.UNKNOWN_CHANNEL if core.never_used(channel) else Fault.WRONG_PHASE",
+        "code = Fault.WRONG_PHASE",
+        ("test_openings_end.py",),
+    ),
+    Mutant(
+        "let an opening that the chain refused wait for ever",
+        "sdk/openings.py",
+        "if self._waits(session) and self._onchain.opening_failed(session.channel.id):",
+        "if False:",
+        ("test_openings_end.py",),
+    ),
+    Mutant(
+        "keep peers' openings for ever",
+        "sdk/openings.py",
+        "self._asked.setdefault(identity, now) + OPENING_SECONDS < now",
+        "self._asked.setdefault(identity, now) + OPENING_SECONDS < 0",
+        ("test_openings_end.py",),
+    ),
+    Mutant(
+        "take openings of any number of strangers",
+        "sdk/openings.py",
+        "if len(waiting) < STRANGERS_OPENINGS:",
+        "if True:",
+        ("test_openings_end.py",),
+    ),
+    Mutant(
+        "look at every opening of strangers at each block",
+        "sdk/onchain.py",
+        "return (talk or channel.id in self._confirmed) and timeless(channel)",
+        "return channel.id in self._confirmed and timeless(channel)",
+        ("test_openings_end.py",),
+    ),
+    Mutant(
+        "let an opener bind the other's coins for a year",
+        "sdk/openings.py",
+        "if terms.challenge_period > policy.challenge_period_max:",
+        "if False:",
+        ("test_openings_end.py",),
+    ),
+    Mutant(
+        "open with coins that leave nothing for the fee",
+        "sdk/onchain.py",
+        "if coins < max(1, fee):",
+        "if coins < 0:",
+        ("test_openings_end.py",),
+    ),
+    Mutant(
+        "close at our cost for a peer that has lost nothing",
+        "channels/resync.py",
+        "if session.ready and not session.peer_behind and not session.streams.forgotten:",
+        "if False:",
+        ("test_close_requests.py",),
+    ),
+    Mutant(
+        "take our own pings for a slow line",
+        "channels/peers.py",
+        "self._look(key, wire, queued)",
+        "self._look(key, wire, wire.queued)",
+        ("test_session_patience.py",),
+    ),
+    Mutant(
+        "look for acknowledgements only when something comes",
+        "channels/peers.py",
+        "wire.look_again = now + LOOK if waits else math.inf",
+        "wire.look_again = math.inf",
+        ("test_session_patience.py",),
     ),
     Mutant(
         "count capacity without the pending locks",
@@ -481,6 +614,83 @@ MUTANTS = (
         "abs(clock() - status.time) <= STATUS_OLD",
         "clock() - status.time <= STATUS_OLD",
         ("test_clock_steps.py",),
+    ),
+    Mutant(
+        "take the absence of an error for a fresh view of the chain",
+        "settlement/freshness.py",
+        "return math.inf if position is None else max(age(state, now), lag(state, position, now))",
+        "return math.inf if position is None else 0.0",
+        CHAIN,
+    ),
+    Mutant(
+        "take a block that is repeated for news",
+        "settlement/freshness.py",
+        "if header.hash not in state.recent:",
+        "if True:",
+        CHAIN,
+    ),
+    Mutant(
+        "judge the chain by a wall clock that was set back",
+        "settlement/freshness.py",
+        "if abs(asked + wall - header.time) > BOUND or (state.agreed and wall <= state.wall):",
+        "if abs(asked + wall - header.time) > BOUND:",
+        CHAIN,
+    ),
+    Mutant(
+        "date an answer by when it came, not by when it was asked for",
+        "settlement/follower.py",
+        "            self._take(step, asked)",
+        "            self._take(step, self._elapsed())",
+        CHAIN,
+    ),
+    Mutant(
+        "believe what a block was once said to hold",
+        "settlement/follower.py",
+        "if not 0 <= index < len(self.headers) or self.headers[index] != block.header:",
+        "if not 0 <= index < len(self.headers) or self.headers[index].hash != block.header.hash:",
+        CHAIN,
+    ),
+    Mutant(
+        "never ask again for the events of a block",
+        "settlement/follower.py",
+        "if before.header == block.header and before.events != block.events",
+        "if False",
+        CHAIN,
+    ),
+    Mutant(
+        "let a chain node's nonsense end the following",
+        "settlement/follower.py",
+        "except (ChainUnavailable, ChainError) as error:",
+        "except ChainUnavailable as error:",
+        CHAIN,
+    ),
+    Mutant(
+        "follow no block while gas has no price",
+        "sdk/following.py",
+        "        moments: list[Moment] = [step_moment",
+        "        await self.market.ask()\n        moments: list[Moment] = [step_moment",
+        CHAIN,
+    ),
+    Mutant(
+        "take any number of a chain node",
+        "settlement/checked.py",
+        "if type(value) is not int or not 0 <= value <= most:",
+        "if type(value) is not int:",
+        CHAIN,
+    ),
+    Mutant(
+        "wait for ever for the end of an answer",
+        "settlement/checked.py",
+        "with trio.fail_after(ANSWER_SECONDS):",
+        "with trio.fail_after(10**6):",
+        CHAIN,
+    ),
+    Mutant(
+        "tell nobody that the chain is lost",
+        "settlement/vigil.py",
+        "if sight.now - since >= (again if kind is vigil.told else first):",
+        "if False:",
+        CHAIN,
     ),
 )
 
