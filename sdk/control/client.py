@@ -3,8 +3,8 @@
     async with connect_control(directory) as node:
         receipt = await node.pay("3f9a", 5, memo="order 17")
 
-Methods return the types of `views`. They raise NodeUnreachable if no node answers, and ControlError, with the API's
-code, if the node refuses.
+Methods return the types of `views`. They raise InvalidInput for arguments that cannot be, NodeUnreachable if no node
+answers, and ControlError, with the API's code, if the node refuses.
 """
 
 from __future__ import annotations
@@ -38,6 +38,10 @@ from tallystick.sdk.errors import ControlError, NodeUnreachable
 
 CONNECT_SECONDS = 5.0
 """How long the node may take to accept a connection. Answers may take as long as the chain does."""
+
+IDLE_SECONDS = 2.0
+"""For how long an idle connection may be used again. A node closes those that are idle for long (in version 0.1, for
+five seconds), perhaps in the very moment in which the next request is sent on one."""
 
 POLL_SECONDS = 20
 """How long a follower's question for more payments stands."""
@@ -195,9 +199,18 @@ class ControlClient(NetworkCalls):
         headers = {"content-type": "application/json"}
         return await self._ask(self._http.build_request("POST", path, content=content, headers=headers), kind)
 
+    async def _sent(self, request: httpx.Request) -> httpx.Response:
+        """Send a request. A question is asked once more if its connection ended: it may have been an idle one."""
+        try:
+            return await self._http.send(request)
+        except (httpx.RemoteProtocolError, httpx.NetworkError) as error:
+            if request.method != "GET" or isinstance(error, httpx.ConnectError):
+                raise
+        return await self._http.send(request)
+
     async def _ask(self, request: httpx.Request, kind: type[Answer]) -> Answer:
         try:
-            response = await self._http.send(request)
+            response = await self._sent(request)
         except httpx.TransportError as error:
             raise _unreachable(self._http, error) from error
         except httpx.DecodingError as error:
@@ -279,7 +292,10 @@ async def control_at(url: str, token: str) -> AsyncIterator[ControlClient]:
     """Give a client of the control API at `url`."""
     timeout = httpx.Timeout(None, connect=CONNECT_SECONDS)
     headers = {"authorization": f"Bearer {token}"}
-    async with httpx.AsyncClient(base_url=url, headers=headers, timeout=timeout, trust_env=False) as http:
+    limits = httpx.Limits(keepalive_expiry=IDLE_SECONDS)
+    async with httpx.AsyncClient(
+        base_url=url, headers=headers, timeout=timeout, limits=limits, trust_env=False
+    ) as http:
         yield ControlClient(http)
 
 

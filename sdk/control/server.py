@@ -77,6 +77,9 @@ STUCK_SECONDS = 10.0
 """How long a client may leave what is sent to it unread. Hypercorn shields its sends from cancellation, so a client
 that never reads would keep the node from stopping."""
 
+IDLE_SECONDS = 30.0
+"""How long a connection may be idle. Much longer than our client uses one again, so that both never part at once."""
+
 GRACE = 1.0
 """Seconds that requests on their way may take when the node stops."""
 
@@ -325,6 +328,7 @@ async def serve_control(node: Node, token: str, *, host: str = "127.0.0.1", port
     config = Config()
     config.bind = [f"fd://{_bind(host, port).detach()}"]
     config.graceful_timeout = config.shutdown_timeout = GRACE
+    config.keep_alive_timeout = IDLE_SECONDS
     config.loglevel = "WARNING"
     config.include_server_header = False
     async with trio.open_nursery() as nursery:

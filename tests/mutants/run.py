@@ -532,6 +532,27 @@ MUTANTS = (
         ("test_arguments_doors.py",),
     ),
     Mutant(
+        "use connections again that were idle for as long as nodes keep them",
+        "sdk/control/client.py",
+        "limits = httpx.Limits(keepalive_expiry=IDLE_SECONDS)",
+        "limits = httpx.Limits()",
+        ("test_control_idle.py",),
+    ),
+    Mutant(
+        "send what does something twice",
+        "sdk/control/client.py",
+        'if request.method != "GET" or',
+        "if",
+        ("test_control_idle.py",),
+    ),
+    Mutant(
+        "let a keystore take any memory",
+        "sdk/keystore_format.py",
+        "if 128 * n * r > SCRYPT_BYTES_MAX or",
+        "if",
+        ("test_keystore_files.py",),
+    ),
+    Mutant(
         "take base64 in text for bytes",
         "channels/codec.py",
         "self.kind, builtin_types=(bytes,)))",
