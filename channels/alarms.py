@@ -47,6 +47,8 @@ class AlarmKind(enum.StrEnum):
     """The disk refuses to write."""
     DATA_HEALED = "data-healed"
     """Damaged rows on the disk were dropped: what they said is learned anew."""
+    LOCKS_UNKNOWN = "locks-unknown"
+    """A channel ended on chain with an old state, and its locks are not in the history any more."""
     OTHER_TERMS = "other-terms"
     """A channel was opened on other terms than agreed."""
     PEER_STUCK = "peer-stuck"

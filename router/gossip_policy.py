@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from tallystick.channels.arguments import Options
+from tallystick.channels.rules import Real
 
 DAY = 86_400
 
@@ -22,7 +25,7 @@ class GossipPolicy(Options, frozen=True, kw_only=True):
     recheck: float = DAY
     """Age of the chain's word on a channel at which it is asked again, whatever events we may have missed."""
 
-    young: float = 3_600
+    young: Annotated[float, Real()] = 3_600
     """Age up to which news is told on at once; older news spreads by reconciliation."""
 
     channels_max: int = 200_000
@@ -63,6 +66,21 @@ class GossipPolicy(Options, frozen=True, kw_only=True):
 
     serve_burst: float = 1_000_000
     """The same, at once."""
+
+    strangers_serve_rate: float = 500_000
+    """The same, of all peers without a funded channel together."""
+
+    strangers_serve_burst: float = 4_000_000
+    """The same, at once."""
+
+    strangers_lookup_rate: float = 5
+    """Questions to the chain per second for what such peers say, all together."""
+
+    strangers_lookup_burst: float = 50
+    """The same, at once."""
+
+    items_per_step: int = 8
+    """Announcements that are looked at before others have their turn: below a millisecond's work."""
 
     requests_max: int = 8
     """Requests of one peer that wait to be answered."""

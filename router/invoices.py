@@ -318,6 +318,13 @@ def find_invoice(store: Store, payment_hash: bytes) -> InvoiceRecord | None:
     return _record(rows[0]) if rows else None
 
 
+def invoices_beginning(store: Store, digits: str, limit: int = 100) -> list[InvoiceRecord]:
+    """Return the invoices (but those of payments of this node to itself) whose hash begins with these hex digits."""
+    ends = (bytes.fromhex(digits.ljust(64, "0")), bytes.fromhex(digits.ljust(64, "f")))
+    rows = store.read(f"SELECT {_COLUMNS} FROM invoices WHERE hash BETWEEN ? AND ? AND NOT own LIMIT ?", (*ends, limit))
+    return [_record(row) for row in rows]
+
+
 def list_invoices(store: Store, limit: int, before: int | None = None, *, own: bool = False) -> list[InvoiceRecord]:
     """Return up to `limit` invoices, newest first; `before` goes on from a position.
 

@@ -256,6 +256,13 @@ def find_payment(store: Store, payment_hash: bytes) -> PaymentRecord | None:
     return _record(rows[0]) if rows else None
 
 
+def payments_beginning(store: Store, digits: str, limit: int = 100) -> list[PaymentRecord]:
+    """Return the payments whose hash begins with these hex digits."""
+    ends = (bytes.fromhex(digits.ljust(64, "0")), bytes.fromhex(digits.ljust(64, "f")))
+    rows = store.read(f"SELECT {_COLUMNS} FROM payments WHERE hash BETWEEN ? AND ? LIMIT ?", (*ends, limit))
+    return [_record(row) for row in rows]
+
+
 def pending_payments(store: Store) -> list[PaymentRecord]:
     """Return the payments that have not ended."""
     return [_record(row) for row in store.read(f"SELECT {_COLUMNS} FROM payments WHERE ended IS NULL")]

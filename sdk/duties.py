@@ -26,13 +26,14 @@ from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 
-from tallystick.channels.arguments import Options
 from tallystick.channels.conditions import HASH, amount_paid
 from tallystick.channels.core import Channel, Phase, Wish
 from tallystick.channels.discretion import Discreet
 from tallystick.channels.eip712 import locks_root
 from tallystick.channels.hashchain import StreamProof
-from tallystick.channels.objects import NATIVE, ZERO32, Lock, SignedProof
+from tallystick.channels.objects import Lock, SignedProof
+from tallystick.channels.older import OlderState
+from tallystick.sdk.budgets import DutyPolicy, claim_budget, duty_budget, is_worth
 from tallystick.settlement.chain import (
     Call,
     ChallengeCall,
@@ -69,30 +70,16 @@ COURTESY = 60
 """Seconds that whoever did not close leaves to the closer before it settles, or closes anew, itself."""
 
 
+OFFERS = (CooperativeCloseCall, WithdrawCall)
+"""Calls that both signed for a while: they are sent once, and die by themselves."""
+
 _OFFER_DEAD = frozenset({Revert.EXPIRED, Revert.BAD_BALANCES, Revert.BAD_AMOUNT})
 
 
 def judge(obligation: Obligation, reason: str) -> Status | None:
-    """Say that a failed offer is moot: it was mined too late, or a deposit changed what it was about."""
-    offered = isinstance(obligation.call, (CooperativeCloseCall, WithdrawCall))
+    """Say that a failed offer is moot: it was mined too late, or the channel is not what it was about."""
+    offered = isinstance(obligation.call, OFFERS)
     return Status.SUPERSEDED if offered and reason.partition(":")[0] in _OFFER_DEAD else None
-
-
-def came_to_nothing(earlier: Obligation, duty: Obligation, head: int) -> bool:
-    """Say whether `earlier`, taken on for a duty that is due at block `head`, has ended without doing it.
-
-    Reorganisations do that: it failed, or was given up, on a branch on which it was moot, or its deadline was that of
-    a close which left the chain. Offers are left alone: they die by themselves.
-    """
-    if isinstance(earlier.call, (CooperativeCloseCall, WithdrawCall)):
-        return False
-    if earlier.status is Status.QUARANTINED:
-        return earlier.deadline != duty.deadline
-    if earlier.receipt is not None:
-        over = earlier.receipt.block.number <= head  # else the duty may only seem due, to who has not followed so far
-    else:
-        over = earlier.nonce is None or earlier.resting
-    return earlier.status is Status.SUPERSEDED and over
 
 
 class Situation(Discreet, msgspec.Struct, frozen=True):
@@ -112,20 +99,10 @@ class Situation(Discreet, msgspec.Struct, frozen=True):
     """What a unit of gas costs, None if that is not known."""
     stakes: Mapping[bytes, int] = {}
     """What is at stake for us on each secret that we know, in all channels of the chain's own coin together."""
-
-
-class DutyPolicy(Options, frozen=True, kw_only=True):
-    """How a node pays for its duties."""
-
-    budget: int = 10**17
-    """The most that one transaction may cost in fees, in the native coin's smallest unit."""
-    secret_margin: int = 120
-    """Seconds of chain time before a lock's expiry at which its secret is registered if the peer has not paid. No less
-    than the channels' `reveal_margin`: a secret that was paid for at the last moment goes to the chain at once."""
-    worth_percent: int = 100
-    """What is claimed on chain has to be worth that much of the fee. 0: all is claimed, whatever it costs."""
-    unlock_patience: int = 6 * 3_600
-    """How long a peer may leave a lock unpaid that the chain shows to be ours before the channel is closed over it."""
+    older: Mapping[int, OlderState] = {}
+    """Not of the chain: the states that stand and that we have left behind, by side."""
+    lowest: int | None = None
+    """The least that a unit of gas has lately been said to cost: by that it is judged what is worth a claim."""
 
 
 def duties(
@@ -139,16 +116,17 @@ def duties(
         *_close(channel, situation, close_key),
         *_challenge(channel, situation),
         *_settle(channel, situation),
-        *_redeem(channel, situation),
+        *_redeem(channel, situation, policy),
         *_register(channel, situation, policy),
         *_register_links(channel, situation, policy),
+        *_register_older(channel, situation, policy),
     ]
     return [
         Obligation(
             id=f"{duty.name}:{name}{duty.detail}",
             call=duty.call,
             purpose=f"{duty.name} channel {name[:8]}",
-            budget=policy.budget,
+            budget=_budget(channel, duty, situation, policy),
             channel=channel.id,
             deadline=duty.deadline,
             not_before=duty.not_before,
@@ -157,12 +135,32 @@ def duties(
     ]
 
 
+def _budget(channel: Channel, duty: _Duty, situation: Situation, policy: DutyPolicy) -> int:
+    asset = channel.terms.asset
+    if duty.claim:
+        return max(1, claim_budget(asset, duty.stake, policy))
+    return max(1, duty_budget(asset, duty.stake, gas_of(duty.call), situation.market, policy))
+
+
 class _Duty(msgspec.Struct, frozen=True):
     name: str
     call: Call
+    stake: int
+    """What depends on it for us, in the channel's asset."""
     detail: str = ""
     deadline: int | None = None
     not_before: int = 0
+    claim: bool = False
+    """Whether it is only done if it is worth its fee."""
+
+
+def _ours(channel: Channel) -> int:
+    """Return what may be ours of what is in the channel: our balance, and what the peer's locks may pay."""
+    return max(0, channel.balances()[channel.side]) + sum(lock.amount for lock in channel.theirs.simplex.locks)
+
+
+def _all(channel: Channel) -> int:
+    return channel.funding(0) + channel.funding(1)
 
 
 def _in_order(channel: Channel, ours: bytes, theirs: bytes) -> tuple[bytes, bytes]:
@@ -182,7 +180,7 @@ def _cooperate(channel: Channel, situation: Situation) -> Iterator[_Duty]:
     until = offer.close.valid_until
     if channel.shutdown is Wish.OWN or situation.now > until - STAND_IN:
         call = CooperativeCloseCall(offer.close, *_in_order(channel, offer.signature, offer.peer_signature))
-        yield _Duty("cooperative-close", call, f":{until}", until)
+        yield _Duty("cooperative-close", call, _ours(channel), f":{until}", until)
 
 
 def _withdraw(channel: Channel, situation: Situation) -> Iterator[_Duty]:
@@ -190,14 +188,16 @@ def _withdraw(channel: Channel, situation: Situation) -> Iterator[_Duty]:
     if situation.view.status == OPEN and pending is not None and pending.peer_signature:
         until = pending.withdrawal.valid_until
         call = WithdrawCall(pending.withdrawal, *_in_order(channel, pending.signature, pending.peer_signature))
-        yield _Duty("withdraw", call, f":{pending.withdrawal.total}:{until}", until)
+        stake = max(0, pending.withdrawal.total - situation.view.withdrawn[channel.side])
+        yield _Duty("withdraw", call, stake, f":{pending.withdrawal.total}:{until}", until)
 
 
 def _close(channel: Channel, situation: Situation, close_key: Callable[[Channel], bytes]) -> Iterator[_Duty]:
     if channel.phase in (Phase.CLOSING, Phase.CLOSED, Phase.SETTLED) and situation.view.status == OPEN:
         proof0, proof1 = statements(channel)
         patience = 0 if channel.phase is Phase.CLOSING else situation.now + COURTESY
-        yield _Duty("close", CloseCall(channel.id, proof0, proof1, close_key(channel)), not_before=patience)
+        call = CloseCall(channel.id, proof0, proof1, close_key(channel))
+        yield _Duty("close", call, _ours(channel), not_before=patience)
 
 
 def _challenge(channel: Channel, situation: Situation) -> Iterator[_Duty]:
@@ -207,24 +207,39 @@ def _challenge(channel: Channel, situation: Situation) -> Iterator[_Duty]:
     for sender, statement in enumerate(statements(channel)):
         if statement is not None and statement.proof.seq > view.seqs[sender]:
             detail = f":{sender}:{statement.proof.seq}:{view.seqs[sender]}"
-            yield _Duty("challenge", ChallengeCall(statement), detail, view.deadline)
+            yield _Duty("challenge", ChallengeCall(statement), _all(channel), detail, view.deadline)
 
 
 def _settle(channel: Channel, situation: Situation) -> Iterator[_Duty]:
     view = situation.view
     if view.status == CLOSED and view.deadline is not None:
         patience = 1 if view.closer == channel.side else COURTESY
-        yield _Duty("settle", SettleCall(channel.id), f":{view.deadline}", not_before=view.deadline + patience)
+        stake = _all(channel) if view.convicted else _ours(channel)
+        yield _Duty("settle", SettleCall(channel.id), stake, f":{view.deadline}", not_before=view.deadline + patience)
 
 
-def _redeem(channel: Channel, situation: Situation) -> Iterator[_Duty]:
+def _redeem(channel: Channel, situation: Situation, policy: DutyPolicy) -> Iterator[_Duty]:
     if situation.view.status != SETTLED:
         return
     for sender, pot in enumerate(situation.view.pots):
         locks = settled_locks(channel, situation, sender) if pot else ()
         if locks and all(_decided(lock, situation, situation.now) for lock in locks):
-            detail = f":{sender}:{locks_root(locks).hex()[:8]}"
-            yield _Duty("redeem", RedeemCall(channel.id, sender, locks), detail)
+            call, stake = RedeemCall(channel.id, sender, locks), _brought(channel, situation, sender, pot, locks)
+            if is_worth(channel.terms.asset, stake, gas_of(call), situation.lowest, policy):
+                detail = f":{sender}:{locks_root(locks).hex()[:8]}"
+                yield _Duty("redeem", call, stake, detail, claim=True)
+
+
+def _brought(channel: Channel, situation: Situation, sender: int, pot: int, locks: tuple[Lock, ...]) -> int:
+    """Return what redeeming decided locks brings us: what they pay of the peer's, what they give back of our own."""
+    ours, left = 0, pot
+    for lock in locks:
+        share = min(lock.amount, left)
+        left -= share
+        registered, proof = situation.secrets.get(lock.condition, (lock.expiry + 1, b""))
+        paid = min(share, amount_paid(lock, proof)) if registered <= lock.expiry else 0
+        ours += share - paid if sender == channel.side else paid
+    return ours + left if sender == channel.side else ours
 
 
 def _decided(lock: Lock, situation: Situation, time: int) -> bool:
@@ -236,17 +251,20 @@ def _decided(lock: Lock, situation: Situation, time: int) -> bool:
 def settled_locks(channel: Channel, situation: Situation, sender: int) -> tuple[Lock, ...]:
     """Return the locks that make up the settled root of simplex `sender`, in order of id; empty if we do not know them.
 
-    It may be a state in flight: signed by us, countersigned by the peer, and never acknowledged to us.
+    It may be a state in flight: signed by us, countersigned by the peer, and never acknowledged to us. Or an older one.
     """
+    locks = held_locks(channel, situation.view, sender)
+    if locks is None and sender in situation.older:
+        locks = situation.older[sender].locks
+    for time, root in situation.redeemed[sender]:
+        locks = _left(locks or (), situation, time, root)
+    return locks or ()
+
+
+def held_locks(channel: Channel, view: ChannelView, sender: int) -> tuple[Lock, ...] | None:
+    """Return the locks of the state of simplex `sender` that stands, None if it is not one that we hold."""
     states = [channel.ours, *channel.flight] if sender == channel.side else [channel.theirs]
-    seq = situation.view.seqs[sender]
-    for state in states:
-        if state.seq == seq and state.simplex.proof.locks_root != ZERO32:
-            locks = state.simplex.locks
-            for time, root in situation.redeemed[sender]:
-                locks = _left(locks, situation, time, root)
-            return locks
-    return ()
+    return next((state.simplex.locks for state in states if state.seq == view.seqs[sender]), None)
 
 
 def _left(locks: tuple[Lock, ...], situation: Situation, time: int, root: bytes) -> tuple[Lock, ...]:
@@ -267,13 +285,6 @@ def _left(locks: tuple[Lock, ...], situation: Situation, time: int, root: bytes)
     return ()
 
 
-def _is_worth(channel: Channel, stake: int, gas: int, situation: Situation, policy: DutyPolicy) -> bool:
-    """Whether claiming `stake` is worth its fee. What has no price in the chain's own coin always is."""
-    if channel.terms.asset != NATIVE or situation.market is None:
-        return True
-    return 100 * stake >= policy.worth_percent * gas * situation.market
-
-
 def claim_fee(market: int | None, policy: DutyPolicy) -> int:
     """Return below what worth a secret is not claimed, in the native coin: 0 if all are, or no price is known."""
     return policy.worth_percent * GAS[RegisterSecretCall] * (market or 0) // 100
@@ -291,7 +302,7 @@ def must_close(channel: Channel, situation: Situation, policy: DutyPolicy) -> bo
     ]
     locks = len(channel.theirs.simplex.locks) + len(channel.newest.locks)
     gas = GAS[CloseCall] + GAS[SettleCall] + 2 * GAS[RedeemCall] + LOCK_GAS * locks
-    return bool(owed) and _is_worth(channel, sum(owed), gas, situation, policy)
+    return bool(owed) and is_worth(channel.terms.asset, sum(owed), gas, situation.market, policy)
 
 
 def _due(lock: Lock, registered: int) -> int:
@@ -306,10 +317,10 @@ def _register(channel: Channel, situation: Situation, policy: DutyPolicy) -> Ite
             continue
         call = RegisterSecretCall(known.secret)
         stake = max(lock.amount, situation.stakes.get(lock.condition, 0))
-        if not _is_worth(channel, stake, gas_of(call), situation, policy):
+        if not is_worth(channel.terms.asset, stake, gas_of(call), situation.lowest, policy):
             continue
         if channel.phase is not Phase.OPEN or lock.expiry - situation.now <= policy.secret_margin:
-            yield _Duty("register-secret", call, f":{lock.id}", lock.expiry)
+            yield _Duty("register-secret", call, stake, f":{lock.id}", lock.expiry, claim=True)
 
 
 def _register_links(channel: Channel, situation: Situation, policy: DutyPolicy) -> Iterator[_Duty]:
@@ -324,6 +335,24 @@ def _register_links(channel: Channel, situation: Situation, policy: DutyPolicy) 
         if channel.phase is not Phase.OPEN or lock.expiry - situation.now <= policy.secret_margin:
             terms = claim.terms
             call = RegisterLinkCall(claim.link, claim.depth, terms.tip, terms.unit, terms.length, lock.expiry)
-            if not _is_worth(channel, claim.amount - known, gas_of(call), situation, policy):
+            stake = claim.amount - known
+            if not is_worth(channel.terms.asset, stake, gas_of(call), situation.lowest, policy):
                 continue
-            yield _Duty("register-link", call, f":{lock.id}:{claim.depth}", lock.expiry)
+            yield _Duty("register-link", call, stake, f":{lock.id}:{claim.depth}", lock.expiry, claim=True)
+
+
+def _register_older(channel: Channel, situation: Situation, policy: DutyPolicy) -> Iterator[_Duty]:
+    """The peer's locks of a state that we left behind, and that stands: they pay us only by what the chain shows."""
+    older = situation.older.get(channel.peer_side)
+    for lock in older.locks if older is not None and situation.view.status == SETTLED else ():
+        proof, known = older.proofs.get(lock.id) if older is not None else None, situation.secrets.get(lock.condition)
+        if proof is None or situation.now > lock.expiry or (known is not None and lock.kind == HASH):
+            continue
+        gain = amount_paid(lock, proof) - (amount_paid(lock, known[1]) if known is not None else 0)
+        call: Call = RegisterSecretCall(proof)
+        if lock.kind != HASH:
+            claim = StreamProof.decode(proof)
+            terms = claim.terms
+            call = RegisterLinkCall(claim.link, claim.depth, terms.tip, terms.unit, terms.length, lock.expiry)
+        if gain > 0 and is_worth(channel.terms.asset, gain, gas_of(call), situation.lowest, policy):
+            yield _Duty("register-secret", call, gain, f":older:{lock.id}", lock.expiry, claim=True)

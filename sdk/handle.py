@@ -9,7 +9,7 @@ import trio
 
 from tallystick.channels import history, negotiation
 from tallystick.channels.arguments import checked
-from tallystick.channels.core import Phase, Wish, require_open
+from tallystick.channels.core import Phase, Wish
 from tallystick.channels.errors import ChannelNotReady, InsufficientFunds, InvalidInput, StillPending
 from tallystick.channels.keys import PublicKey
 from tallystick.channels.limits import BATCH_PAYMENTS_MAX
@@ -57,7 +57,8 @@ class ChannelHandle:
 
     def __repr__(self) -> str:
         own, peers = self.balances
-        return f"<Channel {self.id.hex()[:8]} {self.phase.name} own={own} peer={peers}>"
+        ends = ", about to close" if self.closing else ""
+        return f"<Channel {self.id.hex()[:8]} {self.phase.name}{ends} own={own} peer={peers}>"
 
     # --- what it is ----------------------------------------------------------------------------------------------
 
@@ -82,6 +83,11 @@ class ChannelHandle:
         return self._session.channel.phase
 
     @property
+    def closing(self) -> bool:
+        """Whether a cooperative close was asked for, by either side: it takes nothing new, and ends soon."""
+        return self.phase in (Phase.OPEN, Phase.FROZEN) and self._session.channel.shutdown is not Wish.NONE
+
+    @property
     def balances(self) -> tuple[int, int]:
         """(Own, peer's) balance by the agreed statements; amounts in pending locks count as their sender's."""
         first, second = self._session.channel.balances()
@@ -90,8 +96,7 @@ class ChannelHandle:
     @property
     def spendable(self) -> int:
         """What can be paid now: 0 unless the channel is open."""
-        usable = self.phase is Phase.OPEN and self._session.channel.shutdown is Wish.NONE
-        return self._session.spendable if usable else 0
+        return self._session.spendable if self._session.payable else 0
 
     @property
     def unsecured(self) -> int:
@@ -162,6 +167,7 @@ class ChannelHandle:
         The fastest way to pay. It waits while the outbox is full. Raise InvalidInput, or InsufficientFunds if they do
         not fit together, and nothing was done.
         """
+        self._session.require_payable()
         total = sum(amounts)
         if total > self.spendable:
             raise InsufficientFunds(f"this channel can send {self.spendable} now, {total} was asked")
@@ -269,7 +275,7 @@ class ChannelHandle:
     @checked
     async def deposit(self, amount: Amount) -> None:
         """Add to our deposit on chain, and return once the chain has confirmed it."""
-        require_open(self._session.channel)
+        self._session.require_payable()
         await self._node.onchain.require_balance(amount, self.asset, DepositCall)
         side = self._session.channel.side
         target = self._session.channel.deposits[side] + amount

@@ -79,7 +79,7 @@ from tallystick.router.service import Router, RouterStatistics
 from tallystick.sdk.guard import Guard
 from tallystick.sdk.handle import ChannelHandle
 from tallystick.sdk.incoming import IncomingPayment, Journal
-from tallystick.sdk.known_peers import PEERS_SCHEMA, PeerKnown, known_peers
+from tallystick.sdk.known_peers import PEERS_SCHEMA
 from tallystick.sdk.onchain import CloseKeys, OnChain
 from tallystick.sdk.openings import Openings
 from tallystick.sdk.options import Config, Period
@@ -87,6 +87,7 @@ from tallystick.sdk.paid import PaidJournal
 from tallystick.sdk.routing import Routing
 from tallystick.sdk.wallet import Wallet
 from tallystick.sdk.watchers import Subscription, Watchers
+from tallystick.sdk.whereabouts import Whereabouts
 from tallystick.sdk.whose import said_by_node
 from tallystick.settlement.chain import Chain, OpenCall
 from tallystick.settlement.checked import checked as cross_checked
@@ -114,9 +115,6 @@ SCHEMAS = (
     GOSSIP_SCHEMA,
 )
 """What a node keeps on disk."""
-
-CONNECT_SECONDS = 30.0
-"""How long `connect` waits for a peer."""
 
 
 class NodeStatistics(msgspec.Struct, frozen=True):
@@ -154,7 +152,6 @@ class Node(Wallet):
         self.config = config
         self.alarms: list[Alarm] = []
         """The newest hundred."""
-        self.listening: PeerAddress | None = None
         rng = random.Random(int.from_bytes(entropy(16), "big"))
         self._watchers = Watchers()
         self._changed = trio.Event()
@@ -228,6 +225,7 @@ class Node(Wallet):
             tell=self._tell_paid,
             alarm=self._alarm,
         )
+        self.whereabouts = Whereabouts(self.engine, self.writer, self.peers, self.routing, config.announce_address)
         self.openings = Openings(
             key=key, chain=chain, engine=self.engine, writer=self.writer, onchain=self.onchain, config=config
         )
@@ -235,6 +233,11 @@ class Node(Wallet):
     def __repr__(self) -> str:
         number = self.onchain.index.head_number
         return f"<Node 0x{self.address.hex()} channels={len(self.engine.sessions)} at block {number}>"
+
+    @property
+    def listening(self) -> PeerAddress | None:
+        """Where peers connect; None if this node only dials."""
+        return self.whereabouts.listening
 
     @property
     def address(self) -> Address:
@@ -256,9 +259,7 @@ class Node(Wallet):
         bound = trio.Event()
 
         def listening(address: PeerAddress | None) -> None:
-            self.listening = address
-            if address is not None:
-                self.routing.describe((f"{address.host}:{address.port}",))
+            self.whereabouts.listen(address)
             bound.set()
 
         async def meet_peers() -> None:
@@ -276,9 +277,7 @@ class Node(Wallet):
                     nursery.start_soon(tower.run)
                 for session in self.engine.sessions.values():
                     self.guard.offer(session.channel)
-                for address in known_peers(self.store):
-                    if self.engine.has_business_with(address.key):
-                        self.peers.keep(address)
+                self.whereabouts.begin()
                 await self.onchain.following.catch_up()
                 self.openings.tidy()
                 if self.config.payments.compiled:
@@ -372,19 +371,16 @@ class Node(Wallet):
 
     @checked
     async def connect(self, peer: PeerAddress | str) -> PublicKey:
-        """Connect to a node, and keep the connection from now on; return its key once it stands.
+        """Connect to a node, and keep the connection from now on; return its key once it was reached there.
 
-        Raise InvalidInput, or ChannelNotReady if the peer is not there within CONNECT_SECONDS: it is dialed on.
+        Raise InvalidInput, or ChannelNotReady if the peer is not there within CONNECT_SECONDS: it is dialed on. An
+        address at which it was reached before is replaced only once it was reached at this one, and a connection that
+        there is goes on.
         """
         address = PeerAddress.parse(str(peer))  # the written form of one that was made is looked at, too
         if address.key == bytes(self.key.public):
             raise InvalidInput("that is this node's own address")
-        await self.writer.commit([PeerKnown(address.key, str(address))])
-        self.peers.keep(address)
-        with trio.move_on_after(CONNECT_SECONDS) as timeout:
-            await self.peers.wait_connected(address.key)
-        if timeout.cancelled_caught:
-            raise ChannelNotReady(f"{address} does not answer; this node goes on dialing it, try again later")
+        await self.whereabouts.connect(address)
         return PublicKey(address.key)
 
     @checked

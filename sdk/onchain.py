@@ -13,8 +13,6 @@ import random
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 
-import msgspec
-
 from tallystick.channels import resync
 from tallystick.channels.alarms import Alarm, AlarmKind, OnAlarm
 from tallystick.channels.chaintime import ChainTime
@@ -26,11 +24,13 @@ from tallystick.channels.engine import Engine
 from tallystick.channels.errors import InsufficientFunds, InvalidInput, TallystickError
 from tallystick.channels.keys import PrivateKey, PublicKey, close_key
 from tallystick.channels.objects import NATIVE, Address, ChannelId
+from tallystick.channels.older import OlderState, older_state
 from tallystick.channels.ports import Clock, Elapsed
 from tallystick.channels.session import Session
 from tallystick.channels.store import Moment
 from tallystick.channels.writer import Writer
-from tallystick.sdk.duties import DUTY_NAMES, Situation, came_to_nothing, claim_fee, duties, judge, must_close
+from tallystick.sdk.budgets import duty_budget, moved_by
+from tallystick.sdk.duties import DUTY_NAMES, OFFERS, Situation, claim_fee, duties, held_locks, judge, must_close
 from tallystick.sdk.following import Following
 from tallystick.sdk.options import Config
 from tallystick.settlement.chain import ApproveCall, Call, Chain, ChannelView, DepositCall, OpenCall
@@ -38,12 +38,9 @@ from tallystick.settlement.follower import BlockAdded, Step
 from tallystick.settlement.index import CLOSED, GONE, SETTLED, EventsSeen
 from tallystick.settlement.obligations import Obligation, Policy, Status
 from tallystick.settlement.sender import Sender
-from tallystick.settlement.transactions import GAS
+from tallystick.settlement.transactions import GAS, gas_of
 
 _UNMINED = (Status.WAITING, Status.SENT)
-
-ATTEMPTS_MAX = 16
-"""Times that one duty is taken on: each further time takes a reorganisation that made the last one fail."""
 
 _CLOSED_PHASES = (Phase.OPENING, Phase.CLOSED, Phase.SETTLED, Phase.GONE)
 
@@ -95,6 +92,8 @@ class OnChain:
         self._allowing: Counter[Address] = Counter()
         """What calls that are no obligations yet will take of each token."""
         self._told: set[ChannelId] = set()
+        self._left_behind: dict[tuple[ChannelId, int, int], OlderState | None] = {}
+        """Old states that stand on chain, read back from the journals once each."""
         self._confirmed: set[ChannelId] = set()
         """Channels that the chain has not touched since nothing was due for them, and all they were was confirmed."""
         self.following = Following(
@@ -260,18 +259,14 @@ class OnChain:
 
     def _take_on(self, duty: Obligation) -> Sequence[Moment]:
         """Take a duty on, under a further name if what was done about it before came to nothing."""
-        for attempt in range(ATTEMPTS_MAX):
-            named = msgspec.structs.replace(duty, id=f"{duty.id}/{attempt}") if attempt else duty
-            earlier = self.sender.find(named.id)
-            if earlier is None:
-                try:
-                    return self.sender.require(named)
-                except InvalidInput as error:  # derived again at the next block
-                    self._alarm(Alarm(AlarmKind.DUTY_WAITS, f"{duty.purpose} must wait: {error}"))
-                    return ()
-            if not came_to_nothing(earlier, duty, self.index.head_number):
-                return ()
-        return ()
+        earlier = self.sender.find(duty.id)
+        if earlier is not None and earlier.receipt is not None and isinstance(duty.call, OFFERS):
+            return ()  # offers die by themselves, and are not mended by being sent again
+        try:
+            return self.sender.pursue(duty, self.index.head_number)
+        except InvalidInput as error:  # derived again at the next block
+            self._alarm(Alarm(AlarmKind.DUTY_WAITS, f"{duty.purpose} must wait: {error}"))
+            return ()
 
     def _give_up(self, unfinished: Sequence[Obligation], due: set[str]) -> list[Moment]:
         moments: list[Moment] = []
@@ -284,11 +279,35 @@ class OnChain:
     def _situation(self, session: Session, view: ChannelView, stakes: dict[bytes, int]) -> Situation:
         channel = session.channel
         states = (channel.ours, *channel.flight, channel.theirs)
+        older = self._older(session, view)
         conditions = {lock.condition for state in states for lock in state.simplex.locks}
+        conditions |= {lock.condition for state in older.values() for lock in state.locks}
         secrets = self.index.secrets(conditions, self.index.head_number) if conditions else {}
         redeemed = (self.index.redeems(channel.id, 0), self.index.redeems(channel.id, 1))
         claims = session.streams.claims()
-        return Situation(view, self.index.head_time, secrets, redeemed, claims, self.following.market.price, stakes)
+        market = self.following.market
+        return Situation(
+            view, self.index.head_time, secrets, redeemed, claims, market.price, stakes, older, market.lowest
+        )
+
+    def _older(self, session: Session, view: ChannelView) -> dict[int, OlderState]:
+        """Return what stands on chain for good of states that were left behind."""
+        found: dict[int, OlderState] = {}
+        for sender, pot in enumerate(view.pots):
+            if view.status != SETTLED or not pot or held_locks(session.channel, view, sender) is not None:
+                continue
+            name = (session.channel.id, sender, view.seqs[sender])
+            if name not in self._left_behind:
+                state = older_state(self._writer.store, session.channel, sender, view.seqs[sender])
+                self._left_behind[name] = state
+                if state is None:
+                    short = session.channel.id.hex()[:8]
+                    text = f"channel {short} ended with an old state whose locks this node's history does not tell"
+                    self._alarm(Alarm(AlarmKind.LOCKS_UNKNOWN, f"{text}: {pot} wait on chain for who knows them"))
+            left_behind = self._left_behind[name]
+            if left_behind is not None:
+                found[sender] = left_behind
+        return found
 
     # --- the user's own transactions -----------------------------------------------------------------------------
 
@@ -336,9 +355,9 @@ class OnChain:
     def prepare(self, name: str, call: Call, channel: ChannelId | None = None) -> tuple[str, Sequence[Moment]]:
         """Take a call on as an obligation; return its id and what to commit."""
         identifier = f"{name}:{self._rng.getrandbits(64):016x}"
-        obligation = Obligation(
-            id=identifier, call=call, purpose=name, budget=self._config.duties.budget, channel=channel
-        )
+        asset, moved = moved_by(call)
+        budget = duty_budget(asset, moved, gas_of(call), self.following.market.price, self._config.duties)
+        obligation = Obligation(id=identifier, call=call, purpose=name, budget=budget, channel=channel)
         return identifier, self.sender.require(obligation)
 
     async def outcome(self, identifier: str) -> None:
@@ -375,7 +394,8 @@ class OnChain:
         if amount > held:
             raise InsufficientFunds(f"{account} holds {held} of {_named(asset)}, not {amount}")
         approve = (ApproveCall,) if asset != NATIVE else ()
-        fee = sum(GAS[call] for call in (*calls, *approve)) * await self._chain.fee_price()
+        price = self.following.market.price or await self._chain.fee_price()
+        fee = sum(GAS[call] for call in (*calls, *approve)) * price
         coins = held - amount if asset == NATIVE else await self._chain.balance(self._key.address, NATIVE)
         if coins < max(1, fee):
             raise InsufficientFunds(

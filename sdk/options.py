@@ -12,7 +12,8 @@ from tallystick.channels.ports import PeerAddress
 from tallystick.channels.rules import Whole
 from tallystick.router.objects import MARGIN_MAX
 from tallystick.router.service import RoutingOptions
-from tallystick.sdk.duties import DutyPolicy
+from tallystick.sdk.budgets import DutyPolicy
+from tallystick.sdk.places import check_announced
 from tallystick.sdk.routing import PaymentOptions
 from tallystick.watchtower.client import ClientPolicy
 
@@ -28,6 +29,9 @@ class Config(Options, frozen=True, kw_only=True):
 
     listen: tuple[str, Port] | None = ("127.0.0.1", 0)
     """Where to accept peers (port 0: any free one); None: only dial."""
+    announce_address: str = ""
+    """What the network is told as this node's address, <host>:<port>; empty: where it listens, if others can reach
+    that. Never a wildcard, and loopback only where every known peer is on loopback, too (`places`)."""
     confirmations: Depth = 3
     """Depth (1: in the head block) at which the chain's word on funds counts."""
     challenge_period: Period = 86_400
@@ -48,6 +52,7 @@ class Config(Options, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_announced(self.announce_address)
         if self.duties.secret_margin < self.channels.reveal_margin:
             raise InvalidInput(
                 f"secrets are paid for until {self.channels.reveal_margin} s before a lock expires, and claimed only "

@@ -58,7 +58,25 @@ def test_a_tower_runs_shows_its_status_and_stops(tmp_path: Path, chain_url: str)
         tally("tower", "status", "--data", data, "--json"), capture_output=True, timeout=30, check=True
     )
     assert json.loads(shown.stdout)["address"] == first["status"]["address"]
+    check_that_it_cannot_write(tmp_path / "tower", process.pid)
     stop(process)
+
+
+def check_that_it_cannot_write(directory: Path, pid: int) -> None:
+    """Its status can be written no more, as on a full disk, and is old: it runs all the same, and that is said."""
+    while True:
+        try:
+            (directory / ".status.json").mkdir()
+            break
+        except FileExistsError:  # just being written
+            continue
+    status = json.loads((directory / "status.json").read_text())
+    (directory / "status.json").write_text(json.dumps({**status, "time": 0.0}))
+    told = subprocess.run(
+        tally("tower", "status", "--data", str(directory)), capture_output=True, text=True, timeout=30, check=False
+    )
+    assert told.returncode == 1 and status["peer_address"] in told.stdout
+    assert f"tally tower run (process {pid}) runs in {directory}, but cannot write its status" in told.stderr
 
 
 def test_a_key_that_others_may_read_is_refused(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import trio
 
 from tallystick.channels.alarms import Alarm, AlarmKind, OnAlarm
 from tallystick.channels.arguments import checked
+from tallystick.channels.descriptors import raise_descriptor_limit
 from tallystick.channels.errors import MalformedMessage
 from tallystick.channels.identity import Identity, claim_directory, hold_identity
 from tallystick.channels.keys import PrivateKey
@@ -79,6 +80,7 @@ async def run_tower(
         return entropy(1)[0] / 256
 
     require_trio("run_tower")
+    raise_descriptor_limit()
     store = open_store(directory, SCHEMAS, owner="tally tower run")
     alone = contextlib.ExitStack()
     try:
@@ -144,12 +146,15 @@ async def _keep_status(directory: Path, status: Callable[[], TowerStatus]) -> No
         await trio.sleep(STATUS_EVERY)
 
 
-def read_status(directory: Path, *, clock: Clock = system_clock) -> TowerStatus | None:
-    """Return what the tower that runs in `directory` says of itself, None if none runs there."""
+def read_status(directory: Path, *, clock: Clock = system_clock, oldest: float = STATUS_OLD) -> TowerStatus | None:
+    """Return what the tower that runs in `directory` says of itself, None if it said nothing for `oldest` seconds.
+
+    That mostly means that none runs there. But one whose disk is full says nothing either: see `holder_of`.
+    """
     try:
         status = msgspec.json.decode((directory / STATUS).read_bytes(), type=TowerStatus)
     except FileNotFoundError:
         return None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedMessage(f"{directory / STATUS} is no tower's status; is this a tower's data?") from error
-    return status if abs(clock() - status.time) <= STATUS_OLD else None
+    return status if abs(clock() - status.time) <= oldest else None

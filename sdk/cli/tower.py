@@ -94,11 +94,27 @@ def run(
 @app.command(epilog=example("tower status --data ~/.tally-tower --json"))
 def status(data: TowerData, as_json: Json = False) -> None:
     """Show how the tower that runs in the data directory does. Exit code 3 if none runs there."""
+    import math
+
+    from tallystick.channels.directory import holder_of
     from tallystick.watchtower.daemon import read_status
 
     found = guarded(lambda: read_status(data))
-    if found is None:
+    holder = "" if found is not None else guarded(lambda: holder_of(data))
+    if found is None and not holder:
         fail(f"no tower is running in {data}: start one with `tally tower run`", UNREACHABLE)
+    last = found or guarded(lambda: read_status(data, oldest=math.inf))
+    if last is not None:
+        _show(last, as_json)
+    if holder:
+        fail(
+            f"{holder} runs in {data}, but cannot write its status any more: its disk is full or failing. Free space, "
+            "and see its alarms"
+        )
+
+
+def _show(found: TowerStatus, as_json: bool) -> None:
+    """Print what a tower said of itself."""
     if as_json:
         print_json(found)
         return
@@ -118,10 +134,13 @@ def status(data: TowerData, as_json: Json = False) -> None:
 
 
 def _parse_place(text: str) -> tuple[str, int]:
-    host, colon, port = text.rpartition(":")
-    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:
-        raise typer.BadParameter(f"--listen takes host:port, not {text!r}")
-    return host.removeprefix("[").removesuffix("]"), int(port)
+    from tallystick.channels.errors import InvalidInput
+    from tallystick.sdk.places import parse_place
+
+    try:
+        return parse_place(text)
+    except InvalidInput as error:
+        raise typer.BadParameter(f"--listen: {error}") from error
 
 
 def _read_key(path: Path) -> PrivateKey:

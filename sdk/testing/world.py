@@ -32,7 +32,7 @@ from tallystick.channels.store import Moment
 from tallystick.channels.testing.clock import SteppedClock, seeded_entropy
 from tallystick.channels.testing.disk import SimulatedDisk, SimulatedStore
 from tallystick.channels.testing.network import Delivery, MemoryEndpoint, MemoryNetwork
-from tallystick.sdk.duties import DutyPolicy
+from tallystick.sdk.budgets import DutyPolicy
 from tallystick.sdk.node import SCHEMAS, Config, Node, open_node
 from tallystick.sdk.testing.audit import Audit
 from tallystick.sdk.testing.gates import Gate, GatedChain, GatedNetwork, GatedStore, Hooks
