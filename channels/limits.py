@@ -124,12 +124,14 @@ class Policy(Options, frozen=True, kw_only=True):
     offer_lifetime: int = 600
     """How long our cooperative closes and withdrawals stay valid."""
 
-    offer_lifetime_max: int = 86_400
+    offer_lifetime_max: int = 3_600
     """The longest life of a peer's offer that we countersign: until then the channel is frozen."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_reserve_ppm(self.reserve_ppm)
+        if not 1 <= self.offer_lifetime <= self.offer_lifetime_max:
+            raise InvalidInput(f"an offer lives from 1 to {self.offer_lifetime_max} s, not {self.offer_lifetime!r}")
 
 
 def check_reserve_ppm(value: int) -> int:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from tallystick.channels.arguments import Options
-from tallystick.channels.rules import Real
 
 DAY = 86_400
 
@@ -25,7 +22,7 @@ class GossipPolicy(Options, frozen=True, kw_only=True):
     recheck: float = DAY
     """Age of the chain's word on a channel at which it is asked again, whatever events we may have missed."""
 
-    young: Annotated[float, Real()] = 3_600
+    young: float = 3_600
     """Age up to which news is told on at once; older news spreads by reconciliation."""
 
     channels_max: int = 200_000
