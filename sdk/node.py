@@ -22,7 +22,7 @@ from pathlib import Path
 import msgspec
 import trio
 
-from tallystick.channels.alarms import Alarm, AlarmKind
+from tallystick.channels.alarms import Alarm, AlarmKind, OnAlarm
 from tallystick.channels.claims import owed_for
 from tallystick.channels.core import Phase
 from tallystick.channels.effects import (
@@ -132,6 +132,7 @@ class Node(Wallet):
         clock: Clock,
         elapsed: Elapsed,
         entropy: Entropy,
+        alarm: OnAlarm,
         inline: bool = False,
     ) -> None:
         chain = checked(chain)
@@ -141,6 +142,9 @@ class Node(Wallet):
         self.config = config
         self.alarms: list[Alarm] = []
         """The newest hundred."""
+        self.on_alarm: OnAlarm = alarm
+        self.ready = trio.Event()
+        """Set once the chain was followed to its head, and peers can connect."""
         rng = random.Random(int.from_bytes(entropy(16), "big"))
         self._watchers = Watchers()
         self._changed = trio.Event()
@@ -157,6 +161,7 @@ class Node(Wallet):
                 entropy=entropy,
                 jitter=rng.random,
                 alarm=self._alarm,
+                clock=clock,
                 policy=config.tower_policy,
             )
             for address in config.towers
@@ -190,6 +195,7 @@ class Node(Wallet):
             elapsed=elapsed,
         )
         self.engine.trust_chain(lambda: self.onchain.fresh)
+        self.engine.stop_paying(lambda: self.onchain.following.lost)
         self.router = Router(
             key,
             self.engine,
@@ -242,8 +248,13 @@ class Node(Wallet):
 
     # --- life ----------------------------------------------------------------------------------------------------
 
-    async def run(self, *, started: Callable[[], None]) -> None:
-        """Run all tasks until cancelled; `started` is called once peers can connect."""
+    @property
+    def waiting_for(self) -> str:
+        """What the node waits for before it speaks to peers; empty once peers can connect."""
+        return "" if self.ready.is_set() else self.onchain.following.waiting_for or "its peers' door to open"
+
+    async def run(self, *, begun: Callable[[], None]) -> None:
+        """Run all tasks until cancelled; `begun` is called once they run, and `ready` set once peers can connect."""
         bound = trio.Event()
 
         def listening(address: PeerAddress | None) -> None:
@@ -266,6 +277,7 @@ class Node(Wallet):
                 for session in self.engine.sessions.values():
                     self.guard.offer(session.channel)
                 self.whereabouts.begin()
+                begun()
                 await self.onchain.following.catch_up()
                 self.openings.tidy()
                 if self.config.payments.compiled:
@@ -275,7 +287,7 @@ class Node(Wallet):
                 nursery.start_soon(self.routing.run)
                 nursery.start_soon(meet_peers)
                 await bound.wait()
-                started()
+                self.ready.set()
                 await trio.sleep_forever()
         finally:
             self.engine.stop()
@@ -284,6 +296,7 @@ class Node(Wallet):
     def _alarm(self, alarm: Alarm) -> None:
         self.alarms.append(alarm)
         del self.alarms[:-100]
+        self.on_alarm(alarm)
         self._watchers.publish(alarm)
 
     def _on_step(self, step: Step) -> None:
@@ -445,6 +458,8 @@ async def open_node(
     key: PrivateKey,
     chain: Chain,
     config: Config | None = None,
+    alarm: OnAlarm = lambda alarm: None,
+    at_once: bool = False,
     network: Network | None = None,
     clock: Clock = system_clock,
     elapsed: Elapsed = system_elapsed,
@@ -456,9 +471,12 @@ async def open_node(
     """Open the node that lives in `directory`, run it inside the block, and close it at the end.
 
     Raise InvalidInput outside of trio, StoreInUse if another process has it open, StoreForeign if it is another key's,
-    chain's or contract's, StoreDamaged if a row is not what was written, StoreError if its disk refuses while it runs.
-    What the block raises comes out as it is. `sole`: refuse to run beside another process of this machine that is the
-    same node, as of a copy of the directory; daemons do. The six parameters before it are for simulations.
+    chain's or contract's, StoreDamaged if a row is not what was written, WrongChain if the chain node serves another
+    chain, StoreError if its disk refuses while it runs. What the block raises comes out as it is.
+
+    `alarm` is told of every alarm. `at_once`: do not wait for the chain node; until it is `ready`, a node speaks to no
+    peer. `sole`: refuse to run beside another process of this machine that is the same node, as of a copy of the
+    directory; daemons do. The six parameters before it are for simulations.
     """
     require_trio("open_node")
     own = store or open_store(Path(directory), SCHEMAS, owner=f"node 0x{key.address.hex()}")
@@ -478,12 +496,15 @@ async def open_node(
             clock=clock,
             elapsed=elapsed,
             entropy=entropy,
+            alarm=alarm,
             inline=inline,
         )
         for text in own.healed if isinstance(own, SqliteStore) else ():
             node._alarm(Alarm(AlarmKind.DATA_HEALED, text))
         async with trio.open_nursery() as nursery:
             await nursery.start(_run, node)
+            if not at_once:
+                await node.ready.wait()
             try:
                 yield node
             except Exception as error:
@@ -501,7 +522,7 @@ async def open_node(
 
 
 async def _run(node: Node, *, task_status: trio.TaskStatus[None]) -> None:
-    await node.run(started=task_status.started)
+    await node.run(begun=task_status.started)
 
 
 def _only(group: BaseExceptionGroup[BaseException]) -> TallystickError | None:

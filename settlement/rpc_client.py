@@ -24,7 +24,7 @@ from tallystick.channels.loops import require_trio
 from tallystick.channels.objects import NATIVE, Address, ChannelId
 from tallystick.settlement.abi import Deployment
 from tallystick.settlement.chain import Block, ChannelView, Header, Receipt
-from tallystick.settlement.errors import ChainError, ChainUnavailable, Refusal, TransactionRefused
+from tallystick.settlement.errors import ChainError, ChainUnavailable, Refusal, TransactionRefused, WrongChain
 from tallystick.settlement.rpc_shapes import (
     quantity,
     read_address,
@@ -245,7 +245,7 @@ class _Node:
         if not self.checked:
             found = await self.deployment()
             if found != self.expected:
-                raise ChainError(f"the chain node at {self.url} serves {found}, not {self.expected}; use another node")
+                raise WrongChain(f"the chain node at {self.url} serves {found}, not {self.expected}; use another node")
             self.checked = True
         return await self._call(method, params, timeout)
 

@@ -18,7 +18,7 @@ import trio
 from tallystick.channels.alarms import Alarm, AlarmKind, OnAlarm
 from tallystick.channels.errors import StoreError
 from tallystick.channels.identity import IDENTITY_SCHEMA
-from tallystick.channels.keys import PrivateKey
+from tallystick.channels.keys import PrivateKey, keccak
 from tallystick.channels.objects import NATIVE
 from tallystick.channels.ports import Clock, Elapsed, Network, PeerAddress, system_elapsed
 from tallystick.channels.store import Moment, Store
@@ -29,9 +29,10 @@ from tallystick.settlement.follower import BACKOFF_FIRST, BACKOFF_MAX, Follower,
 from tallystick.settlement.moments import SCHEMA, read_followed
 from tallystick.settlement.obligations import Policy
 from tallystick.settlement.sender import Sender, SenderStatistics
-from tallystick.settlement.vigil import TICK, Vigil, look
+from tallystick.settlement.vigil import TICK, begun, look
 from tallystick.watchtower.desk import Desk
 from tallystick.watchtower.schema import TOWER_SCHEMA, count_appointments
+from tallystick.watchtower.shelves import APPOINTMENTS_MAX, NEW_BURST, NEW_RATE, Shelves
 from tallystick.watchtower.watch import Watch
 
 SCHEMAS = (IDENTITY_SCHEMA, SCHEMA, TOWER_SCHEMA)
@@ -48,6 +49,12 @@ class TowerPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """First block to follow: at or before the opening of every channel that it will be given."""
     quota: int = 10_000
     """Appointments per client."""
+    appointments: int = APPOINTMENTS_MAX
+    """Appointments of all clients: each address may hold a sixteenth of what is still free."""
+    new_rate: float = NEW_RATE
+    """New appointments that are taken from one address per second, in the long run."""
+    new_burst: float = NEW_BURST
+    """The same, at once."""
     budget: int = 10**17
     """The most to pay in fees for one challenge, in the native coin."""
     fee_reserve: int = 10**16
@@ -139,6 +146,14 @@ class Tower:
             troubles=self.troubles,
             quota=self._policy.quota,
             alarm=self._alarm,
+            shelves=Shelves(
+                store,
+                keccak(b"tallystick/tower/addresses/1" + key.reveal()),
+                self._policy.appointments,
+                self._policy.new_rate,
+                self._policy.new_burst,
+            ),
+            kept=self.watch.locators,
         )
         self.follower = self._new_follower()
 
@@ -209,7 +224,7 @@ class Tower:
 
     async def _guard(self) -> None:
         """Tell the owner when the chain is not followed, in time for the windows that are open."""
-        vigil = Vigil(self._elapsed(), self._elapsed())
+        vigil = begun(self._elapsed())
         while True:
             await trio.sleep(TICK)
             seen = self.follower.sight(self._at_stake())

@@ -18,8 +18,9 @@
 | invoices, payments over several hops | see `network`                                                           |
 
 Rules: every request needs the bearer token, compared in constant time, before anything else is looked at. Bodies are
-bounded. What takes long is done by the node and not by the request: it goes on if the client leaves. With `wait: false`
-it is answered with 202 as soon as it is on its way; what goes wrong after that is in `/info`'s alarms.
+bounded. Until the node has reached its chain, only reading is answered, and stopping. What takes long is done by the
+node and not by the request: it goes on if the client leaves. With `wait: false` it is answered with 202 as soon as it
+is on its way; what goes wrong after that is in `/info`'s alarms.
 Errors are `{"error": {"code", "text"}}`; nobody matches on the text.
 """
 
@@ -50,7 +51,16 @@ from tallystick.channels.loops import require_trio
 from tallystick.channels.ports import Entropy, PeerAddress, system_entropy
 from tallystick.sdk.control import describe, views
 from tallystick.sdk.control.files import announced
-from tallystick.sdk.control.http import Guard, answer, http_fault, make_route, place_of, read_body, whole_number
+from tallystick.sdk.control.http import (
+    Guard,
+    Waiting,
+    answer,
+    http_fault,
+    make_route,
+    place_of,
+    read_body,
+    whole_number,
+)
 from tallystick.sdk.control.lookup import channel_to_pay, find_channel, parse_asset, parse_peer
 from tallystick.sdk.control.network import NetworkRoutes
 from tallystick.sdk.control.streams import StreamRoutes
@@ -121,9 +131,11 @@ class Control:
 
     def note_fault(self, what: str, error: Exception) -> None:
         """Raise the alarm for a fault of the program that a request met: where it is, and nothing secret."""
-        self._failures.append(
-            Alarm(AlarmKind.PROGRAM_FAULT, f"cannot {what}: a fault of this program, {place_of(error)}")
-        )
+        self._raise(Alarm(AlarmKind.PROGRAM_FAULT, f"cannot {what}: a fault of this program, {place_of(error)}"))
+
+    def _raise(self, alarm: Alarm) -> None:
+        self._failures.append(alarm)
+        self.node.on_alarm(alarm)
 
     # --- the node ------------------------------------------------------------------------------------------------
 
@@ -245,7 +257,7 @@ class Control:
             except Exception as error:  # of our own tree, or a fault of the program: it is this request's alone
                 fault = error
                 if left and isinstance(error, TallystickError):
-                    self._failures.append(Alarm(AlarmKind.REQUEST_FAILED, f"cannot {name}: {error}"))
+                    self._raise(Alarm(AlarmKind.REQUEST_FAILED, f"cannot {name}: {error}"))
                 elif left:
                     self.note_fault(name, error)
             done.set()
@@ -329,7 +341,7 @@ async def serve_control(node: Node, token: str, *, host: str = "127.0.0.1", port
     config.include_server_header = False
     async with trio.open_nursery() as nursery:
         control = Control(node, nursery)
-        guard = Guard(control.app(), token)
+        guard = Guard(Waiting(node, control.app()), token)
 
         async def run(task_status: trio.TaskStatus[list[str]]) -> None:
             await serve(guard, config, task_status=task_status)  # type: ignore[arg-type]  # Hypercorn's own scope types
