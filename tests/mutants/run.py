@@ -392,6 +392,20 @@ MUTANTS = (
         ("test_closing_shown.py",),
     ),
     Mutant(
+        "let a peer force claims for nothing",
+        "router/forced.py",
+        "if len(self._times.get(peer, ())) < FORCED_MAX:",
+        "if True:",
+        ("test_forced_claims.py",),
+    ),
+    Mutant(
+        "blame a peer for claims that ran out while we were away",
+        "router/admission.py",
+        "if now > self._looked + ATTENTION:",
+        "if now < 0:",
+        ("test_forced_claims.py",),
+    ),
+    Mutant(
         "count capacity without the pending locks",
         "channels/core.py",
         "return bearable - channel.newest.committed",
