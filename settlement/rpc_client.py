@@ -19,12 +19,13 @@ import httpx
 import msgspec
 import trio
 
+from tallystick.channels.arguments import checked
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.loops import require_trio
 from tallystick.channels.objects import NATIVE, Address, ChannelId
 from tallystick.settlement.abi import Deployment
 from tallystick.settlement.chain import Block, ChannelView, Header, Receipt
-from tallystick.settlement.errors import ChainError, ChainUnavailable, Refusal, TransactionRefused
+from tallystick.settlement.errors import ChainError, ChainUnavailable, Refusal, TransactionRefused, WrongChain
 from tallystick.settlement.rpc_shapes import (
     quantity,
     read_address,
@@ -74,6 +75,7 @@ class _Answer(msgspec.Struct):
 _decoder = msgspec.json.Decoder(_Answer)
 
 
+@checked
 @asynccontextmanager
 async def open_rpc_chain(
     url: str,
@@ -245,7 +247,7 @@ class _Node:
         if not self.checked:
             found = await self.deployment()
             if found != self.expected:
-                raise ChainError(f"the chain node at {self.url} serves {found}, not {self.expected}; use another node")
+                raise WrongChain(f"the chain node at {self.url} serves {found}, not {self.expected}; use another node")
             self.checked = True
         return await self._call(method, params, timeout)
 
