@@ -20,6 +20,7 @@ import httpx
 import msgspec
 import trio
 
+from tallystick.channels.arguments import checked
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.loops import require_trio
 from tallystick.channels.objects import NATIVE, Address, ChannelId
@@ -81,6 +82,7 @@ class _Answer(msgspec.Struct):
 _decoder = msgspec.json.Decoder(_Answer)
 
 
+@checked
 @asynccontextmanager
 async def open_rpc_chain(
     url: str,
@@ -268,17 +270,26 @@ class _Node:
             if attempt:
                 await trio.sleep(PAUSE * 2 ** (attempt - 1) * (0.5 + self._jitter()))
             try:
-                with trio.fail_after(timeout):
-                    return _result(await self._post(body, BLOCKS_BYTES_MAX if method == BLOCKS else RESPONSE_MAX))
-            except trio.TooSlowError:
-                fault = ChainUnavailable(f"no whole answer within {timeout:g} s")
+                most = BLOCKS_BYTES_MAX if method == BLOCKS else RESPONSE_MAX
+                return _result(await self._post(body, timeout, most))
             except (httpx.RequestError, httpx.StreamError, ChainUnavailable) as error:
                 fault = error
             self.checked = False
         why = _printable(str(fault) or type(fault).__name__)
         raise ChainUnavailable(f"the chain node at {self.url} does not answer: {why}") from fault
 
-    async def _post(self, body: bytes, most: int) -> bytes:
+    async def _post(self, body: bytes, timeout: float, most: int) -> bytes:
+        """Return the answer, which has to be there as a whole in time: one that only goes on and on is none."""
+        answer = bytearray()
+        with trio.move_on_after(timeout) as patience:
+            await self._receive(body, most, answer, patience)
+        if len(answer) > most:
+            raise ChainError(f"the chain node at {self.url} sent more than {most} bytes")
+        if patience.cancelled_caught:
+            raise ChainUnavailable(f"no whole answer came within {timeout:g} seconds")
+        return bytes(answer)
+
+    async def _receive(self, body: bytes, most: int, answer: bytearray, patience: trio.CancelScope) -> None:
         # Nothing compressed is asked for, and nothing is unpacked: an answer is as long as what was sent.
         headers = {"content-type": "application/json", "accept-encoding": "identity"}
         async with self._client.stream("POST", "", content=body, headers=headers, timeout=None) as response:
@@ -286,14 +297,12 @@ class _Node:
                 raise ChainUnavailable(f"HTTP status {response.status_code}")
             if response.status_code != 200:
                 raise ChainError(f"the chain node at {self.url} answers with HTTP status {response.status_code}")
-            answer = bytearray()
             response.headers.pop("content-encoding", None)
             async with aclosing(cast(AsyncGenerator[bytes, None], response.aiter_bytes())) as parts:
                 async for part in parts:
                     answer += part
                     if len(answer) > most:
-                        raise ChainError(f"the chain node at {self.url} sent more than {most} bytes")
-            return bytes(answer)
+                        patience.cancel()  # the next part does not come; an error here would not reach what is open
 
 
 def _no_cookies() -> CookieJar:

@@ -16,6 +16,7 @@ import msgspec
 import trio
 
 from tallystick.channels.alarms import Alarm, AlarmKind, OnAlarm
+from tallystick.channels.arguments import Options, checked
 from tallystick.channels.errors import StoreError
 from tallystick.channels.identity import IDENTITY_SCHEMA
 from tallystick.channels.keys import PrivateKey, keccak
@@ -23,7 +24,7 @@ from tallystick.channels.objects import NATIVE
 from tallystick.channels.ports import Clock, Elapsed, Network, PeerAddress, system_elapsed
 from tallystick.channels.store import Moment, Store
 from tallystick.settlement.chain import Chain
-from tallystick.settlement.checked import checked
+from tallystick.settlement.checked import checked as cross_checked
 from tallystick.settlement.errors import ChainError, ChainUnavailable
 from tallystick.settlement.follower import BACKOFF_FIRST, BACKOFF_MAX, Follower, FollowerStatistics
 from tallystick.settlement.moments import SCHEMA, read_followed
@@ -42,7 +43,7 @@ FEES_CHECKED_EVERY = 30.0
 """Seconds between two looks at the fee account."""
 
 
-class TowerPolicy(msgspec.Struct, frozen=True, kw_only=True):
+class TowerPolicy(Options, frozen=True, kw_only=True):
     """What a tower promises and asks for."""
 
     start: int = 0
@@ -89,6 +90,7 @@ class Tower:
     `jitter` returns a number in [0, 1); `inline` commits on the loop instead of in a thread, for virtual time.
     """
 
+    @checked
     def __init__(
         self,
         *,
@@ -104,7 +106,7 @@ class Tower:
         policy: TowerPolicy | None = None,
         inline: bool = False,
     ) -> None:
-        chain = checked(chain)
+        chain = cross_checked(chain)
         self._clock = clock
         self._elapsed = elapsed
         self._policy = policy or TowerPolicy()
@@ -157,6 +159,7 @@ class Tower:
         )
         self.follower = self._new_follower()
 
+    @checked
     async def run(self, host: str, port: int, *, started: Callable[[PeerAddress], None]) -> None:
         """Watch and serve until cancelled; `started` is called with the address once clients can connect."""
         async with trio.open_nursery() as nursery:
