@@ -27,6 +27,8 @@ class AlarmKind(enum.StrEnum):
     """The chain node answers, and shows no new block, or only old ones."""
     CHAIN_BACK = "chain-back"
     """The notice that ends one of those above: the chain is followed again."""
+    CHAIN_RESET = "chain-reset"
+    """The chain is another one than was followed: it was begun anew, or the chain node serves another."""
     NODE_SLEPT = "node-slept"
     """The process or its machine stood still for some time."""
     PRICE_UNKNOWN = "price-unknown"

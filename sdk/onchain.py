@@ -210,9 +210,11 @@ class OnChain:
             return
         if final is not None and channel.phase is not Phase.SETTLED:
             resync.set_funding(session, final.deposits, final.withdrawn)
-        # Who lost data must never close, not even in place of a close that left the chain: it waits for what stays.
-        closed = final if session.channel.phase is Phase.RECOVERING else head
-        if closed is not None and closed.status in (CLOSED, SETTLED) and session.channel.phase not in _CLOSED_PHASES:
+        # Who lost data must never close, not even in place of a close that left the chain, however deep it was: it
+        # goes on recovering until the settlement stays, for which a window of challenges had to pass.
+        lost = session.channel.phase is Phase.RECOVERING
+        closed, statuses = (final, (SETTLED,)) if lost else (head, (CLOSED, SETTLED))
+        if closed is not None and closed.status in statuses and session.channel.phase not in _CLOSED_PHASES:
             session.enter(Phase.CLOSED)
         if final is not None and final.status == SETTLED and session.channel.phase is Phase.CLOSED:
             session.enter(Phase.SETTLED)

@@ -29,7 +29,7 @@ from tallystick.channels.errors import StoreError
 from tallystick.channels.keys import PrivateKey
 from tallystick.channels.objects import NATIVE, Address, SignedProof
 from tallystick.channels.store import Moment, SqliteStore, open_store
-from tallystick.channels.testing.clock import seeded_entropy
+from tallystick.channels.testing.clock import seeded_entropy, virtual_clock
 from tallystick.channels.testing.network import MemoryNetwork
 from tallystick.settlement.chain import (
     ChallengeCall,
@@ -101,6 +101,7 @@ class Town:
                 entropy=seeded_entropy("alice"),
                 jitter=random.Random(2).random,
                 alarm=self.alarms.append,
+                clock=virtual_clock(),
                 policy=ClientPolicy(every=0.1),
             )
             nursery.start_soon(client.run)
@@ -373,7 +374,9 @@ async def test_a_tower_whose_account_holds_too_little_says_so_takes_nothing_new_
         town.chain.congest(10**12)
         await trio.sleep(200)
     fees = [AlarmKind.FEE_ACCOUNT, AlarmKind.FEE_ACCOUNT_FUNDED, AlarmKind.FEE_ACCOUNT]
-    assert [alarm.kind for alarm in town.alarms if alarm.kind in fees] == fees, "dear gas makes what it guards dear, too"
+    assert [alarm.kind for alarm in town.alarms if alarm.kind in fees] == fees, (
+        "dear gas makes what it guards dear, too"
+    )
 
 
 class FullDisk(SqliteStore):
