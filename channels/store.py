@@ -18,6 +18,7 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
+from tallystick.channels.arguments import checked
 from tallystick.channels.codec import Codec
 from tallystick.channels.directory import DirectoryLock, lock_directory
 from tallystick.channels.errors import InvalidInput, MalformedMessage, StoreError, StoreForeign, StoreVersion
@@ -211,6 +212,7 @@ def _lay_out_log(path: Path) -> None:
         os.fsync(log.fileno())
 
 
+@checked
 def open_store(directory: Path, schemas: Iterable[Schema], *, owner: str, durable: bool = True) -> SqliteStore:
     """Open or create the store in `directory` for `owner` (a name for error messages).
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 import msgspec
 
 from tallystick.channels.codec import Codec
+from tallystick.channels.discretion import Discreet
 from tallystick.channels.hashchain import StreamProof, StreamTerms
 from tallystick.channels.objects import ZERO32, Address, ChannelId
 from tallystick.channels.seals import Sealed
@@ -45,7 +46,7 @@ class Sighting(msgspec.Struct, frozen=True, array_like=True):
     event: ChannelEvent
 
 
-class EventsSeen(Moment, frozen=True):
+class EventsSeen(Discreet, Moment, frozen=True):
     """A block held these events of our channels, and these secrets."""
 
     number: int

@@ -1,8 +1,8 @@
 """What following a chain and sending transactions write to the store: `SCHEMA`, its moments and their readers.
 
 Two tables, both keyed by chain id, so that one store may serve several chains. `followed_headers` holds the last
-headers of the branch that was followed: the newest is the position. `obligations` holds every obligation ever
-taken on, one row each, replaced in place and never deleted.
+headers of the branch that was followed, and its first for ever: the newest is the position. `obligations` holds every
+obligation ever taken on, one row each, replaced in place and never deleted.
 """
 
 from __future__ import annotations
@@ -66,7 +66,9 @@ def read_followed(store: Store, chain_id: int, start: int) -> Followed:
     rows = store.read(
         "SELECT number, hash, parent, time FROM followed_headers WHERE chain_id = ? ORDER BY number", (chain_id,)
     )
-    return Followed(start, tuple(Header(*row) for row in rows))
+    headers = tuple(Header(*row) for row in rows)
+    root = headers[0] if headers and (headers[0].number == 0 or len(headers) >= HEADERS_KEPT) else None
+    return Followed(start, headers[-HEADERS_KEPT:] if len(headers) > HEADERS_KEPT else headers, root=root)
 
 
 def read_book(store: Store, chain_id: int, account: Address) -> Book:
@@ -98,7 +100,8 @@ def _write_advanced(connection: sqlite3.Connection, moment: ChainAdvanced) -> No
         (moment.chain_id, header.number, header.hash, header.parent, header.time),
     )
     connection.execute(
-        "DELETE FROM followed_headers WHERE chain_id = ? AND number <= ?",
+        """DELETE FROM followed_headers WHERE chain_id = ?1 AND number <= ?2
+        AND number > (SELECT min(number) FROM followed_headers WHERE chain_id = ?1)""",
         (moment.chain_id, header.number - moment.kept),
     )
 

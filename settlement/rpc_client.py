@@ -19,12 +19,13 @@ import httpx
 import msgspec
 import trio
 
+from tallystick.channels.arguments import checked
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.loops import require_trio
 from tallystick.channels.objects import NATIVE, Address, ChannelId
 from tallystick.settlement.abi import Deployment
 from tallystick.settlement.chain import Block, ChannelView, Header, Receipt
-from tallystick.settlement.errors import ChainError, ChainUnavailable, Refusal, TransactionRefused
+from tallystick.settlement.errors import ChainError, ChainUnavailable, Refusal, TransactionRefused, WrongChain
 from tallystick.settlement.rpc_shapes import (
     quantity,
     read_address,
@@ -74,6 +75,7 @@ class _Answer(msgspec.Struct):
 _decoder = msgspec.json.Decoder(_Answer)
 
 
+@checked
 @asynccontextmanager
 async def open_rpc_chain(
     url: str,
@@ -245,7 +247,7 @@ class _Node:
         if not self.checked:
             found = await self.deployment()
             if found != self.expected:
-                raise ChainError(f"the chain node at {self.url} serves {found}, not {self.expected}; use another node")
+                raise WrongChain(f"the chain node at {self.url} serves {found}, not {self.expected}; use another node")
             self.checked = True
         return await self._call(method, params, timeout)
 
@@ -268,19 +270,28 @@ class _Node:
         raise ChainUnavailable(f"the chain node at {self.url} does not answer: {fault or 'unknown'}") from fault
 
     async def _post(self, body: bytes, timeout: float) -> bytes:
+        """Return the answer, which has to be there as a whole in time: one that only goes on and on is none."""
+        answer = bytearray()
+        with trio.move_on_after(timeout) as patience:
+            await self._receive(body, timeout, answer, patience)
+        if len(answer) > RESPONSE_MAX:
+            raise ChainError(f"the chain node at {self.url} sent more than {RESPONSE_MAX} bytes")
+        if patience.cancelled_caught:
+            raise ChainUnavailable(f"no whole answer came within {timeout:g} seconds")
+        return bytes(answer)
+
+    async def _receive(self, body: bytes, timeout: float, answer: bytearray, patience: trio.CancelScope) -> None:
         headers = {"content-type": "application/json"}
         async with self._client.stream("POST", "", content=body, headers=headers, timeout=timeout) as response:
             if response.status_code == 429 or response.status_code >= 500:
                 raise ChainUnavailable(f"HTTP status {response.status_code}")
             if response.status_code != 200:
                 raise ChainError(f"the chain node at {self.url} answers with HTTP status {response.status_code}")
-            answer = bytearray()
             async with aclosing(cast(AsyncGenerator[bytes, None], response.aiter_bytes())) as parts:
                 async for part in parts:
                     answer += part
                     if len(answer) > RESPONSE_MAX:
-                        raise ChainError(f"the chain node at {self.url} sent more than {RESPONSE_MAX} bytes")
-            return bytes(answer)
+                        patience.cancel()  # the next part does not come; an error here would not reach what is open
 
 
 def _parse_url(url: str) -> httpx.URL:

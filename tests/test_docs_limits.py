@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tallystick.channels import descriptors, limits, peers, transport, turns, wires
-from tallystick.router.gossip_policy import GossipPolicy
+from tallystick.router.gossip_policy import DAY, GossipPolicy
+from tallystick.watchtower import desk, shelves
 
 PAGE = (Path(__file__).resolve().parent.parent / "docs" / "operations.md").read_text("utf-8")
 ROWS = dict(re.findall(r"^\| ([^|]+?) \| ([^|]+?(?: \| [^|]+?)?) \|$", PAGE, flags=re.MULTILINE))
@@ -54,6 +55,11 @@ GOSSIP = GossipPolicy()
             "pings, errors, messages about unknown channels and the like, per second",
             (int(wires.STRANGER_UNPAID_RATE), int(wires.UNPAID_RATE)),
         ),
+        ("time for which a receipt promises that an appointment is kept", (shelves.TERM // DAY, shelves.RENEW // DAY)),
+        ("appointments of all clients", (shelves.APPOINTMENTS_MAX,)),
+        ("appointments from one address", (shelves.SHARE,)),
+        ("new appointments from one address per second", (int(shelves.NEW_RATE), int(shelves.NEW_BURST))),
+        ("the loop's time for clients, waiting for the disk included", (round(100 * desk.CLIENTS_PART),)),
         ("the same at once", (int(wires.STRANGER_UNPAID_BURST), int(wires.UNPAID_BURST))),
     ],
 )

@@ -45,6 +45,7 @@ from tallystick.watchtower.schema import (
     read_appointments,
 )
 from tallystick.watchtower.sealing import BLOB_SIZE, Appointment, locator_of, seal, unseal
+from tallystick.watchtower.shelves import Shelves
 from tallystick.watchtower.testing import Pair
 
 ALICE, BOB, TOWER, CAROL = (PrivateKey(bytes([n]) * 32) for n in (1, 2, 3, 4))
@@ -137,6 +138,7 @@ class Office:
 
     def __init__(self, directory: Path) -> None:
         self.store: SqliteStore = open_store(directory, [TOWER_SCHEMA], owner="a tower", durable=False)
+        self.now = 1_000.0
         self.troubles: list[str] = []
         self.alarms: list[Alarm] = []
         self.disk_full = False
@@ -145,10 +147,11 @@ class Office:
             key=TOWER,
             store=self.store,
             commit=self.commit,
-            clock=lambda: 1_000.0,
+            clock=lambda: self.now,
             troubles=lambda: self.troubles,
             quota=2,
             alarm=self.alarms.append,
+            shelves=Shelves(self.store, b"secret", 1_000, 1.0, 100.0),
         )
 
     async def commit(self, moments: Sequence[Moment]) -> None:
@@ -294,6 +297,7 @@ class Home:
                 entropy=seeded_entropy("alice"),
                 jitter=random.Random(2).random,
                 alarm=self.alarms.append,
+                clock=lambda: self.office.now,
                 policy=self.policy,
             )
             nursery.start_soon(client.run)

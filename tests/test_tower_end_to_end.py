@@ -29,7 +29,7 @@ from tallystick.channels.errors import StoreError
 from tallystick.channels.keys import PrivateKey
 from tallystick.channels.objects import NATIVE, Address, SignedProof
 from tallystick.channels.store import Moment, SqliteStore, open_store
-from tallystick.channels.testing.clock import seeded_entropy
+from tallystick.channels.testing.clock import seeded_entropy, virtual_clock
 from tallystick.channels.testing.network import MemoryNetwork
 from tallystick.settlement.chain import (
     ChallengeCall,
@@ -100,6 +100,7 @@ class Town:
                 entropy=seeded_entropy("alice"),
                 jitter=random.Random(2).random,
                 alarm=self.alarms.append,
+                clock=virtual_clock(),
                 policy=ClientPolicy(every=0.1),
             )
             nursery.start_soon(client.run)

@@ -16,22 +16,24 @@ import msgspec
 import trio
 
 from tallystick.channels.alarms import Alarm, AlarmKind, OnAlarm
+from tallystick.channels.arguments import Options, checked
 from tallystick.channels.errors import StoreError
 from tallystick.channels.identity import IDENTITY_SCHEMA
-from tallystick.channels.keys import PrivateKey
+from tallystick.channels.keys import PrivateKey, keccak
 from tallystick.channels.objects import NATIVE
 from tallystick.channels.ports import Clock, Elapsed, Network, PeerAddress, system_elapsed
 from tallystick.channels.store import Moment, Store
 from tallystick.settlement.chain import Chain
-from tallystick.settlement.checked import checked
+from tallystick.settlement.checked import checked as cross_checked
 from tallystick.settlement.errors import ChainError, ChainUnavailable
 from tallystick.settlement.follower import BACKOFF_FIRST, BACKOFF_MAX, Follower, FollowerStatistics
 from tallystick.settlement.moments import SCHEMA, read_followed
 from tallystick.settlement.obligations import Policy
 from tallystick.settlement.sender import Sender, SenderStatistics
-from tallystick.settlement.vigil import TICK, Vigil, look
+from tallystick.settlement.vigil import TICK, begun, look
 from tallystick.watchtower.desk import Desk
 from tallystick.watchtower.schema import TOWER_SCHEMA, count_appointments
+from tallystick.watchtower.shelves import APPOINTMENTS_MAX, NEW_BURST, NEW_RATE, Shelves
 from tallystick.watchtower.watch import Watch
 
 SCHEMAS = (IDENTITY_SCHEMA, SCHEMA, TOWER_SCHEMA)
@@ -41,13 +43,19 @@ FEES_CHECKED_EVERY = 30.0
 """Seconds between two looks at the fee account."""
 
 
-class TowerPolicy(msgspec.Struct, frozen=True, kw_only=True):
+class TowerPolicy(Options, frozen=True, kw_only=True):
     """What a tower promises and asks for."""
 
     start: int = 0
     """First block to follow: at or before the opening of every channel that it will be given."""
     quota: int = 10_000
     """Appointments per client."""
+    appointments: int = APPOINTMENTS_MAX
+    """Appointments of all clients: each address may hold a sixteenth of what is still free."""
+    new_rate: float = NEW_RATE
+    """New appointments that are taken from one address per second, in the long run."""
+    new_burst: float = NEW_BURST
+    """The same, at once."""
     budget: int = 10**17
     """The most to pay in fees for one challenge, in the native coin."""
     fee_reserve: int = 10**16
@@ -82,6 +90,7 @@ class Tower:
     `jitter` returns a number in [0, 1); `inline` commits on the loop instead of in a thread, for virtual time.
     """
 
+    @checked
     def __init__(
         self,
         *,
@@ -97,7 +106,7 @@ class Tower:
         policy: TowerPolicy | None = None,
         inline: bool = False,
     ) -> None:
-        chain = checked(chain)
+        chain = cross_checked(chain)
         self._clock = clock
         self._elapsed = elapsed
         self._policy = policy or TowerPolicy()
@@ -139,9 +148,18 @@ class Tower:
             troubles=self.troubles,
             quota=self._policy.quota,
             alarm=self._alarm,
+            shelves=Shelves(
+                store,
+                keccak(b"tallystick/tower/addresses/1" + key.reveal()),
+                self._policy.appointments,
+                self._policy.new_rate,
+                self._policy.new_burst,
+            ),
+            kept=self.watch.locators,
         )
         self.follower = self._new_follower()
 
+    @checked
     async def run(self, host: str, port: int, *, started: Callable[[PeerAddress], None]) -> None:
         """Watch and serve until cancelled; `started` is called with the address once clients can connect."""
         async with trio.open_nursery() as nursery:
@@ -209,7 +227,7 @@ class Tower:
 
     async def _guard(self) -> None:
         """Tell the owner when the chain is not followed, in time for the windows that are open."""
-        vigil = Vigil(self._elapsed(), self._elapsed())
+        vigil = begun(self._elapsed())
         while True:
             await trio.sleep(TICK)
             seen = self.follower.sight(self._at_stake())

@@ -131,6 +131,10 @@ class Watch:
             moments += added
         return moments
 
+    def locators(self) -> set[bytes]:
+        """Return the locators of all channels that are being closed."""
+        return {locator for case in self.cases.values() for locator in self._locators(case)}
+
     def _locators(self, case: Case) -> tuple[bytes, ...]:
         closed = case.closed
         if closed is None:
