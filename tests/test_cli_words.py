@@ -131,7 +131,7 @@ def test_ctrl_c_within_trio_counts_too() -> None:
 def away(connected: bool) -> Any:
     """Return a node's client with one channel."""
     channel = SimpleNamespace(id="3f9a" * 16, peer="02" * 33, peer_address="0x" + "11" * 20, phase="open")
-    channel.connected = connected
+    channel.connected, channel.closing = connected, False
 
     async def channels() -> list[Any]:
         return [channel]
