@@ -42,6 +42,20 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "forget the commits behind a damaged frame of the log",
+        "channels/log_check.py",
+        "    if commits > 1:",
+        "    if False:",
+        ("test_store_damage.py",),
+    ),
+    Mutant(
+        "end without a word on Ctrl-C",
+        "sdk/cli/app.py",
+        '        say("tally: interrupted; what a node was asked to do it may still do", err=True)\n',
+        "",
+        ("test_cli_words.py",),
+    ),
+    Mutant(
         "ignore inbound fees",
         "router/inbound.py",
         "return outbound if inbound is None else max(0, outbound + inbound.fee(amount + outbound))",
