@@ -590,6 +590,27 @@ MUTANTS = (
         ("test_channel_history.py",),
     ),
     Mutant(
+        "tell of an empty fee account once, however much worse it gets",
+        "settlement/fee_account.py",
+        "if told is None or _is_worse(seen, told):",
+        "if told is None:",
+        ("test_fee_account.py",),
+    ),
+    Mutant(
+        "tell nobody that a node cannot pay for what may be due",
+        "sdk/node.py",
+        "                nursery.start_soon(self.onchain.watch_fees)\n",
+        "",
+        ("test_fee_account.py",),
+    ),
+    Mutant(
+        "tell nobody that a tower cannot pay for what it guards",
+        "watchtower/tower.py",
+        "account.look(Standing(held, soon))",
+        "account.look(Standing(held, 0))",
+        ("test_tower_end_to_end.py",),
+    ),
+    Mutant(
         "send a stream's link before it is stored",
         "channels/streams.py",
         "            self._save(self._session.channel.side, stream.lock, stream.proof)\n\n    def _say",
