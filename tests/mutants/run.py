@@ -611,6 +611,13 @@ MUTANTS = (
         ("test_tower_end_to_end.py",),
     ),
     Mutant(
+        "spend on a challenge whatever it earns",
+        "watchtower/docket.py",
+        "return min(self.budget, max(self.courtesy, reward // 2))",
+        "return self.budget",
+        ("test_tower_end_to_end.py",),
+    ),
+    Mutant(
         "send a stream's link before it is stored",
         "channels/streams.py",
         "            self._save(self._session.channel.side, stream.lock, stream.proof)\n\n    def _say",
