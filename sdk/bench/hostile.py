@@ -54,7 +54,7 @@ ATTACKS: dict[str, tuple[int, float]] = {
     "unknown": (8, 4_000),
     "gossip": (8, 4_000),
     "openings": (8, 200),
-    "tower": (8, 300),
+    "tower": (8, 100),
     "control": (64, 300),
 }
 """For each attack: connections, and messages (of some, connections) per second of all of them together."""
