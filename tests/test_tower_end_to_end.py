@@ -24,7 +24,7 @@ import msgspec
 import pytest
 import trio
 
-from tallystick.channels.alarms import Alarm
+from tallystick.channels.alarms import Alarm, AlarmKind
 from tallystick.channels.errors import StoreError
 from tallystick.channels.keys import PrivateKey
 from tallystick.channels.objects import NATIVE, Address, SignedProof
@@ -39,6 +39,7 @@ from tallystick.settlement.chain import (
     Header,
     OpenCall,
     SettleCall,
+    TransferCall,
 )
 from tallystick.settlement.errors import ChainError, ChainUnavailable
 from tallystick.settlement.obligations import Status
@@ -354,6 +355,28 @@ async def test_a_cheat_is_caught_after_a_chain_node_said_for_a_while_that_the_wi
         del fickle.head, fickle.header  # type: ignore[attr-defined]  # the node's own again
         await town.mine(10)
         await town.assert_caught()
+
+
+async def test_a_tower_whose_account_holds_too_little_says_so_takes_nothing_new_and_says_when_it_is_over(
+    town: Town, autojump_clock: trio.testing.MockClock
+) -> None:
+    await town.appointed()
+    async with town.house.open() as (tower, _):
+        await trio.sleep(40)
+        assert tower.troubles() == ()
+        held = await town.chain.balance(TOWER.address, NATIVE)
+        await town.chain.call(TOWER, TransferCall(NATIVE, CAROL.address, held - 10**11))
+        await trio.sleep(70)
+        assert any("fee account" in trouble for trouble in tower.troubles())
+        await town.chain.call(CAROL, TransferCall(NATIVE, TOWER.address, 5 * 10**14))
+        await trio.sleep(70)
+        assert tower.troubles() == ()
+        town.chain.congest(10**12)
+        await trio.sleep(200)
+    fees = [AlarmKind.FEE_ACCOUNT, AlarmKind.FEE_ACCOUNT_FUNDED, AlarmKind.FEE_ACCOUNT]
+    assert [alarm.kind for alarm in town.alarms if alarm.kind in fees] == fees, (
+        "dear gas makes what it guards dear, too"
+    )
 
 
 class FullDisk(SqliteStore):

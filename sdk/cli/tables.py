@@ -37,6 +37,8 @@ def show_node(info: NodeInfo) -> None:
             "cursor": info.cursor,
         }
     )
+    if info.waiting_for:
+        warn(f"the node speaks to no peer yet: it waits for {info.waiting_for}")
     for alarm in info.alarms:
         warn(f"alarm: {alarm.text} ({alarm.kind})")
 

@@ -26,7 +26,8 @@ def node_info(node: Node, alarms: tuple[Alarm, ...]) -> views.NodeInfo:
         channels=sum(not is_gone(channel) for channel in node.channels),
         connected_peers=len(node.peers.connected()),
         alarms=(*node.alarms, *alarms),
-        ready=node.onchain.fresh,
+        waiting_for=node.waiting_for,
+        ready=node.ready.is_set() and node.onchain.fresh,
         cursor=node.cursor,
     )
 

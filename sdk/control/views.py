@@ -94,6 +94,8 @@ class NodeInfo(msgspec.Struct, frozen=True):
     connected_peers: int
     alarms: tuple[Alarm, ...]
     """What a person should know, newest last."""
+    waiting_for: str = ""
+    """What the node waits for before it speaks to peers and does anything; empty once it does."""
     ready: bool = True
     """Whether the node knows the chain as it is now: only then it takes payments and opens channels."""
     cursor: str = ""
