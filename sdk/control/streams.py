@@ -62,7 +62,7 @@ class StreamRoutes:
     async def _open(self, request: Request) -> Response:
         body = await read_body(request, views.OpenStream)
         handle = find_channel(self._control.node, request.path_params["id"])
-        expiry = self._control.node.onchain.index.head_time + body.lifetime
+        expiry = self._control.node.engine.chain.sure + body.lifetime
 
         async def operation() -> views.StreamInfo:
             return describe_stream(handle, await handle.open_stream(body.unit, body.length, expiry=expiry))

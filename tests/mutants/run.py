@@ -821,6 +821,20 @@ MUTANTS = (
         ("test_chaos_wire.py",),
     ),
     Mutant(
+        "set a lock's expiry by one block that is dated wrong",
+        "channels/chaintime.py",
+        "        return min(self.now, self.final + LEAD) if self.final else self.now\n",
+        "        return self.now\n",
+        ("test_chain_future.py",),
+    ),
+    Mutant(
+        "forget an opening because one block is dated wrong",
+        "sdk/openings.py",
+        "        now = self._engine.chain.sure\n        waiting",
+        "        now = self._engine.chain.now\n        waiting",
+        ("test_chain_future.py",),
+    ),
+    Mutant(
         "let the clock say when a payment's time is over",
         "router/outgoing.py",
         "        self._now = steady or clock\n",
