@@ -5,9 +5,13 @@ from __future__ import annotations
 import pytest
 
 from tallystick.channels import history
+from tallystick.channels.conditions import digest_of
 from tallystick.channels.errors import HistoryGone, InvalidInput, StoreError
+from tallystick.channels.history import LOCK_HISTORY
 from tallystick.channels.limits import HISTORY_BATCH, Policy
+from tallystick.channels.older import older_state
 from tallystick.channels.schema import payment_of
+from tallystick.channels.testing.clock import EPOCH
 from tallystick.channels.testing.pair import Pair, Party
 from tallystick.sdk.incoming import Journal
 
@@ -36,6 +40,23 @@ def test_the_journals_stay_small_and_the_money_is_all_there(keep: int) -> None:
     for party, table in ((pair.alice, "sent"), (pair.bob, "received")):
         assert keep <= rows(party, table) <= keep + HISTORY_BATCH + 1
     assert pair.bob.channel.theirs.simplex.next_payment == 3 * HISTORY_BATCH
+
+
+def test_a_channel_that_ever_held_a_lock_keeps_what_tells_the_locks_of_states_that_may_stand() -> None:
+    pair = ready(Policy(history=0))
+    secret = b"\x01" * 32
+    number = pair.alice.session.add_lock(1_000, int(EPOCH) + 5_000, digest_of(secret))
+    pair.alice.touch()
+    pair.settle()
+    pair.bob.session.reveal(number, secret)
+    pair.bob.touch()
+    pair.settle()
+    pay(pair, 2 * HISTORY_BATCH)
+    assert LOCK_HISTORY > 2 * HISTORY_BATCH + 10
+    assert rows(pair.alice, "sent") == rows(pair.bob, "received") == pair.alice.channel.ours.seq
+    for party, sender in ((pair.alice, pair.alice.channel.side), (pair.bob, pair.alice.channel.side)):
+        found = older_state(party.store, party.channel, sender, 1)
+        assert found is not None and [lock.id for lock in found.locks] == [number]
 
 
 def test_by_default_all_is_kept() -> None:

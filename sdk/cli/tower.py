@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tallystick.sdk.cli.screen import say
-from tallystick.sdk.cli.shell import UNREACHABLE, Json, PasswordFile, example, fail, guarded, make_group, print_json
+from tallystick.sdk.cli.shell import (
+    UNREACHABLE,
+    Json,
+    PasswordFile,
+    example,
+    fail,
+    guarded,
+    make_group,
+    print_json,
+    show_alarm,
+)
 
 if TYPE_CHECKING:
     from tallystick.channels.alarms import Alarm
@@ -66,10 +76,7 @@ def run(
                 say("The tower is watching; Ctrl-C stops it.")
 
         def alarm(found: Alarm) -> None:
-            if as_json:
-                print_json({"event": "alarm", "kind": found.kind, "text": found.text})
-            else:
-                say(f"alarm: {found.text} ({found.kind})", err=True)
+            show_alarm(found, as_json=as_json, err=False)
 
         async def daemon() -> None:
             policy = TowerPolicy(start=start, budget=budget, fee_reserve=fee_reserve)
@@ -119,6 +126,9 @@ def _show(found: TowerStatus, as_json: bool) -> None:
         print_json(found)
         return
     figures = found.statistics
+    if figures is None:
+        say(f"{'fee account':<14}{found.address}", f"{'trouble':<14}it waits for {found.waiting_for}")
+        return
     for name, value in (
         ("clients reach", found.peer_address),
         ("fee account", found.address),
