@@ -42,6 +42,20 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "forget the commits behind a damaged frame of the log",
+        "channels/log_check.py",
+        "    if commits > 1:",
+        "    if False:",
+        ("test_store_damage.py",),
+    ),
+    Mutant(
+        "end without a word on Ctrl-C",
+        "sdk/cli/app.py",
+        '        say("tally: interrupted; what a node was asked to do it may still do", err=True)\n',
+        "",
+        ("test_cli_words.py",),
+    ),
+    Mutant(
         "ignore inbound fees",
         "router/inbound.py",
         "return outbound if inbound is None else max(0, outbound + inbound.fee(amount + outbound))",
@@ -576,6 +590,34 @@ MUTANTS = (
         ("test_channel_history.py",),
     ),
     Mutant(
+        "tell of an empty fee account once, however much worse it gets",
+        "settlement/fee_account.py",
+        "if told is None or _is_worse(seen, told):",
+        "if told is None:",
+        ("test_fee_account.py",),
+    ),
+    Mutant(
+        "tell nobody that a node cannot pay for what may be due",
+        "sdk/node.py",
+        "                nursery.start_soon(self.onchain.watch_fees)\n",
+        "",
+        ("test_fee_account.py",),
+    ),
+    Mutant(
+        "tell nobody that a tower cannot pay for what it guards",
+        "watchtower/tower.py",
+        "account.look(Standing(held, soon))",
+        "account.look(Standing(held, 0))",
+        ("test_tower_end_to_end.py",),
+    ),
+    Mutant(
+        "spend on a challenge whatever it earns",
+        "watchtower/docket.py",
+        "return min(self.budget, max(self.courtesy, reward // 2))",
+        "return self.budget",
+        ("test_tower_end_to_end.py",),
+    ),
+    Mutant(
         "send a stream's link before it is stored",
         "channels/streams.py",
         "            self._save(self._session.channel.side, stream.lock, stream.proof)\n\n    def _say",
@@ -798,6 +840,34 @@ MUTANTS = (
         "nonce = entropy(NONCE_SIZE)",
         "nonce = bytes(NONCE_SIZE)",
         ("test_tower_appointments.py", "test_tower_seeded.py"),
+    ),
+    Mutant(
+        "let who lost data close with old proofs, in place of a confirmed close that left the chain",
+        "sdk/onchain.py",
+        "(final, (SETTLED,)) if lost",
+        "(final, (CLOSED, SETTLED)) if lost",
+        ("test_simulation_thefts.py",),
+    ),
+    Mutant(
+        "wait for ever for an answer of the chain node that goes on and on",
+        "settlement/rpc_client.py",
+        "        with trio.move_on_after(timeout) as patience:\n",
+        "        with trio.CancelScope() as patience:\n",
+        ("test_chaos_wire.py",),
+    ),
+    Mutant(
+        "take bytes that are no text for JSON",
+        "settlement/rpc_client.py",
+        "except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error",
+        "except (msgspec.DecodeError, RecursionError) as error",
+        ("test_chaos_wire.py",),
+    ),
+    Mutant(
+        "pass a chain node's control characters on",
+        "settlement/rpc_client.py",
+        'letter if letter.isprintable() else "?"',
+        "letter",
+        ("test_chaos_wire.py",),
     ),
     Mutant(
         "let the clock say when a payment's time is over",
