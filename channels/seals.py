@@ -24,7 +24,7 @@ from tallystick.channels.errors import StoreDamaged, StoreError
 ROWS_MAX = 100_000
 """Rows of a history that are looked at when a store is opened, the newest."""
 
-PAGES_MAX = 2**28
+PAGES_MAX = 2**26
 """Bytes of a file up to which its whole structure is looked through, indices too; else only that of its tables."""
 
 FUNCTION = "tally_seal"
