@@ -179,6 +179,7 @@ def test_what_is_learned_anew_is_dropped_and_said(tmp_path: Path) -> None:
     store.close()
 
 
+@pytest.mark.alarm("data-healed")
 async def test_a_node_tells_its_owner_what_was_dropped(tmp_path: Path) -> None:
     key, chain = PrivateKey(bytes([7]) * 32), LocalChain()
     with trio.fail_after(20):
