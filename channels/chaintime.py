@@ -7,10 +7,11 @@ from collections.abc import Mapping
 import msgspec
 
 from tallystick.channels.conditions import HASH, STREAM
+from tallystick.channels.discretion import Discreet
 from tallystick.channels.objects import Lock
 
 
-class ChainTime(msgspec.Struct, frozen=True):
+class ChainTime(Discreet, msgspec.Struct, frozen=True):
     """What time the chain says it is, and what it registered (confirmed) of the secrets that matter here."""
 
     now: int = 0

@@ -131,7 +131,9 @@ def verify_layout(connection: sqlite3.Connection) -> None:
 
 
 def seal_layout(connection: sqlite3.Connection) -> None:
-    """Remember how the tables are made."""
+    """Remember how the tables are made, if there are any."""
+    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'schemas'").fetchone():
+        return
     found = connection.execute("SELECT version FROM schemas WHERE name = ''").fetchone()
     layout = _layout(connection)
     if found is None or found[0] != layout:

@@ -28,10 +28,11 @@ from typing import TypeVar
 
 import msgspec
 
+from tallystick.channels.arguments import Options
 from tallystick.channels.objects import ChannelId
 
 
-class JammingLimits(msgspec.Struct, frozen=True, kw_only=True):
+class JammingLimits(Options, frozen=True, kw_only=True):
     """Shares are in percent of an outgoing channel's slots and value; times are seconds of chain time."""
 
     general_slots: int = 50

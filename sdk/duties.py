@@ -28,6 +28,7 @@ import msgspec
 
 from tallystick.channels.conditions import HASH, amount_paid
 from tallystick.channels.core import Channel, Phase, Wish
+from tallystick.channels.discretion import Discreet
 from tallystick.channels.eip712 import locks_root
 from tallystick.channels.hashchain import StreamProof
 from tallystick.channels.objects import Lock, SignedProof
@@ -81,7 +82,7 @@ def judge(obligation: Obligation, reason: str) -> Status | None:
     return Status.SUPERSEDED if offered and reason.partition(":")[0] in _OFFER_DEAD else None
 
 
-class Situation(msgspec.Struct, frozen=True):
+class Situation(Discreet, msgspec.Struct, frozen=True):
     """What the chain says, as far as one channel is concerned."""
 
     view: ChannelView

@@ -23,6 +23,7 @@ import msgspec
 import trio
 
 from tallystick.channels.alarms import Alarm, AlarmKind, OnAlarm
+from tallystick.channels.arguments import checked
 from tallystick.channels.claims import owed_for
 from tallystick.channels.core import Phase
 from tallystick.channels.effects import (
@@ -39,7 +40,16 @@ from tallystick.channels.errors import ChannelNotReady, Fault, InvalidInput, Tal
 from tallystick.channels.identity import IDENTITY_SCHEMA, Identity, claim_directory, hold_identity
 from tallystick.channels.keys import PrivateKey, PublicKey
 from tallystick.channels.loops import require_trio
-from tallystick.channels.objects import NATIVE, Address, ChannelId, check_amount
+from tallystick.channels.objects import (
+    NATIVE,
+    Address,
+    Amount,
+    AnyAddress,
+    AnyChannel,
+    ChannelId,
+    to_address,
+    to_channel,
+)
 from tallystick.channels.peers import Peers, PeerStatistics
 from tallystick.channels.ports import (
     Clock,
@@ -72,7 +82,7 @@ from tallystick.sdk.incoming import IncomingPayment, Journal
 from tallystick.sdk.known_peers import PEERS_SCHEMA
 from tallystick.sdk.onchain import CloseKeys, OnChain
 from tallystick.sdk.openings import Openings
-from tallystick.sdk.options import Config
+from tallystick.sdk.options import Config, Period
 from tallystick.sdk.paid import PaidJournal
 from tallystick.sdk.routing import Routing
 from tallystick.sdk.wallet import Wallet
@@ -80,7 +90,7 @@ from tallystick.sdk.watchers import Subscription, Watchers
 from tallystick.sdk.whereabouts import Whereabouts
 from tallystick.sdk.whose import said_by_node
 from tallystick.settlement.chain import Chain, OpenCall
-from tallystick.settlement.checked import checked
+from tallystick.settlement.checked import checked as cross_checked
 from tallystick.settlement.follower import FollowerStatistics, Step
 from tallystick.settlement.index import INDEX_SCHEMA
 from tallystick.settlement.moments import SCHEMA as SETTLEMENT_SCHEMA
@@ -121,6 +131,7 @@ class NodeStatistics(msgspec.Struct, frozen=True):
 class Node(Wallet):
     """See the module's docstring. Make one with `open_node`. What it pays and is paid over several hops: `wallet`."""
 
+    @checked
     def __init__(
         self,
         key: PrivateKey,
@@ -135,7 +146,7 @@ class Node(Wallet):
         alarm: OnAlarm,
         inline: bool = False,
     ) -> None:
-        chain = checked(chain)
+        chain = cross_checked(chain)
         self.key = key
         self.store = store
         self.chain = chain
@@ -253,6 +264,7 @@ class Node(Wallet):
         """What the node waits for before it speaks to peers; empty once peers can connect."""
         return "" if self.ready.is_set() else self.onchain.following.waiting_for or "its peers' door to open"
 
+    @checked
     async def run(self, *, begun: Callable[[], None]) -> None:
         """Run all tasks until cancelled; `begun` is called once they run, and `ready` set once peers can connect."""
         bound = trio.Event()
@@ -271,6 +283,7 @@ class Node(Wallet):
                 self.routing.load()
                 self.writer.add(self.onchain.react())
                 nursery.start_soon(self.onchain.following.run)
+                nursery.start_soon(self.onchain.watch_fees)
                 nursery.start_soon(self.onchain.sender.run)
                 for tower in self.guard.towers:
                     nursery.start_soon(tower.run)
@@ -352,6 +365,7 @@ class Node(Wallet):
         self._changed.set()
         self._changed = trio.Event()
 
+    @checked
     async def until(self, condition: Callable[[], bool]) -> None:
         """Return once `condition` holds; it is looked at after each event and each block."""
         while not condition():
@@ -364,10 +378,12 @@ class Node(Wallet):
         """All channels that this node knows, gone ones included."""
         return [ChannelHandle(self, session) for session in self.engine.sessions.values()]
 
-    def channel(self, channel: ChannelId) -> ChannelHandle:
+    @checked
+    def channel(self, channel: AnyChannel) -> ChannelHandle:
         """Return one channel; raise InvalidInput if it is unknown."""
-        return ChannelHandle(self, self.engine.session(channel))
+        return ChannelHandle(self, self.engine.session(to_channel(channel)))
 
+    @checked
     async def connect(self, peer: PeerAddress | str) -> PublicKey:
         """Connect to a node, and keep the connection from now on; return its key once it was reached there.
 
@@ -375,53 +391,57 @@ class Node(Wallet):
         address at which it was reached before is replaced only once it was reached at this one, and a connection that
         there is goes on.
         """
-        address = PeerAddress.parse(peer) if isinstance(peer, str) else peer
+        address = PeerAddress.parse(str(peer))  # the written form of one that was made is looked at, too
         if address.key == bytes(self.key.public):
             raise InvalidInput("that is this node's own address")
         await self.whereabouts.connect(address)
         return PublicKey(address.key)
 
+    @checked
     async def open_channel(
         self,
         peer: PeerAddress | PublicKey | str,
-        deposit: int,
+        deposit: Amount,
         *,
-        asset: Address = NATIVE,
-        challenge_period: int | None = None,
+        asset: AnyAddress = NATIVE,
+        challenge_period: Period | None = None,
         wait: bool = True,
     ) -> ChannelHandle:
         """Open a channel with our deposit; return it once it is usable (`wait=False`: once it is on its way).
 
         Raise InvalidInput, InsufficientFunds, or OpeningFailed (the peer or the chain refused); nothing is locked then.
         """
-        check_amount(deposit, "deposit", minimum=1)
+        token = to_address(asset, "asset")
         period = self.openings.check_period(challenge_period)
-        await self.onchain.require_balance(deposit, asset, OpenCall)
+        await self.onchain.require_balance(deposit, token, OpenCall)
         key = peer if isinstance(peer, PublicKey) else await self.connect(peer)
-        session, identifier = await self.openings.begin(key, deposit, asset, period)
+        session, identifier = await self.openings.begin(key, deposit, token, period)
         handle = ChannelHandle(self, session)
         if wait:
             await self.openings.finish(session, identifier)
             await handle.wait_usable()
         return handle
 
+    @checked
     def not_connected(self, peer: PublicKey) -> ChannelNotReady:
         """The error for what needs the peer right now."""
         return ChannelNotReady(f"the peer 0x{peer.address.hex()} is not connected now: try again when it is")
 
+    @checked
     def offer_died(self, what: str) -> ChannelNotReady:
         """The error for an offer that expired before it was mined."""
         return ChannelNotReady(f"the {what} was not mined in time and is dead; the channel goes on, try again")
 
     # --- money in, events, figures -------------------------------------------------------------------------------
 
-    def incoming(self, after: str = "", *, channel: ChannelId | None = None) -> AsyncIterator[IncomingPayment]:
+    @checked
+    def incoming(self, after: str = "", *, channel: AnyChannel | None = None) -> AsyncIterator[IncomingPayment]:
         """Iterate over received payments for ever, each after its commit, in order of the commits.
 
         Every payment has a `cursor`; store the last one that you handled and pass it as `after` when you start again:
         then none is missed and none comes twice, across any crash. Without it, you begin with the very first one.
         """
-        return self.journal.payments(after, channel)
+        return self.journal.payments(after, None if channel is None else to_channel(channel))
 
     @property
     def cursor(self) -> str:
@@ -435,9 +455,10 @@ class Node(Wallet):
         """
         return self._watchers.subscribe()
 
-    async def balance(self, asset: Address = NATIVE) -> int:
+    @checked
+    async def balance(self, asset: AnyAddress = NATIVE) -> int:
         """Return what this node's account holds on chain, outside of channels."""
-        return await self.chain.balance(self.address, asset)
+        return await self.chain.balance(self.address, to_address(asset, "asset"))
 
     def statistics(self) -> NodeStatistics:
         """Return counters and queue lengths."""
@@ -451,6 +472,7 @@ class Node(Wallet):
         )
 
 
+@checked
 @asynccontextmanager
 async def open_node(
     directory: str | Path,

@@ -18,6 +18,8 @@ import msgspec
 import trio
 
 from tallystick.channels.alarms import Alarm, AlarmKind, OnAlarm
+from tallystick.channels.arguments import Options
+from tallystick.channels.discretion import Discreet
 from tallystick.channels.eip712 import channel_id, digest_voucher, domain_separator
 from tallystick.channels.errors import LinkClosed, MalformedMessage, PeerError
 from tallystick.channels.keys import PrivateKey, PublicKey
@@ -49,7 +51,7 @@ UPLOADS_AT_ONCE = 32
 """Uploads sent before their receipts are waited for."""
 
 
-class ClientPolicy(msgspec.Struct, frozen=True, kw_only=True):
+class ClientPolicy(Options, frozen=True, kw_only=True):
     """When to upload. Times in seconds."""
 
     every: float = 0.5
@@ -62,7 +64,7 @@ class ClientPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """A tower that does not answer for so long is connected to afresh."""
 
 
-class Offer(msgspec.Struct, frozen=True):
+class Offer(Discreet, msgspec.Struct, frozen=True):
     """The newest state of one channel, as the node holds it."""
 
     terms: Terms

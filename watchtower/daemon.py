@@ -17,6 +17,7 @@ import msgspec
 import trio
 
 from tallystick.channels.alarms import Alarm, AlarmKind, OnAlarm
+from tallystick.channels.arguments import checked
 from tallystick.channels.descriptors import raise_descriptor_limit
 from tallystick.channels.errors import MalformedMessage
 from tallystick.channels.identity import Identity, claim_directory, hold_identity
@@ -60,6 +61,7 @@ class TowerStatus(msgspec.Struct, frozen=True):
     """What it waits for before it watches anything; empty once it does."""
 
 
+@checked
 async def run_tower(
     directory: Path,
     key: PrivateKey,

@@ -45,6 +45,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from tallystick.channels.alarms import Alarm, AlarmKind
+from tallystick.channels.arguments import checked
 from tallystick.channels.errors import ChannelNotReady, InvalidInput, TallystickError
 from tallystick.channels.keys import PublicKey
 from tallystick.channels.loops import require_trio
@@ -88,6 +89,9 @@ FAILURES_KEPT = 100
 STUCK_SECONDS = 10.0
 """How long a client may leave what is sent to it unread. Hypercorn shields its sends from cancellation, so a client
 that never reads would keep the node from stopping."""
+
+IDLE_SECONDS = 30.0
+"""How long a connection may be idle. Much longer than our client uses one again, so that both never part at once."""
 
 GRACE = 1.0
 """Seconds that requests on their way may take when the node stops."""
@@ -325,6 +329,7 @@ class Lines:
         return msgspec.json.encode(describe.incoming(await anext(self._payments))) + b"\n"
 
 
+@checked
 @asynccontextmanager
 async def serve_control(node: Node, token: str, *, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[Control]:
     """Serve the node's control API inside the block; port 0 takes a free one.
@@ -337,6 +342,7 @@ async def serve_control(node: Node, token: str, *, host: str = "127.0.0.1", port
     config = Config()
     config.bind = [f"fd://{_bind(host, port).detach()}"]
     config.graceful_timeout = config.shutdown_timeout = GRACE
+    config.keep_alive_timeout = IDLE_SECONDS
     config.loglevel = "WARNING"
     config.include_server_header = False
     async with trio.open_nursery() as nursery:
