@@ -45,6 +45,8 @@ class AlarmKind(enum.StrEnum):
     """Another program sends with this node's key."""
     FEE_ACCOUNT = "fee-account"
     """The account that pays for transactions holds too little."""
+    FEE_ACCOUNT_FUNDED = "fee-account-funded"
+    """It holds enough again."""
     DISK = "disk"
     """The disk refuses to write."""
     DATA_HEALED = "data-healed"
