@@ -25,7 +25,7 @@ from tallystick.channels.core import Channel
 from tallystick.channels.discretion import Discreet
 from tallystick.channels.objects import ChannelId
 from tallystick.channels.seals import Sealed, damage, seal
-from tallystick.channels.store import Moment, Schema, Store
+from tallystick.channels.store import Moment, Schema, Store, decoded
 
 
 class ChannelSaved(Moment, frozen=True):
@@ -307,13 +307,14 @@ def _journaled(row: tuple[Any, ...]) -> Journaled:
 
 def load_channels(store: Store) -> list[Channel]:
     """Return all channels, as last agreed."""
-    return [_CHANNEL.decode(state) for (state,) in store.read("SELECT state FROM channels ORDER BY id")]
+    rows = store.read("SELECT id, state FROM channels ORDER BY id")
+    return [decoded(_CHANNEL, state, "channels", identifier) for identifier, state in rows]
 
 
 def find_channel(store: Store, channel: ChannelId) -> Channel | None:
     """Return one channel, as last agreed; None if it is unknown."""
     rows = store.read("SELECT state FROM channels WHERE id = ?", (channel,))
-    return _CHANNEL.decode(rows[0][0]) if rows else None
+    return decoded(_CHANNEL, rows[0][0], "channels", channel) if rows else None
 
 
 def load_flight(store: Store, channel: Channel) -> list[Journaled]:

@@ -20,7 +20,7 @@ from tallystick.channels.codec import Codec
 from tallystick.channels.discretion import Discreet
 from tallystick.channels.objects import NATIVE, Address, ChannelId
 from tallystick.channels.seals import Sealed
-from tallystick.channels.store import Moment, Schema, Store
+from tallystick.channels.store import Moment, Schema, Store, decoded
 from tallystick.router.errors import Unpaid
 from tallystick.router.objects import Edge, Key33, Route
 
@@ -237,7 +237,7 @@ SCHEMA = Schema(
         PaymentEnded: _payment_ended,
         PaymentsPruned: _pruned,
     },
-    (Sealed("payments", order="position"), Sealed("parts")),
+    (Sealed("payments"), Sealed("parts")),
 )
 
 _PART_COLUMNS = "number, channel, lock, body, ended, secret, reason"
@@ -246,7 +246,7 @@ _COLUMNS = "body, ended, secret, fee, reason, text, kind"
 
 def _record(row: tuple[Any, ...]) -> PaymentRecord:
     body, ended, secret, fee, reason, text, kind = row
-    order = msgspec.structs.replace(_ORDER.decode(body), kind=Kind(kind))
+    order = msgspec.structs.replace(decoded(_ORDER, body, "payments"), kind=Kind(kind))
     return PaymentRecord(order, ended, secret, int.from_bytes(fee, "big"), Unpaid(reason) if reason else None, text)
 
 
@@ -297,7 +297,7 @@ def parts_under_way(store: Store) -> list[tuple[bytes, PartRecord]]:
 
 def _part(row: tuple[Any, ...]) -> PartRecord:
     number, channel, lock, body, ended, secret, reason = row
-    route, secrets = _PART.decode(body)
+    route, secrets = decoded(_PART, body, "parts", channel, lock)
     return PartRecord(number, ChannelId(channel), lock, route, secrets, bool(ended), secret, reason)
 
 

@@ -283,6 +283,7 @@ class Node(Wallet):
                 self.routing.load()
                 self.writer.add(self.onchain.react())
                 nursery.start_soon(self.onchain.following.run)
+                nursery.start_soon(self.onchain.watch_fees)
                 nursery.start_soon(self.onchain.sender.run)
                 for tower in self.guard.towers:
                     nursery.start_soon(tower.run)

@@ -13,6 +13,8 @@ import random
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 
+import trio
+
 from tallystick.channels import resync
 from tallystick.channels.alarms import Alarm, AlarmKind, OnAlarm
 from tallystick.channels.chaintime import ChainTime
@@ -31,9 +33,12 @@ from tallystick.channels.store import Moment
 from tallystick.channels.writer import Writer
 from tallystick.sdk.budgets import duty_budget, moved_by
 from tallystick.sdk.duties import DUTY_NAMES, OFFERS, Situation, claim_fee, duties, held_locks, judge, must_close
+from tallystick.sdk.fee_needs import needed
 from tallystick.sdk.following import Following
 from tallystick.sdk.options import Config
 from tallystick.settlement.chain import ApproveCall, Call, Chain, ChannelView, DepositCall, OpenCall
+from tallystick.settlement.errors import ChainError, ChainUnavailable
+from tallystick.settlement.fee_account import FeeAccount, Standing
 from tallystick.settlement.follower import BlockAdded, Step
 from tallystick.settlement.index import CLOSED, GONE, SETTLED, EventsSeen
 from tallystick.settlement.obligations import Obligation, Policy, Status
@@ -41,6 +46,9 @@ from tallystick.settlement.sender import Sender
 from tallystick.settlement.transactions import GAS, gas_of
 
 _UNMINED = (Status.WAITING, Status.SENT)
+
+FEES_EVERY = 30.0
+"""Seconds between two looks at what the account holds for fees."""
 
 _CLOSED_PHASES = (Phase.OPENING, Phase.CLOSED, Phase.SETTLED, Phase.GONE)
 
@@ -310,6 +318,19 @@ class OnChain:
             if left_behind is not None:
                 found[sender] = left_behind
         return found
+
+    async def watch_fees(self) -> None:
+        """Tell, for ever, when the account holds less than what may be due costs; raise nothing."""
+        account = FeeAccount(self._key.address)
+        while True:
+            channels = [session.channel for session in self._engine.sessions.values()]
+            need = needed(channels, self.following.market.price, self._config.duties)
+            with contextlib.suppress(ChainError, ChainUnavailable):  # that has alarms of its own
+                held = await self._chain.balance(self._key.address, NATIVE)
+                account, alarm = account.look(Standing(held, need))
+                if alarm is not None:
+                    self._alarm(alarm)
+            await trio.sleep(FEES_EVERY)
 
     # --- the user's own transactions -----------------------------------------------------------------------------
 

@@ -180,6 +180,7 @@ async def read_until(stream: trio.SocketStream, end: bytes) -> str:
     return data.decode()
 
 
+@pytest.mark.alarm("request-failed")
 async def test_what_is_not_waited_for_is_on_its_way_and_its_failure_is_told_later(tmp_path: Path) -> None:
     async with two_nodes(tmp_path) as pair:
         channel = (await pair.alice.open_channel(pair.bob_address, 10_000)).id

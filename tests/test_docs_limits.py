@@ -9,6 +9,7 @@ import pytest
 
 from tallystick.channels import descriptors, limits, peers, transport, turns, wires
 from tallystick.router.gossip_policy import DAY, GossipPolicy
+from tallystick.sdk.bench.hostile import ATTACKS
 from tallystick.watchtower import desk, shelves
 
 PAGE = (Path(__file__).resolve().parent.parent / "docs" / "operations.md").read_text("utf-8")
@@ -66,3 +67,13 @@ GOSSIP = GossipPolicy()
 def test_a_row_tells_the_values_of_the_code_in_their_order(row: str, values: tuple[int, ...]) -> None:
     told = [int(number.replace(",", "")) for number in re.findall(r"\d[\d,]*\d|\d", ROWS[row])]
     assert tuple(told[: len(values)]) == values
+
+
+def test_every_attack_of_the_hostile_measurement_is_explained_with_its_rate() -> None:
+    page = (Path(__file__).resolve().parent.parent / "docs" / "performance.md").read_text("utf-8")
+    section = page.partition("## While strangers flood the doors")[2].partition("## Over several hops")[0]
+    told = dict(re.findall(r"^\| (\w+) \| ([^|]*[a-z][^|]*) \|$", section, flags=re.MULTILINE))
+    told.pop("attack", None)
+    assert set(told) == set(ATTACKS)
+    for attack, (connections, rate) in ATTACKS.items():
+        assert f"{connections if attack == 'idle' else round(rate):,}" in told[attack]

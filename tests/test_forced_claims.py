@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tallystick.channels.conditions import digest_of
 from tallystick.channels.messages import Reveal
 from tallystick.router.circuits import load_bars
@@ -61,6 +63,7 @@ def hostile() -> Line:
     return world
 
 
+@pytest.mark.alarm("peer-barred")
 def test_a_peer_that_lets_every_lock_run_until_it_is_on_chain_is_served_no_more_for_a_day() -> None:
     world = hostile()
     before = world.wealth("B")

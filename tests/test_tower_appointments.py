@@ -196,6 +196,7 @@ async def test_only_a_strictly_newer_revision_replaces(office: Office) -> None:
     assert len(office.committed) == 1
 
 
+@pytest.mark.alarm("disk")
 async def test_a_receipt_is_given_only_for_what_is_durable(office: Office) -> None:
     office.disk_full = True
     answer = await office.upload(1, 1)
@@ -386,6 +387,7 @@ async def test_exposure_beyond_the_policy_is_uploaded_at_once(
             await client.covered()
 
 
+@pytest.mark.alarm("old-data")
 async def test_an_old_copy_of_the_data_never_overwrites_a_newer_appointment(
     home: Home, office: Office, autojump_clock: trio.testing.MockClock
 ) -> None:
@@ -406,6 +408,7 @@ async def test_an_old_copy_of_the_data_never_overwrites_a_newer_appointment(
         assert fetched.proof0 == PAIR.proof(0, 5, 10)
 
 
+@pytest.mark.alarm("tower-refuses")
 async def test_a_refusal_is_reported_once_and_tried_again_later(
     home: Home, office: Office, autojump_clock: trio.testing.MockClock
 ) -> None:
@@ -419,6 +422,7 @@ async def test_a_refusal_is_reported_once_and_tried_again_later(
         await client.covered()
 
 
+@pytest.mark.alarm("tower-misbehaves")
 async def test_a_tower_that_breaks_the_protocol_covers_nothing(
     home: Home, autojump_clock: trio.testing.MockClock
 ) -> None:

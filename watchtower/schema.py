@@ -14,7 +14,7 @@ from tallystick.channels.codec import Codec
 from tallystick.channels.identity import Identity
 from tallystick.channels.objects import Address, ChannelId, Terms
 from tallystick.channels.seals import Sealed
-from tallystick.channels.store import Moment, Schema, Store
+from tallystick.channels.store import Moment, Schema, Store, decoded
 from tallystick.settlement.whose import said_by_settlement
 from tallystick.watchtower.docket import Case, Sighting
 
@@ -107,9 +107,12 @@ def has_appointments(store: Store, client: Address) -> bool:
 
 def read_cases(store: Store) -> dict[ChannelId, Case]:
     """Return the open cases."""
-    cases = {ChannelId(row[0]): Case(_TERMS.decode(row[1])) for row in store.read("SELECT channel, terms FROM cases")}
+    cases = {
+        ChannelId(row[0]): Case(decoded(_TERMS, row[1], "cases", row[0]))
+        for row in store.read("SELECT channel, terms FROM cases")
+    }
     for channel, data in store.read("SELECT channel, data FROM case_events ORDER BY number, position"):
-        sighting = _SIGHTING.decode(data)
+        sighting = decoded(_SIGHTING, data, "case_events", channel)
         cases[channel] = cases[channel].seen(sighting.block, sighting.event)
     return cases
 

@@ -10,6 +10,7 @@ keeps trying to defend what it has.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -23,15 +24,19 @@ from tallystick.channels.keys import PrivateKey, keccak
 from tallystick.channels.objects import NATIVE
 from tallystick.channels.ports import Clock, Elapsed, Network, PeerAddress, system_elapsed
 from tallystick.channels.store import Moment, Store
-from tallystick.settlement.chain import Chain
+from tallystick.settlement.chain import Chain, ChallengeCall
 from tallystick.settlement.checked import checked as cross_checked
 from tallystick.settlement.errors import ChainError, ChainUnavailable
+from tallystick.settlement.fee_account import AT_ONCE, REST_PERCENT, FeeAccount, Standing
 from tallystick.settlement.follower import BACKOFF_FIRST, BACKOFF_MAX, Follower, FollowerStatistics
+from tallystick.settlement.market import Market
 from tallystick.settlement.moments import SCHEMA, read_followed
 from tallystick.settlement.obligations import Policy
 from tallystick.settlement.sender import Sender, SenderStatistics
+from tallystick.settlement.transactions import GAS
 from tallystick.settlement.vigil import TICK, begun, look
 from tallystick.watchtower.desk import Desk
+from tallystick.watchtower.docket import Purse
 from tallystick.watchtower.schema import TOWER_SCHEMA, count_appointments
 from tallystick.watchtower.shelves import APPOINTMENTS_MAX, NEW_BURST, NEW_RATE, Shelves
 from tallystick.watchtower.watch import Watch
@@ -58,8 +63,12 @@ class TowerPolicy(Options, frozen=True, kw_only=True):
     """The same, at once."""
     budget: int = 10**17
     """The most to pay in fees for one challenge, in the native coin."""
+    courtesy: int = 10**16
+    """The same for one that earns less: clients may be in league with those who cheat them, to make the tower pay."""
+    reward_bps: int = 1_000
+    """Ten-thousandths of what a convict forfeits that the adjudicator gives to the tower."""
     fee_reserve: int = 10**16
-    """Nothing new is taken while the fee account holds less."""
+    """Nothing new is taken while the fee account holds less, or less than what it guards may cost."""
     lag_max: int = 6
     """Nothing new is taken while more blocks than this wait to be followed."""
     silence_max: float = 120.0
@@ -119,7 +128,7 @@ class Tower:
         self._inline = inline
         self._disk = trio.Lock()
         self._disk_failing = False
-        self._fees: int | None = None
+        self._fees: Standing | None = None
         self._alarms = 0
         self.address = key.address
         self.sender = Sender(
@@ -138,7 +147,7 @@ class Tower:
             commit=self._commit_surely,
             sender=self.sender,
             alarm=self._alarm,
-            budget=self._policy.budget,
+            purse=Purse(self._policy.budget, self._policy.courtesy, self._policy.reward_bps),
         )
         self.desk = Desk(
             key=key,
@@ -183,8 +192,8 @@ class Tower:
             found.append(f"its chain stands still: {_age(following.behind)}")
         if self._disk_failing or self._free_space() < policy.free_space:
             found.append("its disk is full or failing")
-        if self._fees is None or self._fees < policy.fee_reserve:
-            found.append("its fee account is empty")
+        if self._fees is None or self._fees.is_short:
+            found.append("its fee account holds too little")
         return tuple(found)
 
     def statistics(self) -> TowerStatistics:
@@ -236,16 +245,28 @@ class Tower:
                 self._alarm(alarm)
 
     async def _check_fees(self) -> None:
+        """Tell, for ever, when the account holds less than what may be due costs; until then nothing new is taken."""
+        account, market = FeeAccount(self.address), Market(self._chain)
         while True:
-            try:
-                fees = await self._chain.balance(self.address, NATIVE)
-                if fees < self._policy.fee_reserve and (self._fees is None or self._fees >= self._policy.fee_reserve):
-                    text = f"the fee account 0x{self.address.hex()} holds only {fees}; pay coins into it"
-                    self._alarm(Alarm(AlarmKind.FEE_ACCOUNT, text))
-                self._fees = fees
-            except (ChainUnavailable, ChainError):
-                pass  # the follower counts this, and raises the alarm
+            with contextlib.suppress(ChainUnavailable, ChainError):  # the follower counts this, and raises the alarm
+                await market.ask()
+                held = await self._chain.balance(self.address, NATIVE)
+                now, soon = self._needed(market.price or 0)
+                self._fees = Standing(held, now)
+                account, alarm = account.look(Standing(held, soon))
+                if alarm is not None:
+                    self._alarm(alarm)
             await trio.sleep(FEES_CHECKED_EVERY)
+
+    def _needed(self, price: int) -> tuple[int, int]:
+        """Return what to hold for the cases that are open, or as a reserve; and what for some of the appointments, too.
+
+        The latter is for the owner only: strangers may leave as many appointments as they like.
+        """
+        challenge, guarded = min(2 * GAS[ChallengeCall] * price, self._policy.budget), count_appointments(self._store)
+        now = max(self._policy.fee_reserve, 2 * challenge * len(self.watch.cases))
+        many = challenge * max(0, guarded - AT_ONCE) * REST_PERCENT // 100
+        return now, max(now, challenge * min(guarded, AT_ONCE) + many)
 
     async def _commit_once(self, moments: Sequence[Moment]) -> None:
         if self._disk_failing:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import re
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
@@ -48,15 +50,14 @@ class Root(TyperGroup):
                 f"{plain(_torn(args))} is not in UTF-8, as it must be: check the encoding of the terminal or script",
                 ctx=context,
             )
-        return super().make_context(info_name, args, parent, **extra)
+        with _interruptible():
+            return super().make_context(info_name, args, parent, **extra)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was named."""
         try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt:
-            say("tally: interrupted; what a node was asked to do it may still do", err=True)
-            raise typer.Exit(INTERRUPTED) from None
+            with _interruptible():
+                return super().invoke(ctx)
         except Exception as error:
             option = str(getattr(error, "option_name", ""))  # the parser takes it for one
             if re.match(r"-[0-9]", option):
@@ -74,6 +75,18 @@ class Root(TyperGroup):
         if cmd_name in DEFERRED:
             return Deferred(name=cmd_name, help=DEFERRED[cmd_name][1])
         return super().get_command(ctx, cmd_name)
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Say what Ctrl-C means, wherever in the block it comes, and end with its exit code."""
+    try:
+        yield
+    except (KeyboardInterrupt, BaseExceptionGroup) as ended:
+        if isinstance(ended, BaseExceptionGroup) and ended.split(KeyboardInterrupt)[0] is None:
+            raise
+        say("tally: interrupted; what a node was asked to do it may still do", err=True)
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def _torn(words: list[str]) -> str:

@@ -196,13 +196,10 @@ def show_alarm(alarm: Alarm, *, as_json: bool, err: bool = True) -> None:
     """Print an alarm as one line, with its time (UTC) and kind: on stderr, or as JSON on stdout unless `err`."""
     from datetime import UTC, datetime
 
-    import msgspec
-
     from tallystick.channels.ports import system_clock
 
     time = datetime.fromtimestamp(system_clock(), tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     if as_json:
-        line = msgspec.json.encode({"event": "alarm", "time": time, "kind": alarm.kind, "text": alarm.text}).decode()
-        typer.echo(line, err=err)
+        say_json({"event": "alarm", "time": time, "kind": alarm.kind, "text": alarm.text}, err=err)
     else:
         say(f"{time} alarm: {alarm.text} ({alarm.kind})", err=True)
