@@ -1100,6 +1100,13 @@ MUTANTS = (
         "if False:",
         ("test_cli_waits.py",),
     ),
+    Mutant(
+        "let strangers' connections crowd the owner out of the control API",
+        "sdk/control/door.py",
+        'guest = Guest("", lambda: Rank.PARTNER if client in self._trusted else Rank.STRANGER, scope.cancel)',
+        'guest = Guest("", lambda: Rank.STRANGER, scope.cancel)',
+        ("test_control_door.py",),
+    ),
 )
 
 
