@@ -27,7 +27,7 @@ import trio
 from tallystick.channels.alarms import Alarm, AlarmKind
 from tallystick.channels.errors import StoreError
 from tallystick.channels.keys import PrivateKey
-from tallystick.channels.objects import NATIVE, Address, SignedProof
+from tallystick.channels.objects import NATIVE, Address, SignedProof, Voucher
 from tallystick.channels.store import Moment, SqliteStore, open_store
 from tallystick.channels.testing.clock import seeded_entropy, virtual_clock
 from tallystick.channels.testing.network import MemoryNetwork
@@ -45,6 +45,7 @@ from tallystick.settlement.errors import ChainError, ChainUnavailable
 from tallystick.settlement.obligations import Status
 from tallystick.settlement.testing.local import LocalChain
 from tallystick.watchtower.client import ClientPolicy, TowerClient
+from tallystick.watchtower.docket import Defence, Purse
 from tallystick.watchtower.messages import VERSION, Receipt, Upload
 from tallystick.watchtower.schema import CLIENT_SCHEMA
 from tallystick.watchtower.sealing import Appointment, locator_of, seal
@@ -377,6 +378,37 @@ async def test_a_tower_whose_account_holds_too_little_says_so_takes_nothing_new_
     assert [alarm.kind for alarm in town.alarms if alarm.kind in fees] == fees, (
         "dear gas makes what it guards dear, too"
     )
+
+
+async def test_a_challenge_that_earns_next_to_nothing_costs_no_more_than_courtesy(
+    town: Town, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Both ends of a channel of 2,000 may belong to one who wants a tower's coins to be spent."""
+    town.house.policy = TowerPolicy(budget=10**15, fee_reserve=10**12, courtesy=3 * 10**6)
+    await town.appointed()
+    async with town.house.open() as (tower, _):
+        town.chain.congest(10**6)
+        await town.cheat()
+        await town.mine(2)
+        budgets = {o.budget for o in tower.sender.obligations() if isinstance(o.call, ChallengeCall)}
+        assert budgets == {3 * 10**6}
+        town.chain.congest(0)
+        await town.mine(6)
+        await town.assert_caught()
+
+
+def test_a_challenge_may_cost_half_of_what_it_earns() -> None:
+    pair = Pair(ALICE, MALLORY, chain_id=1, contract=Address(bytes(20)))
+    proofs = pair.proof(0, 7, 600), pair.proof(1, 3, 40)
+    purse = Purse(budget=10**6, courtesy=5, reward_bps=1_000)
+    promised = Defence(pair.keys[0].address, proofs, Voucher(pair.channel, TOWER.address), bytes(64))
+    unpromised = msgspec.structs.replace(promised, voucher=None, voucher_signature=b"")
+    assert purse.for_challenge(promised, 1, (1_000, 1_000)) == (1_000 + 600 - 40) // 10 // 2
+    assert purse.for_challenge(promised, 1, (10**9, 10**9)) == 10**6
+    assert purse.for_challenge(promised, 1, (1_000, 0)) == 560 // 20
+    assert purse.for_challenge(promised, 0, (600, 1_000)) == 5
+    assert purse.for_challenge(promised, 1, None) == 10**6, "not known after a restart"
+    assert purse.for_challenge(unpromised, 1, (10**9, 10**9)) == purse.for_challenge(unpromised, 1, None) == 5
 
 
 class FullDisk(SqliteStore):

@@ -36,6 +36,7 @@ from tallystick.settlement.sender import Sender, SenderStatistics
 from tallystick.settlement.transactions import GAS
 from tallystick.settlement.vigil import TICK, begun, look
 from tallystick.watchtower.desk import Desk
+from tallystick.watchtower.docket import Purse
 from tallystick.watchtower.schema import TOWER_SCHEMA, count_appointments
 from tallystick.watchtower.shelves import APPOINTMENTS_MAX, NEW_BURST, NEW_RATE, Shelves
 from tallystick.watchtower.watch import Watch
@@ -62,6 +63,10 @@ class TowerPolicy(Options, frozen=True, kw_only=True):
     """The same, at once."""
     budget: int = 10**17
     """The most to pay in fees for one challenge, in the native coin."""
+    courtesy: int = 10**16
+    """The same for one that earns less: clients may be in league with those who cheat them, to make the tower pay."""
+    reward_bps: int = 1_000
+    """Ten-thousandths of what a convict forfeits that the adjudicator gives to the tower."""
     fee_reserve: int = 10**16
     """Nothing new is taken while the fee account holds less, or less than what it guards may cost."""
     lag_max: int = 6
@@ -142,7 +147,7 @@ class Tower:
             commit=self._commit_surely,
             sender=self.sender,
             alarm=self._alarm,
-            budget=self._policy.budget,
+            purse=Purse(self._policy.budget, self._policy.courtesy, self._policy.reward_bps),
         )
         self.desk = Desk(
             key=key,

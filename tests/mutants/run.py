@@ -590,6 +590,34 @@ MUTANTS = (
         ("test_channel_history.py",),
     ),
     Mutant(
+        "tell of an empty fee account once, however much worse it gets",
+        "settlement/fee_account.py",
+        "if told is None or _is_worse(seen, told):",
+        "if told is None:",
+        ("test_fee_account.py",),
+    ),
+    Mutant(
+        "tell nobody that a node cannot pay for what may be due",
+        "sdk/node.py",
+        "                nursery.start_soon(self.onchain.watch_fees)\n",
+        "",
+        ("test_fee_account.py",),
+    ),
+    Mutant(
+        "tell nobody that a tower cannot pay for what it guards",
+        "watchtower/tower.py",
+        "account.look(Standing(held, soon))",
+        "account.look(Standing(held, 0))",
+        ("test_tower_end_to_end.py",),
+    ),
+    Mutant(
+        "spend on a challenge whatever it earns",
+        "watchtower/docket.py",
+        "return min(self.budget, max(self.courtesy, reward // 2))",
+        "return self.budget",
+        ("test_tower_end_to_end.py",),
+    ),
+    Mutant(
         "send a stream's link before it is stored",
         "channels/streams.py",
         "            self._save(self._session.channel.side, stream.lock, stream.proof)\n\n    def _say",
@@ -777,6 +805,13 @@ MUTANTS = (
         "if 128 * n * r > SCRYPT_BYTES_MAX or",
         "if",
         ("test_keystore_files.py",),
+    ),
+    Mutant(
+        "store text where bytes should be",
+        "channels/writer.py",
+        "            check_types(moment)\n",
+        "            pass\n",
+        ("test_store_types.py",),
     ),
     Mutant(
         "take base64 in text for bytes",
