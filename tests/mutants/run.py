@@ -821,6 +821,13 @@ MUTANTS = (
         ("test_keystore_files.py",),
     ),
     Mutant(
+        "store text where bytes should be",
+        "channels/writer.py",
+        "            check_types(moment)\n",
+        "            pass\n",
+        ("test_store_types.py",),
+    ),
+    Mutant(
         "take base64 in text for bytes",
         "channels/codec.py",
         "self.kind, builtin_types=(bytes,)))",
