@@ -42,6 +42,20 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "let a tower watch with another one's data",
+        "watchtower/daemon.py",
+        "            claim_directory(store, ours, said_by_tower(store), str(directory))\n",
+        "",
+        ("test_tower_process.py",),
+    ),
+    Mutant(
+        "run a copy of a tower beside it",
+        "watchtower/daemon.py",
+        '            alone.enter_context(hold_identity("tower", ours))\n',
+        "",
+        ("test_tower_process.py",),
+    ),
+    Mutant(
         "forget the commits behind a damaged frame of the log",
         "channels/log_check.py",
         "    if commits > 1:",
@@ -1148,6 +1162,13 @@ MUTANTS = (
         "if not channel.connected:",
         "if False:",
         ("test_cli_waits.py",),
+    ),
+    Mutant(
+        "let strangers' connections crowd the owner out of the control API",
+        "sdk/control/door.py",
+        'guest = Guest("", lambda: Rank.PARTNER if client in self._trusted else Rank.STRANGER, scope.cancel)',
+        'guest = Guest("", lambda: Rank.STRANGER, scope.cancel)',
+        ("test_control_door.py",),
     ),
 )
 
