@@ -271,7 +271,7 @@ SCHEMA = Schema(
         InvoiceCancelled: _cancelled,
         InvoicesPruned: _pruned,
     },
-    (Sealed("invoices", order="position"),),
+    (Sealed("invoices"),),
 )
 
 

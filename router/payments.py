@@ -237,7 +237,7 @@ SCHEMA = Schema(
         PaymentEnded: _payment_ended,
         PaymentsPruned: _pruned,
     },
-    (Sealed("payments", order="position"), Sealed("parts")),
+    (Sealed("payments"), Sealed("parts")),
 )
 
 _PART_COLUMNS = "number, channel, lock, body, ended, secret, reason"

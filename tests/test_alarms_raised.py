@@ -12,6 +12,7 @@ import trio
 
 from tallystick.channels.alarms import Alarm, AlarmKind
 from tallystick.channels.keys import PrivateKey, keccak
+from tallystick.channels.ports import PeerAddress
 from tallystick.channels.testing.clock import seeded_entropy
 from tallystick.channels.testing.network import MemoryNetwork
 from tallystick.channels.testing.scheduling import simulate
@@ -170,3 +171,32 @@ async def test_a_tower_whose_chain_stands_still_takes_nothing_new_and_says_so(
         await trio.sleep(60)
         assert tower.troubles() == () and town.alarms[-1].kind is AlarmKind.CHAIN_BACK
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.alarm(AlarmKind.TOWER_UNREACHABLE, AlarmKind.TOWER_BACK)
+def test_a_tower_that_was_never_reached_is_told_while_something_depends_on_it(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_world(1, interval=20.0, names=("alice", "bob")) as world:
+            at = PeerAddress(bytes(TOWER.public), "tower", 9911)
+            alice = await world.start("alice")
+            bob = await world.start("bob", msgspec.structs.replace(world.config, towers=(at,)))
+            channel = await alice.open_channel(world.address("bob"), 10**6)
+            await trio.sleep(3_600)
+            assert not bob.alarms, "nothing depends on it yet"
+            await channel.pay(500_000)
+            await trio.sleep(3_600)
+            assert [alarm.kind for alarm in bob.alarms] == 3 * [AlarmKind.TOWER_UNREACHABLE]
+            world.chain.fund(TOWER.address, 10**18)
+            town = TowerHouse(
+                key=TOWER,
+                directory=tmp_path,
+                network=world.network.endpoint(TOWER),
+                chain=world.chain,
+                policy=TowerPolicy(),
+                alarms=[],
+            )
+            async with town.open():
+                await trio.sleep(200)
+                assert bob.alarms[-1].kind is AlarmKind.TOWER_BACK
+
+    simulate(main, 1)

@@ -224,10 +224,16 @@ async def test_an_answer_that_is_no_json_of_ours_is_an_error_in_words(content: b
                 await ask()
 
 
-def test_ctrl_c_while_options_are_read_is_a_sentence_too(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("where", ["make_context", "invoke"])
+@pytest.mark.parametrize(
+    "how", [KeyboardInterrupt(), BaseExceptionGroup("", [KeyboardInterrupt()])], ids=["bare", "group"]
+)
+def test_ctrl_c_wherever_it_comes_is_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, where: str, how: BaseException
+) -> None:
     def interrupted(*arguments: object, **more: object) -> NoReturn:
-        raise KeyboardInterrupt
+        raise how
 
-    monkeypatch.setattr(TyperGroup, "make_context", interrupted)
+    monkeypatch.setattr(TyperGroup, where, interrupted)
     done = tally("balance")
     assert done.exit_code == 130 and done.stderr.startswith("tally: interrupted")

@@ -27,6 +27,7 @@ from tallystick.channels.objects import ChannelId, SignedProof, Terms, Voucher
 from tallystick.channels.ports import Clock, Entropy, Link, Network, PeerAddress
 from tallystick.channels.store import Store
 from tallystick.settlement.sender import Commit
+from tallystick.settlement.vigil import spell
 from tallystick.watchtower.errors import Why
 from tallystick.watchtower.messages import (
     VERSION,
@@ -46,6 +47,15 @@ from tallystick.watchtower.shelves import RENEW
 
 LOOK_EVERY = 3_600.0
 """Seconds between two looks at which receipts are so old that they should be renewed."""
+
+UNCOVERED_FIRST = 600.0
+"""Seconds after which it is told that a tower takes nothing of what depends on it; then less and less often."""
+
+UNCOVERED_AGAIN = 86_400.0
+"""Seconds until it is told again, at most."""
+
+UNCOVERED_LOOK = 60.0
+"""Seconds between two looks."""
 
 UPLOADS_AT_ONCE = 32
 """Uploads sent before their receipts are waited for."""
@@ -213,7 +223,32 @@ class TowerClient:
     # --- the uploader ---------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Keep the tower up to date until cancelled; connect again, with growing pauses, when the connection ends."""
+        """Keep the tower up to date until cancelled, and tell the owner when that does not succeed."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch)
+            await self._upload_forever()
+
+    async def _watch(self) -> None:
+        """Tell the owner that the tower has long taken nothing of what depends on it, and when it does again."""
+        since, uploads, told = trio.current_time(), self._uploads, 0
+        while True:
+            await trio.sleep(UNCOVERED_LOOK)
+            now = trio.current_time()
+            if not self._dirty or not self._exposed or self._uploads != uploads:
+                if told:
+                    text = f"the tower at {self._address} takes appointments again"
+                    self._alarm(Alarm(AlarmKind.TOWER_BACK, text))
+                since, uploads, told = now, self._uploads, 0
+            elif now - since >= min(UNCOVERED_FIRST * 2**told, UNCOVERED_AGAIN * max(told, 1)):
+                text = (
+                    f"the tower at {self._address} has taken nothing for {spell(now - since)}, and {self._exposed} "
+                    f"units moved that it does not guard ({self._last_fault or 'it does not answer'})"
+                )
+                self._alarm(Alarm(AlarmKind.TOWER_UNREACHABLE, text))
+                told += 1
+
+    async def _upload_forever(self) -> None:
+        """Upload; connect again, with growing pauses, when the connection ends."""
         policy = self._policy
         backoff = policy.backoff_first
         while True:

@@ -82,7 +82,9 @@ def _interruptible() -> Iterator[None]:
     """Say what Ctrl-C means, wherever in the block it comes, and end with its exit code."""
     try:
         yield
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, BaseExceptionGroup) as ended:
+        if isinstance(ended, BaseExceptionGroup) and ended.split(KeyboardInterrupt)[0] is None:
+            raise
         say("tally: interrupted; what a node was asked to do it may still do", err=True)
         raise typer.Exit(INTERRUPTED) from None
 

@@ -42,6 +42,20 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "let a tower watch with another one's data",
+        "watchtower/daemon.py",
+        "            claim_directory(store, ours, said_by_tower(store), str(directory))\n",
+        "",
+        ("test_tower_process.py",),
+    ),
+    Mutant(
+        "run a copy of a tower beside it",
+        "watchtower/daemon.py",
+        '            alone.enter_context(hold_identity("tower", ours))\n',
+        "",
+        ("test_tower_process.py",),
+    ),
+    Mutant(
         "forget the commits behind a damaged frame of the log",
         "channels/log_check.py",
         "    if commits > 1:",
@@ -418,6 +432,13 @@ MUTANTS = (
         "if now > self._looked + ATTENTION:",
         "if now < 0:",
         ("test_forced_claims.py",),
+    ),
+    Mutant(
+        "leave an opening alone that its peer had forgotten when it was mined",
+        "sdk/openings.py",
+        "if state.reserve_ppm and state.newest.proof.seq == state.theirs.seq == 0:",
+        "if False:",
+        ("test_openings_end.py",),
     ),
     Mutant(
         "count capacity without the pending locks",
@@ -807,6 +828,13 @@ MUTANTS = (
         ("test_keystore_files.py",),
     ),
     Mutant(
+        "store text where bytes should be",
+        "channels/writer.py",
+        "            check_types(moment)\n",
+        "            pass\n",
+        ("test_store_types.py",),
+    ),
+    Mutant(
         "take base64 in text for bytes",
         "channels/codec.py",
         "self.kind, builtin_types=(bytes,)))",
@@ -861,6 +889,20 @@ MUTANTS = (
         'letter if letter.isprintable() else "?"',
         "letter",
         ("test_chaos_wire.py",),
+    ),
+    Mutant(
+        "set a lock's expiry by one block that is dated wrong",
+        "channels/chaintime.py",
+        "        return min(self.now, self.final + LEAD) if self.final else self.now\n",
+        "        return self.now\n",
+        ("test_chain_future.py",),
+    ),
+    Mutant(
+        "forget an opening because one block is dated wrong",
+        "sdk/openings.py",
+        "        now = self._engine.chain.sure\n        waiting",
+        "        now = self._engine.chain.now\n        waiting",
+        ("test_chain_future.py",),
     ),
     Mutant(
         "let the clock say when a payment's time is over",
@@ -1127,6 +1169,13 @@ MUTANTS = (
         "if not channel.connected:",
         "if False:",
         ("test_cli_waits.py",),
+    ),
+    Mutant(
+        "let strangers' connections crowd the owner out of the control API",
+        "sdk/control/door.py",
+        'guest = Guest("", lambda: Rank.PARTNER if client in self._trusted else Rank.STRANGER, scope.cancel)',
+        'guest = Guest("", lambda: Rank.STRANGER, scope.cancel)',
+        ("test_control_door.py",),
     ),
 )
 
