@@ -898,6 +898,27 @@ MUTANTS = (
         ("test_chain_future.py",),
     ),
     Mutant(
+        "let every case of a stranger cost a tower something with every block",
+        "watchtower/watch.py",
+        "                del self._awake[channel]\n",
+        "                pass\n",
+        ("test_tower_sleep.py",),
+    ),
+    Mutant(
+        "keep a stranger's case for ever that nobody settles",
+        "watchtower/watch.py",
+        "        moments += self._end_windows(head)\n",
+        "",
+        ("test_tower_sleep.py",),
+    ),
+    Mutant(
+        "sleep through an appointment that comes late",
+        "watchtower/watch.py",
+        "        if channel in self.cases:\n            self._awake[channel] = None",
+        "        if channel in self.cases:\n            pass",
+        ("test_tower_sleep.py",),
+    ),
+    Mutant(
         "let the clock say when a payment's time is over",
         "router/outgoing.py",
         "        self._now = steady or clock\n",
