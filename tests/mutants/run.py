@@ -1156,6 +1156,13 @@ MUTANTS = (
         'guest = Guest("", lambda: Rank.STRANGER, scope.cancel)',
         ("test_control_door.py",),
     ),
+    Mutant(
+        "let a peer begin our patience anew by dropping the link",
+        "channels/patience.py",
+        "or self._together > CONNECTIONS * self.bound",
+        "or False",
+        ("test_session_patience.py",),
+    ),
 )
 
 
