@@ -434,6 +434,13 @@ MUTANTS = (
         ("test_forced_claims.py",),
     ),
     Mutant(
+        "leave an opening alone that its peer had forgotten when it was mined",
+        "sdk/openings.py",
+        "if state.reserve_ppm and state.newest.proof.seq == state.theirs.seq == 0:",
+        "if False:",
+        ("test_openings_end.py",),
+    ),
+    Mutant(
         "count capacity without the pending locks",
         "channels/core.py",
         "return bearable - channel.newest.committed",
@@ -882,6 +889,20 @@ MUTANTS = (
         'letter if letter.isprintable() else "?"',
         "letter",
         ("test_chaos_wire.py",),
+    ),
+    Mutant(
+        "set a lock's expiry by one block that is dated wrong",
+        "channels/chaintime.py",
+        "        return min(self.now, self.final + LEAD) if self.final else self.now\n",
+        "        return self.now\n",
+        ("test_chain_future.py",),
+    ),
+    Mutant(
+        "forget an opening because one block is dated wrong",
+        "sdk/openings.py",
+        "        now = self._engine.chain.sure\n        waiting",
+        "        now = self._engine.chain.now\n        waiting",
+        ("test_chain_future.py",),
     ),
     Mutant(
         "let the clock say when a payment's time is over",
