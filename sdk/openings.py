@@ -121,7 +121,7 @@ class Openings:
 
     def tidy(self) -> None:
         """End the openings that have come to nothing. Called after each block."""
-        now = self._engine.chain.now
+        now = self._engine.chain.sure
         waiting = [session for session in self._engine.sessions.values() if self._waits(session)]
         for session in waiting:
             identity = session.channel.id
@@ -199,7 +199,7 @@ class Openings:
         if not self._engine.is_connected(event.peer):
             return  # it would not hear the answer
         if refusal is None:
-            self._asked[channel_id(event.request.terms)] = self._engine.chain.now
+            self._asked[channel_id(event.request.terms)] = self._engine.chain.sure
         self._engine.opening.answer(event.peer, event.request, refusal)
 
     def _is_stranger(self, peer: bytes) -> bool:
@@ -217,7 +217,7 @@ class Openings:
         if len(waiting) < STRANGERS_OPENINGS:
             return True
         oldest = min(waiting, key=lambda session: self._asked[session.channel.id])
-        if self._asked.get(oldest.channel.id, 0) + OPENING_GRACE > self._engine.chain.now:
+        if self._asked.get(oldest.channel.id, 0) + OPENING_GRACE > self._engine.chain.sure:
             return False
         del self._asked[oldest.channel.id]
         self._engine.forget_channel(oldest)

@@ -111,7 +111,7 @@ class RollingStream:
         return late or stream.left <= self.length // 4
 
     async def _open(self) -> None:
-        expiry = self._session.chain.now + self._lifetime
+        expiry = self._session.chain.sure + self._lifetime
         self._streams.append(await begin_stream(self._node, self._session, self.unit, self.length, expiry))
 
     def _retire(self) -> None:

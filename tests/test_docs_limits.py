@@ -10,6 +10,7 @@ import pytest
 from tallystick.channels import descriptors, limits, peers, transport, turns, wires
 from tallystick.router.gossip_policy import DAY, GossipPolicy
 from tallystick.sdk.bench.hostile import ATTACKS
+from tallystick.sdk.control import door
 from tallystick.watchtower import desk, shelves
 
 PAGE = (Path(__file__).resolve().parent.parent / "docs" / "operations.md").read_text("utf-8")
@@ -34,6 +35,11 @@ GOSSIP = GossipPolicy()
             "connections taken from the system per second",
             (int(transport.ACCEPTS_RATE), int(transport.ACCEPTS_BURST), transport.BACKLOG),
         ),
+        (
+            "connections of the control API on which its token was not shown yet",
+            (descriptors.CONTROL_STRANGERS_MAX,),
+        ),
+        ("the loop's time for requests without the token", (round(100 * door.REFUSALS_PART),)),
         ("the loop's time for handshakes", (round(100 * transport.HANDSHAKE_PART),)),
         (
             "the loop's time for strangers' messages",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -59,7 +60,19 @@ def test_a_tower_runs_shows_its_status_and_stops(tmp_path: Path, chain_url: str)
     )
     assert json.loads(shown.stdout)["address"] == first["status"]["address"]
     check_that_it_cannot_write(tmp_path / "tower", process.pid)
+    check_that_no_copy_runs_beside_it(tmp_path, arguments)
     stop(process)
+    key.write_text("08" * 32)
+    other = subprocess.run(tally(*arguments), capture_output=True, text=True, timeout=30, check=False)
+    assert other.returncode == 1 and f"belongs to the key {first['status']['address']}" in other.stderr
+
+
+def check_that_no_copy_runs_beside_it(directory: Path, arguments: tuple[str, ...]) -> None:
+    """Of two towers of one key, with data that are copies, the second does not start."""
+    shutil.copytree(directory / "tower", directory / "copy")
+    words = [str(directory / "copy") if word == str(directory / "tower") else word for word in arguments]
+    copy = subprocess.run(tally(*words), capture_output=True, text=True, timeout=30, check=False)
+    assert copy.returncode == 1 and "of this machine is the tower of the key" in copy.stderr
 
 
 def check_that_it_cannot_write(directory: Path, pid: int) -> None:

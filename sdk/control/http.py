@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tallystick.channels.errors import TallystickError
 from tallystick.channels.rules import Whole, refuse
+from tallystick.sdk.control.door import Door
 from tallystick.sdk.control.faults import Malformed, status_of
 from tallystick.sdk.node import Node
 
@@ -118,8 +119,9 @@ async def http_fault(request: Request, error: Exception) -> Response:
 class Guard:
     """Lets only requests with the bearer token through to the application behind it."""
 
-    def __init__(self, app: ASGIApp, token: str) -> None:
+    def __init__(self, app: ASGIApp, token: str, door: Door | None = None) -> None:
         self._app = app
+        self._door = door or Door()
         self._expected = b"Bearer " + token.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -129,8 +131,10 @@ class Guard:
         elif scope["type"] == "http":
             given = [value for name, value in scope["headers"] if name == b"authorization"]
             if len(given) == 1 and hmac.compare_digest(given[0], self._expected):
+                self._door.trust(scope.get("client") or ())
                 await self._app(scope, receive, send)
             else:
+                await self._door.refuse()
                 text = "the request needs the header `Authorization: Bearer <the content of control.token>`"
                 await fault("unauthorized", text, 401)(scope, receive, send)
 

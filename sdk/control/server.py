@@ -37,7 +37,6 @@ from typing import Any
 import msgspec
 import trio
 from hypercorn.config import Config
-from hypercorn.trio import serve
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
@@ -51,6 +50,7 @@ from tallystick.channels.keys import PublicKey
 from tallystick.channels.loops import require_trio
 from tallystick.channels.ports import Entropy, PeerAddress, system_entropy
 from tallystick.sdk.control import describe, views
+from tallystick.sdk.control.door import Door
 from tallystick.sdk.control.files import announced
 from tallystick.sdk.control.http import (
     Guard,
@@ -70,6 +70,7 @@ from tallystick.sdk.holdings import holdings
 from tallystick.sdk.incoming import Payments
 from tallystick.sdk.known_peers import known_peers
 from tallystick.sdk.node import Node
+from tallystick.sdk.places import write_place
 
 PAGE_MAX = 1_000
 """Received payments in one answer."""
@@ -340,20 +341,21 @@ async def serve_control(node: Node, token: str, *, host: str = "127.0.0.1", port
     if not _is_loopback(host):
         raise ConfigurationError(f"the control API listens on loopback only (127.0.0.1 or ::1), not on {host}")
     config = Config()
-    config.bind = [f"fd://{_bind(host, port).detach()}"]
+    sock, door = _bind(host, port), Door()
+    sock_name = sock.getsockname()[:2]
     config.graceful_timeout = config.shutdown_timeout = GRACE
     config.keep_alive_timeout = IDLE_SECONDS
     config.loglevel = "WARNING"
     config.include_server_header = False
     async with trio.open_nursery() as nursery:
         control = Control(node, nursery)
-        guard = Guard(Waiting(node, control.app()), token)
+        guard = Guard(Waiting(node, control.app()), token, door)
 
-        async def run(task_status: trio.TaskStatus[list[str]]) -> None:
-            await serve(guard, config, task_status=task_status)  # type: ignore[arg-type]  # Hypercorn's own scope types
+        async def run(task_status: trio.TaskStatus[None]) -> None:
+            await door.serve(guard, config, sock, task_status=task_status)
 
-        binds = await nursery.start(run)
-        control.url = binds[0]
+        await nursery.start(run)
+        control.url = f"http://{write_place(*sock_name)}"
         try:
             yield control
         finally:

@@ -65,7 +65,7 @@ class StreamRoutes:
         body = await read_body(request, views.OpenStream)
         handle = find_channel(self._control.node, request.path_params["id"])
         lifetime: int = rule_of(Lifetime).take(body.lifetime, "lifetime")
-        expiry = self._control.node.onchain.index.head_time + lifetime
+        expiry = self._control.node.engine.chain.sure + lifetime
 
         async def operation() -> views.StreamInfo:
             return describe_stream(handle, await handle.open_stream(body.unit, body.length, expiry=expiry))

@@ -42,6 +42,20 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "let a tower watch with another one's data",
+        "watchtower/daemon.py",
+        "            claim_directory(store, ours, said_by_tower(store), str(directory))\n",
+        "",
+        ("test_tower_process.py",),
+    ),
+    Mutant(
+        "run a copy of a tower beside it",
+        "watchtower/daemon.py",
+        '            alone.enter_context(hold_identity("tower", ours))\n',
+        "",
+        ("test_tower_process.py",),
+    ),
+    Mutant(
         "forget the commits behind a damaged frame of the log",
         "channels/log_check.py",
         "    if commits > 1:",
@@ -877,6 +891,20 @@ MUTANTS = (
         ("test_chaos_wire.py",),
     ),
     Mutant(
+        "set a lock's expiry by one block that is dated wrong",
+        "channels/chaintime.py",
+        "        return min(self.now, self.final + LEAD) if self.final else self.now\n",
+        "        return self.now\n",
+        ("test_chain_future.py",),
+    ),
+    Mutant(
+        "forget an opening because one block is dated wrong",
+        "sdk/openings.py",
+        "        now = self._engine.chain.sure\n        waiting",
+        "        now = self._engine.chain.now\n        waiting",
+        ("test_chain_future.py",),
+    ),
+    Mutant(
         "let the clock say when a payment's time is over",
         "router/outgoing.py",
         "        self._now = steady or clock\n",
@@ -1141,6 +1169,13 @@ MUTANTS = (
         "if not channel.connected:",
         "if False:",
         ("test_cli_waits.py",),
+    ),
+    Mutant(
+        "let strangers' connections crowd the owner out of the control API",
+        "sdk/control/door.py",
+        'guest = Guest("", lambda: Rank.PARTNER if client in self._trusted else Rank.STRANGER, scope.cancel)',
+        'guest = Guest("", lambda: Rank.STRANGER, scope.cancel)',
+        ("test_control_door.py",),
     ),
 )
 
