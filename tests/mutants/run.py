@@ -434,6 +434,13 @@ MUTANTS = (
         ("test_forced_claims.py",),
     ),
     Mutant(
+        "leave an opening alone that its peer had forgotten when it was mined",
+        "sdk/openings.py",
+        "if state.reserve_ppm and state.newest.proof.seq == state.theirs.seq == 0:",
+        "if False:",
+        ("test_openings_end.py",),
+    ),
+    Mutant(
         "count capacity without the pending locks",
         "channels/core.py",
         "return bearable - channel.newest.committed",
