@@ -323,6 +323,7 @@ class Node(Wallet):
             self.journal.notify()
         elif isinstance(event, ChannelChanged):
             self.onchain.pursue([event.channel])
+            self.openings.remind(event.channel)
         elif isinstance(event, SecretLearned):
             self._claim_in_time(event)
         elif isinstance(event, OpenRequested) and self._nursery is not None:
@@ -331,6 +332,8 @@ class Node(Wallet):
             self._close_for_peer(event.channel)
         elif isinstance(event, PeerNotice) and event.ours and event.code == Fault.UNACKNOWLEDGED:
             self._warn_of_stuck(event.peer)
+        elif isinstance(event, PeerNotice) and not event.ours and event.code == Fault.UNKNOWN_CHANNEL:
+            self.openings.remind(ChannelId(event.channel), event.peer)
         self._watchers.publish(event)
         self._note_change()
 

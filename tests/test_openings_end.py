@@ -149,6 +149,28 @@ def test_an_opening_that_is_slow_to_be_mined_is_not_taken_for_failed() -> None:
     run(act)
 
 
+@pytest.mark.parametrize("restarts", ["", "alice", "bob"])
+def test_a_peer_that_forgot_an_opening_which_is_mined_after_all_is_asked_again(restarts: str) -> None:
+    async def act(world: World, alice: Node, bob: Node) -> None:
+        world.chain.censor(lambda transaction: True)
+        channel = await alice.open_channel(world.address("bob"), 10**6, wait=False)
+        world.chain.advance(OPENING_SECONDS + 60)
+        await world.blocks(3)
+        assert bob.channels == [] and alice.channel(channel.id).phase is Phase.OPENING
+        world.chain.censor(None)
+        await world.until(lambda: channel.phase is Phase.OPEN, 300)
+        if restarts:
+            await world.restart(restarts)
+        ours = world.node("alice").channel(channel.id)
+        with trio.fail_after(300):
+            await ours.wait_usable()
+            await ours.pay(5)
+        (theirs,) = world.node("bob").channels
+        assert theirs.session.channel.reserve_ppm == ours.session.channel.reserve_ppm > 0
+
+    run(act)
+
+
 def test_what_was_used_is_never_forgotten() -> None:
     async def act(world: World, alice: Node, bob: Node) -> None:
         channel = await alice.open_channel(world.address("bob"), 10**6)

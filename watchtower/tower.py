@@ -27,7 +27,7 @@ from tallystick.channels.store import Moment, Store
 from tallystick.settlement.chain import Chain, ChallengeCall
 from tallystick.settlement.checked import checked as cross_checked
 from tallystick.settlement.errors import ChainError, ChainUnavailable
-from tallystick.settlement.fee_account import AT_ONCE, REST_PERCENT, FeeAccount, Standing
+from tallystick.settlement.fee_account import AT_ONCE, LOOK_AGAIN, LOOK_EVERY, REST_PERCENT, FeeAccount, Standing
 from tallystick.settlement.follower import BACKOFF_FIRST, BACKOFF_MAX, Follower, FollowerStatistics
 from tallystick.settlement.market import Market
 from tallystick.settlement.moments import SCHEMA, read_followed
@@ -43,9 +43,6 @@ from tallystick.watchtower.watch import Watch
 
 SCHEMAS = (IDENTITY_SCHEMA, SCHEMA, TOWER_SCHEMA)
 """What a tower's store is opened with."""
-
-FEES_CHECKED_EVERY = 30.0
-"""Seconds between two looks at the fee account."""
 
 
 class TowerPolicy(Options, frozen=True, kw_only=True):
@@ -257,7 +254,7 @@ class Tower:
                 account, alarm = account.look(Standing(held, soon))
                 if alarm is not None:
                     self._alarm(alarm)
-            await trio.sleep(FEES_CHECKED_EVERY)
+            await trio.sleep(LOOK_AGAIN if account.in_doubt else LOOK_EVERY)
 
     def _needed(self, price: int) -> tuple[int, int]:
         """Return what to hold for the cases that are open, or as a reserve; and what for some of the appointments, too.

@@ -434,6 +434,13 @@ MUTANTS = (
         ("test_forced_claims.py",),
     ),
     Mutant(
+        "leave an opening alone that its peer had forgotten when it was mined",
+        "sdk/openings.py",
+        "if state.reserve_ppm and state.newest.proof.seq == state.theirs.seq == 0:",
+        "if False:",
+        ("test_openings_end.py",),
+    ),
+    Mutant(
         "count capacity without the pending locks",
         "channels/core.py",
         "return bearable - channel.newest.committed",
@@ -828,6 +835,13 @@ MUTANTS = (
         ("test_store_types.py",),
     ),
     Mutant(
+        "let a stored address that is none keep a node from starting",
+        "sdk/known_peers.py",
+        "with contextlib.suppress(InvalidInput):",
+        "with contextlib.suppress():",
+        ("test_arguments_harmless.py",),
+    ),
+    Mutant(
         "take base64 in text for bytes",
         "channels/codec.py",
         "self.kind, builtin_types=(bytes,)))",
@@ -1190,6 +1204,13 @@ MUTANTS = (
         'guest = Guest("", lambda: Rank.PARTNER if client in self._trusted else Rank.STRANGER, scope.cancel)',
         'guest = Guest("", lambda: Rank.STRANGER, scope.cancel)',
         ("test_control_door.py",),
+    ),
+    Mutant(
+        "let a peer begin our patience anew by dropping the link",
+        "channels/patience.py",
+        "or self._together > CONNECTIONS * self.bound",
+        "or False",
+        ("test_session_patience.py",),
     ),
 )
 
