@@ -835,6 +835,13 @@ MUTANTS = (
         ("test_store_types.py",),
     ),
     Mutant(
+        "let a stored address that is none keep a node from starting",
+        "sdk/known_peers.py",
+        "with contextlib.suppress(InvalidInput):",
+        "with contextlib.suppress():",
+        ("test_arguments_harmless.py",),
+    ),
+    Mutant(
         "take base64 in text for bytes",
         "channels/codec.py",
         "self.kind, builtin_types=(bytes,)))",
@@ -903,6 +910,27 @@ MUTANTS = (
         "        now = self._engine.chain.sure\n        waiting",
         "        now = self._engine.chain.now\n        waiting",
         ("test_chain_future.py",),
+    ),
+    Mutant(
+        "let every case of a stranger cost a tower something with every block",
+        "watchtower/watch.py",
+        "                del self._awake[channel]\n",
+        "                pass\n",
+        ("test_tower_sleep.py",),
+    ),
+    Mutant(
+        "keep a stranger's case for ever that nobody settles",
+        "watchtower/watch.py",
+        "        moments += self._end_windows(head)\n",
+        "",
+        ("test_tower_sleep.py",),
+    ),
+    Mutant(
+        "sleep through an appointment that comes late",
+        "watchtower/watch.py",
+        "        if channel in self.cases:\n            self._awake[channel] = None",
+        "        if channel in self.cases:\n            pass",
+        ("test_tower_sleep.py",),
     ),
     Mutant(
         "let the clock say when a payment's time is over",
@@ -1176,6 +1204,13 @@ MUTANTS = (
         'guest = Guest("", lambda: Rank.PARTNER if client in self._trusted else Rank.STRANGER, scope.cancel)',
         'guest = Guest("", lambda: Rank.STRANGER, scope.cancel)',
         ("test_control_door.py",),
+    ),
+    Mutant(
+        "let a peer begin our patience anew by dropping the link",
+        "channels/patience.py",
+        "or self._together > CONNECTIONS * self.bound",
+        "or False",
+        ("test_session_patience.py",),
     ),
 )
 
