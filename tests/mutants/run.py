@@ -46,14 +46,14 @@ MUTANTS = (
         "watchtower/daemon.py",
         "            claim_directory(store, ours, said_by_tower(store), str(directory))\n",
         "",
-        ("test_tower_process.py",),
+        ("test_store_directory.py",),
     ),
     Mutant(
         "run a copy of a tower beside it",
         "watchtower/daemon.py",
         '            alone.enter_context(hold_identity("tower", ours))\n',
         "",
-        ("test_tower_process.py",),
+        ("test_store_directory.py",),
     ),
     Mutant(
         "forget the commits behind a damaged frame of the log",
@@ -193,7 +193,7 @@ MUTANTS = (
         "sdk/node.py",
         '            alone.enter_context(hold_identity("node", ours))',
         "            pass",
-        ("test_cli_end_to_end.py",),
+        ("test_store_directory.py",),
     ),
     Mutant(
         "rely on damaged rows",
