@@ -1129,6 +1129,13 @@ MUTANTS = (
         ("test_chain_reset.py",),
     ),
     Mutant(
+        "send on a chain that was begun anew",
+        "sdk/onchain.py",
+        "chain=SameChain(chain, self.follower),",
+        "chain=chain,",
+        ("test_chain_reset.py",),
+    ),
+    Mutant(
         "answer nothing before the chain node does",
         "sdk/daemon.py",
         "at_once=True,",
