@@ -19,6 +19,7 @@ from tallystick.channels.testing.clock import seeded_entropy
 from tallystick.channels.testing.network import MemoryNetwork
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.watchtower.client import ClientPolicy, TowerClient
+from tallystick.watchtower.daemon import read_status, run_tower
 from tallystick.watchtower.desk import Desk
 from tallystick.watchtower.errors import Why
 from tallystick.watchtower.messages import VERSION, Fetch, Held, Message, Receipt, Refused, Upload, decode, encode
@@ -239,3 +240,25 @@ def test_a_client_renews_in_time_what_it_was_promised(tmp_path: Path) -> None:
     simulate(story, 1)
     store.close()
     office.store.close()
+
+
+async def test_a_tower_that_waits_for_its_chain_says_where_clients_will_reach_it(tmp_path: Path) -> None:
+    async def wait_in_vain() -> None:
+        await run_tower(
+            tmp_path,
+            TOWER,
+            chain_url="http://127.0.0.1:1",
+            host="127.0.0.1",
+            port=9,
+            ready=lambda status: None,
+            alarm=lambda alarm: None,
+        )
+
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait_in_vain)
+            while (status := read_status(tmp_path)) is None:
+                await trio.sleep(0.01)
+            nursery.cancel_scope.cancel()
+    assert status.waiting_for
+    assert PeerAddress.parse(status.peer_address) == PeerAddress(bytes(TOWER.public), "127.0.0.1", 9)

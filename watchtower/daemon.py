@@ -85,7 +85,8 @@ async def run_tower(
         return entropy(1)[0] / 256
 
     def waiting(why: str) -> TowerStatus:
-        return TowerStatus(clock(), "0x" + key.address.hex(), "", 0, "", None, why)
+        at = str(PeerAddress(bytes(key.public), host, port)) if port else ""  # clients will reach it there
+        return TowerStatus(clock(), "0x" + key.address.hex(), at, 0, "", None, why)
 
     require_trio("run_tower")
     raise_descriptor_limit()
