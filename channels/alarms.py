@@ -13,6 +13,8 @@ from typing import TypeAlias
 
 import msgspec
 
+from tallystick.channels.words import plain
+
 
 class AlarmKind(enum.StrEnum):
     """What an alarm is about. The names are part of the control API: a kind is never renamed."""
@@ -35,6 +37,8 @@ class AlarmKind(enum.StrEnum):
     """The account that pays for transactions holds too little."""
     DISK = "disk"
     """The disk refuses to write."""
+    DATA_HEALED = "data-healed"
+    """Damaged rows on the disk were dropped: what they said is learned anew."""
     OTHER_TERMS = "other-terms"
     """A channel was opened on other terms than agreed."""
     PEER_STUCK = "peer-stuck"
@@ -57,6 +61,10 @@ class AlarmKind(enum.StrEnum):
     """(tower) A client's appointment defends nothing."""
     APPOINTMENT_UNREWARDED = "appointment-unrewarded"
     """(tower) A client's appointment promises no reward."""
+    PAYMENT_SET_ASIDE = "payment-set-aside"
+    """A payment's order, or what came of it, met a fault of the program: it is not tried any more."""
+    PROGRAM_FAULT = "program-fault"
+    """A request met a fault of the program: it alone failed."""
     REQUEST_FAILED = "request-failed"
     """Something that was asked for without waiting for it came to nothing."""
 
@@ -67,6 +75,9 @@ class Alarm(msgspec.Struct, frozen=True):
     kind: AlarmKind
     text: str
     """One sentence: what happened where, and what to do if that is not always the same."""
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "text", plain(self.text))
 
     def __str__(self) -> str:
         return self.text

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar, cast
 import msgpack
 import msgspec
 
-from tallystick.channels.errors import MalformedMessage
+from tallystick.channels.errors import InvalidInput, MalformedMessage
 from tallystick.channels.limits import AMOUNT_MAX, UINT64_MAX
 
 T = TypeVar("T")
@@ -48,28 +48,56 @@ def _write_wide(value: Any) -> Any:
 
 
 class Codec(Generic[T]):
-    """Encodes and decodes one type, or one tagged union of types, of frozen msgspec structs."""
+    """Encodes and decodes one type, or one tagged union of types, of frozen msgspec structs.
 
-    def __init__(self, kind: Any) -> None:
-        self._kind = kind
+    What is encoded is read back at once, and must be equal: nothing is signed, sent or stored that this program would
+    not understand. What is decoded must be written in the one way that there is (`canonical`), or a message would have
+    several encodings. That costs a small part of what a signature or a commit does.
+    """
+
+    def __init__(self, kind: Any, *, canonical: bool = True) -> None:
+        """`canonical=False` is for rows of a store whose type has grown: older ones lack the newest fields."""
+        self.kind = kind
+        self.canonical = canonical
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder = msgspec.msgpack.Decoder(kind)
 
     def encode(self, value: T) -> bytes:
-        """Return the encoding of `value`; raise OverflowError if an integer in it does not fit into 128 bits."""
+        """Return the encoding of `value`; raise InvalidInput if what it would be read back as is not equal to it."""
+        try:
+            data = self._write(value)
+            same = self._read(data) == value
+        except (MalformedMessage, OverflowError, TypeError, ValueError, RecursionError) as error:
+            raise InvalidInput(f"{_name(value)} holds what cannot be written down: {error}") from error
+        if not same:
+            raise InvalidInput(f"{_name(value)} holds something that would be read back as something else")
+        return data
+
+    def decode(self, data: bytes) -> T:
+        """Return the value; raise MalformedMessage if the bytes are not exactly one valid value of the type."""
+        value = self._read(data)
+        if self.canonical and self._write(value) != data:
+            raise MalformedMessage("these bytes are no message: they are not written in the one way that there is")
+        return value
+
+    def _write(self, value: T) -> bytes:
         try:
             return self._encoder.encode(value)
         except OverflowError:
             return self._encoder.encode(_write_wide(msgspec.to_builtins(value, builtin_types=(bytes,))))
 
-    def decode(self, data: bytes) -> T:
-        """Return the value; raise MalformedMessage if the bytes are not exactly one valid value of the type."""
+    def _read(self, data: bytes) -> T:
         try:
             return cast(T, self._decoder.decode(data))
         except (msgspec.DecodeError, RecursionError, ValueError) as error:
             if not isinstance(error, msgspec.ValidationError):
                 raise MalformedMessage(f"these bytes are no message: {error}") from error
-        try:
-            return cast(T, msgspec.convert(_read_untyped(data), self._kind))
+        try:  # without `builtin_types`, base64 in text would be taken for bytes
+            return cast(T, msgspec.convert(_read_untyped(data), self.kind, builtin_types=(bytes,)))
         except (msgspec.DecodeError, msgpack.UnpackException, RecursionError, ValueError, TypeError) as error:
             raise MalformedMessage(f"these bytes are no message: {error}") from error
+
+
+def _name(value: object) -> str:
+    """Name a value by its type alone: it may hold secrets."""
+    return f"this {type(value).__name__}"

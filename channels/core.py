@@ -22,18 +22,20 @@ countersigned of the other's, and funding that both sides count; the receiver co
 first is never above the second, so a valid update never bounces. For the same reason an update is refused only for what
 can never become right; policy (a lock's expiry, say) is enforced by rejecting the lock afterwards (docs/protocol.md,
 section 4).
+
+The reserve is a share of all funding: the writer takes it of all that it counts of the other's, the receiver only of
+what the writer had said to count when it signed (`counted`, see `counting`). So it, too, is never higher for the
+receiver.
 """
 
 from __future__ import annotations
 
 import enum
-from bisect import bisect_left
 from collections.abc import Iterable
 from operator import attrgetter
 
 import msgspec
 
-from tallystick.channels.conditions import HASH, amount_paid
 from tallystick.channels.eip712 import channel_id
 from tallystick.channels.errors import (
     ChannelNotReady,
@@ -43,11 +45,10 @@ from tallystick.channels.errors import (
     InvalidUpdate,
 )
 from tallystick.channels.keys import PublicKey
-from tallystick.channels.limits import AMOUNT_MAX, REASON_MAX, WINDOW_MAX, Policy
+from tallystick.channels.limits import AMOUNT_MAX, WINDOW_MAX, check_reserve_ppm
 from tallystick.channels.objects import (
     ChannelId,
     CooperativeClose,
-    Lock,
     SignedProof,
     Terms,
     Withdrawal,
@@ -152,7 +153,7 @@ class Channel(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
     peer_key: bytes
     """Compressed public key of the peer (33 bytes)."""
     reserve: int
-    """What each side keeps at least, once it holds it."""
+    """What each side keeps at least, whatever the funding, once it holds it."""
     ours: Signed
     """The newest state of our simplex that the peer countersigned."""
     theirs: Signed
@@ -171,6 +172,14 @@ class Channel(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
     """In order of lock."""
     flight: tuple[Signed, ...] = ()
     """Ours, signed and stored, not yet countersigned. Not in this row on disk: rebuilt from the journal."""
+    reserve_ppm: int = 0
+    """Millionths of the channel's funding that each side keeps, once it holds them. 0: the reserve does not follow the
+    funding, as in channels that were opened by version 0.1."""
+    counted: int = 0
+    """Of our deposits, what every update that the peer has yet to send us was signed in knowledge of. Only grows."""
+    heeded: int = 0
+    """Of the peer's deposits, what our reserve is taken of: all that are confirmed, or fewer while payments that were
+    accepted before wait to be signed."""
 
     @property
     def newest(self) -> Simplex:
@@ -184,9 +193,33 @@ class Channel(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
 
     def funding(self, side: int) -> int:
         """What `side` has put in and not taken out, pending withdrawals counted as taken."""
+        return self.deposits[side] - self.taken(side)
+
+    def taken(self, side: int) -> int:
+        """What `side` has taken out, a pending withdrawal counted as taken."""
         pending = self.withdrawals[side]
-        taken = max(self.withdrawn[side], pending.withdrawal.total if pending else 0)
-        return self.deposits[side] - taken
+        return max(self.withdrawn[side], pending.withdrawal.total if pending else 0)
+
+    def own_reserve(self, funding: int, deposits: int | None = None) -> int:
+        """What our next update has to leave us, when both sides count at least `funding` of ours.
+
+        `deposits`: of the peer's, to be counted; what is heeded, unless told otherwise.
+        """
+        # A withdrawal of the peer's may die yet: it is not left out before it is mined.
+        counted = self.heeded if deposits is None else deposits
+        return self._reserve(funding + counted - self.withdrawn[self.peer_side])
+
+    @property
+    def coming_reserve(self) -> int:
+        """What we have to keep of all that is confirmed: what new payments have to leave."""
+        return self.own_reserve(self.funding(self.side), self.deposits[self.peer_side])
+
+    def peer_reserve(self) -> int:
+        """What the peer's next update has to leave it."""
+        return self._reserve(self.funding(self.peer_side) + self.counted - self.taken(self.side))
+
+    def _reserve(self, funding: int) -> int:
+        return max(self.reserve, funding * self.reserve_ppm // 1_000_000)
 
     def balances(self) -> tuple[int, int]:
         """What each side (0, 1) owns by the agreed states, with the sender's locks counted as still its own."""
@@ -196,9 +229,10 @@ class Channel(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
         return (mine, peers) if self.side == 0 else (peers, mine)
 
 
-def new_channel(terms: Terms, side: int, peer_key: bytes, reserve: int) -> Channel:
+def new_channel(terms: Terms, side: int, peer_key: bytes, reserve: int = 0, reserve_ppm: int = 0) -> Channel:
     """Return a channel that is being opened; raise InvalidInput if that key is not the other participant's."""
     check_amount(reserve, "reserve")
+    check_reserve_ppm(reserve_ppm)
     if PublicKey(peer_key).address != terms.participants[1 - side]:
         raise InvalidInput("the peer's key does not belong to the other participant of this channel")
     identity = channel_id(terms)
@@ -210,6 +244,7 @@ def new_channel(terms: Terms, side: int, peer_key: bytes, reserve: int) -> Chann
         reserve,
         Signed(genesis(identity, side)),
         Signed(genesis(identity, 1 - side)),
+        reserve_ppm=reserve_ppm,
     )
 
 
@@ -263,10 +298,11 @@ def propose(channel: Channel, operations: Iterable[Operation], funding: int) -> 
     before = channel.newest
     after = extend(before, operations, channel.ours.seq)
     if after.committed > before.committed:
-        spendable = capacity(channel, funding) - channel.reserve
+        reserve = channel.own_reserve(funding)
+        spendable = capacity(channel, funding) - reserve
         if after.committed - before.committed > spendable:
             raise InsufficientFunds(
-                f"this channel can send {max(0, spendable)} now (a reserve of {channel.reserve} stays), "
+                f"this channel can send {max(0, spendable)} now (a reserve of {reserve} stays), "
                 f"{after.committed - before.committed} was asked"
             )
     return after
@@ -305,7 +341,7 @@ def accept(
             )
     after = extend(before, operations, seen)
     if after.committed > before.committed:
-        spendable = channel.funding(channel.peer_side) + channel.newest.proof.transferred - channel.reserve
+        spendable = channel.funding(channel.peer_side) + channel.newest.proof.transferred - channel.peer_reserve()
         if after.committed > spendable:
             raise InvalidUpdate(
                 f"update {seq} commits {after.committed}, the channel can bear {spendable}", Fault.OVER_CAPACITY
@@ -349,113 +385,6 @@ def acknowledged(channel: Channel, seq: int, countersignature: bytes) -> Channel
         channel,
         ours=Signed(agreed.simplex, agreed.signature, countersignature),
         flight=channel.flight[index + 1 :],
-    )
-
-
-# --- locks: what the receiver says of them, outside the stream ---------------------------------------------------
-
-
-def answered(channel: Channel, lock_id: int) -> bool:
-    """Whether we have revealed or rejected the peer's lock of that number."""
-    return _says(channel.secrets, lock_id) or _says(channel.rejections, lock_id)
-
-
-def _their_lock(channel: Channel, lock_id: int) -> Lock:
-    lock = channel.theirs.simplex.lock(lock_id)
-    if lock is None:
-        raise InvalidInput(f"there is no pending lock {lock_id} from the peer in this channel")
-    return lock
-
-
-def _place(said: tuple[KnownSecret, ...] | tuple[Rejection, ...], lock_id: int) -> int:
-    """Return where what was said of that lock is, or belongs: `said` is in order of lock."""
-    return bisect_left(said, lock_id, key=_lock_of)
-
-
-def _says(said: tuple[KnownSecret, ...] | tuple[Rejection, ...], lock_id: int) -> bool:
-    at = _place(said, lock_id)
-    return at < len(said) and said[at].lock == lock_id
-
-
-def reveal(channel: Channel, lock_id: int, secret: bytes) -> Channel:
-    """Return the channel with the secret of the peer's lock recorded; raise InvalidInput or InvalidUpdate."""
-    lock = _their_lock(channel, lock_id)
-    if lock.kind != HASH:
-        raise InvalidInput(f"lock {lock_id} is no hash lock: there is no secret to reveal")
-    amount_paid(lock, secret)
-    if _says(channel.rejections, lock_id):
-        raise InvalidInput(f"lock {lock_id} was rejected before: its sender may take it back")
-    if _says(channel.secrets, lock_id):
-        return channel
-    at = _place(channel.secrets, lock_id)
-    secrets = (*channel.secrets[:at], KnownSecret(lock_id, secret), *channel.secrets[at:])
-    return msgspec.structs.replace(channel, secrets=secrets)
-
-
-def reject(channel: Channel, lock_id: int, reason: bytes) -> Channel:
-    """Return the channel with our consent to the cancellation of the peer's lock; raise InvalidInput."""
-    _their_lock(channel, lock_id)
-    if len(reason) > REASON_MAX:
-        raise InvalidInput(f"a reason has at most {REASON_MAX} bytes")
-    if _says(channel.secrets, lock_id):
-        raise InvalidInput(f"lock {lock_id} cannot be rejected: its secret was revealed")
-    if _says(channel.rejections, lock_id):
-        return channel
-    at = _place(channel.rejections, lock_id)
-    rejections = (*channel.rejections[:at], Rejection(lock_id, reason), *channel.rejections[at:])
-    return msgspec.structs.replace(channel, rejections=rejections)
-
-
-def policy_objection(lock: Lock, simplex: Simplex, policy: Policy, now: int) -> str | None:
-    """Return why our policy wants the peer's new lock rejected, None if it does not. `now` is chain time."""
-    if lock.expiry < now + policy.lock_expiry_min:
-        return f"the lock expires too soon: at least {policy.lock_expiry_min} s are needed"
-    if lock.expiry > now + policy.lock_expiry_max:
-        return f"the lock expires too late: at most {policy.lock_expiry_max} s are allowed"
-    if len(simplex.locks) > policy.locks:
-        return f"too many locks are pending: at most {policy.locks}"
-    if simplex.proof.locked > policy.locked_value:
-        return f"too much is locked: at most {policy.locked_value}"
-    return None
-
-
-# --- the chain's word -------------------------------------------------------------------------------------------
-
-
-def funded(channel: Channel, deposits: tuple[int, int], withdrawn: tuple[int, int]) -> Channel:
-    """Return the channel with what the chain confirmed; a withdrawal that it includes is no longer pending."""
-    first, second = (
-        None if pending and withdrawn[side] >= pending.withdrawal.total else pending
-        for side, pending in enumerate(channel.withdrawals)
-    )
-    return msgspec.structs.replace(channel, deposits=deposits, withdrawn=withdrawn, withdrawals=(first, second))
-
-
-def expire_offers(channel: Channel, final_time: int) -> Channel:
-    """Return the channel without offers that confirmed chain time has outlived: dead, so their effects are undone."""
-    first, second = (
-        None if pending and pending.withdrawal.valid_until < final_time else pending for pending in channel.withdrawals
-    )
-    if (first, second) != channel.withdrawals:
-        channel = msgspec.structs.replace(channel, withdrawals=(first, second))
-    if channel.offer is not None and channel.offer.close.valid_until < final_time:
-        channel = msgspec.structs.replace(channel, offer=None, shutdown=Wish.NONE)
-        if channel.phase is Phase.FROZEN:
-            channel = move(channel, Phase.OPEN)
-    return channel
-
-
-def timeless(channel: Channel) -> bool:
-    """Whether nothing in the channel waits for the chain or its time: no lock, no offer, no end that has begun."""
-    if channel.phase is Phase.GONE:
-        return True
-    return (
-        channel.phase is Phase.OPEN
-        and channel.offer is None
-        and channel.withdrawals == (None, None)
-        and not channel.theirs.simplex.locks
-        and not channel.ours.simplex.locks
-        and not any(state.simplex.locks for state in channel.flight)
     )
 
 

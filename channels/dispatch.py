@@ -9,6 +9,7 @@ from tallystick.channels.messages import (
     CloseAccept,
     CloseOffer,
     CloseRequest,
+    Counts,
     Error,
     Funding,
     Links,
@@ -57,7 +58,9 @@ def dispatch(session: Session, message: Message, frame: bytes, now: float) -> No
 
 def _negotiate(session: Session, message: Message) -> None:
     if isinstance(message, Funding):
-        resync.on_funding(session, message)
+        session.counting.on_funding(message)
+    elif isinstance(message, Counts):
+        session.counting.on_counts(message)
     elif isinstance(message, Shutdown):
         negotiation.on_shutdown(session, message)
     elif isinstance(message, CloseOffer):

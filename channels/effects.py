@@ -14,9 +14,9 @@ import msgspec
 
 from tallystick.channels import core
 from tallystick.channels.core import Channel, Phase
-from tallystick.channels.messages import Message, OpenRequest, encode
+from tallystick.channels.messages import Message, OpenProposal, encode
 from tallystick.channels.objects import ChannelId, Lock
-from tallystick.channels.schema import ChannelSaved
+from tallystick.channels.schema import ChannelForgotten, ChannelSaved
 from tallystick.channels.store import Moment
 from tallystick.channels.tickets import Ticket
 
@@ -106,7 +106,7 @@ class OpenRequested(msgspec.Struct, frozen=True):
     """A peer wants to open a channel with us: answer with `Opening.answer`."""
 
     peer: bytes
-    request: OpenRequest
+    request: OpenProposal
 
 
 class PeerConnected(msgspec.Struct, frozen=True):
@@ -172,6 +172,11 @@ class Effects:
     def save(self, channel: Channel) -> None:
         """Write the channel's row in this round's commit."""
         self._rows[channel.id] = channel
+
+    def drop(self, channel: ChannelId) -> None:
+        """Delete the channel's row in this round's commit."""
+        self._rows.pop(channel, None)
+        self.moments.append(ChannelForgotten(channel))
 
     def store(self, moment: Moment) -> None:
         """Write a moment in this round's commit."""

@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
-import msgspec
 import trio
 
 from tallystick.channels import core, negotiation, resync, schema
 from tallystick.channels.chaintime import ChainTime
+from tallystick.channels.confirmed import timeless
 from tallystick.channels.core import Channel, Phase
 from tallystick.channels.dispatch import dispatch
 from tallystick.channels.effects import Effects, Event, PeerConnected, PeerNotice
@@ -29,6 +29,7 @@ from tallystick.channels.messages import (
     Error,
     Message,
     OpenAccept,
+    OpenProposal,
     OpenRefuse,
     OpenRequest,
     Reestablish,
@@ -42,6 +43,8 @@ from tallystick.channels.session import Session
 from tallystick.channels.store import Moment
 from tallystick.channels.tickets import Ticket
 from tallystick.channels.timing import let_pass
+from tallystick.channels.words import plain
+from tallystick.channels.work import EngineStatistics, statistics_of
 from tallystick.channels.writer import Writer
 
 REST = 8
@@ -68,26 +71,6 @@ class Wire(Protocol):
     def put_all(self, frames: list[bytes]) -> None:
         """Send frames, or queue them for sending, in order."""
         ...
-
-
-class EngineStatistics(msgspec.Struct, frozen=True):
-    """Counters since the start."""
-
-    channels: int
-    peers: int
-    rounds: int
-    commits: int
-    payments_received: int
-    payments_accepted: int
-    """Payments of ours that got a place."""
-    payments_secured: int
-    """Payments of ours that were countersigned, and are durable."""
-    unsecured: int
-    """Amount that was accepted and is not secured yet, in all channels."""
-    waiting: int
-    in_flight: int
-    signatures: int
-    """Balance proofs signed and countersigned."""
 
 
 class Engine:
@@ -180,8 +163,23 @@ class Engine:
         session.change(channel)
         if channel.peer_key in self._wires:
             resync.connected(session)
+            if old is not None:
+                resync.succeed(session, old)
         self.touch(session)
         return session
+
+    def forget_channel(self, session: Session) -> None:
+        """Drop a channel that was only ever talked about; raise InvalidInput if anything was signed or funded in it."""
+        identity = session.channel.id
+        if not core.never_used(session.channel) or self.sessions.get(identity) is not session:
+            raise InvalidInput(f"channel {identity.hex()[:8]} has been used: it is never forgotten")
+        del self.sessions[identity]
+        self._by_peer[session.channel.peer_key].pop(identity)
+        if not self._by_peer[session.channel.peer_key]:
+            del self._by_peer[session.channel.peer_key]
+        self._dirty.pop(identity, None)
+        self._effects.drop(identity)
+        self.writer.wake()
 
     def has_business_with(self, peer: bytes) -> bool:
         """Whether any channel with that peer is not gone."""
@@ -284,6 +282,7 @@ class Engine:
         for session in self.sessions_with(peer):
             resync.connected(session)
             self.touch(session)
+        self.opening.repeat(peer)
         self.writer.wake()
 
     def disconnected(self, peer: bytes, wire: Wire | None = None) -> None:
@@ -318,9 +317,9 @@ class Engine:
         """Take in a connected peer's message (`frame` is its bytes); raise PeerError, with no channel harmed."""
         identity = channel_of(message)
         if isinstance(message, Error):
-            self.emit(PeerNotice(peer, message.channel, message.code, message.text, False))
+            self.emit(PeerNotice(peer, message.channel, message.code, plain(message.text), False))
             self._on_error(peer, ChannelId(message.channel), message)
-        elif isinstance(message, (OpenRequest, OpenAccept, OpenRefuse)):
+        elif isinstance(message, (OpenProposal, OpenRequest, OpenAccept, OpenRefuse)):
             self.opening.on_message(peer, message)
         elif identity is None:
             raise InvalidUpdate(f"{type(message).__name__} makes no sense now", Fault.UNKNOWN_MESSAGE)
@@ -333,7 +332,7 @@ class Engine:
             dispatch(session, message, frame, self._clock())
 
     def _on_error(self, peer: bytes, identity: ChannelId, message: Error) -> None:
-        self.opening.answered(peer, identity, message.text)
+        self.opening.on_error(peer, message)
         session = self.sessions.get(identity)
         if message.code == Fault.UNKNOWN_CHANNEL and session is not None and session.channel.peer_key == peer:
             self._stirred.add(identity)
@@ -366,7 +365,7 @@ class Engine:
         for session in self.sessions.values():
             session.chain = chain
             gone = session.channel.phase is Phase.GONE
-            if not gone and (session.missed or not core.timeless(session.channel)):
+            if not gone and (session.missed or not timeless(session.channel)):
                 let_pass(session, chain)
                 self.touch(session)
             else:
@@ -442,20 +441,7 @@ class Engine:
 
     def statistics(self) -> EngineStatistics:
         """Counters and queue lengths."""
-        sessions = self.sessions.values()
-        return EngineStatistics(
-            channels=len(self.sessions),
-            peers=len(self._wires),
-            rounds=self._rounds,
-            commits=self.writer.store.commits,
-            payments_received=sum(session.received_payments for session in sessions),
-            payments_accepted=sum(session.accepted_payments for session in sessions),
-            unsecured=sum(session.unsecured for session in sessions),
-            payments_secured=sum(session.secured_payments for session in sessions),
-            waiting=sum(len(session.outbox) for session in sessions),
-            in_flight=sum(len(session.channel.flight) for session in sessions),
-            signatures=sum(session.signatures for session in sessions),
-        )
+        return statistics_of(self.sessions.values(), len(self._wires), self._rounds, self.writer.store.commits)
 
 
 def error_frame(code: int, text: str, channel: bytes = b"") -> bytes:

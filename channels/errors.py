@@ -10,9 +10,12 @@
     │   ├── InvalidSignature    a signature that is not the expected key's
     │   ├── InvalidUpdate       an update, ack, reveal, reject or offer that the rules refuse
     │   └── HandshakeFailed     the Noise handshake did not prove the expected key
+    ├── StillPending            the time that was given is over, and what was asked for may still happen
     ├── LinkClosed              the connection ended; what was stored is repeated after the next one
     ├── StoreError              the disk refused; nothing was signed or sent, restart once it is fixed
     │   ├── StoreInUse          another process holds this data directory
+    │   ├── StoreForeign        the data belongs to another key, chain, contract or kind of program
+    │   ├── StoreDamaged        a row on disk is not what was written; nothing was done with it
     │   └── StoreVersion        the data was written by a newer version of Tallystick
     └── EngineStopped           the node is shutting down or has failed; its store holds the truth
 
@@ -22,6 +25,8 @@ Nobody matches on text: a `PeerError` has a numeric `code` (`Fault`), which also
 from __future__ import annotations
 
 import enum
+
+from tallystick.channels.words import plain
 
 
 class Fault(enum.IntEnum):
@@ -54,7 +59,10 @@ class Fault(enum.IntEnum):
 
 
 class TallystickError(Exception):
-    """Root of all errors of Tallystick."""
+    """Root of all errors of Tallystick. Its text is safe to print and to log, whatever a stranger has put into it."""
+
+    def __str__(self) -> str:
+        return plain(super().__str__())
 
 
 class InvalidInput(TallystickError, ValueError):
@@ -106,6 +114,10 @@ class HandshakeFailed(PeerError):
     code = Fault.HANDSHAKE
 
 
+class StillPending(TallystickError):
+    """The time that the caller gave is over. What was asked for is signed or said, so that it may still happen."""
+
+
 class LinkClosed(TallystickError):
     """The connection has ended."""
 
@@ -116,6 +128,14 @@ class StoreError(TallystickError):
 
 class StoreInUse(StoreError):
     """Another process has this data directory open."""
+
+
+class StoreForeign(StoreError):
+    """The data on disk belongs to another key, another chain or another kind of program."""
+
+
+class StoreDamaged(StoreError):
+    """What is on disk is not what was written there: a row's checksum differs, or the file's structure is broken."""
 
 
 class StoreVersion(StoreError):

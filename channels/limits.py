@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from tallystick.channels.errors import InvalidInput
+
 UINT64_MAX = 2**64 - 1
 AMOUNT_MAX = 2**128 - 1
 """Largest amount and largest cumulative total, in the asset's smallest unit."""
@@ -13,6 +15,9 @@ MESSAGE_MAX = 65_535
 
 MEMO_MAX = 256
 """Bytes of a payment's memo."""
+
+KEY_MAX = 1_024
+"""Bytes of a payment's idempotency key."""
 
 ONION_MAX = 1_366
 """Bytes of the onion that travels with a lock (BOLT 4: 1 + 33 + 1300 + 32)."""
@@ -44,6 +49,11 @@ OPERATIONS_MAX = 1_000
 STREAM_LENGTH_MAX = 65_536
 """Links of one stream: a contract must be able to follow a chain to its tip within one block's gas."""
 
+CHALLENGE_PERIOD_MAX = 366 * 86_400
+"""Seconds. A longer window would lock funds up for ever by mistake, and could overflow the deadline."""
+
+RESERVE_PPM_MAX = 100_000
+"""Millionths of a channel's funding that its reserve is at most: a tenth."""
 
 HISTORY_BATCH = 256
 """Updates after which what is too much of a channel's history is pruned, all at once."""
@@ -94,10 +104,14 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     the peer's link is up, before the connection is ended: the next greeting settles it (`patience`)."""
 
     reserve_ppm: int = 10_000
-    """Millionths of the channel's total funding that each side keeps: what a cheater has to lose."""
+    """Millionths of the channel's total funding that each side keeps: what a cheater has to lose. In openings of our
+    own it is what we ask for, in a peer's it is the least."""
 
     challenge_period_min: int = 600
     """Channels whose challenge window is shorter than this are not used."""
+
+    challenge_period_max: int = 7 * 86_400
+    """Channels whose challenge window is longer are not used: what this node has in one may be bound as long."""
 
     history: int | None = None
     """Agreed updates to keep in each journal of a channel whose owner did not choose; None: all, 0: none."""
@@ -107,3 +121,13 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 
     offer_lifetime_max: int = 86_400
     """The longest life of a peer's offer that we countersign: until then the channel is frozen."""
+
+    def __post_init__(self) -> None:
+        check_reserve_ppm(self.reserve_ppm)
+
+
+def check_reserve_ppm(value: int) -> int:
+    """Return `value` if a reserve may be that many millionths of the funding; raise InvalidInput otherwise."""
+    if type(value) is not int or not 0 <= value <= RESERVE_PPM_MAX:
+        raise InvalidInput(f"a reserve is from 0 to {RESERVE_PPM_MAX} millionths of the funding, not {value!r}")
+    return value

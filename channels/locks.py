@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from tallystick.channels import core
+from tallystick.channels import answers
 from tallystick.channels.conditions import HASH, amount_paid
 from tallystick.channels.core import Phase
 from tallystick.channels.effects import LockDropped, LockEnded, LockReceived, LockRejected, SecretLearned
@@ -148,7 +148,7 @@ class Locks:
         if self.keeper is None or added.lock.kind != HASH:
             return
         self._store(self.keeper.lock_received(channel, added))
-        if added.onion and not core.answered(self._session.channel, added.lock.id):
+        if added.onion and not answers.answered(self._session.channel, added.lock.id):
             self._onions[added.lock.id] = added.onion
             self._session.effects.store(OnionKept(channel, added.lock.id, added.onion))
 

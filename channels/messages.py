@@ -120,7 +120,7 @@ class Funding(msgspec.Struct, frozen=True, array_like=True, tag=10, forbid_unkno
 
 
 class OpenRequest(msgspec.Struct, frozen=True, array_like=True, tag=11, forbid_unknown_fields=True):
-    """The sender wants to open this channel and to deposit so much. Nothing is signed by it."""
+    """How version 0.1 asked to open a channel, with a reserve for ever. Refused now; see `OpenProposal`."""
 
     terms: Terms
     reserve: Number
@@ -207,6 +207,24 @@ class LinksHeld(msgspec.Struct, frozen=True, array_like=True, tag=22, forbid_unk
     link: Bytes32
 
 
+class Counts(msgspec.Struct, frozen=True, array_like=True, tag=23, forbid_unknown_fields=True):
+    """What the sender counts of the receiver's, in a channel whose reserve follows the funding. It holds for what the
+    sender signs from there on."""
+
+    channel: Id
+    deposits: Number
+    taken: Number
+    """What the receiver has withdrawn, a pending withdrawal included."""
+
+
+class OpenProposal(msgspec.Struct, frozen=True, array_like=True, tag=24, forbid_unknown_fields=True):
+    """The sender wants to open this channel, with a reserve of so many millionths of all that is in it. Nothing is
+    signed by it."""
+
+    terms: Terms
+    reserve_ppm: Number
+
+
 Message: TypeAlias = (
     Hello
     | Error
@@ -230,6 +248,8 @@ Message: TypeAlias = (
     | Links
     | LinksAck
     | LinksHeld
+    | Counts
+    | OpenProposal
 )
 
 _CODEC: Codec[Message] = Codec(Message)

@@ -49,9 +49,8 @@ def advance_close(session: Session) -> None:
     if not session.shutdown_said:
         session.shutdown_said = True
         session.send(Shutdown(channel.id, channel.ours.seq))
-    # Else the balances would differ. Who has withdrawn what it received counts below zero; the wire says zero then.
-    agreed_funding = max(0, channel.funding(channel.side)) == session.peer_funding
-    if channel.side == 0 and session.peer_final == channel.theirs.seq and offers.is_quiet(channel) and agreed_funding:
+    ended = session.peer_final == channel.theirs.seq and offers.is_quiet(channel)
+    if channel.side == 0 and ended and session.counting.agreed:  # else the balances would differ
         close = offers.closing_statement(channel, session.chain.now + session.policy.offer_lifetime)
         signature = session.key.sign(digest_cooperative_close(session.domain, close))
         session.change(offers.offered(channel, close, signature))
@@ -121,7 +120,7 @@ def on_withdraw_request(session: Session, message: WithdrawRequest) -> None:
     signature = session.key.sign(digest)
     session.change(offers.withdrawing(session.channel, withdrawal, signature, message.signature))
     session.send(WithdrawGrant(withdrawal, signature))
-    session.tell_funding()
+    session.counting.tell()
 
 
 def on_withdraw_grant(session: Session, message: WithdrawGrant) -> None:

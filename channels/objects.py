@@ -7,12 +7,14 @@ Their digests are in `eip712`; what changes them is in `core`.
 
 from __future__ import annotations
 
-from typing import Annotated, NewType
+from typing import Annotated, NewType, TypeAlias, cast
 
 import msgspec
 
+from tallystick.channels.arguments import know
 from tallystick.channels.errors import InvalidInput
-from tallystick.channels.limits import AMOUNT_MAX, UINT64_MAX
+from tallystick.channels.limits import AMOUNT_MAX, KEY_MAX, MEMO_MAX, ONION_MAX, UINT64_MAX
+from tallystick.channels.rules import Hex, Memo, Raw, Real, Text, Whole, fits_checksum, refuse
 
 Address = NewType("Address", bytes)
 """20 bytes: the last 20 of keccak-256 of an uncompressed public key, as on Ethereum. The identity of a node."""
@@ -30,11 +32,63 @@ NATIVE = Address(bytes(20))
 
 ZERO32 = bytes(32)
 
+# --- what arguments may be: see `arguments` ----------------------------------------------------------------------
+
+Amount = Annotated[int, Whole(1, AMOUNT_MAX)]
+"""At least one of the asset's smallest unit."""
+Total = Annotated[int, Whole(0, AMOUNT_MAX)]
+Time = Annotated[int, Whole(0, UINT64_MAX)]
+"""Chain time, in Unix seconds."""
+Seconds = Annotated[float, Real(0, 10**9)]
+"""How long."""
+Whole64 = Annotated[int, Whole(0, UINT64_MAX)]
+Count = Annotated[int, Whole(0, 2**62)]
+"""How many, or at which position."""
+PaymentKey = Annotated[str, Text(KEY_MAX)]
+"""An idempotency key; empty: none."""
+
+_ADDRESS = Hex(20, "an address", check=fits_checksum)
+_CHANNEL_ID = Hex(32, "a channel's id")
+_BYTES32 = Hex(32)
+_MEMO = Memo(MEMO_MAX)
+know(Address, _ADDRESS)
+know(ChannelId, _CHANNEL_ID)
+
+AnyAddress: TypeAlias = Annotated[Address | str, _ADDRESS]
+"""20 bytes, or 40 hex digits with or without 0x: in one case, or with the checksum of EIP-55."""
+AnyChannel: TypeAlias = Annotated[ChannelId | str, _CHANNEL_ID]
+"""32 bytes, or 64 hex digits."""
+AnyHash: TypeAlias = Annotated[bytes | str, _BYTES32]
+"""32 bytes (a payment hash, a secret), or 64 hex digits."""
+AnyMemo: TypeAlias = Annotated[bytes | str, _MEMO]
+"""At most 256 bytes; text is written in UTF-8."""
+Onion = Annotated[bytes, Raw(0, ONION_MAX)]
+
+
+def to_address(value: Address | str, name: str = "address") -> Address:
+    """Return an address that was given in any way; raise InvalidInput if it is none."""
+    return cast(Address, _ADDRESS.take(value, name))
+
+
+def to_channel(value: ChannelId | str, name: str = "channel") -> ChannelId:
+    """Return a channel's id that was given in any way; raise InvalidInput if it is none."""
+    return cast(ChannelId, _CHANNEL_ID.take(value, name))
+
+
+def to_hash(value: bytes | str, name: str = "hash") -> bytes:
+    """Return 32 bytes that were given in any way; raise InvalidInput if they are none."""
+    return cast(bytes, _BYTES32.take(value, name))
+
+
+def to_memo(value: bytes | str) -> bytes:
+    """Return the bytes of a memo; raise InvalidInput if it is none."""
+    return cast(bytes, _MEMO.take(value, "memo"))
+
 
 def check_amount(value: int, name: str = "amount", minimum: int = 0) -> int:
     """Return `value` if it is an int within `minimum` and 2**128 - 1; raise InvalidInput otherwise."""
     if type(value) is not int or not minimum <= value <= AMOUNT_MAX:
-        raise InvalidInput(f"{name} must be a whole number from {minimum} to 2**128 - 1, not {value!r}")
+        raise refuse(name, Whole(minimum, AMOUNT_MAX).expects, value)
     return value
 
 

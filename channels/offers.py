@@ -70,10 +70,11 @@ def withdrawal_statement(channel: Channel, amount: int, funding: int, valid_unti
     require_open(channel)
     if channel.withdrawals[channel.side] is not None:
         raise ChannelNotReady("a withdrawal is pending already: wait until it is mined or has expired")
-    free = capacity(channel, funding) - channel.reserve
+    reserve = channel.own_reserve(funding)
+    free = capacity(channel, funding) - reserve
     if amount > free:
         raise InsufficientFunds(
-            f"at most {max(0, free)} can be withdrawn now (a reserve of {channel.reserve} stays), {amount} was asked"
+            f"at most {max(0, free)} can be withdrawn now (a reserve of {reserve} stays), {amount} was asked"
         )
     return Withdrawal(channel.id, channel.side, channel.withdrawn[channel.side] + amount, valid_until)
 
@@ -102,7 +103,6 @@ def check_withdrawal(channel: Channel, withdrawal: Withdrawal, now: int, policy:
         raise InvalidUpdate(f"a withdrawal may be valid for {policy.offer_lifetime_max} s at most", Fault.BAD_OFFER)
     amount = withdrawal.total - channel.withdrawn[side]
     free = channel.funding(side) + channel.newest.proof.transferred - channel.theirs.simplex.committed
-    if not 0 < amount <= free - channel.reserve:
-        raise InvalidUpdate(
-            f"{amount} cannot be withdrawn: {max(0, free - channel.reserve)} is free", Fault.OVER_CAPACITY
-        )
+    free -= channel.peer_reserve()
+    if not 0 < amount <= free:
+        raise InvalidUpdate(f"{amount} cannot be withdrawn: {max(0, free)} is free", Fault.OVER_CAPACITY)

@@ -14,11 +14,15 @@ from tallystick.channels.eip712 import channel_id
 from tallystick.channels.errors import ChannelNotReady, Fault, InvalidUpdate
 from tallystick.channels.keys import PublicKey
 from tallystick.channels.limits import ERROR_TEXT_MAX
-from tallystick.channels.messages import OpenAccept, OpenRefuse, OpenRequest
+from tallystick.channels.messages import Error, OpenAccept, OpenProposal, OpenRefuse, OpenRequest
 from tallystick.channels.objects import ChannelId, Terms
 
 if TYPE_CHECKING:
     from tallystick.channels.engine import Engine
+
+OLD_RESERVE = (
+    "this node opens only channels whose reserve follows their funding: install a release later than 0.1 and ask again"
+)
 
 Answer = Callable[[str | None], None]
 """Gets None for yes, else the reason why not."""
@@ -29,29 +33,42 @@ class Opening:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._answers: dict[tuple[bytes, ChannelId], Answer] = {}
+        self._asked: dict[tuple[bytes, ChannelId], tuple[OpenProposal, Answer]] = {}
 
-    def request(self, peer: bytes, request: OpenRequest, answer: Answer) -> None:
+    def request(self, peer: bytes, request: OpenProposal, answer: Answer) -> None:
         """Ask a peer to use a channel that we want to open; raise ChannelNotReady if it is not connected."""
         if not self._engine.is_connected(peer):
             raise ChannelNotReady("the peer is not connected: connect to it before opening a channel")
-        self._answers[peer, channel_id(request.terms)] = answer
+        self._asked[peer, channel_id(request.terms)] = request, answer
         self._engine.send(peer, request)
+
+    def repeat(self, peer: bytes) -> None:
+        """Ask again, on a new connection, what the peer has not answered yet."""
+        for asked, (request, _) in self._asked.items():
+            if asked[0] == peer:
+                self._engine.send(peer, request)
 
     def forget(self, channel: ChannelId) -> None:
         """Stop waiting for the answer."""
-        for asked in [asked for asked in self._answers if asked[1] == channel]:
-            del self._answers[asked]
+        for asked in [asked for asked in self._asked if asked[1] == channel]:
+            del self._asked[asked]
 
     def answered(self, peer: bytes, channel: ChannelId, refusal: str | None) -> None:
         """The peer said yes (None), or why not."""
-        answer = self._answers.pop((peer, channel), None)
-        if answer is not None:
-            answer(refusal)
+        asked = self._asked.pop((peer, channel), None)
+        if asked is not None:
+            asked[1](refusal)
 
-    def on_message(self, peer: bytes, message: OpenRequest | OpenAccept | OpenRefuse) -> None:
+    def on_error(self, peer: bytes, error: Error) -> None:
+        """The peer finds fault with a channel; that it does not know it (any more) answers a greeting, no proposal."""
+        if error.code not in (Fault.UNKNOWN_CHANNEL, Fault.WRONG_PHASE):
+            self.answered(peer, ChannelId(error.channel), error.text)
+
+    def on_message(self, peer: bytes, message: OpenProposal | OpenRequest | OpenAccept | OpenRefuse) -> None:
         """Take a request or an answer in; raise InvalidUpdate if it can be nothing that we would agree to."""
         if isinstance(message, OpenRequest):
+            self._engine.send(peer, OpenRefuse(channel_id(message.terms), OLD_RESERVE))
+        elif isinstance(message, OpenProposal):
             self._check_terms(peer, message.terms)
             self._engine.emit(OpenRequested(peer, message))
         else:
@@ -63,7 +80,7 @@ class Opening:
         if {PublicKey(peer).address, self._engine.key.address} != set(terms.participants):
             raise InvalidUpdate("a channel can be opened only between the two that speak here", Fault.REFUSED)
 
-    def answer(self, peer: bytes, request: OpenRequest, refusal: str | None) -> None:
+    def answer(self, peer: bytes, request: OpenProposal, refusal: str | None) -> None:
         """Answer a peer's request. On a yes (None) the channel is stored before the answer leaves."""
         identity = channel_id(request.terms)
         if refusal is not None:
@@ -71,4 +88,4 @@ class Opening:
             return
         side = request.terms.side_of(self._engine.key.address)
         self._engine.send(peer, OpenAccept(identity))
-        self._engine.add_channel(core.new_channel(request.terms, side, peer, request.reserve))
+        self._engine.add_channel(core.new_channel(request.terms, side, peer, reserve_ppm=request.reserve_ppm))

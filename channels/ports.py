@@ -17,7 +17,9 @@ from tallystick.channels.errors import InvalidInput
 from tallystick.channels.keys import PublicKey
 
 Clock = Callable[[], float]
-"""Returns the time in Unix seconds. Protocol deadlines never use it: they count in chain time."""
+"""Returns the time in Unix seconds. Protocol deadlines never use it: they count in chain time. It may be put forward
+and back at any moment: nothing within one run is counted by it (`SteadyClock`), and what is on disk may be of the
+future."""
 
 Entropy = Callable[[int], bytes]
 """Returns that many unpredictable bytes."""
@@ -26,6 +28,22 @@ Entropy = Callable[[int], bytes]
 def system_clock() -> float:
     """The machine's clock."""
     return time.time()  # noqa: TID251 (this module provides the clock)
+
+
+class SteadyClock:
+    """Shows what `clock` showed at first, and goes on at one pace from there, whatever becomes of that one since.
+
+    For whatever is counted within one run: time-outs, rounds, rates, what fades. `elapsed` returns seconds that nobody
+    can set, as `trio.current_time` does.
+    """
+
+    def __init__(self, clock: Clock, elapsed: Callable[[], float]) -> None:
+        self._elapsed = elapsed
+        self._start = clock() - elapsed()
+
+    def __call__(self) -> float:
+        """Return the time, in the seconds that passed since the start, on top of what the clock showed then."""
+        return self._start + self._elapsed()
 
 
 def system_entropy(size: int) -> bytes:

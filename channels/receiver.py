@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tallystick.channels import core
+from tallystick.channels import answers, core
 from tallystick.channels.core import Phase
 from tallystick.channels.effects import PaymentsReceived
 from tallystick.channels.eip712 import digest_proof
@@ -28,6 +28,7 @@ from tallystick.channels.session import Session
 def on_update(session: Session, message: Update, frame: bytes, now: float) -> None:
     """Take in the peer's update; raise InvalidUpdate or InvalidSignature, and nothing has changed."""
     before = session.channel.theirs.simplex
+    session.counting.heard(message.seq)
     if session.channel.phase is not Phase.OPEN:
         _leave_aside(session, Fault.WRONG_PHASE, f"this channel is {session.channel.phase.name.lower()} here, not open")
         return
@@ -46,6 +47,7 @@ def on_update(session: Session, message: Update, frame: bytes, now: float) -> No
     session.peer.verify(digest_proof(session.domain, simplex.proof), message.signature)
     session.channel = core.accepted(session.channel, simplex, message.signature)
     session.must_ack, session.missed = True, False
+    session.counting.advance()
     count = simplex.next_payment - before.next_payment
     session.effects.store(UpdateReceived(session.channel.id, message.seq, before.next_payment, count, frame, now))
     if count:
@@ -95,7 +97,7 @@ def _consider(session: Session, added: AddLock) -> None:
     lock, simplex = added.lock, session.channel.theirs.simplex
     if simplex.lock(lock.id) is None:
         return
-    objection = core.policy_objection(lock, simplex, session.policy, session.chain.now)
+    objection = answers.policy_objection(lock, simplex, session.policy, session.chain.now)
     objection = objection or session.streams.objection(added)
     if objection is not None:
         session.reject(lock.id, session.locks.refusal(added, objection))

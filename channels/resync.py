@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-from tallystick.channels import core
+from tallystick.channels import confirmed, core
 from tallystick.channels.core import Phase, Wish
 from tallystick.channels.effects import CloseRequested
 from tallystick.channels.eip712 import digest_proof
@@ -20,7 +20,6 @@ from tallystick.channels.messages import (
     CloseOffer,
     CloseRequest,
     Error,
-    Funding,
     Reestablish,
     Reject,
     Reveal,
@@ -62,7 +61,7 @@ def connected(session: Session) -> None:
 def disconnected(session: Session) -> None:
     """The link is gone: what was said on it does not count any more."""
     session.ready = session.greeted = session.shutdown_said = session.missed = False
-    session.peer_funding = 0
+    session.counting.forget()
     session.peer_final = session.repeat_above = None
     session.patience.forget()
     session.streams.disconnected()
@@ -70,11 +69,19 @@ def disconnected(session: Session) -> None:
     session.window.forget()
 
 
+def succeed(session: Session, old: Session) -> None:
+    """Take over what the peer has said already, on this connection, of a channel that is proposed anew."""
+    session.ready = old.ready
+    session.counting.succeed(old.counting)
+
+
 def on_reestablish(session: Session, message: Reestablish) -> None:
     """Compare where both sides are, and repeat what the peer lacks; raise InvalidUpdate or InvalidSignature."""
     channel = session.channel
     if channel.phase not in _GREETING:
-        session.send(Error(channel.id, Fault.WRONG_PHASE, f"this channel is {channel.phase.name.lower()} here"))
+        # One that was never used may be opened anew: the peer has to greet it again then.
+        code = Fault.UNKNOWN_CHANNEL if core.never_used(channel) else Fault.WRONG_PHASE
+        session.send(Error(channel.id, code, f"this channel is {channel.phase.name.lower()} here"))
         return
     if (
         _check(session, message.ours, channel.peer_side)
@@ -87,8 +94,10 @@ def on_reestablish(session: Session, message: Reestablish) -> None:
         _forget_shutdown(session)
     else:
         connected(session)
+    session.counting.on_reestablish(message)
+    if session.ready:  # it asks anew, and may not know any more what we count
+        session.counting.tell()
     session.ready = True
-    session.peer_funding = message.funding
     known = message.theirs.proof.seq if message.theirs else 0
     if message.theirs is not None and known > channel.ours.seq:
         session.agree(known, message.theirs.countersignature)
@@ -180,11 +189,6 @@ def repeat(session: Session) -> None:
         session.send(WithdrawRequest(pending.withdrawal, pending.signature))
 
 
-def on_funding(session: Session, message: Funding) -> None:
-    """The peer counts our funding anew."""
-    session.peer_funding = message.funding
-
-
 def on_close_request(session: Session) -> None:
     """The peer lost its data: let the node decide to close for it."""
     if session.channel.phase in (Phase.OPEN, Phase.FROZEN):
@@ -194,12 +198,14 @@ def on_close_request(session: Session) -> None:
 def set_funding(session: Session, deposits: tuple[int, int], withdrawn: tuple[int, int]) -> None:
     """Take in what the chain confirmed; open the channel if it was opening, and tell the peer what we count."""
     before = session.channel
-    after = core.funded(before, deposits, withdrawn)
+    after = confirmed.funded(before, deposits, withdrawn)
     if after.phase is Phase.OPENING:
         after = core.move(after, Phase.OPEN)
     if after == before:
         return
     session.change(after)
+    session.counting.reckon()
+    session.counting.heed()
     session.changed()
-    session.tell_funding()
+    session.counting.tell()
     session.resume(before.phase)

@@ -16,12 +16,14 @@ The journals are history: rows that are agreed may be pruned at any time without
 from __future__ import annotations
 
 import sqlite3
+from typing import Any
 
 import msgspec
 
 from tallystick.channels.codec import Codec
 from tallystick.channels.core import Channel
 from tallystick.channels.objects import ChannelId
+from tallystick.channels.seals import Sealed, damage, seal
 from tallystick.channels.store import Moment, Schema, Store
 
 
@@ -29,6 +31,12 @@ class ChannelSaved(Moment, frozen=True):
     """A channel's agreed state changed."""
 
     channel: Channel
+
+
+class ChannelForgotten(Moment, frozen=True):
+    """A channel that was only talked about will not be opened."""
+
+    channel: ChannelId
 
 
 class UpdateSigned(Moment, frozen=True):
@@ -160,28 +168,61 @@ CREATE TABLE history (
     position INTEGER NOT NULL DEFAULT 0, payments INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID
 """
 
-_CHANNEL: Codec[Channel] = Codec(Channel)
-_INSERT = "(channel, seq, first, count, frame, time) VALUES (?, ?, ?, ?, ?, ?)"
-_COLUMNS = "position, channel, seq, first, count, frame, time"
+_MIGRATION_6 = """
+ALTER TABLE channels ADD COLUMN seal INTEGER;
+UPDATE channels SET seal = tally_seal(id, state);
+ALTER TABLE sent ADD COLUMN seal INTEGER;
+UPDATE sent SET seal = tally_seal(channel, seq, first, count, frame, time);
+ALTER TABLE received ADD COLUMN seal INTEGER;
+UPDATE received SET seal = tally_seal(channel, seq, first, count, frame, time);
+ALTER TABLE keys ADD COLUMN seal INTEGER;
+UPDATE keys SET seal = tally_seal(key, channel, payment);
+ALTER TABLE streams ADD COLUMN seal INTEGER;
+UPDATE streams SET seal = tally_seal(channel, sender, lock, proof);
+ALTER TABLE packets ADD COLUMN seal INTEGER;
+UPDATE packets SET seal = tally_seal(channel, lock, onion)
+"""
+
+_SEALED = (
+    Sealed("channels", written=True),
+    Sealed("sent", written=True, order="position"),
+    Sealed("received", written=True, order="position"),
+    Sealed("keys", written=True),
+    Sealed("streams", written=True),
+    Sealed("packets", written=True),
+    Sealed("streamed"),
+    Sealed("history"),
+)
+
+_CHANNEL: Codec[Channel] = Codec(Channel, canonical=False)
+_INSERT = "(channel, seq, first, count, frame, time, seal) VALUES (?, ?, ?, ?, ?, ?, ?)"
+_COLUMNS = "position, channel, seq, first, count, frame, time, seal"
 
 
 def _save(connection: sqlite3.Connection, moment: ChannelSaved) -> None:
+    row = (moment.channel.id, _CHANNEL.encode(moment.channel))
     connection.execute(
-        "INSERT INTO channels VALUES (?1, ?2) ON CONFLICT (id) DO UPDATE SET state = ?2",
-        (moment.channel.id, _CHANNEL.encode(moment.channel)),
+        "INSERT INTO channels VALUES (?1, ?2, ?3) ON CONFLICT (id) DO UPDATE SET state = ?2, seal = ?3",
+        (*row, seal(*row)),
     )
+
+
+def _forget(connection: sqlite3.Connection, moment: ChannelForgotten) -> None:
+    connection.execute("DELETE FROM channels WHERE id = ?", (moment.channel,))
+    connection.execute("DELETE FROM history WHERE channel = ?", (moment.channel,))
 
 
 def _signed(connection: sqlite3.Connection, moment: UpdateSigned) -> None:
     row = (moment.channel, moment.seq, moment.first, moment.count, moment.frame, moment.time)
-    connection.execute(f"INSERT INTO sent {_INSERT}", row)
+    connection.execute(f"INSERT INTO sent {_INSERT}", (*row, seal(*row)))
     for key, payment in moment.keys:
-        connection.execute("INSERT INTO keys VALUES (?, ?, ?)", (key, moment.channel, payment))
+        named = (key, moment.channel, payment)
+        connection.execute("INSERT INTO keys VALUES (?, ?, ?, ?)", (*named, seal(*named)))
 
 
 def _received(connection: sqlite3.Connection, moment: UpdateReceived) -> None:
     row = (moment.channel, moment.seq, moment.first, moment.count, moment.frame, moment.time)
-    connection.execute(f"INSERT INTO received {_INSERT}", row)
+    connection.execute(f"INSERT INTO received {_INSERT}", (*row, seal(*row)))
 
 
 def _prune(connection: sqlite3.Connection, moment: HistoryPruned) -> None:
@@ -210,10 +251,8 @@ def _chosen(connection: sqlite3.Connection, moment: HistoryChosen) -> None:
 
 
 def _stream_saved(connection: sqlite3.Connection, moment: StreamSaved) -> None:
-    connection.execute(
-        "INSERT OR REPLACE INTO streams VALUES (?, ?, ?, ?)",
-        (moment.channel, moment.sender, moment.lock, moment.proof),
-    )
+    row = (moment.channel, moment.sender, moment.lock, moment.proof)
+    connection.execute("INSERT OR REPLACE INTO streams VALUES (?, ?, ?, ?, ?)", (*row, seal(*row)))
 
 
 def _stream_ended(connection: sqlite3.Connection, moment: StreamEnded) -> None:
@@ -226,11 +265,12 @@ def _stream_ended(connection: sqlite3.Connection, moment: StreamEnded) -> None:
         row = connection.execute(sql, (moment.channel, moment.sender)).fetchone()
         amount = (int.from_bytes(row[0], "big") if row else 0) + moment.paid
         row = (moment.channel, moment.sender, amount.to_bytes(16, "big"))
-        connection.execute("INSERT OR REPLACE INTO streamed VALUES (?, ?, ?)", row)
+        connection.execute("INSERT OR REPLACE INTO streamed (channel, sender, amount) VALUES (?, ?, ?)", row)
 
 
 def _onion_kept(connection: sqlite3.Connection, moment: OnionKept) -> None:
-    connection.execute("INSERT OR REPLACE INTO packets VALUES (?, ?, ?)", (moment.channel, moment.lock, moment.onion))
+    row = (moment.channel, moment.lock, moment.onion)
+    connection.execute("INSERT OR REPLACE INTO packets VALUES (?, ?, ?, ?)", (*row, seal(*row)))
 
 
 def _onion_dropped(connection: sqlite3.Connection, moment: OnionDropped) -> None:
@@ -239,9 +279,10 @@ def _onion_dropped(connection: sqlite3.Connection, moment: OnionDropped) -> None
 
 SCHEMA = Schema(
     "channels",
-    (_MIGRATION_1, _MIGRATION_2, _MIGRATION_3, _MIGRATION_4, _MIGRATION_5),
+    (_MIGRATION_1, _MIGRATION_2, _MIGRATION_3, _MIGRATION_4, _MIGRATION_5, _MIGRATION_6),
     {
         ChannelSaved: _save,
+        ChannelForgotten: _forget,
         UpdateSigned: _signed,
         UpdateReceived: _received,
         HistoryPruned: _prune,
@@ -251,7 +292,16 @@ SCHEMA = Schema(
         OnionKept: _onion_kept,
         OnionDropped: _onion_dropped,
     },
+    _SEALED,
 )
+
+
+def _journaled(row: tuple[Any, ...]) -> Journaled:
+    """Return a row of a journal; raise StoreDamaged if it is not what was written: a start meets only new ones."""
+    position, *values, sealed = row
+    if seal(*values) != sealed:
+        raise damage("a journal", (position, values[0]))
+    return Journaled(position, *values)
 
 
 def load_channels(store: Store) -> list[Channel]:
@@ -268,7 +318,7 @@ def find_channel(store: Store, channel: ChannelId) -> Channel | None:
 def load_flight(store: Store, channel: Channel) -> list[Journaled]:
     """Return our updates that were signed but not agreed, in order."""
     sql = f"SELECT {_COLUMNS} FROM sent WHERE channel = ? AND seq > ? ORDER BY seq"
-    return [Journaled(*row) for row in store.read(sql, (channel.id, channel.ours.seq))]
+    return [_journaled(row) for row in store.read(sql, (channel.id, channel.ours.seq))]
 
 
 def load_streams(store: Store, channel: ChannelId) -> list[StreamSaved]:
@@ -293,9 +343,9 @@ def received_after(store: Store, position: int, limit: int, channel: ChannelId |
     """Return up to `limit` of the peers' updates, committed after `position` (0: from the beginning)."""
     if channel is None:
         sql = f"SELECT {_COLUMNS} FROM received WHERE position > ? ORDER BY position LIMIT ?"
-        return [Journaled(*row) for row in store.read(sql, (position, limit))]
+        return [_journaled(row) for row in store.read(sql, (position, limit))]
     sql = f"SELECT {_COLUMNS} FROM received WHERE channel = ? AND position > ? ORDER BY position LIMIT ?"
-    return [Journaled(*row) for row in store.read(sql, (channel, position, limit))]
+    return [_journaled(row) for row in store.read(sql, (channel, position, limit))]
 
 
 def pruned_of(store: Store, channel: ChannelId | None = None) -> Pruned:
@@ -316,7 +366,7 @@ def sent_with(store: Store, channel: ChannelId, payment: int) -> Journaled | Non
         f"SELECT {_COLUMNS} FROM sent WHERE channel = ? AND first <= ? AND first + count > ? ORDER BY seq DESC LIMIT 1"
     )
     rows = store.read(sql, (channel, payment, payment))
-    return Journaled(*rows[0]) if rows else None
+    return _journaled(rows[0]) if rows else None
 
 
 def payment_of(store: Store, key: str) -> tuple[ChannelId, int] | None:

@@ -13,10 +13,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from tallystick.channels import core
+from tallystick.channels import answers, core
 from tallystick.channels.chaintime import ChainTime
 from tallystick.channels.conditions import HASH
 from tallystick.channels.core import Channel, Phase, Wish
+from tallystick.channels.counting import Counting
 from tallystick.channels.effects import (
     ChannelChanged,
     Effects,
@@ -28,7 +29,7 @@ from tallystick.channels.flight import EndedLock, Sent, ended_locks
 from tallystick.channels.keys import PrivateKey, PublicKey
 from tallystick.channels.limits import HISTORY_BATCH, LOCKS_MAX, MEMO_MAX, ONION_MAX, UINT64_MAX, Policy
 from tallystick.channels.locks import Locks
-from tallystick.channels.messages import Ack, Funding, Message, Reestablish, Reject, Reveal, Update, encode
+from tallystick.channels.messages import Ack, Message, Reestablish, Reject, Reveal, Update, encode
 from tallystick.channels.objects import Lock, check_amount
 from tallystick.channels.operations import AddLock
 from tallystick.channels.outbox import Outbox, run_limit
@@ -64,8 +65,7 @@ class Session:
         """Whether both sides have said Reestablish on the present connection."""
         self.greeted = False
         """Whether we have."""
-        self.peer_funding = 0
-        """What the peer counts as our funding, as it said on the present connection."""
+        self.counting = Counting(self)
         self.peer_final: int | None = None
         """Where the peer's simplex ends, if it said Shutdown on the present connection."""
         self.shutdown_said = False
@@ -97,7 +97,13 @@ class Session:
     @property
     def funding(self) -> int:
         """Our funding that both sides count: what is safe to spend from."""
-        return min(self.channel.funding(self.channel.side), self.peer_funding)
+        return self.counting.funding
+
+    @property
+    def signable(self) -> int:
+        """What can be signed now, of what both sides count and beyond the reserve; below 0 when that has grown."""
+        funding = self.funding
+        return core.capacity(self.channel, funding) - self.channel.own_reserve(funding)
 
     @property
     def spendable(self) -> int:
@@ -195,7 +201,7 @@ class Session:
             self.require_payable()
         if amount > standing.allowance - self.outbox.total:
             raise InsufficientFunds(
-                f"this channel can send {self.spendable} now (a reserve of {self.channel.reserve} stays), "
+                f"this channel can send {self.spendable} now (a reserve of {self.channel.coming_reserve} stays), "
                 f"{amount} was asked; wait for incoming payments or deposit more"
             )
 
@@ -240,7 +246,7 @@ class Session:
 
     def reveal(self, lock_id: int, secret: bytes) -> None:
         """Record the secret of the peer's lock and ask to be paid; raise InvalidInput or InvalidUpdate."""
-        self._change(core.reveal(self.channel, lock_id, secret))
+        self._change(answers.reveal(self.channel, lock_id, secret))
         if self.ready:
             self.send(Reveal(self.channel.id, lock_id, secret))
 
@@ -248,7 +254,7 @@ class Session:
         """Consent to the cancellation of the peer's lock; raise InvalidInput."""
         if self.streams.holds_links(lock_id):
             raise InvalidInput(f"lock {lock_id} cannot be rejected: its stream has been paid from")
-        self._change(core.reject(self.channel, lock_id, reason))
+        self._change(answers.reject(self.channel, lock_id, reason))
         if self.ready:
             self.send(Reject(self.channel.id, lock_id, reason))
 
@@ -316,11 +322,8 @@ class Session:
                 max(0, channel.funding(channel.peer_side)),
             )
         )
-
-    def tell_funding(self) -> None:
-        """Tell the peer what we count as its funding now."""
-        if self.greeted:
-            self.send(Funding(self.channel.id, max(0, self.channel.funding(self.channel.peer_side))))
+        if channel.reserve_ppm:
+            self.counting.tell()
 
     def sign_proof(self, simplex: Simplex) -> bytes:
         """Return our signature over a balance proof."""
@@ -333,6 +336,8 @@ class Session:
         """Sign what is due: one countersignature for all that arrived, then updates. Called once per round."""
         if self.must_ack:
             self.countersign()
+        if self.counting.heed():
+            self.counting.tell()
         self.streams.store()
         if not self.ready or self.channel.phase is not Phase.OPEN:
             return
@@ -346,8 +351,7 @@ class Session:
     def _sign_update(self, now: float) -> bool:
         """Sign one update of what waits and fits the funding that both count now; return whether there was any."""
         before = self.channel.newest
-        allowance = core.capacity(self.channel, self.funding) - self.channel.reserve
-        operations, tickets = self.outbox.take(before.next_payment, allowance)
+        operations, tickets = self.outbox.take(before.next_payment, self.signable)
         if not operations:
             return False
         simplex = core.propose(self.channel, operations, self.funding)

@@ -22,9 +22,10 @@ class Standing(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, channel: Channel) -> Standing:
         """Work it out."""
+        funding = channel.funding(channel.side)
         return cls(
             channel,
             channel.phase is Phase.OPEN and channel.shutdown is Wish.NONE,
-            core.capacity(channel, channel.funding(channel.side)) - channel.reserve,
+            core.capacity(channel, funding) - channel.coming_reserve,
             channel.newest.committed - channel.ours.simplex.committed,
         )

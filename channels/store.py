@@ -10,17 +10,27 @@ a second process that opens it is refused by name.
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import Any, Protocol
 
 import msgspec
 
-from tallystick.channels.errors import StoreError, StoreInUse, StoreVersion
+from tallystick.channels.directory import DirectoryLock, lock_directory
+from tallystick.channels.errors import StoreError, StoreForeign, StoreVersion
+from tallystick.channels.seals import (
+    UNREADABLE,
+    Sealed,
+    install,
+    register,
+    seal_layout,
+    unsealed,
+    verify,
+    verify_layout,
+    verify_structure,
+)
 
 LOG_SIZE = 2**22
 """Bytes of the write-ahead log at which SQLite moves what is in it into the database, nearly (1,000 pages)."""
@@ -41,6 +51,8 @@ class Schema(msgspec.Struct, frozen=True):
     """SQL scripts; script i brings version i to version i + 1. Once released, a script never changes."""
     writes: dict[type[Moment], Write]
     """How each moment is written, within the transaction of `commit`."""
+    sealed: tuple[Sealed, ...] = ()
+    """The tables whose rows carry a checksum."""
 
 
 class Store(Protocol):
@@ -71,11 +83,26 @@ class SqliteStore:
         self._writer = writer
         self._reader = reader
         self._writes: dict[type[Moment], Write] = {}
-        self._lock_file: IO[str] | None = None
+        self._lock: DirectoryLock | None = None
         self.commits = 0
+        schemas = tuple(schemas)
+        self.sealed = tuple(table for schema in schemas for table in schema.sealed)
+        register(writer)
+        _require_known(writer, schemas)
+        self.healed = self._verify()
+        """A sentence for each table of which damaged rows were dropped."""
         for schema in schemas:
-            _migrate(writer, schema)
+            if _migrate(writer, schema):
+                install(writer, schema.sealed)
             self._writes.update(schema.writes)
+        install(writer, unsealed(writer, self.sealed))
+        seal_layout(writer)
+
+    def _verify(self) -> list[str]:
+        """Look for damage before anything else is done; return what was healed. Raise StoreDamaged."""
+        verify_layout(self._writer)
+        verify_structure(self._writer, self.sealed)
+        return verify(self._writer, self.sealed)
 
     def commit(self, moments: Sequence[Moment]) -> None:
         """Write all moments in one transaction and sync it. Raise StoreError, with nothing written, if that fails."""
@@ -106,15 +133,30 @@ class SqliteStore:
         """Close the file and give up the data directory."""
         self._reader.close()
         self._writer.close()
-        if self._lock_file is not None:
-            self._lock_file.close()
-            self._lock_file = None
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
     def __repr__(self) -> str:
         return f"<SqliteStore commits={self.commits}>"
 
 
-def _migrate(connection: sqlite3.Connection, schema: Schema) -> None:
+def _require_known(connection: sqlite3.Connection, schemas: Iterable[Schema]) -> None:
+    """Raise StoreForeign, with nothing changed, if there are parts that whoever opens the store does not know."""
+    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'schemas'").fetchone():
+        return
+    known = {schema.name for schema in schemas}
+    found = connection.execute("SELECT name FROM schemas WHERE name != '' ORDER BY name")
+    unknown = [str(name) for (name,) in found if name not in known]
+    if unknown:
+        raise StoreForeign(
+            f"the data has parts ({', '.join(unknown)}) that this program does not know: it is of another kind of "
+            "program (a node, a tower and a chain each need a directory of their own) or of a newer version"
+        )
+
+
+def _migrate(connection: sqlite3.Connection, schema: Schema) -> bool:
+    """Bring the part to its newest version; return whether it had another one."""
     connection.execute("CREATE TABLE IF NOT EXISTS schemas (name TEXT PRIMARY KEY, version INTEGER NOT NULL)")
     row = connection.execute("SELECT version FROM schemas WHERE name = ?", (schema.name,)).fetchone()
     version = row[0] if row else 0
@@ -139,30 +181,7 @@ def _migrate(connection: sqlite3.Connection, schema: Schema) -> None:
                     f"the store's {schema.name} part could not be brought to version {number + 1}"
                 ) from error
             raise
-
-
-def lock_directory(directory: Path, owner: str) -> IO[str]:
-    """Take the data directory for this process, as `owner`; raise StoreInUse, naming the holder, if it is taken.
-
-    The lock dies with the process, so a crash never leaves a directory locked.
-    """
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    file = open(directory / "lock", "a+", encoding="utf-8")  # noqa: SIM115 (lives as long as the store)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.seek(0)
-        holder = file.read().strip() or "another process"
-        file.close()
-        if error.errno not in (errno.EAGAIN, errno.EACCES):
-            raise StoreError(f"the data directory {directory} cannot be locked: {error}") from error
-        raise StoreInUse(
-            f"the data directory {directory} is in use by {holder}; stop that program first or choose another directory"
-        ) from error
-    file.truncate(0)
-    file.write(f"{owner} (process {os.getpid()})")
-    file.flush()
-    return file
+    return version < len(schema.migrations)
 
 
 def _lay_out_log(path: Path) -> None:
@@ -198,8 +217,8 @@ def open_store(directory: Path, schemas: Iterable[Schema], *, owner: str, durabl
             store = SqliteStore(writer, reader, schemas)
             if durable:
                 _lay_out_log(path)
-        except sqlite3.Error as error:
+        except UNREADABLE as error:
             raise StoreError(f"the store in {directory} cannot be opened: {error}") from error
-        store._lock_file = lock
+        store._lock = lock
         opened.pop_all()
         return store

@@ -24,6 +24,7 @@ from tallystick.channels.core import Phase, Wish
 from tallystick.channels.effects import StreamReceived
 from tallystick.channels.errors import ChannelNotReady, Fault, InsufficientFunds, InvalidInput, InvalidUpdate
 from tallystick.channels.hashchain import HashChain, StreamProof, StreamTerms, stream_seed
+from tallystick.channels.limits import UINT64_MAX
 from tallystick.channels.messages import CloseRequest, Links, LinksAck, LinksHeld
 from tallystick.channels.objects import Lock
 from tallystick.channels.operations import AddLock, Operation, Unlock
@@ -90,6 +91,8 @@ class Streams:
         margin = 2 * session.policy.stream_margin
         if expiry < session.chain.now + margin:
             raise InvalidInput(f"a stream must last at least {margin} s, or there is no time to settle it")
+        if expiry > UINT64_MAX:
+            raise InvalidInput("a stream must expire before 2**64: that is the last time that there is")
         terms = StreamTerms(chain.tip, unit, chain.length)
         condition = terms.condition(expiry)
         number = session.add_lock(terms.amount, expiry, condition, terms.encode(), STREAM)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tallystick.channels import core
+from tallystick.channels import confirmed
 from tallystick.channels.chaintime import ChainTime
 from tallystick.channels.conditions import amount_paid
 from tallystick.channels.operations import Cancel
@@ -15,11 +15,12 @@ CANCEL_MARGIN = 30
 def let_pass(session: Session, chain: ChainTime) -> None:
     """Let time pass in a channel: dead offers, what was left aside, expired locks, registered secrets."""
     session.chain = chain
-    before, after = session.channel, core.expire_offers(session.channel, chain.final)
+    before, after = session.channel, confirmed.expire_offers(session.channel, chain.final)
     if after is not before:
         session.change(after)
         session.changed()
-        session.tell_funding()
+        session.counting.tell()
+        session.counting.outlived(before)
     session.resume(before.phase)
     for lock in session.channel.newest.locks:
         secret = chain.registered_in_time(lock)

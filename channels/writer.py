@@ -28,6 +28,9 @@ QUEUE_MAX = 10_000
 REST_MIN = 0.002
 """Seconds of rest that are not worth the while."""
 
+REST_MAX = 1.0
+"""Seconds of rest between two rounds, at most."""
+
 IDLE = 0.0001
 """Seconds within which two turns of the event loop are over if nobody has anything to do."""
 
@@ -69,8 +72,11 @@ class Writer:
         self._wake.set()
 
     def rest(self, seconds: float) -> None:
-        """Let everybody else work for that long before the next round, or until they have nothing to do."""
-        self._rest += seconds
+        """Let everybody else work for that long before the next round, or until they have nothing to do.
+
+        That is REST_MAX at most, and no less than nothing: the clock may have been set while it was measured.
+        """
+        self._rest += min(max(0.0, seconds), REST_MAX)
 
     def add(self, moments: Sequence[Moment], then: Then | None = None) -> None:
         """Queue moments for the next commit and `then` for after it. Raise EngineStopped after a failure."""

@@ -31,6 +31,7 @@ import trio
 
 from tallystick.channels.errors import TallystickError
 from tallystick.channels.keys import PrivateKey
+from tallystick.channels.words import plain
 from tallystick.sdk.incoming import IncomingPayment
 from tallystick.sdk.keystore import KEYSTORE, create, find_password, load_key
 from tallystick.sdk.node import Config, open_node
@@ -68,7 +69,7 @@ class Shop:
 
     def record(self, payment: IncomingPayment, action: str) -> None:
         """Write down, for good, what is done about a payment."""
-        line = {"action": action, "item": self.item, "order": order_of(payment)}
+        line: dict[str, str | int] = {"action": action, "item": self.item, "order": order_of(payment)}
         line |= {"amount": payment.amount, "channel": payment.channel.hex(), "cursor": payment.cursor}
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
@@ -104,10 +105,10 @@ async def sell(arguments: argparse.Namespace) -> None:
         print(f"{shop.item} costs {shop.price}; customers connect to {node.listening}", flush=True)
         async for payment in node.incoming(after=shop.cursor):
             action = shop.judge(payment)
-            print(f"paid: order {order_of(payment)}, {payment.amount}", flush=True)
+            print(f"paid: order {plain(order_of(payment))}, {payment.amount}", flush=True)
             await trio.sleep(arguments.packing)
             shop.record(payment, action)
-            print(f"{action}: order {order_of(payment)}", flush=True)
+            print(f"{action}: order {plain(order_of(payment))}", flush=True)
 
 
 def main() -> None:

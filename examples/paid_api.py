@@ -25,7 +25,7 @@ import re
 import socket
 import sqlite3
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import httpx
@@ -126,7 +126,7 @@ async def serve(arguments: argparse.Namespace) -> None:
     config.loglevel = "WARNING"
     async with connect_control(arguments.node) as node, trio.open_nursery() as nursery:
         app = PaidApi(node, Answers(arguments.store), arguments.price).app()
-        run: Callable[..., object] = serve_http
+        run: Callable[..., Awaitable[object]] = serve_http
         binds = await nursery.start(run, app, config)
         print(f"a call costs {arguments.price}: {binds[0]}/fortune", flush=True)
 

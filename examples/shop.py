@@ -25,6 +25,7 @@ from pathlib import Path
 import trio
 
 from tallystick.channels.errors import TallystickError
+from tallystick.channels.words import plain
 from tallystick.router.qr import as_text
 from tallystick.sdk.control.client import connect_control
 from tallystick.sdk.control.network_views import InvoiceInfo
@@ -97,11 +98,11 @@ async def ship(arguments: argparse.Namespace) -> None:
         while True:
             for invoice in await node.paid_invoices(book.handled, wait=WAIT):
                 order = order_of(invoice)
-                print(f"paid: order {order or '-'}, {invoice.received}", flush=True)
+                print(f"paid: order {plain(order) or '-'}, {invoice.received}", flush=True)
                 await trio.sleep(arguments.packing)
                 action = judge(book, order)
                 book.record(invoice, order, action)
-                print(f"{action}: order {order or '-'}", flush=True)
+                print(f"{action}: order {plain(order) or '-'}", flush=True)
 
 
 def main() -> None:

@@ -148,10 +148,13 @@ class Book:
         """Return the channels about which the chain was asked at that time or later."""
         return [channel for channel, kept in self._channels.items() if kept.verified >= time]
 
-    def verified_before(self, bucket: int, time: float) -> list[ChannelId]:
-        """Return the channels of one bucket about which the chain was last asked before that time."""
+    def unverified(self, bucket: int, since: float, until: float) -> list[ChannelId]:
+        """Return the channels of one bucket about which the chain was last asked at no time between these two.
+
+        What was asked later than now was asked when our clock was ahead.
+        """
         found = {item[0]: None for item in self.buckets.items(bucket) if isinstance(item, tuple)}
-        return [channel for channel in found if self._channels[channel].verified < time]
+        return [channel for channel in found if not since <= self._channels[channel].verified <= until]
 
     def newer(self, announcement: Announcement, digest: bytes) -> bool:
         """Whether this version would replace the one that is here, if there is one."""
@@ -254,11 +257,15 @@ class Book:
         if (channel, 0) not in self._items and (channel, 1) not in self._items:
             self.drop_channel(channel)
 
-    def drop_stale(self, bucket: int, before: float) -> None:
-        """Forget the announcements of one bucket with timestamps before that time."""
+    def drop_beyond(self, bucket: int, first: float, last: float) -> None:
+        """Forget the announcements of one bucket with timestamps outside of these.
+
+        What is later was taken in, or signed by us, when our clock was ahead. It would stand in the way of what is true
+        now until that time comes.
+        """
         for item in self.buckets.items(bucket):
             kept = self._items.get(item)
-            if kept is not None and kept.announcement.timestamp < before:
+            if kept is not None and not first <= kept.announcement.timestamp <= last:
                 self.drop(item)
 
     def tell_apart(self, update: ChannelUpdate) -> None:

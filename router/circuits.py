@@ -19,6 +19,7 @@ import msgspec
 
 from tallystick.channels.codec import Codec
 from tallystick.channels.objects import ChannelId
+from tallystick.channels.seals import Sealed
 from tallystick.channels.store import Moment, Schema, Store
 from tallystick.router.forwarder import Circuit, Outcome
 from tallystick.router.objects import ForwardingPolicy
@@ -100,8 +101,8 @@ CREATE TABLE policies (channel BLOB PRIMARY KEY, body BLOB NOT NULL)
 
 _MIGRATION_2 = "CREATE TABLE bars (peer BLOB PRIMARY KEY, until INTEGER NOT NULL) WITHOUT ROWID"
 
-_CIRCUIT: Codec[Circuit] = Codec(Circuit)
-_POLICY: Codec[ForwardingPolicy] = Codec(ForwardingPolicy)
+_CIRCUIT: Codec[Circuit] = Codec(Circuit, canonical=False)
+_POLICY: Codec[ForwardingPolicy] = Codec(ForwardingPolicy, canonical=False)
 
 
 def _opened(connection: sqlite3.Connection, moment: CircuitOpened) -> None:
@@ -157,6 +158,13 @@ SCHEMA = Schema(
         ReputationSaved: _reputation,
         PeerBarred: _barred,
     },
+    (
+        Sealed("circuits"),
+        Sealed("forwards", order="position"),
+        Sealed("policies"),
+        Sealed("reputations", heal=True),
+        Sealed("bars", heal=True),
+    ),
 )
 
 
@@ -177,7 +185,9 @@ def load_bars(store: Store) -> list[tuple[bytes, int]]:
 
 def load_policies(store: Store) -> dict[ChannelId, ForwardingPolicy]:
     """Return what the owner asks for over each channel for which it said so."""
-    return {ChannelId(channel): _POLICY.decode(body) for channel, body in store.read("SELECT * FROM policies")}
+    return {
+        ChannelId(channel): _POLICY.decode(body) for channel, body in store.read("SELECT channel, body FROM policies")
+    }
 
 
 def forwards_after(store: Store, position: int, limit: int) -> list[Forward]:

@@ -17,7 +17,6 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from tallystick.channels import core
 from tallystick.channels.core import Phase
 from tallystick.channels.engine import Engine
 from tallystick.channels.errors import InvalidInput
@@ -208,7 +207,7 @@ class Entrance:
         way = Way.CLOSING
         if session.payable:
             way = Way.OPEN if session.usable else Way.OFFLINE
-        signable = core.capacity(channel, session.funding) - channel.reserve - session.outbox.total
+        signable = session.signable - session.outbox.total
         pending = len(channel.newest.locks) + session.outbox.queued_locks
         policy = self._policy_of(channel.id)
         asset = channel.terms.asset

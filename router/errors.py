@@ -52,6 +52,8 @@ class Unpaid(enum.StrEnum):
     EXPIRED = "invoice-expired"
     TIMEOUT = "timed-out"
     CANCELLED = "cancelled"
+    FAULT = "program-fault"
+    """This program could not plan it; there is an alarm."""
 
 
 class PaymentFailed(TallystickError):

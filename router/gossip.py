@@ -17,6 +17,9 @@ holds and that is higher than its own, within a time that the budgets bound. Onc
 every link that stays up each side rises to the other's versions; versions are finite, so it ends, and it ends only
 where no link has two different books. Rejections do not disturb this: they depend on the chain and on time, which
 all share (up to a lag), or on budgets, which refill.
+
+Two times: `now`, which all calls are told, goes on at one pace, and is for rounds, rates and waits. What the clock
+shows is as many seconds off it as `set_date` was told last, and is for timestamps, our own and others'.
 """
 
 from __future__ import annotations
@@ -131,6 +134,7 @@ class Gossip:
         self._paces = Paces(self._policy.update_every, self._policy.update_burst)
         self._hearsay = Hearsay(domain, self._policy, self.book, self._paces)
         self._cursor = 0
+        self._drift = 0.0
         self._accepted = self._repeated = self._ignored = self._refusals = self._rounds = 0
 
     # --- what the shell takes ----------------------------------------------------------------------------------------
@@ -168,6 +172,13 @@ class Gossip:
             rounds=self._rounds,
         )
 
+    def set_date(self, date: float, now: float) -> None:
+        """The clock shows `date` at the time `now`: somebody may have set it."""
+        self._drift = date - now
+
+    def _date(self, now: float) -> float:
+        return now + self._drift
+
     # --- what happens to us ------------------------------------------------------------------------------------------
 
     def load(self, channels: Iterable[ChannelKept], announcements: Iterable[Kept], now: float) -> None:
@@ -185,7 +196,7 @@ class Gossip:
                 forgotten.append(Forgotten(item_of(kept.announcement)))
         book.changes = [c for c in book.changes if isinstance(c, ChannelForgotten | Forgotten)] + forgotten
         for bucket in range(BUCKETS):
-            self.book.drop_stale(bucket, now - self._policy.stale)
+            self._drop_beyond(bucket, self._date(now))
 
     def prefer(self, assets: Collection[Address]) -> None:
         """Keep room for channels in these assets, besides the coin: this node can use them."""
@@ -255,13 +266,13 @@ class Gossip:
         """Take in a channel, if there is something to keep of it: a flood of updates by others makes no room here."""
         if not parked and not self._voice.wants(channel) and self.book.facts(channel) is None:
             return
-        if not self.book.put_channel(channel, facts, now):
+        if not self.book.put_channel(channel, facts, self._date(now)):
             self._forget(channel, now + self._policy.refused_seconds)
             return
         for peer, kept in parked:
             if self._in_pace(kept, now):
                 self._admit(peer, kept, now)
-        self._say(self._voice.update(channel, now), now)
+        self._say(self._voice.update(channel, self._date(now)), now)
         self.book.tidy(channel)
 
     def _fitting(self, parked: dict[bytes, list[Kept]], facts: ChannelFacts) -> list[tuple[bytes, Kept]]:
@@ -296,13 +307,13 @@ class Gossip:
     def recheck_since(self, time: float) -> None:
         """Ask the chain again about all channels that it confirmed since then: it was reorganised."""
         self._parking.pardon_all()
-        for channel in self.book.verified_since(time):
+        for channel in self.book.verified_since(self._date(time)):
             self._parking.ask(channel)
 
     def tick(self, now: float) -> None:
         """Do what is due. Call it about once per second."""
         self._sweep(now)
-        due = self._voice.due(now)
+        due = self._voice.due(now, self._date(now))
         self._say(due.say, now)
         for channel in due.ask:
             self._parking.ask(channel)
@@ -322,7 +333,7 @@ class Gossip:
         for a new policy must not come back with the old one. Raise InvalidInput if the policy cannot be announced.
         """
         self._voice.announce(channel, policy)
-        self._say(self._voice.update(channel, now), now)
+        self._say(self._voice.update(channel, self._date(now)), now)
 
     def describe(self, description: Description) -> None:
         """Let the network know our name and addresses once we have a channel. Raise InvalidInput if they are none."""
@@ -338,7 +349,7 @@ class Gossip:
 
         Our own graph is told, and nobody else (see `router/hearsay.py`).
         """
-        return self._hearsay.learn(update, now)
+        return self._hearsay.learn(update, now, self._date(now))
 
     # --- announcements ------------------------------------------------------------------------------------------------
 
@@ -347,7 +358,8 @@ class Gossip:
         if not state.budgets.items.take(1, now):
             self._ignored += 1
             return
-        if not now - self._policy.stale < announcement.timestamp <= now + self._policy.skew:
+        date = self._date(now)
+        if not date - self._policy.stale < announcement.timestamp <= date + self._policy.skew:
             self._refusals += 1
             return
         there = self.book.get(item_of(announcement))
@@ -384,7 +396,7 @@ class Gossip:
             return
         self._accepted += 1
         item = item_of(announcement)
-        if announcement.timestamp > now - self._policy.young:
+        if announcement.timestamp > self._date(now) - self._policy.young:
             for other, state in self._peers.items():
                 if other != peer and len(state.news) < self._policy.news_max:
                     state.news[item] = None
@@ -469,11 +481,15 @@ class Gossip:
     def _sweep(self, now: float) -> None:
         """Look after the next bucket, so after all within minutes: drop what is stale, ask the chain anew at times."""
         bucket, self._cursor = self._cursor, (self._cursor + 1) % BUCKETS
-        self.book.drop_stale(bucket, now - self._policy.stale)
-        for channel in self.book.verified_before(bucket, now - self._policy.recheck):
+        date = self._date(now)
+        self._drop_beyond(bucket, date)
+        for channel in self.book.unverified(bucket, date - self._policy.recheck, date):
             self._parking.ask(channel)
         if not bucket:
             self._paces.sweep(now)
+
+    def _drop_beyond(self, bucket: int, date: float) -> None:
+        self.book.drop_beyond(bucket, date - self._policy.stale, date + self._policy.skew)
 
 
 def _order(buckets: list[int], peer: bytes) -> list[int]:

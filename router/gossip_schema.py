@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 from tallystick.channels.codec import Codec
 from tallystick.channels.objects import ChannelId
+from tallystick.channels.seals import Sealed
 from tallystick.channels.store import Moment, Schema, Store
 from tallystick.router.announcements import ChannelUpdate, NodeAnnouncement
 from tallystick.router.book import Change, ChannelFacts, ChannelForgotten, ChannelKept, Forgotten, Kept
@@ -25,9 +26,9 @@ class BookChanged(Moment, frozen=True):
     changes: tuple[Change, ...]
 
 
-_FACTS: Codec[ChannelFacts] = Codec(ChannelFacts)
-_UPDATE: Codec[ChannelUpdate] = Codec(ChannelUpdate)
-_NODE: Codec[NodeAnnouncement] = Codec(NodeAnnouncement)
+_FACTS: Codec[ChannelFacts] = Codec(ChannelFacts, canonical=False)
+_UPDATE: Codec[ChannelUpdate] = Codec(ChannelUpdate, canonical=False)
+_NODE: Codec[NodeAnnouncement] = Codec(NodeAnnouncement, canonical=False)
 
 
 def _changed(connection: sqlite3.Connection, moment: BookChanged) -> None:
@@ -67,6 +68,7 @@ CREATE TABLE gossip_nodes (key BLOB PRIMARY KEY, digest BLOB NOT NULL, body BLOB
 """,
     ),
     {BookChanged: _changed},
+    tuple(Sealed(table, heal=True) for table in ("gossip_channels", "gossip_updates", "gossip_nodes")),
 )
 
 

@@ -76,16 +76,18 @@ class Gossiper:
         writer: Writer,
         *,
         clock: Clock,
+        steady: Clock | None = None,
         say: Callable[[bytes, bytes], bool],
         punish: Callable[[bytes, PeerError], None],
         tell: Callable[[GraphEvent], None],
         jitter: Callable[[], float],
     ) -> None:
-        """Make the shell. `writer`'s store must have GOSSIP_SCHEMA."""
+        """Make the shell. `writer`'s store must have GOSSIP_SCHEMA. `steady` goes on whatever becomes of `clock`."""
         self._gossip = gossip
         self._chain = chain
         self._writer = writer
         self._clock = clock
+        self._steady = steady or clock
         self._say = say
         self._punish = punish
         self._tell = tell
@@ -98,7 +100,7 @@ class Gossiper:
     def load(self) -> None:
         """Take in what is on disk and tell its edges. Call it once, before `run` and before the chain is followed."""
         store = self._writer.store
-        self._gossip.load(load_gossip_channels(store), load_announcements(store), self._clock())
+        self._gossip.load(load_gossip_channels(store), load_announcements(store), self._now())
         self._release()
 
     async def run(self) -> None:
@@ -107,7 +109,7 @@ class Gossiper:
             for _ in range(LOOKUPS):
                 nursery.start_soon(self._ask_forever)
             while True:
-                self._gossip.tick(self._clock())
+                self._gossip.tick(self._now())
                 self._release()
                 self._stirred = trio.Event()
                 await trio.sleep(TICK * (1 + self._jitter() / 10))
@@ -119,7 +121,7 @@ class Gossiper:
 
     def connected(self, peer: bytes) -> None:
         """That peer is connected now, if its first frame did not say so already."""
-        self._gossip.connected(peer, self._clock())
+        self._gossip.connected(peer, self._now())
         self._stirred.set()
 
     def disconnected(self, peer: bytes) -> None:
@@ -131,7 +133,7 @@ class Gossiper:
         """Take a frame of a peer. Raise PeerError for what no honest peer sends: its connection should end."""
         self.connected(peer)
         try:
-            self._gossip.receive(peer, frame, self._clock())
+            self._gossip.receive(peer, frame, self._now())
         finally:
             self._release()
 
@@ -139,7 +141,7 @@ class Gossiper:
 
     def on_block(self, events: Sequence[Event]) -> None:
         """Take the events of a block that was added. Call it before the step's own moments are committed."""
-        gossip, now = self._gossip, self._clock()
+        gossip, now = self._gossip, self._now()
         for event in events:
             match event:
                 case ChannelOpened(channel):
@@ -155,7 +157,7 @@ class Gossiper:
 
     def on_undone(self) -> None:
         """A block left the best branch."""
-        self._gossip.recheck_since(self._clock() - UNDONE_SECONDS)
+        self._gossip.recheck_since(self._now() - UNDONE_SECONDS)
         self._release()
 
     # --- our own node ------------------------------------------------------------------------------------------------
@@ -165,7 +167,7 @@ class Gossiper:
 
         It is repeated while the channel is open, also after restarts. Raise InvalidInput if it cannot be announced.
         """
-        self._gossip.announce(channel, policy, self._clock())
+        self._gossip.announce(channel, policy, self._now())
         self._release()
 
     def describe(self, description: Description) -> None:
@@ -188,13 +190,19 @@ class Gossiper:
 
     def learn(self, update: bytes) -> ChannelUpdate | None:
         """Take in an update out of a failure; return it if it is sound and news. Our graph is told, and nobody else."""
-        news = self._gossip.learn(update, self._clock())
+        news = self._gossip.learn(update, self._now())
         self._release()
         return news
 
     def statistics(self) -> GossipStatistics:
         """Sizes and counters."""
         return self._gossip.statistics()
+
+    def _now(self) -> float:
+        """Return the time by which rounds are counted; tell the core what the clock shows."""
+        now = self._steady()
+        self._gossip.set_date(self._clock(), now)
+        return now
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
@@ -224,7 +232,7 @@ class Gossiper:
                 await self._curious.wait()
                 continue
             facts = await self._look_up(channel)
-            self._gossip.answer(channel, facts, self._clock())
+            self._gossip.answer(channel, facts, self._now())
             self._release()
 
     async def _look_up(self, channel: ChannelId) -> ChannelFacts | None:

@@ -34,13 +34,13 @@ class Hearsay:
         self._paces = paces
         self._heard: OrderedDict[ItemId, Kept] = OrderedDict()
 
-    def learn(self, update: bytes, now: float) -> ChannelUpdate | None:
+    def learn(self, update: bytes, now: float, date: float) -> ChannelUpdate | None:
         """Tell the graph of an encoded update that is sound and news, and return it; None for anything else."""
         try:
             found = _UPDATE.decode(update)
             facts = self._book.facts(found.channel)
             kept = Kept(found, digest_of(self._domain, found))
-            timely = now - self._policy.stale < found.timestamp <= now + self._policy.skew
+            timely = date - self._policy.stale < found.timestamp <= date + self._policy.skew
             if facts is None or not timely or not self._is_news(kept) or not self._paces.ready(item_of(found), now):
                 return None
             check_signer(found, facts.participants)

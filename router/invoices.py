@@ -23,6 +23,7 @@ from tallystick.channels.conditions import SECRET_SIZE, digest_of
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.keys import PrivateKey
 from tallystick.channels.objects import NATIVE, Address
+from tallystick.channels.seals import Sealed
 from tallystick.channels.store import Moment, Schema, Store
 from tallystick.router.invoice import Invoice, encode_invoice
 from tallystick.router.payee import Claimable
@@ -269,6 +270,7 @@ SCHEMA = Schema(
         InvoiceCancelled: _cancelled,
         InvoicesPruned: _pruned,
     },
+    (Sealed("invoices", order="position"),),
 )
 
 

@@ -372,10 +372,10 @@ class Knowledge:
         self._forgotten = -math.inf
         return changes
 
-    def restore(self, learned: Iterable[tuple[ChannelId, Belief]]) -> None:
-        """Take over what was known before a restart."""
+    def restore(self, learned: Iterable[tuple[ChannelId, Belief]], now: float = math.inf) -> None:
+        """Take over what was known before a restart. What was learned later than `now`, by another clock, is of now."""
         for channel, belief in learned:
-            self._beliefs[channel] = belief
+            self._beliefs[channel] = msgspec.structs.replace(belief, time=min(belief.time, now))
             self._touch(channel)
 
     def reset(self) -> None:

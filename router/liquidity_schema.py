@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Iterator
 
 from tallystick.channels.objects import NATIVE, Address, ChannelId
+from tallystick.channels.seals import Sealed
 from tallystick.channels.store import Moment, Schema, Store
 from tallystick.router.liquidity import Belief, Changes
 
@@ -64,7 +65,12 @@ def _forgotten(connection: sqlite3.Connection, moment: BeliefsForgotten) -> None
     connection.execute("DELETE FROM liquidity WHERE time < ? AND asset = ?", (moment.before, moment.asset))
 
 
-SCHEMA = Schema("liquidity", (_MIGRATION_1, _MIGRATION_2), {BeliefLearned: _learned, BeliefsForgotten: _forgotten})
+SCHEMA = Schema(
+    "liquidity",
+    (_MIGRATION_1, _MIGRATION_2),
+    {BeliefLearned: _learned, BeliefsForgotten: _forgotten},
+    (Sealed("liquidity", heal=True),),
+)
 
 
 def load_beliefs(store: Store, asset: Address = NATIVE) -> Iterator[tuple[ChannelId, Belief]]:

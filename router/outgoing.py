@@ -7,6 +7,8 @@
     restart     what is in the rows is under way or ended; what is not was never sent, and is planned anew
     wait        a payment that can send nothing now (`payer.Waiting`) is woken when its wait is over, or ended in time;
                 `on_time` does both. A wait is not stored: after a restart the payment is planned anew
+    time        within one run all of it is counted by a clock that nobody sets. An order's end is stored as a date; a
+                payment has no more time after a restart than it was given at first, whatever the clock shows then
 
     search      ways are looked for one after the other, in steps; `run` lets others work between them. What is found
                 before the first pause is sent at once, and its order and lock are in one commit
@@ -24,8 +26,9 @@ from typing import Protocol
 import msgspec
 import trio
 
+from tallystick.channels.alarms import Alarm, AlarmKind, OnAlarm
 from tallystick.channels.effects import Event, SecretLearned
-from tallystick.channels.errors import InvalidInput
+from tallystick.channels.errors import EngineStopped, InvalidInput, StoreError
 from tallystick.channels.objects import Address, ChannelId, Lock
 from tallystick.channels.ports import Clock, Entropy
 from tallystick.channels.store import Moment, Store
@@ -116,6 +119,8 @@ class _Active(msgspec.Struct):
     order: Order
     map: Map
     payment: Payment
+    gives_up: float
+    """By this run's own time."""
     onions: dict[int, BuiltOnion]
     """By number of the part; after a restart with secrets only."""
     done: trio.Event
@@ -147,10 +152,13 @@ class Outgoing:
         clock: Clock,
         entropy: Entropy,
         limits: Callable[[Address], Limits],
+        alarm: OnAlarm,
         inline: bool = True,
+        steady: Clock | None = None,
     ) -> None:
         """`record(moments, then)` makes moments durable, then calls `then`; `limits` are those of an asset.
 
+        `clock` is for what is recorded, `steady` shows the same when this is made, and is never set (None: `clock`).
         `inline`: nobody will call `run`; ways are looked for at once, however long it takes.
         """
         self._locks = locks
@@ -158,8 +166,10 @@ class Outgoing:
         self._store = store
         self._record = record
         self._clock = clock
+        self._now = steady or clock
         self._entropy = entropy
         self._limits = limits
+        self._alarm = alarm
         self.begun = trio.Event()
         """Set, and replaced, when something is to be done for a payment before anything else (`on_time`)."""
         self._active: dict[bytes, _Active] = {}
@@ -189,9 +199,9 @@ class Outgoing:
             raise InvalidInput("this invoice is being paid already: wait for that payment")
         if known is not None and known.paid:
             raise InvalidInput("this invoice has been paid already; its receipt is in the list of payments")
-        active = self._add(order)
+        active = self._add(order, self._now() + order.timeout)
         self._record([PaymentOrdered(order, first=known is None)], _nothing)
-        self._look(active, active.payment.start(self._clock()))
+        self._look(active, active.payment.start(self._now()))
 
     def load(self) -> None:
         """Know the locks from before a restart. Call it before the chain is followed, which tells each secret once."""
@@ -208,7 +218,7 @@ class Outgoing:
         self.load()
         self._resumed_at = self._locks.now
         for record in pending_payments(self._store):
-            active = self._add(record.order)
+            active = self._add(record.order, min(record.order.gives_up, self._now() + record.order.timeout))
             parts = load_parts(self._store, record.order.payment_hash)
             waiting = [part for part in parts if not part.ended]
             active.payment.resume([Part(part.number, part.route) for part in waiting], attempts=len(parts))
@@ -223,7 +233,7 @@ class Outgoing:
             active.payment.secret_learned(secret)
             active.payment.delivered = sum(part.route.delivered for part in parts if part.secret)
             active.payment.fee_paid = sum(part.route.fee for part in parts if part.secret)
-        if self._clock() >= active.order.gives_up:
+        if self._now() >= active.gives_up:
             active.payment.stop(Unpaid.TIMEOUT, "the time for this payment was over when the node came back")
         self._resumed.append(active)
         self._settle(active)
@@ -233,9 +243,9 @@ class Outgoing:
         if self._resumed and (self._locks.ready or self._locks.now > self._resumed_at + UNSIGNED_MAX):
             resumed, self._resumed = self._resumed, []
             for active in resumed:
-                self._look(active, active.payment.start(self._clock()))
+                self._look(active, active.payment.start(self._now()))
 
-    def _add(self, order: Order) -> _Active:
+    def _add(self, order: Order, gives_up: float) -> _Active:
         roads = self._map_for(order)
         limits = self._limits(order.asset)
         if not order.parts:
@@ -243,14 +253,14 @@ class Outgoing:
         if order.kind is Kind.PROBE:  # it asks what can be paid now
             limits = msgspec.structs.replace(limits, waits=False)
         payment = Payment(roads, order.target, order.amount, max_fee=order.max_fee, limits=limits)
-        active = self._active[order.payment_hash] = _Active(order, roads, payment, {}, trio.Event())
-        self._remind(order.payment_hash, order.gives_up)
+        active = self._active[order.payment_hash] = _Active(order, roads, payment, gives_up, {}, trio.Event())
+        self._remind(order.payment_hash, gives_up)
         return active
 
     def _remind(self, digest: bytes, due: float) -> None:
         """Let `on_time` look at a payment then."""
         if len(self._deadlines) > 2 * (len(self._active) + len(self._waiting)) + _SPARE:
-            self._deadlines = [(active.order.gives_up, each) for each, active in self._active.items()]
+            self._deadlines = [(active.gives_up, each) for each, active in self._active.items()]
             waits = [(each, self._active[each].payment.waiting) for each in self._waiting]
             self._deadlines += [(waiting.until, each) for each, waiting in waits if waiting is not None]
             heapify(self._deadlines)
@@ -286,19 +296,19 @@ class Outgoing:
             self._settle(active)
 
     def on_time(self) -> float | None:
-        """Stop the payments whose time is over, and go on with those whose wait is; return when the next one's is."""
-        now = self._clock()
+        """Stop the payments whose time is over, go on with those whose wait is; return in how many seconds one's is."""
+        now = self._now()
         while self._deadlines and self._deadlines[0][0] <= now:
             _, digest = heappop(self._deadlines)
             active = self._active.get(digest)
             if active is None or active.payment.outcome is not None:
                 continue
             waiting = active.payment.waiting
-            if now >= active.order.gives_up:
+            if now >= active.gives_up:
                 self.stop(digest, Unpaid.TIMEOUT, active.payment.too_late)
             elif waiting is not None and waiting.until <= now:
                 self._look(active, active.payment.wake(now))
-        return self._deadlines[0][0] if self._deadlines else None
+        return self._deadlines[0][0] - now if self._deadlines else None
 
     def map_changed(self) -> None:
         """There is news of the network: payments that wait for a way may find one."""
@@ -306,7 +316,7 @@ class Outgoing:
 
     def _hurry(self, *, surely: bool) -> None:
         """Let payments wait less; `surely`: a peer of ours is back."""
-        now = self._clock()
+        now = self._now()
         for digest in sorted(self._waiting):
             before = self._active[digest].payment.waiting
             self._active[digest].payment.hurry(now, surely=surely)
@@ -356,9 +366,27 @@ class Outgoing:
             self._searches.popleft()
             self._send(active, end.value)
             return True
+        except (EngineStopped, StoreError):
+            raise
+        except Exception as error:  # an order that cannot be planned, now or at any start, harms nobody else
+            self._searches.popleft()
+            self._set_aside(active, error)
+            return True
         finally:
             self._working = False
         return False
+
+    def _set_aside(self, active: _Active, error: Exception) -> None:
+        """Try no more to plan a payment: what is under way of it goes on."""
+        fault = f"a fault of this program ({type(error).__name__}: {error})"
+        self._alarm(
+            Alarm(
+                AlarmKind.PAYMENT_SET_ASIDE,
+                f"payment {active.order.payment_hash.hex()[:16]} is set aside: {fault} keeps it from being planned",
+            )
+        )
+        active.payment.stop(Unpaid.FAULT, f"it could not be planned, for {fault}; please report it")
+        self._settle(active)
 
     # --- sending -------------------------------------------------------------------------------------------------
 
@@ -374,7 +402,7 @@ class Outgoing:
             try:
                 self._lock(active, part, expiry, onion)
             except InvalidInput:
-                self._look(active, active.payment.part_unsent(part.number, self._clock()))
+                self._look(active, active.payment.part_unsent(part.number, self._now()))
         self._note_wait(active)
         self._settle(active)
 
@@ -441,7 +469,7 @@ class Outgoing:
         found = self._forget(channel, lock.id)
         if found is not None:
             active, sent = found
-            self._record((), lambda: self._look(active, active.payment.part_unsent(sent.number, self._clock())))
+            self._record((), lambda: self._look(active, active.payment.part_unsent(sent.number, self._now())))
         return []
 
     def channel_ready(self, channel: ChannelId) -> list[Moment]:
@@ -480,11 +508,11 @@ class Outgoing:
         active, sent = found
         if secret:
             active.onions.pop(sent.number, None)
-            active.payment.part_paid(sent.number, secret, self._clock())
+            active.payment.part_paid(sent.number, secret, self._now())
             self._settle(active)
             return
         failure = lesson_of(active.onions.pop(sent.number, _UNKNOWN), sent.reason)
-        self._look(active, active.payment.part_failed(sent.number, failure, self._clock()))
+        self._look(active, active.payment.part_failed(sent.number, failure, self._now()))
 
     def _forget(self, channel: ChannelId, lock: int) -> tuple[_Active, _Sent] | None:
         sent = self._sent.pop((channel, lock), None)

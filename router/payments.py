@@ -18,6 +18,7 @@ import msgspec
 
 from tallystick.channels.codec import Codec
 from tallystick.channels.objects import NATIVE, Address, ChannelId
+from tallystick.channels.seals import Sealed
 from tallystick.channels.store import Moment, Schema, Store
 from tallystick.router.errors import Unpaid
 from tallystick.router.objects import Edge, Key33, Route
@@ -51,7 +52,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     lock_seconds: int
     """How long the locks of one attempt live."""
     gives_up: float
-    """Chain time after which no further part is sent."""
+    """After which no further part is sent, by the owner's clock when it was ordered."""
     invoice: str = ""
     memo: str = ""
     created: float
@@ -62,6 +63,11 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     parts: bool = True
     """Whether the payee takes the amount in several locks."""
     kind: Kind = Kind.INVOICE
+
+    @property
+    def timeout(self) -> float:
+        """How many seconds it may take until no further part is sent."""
+        return max(0.0, self.gives_up - self.created)
 
 
 class PaymentOrdered(Moment, frozen=True):
@@ -162,8 +168,8 @@ UPDATE payments SET kind = CASE
 CREATE INDEX payments_but_probes ON payments (position) WHERE kind != 'probe'
 """  # the kinds of older payments, by their orders in MessagePack: c4 20 is 32 bytes, a4 and a5 begin short texts
 
-_ORDER: Codec[Order] = Codec(Order)
-_PART: Codec[tuple[Route, tuple[bytes, ...]]] = Codec(tuple[Route, tuple[bytes, ...]])
+_ORDER: Codec[Order] = Codec(Order, canonical=False)
+_PART: Codec[tuple[Route, tuple[bytes, ...]]] = Codec(tuple[Route, tuple[bytes, ...]], canonical=False)
 
 
 def _ordered(connection: sqlite3.Connection, moment: PaymentOrdered) -> None:
@@ -230,6 +236,7 @@ SCHEMA = Schema(
         PaymentEnded: _payment_ended,
         PaymentsPruned: _pruned,
     },
+    (Sealed("payments", order="position"), Sealed("parts")),
 )
 
 _PART_COLUMNS = "number, channel, lock, body, ended, secret, reason"

@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from tallystick.channels.objects import ChannelId
+from tallystick.channels.seals import Sealed
 from tallystick.channels.store import Moment, Schema, Store
 from tallystick.router.codes import Code
 from tallystick.router.errors import InvalidOnion
@@ -63,6 +64,7 @@ SCHEMA = Schema(
         "expiry INTEGER NOT NULL) WITHOUT ROWID; CREATE INDEX onions_by_expiry ON onions (expiry)",
     ),
     {OnionSeen: _seen, OnionsForgotten: _forgotten},
+    (Sealed("onions"),),
 )
 
 

@@ -2,6 +2,9 @@
 
 A policy is said once the chain confirms its channel, when it changes, before it grows stale, and when somebody repeats
 a newer statement of our key than we remember: an earlier life of ours made it, and what holds now must replace it.
+What we said with a date of the future, by a clock that was ahead, nobody else takes: it is forgotten, and said anew.
+
+`now` is a time that nobody sets, for when to look again; `date` is what the clock shows, for timestamps.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from tallystick.router.announcements import (
 from tallystick.router.book import Book, Kept
 from tallystick.router.gossip_policy import GossipPolicy
 from tallystick.router.objects import ForwardingPolicy, NodeKey
+from tallystick.router.reconciliation import ItemId
 
 
 class Description(msgspec.Struct, frozen=True):
@@ -102,23 +106,23 @@ class Voice:
         else:
             self._next_look = 0.0
 
-    def due(self, now: float) -> Due:
+    def due(self, now: float, date: float) -> Due:
         """Return what is to be said or asked now, a bounded part of it."""
         found = Due()
         if now >= self._next_look:
             self._next_look = now + self._policy.check_own
             self._due.update(dict.fromkeys(self._wishes))
-            found.say += self._node(now)
+            found.say += self._node(date)
         for channel in list(self._due)[: self._policy.own_per_tick]:
             del self._due[channel]
             if channel in self._wishes:
                 if self._book.facts(channel) is None:
                     found.ask.append(channel)
                 else:
-                    found.say += self.update(channel, now)
+                    found.say += self.update(channel, date)
         return found
 
-    def update(self, channel: ChannelId, now: float) -> list[Kept]:
+    def update(self, channel: ChannelId, date: float) -> list[Kept]:
         """Return the update of a confirmed channel of ours, signed anew, if what the book has is not what we want."""
         facts = self._book.facts(channel)
         policy = self._wishes.get(channel)
@@ -128,27 +132,38 @@ class Voice:
             self.forget(channel)
             return []
         side = facts.participants.index(self._key.address)
-        there = self._book.get((channel, side))
-        said = self._fresh(there, now)
+        there = self._standing((channel, side), date)
+        if self._book.facts(channel) is None:  # it was known by that only: the chain is asked again
+            self._due[channel] = None
+            return []
+        said = self._fresh(there, date)
         if isinstance(said, ChannelUpdate) and said.policy == policy:
             return []
-        update = sign_update(self._key, self._domain, channel, side, _after(there, now), policy)
+        update = sign_update(self._key, self._domain, channel, side, _after(there, date), policy)
         return [Kept(update, digest_of(self._domain, update))]
 
-    def _node(self, now: float) -> list[Kept]:
+    def _node(self, date: float) -> list[Kept]:
         wanted = self._description
         if wanted is None or not self._book.owns_channel(self._key.address):
             return []
-        there = self._book.get(self._own)
-        said = self._fresh(there, now)
+        there = self._standing(self._own, date)
+        said = self._fresh(there, date)
         if isinstance(said, NodeAnnouncement) and Description(said.alias, said.addresses, said.features) == wanted:
             return []
-        node = self._sign_node(wanted, _after(there, now))
+        node = self._sign_node(wanted, _after(there, date))
         return [Kept(node, digest_of(self._domain, node))]
 
-    def _fresh(self, there: Kept | None, now: float) -> Announcement | None:
+    def _standing(self, item: ItemId, date: float) -> Kept | None:
+        """Return what the book has of ours; forget it first if it is of the future."""
+        there = self._book.get(item)
+        if there is not None and there.announcement.timestamp > date + self._policy.skew:
+            self._book.drop(item)
+            return None
+        return there
+
+    def _fresh(self, there: Kept | None, date: float) -> Announcement | None:
         """Return what the book has, if it need not be renewed yet."""
-        if there is None or there.announcement.timestamp <= now - self._policy.refresh:
+        if there is None or there.announcement.timestamp <= date - self._policy.refresh:
             return None
         return there.announcement
 
@@ -163,6 +178,6 @@ class Voice:
         )
 
 
-def _after(there: Kept | None, now: float) -> int:
+def _after(there: Kept | None, date: float) -> int:
     """Return a timestamp that replaces what is there."""
-    return max(int(now), there.announcement.timestamp + 1 if there is not None else 0)
+    return max(int(date), there.announcement.timestamp + 1 if there is not None else 0)

@@ -13,12 +13,14 @@ from pathlib import Path
 import msgspec
 
 from tallystick.channels.errors import InvalidInput
+from tallystick.channels.limits import CHALLENGE_PERIOD_MAX, Policy
 from tallystick.channels.objects import NATIVE, Address
 from tallystick.channels.ports import PeerAddress
 from tallystick.router.announcements import ALIAS_BYTES_MAX
 from tallystick.router.kernels import compilable
 from tallystick.router.objects import ForwardingPolicy
 from tallystick.sdk.errors import ConfigurationError
+from tallystick.sdk.keystore import write_new
 
 CONFIG = "config.toml"
 """Name of the file within the data directory."""
@@ -46,6 +48,10 @@ confirmations = {confirmations}
 
 # Seconds of chain time that a unilateral close of the channels opened here can be challenged.
 challenge_period = {challenge_period}
+
+# The longest such time of a channel that a peer may open with this node: what this node has in it can be bound as long
+# once the peer stops answering.
+challenge_period_max = {challenge_period_max}
 
 # How many of the newest updates to keep in each direction of each channel, as history: 0 keeps none, -1 keeps all.
 history = {history}
@@ -104,6 +110,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     listen: str = DEFAULT_LISTEN
     confirmations: int = 3
     challenge_period: int = 86_400
+    challenge_period_max: int = Policy().challenge_period_max
     history: int = -1
     towers: tuple[str, ...] = ()
     base_fee: int = 0
@@ -118,9 +125,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         parse_place(self.listen)
         parse_address(self.contract, "contract")
         _ = self.tower_addresses
-        for name, value in (("confirmations", self.confirmations), ("challenge_period", self.challenge_period)):
-            if value < 1:
-                raise ConfigurationError(f"{name} must be at least 1, not {value}")
+        self._check_times()
         if self.history < -1:
             raise ConfigurationError(f"history must be a number of updates, or -1 for all, not {self.history}")
         policies = {"": ForwardingPolicy(base_fee=self.base_fee, fee_ppm=self.fee_ppm)}
@@ -142,6 +147,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise ConfigurationError(f"alias must be printable and have at most {ALIAS_BYTES_MAX} bytes in UTF-8")
         if self.compiled and not compilable():
             raise ConfigurationError("compiled needs numba: `pip install tallystick[fast]`, or set it to false")
+
+    def _check_times(self) -> None:
+        for name, value in (("confirmations", self.confirmations), ("challenge_period", self.challenge_period)):
+            if value < 1:
+                raise ConfigurationError(f"{name} must be at least 1, not {value}")
+        if not self.challenge_period <= self.challenge_period_max <= CHALLENGE_PERIOD_MAX:
+            raise ConfigurationError(
+                f"challenge_period_max must be from challenge_period, {self.challenge_period}, to "
+                f"{CHALLENGE_PERIOD_MAX}, not {self.challenge_period_max}"
+            )
 
     @property
     def place(self) -> tuple[str, int] | None:
@@ -206,6 +221,7 @@ def write_settings(directory: Path, settings: Settings) -> Path:
         listen=_quote(settings.listen),
         confirmations=settings.confirmations,
         challenge_period=settings.challenge_period,
+        challenge_period_max=settings.challenge_period_max,
         history=settings.history,
         towers="[" + ", ".join(map(_quote, settings.towers)) + "]",
         base_fee=settings.base_fee,
@@ -218,8 +234,7 @@ def write_settings(directory: Path, settings: Settings) -> Path:
     )
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with open(path, "x", encoding="utf-8") as file:
-            file.write(text)
+        write_new(path, text)  # whole or not at all: what a full disk cuts off would be read as settings
     except FileExistsError as error:
         raise ConfigurationError(f"{path} exists already, and it is not overwritten") from error
     except OSError as error:

@@ -46,7 +46,10 @@ def node_config(settings: Settings) -> Config:
         listen=settings.place,
         confirmations=settings.confirmations,
         challenge_period=settings.challenge_period,
-        channels=Policy(history=None if settings.history < 0 else settings.history),
+        channels=Policy(
+            history=None if settings.history < 0 else settings.history,
+            challenge_period_max=settings.challenge_period_max,
+        ),
         towers=settings.tower_addresses,
         routing=RoutingOptions(
             policy=ForwardingPolicy(base_fee=settings.base_fee, fee_ppm=settings.fee_ppm),
@@ -73,7 +76,7 @@ async def open_configured_node(
     expected = Deployment(settings.chain_id, settings.contract_address)
     async with (
         open_rpc_chain(settings.chain_url, jitter=rng.random, expected=expected) as chain,
-        open_node(directory, key=key, chain=chain, config=node_config(settings), entropy=entropy) as node,
+        open_node(directory, key=key, chain=chain, config=node_config(settings), entropy=entropy, sole=True) as node,
     ):
         yield node
 

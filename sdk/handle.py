@@ -9,7 +9,7 @@ import trio
 
 from tallystick.channels import negotiation
 from tallystick.channels.core import Phase, Wish, require_open
-from tallystick.channels.errors import ChannelNotReady, InsufficientFunds, InvalidInput
+from tallystick.channels.errors import ChannelNotReady, InsufficientFunds, InvalidInput, StillPending
 from tallystick.channels.keys import PublicKey
 from tallystick.channels.limits import BATCH_PAYMENTS_MAX
 from tallystick.channels.messages import Update, decode
@@ -24,6 +24,15 @@ from tallystick.settlement.chain import DepositCall
 
 if TYPE_CHECKING:
     from tallystick.sdk.node import Node
+
+SECONDS_MAX = 31_536_000
+"""Seconds that one may wait with a time-out: a year. Who wants to wait longer gives none."""
+
+
+def require_seconds(timeout: float) -> None:
+    """Raise InvalidInput unless this is a time to wait."""
+    if type(timeout) not in (int, float) or not 0 <= timeout <= SECONDS_MAX:
+        raise InvalidInput(f"a timeout is a number of seconds from 0 to {SECONDS_MAX}, not {timeout!r}")
 
 
 class ChannelHandle:
@@ -103,13 +112,27 @@ class ChannelHandle:
         await self._node.engine.turn()
         return await self._accept(amount, memo, key)
 
-    async def pay(self, amount: int, memo: bytes = b"", *, key: str = "") -> Receipt:
+    async def pay(self, amount: int, memo: bytes = b"", *, key: str = "", timeout: float | None = None) -> Receipt:
         """Pay and return the receipt once the payee's countersignature is stored.
 
-        If it is cancelled before the payment was signed, nothing is paid; after that, the payment is made whether
-        anyone waits or not (a `key` lets you ask again).
+        It waits for a peer that is away, for ever or for `timeout` seconds. Then the payment is taken back if it was
+        not signed yet (ChannelNotReady); if it was, it will be made whether anyone waits or not (StillPending), and a
+        `key` lets you ask again. The same holds if it is cancelled.
         """
-        return await (await self._accept(amount, memo, key)).wait()
+        if timeout is None:
+            return await (await self._accept(amount, memo, key)).wait()
+        require_seconds(timeout)
+        ticket: Ticket | None = None
+        with trio.move_on_after(timeout):
+            ticket = await self._accept(amount, memo, key)
+            return await ticket.wait()
+        if ticket is not None and not ticket.withdrawn:
+            again = f"ask again under its key {key!r}" if key else "see `payments` before you pay again"
+            raise StillPending(
+                f"the payee has not acknowledged the payment within {timeout:g} s; it is signed, and will be made when "
+                f"the payee is back: {again}"
+            )
+        raise ChannelNotReady(f"the payee did not take the payment within {timeout:g} s, and it was not made")
 
     async def _accept(self, amount: int, memo: bytes, key: str) -> Ticket:
         await self._node.engine.room(self.id)
@@ -225,7 +248,7 @@ class ChannelHandle:
         """Add to our deposit on chain, and return once the chain has confirmed it."""
         check_amount(amount, minimum=1)
         require_open(self._session.channel)
-        await self._node.onchain.require_balance(amount, self.asset)
+        await self._node.onchain.require_balance(amount, self.asset, DepositCall)
         side = self._session.channel.side
         target = self._session.channel.deposits[side] + amount
         async with self._node.onchain.allowance(self.asset, amount, self.id):
@@ -262,11 +285,24 @@ class ChannelHandle:
 
     # --- closing -------------------------------------------------------------------------------------------------
 
-    async def close(self) -> None:
+    async def close(self, *, timeout: float | None = None) -> None:
         """Close with the peer's consent: paid out at once. Return when it is confirmed.
 
-        Raise ChannelNotReady if the offer died unmined; the channel is open again then.
+        It waits for a peer that is away, for ever or for `timeout` seconds: StillPending then, as the wish to close
+        stays; `force_close` closes without the peer. Raise ChannelNotReady if the offer died unmined; the channel is
+        open again then.
         """
+        if timeout is None:
+            return await self._close()
+        require_seconds(timeout)
+        with trio.move_on_after(timeout):
+            return await self._close()
+        raise StillPending(
+            f"the channel is not closed after {timeout:g} s: it will be once its peer agrees, and takes no payments "
+            "until then; force_close closes it without the peer, after the challenge period"
+        )
+
+    async def _close(self) -> None:
         negotiation.request_close(self._session)
         self._node.engine.touch(self._session)
         offered = False

@@ -90,7 +90,8 @@ class Inlets:
             if not session.payable or channel.terms.asset != asset or self._is_known(identity, asset):
                 continue
             edge = Edge(identity, NodeKey(channel.peer_key), self._own, capacity_of(channel), told.policy)
-            inbound = channel.balances()[channel.peer_side] - channel.theirs.simplex.proof.locked - channel.reserve
+            inbound = channel.balances()[channel.peer_side] - channel.theirs.simplex.proof.locked
+            inbound -= channel.coming_reserve  # the peer's is the same
             found.append(Inlet(edge, max(0, inbound), session.ready))
         return found
 

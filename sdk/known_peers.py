@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from tallystick.channels.ports import PeerAddress
+from tallystick.channels.seals import Sealed
 from tallystick.channels.store import Moment, Schema, Store
 
 
@@ -20,7 +21,10 @@ def _write(connection: sqlite3.Connection, moment: PeerKnown) -> None:
 
 
 PEERS_SCHEMA = Schema(
-    "peers", ("CREATE TABLE peers (key BLOB PRIMARY KEY, address TEXT NOT NULL)",), {PeerKnown: _write}
+    "peers",
+    ("CREATE TABLE peers (key BLOB PRIMARY KEY, address TEXT NOT NULL)",),
+    {PeerKnown: _write},
+    (Sealed("peers", heal=True),),
 )
 
 

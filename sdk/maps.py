@@ -47,8 +47,9 @@ class Maps:
         domain: bytes,
         options: PaymentOptions,
         clock: Clock,
+        steady: Clock,
     ) -> None:
-        """`domain` is the EIP-712 domain separator of the adjudicator."""
+        """`domain` is the adjudicator's EIP-712 domain separator; `steady` shows at the start what `clock` does."""
         self._own = own
         self._engine = engine
         self._writer = writer
@@ -59,6 +60,7 @@ class Maps:
         self._limit = options.assets_max
         self._compiled = options.compiled
         self._clock = clock
+        self._steady = steady
         self._atlases: dict[Address, Atlas] = {}
         self._stirred: dict[Address, set[ChannelId]] = {}
         """Channels to which something has happened of which the map of their asset does not know yet."""
@@ -128,7 +130,7 @@ class Maps:
         if asset not in self._atlases:
             graph = Graph(self._gossiper.edges(asset), compiled=self._compiled)
             knowledge = Knowledge(graph)
-            knowledge.restore(load_beliefs(self._writer.store, asset))
+            knowledge.restore(load_beliefs(self._writer.store, asset), self._steady())
             learn = partial(self._learn, graph, HintLessons(graph, self._domain))
             stirred = partial(self._take_stirred, asset)
             self._stirred[asset] = {

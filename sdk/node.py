@@ -13,6 +13,7 @@ changes (`onchain`), so that no event can be lost. Everything outside is injecte
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -33,15 +34,18 @@ from tallystick.channels.effects import (
     PeerNotice,
     SecretLearned,
 )
-from tallystick.channels.engine import Engine, EngineStatistics
+from tallystick.channels.engine import Engine
 from tallystick.channels.errors import ChannelNotReady, Fault, InvalidInput, TallystickError
+from tallystick.channels.identity import IDENTITY_SCHEMA, Identity, claim_directory, hold_identity
 from tallystick.channels.keys import PrivateKey, PublicKey
+from tallystick.channels.loops import require_trio
 from tallystick.channels.objects import NATIVE, Address, ChannelId, check_amount
 from tallystick.channels.peers import Peers, PeerStatistics
-from tallystick.channels.ports import Clock, Entropy, Network, PeerAddress, system_clock, system_entropy
+from tallystick.channels.ports import Clock, Entropy, Network, PeerAddress, SteadyClock, system_clock, system_entropy
 from tallystick.channels.schema import SCHEMA as CHANNELS_SCHEMA
-from tallystick.channels.store import Store, open_store
+from tallystick.channels.store import SqliteStore, Store, open_store
 from tallystick.channels.transport import TcpNetwork
+from tallystick.channels.work import EngineStatistics
 from tallystick.channels.writer import Writer
 from tallystick.router.circuits import SCHEMA as CIRCUITS_SCHEMA
 from tallystick.router.gossip_schema import GOSSIP_SCHEMA
@@ -63,7 +67,8 @@ from tallystick.sdk.paid import PaidJournal
 from tallystick.sdk.routing import Routing
 from tallystick.sdk.wallet import Wallet
 from tallystick.sdk.watchers import Subscription, Watchers
-from tallystick.settlement.chain import Chain
+from tallystick.sdk.whose import said_by_node
+from tallystick.settlement.chain import Chain, OpenCall
 from tallystick.settlement.follower import FollowerStatistics, Step
 from tallystick.settlement.index import INDEX_SCHEMA
 from tallystick.settlement.moments import SCHEMA as SETTLEMENT_SCHEMA
@@ -74,6 +79,7 @@ from tallystick.watchtower.schema import CLIENT_SCHEMA
 __all__ = ["SCHEMAS", "Alarm", "Config", "Node", "NodeStatistics", "open_node"]
 
 SCHEMAS = (
+    IDENTITY_SCHEMA,
     CHANNELS_SCHEMA,
     SETTLEMENT_SCHEMA,
     INDEX_SCHEMA,
@@ -183,6 +189,7 @@ class Node(Wallet):
         )
         self.routing = Routing(
             key=key,
+            steady=SteadyClock(clock, trio.current_time),
             engine=self.engine,
             writer=self.writer,
             chain=chain,
@@ -193,6 +200,7 @@ class Node(Wallet):
             entropy=entropy,
             jitter=rng.random,
             tell=self._tell_paid,
+            alarm=self._alarm,
         )
         self.openings = Openings(
             key=key, chain=chain, engine=self.engine, writer=self.writer, onchain=self.onchain, config=config
@@ -206,6 +214,13 @@ class Node(Wallet):
     def address(self) -> Address:
         """The node's identity: 20 bytes."""
         return self.key.address
+
+    @property
+    def peer_address(self) -> PeerAddress:
+        """What others connect to; raise ChannelNotReady if this node listens nowhere (`Config.listen` is None)."""
+        if self.listening is None:
+            raise ChannelNotReady("this node only dials: set `listen` in its Config, or dial the other one from here")
+        return self.listening
 
     # --- life ----------------------------------------------------------------------------------------------------
 
@@ -228,7 +243,7 @@ class Node(Wallet):
                 nursery.start_soon(self.writer.run)
                 self.routing.load()
                 self.writer.add(self.onchain.react())
-                nursery.start_soon(self.onchain.follow)
+                nursery.start_soon(self.onchain.following.run)
                 nursery.start_soon(self.onchain.sender.run)
                 for tower in self.guard.towers:
                     nursery.start_soon(tower.run)
@@ -237,7 +252,8 @@ class Node(Wallet):
                 for address in known_peers(self.store):
                     if self.engine.has_business_with(address.key):
                         self.peers.keep(address)
-                await self.onchain.catch_up()
+                await self.onchain.following.catch_up()
+                self.openings.tidy()
                 if self.config.payments.compiled:
                     await trio.to_thread.run_sync(warm_up)  # before peers come: compiling must not hold up the loop
                 self.router.start()
@@ -257,6 +273,7 @@ class Node(Wallet):
         self._watchers.publish(alarm)
 
     def _on_step(self, step: Step) -> None:
+        self.openings.tidy()
         self.routing.on_step(step)
 
     def _tell(self, event: Event) -> None:
@@ -354,9 +371,9 @@ class Node(Wallet):
         Raise InvalidInput, InsufficientFunds, or OpeningFailed (the peer or the chain refused); nothing is locked then.
         """
         check_amount(deposit, "deposit", minimum=1)
-        await self.onchain.require_balance(deposit, asset)
+        period = self.openings.check_period(challenge_period)
+        await self.onchain.require_balance(deposit, asset, OpenCall)
         key = peer if isinstance(peer, PublicKey) else await self.connect(peer)
-        period = challenge_period or self.config.challenge_period
         session, identifier = await self.openings.begin(key, deposit, asset, period)
         handle = ChannelHandle(self, session)
         if wait:
@@ -422,15 +439,24 @@ async def open_node(
     entropy: Entropy = system_entropy,
     store: Store | None = None,
     inline: bool = False,
+    sole: bool = False,
 ) -> AsyncIterator[Node]:
     """Open the node that lives in `directory`, run it inside the block, and close it at the end.
 
-    Raise StoreInUse if another process has it open, StoreError if its disk refuses while it runs. What the block
-    raises comes out as it is. The last five parameters are for simulations.
+    Raise InvalidInput outside of trio, StoreInUse if another process has it open, StoreForeign if it is another key's,
+    chain's or contract's, StoreDamaged if a row is not what was written, StoreError if its disk refuses while it runs.
+    What the block raises comes out as it is. `sole`: refuse to run beside another process of this machine that is the
+    same node, as of a copy of the directory; daemons do. The five parameters before it are for simulations.
     """
+    require_trio("open_node")
     own = store or open_store(Path(directory), SCHEMAS, owner=f"node 0x{key.address.hex()}")
     failure: Exception | None = None
+    alone = contextlib.ExitStack()
     try:
+        ours = Identity(key.address, chain.chain_id, chain.contract)
+        claim_directory(own, ours, said_by_node(own), str(directory))
+        if sole:
+            alone.enter_context(hold_identity("node", ours))
         node = Node(
             key,
             own,
@@ -441,6 +467,8 @@ async def open_node(
             entropy=entropy,
             inline=inline,
         )
+        for text in own.healed if isinstance(own, SqliteStore) else ():
+            node._alarm(Alarm(AlarmKind.DATA_HEALED, text))
         async with trio.open_nursery() as nursery:
             await nursery.start(_run, node)
             try:
@@ -452,6 +480,7 @@ async def open_node(
     except BaseExceptionGroup as group:
         raise _only(group) or group from None
     finally:
+        alone.close()
         if store is None:
             own.close()
     if failure is not None:

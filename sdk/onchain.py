@@ -1,6 +1,6 @@
-"""A node's side of the chain: follows it, lets every channel react, and does what must be done there.
+"""A node's side of the chain: lets every channel react to each block, and does what must be done there.
 
-One block is one commit: its events, the channels' reactions, the duties that follow and the position. Duties are
+`following` hands the blocks in, and commits what comes of each together with its position. Duties are
 derived anew from the channels' and the chain's state whenever either changes (`duties`), so that none can be lost.
 Channels at rest are left out: those in which nothing waits for time, whose place on chain is confirmed as it is at the
 head, and for which nothing was due when they were last looked at. For them a look could not find anything.
@@ -14,43 +14,35 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 
 import msgspec
-import trio
 
 from tallystick.channels import resync
 from tallystick.channels.alarms import Alarm, AlarmKind, OnAlarm
 from tallystick.channels.chaintime import ChainTime
 from tallystick.channels.claims import pending_conditions
 from tallystick.channels.claims import stakes as stakes_of
-from tallystick.channels.core import Channel, Phase, timeless
+from tallystick.channels.confirmed import timeless
+from tallystick.channels.core import Channel, Phase
 from tallystick.channels.engine import Engine
 from tallystick.channels.errors import InsufficientFunds, InvalidInput, TallystickError
 from tallystick.channels.keys import PrivateKey, PublicKey, close_key
 from tallystick.channels.objects import NATIVE, Address, ChannelId
 from tallystick.channels.session import Session
 from tallystick.channels.store import Moment
-from tallystick.channels.transport import backoff
 from tallystick.channels.writer import Writer
 from tallystick.sdk.duties import DUTY_NAMES, Situation, came_to_nothing, claim_fee, duties, judge, must_close
+from tallystick.sdk.following import Following
 from tallystick.sdk.options import Config
 from tallystick.settlement.chain import ApproveCall, Call, Chain, ChannelView, DepositCall, OpenCall
-from tallystick.settlement.errors import ChainError, ChainUnavailable
-from tallystick.settlement.follower import BlockAdded, Follower, Step
-from tallystick.settlement.index import CLOSED, GONE, SETTLED, ChainIndex
-from tallystick.settlement.moments import read_followed, step_moment
+from tallystick.settlement.follower import BlockAdded, Step
+from tallystick.settlement.index import CLOSED, GONE, SETTLED, EventsSeen
 from tallystick.settlement.obligations import Obligation, Policy, Status
 from tallystick.settlement.sender import Sender
+from tallystick.settlement.transactions import GAS
 
 _UNMINED = (Status.WAITING, Status.SENT)
 
 ATTEMPTS_MAX = 16
 """Times that one duty is taken on: each further time takes a reorganisation that made the last one fail."""
-
-BEHIND_SECONDS = 30
-"""How far our view of the chain may be behind, or the chain node silent, to count as up to date. Well below the margin
-up to which secrets are paid for."""
-
-TIMES_KEPT = 256
-"""Blocks whose times are remembered."""
 
 _CLOSED_PHASES = (Phase.OPENING, Phase.CLOSED, Phase.SETTLED, Phase.GONE)
 
@@ -71,7 +63,7 @@ class CloseKeys:
 
 
 class OnChain:
-    """The chain, as far as one node is concerned. Run the follower and the sender in a nursery."""
+    """The chain, as far as one node is concerned. Run `following` and the sender in a nursery."""
 
     def __init__(
         self,
@@ -96,20 +88,24 @@ class OnChain:
         self._close_keys = close_keys
         self._rng = rng
         self._alarm = alarm
-        self._changed = changed
         self._observe = observe
         self._allowing: Counter[Address] = Counter()
         """What calls that are no obligations yet will take of each token."""
         self._told: set[ChannelId] = set()
         self._confirmed: set[ChannelId] = set()
         """Channels that the chain has not touched since nothing was due for them, and all they were was confirmed."""
-        self.index = ChainIndex(key.address, writer.store)
-        followed = read_followed(writer.store, chain.chain_id, config.start_block)
-        self.follower = Follower(chain, followed, self._on_step, jitter=rng.random)
-        self._market: int | None = None
-        self._times = {header.number: header.time for header in followed.headers}
-        if followed.position is not None:
-            self.index.head_number, self.index.head_time = followed.position.number, followed.position.time
+        self.following = Following(
+            account=key.address,
+            chain=chain,
+            writer=writer,
+            config=config,
+            rng=rng,
+            alarm=alarm,
+            react=self._on_step,
+            changed=changed,
+        )
+        self.following.wants_market = self._has_channels
+        self.index, self.follower = self.following.index, self.following.follower
         self.sender = Sender(
             key=key,
             chain=chain,
@@ -121,96 +117,48 @@ class OnChain:
             judge=judge,
         )
 
-    # --- following -----------------------------------------------------------------------------------------------
-
-    async def catch_up(self) -> None:
-        """Follow the chain to its head of now: before that, the node listens to nobody.
-
-        A node that was down may not know yet that a channel was closed or a lock has expired.
-        """
-        attempt = 0
-        while True:
-            try:
-                head = await self._chain.head()
-                self._market = await self._chain.fee_price()  # before locks come: what may be lost depends on it
-            except ChainUnavailable as error:
-                if attempt == 0:
-                    text = f"the chain node cannot be reached, so no peer is connected to yet: {error}"
-                    self._alarm(Alarm(AlarmKind.CHAIN_UNREACHABLE, text))
-                await trio.sleep(backoff(attempt, self._rng, ceiling=5.0))
-                attempt += 1
-            else:
-                return await self.follower.reached(head.number)
-
-    async def follow(self) -> None:
-        """Follow the chain until cancelled. A chain node's nonsense is told, and asked about again: it ends nothing."""
-        attempt, told = 0, ""
-        while True:
-            before = self.follower.followed.next
-            try:
-                await self.follower.run()
-            except ChainError as error:
-                if str(error) != told:
-                    self._alarm(Alarm(AlarmKind.CHAIN_NONSENSE, f"the chain cannot be followed: {error}"))
-                told = str(error)
-            attempt = 0 if self.follower.followed.next != before else attempt + 1
-            await trio.sleep(backoff(attempt, self._rng, ceiling=30.0))
+    # --- what the chain brings ------------------------------------------------------------------------------------
 
     @property
     def fresh(self) -> bool:
         """Whether our view of the chain is up to date: on the word of an old one no secret is paid for."""
-        return not self.follower.is_behind(BEHIND_SECONDS)
+        return self.following.fresh
 
     @property
     def claim_fee(self) -> int:
         """Below what worth (in the native coin) a secret is not claimed on chain now; 0: all are claimed."""
-        return claim_fee(self._market, self._config.duties)
+        return claim_fee(self.following.market, self._config.duties)
 
-    @property
-    def final_number(self) -> int:
-        """The newest block that counts as confirmed."""
-        return self.index.head_number - self._config.confirmations + 1
-
-    async def _on_step(self, step: Step) -> None:
-        """Follow one block: its events, the channels' reactions, the duties and the position, in one commit."""
-        await self._ask_market()
-        moments: list[Moment] = [step_moment(self._chain.chain_id, step)]
+    def _on_step(self, step: Step, seen: Sequence[EventsSeen]) -> list[Moment]:
+        """Let the channels react to one block, and derive the duties; return what belongs into its commit."""
         if isinstance(step, BlockAdded):
-            seen = self.index.add(step.block)
-            moments += seen
             self._confirmed.difference_update(s.event.channel for found in seen for s in found.sightings)
-            self._times[step.block.header.number] = step.block.header.time
-            self._times.pop(step.block.header.number - TIMES_KEPT, None)
         else:
-            moments += self.index.remove(step.header.number)
             self._confirmed.clear()
-            self._times.pop(step.header.number, None)
-            self.index.head_time = self._time_of(self.index.head_number)
-        moments += self.react()
+        moments = self.react()
         self._observe(step)
-        await self._writer.commit(moments)
-        self._changed()
+        return moments
 
-    async def _ask_market(self) -> None:
-        """Ask what gas costs, while there is, or may come, something whose worth must be held against its fee."""
-        if any(session.channel.phase is not Phase.GONE for session in self._engine.sessions.values()):
-            with contextlib.suppress(ChainError):  # the last answer, or none, has to do
-                self._market = await self._chain.fee_price()
+    def _has_channels(self) -> bool:
+        """Whether there is, or may come, something whose worth must be held against its fee."""
+        return any(session.channel.phase is not Phase.GONE for session in self._engine.sessions.values())
 
     def react(self) -> list[Moment]:
         """Let every channel that is not at rest react to the chain as it is now; return the duties' moments."""
         restless = [session for session in self._engine.sessions.values() if not self.at_rest(session)]
         for session in restless:
             self._follow(session)
-        secrets = self.index.secrets(pending_conditions(self._engine.sessions.values()), self.final_number)
-        self._engine.chain_moved(ChainTime(self.index.head_time, self._time_of(self.final_number), secrets))
+        secrets = self.index.secrets(pending_conditions(self._engine.sessions.values()), self.following.final_number)
+        self._engine.chain_moved(ChainTime(self.index.head_time, self.following.final_time, secrets))
         for session in restless:
             self._close_if_must(session)
         return self.derive([session.channel.id for session in restless])
 
     def at_rest(self, session: Session) -> bool:
         """Whether a look at the channel would change nothing: not in it, and not in what is due for it."""
-        return session.channel.id in self._confirmed and timeless(session.channel)
+        channel = session.channel
+        talk = channel.phase is Phase.OPENING and self.index.view(channel.id, self.index.head_number) is None
+        return (talk or channel.id in self._confirmed) and timeless(channel)
 
     def _close_if_must(self, session: Session) -> None:
         """Close a channel whose peer has long not paid for locks that the chain shows to be ours."""
@@ -225,17 +173,13 @@ class OnChain:
             session.force_close()
             self._engine.touch(session)
 
-    def _time_of(self, number: int) -> int:
-        """Return the time of a recent block, 0 if it is older than what is kept: time never runs ahead of the truth."""
-        return self._times.get(number, 0)
-
     def _follow(self, session: Session) -> None:
         """Bring one channel's phase and funding in line with the chain."""
         channel = session.channel
         if channel.phase is Phase.GONE:
             return
         head = self.index.view(channel.id, self.index.head_number)
-        final = self.index.view(channel.id, self.final_number)
+        final = self.index.view(channel.id, self.following.final_number)
         if head is not None and head.terms != channel.terms:
             if channel.id not in self._told:
                 self._told.add(channel.id)
@@ -268,10 +212,14 @@ class OnChain:
         moments: list[Moment] = []
         unfinished, sessions = self._unfinished(), self._engine.sessions
         stakes = (
-            stakes_of(sessions.values()) if any(sessions[identity].channel.secrets for identity in channels) else {}
+            stakes_of(sessions.values())
+            if any(identity in sessions and sessions[identity].channel.secrets for identity in channels)
+            else {}
         )
         for identity in channels:
-            session = sessions[identity]
+            session = sessions.get(identity)
+            if session is None:
+                continue  # an opening that came to nothing
             view = self.index.view(identity, self.index.head_number)
             if view is None or view.terms != session.channel.terms:
                 continue
@@ -282,7 +230,7 @@ class OnChain:
             for obligation in due:
                 moments += self._take_on(obligation)
             self._confirmed.discard(identity)
-            if self.index.view(identity, self.final_number) == view:  # what made a duty moot is confirmed
+            if self.index.view(identity, self.following.final_number) == view:  # what made a duty moot is confirmed
                 moments += self._give_up(unfinished.get(identity, ()), {obligation.id for obligation in due})
                 if not due and identity not in unfinished:
                     self._confirmed.add(identity)
@@ -326,7 +274,7 @@ class OnChain:
         secrets = self.index.secrets(conditions, self.index.head_number) if conditions else {}
         redeemed = (self.index.redeems(channel.id, 0), self.index.redeems(channel.id, 1))
         claims = session.streams.claims()
-        return Situation(view, self.index.head_time, secrets, redeemed, claims, self._market, stakes)
+        return Situation(view, self.index.head_time, secrets, redeemed, claims, self.following.market, stakes)
 
     # --- the user's own transactions -----------------------------------------------------------------------------
 
@@ -392,10 +340,35 @@ class OnChain:
             for obligation in self.sender.obligations()
         )
 
-    async def require_balance(self, amount: int, asset: Address) -> None:
-        """Raise InsufficientFunds unless the account holds `amount` on chain, and something for fees."""
+    def opening_failed(self, channel: ChannelId) -> bool | None:
+        """Whether all that this node did to open that channel has come to nothing; None if it did nothing of late."""
+        tried = [
+            obligation
+            for obligation in self.sender.obligations()
+            if obligation.channel == channel and isinstance(obligation.call, OpenCall)
+        ]
+        if not tried:
+            return None
+        given_up = (Status.SUPERSEDED, Status.QUARANTINED)
+        return all(
+            one.status in given_up and (one.receipt is not None or one.nonce is None or one.resting) for one in tried
+        )
+
+    async def require_balance(self, amount: int, asset: Address, *calls: type[Call]) -> None:
+        """Raise InsufficientFunds unless the account holds `amount` on chain, and what these calls cost in fees now."""
+        account = f"account 0x{self._key.address.hex()}"
         held = await self._chain.balance(self._key.address, asset)
         if amount > held:
-            raise InsufficientFunds(f"account 0x{self._key.address.hex()} holds {held}, not {amount}")
-        if asset != NATIVE and not await self._chain.balance(self._key.address, NATIVE):
-            raise InsufficientFunds(f"account 0x{self._key.address.hex()} has no native coin to pay fees with")
+            raise InsufficientFunds(f"{account} holds {held} of {_named(asset)}, not {amount}")
+        approve = (ApproveCall,) if asset != NATIVE else ()
+        fee = sum(GAS[call] for call in (*calls, *approve)) * await self._chain.fee_price()
+        coins = held - amount if asset == NATIVE else await self._chain.balance(self._key.address, NATIVE)
+        if coins < max(1, fee):
+            raise InsufficientFunds(
+                f"{account} would have {coins} left for fees, which are about {fee} now: use less, or put coins into it"
+            )
+
+
+def _named(asset: Address) -> str:
+    """Return what an asset is called in a sentence."""
+    return "the chain's own coin" if asset == NATIVE else f"the token 0x{asset.hex()}, if there is such a token"

@@ -51,6 +51,8 @@ class Paying(ABC):
     _writer: Writer
     _chain: Chain
     _clock: Clock
+    _steady: Clock
+    """For what is counted, whatever becomes of the clock."""
     _entropy: Entropy
 
     @abstractmethod
@@ -72,9 +74,10 @@ class Paying(ABC):
         which says why; nothing is under way then. If it is cancelled, the payment goes on.
         """
         wanted = decode_invoice(invoice) if isinstance(invoice, str) else invoice
-        known = find_payment(self._writer.store, wanted.payment_hash)
-        begun = self.outgoing.order_of(wanted.payment_hash) is not None  # which may not be stored yet
-        if not begun and (known is None or (known.ended is not None and not known.paid)):
+        before = self._before(wanted.payment_hash)
+        if before is not None:
+            _check_same(before, wanted.payee, amount or wanted.amount, wanted.asset)
+        else:
             worth = check_payable(
                 wanted,
                 chain_id=self._chain.chain_id,
@@ -121,12 +124,9 @@ class Paying(ABC):
         if secret:
             if len(secret) != SECRET_SIZE:
                 raise InvalidInput(f"the secret of a payment has {SECRET_SIZE} bytes, not {len(secret)}")
-            known = find_payment(self._writer.store, digest_of(secret))
-            begun = self.outgoing.order_of(digest_of(secret))
-            before = begun or (known.order if known is not None else None)
-            if before is not None and (before.target, before.amount, before.asset) != (to, amount, asset):
-                raise InvalidInput("this secret has paid somebody else, another amount or asset: take a new one")
-            if begun is not None or (known is not None and (known.ended is None or known.paid)):
+            before = self._before(digest_of(secret))
+            if before is not None:
+                _check_same(before, to, amount, asset)
                 return await self.receipt(digest_of(secret))
         secret = secret or self._entropy(SECRET_SIZE)
         order = Order(
@@ -180,6 +180,7 @@ class Paying(ABC):
 
         Raise PaymentFailed if it could not.
         """
+        check_amount(amount, minimum=1)
         order = Order(
             payment_hash=self._entropy(32),
             target=to,
@@ -201,7 +202,7 @@ class Paying(ABC):
     def estimate(self, to: NodeKey, amount: int, *, asset: Address = NATIVE) -> Route:
         """Return the way that a payment would try first; its `fee` is an estimate. Raise NoRoute or InvalidInput."""
         check_amount(amount, minimum=1)
-        return self.maps.of(asset).estimate(to, amount, now=self._clock())
+        return self.maps.of(asset).estimate(to, amount, now=self._steady())
 
     async def receipt(self, payment_hash: bytes) -> PaymentReceipt:
         """Wait for a payment; return its receipt or raise PaymentFailed; InvalidInput if there is no such payment."""
@@ -216,6 +217,14 @@ class Paying(ABC):
         """Return this node's payments, newest first, each with its position; with its probes, if asked for."""
         return list_payments(self._writer.store, limit, before, probes=probes)
 
+    def _before(self, payment_hash: bytes) -> Order | None:
+        """Return the order of a payment that is on its way or was paid; None if it may be (or may again be) begun."""
+        begun = self.outgoing.order_of(payment_hash)  # which may not be stored yet
+        known = find_payment(self._writer.store, payment_hash)
+        if begun is None and known is not None and (known.ended is None or known.paid):
+            return known.order
+        return begun
+
     def _begin(self, order: Order) -> None:
         if order.target == self._own:
             raise InvalidInput("this invoice is this node's own: paying oneself is `rebalance`")
@@ -229,6 +238,21 @@ class Paying(ABC):
 
     def _until(self, timeout: float | None) -> float:
         return self._clock() + (self.options.timeout if timeout is None else timeout)
+
+
+def _check_same(order: Order, payee: NodeKey, amount: int | None, asset: Address) -> None:
+    """Raise InvalidInput if a payment that was ordered before is not the one that is wanted now."""
+    if order.target != payee:
+        raise InvalidInput(
+            "the payment hash of this has paid somebody else, or is about to: nothing would come to this payee. Ask it "
+            "for an invoice with a hash (or take a secret) of its own"
+        )
+    if order.asset != asset or (amount is not None and order.amount != amount):
+        wanted = "" if amount is None else f"{amount} of "
+        raise InvalidInput(
+            f"a hash is paid once, and this one is or was ordered to be paid with {order.amount} of "
+            f"0x{order.asset.hex()}: another amount or asset ({wanted}0x{asset.hex()}) needs another invoice, or secret"
+        )
 
 
 def _failed(record: PaymentRecord) -> PaymentFailed:

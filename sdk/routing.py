@@ -17,6 +17,7 @@ from contextlib import suppress
 
 import trio
 
+from tallystick.channels.alarms import OnAlarm
 from tallystick.channels.conditions import digest_of
 from tallystick.channels.core import Phase
 from tallystick.channels.effects import ChannelChanged, Event, PeerConnected
@@ -75,9 +76,11 @@ class Routing(Paying):
         peers: Peers,
         options: PaymentOptions,
         clock: Clock,
+        steady: Clock,
         entropy: Entropy,
         jitter: Callable[[], float],
         tell: Callable[[Paid | PaymentHeld], None],
+        alarm: OnAlarm,
     ) -> None:
         self.options = options
         self.router = router
@@ -88,6 +91,7 @@ class Routing(Paying):
         self._chain = chain
         self._peers = peers
         self._clock = clock
+        self._steady = steady
         self._entropy = entropy
         self._domain = domain_separator(chain.chain_id, chain.contract)
         self.gossiper = Gossiper(
@@ -95,6 +99,7 @@ class Routing(Paying):
             chain,
             writer,
             clock=clock,
+            steady=steady,
             say=peers.say,
             punish=peers.end,
             tell=self._draw,
@@ -111,15 +116,17 @@ class Routing(Paying):
             clock=clock,
             announces=options.announce,
         )
-        self.maps = Maps(self._own, engine, writer, self.gossiper, self.inlets, self._domain, options, clock)
+        self.maps = Maps(self._own, engine, writer, self.gossiper, self.inlets, self._domain, options, clock, steady)
         self.outgoing = Outgoing(
             PayerEnd(engine, router),
             self.maps.map_for,
             store=writer.store,
             record=writer.add,
             clock=clock,
+            steady=steady,
             entropy=entropy,
             limits=options.limits_in,
+            alarm=alarm,
             inline=False,
         )
         self.receiving = Receiving(
@@ -163,7 +170,7 @@ class Routing(Paying):
             nursery.start_soon(self._save_forever)
             while True:
                 begun, due = self.outgoing.begun, self.outgoing.on_time()
-                with trio.move_on_after(math.inf if due is None else max(TICK, due - self._clock())):
+                with trio.move_on_after(math.inf if due is None else max(TICK, due)):
                     await begun.wait()
 
     async def _save_forever(self) -> None:

@@ -37,7 +37,7 @@ from tallystick.channels.eip712 import (
 )
 from tallystick.channels.errors import InvalidSignature
 from tallystick.channels.keys import keccak
-from tallystick.channels.limits import AMOUNT_MAX
+from tallystick.channels.limits import AMOUNT_MAX, CHALLENGE_PERIOD_MAX
 from tallystick.channels.objects import Address, ChannelId, SignedProof
 from tallystick.settlement.chain import (
     ChallengeCall,
@@ -63,9 +63,6 @@ from tallystick.settlement.signatures import verify_signer
 from tallystick.settlement.verdicts import SecretTime, Streamed, decide
 
 T = TypeVar("T")
-
-CHALLENGE_PERIOD_MAX = 366 * 86_400
-"""Seconds. A longer window would lock funds up for ever by mistake, and could overflow the deadline."""
 
 ChannelCall: TypeAlias = (
     OpenCall | DepositCall | WithdrawCall | CooperativeCloseCall | CloseCall | ChallengeCall | SettleCall | RedeemCall

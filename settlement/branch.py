@@ -53,7 +53,7 @@ class ChainSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Whether coins can be minted on demand."""
 
 
-_RULES: Codec[Parameters] = Codec(Parameters)
+_RULES: Codec[Parameters] = Codec(Parameters, canonical=False)
 
 
 def _nothing(transaction: Transaction) -> bool:

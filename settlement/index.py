@@ -15,6 +15,7 @@ import msgspec
 from tallystick.channels.codec import Codec
 from tallystick.channels.hashchain import StreamProof, StreamTerms
 from tallystick.channels.objects import ZERO32, Address, ChannelId
+from tallystick.channels.seals import Sealed
 from tallystick.channels.store import Moment, Schema, Store
 from tallystick.settlement.chain import (
     Block,
@@ -169,7 +170,7 @@ class ChainIndex:
         return [channel for channel, history in self._histories.items() if history]
 
 
-_SIGHTING: Codec[Sighting] = Codec(Sighting)
+_SIGHTING: Codec[Sighting] = Codec(Sighting, canonical=False)
 
 
 def _seen(connection: sqlite3.Connection, moment: EventsSeen) -> None:
@@ -213,4 +214,5 @@ CREATE TABLE chain_links (
 """,
     ),
     {EventsSeen: _seen, EventsUndone: _undone},
+    tuple(Sealed(table) for table in ("chain_events", "chain_secrets", "chain_links")),
 )

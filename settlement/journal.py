@@ -11,12 +11,13 @@ import sqlite3
 from collections.abc import Mapping
 
 from tallystick.channels.codec import Codec
+from tallystick.channels.seals import Sealed
 from tallystick.channels.store import Moment, Schema, Store
 from tallystick.settlement.blocks import BlockRecord
 from tallystick.settlement.contract_state import ChannelState
 from tallystick.settlement.world import Value, World
 
-_RECORDS: Codec[BlockRecord] = Codec(BlockRecord)
+_RECORDS: Codec[BlockRecord] = Codec(BlockRecord, canonical=False)
 _VALUES: Codec[Value] = Codec(int | ChannelState)
 
 MIGRATIONS = (
@@ -61,7 +62,12 @@ def _write_founded(connection: sqlite3.Connection, moment: ChainFounded) -> None
     connection.execute("INSERT INTO ledger_facts VALUES ('identity', ?)", (moment.identity,))
 
 
-SCHEMA = Schema("ledger", MIGRATIONS, {ChainMoved: _write_moved, ChainFounded: _write_founded})
+SCHEMA = Schema(
+    "ledger",
+    MIGRATIONS,
+    {ChainMoved: _write_moved, ChainFounded: _write_founded},
+    (Sealed("ledger_state"), Sealed("ledger_blocks", order="number"), Sealed("ledger_facts")),
+)
 
 
 def read_identity(store: Store) -> bytes | None:

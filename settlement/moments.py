@@ -11,6 +11,7 @@ import sqlite3
 
 from tallystick.channels.codec import Codec
 from tallystick.channels.objects import Address
+from tallystick.channels.seals import Sealed
 from tallystick.channels.store import Moment, Schema, Store
 from tallystick.settlement.chain import Header
 from tallystick.settlement.follower import HEADERS_KEPT, BlockAdded, BlockRemoved, Followed, Step
@@ -40,7 +41,7 @@ class ObligationStored(Moment, frozen=True):
     obligation: Obligation
 
 
-_CODEC: Codec[Obligation] = Codec(Obligation)
+_CODEC: Codec[Obligation] = Codec(Obligation, canonical=False)
 
 
 def step_moment(chain_id: int, step: Step) -> ChainAdvanced | ChainRewound:
@@ -134,5 +135,6 @@ SCHEMA = Schema(
         ChainRewound: _write_rewound,
         ObligationStored: _write_obligation,
     },
+    sealed=(Sealed("followed_headers"), Sealed("obligations")),
 )
 """Include it in `open_store` of whatever follows a chain or sends transactions."""

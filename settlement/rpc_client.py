@@ -20,6 +20,7 @@ import msgspec
 import trio
 
 from tallystick.channels.errors import InvalidInput
+from tallystick.channels.loops import require_trio
 from tallystick.channels.objects import NATIVE, Address, ChannelId
 from tallystick.settlement.abi import Deployment
 from tallystick.settlement.chain import Block, ChannelView, Header, Receipt
@@ -55,6 +56,10 @@ RESPONSE_MAX = 64 * 1024 * 1024
 """Bytes of one answer."""
 
 
+TEXT_MAX = 300
+"""Characters of a chain node's own words that are passed on."""
+
+
 class _Error(msgspec.Struct):
     code: int
     message: str
@@ -71,15 +76,22 @@ _decoder = msgspec.json.Decoder(_Answer)
 
 @asynccontextmanager
 async def open_rpc_chain(
-    url: str, *, jitter: Callable[[], float], expected: Deployment | None = None
+    url: str,
+    *,
+    jitter: Callable[[], float],
+    expected: Deployment | None = None,
+    transport: httpx.AsyncBaseTransport | None = None,
 ) -> AsyncIterator[RpcChain]:
     """Give the chain that the node at `url` serves.
 
     With `expected` the node may be down now; it is checked before anything it says is used. Without, it is asked at
-    once which chain and contract it serves. Raise ChainUnavailable, or ChainError for another chain. `jitter` returns
-    numbers in [0, 1).
+    once which chain and contract it serves. Raise ChainUnavailable, ChainError for another chain, or InvalidInput
+    outside of trio. `jitter` returns numbers in [0, 1). `transport` carries the requests (None: TCP).
     """
-    async with httpx.AsyncClient(base_url=_parse_url(url), timeout=TIMEOUT, trust_env=False) as client:
+    require_trio("open_rpc_chain")
+    async with httpx.AsyncClient(
+        base_url=_parse_url(url), timeout=TIMEOUT, trust_env=False, transport=transport
+    ) as client:
         node = _Node(client, jitter)
         if expected is None:
             expected = await node.deployment()
@@ -284,14 +296,19 @@ def _parse_url(url: str) -> httpx.URL:
 def _result(body: bytes) -> Any:
     try:
         answer = _decoder.decode(body)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ChainError(f"the chain node's answer is no JSON-RPC: {error}") from error
     if answer.error is None:
         return answer.result
     refusal = answer.error.data.get("refusal") if isinstance(answer.error.data, dict) else None
     if refusal in set(Refusal):
-        raise TransactionRefused(answer.error.message, Refusal(refusal))
-    raise ChainError(f"the chain node refuses the request ({answer.error.code}): {answer.error.message}")
+        raise TransactionRefused(_printable(answer.error.message), Refusal(refusal))
+    raise ChainError(f"the chain node refuses the request ({answer.error.code}): {_printable(answer.error.message)}")
+
+
+def _printable(text: str) -> str:
+    """Return a stranger's words as they can be shown: without control characters, and not too many."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text[:TEXT_MAX])
 
 
 def _checked(read: Callable[[Any], T], value: Any) -> T:

@@ -40,6 +40,7 @@ PARSE_ERROR = -32700
 INVALID_REQUEST = -32600
 UNKNOWN_METHOD = -32601
 INVALID_PARAMS = -32602
+INTERNAL_ERROR = -32603
 REFUSED = -32000
 
 
@@ -155,3 +156,5 @@ async def _perform(chain: SimulatedChain, call: _Call) -> Any:
         raise _Fault(REFUSED, str(error), {"refusal": str(error.code)}) from error
     except InvalidInput as error:
         raise _Fault(INVALID_PARAMS, str(error)) from error
+    except Exception as error:  # a fault of the program: it is this request's alone
+        raise _Fault(INTERNAL_ERROR, f"a fault of the chain node ({type(error).__name__}); please report it") from error

@@ -18,6 +18,7 @@ import msgspec
 import trio
 
 from tallystick.channels.errors import InvalidInput
+from tallystick.channels.loops import require_trio
 from tallystick.channels.objects import Address, ChannelId
 from tallystick.channels.ports import Clock
 from tallystick.channels.store import Store
@@ -182,7 +183,8 @@ class SimulatedChain:
     # --- mining, and the knobs ----------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Mine a block at every interval until cancelled."""
+        """Mine a block at every interval until cancelled; raise InvalidInput outside of trio."""
+        require_trio("a simulated chain's run")
         due = trio.current_time()
         while True:
             due = max(due + self.settings.interval, trio.current_time())

@@ -10,9 +10,9 @@ import pytest
 from tallystick.channels.conditions import digest_of
 from tallystick.channels.eip712 import locks_root
 from tallystick.channels.errors import InvalidInput
-from tallystick.channels.limits import AMOUNT_MAX
+from tallystick.channels.limits import AMOUNT_MAX, CHALLENGE_PERIOD_MAX
 from tallystick.channels.objects import ZERO32, Address, BalanceProof, Lock, SignedProof
-from tallystick.settlement.adjudicator import CHALLENGE_PERIOD_MAX, ChannelCall
+from tallystick.settlement.adjudicator import ChannelCall
 from tallystick.settlement.chain import (
     ChallengeCall,
     Challenged,

@@ -96,7 +96,7 @@ def test_a_busy_port_and_a_directory_that_cannot_be_made_are_told_with_what_to_d
         busy = CliRunner().invoke(command.app, ["run", "--data", str(tmp_path / "chain"), "--port", port])
     assert busy.exit_code == 1 and busy.stderr.startswith("tally: cannot listen there, choose another --port")
     nowhere = CliRunner().invoke(command.app, ["run", "--data", str(tmp_path / "file" / "chain")])
-    assert nowhere.exit_code == 1 and "choose another --data" in nowhere.stderr
+    assert nowhere.exit_code == 1 and "choose another one" in nowhere.stderr
 
 
 def test_a_chain_that_does_not_answer_exits_with_3_and_a_sentence() -> None:

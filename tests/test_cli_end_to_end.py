@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import stat
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -117,6 +118,13 @@ async def test_a_second_node_on_one_directory_is_refused_by_the_name_of_the_firs
         assert (code, output) == (1, "")
         assert f"in use by node {alice.address} (process {first.process.pid})" in errors
         assert errors.count("\n") == 1
+        (alice.directory / "lock").unlink()
+        code, output, errors = await run(alice.run_node(chain), PASSWORD)
+        assert (code, output) == (1, "") and "in use by another process, and its file `lock` was removed" in errors
+        shutil.copytree(alice.directory, tmp_path / "copy")
+        copy = tuple(str(tmp_path / "copy") if word == str(alice.directory) else word for word in alice.run_node(chain))
+        code, output, errors = await run(copy, PASSWORD)
+        assert (code, output) == (1, "") and f"process {first.process.pid} of this machine is the node" in errors
         assert (alice.directory / "control.token").read_text() == before
         assert (await alice.do("node", "info"))["peer_address"] == ready["peer_address"]
 

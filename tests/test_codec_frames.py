@@ -9,12 +9,13 @@ import time
 from typing import Any
 
 import msgpack
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tallystick.channels.codec import Codec
-from tallystick.channels.errors import Fault, MalformedMessage
+from tallystick.channels.errors import Fault, InvalidInput, MalformedMessage
 from tallystick.channels.limits import AMOUNT_MAX, MESSAGE_MAX, UINT64_MAX
 from tallystick.channels.messages import (
     Ack,
@@ -22,6 +23,7 @@ from tallystick.channels.messages import (
     Error,
     Hello,
     Message,
+    OpenProposal,
     OpenRequest,
     Ping,
     Reestablish,
@@ -162,10 +164,13 @@ def test_objects_inside_messages_are_bounded_too() -> None:
         CloseOffer(CooperativeClose(ChannelId(b"x" * 60_000), 1, 1, 1), bytes(64)),
         CloseOffer(CooperativeClose(ID, -1, 1, 1), bytes(64)),
         OpenRequest(terms(), -1, 1),
+        OpenProposal(terms(), -1),
     ]
     for message in wrong:
         with pytest.raises(MalformedMessage):
-            decode(encode(message))
+            decode(msgspec.msgpack.encode(message))
+        with pytest.raises(InvalidInput):
+            encode(message)
     assert proof.sender == 0
 
 
@@ -175,14 +180,14 @@ def terms() -> Terms:
 
 
 def test_terms_that_cannot_be_are_malformed() -> None:
-    frame = encode(OpenRequest(terms(), 1, 1))
-    assert decode(frame) == OpenRequest(terms(), 1, 1)
+    frame = encode(OpenProposal(terms(), 1))
+    assert decode(frame) == OpenProposal(terms(), 1)
     with pytest.raises(MalformedMessage):
         decode(frame.replace(b"\x01" * 20, b"\x03" * 20))
 
 
 def test_amounts_beyond_128_bits_cannot_be_encoded() -> None:
-    with pytest.raises(OverflowError):
+    with pytest.raises(InvalidInput):
         Codec[list[int]](list[int]).encode([AMOUNT_MAX + 1])
     codec: Codec[dict[str, int]] = Codec(dict[str, int])
     assert codec.decode(codec.encode({"wide": AMOUNT_MAX})) == {"wide": AMOUNT_MAX}

@@ -1,4 +1,4 @@
-"""The formats of version 1, on the wire and on disk, kept for ever: what was written is read, and written the same.
+"""The formats on the wire and on disk, kept for ever: what was written is read, and written the same.
 
 A change that breaks one of these needs a new message number, or a new version of the format with vectors of its own.
 """
@@ -17,11 +17,12 @@ import pytest
 from tallystick.channels.core import Channel, Phase, Wish
 from tallystick.channels.messages import PROTOCOL_VERSION, Message, decode, encode
 from tallystick.channels.schema import SCHEMA, ChannelSaved, load_channels
-from tallystick.channels.testing.disk import SimulatedDisk
+from tallystick.channels.testing.disk import SimulatedDisk, SimulatedStore
 
 VECTORS = Path(__file__).parent / "vectors"
 WIRE: list[dict[str, Any]] = json.loads((VECTORS / "wire-v1.json").read_text())["messages"]
-STORE: list[dict[str, Any]] = json.loads((VECTORS / "store-v1.json").read_text())["channels"]
+OLD_STORE: list[dict[str, Any]] = json.loads((VECTORS / "store-v1.json").read_text())["channels"]
+STORE: list[dict[str, Any]] = json.loads((VECTORS / "store-v2.json").read_text())["channels"]
 
 
 def plain(value: Any) -> Any:
@@ -67,21 +68,38 @@ def test_every_message_has_a_vector_and_a_number_of_its_own() -> None:
     assert {vector["name"].split(",")[0]: vector["value"][0] for vector in WIRE} == kinds
 
 
-@pytest.mark.parametrize("vector", STORE, ids=lambda vector: vector["name"])
-def test_a_channel_row_of_version_1_is_read_and_written_the_same(vector: dict[str, Any]) -> None:
+def stored(vector: dict[str, Any]) -> SimulatedStore:
+    """A store in which a channel's row has these bytes."""
     state = bytes.fromhex(vector["state"])
     disk = SimulatedDisk([SCHEMA])
-    store = disk.open()
+    disk.open()
     connection = sqlite3.connect(":memory:")
     connection.deserialize(disk.image())
-    connection.execute("INSERT INTO channels VALUES (?, ?)", (bytes.fromhex(vector["id"]), state))
+    connection.execute("INSERT INTO channels (id, state) VALUES (?, ?)", (bytes.fromhex(vector["id"]), state))
     connection.commit()
     store = SimulatedDisk([SCHEMA], bytes(connection.serialize())).open()
     connection.close()
+    return store
+
+
+@pytest.mark.parametrize("vector", STORE, ids=lambda vector: vector["name"])
+def test_a_channel_row_of_version_2_is_read_and_written_the_same(vector: dict[str, Any]) -> None:
+    store, state = stored(vector), bytes.fromhex(vector["state"])
     (channel,) = load_channels(store)
     assert plain(channel) == vector["value"] == independent(state)
     store.commit([ChannelSaved(channel)])
     assert store.read("SELECT state FROM channels") == [(state,)]
+
+
+@pytest.mark.parametrize("vector", OLD_STORE, ids=lambda vector: vector["name"])
+def test_a_channel_row_of_version_1_is_read_with_the_reserve_that_was_agreed_then(vector: dict[str, Any]) -> None:
+    store = stored(vector)
+    (channel,) = load_channels(store)
+    assert plain(channel)[:-3] == vector["value"] == independent(bytes.fromhex(vector["state"]))
+    assert (channel.reserve_ppm, channel.counted, channel.heeded) == (0, 0, 0)
+    assert channel.own_reserve(10**9) == channel.peer_reserve() == channel.reserve
+    store.commit([ChannelSaved(channel)])
+    assert load_channels(store) == [channel]
 
 
 def test_numbers_on_disk_keep_their_meaning() -> None:
@@ -90,4 +108,4 @@ def test_numbers_on_disk_keep_their_meaning() -> None:
     ]  # fmt: skip
     assert [int(phase) for phase in Phase] == list(range(8))
     assert [(wish.name, int(wish)) for wish in Wish] == [("NONE", 0), ("PEER", 1), ("OWN", 2)]
-    assert Channel.__struct_fields__[-1] == "flight"
+    assert Channel.__struct_fields__[-4:] == ("flight", "reserve_ppm", "counted", "heeded")

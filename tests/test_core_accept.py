@@ -8,7 +8,7 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from tallystick.channels import core
+from tallystick.channels import answers, core
 from tallystick.channels.core import Channel, Phase, Rejection, Signed
 from tallystick.channels.errors import ChannelNotReady, Fault, InsufficientFunds, InvalidInput, InvalidUpdate
 from tallystick.channels.limits import AMOUNT_MAX, LOCKS_MAX, REASON_MAX, UINT64_MAX, WINDOW_MAX, Policy
@@ -110,7 +110,7 @@ def test_a_lock_ends_once(channel: Channel) -> None:
 def test_a_cancel_needs_consent_or_expiry_and_gives_the_amount_back(channel: Channel) -> None:
     pending = locked(channel, lock())
     assert core.accept(pending, 2, 0, [Cancel(0)], frozenset({0})).committed == 0
-    rejected = core.reject(pending, 0, b"no")
+    rejected = answers.reject(pending, 0, b"no")
     after = core.accepted(rejected, core.accept(rejected, 2, 0, [Cancel(0)]), bytes(64))
     assert (after.theirs.simplex.committed, after.rejections) == (0, ())
 
@@ -207,9 +207,9 @@ def test_an_ack_for_what_was_never_signed_is_refused(channel: Channel) -> None:
 def test_whatever_the_order_of_answers_each_lock_is_answered_once(channel: Channel) -> None:
     pending = locked(channel, *map(lock, range(6)))
     for number in (4, 0, 2, 4):
-        pending = core.reveal(pending, number, SECRET)
+        pending = answers.reveal(pending, number, SECRET)
     for number in (5, 1, 3, 5):
-        pending = core.reject(pending, number, b"")
+        pending = answers.reject(pending, number, b"")
     assert [known.lock for known in pending.secrets] == [0, 2, 4]
     assert [rejection.lock for rejection in pending.rejections] == [1, 3, 5]
     assert [pending.theirs.simplex.lock(number) for number in (-1, 0, 5, 6)] == [None, lock(0), lock(5), None]
@@ -217,21 +217,21 @@ def test_whatever_the_order_of_answers_each_lock_is_answered_once(channel: Chann
 
 def test_what_was_revealed_cannot_be_rejected_and_the_other_way_round(channel: Channel) -> None:
     pending = locked(channel, lock(0), lock(1))
-    revealed = core.reveal(pending, 0, SECRET)
-    assert core.reveal(revealed, 0, SECRET) is revealed
+    revealed = answers.reveal(pending, 0, SECRET)
+    assert answers.reveal(revealed, 0, SECRET) is revealed
     with pytest.raises(InvalidInput):
-        core.reject(revealed, 0, b"")
-    rejected = core.reject(pending, 1, b"why")
-    assert core.reject(rejected, 1, b"again") is rejected
+        answers.reject(revealed, 0, b"")
+    rejected = answers.reject(pending, 1, b"why")
+    assert answers.reject(rejected, 1, b"again") is rejected
     assert rejected.rejections == (Rejection(1, b"why"),)
     with pytest.raises(InvalidInput):
-        core.reveal(rejected, 1, SECRET)
+        answers.reveal(rejected, 1, SECRET)
     with pytest.raises(InvalidUpdate):
-        core.reveal(pending, 0, bytes(32))
+        answers.reveal(pending, 0, bytes(32))
     with pytest.raises(InvalidInput):
-        core.reject(pending, 9, b"")
+        answers.reject(pending, 9, b"")
     with pytest.raises(InvalidInput):
-        core.reject(pending, 0, bytes(REASON_MAX + 1))
+        answers.reject(pending, 0, bytes(REASON_MAX + 1))
 
 
 @pytest.mark.parametrize(
@@ -249,9 +249,9 @@ def test_policy_says_why_it_does_not_want_a_lock(
     now = 1_000_000
     wanted, policy = change(now)
     simplex = locked(channel, wanted).theirs.simplex
-    objection = core.policy_objection(wanted, simplex, policy, now)
+    objection = answers.policy_objection(wanted, simplex, policy, now)
     assert objection is not None and word in objection
-    assert core.policy_objection(lock(expiry=now + 200), simplex, Policy(), now) is None
+    assert answers.policy_objection(lock(expiry=now + 200), simplex, Policy(), now) is None
 
 
 def test_a_channel_is_only_made_with_the_key_of_the_other_participant() -> None:

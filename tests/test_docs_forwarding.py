@@ -18,7 +18,7 @@ from tallystick.router.outgoing import SLACK
 from tallystick.router.payee import Patience
 from tallystick.router.service import RoutingOptions
 from tallystick.sdk.duties import DutyPolicy
-from tallystick.sdk.onchain import BEHIND_SECONDS
+from tallystick.sdk.following import BEHIND_SECONDS
 from tallystick.settlement.chain import CooperativeCloseCall, OpenCall, RegisterSecretCall
 from tallystick.settlement.transactions import GAS
 

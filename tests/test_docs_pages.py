@@ -36,7 +36,7 @@ def programs() -> list[tuple[str, str]]:
         (page.name, code)
         for page in PAGES
         for code in blocks(page, "python")
-        if re.search(r"^(?:trio\.run|simulate)\(", code, flags=re.MULTILINE)
+        if re.search(r"^ *(?:trio\.run|simulate)\(", code, flags=re.MULTILINE)
     ]
 
 
@@ -142,9 +142,11 @@ def test_every_file_that_the_architecture_names_exists() -> None:
 
 
 def test_every_dependency_has_its_reason_in_the_architecture() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    project = settings["project"]
     listed = {re.split(r"[\[<>=]", line)[0] for line in project["dependencies"]}
-    optional = [line for lines in project["optional-dependencies"].values() for line in lines]
+    groups = (*project["optional-dependencies"].values(), *settings["dependency-groups"].values())
+    optional = [line for lines in groups for line in lines]
     development = {re.split(r"[\[<>=]", line)[0] for line in optional} - {"tallystick"}
     text = (ROOT / "ARCHITECTURE.md").read_text("utf-8")
     given = set(re.findall(r"^\| `([\w-]+)` \|", text, flags=re.MULTILINE))

@@ -14,7 +14,7 @@ from tallystick.channels.core import LEAVES, Phase
 from tallystick.channels.eip712 import TYPES
 from tallystick.channels.errors import Fault
 from tallystick.channels.patience import EXCUSED
-from tallystick.sdk import duties
+from tallystick.sdk import duties, openings
 from tallystick.settlement.contract_state import Parameters
 from tallystick.watchtower import messages as tower_messages
 from tallystick.watchtower import sealing
@@ -89,7 +89,12 @@ def test_signed_objects_have_the_fields_that_are_signed() -> None:
         ("before `expiry` ({} s by default)", POLICY.reveal_margin),
         ("only {} s of confirmed chain time", timing.CANCEL_MARGIN),
         ("challenge period of at least {} s", POLICY.challenge_period_min),
-        ("a reserve of {} % of the deposit", POLICY.reserve_ppm // 10_000),
+        ("and at most {} s (what it has", POLICY.challenge_period_max),
+        ("the peer's after {} s of", openings.OPENING_SECONDS),
+        ("One peer may have {} openings", openings.OPENINGS_PER_PEER),
+        ("with this node) {} together", openings.STRANGERS_OPENINGS),
+        ("one that has waited for {} s", openings.OPENING_GRACE),
+        ("a reserve of {} % of all funding", POLICY.reserve_ppm // 10_000),
         ("live for {} s at most", POLICY.offer_lifetime_max),
         ("does for {} s by default", POLICY.offer_lifetime),
         ("the last {} s", duties.STAND_IN),
@@ -118,7 +123,7 @@ def test_the_limits_that_the_protocol_page_quotes_are_in_force(sentence: str, va
         ),
         ("one message", f"{limits.MESSAGE_MAX:,} bytes"),
         ("memo", f"{limits.MEMO_MAX} bytes"),
-        ("reserve", f"{POLICY.reserve_ppm // 10_000} % of the opening deposit, for either side"),
+        ("reserve", f"{POLICY.reserve_ppm // 10_000} % of all that is in the channel, for either side"),
         ("appointments per client of a tower", f"{TowerPolicy().quota:,}"),
     ],
 )

@@ -29,6 +29,7 @@ from tallystick.channels.messages import (
     CloseAccept,
     CloseOffer,
     CloseRequest,
+    Counts,
     Error,
     Funding,
     Hello,
@@ -37,6 +38,7 @@ from tallystick.channels.messages import (
     LinksHeld,
     Message,
     OpenAccept,
+    OpenProposal,
     OpenRefuse,
     OpenRequest,
     Ping,
@@ -247,7 +249,7 @@ def test_a_stranger_cannot_speak_about_a_channel_or_answer_for_its_peer(pair: Pa
     engine, mallory = pair.bob.engine, bytes(STRANGER.public)
     answers: list[str | None] = []
     terms = msgspec.structs.replace(pair.terms, number=1)
-    engine.opening.request(bytes(pair.alice.key.public), OpenRequest(terms, 0, 5), answers.append)
+    engine.opening.request(bytes(pair.alice.key.public), OpenProposal(terms, 5), answers.append)
     identity = channel_id(terms)
     for message in (OpenAccept(identity), OpenRefuse(identity, "no"), Error(identity, 1, "no"), CloseRequest(pair.id)):
         engine.receive(mallory, message, encode(message))
@@ -255,12 +257,12 @@ def test_a_stranger_cannot_speak_about_a_channel_or_answer_for_its_peer(pair: Pa
     for reply in (OpenRefuse(identity, "too small"), OpenAccept(identity)):
         engine.receive(bytes(pair.alice.key.public), reply, encode(reply))
     assert answers == ["too small"]
-    engine.opening.request(bytes(pair.alice.key.public), OpenRequest(terms, 0, 5), answers.append)
+    engine.opening.request(bytes(pair.alice.key.public), OpenProposal(terms, 5), answers.append)
     engine.opening.forget(identity)
     engine.receive(bytes(pair.alice.key.public), OpenAccept(identity), b"")
     assert answers == ["too small"]
     with pytest.raises(ChannelNotReady):
-        engine.opening.request(mallory, OpenRequest(terms, 0, 5), answers.append)
+        engine.opening.request(mallory, OpenProposal(terms, 5), answers.append)
 
 
 def test_openings_that_cannot_be_are_refused_at_the_door(pair: Pair) -> None:
@@ -271,9 +273,9 @@ def test_openings_that_cannot_be_are_refused_at_the_door(pair: Pair) -> None:
         (Fault.WRONG_CHAIN, msgspec.structs.replace(terms, contract=Address(bytes(20)))),
         (Fault.REFUSED, msgspec.structs.replace(terms, participants=others)),
     ):
-        assert faults(pair, OpenRequest(wrong, 0, 1))[-1] is fault
+        assert faults(pair, OpenProposal(wrong, 1))[-1] is fault
     pair.connect()
-    request = OpenRequest(terms, 7, 1)
+    request = OpenProposal(terms, 7)
     faults(pair, request)
     pair.bob.step()
     (asked,) = [event for event in pair.bob.events if isinstance(event, OpenRequested)]
@@ -282,7 +284,7 @@ def test_openings_that_cannot_be_are_refused_at_the_door(pair: Pair) -> None:
     pair.bob.step()
     texts = [message for message in map(decode, pair.alice.incoming) if isinstance(message, (OpenRefuse, OpenAccept))]
     assert [type(message) for message in texts] == [OpenRefuse, OpenAccept]
-    assert pair.bob.engine.session(channel_id(terms)).channel.reserve == 7
+    assert pair.bob.engine.session(channel_id(terms)).channel.reserve_ppm == 7
     assert pair.bob.engine.add_channel(pair.bob.engine.session(pair.id).channel).channel.phase is Phase.OPEN
 
 
@@ -360,6 +362,8 @@ def build(pair: Pair, plan: tuple[type[Message], str, str, list[int], list[int]]
         Links: lambda: Links(identity, numbers[0], numbers[1], bytes(32)),
         LinksAck: lambda: LinksAck(identity, numbers[0], numbers[1]),
         LinksHeld: lambda: LinksHeld(identity, numbers[0], numbers[1], bytes(32)),
+        Counts: lambda: Counts(identity, numbers[0], numbers[1]),
+        OpenProposal: lambda: OpenProposal(pair.terms, numbers[0]),
         OpenRequest: lambda: OpenRequest(pair.terms, numbers[0], numbers[1]),
         OpenRefuse: lambda: OpenRefuse(identity, "no"),
         Shutdown: lambda: Shutdown(identity, numbers[0]),

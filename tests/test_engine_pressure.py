@@ -11,7 +11,7 @@ from tallystick.channels.core import Phase, new_channel
 from tallystick.channels.errors import ChannelNotReady
 from tallystick.channels.keys import PrivateKey
 from tallystick.channels.limits import BATCH_PAYMENTS_MAX, Policy
-from tallystick.channels.messages import Update, decode
+from tallystick.channels.messages import Funding, Update, decode
 from tallystick.channels.objects import NATIVE, ChannelId, Terms
 from tallystick.channels.testing.pair import CHAIN_ID, CONTRACT, Pair, Party
 
@@ -36,7 +36,8 @@ class Carol:
         session = alice.engine.add_channel(new_channel(terms, terms.side_of(alice.key.address), peer, 0))
         resync.set_funding(session, (100, 100), (0, 0))
         alice.engine.connected(peer, self)
-        session.ready, session.peer_funding = True, 100
+        session.ready = True
+        session.counting.on_funding(Funding(session.channel.id, 100))
         self.channel: ChannelId = session.channel.id
 
     def put_all(self, frames: list[bytes]) -> None:

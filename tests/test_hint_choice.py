@@ -69,7 +69,7 @@ def test_what_a_peer_is_told_alone_is_read_back_and_noise_is_refused() -> None:
         b"",
         b"\x93\x26\xc0\xc0",
         encode_told(told) + b"x",
-        encode_told(Told(ChannelId(b"short"), FREE, True)),
+        msgspec.msgpack.encode(Told(ChannelId(b"short"), FREE, True)),
     ):
         with pytest.raises(MalformedMessage):
             decode_told(noise)

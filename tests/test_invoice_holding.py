@@ -11,8 +11,8 @@ import trio
 from tallystick.channels.errors import ChannelNotReady, InvalidInput
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.router.invoices import InvoiceRecord, State
+from tallystick.sdk.following import BEHIND_SECONDS
 from tallystick.sdk.node import Node
-from tallystick.sdk.onchain import BEHIND_SECONDS
 from tallystick.sdk.testing.world import Attempt, World, open_world
 
 DEPOSIT = 10_000_000

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+from tallystick.channels.alarms import Alarm
 from tallystick.channels.conditions import HASH, digest_of
 from tallystick.channels.effects import LockEnded
 from tallystick.channels.errors import InvalidInput
@@ -128,6 +129,7 @@ class World:
         self.moments: list[Moment] = []
         self.thens: list[Callable[[], None]] = []
         self.road = Road()
+        self.alarms: list[Alarm] = []
         self.outgoing = Outgoing(
             self.channel,
             lambda order: self.road,
@@ -136,6 +138,7 @@ class World:
             clock=lambda: self.clock,
             entropy=lambda size: b"\x17" * size,
             limits=lambda asset: Limits(),
+            alarm=self.alarms.append,
         )
 
     def record(self, moments: Sequence[Moment], then: Callable[[], None] = lambda: None) -> None:

@@ -8,6 +8,7 @@ import pytest
 import trio
 import trio.testing
 
+from tallystick.channels.alarms import Alarm
 from tallystick.channels.conditions import digest_of
 from tallystick.channels.keys import PrivateKey
 from tallystick.channels.objects import ChannelId
@@ -89,6 +90,7 @@ class World:
         self.moments: list[Moment] = []
         self.thens: list[Callable[[], None]] = []
         self.locks = 0
+        self.alarms: list[Alarm] = []
         self.outgoing = Outgoing(
             self,
             lambda order: self.roads,
@@ -97,6 +99,7 @@ class World:
             clock=lambda: 1_000.0,
             entropy=lambda size: b"\x17" * size,
             limits=lambda asset: Limits(),
+            alarm=self.alarms.append,
             inline=False,
         )
 

@@ -1,4 +1,4 @@
-"""The folders on disk, the packages that are installed and the links for type checkers say the same."""
+"""The folders on disk, the packages that are installed and the links in src/ say the same; what is in a wheel works."""
 
 from __future__ import annotations
 
@@ -18,27 +18,24 @@ def packages_on_disk() -> set[str]:
 
 def test_every_folder_with_code_is_a_listed_package() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
-    assert set(settings["packages"]) == packages_on_disk()
+    assert set(settings["packages"]) == {"tallystick", *packages_on_disk()}
     assert sorted(settings["packages"]) == settings["packages"]
     folders = {file.parent for part in PARTS for file in (ROOT / part).rglob("*.py")}
     assert all((folder / "__init__.py").exists() for folder in folders)
 
 
-def test_type_checkers_see_the_same_folders() -> None:
-    links = {link.name: link.resolve() for link in (ROOT / ".typing" / "tallystick").iterdir()}
+def test_the_package_is_one_file_and_links_to_the_folders() -> None:
+    package = ROOT / "src" / "tallystick"
+    links = {entry.name: entry.resolve() for entry in package.iterdir() if entry.is_symlink()}
     assert links == {part: ROOT / part for part in PARTS}
+    assert {entry.name for entry in package.iterdir()} - {"__pycache__"} == {*PARTS, "__init__.py", "py.typed"}
     assert all((ROOT / part / "py.typed").exists() for part in PARTS)
-
-
-def test_the_namespace_itself_has_no_file() -> None:
-    assert not (ROOT / "__init__.py").exists()
-    assert tallystick.__file__ is None
 
 
 def test_the_classes_in_use_are_those_of_the_installed_name() -> None:
     """From the root, `import channels` would work by accident and make a second copy of every class."""
     assert tallystick.channels.core.__name__ == "tallystick.channels.core"
-    assert Path(tallystick.channels.core.__file__) == ROOT / "channels" / "core.py"
+    assert Path(tallystick.channels.core.__file__).resolve() == ROOT / "channels" / "core.py"
     offending = [
         f"{file.relative_to(ROOT)}: {line}"
         for folder in (*PARTS, "tests", "examples")

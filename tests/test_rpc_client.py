@@ -39,13 +39,8 @@ def answering(**results: Any) -> Handler:
 
 
 def opened(handler: Handler, monkeypatch: pytest.MonkeyPatch, expected: Deployment | None = AT) -> Any:
-    real = httpx.AsyncClient
-
-    def client(**options: Any) -> httpx.AsyncClient:
-        return real(**options, transport=httpx.MockTransport(handler))
-
-    monkeypatch.setattr("tallystick.settlement.rpc_client.httpx.AsyncClient", client)
-    return open_rpc_chain("http://node", jitter=lambda: 0.5, expected=expected)
+    transport = httpx.MockTransport(handler)
+    return open_rpc_chain("http://node", jitter=lambda: 0.5, expected=expected, transport=transport)
 
 
 async def test_without_expectation_the_node_says_what_it_serves(monkeypatch: pytest.MonkeyPatch) -> None:

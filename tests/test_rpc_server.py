@@ -71,6 +71,16 @@ async def remote(**settings: Any) -> AsyncIterator[Remote]:
         yield Remote(chain, http)
 
 
+async def test_a_fault_of_the_program_is_an_error_of_its_call_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(chain: object, params: list[Any]) -> object:
+        return 1 // 0
+
+    monkeypatch.setitem(METHODS, "eth_chainId", broken)
+    async with remote() as node:
+        assert await node.error("eth_chainId") == -32603
+        assert await node.call("eth_blockNumber") == "0x0"
+
+
 async def test_an_ethereum_program_can_pay_with_what_the_node_says() -> None:
     async with remote() as node:
         account = Account.from_key(ALICE.reveal())

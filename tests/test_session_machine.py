@@ -54,16 +54,20 @@ class Payments(RuleBasedStateMachine):
     @initialize(
         deposits=st.tuples(st.sampled_from([0, 100, 2**65, 2**127]), st.sampled_from([100, 5_000, 2**127 - 2**64])),
         reserve=st.sampled_from([0, 50]),
+        reserve_ppm=st.sampled_from([0, 10_000, 100_000]),
         window=st.sampled_from([1, 2, 8]),
     )
-    def begin(self, deposits: tuple[int, int], reserve: int, window: int) -> None:
+    def begin(self, deposits: tuple[int, int], reserve: int, reserve_ppm: int, window: int) -> None:
         self.chain = Chain()
         self.chain.deposits = [(self.chain.time, side, deposits[side]) for side in (0, 1)]
-        self.reserve = reserve
+        self.reserve, self.reserve_ppm = reserve, reserve_ppm
+        self.committed, self.heeded = [0, 0], [0, 0]
         self.statements: dict[tuple[int, int], set[BalanceProof]] = {}
         self.most = [0, 0]
         self.tickets: tuple[list[Ticket], list[Ticket]] = ([], [])
-        self.pair = Pair(deposits, reserve=reserve, policy=Policy(window=window), sent=self.on_sent)
+        self.pair = Pair(
+            deposits, reserve=reserve, reserve_ppm=reserve_ppm, policy=Policy(window=window), sent=self.on_sent
+        )
         self.parties = self.pair.parties
         for party in self.parties:
             self.sync_party(party)
@@ -209,7 +213,7 @@ class Payments(RuleBasedStateMachine):
     @rule(side=SIDES, moments=MOMENTS)
     def crash(self, side: int, moments: list[tuple[str, int]]) -> None:
         self.pair.crash(self.parties[side])
-        self.most[side] = 0
+        self.most[side], self.committed[side] = 0, AMOUNT_MAX
         self.reconnect(moments)
 
     @rule(side=SIDES, takes_effect=st.booleans(), moments=MOMENTS)
@@ -217,7 +221,7 @@ class Payments(RuleBasedStateMachine):
         self.parties[side].begin()
         self.look()
         self.pair.crash_at_commit(self.parties[side], takes_effect=takes_effect)
-        self.most[side] = 0
+        self.most[side], self.committed[side] = 0, AMOUNT_MAX
         self.reconnect(moments)
 
     # --- what must hold ------------------------------------------------------------------------------------------
@@ -271,6 +275,19 @@ class Payments(RuleBasedStateMachine):
         self.most[side] = max(self.most[side], free)
         assert free >= min(self.reserve, self.most[side]), "spent from the reserve"
         assert channel.ours.seq <= channel.newest.proof.seq <= channel.ours.seq + len(channel.flight)
+        if self.reserve_ppm:
+            self.check_reserve(side, channel, free)
+
+    def check_reserve(self, side: int, channel: Channel, free: int) -> None:
+        """Who commits more keeps its share of all that it knows of; what the peer does not count never reaches it."""
+        before, self.committed[side] = self.committed[side], channel.newest.committed
+        heeded, self.heeded[side] = self.heeded[side], channel.heeded  # it may have grown behind what was signed
+        if before < channel.newest.committed:
+            known = channel.funding(side) + heeded - channel.withdrawn[1 - side]
+            assert free >= known * self.reserve_ppm // 10**6, "spent from the reserve"
+        received = channel.theirs.simplex.proof.transferred
+        assert channel.newest.committed + channel.taken(side) <= channel.counted + received
+        assert channel.counted <= self.parties[1 - side].channel.heeded or self.parties[1 - side].pending is not None
 
     def check_settlement(self, side: int, channel: Channel) -> None:
         """Whatever of our outgoing statements the other holds, settlement pays what our newest incoming one says."""
@@ -309,6 +326,10 @@ class Payments(RuleBasedStateMachine):
             channel = writer.channel
             assert channel.phase is Phase.OPEN and not channel.flight and not channel.newest.locks
             assert channel.ours == reader.channel.theirs
+            assert channel.counted == (channel.deposits[channel.side] if self.reserve_ppm else 0)
+            assert channel.heeded == (channel.deposits[1 - channel.side] if self.reserve_ppm else 0)
+            assert channel.own_reserve(writer.session.funding) == reader.channel.peer_reserve()
+            assert writer.session.funding == channel.funding(channel.side)
             assert len(writer.session.outbox) == 0
             frames = [frame for (frame,) in writer.store.read("SELECT frame FROM sent ORDER BY seq")]
             assert frames == [row.frame for row in received_after(reader.store, 0, 10**6)]

@@ -519,7 +519,7 @@ def test_what_was_said_while_nobody_listened_does_not_come_before_the_greeting(p
     lock = add_lock(pair)
     pair.disconnect()
     pair.bob.session.reveal(lock, SECRET)
-    pair.bob.session.tell_funding()
+    pair.bob.session.counting.tell()
     pair.connect()
     pair.settle()
     assert paid(pair) == 10

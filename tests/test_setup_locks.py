@@ -25,12 +25,12 @@ locks = load(ROOT / "tools" / "locks.py")
 
 
 def faults(text: str) -> list[str]:
-    return list(locks.faults(text, ("dev",)))
+    return list(locks.faults(text, "dev"))
 
 
 @pytest.fixture(scope="module")
 def lock() -> str:
-    return (ROOT / "requirements.lock").read_text()
+    return (ROOT / "requirements-dev.lock").read_text()
 
 
 def test_the_locks_of_this_tree_are_whole(capsys: pytest.CaptureFixture[str]) -> None:
@@ -68,3 +68,14 @@ def test_a_package_that_is_not_installed_is_not_passed_over(lock: str) -> None:
 def test_packages_of_other_systems_are_left_out(lock: str) -> None:
     other = "aix" if sys.platform != "aix" else "linux"
     assert faults(lock + f"not-here==1.0 ; sys_platform == '{other}' --hash=sha256:" + "0" * 64 + "\n") == []
+
+
+def test_a_version_that_nobody_asks_for_is_refused(lock: str) -> None:
+    assert "pyproject.toml asks for trio<0.36,>=0.30, and the lock has ==0.36.0" in faults(
+        re.sub(r"(?m)^trio==\S+", "trio==0.36.0", lock)
+    )
+
+
+def test_users_get_no_tool_of_the_developers() -> None:
+    runtime = {line.partition("=")[0] for line in locks.versions((ROOT / "requirements.lock").read_text())}
+    assert not runtime & {"numba", "numpy", "ortools", "pandas", "matplotlib", "pytest", "hypothesis", "mypy", "ruff"}

@@ -13,7 +13,7 @@ import trio
 from tallystick.channels.conditions import digest_of
 from tallystick.channels.core import Phase
 from tallystick.channels.errors import ChannelNotReady, InvalidInput, TallystickError
-from tallystick.channels.messages import OpenRequest
+from tallystick.channels.messages import OpenProposal
 from tallystick.channels.objects import Address
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.sdk.errors import OpeningFailed
@@ -226,7 +226,7 @@ def test_a_peer_cannot_fill_a_nodes_disk_with_openings_that_it_never_makes() -> 
         for number in range(OPENINGS_PER_PEER + 3):
             terms = await openings._terms(alice.key.public, Address(bytes([number + 1]) * 20), PERIOD)
             try:
-                await openings._ask(alice.key.public, OpenRequest(terms, 10, 1_000))
+                await openings._ask(alice.key.public, OpenProposal(terms, 10_000))
             except OpeningFailed:
                 refused += 1
         assert refused == 3 and len(alice.channels) == OPENINGS_PER_PEER + 1

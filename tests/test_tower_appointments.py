@@ -127,7 +127,7 @@ def test_messages_are_bounded() -> None:
     ]
     for message in bad:
         with pytest.raises(MalformedMessage):
-            decode(encode(message))
+            decode(msgspec.msgpack.encode(message))
     with pytest.raises(MalformedMessage):
         decode(msgspec.msgpack.encode([64, VERSION, bytes(32), 1, bytes(BLOB_SIZE), "more"]))
 

@@ -21,7 +21,13 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
-LOCKS = {"requirements.lock": ("dev",), "requirements-bench.lock": ("bench",)}  # which extras each is for
+LOCKS = {
+    "requirements-build.lock": "build",
+    "requirements.lock": "",
+    "requirements-bench.lock": "bench",
+    "requirements-dev.lock": "dev",
+}
+"""For which optional dependencies each lock file is: of the package, or for `build`, of the installation itself."""
 HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}\b")
 
 
@@ -51,16 +57,19 @@ def applies(marker: Marker | None, *, extras: set[str]) -> bool:
     return marker is None or any(marker.evaluate({"extra": extra}) for extra in ({""} | extras))
 
 
-def own(groups: tuple[str, ...]) -> list[Requirement]:
-    """What pyproject.toml asks for, with the optional dependencies of `groups`."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    lists = [project["dependencies"], *(project["optional-dependencies"][group] for group in groups)]
-    asked = [Requirement(line) for lines in lists for line in lines]
-    nested = tuple(extra for each in asked if each.name == "tallystick" for extra in each.extras)
-    return [each for each in asked if each.name != "tallystick"] + (own(nested) if nested else [])
+def own(group: str) -> list[Requirement]:
+    """What pyproject.toml asks for with these optional dependencies."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    if group in settings["dependency-groups"]:
+        return [Requirement(line) for line in settings["dependency-groups"][group]]
+    project = settings["project"]
+    asked = [Requirement(line) for line in project["dependencies"]]
+    for each in map(Requirement, project["optional-dependencies"][group] if group else ()):
+        asked += [each] if each.name != project["name"] else [part for extra in each.extras for part in own(extra)]
+    return asked
 
 
-def faults(text: str, groups: tuple[str, ...]) -> Iterator[str]:
+def faults(text: str, group: str) -> Iterator[str]:
     """Each fault of a lock file for these optional dependencies as a sentence; none for a file that is whole."""
     try:
         entries = list(pinned(text))
@@ -76,7 +85,7 @@ def faults(text: str, groups: tuple[str, ...]) -> Iterator[str]:
         if applies(requirement.marker, extras=set()):
             known = here.setdefault(canonicalize_name(requirement.name), requirement)
             known.extras |= requirement.extras
-    for asked in own(groups):
+    for asked in own(group):
         yield from lacking("pyproject.toml", asked, here)
     for requirement in here.values():
         try:
@@ -90,6 +99,8 @@ def lacking(asker: str, asked: Requirement, here: dict[str, Requirement]) -> Ite
     known = here.get(canonicalize_name(asked.name))
     if known is None:
         yield f"{asker} asks for {asked.name}, which is not pinned"
+    elif not asked.specifier.contains(str(known.specifier).removeprefix("=="), prereleases=True):
+        yield f"{asker} asks for {asked}, and the lock has {known.specifier}"
     elif missing := asked.extras - known.extras:
         yield (
             f"{asker} asks for {asked.name}[{','.join(sorted(asked.extras))}], and the lock has it without "
@@ -97,10 +108,17 @@ def lacking(asker: str, asked: Requirement, here: dict[str, Requirement]) -> Ite
         )
 
 
+def versions(text: str) -> set[str]:
+    """Each pin of a lock file with its version and its marker, without hashes."""
+    return {str(requirement) for requirement, _ in pinned(text)}
+
+
 def main() -> int:
-    found = [
-        f"{file}: {fault}" for file, groups in LOCKS.items() for fault in faults((ROOT / file).read_text(), groups)
-    ]
+    found = [f"{file}: {fault}" for file, group in LOCKS.items() for fault in faults((ROOT / file).read_text(), group)]
+    whole = versions((ROOT / "requirements-dev.lock").read_text())
+    for file in ("requirements.lock", "requirements-bench.lock"):
+        for other in sorted(versions((ROOT / file).read_text()) - whole):
+            found.append(f"{file}: {other}: requirements-dev.lock has another version: run `make lock`")
     print(*found, f"{len(LOCKS)} lock files, {len(found)} faults", sep="\n")
     return bool(found)
 

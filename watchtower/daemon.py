@@ -17,13 +17,16 @@ import trio
 
 from tallystick.channels.alarms import Alarm, AlarmKind, OnAlarm
 from tallystick.channels.errors import MalformedMessage
+from tallystick.channels.identity import Identity, claim_directory, hold_identity
 from tallystick.channels.keys import PrivateKey
+from tallystick.channels.loops import require_trio
 from tallystick.channels.ports import Clock, Entropy, PeerAddress, system_clock, system_entropy
 from tallystick.channels.store import open_store
 from tallystick.channels.transport import TcpNetwork
 from tallystick.settlement.chain import Chain
 from tallystick.settlement.errors import ChainUnavailable
 from tallystick.settlement.rpc_client import open_rpc_chain
+from tallystick.watchtower.schema import said_by_tower
 from tallystick.watchtower.tower import SCHEMAS, Tower, TowerPolicy, TowerStatistics
 
 STATUS = "status.json"
@@ -66,16 +69,21 @@ async def run_tower(
 ) -> None:
     """Run the tower whose data is in `directory` until cancelled; `ready` is called once clients can connect.
 
-    A chain node that does not answer is waited for. Raise StoreInUse if another process has the directory, ChainError
-    if the node at `chain_url` is none.
+    A chain node that does not answer is waited for. Raise StoreInUse if another process has the directory, or is this
+    tower, StoreForeign if it is another tower's, ChainError if the node at `chain_url` is none.
     """
 
     def jitter() -> float:
         return entropy(1)[0] / 256
 
+    require_trio("run_tower")
     store = open_store(directory, SCHEMAS, owner="tally tower run")
+    alone = contextlib.ExitStack()
     try:
         async with _patient_chain(chain_url, jitter, alarm) as chain, trio.open_nursery() as nursery:
+            ours = Identity(key.address, chain.chain_id, chain.contract)
+            claim_directory(store, ours, said_by_tower(store), str(directory))
+            alone.enter_context(hold_identity("tower", ours))
             tower = Tower(
                 key=key,
                 store=store,
@@ -104,6 +112,7 @@ async def run_tower(
 
             await tower.run(host, port, started=started)
     finally:
+        alone.close()
         store.close()
 
 
@@ -139,6 +148,6 @@ def read_status(directory: Path, *, clock: Clock = system_clock) -> TowerStatus 
         status = msgspec.json.decode((directory / STATUS).read_bytes(), type=TowerStatus)
     except FileNotFoundError:
         return None
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedMessage(f"{directory / STATUS} is no tower's status; is this a tower's data?") from error
-    return status if clock() - status.time <= STATUS_OLD else None
+    return status if abs(clock() - status.time) <= STATUS_OLD else None

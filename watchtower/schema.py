@@ -8,10 +8,14 @@ towers have acknowledged, one row per (tower, channel).
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 
 from tallystick.channels.codec import Codec
+from tallystick.channels.identity import Identity
 from tallystick.channels.objects import Address, ChannelId, Terms
+from tallystick.channels.seals import Sealed
 from tallystick.channels.store import Moment, Schema, Store
+from tallystick.settlement.whose import said_by_settlement
 from tallystick.watchtower.docket import Case, Sighting
 
 
@@ -70,8 +74,8 @@ class StoredAppointment(Moment, frozen=True):
     time: int
 
 
-_TERMS: Codec[Terms] = Codec(Terms)
-_SIGHTING: Codec[Sighting] = Codec(Sighting)
+_TERMS: Codec[Terms] = Codec(Terms, canonical=False)
+_SIGHTING: Codec[Sighting] = Codec(Sighting, canonical=False)
 
 
 def read_appointments(store: Store, locator: bytes) -> list[StoredAppointment]:
@@ -94,6 +98,13 @@ def read_cases(store: Store) -> dict[ChannelId, Case]:
         sighting = _SIGHTING.decode(data)
         cases[channel] = cases[channel].seen(sighting.block, sighting.event)
     return cases
+
+
+def said_by_tower(store: Store) -> Iterator[Identity]:
+    """Return what a tower's data of version 0.1.0, which did not remember it, says about whose it is."""
+    yield from said_by_settlement(store)
+    for case in read_cases(store).values():
+        yield Identity(chain_id=case.terms.chain_id, contract=case.terms.contract)
 
 
 def read_coverage(store: Store, tower: Address) -> dict[ChannelId, Coverage]:
@@ -172,6 +183,7 @@ CREATE TABLE case_events (
         CasesUndone: _write_undone,
         CaseOver: _write_over,
     },
+    (Sealed("appointments"), Sealed("cases"), Sealed("case_events")),
 )
 """A tower's store has this schema and `settlement.moments.SCHEMA`."""
 
@@ -185,5 +197,6 @@ CREATE TABLE tower_coverage (
 """,
     ),
     {Coverage: _write_coverage},
+    (Sealed("tower_coverage"),),
 )
 """A node that uses towers has this schema in its store."""

@@ -17,6 +17,7 @@ import trio
 
 from tallystick.channels.alarms import Alarm, AlarmKind, OnAlarm
 from tallystick.channels.errors import StoreError
+from tallystick.channels.identity import IDENTITY_SCHEMA
 from tallystick.channels.keys import PrivateKey
 from tallystick.channels.objects import NATIVE
 from tallystick.channels.ports import Clock, Network, PeerAddress
@@ -31,7 +32,7 @@ from tallystick.watchtower.desk import Desk
 from tallystick.watchtower.schema import TOWER_SCHEMA, count_appointments
 from tallystick.watchtower.watch import Watch
 
-SCHEMAS = (SCHEMA, TOWER_SCHEMA)
+SCHEMAS = (IDENTITY_SCHEMA, SCHEMA, TOWER_SCHEMA)
 """What a tower's store is opened with."""
 
 FEES_CHECKED_EVERY = 30.0

@@ -21,6 +21,23 @@ def virtual_clock(epoch: float = EPOCH) -> Clock:
     return clock
 
 
+class SteppedClock:
+    """A virtual clock that can be put forward or back, as people, time servers and empty batteries do."""
+
+    def __init__(self, epoch: float = EPOCH) -> None:
+        self._clock = virtual_clock(epoch)
+        self.off = 0.0
+        """Seconds by which it is ahead of the true time."""
+
+    def __call__(self) -> float:
+        """Return what it shows."""
+        return self._clock() + self.off
+
+    def step(self, seconds: float) -> None:
+        """Put it forward by so many seconds, or back."""
+        self.off += seconds
+
+
 def seeded_entropy(seed: int | str) -> Entropy:
     """Return an entropy source that gives the same bytes for the same seed, in every process.
 

@@ -153,6 +153,7 @@ class Pair:
         deposits: tuple[int, int] = (1_000, 1_000),
         *,
         reserve: int = 0,
+        reserve_ppm: int = 0,
         policy: Policy | None = None,
         sent: Sent | None = None,
     ) -> None:
@@ -172,7 +173,7 @@ class Pair:
         self.terms = self._terms()
         for side, party in enumerate(self.parties):
             other = self.parties[1 - side]
-            party.engine.add_channel(new_channel(self.terms, side, bytes(other.key.public), reserve))
+            party.engine.add_channel(new_channel(self.terms, side, bytes(other.key.public), reserve, reserve_ppm))
             if any(deposits):
                 party.fund(deposits)
             party.step()

@@ -5,6 +5,12 @@ from __future__ import annotations
 
 def main() -> None:
     """Run the `tally` command on the process's arguments."""
-    from tallystick.sdk.cli.app import app
+    try:
+        from tallystick.sdk.cli.app import app
 
-    app(prog_name="tally")
+        app(prog_name="tally")
+    except KeyboardInterrupt:  # while the command was still being loaded
+        import sys
+
+        sys.stderr.write("tally: interrupted\n")
+        sys.exit(130)

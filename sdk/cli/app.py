@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import importlib
+import re
 from typing import Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
+from tallystick.channels.words import plain
 from tallystick.sdk.cli import channel, invoice, network, node, payments, peers, stream
 from tallystick.sdk.cli.init import init
+from tallystick.sdk.cli.screen import say
 from tallystick.sdk.cli.shell import EXIT_CODES, example
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells give it."""
 
 DEFERRED = {
     "chain": ("tallystick.sdk.cli.chain", "Run a simulated chain for development and tests."),
@@ -32,7 +38,32 @@ class Deferred(TyperCommand):
 
 
 class Root(TyperGroup):
-    """Adds the deferred commands to its own."""
+    """Adds the deferred commands to its own, and gives words to what every command may meet."""
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """Return a context; raise BadParameter for words that no text can hold."""
+        context = super().make_context(info_name, [], parent, resilient_parsing=True) if _torn(args) else None
+        if context is not None:
+            raise typer.BadParameter(
+                f"{plain(_torn(args))} is not in UTF-8, as it must be: check the encoding of the terminal or script",
+                ctx=context,
+            )
+        return super().make_context(info_name, args, parent, **extra)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was named."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            say("tally: interrupted; what a node was asked to do it may still do", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+        except Exception as error:
+            option = str(getattr(error, "option_name", ""))  # the parser takes it for one
+            if re.match(r"-[0-9]", option):
+                raise typer.BadParameter(
+                    f"{option}… is no option, and no amount either: those are whole numbers from 1 on, without a sign"
+                ) from None
+            raise
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of all commands."""
@@ -43,6 +74,11 @@ class Root(TyperGroup):
         if cmd_name in DEFERRED:
             return Deferred(name=cmd_name, help=DEFERRED[cmd_name][1])
         return super().get_command(ctx, cmd_name)
+
+
+def _torn(words: list[str]) -> str:
+    """Return the first word with bytes that are no UTF-8 (Python keeps them as surrogates), "" if there is none."""
+    return next((word for word in words if any("\ud800" <= letter <= "\udfff" for letter in word)), "")
 
 
 app = typer.Typer(

@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 
-import msgspec
 import trio
 import typer
 
@@ -16,6 +15,7 @@ from tallystick.channels.errors import InvalidInput, TallystickError
 from tallystick.channels.objects import NATIVE, Address
 from tallystick.channels.ports import system_clock, system_entropy
 from tallystick.channels.store import open_store
+from tallystick.sdk.cli.screen import say, say_json
 from tallystick.sdk.cli.shell import UNREACHABLE, example, make_group
 from tallystick.settlement.branch import ChainSettings
 from tallystick.settlement.errors import ChainUnavailable
@@ -199,9 +199,9 @@ def _worded(error: Exception) -> str:
 
 
 def _say(as_json: bool, text: str, **fields: Any) -> None:
-    typer.echo(msgspec.json.encode(fields).decode() if as_json else text)
+    say_json(fields) if as_json else say(text)
 
 
 def _fail(error: Exception | str, as_json: bool, code: int) -> NoReturn:
-    typer.echo(msgspec.json.encode({"error": str(error)}).decode() if as_json else f"tally: {error}", err=True)
+    say_json({"error": str(error)}, err=True) if as_json else say(f"tally: {error}", err=True)
     raise typer.Exit(code)

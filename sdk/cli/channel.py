@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tallystick.sdk.cli.screen import say
 from tallystick.sdk.cli.shell import (
     NATIVE,
     AmountArgument,
@@ -23,7 +24,10 @@ from tallystick.sdk.cli.shell import (
 )
 
 if TYPE_CHECKING:
+    from tallystick.sdk.control.client import ControlClient
     from tallystick.sdk.control.views import ChannelInfo
+
+MEANWHILE = "It closes once both agree, whether this command waits or not; `tally channel force-close` closes alone."
 
 app = make_group("Open, look at, fund and close channels.")
 
@@ -96,9 +100,33 @@ def withdraw(
 
 
 @app.command(epilog=example("channel close 3f9a"))
-def close(channel: ChannelArgument, wait: Wait = True, data: Data = None, as_json: Json = False) -> None:
-    """Close with the peer's consent: both are paid out at once."""
-    _show(ask_node(data, lambda node: node.close(channel, wait=wait)), as_json)
+def close(
+    channel: ChannelArgument,
+    wait: Wait = True,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            "--timeout", min=0.1, max=604_800, metavar="SECONDS", help="How long to wait.", show_default="for ever"
+        ),
+    ] = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Close with the peer's consent: both are paid out at once.
+
+    It waits for a peer that is away. After --timeout seconds the channel is not closed, but will be once the peer
+    agrees.
+    """
+
+    async def ask(node: ControlClient) -> ChannelInfo | None:
+        from tallystick.sdk.cli.patience import waiting_aloud
+
+        async def close_it() -> ChannelInfo | None:
+            return await node.close(channel, wait=wait, timeout=timeout)
+
+        return await waiting_aloud(node, channel, MEANWHILE, close_it)
+
+    _show(ask_node(data, ask), as_json)
 
 
 @app.command("force-close", epilog=example("channel force-close 3f9a"))
@@ -163,7 +191,7 @@ def _show(channel: ChannelInfo | None, as_json: bool) -> None:
     if as_json:
         print_json({"accepted": True} if channel is None else channel)
     elif channel is None:
-        typer.echo("It is on its way; `tally node info` tells if it fails.")
+        say("It is on its way; `tally node info` tells if it fails.")
     else:
         from tallystick.sdk.cli.tables import show_channel
 

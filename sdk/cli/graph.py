@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tallystick.sdk.cli.screen import say
 from tallystick.sdk.cli.shell import (
     Data,
     Json,
@@ -61,7 +62,7 @@ def import_graph(
     if as_json:
         print_json({"source": found.source, "directions": len(found.edges), "skipped": found.skipped})
     else:
-        typer.echo(f"{len(found.edges)} directions from {found.source}, {found.skipped} skipped")
+        say(f"{len(found.edges)} directions from {found.source}, {found.skipped} skipped")
 
 
 @app.command(epilog=example("graph stats network.csv.gz --json"))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from tallystick.channels.limits import Policy
+from tallystick.sdk.cli.screen import say
 from tallystick.sdk.cli.shell import Data, Json, PasswordFile, guarded, print_json
 from tallystick.sdk.configuration import (
     CONFIG,
@@ -39,6 +42,9 @@ def init(
     challenge_period: Annotated[
         int, typer.Option("--challenge-period", min=1, help="Seconds that a unilateral close can be challenged.")
     ] = 86_400,
+    challenge_period_max: Annotated[
+        int, typer.Option("--max-challenge-period", min=1, help="The longest that a peer may choose for a channel.")
+    ] = Policy().challenge_period_max,
     tower: Annotated[
         list[str] | None, typer.Option("--tower", help="A watchtower's address; may be given several times.")
     ] = None,
@@ -64,6 +70,7 @@ def init(
             listen=listen,
             confirmations=confirmations,
             challenge_period=challenge_period,
+            challenge_period_max=challenge_period_max,
             towers=tuple(tower or ()),
         )
         password = find_password(None, password_file, ask=_ask if at_terminal() else None)
@@ -82,9 +89,10 @@ def init(
     if as_json:
         print_json(made)
     else:
-        typer.echo(f"data directory  {made['data']}\naddress         {made['address']}")
-        typer.echo(f"public key      {made['public_key']}")
-        typer.echo(f"Look at {Path(made['data']) / CONFIG}, then start the node with `tally node run`.")
+        say(f"data directory  {made['data']}", f"address         {made['address']}")
+        say(f"public key      {made['public_key']}")
+        where = "" if data is None else f" --data {shlex.quote(str(data))}"
+        say(f"Look at {Path(made['data']) / CONFIG}, then start the node with `tally node run{where}`.")
 
 
 def at_terminal() -> bool:

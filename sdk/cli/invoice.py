@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tallystick.sdk.cli.screen import say, say_as_it_is
 from tallystick.sdk.cli.shell import (
     NATIVE,
     Asset,
@@ -86,13 +87,14 @@ def create(
     if as_json:
         print_json(made)
         return
-    typer.echo(made.invoice)
+    say(made.invoice)
     if note := too_little_to_come(amount or 1, channels):
-        typer.echo(note, err=True)
+        say(note, err=True)
     if qr:
         from tallystick.router.qr import as_text
 
-        typer.echo(guarded(lambda: as_text(made.invoice)), nl=False)
+        if not say_as_it_is(guarded(lambda: as_text(made.invoice))):
+            fail("this output's encoding has no blocks to draw a QR code with: use a terminal in UTF-8, or --png FILE")
 
 
 def too_little_to_come(amount: int, channels: Sequence[ChannelInfo]) -> str:
@@ -154,7 +156,7 @@ def _follow(after: int, data: Path | None, as_json: bool) -> None:
 
     async def ask(node: ControlClient) -> None:
         async for invoice in node.follow_paid(after):
-            print_json(invoice) if as_json else typer.echo(paid_line(invoice))
+            print_json(invoice) if as_json else say(paid_line(invoice))
 
     ask_node(data, ask)
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tallystick.sdk.cli.screen import say
 from tallystick.sdk.cli.shell import (
     NATIVE,
     AmountArgument,
@@ -142,12 +143,12 @@ def show_payment_made(paid: PaymentInfo | None, as_json: bool) -> None:
     if as_json:
         print_json({"accepted": True} if paid is None else paid)
     elif paid is None:
-        typer.echo("It is on its way; `tally payments` tells how it ends.")
+        say("It is on its way; `tally payments` tells how it ends.")
     else:
         parts = len([part for part in paid.parts or () if part.state == "paid"])
         way = "one part" if parts == 1 else f"{parts} parts"
-        typer.echo(f"Paid {amount_in(paid.asset, paid.amount)} for a fee of {paid.fee}, in {way}.")
-        typer.echo(f"receipt  {paid.secret}  (the secret of payment hash {paid.payment_hash[:16]}…)")
+        say(f"Paid {amount_in(paid.asset, paid.amount)} for a fee of {paid.fee}, in {way}.")
+        say(f"receipt  {paid.secret}  (the secret of payment hash {paid.payment_hash[:16]}…)")
 
 
 def show_route(route: RouteInfo, as_json: bool) -> None:
@@ -155,6 +156,6 @@ def show_route(route: RouteInfo, as_json: bool) -> None:
     if as_json:
         print_json(route)
         return
-    typer.echo(f"{amount_in(route.asset, route.amount)} over {len(route.hops)} hops, for a fee of {route.fee}:")
+    say(f"{amount_in(route.asset, route.amount)} over {len(route.hops)} hops, for a fee of {route.fee}:")
     for hop in route.hops:
-        typer.echo(f"  {hop.amount:>14} over channel {hop.channel[:16]} to {hop.node}")
+        say(f"  {hop.amount:>14} over channel {hop.channel[:16]} to {hop.node}")

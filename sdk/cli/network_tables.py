@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from datetime import UTC, datetime
 
-from rich.console import Console
-from rich.text import Text
-
+from tallystick.channels.words import plain
+from tallystick.sdk.cli.screen import add_row, facts, make_table, say, show_table
 from tallystick.sdk.cli.shell import amount_in
-from tallystick.sdk.cli.tables import asset_name, facts, make_table, short_amount
+from tallystick.sdk.cli.tables import asset_name, short_amount
 from tallystick.sdk.control.network_views import ForwardInfo, GraphInfo, InvoiceInfo, PaymentInfo, PolicyInfo
 from tallystick.sdk.control.views import NATIVE_ASSET
 
@@ -24,11 +23,6 @@ def _when(time: float | None) -> str:
         return f"{time:.0f}"
 
 
-def _words(memo: str) -> Text:
-    """Return somebody's words as they are, without letting them command the terminal or the table."""
-    return Text("".join(letter if letter.isprintable() else f"\\x{ord(letter):02x}" for letter in memo))
-
-
 def show_invoice(invoice: InvoiceInfo) -> None:
     """Print one invoice."""
     rows: dict[str, object] = {
@@ -37,7 +31,7 @@ def show_invoice(invoice: InvoiceInfo) -> None:
         "asset": asset_name(invoice.asset),
         "amount": "as the payer likes" if invoice.amount is None else invoice.amount,
         "received": invoice.received,
-        "memo": _words(invoice.memo or "-"),
+        "memo": invoice.memo or "-",
         "created": _when(invoice.created),
         "expires": _when(invoice.expires),
         "ended": _when(invoice.ended),
@@ -57,13 +51,13 @@ def show_asked(fields: dict[str, object]) -> None:
         shown[name] = _when(float(str(fields[name])))
     shown["amount"] = fields["amount"] or "as the payer likes"
     shown["asset"] = asset_name(str(fields["asset"]))
-    shown["memo"] = _words(str(fields["memo"]) or "-")
+    shown["memo"] = str(fields["memo"]) or "-"
     facts(shown)
 
 
 def paid_line(invoice: InvoiceInfo) -> str:
     """Return one paid invoice as a line."""
-    memo = _words(invoice.memo) if invoice.invoice else "(keysend)"
+    memo = plain(invoice.memo) if invoice.invoice else "(keysend)"
     received = amount_in(invoice.asset, invoice.received)
     return f"{_when(invoice.ended)}  {received:>12}  number {invoice.paid}  {invoice.payment_hash[:16]}  {memo}"
 
@@ -72,12 +66,12 @@ def show_invoices(invoices: list[InvoiceInfo]) -> None:
     """Print a table of invoices."""
     table = make_table("position", "hash", "state", "created", "memo", figures=("amount", "received"))
     for one in invoices:
-        memo = _words(one.memo if one.invoice else "(keysend)")
+        memo = one.memo if one.invoice else "(keysend)"
         amount = "any" if one.amount is None else short_amount(one.asset, one.amount)
         received = short_amount(one.asset, one.received)
         row = (str(one.position), one.payment_hash[:8], one.state, _when(one.created), memo, amount, received)
-        table.add_row(*row)
-    Console().print(table)
+        add_row(table, *row)
+    show_table(table)
 
 
 def show_payment(payment: PaymentInfo) -> None:
@@ -90,7 +84,7 @@ def show_payment(payment: PaymentInfo) -> None:
         "amount": payment.amount,
         "fee": f"{payment.fee} (at most {payment.max_fee})",
         "kind": payment.kind,
-        "memo": _words(payment.memo or "-"),
+        "memo": payment.memo or "-",
         "created": _when(payment.created),
         "ended": _when(payment.ended),
     }
@@ -109,9 +103,9 @@ def show_payments(payments: list[PaymentInfo]) -> None:
     table = make_table("position", "hash", "kind", "state", "created", "memo", figures=("amount", "fee"))
     for one in payments:
         state = one.state if one.reason is None else f"{one.state}: {one.reason}"
-        row = (str(one.position), one.payment_hash[:8], one.kind, state, _when(one.created), _words(one.memo))
-        table.add_row(*row, short_amount(one.asset, one.amount), str(one.fee))
-    Console().print(table)
+        row = (str(one.position), one.payment_hash[:8], one.kind, state, _when(one.created), one.memo)
+        add_row(table, *row, short_amount(one.asset, one.amount), str(one.fee))
+    show_table(table)
 
 
 def show_forwards(forwards: list[ForwardInfo]) -> None:
@@ -119,14 +113,14 @@ def show_forwards(forwards: list[ForwardInfo]) -> None:
     table = make_table("position", "from", "to", "outcome", "ended", figures=("amount", "fee"))
     for one in forwards:
         row = (str(one.position), one.incoming[:8], one.outgoing[:8], one.outcome, _when(one.ended))
-        table.add_row(*row, short_amount(one.asset, one.amount_out), str(one.fee))
-    Console().print(table)
+        add_row(table, *row, short_amount(one.asset, one.amount_out), str(one.fee))
+    show_table(table)
     paid = [one for one in forwards if one.outcome == "paid"]
     earned: Counter[str] = Counter({NATIVE_ASSET: 0})
     for one in paid:
         earned[one.asset] += one.fee
     fees = " and ".join(amount_in(asset, fee) for asset, fee in sorted(earned.items()))
-    Console().print(f"{len(paid)} of {len(forwards)} were paid, and earned {fees}.", highlight=False)
+    say(f"{len(paid)} of {len(forwards)} were paid, and earned {fees}.")
 
 
 def show_policy(policy: PolicyInfo) -> None:

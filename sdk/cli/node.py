@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from tallystick.sdk.cli.screen import say
 from tallystick.sdk.cli.shell import Data, Json, PasswordFile, ask_node, example, fail, guarded, make_group, print_json
 
 app = make_group("Run a node, ask what it is, stop it.")
@@ -44,9 +45,9 @@ def run(
             if as_json:
                 print_json(what)
             else:
-                typer.echo(f"address       {what.address}\npublic key    {what.public_key}")
-                typer.echo(f"peers reach   {what.peer_address or 'nothing here: it only dials'}")
-                typer.echo(f"control API   {what.control_url}\nThe node is running; Ctrl-C stops it.")
+                say(f"address       {what.address}", f"public key    {what.public_key}")
+                say(f"peers reach   {what.peer_address or 'nothing here: it only dials'}")
+                say(f"control API   {what.control_url}", "The node is running; Ctrl-C stops it.")
 
         async def daemon() -> None:
             await run_daemon(directory, key, settings, ready=ready)
@@ -91,4 +92,4 @@ def stop(
 
     if not guarded(work):
         fail(f"the node has not ended within {timeout:g} s: see its output")
-    typer.echo("The node has stopped.")
+    say("The node has stopped.")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tallystick.sdk.cli.network import MaxFee, Timeout, WaitForIt, show_payment_made
+from tallystick.sdk.cli.screen import say
 from tallystick.sdk.cli.shell import NATIVE, Asset, Data, Json, ask_node, parse_amount, parse_channel, print_json
 
 if TYPE_CHECKING:
     from tallystick.sdk.control.client import ControlClient
+    from tallystick.sdk.control.views import Payment
+
+MEANWHILE = "The payment is made once it is back, whether this command waits or not (--timeout takes it back)."
 
 
 def is_invoice(text: str) -> bool:
@@ -60,8 +63,10 @@ def pay(
 ) -> None:
     """Pay an invoice over as many hops as it takes, or pay directly in a channel; prints the receipt.
 
-    An invoice is paid once, however often this is run: a further run prints the receipt, or waits for it. --max-fee,
-    --timeout and --no-wait are for invoices; --memo, --key and --asset are for channels.
+    An invoice is paid once, however often this is run: a further run prints the receipt, or waits for it. --max-fee
+    and --no-wait are for invoices; --memo, --key and --asset are for channels. In a channel it waits for a peer that is
+    away; after --timeout seconds the payment is taken back, or, if it was signed, will still be made: the same --key
+    asks again and never pays twice.
     """
     if amount is not None and amount_ is not None:
         raise typer.BadParameter("say the amount once")
@@ -78,18 +83,26 @@ def pay(
         return
     if worth is None:
         raise typer.BadParameter("say how much to pay, after the channel or peer")
-    if max_fee is not None or timeout is not None or not wait:
-        raise typer.BadParameter("--max-fee, --timeout and --no-wait are for invoices, and this is a channel or a peer")
-    _pay_directly(to, worth, memo, key, asset, data, as_json)
+    if max_fee is not None or not wait:
+        raise typer.BadParameter("--max-fee and --no-wait are for invoices, and this is a channel or a peer")
+
+    async def ask(node: ControlClient) -> Payment:
+        from tallystick.sdk.cli.patience import waiting_aloud
+
+        async def pay_it() -> Payment:
+            return await node.pay(to, worth, memo=memo, key=key, asset=asset, timeout=timeout)
+
+        return await waiting_aloud(node, to, MEANWHILE if timeout is None else "", pay_it)
+
+    _show_direct(ask_node(data, ask), as_json)
 
 
-def _pay_directly(to: str, amount: int, memo: str, key: str, asset: str, data: Path | None, as_json: bool) -> None:
-    paid = ask_node(data, lambda node: node.pay(to, amount, memo=memo, key=key, asset=asset))
+def _show_direct(paid: Payment, as_json: bool) -> None:
     if as_json:
         print_json(paid)
     else:
         took = max(0.0, paid.secured - paid.accepted) * 1000
-        typer.echo(f"Paid {paid.amount}: payment {paid.payment} of channel {paid.channel[:16]}, after {took:.1f} ms.")
+        say(f"Paid {paid.amount}: payment {paid.payment} of channel {paid.channel[:16]}, after {took:.1f} ms.")
 
 
 def incoming(
@@ -112,10 +125,10 @@ def incoming(
     async def ask(node: ControlClient) -> None:
         if follow:
             async for payment in node.follow(after, channel=channel or ""):
-                print_json(payment) if as_json else typer.echo(incoming_line(payment))
+                print_json(payment) if as_json else say(incoming_line(payment))
         else:
             for payment in await node.incoming(after, limit=limit, channel=channel or ""):
-                print_json(payment) if as_json else typer.echo(incoming_line(payment))
+                print_json(payment) if as_json else say(incoming_line(payment))
 
     ask_node(data, ask)
 
@@ -126,7 +139,7 @@ def balance(asset: Asset = NATIVE, data: Data = None, as_json: Json = False) -> 
     if as_json:
         print_json(found)
     else:
-        typer.echo(f"on chain     {found.chain}\nin channels  {found.channels}")
+        say(f"on chain     {found.chain}", f"in channels  {found.channels}")
 
 
 def statistics(data: Data = None, as_json: Json = False) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from tallystick.sdk.cli.screen import say
 from tallystick.sdk.cli.shell import Data, Json, ask_node, example, make_group, parse_peer, print_json
 
 app = make_group("List peers, connect to one.", invoke_without_command=True)
@@ -41,4 +42,4 @@ def connect(
     if as_json:
         print_json(found)
     else:
-        typer.echo(f"Connected to {found.public_key}.")
+        say(f"Connected to {found.public_key}.")

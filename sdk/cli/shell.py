@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 
+from tallystick.sdk.cli.screen import say, say_json
+
 if TYPE_CHECKING:
     from tallystick.sdk.control.client import ControlClient
 
@@ -134,7 +136,7 @@ PasswordFile = Annotated[
 
 def fail(text: str, code: int = FAILED) -> NoReturn:
     """Print a sentence on stderr and exit."""
-    typer.echo(f"tally: {text}", err=True)
+    say(f"tally: {text}", err=True)
     raise typer.Exit(code)
 
 
@@ -149,14 +151,27 @@ def guarded(work: Callable[[], Result]) -> Result:
         fail(str(error), UNREACHABLE)
     except TallystickError as error:
         fail(str(error))
+    except OSError as error:
+        fail(_of_the_machine(error))
     except BaseExceptionGroup as group:
-        expected, others = group.split(TallystickError)
+        interrupted, _ = group.split(KeyboardInterrupt)
+        if interrupted is not None:
+            raise KeyboardInterrupt from None
+        expected, others = group.split((TallystickError, OSError))
         if expected is None or others is not None:
             raise
         first: BaseException = expected
         while isinstance(first, BaseExceptionGroup):
             first = first.exceptions[0]
+        if isinstance(first, OSError):
+            fail(_of_the_machine(first))
         fail(str(first), UNREACHABLE if isinstance(first, NodeUnreachable) else FAILED)
+
+
+def _of_the_machine(error: OSError) -> str:
+    """Return a sentence for what the machine refused: a full disk, a file of somebody else."""
+    what = f"{error.filename} cannot be used" if error.filename else "the machine refuses"
+    return f"{what}: {error.strerror or error}; see to its permissions and to free space, then try again"
 
 
 def ask_node(data: Path | None, question: Callable[[ControlClient], Awaitable[Result]]) -> Result:
@@ -173,11 +188,4 @@ def ask_node(data: Path | None, question: Callable[[ControlClient], Awaitable[Re
     return guarded(lambda: trio.run(run))
 
 
-def print_json(value: Any) -> None:
-    """Print one line of JSON, at once."""
-    import sys
-
-    import msgspec
-
-    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
-    sys.stdout.flush()
+print_json = say_json

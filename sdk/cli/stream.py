@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tallystick.sdk.cli.screen import say
 from tallystick.sdk.cli.shell import ChannelArgument, Data, Json, ask_node, example, make_group, print_json
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def _show(stream: StreamInfo, as_json: bool) -> None:
     else:
         from tallystick.sdk.cli.tables import stream_line
 
-        typer.echo(stream_line(stream))
+        say(stream_line(stream))
 
 
 @app.command("open", epilog=example("stream open 3f9a --unit 10 --length 5000"))

@@ -7,31 +7,11 @@ from datetime import datetime
 from typing import Any
 
 from msgspec.structs import asdict, astuple
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from tallystick.router.imports import GraphStatistics, Spread
 from tallystick.router.objects import NodeKey, Route
+from tallystick.sdk.cli.screen import add_row, facts, make_table, say, show_table, warn
 from tallystick.sdk.control.views import NATIVE_ASSET, ChannelInfo, Incoming, NodeInfo, PeerInfo, StreamInfo
-
-
-def facts(rows: dict[str, object]) -> None:
-    """Print names and values. Values are never broken by a line end of ours, so that they can be copied."""
-    console, width = Console(), max(map(len, rows)) + 2
-    for name, value in rows.items():
-        console.print(Text.assemble((name.ljust(width), "bold"), str(value)), soft_wrap=True)
-
-
-def make_table(*names: str, figures: tuple[str, ...] = ()) -> Table:
-    """Return an empty table. What does not fit goes on in the next line: nothing is cut off, amounts least of all."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for name in names:
-        table.add_column(name, overflow="fold", min_width=len(name))
-    for name in figures:
-        table.add_column(name, overflow="fold", min_width=len(name), justify="right")
-    return table
 
 
 def asset_name(asset: str) -> str:
@@ -57,7 +37,7 @@ def show_node(info: NodeInfo) -> None:
         }
     )
     for alarm in info.alarms:
-        Console().print(f"alarm: {alarm.text} ({alarm.kind})", style="red", markup=False, highlight=False)
+        warn(f"alarm: {alarm.text} ({alarm.kind})")
 
 
 def show_channel(channel: ChannelInfo) -> None:
@@ -84,15 +64,15 @@ def show_channels(channels: list[ChannelInfo]) -> None:
     for c in channels:
         figures = (short_amount(c.asset, c.balance), c.peer_balance, c.spendable)
         phase = c.phase if c.connected or c.phase == "gone" else f"{c.phase}, peer away"
-        table.add_row(c.id[:8], c.peer[:8], phase, *map(str, figures))
-    Console().print(table)
+        add_row(table, c.id[:8], c.peer[:8], phase, *map(str, figures))
+    show_table(table)
 
 
 def show_peers(peers: list[PeerInfo]) -> None:
     """Print peers, each as what `tally peers connect` takes if that is known."""
     for peer in peers:
         state = f"{'connected' if peer.connected else 'away'}, {peer.channels} channels"
-        Console().print(Text(f"{peer.place or peer.public_key}  {state}"), soft_wrap=True)
+        say(f"{peer.place or peer.public_key}  {state}")
 
 
 def show_statistics(figures: dict[str, Any]) -> None:
@@ -101,8 +81,8 @@ def show_statistics(figures: dict[str, Any]) -> None:
     for part, found in figures.items():
         for counters in found if isinstance(found, list) else [found]:
             for name, value in counters.items():
-                table.add_row(part, name.replace("_", " "), str(value))
-    Console().print(table)
+                add_row(table, part, name.replace("_", " "), str(value))
+    show_table(table)
 
 
 def stream_line(stream: StreamInfo) -> str:
@@ -121,8 +101,8 @@ def show_graph(figures: GraphStatistics) -> None:
     facts({name.replace("_", " "): value for name, value in asdict(figures).items() if name not in spreads})
     table = make_table("of", figures=Spread.__struct_fields__)
     for name, value in spreads.items():
-        table.add_row(name.replace("_", " "), *map(str, astuple(value)))
-    Console().print(table)
+        add_row(table, name.replace("_", " "), *map(str, astuple(value)))
+    show_table(table)
 
 
 def show_routes(routes: Sequence[Route], aliases: Mapping[NodeKey, str]) -> None:
@@ -131,10 +111,10 @@ def show_routes(routes: Sequence[Route], aliases: Mapping[NodeKey, str]) -> None
     for part, route in enumerate(routes):
         for number, hop in enumerate(route.hops):
             name = aliases.get(hop.node) or hop.node.hex()[:16]
-            table.add_row(str(part), str(number), hop.channel.hex()[:16], Text(name), str(hop.amount))
-    Console().print(table)
+            add_row(table, str(part), str(number), hop.channel.hex()[:16], name, str(hop.amount))
+    show_table(table)
     delivered, fee = sum(route.delivered for route in routes), sum(route.fee for route in routes)
-    Console().print(f"delivers {delivered} msat for a fee of {fee} msat, {fee * 1_000_000 / delivered:.0f} ppm")
+    say(f"delivers {delivered} msat for a fee of {fee} msat, {fee * 1_000_000 / delivered:.0f} ppm")
 
 
 def incoming_line(payment: Incoming) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tallystick.sdk.cli.screen import say
 from tallystick.sdk.cli.shell import UNREACHABLE, Json, PasswordFile, example, fail, guarded, make_group, print_json
 
 if TYPE_CHECKING:
@@ -61,14 +62,14 @@ def run(
             if as_json:
                 print_json({"event": "listening", "status": status})
             else:
-                typer.echo(f"clients reach {status.peer_address}\nfee account   {status.address}")
-                typer.echo("The tower is watching; Ctrl-C stops it.")
+                say(f"clients reach {status.peer_address}", f"fee account   {status.address}")
+                say("The tower is watching; Ctrl-C stops it.")
 
         def alarm(found: Alarm) -> None:
             if as_json:
                 print_json({"event": "alarm", "kind": found.kind, "text": found.text})
             else:
-                typer.echo(f"alarm: {found.text} ({found.kind})", err=True)
+                say(f"alarm: {found.text} ({found.kind})", err=True)
 
         async def daemon() -> None:
             policy = TowerPolicy(start=start, budget=budget, fee_reserve=fee_reserve)
@@ -111,9 +112,9 @@ def status(data: TowerData, as_json: Json = False) -> None:
         ("open cases", figures.cases),
         ("challenges", f"{figures.challenges} taken on, {figures.sender.done} done since the start"),
     ):
-        typer.echo(f"{name:<14}{value}")
+        say(f"{name:<14}{value}")
     for trouble in (*figures.troubles, *figures.sender.troubled):
-        typer.echo(f"trouble       {trouble}")
+        say(f"trouble       {trouble}")
 
 
 def _parse_place(text: str) -> tuple[str, int]:

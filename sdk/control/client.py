@@ -79,19 +79,32 @@ class ControlClient(NetworkCalls):
         """Take an amount out of a channel; return the channel, None if it was not waited for."""
         return await self._operate(channel, "withdraw", views.Amount(amount, wait))
 
-    async def close(self, channel: str, *, wait: bool = True) -> views.ChannelInfo | None:
-        """Close with the peer's consent; return the channel, None if it was not waited for."""
-        return await self._operate(channel, "close", views.Close(wait))
+    async def close(self, channel: str, *, wait: bool = True, timeout: float | None = None) -> views.ChannelInfo | None:
+        """Close with the peer's consent; return the channel, None if it was not waited for.
+
+        After `timeout` seconds: ControlError of code "still-pending"; it closes once the peer agrees.
+        """
+        return await self._operate(channel, "close", views.Close(wait, timeout))
 
     async def force_close(self, channel: str, *, wait: bool = False) -> views.ChannelInfo | None:
         """Close without the peer; return the channel once that is stored (`wait`: once nothing is left on chain)."""
         return await self._operate(channel, "force-close", views.Close(wait))
 
     async def pay(
-        self, to: str, amount: int, *, memo: str = "", key: str = "", asset: str = views.NATIVE_ASSET
+        self,
+        to: str,
+        amount: int,
+        *,
+        memo: str = "",
+        key: str = "",
+        asset: str = views.NATIVE_ASSET,
+        timeout: float | None = None,
     ) -> views.Payment:
-        """Pay in a channel, or to a peer; return the receipt. The same `key` pays once, however often it is called."""
-        return await self._post("/payments", views.Pay(to, amount, memo, "", key, asset), views.Payment)
+        """Pay in a channel, or to a peer; return the receipt. The same `key` pays once, however often it is called.
+
+        After `timeout` seconds: ControlError, of code "still-pending" if the payment may still be made.
+        """
+        return await self._post("/payments", views.Pay(to, amount, memo, "", key, asset, timeout), views.Payment)
 
     async def streams(self) -> list[views.StreamInfo]:
         """Return the pending streams of all channels, in both directions."""
@@ -136,7 +149,10 @@ class ControlClient(NetworkCalls):
 
     async def _operate(self, channel: str, name: str, body: msgspec.Struct) -> views.ChannelInfo | None:
         answer = await self._post(f"/channels/{_segment(channel)}/{name}", body, dict[str, Any])
-        return None if "accepted" in answer else msgspec.convert(answer, views.ChannelInfo)
+        try:
+            return None if "accepted" in answer else msgspec.convert(answer, views.ChannelInfo)
+        except msgspec.ValidationError as error:
+            raise _strange(error) from error
 
     async def _get(self, path: str, kind: type[Answer], **query: str) -> Answer:
         return await self._ask(self._http.build_request("GET", path, params=query), kind)
@@ -151,12 +167,14 @@ class ControlClient(NetworkCalls):
             response = await self._http.send(request)
         except httpx.TransportError as error:
             raise _unreachable(self._http, error) from error
+        except httpx.DecodingError as error:
+            raise _strange(error) from error
         if not response.is_success:
             raise _refusal(response)
         try:
             return msgspec.json.decode(response.content, type=kind)
-        except msgspec.DecodeError as error:
-            raise ControlError(f"the node's answer is not understood, is it of another version? ({error})") from error
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise _strange(error) from error
 
 
 class Following:
@@ -188,6 +206,10 @@ def _segment(name: str) -> str:
     return name
 
 
+def _strange(error: Exception) -> ControlError:
+    return ControlError(f"the node's answer is not understood, is it of another version? ({error})")
+
+
 def _refusal(response: httpx.Response) -> ControlError:
     if response.status_code == httpx.codes.UNAUTHORIZED:
         return ControlError(
@@ -198,7 +220,7 @@ def _refusal(response: httpx.Response) -> ControlError:
     try:
         error = msgspec.json.decode(response.content, type=dict[str, dict[str, str]])["error"]
         return ControlError(error["text"], error["code"])
-    except (msgspec.DecodeError, KeyError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError):
         return ControlError(f"the node answered with HTTP status {response.status_code}: see its log")
 
 

@@ -54,7 +54,7 @@ def channel_info(handle: ChannelHandle) -> views.ChannelInfo:
         balance=own,
         peer_balance=peers,
         spendable=handle.spendable if handle.phase is Phase.OPEN else 0,
-        reserve=channel.reserve,
+        reserve=channel.coming_reserve,
         deposits=(channel.deposits[mine], channel.deposits[other]),
         withdrawn=(channel.withdrawn[mine], channel.withdrawn[other]),
         payments_sent=sent,

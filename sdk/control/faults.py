@@ -9,6 +9,7 @@ from tallystick.channels.errors import (
     InvalidInput,
     LinkClosed,
     PeerError,
+    StillPending,
     StoreError,
     TallystickError,
 )
@@ -37,6 +38,7 @@ _TABLE: tuple[tuple[type[TallystickError], int, str], ...] = (
     (InvalidInput, 400, "invalid-input"),
     (OpeningFailed, 409, "opening-failed"),
     (PeerError, 502, "peer-error"),
+    (StillPending, 504, "still-pending"),
     (LinkClosed, 502, "link-closed"),
     (ChainUnavailable, 503, "chain-unavailable"),
     (ChainError, 502, "chain-error"),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hmac
+import json
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -14,13 +16,16 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from tallystick.channels.errors import InvalidInput, TallystickError
+from tallystick.channels.errors import TallystickError
+from tallystick.channels.rules import Whole, refuse
 from tallystick.sdk.control.faults import Malformed, status_of
 
 BODY_MAX = 16_384
 """Bytes of one request's body."""
 
 Body = TypeVar("Body", bound=msgspec.Struct)
+
+_FAULT = "this request met a fault of the program ({}), and came to nothing; please report it. The node goes on"
 
 
 def make_route(method: str, path: str, handler: Callable[[Request], Awaitable[Response]]) -> Route:
@@ -32,8 +37,22 @@ def make_route(method: str, path: str, handler: Callable[[Request], Awaitable[Re
         except TallystickError as error:
             status, code = status_of(error)
             return fault(code, str(error), status)
+        except Exception as error:  # a fault of the program: this request fails, and nothing else
+            request.app.state.note_fault(f"answer {method} {path}", error)
+            return fault("program-fault", _FAULT.format(place_of(error)), 500)
 
     return Route(path, endpoint, methods=[method])
+
+
+def place_of(error: BaseException) -> str:
+    """Say where an error comes from: its type, file and line, and not its text, which may tell secrets."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return type(error).__name__
+    file = Path(trace.tb_frame.f_code.co_filename)
+    return f"{type(error).__name__} at {file.parent.name}/{file.name}:{trace.tb_lineno}"
 
 
 async def read_body(request: Request, kind: type[Body]) -> Body:
@@ -47,16 +66,27 @@ async def read_body(request: Request, kind: type[Body]) -> Body:
                     raise Malformed(f"a request has at most {BODY_MAX} bytes", 413, "too-large")
     except ClientDisconnect as error:
         raise Malformed("the request ended early") from error
+    content = bytes(body) or b"{}"
     try:
-        return msgspec.json.decode(bytes(body) or b"{}", type=kind)
+        read = msgspec.json.decode(content, type=kind)
+        json.loads(content, object_pairs_hook=_once)
+        return read
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Malformed(f"the request is not what {request.url.path} takes: {error}") from error
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object; raise Malformed if it names something twice: readers differ in which of the two they take."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise Malformed("the request says one thing twice: give each field once")
+    return found
 
 
 def whole_number(name: str, text: str, least: int, most: int) -> int:
     """Read a number of a query; raise InvalidInput if it is none, or out of bounds."""
     if not (text.isascii() and text.isdigit() and len(text) <= 9 and least <= int(text) <= most):
-        raise InvalidInput(f"{name} must be a whole number from {least} to {most}, not {text!r}")
+        raise refuse(name, Whole(least, most).expects, text)
     return int(text)
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from tallystick.channels.core import Phase
 from tallystick.channels.errors import ChannelNotReady, InsufficientFunds, InvalidInput
 from tallystick.channels.keys import PublicKey
-from tallystick.channels.objects import Address
+from tallystick.channels.objects import Address, to_address
 from tallystick.channels.ports import PeerAddress
+from tallystick.channels.rules import show
 from tallystick.channels.schema import payment_of
 from tallystick.sdk.handle import ChannelHandle
 from tallystick.sdk.node import Node
@@ -23,7 +24,7 @@ def find_channel(node: Node, text: str) -> ChannelHandle:
     """Return the channel whose id begins so; raise UnknownChannel, or InvalidInput if several do."""
     prefix = text.lower().removeprefix("0x")
     if len(prefix) < PREFIX_MIN or not _is_hex(prefix):
-        raise InvalidInput(f"a channel is named by at least {PREFIX_MIN} hex digits of its id, not {text!r}")
+        raise InvalidInput(f"a channel is named by at least {PREFIX_MIN} hex digits of its id, not {show(text)}")
     found = [channel for channel in node.channels if channel.id.hex().startswith(prefix)]
     if not found:
         raise UnknownChannel(f"this node has no channel {text}; `tally channel list` shows all")
@@ -36,17 +37,17 @@ def parse_asset(text: str) -> Address:
     """Read an asset's address; raise InvalidInput if it is none."""
     digits = text.removeprefix("0x")
     if len(digits) != 40 or not _is_hex(digits):
-        raise InvalidInput(f"an asset is written 0x and 40 hex digits, not {text!r}")
-    return Address(bytes.fromhex(digits))
+        raise InvalidInput(f"an asset is written 0x and 40 hex digits, not {show(text)}")
+    return to_address(text, "asset")
 
 
 def parse_peer(text: str) -> PeerAddress | PublicKey:
     """Read `<public key>@<host>:<port>` or a public key alone; raise InvalidInput if it is neither."""
     if "@" in text:
         return PeerAddress.parse(text)
-    if not _is_hex(text):
+    if not _is_hex(text) or len(text) != 66:
         raise InvalidInput(
-            f"a peer is written <public key in hex>@<host>:<port>, or its public key alone, not {text!r}"
+            f"a peer is written <public key in hex>@<host>:<port>, or its public key alone, not {show(text)}"
         )
     return PublicKey(bytes.fromhex(text))
 

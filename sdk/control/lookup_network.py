@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.keys import PublicKey
+from tallystick.channels.rules import show
 from tallystick.router.invoices import InvoiceRecord, find_invoice
 from tallystick.router.objects import NodeKey
 from tallystick.router.payments import PaymentRecord, find_payment
@@ -30,7 +31,7 @@ def parse_hex(text: str, size: int, what: str) -> bytes:
     """Read so many bytes in hex; raise InvalidInput if it is something else."""
     digits = text.lower().removeprefix("0x")
     if not re.fullmatch(f"[0-9a-f]{{{2 * size}}}", digits):
-        raise InvalidInput(f"{what} is written with {2 * size} hex digits, not {text!r}")
+        raise InvalidInput(f"{what} is written with {2 * size} hex digits, not with {len(text)} characters")
     return bytes.fromhex(digits)
 
 
@@ -67,7 +68,7 @@ def find_payment_of(node: Node, text: str) -> PaymentRecord:
 def _prefix(text: str) -> str:
     prefix = text.lower().removeprefix("0x")
     if not re.fullmatch(f"[0-9a-f]{{{PREFIX_MIN},64}}", prefix):
-        raise InvalidInput(f"a payment is named by at least {PREFIX_MIN} hex digits of its hash, not {text!r}")
+        raise InvalidInput(f"a payment is named by at least {PREFIX_MIN} hex digits of its hash, not {show(text)}")
     return prefix
 
 

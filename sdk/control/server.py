@@ -45,9 +45,10 @@ from starlette.responses import Response, StreamingResponse
 from tallystick.channels.alarms import Alarm, AlarmKind
 from tallystick.channels.errors import ChannelNotReady, InvalidInput, TallystickError
 from tallystick.channels.keys import PublicKey
+from tallystick.channels.loops import require_trio
 from tallystick.channels.ports import PeerAddress
 from tallystick.sdk.control import describe, views
-from tallystick.sdk.control.http import Guard, answer, http_fault, make_route, read_body, whole_number
+from tallystick.sdk.control.http import Guard, answer, http_fault, make_route, place_of, read_body, whole_number
 from tallystick.sdk.control.lookup import channel_to_pay, find_channel, parse_asset, parse_peer
 from tallystick.sdk.control.network import NetworkRoutes
 from tallystick.sdk.control.streams import StreamRoutes
@@ -111,7 +112,15 @@ class Control:
             *StreamRoutes(self).routes(),
             *NetworkRoutes(self).routes(),
         ]
-        return Starlette(routes=routes, exception_handlers={HTTPException: http_fault})
+        app = Starlette(routes=routes, exception_handlers={HTTPException: http_fault})
+        app.state.note_fault = self.note_fault
+        return app
+
+    def note_fault(self, what: str, error: Exception) -> None:
+        """Raise the alarm for a fault of the program that a request met: where it is, and nothing secret."""
+        self._failures.append(
+            Alarm(AlarmKind.PROGRAM_FAULT, f"cannot {what}: a fault of this program, {place_of(error)}")
+        )
 
     # --- the node ------------------------------------------------------------------------------------------------
 
@@ -201,7 +210,7 @@ class Control:
         handle = find_channel(self.node, request.path_params["id"])
 
         async def operation() -> views.ChannelInfo:
-            await handle.close()
+            await handle.close(timeout=body.timeout)
             return describe.channel_info(handle)
 
         return await self.perform("close", operation, body.wait)
@@ -210,6 +219,8 @@ class Control:
         """Answer once the decision is stored, or with `wait` once nothing is left on chain."""
         body = await read_body(request, views.Close)
         handle = find_channel(self.node, request.path_params["id"])
+        if body.timeout is not None:
+            raise InvalidInput("a close without the peer has no timeout: it waits for nobody")
 
         async def operation() -> views.ChannelInfo:
             await handle.force_close()
@@ -222,17 +233,19 @@ class Control:
     async def perform(self, name: str, operation: Callable[[], Awaitable[Any]], wait: bool) -> Response:
         """Do something in the node's nursery, so that it outlives the request; answer its result or 202."""
         result: Any = None
-        fault: TallystickError | None = None
+        fault: Exception | None = None
         done, left = trio.Event(), False
 
         async def run() -> None:
             nonlocal result, fault
             try:
                 result = await operation()
-            except TallystickError as error:
+            except Exception as error:  # of our own tree, or a fault of the program: it is this request's alone
                 fault = error
-                if left:
+                if left and isinstance(error, TallystickError):
                     self._failures.append(Alarm(AlarmKind.REQUEST_FAILED, f"cannot {name}: {error}"))
+                elif left:
+                    self.note_fault(name, error)
             done.set()
 
         self._nursery.start_soon(run)
@@ -254,7 +267,7 @@ class Control:
         body = await read_body(request, views.Pay)
         asset, memo = parse_asset(body.asset), _memo(body)
         handle = channel_to_pay(self.node, body.to, body.amount, asset, body.key)
-        receipt = await handle.pay(body.amount, memo, key=body.key)
+        receipt = await handle.pay(body.amount, memo, key=body.key, timeout=body.timeout)
         return answer(describe.payment(receipt))
 
     async def _incoming(self, request: Request) -> Response:
@@ -304,6 +317,7 @@ async def serve_control(node: Node, token: str, *, host: str = "127.0.0.1", port
 
     Raise ConfigurationError if `host` is not this machine's own, or the address cannot be used.
     """
+    require_trio("serve_control")
     if not _is_loopback(host):
         raise ConfigurationError(f"the control API listens on loopback only (127.0.0.1 or ::1), not on {host}")
     config = Config()

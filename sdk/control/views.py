@@ -35,9 +35,11 @@ class Amount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Close(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """POST /channels/{id}/close and /force-close."""
+    """POST /channels/{id}/close and /force-close (which takes no `timeout`: it waits for nobody)."""
 
     wait: bool = True
+    timeout: float | None = None
+    """Seconds to wait for the peer; None: for as long as it takes."""
 
 
 class Pay(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -49,6 +51,8 @@ class Pay(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     memo_hex: str = ""
     key: str = ""
     asset: str = NATIVE_ASSET
+    timeout: float | None = None
+    """Seconds; None: it waits for the peer for as long as it takes."""
 
 
 class OpenStream(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -191,7 +191,9 @@ def _check_streams(world: World) -> None:
     for seat in world.seats.values():
         sessions = world.node(seat.name).engine.sessions.values() if world.is_up(seat.name) else ()
         for session in sessions:
-            payee = seats[session.channel.peer_key]
+            payee = seats.get(session.channel.peer_key)
+            if payee is None:  # a stranger's opening
+                continue
             for stream in session.streams.outgoing.values():
                 stored = _stored_depth(payee, session.channel, stream.lock)
                 if stored is not None and stored < stream.acked:

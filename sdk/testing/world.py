@@ -28,7 +28,7 @@ from tallystick.channels.keys import PrivateKey, PublicKey, keccak
 from tallystick.channels.objects import Address, ChannelId
 from tallystick.channels.ports import PeerAddress
 from tallystick.channels.store import Moment
-from tallystick.channels.testing.clock import seeded_entropy, virtual_clock
+from tallystick.channels.testing.clock import SteppedClock, seeded_entropy
 from tallystick.channels.testing.disk import SimulatedDisk, SimulatedStore
 from tallystick.channels.testing.network import Delivery, MemoryEndpoint, MemoryNetwork
 from tallystick.sdk.duties import DutyPolicy
@@ -36,7 +36,7 @@ from tallystick.sdk.node import SCHEMAS, Config, Node, open_node
 from tallystick.sdk.testing.audit import Audit
 from tallystick.sdk.testing.gates import Gate, GatedChain, GatedNetwork, GatedStore, Hooks
 from tallystick.settlement.branch import ChainSettings
-from tallystick.settlement.chain import Header
+from tallystick.settlement.chain import Chain, Header
 from tallystick.settlement.ledger import Mint
 from tallystick.settlement.testing.local import LocalChain
 
@@ -92,6 +92,11 @@ class Traced(Hooks):
         self._audit.submitting(raw)
 
 
+def key_of(name: str) -> PrivateKey:
+    """Return the key of a role, the same in every world."""
+    return PrivateKey(keccak(b"the world's " + name.encode()))
+
+
 class Life:
     """One run of a node, from its start to its crash."""
 
@@ -117,14 +122,18 @@ class Life:
 class Seat:
     """A role in the world: the key and the disk that survive, and the life that goes on at the moment."""
 
-    def __init__(self, world: World, name: str) -> None:
+    def __init__(self, world: World, name: str, key: PrivateKey) -> None:
         self.world = world
         self.name = name
-        self.key = PrivateKey(keccak(b"the world's " + name.encode()))
+        self.key = key
         self.disk = SimulatedDisk(SCHEMAS)
         self.config = world.config
         self.life: Life | None = None
         self.lives = 0
+        self.clock = SteppedClock()
+        """Its machine's clock, which goes on while the node is down."""
+        self.chain_node: Chain = world.chain
+        """Through what it sees the chain."""
         self.chain: GatedChain | None = None
         self.outage = False
         """Whether its chain node is silent."""
@@ -148,12 +157,12 @@ class World:
         self.config = config
         self.trace = Trace()
         self.network = MemoryNetwork(seed, delay=delay, trace=self._delivered)
-        self.seats = {name: Seat(self, name) for name in names}
         self._nursery: trio.Nursery | None = None
-        self._names = {seat.key.public: name for name, seat in self.seats.items()}
-        funds = {seat.key.address: COINS for seat in self.seats.values()}
-        self.chain = _NotedChain(self.trace, chain, funds)
+        keys = {name: key_of(name) for name in names}
+        self._names = {key.public: name for name, key in keys.items()}
+        self.chain = _NotedChain(self.trace, chain, {key.address: COINS for key in keys.values()})
         self.chain.mine()
+        self.seats = {name: Seat(self, name, key) for name, key in keys.items()}
 
     def _delivered(self, delivery: Delivery) -> None:
         self.trace.note("deliver", delivery.time, delivery.link, bytes(delivery.receiver), delivery.message)
@@ -219,7 +228,7 @@ class World:
     async def _live(self, life: Life) -> None:
         seat = life.seat
         hooks = Traced(seat)
-        seat.chain = GatedChain(self.chain, life.gate, hooks)
+        seat.chain = GatedChain(seat.chain_node, life.gate, hooks)
         seat.chain.down = seat.outage
         config = msgspec.structs.replace(seat.config, listen=(seat.name, PORT))
         try:
@@ -231,7 +240,7 @@ class World:
                         chain=seat.chain,
                         config=config,
                         network=GatedNetwork(life.endpoint, life.gate, hooks),
-                        clock=virtual_clock(),
+                        clock=seat.clock,
                         entropy=seeded_entropy(f"{self.seed}/{seat.name}/{seat.lives}"),
                         store=GatedStore(life.store, life.gate, hooks),
                         inline=True,

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PARTS = ("channels", "settlement", "watchtower", "router", "sdk")
 SECONDS = 300
 FORWARDING = ("test_forwarding_line.py", "test_session_locks.py")
 SIMULATIONS = ("test_simulation_campaigns.py", "test_simulation_regressions.py")
@@ -35,6 +34,104 @@ class Mutant:
 
 
 MUTANTS = (
+    Mutant(
+        "print what strangers say as it is",
+        "channels/words.py",
+        "    if text.isprintable():",
+        "    if True:",
+        ("test_cli_screen.py",),
+    ),
+    Mutant(
+        "let errors carry what strangers say as it is",
+        "channels/errors.py",
+        "return plain(super().__str__())",
+        "return super().__str__()",
+        ("test_cli_screen.py",),
+    ),
+    Mutant(
+        "break figures at the terminal's width",
+        "sdk/cli/screen.py",
+        "_print(table, width=max(natural, 1) if natural > console.width else None)",
+        "_print(table)",
+        ("test_cli_screen.py",),
+    ),
+    Mutant(
+        "wait for an absent peer without a word",
+        "sdk/cli/patience.py",
+        "        nursery.start_soon(_tell, node, name, meanwhile)\n",
+        "",
+        ("test_cli_words.py",),
+    ),
+    Mutant(
+        "say of a signed payment that it was not made",
+        "sdk/handle.py",
+        "if ticket is not None and not ticket.withdrawn:",
+        "if False:",
+        ("test_cli_words.py",),
+    ),
+    Mutant(
+        "take words that are no text",
+        "sdk/cli/app.py",
+        "if _torn(args) else None",
+        "if False else None",
+        ("test_cli_words.py",),
+    ),
+    Mutant(
+        "leave half of the settings on a full disk",
+        "sdk/configuration.py",
+        "        write_new(path, text)",
+        '        path.write_text(text, "utf-8")',
+        ("test_cli_words.py",),
+    ),
+    Mutant(
+        "open a directory that is another key's",
+        "channels/identity.py",
+        "if theirs.account is not None and theirs.account != ours.account:",
+        "if False:",
+        ("test_store_directory.py",),
+    ),
+    Mutant(
+        "open a directory of another chain",
+        "channels/identity.py",
+        "if theirs.chain_id is not None and theirs.chain_id != ours.chain_id:",
+        "if False:",
+        ("test_store_directory.py",),
+    ),
+    Mutant(
+        "let a tower open a node's directory",
+        "channels/store.py",
+        "        _require_known(writer, schemas)\n",
+        "",
+        ("test_store_directory.py",),
+    ),
+    Mutant(
+        "hold a directory by a file that can be removed",
+        "channels/directory.py",
+        '            _take(folder, directory, "another process, and its file `lock` was removed")\n',
+        "",
+        ("test_store_directory.py",),
+    ),
+    Mutant(
+        "run a copy of a directory beside it",
+        "sdk/node.py",
+        '            alone.enter_context(hold_identity("node", ours))',
+        "            pass",
+        ("test_cli_end_to_end.py",),
+    ),
+    Mutant(
+        "rely on damaged rows",
+        "channels/store.py",
+        "return verify(self._writer, self.sealed)",
+        "return []",
+        ("test_store_damage.py",),
+    ),
+    Mutant(
+        "rely on damaged tables",
+        "channels/store.py",
+        "        verify_layout(self._writer)\n        verify_structure(self._writer, self.sealed)\n",
+        "",
+        ("test_store_damage.py",),
+    ),
     Mutant(
         "acknowledge and send before the commit",
         "channels/engine.py",
@@ -111,6 +208,90 @@ MUTANTS = (
         "registered <= lock.expiry",
         "registered < lock.expiry",
         ("test_simulation_mallory.py",),
+    ),
+    Mutant(
+        "let the reserve stay what it was at the opening",
+        "channels/core.py",
+        "return max(self.reserve, funding * self.reserve_ppm // 1_000_000)",
+        "return self.reserve",
+        ("test_reserve_follows.py",),
+    ),
+    Mutant(
+        "ask for a reserve of deposits that the writer does not know of",
+        "channels/core.py",
+        "self.funding(self.peer_side) + self.counted - self.taken(self.side)",
+        "self.funding(self.peer_side) + self.deposits[self.side] - self.taken(self.side)",
+        ("test_reserve_follows.py", "test_session_machine.py"),
+    ),
+    Mutant(
+        "spend a deposit before the peer's reserve follows it",
+        "channels/counting.py",
+        "min(channel.deposits[channel.side], channel.counted)",
+        "channel.deposits[channel.side]",
+        ("test_reserve_follows.py", "test_session_machine.py"),
+    ),
+    Mutant(
+        "count what the peer says behind what it may have signed before",
+        "channels/counting.py",
+        "session.channel.theirs.seq >= self._waiting[0]",
+        "self._waiting[0] >= 0",
+        ("test_reserve_follows.py",),
+    ),
+    Mutant(
+        "let a channel that is proposed anew forget that the peer has greeted",
+        "channels/resync.py",
+        "session.ready = old.ready",
+        "session.ready = False",
+        ("test_openings_end.py",),
+    ),
+    Mutant(
+        "answer a greeting about a failed opening as if it had been a channel",
+        "channels/resync.py",
+        "code = Fault.UNKNOWN_CHANNEL if core.never_used(channel) else Fault.WRONG_PHASE",
+        "code = Fault.WRONG_PHASE",
+        ("test_openings_end.py",),
+    ),
+    Mutant(
+        "let an opening that the chain refused wait for ever",
+        "sdk/openings.py",
+        "if self._waits(session) and self._onchain.opening_failed(session.channel.id):",
+        "if False:",
+        ("test_openings_end.py",),
+    ),
+    Mutant(
+        "keep peers' openings for ever",
+        "sdk/openings.py",
+        "self._asked.setdefault(identity, now) + OPENING_SECONDS < now",
+        "self._asked.setdefault(identity, now) + OPENING_SECONDS < 0",
+        ("test_openings_end.py",),
+    ),
+    Mutant(
+        "take openings of any number of strangers",
+        "sdk/openings.py",
+        "if len(waiting) < STRANGERS_OPENINGS:",
+        "if True:",
+        ("test_openings_end.py",),
+    ),
+    Mutant(
+        "look at every opening of strangers at each block",
+        "sdk/onchain.py",
+        "return (talk or channel.id in self._confirmed) and timeless(channel)",
+        "return channel.id in self._confirmed and timeless(channel)",
+        ("test_openings_end.py",),
+    ),
+    Mutant(
+        "let an opener bind the other's coins for a year",
+        "sdk/openings.py",
+        "if terms.challenge_period > policy.challenge_period_max:",
+        "if False:",
+        ("test_openings_end.py",),
+    ),
+    Mutant(
+        "open with coins that leave nothing for the fee",
+        "sdk/onchain.py",
+        "if coins < max(1, fee):",
+        "if coins < 0:",
+        ("test_openings_end.py",),
     ),
     Mutant(
         "count capacity without the pending locks",
@@ -260,20 +441,132 @@ MUTANTS = (
         ("test_tower_end_to_end.py", "test_tower_appointments.py", "test_tower_seeded.py"),
     ),
     Mutant(
+        "let a fault of the program in one request end the node",
+        "sdk/control/server.py",
+        "except Exception as error:  # of our own tree",
+        "except TallystickError as error:  # of our own tree",
+        ("test_control_faults.py",),
+    ),
+    Mutant(
+        "let a stored order that cannot be planned end the node",
+        "router/outgoing.py",
+        "except Exception as error:  # an order",
+        "except AssertionError as error:  # an order",
+        ("test_payment_orders.py",),
+    ),
+    Mutant(
+        "tell a second payee of one hash that it was paid",
+        "sdk/paying.py",
+        "if order.target != payee:",
+        "if False:",
+        ("test_payment_orders.py",),
+    ),
+    Mutant(
+        "take another amount for paid by a payment that was made",
+        "sdk/paying.py",
+        "if order.asset != asset or (",
+        "if False and (",
+        ("test_payment_orders.py",),
+    ),
+    Mutant(
+        "ask the chain until a time that it cannot tell",
+        "channels/streams.py",
+        "if expiry > UINT64_MAX:",
+        "if False:",
+        ("test_control_faults.py",),
+    ),
+    Mutant(
+        "take base64 in text for bytes",
+        "channels/codec.py",
+        "self.kind, builtin_types=(bytes,)))",
+        "self.kind))",
+        ("test_codec_canonical.py",),
+    ),
+    Mutant(
+        "take a message in another encoding than its own",
+        "channels/codec.py",
+        "if self.canonical and self._write(value) != data:",
+        "if False:",
+        ("test_codec_canonical.py",),
+    ),
+    Mutant(
+        "write what would be read back as something else",
+        "channels/codec.py",
+        "            same = self._read(data) == value",
+        "            same = True",
+        ("test_codec_canonical.py",),
+    ),
+    Mutant(
         "use one nonce for every revision of an appointment",
         "watchtower/sealing.py",
         "nonce = entropy(NONCE_SIZE)",
         "nonce = bytes(NONCE_SIZE)",
         ("test_tower_appointments.py", "test_tower_seeded.py"),
     ),
+    Mutant(
+        "let the clock say when a payment's time is over",
+        "router/outgoing.py",
+        "        self._now = steady or clock\n",
+        "        self._now = clock\n",
+        ("test_clock_steps.py",),
+    ),
+    Mutant(
+        "believe the stored end of a payment after a restart, whatever the clock shows",
+        "router/outgoing.py",
+        "min(record.order.gives_up, self._now() + record.order.timeout)",
+        "record.order.gives_up",
+        ("test_clock_steps.py",),
+    ),
+    Mutant(
+        "count the rounds of gossip by the clock",
+        "router/gossiper.py",
+        "        self._steady = steady or clock\n",
+        "        self._steady = clock\n",
+        ("test_clock_steps.py",),
+    ),
+    Mutant(
+        "keep on saying what we once said by a clock that was ahead",
+        "router/voice.py",
+        "        if there is not None and there.announcement.timestamp > date + self._policy.skew:\n",
+        "        if False:\n",
+        ("test_clock_steps.py",),
+    ),
+    Mutant(
+        "let what others said by a clock that was ahead stand in the way of what they say now",
+        "router/book.py",
+        "not first <= kept.announcement.timestamp <= last",
+        "kept.announcement.timestamp < first",
+        ("test_clock_steps.py",),
+    ),
+    Mutant(
+        "do not ask the chain again about what it confirmed in the future",
+        "router/book.py",
+        "if not since <= self._channels[channel].verified <= until]",
+        "if self._channels[channel].verified < since]",
+        ("test_clock_steps.py",),
+    ),
+    Mutant(
+        "let beliefs of the future never fade",
+        "router/liquidity.py",
+        "time=min(belief.time, now)",
+        "time=belief.time",
+        ("test_clock_steps.py",),
+    ),
+    Mutant(
+        "take the status of a tower out of the future for one of now",
+        "watchtower/daemon.py",
+        "abs(clock() - status.time) <= STATUS_OLD",
+        "clock() - status.time <= STATUS_OLD",
+        ("test_clock_steps.py",),
+    ),
 )
 
 
 def copy_tree(target: Path) -> None:
     """Lay out the tree so that `tallystick` is imported from it."""
-    for part in PARTS:
-        shutil.copytree(ROOT / part, target / "tallystick" / part, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(ROOT / "tests", target / "tests", ignore=shutil.ignore_patterns("__pycache__"))
+    without = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "src" / "tallystick", target / "tallystick", ignore=without)  # its links become folders
+    shutil.copytree(ROOT / "tests", target / "tests", ignore=without)
     shutil.copy(ROOT / "pyproject.toml", target)
 
 

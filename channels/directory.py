@@ -1,0 +1,81 @@
+"""One process per data directory.
+
+Two locks are taken, and both die with the process, so that a crash never leaves a directory locked: one on the file
+`lock`, whose text says who holds it, and one on the directory itself, which nobody can take away by deleting a file. A
+*copy* of a directory is another directory: see `identity.hold_identity`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+from pathlib import Path
+from typing import IO
+
+from tallystick.channels.errors import StoreError, StoreInUse
+
+HELD = (errno.EAGAIN, errno.EACCES)
+"""What a lock answers that another process has."""
+
+
+class DirectoryLock:
+    """Both locks of one data directory. Made by `lock_directory`."""
+
+    def __init__(self, folder: int, file: IO[str]) -> None:
+        self._folder: int | None = folder
+        self._file = file
+
+    def close(self) -> None:
+        """Give the directory up; may be called twice."""
+        self._file.close()
+        if self._folder is not None:
+            os.close(self._folder)
+            self._folder = None
+
+    def __enter__(self) -> DirectoryLock:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def lock_directory(directory: Path, owner: str) -> DirectoryLock:
+    """Take the data directory for this process, as `owner`, making it if need be.
+
+    Raise StoreInUse, naming the holder, if it is taken, StoreError if it cannot be made, written or locked.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with contextlib.ExitStack() as opened:
+            folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+            opened.callback(os.close, folder)
+            file = opened.enter_context(open(directory / "lock", "a+", encoding="utf-8", errors="replace"))
+            file.seek(0)
+            holder = file.read(200).strip() or "another process"
+            _take(file.fileno(), directory, holder)
+            _take(folder, directory, "another process, and its file `lock` was removed")
+            file.truncate(0)
+            file.write(f"{owner} (process {os.getpid()})")
+            file.flush()
+            opened.pop_all()
+            return DirectoryLock(folder, file)
+    except OSError as error:
+        raise StoreError(
+            f"the data directory {directory} cannot be used ({error.strerror}): it must be a directory on a disk with "
+            "room, that this user may write to; or choose another one"
+        ) from error
+
+
+def _take(descriptor: int, directory: Path, holder: str) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in HELD:
+            raise StoreError(
+                f"the data directory {directory} cannot be locked ({error.strerror}): keep it on a local disk"
+            ) from error
+        raise StoreInUse(
+            f"the data directory {directory} is in use by {holder}; stop that program first or choose another directory"
+        ) from error

@@ -1,0 +1,343 @@
+"""What fits an argument: rules for `arguments`, each of which takes a value, perhaps converted, or refuses it.
+
+An error is one sentence that names the argument, what was expected and what was given. Bytes are never shown, as they
+may be secret; what is shown of text is bounded and has no control characters.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from sha3 import keccak_256
+
+from tallystick.channels.errors import InvalidInput
+
+SHOWN = 60
+"""Characters of a wrong argument that an error shows."""
+
+
+def show(value: object) -> str:
+    """Describe a wrong argument within a sentence: briefly, without control characters or what may be secret."""
+    if value is None or isinstance(value, (bool, float)):
+        return repr(value)
+    if type(value) is int:
+        return str(value) if value.bit_length() <= 256 else f"a number of {value.bit_length()} bits"
+    if isinstance(value, str):
+        return repr(value[:SHOWN]) + ("…" if len(value) > SHOWN else "")
+    if isinstance(value, (bytes, bytearray)):
+        return f"{len(value)} bytes"
+    return f"an object of type {type(value).__name__}"
+
+
+def refuse(name: str, expects: str, value: object, *, secret: bool = False) -> InvalidInput:
+    """Return the error for an argument that does not fit; the value of a secret one is not shown."""
+    given = f"an object of type {type(value).__name__}" if secret and not isinstance(value, bytes) else show(value)
+    return InvalidInput(f"{name} must be {expects}, not {given}")
+
+
+class Rule(Protocol):
+    """What fits a parameter."""
+
+    expects: str
+    """What it takes, to be put behind "must be"."""
+
+    def take(self, value: Any, name: str) -> Any:
+        """Return the value as it is to be used; raise InvalidInput if it does not fit."""
+        ...
+
+
+class Whole:
+    """Whole numbers: `int` itself, and no bool."""
+
+    def __init__(self, low: int | None = None, high: int | None = None, expects: str = "") -> None:
+        self.low, self.high = low, high
+        bounds = "" if low is None else f" from {_number(low)} on" if high is None else ""
+        if low is not None and high is not None:
+            bounds = f" from {_number(low)} to {_number(high)}"
+        self.expects = expects or f"a whole number{bounds}"
+
+    def take(self, value: Any, name: str) -> Any:
+        """See `Rule`."""
+        if type(value) is int and (self.low is None or value >= self.low) and (self.high is None or value <= self.high):
+            return value
+        raise refuse(name, self.expects, value)
+
+
+class Real:
+    """Numbers that are finite: int or float, and no bool."""
+
+    def __init__(self, low: float = -math.inf, high: float = math.inf) -> None:
+        self.low, self.high = low, high
+        bounded = math.isfinite(low) and math.isfinite(high)
+        bounds = f" from {low:g} to {high:g}" if bounded else f" from {low:g} on" if math.isfinite(low) else ""
+        self.expects = f"a number{bounds}"
+
+    def take(self, value: Any, name: str) -> Any:
+        """See `Rule`."""
+        if type(value) in (int, float) and self.low <= value <= self.high and not math.isinf(value):
+            return value
+        raise refuse(name, self.expects, value)
+
+
+class Text:
+    """Text that UTF-8 can write, of at most so many bytes."""
+
+    def __init__(self, most: int | None = None, *, secret: bool = False) -> None:
+        self.most, self.secret = most, secret
+        self.expects = "text" if most is None else f"text of at most {most} bytes in UTF-8"
+
+    def take(self, value: Any, name: str) -> Any:
+        """See `Rule`."""
+        if isinstance(value, str):
+            try:
+                if self.most is None or len(value.encode()) <= self.most:
+                    return value if type(value) is str else str.__str__(value)
+            except UnicodeEncodeError:
+                raise refuse(name, f"{self.expects} without half of a surrogate pair", value, secret=True) from None
+        raise refuse(name, self.expects, value, secret=self.secret)
+
+
+class Raw:
+    """Bytes, of a number within bounds."""
+
+    def __init__(self, low: int = 0, high: int | None = None, *, empty: bool = False) -> None:
+        """`empty`: none at all fits, too."""
+        self.low, self.high, self.empty = low, high, empty
+        size = "" if high is None else f"{low} " if low == high else f"{low} to {high} "
+        self.expects = f"{size}bytes" + (", or none" if empty and low else "")
+
+    def take(self, value: Any, name: str) -> Any:
+        """See `Rule`."""
+        if isinstance(value, (bytes, bytearray, memoryview)):
+            raw = value if type(value) is bytes else bytes(value)
+            if (self.empty and not raw) or (self.low <= len(raw) and (self.high is None or len(raw) <= self.high)):
+                return raw
+        raise refuse(name, self.expects, value, secret=True)
+
+
+class Hex:
+    """So many bytes, as such or as hex text (with or without 0x). `read` turns them into something else."""
+
+    def __init__(self, size: int, what: str = "", *, empty: bool = False, check: Callable[[str], bool] | None = None):
+        """`empty`: none at all fits, too. `check` says of hex text whether it may be so written."""
+        self.size, self.empty, self.check = size, empty, check
+        self.expects = (
+            f"{what or f'{size} bytes'}: {size} bytes, or {2 * size} hex digits"
+            if what
+            else (f"{size} bytes, or {2 * size} hex digits")
+        )
+
+    def take(self, value: Any, name: str) -> Any:
+        """See `Rule`."""
+        if isinstance(value, str) and (value or self.empty):
+            digits = value[2:] if value[:2] in ("0x", "0X") else value
+            if digits.isascii() and digits.isalnum() and (self.check is None or self.check(digits)):
+                with contextlib.suppress(ValueError):
+                    value = bytes.fromhex(digits)
+            elif not value:
+                value = b""
+        if isinstance(value, (bytes, bytearray, memoryview)):
+            raw = value if type(value) is bytes else bytes(value)
+            if len(raw) == self.size or (self.empty and not raw):
+                return raw
+        raise refuse(name, self.expects, value, secret=True)
+
+
+class Memo:
+    """A memo: bytes, or text, which becomes its UTF-8."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.expects = f"text or bytes, at most {most} bytes in UTF-8"
+
+    def take(self, value: Any, name: str) -> Any:
+        """See `Rule`."""
+        raw = value
+        if isinstance(value, str):
+            with contextlib.suppress(UnicodeEncodeError):
+                raw = value.encode()
+        elif isinstance(value, (bytearray, memoryview)):
+            raw = bytes(value)
+        if type(raw) is bytes and len(raw) <= self.most:
+            return raw
+        raise refuse(name, self.expects, value)
+
+
+class Is:
+    """Objects of a class."""
+
+    def __init__(self, kind: type[Any], expects: str = "") -> None:
+        self.kind = kind
+        self.expects = expects or article(kind.__name__)
+
+    def take(self, value: Any, name: str) -> Any:
+        """See `Rule`."""
+        if isinstance(value, self.kind):
+            return value
+        raise refuse(name, self.expects, value)
+
+
+class Flag:
+    """True or False, and nothing that is like them."""
+
+    expects = "True or False"
+
+    def take(self, value: Any, name: str) -> Any:
+        """See `Rule`."""
+        if value is True or value is False:
+            return value
+        raise refuse(name, self.expects, value)
+
+
+class Nothing:
+    """None."""
+
+    expects = "None"
+
+    def take(self, value: Any, name: str) -> Any:
+        """See `Rule`."""
+        if value is None:
+            return None
+        raise refuse(name, self.expects, value)
+
+
+class Anything:
+    """Whatever it is."""
+
+    expects = "anything"
+
+    def take(self, value: Any, name: str) -> Any:
+        """See `Rule`."""
+        return value
+
+
+class Calls:
+    """What can be called."""
+
+    expects = "something that can be called"
+
+    def take(self, value: Any, name: str) -> Any:
+        """See `Rule`."""
+        if callable(value):
+            return value
+        raise refuse(name, self.expects, value)
+
+
+class Does:
+    """What has all public members of a protocol."""
+
+    def __init__(self, protocol: type[Any]) -> None:
+        self.expects = article(protocol.__name__)
+        self.members = [name for name in dir(protocol) if not name.startswith("_")]
+
+    def take(self, value: Any, name: str) -> Any:
+        """See `Rule`."""
+        if not isinstance(value, type) and all(hasattr(value, member) for member in self.members):
+            return value
+        raise refuse(name, self.expects, value)
+
+
+class OneOf:
+    """What one of several rules takes; if none does, the error is that of the rule that came nearest."""
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self.rules = rules
+        self.expects = " or ".join(rule.expects for rule in rules)
+
+    def take(self, value: Any, name: str) -> Any:
+        """See `Rule`."""
+        for rule in self.rules:
+            try:
+                return rule.take(value, name)
+            except InvalidInput as error:
+                if isinstance(value, getattr(rule, "deep", ())):  # of the right class, and wrong within
+                    raise error
+        secret = any(isinstance(rule, Raw | Hex) for rule in self.rules)
+        raise refuse(name, self.expects, value, secret=secret)
+
+
+class Items:
+    """Sequences of what a rule takes; text and bytes are none. They become tuples."""
+
+    def __init__(self, item: Rule, kinds: tuple[type[Any], ...] = (Sequence,)) -> None:
+        self.item, self.kinds = item, kinds
+        self.expects = f"a list or tuple (of each {item.expects})"
+
+    def take(self, value: Any, name: str) -> Any:
+        """See `Rule`."""
+        if isinstance(value, (str, bytes, bytearray, memoryview)) or not isinstance(value, self.kinds):
+            raise refuse(name, self.expects, value)
+        found = tuple(value)
+        rule = self.item
+        if isinstance(rule, Whole) and set(map(type, found)) <= {
+            int
+        }:  # quick, as thousands of payments are such a list
+            low, high = (min(found), max(found)) if found else (rule.low, rule.high)
+            if (rule.low is None or low >= rule.low) and (rule.high is None or high <= rule.high):  # type: ignore[operator]
+                return found
+        taken = tuple([rule.take(item, f"{name}[{index}]") for index, item in enumerate(found)])
+        same = type(value) is tuple and all(map(_is, taken, value))
+        return value if same else taken
+
+
+class Both:
+    """Tuples of so many items, each with a rule of its own."""
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self.rules = rules
+        self.expects = f"a tuple of {len(rules)}: " + ", ".join(rule.expects for rule in rules)
+
+    def take(self, value: Any, name: str) -> Any:
+        """See `Rule`."""
+        if not isinstance(value, (tuple, list)) or len(value) != len(self.rules):
+            raise refuse(name, self.expects, value)
+        taken = tuple(
+            [rule.take(item, f"{name}[{i}]") for i, (rule, item) in enumerate(zip(self.rules, value, strict=True))]
+        )
+        return value if type(value) is tuple and all(map(_is, taken, value)) else taken
+
+
+class Table:
+    """Mappings whose keys and values fit a rule each. They become dicts."""
+
+    def __init__(self, key: Rule, value: Rule) -> None:
+        self.key, self.value = key, value
+        self.expects = f"a dict from {key.expects} to {value.expects}"
+
+    def take(self, value: Any, name: str) -> Any:
+        """See `Rule`."""
+        if not isinstance(value, Mapping):
+            raise refuse(name, self.expects, value)
+        return {
+            self.key.take(key, f"a key of {name}"): self.value.take(item, f"{name}[{show(key)}]")
+            for key, item in value.items()
+        }
+
+
+def fits_checksum(digits: str) -> bool:
+    """Whether 40 hex digits in mixed case are those of an address (EIP-55); in one case, they have no checksum."""
+    lower = digits.lower()
+    if digits in (lower, digits.upper()):
+        return True
+    digest = keccak_256(lower.encode()).hexdigest()
+    return all(digit.isdigit() or digit.isupper() == (mark > "7") for digit, mark in zip(digits, digest, strict=False))
+
+
+def _number(value: int) -> str:
+    """Write a bound: 2**128 - 1 instead of its 39 digits."""
+    for number, suffix in ((value, ""), (value + 1, " - 1")):
+        if number > 1 << 20 and number & (number - 1) == 0:
+            return f"2**{number.bit_length() - 1}{suffix}"
+    return str(value)
+
+
+def article(name: str) -> str:
+    """Return a name with its article."""
+    return f"{'an' if name[0] in 'AEIOU' else 'a'} {name}"
+
+
+def _is(one: object, other: object) -> bool:
+    return one is other

@@ -1,0 +1,97 @@
+"""State channels and a payment network: lock funds once, then pay off chain as often and as fast as you like.
+
+The names that most programs need are here; `docs/sdk.md` tells of them. Each is loaded when it is first asked for, so
+that `import tallystick` and `tally --help` are quick, and nothing that is not used costs anything. The packages:
+`tallystick.sdk` (nodes), `tallystick.channels`, `tallystick.router` (payments over several hops),
+`tallystick.settlement` (the chain), `tallystick.watchtower`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # what type checkers and editors see; `_HOMES` says the same to Python, and a test compares the two
+    from tallystick.channels.alarms import Alarm, AlarmKind
+    from tallystick.channels.errors import ChannelNotReady, InsufficientFunds, InvalidInput, TallystickError
+    from tallystick.channels.keys import PrivateKey, PublicKey, keccak
+    from tallystick.channels.objects import NATIVE
+    from tallystick.channels.ports import PeerAddress
+    from tallystick.router.errors import NoRoute, PaymentFailed
+    from tallystick.router.invoice import Invoice, decode_invoice
+    from tallystick.sdk.control.client import ControlClient, connect_control
+    from tallystick.sdk.errors import ControlError, NodeUnreachable, OpeningFailed
+    from tallystick.sdk.handle import ChannelHandle
+    from tallystick.sdk.incoming import IncomingPayment
+    from tallystick.sdk.keystore import load_key
+    from tallystick.sdk.node import Config, Node, open_node
+    from tallystick.settlement.rpc_client import open_rpc_chain
+    from tallystick.settlement.testing.local import LocalChain
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "NATIVE",
+    "Alarm",
+    "AlarmKind",
+    "ChannelHandle",
+    "ChannelNotReady",
+    "Config",
+    "ControlClient",
+    "ControlError",
+    "IncomingPayment",
+    "InsufficientFunds",
+    "InvalidInput",
+    "Invoice",
+    "LocalChain",
+    "NoRoute",
+    "Node",
+    "NodeUnreachable",
+    "OpeningFailed",
+    "PaymentFailed",
+    "PeerAddress",
+    "PrivateKey",
+    "PublicKey",
+    "TallystickError",
+    "__version__",
+    "connect_control",
+    "decode_invoice",
+    "keccak",
+    "load_key",
+    "open_node",
+    "open_rpc_chain",
+]
+
+_HOMES = {
+    "channels.alarms": ("Alarm", "AlarmKind"),
+    "channels.errors": ("ChannelNotReady", "InsufficientFunds", "InvalidInput", "TallystickError"),
+    "channels.keys": ("PrivateKey", "PublicKey", "keccak"),
+    "channels.objects": ("NATIVE",),
+    "channels.ports": ("PeerAddress",),
+    "router.errors": ("NoRoute", "PaymentFailed"),
+    "router.invoice": ("Invoice", "decode_invoice"),
+    "sdk.control.client": ("ControlClient", "connect_control"),
+    "sdk.errors": ("ControlError", "NodeUnreachable", "OpeningFailed"),
+    "sdk.handle": ("ChannelHandle",),
+    "sdk.incoming": ("IncomingPayment",),
+    "sdk.keystore": ("load_key",),
+    "sdk.node": ("Config", "Node", "open_node"),
+    "settlement.rpc_client": ("open_rpc_chain",),
+    "settlement.testing.local": ("LocalChain",),
+}
+_HOME = {name: f"{__name__}.{module}" for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Load the name from its module, once."""
+    try:
+        home = _HOME[name]
+    except KeyError:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+    found = getattr(importlib.import_module(home), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

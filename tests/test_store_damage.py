@@ -1,0 +1,197 @@
+"""Damage on the disk: every flipped bit is noticed by name at the start, or healed, or harms nothing.
+
+`vectors/data-0.1.0-*.sql.gz` are the stores of three nodes of version 0.1.0, in the midst of a payment from alice over
+bob, who has a circuit open, to carol, who holds it.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import trio
+
+from tallystick.channels.alarms import AlarmKind
+from tallystick.channels.errors import StoreDamaged, StoreError
+from tallystick.channels.keys import PrivateKey
+from tallystick.channels.schema import load_channels, received_after
+from tallystick.channels.store import SqliteStore, open_store
+from tallystick.router.circuits import load_circuits
+from tallystick.router.invoices import list_invoices
+from tallystick.router.payments import list_payments
+from tallystick.sdk.node import SCHEMAS, open_node
+from tallystick.sdk.whose import said_by_node
+from tallystick.settlement.testing.local import LocalChain
+
+VECTORS = Path(__file__).parent / "vectors"
+NAMES = ("alice", "bob", "carol")
+STRIDE = int(os.environ.get("TALLY_FLIP_STRIDE", "1997"))
+"""Bytes from one flip to the next."""
+
+Rows = dict[str, list[tuple[object, ...]]]
+
+
+def old_data(name: str, directory: Path) -> Path:
+    """Make the data directory of a node of version 0.1.0."""
+    directory.mkdir()
+    with closing(sqlite3.connect(directory / "tally.db")) as database:
+        database.executescript(gzip.decompress((VECTORS / f"data-0.1.0-{name}.sql.gz").read_bytes()).decode())
+    return directory
+
+
+def rows_of(store: SqliteStore) -> Rows:
+    """Return everything that is in a store, but for versions and seals."""
+    names = [name for (name,) in store.read("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
+    found: Rows = {}
+    for name in names:
+        columns = [row[1] for row in store.read(f"PRAGMA table_xinfo({name})") if row[1] != "seal"]
+        found[name] = sorted(store.read(f"SELECT {', '.join(columns)} FROM {name}"), key=repr)
+    return found
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_data_of_the_first_version_is_brought_to_this_one_with_nothing_changed(tmp_path: Path, name: str) -> None:
+    directory = old_data(name, tmp_path / name)
+    with closing(sqlite3.connect(directory / "tally.db")) as database:
+        before = {
+            table: sorted(database.execute(f"SELECT * FROM {table}").fetchall(), key=repr)
+            for (table,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        }
+        indices = set(database.execute("SELECT name FROM sqlite_master WHERE type = 'index'").fetchall())
+    for _ in range(2):  # the second time nothing is left to do
+        store = open_store(directory, SCHEMAS, owner="test", durable=False)
+        after = rows_of(store)
+        assert not store.healed
+        assert {table: rows for table, rows in after.items() if table not in ("schemas", "identity")} == {
+            table: rows for table, rows in before.items() if table != "schemas"
+        }
+        assert indices <= set(store.read("SELECT name FROM sqlite_master WHERE type = 'index'"))
+        sealed = {table.table for table in store.sealed}
+        assert sealed | {"schemas"} == set(after)
+        for table in sealed:
+            assert store.read(f"SELECT count(*) FROM {table} WHERE seal IS NULL") == [(0,)]
+        assert load_channels(store)
+        assert {whose.chain_id for whose in said_by_node(store)} == {1337}
+        store.close()
+
+
+def test_the_vectors_hold_what_money_hangs_on(tmp_path: Path) -> None:
+    alice, bob, carol = (
+        open_store(old_data(name, tmp_path / name), SCHEMAS, owner="test", durable=False) for name in NAMES
+    )
+    assert [record.paid for _, record in list_payments(alice, 10)] == [False, True]
+    assert len(load_circuits(bob)) == 1 and len(received_after(bob, 0, 100)) == 6
+    assert [record.memo for record in list_invoices(carol, 10)] == ["held", "tea"]
+    for store in (alice, bob, carol):
+        store.close()
+
+
+def flips(data: bytes, stride: int) -> Iterator[bytes]:
+    """Yield the data with one bit flipped, again and again."""
+    for position in range(0, len(data), stride):
+        yield data[:position] + bytes([data[position] ^ 1 << position % 8]) + data[position + 1 :]
+
+
+def judge(open_it: Callable[[], SqliteStore], good: Rows) -> str:
+    """Return what became of damaged data: "noticed", "healed" or "equal"; anything else fails."""
+    try:
+        store = open_it()
+    except StoreError as error:
+        assert len(str(error)) > 20
+        return "noticed"
+    try:
+        if store.healed:
+            return "healed"
+        assert rows_of(store) == good
+        return "equal"
+    finally:
+        store.close()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_flipped_bit_is_noticed_by_name_or_healed_or_harmless(tmp_path: Path, name: str) -> None:
+    directory = old_data(name, tmp_path / name)
+    store = open_store(directory, SCHEMAS, owner="test", durable=False)
+    good = rows_of(store)
+    store.close()
+    path = directory / "tally.db"
+    verdicts = set()
+    for data in flips(path.read_bytes(), STRIDE):
+        path.write_bytes(data)
+        verdicts.add(judge(lambda: open_store(directory, SCHEMAS, owner="test", durable=False), good))
+        for log in directory.glob("tally.db-*"):
+            log.unlink()
+    assert {"noticed", "equal"} <= verdicts
+
+
+def damage(directory: Path, statement: str) -> None:
+    """Change a row behind the back of its seal, as a failing disk would: by a program that writes none."""
+    with closing(sqlite3.connect(directory / "tally.db")) as database, database:
+        database.create_function("tally_seal", -1, lambda *values: 7, deterministic=True)
+        database.execute(statement)
+
+
+@pytest.mark.parametrize(
+    ("name", "table", "column"),
+    [
+        ("bob", "channels", "state"),
+        ("bob", "sent", "frame"),
+        ("bob", "received", "frame"),
+        ("alice", "keys", "payment"),
+        ("bob", "packets", "onion"),
+        ("bob", "circuits", "body"),
+        ("bob", "obligations", "data"),
+        ("bob", "followed_headers", "hash"),
+        ("bob", "chain_events", "sighting"),
+        ("bob", "onions", "expiry"),
+        ("alice", "payments", "body"),
+        ("alice", "parts", "body"),
+        ("carol", "invoices", "secret"),
+    ],
+)
+@pytest.mark.parametrize("value", ["zeroblob(40)", "'text in its place'", "5"])
+def test_a_row_that_guards_money_is_named_and_nothing_is_done(
+    tmp_path: Path, name: str, table: str, column: str, value: str
+) -> None:
+    directory = old_data(name, tmp_path / name)
+    open_store(directory, SCHEMAS, owner="test", durable=False).close()
+    damage(directory, f"UPDATE {table} SET {column} = {value}")
+    with pytest.raises(StoreDamaged, match=rf"the row \(.+\) of the table {table} is damaged"):
+        open_store(directory, SCHEMAS, owner="test", durable=False)
+
+
+def test_what_is_learned_anew_is_dropped_and_said(tmp_path: Path) -> None:
+    directory = old_data("bob", tmp_path / "bob")
+    open_store(directory, SCHEMAS, owner="test", durable=False).close()
+    damage(directory, "UPDATE gossip_updates SET body = x'00' WHERE side = 0")
+    store = open_store(directory, SCHEMAS, owner="test", durable=False)
+    assert store.healed == ["2 damaged rows of the table gossip_updates were dropped: they are learned anew"]
+    assert store.read("SELECT count(*) FROM gossip_updates") == [(2,)]
+    store.close()
+
+
+async def test_a_node_tells_its_owner_what_was_dropped(tmp_path: Path) -> None:
+    key, chain = PrivateKey(bytes([7]) * 32), LocalChain()
+    with trio.fail_after(20):
+        async with open_node(tmp_path, key=key, chain=chain):
+            pass
+        damage(tmp_path, "INSERT INTO peers (key, address) VALUES (x'01', 'nowhere')")
+        async with open_node(tmp_path, key=key, chain=chain) as node:
+            assert [alarm.kind for alarm in node.alarms] == [AlarmKind.DATA_HEALED]
+
+
+def test_old_history_is_compared_when_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tallystick.channels.seals.ROWS_MAX", 2)
+    directory = old_data("bob", tmp_path / "bob")
+    open_store(directory, SCHEMAS, owner="test", durable=False).close()
+    damage(directory, "UPDATE received SET frame = x'00' WHERE position = 1")
+    store = open_store(directory, SCHEMAS, owner="test", durable=False)
+    assert len(received_after(store, 1, 100)) == 5
+    with pytest.raises(StoreDamaged, match="journal"):
+        received_after(store, 0, 100)
+    store.close()
