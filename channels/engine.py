@@ -21,8 +21,9 @@ from tallystick.channels.dispatch import dispatch
 from tallystick.channels.effects import Effects, Event, PeerConnected, PeerNotice
 from tallystick.channels.eip712 import domain_separator
 from tallystick.channels.errors import EngineStopped, Fault, InvalidInput, InvalidUpdate
+from tallystick.channels.guests import Rank, rank_of
 from tallystick.channels.keys import PrivateKey
-from tallystick.channels.limits import ERROR_TEXT_MAX, Policy
+from tallystick.channels.limits import Policy
 from tallystick.channels.locks import LockKeeper, always_fresh
 from tallystick.channels.messages import (
     CloseRequest,
@@ -34,7 +35,6 @@ from tallystick.channels.messages import (
     OpenRequest,
     Reestablish,
     channel_of,
-    encode,
 )
 from tallystick.channels.objects import Address, ChannelId
 from tallystick.channels.opening import Opening
@@ -185,6 +185,10 @@ class Engine:
         """Whether any channel with that peer is not gone."""
         return any(session.channel.phase is not Phase.GONE for session in self.sessions_with(peer))
 
+    def rank(self, peer: bytes) -> Rank:
+        """Return what a peer is to us."""
+        return rank_of(session.channel for session in self._by_peer.get(peer, {}).values())
+
     def sessions_with(self, peer: bytes) -> list[Session]:
         """Return all channels with that peer, gone ones included."""
         return list(self._by_peer.get(peer, {}).values())
@@ -301,20 +305,25 @@ class Engine:
         """Whether the peer is connected now."""
         return peer in self._wires
 
-    def require_acks(self, peer: bytes, now: float, *, queued: bool) -> None:
-        """Raise InvalidUpdate if a connected peer holds back an acknowledgement for too long, by `patience`.
+    def require_acks(self, peer: bytes, now: float, *, queued: bool) -> bool:
+        """Raise InvalidUpdate if a connected peer holds back an acknowledgement for too long; else say if it owes one.
 
         Ask now and then, by one clock. `queued`: whether frames for the peer wait on our side.
         """
+        owes = False
         for session in self.sessions_with(peer):
-            patience = session.patience
-            waits = session.ready and session.channel.phase is Phase.OPEN
+            waits, patience = session.ready and session.channel.phase is Phase.OPEN, session.patience
             oldest = session.sent[0].seq if session.sent and waits else 0
             if patience.look(oldest, (self._rounds, self._durable), now, queued=queued):
                 raise patience.cut(session.channel.id)
+            owes = owes or oldest > 0
+        return owes
 
-    def receive(self, peer: bytes, message: Message, frame: bytes) -> None:
-        """Take in a connected peer's message (`frame` is its bytes); raise PeerError, with no channel harmed."""
+    def receive(self, peer: bytes, message: Message, frame: bytes) -> bool:
+        """Take in a connected peer's message (`frame` is its bytes); raise PeerError, with no channel harmed.
+
+        Return whether it was for a channel with that peer: any other is work that nobody pays for.
+        """
         identity = channel_of(message)
         if isinstance(message, Error):
             self.emit(PeerNotice(peer, message.channel, message.code, plain(message.text), False))
@@ -327,9 +336,11 @@ class Engine:
             session = self.sessions.get(identity)
             if session is None or session.channel.peer_key != peer:
                 self._on_unknown(peer, identity, message)
-                return
+                return False
             self.touch(session)
             dispatch(session, message, frame, self._clock())
+            return True
+        return False
 
     def _on_error(self, peer: bytes, identity: ChannelId, message: Error) -> None:
         self.opening.on_error(peer, message)
@@ -442,8 +453,3 @@ class Engine:
     def statistics(self) -> EngineStatistics:
         """Counters and queue lengths."""
         return statistics_of(self.sessions.values(), len(self._wires), self._rounds, self.writer.store.commits)
-
-
-def error_frame(code: int, text: str, channel: bytes = b"") -> bytes:
-    """Return the frame that tells a peer why its connection is about to close."""
-    return encode(Error(channel, code, text[:ERROR_TEXT_MAX]))

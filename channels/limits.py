@@ -100,7 +100,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """Units of one stream that may be waiting or released without the payee's acknowledgement."""
 
     ack_patience: float = 30.0
-    """Seconds (of the node's own clock, seen to within some 15) that an update may wait for its acknowledgement while
+    """Seconds (of the node's own clock, seen to within some 20) that an update may wait for its acknowledgement while
     the peer's link is up, before the connection is ended: the next greeting settles it (`patience`)."""
 
     reserve_ppm: int = 10_000

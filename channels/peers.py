@@ -1,33 +1,37 @@
 """Connections to other nodes: one per peer, dialed again after each loss, kept alive, bounded both ways.
 
 The shell between `ports.Network` and `engine`: it moves frames and answers faults, and knows nothing of channels. A
-peer that breaks the protocol is told why and disconnected. Of two connections to one peer, one survives on both sides:
-a newer one replaces an older one of the same direction; of opposite directions, the one dialed by the smaller key wins.
+peer that breaks the protocol is told why and disconnected. Peers without a funded channel are strangers: they share
+places, memory and a part of the loop's time, and partners go before them. Of two connections to one peer, one survives
+on both sides: a newer one replaces an older one of the same direction; of opposite directions, the one dialed by the
+smaller key wins.
 """
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TypeAlias
 
 import msgspec
 import trio
 
+from tallystick.channels.descriptors import allowance, descriptor_limit
+from tallystick.channels.dialer import Dialer
 from tallystick.channels.effects import Event, PeerNotice
-from tallystick.channels.engine import Engine, error_frame
+from tallystick.channels.engine import Engine
 from tallystick.channels.errors import Fault, InvalidUpdate, LinkClosed, MalformedMessage, PeerError, TallystickError
-from tallystick.channels.limits import MESSAGE_MAX
-from tallystick.channels.messages import PROTOCOL_VERSION, Hello, Ping, Pong, decode, encode
-from tallystick.channels.ports import Link, Network, PeerAddress, PromptLink
-from tallystick.channels.transport import backoff
+from tallystick.channels.guests import Guest, Guests, Rank
+from tallystick.channels.limits import ERROR_TEXT_MAX, MESSAGE_MAX
+from tallystick.channels.messages import PROTOCOL_VERSION, Error, Hello, Ping, Pong, decode, encode
+from tallystick.channels.ports import FavouringNetwork, Link, Network, PeerAddress
+from tallystick.channels.turns import TURN_SECONDS, Turns
+from tallystick.channels.wires import PeerWire, Pool
 
 KEEPALIVE = 15.0
 """Seconds of silence after which a Ping is sent; after twice as many more, the connection is given up."""
-
-PROBE = 3.0
-"""Seconds that a connection has to show life when the peer dials us although we think it is connected."""
 
 HELLO_SECONDS = 10.0
 """How long a connection may take to say Hello."""
@@ -35,111 +39,21 @@ HELLO_SECONDS = 10.0
 EXTENSION_TAGS = range(32, 48)
 """Numbers of messages that are not the channel layer's: they go to whoever extends it (`Peers.extend`)."""
 
-SAY_BYTES_MAX = 1_000_000
-"""Bytes queued for a peer beyond which `Peers.say` refuses: what is said there may be lost, and is said again later."""
-
 LOOK = 5.0
-"""Seconds between two looks at what a peer has yet to acknowledge, at least; at most KEEPALIVE."""
-
-QUEUE_BYTES_MAX = 8_000_000
-"""Bytes queued for a slow peer before we stop reading what it sends."""
+"""Seconds between two looks at what a peer has yet to acknowledge; KEEPALIVE at most before the first one."""
 
 SLOW_SECONDS = 60.0
 """How long a peer may leave a full queue unread before its connection is given up."""
 
-REDIAL = 0.1
-"""Seconds before the first redial of a steady connection that was lost, at most; they double with each one in vain."""
+STRANGERS_PART = 0.1
+"""Of the loop's time, what messages of peers without a funded channel take at most, all together."""
 
-STEADY = 30.0
-"""Seconds that a connection must last to be called steady, at most: STEADY_PAUSES times the pause before it will do.
-So who is cut off now and then comes back at once, and who is turned away again and again comes ever less often."""
-
-STEADY_PAUSES = 2
+PARTNER_SECONDS = 0.005
+"""How long a partner's messages may be worked at before others have their turn."""
 
 
-Extension: TypeAlias = Callable[[bytes, bytes], None]
-"""Takes (peer's public key, frame)."""
-
-
-class PeerWire:
-    """Frames queued for one connected peer (`engine.Wire`)."""
-
-    def __init__(self, link: Link) -> None:
-        self.link = link
-        self._prompt = link if isinstance(link, PromptLink) else None
-        self.scope = trio.CancelScope()
-        """Ends the connection when cancelled."""
-        self.reason: PeerError | None = None
-        self.listening = trio.CancelScope()
-        """The present wait for frames; its deadline is the end of our patience."""
-        self.probed = False
-        self.look_again = 0.0
-        """When to look again at what the peer has yet to acknowledge."""
-        self._frames: list[bytes] = []
-        self._queued = 0
-        self.sent = self.received = 0
-        """Bytes of frames so far."""
-        self._wake = trio.Event()
-        self._drained = trio.Event()
-
-    def put(self, frame: bytes) -> None:
-        """Queue a frame for sending."""
-        self._frames.append(frame)
-        self._queued += len(frame)
-        self._wake.set()
-
-    def put_all(self, frames: list[bytes]) -> None:
-        """Send frames at once if nothing is queued before them and the link can, else queue them."""
-        if not self._queued and self._prompt is not None and self._prompt.send_now(frames):
-            self.sent += sum(map(len, frames))
-            if self._prompt.behind:
-                self._queued = 1  # what comes next waits behind it
-                self._wake.set()
-        else:
-            for frame in frames:
-                self.put(frame)
-
-    def put_unless_busy(self, frame: bytes) -> bool:
-        """Queue a frame that may be lost; return whether there was room."""
-        if self._queued + len(frame) > SAY_BYTES_MAX:
-            return False
-        self.put(frame)
-        return True
-
-    def probe(self) -> None:
-        """Ask for a sign of life within PROBE seconds: the peer dialed afresh, so this link may be dead."""
-        if not self.probed:
-            self.probed = True
-            self.put(encode(Ping(0)))
-            self.listening.deadline = min(self.listening.deadline, trio.current_time() + PROBE)
-
-    @property
-    def queued(self) -> bool:
-        """Whether anything waits for the link."""
-        return self._queued > 0
-
-    @property
-    def full(self) -> bool:
-        """Whether more than QUEUE_BYTES_MAX are queued."""
-        return self._queued > QUEUE_BYTES_MAX
-
-    async def room(self) -> None:
-        """Wait while the queue is full."""
-        while self.full:
-            self._drained = trio.Event()
-            await self._drained.wait()
-
-    async def send_forever(self) -> None:
-        """Send what is queued, all at once, until the link ends (LinkClosed)."""
-        while True:
-            await self._wake.wait()
-            self._wake = trio.Event()
-            frames, self._frames = self._frames, []
-            if frames or self._queued:
-                await self.link.send(frames)
-                self.sent += sum(map(len, frames))
-            self._queued = sum(map(len, self._frames))
-            self._drained.set()
+Extension: TypeAlias = Callable[[bytes, bytes], Iterator[None] | None]
+"""Takes (peer's public key, frame). What takes long is returned as steps, to be made one after the other, soon."""
 
 
 class PeerStatistics(msgspec.Struct, frozen=True):
@@ -151,34 +65,65 @@ class PeerStatistics(msgspec.Struct, frozen=True):
     bytes_sent: int
     """Of frames, before encryption."""
     bytes_received: int
+    queued: int
+    """Bytes of memory that wait to be sent."""
+    strangers: int
+    """Inbound connections of peers that had no funded channel when they were counted last."""
+    evicted: int
+    """Such connections that had to make room for newer ones."""
 
 
 class Peers:
     """Keeps links to peers and feeds the engine. `run` owns all tasks."""
 
-    def __init__(self, engine: Engine, network: Network, rng: random.Random, tell: Callable[[Event], None]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        network: Network,
+        rng: random.Random,
+        tell: Callable[[Event], None],
+        *,
+        strangers: int | None = None,
+    ) -> None:
+        """`strangers`: inbound connections of peers without a funded channel, at most (`descriptors.allowance`)."""
         self._engine = engine
         self._network = network
-        self._rng = rng
         self._tell = tell
+        self._guests = Guests(allowance(descriptor_limit()).strangers if strangers is None else strangers)
+        self._turns = Turns(STRANGERS_PART)
+        self._pool = Pool()
         self._hello = encode(Hello(PROTOCOL_VERSION, engine.chain_id, engine.contract))
         self._own_key = bytes(engine.key.public)
         self._wires: dict[bytes, PeerWire] = {}
-        self._addresses: dict[bytes, PeerAddress] = {}
-        self._keepers: dict[bytes, trio.CancelScope] = {}
         self._extension: Extension | None = None
-        self._nursery: trio.Nursery | None = None
         self._changed = trio.Event()
-        self._dials = 0
         self._faults = 0
         self._sent = self._received = 0  # on links that have ended
+        self.dialer = Dialer(
+            network,
+            rng,
+            attend=self._attend,
+            connected=lambda key: key in self._wires,
+            wait_gone=self._wait_gone,
+            wanted=engine.has_business_with,
+            tell=tell,
+        )
 
     def statistics(self) -> PeerStatistics:
         """Connections, dials and faults."""
         wires = self._wires.values()
         sent = self._sent + sum(wire.sent for wire in wires)
         received = self._received + sum(wire.received for wire in wires)
-        return PeerStatistics(len(wires), self._dials, self._faults, sent, received)
+        return PeerStatistics(
+            len(wires),
+            self.dialer.dials,
+            self._faults,
+            sent,
+            received,
+            sum(wire.waiting for wire in wires),
+            len(self._guests),
+            self._guests.ended,
+        )
 
     def connected(self) -> list[bytes]:
         """Return the public keys of connected peers."""
@@ -207,9 +152,7 @@ class Peers:
     async def run(self, listen: tuple[str, int] | None, *, started: Callable[[PeerAddress | None], None]) -> None:
         """Listen (if asked to) and keep connections until cancelled. `started` gets the bound address."""
         async with trio.open_nursery() as nursery:
-            self._nursery = nursery
-            for key in self._addresses:
-                self._start_keeper(key)
+            self.dialer.start(nursery)
             if listen is None:
                 started(None)
                 await trio.sleep_forever()
@@ -219,19 +162,12 @@ class Peers:
     # --- dialing -------------------------------------------------------------------------------------------------
 
     def keep(self, address: PeerAddress) -> None:
-        """Keep a connection to that node from now on, dialing it again after each loss."""
-        known = self._addresses.get(address.key)
-        self._addresses[address.key] = address
-        if known != address and address.key in self._keepers:
-            self._keepers.pop(address.key).cancel()
-        if self._nursery is not None and address.key not in self._keepers:
-            self._start_keeper(address.key)
+        """Keep a connection to that node from now on, dialing it again after each loss (`dialer`)."""
+        self.dialer.keep(address)
 
     def drop(self, key: bytes) -> None:
         """Stop keeping that connection, and end it."""
-        self._addresses.pop(key, None)
-        if key in self._keepers:
-            self._keepers.pop(key).cancel()
+        self.dialer.drop(key)
         if key in self._wires:
             self._wires[key].scope.cancel()
 
@@ -240,43 +176,30 @@ class Peers:
         while key not in self._wires:
             await self._changed.wait()
 
-    def _start_keeper(self, key: bytes) -> None:
-        if self._nursery is not None:
-            scope = self._keepers[key] = trio.CancelScope()
-            self._nursery.start_soon(self._keep, key, scope)
-
-    async def _keep(self, key: bytes, scope: trio.CancelScope) -> None:
-        """Dial, serve, and dial again, with growing and jittered pauses while it does not last."""
-        attempt, pause = 0, 0.0
-        with scope:
-            while True:
-                if key in self._wires:
-                    await self._changed.wait()
-                    continue
-                lasted = 0.0
-                self._dials += 1
-                try:
-                    link = await self._network.dial(self._addresses[key])
-                except (LinkClosed, PeerError) as error:
-                    if isinstance(error, PeerError):
-                        self._tell(PeerNotice(key, b"", error.code, str(error), True))
-                else:
-                    lasted = await self._attend(link)
-                attempt = 0 if lasted > min(STEADY, STEADY_PAUSES * pause) else attempt + 1
-                pause = backoff(attempt, self._rng, first=REDIAL)
-                await trio.sleep(pause)
+    async def _wait_gone(self, key: bytes) -> None:
+        while key in self._wires:
+            await self._changed.wait()
 
     # --- one connection ------------------------------------------------------------------------------------------
 
     async def _handle(self, link: Link) -> None:
-        await self._attend(link)
+        """Serve a link that a peer dialed. It takes a stranger's place until it turns out to be a partner's."""
+        key, wire = bytes(link.peer), PeerWire(link, self._pool)
+        guest = Guest(wire.source, partial(self._engine.rank, key), wire.scope.cancel)
+        if isinstance(self._network, FavouringNetwork) and guest.rank() is Rank.PARTNER:
+            self._network.favour(wire.source)
+        self._guests.admit(guest)
+        try:
+            await self._attend(link, wire)
+        finally:
+            self._guests.leave(guest)
 
-    async def _attend(self, link: Link) -> float:
+    async def _attend(self, link: Link, given: PeerWire | None = None) -> float:
         """Serve one link to its end, and return for how many seconds both sides had use of it.
 
         Whatever happens on it ends here; no channel is harmed.
         """
-        key, wire, began = bytes(link.peer), PeerWire(link), math.inf
+        key, wire, began = bytes(link.peer), given or PeerWire(link, self._pool), math.inf
         try:
             with wire.scope:
                 first = await self._greet(link)
@@ -289,12 +212,15 @@ class Peers:
         except PeerError as error:
             fault = error
         finally:
+            wire.release()
             self._sent += wire.sent
             self._received += wire.received
             if self._wires.get(key) is wire:
                 del self._wires[key]
                 self._engine.disconnected(key, wire)
                 self._note_change()
+                if self._engine.has_business_with(key):
+                    self.dialer.seek(key)
             with trio.CancelScope(shield=True):
                 await link.aclose()
         if fault is not None and fault.code is not Fault.REPLACED:
@@ -366,31 +292,62 @@ class Peers:
 
     async def _read(self, key: bytes, wire: PeerWire, frames: list[bytes]) -> None:
         """Feed the engine until the link ends or goes silent (LinkClosed) or the peer breaks a rule (PeerError)."""
-        silent = 0
+        silent, due, queued = 0, trio.current_time() + KEEPALIVE, False
         while True:
-            for frame in frames:
-                wire.received += len(frame)
-                self._take(key, wire, frame)
-            self._look(key, wire)
+            await self._work(key, wire, frames)
+            self._look(key, wire, queued)
             await self._engine.writer.room()
             if wire.full:
                 await self._wait_for_room(wire)
             frames = []
-            with trio.move_on_after(PROBE if wire.probed else KEEPALIVE) as wire.listening:
+            with trio.CancelScope(deadline=min(due, wire.look_again, wire.probe_ends)) as wire.listening:
                 frames = await wire.link.receive()
-            silent = 0 if frames else silent + 1
-            if silent > 2 or (silent and wire.probed):
-                raise LinkClosed("the peer has gone silent")
-            wire.probed = False
-            if silent:
+            queued, now = wire.queued, trio.current_time()  # before we say anything ourselves
+            if frames:
+                silent, due = 0, now + KEEPALIVE
+                wire.probed, wire.probe_ends = False, math.inf
+            elif now >= min(due, wire.probe_ends):
+                silent += 1
+                if silent > 2 or now >= wire.probe_ends:
+                    raise LinkClosed("the peer has gone silent")
+                due = now + KEEPALIVE
                 wire.put(encode(Ping(silent)))
 
-    def _look(self, key: bytes, wire: PeerWire) -> None:
+    async def _work(self, key: bytes, wire: PeerWire, frames: list[bytes]) -> None:
+        """Take frames in: a partner's at once, a stranger's in turns with all others. Wait for who asks too much."""
+        wire.rank(self._engine.rank(key) is Rank.PARTNER)
+        steps = self._steps(key, wire, frames)
+        worked, more = wire.take_work(), bool(frames)
+        if worked and not wire.partner:
+            self._turns.charge(worked)
+        while more:
+            if wire.partner:
+                more = _advance(steps, wire, PARTNER_SECONDS)
+                if more:
+                    await trio.lowlevel.checkpoint()
+            else:
+                async with self._turns.turn(wire.source):
+                    more = _advance(steps, wire, TURN_SECONDS)
+            if wire.unpaid.level < 0:
+                await trio.sleep(-wire.unpaid.level / wire.unpaid.rate)
+                wire.unpaid.settle(trio.current_time())
+
+    def _steps(self, key: bytes, wire: PeerWire, frames: list[bytes]) -> Iterator[None]:
+        """Take frames in, one after the other, and pause after each and within what takes long."""
+        for frame in frames:
+            wire.received += len(frame)
+            more = self._take(key, wire, frame)
+            if more is not None:
+                yield from more
+            yield
+
+    def _look(self, key: bytes, wire: PeerWire, queued: bool) -> None:
         """Raise PeerError if the peer has held back an acknowledgement for too long."""
         now = trio.current_time()
-        if now >= wire.look_again:
-            wire.look_again = now + LOOK
-            self._engine.require_acks(key, now, queued=wire.queued)
+        if now >= wire.looked + LOOK:
+            wire.looked = now
+            waits = self._engine.require_acks(key, now, queued=queued)
+            wire.look_again = now + LOOK if waits else math.inf
 
     async def _wait_for_room(self, wire: PeerWire) -> None:
         with trio.move_on_after(SLOW_SECONDS) as slow:
@@ -398,15 +355,16 @@ class Peers:
         if slow.cancelled_caught:
             raise LinkClosed("the peer does not read what is sent to it")
 
-    def _take(self, key: bytes, wire: PeerWire, frame: bytes) -> None:
+    def _take(self, key: bytes, wire: PeerWire, frame: bytes) -> Iterator[None] | None:
         if self._extension is not None and number_of(frame) in EXTENSION_TAGS:
-            self._extension(key, frame)
-            return
+            return self._extension(key, frame)
         message = decode(frame)
         if isinstance(message, Ping):
             wire.put(encode(Pong(message.number)))
-        elif not isinstance(message, Pong):
-            self._engine.receive(key, message, frame)
+        elif isinstance(message, Pong) or self._engine.receive(key, message, frame):
+            return None
+        wire.unpaid.charge(1, trio.current_time())
+        return None
 
     async def _say_goodbye(self, link: Link, error: PeerError) -> None:
         with trio.move_on_after(1) as scope:
@@ -419,6 +377,17 @@ class Peers:
     def _note_change(self) -> None:
         self._changed.set()
         self._changed = trio.Event()
+
+
+def _advance(steps: Iterator[None], wire: PeerWire, seconds: float) -> bool:
+    """Make steps for about so many seconds, or until the peer has used up its budget; return whether there are more."""
+    until = trio.current_time() + seconds
+    return any(wire.unpaid.level < 0 or trio.current_time() > until for _ in steps)
+
+
+def error_frame(code: int, text: str, channel: bytes = b"") -> bytes:
+    """Return the frame that tells a peer why its connection is about to close."""
+    return encode(Error(channel, code, text[:ERROR_TEXT_MAX]))
 
 
 def number_of(frame: bytes) -> int:

@@ -21,6 +21,9 @@ Clock = Callable[[], float]
 and back at any moment: nothing within one run is counted by it (`SteadyClock`), and what is on disk may be of the
 future."""
 
+Elapsed = Callable[[], float]
+"""Returns the seconds since some moment, by a clock that nobody can set and that goes on while the machine sleeps."""
+
 Entropy = Callable[[int], bytes]
 """Returns that many unpredictable bytes."""
 
@@ -28,6 +31,12 @@ Entropy = Callable[[int], bytes]
 def system_clock() -> float:
     """The machine's clock."""
     return time.time()  # noqa: TID251 (this module provides the clock)
+
+
+def system_elapsed() -> float:
+    """The machine's clock since it was started: neither set nor stopped by sleep (Linux: CLOCK_BOOTTIME)."""
+    # Elsewhere CLOCK_MONOTONIC counts sleep (macOS), unlike Python's own time.monotonic there.
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 class SteadyClock:
@@ -51,6 +60,25 @@ def system_entropy(size: int) -> bytes:
     return os.urandom(size)  # noqa: TID251 (this module provides the randomness)
 
 
+HOST_MAX = 255
+"""Characters of a host's name (RFC 1035), or of an address in brackets."""
+
+
+def is_port(text: str) -> bool:
+    """Whether a text is a port: digits of ASCII, at most 65535."""
+    return text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= 65_535
+
+
+def is_host(text: str) -> bool:
+    """Whether a text can be a host: printable ASCII without spaces, of bounded length."""
+    return 0 < len(text) <= HOST_MAX and text.isascii() and text.isprintable() and not set(text) & set(" @/")
+
+
+def shorten(text: str) -> str:
+    """Return a text for an error message: of what is too long, the beginning."""
+    return text if len(text) <= 200 else text[:200] + "…"
+
+
 class PeerAddress(msgspec.Struct, frozen=True):
     """Where a node is and who it must be: written `<public key, 66 hex digits>@<host>:<port>`."""
 
@@ -63,12 +91,12 @@ class PeerAddress(msgspec.Struct, frozen=True):
         """Read the written form; raise InvalidInput, saying what is wrong with it."""
         key, at, place = text.strip().partition("@")
         host, colon, port = place.rpartition(":")
-        if not at or not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:
-            raise InvalidInput(f"a peer is written <public key in hex>@<host>:<port>, not {text!r}")
+        if not at or not colon or not is_host(host) or not is_port(port):
+            raise InvalidInput(f"a peer is written <public key in hex>@<host>:<port>, not {shorten(text)!r}")
         try:
             raw = bytes.fromhex(key)
         except ValueError as error:
-            raise InvalidInput(f"the part before the @ must be a public key in hex, not {key!r}") from error
+            raise InvalidInput(f"the part before the @ must be a public key in hex, not {shorten(key)!r}") from error
         return cls(bytes(PublicKey(raw)), host.removeprefix("[").removesuffix("]"), int(port))
 
     def __str__(self) -> str:
@@ -119,6 +147,18 @@ class PromptLink(Link, Protocol):
         ...
 
 
+@runtime_checkable
+class PlacedLink(Link, Protocol):
+    """A link that says where it comes from and what it costs, and lets the size of its reads be chosen."""
+
+    source: str
+    """Who counts as one with it when strangers share what there is (`turns.source_of`)."""
+    read_size: int
+    """Bytes that one read takes from the network at most."""
+    worked: float
+    """Seconds that decrypting took so far."""
+
+
 class Network(Protocol):
     """Makes links. The real one is TCP with Noise_XK (`transport`)."""
 
@@ -135,4 +175,13 @@ class Network(Protocol):
         started: Callable[[PeerAddress], None],
     ) -> None:
         """Listen until cancelled; call `started` with the bound address, and `handler` in a task per inbound link."""
+        ...
+
+
+@runtime_checkable
+class FavouringNetwork(Network, Protocol):
+    """A network in which strangers may have to wait, and some addresses need not."""
+
+    def favour(self, source: str) -> None:
+        """Let connections from this address (`PlacedLink.source`) go before strangers' from now on."""
         ...

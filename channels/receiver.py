@@ -18,6 +18,7 @@ from tallystick.channels.effects import PaymentsReceived
 from tallystick.channels.eip712 import digest_proof
 from tallystick.channels.errors import Fault
 from tallystick.channels.flight import ended_locks
+from tallystick.channels.history import tidy
 from tallystick.channels.messages import Error, Update
 from tallystick.channels.objects import Lock
 from tallystick.channels.operations import AddLock, Cancel, Operation, Pay
@@ -58,7 +59,7 @@ def on_update(session: Session, message: Update, frame: bytes, now: float) -> No
         if isinstance(operation, AddLock):
             _consider(session, operation)
     session.tell_ended(session.channel.peer_side, ended_locks(message.operations, before))
-    session.tidy()
+    tidy(session)
 
 
 def _leave_aside(session: Session, code: Fault, text: str) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import msgspec
 
 from tallystick.channels import confirmed, core
-from tallystick.channels.core import Phase, Wish
+from tallystick.channels.core import Channel, Phase, Wish
 from tallystick.channels.effects import CloseRequested
 from tallystick.channels.eip712 import digest_proof
 from tallystick.channels.errors import Fault, InvalidSignature, InvalidUpdate, StoreError
@@ -95,6 +95,7 @@ def on_reestablish(session: Session, message: Reestablish) -> None:
     else:
         connected(session)
     session.counting.on_reestablish(message)
+    session.peer_behind = _is_behind(channel, message)
     if session.ready:  # it asks anew, and may not know any more what we count
         session.counting.tell()
     session.ready = True
@@ -103,6 +104,12 @@ def on_reestablish(session: Session, message: Reestablish) -> None:
         session.agree(known, message.theirs.countersignature)
     session.repeat_above = known
     session.locks.ready()
+
+
+def _is_behind(channel: Channel, message: Reestablish) -> bool:
+    """Whether a greeting shows less than its sender must have stored: it countersigned ours, and signed its own."""
+    countersigned = message.theirs.proof.seq if message.theirs else 0
+    return countersigned < channel.ours.seq or message.signed_seq < channel.theirs.seq
 
 
 def recover(session: Session) -> None:
@@ -190,8 +197,16 @@ def repeat(session: Session) -> None:
 
 
 def on_close_request(session: Session) -> None:
-    """The peer lost its data: let the node decide to close for it."""
-    if session.channel.phase in (Phase.OPEN, Phase.FROZEN):
+    """The peer says that it lost its data: let the node decide to close for it, unless its own greeting disproves it.
+
+    Who has not greeted on this connection may know nothing of the channel any more.
+    """
+    if session.channel.phase not in (Phase.OPEN, Phase.FROZEN):
+        return
+    if session.ready and not session.peer_behind and not session.streams.forgotten:
+        text = "your greeting shows all that you ever signed here: close with our consent, or alone"
+        session.send(Error(session.channel.id, Fault.REFUSED, text))
+    else:
         session.effects.emit(CloseRequested(session.channel.id))
 
 

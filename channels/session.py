@@ -26,15 +26,16 @@ from tallystick.channels.effects import (
 from tallystick.channels.eip712 import digest_proof, domain_separator
 from tallystick.channels.errors import ChannelNotReady, InsufficientFunds, InvalidInput, TallystickError
 from tallystick.channels.flight import EndedLock, Sent, ended_locks
+from tallystick.channels.history import tidy
 from tallystick.channels.keys import PrivateKey, PublicKey
-from tallystick.channels.limits import HISTORY_BATCH, LOCKS_MAX, MEMO_MAX, ONION_MAX, UINT64_MAX, Policy
+from tallystick.channels.limits import LOCKS_MAX, MEMO_MAX, ONION_MAX, UINT64_MAX, Policy
 from tallystick.channels.locks import Locks
 from tallystick.channels.messages import Ack, Message, Reestablish, Reject, Reveal, Update, encode
 from tallystick.channels.objects import Lock, check_amount
 from tallystick.channels.operations import AddLock
 from tallystick.channels.outbox import Outbox, run_limit
 from tallystick.channels.patience import Patience
-from tallystick.channels.schema import HistoryChosen, HistoryPruned, UpdateSigned
+from tallystick.channels.schema import UpdateSigned
 from tallystick.channels.simplex import Simplex
 from tallystick.channels.standing import Standing
 from tallystick.channels.store import Moment
@@ -69,6 +70,8 @@ class Session:
         self.peer_final: int | None = None
         """Where the peer's simplex ends, if it said Shutdown on the present connection."""
         self.shutdown_said = False
+        self.peer_behind = False
+        """Whether the peer's greeting on the present connection showed less than what it must have known."""
         self.must_ack = False
         self.missed = False
         """An update came that could not be taken yet: what follows it is left aside until the peer repeats it."""
@@ -82,7 +85,7 @@ class Session:
         self.secured_payments = 0
         self.history = policy.history
         """Agreed updates to keep in each journal; None: all."""
-        self._tidied = 0
+        self.tidied = 0
         """Updates of both simplices at the last pruning."""
 
     def __repr__(self) -> str:
@@ -405,22 +408,7 @@ class Session:
             self.patience.progress()
             self.locks.ready()
         self.effects.emit(PaymentsSecured(self.channel.id, seq, payments))
-        self.tidy()
-
-    def keep_history(self, updates: int | None) -> None:
-        """Keep that many agreed updates in each journal from now on (None: all); raise InvalidInput if it is none."""
-        if updates is not None and updates < 0:
-            raise InvalidInput(f"a channel keeps 0 updates or more, or all (None), not {updates}")
-        self.history, self._tidied = updates, -HISTORY_BATCH
-        self.effects.store(HistoryChosen(self.channel.id, updates))
-        self.tidy()
-
-    def tidy(self) -> None:
-        """Prune, now and then, what is more than should be kept: in batches, which cost each update next to nothing."""
-        sent, received = self.channel.ours.seq, self.channel.theirs.seq
-        if self.history is not None and sent + received - self._tidied >= HISTORY_BATCH:
-            self._tidied = sent + received
-            self.effects.store(HistoryPruned(self.channel.id, sent + 1 - self.history, received + 1 - self.history))
+        tidy(self)
 
     def tell_ended(self, sender: int, ended: list[EndedLock]) -> None:
         """Say which locks of a side an agreed update removed."""

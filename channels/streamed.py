@@ -105,6 +105,8 @@ class Incoming:
         self.waiting: StreamProof | None = None
         """A deeper link that is right and not taken yet: whether there is time left to claim it is not known."""
         self.must_ack = False
+        self.shown = 0
+        """How deep a link the payer has shown on this connection."""
         self.paid: int | None = None
         """What it came to, once its lock is gone."""
 

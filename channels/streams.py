@@ -255,6 +255,7 @@ class Streams:
         stream = self.incoming.get(message.lock)
         if stream is None or not self._is_followed(stream):
             return
+        stream.shown = max(stream.shown, message.depth)
         if message.depth <= stream.depth:
             stream.must_ack = True
         elif not self._is_late_to_claim(stream):
@@ -329,7 +330,12 @@ class Streams:
     def disconnected(self) -> None:
         """Say nothing on the next connection that was to be said on this one: it begins with what is held."""
         for stream in self.incoming.values():
-            stream.must_ack = False
+            stream.must_ack, stream.shown = False, 0
+
+    @property
+    def forgotten(self) -> bool:
+        """Whether the peer has not shown, on this connection, a link of its own that we hold."""
+        return any(stream.shown < stream.depth for stream in self.incoming.values())
 
     def repeat(self) -> None:
         """Say again what the peer may not have: the newest link of each stream, paid or received."""

@@ -1,10 +1,11 @@
 """Links over TCP, encrypted with Noise_XK: the real `ports.Network`.
 
 Rules: nothing that a peer does ends more than its own connection; every wait on a stranger has an end (a deadline, or
-eviction by a newer stranger); memory per connection is bounded (one unfinished frame, one read). A link whose send was
-cut short by cancellation is closed, since the peer would read a torn frame. What is sent at once, without waiting,
-goes on where the socket stopped taking it: bytes leave in the order in which they were encrypted. The handler of an
-inbound link owns it: when it returns, the link is closed.
+eviction by a newer stranger); memory per connection is bounded (one unfinished frame, one read). Connections that have
+not proved a key yet share a bounded number of places and a part of the loop's time, fairly by address. A link whose
+send was cut short by cancellation is closed, since the peer would read a torn frame. What is sent at once, without
+waiting, goes on where the socket stopped taking it: bytes leave in the order in which they were encrypted. The handler
+of an inbound link owns it: when it returns, the link is closed.
 Source: BOLT 8 for the bytes; trio.serve_listeners for the accept loop.
 """
 
@@ -12,15 +13,19 @@ from __future__ import annotations
 
 import os
 import random
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 
 import msgspec
 import trio
 
+from tallystick.channels.descriptors import allowance, descriptor_limit
 from tallystick.channels.errors import HandshakeFailed, InvalidInput, LinkClosed, PeerError
 from tallystick.channels.keys import PrivateKey, PublicKey
 from tallystick.channels.noise import ACT_ONE_SIZE, ACT_THREE_SIZE, ACT_TWO_SIZE, Initiator, Responder, Session
 from tallystick.channels.ports import Entropy, Link, PeerAddress
+from tallystick.channels.rates import TokenBucket
+from tallystick.channels.turns import Turns, source_of
 
 READ_SIZE = 131_072
 """Bytes that one read takes from a socket at most."""
@@ -31,11 +36,23 @@ PROMPT_MAX = 16_384
 HANDSHAKE_SECONDS = 10.0
 """How long a connection may take to prove its key; for a dial, finding and reaching the host included."""
 
-HANDSHAKES_MAX = 128
-"""Inbound handshakes at a time. One more evicts the oldest, so silent strangers cannot keep others out."""
+HANDSHAKE_PART = 0.1
+"""Of the loop's time, what inbound handshakes take at most, all together."""
 
-LINKS_MAX = 4_096
-"""Inbound links at a time. One more is refused."""
+FAVOURED_HANDSHAKES = 8
+"""Handshakes that an address from which a partner came lately keeps when others must make room."""
+
+FAVOURED_MAX = 4_096
+"""Such addresses that are remembered, the newest."""
+
+ACCEPTS_RATE = 500.0
+"""Connections that are taken from the system per second, in the long run; more wait in its queue."""
+
+ACCEPTS_BURST = 100.0
+"""The same, at once."""
+
+BACKLOG = 256
+"""Connections that wait in the system's queue; further ones are tried again by their side's system."""
 
 BACKOFF_FIRST = 0.5
 """Seconds before the second attempt, at most."""
@@ -69,13 +86,19 @@ class TransportStatistics(msgspec.Struct, frozen=True):
     """Inbound connections that ended before they had proved a key, the evicted ones included."""
 
     refused: int
-    """Inbound connections that proved a key but came when LINKS_MAX were open."""
+    """Inbound connections that proved a key but came when as many were open as may be (`descriptors`)."""
 
 
 class TcpLink:
     """One authenticated TCP connection (`ports.Link`). One task receives; any number may send."""
 
-    def __init__(self, stream: trio.SocketStream, session: Session, *, dialed: bool) -> None:
+    def __init__(self, stream: trio.SocketStream, session: Session, *, dialed: bool, source: str = "") -> None:
+        self.source = source
+        """Who counts as one with it when strangers share what there is (`turns.source_of`)."""
+        self.read_size = READ_SIZE
+        """Bytes that one read takes from the socket at most."""
+        self.worked = 0.0
+        """Seconds that decrypting took so far."""
         self._stream = stream
         self._session = session
         self._dialed = dialed
@@ -152,9 +175,12 @@ class TcpLink:
         while True:
             try:
                 # The first round reads nothing: it raises the fault that followed the last good message.
-                if messages := self._session.feed(data):
+                began = trio.current_time()
+                messages = self._session.feed(data)
+                self.worked += trio.current_time() - began
+                if messages:
                     return messages
-                data = await self._stream.receive_some(READ_SIZE)
+                data = await self._stream.receive_some(self.read_size)
             except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
                 self._close()
                 raise LinkClosed("the connection broke") from error
@@ -186,23 +212,36 @@ class TcpNetwork:
         entropy: Entropy,
         *,
         handshake_seconds: float = HANDSHAKE_SECONDS,
-        handshakes_max: int = HANDSHAKES_MAX,
-        links_max: int = LINKS_MAX,
+        handshakes_max: int | None = None,
+        links_max: int | None = None,
     ) -> None:
-        """Take the node's key, the source of ephemeral keys, and limits on what strangers may use up."""
+        """Take the node's key, the source of ephemeral keys, and limits on what strangers may use up.
+
+        Where no limit is given, this process's descriptors are divided (`descriptors.allowance`).
+        """
+        allowed = allowance(descriptor_limit())
         self._key = key
         self._entropy = entropy
         self._seconds = handshake_seconds
-        self._handshakes_max = handshakes_max
-        self._links_max = links_max
-        self._handshakes: dict[trio.CancelScope, None] = {}  # oldest first
+        self._handshakes_max = allowed.handshakes if handshakes_max is None else handshakes_max
+        self._links_max = allowed.links if links_max is None else links_max
+        self._handshakes: dict[str, dict[trio.CancelScope, None]] = {}  # by address, the oldest first
+        self._favoured: OrderedDict[str, None] = OrderedDict()
+        self._turns = Turns(HANDSHAKE_PART)
         self._links = 0
         self._failed = 0
         self._refused = 0
 
     def statistics(self) -> TransportStatistics:
         """Return what the inbound side is doing now."""
-        return TransportStatistics(len(self._handshakes), self._links, self._failed, self._refused)
+        return TransportStatistics(sum(map(len, self._handshakes.values())), self._links, self._failed, self._refused)
+
+    def favour(self, source: str) -> None:
+        """Remember an address from which a partner came: its handshakes go before strangers'."""
+        self._favoured[source] = None
+        self._favoured.move_to_end(source)
+        while len(self._favoured) > FAVOURED_MAX:
+            self._favoured.popitem(last=False)
 
     async def dial(self, address: PeerAddress) -> Link:
         """Connect and authenticate within `handshake_seconds`.
@@ -237,7 +276,7 @@ class TcpNetwork:
         InvalidInput if the address cannot be bound.
         """
         try:
-            listeners = await trio.open_tcp_listeners(port, host=host or None)
+            listeners = await trio.open_tcp_listeners(port, host=host or None, backlog=BACKLOG)
         except (OSError, ValueError) as error:
             raise InvalidInput(f"cannot listen on {host}:{port}, choose another address: {error}") from error
         if port == 0:
@@ -251,12 +290,14 @@ class TcpNetwork:
         async def inbound(stream: trio.SocketStream) -> None:
             await self._inbound(stream, handler)
 
-        await trio.serve_listeners(inbound, listeners)
+        pace = TokenBucket(ACCEPTS_RATE, ACCEPTS_BURST, trio.current_time())
+        await trio.serve_listeners(inbound, [_PacedListener(listener, pace) for listener in listeners])
 
     async def _inbound(self, stream: trio.SocketStream, handler: Callable[[Link], Awaitable[None]]) -> None:
         """Authenticate one inbound connection and hand it over."""
         try:
-            session = await self._admit(stream)
+            source = _source(stream)
+            session = await self._admit(stream, source)
             if session is None:
                 return
             if self._links >= self._links_max:
@@ -264,7 +305,7 @@ class TcpNetwork:
                 return
             self._links += 1
             try:
-                await handler(TcpLink(stream, session, dialed=False))
+                await handler(TcpLink(stream, session, dialed=False, source=source))
             except* (LinkClosed, PeerError):
                 pass
             finally:
@@ -272,25 +313,44 @@ class TcpNetwork:
         finally:
             stream.socket.close()
 
-    async def _admit(self, stream: trio.SocketStream) -> Session | None:
+    async def _admit(self, stream: trio.SocketStream, source: str) -> Session | None:
         """Return the session of an inbound connection; None if it failed, took too long or was evicted."""
-        if len(self._handshakes) >= self._handshakes_max:
-            oldest = next(iter(self._handshakes))
-            del self._handshakes[oldest]
-            oldest.cancel()
         scope = trio.move_on_after(self._seconds)
-        self._handshakes[scope] = None
+        self._handshakes.setdefault(source, {})[scope] = None
+        self._make_room()
         session = None
         try:
             with scope:
-                session = await self._respond(stream)
+                session = await self._respond(stream, source)
         except (PeerError, trio.BrokenResourceError):
             pass
         finally:
-            self._handshakes.pop(scope, None)
+            self._forget(source, scope)
             if session is None:
                 self._failed += 1
         return session
+
+    def _make_room(self) -> None:
+        """End handshakes while there are too many: the oldest of the address with the most of them.
+
+        Silent strangers cannot keep others out, and whoever knocks at a high rate drives out its own handshakes; an
+        address from which a partner came lately keeps a few in any case.
+        """
+        while sum(map(len, self._handshakes.values())) > self._handshakes_max:
+            source = max(self._handshakes, key=self._greed)
+            oldest = next(iter(self._handshakes[source]))
+            self._forget(source, oldest)
+            oldest.cancel()
+
+    def _greed(self, source: str) -> int:
+        count = len(self._handshakes[source])
+        return count - FAVOURED_HANDSHAKES if source in self._favoured else count
+
+    def _forget(self, source: str, scope: trio.CancelScope) -> None:
+        mine = self._handshakes.get(source, {})
+        mine.pop(scope, None)
+        if not mine:
+            self._handshakes.pop(source, None)
 
     async def _initiate(self, stream: trio.SocketStream, expected: PublicKey) -> Session:
         """Run the handshake as the side that dialed."""
@@ -303,12 +363,48 @@ class TcpNetwork:
             raise HandshakeFailed("the other side broke the connection off: it is not the node wanted") from error
         return session
 
-    async def _respond(self, stream: trio.SocketStream) -> Session:
+    async def _respond(self, stream: trio.SocketStream, source: str) -> Session:
         """Run the handshake as the side that listens. No key is drawn before the peer has said something."""
         act_one = await _read_act(stream, ACT_ONE_SIZE)
-        handshake = Responder(self._key, PrivateKey(self._entropy(32)))
-        await stream.send_all(handshake.read_act_one(act_one))
-        return handshake.read_act_three(await _read_act(stream, ACT_THREE_SIZE))
+        async with self._turns.turn(source):
+            handshake = Responder(self._key, PrivateKey(self._entropy(32)))
+            act_two = handshake.read_act_one(act_one)
+        await stream.send_all(act_two)
+        act_three = await _read_act(stream, ACT_THREE_SIZE)
+        async with self._turns.turn(source):
+            return handshake.read_act_three(act_three)
+
+
+class _PacedListener(trio.abc.Listener[trio.SocketStream]):
+    """A listener that takes no more connections per second than its pace."""
+
+    def __init__(self, inner: trio.SocketListener, pace: TokenBucket) -> None:
+        self._inner = inner
+        self._pace = pace
+
+    async def accept(self) -> trio.SocketStream:
+        """Take the next connection, in time."""
+        stream = await self._inner.accept()
+        self._pace.charge(1, trio.current_time())
+        if self._pace.level < 0:
+            try:
+                await trio.sleep(-self._pace.level / self._pace.rate)
+            except BaseException:
+                stream.socket.close()
+                raise
+        return stream
+
+    async def aclose(self) -> None:
+        """Listen no more."""
+        await self._inner.aclose()
+
+
+def _source(stream: trio.SocketStream) -> str:
+    """Return where a connection comes from; empty if it has ended already."""
+    try:
+        return source_of(stream.socket.getpeername()[0])
+    except OSError:
+        return ""
 
 
 async def _connect(address: PeerAddress) -> trio.SocketStream:

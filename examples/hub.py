@@ -4,18 +4,17 @@ From nothing to a payment between two who have no channel with each other:
 
     export TALLY_PASSWORD=example
     tally chain run --data net/chain --dev &
-    sleep 2
+    tally chain wait
     python examples/hub.py --data net/hub --base-fee 1 --ppm 500 &
-    sleep 3
+    tally node wait --data net/hub
     for name in alice shop; do
         tally init --data net/$name --light --listen ""
         tally node run --data net/$name &
-        sleep 3
+        tally node wait --data net/$name
         tally chain mint "$(tally node info --data net/$name | awk '/^address/ {print $2}')" 1000000000000000000
-        sleep 2
         tally channel open "$(cat net/hub/address)" --deposit 1000000 --data net/$name
+        tally channel wait --receivable 1000 --data net/$name   # the hub puts as much in
     done
-    sleep 10                                       # the hub puts as much in, and all hear of both channels
     invoice=$(tally invoice create 250 --memo "a tin of tea" --data net/shop)
     tally pay "$invoice" --max-fee 5 --data net/alice
 
@@ -43,6 +42,7 @@ from tallystick.router.circuits import Forward
 from tallystick.router.forwarder import Outcome
 from tallystick.router.objects import ForwardingPolicy
 from tallystick.router.service import RoutingOptions
+from tallystick.sdk.control.server import open_control
 from tallystick.sdk.handle import ChannelHandle
 from tallystick.sdk.keystore import KEYSTORE, create, find_password, load_key
 from tallystick.sdk.node import Config, Node, open_node
@@ -127,10 +127,13 @@ async def run(arguments: argparse.Namespace) -> None:
         trio.open_nursery() as nursery,
     ):
         await get_coins(node, chain)
-        (directory / "address").write_text(f"{node.listening}\n")
-        print(f"open a channel to {node.listening}", flush=True)
+        (directory / "address").write_text(f"{node.peer_address}\n")
+        print(f"open a channel to {node.peer_address}", flush=True)
         nursery.start_soon(match_deposits, node, arguments.match)
         nursery.start_soon(report, node)
+        async with open_control(node, directory) as control:  # so that `tally` works on this node, too
+            await control.stop_asked.wait()
+        nursery.cancel_scope.cancel()
 
 
 def main() -> None:

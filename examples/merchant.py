@@ -5,10 +5,12 @@ Two terminals, from nothing to a sale:
     # first terminal: a development chain, and the merchant
     export TALLY_PASSWORD=example
     tally chain run --data shop/chain --dev &
+    tally chain wait
     python examples/merchant.py --data shop/merchant --item "a tin of tea" --price 250
 
     # second terminal: the customer
     export TALLY_PASSWORD=example
+    tally node wait --data shop/merchant
     python examples/customer.py --data shop/customer --merchant "$(cat shop/merchant/address)" --price 250 --order tea-1
 
 Run the customer again with another order number: it uses the same channel, and pays within milliseconds.
@@ -32,9 +34,10 @@ import trio
 from tallystick.channels.errors import TallystickError
 from tallystick.channels.keys import PrivateKey
 from tallystick.channels.words import plain
+from tallystick.sdk.control.server import open_control
 from tallystick.sdk.incoming import IncomingPayment
 from tallystick.sdk.keystore import KEYSTORE, create, find_password, load_key
-from tallystick.sdk.node import Config, open_node
+from tallystick.sdk.node import Config, Node, open_node
 from tallystick.settlement.rpc_client import open_rpc_chain
 
 
@@ -101,14 +104,25 @@ async def sell(arguments: argparse.Namespace) -> None:
         open_node(directory, key=key, chain=chain, config=config) as node,
     ):
         shop = Shop(directory / "shipped.jsonl", arguments.item, arguments.price)
-        (directory / "address").write_text(f"{node.listening}\n")
-        print(f"{shop.item} costs {shop.price}; customers connect to {node.listening}", flush=True)
-        async for payment in node.incoming(after=shop.cursor):
-            action = shop.judge(payment)
-            print(f"paid: order {plain(order_of(payment))}, {payment.amount}", flush=True)
-            await trio.sleep(arguments.packing)
-            shop.record(payment, action)
-            print(f"{action}: order {plain(order_of(payment))}", flush=True)
+        (directory / "address").write_text(f"{node.peer_address}\n")
+        print(f"{shop.item} costs {shop.price}; customers connect to {node.peer_address}", flush=True)
+        async with (
+            open_control(node, directory) as control,  # so that `tally` works on this node, too
+            trio.open_nursery() as nursery,
+        ):
+            nursery.start_soon(ship, node, shop, arguments.packing)
+            await control.stop_asked.wait()
+            nursery.cancel_scope.cancel()
+
+
+async def ship(node: Node, shop: Shop, packing: float) -> None:
+    """Handle each payment, from the last one on that was handled."""
+    async for payment in node.incoming(after=shop.cursor):
+        action = shop.judge(payment)
+        print(f"paid: order {plain(order_of(payment))}, {payment.amount}", flush=True)
+        await trio.sleep(packing)
+        shop.record(payment, action)
+        print(f"{action}: order {plain(order_of(payment))}", flush=True)
 
 
 def main() -> None:

@@ -3,7 +3,6 @@
 It talks to a node that runs already; `hub.py` says how to get one (net/shop) and a customer (net/alice). Then:
 
     python examples/paid_api.py serve --node net/shop --store net/answers.db --port 8402 &
-    sleep 2
     python examples/paid_api.py call http://127.0.0.1:8402/fortune --node net/alice --budget 10
 
     GET /fortune                                   ◀── 402, WWW-Authenticate: Tally invoice="tally1…"
@@ -133,7 +132,8 @@ async def serve(arguments: argparse.Namespace) -> None:
 
 async def fetch(node: ControlClient, url: str, budget: int) -> tuple[httpx.Response, str]:
     """Get what is at `url`, and pay for it if it costs at most `budget`; return the answer and the proof of payment."""
-    async with httpx.AsyncClient(trust_env=False, timeout=60) as http:
+    patient = httpx.AsyncHTTPTransport(retries=5)  # the server may have been started just now
+    async with httpx.AsyncClient(trust_env=False, timeout=60, transport=patient) as http:
         first = await http.get(url)
         challenge = re.fullmatch('Tally invoice="(tally[0-9a-z]+)"', first.headers.get("www-authenticate", ""))
         if first.status_code != httpx.codes.PAYMENT_REQUIRED or challenge is None:

@@ -25,13 +25,14 @@ shows is as many seconds off it as `set_date` was told last, and is for timestam
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 import msgspec
 
 from tallystick.channels.errors import PeerError
 from tallystick.channels.keys import PrivateKey
 from tallystick.channels.objects import Address, ChannelId
+from tallystick.channels.rates import Paces, TokenBucket
 from tallystick.router import gossip_wire as wire
 from tallystick.router.announcements import (
     Announcement,
@@ -57,7 +58,6 @@ from tallystick.router.gossip_policy import GossipPolicy
 from tallystick.router.hearsay import Hearsay, encode_update
 from tallystick.router.objects import ForwardingPolicy
 from tallystick.router.parking import Parking
-from tallystick.router.rates import Paces, TokenBucket
 from tallystick.router.reconciliation import BUCKETS, UPDATE_BUCKETS, ItemId
 from tallystick.router.voice import Description, Voice
 
@@ -121,15 +121,26 @@ class _Peer:
 class Gossip:
     """The gossip of one node on one chain and contract, about channels in every asset. `effects` gathers its wishes."""
 
-    def __init__(self, key: PrivateKey, domain: bytes, policy: GossipPolicy | None = None) -> None:
-        """`domain` is the EIP-712 domain separator of the adjudicator (`eip712.domain_separator`)."""
+    def __init__(
+        self,
+        key: PrivateKey,
+        domain: bytes,
+        policy: GossipPolicy | None = None,
+        partner: Callable[[bytes], bool] = lambda peer: True,
+    ) -> None:
+        """`domain` is the EIP-712 domain separator of the adjudicator (`eip712.domain_separator`); `partner` says
+        whether a peer has a funded channel with us: all others share budgets, besides having some of their own.
+        """
         self._domain = domain
         self._policy = policy or GossipPolicy()
         self.book = Book(self._policy.channels_max, self._policy.asset_channels_max)
         self._effects = GossipEffects()
         self._peers: dict[bytes, _Peer] = {}
         self._gone: OrderedDict[bytes, _Budgets] = OrderedDict()
-        self._parking = Parking(self._policy)
+        self._partner = partner
+        self._parking = Parking(self._policy, partner)
+        self._served = TokenBucket(self._policy.strangers_serve_rate, self._policy.strangers_serve_burst, 0.0)
+        """Bytes that strangers get in answer to their requests, all together."""
         self._voice = Voice(key, domain, self._policy, self.book)
         self._paces = Paces(self._policy.update_every, self._policy.update_burst)
         self._hearsay = Hearsay(domain, self._policy, self.book, self._paces)
@@ -147,14 +158,14 @@ class Gossip:
         taken.questions = self._parking.curious
         return taken
 
-    def next_question(self) -> ChannelId | None:
+    def next_question(self, now: float) -> ChannelId | None:
         """Return a channel to ask the chain about, None if there is none now. `answer` must follow."""
-        return self._parking.next_question()
+        return self._parking.next_question(now)
 
     @property
     def busy(self) -> bool:
         """Whether something is on its way that the next tick should bring further."""
-        return any(
+        return self._parking.curious or any(
             state.news or state.requests or state.queried or state.todo or state.asked for state in self._peers.values()
         )
 
@@ -221,6 +232,11 @@ class Gossip:
 
     def receive(self, peer: bytes, frame: bytes, now: float) -> None:
         """Take a frame of a connected peer. Raise PeerError for what no honest peer sends."""
+        for _ in self.receiving(peer, frame, now):
+            pass
+
+    def receiving(self, peer: bytes, frame: bytes, now: float) -> Iterator[None]:
+        """Take a frame of a connected peer in steps of about a millisecond; it may have left between two of them."""
         state = self._peers.get(peer)
         if state is None or not state.budgets.bytes.take(len(frame), now):
             self._ignored += 1
@@ -228,8 +244,13 @@ class Gossip:
         message = wire.decode(frame)
         match message:
             case wire.Updates(items) | wire.Nodes(items):
-                for announcement in items:
+                heard: Sequence[Announcement] = items
+                for number, announcement in enumerate(heard, 1):
                     self._hear(peer, state, announcement, now)
+                    if number % self._policy.items_per_step == 0:
+                        yield
+                        if self._peers.get(peer) is not state:
+                            return
             case wire.Query() | wire.Fill():
                 if len(state.requests) < self._policy.requests_max:
                     state.requests.append(message)
@@ -464,7 +485,10 @@ class Gossip:
     def _serve(self, peer: bytes, state: _Peer, now: float) -> None:
         """Answer the peer's requests while its budget lasts; what is left waits for the next tick."""
         buckets = self.book.buckets
+        stranger = not self._partner(peer)
         while state.requests and state.budgets.served.settle(now) > 0:
+            if stranger and self._served.settle(now) <= 0:
+                return
             match state.requests.popleft():
                 case wire.Query(number):
                     answers = [wire.encode(wire.Summary(number, buckets.digests()))]
@@ -474,6 +498,8 @@ class Gossip:
                     answers.append(wire.encode(wire.Filled(number, bucket)))
             self._effects.frames += [(peer, frame) for frame in answers]
             state.budgets.served.charge(sum(map(len, answers)), now)
+            if stranger:
+                self._served.charge(sum(map(len, answers)), now)
 
     def _send(self, peer: bytes, message: wire.Message) -> None:
         self._effects.frames.append((peer, wire.encode(message)))

@@ -64,6 +64,21 @@ class GossipPolicy(msgspec.Struct, frozen=True, kw_only=True):
     serve_burst: float = 1_000_000
     """The same, at once."""
 
+    strangers_serve_rate: float = 500_000
+    """The same, of all peers without a funded channel together."""
+
+    strangers_serve_burst: float = 4_000_000
+    """The same, at once."""
+
+    strangers_lookup_rate: float = 5
+    """Questions to the chain per second for what such peers say, all together."""
+
+    strangers_lookup_burst: float = 50
+    """The same, at once."""
+
+    items_per_step: int = 8
+    """Announcements that are looked at before others have their turn: below a millisecond's work."""
+
     requests_max: int = 8
     """Requests of one peer that wait to be answered."""
 

@@ -7,7 +7,7 @@ what is refused is lost, and reconciliation makes up for it. It works the same i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -17,11 +17,11 @@ from tallystick.channels.errors import PeerError
 from tallystick.channels.objects import Address, ChannelId
 from tallystick.channels.ports import Clock
 from tallystick.channels.writer import Writer
-from tallystick.router.announcements import ChannelUpdate
+from tallystick.router.announcements import ChannelUpdate, NodeAnnouncement
 from tallystick.router.book import ChannelFacts, GraphEvent
 from tallystick.router.gossip import Gossip, GossipEffects, GossipStatistics
 from tallystick.router.gossip_schema import BookChanged, load_announcements, load_gossip_channels
-from tallystick.router.objects import Edge, ForwardingPolicy
+from tallystick.router.objects import Edge, ForwardingPolicy, NodeKey
 from tallystick.router.voice import Description
 from tallystick.settlement.chain import (
     ChannelOpened,
@@ -131,9 +131,14 @@ class Gossiper:
 
     def receive(self, peer: bytes, frame: bytes) -> None:
         """Take a frame of a peer. Raise PeerError for what no honest peer sends: its connection should end."""
+        for _ in self.receiving(peer, frame):
+            pass
+
+    def receiving(self, peer: bytes, frame: bytes) -> Iterator[None]:
+        """The same in steps of about a millisecond, between which others may have their turn."""
         self.connected(peer)
         try:
-            self._gossip.receive(peer, frame, self._now())
+            yield from self._gossip.receiving(peer, frame, self._now())
         finally:
             self._release()
 
@@ -194,6 +199,12 @@ class Gossiper:
         self._release()
         return news
 
+    def addresses_of(self, node: bytes) -> tuple[str, ...]:
+        """Return the addresses, <host>:<port>, that a node tells the network; none if it told nothing."""
+        kept = self._gossip.book.get(NodeKey(node))
+        said = kept.announcement if kept is not None else None
+        return said.addresses if isinstance(said, NodeAnnouncement) else ()
+
     def statistics(self) -> GossipStatistics:
         """Sizes and counters."""
         return self._gossip.statistics()
@@ -227,7 +238,7 @@ class Gossiper:
 
     async def _ask_forever(self) -> None:
         while True:
-            channel = self._gossip.next_question()
+            channel = self._gossip.next_question(self._now())
             if channel is None:
                 await self._curious.wait()
                 continue

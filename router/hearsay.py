@@ -10,10 +10,10 @@ from collections import OrderedDict
 
 from tallystick.channels.codec import Codec
 from tallystick.channels.errors import PeerError
+from tallystick.channels.rates import Paces
 from tallystick.router.announcements import ChannelUpdate, check_signer, digest_of, replaces, verify_announcement
 from tallystick.router.book import Book, Kept, item_of
 from tallystick.router.gossip_policy import GossipPolicy
-from tallystick.router.rates import Paces
 from tallystick.router.reconciliation import ItemId
 
 _UPDATE: Codec[ChannelUpdate] = Codec(ChannelUpdate)

@@ -20,11 +20,11 @@ import msgspec
 from tallystick.channels.codec import Codec
 from tallystick.channels.errors import PeerError
 from tallystick.channels.objects import ChannelId, Id
+from tallystick.channels.rates import Paces
 from tallystick.router.announcements import ChannelUpdate, digest_of, verify_announcement
 from tallystick.router.gossip_policy import GossipPolicy
 from tallystick.router.graph import Graph
 from tallystick.router.objects import Edge, ForwardingPolicy
-from tallystick.router.rates import Paces
 
 OFFERED = 3
 """Hints that an invoice of ours carries at most."""

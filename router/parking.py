@@ -2,14 +2,17 @@
 
 Every peer has places of its own, and all places together are shared evenly: when they run out, the peer with the most
 gives one back. Whoever floods with channels that do not exist fills its own places, and peers take turns in asking the
-chain. A channel that the chain refused is not asked about again for a while.
+chain, for those without a channel with us at a rate that they share. A channel that the chain refused is not asked
+about again for a while.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from collections.abc import Callable
 
 from tallystick.channels.objects import ChannelId
+from tallystick.channels.rates import TokenBucket
 from tallystick.router.book import Kept
 from tallystick.router.gossip_policy import GossipPolicy
 
@@ -20,8 +23,11 @@ Place = tuple[ChannelId, int]
 class Parking:
     """The places of all peers, and what to ask the chain next."""
 
-    def __init__(self, policy: GossipPolicy) -> None:
+    def __init__(self, policy: GossipPolicy, partner: Callable[[bytes], bool] = lambda peer: True) -> None:
+        """`partner` says whether a peer has a funded channel with us: the others' questions share a rate."""
         self._policy = policy
+        self._partner = partner
+        self._lookups = TokenBucket(policy.strangers_lookup_rate, policy.strangers_lookup_burst, 0.0)
         self._parked: dict[bytes, dict[Place, Kept]] = {}
         self._unasked: dict[bytes, dict[ChannelId, None]] = {}
         self._turn: deque[bytes] = deque()
@@ -118,8 +124,8 @@ class Parking:
         """Whether `next_question` may have something to ask."""
         return bool(self._own) or any(self._unasked.values())
 
-    def next_question(self) -> ChannelId | None:
-        """Return a channel to ask the chain about, None if there is none. Peers take turns. `answered` ends it."""
+    def next_question(self, now: float) -> ChannelId | None:
+        """Return a channel to ask the chain about, None if there is none now. Peers take turns. `answered` ends it."""
         for channel in self._own:
             if channel not in self._asked:  # else: once more, after the answer that is on its way
                 del self._own[channel]
@@ -128,11 +134,14 @@ class Parking:
         for _ in range(len(self._turn)):
             self._turn.rotate(-1)
             unasked = self._unasked[self._turn[-1]]
-            while unasked:
+            stranger = bool(unasked) and not self._partner(self._turn[-1])
+            while unasked and not (stranger and self._lookups.settle(now) < 1):
                 channel = next(iter(unasked))
                 del unasked[channel]
                 if channel not in self._asked:
                     self._asked.add(channel)
+                    if stranger:
+                        self._lookups.charge(1, now)
                     return channel
         return None
 

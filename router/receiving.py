@@ -209,8 +209,8 @@ class Receiving:
             return []
         if digest in self._payee.held and not self._door.fresh:
             raise ChannelNotReady(
-                "this node's view of the chain is old, as its chain node does not answer: a secret that is given away "
-                "now might not be paid for. Nothing was done; settle again once the chain is followed"
+                "this node's view of the chain is old, as its chain node does not answer or stands still: a secret "
+                "that is given away now might not be paid for. Nothing was done; settle again once it is followed"
             )
         claim = self._payee.settle(digest, secret, self._door.now)
         if claim is None:

@@ -19,6 +19,7 @@ from tallystick.channels.ports import PeerAddress
 from tallystick.router.announcements import ALIAS_BYTES_MAX
 from tallystick.router.kernels import compilable
 from tallystick.router.objects import ForwardingPolicy
+from tallystick.sdk import places
 from tallystick.sdk.errors import ConfigurationError
 from tallystick.sdk.keystore import write_new
 
@@ -42,6 +43,10 @@ contract = {contract}
 
 # Where peers connect, as host:port. Port 0 takes any free one; "" listens nowhere, so that this node only dials.
 listen = {listen}
+
+# The address that the network is told, as host:port, where others reach this node: needed behind a router, a proxy, or
+# when listening on every interface. Empty: where it listens, if others can reach that (never 0.0.0.0 or loopback).
+announce_address = {announce_address}
 
 # Depth at which a block's word on funds counts: 1 is the newest block. More is slower and safer.
 confirmations = {confirmations}
@@ -108,6 +113,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     chain_id: int
     contract: str
     listen: str = DEFAULT_LISTEN
+    announce_address: str = ""
     confirmations: int = 3
     challenge_period: int = 86_400
     challenge_period_max: int = Policy().challenge_period_max
@@ -123,6 +129,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     def __post_init__(self) -> None:
         parse_place(self.listen)
+        _check_announced(self.announce_address)
         parse_address(self.contract, "contract")
         _ = self.tower_addresses
         self._check_times()
@@ -186,10 +193,17 @@ def parse_place(text: str) -> tuple[str, int] | None:
     """Read `host:port`; empty is None. Raise ConfigurationError if it is neither."""
     if not text:
         return None
-    host, colon, port = text.rpartition(":")
-    if not colon or not host or not (port.isascii() and port.isdigit()) or int(port) > 65_535:
-        raise ConfigurationError(f"an address to listen on is written <host>:<port>, not {text!r}")
-    return host.removeprefix("[").removesuffix("]"), int(port)
+    try:
+        return places.parse_place(text)
+    except InvalidInput as error:
+        raise ConfigurationError(f"listen: {error}") from error
+
+
+def _check_announced(text: str) -> None:
+    try:
+        places.check_announced(text)
+    except InvalidInput as error:
+        raise ConfigurationError(f"announce_address: {error}") from error
 
 
 def parse_address(text: str, what: str) -> Address:
@@ -219,6 +233,7 @@ def write_settings(directory: Path, settings: Settings) -> Path:
         chain_id=settings.chain_id,
         contract=_quote(settings.contract),
         listen=_quote(settings.listen),
+        announce_address=_quote(settings.announce_address),
         confirmations=settings.confirmations,
         challenge_period=settings.challenge_period,
         challenge_period_max=settings.challenge_period_max,

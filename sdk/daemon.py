@@ -15,14 +15,14 @@ from pathlib import Path
 import msgspec
 import trio
 
+from tallystick.channels.descriptors import raise_descriptor_limit
 from tallystick.channels.keys import PrivateKey
 from tallystick.channels.limits import Policy
 from tallystick.channels.ports import Entropy, system_entropy
 from tallystick.router.objects import ForwardingPolicy
 from tallystick.router.service import RoutingOptions
 from tallystick.sdk.configuration import Settings
-from tallystick.sdk.control.files import announced
-from tallystick.sdk.control.server import serve_control
+from tallystick.sdk.control.server import open_control
 from tallystick.sdk.node import Config, Node, open_node
 from tallystick.sdk.routing import AssetOptions, PaymentOptions
 from tallystick.settlement.abi import Deployment
@@ -44,6 +44,7 @@ def node_config(settings: Settings) -> Config:
     assets = settings.asset_settings
     return Config(
         listen=settings.place,
+        announce_address=settings.announce_address,
         confirmations=settings.confirmations,
         challenge_period=settings.challenge_period,
         channels=Policy(
@@ -90,17 +91,16 @@ async def run_daemon(
     entropy: Entropy = system_entropy,
 ) -> None:
     """Run the node until it is asked to stop; call `ready` once peers and clients can connect."""
+    raise_descriptor_limit()
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_cancel_on_signal, signals, nursery.cancel_scope)
-            token = entropy(32).hex()
             async with (
                 open_configured_node(directory, key, settings, entropy=entropy) as node,
-                serve_control(node, token) as control,
+                open_control(node, directory, entropy=entropy) as control,
             ):
-                with announced(directory, control.url, token):
-                    ready(_describe(node, control.url))
-                    await control.stop_asked.wait()
+                ready(_describe(node, control.url))
+                await control.stop_asked.wait()
             nursery.cancel_scope.cancel()
 
 

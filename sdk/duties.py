@@ -30,7 +30,8 @@ from tallystick.channels.conditions import HASH, amount_paid
 from tallystick.channels.core import Channel, Phase, Wish
 from tallystick.channels.eip712 import locks_root
 from tallystick.channels.hashchain import StreamProof
-from tallystick.channels.objects import NATIVE, ZERO32, Lock, SignedProof
+from tallystick.channels.objects import ZERO32, Lock, SignedProof
+from tallystick.sdk.budgets import DutyPolicy, claim_budget, duty_budget, is_worth
 from tallystick.settlement.chain import (
     Call,
     ChallengeCall,
@@ -67,30 +68,16 @@ COURTESY = 60
 """Seconds that whoever did not close leaves to the closer before it settles, or closes anew, itself."""
 
 
+OFFERS = (CooperativeCloseCall, WithdrawCall)
+"""Calls that both signed for a while: they are sent once, and die by themselves."""
+
 _OFFER_DEAD = frozenset({Revert.EXPIRED, Revert.BAD_BALANCES, Revert.BAD_AMOUNT})
 
 
 def judge(obligation: Obligation, reason: str) -> Status | None:
-    """Say that a failed offer is moot: it was mined too late, or a deposit changed what it was about."""
-    offered = isinstance(obligation.call, (CooperativeCloseCall, WithdrawCall))
+    """Say that a failed offer is moot: it was mined too late, or the channel is not what it was about."""
+    offered = isinstance(obligation.call, OFFERS)
     return Status.SUPERSEDED if offered and reason.partition(":")[0] in _OFFER_DEAD else None
-
-
-def came_to_nothing(earlier: Obligation, duty: Obligation, head: int) -> bool:
-    """Say whether `earlier`, taken on for a duty that is due at block `head`, has ended without doing it.
-
-    Reorganisations do that: it failed, or was given up, on a branch on which it was moot, or its deadline was that of
-    a close which left the chain. Offers are left alone: they die by themselves.
-    """
-    if isinstance(earlier.call, (CooperativeCloseCall, WithdrawCall)):
-        return False
-    if earlier.status is Status.QUARANTINED:
-        return earlier.deadline != duty.deadline
-    if earlier.receipt is not None:
-        over = earlier.receipt.block.number <= head  # else the duty may only seem due, to who has not followed so far
-    else:
-        over = earlier.nonce is None or earlier.resting
-    return earlier.status is Status.SUPERSEDED and over
 
 
 class Situation(msgspec.Struct, frozen=True):
@@ -110,20 +97,8 @@ class Situation(msgspec.Struct, frozen=True):
     """What a unit of gas costs, None if that is not known."""
     stakes: Mapping[bytes, int] = {}
     """What is at stake for us on each secret that we know, in all channels of the chain's own coin together."""
-
-
-class DutyPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """How a node pays for its duties."""
-
-    budget: int = 10**17
-    """The most that one transaction may cost in fees, in the native coin's smallest unit."""
-    secret_margin: int = 120
-    """Seconds of chain time before a lock's expiry at which its secret is registered if the peer has not paid. No less
-    than the channels' `reveal_margin`: a secret that was paid for at the last moment goes to the chain at once."""
-    worth_percent: int = 100
-    """What is claimed on chain has to be worth that much of the fee. 0: all is claimed, whatever it costs."""
-    unlock_patience: int = 6 * 3_600
-    """How long a peer may leave a lock unpaid that the chain shows to be ours before the channel is closed over it."""
+    lowest: int | None = None
+    """The least that a unit of gas has lately been said to cost: by that it is judged what is worth a claim."""
 
 
 def duties(
@@ -137,7 +112,7 @@ def duties(
         *_close(channel, situation, close_key),
         *_challenge(channel, situation),
         *_settle(channel, situation),
-        *_redeem(channel, situation),
+        *_redeem(channel, situation, policy),
         *_register(channel, situation, policy),
         *_register_links(channel, situation, policy),
     ]
@@ -146,7 +121,7 @@ def duties(
             id=f"{duty.name}:{name}{duty.detail}",
             call=duty.call,
             purpose=f"{duty.name} channel {name[:8]}",
-            budget=policy.budget,
+            budget=_budget(channel, duty, situation, policy),
             channel=channel.id,
             deadline=duty.deadline,
             not_before=duty.not_before,
@@ -155,12 +130,32 @@ def duties(
     ]
 
 
+def _budget(channel: Channel, duty: _Duty, situation: Situation, policy: DutyPolicy) -> int:
+    asset = channel.terms.asset
+    if duty.claim:
+        return max(1, claim_budget(asset, duty.stake, policy))
+    return max(1, duty_budget(asset, duty.stake, gas_of(duty.call), situation.market, policy))
+
+
 class _Duty(msgspec.Struct, frozen=True):
     name: str
     call: Call
+    stake: int
+    """What depends on it for us, in the channel's asset."""
     detail: str = ""
     deadline: int | None = None
     not_before: int = 0
+    claim: bool = False
+    """Whether it is only done if it is worth its fee."""
+
+
+def _ours(channel: Channel) -> int:
+    """Return what may be ours of what is in the channel: our balance, and what the peer's locks may pay."""
+    return max(0, channel.balances()[channel.side]) + sum(lock.amount for lock in channel.theirs.simplex.locks)
+
+
+def _all(channel: Channel) -> int:
+    return channel.funding(0) + channel.funding(1)
 
 
 def _in_order(channel: Channel, ours: bytes, theirs: bytes) -> tuple[bytes, bytes]:
@@ -180,7 +175,7 @@ def _cooperate(channel: Channel, situation: Situation) -> Iterator[_Duty]:
     until = offer.close.valid_until
     if channel.shutdown is Wish.OWN or situation.now > until - STAND_IN:
         call = CooperativeCloseCall(offer.close, *_in_order(channel, offer.signature, offer.peer_signature))
-        yield _Duty("cooperative-close", call, f":{until}", until)
+        yield _Duty("cooperative-close", call, _ours(channel), f":{until}", until)
 
 
 def _withdraw(channel: Channel, situation: Situation) -> Iterator[_Duty]:
@@ -188,14 +183,16 @@ def _withdraw(channel: Channel, situation: Situation) -> Iterator[_Duty]:
     if situation.view.status == OPEN and pending is not None and pending.peer_signature:
         until = pending.withdrawal.valid_until
         call = WithdrawCall(pending.withdrawal, *_in_order(channel, pending.signature, pending.peer_signature))
-        yield _Duty("withdraw", call, f":{pending.withdrawal.total}:{until}", until)
+        stake = max(0, pending.withdrawal.total - situation.view.withdrawn[channel.side])
+        yield _Duty("withdraw", call, stake, f":{pending.withdrawal.total}:{until}", until)
 
 
 def _close(channel: Channel, situation: Situation, close_key: Callable[[Channel], bytes]) -> Iterator[_Duty]:
     if channel.phase in (Phase.CLOSING, Phase.CLOSED, Phase.SETTLED) and situation.view.status == OPEN:
         proof0, proof1 = statements(channel)
         patience = 0 if channel.phase is Phase.CLOSING else situation.now + COURTESY
-        yield _Duty("close", CloseCall(channel.id, proof0, proof1, close_key(channel)), not_before=patience)
+        call = CloseCall(channel.id, proof0, proof1, close_key(channel))
+        yield _Duty("close", call, _ours(channel), not_before=patience)
 
 
 def _challenge(channel: Channel, situation: Situation) -> Iterator[_Duty]:
@@ -205,24 +202,39 @@ def _challenge(channel: Channel, situation: Situation) -> Iterator[_Duty]:
     for sender, statement in enumerate(statements(channel)):
         if statement is not None and statement.proof.seq > view.seqs[sender]:
             detail = f":{sender}:{statement.proof.seq}:{view.seqs[sender]}"
-            yield _Duty("challenge", ChallengeCall(statement), detail, view.deadline)
+            yield _Duty("challenge", ChallengeCall(statement), _all(channel), detail, view.deadline)
 
 
 def _settle(channel: Channel, situation: Situation) -> Iterator[_Duty]:
     view = situation.view
     if view.status == CLOSED and view.deadline is not None:
         patience = 1 if view.closer == channel.side else COURTESY
-        yield _Duty("settle", SettleCall(channel.id), f":{view.deadline}", not_before=view.deadline + patience)
+        stake = _all(channel) if view.convicted else _ours(channel)
+        yield _Duty("settle", SettleCall(channel.id), stake, f":{view.deadline}", not_before=view.deadline + patience)
 
 
-def _redeem(channel: Channel, situation: Situation) -> Iterator[_Duty]:
+def _redeem(channel: Channel, situation: Situation, policy: DutyPolicy) -> Iterator[_Duty]:
     if situation.view.status != SETTLED:
         return
     for sender, pot in enumerate(situation.view.pots):
         locks = settled_locks(channel, situation, sender) if pot else ()
         if locks and all(_decided(lock, situation, situation.now) for lock in locks):
-            detail = f":{sender}:{locks_root(locks).hex()[:8]}"
-            yield _Duty("redeem", RedeemCall(channel.id, sender, locks), detail)
+            call, stake = RedeemCall(channel.id, sender, locks), _brought(channel, situation, sender, pot, locks)
+            if is_worth(channel.terms.asset, stake, gas_of(call), situation.lowest, policy):
+                detail = f":{sender}:{locks_root(locks).hex()[:8]}"
+                yield _Duty("redeem", call, stake, detail, claim=True)
+
+
+def _brought(channel: Channel, situation: Situation, sender: int, pot: int, locks: tuple[Lock, ...]) -> int:
+    """Return what redeeming decided locks brings us: what they pay of the peer's, what they give back of our own."""
+    ours, left = 0, pot
+    for lock in locks:
+        share = min(lock.amount, left)
+        left -= share
+        registered, proof = situation.secrets.get(lock.condition, (lock.expiry + 1, b""))
+        paid = min(share, amount_paid(lock, proof)) if registered <= lock.expiry else 0
+        ours += share - paid if sender == channel.side else paid
+    return ours + left if sender == channel.side else ours
 
 
 def _decided(lock: Lock, situation: Situation, time: int) -> bool:
@@ -265,13 +277,6 @@ def _left(locks: tuple[Lock, ...], situation: Situation, time: int, root: bytes)
     return ()
 
 
-def _is_worth(channel: Channel, stake: int, gas: int, situation: Situation, policy: DutyPolicy) -> bool:
-    """Whether claiming `stake` is worth its fee. What has no price in the chain's own coin always is."""
-    if channel.terms.asset != NATIVE or situation.market is None:
-        return True
-    return 100 * stake >= policy.worth_percent * gas * situation.market
-
-
 def claim_fee(market: int | None, policy: DutyPolicy) -> int:
     """Return below what worth a secret is not claimed, in the native coin: 0 if all are, or no price is known."""
     return policy.worth_percent * GAS[RegisterSecretCall] * (market or 0) // 100
@@ -289,7 +294,7 @@ def must_close(channel: Channel, situation: Situation, policy: DutyPolicy) -> bo
     ]
     locks = len(channel.theirs.simplex.locks) + len(channel.newest.locks)
     gas = GAS[CloseCall] + GAS[SettleCall] + 2 * GAS[RedeemCall] + LOCK_GAS * locks
-    return bool(owed) and _is_worth(channel, sum(owed), gas, situation, policy)
+    return bool(owed) and is_worth(channel.terms.asset, sum(owed), gas, situation.market, policy)
 
 
 def _due(lock: Lock, registered: int) -> int:
@@ -304,10 +309,10 @@ def _register(channel: Channel, situation: Situation, policy: DutyPolicy) -> Ite
             continue
         call = RegisterSecretCall(known.secret)
         stake = max(lock.amount, situation.stakes.get(lock.condition, 0))
-        if not _is_worth(channel, stake, gas_of(call), situation, policy):
+        if not is_worth(channel.terms.asset, stake, gas_of(call), situation.lowest, policy):
             continue
         if channel.phase is not Phase.OPEN or lock.expiry - situation.now <= policy.secret_margin:
-            yield _Duty("register-secret", call, f":{lock.id}", lock.expiry)
+            yield _Duty("register-secret", call, stake, f":{lock.id}", lock.expiry, claim=True)
 
 
 def _register_links(channel: Channel, situation: Situation, policy: DutyPolicy) -> Iterator[_Duty]:
@@ -322,6 +327,7 @@ def _register_links(channel: Channel, situation: Situation, policy: DutyPolicy) 
         if channel.phase is not Phase.OPEN or lock.expiry - situation.now <= policy.secret_margin:
             terms = claim.terms
             call = RegisterLinkCall(claim.link, claim.depth, terms.tip, terms.unit, terms.length, lock.expiry)
-            if not _is_worth(channel, claim.amount - known, gas_of(call), situation, policy):
+            stake = claim.amount - known
+            if not is_worth(channel.terms.asset, stake, gas_of(call), situation.lowest, policy):
                 continue
-            yield _Duty("register-link", call, f":{lock.id}:{claim.depth}", lock.expiry)
+            yield _Duty("register-link", call, stake, f":{lock.id}:{claim.depth}", lock.expiry, claim=True)

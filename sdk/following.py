@@ -5,7 +5,7 @@ One block is one commit: its events, what the node makes of them, and the positi
 
 from __future__ import annotations
 
-import contextlib
+import math
 import random
 from collections.abc import Callable, Sequence
 
@@ -13,19 +13,31 @@ import trio
 
 from tallystick.channels.alarms import Alarm, AlarmKind, OnAlarm
 from tallystick.channels.objects import Address
+from tallystick.channels.ports import Clock, Elapsed
 from tallystick.channels.store import Moment
 from tallystick.channels.transport import backoff
 from tallystick.channels.writer import Writer
 from tallystick.sdk.options import Config
-from tallystick.settlement.chain import Chain
+from tallystick.settlement.chain import Chain, Header
 from tallystick.settlement.errors import ChainError, ChainUnavailable
 from tallystick.settlement.follower import BlockAdded, Follower, Step
+from tallystick.settlement.freshness import BOUND
 from tallystick.settlement.index import ChainIndex, EventsSeen
+from tallystick.settlement.market import Market
 from tallystick.settlement.moments import read_followed, step_moment
+from tallystick.settlement.vigil import TICK, Vigil, again_after, first_after, look, spell
 
-BEHIND_SECONDS = 30
-"""How far our view of the chain may be behind, or the chain node silent, to count as up to date. Well below the margin
-up to which secrets are paid for."""
+BEHIND_SECONDS = int(BOUND)
+"""How old our view of the chain may be to count as up to date."""
+
+PRICE_SECONDS = 60.0
+"""How long a node waits at its start for the price of gas: what may be lost depends on it."""
+
+PRICE_AGAIN = 10.0
+"""Seconds until it is asked for again if it was not told."""
+
+MEANS = "this node pays for no secret that the chain does not show, and forwards nothing,"
+"""What an old view means."""
 
 TIMES_KEPT = 256
 """Blocks whose times are remembered."""
@@ -45,6 +57,8 @@ class Following:
         alarm: OnAlarm,
         react: Callable[[Step, Sequence[EventsSeen]], Sequence[Moment]],
         changed: Callable[[], None],
+        clock: Clock,
+        elapsed: Elapsed,
     ) -> None:
         """`react` takes in a block with what of it concerns us, and returns what to store with it.
 
@@ -57,13 +71,19 @@ class Following:
         self._alarm = alarm
         self._react = react
         self._changed = changed
-        self.market: int | None = None
-        """What a unit of gas costs, as far as is known."""
+        self.market = Market(chain)
         self.wants_market: Callable[[], bool] = lambda: True
         """Whether there is something whose worth must be held against its fee."""
+        self.at_stake: Callable[[], float | None] = lambda: None
+        """The shortest time within which something must be done on chain if it must."""
+        self.waiting_for = ""
+        """What the node waits for before it speaks to peers; empty once the chain was reached."""
         self.index = ChainIndex(account, writer.store)
         followed = read_followed(writer.store, chain.chain_id, config.start_block)
-        self.follower = Follower(chain, followed, self._on_step, jitter=rng.random)
+        self.follower = Follower(chain, followed, self._on_step, jitter=rng.random, elapsed=elapsed, clock=clock)
+        self._elapsed = elapsed
+        self._block = trio.Event()
+        self._priced = trio.Event()
         self._times = {header.number: header.time for header in followed.headers}
         if followed.position is not None:
             self.index.head_number, self.index.head_time = followed.position.number, followed.position.time
@@ -73,33 +93,73 @@ class Following:
 
         A node that was down may not know yet that a channel was closed or a lock has expired.
         """
+        self.waiting_for = "the first answer of its chain node"
+        reached = False
+        while not reached:
+            head = await self._first_head()
+            with trio.move_on_after(BEHIND_SECONDS):  # then it is asked again: one answer may be far off
+                await self.follower.reached(head.number)
+                reached = True
+        self.waiting_for = ""
+        if self.wants_market():
+            with trio.move_on_after(PRICE_SECONDS):
+                await self._priced.wait()
+
+    async def _first_head(self) -> Header:
         attempt = 0
         while True:
             try:
-                head = await self._chain.head()
-                self.market = await self._chain.fee_price()  # before locks come: what may be lost depends on it
-            except ChainUnavailable as error:
+                return await self._chain.head()
+            except (ChainUnavailable, ChainError) as error:
+                self.waiting_for = f"its chain node: {error}"
                 if attempt == 0:
-                    text = f"the chain node cannot be reached, so no peer is connected to yet: {error}"
-                    self._alarm(Alarm(AlarmKind.CHAIN_UNREACHABLE, text))
+                    nonsense = isinstance(error, ChainError)
+                    kind = AlarmKind.CHAIN_NONSENSE if nonsense else AlarmKind.CHAIN_UNREACHABLE
+                    self._alarm(Alarm(kind, f"no peer is connected to yet, as the node waits for {self.waiting_for}"))
                 await trio.sleep(backoff(attempt, self._rng, ceiling=5.0))
                 attempt += 1
-            else:
-                return await self.follower.reached(head.number)
 
     async def run(self) -> None:
         """Follow the chain until cancelled. A chain node's nonsense is told, and asked about again: it ends nothing."""
-        attempt, told = 0, ""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.follower.run)
+            nursery.start_soon(self._watch)
+            nursery.start_soon(self._watch_market)
+
+    async def _watch(self) -> None:
+        """Tell the owner when the chain is not followed, in time for what is at stake."""
+        vigil = Vigil(self._elapsed(), self._elapsed())
         while True:
-            before = self.follower.followed.next
-            try:
-                await self.follower.run()
-            except ChainError as error:
-                if str(error) != told:
-                    self._alarm(Alarm(AlarmKind.CHAIN_NONSENSE, f"the chain cannot be followed: {error}"))
-                told = str(error)
-            attempt = 0 if self.follower.followed.next != before else attempt + 1
-            await trio.sleep(backoff(attempt, self._rng, ceiling=30.0))
+            await trio.sleep(TICK)
+            vigil, alarms = look(vigil, self.follower.sight(self.at_stake()), MEANS)
+            for alarm in alarms:
+                self._alarm(alarm)
+
+    async def _watch_market(self) -> None:
+        """Ask what gas costs with every block, while that may matter. The last answers have to do until it is told."""
+        since, told, times = None, -math.inf, 0
+        while True:
+            if not self.wants_market() or await self._ask_market():
+                since, times = None, 0
+                await self._block.wait()
+                continue
+            now = self._elapsed()
+            since = now if since is None else since
+            due = max(since + first_after(self.at_stake()), told + again_after(self.at_stake(), times))
+            if now >= due and self.fresh:
+                text = f"the chain node has not told for {spell(now - since)} what gas costs: this node's transactions"
+                self._alarm(Alarm(AlarmKind.PRICE_UNKNOWN, f"{text} may offer too little or too much"))
+                told, times = now, times + 1
+            await trio.sleep(PRICE_AGAIN * (1 + self._rng.random()) / 2)
+
+    async def _ask_market(self) -> bool:
+        """Ask once; return whether there was an answer."""
+        try:
+            await self.market.ask()
+        except (ChainUnavailable, ChainError):
+            return False
+        self._priced.set()
+        return True
 
     @property
     def fresh(self) -> bool:
@@ -122,7 +182,6 @@ class Following:
 
     async def _on_step(self, step: Step) -> None:
         """Follow one block: its events, what follows from them, and the position, in one commit."""
-        await self._ask_market()
         moments: list[Moment] = [step_moment(self._chain.chain_id, step)]
         seen: list[EventsSeen] = []
         if isinstance(step, BlockAdded):
@@ -136,10 +195,6 @@ class Following:
             self.index.head_time = self._time_of(self.index.head_number)
         moments += self._react(step, seen)
         await self._writer.commit(moments)
+        self._block.set()
+        self._block = trio.Event()
         self._changed()
-
-    async def _ask_market(self) -> None:
-        """Ask what gas costs, while that may matter."""
-        if self.wants_market():
-            with contextlib.suppress(ChainError):  # the last answer, or none, has to do
-                self.market = await self._chain.fee_price()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from tallystick.channels import negotiation
+from tallystick.channels import history, negotiation
 from tallystick.channels.core import Phase, Wish, require_open
 from tallystick.channels.errors import ChannelNotReady, InsufficientFunds, InvalidInput, StillPending
 from tallystick.channels.keys import PublicKey
@@ -279,7 +279,7 @@ class ChannelHandle:
         Returns once the choice is stored; it lasts. What is more is pruned now and then, not at every update. Who reads
         `incoming` behind what was pruned gets HistoryGone; a key of a pruned payment still is never paid twice.
         """
-        self._session.keep_history(updates)
+        history.keep(self._session, updates)
         self._node.engine.touch(self._session)
         await self._node.engine.durable()
 

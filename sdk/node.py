@@ -41,7 +41,17 @@ from tallystick.channels.keys import PrivateKey, PublicKey
 from tallystick.channels.loops import require_trio
 from tallystick.channels.objects import NATIVE, Address, ChannelId, check_amount
 from tallystick.channels.peers import Peers, PeerStatistics
-from tallystick.channels.ports import Clock, Entropy, Network, PeerAddress, SteadyClock, system_clock, system_entropy
+from tallystick.channels.ports import (
+    Clock,
+    Elapsed,
+    Entropy,
+    Network,
+    PeerAddress,
+    SteadyClock,
+    system_clock,
+    system_elapsed,
+    system_entropy,
+)
 from tallystick.channels.schema import SCHEMA as CHANNELS_SCHEMA
 from tallystick.channels.store import SqliteStore, Store, open_store
 from tallystick.channels.transport import TcpNetwork
@@ -59,7 +69,7 @@ from tallystick.router.service import Router, RouterStatistics
 from tallystick.sdk.guard import Guard
 from tallystick.sdk.handle import ChannelHandle
 from tallystick.sdk.incoming import IncomingPayment, Journal
-from tallystick.sdk.known_peers import PEERS_SCHEMA, PeerKnown, known_peers
+from tallystick.sdk.known_peers import PEERS_SCHEMA
 from tallystick.sdk.onchain import CloseKeys, OnChain
 from tallystick.sdk.openings import Openings
 from tallystick.sdk.options import Config
@@ -67,8 +77,10 @@ from tallystick.sdk.paid import PaidJournal
 from tallystick.sdk.routing import Routing
 from tallystick.sdk.wallet import Wallet
 from tallystick.sdk.watchers import Subscription, Watchers
+from tallystick.sdk.whereabouts import Whereabouts
 from tallystick.sdk.whose import said_by_node
 from tallystick.settlement.chain import Chain, OpenCall
+from tallystick.settlement.checked import checked
 from tallystick.settlement.follower import FollowerStatistics, Step
 from tallystick.settlement.index import INDEX_SCHEMA
 from tallystick.settlement.moments import SCHEMA as SETTLEMENT_SCHEMA
@@ -94,9 +106,6 @@ SCHEMAS = (
 )
 """What a node keeps on disk."""
 
-CONNECT_SECONDS = 30.0
-"""How long `connect` waits for a peer."""
-
 
 class NodeStatistics(msgspec.Struct, frozen=True):
     """Counters since the start, and queue lengths."""
@@ -121,16 +130,17 @@ class Node(Wallet):
         config: Config,
         *,
         clock: Clock,
+        elapsed: Elapsed,
         entropy: Entropy,
         inline: bool = False,
     ) -> None:
+        chain = checked(chain)
         self.key = key
         self.store = store
         self.chain = chain
         self.config = config
         self.alarms: list[Alarm] = []
         """The newest hundred."""
-        self.listening: PeerAddress | None = None
         rng = random.Random(int.from_bytes(entropy(16), "big"))
         self._watchers = Watchers()
         self._changed = trio.Event()
@@ -176,6 +186,8 @@ class Node(Wallet):
             alarm=self._alarm,
             changed=self._note_change,
             observe=self._on_step,
+            clock=clock,
+            elapsed=elapsed,
         )
         self.engine.trust_chain(lambda: self.onchain.fresh)
         self.router = Router(
@@ -202,6 +214,7 @@ class Node(Wallet):
             tell=self._tell_paid,
             alarm=self._alarm,
         )
+        self.whereabouts = Whereabouts(self.engine, self.writer, self.peers, self.routing, config.announce_address)
         self.openings = Openings(
             key=key, chain=chain, engine=self.engine, writer=self.writer, onchain=self.onchain, config=config
         )
@@ -209,6 +222,11 @@ class Node(Wallet):
     def __repr__(self) -> str:
         number = self.onchain.index.head_number
         return f"<Node 0x{self.address.hex()} channels={len(self.engine.sessions)} at block {number}>"
+
+    @property
+    def listening(self) -> PeerAddress | None:
+        """Where peers connect; None if this node only dials."""
+        return self.whereabouts.listening
 
     @property
     def address(self) -> Address:
@@ -229,9 +247,7 @@ class Node(Wallet):
         bound = trio.Event()
 
         def listening(address: PeerAddress | None) -> None:
-            self.listening = address
-            if address is not None:
-                self.routing.describe((f"{address.host}:{address.port}",))
+            self.whereabouts.listen(address)
             bound.set()
 
         async def meet_peers() -> None:
@@ -249,9 +265,7 @@ class Node(Wallet):
                     nursery.start_soon(tower.run)
                 for session in self.engine.sessions.values():
                     self.guard.offer(session.channel)
-                for address in known_peers(self.store):
-                    if self.engine.has_business_with(address.key):
-                        self.peers.keep(address)
+                self.whereabouts.begin()
                 await self.onchain.following.catch_up()
                 self.openings.tidy()
                 if self.config.payments.compiled:
@@ -342,19 +356,16 @@ class Node(Wallet):
         return ChannelHandle(self, self.engine.session(channel))
 
     async def connect(self, peer: PeerAddress | str) -> PublicKey:
-        """Connect to a node, and keep the connection from now on; return its key once it stands.
+        """Connect to a node, and keep the connection from now on; return its key once it was reached there.
 
-        Raise InvalidInput, or ChannelNotReady if the peer is not there within CONNECT_SECONDS: it is dialed on.
+        Raise InvalidInput, or ChannelNotReady if the peer is not there within CONNECT_SECONDS: it is dialed on. An
+        address at which it was reached before is replaced only once it was reached at this one, and a connection that
+        there is goes on.
         """
         address = PeerAddress.parse(peer) if isinstance(peer, str) else peer
         if address.key == bytes(self.key.public):
             raise InvalidInput("that is this node's own address")
-        await self.writer.commit([PeerKnown(address.key, str(address))])
-        self.peers.keep(address)
-        with trio.move_on_after(CONNECT_SECONDS) as timeout:
-            await self.peers.wait_connected(address.key)
-        if timeout.cancelled_caught:
-            raise ChannelNotReady(f"{address} does not answer; this node goes on dialing it, try again later")
+        await self.whereabouts.connect(address)
         return PublicKey(address.key)
 
     async def open_channel(
@@ -436,6 +447,7 @@ async def open_node(
     config: Config | None = None,
     network: Network | None = None,
     clock: Clock = system_clock,
+    elapsed: Elapsed = system_elapsed,
     entropy: Entropy = system_entropy,
     store: Store | None = None,
     inline: bool = False,
@@ -446,7 +458,7 @@ async def open_node(
     Raise InvalidInput outside of trio, StoreInUse if another process has it open, StoreForeign if it is another key's,
     chain's or contract's, StoreDamaged if a row is not what was written, StoreError if its disk refuses while it runs.
     What the block raises comes out as it is. `sole`: refuse to run beside another process of this machine that is the
-    same node, as of a copy of the directory; daemons do. The five parameters before it are for simulations.
+    same node, as of a copy of the directory; daemons do. The six parameters before it are for simulations.
     """
     require_trio("open_node")
     own = store or open_store(Path(directory), SCHEMAS, owner=f"node 0x{key.address.hex()}")
@@ -464,6 +476,7 @@ async def open_node(
             network or TcpNetwork(key, entropy),
             config or Config(),
             clock=clock,
+            elapsed=elapsed,
             entropy=entropy,
             inline=inline,
         )

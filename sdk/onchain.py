@@ -13,8 +13,6 @@ import random
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 
-import msgspec
-
 from tallystick.channels import resync
 from tallystick.channels.alarms import Alarm, AlarmKind, OnAlarm
 from tallystick.channels.chaintime import ChainTime
@@ -26,10 +24,12 @@ from tallystick.channels.engine import Engine
 from tallystick.channels.errors import InsufficientFunds, InvalidInput, TallystickError
 from tallystick.channels.keys import PrivateKey, PublicKey, close_key
 from tallystick.channels.objects import NATIVE, Address, ChannelId
+from tallystick.channels.ports import Clock, Elapsed
 from tallystick.channels.session import Session
 from tallystick.channels.store import Moment
 from tallystick.channels.writer import Writer
-from tallystick.sdk.duties import DUTY_NAMES, Situation, came_to_nothing, claim_fee, duties, judge, must_close
+from tallystick.sdk.budgets import duty_budget, moved_by
+from tallystick.sdk.duties import DUTY_NAMES, OFFERS, Situation, claim_fee, duties, judge, must_close
 from tallystick.sdk.following import Following
 from tallystick.sdk.options import Config
 from tallystick.settlement.chain import ApproveCall, Call, Chain, ChannelView, DepositCall, OpenCall
@@ -37,12 +37,9 @@ from tallystick.settlement.follower import BlockAdded, Step
 from tallystick.settlement.index import CLOSED, GONE, SETTLED, EventsSeen
 from tallystick.settlement.obligations import Obligation, Policy, Status
 from tallystick.settlement.sender import Sender
-from tallystick.settlement.transactions import GAS
+from tallystick.settlement.transactions import GAS, gas_of
 
 _UNMINED = (Status.WAITING, Status.SENT)
-
-ATTEMPTS_MAX = 16
-"""Times that one duty is taken on: each further time takes a reorganisation that made the last one fail."""
 
 _CLOSED_PHASES = (Phase.OPENING, Phase.CLOSED, Phase.SETTLED, Phase.GONE)
 
@@ -78,6 +75,8 @@ class OnChain:
         alarm: OnAlarm,
         changed: Callable[[], None],
         observe: Callable[[Step], None],
+        clock: Clock,
+        elapsed: Elapsed,
     ) -> None:
         """`alarm` is told what a person should know; `changed` is called after each block, `observe` before."""
         self._key = key
@@ -103,8 +102,10 @@ class OnChain:
             alarm=alarm,
             react=self._on_step,
             changed=changed,
+            clock=clock,
+            elapsed=elapsed,
         )
-        self.following.wants_market = self._has_channels
+        self.following.wants_market, self.following.at_stake = self._has_channels, self._at_stake
         self.index, self.follower = self.following.index, self.following.follower
         self.sender = Sender(
             key=key,
@@ -127,7 +128,7 @@ class OnChain:
     @property
     def claim_fee(self) -> int:
         """Below what worth (in the native coin) a secret is not claimed on chain now; 0: all are claimed."""
-        return claim_fee(self.following.market, self._config.duties)
+        return claim_fee(self.following.market.price, self._config.duties)
 
     def _on_step(self, step: Step, seen: Sequence[EventsSeen]) -> list[Moment]:
         """Let the channels react to one block, and derive the duties; return what belongs into its commit."""
@@ -142,6 +143,15 @@ class OnChain:
     def _has_channels(self) -> bool:
         """Whether there is, or may come, something whose worth must be held against its fee."""
         return any(session.channel.phase is not Phase.GONE for session in self._engine.sessions.values())
+
+    def _at_stake(self) -> float | None:
+        """Return the shortest time within which something may have to be done on chain, None if nothing is there."""
+        live = [s.channel for s in self._engine.sessions.values() if s.channel.phase is not Phase.GONE]
+        times = [float(channel.terms.challenge_period) for channel in live]
+        for channel in live:
+            for lock in (*channel.ours.simplex.locks, *channel.theirs.simplex.locks):
+                times.append(max(0.0, float(lock.expiry - self._engine.chain.now)))
+        return min(times, default=None)
 
     def react(self) -> list[Moment]:
         """Let every channel that is not at rest react to the chain as it is now; return the duties' moments."""
@@ -246,18 +256,14 @@ class OnChain:
 
     def _take_on(self, duty: Obligation) -> Sequence[Moment]:
         """Take a duty on, under a further name if what was done about it before came to nothing."""
-        for attempt in range(ATTEMPTS_MAX):
-            named = msgspec.structs.replace(duty, id=f"{duty.id}/{attempt}") if attempt else duty
-            earlier = self.sender.find(named.id)
-            if earlier is None:
-                try:
-                    return self.sender.require(named)
-                except InvalidInput as error:  # derived again at the next block
-                    self._alarm(Alarm(AlarmKind.DUTY_WAITS, f"{duty.purpose} must wait: {error}"))
-                    return ()
-            if not came_to_nothing(earlier, duty, self.index.head_number):
-                return ()
-        return ()
+        earlier = self.sender.find(duty.id)
+        if earlier is not None and isinstance(duty.call, OFFERS):
+            return ()  # offers die by themselves
+        try:
+            return self.sender.pursue(duty, self.index.head_number)
+        except InvalidInput as error:  # derived again at the next block
+            self._alarm(Alarm(AlarmKind.DUTY_WAITS, f"{duty.purpose} must wait: {error}"))
+            return ()
 
     def _give_up(self, unfinished: Sequence[Obligation], due: set[str]) -> list[Moment]:
         moments: list[Moment] = []
@@ -274,7 +280,8 @@ class OnChain:
         secrets = self.index.secrets(conditions, self.index.head_number) if conditions else {}
         redeemed = (self.index.redeems(channel.id, 0), self.index.redeems(channel.id, 1))
         claims = session.streams.claims()
-        return Situation(view, self.index.head_time, secrets, redeemed, claims, self.following.market, stakes)
+        market = self.following.market
+        return Situation(view, self.index.head_time, secrets, redeemed, claims, market.price, stakes, market.lowest)
 
     # --- the user's own transactions -----------------------------------------------------------------------------
 
@@ -322,9 +329,9 @@ class OnChain:
     def prepare(self, name: str, call: Call, channel: ChannelId | None = None) -> tuple[str, Sequence[Moment]]:
         """Take a call on as an obligation; return its id and what to commit."""
         identifier = f"{name}:{self._rng.getrandbits(64):016x}"
-        obligation = Obligation(
-            id=identifier, call=call, purpose=name, budget=self._config.duties.budget, channel=channel
-        )
+        asset, moved = moved_by(call)
+        budget = duty_budget(asset, moved, gas_of(call), self.following.market.price, self._config.duties)
+        obligation = Obligation(id=identifier, call=call, purpose=name, budget=budget, channel=channel)
         return identifier, self.sender.require(obligation)
 
     async def outcome(self, identifier: str) -> None:
@@ -361,7 +368,8 @@ class OnChain:
         if amount > held:
             raise InsufficientFunds(f"{account} holds {held} of {_named(asset)}, not {amount}")
         approve = (ApproveCall,) if asset != NATIVE else ()
-        fee = sum(GAS[call] for call in (*calls, *approve)) * await self._chain.fee_price()
+        price = self.following.market.price or await self._chain.fee_price()
+        fee = sum(GAS[call] for call in (*calls, *approve)) * price
         coins = held - amount if asset == NATIVE else await self._chain.balance(self._key.address, NATIVE)
         if coins < max(1, fee):
             raise InsufficientFunds(

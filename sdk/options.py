@@ -9,7 +9,8 @@ from tallystick.channels.limits import Policy
 from tallystick.channels.ports import PeerAddress
 from tallystick.router.objects import MARGIN_MAX
 from tallystick.router.service import RoutingOptions
-from tallystick.sdk.duties import DutyPolicy
+from tallystick.sdk.budgets import DutyPolicy
+from tallystick.sdk.places import check_announced
 from tallystick.sdk.routing import PaymentOptions
 from tallystick.watchtower.client import ClientPolicy
 
@@ -19,6 +20,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
     listen: tuple[str, int] | None = ("127.0.0.1", 0)
     """Where to accept peers (port 0: any free one); None: only dial."""
+    announce_address: str = ""
+    """What the network is told as this node's address, <host>:<port>; empty: where it listens, if others can reach
+    that. Never a wildcard, and loopback only where every known peer is on loopback, too (`places`)."""
     confirmations: int = 3
     """Depth (1: in the head block) at which the chain's word on funds counts."""
     challenge_period: int = 86_400
@@ -38,6 +42,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Whether to close for a peer that proved to have lost its data."""
 
     def __post_init__(self) -> None:
+        check_announced(self.announce_address)
         if self.duties.secret_margin < self.channels.reveal_margin:
             raise InvalidInput(
                 f"secrets are paid for until {self.channels.reveal_margin} s before a lock expires, and claimed only "

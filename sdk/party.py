@@ -40,7 +40,7 @@ from tallystick.router.service import RoutingOptions
 from tallystick.sdk.bench.kinds import KINDS, OFFERED, Job, offered, open_locks
 from tallystick.sdk.bench.latencies import Latencies, timing
 from tallystick.sdk.bench.weather import WEATHER_SEED, Weather
-from tallystick.sdk.duties import DutyPolicy
+from tallystick.sdk.budgets import DutyPolicy
 from tallystick.sdk.handle import ChannelHandle
 from tallystick.sdk.node import Config, Node, open_node
 from tallystick.sdk.routing import PaymentOptions

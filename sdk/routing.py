@@ -12,7 +12,7 @@ Everything is stored before it has consequences, as everywhere; after a restart 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 import trio
@@ -24,6 +24,7 @@ from tallystick.channels.effects import ChannelChanged, Event, PeerConnected
 from tallystick.channels.eip712 import domain_separator
 from tallystick.channels.engine import Engine
 from tallystick.channels.errors import InvalidInput
+from tallystick.channels.guests import Rank
 from tallystick.channels.keys import PrivateKey
 from tallystick.channels.objects import NATIVE, Address, ChannelId
 from tallystick.channels.peers import Peers, number_of
@@ -95,7 +96,7 @@ class Routing(Paying):
         self._entropy = entropy
         self._domain = domain_separator(chain.chain_id, chain.contract)
         self.gossiper = Gossiper(
-            Gossip(key, self._domain),
+            Gossip(key, self._domain, partner=lambda peer: engine.rank(peer) is Rank.PARTNER),
             chain,
             writer,
             clock=clock,
@@ -197,14 +198,14 @@ class Routing(Paying):
         else:
             self.gossiper.on_undone()
 
-    def _receive(self, peer: bytes, frame: bytes) -> None:
+    def _receive(self, peer: bytes, frame: bytes) -> Iterator[None] | None:
         """Take a frame of the router's; raise PeerError for what no honest peer sends."""
         if number_of(frame) != TOLD_TAG:
-            self.gossiper.receive(peer, frame)
-            return
+            return self.gossiper.receiving(peer, frame)
         channel = self.inlets.receive(peer, frame)
         if channel is not None:
             self._announce(channel)
+        return None
 
     # --- our own channels ----------------------------------------------------------------------------------------
 

@@ -64,6 +64,9 @@ from tallystick.settlement.verdicts import SecretTime, Streamed, decide
 
 T = TypeVar("T")
 
+Shared: TypeAlias = Callable[[int], int | None]
+"""Returns what side 0 had deposited when the channel's deposits had that sum; None: they never had, or have it now."""
+
 ChannelCall: TypeAlias = (
     OpenCall | DepositCall | WithdrawCall | CooperativeCloseCall | CloseCall | ChallengeCall | SettleCall | RedeemCall
 )
@@ -83,6 +86,7 @@ class Situation(msgspec.Struct, frozen=True):
     """Whether the asset of an `open` is the native coin or a token of this chain."""
     secret_time: SecretTime
     streamed: Streamed = lambda condition: 0
+    shared: Shared = lambda total: None
 
 
 def channel_of(call: ChannelCall) -> ChannelId:
@@ -150,7 +154,8 @@ def _deposit(channel: ChannelState, call: DepositCall, situation: Situation) -> 
         raise Reverted(Revert.BAD_AMOUNT, "a deposit must be positive and keep the sum of deposits below 2**128")
     total = channel.deposits[call.side] + call.amount
     deposited = msgspec.structs.replace(channel, deposits=_with(channel.deposits, call.side, total))
-    return Outcome(deposited, (Deposited(call.channel, call.side, total),), taken=call.amount)
+    event = Deposited(call.channel, call.side, total)
+    return Outcome(deposited, (event,), taken=call.amount, outgrown=channel.deposits)
 
 
 def _withdraw(channel: ChannelState, call: WithdrawCall, situation: Situation) -> Outcome:
@@ -180,15 +185,30 @@ def _cooperative_close(channel: ChannelState, call: CooperativeCloseCall, situat
         raise Reverted(Revert.EXPIRED, f"the cooperative close was valid until {offer.valid_until}; sign a new one")
     digest = digest_cooperative_close(_domain(situation), offer)
     _check_both(channel, situation, digest, call.signature0, call.signature1)
-    if offer.balance0 + offer.balance1 != channel.total:
-        raise Reverted(
-            Revert.BAD_BALANCES, f"the balances must sum to the {channel.total} in the channel, to the last unit"
-        )
+    late0, late1 = _deposited_since(channel, offer.balance0 + offer.balance1, situation)
+    paid = (offer.balance0 + late0, offer.balance1 + late1)
     return Outcome(
         msgspec.structs.replace(channel, status=Status.GONE),
-        (CooperativelyClosed(offer.channel, offer.balance0, offer.balance1),),
-        payouts=_payouts(zip(channel.terms.participants, (offer.balance0, offer.balance1), strict=True)),
+        (CooperativelyClosed(offer.channel, *paid),),
+        payouts=_payouts(zip(channel.terms.participants, paid, strict=True)),
     )
+
+
+def _deposited_since(channel: ChannelState, balances: int, situation: Situation) -> tuple[int, int]:
+    """Return what was deposited for each side since the channel held just `balances`.
+
+    Each deposit makes the sum of deposits grow, so the sum tells when that was. Anybody may deposit, so that what came
+    later may neither make the close void nor go to the other side.
+    """
+    now, then = sum(channel.deposits), balances + sum(channel.withdrawn)
+    first = channel.deposits[0] if then == now else situation.shared(then)
+    if first is None:
+        raise Reverted(
+            Revert.BAD_BALANCES,
+            f"the balances must sum to what the channel holds ({channel.total}) or once held, to the last unit",
+        )
+    late0 = channel.deposits[0] - first
+    return late0, now - then - late0
 
 
 # --- when one closes alone --------------------------------------------------------------------------------------

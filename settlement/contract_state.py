@@ -100,6 +100,8 @@ class Outcome(msgspec.Struct, frozen=True):
     events: tuple[ChannelEvent, ...]
     taken: int = 0
     payouts: tuple[Payout, ...] = ()
+    outgrown: tuple[int, int] | None = None
+    """Deposits by side that a new one was added to: how each sum was shared is remembered."""
 
 
 def view(channel: ChannelState) -> ChannelView:

@@ -8,21 +8,30 @@ Rules:
 - The best branch is judged by its blocks only: an answer that ends below the position removes nothing (the chain
   node may just lag), a different block at a known height does.
 - A consumer that raises stops the follower; nothing is skipped. The next run hands out the same step again.
+- No answer of the chain node stops it: what cannot be right is counted, and asked about again.
+- The newest blocks are asked for again with every new one, and compared: what a single answer said wrongly is taken
+  back as a reorganisation is. Chain nodes forget events rather than make them up, so an answer that only lacks some of
+  those that are known changes nothing.
 
 `advance` is the pure core, `Follower` the trio shell. `tallystick.settlement.moments` stores the position.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeAlias
 
 import msgspec
 import trio
 
+from tallystick.channels.ports import Clock, Elapsed
+from tallystick.settlement import freshness
 from tallystick.settlement.chain import Block, Chain, Header
 from tallystick.settlement.errors import ChainError, ChainUnavailable
+from tallystick.settlement.vigil import Sight
 
 HEADERS_KEPT = 128
 """Headers remembered: the deepest reorganisation that can be followed, in blocks."""
@@ -35,6 +44,15 @@ BACKOFF_FIRST = 0.5
 
 BACKOFF_MAX = 30.0
 """Seconds between attempts at most."""
+
+PATIENCE = 8.0
+"""Seconds between the follower's own attempts at most: less than what makes a view old."""
+
+POLL = 2.0
+"""Seconds between questions for the head where the chain node does not wait for a new one."""
+
+RECHECKED = 3
+"""Blocks that are asked for again with every new one."""
 
 
 class BlockAdded(msgspec.Struct, frozen=True):
@@ -60,6 +78,8 @@ class Followed(msgspec.Struct, frozen=True):
     """Number of the first block to follow; what was before is of no interest."""
     headers: tuple[Header, ...] = ()
     kept: int = HEADERS_KEPT
+    newest: tuple[Block, ...] = ()
+    """The last RECHECKED blocks with their events, as far as they were followed since the start."""
 
     @property
     def next(self) -> int:
@@ -71,21 +91,29 @@ class Followed(msgspec.Struct, frozen=True):
         """The newest block that was followed."""
         return self.headers[-1] if self.headers else None
 
-    def known(self, header: Header) -> bool:
-        """Whether this very block is among the remembered ones."""
+    def known(self, block: Block) -> bool:
+        """Whether this very block is among the remembered ones, with all that it says."""
         if not self.headers:
             return False
-        index = header.number - self.headers[0].number
-        return 0 <= index < len(self.headers) and self.headers[index].hash == header.hash
+        index = block.header.number - self.headers[0].number
+        if not 0 <= index < len(self.headers) or self.headers[index] != block.header:
+            return False
+        return all(
+            set(map(repr, block.events)) <= set(map(repr, before.events))
+            for before in self.newest
+            if before.header == block.header and before.events != block.events
+        )
 
 
 def apply(state: Followed, step: Step) -> Followed:
     """Return the state after one step."""
     match step:
         case BlockRemoved():
-            return msgspec.structs.replace(state, headers=state.headers[:-1])
+            newest = tuple(block for block in state.newest if block.header.number < state.headers[-1].number)
+            return msgspec.structs.replace(state, headers=state.headers[:-1], newest=newest)
         case BlockAdded(block):
-            return msgspec.structs.replace(state, headers=(*state.headers, block.header)[-state.kept :])
+            headers, newest = (*state.headers, block.header)[-state.kept :], (*state.newest, block)[-RECHECKED:]
+            return msgspec.structs.replace(state, headers=headers, newest=newest)
 
 
 def advance(state: Followed, blocks: Sequence[Block]) -> tuple[Followed, tuple[Step, ...]] | None:
@@ -97,7 +125,7 @@ def advance(state: Followed, blocks: Sequence[Block]) -> tuple[Followed, tuple[S
     _check_chain(blocks)
     if not blocks:
         return state, ()
-    ancestor = max((i for i, block in enumerate(blocks) if state.known(block.header)), default=-1)
+    ancestor = max((i for i, block in enumerate(blocks) if state.known(block)), default=-1)
     if ancestor >= 0:
         kept_up_to = blocks[ancestor].header.number
     elif not state.headers or _covers_all(state, blocks[0].header.number):
@@ -146,58 +174,103 @@ class FollowerStatistics(msgspec.Struct, frozen=True):
     removed: int
     """Blocks removed by reorganisations."""
     faults: int
-    """Times that the chain node did not answer."""
+    """Times that the chain node did not answer, or not with anything that could be right."""
+    behind: float | None = None
+    """How old the view of the chain is, in seconds (`freshness`); None if nothing is known yet."""
+    fault: str = ""
+    """What went wrong last with the chain node; empty if its last answer was right."""
 
 
 class Follower:
     """Hands every step of a chain to one consumer, in order, each exactly once between two restarts.
 
     The consumer stores the step's effects and `moments.step_moment` in one commit before it returns. `jitter` returns
-    a number in [0, 1), to spread the attempts of many followers after an outage.
+    a number in [0, 1), to spread the attempts of many followers after an outage. `elapsed` is a clock that cannot be
+    set and counts sleep; `clock` is the wall clock, with which the chain is compared (None: with none).
     """
 
-    def __init__(self, chain: Chain, followed: Followed, on_step: OnStep, *, jitter: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        chain: Chain,
+        followed: Followed,
+        on_step: OnStep,
+        *,
+        jitter: Callable[[], float],
+        elapsed: Elapsed = trio.current_time,
+        clock: Clock | None = None,
+    ) -> None:
         self._chain = chain
         self._on_step = on_step
         self._jitter = jitter
+        self._elapsed = elapsed
+        self._clock = clock
         self._head = followed.next - 1
-        self._heard: float | None = None
         self._head_time = 0
-        self._lost: float | None = None
-        """Since when the chain node has not answered."""
+        self._batch = BATCH
+        self._freshness: freshness.Freshness | None = None
+        self._answered: float | None = None
+        """When (by our clock) the newest answer that was right had been asked for."""
         self._removed = 0
         self._faults = 0
+        self._fault: Exception | None = None
         self._moved = trio.Event()
         self.followed = followed
 
     async def run(self) -> None:
-        """Follow until cancelled. Raise ChainError when the chain cannot be followed, and what the consumer raises."""
-        self._heard = trio.current_time()
-        backoff = BACKOFF_FIRST
+        """Follow until cancelled. Raise what the consumer raises, but for its troubles with the chain."""
+        if self._freshness is None:
+            self._freshness, self._answered = freshness.Freshness(self._wall()), self._elapsed()
+        backoff, hasty, last = BACKOFF_FIRST, False, b""
         while True:
             try:
-                head = await self._chain.head()
-                self._hear(head)
-                backoff = BACKOFF_FIRST
-                if not await self._catch_up(head):
-                    await self._chain.wait(head.hash)
-            except ChainUnavailable:
+                turn = await self._turn()
+            except (ChainUnavailable, ChainError) as error:
                 self._faults += 1
-                self._lost = trio.current_time() if self._lost is None else self._lost
+                self._fault = error
+                self._batch = max(1, self._batch // 2)
                 await trio.sleep(backoff * (1 + self._jitter()) / 2)
-                backoff = min(2 * backoff, BACKOFF_MAX)
+                backoff = min(2 * backoff, PATIENCE)
+                continue
+            self._fault, self._answered = None, turn.asked
+            backoff, self._batch = BACKOFF_FIRST, min(2 * self._batch, BATCH)
+            if turn.head is not None:
+                if hasty and turn.head.hash == last:  # its wait does not wait
+                    await trio.sleep(POLL * (1 + self._jitter()) / 2)
+                hasty, last = await self._wait(turn.head), turn.head.hash
 
     async def reached(self, number: int) -> None:
         """Wait until the block of that number was followed."""
         while self.followed.next <= number:
             await self._moved.wait()
 
-    async def _catch_up(self, head: Header) -> bool:
+    async def _turn(self) -> _Turn:
+        """Ask for the head, and follow the next blocks."""
+        assert self._freshness is not None
+        asked = self._elapsed()
+        head = await self._chain.head()
+        self._head, self._head_time = head.number, head.time
+        moved = await self._catch_up(head, asked)
+        position = self.followed.position
+        if position is not None and position.hash == head.hash:
+            if not moved:
+                self._freshness = freshness.confirmed(self._freshness, position, asked, self._wall())
+            return _Turn(asked, head)
+        return _Turn(asked, None if moved else head)
+
+    async def _wait(self, head: Header) -> bool:
+        """Wait for a new head; return whether that was over so soon that the chain node may not wait at all."""
+        began = trio.current_time()
+        with contextlib.suppress(ChainUnavailable, ChainError):
+            await self._chain.wait(head.hash)
+        return trio.current_time() - began < POLL
+
+    async def _catch_up(self, head: Header, asked: float) -> bool:
         """Follow the next blocks; return whether there were any."""
-        overlap = min(max(1, self.followed.next - head.number), max(1, len(self.followed.headers)))
+        known = max(1, len(self.followed.headers))
+        overlap = min(max(RECHECKED, self.followed.next - head.number), known)
         while True:
             first = max(self.followed.start, self.followed.next - overlap)
-            blocks = await self._chain.blocks(first, overlap + BATCH)
+            blocks = await self._chain.blocks(first, overlap + self._batch)
             if blocks and blocks[0].header.number != first:
                 raise ChainError(
                     f"the chain node was asked for block {first} and sent {blocks[0].header.number}; use another one"
@@ -208,38 +281,80 @@ class Follower:
             overlap = min(2 * overlap, len(self.followed.headers))
         for step in answer[1]:
             await self._on_step(step)
-            self._take(step)
+            self._take(step, asked)
         return bool(answer[1])
 
-    def _take(self, step: Step) -> None:
+    def _take(self, step: Step, asked: float) -> None:
+        assert self._freshness is not None
         self.followed = apply(self.followed, step)
-        self._removed += isinstance(step, BlockRemoved)
+        match step:
+            case BlockAdded(block):
+                self._freshness = freshness.added(self._freshness, block.header, asked, self._wall())
+            case BlockRemoved(header):
+                self._freshness = freshness.removed(self._freshness, header)
+                self._removed += 1
         self._head = max(self._head, self.followed.next - 1)
         self._moved.set()
         self._moved = trio.Event()
 
-    def _hear(self, head: Header) -> None:
-        self._head, self._head_time = head.number, head.time
-        self._heard, self._lost = trio.current_time(), None
+    def _wall(self) -> float:
+        """Return the wall clock's offset to ours."""
+        return -math.inf if self._clock is None else self._clock() - self._elapsed()
+
+    # --- how old the view is -------------------------------------------------------------------------------------
+
+    def behind(self) -> float:
+        """Return how old our view of the chain is in seconds, infinite while nothing is known of it."""
+        position = self.followed.position
+        if position is None or self._freshness is None:
+            return math.inf
+        known = self._head_time - position.time
+        return max(known, freshness.behind(self._freshness, position, self._elapsed()))
 
     def is_behind(self, seconds: float) -> bool:
-        """Whether known blocks of more than that much chain time are yet to follow, or the chain node is long silent.
+        """Whether our view of the chain is older than that, or nothing is known of it."""
+        return self.behind() > seconds
 
-        True as well while nothing was followed.
-        """
-        position = self.followed.position
-        silent = self._lost is not None and trio.current_time() - self._lost > seconds
-        return silent or position is None or self._head_time - position.time > seconds
+    @property
+    def silent(self) -> float:
+        """Seconds since the chain node last answered with something that could be right."""
+        return 0.0 if self._answered is None else self._elapsed() - self._answered
+
+    @property
+    def fault(self) -> Exception | None:
+        """What went wrong last, None if the last answer was right."""
+        return self._fault
+
+    def sight(self, at_stake: float | None) -> Sight:
+        """Return how the following goes, for whoever tells a person of it (`vigil`)."""
+        return Sight(
+            now=self._elapsed(),
+            behind=self.behind(),
+            silent=self.silent,
+            fault="" if self._fault is None else str(self._fault),
+            nonsense=isinstance(self._fault, ChainError),
+            at_stake=at_stake,
+        )
 
     def statistics(self) -> FollowerStatistics:
         """Return the figures of this moment. Must be called within trio."""
+        behind = self.behind()
         return FollowerStatistics(
             position=self.followed.next - 1,
             lag=max(0, self._head - self.followed.next + 1),
-            silent=0.0 if self._heard is None else trio.current_time() - self._heard,
+            silent=self.silent,
             removed=self._removed,
             faults=self._faults,
+            behind=None if math.isinf(behind) else behind,
+            fault="" if self._fault is None else str(self._fault),
         )
 
     def __repr__(self) -> str:
         return f"<Follower at block {self.followed.next - 1} of {self._head}>"
+
+
+class _Turn(msgspec.Struct, frozen=True):
+    """A question for the head: when it was asked, and the head if there was nothing to follow up to it."""
+
+    asked: float
+    head: Header | None

@@ -33,6 +33,7 @@ from tallystick.settlement.world import (
     balance_key,
     channel_key,
     count_key,
+    deposits_key,
     link_key,
     nonce_key,
     secret_key,
@@ -128,6 +129,8 @@ def _run_channel_call(
     for payout in outcome.payouts:
         _move(state, asset, rules.contract, payout.to, payout.amount)
     state.put(channel_key(id), outcome.channel)
+    if outcome.outgrown is not None:
+        state.put(deposits_key(id, sum(outcome.outgrown)), outcome.outgrown[0] + 1)
     if before is None:
         state.add(count_key(*outcome.channel.terms.participants, asset), 1)
     return outcome.events
@@ -145,7 +148,11 @@ def _situation(state: Layer, rules: Parameters, caller: Address, call: ChannelCa
     def streamed(condition: bytes) -> int:
         return state.number(link_key(condition))
 
-    return Situation(rules, caller, time, count, exists, secret_time, streamed)
+    def shared(total: int) -> int | None:
+        noted = state.number(deposits_key(channel_of(call), total)) if 0 <= total <= AMOUNT_MAX else 0
+        return noted - 1 if noted else None
+
+    return Situation(rules, caller, time, count, exists, secret_time, streamed, shared)
 
 
 def _exists(state: Layer, asset: Address) -> bool:

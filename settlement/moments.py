@@ -41,6 +41,14 @@ class ObligationStored(Moment, frozen=True):
     obligation: Obligation
 
 
+class NoncesLowered(Moment, frozen=True):
+    """Nonces above `highest` that were bound are free again, as the chain has shown."""
+
+    chain_id: int
+    account: Address
+    highest: int
+
+
 _CODEC: Codec[Obligation] = Codec(Obligation, canonical=False)
 
 
@@ -111,9 +119,16 @@ def _write_obligation(connection: sqlite3.Connection, moment: ObligationStored) 
             moment.account,
             obligation.id,
             obligation.resting,
-            -1 if obligation.nonce is None else obligation.nonce,
+            -1 if obligation.nonce is None or obligation.far else obligation.nonce,
             _CODEC.encode(obligation),
         ),
+    )
+
+
+def _write_lowered(connection: sqlite3.Connection, moment: NoncesLowered) -> None:
+    connection.execute(
+        "UPDATE obligations SET highest_nonce = ?3 WHERE chain_id = ?1 AND account = ?2 AND highest_nonce > ?3",
+        (moment.chain_id, moment.account, moment.highest),
     )
 
 
@@ -134,6 +149,7 @@ SCHEMA = Schema(
         ChainAdvanced: _write_advanced,
         ChainRewound: _write_rewound,
         ObligationStored: _write_obligation,
+        NoncesLowered: _write_lowered,
     },
     sealed=(Sealed("followed_headers"), Sealed("obligations")),
 )

@@ -1,40 +1,43 @@
-"""Transactions as persistent obligations: the pure core of sending (`sender` is its shell).
+"""Transactions as persistent obligations: what they are, and the rules they live by (`rounds` carries them out).
 
 An obligation is a call that must get onto the chain: within a budget, before a deadline if there is one, through
-crashes, reorganisations, congestion and refusals. Rules:
+crashes, reorganisations, congestion and refusals, and whatever a chain node says. Every word of a chain node may be
+wrong, so no single answer, and no number of them, ends what is still due. Rules:
 
-1. A nonce is bound to an obligation for good, and stored before anything is signed under it. Under one nonce only
-   that obligation's call is ever signed (again, with a higher fee) or, if chain nodes refuse the call itself, a
-   transfer of nothing to oneself that uses the nonce up.
-2. An obligation leaves its nonce only when the chain shows, `confirmations` deep, that the nonce is used up: by its
-   own failed transaction (then it may try again), or by another program's (then it takes a new one).
-3. It is done when its receipt is `confirmations` deep, and is watched until it is `resting_depth` deep: if its block
-   goes away before, it is sent again.
-4. Nothing is deleted on an error. A refusal or failure means: try again, superseded (the aim was reached or is moot),
-   or quarantine, with an alarm.
-5. A nonce can only be mined after all lower ones. So an obligation offers at least what the most urgent one behind
-   it offers, even beyond its own budget.
+1. A nonce is bound to an obligation, and stored, before anything is signed under it. A call that pays (`pays`) is
+   signed under one nonce in its life. Any other does no harm if it is mined twice; it may take another nonce.
+2. A nonce is left only when the chain has shown for `confirmations` heads in a row that it is used up, or that lower
+   ones are free that nobody holds (`nonces`). What was signed before is remembered: its receipt counts all the same.
+3. If a nonce is used up without a receipt of ours, a call that pays is not sent again: perhaps the chain node only
+   hides the receipt. After `resting_depth` heads of that a person is told that its fate is unknown.
+4. It is done when its receipt is `confirmations` deep, and is watched until it is `resting_depth` deep: if its block
+   goes away before, it is sent again. What is final takes two looks that say the same.
+5. A deadline has passed when the block `confirmations` deep is later, for as many heads in a row.
+6. Nothing is deleted on an error. A refusal or failure means: try again, superseded (the aim was reached or is moot),
+   or quarantine, with an alarm. Refusals quarantine nothing but calls that pay: somebody waits for these.
+7. A nonce can only be mined after all lower ones. So an obligation offers at least what the most urgent one behind
+   it offers; what that costs beyond its own budget is paid from the urgent one's budget (`pricing`).
 
     WAITING ──bind──▶ SENT ──receipt, deep enough──▶ DONE
        ▲  ▲             │
-       │  └─ try again ─┤ failed, or nonce used by another program
+       │  └─ try again ─┤ failed, refused for long, nonce used by another program
        │                └──────────▶ SUPERSEDED, QUARANTINED (also straight from WAITING)
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeAlias, TypeVar
 
 import msgspec
 
 from tallystick.channels.alarms import Alarm, AlarmKind
 from tallystick.channels.keys import keccak
-from tallystick.channels.objects import NATIVE, Address, ChannelId
+from tallystick.channels.objects import NATIVE, ChannelId
 from tallystick.settlement.chain import Call, DepositCall, Header, OpenCall, Receipt, TransferCall
 from tallystick.settlement.errors import Refusal, Revert
-from tallystick.settlement.fees import bumped, curve, next_price
+from tallystick.settlement.fees import bumped
 
 OBLIGATIONS_MAX = 10_000
 """Obligations not at rest that one account may have."""
@@ -42,9 +45,22 @@ OBLIGATIONS_MAX = 10_000
 ATTEMPTS_MAX = 48
 """Transactions signed under one nonce: 48 bumps raise a fee by a factor beyond 40,000."""
 
-GAPS_MAX = 16
-"""Unheld nonces used up at a time."""
+PAST_MAX = 16
+"""Transactions under earlier nonces that are remembered of one obligation."""
 
+LOOKS_KEPT = 20
+"""Heads of which is remembered what the chain said."""
+
+TRIES_MAX = 256
+"""Times that one duty is taken on. Each takes a reorganisation that made the last one fail, or a lie, and a pause."""
+
+PAUSE_MAX = 512
+"""Blocks between two of them at most."""
+
+FILLER = "filler:"
+"""With this begin the ids of obligations that only use a nonce up."""
+
+UNKNOWN_FATE = "its nonce is used up, and the chain node shows no receipt of it: whether it was mined is not known"
 BUDGET_SHORT = "what is left of its budget is below the market's fees"
 
 Gas: TypeAlias = Callable[[Call], int]
@@ -73,6 +89,13 @@ class Attempt(msgspec.Struct, frozen=True, array_like=True):
     hash: bytes = b""
     raw: bytes = b""
     """The signed transaction, kept of the newest attempt only: it is sent again byte for byte."""
+
+
+class Past(msgspec.Struct, frozen=True, array_like=True):
+    """A transaction that was signed under a nonce that the obligation has left since."""
+
+    nonce: int
+    hash: bytes
 
 
 class Obligation(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,6 +130,25 @@ class Obligation(msgspec.Struct, frozen=True, kw_only=True):
     receipt: Receipt | None = None
     missing_since: int | None = None
     """Block number since when the nonce is used up without a receipt of ours."""
+    missing_heads: int = 0
+    """At how many heads in a row that was so."""
+    late_heads: int = 0
+    """At how many heads in a row the confirmed time was past its deadline."""
+    past: tuple[Past, ...] = ()
+    """What was signed for it under earlier nonces, the newest last."""
+    waited_blocks: int = 0
+    waited_time: int = 0
+    """How long it could have been mined: blocks, and seconds of chain time. Its fee curve goes by that."""
+    stalled: bool = False
+    """The newest attempt did not get through to a chain node, or the account cannot pay for it."""
+    refused: int = 0
+    """Times that its call was refused as malformed, under this nonce."""
+    again_at: int = 0
+    """It gets no nonce before this block."""
+    ended: int | None = None
+    """The block at which it was seen to be final."""
+    far: bool = False
+    """It pays, and its nonce is so far ahead that it will hardly ever be mined: it holds nothing up."""
     tries: int = 0
     spent: int = 0
     """Fees paid for tries that failed."""
@@ -131,7 +173,19 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     in_flight: int = 16
     """Nonces bound and not mined; chain nodes drop what is too far ahead."""
     tries: int = 5
-    """Times that a call may fail or be refused as malformed before it is quarantined."""
+    """Times that a call may fail before it is quarantined, or be refused before its nonce is used up otherwise."""
+    filler_budget: int = 10**16
+    """The most to pay in fees for using up one nonce."""
+
+
+class Look(msgspec.Struct, frozen=True, array_like=True):
+    """What the chain said at one head: of several answers, the least and the greatest nonce, and the lowest price."""
+
+    number: int
+    time: int
+    low: int
+    high: int
+    market: int
 
 
 class Book(msgspec.Struct, frozen=True):
@@ -139,13 +193,15 @@ class Book(msgspec.Struct, frozen=True):
 
     obligations: Mapping[str, Obligation]
     highest_nonce: int
-    """The highest nonce that was ever bound, -1 if none was."""
+    """The highest nonce that was bound, -1 if none was. It falls if nonces turn out to be free."""
+    looks: Sequence[Look] = ()
+    """The last heads that were looked at since the start, the newest last."""
 
     def with_(self, *changed: Obligation) -> Book:
         """Return the book with these obligations in it, in their newest version."""
-        highest = max([self.highest_nonce, *(o.nonce for o in changed if o.nonce is not None)])
+        highest = max([self.highest_nonce, *(o.nonce for o in changed if o.nonce is not None and not o.far)])
         merged = {**self.obligations, **{o.id: o for o in changed}}
-        return Book({key: o for key, o in merged.items() if not o.resting}, highest)
+        return Book({key: o for key, o in merged.items() if not o.resting}, highest, self.looks)
 
 
 def book_of(obligations: Iterable[Obligation], highest_nonce: int = -1) -> Book:
@@ -157,6 +213,8 @@ class Observation(msgspec.Struct, frozen=True):
     """What the chain says at one head."""
 
     head: Header
+    confirmed: int
+    """Time of the block that is `confirmations` deep."""
     nonce: int
     """The account's next nonce to be mined."""
     market: int
@@ -173,6 +231,8 @@ class Round(msgspec.Struct, frozen=True):
     send: tuple[str, ...]
     """Ids in order of nonce; of each, the newest attempt is to be sent (again)."""
     alarms: tuple[Alarm, ...]
+    lowered: int | None = None
+    """If given, the highest nonce that was bound is this: what was bound above is free again. Store it, too."""
 
 
 Verdict: TypeAlias = Status
@@ -195,94 +255,60 @@ def judge_failure(reason: str) -> Verdict:
     return Status.WAITING if code in _TRANSIENT else Status.QUARANTINED
 
 
+def no_opinion(obligation: Obligation, reason: str) -> None:
+    """Leave every failed receipt to `judge_failure`."""
+
+
 _S = TypeVar("_S", bound=msgspec.Struct)
 
 
-def _change(struct: _S, **fields: object) -> _S:
+def change(struct: _S, **fields: object) -> _S:
+    """Return a copy with other fields."""
     return msgspec.structs.replace(struct, **fields)
+
+
+def pays(call: Call) -> bool:
+    """Whether a call moves value each time that it is mined: then it must not be sent twice."""
+    return isinstance(call, OpenCall | DepositCall) or (isinstance(call, TransferCall) and call.amount > 0)
+
+
+def may_try_again(earlier: Obligation, attempt: int, head: int) -> bool:
+    """Say whether a duty that is due at block `head` is taken on anew, though `earlier` was to do it.
+
+    `attempt` counts those before `earlier`. That ended without doing it, or is only said to have: it failed, or was
+    given up, on a branch on which it was moot, or on a wrong word of the chain node. Pauses double.
+    """
+    if earlier.status not in FINAL:
+        return False
+    if earlier.receipt is not None and earlier.receipt.block.number > head:
+        return False  # it may only seem due, to who has not followed so far
+    if earlier.status is Status.DONE and not earlier.resting:
+        return False
+    under_way = earlier.nonce is not None and earlier.receipt is None and not earlier.resting
+    if earlier.status is Status.SUPERSEDED and under_way:
+        return False
+    ended = earlier.ended if earlier.ended is not None else head if not earlier.resting else 0
+    return head >= ended + min((1 << attempt) - 1, PAUSE_MAX)
 
 
 def finish(obligation: Obligation, status: Status, reason: str) -> Obligation:
     """Return it superseded or quarantined. If it has a nonce, that must still be used up."""
-    return _change(obligation, status=status, reason=reason)
+    return change(obligation, status=status, reason=reason)
 
 
-def _rest(obligation: Obligation) -> Obligation:
-    return _change(obligation, resting=True, attempts=_without_raw(obligation.attempts))
+def without_raw(attempts: tuple[Attempt, ...]) -> tuple[Attempt, ...]:
+    """Return the attempts without what would be sent."""
+    return tuple(change(attempt, raw=b"") if attempt.raw else attempt for attempt in attempts)
 
 
-def _without_raw(attempts: tuple[Attempt, ...]) -> tuple[Attempt, ...]:
-    return tuple(_change(attempt, raw=b"") if attempt.raw else attempt for attempt in attempts)
-
-
-def _release(obligation: Obligation, *, tried: bool, fee: int) -> Obligation:
-    """Return it without its nonce, which is used up: it waits for a new one."""
-    return _change(
-        obligation,
-        status=Status.WAITING,
-        nonce=None,
-        attempts=(),
-        floor=0,
-        receipt=None,
-        missing_since=None,
-        tries=obligation.tries + tried,
-        spent=obligation.spent + fee,
+def unmined(obligation: Obligation, nonce: int) -> bool:
+    """Whether it has a nonce that is not used up, if `nonce` is the account's next."""
+    return (
+        obligation.nonce is not None and obligation.nonce >= nonce and obligation.receipt is None and not obligation.far
     )
 
 
-def _on_receipt(
-    obligation: Obligation, attempt: Attempt, seen: Observation, policy: Policy, judge: Judge
-) -> Obligation:
-    receipt = seen.receipts[attempt.hash]
-    depth = seen.head.number - receipt.block.number + 1
-    obligation = _change(obligation, receipt=receipt, missing_since=None)
-    if depth >= policy.confirmations:
-        quarantined_too_early = obligation.status is Status.QUARANTINED and not attempt.filler
-        if receipt.success and (obligation.status is Status.SENT or quarantined_too_early):
-            obligation = _change(obligation, status=Status.DONE, trouble="", reason="")
-        elif obligation.status is Status.SENT:
-            verdict = judge(obligation, receipt.reason) or judge_failure(receipt.reason)
-            if verdict is Status.WAITING and obligation.tries + 1 < policy.tries:
-                return _release(obligation, tried=True, fee=receipt.fee)
-            final = Status.SUPERSEDED if verdict is Status.SUPERSEDED else Status.QUARANTINED
-            obligation = finish(obligation, final, receipt.reason)
-    if obligation.status in FINAL and depth >= policy.resting_depth:
-        return _rest(obligation)
-    return obligation
-
-
-def _without_receipt(obligation: Obligation, seen: Observation, policy: Policy) -> Obligation:
-    if obligation.receipt is not None:
-        status = Status.SENT if obligation.status is Status.DONE else obligation.status
-        obligation = _change(obligation, receipt=None, status=status)
-    if obligation.nonce is None or obligation.nonce >= seen.nonce:
-        return _change(obligation, missing_since=None) if obligation.missing_since is not None else obligation
-    since = seen.head.number if obligation.missing_since is None else min(obligation.missing_since, seen.head.number)
-    if seen.head.number - since < policy.confirmations:
-        return _change(obligation, missing_since=since)
-    if obligation.status is Status.SENT and not obligation.filler:
-        return _release(obligation, tried=False, fee=0)
-    if obligation.status is Status.SENT:
-        obligation = finish(obligation, Status.SUPERSEDED, "its nonce is used up")
-    return _rest(_change(obligation, missing_since=since))
-
-
-def _observe(obligation: Obligation, seen: Observation, policy: Policy, judge: Judge) -> Obligation:
-    """Return the obligation in the light of what the chain says."""
-    if obligation.first_block is None and obligation.not_before <= seen.head.time:
-        obligation = _change(obligation, first_block=seen.head.number, first_time=seen.head.time)
-    for attempt in obligation.attempts:
-        if attempt.hash in seen.receipts:
-            return _on_receipt(obligation, attempt, seen, policy, judge)
-    obligation = _without_receipt(obligation, seen, policy)
-    late = obligation.deadline is not None and seen.head.time > obligation.deadline
-    if late and obligation.status not in FINAL:
-        reason = f"{Revert.EXPIRED}: not on the chain by its deadline {obligation.deadline}"
-        obligation = finish(obligation, judge(obligation, reason) or Status.QUARANTINED, reason)
-    return _rest(obligation) if obligation.status in FINAL and obligation.nonce is None else obligation
-
-
-def _alarm(before: Obligation, after: Obligation) -> Alarm | None:
+def news_of(before: Obligation, after: Obligation) -> Alarm | None:
     """Return the alarm that a change calls for."""
     name = f"{after.purpose} ({after.id})"
     if after.status is Status.QUARANTINED and before.status is not Status.QUARANTINED:
@@ -290,127 +316,12 @@ def _alarm(before: Obligation, after: Obligation) -> Alarm | None:
     if before.status is Status.DONE and after.status is Status.SENT:
         text = f"{name} was done, but its block left the chain in an unusually deep reorganisation; it is sent again"
         return Alarm(AlarmKind.TRANSACTION_UNDONE, text)
-    if before.nonce not in (None, after.nonce) and after.tries == before.tries:
+    if before.missing_heads and after.nonce != before.nonce:
         text = f"nonce {before.nonce} of {name} was used by another program; give this key to one program only"
         return Alarm(AlarmKind.NONCE_TAKEN, text)
     if after.trouble and after.trouble != before.trouble:
         return Alarm(AlarmKind.TRANSACTION_HELD_UP, f"{name} is held up: {after.trouble}")
     return None
-
-
-def _gap(obligation: Obligation, seen: Observation, policy: Policy) -> bool:
-    """Whether it fills a gap that another program's transaction, which left the chain, may still fill by itself."""
-    start = obligation.first_block or 0
-    young = seen.head.number - start < policy.confirmations
-    return obligation.filler and obligation.status is Status.SENT and young
-
-
-def _unmined(obligation: Obligation, seen: Observation) -> bool:
-    return obligation.nonce is not None and obligation.nonce >= seen.nonce and obligation.receipt is None
-
-
-def _fillers(book: Book, seen: Observation, account: Address, gas: Gas) -> list[Obligation]:
-    """Return obligations for nonces below the highest bound that no one holds any more (after a very deep reorg)."""
-    held = {o.nonce for o in book.obligations.values()}
-    call = TransferCall(NATIVE, account, 0)
-    gaps = [n for n in range(seen.nonce, min(book.highest_nonce, seen.nonce + GAPS_MAX) + 1) if n not in held]
-    return [
-        Obligation(
-            id=f"filler:{nonce}:{seen.head.hash.hex()[:16]}",
-            call=call,
-            purpose=f"use up nonce {nonce}, whose transaction left the chain",
-            budget=10 * bumped(seen.market) * gas(call),
-            status=Status.SENT,
-            nonce=nonce,
-            filler=True,
-            first_block=seen.head.number,
-            first_time=seen.head.time,
-        )
-        for nonce in gaps
-    ]
-
-
-def _bind(book: Book, seen: Observation, policy: Policy) -> list[Obligation]:
-    """Return obligations that get their nonce now: the most urgent first, as many as may be in flight."""
-    room = policy.in_flight - sum(_unmined(o, seen) for o in book.obligations.values())
-    due = [o for o in book.obligations.values() if o.status is Status.WAITING and o.not_before <= seen.head.time]
-    due.sort(key=lambda o: (o.deadline is None, o.deadline))
-    first = max(seen.nonce, book.highest_nonce + 1)
-    return [_change(o, status=Status.SENT, nonce=first + i) for i, o in enumerate(due[: max(0, room)])]
-
-
-def cap_of(obligation: Obligation, gas: Gas) -> int:
-    """Return the highest price per gas that what is left of the budget allows."""
-    return max(0, obligation.budget - obligation.spent) // gas(obligation.call)
-
-
-def _want(obligation: Obligation, seen: Observation, gas: Gas, policy: Policy) -> int:
-    """Return what its own fee curve asks for now."""
-    head, cap = seen.head, cap_of(obligation, gas)
-    if obligation.status in FINAL:
-        return min(max(seen.market, obligation.floor), cap)
-    if obligation.deadline is not None and obligation.first_time is not None:
-        window, elapsed = obligation.deadline - obligation.first_time, head.time - obligation.first_time
-    else:
-        start = head.number if obligation.first_block is None else obligation.first_block
-        window, elapsed = policy.patience, head.number - start
-    return max(curve(seen.market, cap, elapsed, window), min(obligation.floor, cap))
-
-
-def _offer(obligation: Obligation, want: int, cap: int, market: int) -> Obligation:
-    """Return it with a further attempt, if one at that price is called for."""
-    attempts = obligation.attempts
-    current = attempts[-1].price if attempts else None
-    if obligation.filler and (current is None or not attempts[-1].filler):
-        price: int | None = max(want, market, 0 if current is None else bumped(current))
-    else:
-        price = next_price(current, want, cap)
-    if price is None or len(attempts) >= ATTEMPTS_MAX:
-        return obligation
-    return _change(obligation, attempts=(*_without_raw(attempts), Attempt(price, obligation.filler)))
-
-
-def _price(book: Book, seen: Observation, gas: Gas, policy: Policy) -> list[Obligation]:
-    """Return the unmined obligations in order of nonce, each offering what it, or one behind it, needs."""
-    pending = sorted((o for o in book.obligations.values() if _unmined(o, seen)), key=lambda o: o.nonce or 0)
-    pending = [o for o in pending if not _gap(o, seen, policy)]
-    priced: list[Obligation] = []
-    urgent = 0
-    for obligation in reversed(pending):
-        cap = cap_of(obligation, gas)
-        urgent = max(urgent, _want(obligation, seen, gas, policy))
-        offered = _offer(obligation, urgent, max(cap, urgent), seen.market)
-        short = cap < seen.market and obligation.status is Status.SENT
-        if short and not offered.trouble:
-            offered = _change(offered, trouble=BUDGET_SHORT)
-        elif not short and offered.trouble == BUDGET_SHORT:
-            offered = _change(offered, trouble="")
-        priced.append(offered)
-    return priced[::-1]
-
-
-def no_opinion(obligation: Obligation, reason: str) -> None:
-    """Leave every failed receipt to `judge_failure`."""
-
-
-def decide(
-    book: Book, seen: Observation, *, account: Address, gas: Gas, policy: Policy, judge: Judge = no_opinion
-) -> Round:
-    """Return what the account has to do at this head. Pure: the same book and observation give the same round."""
-    before = book
-    book = book.with_(*(_observe(o, seen, policy, judge) for o in book.obligations.values()))
-    resting = [key for key in before.obligations if key not in book.obligations]
-    book = book.with_(*_fillers(book, seen, account, gas))
-    book = book.with_(*_bind(book, seen, policy))
-    priced = _price(book, seen, gas, policy)
-    book = book.with_(*priced)
-    after = dict(book.obligations)
-    for key in resting:
-        after[key] = _observe(before.obligations[key], seen, policy, judge)
-    changed = tuple(o for key, o in after.items() if before.obligations.get(key) != o)
-    alarms = (_alarm(before.obligations[o.id], o) for o in changed if o.id in before.obligations)
-    send = tuple(o.id for o in priced if o.attempts)
-    return Round(book, changed, send, tuple(alarm for alarm in alarms if alarm))
 
 
 def _carries_coins(call: Call) -> bool:
@@ -434,22 +345,33 @@ def refuse(obligation: Obligation, code: Refusal | None, text: str, policy: Poli
         case Refusal.NONCE_TOO_LOW | Refusal.NONCE_TOO_HIGH | Refusal.ALREADY_KNOWN:
             pass  # the next look at the chain shows which nonces are used up, and predecessors are sent first
         case Refusal.UNDERPRICED | Refusal.MEMPOOL_FULL:
-            after = _change(after, floor=bumped(after.fee_price), trouble=f"{code}: chain nodes ask for higher fees")
+            after = change(after, floor=bumped(after.fee_price), trouble=f"{code}: chain nodes ask for higher fees")
         case _ if code is Refusal.MALFORMED or (code is Refusal.INSUFFICIENT_FUNDS and _carries_coins(after.call)):
-            after = _change(after, tries=after.tries + 1, trouble=text)
-            if after.tries >= policy.tries and after.status is Status.SENT:
-                after = _change(finish(after, Status.QUARANTINED, text), filler=True)
+            after = change(after, refused=after.refused + 1, trouble=text, stalled=True)
+            if after.refused >= policy.tries and after.status is Status.SENT:
+                after = change(after, filler=True)
+                if pays(after.call):
+                    after = finish(after, Status.QUARANTINED, text)
+        case Refusal.INSUFFICIENT_FUNDS:
+            after = change(after, trouble=text, stalled=True)
         case _:
-            after = _change(after, trouble=text)
-    return after, _alarm(obligation, after)
+            after = change(after, trouble=text)
+    return after, news_of(obligation, after)
 
 
 def accepted(obligation: Obligation) -> Obligation:
     """Return the obligation after a chain node took its newest attempt: nothing stands in its way."""
-    return _change(obligation, trouble="") if obligation.trouble not in ("", BUDGET_SHORT) else obligation
+    if obligation.trouble in ("", BUDGET_SHORT, UNKNOWN_FATE):
+        return change(obligation, stalled=False) if obligation.stalled else obligation
+    return change(obligation, trouble="", stalled=False)
+
+
+def unheard(obligation: Obligation) -> Obligation:
+    """Return the obligation after its newest attempt did not get through to a chain node."""
+    return obligation if obligation.stalled else change(obligation, stalled=True)
 
 
 def signed(obligation: Obligation, raw: bytes) -> Obligation:
     """Return the obligation with its newest attempt signed, before that is sent."""
     *older, newest = obligation.attempts
-    return _change(obligation, attempts=(*older, _change(newest, raw=raw, hash=keccak(raw))))
+    return change(obligation, attempts=(*older, change(newest, raw=raw, hash=keccak(raw))))

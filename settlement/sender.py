@@ -21,10 +21,11 @@ from tallystick.channels.store import Moment, Store
 from tallystick.settlement.chain import Call, Chain, Header, Receipt, TransferCall
 from tallystick.settlement.errors import ChainError, ChainUnavailable, Refusal, TransactionRefused
 from tallystick.settlement.follower import BACKOFF_FIRST, BACKOFF_MAX
-from tallystick.settlement.moments import ObligationStored, read_book, read_obligation
+from tallystick.settlement.moments import NoncesLowered, ObligationStored, read_book, read_obligation
 from tallystick.settlement.obligations import (
     FINAL,
     OBLIGATIONS_MAX,
+    TRIES_MAX,
     Book,
     Gas,
     Judge,
@@ -33,12 +34,15 @@ from tallystick.settlement.obligations import (
     Policy,
     Status,
     accepted,
-    decide,
+    change,
     finish,
+    may_try_again,
     no_opinion,
     refuse,
     signed,
+    unheard,
 )
+from tallystick.settlement.rounds import decide
 from tallystick.settlement.transactions import gas_of, sign_call
 
 Commit: TypeAlias = Callable[[Sequence[Moment]], Awaitable[None]]
@@ -122,6 +126,24 @@ class Sender:
             raise InvalidInput(f"{OBLIGATIONS_MAX} transactions are waiting already; try again when some are done")
         return self._put(obligation)
 
+    def pursue(self, duty: Obligation, head: int) -> tuple[Moment, ...]:
+        """Take on what is due at block `head`, or let it cost more if it is on its way; return moments to commit.
+
+        It is taken on under a further name if what was done about it before came to nothing, or only seems done. What
+        that has cost is taken from the budget, so that a duty costs no more in all. Raise InvalidInput as `require`.
+        """
+        budget = duty.budget
+        for attempt in range(TRIES_MAX):
+            named = change(duty, id=f"{duty.id}/{attempt}" if attempt else duty.id, budget=budget)
+            earlier = self.find(named.id)
+            if earlier is None:
+                return self.require(named) if budget > 0 else ()
+            if not may_try_again(earlier, attempt, head):
+                more = budget > earlier.budget + earlier.budget // 4
+                return self.raise_budget(earlier.id, budget) if more else ()
+            budget -= earlier.spent
+        return ()
+
     def supersede(self, identifier: str, reason: str) -> tuple[Moment, ...]:
         """Say that an obligation's aim was reached or is moot; return moments to commit, as `require` does.
 
@@ -131,6 +153,13 @@ class Sender:
         if obligation is None or obligation.status in FINAL:
             return ()
         return self._put(finish(obligation, Status.SUPERSEDED, reason))
+
+    def raise_budget(self, identifier: str, budget: int) -> tuple[Moment, ...]:
+        """Let an obligation cost more than was said, as more is at stake or all is dearer; return moments to commit."""
+        obligation = self._book.obligations.get(identifier)
+        if obligation is None or obligation.status in FINAL or budget <= obligation.budget:
+            return ()
+        return self._put(change(obligation, budget=budget))
 
     async def submit(self, obligation: Obligation) -> None:
         """Take an obligation on and wait until it is durable; `wait` then waits for its end."""
@@ -215,13 +244,10 @@ class Sender:
         if not self._book.obligations:
             return
         seen = await self._observe()
-        if seen is None:
-            self._wake.set()
-            return
         before = self._book
         outcome = decide(before, seen, account=self.account, gas=self._gas, policy=self._policy, judge=self._judge)
         self._book = outcome.book
-        await self._store_all(outcome.changed)
+        await self._store_all(outcome.changed, outcome.lowered)
         for alarm in outcome.alarms:
             self._alarm(alarm)
         self._tell(before, outcome.changed)
@@ -229,24 +255,24 @@ class Sender:
         for identifier, raw in ready:
             await self._hand_in(identifier, raw)
 
-    async def _observe(self) -> Observation | None:
-        """Return what the chain says, None if it was reorganised meanwhile. Newer blocks do no harm."""
+    async def _observe(self) -> Observation:
+        """Return what the chain says. Newer blocks do no harm; raise ChainUnavailable if it is not of one branch."""
         head = await self._chain.head()
         nonce = await self._chain.nonce(self.account)
         market = await self._chain.fee_price()
         receipts: dict[bytes, Receipt] = {}
         for obligation in self.obligations():
-            if obligation.nonce is None or obligation.nonce >= nonce:
-                continue
-            for attempt in reversed(obligation.attempts):
-                receipt = await self._chain.receipt(attempt.hash) if attempt.hash else None
+            attempts = reversed(obligation.attempts) if (obligation.nonce or 0) < nonce else ()
+            for signed_one in (*attempts, *reversed(obligation.past)):
+                receipt = await self._chain.receipt(signed_one.hash) if signed_one.hash else None
                 if receipt is not None:
-                    receipts[attempt.hash] = receipt
+                    receipts[signed_one.hash] = receipt
                     break
         standing = await self._chain.header(head.number)
-        if standing is None or standing.hash != head.hash:
-            return None
-        return Observation(head, nonce, market, receipts)
+        deep = await self._chain.header(max(0, head.number - self._policy.confirmations + 1))
+        if standing != head or deep is None or deep.time > head.time:
+            raise ChainUnavailable("the chain node's answers are not of one branch")
+        return Observation(head, deep.time, nonce, market, receipts)
 
     async def _sign_all(self, identifiers: Sequence[str]) -> list[tuple[str, bytes]]:
         """Sign the newest attempts, which are durable; return them once their hashes are durable too."""
@@ -274,6 +300,9 @@ class Sender:
             await self._chain.submit(raw)
         except TransactionRefused as error:
             refusal = error.code, str(error)
+        except ChainUnavailable:
+            await self._replace(identifier, unheard)
+            raise
         except ChainError as error:
             refusal = None, f"the chain node's answer makes no sense ({error})"
         before = self._book.obligations.get(identifier)
@@ -291,6 +320,13 @@ class Sender:
         if after.status is not before.status:
             self._tell(Book({identifier: before}, -1), [after])
 
+    async def _replace(self, identifier: str, turn: Callable[[Obligation], Obligation]) -> None:
+        """Change an obligation, if it is still there, and store it if that makes a difference."""
+        before = self._book.obligations.get(identifier)
+        if before is not None and (after := turn(before)) != before:
+            self._book = self._book.with_(after)
+            await self._store_all([after])
+
     def _put(self, obligation: Obligation) -> tuple[Moment, ...]:
         before = self._book
         self._book = before.with_(obligation)
@@ -298,9 +334,13 @@ class Sender:
         self._tell(before, [obligation])
         return (ObligationStored(self._chain.chain_id, self.account, obligation),)
 
-    async def _store_all(self, changed: Sequence[Obligation]) -> None:
-        if changed:
-            await self._commit([ObligationStored(self._chain.chain_id, self.account, o) for o in changed])
+    async def _store_all(self, changed: Sequence[Obligation], lowered: int | None = None) -> None:
+        moments: list[Moment] = []
+        if lowered is not None:  # first: what is bound now may be above
+            moments.append(NoncesLowered(self._chain.chain_id, self.account, lowered))
+        moments += (ObligationStored(self._chain.chain_id, self.account, o) for o in changed)
+        if moments:
+            await self._commit(moments)
 
     def _tell(self, before: Book, changed: Sequence[Obligation]) -> None:
         """Count what became final and wake who waits."""

@@ -9,6 +9,7 @@ A key is one letter and what it names; a value is a number, or a channel's state
 | a      | asset, owner       | how much of its tokens the adjudicator may take           |
 | t      | asset              | how much of it exists                                     |
 | c      | channel            | `ChannelState`                                            |
+| d      | channel, sum       | what side 0 had deposited when both had that sum, plus 1  |
 | p      | p0, p1, asset      | how many channels this pair has had in this asset         |
 | s      | sha256 of a secret | block time of its registration                            |
 | l      | stream's condition | what its deepest registered link is worth                 |
@@ -57,6 +58,11 @@ def supply_key(asset: Address) -> bytes:
 def channel_key(channel: ChannelId) -> bytes:
     """Key of a channel's state."""
     return b"c" + channel
+
+
+def deposits_key(channel: ChannelId, total: int) -> bytes:
+    """Key of how the deposits of a channel were shared when their sum was `total`."""
+    return b"d" + channel + total.to_bytes(16, "big")
 
 
 def count_key(first: Address, second: Address, asset: Address) -> bytes:

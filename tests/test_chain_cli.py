@@ -56,7 +56,7 @@ def test_a_chain_node_serves_stops_cleanly_and_goes_on_where_it_ended(
         assert hello["event"] == "listening" and hello["chain_id"] == 1337 and hello["number"] == 0
         url = hello["url"]
         assert ask(url, "status")["number"] == 0
-        assert ask(url, "mint", ALICE, "3")["amount"] == 3
+        assert ask(url, "mint", ALICE, "3", "--no-wait")["amount"] == 3
         mined = ask(url, "mine", "2")
         assert mined["number"] == 2
         refused = CliRunner().invoke(command.app, ["run", "--data", str(tmp_path)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tallystick.channels import history
 from tallystick.channels.errors import HistoryGone, InvalidInput, StoreError
 from tallystick.channels.limits import HISTORY_BATCH, Policy
 from tallystick.channels.schema import payment_of
@@ -48,7 +49,7 @@ def test_what_is_signed_and_not_agreed_is_never_pruned_and_is_resumed_after_a_cr
     pay(pair, HISTORY_BATCH - 1)
     pair.alice.engine.pay(pair.id, 1)
     pair.alice.step()
-    pair.alice.session.keep_history(0)
+    history.keep(pair.alice.session, 0)
     pair.alice.touch()
     pair.alice.step()
     pair.crash(pair.alice)
@@ -60,7 +61,7 @@ def test_what_is_signed_and_not_agreed_is_never_pruned_and_is_resumed_after_a_cr
 
 def test_a_channels_own_choice_is_stored_and_goes_before_the_nodes() -> None:
     pair = ready(Policy(history=0))
-    pair.bob.session.keep_history(None)
+    history.keep(pair.bob.session, None)
     pair.bob.touch()
     pair.settle()
     pair.crash(pair.bob)
@@ -69,7 +70,7 @@ def test_a_channels_own_choice_is_stored_and_goes_before_the_nodes() -> None:
     assert rows(pair.bob, "received") == HISTORY_BATCH + 5
     assert rows(pair.alice, "sent") < HISTORY_BATCH
     with pytest.raises(InvalidInput):
-        pair.bob.session.keep_history(-1)
+        history.keep(pair.bob.session, -1)
 
 
 def test_who_has_read_everything_reads_on_and_who_has_not_is_told() -> None:
@@ -79,7 +80,7 @@ def test_who_has_read_everything_reads_on_and_who_has_not_is_told() -> None:
     reader, late = journal.payments("", pair.id), journal.payments("", None)
     cursors = [payment.cursor for payment in reader.take(10)]
     assert len(cursors) == 4
-    pair.bob.session.keep_history(0)
+    history.keep(pair.bob.session, 0)
     pair.bob.touch()
     pair.settle()
     pay(pair, 2)

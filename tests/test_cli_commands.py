@@ -42,6 +42,7 @@ NEED_A_NODE = [
     ("node", "stop"),
     ("channel", "open", PEER, "--deposit", "5"),
     ("channel", "list"),
+    ("channel", "wait"),
     ("channel", "show", "abcd"),
     ("channel", "deposit", "abcd", "5"),
     ("channel", "withdraw", "abcd", "5"),
@@ -80,10 +81,10 @@ NEED_A_NODE = [
 
 def test_the_walk_finds_the_commands_that_the_documents_promise() -> None:
     assert {" ".join(path) for path in LEAVES} == {
-        *("init", "node run", "node info", "node stop", "pay", "incoming", "balance", "statistics"),
+        *("init", "node run", "node wait", "node info", "node stop", "pay", "incoming", "balance", "statistics"),
         *(
             f"channel {name}"
-            for name in ("open", "list", "show", "deposit", "withdraw", "close", "force-close", "policy")
+            for name in ("open", "list", "show", "wait", "deposit", "withdraw", "close", "force-close", "policy")
         ),
         *("keysend", "payments", "forwards", "probe", "rebalance"),
         *(f"invoice {name}" for name in ("create", "list", "decode", "show", "settle", "cancel")),

@@ -17,7 +17,7 @@ from tallystick.router.objects import MARGIN_MAX
 from tallystick.router.outgoing import SLACK
 from tallystick.router.payee import Patience
 from tallystick.router.service import RoutingOptions
-from tallystick.sdk.duties import DutyPolicy
+from tallystick.sdk.budgets import DutyPolicy
 from tallystick.sdk.following import BEHIND_SECONDS
 from tallystick.settlement.chain import CooperativeCloseCall, OpenCall, RegisterSecretCall
 from tallystick.settlement.transactions import GAS

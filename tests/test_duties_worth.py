@@ -11,7 +11,8 @@ from tallystick.channels.keys import PrivateKey
 from tallystick.channels.limits import Policy
 from tallystick.channels.objects import NATIVE, Address, BalanceProof, Lock, Terms
 from tallystick.channels.simplex import Simplex
-from tallystick.sdk.duties import DutyPolicy, Situation, duties, must_close
+from tallystick.sdk.budgets import DutyPolicy
+from tallystick.sdk.duties import Situation, duties, must_close
 from tallystick.settlement.chain import ChannelView, CloseCall, RedeemCall, RegisterSecretCall, SettleCall
 from tallystick.settlement.index import CLOSED, OPEN
 from tallystick.settlement.transactions import GAS, LOCK_GAS
@@ -42,7 +43,7 @@ def situation(
     terms = channel(1).terms
     view = ChannelView(terms=terms, status=OPEN, deposits=(0, 0), withdrawn=(0, 0))
     secrets = {} if registered is None else {CONDITION: (registered, SECRET)}
-    return Situation(view, now, secrets, ([], []), {}, market, stakes or {})
+    return Situation(view, now, secrets, ([], []), {}, market, stakes or {}, market)
 
 
 def registers(of: Channel, at: Situation, policy: DutyPolicy = POLICY) -> bool:

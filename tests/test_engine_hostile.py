@@ -20,7 +20,6 @@ from tallystick.channels.eip712 import (
     digest_withdrawal,
     domain_separator,
 )
-from tallystick.channels.engine import error_frame
 from tallystick.channels.errors import ChannelNotReady, EngineStopped, Fault, InvalidInput, PeerError
 from tallystick.channels.keys import PrivateKey, keccak
 from tallystick.channels.limits import AMOUNT_MAX, UINT64_MAX
@@ -63,6 +62,7 @@ from tallystick.channels.objects import (
     Withdrawal,
 )
 from tallystick.channels.operations import AddLock, Cancel, Operation, Pay, Unlock
+from tallystick.channels.peers import error_frame
 from tallystick.channels.simplex import extend
 from tallystick.channels.testing.clock import EPOCH
 from tallystick.channels.testing.pair import CHAIN_ID, CONTRACT, Pair

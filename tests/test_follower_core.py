@@ -66,7 +66,7 @@ def test_following_through_any_forks_ends_as_following_afresh_does(
         depth = min(depth, len(branch) - 1)
         branch = extend(branch[: len(branch) - depth], max(growth, depth), salt)
         state = follow(state, branch, limit)
-        assert state == follow(Followed(start, kept=12), branch, limit)
+        assert state.headers == follow(Followed(start, kept=12), branch, limit).headers
         assert state.position == branch[-1].header
 
 

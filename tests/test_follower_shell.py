@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
 import pytest
 import trio
 
 from tallystick.channels.errors import TallystickError
 from tallystick.channels.store import SqliteStore, open_store
 from tallystick.settlement.chain import Block, Header
-from tallystick.settlement.errors import ChainError, ChainUnavailable
+from tallystick.settlement.errors import ChainUnavailable
 from tallystick.settlement.follower import BlockAdded, BlockRemoved, Follower, Step
 from tallystick.settlement.moments import SCHEMA, read_followed, step_moment
 
@@ -104,7 +103,7 @@ async def test_the_position_is_stored_on_every_block_also_on_empty_ones(store: S
     await during(follower, lambda: None, 300)
     assert store.commits == 301
     stored = read_followed(store, CHAIN_ID, 0)
-    assert stored == follower.followed
+    assert stored.headers == follower.followed.headers
     assert stored.next == 301
     assert len(stored.headers) == 128
     assert [step.block.header.number for step in consumer.steps if isinstance(step, BlockAdded)] == list(range(301))
@@ -179,7 +178,7 @@ async def test_an_unavailable_chain_is_waited_for_with_growing_pauses(
         nursery.start_soon(follower.run)
         await trio.sleep(100)
         assert follower.statistics().silent >= 100
-        assert 5 <= chain.asked <= 12
+        assert 5 <= chain.asked <= 25
         assert chain.asked == follower.statistics().faults
         chain.silent = False
         await follower.reached(3)
@@ -189,40 +188,20 @@ async def test_an_unavailable_chain_is_waited_for_with_growing_pauses(
     store.close()
 
 
-async def test_a_view_is_behind_while_blocks_are_yet_to_follow_or_the_chain_node_is_silent(
+async def test_an_answer_from_another_height_is_refused_and_asked_for_again(
     store: SqliteStore, autojump_clock: trio.testing.MockClock
 ) -> None:
     chain = Branch()
-    chain.grow(3)
-    follower, _ = make(store, chain)
-    assert follower.is_behind(30), "nothing was followed yet"
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(follower.run)
-        await follower.reached(3)
-        assert not follower.is_behind(30)
-        follower._hear(msgspec.structs.replace(chain.line[-1].header, number=9, time=chain.line[-1].header.time + 31))
-        assert follower.is_behind(30) and not follower.is_behind(31)
-        nursery.cancel_scope.cancel()
-    chain.silent = True
-    follower, _ = make(store, chain)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(follower.run)
-        await trio.sleep(29)
-        assert not follower.is_behind(30)
-        await trio.sleep(40)
-        assert follower.is_behind(30)
-        chain.silent = False
-        await trio.sleep(60)
-        assert not follower.is_behind(30)
-        nursery.cancel_scope.cancel()
-    store.close()
-
-
-async def test_an_answer_from_another_height_is_refused(store: SqliteStore) -> None:
-    chain = Branch()
     chain.grow(9)
-    del chain.line[:3]
+    whole, chain.line = chain.line, chain.line[3:]
     follower, _ = make(store, chain)
-    with pytest.raises(ChainError, match="asked for block 0"):
-        await follower.run()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(follower.run)
+        await trio.sleep(60)
+        assert "asked for block 0" in follower.statistics().fault and follower.followed.position is None
+        chain.line = whole
+        await follower.reached(9)
+        await trio.sleep(1)
+        assert follower.fault is None
+        nursery.cancel_scope.cancel()
     store.close()

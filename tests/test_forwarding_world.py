@@ -18,7 +18,7 @@ from tallystick.router.objects import NodeKey
 from tallystick.router.payload import FinalPayload, ForwardPayload, encode_payload
 from tallystick.router.service import FinalLock
 from tallystick.router.sphinx import build_onion
-from tallystick.sdk.duties import DutyPolicy
+from tallystick.sdk.budgets import DutyPolicy
 from tallystick.sdk.handle import ChannelHandle
 from tallystick.sdk.node import Config, Node
 from tallystick.sdk.testing.invariants import check_always, check_settled, histories, unsettled

@@ -42,7 +42,7 @@ def hear(gossip: Gossip, truth: Truth, *channels: ChannelId) -> list[EdgeKnown]:
     updates = [truth.update(each, side, NOW) for each in channels for side in (0, 1)]
     for frame in wire.frames(list(updates)):
         gossip.receive(PEER, frame, NOW)
-    while (asked := gossip.next_question()) is not None:
+    while (asked := gossip.next_question(NOW)) is not None:
         gossip.answer(asked, truth.facts(asked), NOW)
     return [event for event in gossip.take().events if isinstance(event, EdgeKnown)]
 

@@ -51,7 +51,7 @@ class House:
     def answer(self) -> int:
         """Let the chain answer all questions; return how many there were."""
         asked = 0
-        while (channel := self.gossip.next_question()) is not None:
+        while (channel := self.gossip.next_question(self.now)) is not None:
             asked += 1
             self.gossip.answer(channel, self.truth.facts(channel), self.now)
         self.take()
@@ -187,7 +187,7 @@ def test_a_channel_that_is_closed_on_chain_is_removed_and_stays_removed(truth: T
 def test_a_close_that_overtakes_the_chains_answer_wins(truth: Truth, house: House) -> None:
     channel = truth.open(ANN, BEA)
     house.gossip.receive(PEER, wire.frames([truth.update(channel, 0, NOW)])[0], NOW)
-    assert house.gossip.next_question() == channel
+    assert house.gossip.next_question(NOW) == channel
     facts = truth.facts(channel)
     house.gossip.closed(channel, NOW)
     house.gossip.answer(channel, facts, NOW)
@@ -450,7 +450,7 @@ def test_a_flood_of_channels_that_do_not_exist_fills_only_its_senders_places(tru
         house.gossip.receive(OTHER, wire.frames([update])[0], NOW)
     assert house.gossip.statistics().pending == 20
     house.gossip.receive(PEER, wire.frames([truth.update(channel, 0, NOW)])[0], NOW)
-    asked = [house.gossip.next_question() for _ in range(2)]
+    asked = [house.gossip.next_question(NOW) for _ in range(2)]
     assert channel in asked  # peers take turns: nobody waits behind a flood
     for question in asked:
         assert question is not None
@@ -662,3 +662,15 @@ def test_a_dropped_channel_event_precedes_the_edges_that_stay(truth: Truth, hous
     house.take()
     assert house.told[0] == ChannelDropped(channel)
     assert [type(event) for event in house.told[1:]] == [EdgeKnown]
+
+
+def test_a_large_frame_is_taken_in_steps_and_its_sender_may_leave_between_them(truth: Truth, house: House) -> None:
+    channels = [truth.open(ANN, BEA) for _ in range(40)]
+    frames = wire.frames([truth.update(channel, 0, NOW) for channel in channels])
+    assert len(frames) == 1
+    steps = 0
+    for _ in house.gossip.receiving(PEER, frames[0], NOW):
+        steps += 1
+        if steps == 2:
+            house.gossip.disconnected(PEER)
+    assert steps == 2 and house.gossip.statistics().pending == 0

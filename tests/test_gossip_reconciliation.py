@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tallystick.channels.objects import ChannelId
+from tallystick.channels.rates import Paces, TokenBucket
 from tallystick.router.objects import NodeKey
-from tallystick.router.rates import Paces, TokenBucket
 from tallystick.router.reconciliation import BUCKETS, Buckets, ItemId, bucket_of
 
 ITEMS: list[ItemId] = [(ChannelId(bytes([n % 3, n]) * 16), n % 2) for n in range(12)]

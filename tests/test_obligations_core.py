@@ -1,208 +1,34 @@
 """Obligations under any mix of congestion, refusals, reorganisations, foreign transactions and crashes.
 
-The model below is a chain reduced to what nonces and fees need, and the shell reduced to its order of storing and
-sending. It remembers everything that was ever signed.
+The model is `settlement.testing.accounts`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import random
-
-import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tallystick.channels.alarms import Alarm
-from tallystick.channels.objects import NATIVE, Address
-from tallystick.settlement.chain import Call, ChallengeCall, Header, Receipt, RegisterSecretCall, TransferCall
+from tallystick.channels.objects import NATIVE
+from tallystick.settlement.chain import ChallengeCall, Header, RegisterSecretCall, TransferCall
 from tallystick.settlement.errors import Refusal
 from tallystick.settlement.fees import bumped, curve, next_price
 from tallystick.settlement.obligations import (
     FINAL,
-    Book,
     Obligation,
     Observation,
-    Policy,
     Status,
     book_of,
-    decide,
-    finish,
     judge_failure,
     refuse,
-    signed,
 )
-
-ACCOUNT = Address(b"\x01" * 20)
-ELSEWHERE = Address(b"\x02" * 20)
-POLICY = Policy(confirmations=3, resting_depth=12, patience=10, in_flight=4, tries=3)
-GAS = 10
-
-
-def gas(call: Call) -> int:
-    return GAS
-
-
-class Tx(msgspec.Struct, frozen=True, kw_only=True):
-    """A signed transaction of the model. `owner` is "" for another program's."""
-
-    nonce: int
-    price: int
-    owner: str
-    filler: bool
-    fails: bool
-
-    @property
-    def raw(self) -> bytes:
-        return msgspec.json.encode(self)
-
-    @property
-    def hash(self) -> bytes:
-        from tallystick.channels.keys import keccak
-
-        return keccak(self.raw)
-
-
-class World:
-    """The chain of the model, the sender's disk and memory, and the record of all that was signed."""
-
-    def __init__(self, seed: int) -> None:
-        self.random = random.Random(seed)
-        self.blocks: list[tuple[Header, tuple[Tx, ...]]] = [(Header(0, bytes(32), bytes(32), 0), ())]
-        self.pool: dict[int, Tx] = {}
-        self.market = 5
-        self.disk: dict[str, Obligation] = {}
-        self.disk_highest = -1
-        self.book: Book = book_of(())
-        self.signed: dict[int, set[tuple[str, int]]] = {}
-        self.alarms: list[Alarm] = []
-        self.fails: set[str] = set()
-        self.serial = 0
-
-    # the chain
-
-    @property
-    def head(self) -> Header:
-        return self.blocks[-1][0]
-
-    def mined(self) -> dict[int, tuple[Header, Tx]]:
-        return {tx.nonce: (header, tx) for header, txs in self.blocks for tx in txs}
-
-    def mine(self, *, minimum: int = 0) -> None:
-        nonce = len(self.mined())
-        txs = []
-        while (tx := self.pool.get(nonce)) is not None and tx.price >= minimum:
-            txs.append(tx)
-            nonce += 1
-        self.serial += 1
-        digest = hashlib.sha256(self.head.hash + self.serial.to_bytes(4, "big")).digest()
-        self.blocks.append((Header(self.head.number + 1, digest, self.head.hash, self.head.time + 10), tuple(txs)))
-
-    def reorganise(self, depth: int, *, forget: bool) -> None:
-        depth = min(depth, len(self.blocks) - 1)
-        for _, txs in self.blocks[len(self.blocks) - depth :]:
-            for tx in txs:
-                if not forget:
-                    self.pool.setdefault(tx.nonce, tx)
-        if forget:
-            self.pool.clear()
-        del self.blocks[len(self.blocks) - depth :]
-        for _ in range(depth):
-            self.mine(minimum=self.random.choice([0, 10**9]))
-
-    def foreign(self) -> None:
-        nonce = len(self.mined())
-        self.pool[nonce] = Tx(nonce=nonce, price=10**6, owner="", filler=False, fails=False)
-        self.mine()
-
-    # the sender
-
-    def store(self, *changed: Obligation) -> None:
-        for obligation in changed:
-            self.disk[obligation.id] = obligation
-            self.disk_highest = max(self.disk_highest, -1 if obligation.nonce is None else obligation.nonce)
-
-    def restart(self) -> None:
-        self.book = book_of((o for o in self.disk.values() if not o.resting), self.disk_highest)
-
-    def observe(self) -> Observation:
-        receipts = {
-            tx.hash: Receipt(tx.hash, header, not tx.fails, tx.price * GAS, "not-newer: stands" if tx.fails else "")
-            for header, tx in self.mined().values()
-        }
-        return Observation(self.head, len(self.mined()), self.market, receipts)
-
-    def round(self, crash: int = -1, refusal: Refusal | None = None) -> None:
-        """One look at the chain, with a crash at the given point, if any."""
-        outcome = decide(self.book, self.observe(), account=ACCOUNT, gas=gas, policy=POLICY)
-        self.book = outcome.book
-        if crash == 0:
-            return self.restart()
-        self.store(*outcome.changed)
-        self.alarms += outcome.alarms
-        if crash == 1:
-            return self.restart()
-        for identifier in outcome.send:
-            self.sign(identifier)
-        if crash == 2:
-            return self.restart()
-        for identifier in outcome.send:
-            self.store(self.book.obligations[identifier])
-        for identifier in outcome.send[: 1 if crash == 3 else None]:
-            self.submit(identifier, refusal)
-        if crash == 3:
-            self.restart()
-        return None
-
-    def sign(self, identifier: str) -> None:
-        obligation = self.book.obligations[identifier]
-        attempt = obligation.attempts[-1]
-        assert obligation.nonce is not None
-        if not attempt.raw:
-            fails = identifier in self.fails and not attempt.filler
-            tx = Tx(nonce=obligation.nonce, price=attempt.price, owner=identifier, filler=attempt.filler, fails=fails)
-            self.signed.setdefault(tx.nonce, set()).add((identifier, tx.filler))
-            self.book = self.book.with_(signed(obligation, tx.raw))
-
-    def submit(self, identifier: str, refusal: Refusal | None) -> None:
-        obligation = self.book.obligations[identifier]
-        if refusal is not None:
-            after, alarm = refuse(obligation, refusal, "refused", POLICY)
-            self.alarms += [alarm] if alarm else []
-            self.book = self.book.with_(after)
-            self.store(after)
-            return
-        tx = msgspec.json.decode(obligation.attempts[-1].raw, type=Tx)
-        standing = self.pool.get(tx.nonce)
-        if tx.nonce >= len(self.mined()) and (standing is None or tx.price > standing.price):
-            self.pool[tx.nonce] = tx
-
-    def require(self, identifier: str, *, deadline: int | None, budget: int) -> None:
-        call = TransferCall(NATIVE, ELSEWHERE, self.serial)
-        obligation = Obligation(id=identifier, call=call, purpose="a test", budget=budget, deadline=deadline)
-        self.book = self.book.with_(obligation)
-        self.store(obligation)
-
-    def supersede(self, identifier: str) -> None:
-        obligation = self.book.obligations.get(identifier)
-        if obligation is not None and obligation.status not in FINAL:
-            obligation = finish(obligation, Status.SUPERSEDED, "moot")
-            self.book = self.book.with_(obligation)
-            self.store(obligation)
-
-    # what must hold
-
-    def check(self) -> None:
-        for nonce, owners in self.signed.items():
-            calls = {owner for owner, filler in owners if not filler}
-            assert len(calls) <= 1, f"nonce {nonce} was used for different calls"
-        executed = [tx.owner for _, tx in self.mined().values() if tx.owner and not tx.filler and not tx.fails]
-        assert len(executed) == len(set(executed)), "a call was executed twice"
-
+from tallystick.settlement.rounds import decide
+from tallystick.settlement.testing.accounts import ACCOUNT, ELSEWHERE, POLICY, AccountWorld, gas
 
 OPERATIONS = st.one_of(
-    st.tuples(st.just("require"), st.sampled_from([None, 40, 400]), st.sampled_from([20, 1_000, 100_000])),
+    st.tuples(
+        st.sampled_from(["require", "duty"]), st.sampled_from([None, 40, 400]), st.sampled_from([20, 1_000, 100_000])
+    ),
     st.tuples(st.just("failing"), st.none(), st.just(1_000)),
     st.tuples(st.just("mine"), st.sampled_from([0, 0, 0, 20, 10**9])),
     st.tuples(st.just("reorganise"), st.integers(1, 2), st.booleans()),
@@ -214,18 +40,17 @@ OPERATIONS = st.one_of(
 )
 
 
-def play(world: World, operations: list[tuple[object, ...]]) -> None:
+def play(world: AccountWorld, operations: list[tuple[object, ...]]) -> None:
     names: list[str] = []
     for name, *arguments in operations:
         crash, refusal = -1, None
         match name, *arguments:
-            case (("require" | "failing"), None | int() as deadline, int() as budget):
+            case (("require" | "failing" | "duty"), None | int() as deadline, int() as budget):
                 names.append(f"o{len(names)}")
                 if name == "failing":
                     world.fails.add(names[-1])
-                world.require(
-                    names[-1], deadline=None if deadline is None else world.head.time + deadline, budget=budget
-                )
+                until = None if deadline is None else world.head.time + deadline
+                world.require(names[-1], deadline=until, budget=budget, paying=name != "duty")
             case "mine", int() as minimum:
                 world.mine(minimum=minimum)
             case "reorganise", int() as depth, bool() as forget:
@@ -249,7 +74,7 @@ def play(world: World, operations: list[tuple[object, ...]]) -> None:
 def test_no_nonce_serves_two_calls_and_everything_ends_done_or_with_an_alarm(
     seed: int, operations: list[tuple[object, ...]]
 ) -> None:
-    world = World(seed)
+    world = AccountWorld(seed)
     play(world, operations)
     world.market = 1
     for _ in range(80):
@@ -266,12 +91,12 @@ def test_no_nonce_serves_two_calls_and_everything_ends_done_or_with_an_alarm(
     assert all(obligation.status in FINAL for obligation in world.disk.values())
 
 
-def one(world: World, identifier: str = "o") -> Obligation:
+def one(world: AccountWorld, identifier: str = "o") -> Obligation:
     return world.disk[identifier]
 
 
 def test_it_is_done_only_when_its_receipt_is_deep_enough() -> None:
-    world = World(0)
+    world = AccountWorld(0)
     world.require("o", deadline=None, budget=1_000)
     world.round()
     world.mine()
@@ -282,7 +107,7 @@ def test_it_is_done_only_when_its_receipt_is_deep_enough() -> None:
 
 
 def test_it_is_sent_again_when_its_block_leaves_the_chain_even_after_it_was_done() -> None:
-    world = World(0)
+    world = AccountWorld(0)
     world.require("o", deadline=None, budget=1_000)
     world.round()
     for _ in range(4):
@@ -302,8 +127,8 @@ def test_it_is_sent_again_when_its_block_leaves_the_chain_even_after_it_was_done
 
 
 def test_a_foreign_transaction_under_its_nonce_leads_to_a_new_nonce_once_that_is_deep() -> None:
-    world = World(0)
-    world.require("o", deadline=None, budget=1_000)
+    world = AccountWorld(0)
+    world.require("o", deadline=None, budget=1_000, paying=False)
     world.round()
     world.foreign()
     for expected in (0, 0, 0, 1):
@@ -319,7 +144,7 @@ def test_a_foreign_transaction_under_its_nonce_leads_to_a_new_nonce_once_that_is
 
 
 def test_a_superseded_obligation_keeps_its_nonce_and_blocks_nobody() -> None:
-    world = World(0)
+    world = AccountWorld(0)
     world.require("o", deadline=None, budget=1_000)
     world.require("p", deadline=None, budget=1_000)
     world.round()
@@ -333,7 +158,7 @@ def test_a_superseded_obligation_keeps_its_nonce_and_blocks_nobody() -> None:
 
 
 def test_a_superseded_obligation_without_a_nonce_is_never_sent() -> None:
-    world = World(0)
+    world = AccountWorld(0)
     world.require("o", deadline=None, budget=1_000)
     world.supersede("o")
     world.round()
@@ -342,7 +167,7 @@ def test_a_superseded_obligation_without_a_nonce_is_never_sent() -> None:
 
 
 def test_a_call_refused_as_malformed_is_quarantined_and_its_nonce_used_up() -> None:
-    world = World(0)
+    world = AccountWorld(0)
     world.require("o", deadline=None, budget=1_000)
     world.require("p", deadline=None, budget=1_000)
     for _ in range(POLICY.tries):
@@ -362,7 +187,7 @@ def test_no_other_refusal_ever_ends_an_obligation(refusal: Refusal | None) -> No
 
 
 def test_trouble_raises_one_alarm_not_one_per_block() -> None:
-    world = World(0)
+    world = AccountWorld(0)
     world.require("o", deadline=None, budget=1_000)
     for _ in range(POLICY.tries - 1):
         world.round(refusal=Refusal.INSUFFICIENT_FUNDS)
@@ -379,7 +204,7 @@ def test_a_failed_call_is_judged_by_its_reason() -> None:
 
 
 def test_fees_reach_the_budget_at_60_percent_of_the_window_under_congestion() -> None:
-    world = World(0)
+    world = AccountWorld(0)
     world.require("o", deadline=1_000, budget=50_000)
     prices = {}
     while world.head.time < 990:
@@ -394,9 +219,9 @@ def test_fees_reach_the_budget_at_60_percent_of_the_window_under_congestion() ->
 
 
 def test_one_that_misses_its_deadline_raises_the_alarm_and_is_kept() -> None:
-    world = World(0)
+    world = AccountWorld(0)
     world.require("o", deadline=30, budget=1_000)
-    for _ in range(6):
+    for _ in range(10):
         world.round()
         world.mine(minimum=10**9)
     assert one(world).status is Status.QUARANTINED
@@ -404,7 +229,7 @@ def test_one_that_misses_its_deadline_raises_the_alarm_and_is_kept() -> None:
 
 
 def test_an_obligation_behind_a_cheap_one_pulls_it_along() -> None:
-    world = World(0)
+    world = AccountWorld(0)
     world.require("cheap", deadline=None, budget=60)
     world.round()
     world.require("urgent", deadline=100, budget=100_000)
@@ -415,7 +240,7 @@ def test_an_obligation_behind_a_cheap_one_pulls_it_along() -> None:
 
 
 def test_it_waits_for_its_time() -> None:
-    world = World(0)
+    world = AccountWorld(0)
     obligation = Obligation(
         id="o", call=TransferCall(NATIVE, ELSEWHERE, 1), purpose="a test", budget=100, not_before=25
     )
@@ -428,7 +253,7 @@ def test_it_waits_for_its_time() -> None:
 
 
 def test_the_most_urgent_gets_the_lowest_nonce() -> None:
-    world = World(0)
+    world = AccountWorld(0)
     for name, deadline in (("never", None), ("late", 500), ("soon", 100)):
         world.require(name, deadline=deadline, budget=1_000)
     world.round()
@@ -478,7 +303,7 @@ def test_the_fee_curve_of_an_obligation_that_may_not_be_sent_yet_begins_when_it_
     book = book_of([obligation])
     for number, time in ((1, 10), (60, 1_000)):
         head = Header(number, bytes([number]) * 32, bytes(32), time)
-        seen = Observation(head, nonce=0, market=5, receipts={})
+        seen = Observation(head, head.time, nonce=0, market=5, receipts={})
         book = decide(book, seen, account=ACCOUNT, gas=gas, policy=POLICY).book
     assert book.obligations["o"].fee_price == 5, "it waited by our own will, so it offers the market's price"
 
@@ -490,10 +315,11 @@ def test_whoever_required_it_may_say_that_a_missed_deadline_is_no_misfortune(
     obligation = Obligation(
         id="o", call=TransferCall(NATIVE, ELSEWHERE, 1), purpose="a test", budget=10_000, deadline=100
     )
-    seen = Observation(Header(9, bytes(32), bytes(32), 101), nonce=0, market=5, receipts={})
-    outcome = decide(
-        book_of([obligation]), seen, account=ACCOUNT, gas=gas, policy=POLICY, judge=lambda late, reason: opinion
-    )
+    book = book_of([obligation])
+    for number in range(9, 13):
+        seen = Observation(Header(number, bytes(32), bytes(32), 101), 101, nonce=0, market=5, receipts={})
+        outcome = decide(book, seen, account=ACCOUNT, gas=gas, policy=POLICY, judge=lambda late, reason: opinion)
+        book = outcome.book
     (changed,) = outcome.changed
     assert changed.status is status and "deadline 100" in changed.reason
     assert bool(outcome.alarms) is (opinion is None)

@@ -17,7 +17,7 @@ from tallystick.channels.objects import NATIVE, Address
 from tallystick.channels.store import Moment, SqliteStore, open_store
 from tallystick.settlement.chain import Call, Header, Receipt, TransferCall
 from tallystick.settlement.errors import ChainError, ChainUnavailable, Refusal, TransactionRefused
-from tallystick.settlement.moments import SCHEMA, ObligationStored
+from tallystick.settlement.moments import SCHEMA, NoncesLowered, ObligationStored, read_book
 from tallystick.settlement.obligations import Obligation, Status
 from tallystick.settlement.sender import Sender
 
@@ -304,4 +304,72 @@ async def test_waiting_for_what_was_never_required_is_an_error(
         await desk.sender.wait("nothing")
     with pytest.raises(InvalidInput, match="budget above zero"):
         desk.sender.require(msgspec.structs.replace(transfer(), budget=0))
+    desk.store.close()
+
+
+OLD_OBLIGATION = bytes.fromhex(
+    "de0015a26964b86465706f7369743a30613233653766326231626334663063a463616c6c9502c42005050505050505050505050505050505"
+    "0505050505050505050505050505050501ce000f4240c4140000000000000000000000000000000000000000a7707572706f7365a7646570"
+    "6f736974a6627564676574cf016345785d8a0000a76368616e6e656cc4200505050505050505050505050505050505050505050505050505"
+    "050505050505a8646561646c696e65c0aa6e6f745f6265666f726500a673746174757302a6726561736f6ea0a774726f75626c65a0a56e6f"
+    "6e636507a8617474656d707473929405c2c4200101010101010101010101010101010101010101010101010101010101010101c4009409c2"
+    "c4200202020202020202020202020202020202020202020202020202020202020202c403726177a666696c6c6572c2a5666c6f6f7200ab66"
+    "697273745f626c6f636b0caa66697273745f74696d65cd04b0a772656365697074c0ad6d697373696e675f73696e63650ea5747269657301"
+    "a57370656e7446a772657374696e67c2"
+)
+"""As version 0.1.0 stored it."""
+
+
+def test_an_obligation_of_version_0_1_0_is_carried_on(tmp_path: Path) -> None:
+    store = open_store(tmp_path, [SCHEMA], owner="a test", durable=False)
+    store.commit([ObligationStored(31_337, KEY.address, transfer("deposit:0a23e7f2b1bc4f0c"))])
+    store._writer.execute("UPDATE obligations SET data = ?, highest_nonce = 7", (OLD_OBLIGATION,))
+    book = read_book(store, 31_337, KEY.address)
+    store.close()
+    (found,) = book.obligations.values()
+    assert (found.nonce, found.status, found.missing_since, book.highest_nonce) == (7, Status.SENT, 14, 7)
+    assert [attempt.price for attempt in found.attempts] == [5, 9]
+    assert (found.past, found.stalled, found.ended, found.far) == ((), False, None, False)
+
+
+def test_nonces_that_turned_out_to_be_free_are_free_after_a_restart(tmp_path: Path) -> None:
+    store = open_store(tmp_path, [SCHEMA], owner="a test", durable=False)
+    bound = msgspec.structs.replace(transfer(), status=Status.SENT, nonce=1_000_000)
+    moved = msgspec.structs.replace(bound, status=Status.WAITING, nonce=None)
+    store.commit([ObligationStored(31_337, KEY.address, bound)])
+    assert read_book(store, 31_337, KEY.address).highest_nonce == 1_000_000
+    store.commit([NoncesLowered(31_337, KEY.address, 4), ObligationStored(31_337, KEY.address, moved)])
+    assert read_book(store, 31_337, KEY.address).highest_nonce == 4
+    store.close()
+
+
+async def test_a_duty_that_was_given_up_is_taken_on_again_after_a_pause_and_costs_no_more_in_all(
+    tmp_path: Path, chain: Ledger, autojump_clock: trio.testing.MockClock
+) -> None:
+    desk = Desk(tmp_path, chain)
+    sender, duty, names = desk.sender, transfer("duty"), []
+    for head in range(40):
+        for moment in sender.pursue(duty, head):
+            assert isinstance(moment, ObligationStored)
+            names.append((moment.obligation.id, head, moment.obligation.budget))
+            given_up = msgspec.structs.replace(
+                moment.obligation, status=Status.QUARANTINED, spent=100, ended=head, resting=True
+            )
+            sender._book = sender._book.with_(given_up)
+            desk.store.commit([ObligationStored(chain.chain_id, sender.account, given_up)])
+    assert [name for name, _, _ in names] == ["duty", "duty/1", "duty/2", "duty/3", "duty/4", "duty/5"]
+    assert [head for _, head, _ in names] == [0, 1, 2, 5, 12, 27]
+    assert [budget for _, _, budget in names] == [1_000, 900, 800, 700, 600, 500]
+    desk.store.close()
+
+
+async def test_a_duty_under_way_may_cost_more_once_more_is_at_stake(
+    tmp_path: Path, chain: Ledger, autojump_clock: trio.testing.MockClock
+) -> None:
+    desk = Desk(tmp_path, chain)
+    desk.sender.pursue(transfer("duty"), 0)
+    for budget, moments in ((900, 0), (1_200, 0), (5_000, 1), (4_000, 0)):
+        assert len(desk.sender.pursue(msgspec.structs.replace(transfer("duty"), budget=budget), 1)) == moments
+    found = desk.sender.find("duty")
+    assert found is not None and found.budget == 5_000
     desk.store.close()

@@ -15,7 +15,7 @@ from tallystick.channels.engine import Engine
 from tallystick.channels.errors import Fault, InvalidUpdate
 from tallystick.channels.keys import PrivateKey
 from tallystick.channels.limits import Policy
-from tallystick.channels.peers import EXTENSION_TAGS, SAY_BYTES_MAX, Peers
+from tallystick.channels.peers import EXTENSION_TAGS, Peers
 from tallystick.channels.ports import PeerAddress
 from tallystick.channels.schema import SCHEMA
 from tallystick.channels.testing.clock import virtual_clock
@@ -23,6 +23,7 @@ from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.channels.testing.network import MemoryNetwork
 from tallystick.channels.testing.pair import CHAIN_ID, CONTRACT
 from tallystick.channels.testing.scheduling import simulate
+from tallystick.channels.wires import STRANGER_QUEUE_MAX
 from tallystick.channels.writer import Writer
 
 
@@ -120,7 +121,7 @@ def test_a_slow_peer_is_told_no_more_than_fits_and_a_stranger_nothing() -> None:
         other.peers.extend(lambda peer, heard: other.heard.append((peer, heard)))
         large = frame(32, bytes(50_000))
         said = sum(one.peers.say(other.address.key, large) for _ in range(100))
-        assert said == SAY_BYTES_MAX // len(large)
+        assert said == STRANGER_QUEUE_MAX // len(large)
         await trio.sleep(5)
         assert len(other.heard) == said and one.peers.say(other.address.key, large)
         assert not one.peers.say(bytes(33), large)

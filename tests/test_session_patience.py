@@ -12,17 +12,17 @@ from tallystick.channels.core import Phase
 from tallystick.channels.effects import PeerNotice
 from tallystick.channels.errors import ChannelNotReady, Fault, InvalidUpdate
 from tallystick.channels.limits import Policy
-from tallystick.channels.messages import Ack, Error, Message, Reestablish, Update, decode, encode
+from tallystick.channels.messages import Ack, Error, Message, Ping, Reestablish, Update, decode, encode
 from tallystick.channels.patience import EXCUSED, PATIENCE_MAX, STEP_MAX, Patience
 from tallystick.channels.testing.pair import Pair
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.channels.tickets import Ticket
-from tallystick.sdk.duties import DutyPolicy
+from tallystick.sdk.budgets import DutyPolicy
 from tallystick.sdk.node import Node
 from tallystick.sdk.testing.journeys import AMOUNT, DEPOSIT, LOCK_SECONDS, Journey, configuration, live_through
 from tallystick.sdk.testing.line import Line
 from tallystick.sdk.testing.mallory import withhold
-from tallystick.sdk.testing.world import open_world
+from tallystick.sdk.testing.world import World, open_world
 
 PATIENCE = Policy().ack_patience
 SECRET, OTHER = b"s" * 32, b"o" * 32
@@ -281,6 +281,36 @@ def test_a_peer_that_answers_pings_and_withholds_acks_is_cut_off_with_a_reason_a
             world.seats["mallory"].tamper = None
             await channel.pay(7)
             assert not channel.session.stuck
+            nursery.cancel_scope.cancel()
+
+    simulate(main, 3)
+
+
+@pytest.mark.parametrize("chatty", [False, True])
+def test_it_is_noticed_in_time_although_the_link_is_silent_or_full_of_pings(chatty: bool) -> None:
+    """What we queue ourselves, to ask whether anybody is there or to answer, is no sign of a slow line."""
+
+    async def ping(world: World, mallory: Node, alice: bytes) -> None:
+        while True:
+            mallory.peers.say(alice, encode(Ping(1)))
+            await trio.sleep(0.3)
+
+    async def main() -> None:
+        async with open_world(3, interval=600) as world, trio.open_nursery() as nursery:
+            alice, mallory = await world.start("alice"), await world.start("mallory")
+            async with world.brisk(5):
+                channel = await alice.open_channel(world.address("mallory"), 1_000_000)
+                await channel.pay(1)
+            if chatty:
+                nursery.start_soon(ping, world, mallory, bytes(alice.key.public))
+            await trio.sleep(40)  # gossip has said its piece
+            world.seats["mallory"].tamper = withhold(Ack)
+            began = trio.current_time()
+            await channel.submit(5)
+            found: list[PeerNotice] = []
+            nursery.start_soon(note, alice, found)
+            assert await world.until(lambda: bool(found), 300) and found[0].code == Fault.UNACKNOWLEDGED
+            assert PATIENCE <= trio.current_time() - began <= PATIENCE + 10
             nursery.cancel_scope.cancel()
 
     simulate(main, 3)

@@ -20,6 +20,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 
@@ -35,6 +36,7 @@ from tallystick.settlement.chain import (
     ChannelView,
     CloseCall,
     DepositCall,
+    Header,
     OpenCall,
     SettleCall,
 )
@@ -322,6 +324,34 @@ async def test_a_handler_that_fails_in_mid_block_loses_no_event(
         await town.cheat()
         await town.mine(6, pause=10)
         assert asked >= 4
+        await town.assert_caught()
+
+
+async def test_a_cheat_is_caught_after_a_chain_node_said_for_a_while_that_the_window_was_over(
+    town: Town, autojump_clock: trio.testing.MockClock
+) -> None:
+    await town.appointed()
+    fickle = Fickle(town.chain)
+    town.house.chain = fickle  # type: ignore[assignment]  # it hands on the whole interface
+
+    def later(found: Header) -> Header:
+        return msgspec.structs.replace(found, time=found.time + 2 * 86_400)
+
+    async def head() -> Header:
+        return later(await town.chain.head())
+
+    async def header(number: int) -> Header | None:
+        found = await town.chain.header(number)
+        return None if found is None else later(found)
+
+    async with town.house.open() as (tower, _):
+        await trio.sleep(1)
+        await town.cheat()
+        fickle.head, fickle.header = head, header  # type: ignore[attr-defined]  # in place of the node's own
+        await town.mine(8)
+        assert tower.statistics().sender.quarantined >= 2
+        del fickle.head, fickle.header  # type: ignore[attr-defined]  # the node's own again
+        await town.mine(10)
         await town.assert_caught()
 
 

@@ -16,6 +16,7 @@ import msgspec
 import trio
 
 from tallystick.channels.alarms import Alarm, AlarmKind, OnAlarm
+from tallystick.channels.descriptors import raise_descriptor_limit
 from tallystick.channels.errors import MalformedMessage
 from tallystick.channels.identity import Identity, claim_directory, hold_identity
 from tallystick.channels.keys import PrivateKey
@@ -77,6 +78,7 @@ async def run_tower(
         return entropy(1)[0] / 256
 
     require_trio("run_tower")
+    raise_descriptor_limit()
     store = open_store(directory, SCHEMAS, owner="tally tower run")
     alone = contextlib.ExitStack()
     try:

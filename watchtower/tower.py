@@ -20,14 +20,16 @@ from tallystick.channels.errors import StoreError
 from tallystick.channels.identity import IDENTITY_SCHEMA
 from tallystick.channels.keys import PrivateKey
 from tallystick.channels.objects import NATIVE
-from tallystick.channels.ports import Clock, Network, PeerAddress
+from tallystick.channels.ports import Clock, Elapsed, Network, PeerAddress, system_elapsed
 from tallystick.channels.store import Moment, Store
 from tallystick.settlement.chain import Chain
+from tallystick.settlement.checked import checked
 from tallystick.settlement.errors import ChainError, ChainUnavailable
 from tallystick.settlement.follower import BACKOFF_FIRST, BACKOFF_MAX, Follower, FollowerStatistics
 from tallystick.settlement.moments import SCHEMA, read_followed
 from tallystick.settlement.obligations import Policy
 from tallystick.settlement.sender import Sender, SenderStatistics
+from tallystick.settlement.vigil import TICK, Vigil, look
 from tallystick.watchtower.desk import Desk
 from tallystick.watchtower.schema import TOWER_SCHEMA, count_appointments
 from tallystick.watchtower.watch import Watch
@@ -88,12 +90,16 @@ class Tower:
         network: Network,
         chain: Chain,
         clock: Clock,
+        elapsed: Elapsed = system_elapsed,
         jitter: Callable[[], float],
         alarm: OnAlarm,
         free_space: Callable[[], int],
         policy: TowerPolicy | None = None,
         inline: bool = False,
     ) -> None:
+        chain = checked(chain)
+        self._clock = clock
+        self._elapsed = elapsed
         self._policy = policy or TowerPolicy()
         self._store = store
         self._network = network
@@ -104,8 +110,6 @@ class Tower:
         self._inline = inline
         self._disk = trio.Lock()
         self._disk_failing = False
-        self._broken = ""
-        self._broken_at = 0
         self._fees: int | None = None
         self._alarms = 0
         self.address = key.address
@@ -141,7 +145,8 @@ class Tower:
     async def run(self, host: str, port: int, *, started: Callable[[PeerAddress], None]) -> None:
         """Watch and serve until cancelled; `started` is called with the address once clients can connect."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._follow)
+            nursery.start_soon(self.follower.run)
+            nursery.start_soon(self._guard)
             nursery.start_soon(self.sender.run)
             nursery.start_soon(self._check_fees)
             await self._network.serve(host, port, self.desk.handle, started=started)
@@ -150,12 +155,14 @@ class Tower:
         """Return why nothing new should be taken now; empty if all is well."""
         following, policy = self.follower.statistics(), self._policy
         found = []
-        if self._broken and self.follower.followed.next <= self._broken_at:
-            found.append(self._broken)
+        if isinstance(self.follower.fault, ChainError):
+            found.append(str(self.follower.fault))
         if following.position < 0 or following.lag > policy.lag_max:
             found.append(f"it is {following.lag} blocks behind the chain")
         if following.silent > policy.silence_max:
             found.append(f"its chain node has not answered for {following.silent:.0f} seconds")
+        elif self.follower.is_behind(policy.silence_max):
+            found.append(f"its chain stands still: {_age(following.behind)}")
         if self._disk_failing or self._free_space() < policy.free_space:
             found.append("its disk is full or failing")
         if self._fees is None or self._fees < policy.fee_reserve:
@@ -182,21 +189,33 @@ class Tower:
 
     def _new_follower(self) -> Follower:
         followed = read_followed(self._store, self._chain.chain_id, self._policy.start)
-        return Follower(self._chain, followed, self.watch.on_step, jitter=self._jitter)
+        return Follower(
+            self._chain,
+            followed,
+            self.watch.on_step,
+            jitter=self._jitter,
+            elapsed=self._elapsed,
+            clock=self._clock,
+        )
 
-    async def _follow(self) -> None:
-        """Follow the chain for ever, from the stored position again after answers that make no sense."""
-        backoff = BACKOFF_FIRST
+    def _at_stake(self) -> float | None:
+        """Return how long the first of the windows that are open is open yet, None if there is none."""
+        position = self.follower.followed.position
+        if position is None:
+            return None
+        closed = [case.closed for case in self.watch.cases.values() if case.settled is None]
+        left = [found.deadline - position.time for found in closed if found is not None]
+        return min((float(time) for time in left if time >= 0), default=None)
+
+    async def _guard(self) -> None:
+        """Tell the owner when the chain is not followed, in time for the windows that are open."""
+        vigil = Vigil(self._elapsed(), self._elapsed())
         while True:
-            before = self.follower.followed.next
-            try:
-                await self.follower.run()
-            except ChainError as error:
-                if str(error) != self._broken:
-                    self._alarm(Alarm(AlarmKind.CHAIN_NONSENSE, f"the chain cannot be followed: {error}"))
-                self._broken, self._broken_at = str(error), self.follower.followed.next
-            backoff = BACKOFF_FIRST if self.follower.followed.next != before else min(2 * backoff, BACKOFF_MAX)
-            await trio.sleep(backoff * (1 + self._jitter()) / 2)
+            await trio.sleep(TICK)
+            seen = self.follower.sight(self._at_stake())
+            vigil, alarms = look(vigil, seen, "this tower cannot defend its clients, and takes nothing new,")
+            for alarm in alarms:
+                self._alarm(alarm)
 
     async def _check_fees(self) -> None:
         while True:
@@ -238,3 +257,7 @@ class Tower:
         else:
             await trio.to_thread.run_sync(self._store.commit, moments)
         self._disk_failing = False
+
+
+def _age(behind: float | None) -> str:
+    return "it has shown no new block yet" if behind is None else f"what it shows is {behind:.0f} seconds old"

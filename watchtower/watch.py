@@ -99,7 +99,7 @@ class Watch:
         moments: list[Moment] = []
         for channel, case in list(self.cases.items()):
             moments += self._supersede(case, channel)
-            moments += self._require(case)
+            moments += self._require(case, head)
             settled = case.settled
             if settled is not None and head.number - settled.block.number >= HEADERS_KEPT:
                 moments.append(CaseOver(channel, self._locators(case)))
@@ -115,14 +115,14 @@ class Watch:
                 moments += self._sender.supersede(obligation.id, reason)
         return moments
 
-    def _require(self, case: Case) -> list[Moment]:
+    def _require(self, case: Case, head: Header) -> list[Moment]:
         moments: list[Moment] = []
         at_work = {o.call for o in self._sender.obligations() if o.status not in FINAL and o.channel == case.channel}
         for duty in duties(case, self._defences(case), self._budget):
             if duty.call in at_work:
                 continue
             try:
-                added = self._sender.require(duty)
+                added = self._sender.pursue(duty, head.number)
             except InvalidInput as error:  # derived again at the next block
                 text = f"a challenge for channel {case.channel.hex()[:8]} must wait: {error}"
                 self._alarm(Alarm(AlarmKind.DUTY_WAITS, text))

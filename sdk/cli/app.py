@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -89,6 +89,23 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"tally {importlib.import_module('tallystick').__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version, and do nothing else."),
+    ] = False,
+) -> None:
+    """Tallystick: lock funds once, then pay off chain as often and as fast as you like."""
+
 
 app.command(epilog=example("init --chain http://127.0.0.1:8545"))(init)
 app.add_typer(node.app, name="node")

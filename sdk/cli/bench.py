@@ -130,7 +130,8 @@ def scale(
     from tallystick.sdk.bench.report import scale_table
     from tallystick.sdk.bench.scale import run_scale
 
-    counts = [int(word) for word in channels.split(",") if word.strip().isascii() and word.strip().isdigit()]
+    words = [word.strip() for word in channels.split(",")]
+    counts = [int(word) for word in words if word.isascii() and word.isdigit() and len(word) <= 9]
     if len(counts) != len(channels.split(",")) or not all(1 <= count <= CHANNELS_MAX for count in counts):
         raise typer.BadParameter(f"--channels takes numbers from 1 to {CHANNELS_MAX} with commas between: 1,10,100")
     errors = Console(stderr=True)

@@ -31,6 +31,12 @@ T = TypeVar("T")
 FAILED = 1
 """Exit code when the chain node refuses or fails."""
 
+MINT_SECONDS = 30.0
+"""How long `tally chain mint` waits for a block, which development chains may have mined on demand only."""
+
+POLL_SECONDS = 0.1
+"""Between two looks whether a chain node answers."""
+
 MISUSED = 2
 """Exit code when the command line cannot be what was meant."""
 
@@ -86,10 +92,11 @@ def mint_coins(
     account: Annotated[str, typer.Argument(help="Address that gets them.")],
     amount: Annotated[int, typer.Argument(min=1, help="In the asset's smallest unit.")],
     token: Annotated[str | None, typer.Option(help="Address of the token; the chain's own coin if left out.")] = None,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Return when they are there, or at once.")] = True,
     chain: Url = LOCAL,
     as_json: Json = False,
 ) -> None:
-    """Make coins or tokens, which are there after the next block (development chains only)."""
+    """Make coins or tokens; returns when they are there, after the next block (development chains only)."""
     try:
         to, asset = read_address(account, "account"), read_address(token, "token") if token else NATIVE
     except InvalidInput as error:
@@ -97,9 +104,39 @@ def mint_coins(
 
     async def ask(node: RpcChain) -> None:
         await node.mint(to, amount, asset)
-        _say(as_json, f"{amount} for {account} in the next block", account=account, amount=amount)
+        with trio.move_on_after(MINT_SECONDS if wait else 0) as scope:
+            await node.wait((await node.head()).hash)
+        there = wait and not scope.cancelled_caught
+        text = f"{account} got {amount}" if there else f"{amount} for {account} in the next block"
+        _say(as_json, text, account=account, amount=amount)
 
     _guarded(lambda: _with_node(chain, ask), as_json)
+
+
+@app.command("wait", epilog=example("chain wait --timeout 30"))
+def wait_for_chain(
+    timeout: Annotated[float, typer.Option(min=0, help="Seconds to wait at most.")] = 60,
+    chain: Url = LOCAL,
+    as_json: Json = False,
+) -> None:
+    """Return once the chain node that was just started answers: `tally chain run … & tally chain wait`."""
+
+    async def ask(node: RpcChain) -> None:
+        number = (await node.head()).number
+        _say(as_json, f"chain {node.chain_id} is at block {number}", chain_id=node.chain_id, number=number)
+
+    async def patiently() -> None:
+        missing: Exception = ChainUnavailable(f"the chain node at {chain} does not answer")
+        with trio.move_on_after(timeout):
+            while True:
+                try:
+                    return await _with_node(chain, ask)
+                except ChainUnavailable as error:
+                    missing = error
+                await trio.sleep(POLL_SECONDS)
+        raise missing
+
+    _guarded(patiently, as_json)
 
 
 @app.command(epilog=example("chain status --json"))
@@ -164,7 +201,7 @@ async def _with_node(url: str, ask: Callable[[RpcChain], Awaitable[None]]) -> No
 def _parse_mint(text: str) -> Mint:
     account, equals, rest = text.partition("=")
     amount, at, token = rest.partition("@")
-    if not equals or not amount.isascii() or not amount.isdigit():
+    if not equals or not amount.isascii() or not amount.isdigit() or len(amount) > 80:
         raise InvalidInput(f"--mint takes ADDRESS=AMOUNT or ADDRESS=AMOUNT@TOKEN, not {text!r}")
     asset: Address = read_address(token, "token") if at else NATIVE
     return Mint(read_address(account, "account"), asset, int(amount))

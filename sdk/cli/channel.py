@@ -19,6 +19,8 @@ from tallystick.sdk.cli.shell import (
     example,
     make_group,
     parse_amount,
+    parse_channel,
+    parse_fee,
     parse_peer,
     print_json,
 )
@@ -32,6 +34,11 @@ MEANWHILE = "It closes once both agree, whether this command waits or not; `tall
 app = make_group("Open, look at, fund and close channels.")
 
 PEER = "02a1…c3@127.0.0.1:7735"
+
+
+def parse_channel_or_any(text: str) -> str:
+    """Check the form of a channel's name, if one is given; raise BadParameter if it is none."""
+    return parse_channel(text) if text else ""
 
 
 @app.command("open", epilog=example(f"channel open {PEER} --deposit 1000000"))
@@ -81,6 +88,35 @@ def list_(
 def show(channel: ChannelArgument, data: Data = None, as_json: Json = False) -> None:
     """Show one channel with all its figures."""
     _show(ask_node(data, lambda node: node.channel(channel)), as_json)
+
+
+@app.command(epilog=example("channel wait 3f9a --receivable 250"))
+def wait(
+    channel: Annotated[
+        str, typer.Argument(parser=parse_channel_or_any, metavar="[ID]", help="The beginning of its id; else any.")
+    ] = "",
+    spendable: Annotated[
+        int | None,
+        typer.Option("--spendable", parser=parse_fee, metavar="N", help="What this node must be able to pay."),
+    ] = None,
+    receivable: Annotated[
+        int | None,
+        typer.Option("--receivable", parser=parse_fee, metavar="N", help="What the peer must be able to pay."),
+    ] = None,
+    timeout: Annotated[float, typer.Option("--timeout", min=0, help="Seconds to wait at most.")] = 60,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Return once a channel is open, its peer is connected, and so much can be paid or received over it."""
+
+    async def ask(node: ControlClient) -> ChannelInfo:
+        from tallystick.sdk.control.waiting import wait_for_channel
+
+        return await wait_for_channel(
+            node, channel, spendable=spendable or 0, receivable=receivable or 0, timeout=timeout
+        )
+
+    _show(ask_node(data, ask), as_json)
 
 
 @app.command(epilog=example("channel deposit 3f9a 500000"))

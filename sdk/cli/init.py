@@ -38,6 +38,14 @@ def init(
     listen: Annotated[
         str, typer.Option("--listen", help="Where peers connect, host:port; port 0 takes any free one.")
     ] = DEFAULT_LISTEN,
+    announce_address: Annotated[
+        str,
+        typer.Option(
+            "--announce-address",
+            help="Where others reach the node, host:port, if not where it listens.",
+            metavar="PLACE",
+        ),
+    ] = "",
     confirmations: Annotated[int, typer.Option("--confirmations", min=1, help="Depth at which a block counts.")] = 3,
     challenge_period: Annotated[
         int, typer.Option("--challenge-period", min=1, help="Seconds that a unilateral close can be challenged.")
@@ -68,6 +76,7 @@ def init(
             chain_id=chain_id,
             contract=contract or "0x" + ADJUDICATOR.hex(),
             listen=listen,
+            announce_address=announce_address,
             confirmations=confirmations,
             challenge_period=challenge_period,
             challenge_period_max=challenge_period_max,

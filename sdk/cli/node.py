@@ -1,15 +1,18 @@
-"""`tally node`: run a node, ask what it is, stop it."""
+"""`tally node`: run a node, wait until it is ready, ask what it is, stop it."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tallystick.sdk.cli.screen import say
 from tallystick.sdk.cli.shell import Data, Json, PasswordFile, ask_node, example, fail, guarded, make_group, print_json
 
-app = make_group("Run a node, ask what it is, stop it.")
+if TYPE_CHECKING:
+    from tallystick.sdk.control.views import NodeInfo
+
+app = make_group("Run a node, wait until it is ready, ask what it is, stop it.")
 
 
 @app.command(epilog=example("node run --password-file ~/.tally-password"))
@@ -55,6 +58,33 @@ def run(
         trio.run(daemon)
 
     guarded(work)
+
+
+@app.command(epilog=example("node wait --timeout 30"))
+def wait(
+    data: Data = None,
+    timeout: Annotated[float, typer.Option("--timeout", min=0, help="Seconds to wait at most.")] = 60,
+    as_json: Json = False,
+) -> None:
+    """Return once the node that was just started answers and knows the chain as it is now.
+
+    For scripts that start it in the background: `tally node run & tally node wait`.
+    """
+
+    def work() -> NodeInfo:
+        import trio
+
+        from tallystick.sdk.configuration import data_directory
+        from tallystick.sdk.control.waiting import wait_for_node
+
+        directory = data_directory(data)
+        return trio.run(wait_for_node, directory, timeout)
+
+    found = guarded(work)
+    if as_json:
+        print_json(found)
+    else:
+        typer.echo(f"The node runs, at block {found.block}; {found.peer_address or 'it only dials'}")
 
 
 @app.command(epilog=example("node info --json"))

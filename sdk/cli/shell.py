@@ -48,7 +48,7 @@ def make_group(help: str, **options: Any) -> typer.Typer:
 
 def parse_amount(text: str) -> int:
     """Read an amount; raise BadParameter if it is none."""
-    if not re.fullmatch(r"[0-9][0-9_]*", text) or not 1 <= int(text.replace("_", "")) <= AMOUNT_MAX:
+    if not re.fullmatch(r"[0-9][0-9_]{0,63}", text) or not 1 <= int(text.replace("_", "")) <= AMOUNT_MAX:
         raise typer.BadParameter(
             f"{text!r} is no amount: give a whole number from 1 to 2**128 - 1, in the asset's smallest unit"
         )
@@ -83,7 +83,7 @@ def parse_peer(text: str) -> str:
 
 def parse_fee(text: str) -> int:
     """Read the most that something may cost, which may be 0; raise BadParameter if it is no amount."""
-    if not re.fullmatch(r"[0-9][0-9_]*", text) or int(text.replace("_", "")) > AMOUNT_MAX:
+    if not re.fullmatch(r"[0-9][0-9_]{0,63}", text) or int(text.replace("_", "")) > AMOUNT_MAX:
         raise typer.BadParameter(
             f"{text!r} is no limit: give a whole number from 0 to 2**128 - 1, in the asset's smallest unit"
         )

@@ -118,10 +118,13 @@ def status(data: TowerData, as_json: Json = False) -> None:
 
 
 def _parse_place(text: str) -> tuple[str, int]:
-    host, colon, port = text.rpartition(":")
-    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:
-        raise typer.BadParameter(f"--listen takes host:port, not {text!r}")
-    return host.removeprefix("[").removesuffix("]"), int(port)
+    from tallystick.channels.errors import InvalidInput
+    from tallystick.sdk.places import parse_place
+
+    try:
+        return parse_place(text)
+    except InvalidInput as error:
+        raise typer.BadParameter(f"--listen: {error}") from error
 
 
 def _read_key(path: Path) -> PrivateKey:

@@ -26,6 +26,7 @@ def node_info(node: Node, alarms: tuple[Alarm, ...]) -> views.NodeInfo:
         channels=sum(not is_gone(channel) for channel in node.channels),
         connected_peers=len(node.peers.connected()),
         alarms=(*node.alarms, *alarms),
+        ready=node.onchain.fresh,
     )
 
 
@@ -54,6 +55,7 @@ def channel_info(handle: ChannelHandle) -> views.ChannelInfo:
         balance=own,
         peer_balance=peers,
         spendable=handle.spendable if handle.phase is Phase.OPEN else 0,
+        receivable=max(0, peers - channel.peer_reserve()) if handle.phase is Phase.OPEN else 0,
         reserve=channel.coming_reserve,
         deposits=(channel.deposits[mine], channel.deposits[other]),
         withdrawn=(channel.withdrawn[mine], channel.withdrawn[other]),

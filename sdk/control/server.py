@@ -30,6 +30,7 @@ import socket
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -46,8 +47,9 @@ from tallystick.channels.alarms import Alarm, AlarmKind
 from tallystick.channels.errors import ChannelNotReady, InvalidInput, TallystickError
 from tallystick.channels.keys import PublicKey
 from tallystick.channels.loops import require_trio
-from tallystick.channels.ports import PeerAddress
+from tallystick.channels.ports import Entropy, PeerAddress, system_entropy
 from tallystick.sdk.control import describe, views
+from tallystick.sdk.control.files import announced
 from tallystick.sdk.control.http import Guard, answer, http_fault, make_route, place_of, read_body, whole_number
 from tallystick.sdk.control.lookup import channel_to_pay, find_channel, parse_asset, parse_peer
 from tallystick.sdk.control.network import NetworkRoutes
@@ -338,6 +340,21 @@ async def serve_control(node: Node, token: str, *, host: str = "127.0.0.1", port
             yield control
         finally:
             nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def open_control(
+    node: Node, directory: str | Path, *, entropy: Entropy = system_entropy
+) -> AsyncIterator[Control]:
+    """Serve the node's control API inside the block, and leave in `directory` what finds it: `tally` works on it then.
+
+    `directory` is the node's own. Raise ConfigurationError if it cannot be written. `stop_asked` is set once somebody
+    runs `tally node stop`.
+    """
+    token = entropy(32).hex()
+    async with serve_control(node, token) as control:
+        with announced(Path(directory), control.url, token):
+            yield control
 
 
 def _bind(host: str, port: int) -> socket.socket:

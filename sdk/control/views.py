@@ -94,6 +94,8 @@ class NodeInfo(msgspec.Struct, frozen=True):
     connected_peers: int
     alarms: tuple[Alarm, ...]
     """What a person should know, newest last."""
+    ready: bool = True
+    """Whether the node knows the chain as it is now: only then it takes payments and opens channels."""
 
 
 class ChannelInfo(msgspec.Struct, frozen=True):
@@ -114,6 +116,8 @@ class ChannelInfo(msgspec.Struct, frozen=True):
     payments_sent: int
     payments_received: int
     challenge_period: int
+    receivable: int = 0
+    """What the peer could pay now, as far as this side knows."""
 
 
 class Payment(msgspec.Struct, frozen=True):

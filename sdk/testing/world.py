@@ -31,7 +31,7 @@ from tallystick.channels.store import Moment
 from tallystick.channels.testing.clock import SteppedClock, seeded_entropy
 from tallystick.channels.testing.disk import SimulatedDisk, SimulatedStore
 from tallystick.channels.testing.network import Delivery, MemoryEndpoint, MemoryNetwork
-from tallystick.sdk.duties import DutyPolicy
+from tallystick.sdk.budgets import DutyPolicy
 from tallystick.sdk.node import SCHEMAS, Config, Node, open_node
 from tallystick.sdk.testing.audit import Audit
 from tallystick.sdk.testing.gates import Gate, GatedChain, GatedNetwork, GatedStore, Hooks
@@ -241,6 +241,7 @@ class World:
                         config=config,
                         network=GatedNetwork(life.endpoint, life.gate, hooks),
                         clock=seat.clock,
+                        elapsed=trio.current_time,
                         entropy=seeded_entropy(f"{self.seed}/{seat.name}/{seat.lives}"),
                         store=GatedStore(life.store, life.gate, hooks),
                         inline=True,

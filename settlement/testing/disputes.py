@@ -112,6 +112,8 @@ class Court:
         self.secrets: dict[bytes, int] = {}
         self.links: Counter[bytes] = Counter()
         """What the deepest registered link of each stream is worth."""
+        self.shared: dict[int, int] = {}
+        """What side 0 had deposited, by the sum of both sides' deposits."""
         self.paid: Counter[Address] = Counter()
         self.taken = 0
         self.events: list[ChannelEvent] = []
@@ -137,9 +139,12 @@ class Court:
             self.asset_exists,
             self.secrets.get,
             self.links.__getitem__,
+            self.shared.get,
         )
         outcome = apply(self.channel, call, situation)
         self.channel = outcome.channel
+        if outcome.outgrown is not None:
+            self.shared[sum(outcome.outgrown)] = outcome.outgrown[0]
         self.taken += outcome.taken
         for payout in outcome.payouts:
             self.paid[payout.to] += payout.amount

@@ -13,10 +13,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import trio
+from trio.testing import MockClock
 
 from tallystick.channels.keys import PrivateKey
 from tallystick.channels.objects import NATIVE, Address
-from tallystick.channels.ports import Clock
+from tallystick.channels.ports import Clock, system_clock
 from tallystick.channels.store import Store
 from tallystick.channels.testing.clock import EPOCH
 from tallystick.settlement.branch import ChainSettings
@@ -41,7 +42,10 @@ class LocalChain(SimulatedChain):
         clock: Clock | None = None,
         store: Store | None = None,
     ) -> None:
-        """Begin at EPOCH (or as `clock` says) with the native coin for the accounts of `funds`."""
+        """Begin at EPOCH (or as `clock` says) with the native coin for the accounts of `funds`.
+
+        With trio's real clock, blocks have the time of now.
+        """
         self._base = clock
         self._ahead = 0.0
         genesis = [Mint(account, NATIVE, amount) for account, amount in (funds or {}).items()]
@@ -51,9 +55,10 @@ class LocalChain(SimulatedChain):
         if self._base is not None:
             return self._base() + self._ahead
         try:
-            return EPOCH + trio.current_time() + self._ahead
+            virtual = isinstance(trio.lowlevel.current_clock(), MockClock)
         except RuntimeError:  # outside of trio
             return EPOCH + self._ahead
+        return (EPOCH + trio.current_time() if virtual else system_clock()) + self._ahead
 
     def advance(self, seconds: float) -> Header:
         """Let chain time pass after the newest block, and mine one."""

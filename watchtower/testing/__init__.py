@@ -83,6 +83,7 @@ class TowerHouse(msgspec.Struct):
                 network=self.network,
                 chain=self.chain,
                 clock=virtual_clock(),
+                elapsed=trio.current_time,
                 jitter=random.Random(1).random,
                 alarm=self.alarms.append,
                 free_space=lambda: self.free_space,

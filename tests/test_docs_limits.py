@@ -1,0 +1,62 @@
+"""docs/operations.md tells the limits that the code has."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tallystick.channels import descriptors, limits, peers, transport, turns, wires
+from tallystick.router.gossip_policy import GossipPolicy
+
+PAGE = (Path(__file__).resolve().parent.parent / "docs" / "operations.md").read_text("utf-8")
+ROWS = dict(re.findall(r"^\| ([^|]+?) \| ([^|]+?(?: \| [^|]+?)?) \|$", PAGE, flags=re.MULTILINE))
+GOSSIP = GossipPolicy()
+
+
+@pytest.mark.parametrize(
+    ("row", "values"),
+    [
+        ("payments in one update", (limits.BATCH_PAYMENTS_MAX,)),
+        ("pending locks per direction", (limits.LOCKS_MAX,)),
+        ("updates in flight", (limits.WINDOW_MAX,)),
+        ("one message", (limits.MESSAGE_MAX,)),
+        ("memo", (limits.MEMO_MAX,)),
+        ("descriptors that no peer's connection may take", (descriptors.RESERVED,)),
+        ("descriptors that a daemon asks the system for", (descriptors.DESCRIPTORS_WANTED,)),
+        ("inbound connections before they have proved a key", (descriptors.HANDSHAKES_MAX,)),
+        ("inbound connections of strangers", (descriptors.STRANGERS_MAX,)),
+        ("inbound connections in all", (descriptors.LINKS_MAX,)),
+        (
+            "connections taken from the system per second",
+            (int(transport.ACCEPTS_RATE), int(transport.ACCEPTS_BURST), transport.BACKLOG),
+        ),
+        ("the loop's time for handshakes", (round(100 * transport.HANDSHAKE_PART),)),
+        (
+            "the loop's time for strangers' messages",
+            (round(100 * peers.STRANGERS_PART), round(1e3 * turns.TURN_SECONDS)),
+        ),
+        ("memory of what waits to be sent to them", (wires.STRANGERS_QUEUE_MAX,)),
+        (
+            "questions to the chain for their gossip",
+            (round(GOSSIP.strangers_lookup_rate), round(GOSSIP.strangers_lookup_burst)),
+        ),
+        (
+            "gossip that is sent in answer to them",
+            (round(GOSSIP.strangers_serve_rate), round(GOSSIP.strangers_serve_burst)),
+        ),
+        (
+            "memory of what waits to be sent, before no more is read from it",
+            (wires.STRANGER_QUEUE_MAX, wires.QUEUE_BYTES_MAX),
+        ),
+        (
+            "pings, errors, messages about unknown channels and the like, per second",
+            (int(wires.STRANGER_UNPAID_RATE), int(wires.UNPAID_RATE)),
+        ),
+        ("the same at once", (int(wires.STRANGER_UNPAID_BURST), int(wires.UNPAID_BURST))),
+    ],
+)
+def test_a_row_tells_the_values_of_the_code_in_their_order(row: str, values: tuple[int, ...]) -> None:
+    told = [int(number.replace(",", "")) for number in re.findall(r"\d[\d,]*\d|\d", ROWS[row])]
+    assert tuple(told[: len(values)]) == values
