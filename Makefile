@@ -1,7 +1,9 @@
 # Everything is run from here: `make setup` once, then `make demo`, `make test`, `make check`, `make bench`, `make soak`.
 
 PYTHON ?= python3
-BIN := .venv/bin
+VENV ?= .venv
+BIN := $(VENV)/bin
+TESTS ?= tests
 SEED ?= 1
 RUNS ?= 200
 SPOKES ?= 2887
@@ -13,30 +15,30 @@ INSTALL := $(BIN)/python -m pip install --quiet --require-hashes
 # tools that are pinned, not with the newest of the day.
 WHEELS ?= --build-constraint requirements-build.lock $(if $(filter Linux,$(shell uname -s)),--only-binary :all:)
 
-.venv/ready: requirements-build.lock requirements.lock pyproject.toml
+$(VENV)/ready: requirements-build.lock requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
 		{ echo "Tallystick runs on Python 3.11, 3.12 and 3.13; $(PYTHON) is not one of them:" \
 			"make setup PYTHON=python3.13"; exit 1; }
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv $(VENV)
 	$(INSTALL) --only-binary :all: --requirement requirements-build.lock
 	$(INSTALL) $(WHEELS) --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-.venv/ready-dev: .venv/ready requirements-dev.lock
+$(VENV)/ready-dev: $(VENV)/ready requirements-dev.lock
 	$(INSTALL) $(WHEELS) --requirement requirements-dev.lock
 	@touch $@
 
-setup: .venv/ready        ## a virtual environment with what the product needs, pinned
+setup: $(VENV)/ready         ## a virtual environment with what the product needs, pinned
 	@echo "Ready. Try: make demo"
 
-demo: .venv/ready         ## the main job, for real: about half a minute
+demo: $(VENV)/ready          ## the main job, for real: about half a minute
 	$(BIN)/python -m tallystick.sdk.demo
 
-test: .venv/ready-dev     ## all tests that are fast enough for every run, on all cores
-	$(BIN)/python -Im pytest -n auto --dist worksteal
+test: $(VENV)/ready-dev      ## all tests that are fast enough for every run, on all cores
+	$(BIN)/python -Im pytest -n auto --dist worksteal $(TESTS)
 
-check: .venv/ready-dev    ## lint, format, types, import directions, whether the locks are whole
+check: $(VENV)/ready-dev     ## lint, format, types, import directions, whether the locks are whole
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -44,24 +46,24 @@ check: .venv/ready-dev    ## lint, format, types, import directions, whether the
 	$(BIN)/lint-imports
 	$(BIN)/python tools/locks.py
 
-coverage: .venv/ready-dev ## branch coverage of channels/, router/ and settlement/
+coverage: $(VENV)/ready-dev  ## branch coverage of channels/, router/ and settlement/
 	$(BIN)/python -Im pytest -n auto --dist worksteal --cov --cov-report=term-missing:skip-covered
 
-bench: .venv/ready        ## how fast two parties pay each other on this machine
+bench: $(VENV)/ready         ## how fast two parties pay each other on this machine
 	$(BIN)/tally bench direct
 
-picture: .venv/ready      ## the same as a picture, into bench.svg: installs matplotlib
+picture: $(VENV)/ready       ## the same as a picture, into bench.svg: installs matplotlib
 	$(INSTALL) $(WHEELS) --requirement requirements-bench.lock
 	$(BIN)/tally bench direct --picture bench.svg
 
-endurance: .venv/ready-dev ## ten million payments over one channel, a million over a thousand: nothing may grow
+endurance: $(VENV)/ready-dev ## ten million payments over one channel, a million over a thousand: nothing may grow
 	$(BIN)/tally bench endurance --payments 10000000 --channels 1
 	$(BIN)/tally bench endurance --payments 1000000 --channels 1000
 
-hub: .venv/ready-dev      ## one hub and all its spokes, which all pay at once: make hub SEED=7 SPOKES=2887
+hub: $(VENV)/ready-dev       ## one hub and all its spokes, which all pay at once: make hub SEED=7 SPOKES=2887
 	$(BIN)/python -m tallystick.sdk.testing.hub --spokes $(SPOKES) --seed $(SEED)
 
-soak: .venv/ready-dev hub ## long campaigns: make soak SEED=7 RUNS=1000
+soak: $(VENV)/ready-dev hub  ## long campaigns: make soak SEED=7 RUNS=1000
 	TALLY_SOAK_SEED=$(SEED) TALLY_SOAK_RUNS=$(RUNS) $(BIN)/python -m pytest -m soak tests
 	$(BIN)/tally bench endurance --payments $$((5000 * $(RUNS))) --channels 1
 	$(BIN)/tally bench endurance --payments $$((1000 * $(RUNS))) --channels 100
@@ -70,11 +72,11 @@ LOCK := uv pip compile --universal --generate-hashes --python-version 3.11 --no-
 	--no-header --no-emit-index-url --no-annotate --quiet
 
 # requirements-dev.lock holds all, so the others take their versions from it.
-lock:                     ## pin what pyproject.toml allows; what is pinned stays (needs uv): make lock UPGRADE=--upgrade
+lock:                        ## pin what pyproject.toml allows; what is pinned stays (needs uv): make lock UPGRADE=--upgrade
 	$(LOCK) $(UPGRADE) pyproject.toml --extra dev --output-file requirements-dev.lock
 	$(LOCK) pyproject.toml --constraint requirements-dev.lock --output-file requirements.lock
 	$(LOCK) pyproject.toml --extra bench --constraint requirements-dev.lock --output-file requirements-bench.lock
 	$(LOCK) $(UPGRADE) --group build --output-file requirements-build.lock
 
 clean:
-	rm -rf src/*.egg-info .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage build dist *.egg-info
+	rm -rf src/*.egg-info $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage build dist *.egg-info

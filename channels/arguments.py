@@ -34,6 +34,7 @@ from tallystick.channels.rules import (
     Flag,
     Is,
     Items,
+    Memo,
     Nothing,
     OneOf,
     Raw,
@@ -62,7 +63,8 @@ class Fields:
     def rules(self) -> list[tuple[str, Rule]]:
         """The fields that have rules; made late, as structs hold structs."""
         hints = get_type_hints(self.kind, include_extras=True)
-        return [(field, rule_of(hints[field])) for field in self.kind.__struct_fields__]
+        plain = _POSITIVE if issubclass(self.kind, Options) else {}
+        return [(field, plain.get(hints[field]) or rule_of(hints[field])) for field in self.kind.__struct_fields__]
 
     def take(self, value: Any, name: str) -> Any:
         """See `Rule`."""
@@ -76,6 +78,9 @@ class Fields:
                 changes[field] = taken
         return msgspec.structs.replace(value, **changes) if changes else value
 
+
+_POSITIVE: dict[Any, Rule] = {int: Whole(0, 2**128 - 1), float: Real(0)}
+"""What plain numbers of options are."""
 
 _KNOWN: dict[Any, Rule] = {
     bool: Flag(),
@@ -157,75 +162,118 @@ def _bounded(inner: Any, marks: Sequence[Any]) -> Rule:
     return rule
 
 
-class _Door:
-    """The rules of one function, made when it is called first: its module is complete then."""
+class _Late:
+    """The rule of a parameter whose type is not defined yet when its function is: it is looked up at the first call."""
 
-    __slots__ = ("function", "named", "positional")
+    def __init__(self, function: Callable[..., Any], name: str) -> None:
+        self.function, self.name = function, name
+        self.expects = ""
 
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self.function = function
-        self.positional: list[tuple[Rule | None, str]] = []
-        self.named: dict[str, Rule] | None = None
+    @functools.cached_property
+    def rule(self) -> Rule:
+        """The rule itself."""
+        return rule_of(_hint(self.function, self.name))
 
-    def make(self) -> dict[str, Rule]:
-        """Make the rules of all parameters but `self`."""
-        hints = get_type_hints(self.function, include_extras=True)
-        named: dict[str, Rule] = {}
-        for name, parameter in inspect.signature(self.function).parameters.items():
-            if name in ("self", "cls") or name not in hints:
-                self.positional.append((None, name))
-                continue
-            rule = rule_of(hints[name])
-            if parameter.kind is parameter.VAR_KEYWORD:
-                named["**"] = rule
-                continue
-            named[name] = rule
-            if parameter.kind is not parameter.KEYWORD_ONLY:
-                self.positional.append((rule, name))
-        self.named = named
-        return named
+    def take(self, value: Any, name: str) -> Any:
+        """See `Rule`."""
+        return self.rule.take(value, name)
+
+
+def _hint(function: Callable[..., Any], name: str) -> Any:
+    """Return the type of one parameter, of which annotations hold the name only."""
+    own = inspect.unwrap(function)
+    written = own.__annotations__[name]
+    return eval(written, own.__globals__) if isinstance(written, str) else written
+
+
+def _rule(function: Callable[..., Any], name: str) -> Rule:
+    try:
+        return rule_of(_hint(function, name))
+    except NameError:
+        return _Late(function, name)
 
 
 def checked(function: Callable[P, R]) -> Callable[P, R]:
     """Let a function be called only with arguments that fit their types; it gets them converted where a rule does so.
 
     What does not fit raises InvalidInput in the call itself, before anything runs: not when the result is awaited or
-    iterated over.
+    iterated over. The door is a function of the same signature, written out as dataclasses do: payments pass one by the
+    hundred thousand a second, and a look at each argument costs them next to nothing so.
     """
-    door = _Door(function)
-
-    @functools.wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        named = door.named
-        if named is None:
-            named = door.make()
-        given = [
-            value if rule is None else rule.take(value, name)
-            for value, (rule, name) in zip(args, door.positional, strict=False)
-        ]
-        if len(args) > len(given):
-            given += args[len(given) :]
-        if kwargs:
-            other = named.get("**")
-            for name, value in kwargs.items():
-                rule = named.get(name, other)
-                if rule is not None:
-                    kwargs[name] = rule.take(value, name)
-        return function(*given, **kwargs)  # type: ignore[arg-type]  # as they came, each checked
-
-    call.__checked__ = door  # type: ignore[attr-defined]  # for the test that looks for functions without a door
+    rules: dict[str, Rule] = {}
+    scope: dict[str, Any] = {"_function": function}
+    head: list[str] = []
+    body: list[str] = []
+    parameters = inspect.signature(function).parameters.values()
+    kinds = [parameter.kind for parameter in parameters]
+    for parameter in parameters:
+        name, kind = parameter.name, parameter.kind
+        value = name
+        if parameter.annotation is not parameter.empty:
+            rules[name] = _rule(function, name)
+            scope[f"_take_{name}"] = rules[name].take
+            value = _written(rules[name], name, kind, scope)
+        if kind is parameter.KEYWORD_ONLY and "*" not in head and parameter.VAR_POSITIONAL not in kinds:
+            head.append("*")
+        star = "*" if kind is parameter.VAR_POSITIONAL else "**" if kind is parameter.VAR_KEYWORD else ""
+        default = f"=_default_{name}" if parameter.default is not parameter.empty else ""
+        scope[f"_default_{name}"] = parameter.default
+        head.append(f"{star}{name}{default}")
+        body.append(f"{name}={value}" if kind is parameter.KEYWORD_ONLY else f"{star}{value}")
+    source = f"def door({', '.join(head)}):\n    return _function({', '.join(body)})\n"
+    exec(compile(source, f"<door of {function.__qualname__}>", "exec"), scope)  # noqa: S102 (nothing of a user's is in it)
+    door = functools.update_wrapper(cast(Callable[P, R], scope["door"]), function)
+    door.__checked__ = rules  # type: ignore[attr-defined]  # for the test that looks for functions without a door
     mark = getattr(inspect, "markcoroutinefunction", None)  # from Python 3.12 on
     if mark is not None and inspect.iscoroutinefunction(function):
-        mark(call)
-    return call
+        mark(door)
+    return door
+
+
+def _written(rule: Rule, name: str, kind: Any, scope: dict[str, Any]) -> str:
+    """Return the expression that stands for a checked argument."""
+    if kind is inspect.Parameter.VAR_POSITIONAL:
+        return f"[_take_{name}(each, {name!r}) for each in {name}]"
+    if kind is inspect.Parameter.VAR_KEYWORD:
+        return f"{{key: _take_{name}(each, key) for key, each in {name}.items()}}"
+    fits = _fits(rule, name, scope)
+    return f"({name} if {fits} else _take_{name}({name}, {name!r}))" if fits else f"_take_{name}({name}, {name!r})"
+
+
+def _fits(rule: Rule, name: str, scope: dict[str, Any]) -> str:
+    """Return an expression that is true only for what a rule takes as it is; empty: let the rule itself see."""
+    match rule:
+        case Whole():
+            return f"type({name}) is int" + _bounds(name, rule.low, rule.high)
+        case Text():
+            return f"type({name}) is str and {name}.isascii()" + _bounds(f"len({name})", None, rule.most)
+        case Memo():
+            return f"type({name}) is bytes" + _bounds(f"len({name})", None, rule.most)
+        case Flag():
+            return f"({name} is True or {name} is False)"
+        case Nothing():
+            return f"{name} is None"
+        case OneOf():
+            found = [fits for one in rule.rules if (fits := _fits(one, name, scope))]
+            return f"({' or '.join(found)})" if found else ""
+    return ""
+
+
+def _bounds(value: str, low: int | None, high: int | None) -> str:
+    return ("" if low is None else f" and {value} >= {low}") + ("" if high is None else f" and {value} <= {high}")
 
 
 def rules_of(function: Callable[..., Any]) -> dict[str, Rule] | None:
     """Return what fits the parameters of a function behind a door, by name; None if it has none."""
-    door = getattr(function, "__checked__", None)
-    if not isinstance(door, _Door):
-        return None
-    return door.make() if door.named is None else door.named
+    rules: dict[str, Rule] | None = getattr(function, "__checked__", None)
+    return rules
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of what users choose: its fields are checked when it is made. Numbers are not negative."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 _FIELDS: dict[type[msgspec.Struct], Fields] = {}

@@ -12,7 +12,7 @@ countersigned) and, above this module, what still waits to be signed.
 | CLOSING    | we decided, durably, to close alone           | CLOSED, GONE                                |
 | CLOSED     | a unilateral close is on chain                | SETTLED, GONE                               |
 | SETTLED    | paid out; pots wait for pending locks         | GONE                                        |
-| RECOVERING | the peer proved that we lost data             | CLOSED, GONE                                |
+| RECOVERING | the peer proved that we lost data             | CLOSED (its close is settled), GONE         |
 | GONE       | nothing of it is left on chain                |                                             |
 
 Only in OPEN is anything signed or countersigned.
@@ -36,6 +36,7 @@ from operator import attrgetter
 
 import msgspec
 
+from tallystick.channels.discretion import Discreet
 from tallystick.channels.eip712 import channel_id
 from tallystick.channels.errors import (
     ChannelNotReady,
@@ -137,14 +138,14 @@ class Rejection(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fie
     reason: bytes
 
 
-class KnownSecret(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class KnownSecret(Discreet, msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """We know what satisfies the peer's lock, and asked to be paid. Repeated after each reconnect."""
 
     lock: int
     secret: bytes
 
 
-class Channel(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class Channel(Discreet, msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """Everything that one participant must remember of a channel. O(1): it does not grow with payments."""
 
     id: ChannelId

@@ -17,8 +17,11 @@ DESCRIPTORS_WANTED = 65_536
 DESCRIPTORS_UNLIMITED = 1_048_576
 """What a system without a limit is taken for."""
 
-RESERVED = 128
+RESERVED = 256
 """Descriptors that no connection of a peer may take: for chain, disk, control API, dials, and as a margin."""
+
+CONTROL_STRANGERS_MAX = 64
+"""Connections of the control API, at most, on which the token was not shown yet."""
 
 STRANGERS_MAX = 256
 """Inbound connections, at most, of all peers together that have no funded channel with us."""

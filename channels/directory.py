@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from tallystick.channels.errors import StoreError, StoreInUse
+from tallystick.channels.words import plain
 
 HELD = (errno.EAGAIN, errno.EACCES)
 """What a lock answers that another process has."""
@@ -66,6 +67,22 @@ def lock_directory(directory: Path, owner: str) -> DirectoryLock:
             f"the data directory {directory} cannot be used ({error.strerror}): it must be a directory on a disk with "
             "room, that this user may write to; or choose another one"
         ) from error
+
+
+def holder_of(directory: Path) -> str:
+    """Return who has the data directory open, "" if nobody does (or there is none)."""
+    with contextlib.suppress(OSError), contextlib.ExitStack() as opened:
+        folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        opened.callback(os.close, folder)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in HELD:
+                raise
+            with contextlib.suppress(OSError):
+                return plain((directory / "lock").read_text("utf-8", "replace")[:200].strip()) or "another process"
+            return "another process"
+    return ""
 
 
 def _take(descriptor: int, directory: Path, holder: str) -> None:

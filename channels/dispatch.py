@@ -35,6 +35,8 @@ def dispatch(session: Session, message: Message, frame: bytes, now: float) -> No
     if isinstance(message, CloseRequest):
         resync.on_close_request(session)
         return
+    if isinstance(message, Counts) and not session.ready:
+        return  # it came behind a greeting that was answered
     if not session.ready:
         session.send(Error(session.channel.id, Fault.WRONG_PHASE, "this channel was not resumed: greet first"))
         return

@@ -14,6 +14,7 @@ import msgspec
 
 from tallystick.channels import core
 from tallystick.channels.core import Channel, Phase
+from tallystick.channels.discretion import Discreet
 from tallystick.channels.messages import Message, OpenProposal, encode
 from tallystick.channels.objects import ChannelId, Lock
 from tallystick.channels.schema import ChannelForgotten, ChannelSaved
@@ -46,7 +47,7 @@ class LockReceived(msgspec.Struct, frozen=True):
     onion: bytes
 
 
-class LockEnded(msgspec.Struct, frozen=True):
+class LockEnded(Discreet, msgspec.Struct, frozen=True):
     """A pending lock left the simplex of `sender`, `paid` of it to the receiver; `secret` is empty if cancelled."""
 
     channel: ChannelId
@@ -71,7 +72,7 @@ class LockDropped(msgspec.Struct, frozen=True):
     lock: Lock
 
 
-class SecretLearned(msgspec.Struct, frozen=True):
+class SecretLearned(Discreet, msgspec.Struct, frozen=True):
     """The secret of our lock is known, in time, and what follows from it is durable: the peer will be paid."""
 
     channel: ChannelId

@@ -40,6 +40,7 @@ from tallystick.channels.objects import Address, ChannelId
 from tallystick.channels.opening import Opening
 from tallystick.channels.ports import Clock
 from tallystick.channels.session import Session
+from tallystick.channels.standing import never_lost
 from tallystick.channels.store import Moment
 from tallystick.channels.tickets import Ticket
 from tallystick.channels.timing import let_pass
@@ -108,6 +109,7 @@ class Engine:
         """How many keys are worth looking for those whose payments have ended."""
         self._keeper: LockKeeper | None = None
         self._fresh: Callable[[], bool] = always_fresh
+        self._lost: Callable[[], bool] = never_lost
         self._stopped = False
         self._rounds = self._durable = 0
         self._admitted = 0
@@ -130,6 +132,7 @@ class Engine:
         session = Session(channel, self.key, self.policy, self._effects)
         session.chain = self.chain
         session.locks.keeper, session.locks.fresh = self._keeper, self._fresh
+        session.lost = self._lost
         self.sessions[channel.id] = session
         self._stirred.add(channel.id)
         self._by_peer.setdefault(channel.peer_key, {})[channel.id] = session
@@ -146,6 +149,12 @@ class Engine:
         self._fresh = fresh
         for session in self.sessions.values():
             session.locks.fresh = fresh
+
+    def stop_paying(self, lost: Callable[[], bool]) -> None:
+        """Take no new payments while `lost` says that the chain does not know our channels."""
+        self._lost = lost
+        for session in self.sessions.values():
+            session.lost = lost
 
     def session(self, channel: ChannelId) -> Session:
         """Return a channel's session; raise InvalidInput if there is no such channel."""

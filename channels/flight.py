@@ -6,13 +6,14 @@ from collections.abc import Iterable
 
 import msgspec
 
+from tallystick.channels.discretion import Discreet
 from tallystick.channels.objects import Lock
 from tallystick.channels.operations import Cancel, Operation, Unlock
 from tallystick.channels.simplex import Simplex
 from tallystick.channels.tickets import Ticket
 
 
-class EndedLock(msgspec.Struct, frozen=True):
+class EndedLock(Discreet, msgspec.Struct, frozen=True):
     """A lock that an update removes: how much of it was paid, and by which secret (empty: cancelled)."""
 
     lock: Lock
@@ -32,7 +33,7 @@ def ended_locks(operations: Iterable[Operation], before: Simplex) -> list[EndedL
     return ended
 
 
-class Sent(msgspec.Struct):
+class Sent(Discreet, msgspec.Struct):
     """An update in flight: its frame, to repeat it, and the tickets that it carries (none after a restart)."""
 
     seq: int

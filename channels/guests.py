@@ -63,6 +63,10 @@ class Guests:
         """How many places are taken."""
         return self._count
 
+    def holds(self, guest: Guest) -> bool:
+        """Whether a connection has a place."""
+        return guest in self._places.get(guest.source, {})
+
     def admit(self, guest: Guest) -> None:
         """Give a connection a place, and take one from another if there are too many."""
         self._places.setdefault(guest.source, {})[guest] = None

@@ -18,6 +18,7 @@ from math import isqrt
 
 import msgspec
 
+from tallystick.channels.discretion import Discreet
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.keys import PrivateKey, keccak
 from tallystick.channels.limits import AMOUNT_MAX, STREAM_LENGTH_MAX
@@ -90,7 +91,7 @@ class StreamTerms(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
         return lock.amount == self.amount and lock.condition == self.condition(lock.expiry)
 
 
-class StreamProof(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class StreamProof(Discreet, msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """A link and what it belongs to: pays `depth` units. At depth 0 the link is the tip, and pays nothing."""
 
     link: bytes

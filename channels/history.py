@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from tallystick.channels.session import Session
 
 
+LOCK_HISTORY = 4_096
+"""Updates that a channel keeps at least if it has ever held a lock: states that a tower, or the peer, may let stand
+are read back from them (`older`)."""
+
+
 def keep(session: Session, updates: int | None) -> None:
     """Keep that many agreed updates in each journal from now on (None: all); raise InvalidInput if it is none."""
     if updates is not None and updates < 0:
@@ -23,8 +28,9 @@ def keep(session: Session, updates: int | None) -> None:
 
 def tidy(session: Session) -> None:
     """Prune, now and then, what is more than should be kept: in batches, which cost each update next to nothing."""
-    sent, received = session.channel.ours.seq, session.channel.theirs.seq
-    if session.history is not None and sent + received - session.tidied >= HISTORY_BATCH:
-        session.tidied = sent + received
-        pruned = HistoryPruned(session.channel.id, sent + 1 - session.history, received + 1 - session.history)
-        session.effects.store(pruned)
+    ours, theirs = session.channel.ours, session.channel.theirs
+    if session.history is not None and ours.seq + theirs.seq - session.tidied >= HISTORY_BATCH:
+        session.tidied = ours.seq + theirs.seq
+        locks = ours.simplex.next_lock or theirs.simplex.next_lock
+        kept = max(session.history, LOCK_HISTORY) if locks else session.history
+        session.effects.store(HistoryPruned(session.channel.id, ours.seq + 1 - kept, theirs.seq + 1 - kept))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import msgspec
+from typing import Annotated
 
+from tallystick.channels.arguments import Options
 from tallystick.channels.errors import InvalidInput
+from tallystick.channels.rules import Whole
 
 UINT64_MAX = 2**64 - 1
 AMOUNT_MAX = 2**128 - 1
@@ -21,6 +23,9 @@ KEY_MAX = 1_024
 
 ONION_MAX = 1_366
 """Bytes of the onion that travels with a lock (BOLT 4: 1 + 33 + 1300 + 32)."""
+
+PROOF_MAX = 1_024
+"""Bytes of what satisfies a lock's condition."""
 
 REASON_MAX = 512
 """Bytes of a reject's reason (onion-encrypted to the payer)."""
@@ -59,7 +64,7 @@ HISTORY_BATCH = 256
 """Updates after which what is too much of a channel's history is pruned, all at once."""
 
 
-class Policy(msgspec.Struct, frozen=True, kw_only=True):
+class Policy(Options, frozen=True, kw_only=True):
     """What one node asks of its channels. Amounts in the asset's smallest unit, times in seconds of chain time."""
 
     window: int = WINDOW_MAX
@@ -113,17 +118,20 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     challenge_period_max: int = 7 * 86_400
     """Channels whose challenge window is longer are not used: what this node has in one may be bound as long."""
 
-    history: int | None = None
+    history: Annotated[int, Whole(0, 2**62)] | None = None
     """Agreed updates to keep in each journal of a channel whose owner did not choose; None: all, 0: none."""
 
     offer_lifetime: int = 600
     """How long our cooperative closes and withdrawals stay valid."""
 
-    offer_lifetime_max: int = 86_400
+    offer_lifetime_max: int = 3_600
     """The longest life of a peer's offer that we countersign: until then the channel is frozen."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_reserve_ppm(self.reserve_ppm)
+        if not 1 <= self.offer_lifetime <= self.offer_lifetime_max:
+            raise InvalidInput(f"an offer lives from 1 to {self.offer_lifetime_max} s, not {self.offer_lifetime!r}")
 
 
 def check_reserve_ppm(value: int) -> int:

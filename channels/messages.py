@@ -11,6 +11,7 @@ from typing import Annotated, TypeAlias
 import msgspec
 
 from tallystick.channels.codec import Codec
+from tallystick.channels.discretion import Discreet
 from tallystick.channels.errors import Fault, MalformedMessage
 from tallystick.channels.limits import ERROR_TEXT_MAX, MESSAGE_MAX, REASON_MAX
 from tallystick.channels.objects import (
@@ -96,7 +97,7 @@ class Ack(msgspec.Struct, frozen=True, array_like=True, tag=7, forbid_unknown_fi
     signature: Signature
 
 
-class Reveal(msgspec.Struct, frozen=True, array_like=True, tag=8, forbid_unknown_fields=True):
+class Reveal(Discreet, msgspec.Struct, frozen=True, array_like=True, tag=8, forbid_unknown_fields=True):
     """Asks the lock's writer to unlock it. Repeatable."""
 
     channel: Id
@@ -181,7 +182,7 @@ class CloseRequest(msgspec.Struct, frozen=True, array_like=True, tag=19, forbid_
     channel: Id
 
 
-class Links(msgspec.Struct, frozen=True, array_like=True, tag=20, forbid_unknown_fields=True):
+class Links(Discreet, msgspec.Struct, frozen=True, array_like=True, tag=20, forbid_unknown_fields=True):
     """The sender's stream on this lock of its goes on to the link at `depth`, which covers all before. Repeatable."""
 
     channel: Id
@@ -198,7 +199,7 @@ class LinksAck(msgspec.Struct, frozen=True, array_like=True, tag=21, forbid_unkn
     depth: Number
 
 
-class LinksHeld(msgspec.Struct, frozen=True, array_like=True, tag=22, forbid_unknown_fields=True):
+class LinksHeld(Discreet, msgspec.Struct, frozen=True, array_like=True, tag=22, forbid_unknown_fields=True):
     """The link at `depth` is the deepest that the sender holds of the receiver's stream: said after each greeting."""
 
     channel: Id

@@ -13,7 +13,16 @@ import msgspec
 
 from tallystick.channels.arguments import know
 from tallystick.channels.errors import InvalidInput
-from tallystick.channels.limits import AMOUNT_MAX, KEY_MAX, MEMO_MAX, ONION_MAX, UINT64_MAX
+from tallystick.channels.limits import (
+    AMOUNT_MAX,
+    KEY_MAX,
+    MEMO_MAX,
+    ONION_MAX,
+    PROOF_MAX,
+    REASON_MAX,
+    STREAM_LENGTH_MAX,
+    UINT64_MAX,
+)
 from tallystick.channels.rules import Hex, Memo, Raw, Real, Text, Whole, fits_checksum, refuse
 
 Address = NewType("Address", bytes)
@@ -41,6 +50,8 @@ Time = Annotated[int, Whole(0, UINT64_MAX)]
 """Chain time, in Unix seconds."""
 Seconds = Annotated[float, Real(0, 10**9)]
 """How long."""
+Lifetime = Annotated[int, Whole(0, 2**40)]
+"""Seconds of chain time."""
 Whole64 = Annotated[int, Whole(0, UINT64_MAX)]
 Count = Annotated[int, Whole(0, 2**62)]
 """How many, or at which position."""
@@ -60,9 +71,17 @@ AnyChannel: TypeAlias = Annotated[ChannelId | str, _CHANNEL_ID]
 """32 bytes, or 64 hex digits."""
 AnyHash: TypeAlias = Annotated[bytes | str, _BYTES32]
 """32 bytes (a payment hash, a secret), or 64 hex digits."""
+MaybeHash: TypeAlias = Annotated[bytes | str, Hex(32, empty=True)]
+"""The same, or none at all."""
 AnyMemo: TypeAlias = Annotated[bytes | str, _MEMO]
 """At most 256 bytes; text is written in UTF-8."""
 Onion = Annotated[bytes, Raw(0, ONION_MAX)]
+Reason = Annotated[bytes, Raw(0, REASON_MAX)]
+Secret = Annotated[bytes, Raw(0, PROOF_MAX)]
+"""What satisfies a lock's condition: a secret of 32 bytes, or the proof of a stream."""
+Units = Annotated[int, Whole(1, STREAM_LENGTH_MAX)]
+"""Of a stream."""
+Depth = Annotated[int, Whole(0, STREAM_LENGTH_MAX)]
 
 
 def to_address(value: Address | str, name: str = "address") -> Address:
@@ -83,6 +102,14 @@ def to_hash(value: bytes | str, name: str = "hash") -> bytes:
 def to_memo(value: bytes | str) -> bytes:
     """Return the bytes of a memo; raise InvalidInput if it is none."""
     return cast(bytes, _MEMO.take(value, "memo"))
+
+
+def to_text(memo: bytes | str) -> str:
+    """Return a memo as text; raise InvalidInput if it is no memo, or no text."""
+    try:
+        return to_memo(memo).decode()
+    except UnicodeDecodeError:
+        raise InvalidInput("the memo of an invoice is text: these bytes are not UTF-8") from None
 
 
 def check_amount(value: int, name: str = "amount", minimum: int = 0) -> int:

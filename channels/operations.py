@@ -10,6 +10,7 @@ from typing import Annotated, TypeAlias
 
 import msgspec
 
+from tallystick.channels.discretion import Discreet
 from tallystick.channels.limits import BATCH_PAYMENTS_MAX, MEMO_MAX, ONION_MAX, OPERATIONS_MAX
 from tallystick.channels.objects import Lock, Number
 
@@ -32,7 +33,7 @@ class AddLock(msgspec.Struct, frozen=True, array_like=True, tag=2, forbid_unknow
     onion: Annotated[bytes, msgspec.Meta(max_length=ONION_MAX)] = b""
 
 
-class Unlock(msgspec.Struct, frozen=True, array_like=True, tag=3, forbid_unknown_fields=True):
+class Unlock(Discreet, msgspec.Struct, frozen=True, array_like=True, tag=3, forbid_unknown_fields=True):
     """Pays out a lock whose condition `proof` satisfies; what is not paid returns to the writer."""
 
     id: Number

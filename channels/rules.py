@@ -77,7 +77,7 @@ class Real:
 
     def take(self, value: Any, name: str) -> Any:
         """See `Rule`."""
-        if type(value) in (int, float) and self.low <= value <= self.high and not math.isinf(value):
+        if type(value) in (int, float) and self.low <= value <= self.high and -math.inf < value < math.inf:
             return value
         raise refuse(name, self.expects, value)
 
@@ -91,12 +91,15 @@ class Text:
 
     def take(self, value: Any, name: str) -> Any:
         """See `Rule`."""
+        if type(value) is str and value.isascii() and (self.most is None or len(value) <= self.most):
+            return value
         if isinstance(value, str):
             try:
-                if self.most is None or len(value.encode()) <= self.most:
-                    return value if type(value) is str else str.__str__(value)
+                size = len(value.encode())
             except UnicodeEncodeError:
                 raise refuse(name, f"{self.expects} without half of a surrogate pair", value, secret=True) from None
+            if self.most is None or size <= self.most:
+                return str.__str__(value)
         raise refuse(name, self.expects, value, secret=self.secret)
 
 
@@ -155,6 +158,8 @@ class Memo:
 
     def take(self, value: Any, name: str) -> Any:
         """See `Rule`."""
+        if type(value) is bytes and len(value) <= self.most:
+            return value
         raw = value
         if isinstance(value, str):
             with contextlib.suppress(UnicodeEncodeError):
@@ -288,6 +293,7 @@ class Both:
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         self.rules = rules
+        self.deep = (tuple, list)
         self.expects = f"a tuple of {len(rules)}: " + ", ".join(rule.expects for rule in rules)
 
     def take(self, value: Any, name: str) -> Any:

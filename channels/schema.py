@@ -22,9 +22,10 @@ import msgspec
 
 from tallystick.channels.codec import Codec
 from tallystick.channels.core import Channel
+from tallystick.channels.discretion import Discreet
 from tallystick.channels.objects import ChannelId
 from tallystick.channels.seals import Sealed, damage, seal
-from tallystick.channels.store import Moment, Schema, Store
+from tallystick.channels.store import Moment, Schema, Store, decoded
 
 
 class ChannelSaved(Moment, frozen=True):
@@ -39,7 +40,7 @@ class ChannelForgotten(Moment, frozen=True):
     channel: ChannelId
 
 
-class UpdateSigned(Moment, frozen=True):
+class UpdateSigned(Discreet, Moment, frozen=True):
     """We signed an update of our simplex: from now on its number is taken."""
 
     channel: ChannelId
@@ -54,7 +55,7 @@ class UpdateSigned(Moment, frozen=True):
     """Idempotency keys and the payment ids they stand for."""
 
 
-class UpdateReceived(Moment, frozen=True):
+class UpdateReceived(Discreet, Moment, frozen=True):
     """The peer's update was verified; its countersignature is in the same commit."""
 
     channel: ChannelId
@@ -88,7 +89,7 @@ class Pruned(msgspec.Struct, frozen=True, order=True):
     payments: int = 0
 
 
-class StreamSaved(Moment, frozen=True):
+class StreamSaved(Discreet, Moment, frozen=True):
     """A stream began, or went on to a deeper link."""
 
     channel: ChannelId
@@ -123,7 +124,7 @@ class OnionDropped(Moment, frozen=True):
     lock: int
 
 
-class Journaled(msgspec.Struct, frozen=True):
+class Journaled(Discreet, msgspec.Struct, frozen=True):
     """One row of a journal."""
 
     position: int
@@ -306,13 +307,14 @@ def _journaled(row: tuple[Any, ...]) -> Journaled:
 
 def load_channels(store: Store) -> list[Channel]:
     """Return all channels, as last agreed."""
-    return [_CHANNEL.decode(state) for (state,) in store.read("SELECT state FROM channels ORDER BY id")]
+    rows = store.read("SELECT id, state FROM channels ORDER BY id")
+    return [decoded(_CHANNEL, state, "channels", identifier) for identifier, state in rows]
 
 
 def find_channel(store: Store, channel: ChannelId) -> Channel | None:
     """Return one channel, as last agreed; None if it is unknown."""
     rows = store.read("SELECT state FROM channels WHERE id = ?", (channel,))
-    return _CHANNEL.decode(rows[0][0]) if rows else None
+    return decoded(_CHANNEL, rows[0][0], "channels", channel) if rows else None
 
 
 def load_flight(store: Store, channel: Channel) -> list[Journaled]:

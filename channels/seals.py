@@ -5,7 +5,7 @@ generated column, so that no statement can forget it; the few tables that every 
 writes them (`written`), which spares the disk's thread two ways through Python for each row. Tables of older versions
 are brought to this form when they are opened.
 
-At each start all rows are compared, of histories the newest ROWS_MAX, and the structure of the file is looked through.
+At each start all rows are compared, of mere history the newest ROWS_MAX, and the file's structure is looked through.
 What is damaged is named and nothing is done with it: StoreDamaged. Only rows that can be learned anew (`heal`: gossip,
 beliefs) are dropped, and that is said.
 """
@@ -24,7 +24,7 @@ from tallystick.channels.errors import StoreDamaged, StoreError
 ROWS_MAX = 100_000
 """Rows of a history that are looked at when a store is opened, the newest."""
 
-PAGES_MAX = 2**28
+PAGES_MAX = 2**26
 """Bytes of a file up to which its whole structure is looked through, indices too; else only that of its tables."""
 
 FUNCTION = "tally_seal"
@@ -131,7 +131,9 @@ def verify_layout(connection: sqlite3.Connection) -> None:
 
 
 def seal_layout(connection: sqlite3.Connection) -> None:
-    """Remember how the tables are made."""
+    """Remember how the tables are made, if there are any."""
+    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'schemas'").fetchone():
+        return
     found = connection.execute("SELECT version FROM schemas WHERE name = ''").fetchone()
     layout = _layout(connection)
     if found is None or found[0] != layout:

@@ -11,7 +11,7 @@ follow what is conditional, `resync` resumes after a reconnect, `negotiation` ma
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tallystick.channels import answers, core
 from tallystick.channels.chaintime import ChainTime
@@ -37,7 +37,7 @@ from tallystick.channels.outbox import Outbox, run_limit
 from tallystick.channels.patience import Patience
 from tallystick.channels.schema import UpdateSigned
 from tallystick.channels.simplex import Simplex
-from tallystick.channels.standing import Standing
+from tallystick.channels.standing import Standing, never_lost
 from tallystick.channels.store import Moment
 from tallystick.channels.streams import Streams
 from tallystick.channels.tickets import Ticket
@@ -55,6 +55,7 @@ class Session:
         self.peer = PublicKey(channel.peer_key)
         self.domain = domain_separator(channel.terms.chain_id, channel.terms.contract)
         self._standing = Standing.of(channel)
+        self.lost: Callable[[], bool] = never_lost
         self.outbox = Outbox()
         self.window = Window(policy.window)
         self.streams = Streams(self)
@@ -131,7 +132,7 @@ class Session:
     @property
     def payable(self) -> bool:
         """Whether new payments may join the outbox."""
-        return self.standing.payable
+        return self.standing.payable and not self.lost()
 
     @property
     def stuck(self) -> bool:
@@ -151,6 +152,11 @@ class Session:
     def require_payable(self) -> None:
         """Raise ChannelNotReady unless new payments may join the outbox."""
         core.require_open(self.channel)
+        if self.lost():
+            raise ChannelNotReady(
+                "the chain is another one than this channel is on: it was begun anew, or its node serves another one. "
+                "Nothing is paid; use the right chain node, or begin in a new data directory"
+            )
         if self.channel.shutdown is not Wish.NONE:
             raise ChannelNotReady("this channel is about to close: open another one for new payments")
 
@@ -200,7 +206,7 @@ class Session:
 
     def _require(self, amount: int) -> None:
         standing = self.standing
-        if not standing.payable:
+        if not standing.payable or self.lost():
             self.require_payable()
         if amount > standing.allowance - self.outbox.total:
             raise InsufficientFunds(

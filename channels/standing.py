@@ -29,3 +29,8 @@ class Standing(msgspec.Struct, frozen=True):
             core.capacity(channel, funding) - channel.coming_reserve,
             channel.newest.committed - channel.ours.simplex.committed,
         )
+
+
+def never_lost() -> bool:
+    """Say no: without a chain that is followed, no channel is unknown to it."""
+    return False

@@ -14,15 +14,19 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
+from tallystick.channels.arguments import checked
+from tallystick.channels.codec import Codec
 from tallystick.channels.directory import DirectoryLock, lock_directory
-from tallystick.channels.errors import StoreError, StoreForeign, StoreVersion
+from tallystick.channels.errors import InvalidInput, MalformedMessage, StoreError, StoreForeign, StoreVersion
+from tallystick.channels.log_check import verify_log
 from tallystick.channels.seals import (
     UNREADABLE,
     Sealed,
+    damage,
     install,
     register,
     seal_layout,
@@ -34,6 +38,9 @@ from tallystick.channels.seals import (
 
 LOG_SIZE = 2**22
 """Bytes of the write-ahead log at which SQLite moves what is in it into the database, nearly (1,000 pages)."""
+
+
+Value = TypeVar("Value")
 
 
 class Moment(msgspec.Struct, frozen=True):
@@ -155,6 +162,14 @@ def _require_known(connection: sqlite3.Connection, schemas: Iterable[Schema]) ->
         )
 
 
+def decoded(codec: Codec[Value], data: Any, table: str, *key: Any) -> Value:
+    """Return what a row holds; raise StoreDamaged, naming it, if that is nothing that was ever written."""
+    try:
+        return codec.decode(data)
+    except (MalformedMessage, InvalidInput, TypeError) as error:
+        raise damage(table, key) from error
+
+
 def _migrate(connection: sqlite3.Connection, schema: Schema) -> bool:
     """Bring the part to its newest version; return whether it had another one."""
     connection.execute("CREATE TABLE IF NOT EXISTS schemas (name TEXT PRIMARY KEY, version INTEGER NOT NULL)")
@@ -197,6 +212,7 @@ def _lay_out_log(path: Path) -> None:
         os.fsync(log.fileno())
 
 
+@checked
 def open_store(directory: Path, schemas: Iterable[Schema], *, owner: str, durable: bool = True) -> SqliteStore:
     """Open or create the store in `directory` for `owner` (a name for error messages).
 
@@ -205,6 +221,8 @@ def open_store(directory: Path, schemas: Iterable[Schema], *, owner: str, durabl
     with contextlib.ExitStack() as opened:
         lock = opened.enter_context(lock_directory(directory, owner))
         path = directory / "tally.db"
+        if durable:
+            verify_log(directory / "tally.db-wal")
         try:
             writer = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
             opened.callback(writer.close)

@@ -27,7 +27,7 @@ CREDIT = 0.02
 
 
 class Turns:
-    """One part of the loop's time. `async with turns.turn(source)`: what is done inside, without waiting, counts."""
+    """One part of the loop's time. `async with turns.turn(source)`: what is done inside counts."""
 
     def __init__(self, part: float) -> None:
         """Give `part` (from 0 to 1) of the time."""
@@ -45,7 +45,7 @@ class Turns:
 
     @asynccontextmanager
     async def turn(self, source: str) -> AsyncIterator[None]:
-        """Wait for the turn of this address; it ends with the block, which must not wait for anything."""
+        """Wait for the turn of this address; it ends with the block, which had better not wait for long."""
         await self._begin(source)
         began = trio.current_time()
         try:

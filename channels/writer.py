@@ -18,6 +18,7 @@ import trio
 from tallystick.channels.disk_thread import DiskThread, open_disk_thread
 from tallystick.channels.errors import EngineStopped, StoreError
 from tallystick.channels.store import Moment, Store
+from tallystick.channels.stored_types import check_types
 
 Then = Callable[[], None]
 
@@ -79,8 +80,13 @@ class Writer:
         self._rest += min(max(0.0, seconds), REST_MAX)
 
     def add(self, moments: Sequence[Moment], then: Then | None = None) -> None:
-        """Queue moments for the next commit and `then` for after it. Raise EngineStopped after a failure."""
+        """Queue moments for the next commit and `then` for after it.
+
+        Raise EngineStopped after a failure, InvalidInput for a moment that the store would not give back as it is.
+        """
         self.require_running()
+        for moment in moments:
+            check_types(moment)
         self._moments.extend(moments)
         if then is not None:
             self._thens.append(then)

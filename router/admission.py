@@ -6,6 +6,7 @@
                 forwarded for it for two weeks, and nothing small is accepted from it. Durable; it ends by itself
     doubts      who let it expire and may not have been told in time, as it was away, or we were, or the secret came
                 late from those behind us, who may want us to part: nothing small is taken from it for two weeks
+    forced      who pays for what it was told in time only once it is on chain, again and again (`forced`)
     debts       who leaves a lock unpaid that the chain shows to be ours: the same, until it has paid
 
 Between a router and its engine; it decides nothing but yes or no. Its moments are for the commit of what happened.
@@ -24,6 +25,7 @@ from tallystick.channels.session import Session
 from tallystick.channels.store import Moment, Store
 from tallystick.router.circuits import PeerBarred, ReputationSaved, load_bars, load_reputations
 from tallystick.router.exposure import Course, Exposure, ExposureLimits
+from tallystick.router.forced import ATTENTION, ForcedClaims
 from tallystick.router.forwarder import Circuit
 from tallystick.router.jamming import Asked, Bucket, Jamming, JammingLimits, Reputation
 from tallystick.router.objects import ForwardingPolicy
@@ -64,6 +66,9 @@ class Admission:
         """Peers that leave unpaid what the chain shows to be ours."""
         self._told: set[tuple[ChannelId, int]] = set()
         """Locks whose secret their sender got in time."""
+        self._forced = ForcedClaims()
+        self._looked = 0
+        """Chain time of the last look."""
         self._doubted: dict[bytes, int] = {}
         """Until when nothing small is taken from a peer."""
 
@@ -141,6 +146,7 @@ class Admission:
     def freed(self, channel: ChannelId, lock: int) -> None:
         """An incoming lock is gone, or was rejected."""
         self._told.discard((channel, lock))
+        self._forced.freed((channel, lock))
         self.exposure.ended((channel, Course.IN, lock))
 
     # --- time ----------------------------------------------------------------------------------------------------
@@ -151,6 +157,7 @@ class Admission:
         self._owing.clear()
         for session in self._engine.sessions.values():
             moments += self._look_for_debts(session)
+        self._looked = self._engine.chain.now
         for channel in self.exposure.channels:
             if self._engine.session(channel).channel.phase is Phase.GONE:
                 self.exposure.forget(channel)
@@ -166,6 +173,8 @@ class Admission:
         moments: list[Moment] = []
         for known in channel.secrets:
             lock = channel.theirs.simplex.lock(known.lock)
+            if lock is not None and (channel.id, lock.id) in self._told:
+                moments += self._look_for_forced(session, lock)
             if lock is None or lock.expiry >= chain.final:
                 self.claimed(session, known.lock)
                 continue
@@ -176,6 +185,28 @@ class Admission:
             told = (channel.id, known.lock) in self._told
             moments += self._bar(channel, lock) if told else self._doubt(channel, lock)
         return moments
+
+    def _look_for_forced(self, session: Session, lock: Lock) -> list[Moment]:
+        """Count a lock that its sender had to pay for by now, so that we would not have to go to the chain for it."""
+        now, peer = self._engine.chain.now, session.channel.peer_key
+        name = (session.channel.id, lock.id)
+        if now <= lock.expiry - self._engine.policy.reveal_margin:
+            return []
+        if now > self._looked + ATTENTION:
+            self._forced.excuse(name)
+        if not self._forced.forced(peer, name, now, away=not session.ready):
+            return []
+        self._jamming.cost(peer, self._fee(), now)
+        seconds = self._forced.bar(peer)
+        until = self._jamming.bar(peer, now, seconds) if seconds is not None else None
+        if until is None:
+            return []
+        text = (
+            f"the peer of channel {session.channel.id.hex()[:8]} pays for secrets only once they are on chain: "
+            f"nothing is forwarded for it for {(until - now) // 3_600} hours; close the channel if it goes on"
+        )
+        self._alarm(Alarm(AlarmKind.PEER_BARRED, text))
+        return [PeerBarred(peer, until)]
 
     def _bar(self, channel: Channel, lock: Lock) -> list[Moment]:
         until = self._jamming.bar(channel.peer_key, self._engine.chain.now)

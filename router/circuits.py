@@ -20,7 +20,7 @@ import msgspec
 from tallystick.channels.codec import Codec
 from tallystick.channels.objects import ChannelId
 from tallystick.channels.seals import Sealed
-from tallystick.channels.store import Moment, Schema, Store
+from tallystick.channels.store import Moment, Schema, Store, decoded
 from tallystick.router.forwarder import Circuit, Outcome
 from tallystick.router.objects import ForwardingPolicy
 
@@ -170,7 +170,10 @@ SCHEMA = Schema(
 
 def load_circuits(store: Store) -> list[tuple[Circuit, bytes]]:
     """Return all payments that are being forwarded, each with the reason for which it is being given back, if it is."""
-    return [(_CIRCUIT.decode(body), reason) for body, reason in store.read("SELECT body, reason FROM circuits")]
+    return [
+        (decoded(_CIRCUIT, body, "circuits", channel, lock), reason)
+        for channel, lock, body, reason in store.read("SELECT channel, lock, body, reason FROM circuits")
+    ]
 
 
 def load_reputations(store: Store) -> list[ReputationSaved]:
@@ -186,7 +189,8 @@ def load_bars(store: Store) -> list[tuple[bytes, int]]:
 def load_policies(store: Store) -> dict[ChannelId, ForwardingPolicy]:
     """Return what the owner asks for over each channel for which it said so."""
     return {
-        ChannelId(channel): _POLICY.decode(body) for channel, body in store.read("SELECT channel, body FROM policies")
+        ChannelId(channel): decoded(_POLICY, body, "policies", channel)
+        for channel, body in store.read("SELECT channel, body FROM policies")
     }
 
 
@@ -194,7 +198,7 @@ def forwards_after(store: Store, position: int, limit: int) -> list[Forward]:
     """Return up to `limit` ended forwards behind `position` (0: from the beginning), in order."""
     sql = "SELECT position, body, outcome, time FROM forwards WHERE position > ? ORDER BY position LIMIT ?"
     return [
-        Forward(row, _CIRCUIT.decode(body), Outcome(outcome), time)
+        Forward(row, decoded(_CIRCUIT, body, "forwards", row), Outcome(outcome), time)
         for row, body, outcome, time in store.read(sql, (position, limit))
     ]
 
@@ -203,6 +207,6 @@ def forwards_before(store: Store, position: int, limit: int) -> list[Forward]:
     """Return up to `limit` ended forwards before `position` (0: from the end), the newest first."""
     sql = "SELECT position, body, outcome, time FROM forwards WHERE position < ? ORDER BY position DESC LIMIT ?"
     return [
-        Forward(row, _CIRCUIT.decode(body), Outcome(outcome), time)
+        Forward(row, decoded(_CIRCUIT, body, "forwards", row), Outcome(outcome), time)
         for row, body, outcome, time in store.read(sql, (position or 2**62, limit))
     ]

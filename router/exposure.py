@@ -25,10 +25,11 @@ from typing import TypeAlias
 
 import msgspec
 
+from tallystick.channels.arguments import Options
 from tallystick.channels.objects import ChannelId
 
 
-class ExposureLimits(msgspec.Struct, frozen=True, kw_only=True):
+class ExposureLimits(Options, frozen=True, kw_only=True):
     """What of one peer's may be pending that is not worth being claimed on chain. See the module's docstring."""
 
     claims: int = 5

@@ -28,6 +28,8 @@ from typing import TypeAlias
 
 import msgspec
 
+from tallystick.channels.arguments import Options
+from tallystick.channels.discretion import Discreet
 from tallystick.channels.objects import Address, ChannelId, Lock
 from tallystick.router.codes import Code
 from tallystick.router.failures import Failure, first_wrap, wrap
@@ -58,7 +60,7 @@ class Outlet(msgspec.Struct, frozen=True):
     """Locks that it can take yet."""
 
 
-class ForwardingLimits(msgspec.Struct, frozen=True, kw_only=True):
+class ForwardingLimits(Options, frozen=True, kw_only=True):
     """What a forwarder asks of locks. Seconds of chain time."""
 
     expiry_min: int = 300
@@ -69,7 +71,7 @@ class ForwardingLimits(msgspec.Struct, frozen=True, kw_only=True):
     """How long an outgoing lock may wait for its peer before it is given up unsigned."""
 
 
-class Circuit(msgspec.Struct, frozen=True, array_like=True):
+class Circuit(Discreet, msgspec.Struct, frozen=True, array_like=True):
     """One payment that this node forwards. Amounts in the smallest unit of the asset that both channels carry."""
 
     incoming: ChannelId
@@ -117,7 +119,7 @@ Name: TypeAlias = tuple[ChannelId, int]
 """A lock: its channel and its number there."""
 
 
-class Claim(msgspec.Struct, frozen=True):
+class Claim(Discreet, msgspec.Struct, frozen=True):
     """Reveal the secret of this incoming lock."""
 
     channel: ChannelId

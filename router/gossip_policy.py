@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import msgspec
+from tallystick.channels.arguments import Options
 
 DAY = 86_400
 
 
-class GossipPolicy(msgspec.Struct, frozen=True, kw_only=True):
+class GossipPolicy(Options, frozen=True, kw_only=True):
     """What one node allows its peers, and how often it does what. Times in seconds, rates per second."""
 
     stale: float = 14 * DAY

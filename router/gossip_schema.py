@@ -9,10 +9,12 @@ Rows follow the book (`router/book.py`): what it forgets is deleted, so the tabl
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Iterator
 
 from tallystick.channels.codec import Codec
+from tallystick.channels.errors import MalformedMessage
 from tallystick.channels.objects import ChannelId
 from tallystick.channels.seals import Sealed
 from tallystick.channels.store import Moment, Schema, Store
@@ -75,12 +77,15 @@ CREATE TABLE gossip_nodes (key BLOB PRIMARY KEY, digest BLOB NOT NULL, body BLOB
 def load_gossip_channels(store: Store) -> Iterator[ChannelKept]:
     """Return the channels that the chain confirmed."""
     for channel, facts, verified in store.read("SELECT channel, facts, verified FROM gossip_channels ORDER BY channel"):
-        yield ChannelKept(ChannelId(channel), _FACTS.decode(facts), verified)
+        with contextlib.suppress(MalformedMessage):  # of an older version, without checksums: it is told anew
+            yield ChannelKept(ChannelId(channel), _FACTS.decode(facts), verified)
 
 
 def load_announcements(store: Store) -> Iterator[Kept]:
     """Return all announcements with their digests, channel updates first."""
     for digest, body in store.read("SELECT digest, body FROM gossip_updates ORDER BY channel, side"):
-        yield Kept(_UPDATE.decode(body), digest)
+        with contextlib.suppress(MalformedMessage):
+            yield Kept(_UPDATE.decode(body), digest)
     for digest, body in store.read("SELECT digest, body FROM gossip_nodes ORDER BY key"):
-        yield Kept(_NODE.decode(body), digest)
+        with contextlib.suppress(MalformedMessage):
+            yield Kept(_NODE.decode(body), digest)

@@ -16,13 +16,14 @@ A search may pause, so that others can work. Meanwhile nothing that it reads may
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, MutableSequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableSequence
 from functools import partial
 from typing import Any, cast
 
 import msgspec
 
 from tallystick.channels.objects import ChannelId
+from tallystick.router.inbound import InboundFee
 from tallystick.router.objects import MILLION, Edge, NodeKey
 
 LOCK_RATE = 0.1 / (365 * 86400)
@@ -76,17 +77,34 @@ class Columns(msgspec.Struct):
     share_upper: Column
     held: Column
     """By slot: what parts under way have taken of it; infinite: not to be used."""
+    inbound_base: Column
+    """By slot: what its target asks for each payment that comes in over it (see `inbound`)."""
+    inbound_share: Column
+    """By slot: the same for each unit."""
+    discount_base: Column
+    """By node: the most that it takes off for each payment, over any of its channels."""
+    discount_share: Column
 
 
-_BY_NODE = ("first_out", "first_in", "only_next", "only_before")
-_WHOLE = (*_BY_NODE, "next_out", "next_in", "source", "target")
+_ENDS = ("first_out", "first_in", "only_next", "only_before")
+_BY_NODE = (*_ENDS, "discount_base", "discount_share")
+_WHOLE = (*_ENDS, "next_out", "next_in", "source", "target")
 
 
 class Graph:
     """The known network. `compiled` says which kind of columns to keep."""
 
-    def __init__(self, edges: Iterable[Edge] = (), *, compiled: bool = False, lock_rate: float = LOCK_RATE) -> None:
+    def __init__(
+        self,
+        edges: Iterable[Edge] = (),
+        *,
+        compiled: bool = False,
+        lock_rate: float = LOCK_RATE,
+        inbound: Mapping[Direction, InboundFee] | None = None,
+    ) -> None:
         self.compiled = compiled
+        self.inbound = dict(inbound or {})
+        """What a direction's target asks for what comes in over it. Of imported graphs; it stays as it is."""
         self.lock_rate = lock_rate
         self.count = 0
         """All indices of nodes are below this."""
@@ -332,6 +350,7 @@ class Graph:
                 self._grow_nodes()
             index = self._free_nodes.pop()
             self._indices[node] = index
+            self.columns.discount_base[index] = self.columns.discount_share[index] = 0.0
             self._nodes[index] = node
             self.count = max(self.count, index + 1)
         self._uses[index] += 1
@@ -372,6 +391,13 @@ class Graph:
         columns.minimum[slot] = float(policy.minimum)
         columns.limit[slot] = float(limit_of(edge))
         columns.per_capacity[slot] = 1.0 / max(1, capacity_of(edge))
+        fee = self.inbound.get((edge.channel, edge.target))
+        columns.inbound_base[slot] = 0.0 if fee is None else float(fee.base)
+        columns.inbound_share[slot] = 0.0 if fee is None else fee.rate / MILLION
+        if fee is not None:
+            node = int(columns.target[slot])
+            columns.discount_base[node] = max(columns.discount_base[node], -float(fee.base))
+            columns.discount_share[node] = max(columns.discount_share[node], -fee.rate / MILLION)
 
     def _link(self, slot: int) -> None:
         columns = self.columns

@@ -2,11 +2,12 @@
 
     LND    {"nodes": [{"pub_key", "alias", …}], "edges": [{"channel_id", "node1_pub", "node2_pub", "capacity",
            "node1_policy": {"time_lock_delta", "min_htlc", "fee_base_msat", "fee_rate_milli_msat", "disabled",
-           "max_htlc_msat"}, "node2_policy"}]}
+           "max_htlc_msat", "inbound_fee_base_msat", "inbound_fee_rate_milli_msat"}, "node2_policy"}]}
     CLN    {"channels": [{"source", "destination", "short_channel_id", "amount_msat", "base_fee_millisatoshi",
            "fee_per_millionth", "delay", "htlc_minimum_msat", "htlc_maximum_msat", "active"}]}, one entry per direction
     CSV    channel, src, dst, capacity_sat, fee_base_msat, fee_ppm, cltv_delta, htlc_min_msat, htlc_max_msat, enabled,
-           one line per direction; nodes and channels are numbers
+           one line per direction; nodes and channels are numbers. Two more columns, inbound_base_msat and inbound_ppm,
+           if there are inbound fees: what `dst` asks for what comes in over this direction
 
 Any of them may be compressed by gzip. Amounts become millisatoshi. A direction without a policy is no edge; a disabled
 one is an edge that carries nothing. Time locks in blocks have no meaning here, as all locks of a payment share one
@@ -27,6 +28,8 @@ import msgspec
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.objects import ChannelId
+from tallystick.router.graph import Direction
+from tallystick.router.inbound import InboundFee
 from tallystick.router.objects import Edge, ForwardingPolicy, NodeKey
 
 FILE_MAX = 1_000_000_000
@@ -52,6 +55,10 @@ COLUMNS = (
 )
 
 
+INBOUND_COLUMNS = ("inbound_base_msat", "inbound_ppm")
+"""Of a graph with inbound fees, after the others."""
+
+
 class ImportedGraph(msgspec.Struct, frozen=True):
     """What a file held."""
 
@@ -61,6 +68,8 @@ class ImportedGraph(msgspec.Struct, frozen=True):
     aliases: Mapping[NodeKey, str]
     skipped: int
     """Directions without a policy, or between a node and itself."""
+    inbound: Mapping[Direction, InboundFee] = {}
+    """What a direction's target asks for what comes in over it, where that is something."""
 
 
 # --- LND -------------------------------------------------------------------------------------------------------------
@@ -75,6 +84,8 @@ class _LndPolicy(msgspec.Struct, gc=False):
     min_htlc: Amount = 0
     max_htlc_msat: Amount = 0
     disabled: bool = False
+    inbound_fee_base_msat: Amount = 0
+    inbound_fee_rate_milli_msat: Amount = 0
 
 
 class _LndNode(msgspec.Struct, gc=False):
@@ -175,12 +186,22 @@ def _number(value: Amount, name: str) -> int:
     return value
 
 
+def _signed(value: Amount, name: str) -> int:
+    """Return a number that may be negative."""
+    text = str(value)
+    number = _number(text.removeprefix("-"), name)
+    if number >= 2**31:
+        raise InvalidInput(f"{name} must be a whole number of 32 bits, not {value}")
+    return -number if text.startswith("-") else number
+
+
 def _channel(name: str) -> ChannelId:
     return ChannelId(hashlib.sha256(name.encode()).digest())
 
 
 def _read_lnd(graph: _LndGraph) -> ImportedGraph:
     edges: list[Edge] = []
+    inbound: dict[Direction, InboundFee] = {}
     skipped = 0
     keys: dict[str, NodeKey] = {}
     for each in graph.edges:
@@ -189,13 +210,20 @@ def _read_lnd(graph: _LndGraph) -> ImportedGraph:
                 keys[text] = _key(text)
         ends = keys[each.node1_pub], keys[each.node2_pub]
         channel, capacity = _channel(f"lnd {each.channel_id}"), _number(each.capacity, "capacity") * MSAT
-        for source, target, policy in (
-            (ends[0], ends[1], each.node1_policy),
-            (ends[1], ends[0], each.node2_policy),
+        for source, target, policy, beyond in (
+            (ends[0], ends[1], each.node1_policy, each.node2_policy),
+            (ends[1], ends[0], each.node2_policy, each.node1_policy),
         ):
             if policy is None or source == target:
                 skipped += 1
                 continue
+            if beyond is not None:
+                fee = InboundFee(
+                    _signed(beyond.inbound_fee_base_msat, "inbound_fee_base_msat"),
+                    _signed(beyond.inbound_fee_rate_milli_msat, "inbound_fee_rate_milli_msat"),
+                )
+                if fee.base or fee.ppm:
+                    inbound[channel, target] = fee
             terms = ForwardingPolicy(
                 base_fee=_number(policy.fee_base_msat, "fee_base_msat"),
                 fee_ppm=_number(policy.fee_rate_milli_msat, "fee_rate_milli_msat"),
@@ -204,7 +232,8 @@ def _read_lnd(graph: _LndGraph) -> ImportedGraph:
                 enabled=not policy.disabled,
             )
             edges.append(Edge(channel, source, target, capacity, terms))
-    return ImportedGraph("lnd", edges, {_key(node.pub_key): node.alias for node in graph.nodes if node.alias}, skipped)
+    aliases = {_key(node.pub_key): node.alias for node in graph.nodes if node.alias}
+    return ImportedGraph("lnd", edges, aliases, skipped, inbound)
 
 
 def _read_cln(graph: _ClnGraph) -> ImportedGraph:
@@ -237,21 +266,25 @@ def _read_csv(data: bytes) -> ImportedGraph:
         lines = data.decode("ascii").splitlines()
     except UnicodeDecodeError as error:
         raise InvalidInput("this file is neither JSON nor CSV") from error
-    if not lines or tuple(lines[0].split(",")) != COLUMNS:
+    columns = tuple(lines[0].split(",")) if lines else ()
+    if columns not in (COLUMNS, (*COLUMNS, *INBOUND_COLUMNS)):
         raise InvalidInput(f"a graph in CSV begins with the line {','.join(COLUMNS)}")
     edges: list[Edge] = []
+    inbound: dict[Direction, InboundFee] = {}
     skipped = 0
     keys: dict[int, NodeKey] = {}
     channels: dict[int, ChannelId] = {}
     for line_number, line in enumerate(lines[1:], 2):
         try:
-            channel, src, dst, capacity, base, ppm, _, low, high, enabled = map(int, line.split(","))
+            channel, src, dst, capacity, base, ppm, _, low, high, enabled, *more = map(int, line.split(","))
             numbers = (channel, src, dst, capacity, base, ppm, low, high)
             if not all(0 <= number < 2**64 for number in numbers) or enabled not in (0, 1):
                 raise ValueError
+            if len(more) != len(columns) - len(COLUMNS) or not all(abs(number) < 2**31 for number in more):
+                raise ValueError
         except ValueError as error:
             raise InvalidInput(
-                f"line {line_number} must have {len(COLUMNS)} whole numbers below 2**64, the last one 0 or 1: "
+                f"line {line_number} must have {len(columns)} whole numbers below 2**64, the last one 0 or 1: "
                 f"{line[:200]!r}"
             ) from error
         if src == dst:
@@ -264,7 +297,9 @@ def _read_csv(data: bytes) -> ImportedGraph:
                 keys[node] = NodeKey(b"\x02" + node.to_bytes(32, "big"))
         terms = ForwardingPolicy(base_fee=base, fee_ppm=ppm, minimum=low, maximum=high, enabled=bool(enabled))
         edges.append(Edge(channels[channel], keys[src], keys[dst], capacity * MSAT, terms))
-    return ImportedGraph("csv", edges, {}, skipped)
+        if any(more):
+            inbound[channels[channel], keys[dst]] = InboundFee(*more)
+    return ImportedGraph("csv", edges, {}, skipped, inbound)
 
 
 # --- figures ---------------------------------------------------------------------------------------------------------
@@ -336,11 +371,12 @@ def graph_statistics(edges: Iterable[Edge]) -> GraphStatistics:
     )
 
 
-def to_csv(edges: Iterable[Edge]) -> str:
+def to_csv(edges: Iterable[Edge], inbound: Mapping[Direction, InboundFee] | None = None) -> str:
     """Return a graph in our CSV, with nodes and channels numbered in order of appearance; capacities in whole sat."""
+    priced = inbound or {}
     nodes: dict[NodeKey, int] = {}
     channels: dict[ChannelId, int] = {}
-    lines = [",".join(COLUMNS)]
+    lines = [",".join((*COLUMNS, *INBOUND_COLUMNS) if priced else COLUMNS)]
     for edge in edges:
         policy = edge.policy
         row: tuple[Any, ...] = (
@@ -355,5 +391,8 @@ def to_csv(edges: Iterable[Edge]) -> str:
             policy.maximum,
             int(policy.enabled),
         )
+        if priced:
+            fee = priced.get((edge.channel, edge.target), InboundFee(0, 0))
+            row = (*row, fee.base, fee.ppm)
         lines.append(",".join(map(str, row)))
     return "\n".join(lines) + "\n"

@@ -20,6 +20,7 @@ from typing import Annotated, Any
 import msgspec
 
 from tallystick.channels.codec import Codec
+from tallystick.channels.discretion import Discreet
 from tallystick.channels.errors import InvalidInput, InvalidSignature, MalformedMessage
 from tallystick.channels.keys import PrivateKey, PublicKey, keccak
 from tallystick.channels.limits import AMOUNT_MAX, MEMO_MAX, UINT64_MAX
@@ -81,7 +82,7 @@ Address20 = Annotated[Address, msgspec.Meta(min_length=20, max_length=20)]
 Time = Annotated[int, msgspec.Meta(ge=0)]
 
 
-class Invoice(msgspec.Struct, frozen=True, kw_only=True):
+class Invoice(Discreet, msgspec.Struct, frozen=True, kw_only=True):
     """What a payee asks for. Times are chain time in seconds."""
 
     payee: Key33

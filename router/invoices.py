@@ -20,6 +20,7 @@ from typing import Any
 import msgspec
 
 from tallystick.channels.conditions import SECRET_SIZE, digest_of
+from tallystick.channels.discretion import Discreet
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.keys import PrivateKey
 from tallystick.channels.objects import NATIVE, Address
@@ -40,7 +41,7 @@ class State(enum.StrEnum):
     EXPIRED = "expired"
 
 
-class InvoiceIssued(Moment, frozen=True):
+class InvoiceIssued(Discreet, Moment, frozen=True):
     """The node asks for a payment: stored before anybody sees the text. Make it with `issue`.
 
     Without effect if there is a record of that hash: whoever commits it looks at what is there then.
@@ -63,7 +64,7 @@ class InvoiceIssued(Moment, frozen=True):
     """Asked for: of all amounts here."""
 
 
-class InvoiceClaimed(Moment, frozen=True):
+class InvoiceClaimed(Discreet, Moment, frozen=True):
     """All parts are there, and the secret is being revealed in this commit."""
 
     payment_hash: bytes
@@ -72,7 +73,7 @@ class InvoiceClaimed(Moment, frozen=True):
     time: int
 
 
-class KeysendClaimed(Moment, frozen=True):
+class KeysendClaimed(Discreet, Moment, frozen=True):
     """A payment without an invoice is there, and is being claimed in this commit."""
 
     payment_hash: bytes
@@ -95,7 +96,7 @@ class InvoicesPruned(Moment, frozen=True):
     before: int
 
 
-class InvoiceRecord(msgspec.Struct, frozen=True):
+class InvoiceRecord(Discreet, msgspec.Struct, frozen=True):
     """One invoice, or one payment that came without."""
 
     position: int
@@ -270,7 +271,7 @@ SCHEMA = Schema(
         InvoiceCancelled: _cancelled,
         InvoicesPruned: _pruned,
     },
-    (Sealed("invoices", order="position"),),
+    (Sealed("invoices"),),
 )
 
 
@@ -315,6 +316,13 @@ def find_invoice(store: Store, payment_hash: bytes) -> InvoiceRecord | None:
     """Return the invoice (or keysend payment) of that hash, None if there is none."""
     rows = store.read(f"SELECT {_COLUMNS} FROM invoices WHERE hash = ?", (payment_hash,))
     return _record(rows[0]) if rows else None
+
+
+def invoices_beginning(store: Store, digits: str, limit: int = 100) -> list[InvoiceRecord]:
+    """Return the invoices (but those of payments of this node to itself) whose hash begins with these hex digits."""
+    ends = (bytes.fromhex(digits.ljust(64, "0")), bytes.fromhex(digits.ljust(64, "f")))
+    rows = store.read(f"SELECT {_COLUMNS} FROM invoices WHERE hash BETWEEN ? AND ? AND NOT own LIMIT ?", (*ends, limit))
+    return [_record(row) for row in rows]
 
 
 def list_invoices(store: Store, limit: int, before: int | None = None, *, own: bool = False) -> list[InvoiceRecord]:

@@ -28,10 +28,11 @@ from typing import TypeVar
 
 import msgspec
 
+from tallystick.channels.arguments import Options
 from tallystick.channels.objects import ChannelId
 
 
-class JammingLimits(msgspec.Struct, frozen=True, kw_only=True):
+class JammingLimits(Options, frozen=True, kw_only=True):
     """Shares are in percent of an outgoing channel's slots and value; times are seconds of chain time."""
 
     general_slots: int = 50
@@ -218,15 +219,21 @@ class Jamming:
             self._reputations[peer] = Reputation(worth, earned, before.time)
             self._changed.add(peer)
 
-    def bar(self, peer: bytes, now: int) -> int | None:
-        """Admit nothing from a peer for two weeks: it did not pay for what it got. Return until when, to be stored.
+    def bar(self, peer: bytes, now: int, seconds: int | None = None) -> int | None:
+        """Admit nothing from a peer for two weeks (or so long): it did not pay for what it got, or only on chain.
 
-        Return None if it was barred before: the two weeks begin again only if it still owes then.
+        Return until when, to be stored; None if it was barred before: it begins again only if it still owes then.
         """
         if self.is_barred(peer, now):
             return None
-        until = self._barred[peer] = now + self.limits.banned
+        until = self._barred[peer] = now + (self.limits.banned if seconds is None else seconds)
         return until
+
+    def cost(self, peer: bytes, fee: int, now: int) -> None:
+        """A peer made us pay that much for nothing: it counts as what its payments could have earned, and have not."""
+        before = self.reputation(peer, now)
+        self._reputations[peer] = Reputation(before.worth + 1 + fee, before.earned, before.time)
+        self._changed.add(peer)
 
     def is_barred(self, peer: bytes, now: int) -> bool:
         """Whether nothing is admitted from a peer."""

@@ -7,15 +7,43 @@ below 2**128), times are chain time in seconds.
 
 from __future__ import annotations
 
-from typing import Annotated, NewType
+from typing import Annotated, Any, NewType, TypeAlias, cast
 
 import msgspec
 
+from tallystick.channels.errors import InvalidInput
+from tallystick.channels.keys import PublicKey
 from tallystick.channels.limits import AMOUNT_MAX
 from tallystick.channels.objects import ChannelId
+from tallystick.channels.rules import Hex, refuse
 
 NodeKey = NewType("NodeKey", bytes)
 """33 bytes: a node's compressed public key."""
+
+
+class _Node:
+    """A node's key: a point of the curve, in 33 bytes."""
+
+    expects = "a node's public key: a PublicKey, 33 bytes, or 66 hex digits"
+
+    def take(self, value: Any, name: str) -> Any:
+        """See `Rule`."""
+        try:
+            return NodeKey(bytes(value if isinstance(value, PublicKey) else PublicKey(_KEY.take(value, name))))
+        except InvalidInput:
+            raise refuse(name, self.expects, value) from None
+
+
+_KEY = Hex(33)
+_NODE = _Node()
+AnyNode: TypeAlias = Annotated[NodeKey | PublicKey | str, _NODE]
+"""A node, by its public key."""
+
+
+def to_node(value: NodeKey | PublicKey | str, name: str = "to") -> NodeKey:
+    """Return a node's key that was given in any way; raise InvalidInput if it is none."""
+    return cast(NodeKey, _NODE.take(value, name))
+
 
 Key33 = Annotated[NodeKey, msgspec.Meta(min_length=33, max_length=33)]
 

@@ -27,6 +27,7 @@ import msgspec
 import trio
 
 from tallystick.channels.alarms import Alarm, AlarmKind, OnAlarm
+from tallystick.channels.discretion import Discreet
 from tallystick.channels.effects import Event, SecretLearned
 from tallystick.channels.errors import EngineStopped, InvalidInput, StoreError
 from tallystick.channels.objects import Address, ChannelId, Lock
@@ -128,7 +129,7 @@ class _Active(msgspec.Struct):
     """How it ended, as it is recorded or about to be."""
 
 
-class _Sent(msgspec.Struct):
+class _Sent(Discreet, msgspec.Struct):
     """The lock of a part."""
 
     payment_hash: bytes

@@ -18,11 +18,13 @@ import hmac
 
 import msgspec
 
+from tallystick.channels.arguments import Options
+from tallystick.channels.discretion import Discreet
 from tallystick.channels.limits import AMOUNT_MAX
 from tallystick.channels.objects import NATIVE, Address, ChannelId
 
 
-class Patience(msgspec.Struct, frozen=True, kw_only=True):
+class Patience(Options, frozen=True, kw_only=True):
     """How long a payee waits. Seconds of chain time."""
 
     parts: int = 60
@@ -32,7 +34,7 @@ class Patience(msgspec.Struct, frozen=True, kw_only=True):
     half is above the channels' `reveal_margin` by as much as the clocks of those who pay may be ahead of ours."""
 
 
-class Claimable(msgspec.Struct, frozen=True):
+class Claimable(Discreet, msgspec.Struct, frozen=True):
     """What a payee knows of a payment that may come: from its invoice, or from a keysend's own words."""
 
     secret: bytes
@@ -48,7 +50,7 @@ class Claimable(msgspec.Struct, frozen=True):
     """All parts must be in this one."""
 
 
-class IncomingPart(msgspec.Struct, frozen=True):
+class IncomingPart(Discreet, msgspec.Struct, frozen=True):
     """A lock that ends here, and what its onion says."""
 
     channel: ChannelId
@@ -99,7 +101,7 @@ class Refuse(msgspec.Struct, frozen=True):
     verdict: Verdict
 
 
-class Claim(msgspec.Struct, frozen=True):
+class Claim(Discreet, msgspec.Struct, frozen=True):
     """Reveal the secret for all these locks: store first that the payment is claimed."""
 
     payment_hash: bytes

@@ -28,6 +28,8 @@ from typing import Protocol
 
 import msgspec
 
+from tallystick.channels.arguments import Options
+from tallystick.channels.discretion import Discreet
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.objects import ChannelId
 from tallystick.router.errors import NoRoute, Unpaid
@@ -35,7 +37,7 @@ from tallystick.router.objects import Hop, NodeKey, Route
 from tallystick.router.steps import Steps
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
+class Limits(Options, frozen=True, kw_only=True):
     """How hard a payment is tried."""
 
     parts: int = 32
@@ -178,7 +180,7 @@ class Part(msgspec.Struct, frozen=True):
     route: Route
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class Outcome(Discreet, msgspec.Struct, frozen=True):
     """How a payment ended: `secret` if it was paid, else the reason and what to tell a person."""
 
     secret: bytes = b""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import msgspec
 
+from tallystick.channels.discretion import Discreet
 from tallystick.channels.errors import InvalidInput, MalformedMessage
 from tallystick.channels.limits import UINT64_MAX
 from tallystick.channels.objects import ChannelId, check_amount
@@ -57,7 +58,7 @@ class ForwardPayload(msgspec.Struct, frozen=True):
         _check_size("a channel's id", self.channel, 32)
 
 
-class FinalPayload(msgspec.Struct, frozen=True):
+class FinalPayload(Discreet, msgspec.Struct, frozen=True):
     """For the payee: what this lock has to be, and which payment it is part of."""
 
     amount: int

@@ -17,9 +17,10 @@ from typing import Annotated, Any
 import msgspec
 
 from tallystick.channels.codec import Codec
+from tallystick.channels.discretion import Discreet
 from tallystick.channels.objects import NATIVE, Address, ChannelId
 from tallystick.channels.seals import Sealed
-from tallystick.channels.store import Moment, Schema, Store
+from tallystick.channels.store import Moment, Schema, Store, decoded
 from tallystick.router.errors import Unpaid
 from tallystick.router.objects import Edge, Key33, Route
 
@@ -35,7 +36,7 @@ class Kind(enum.StrEnum):
     """Nothing is paid, only found out."""
 
 
-class Order(msgspec.Struct, frozen=True, kw_only=True):
+class Order(Discreet, msgspec.Struct, frozen=True, kw_only=True):
     """What is to be paid, and what it may cost. Written before the first part is planned."""
 
     payment_hash: Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
@@ -78,7 +79,7 @@ class PaymentOrdered(Moment, frozen=True):
     """Whether the store holds no payment of that hash."""
 
 
-class PartSent(Moment, frozen=True):
+class PartSent(Discreet, Moment, frozen=True):
     """A lock was signed for a part: it travels with the lock into one commit."""
 
     payment_hash: bytes
@@ -90,7 +91,7 @@ class PartSent(Moment, frozen=True):
     """The onion's shared secrets, hop by hop: what failures are read with."""
 
 
-class PartEnded(Moment, frozen=True):
+class PartEnded(Discreet, Moment, frozen=True):
     """The lock of a part is gone: paid with a secret, or (empty) taken back for `reason` as the peer gave it."""
 
     channel: ChannelId
@@ -99,7 +100,7 @@ class PartEnded(Moment, frozen=True):
     reason: bytes = b""
 
 
-class PaymentEnded(Moment, frozen=True):
+class PaymentEnded(Discreet, Moment, frozen=True):
     """A payment was paid (`secret`), or ended unpaid with nothing under way."""
 
     payment_hash: bytes
@@ -116,7 +117,7 @@ class PaymentsPruned(Moment, frozen=True):
     before: float
 
 
-class PartRecord(msgspec.Struct, frozen=True):
+class PartRecord(Discreet, msgspec.Struct, frozen=True):
     """One row of `parts`."""
 
     number: int
@@ -129,7 +130,7 @@ class PartRecord(msgspec.Struct, frozen=True):
     reason: bytes
 
 
-class PaymentRecord(msgspec.Struct, frozen=True):
+class PaymentRecord(Discreet, msgspec.Struct, frozen=True):
     """One row of `payments`."""
 
     order: Order
@@ -236,7 +237,7 @@ SCHEMA = Schema(
         PaymentEnded: _payment_ended,
         PaymentsPruned: _pruned,
     },
-    (Sealed("payments", order="position"), Sealed("parts")),
+    (Sealed("payments"), Sealed("parts")),
 )
 
 _PART_COLUMNS = "number, channel, lock, body, ended, secret, reason"
@@ -245,7 +246,7 @@ _COLUMNS = "body, ended, secret, fee, reason, text, kind"
 
 def _record(row: tuple[Any, ...]) -> PaymentRecord:
     body, ended, secret, fee, reason, text, kind = row
-    order = msgspec.structs.replace(_ORDER.decode(body), kind=Kind(kind))
+    order = msgspec.structs.replace(decoded(_ORDER, body, "payments"), kind=Kind(kind))
     return PaymentRecord(order, ended, secret, int.from_bytes(fee, "big"), Unpaid(reason) if reason else None, text)
 
 
@@ -253,6 +254,13 @@ def find_payment(store: Store, payment_hash: bytes) -> PaymentRecord | None:
     """Return the payment of that hash, None if there was none."""
     rows = store.read(f"SELECT {_COLUMNS} FROM payments WHERE hash = ?", (payment_hash,))
     return _record(rows[0]) if rows else None
+
+
+def payments_beginning(store: Store, digits: str, limit: int = 100) -> list[PaymentRecord]:
+    """Return the payments whose hash begins with these hex digits."""
+    ends = (bytes.fromhex(digits.ljust(64, "0")), bytes.fromhex(digits.ljust(64, "f")))
+    rows = store.read(f"SELECT {_COLUMNS} FROM payments WHERE hash BETWEEN ? AND ? LIMIT ?", (*ends, limit))
+    return [_record(row) for row in rows]
 
 
 def pending_payments(store: Store) -> list[PaymentRecord]:
@@ -289,7 +297,7 @@ def parts_under_way(store: Store) -> list[tuple[bytes, PartRecord]]:
 
 def _part(row: tuple[Any, ...]) -> PartRecord:
     number, channel, lock, body, ended, secret, reason = row
-    route, secrets = _PART.decode(body)
+    route, secrets = decoded(_PART, body, "parts", channel, lock)
     return PartRecord(number, ChannelId(channel), lock, route, secrets, bool(ended), secret, reason)
 
 

@@ -23,6 +23,7 @@ from tallystick.channels.objects import ChannelId, check_amount
 from tallystick.router.errors import NoRoute, Unpaid
 from tallystick.router.flow import ROUNDS_MAX, pieces_of, split
 from tallystick.router.graph import Graph, limit_of
+from tallystick.router.inbound import InboundFee, asked
 from tallystick.router.kernels import PAUSE, PLAIN, Kernels, compiled
 from tallystick.router.liquidity import Knowledge
 from tallystick.router.objects import MILLION, Edge, ForwardingPolicy, Hop, NodeKey, Route
@@ -203,13 +204,22 @@ class Planner:
         costs, slope = self.costs, self.knowledge.prior.slope
         risk, hop = factor * amount * costs.risk_ppm / MILLION, amount * costs.hop_ppm / MILLION + 1e-9
         guess = amount * (1.0 + costs.guess_ppm / MILLION)
-        path = yield from self._two_sided(start, end, guess, risk, hop, slope)
+        path: list[int] = []
+        if not self.graph.inbound:
+            path = yield from self._two_sided(start, end, guess, risk, hop, slope)
         route = self.along(path, amount)
         if not path and not (yield from self._two_sided(start, end, float(amount), risk, hop, slope)):
             return None  # not even without fees
         if route is None:
             path = yield from self._one_sided(start, end, float(amount), risk, hop, slope)
             route = self.along(path, amount)
+        if self.graph.inbound:
+            hopeful = yield from self._one_sided(start, end, float(amount), risk, hop, slope, eager=1.0)
+            other = self.along(hopeful, amount)
+            if other is not None and (
+                route is None or self.weigh((other,), amount, factor) < self.weigh((route,), amount, factor)
+            ):
+                path, route = hopeful, other
         for weight in _LONG:
             if len(path) > hops_max:
                 path = yield from self._one_sided(start, end, float(amount), risk, hop * weight, slope)
@@ -229,13 +239,14 @@ class Planner:
         return self._paced(search)
 
     def _one_sided(
-        self, start: int, end: int, amount: float, risk: float, hop: float, slope: float
+        self, start: int, end: int, amount: float, risk: float, hop: float, slope: float, eager: float = 0.0
     ) -> Steps[list[int]]:
         c = self.graph.columns
         search = self._kernels.one_sided(
             self.graph.count, PAUSE, start, end, amount, risk, hop, slope,
             c.first_in, c.only_before, c.next_in, c.source, c.target, c.base, c.share, c.weight, c.minimum, c.limit,
-            c.per_capacity, c.lower, c.upper, c.share_lower, c.share_upper, c.held,
+            c.per_capacity, c.lower, c.upper, c.share_lower, c.share_upper, c.held, c.inbound_base, c.inbound_share,
+            c.discount_base, c.discount_share, eager,
         )  # fmt: skip
         return self._paced(search)
 
@@ -243,11 +254,14 @@ class Planner:
         """Return the path as a route with exact amounts, None if there is none or it breaks a limit."""
         edges = [self.graph.edge(slot) for slot in slots]
         hops: list[Hop] = []
+        outbound: ForwardingPolicy | None = None
         for edge in reversed(edges):
+            if outbound is not None:
+                amount += asked(outbound.fee(amount), self.graph.inbound.get((edge.channel, edge.target)), amount)
             if not edge.policy.carries(amount) or amount > self.knowledge.room(edge):
                 return None
             hops.append(Hop(edge.channel, edge.target, amount))
-            amount += edge.policy.fee(amount)
+            outbound = edge.policy
         return Route(tuple(reversed(hops))) if hops else None
 
     # --- many parts ----------------------------------------------------------------------------------------------
@@ -341,13 +355,13 @@ class Planner:
 
     def _fitting(self, path: Sequence[int], wanted: int) -> Route | None:
         """Return the route along a path that delivers as much of `wanted` as every limit allows, None if nothing."""
-        carried = -1
+        carried, before = -1, None
         for slot in path:
             edge = self.graph.edge(slot)
             most = min(limit_of(edge), self.knowledge.room(edge))
-            if carried >= 0:
-                most = min(most, (carried - edge.policy.base_fee) * MILLION // (MILLION + edge.policy.fee_ppm))
-            carried = most
+            if before is not None:
+                most = min(most, _passed_on(carried, edge.policy, self.graph.inbound.get(before)))
+            carried, before = most, (edge.channel, edge.target)
             if carried <= 0:
                 return None
         return self.along(path, min(wanted, carried))
@@ -403,6 +417,12 @@ class Planner:
         if side == 0:
             return (edge.target for edge in self.graph.leaving(node))
         return (edge.source for edge in self.graph.reaching(node))
+
+
+def _passed_on(carried: int, policy: ForwardingPolicy, inbound: InboundFee | None) -> int:
+    """Return about how much a node sends on of what comes to it; a discount may leave it something more."""
+    taken = 0 if inbound is None else max(0, inbound.fee(carried))
+    return (carried - taken - policy.base_fee) * MILLION // (MILLION + policy.fee_ppm)
 
 
 def _check(source: NodeKey, target: NodeKey, amount: int, max_fee: int) -> None:

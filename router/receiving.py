@@ -15,6 +15,7 @@ from typing import Protocol
 import msgspec
 
 from tallystick.channels.conditions import digest_of
+from tallystick.channels.discretion import Discreet
 from tallystick.channels.errors import ChannelNotReady, InvalidInput
 from tallystick.channels.objects import NATIVE, Address, ChannelId, Lock
 from tallystick.channels.store import Moment, Store
@@ -55,7 +56,7 @@ LAPSED_MAX = 1_000
 """Held payments that were given back for want of time, as far as they are remembered."""
 
 
-class Paid(msgspec.Struct, frozen=True):
+class Paid(Discreet, msgspec.Struct, frozen=True):
     """An invoice was paid, or a payment came without one; all of it is ours."""
 
     payment_hash: bytes

@@ -7,12 +7,13 @@ from typing import Protocol
 
 import msgspec
 
+from tallystick.channels.discretion import Discreet
 from tallystick.channels.objects import NATIVE, Address, ChannelId, Lock
 from tallystick.channels.store import Moment
 from tallystick.router.payload import FinalPayload
 
 
-class FinalLock(msgspec.Struct, frozen=True):
+class FinalLock(Discreet, msgspec.Struct, frozen=True):
     """A lock that ends at this node."""
 
     channel: ChannelId

@@ -179,11 +179,21 @@ def one_sided(
     share_lower: Column,
     share_upper: Column,
     held: Column,
+    inbound_base: Column,
+    inbound_share: Column,
+    discount_base: Column,
+    discount_share: Column,
+    eager: float,
 ) -> Steps[list[int]]:
-    """Return what `two_sided` does, found backwards from `target` with the exact amount at every node."""
+    """Return what `two_sided` does, found backwards from `target` with the exact amount at every node.
+
+    Inbound fees are in it: what a node asks for the channel by which a payment comes is added, or taken off, where the
+    path before it is looked at. Until then nobody knows whether a node gives its discount: with `eager` = 1 the search
+    hopes for it, with 0 it does not, and the better one of both ways is the one to take.
+    """
     ends = math.exp(-slope)
     norm = 0.5 / (1.0 - ends) if slope > 0.0 else 1.0
-    behind, needed = [math.inf] * count, [0.0] * count
+    behind, needed, kept, spent = [math.inf] * count, [0.0] * count, [0.0] * count, [0.0] * count
     goes = [-1] * count
     behind[target], needed[target] = 0.0, amount
     heap, looked = [(0.0, target)], 0
@@ -196,16 +206,22 @@ def one_sided(
             break
         if reached > behind[node]:
             continue
-        carried = needed[node]
         slot = first_in[node]
         while slot >= 0:
             this, slot = slot, next_in[slot]
             looked += 1
             other = tails[this]
-            cost, asked = reached + hop, 0.0
+            carried = needed[node]
+            extra = 0.0
+            if node != target:
+                extra = max(inbound_base[this] + carried * inbound_share[this], -kept[node])
+                carried += extra
+            cost, asked, hoped = spent[node] + hop, 0.0, 0.0
             if other != source:
                 asked = base[this] + carried * share[this]
                 cost += base[this] + carried * weight[this]
+                hoped = eager * min(asked, discount_base[other] + (carried + asked) * discount_share[other])
+            cost = max(cost + extra, reached) - hoped
             if cost >= behind[other] or carried < minimum[this] or carried > limit[this]:
                 continue
             if only_before[other] == node and other != source:
@@ -225,6 +241,7 @@ def one_sided(
                     if cost >= behind[other]:
                         continue
             behind[other], needed[other], goes[other] = cost, carried + asked, this
+            kept[other], spent[other] = asked, cost + hoped
             heappush(heap, (cost, other))
     path = [0]
     path.pop()

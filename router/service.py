@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from tallystick.channels.alarms import Alarm, AlarmKind, OnAlarm
+from tallystick.channels.arguments import Options
 from tallystick.channels.core import Phase
 from tallystick.channels.engine import Engine
 from tallystick.channels.errors import ChannelNotReady, InvalidInput
@@ -41,12 +42,12 @@ from tallystick.router.seams import FinalLock, PayeeSeam, PayerSeam
 __all__ = ["FinalLock", "PayeeSeam", "PayerSeam", "Router", "RouterStatistics", "RoutingOptions"]
 
 
-class RoutingOptions(msgspec.Struct, frozen=True, kw_only=True):
+class RoutingOptions(Options, frozen=True, kw_only=True):
     """How a node takes part in the payment network."""
 
     policy: ForwardingPolicy = ForwardingPolicy(base_fee=0, fee_ppm=1_000)
     """What it asks for payments over its channels, where the owner says nothing else."""
-    policies: dict[Address, ForwardingPolicy] = {}
+    policies: dict[Address, ForwardingPolicy] = msgspec.field(default_factory=dict)
     """The same for channels in other assets than the chain's coin. Where an asset is not named, it is the policy above
     without its amounts (no base fee, any amount): those are in units of the coin. And of all that is not named, few
     locks pend at once (`exposure`)."""

@@ -24,6 +24,7 @@ import msgspec
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
 
+from tallystick.channels.discretion import Discreet
 from tallystick.channels.errors import InvalidInput, MalformedMessage
 from tallystick.channels.keys import Point, PrivateKey, public_of
 from tallystick.router.codes import Code
@@ -43,7 +44,7 @@ _NO_HMAC = bytes(HMAC_SIZE)
 _NONCE = bytes(16)
 
 
-class BuiltOnion(msgspec.Struct, frozen=True):
+class BuiltOnion(Discreet, msgspec.Struct, frozen=True):
     """An onion to send with the first lock."""
 
     packet: bytes
@@ -52,7 +53,7 @@ class BuiltOnion(msgspec.Struct, frozen=True):
     """What the payer shares with each hop, in order (32 bytes each): for reading failures."""
 
 
-class Peeled(msgspec.Struct, frozen=True):
+class Peeled(Discreet, msgspec.Struct, frozen=True):
     """What one hop finds in its onion."""
 
     payload: bytes

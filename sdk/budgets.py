@@ -11,8 +11,7 @@
 
 from __future__ import annotations
 
-import msgspec
-
+from tallystick.channels.arguments import Options
 from tallystick.channels.objects import NATIVE, Address
 from tallystick.settlement.chain import Call, DepositCall, OpenCall, TransferCall
 
@@ -20,7 +19,7 @@ ORDINARY = 3
 """How far a fee may be above the market's price of now for what little is at stake."""
 
 
-class DutyPolicy(msgspec.Struct, frozen=True, kw_only=True):
+class DutyPolicy(Options, frozen=True, kw_only=True):
     """How a node pays for its duties. Amounts are in the native coin's smallest unit."""
 
     budget: int = 10**17

@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 import trio
 
+from tallystick.channels.alarms import OnAlarm
 from tallystick.channels.descriptors import raise_descriptor_limit
 from tallystick.channels.keys import PrivateKey
 from tallystick.channels.limits import Policy
@@ -70,14 +71,26 @@ def node_config(settings: Settings) -> Config:
 
 @asynccontextmanager
 async def open_configured_node(
-    directory: Path, key: PrivateKey, settings: Settings, *, entropy: Entropy = system_entropy
+    directory: Path, key: PrivateKey, settings: Settings, *, alarm: OnAlarm, entropy: Entropy = system_entropy
 ) -> AsyncIterator[Node]:
-    """Open the node of a data directory on the chain that its settings name, and close it at the end."""
+    """Open the node of a data directory on the chain that its settings name, and close it at the end.
+
+    It is given at once, also without a chain node: wait for its `ready`. `alarm` is told of every alarm.
+    """
     rng = random.Random(int.from_bytes(entropy(16), "big"))
     expected = Deployment(settings.chain_id, settings.contract_address)
     async with (
         open_rpc_chain(settings.chain_url, jitter=rng.random, expected=expected) as chain,
-        open_node(directory, key=key, chain=chain, config=node_config(settings), entropy=entropy, sole=True) as node,
+        open_node(
+            directory,
+            key=key,
+            chain=chain,
+            config=node_config(settings),
+            alarm=alarm,
+            at_once=True,
+            entropy=entropy,
+            sole=True,
+        ) as node,
     ):
         yield node
 
@@ -88,20 +101,29 @@ async def run_daemon(
     settings: Settings,
     *,
     ready: Callable[[Ready], None],
+    alarm: OnAlarm,
     entropy: Entropy = system_entropy,
 ) -> None:
-    """Run the node until it is asked to stop; call `ready` once peers and clients can connect."""
+    """Run the node until it is asked to stop; call `ready` once peers can connect. The control API is up before.
+
+    `alarm` is told of every alarm.
+    """
     raise_descriptor_limit()
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_cancel_on_signal, signals, nursery.cancel_scope)
             async with (
-                open_configured_node(directory, key, settings, entropy=entropy) as node,
+                open_configured_node(directory, key, settings, alarm=alarm, entropy=entropy) as node,
                 open_control(node, directory, entropy=entropy) as control,
             ):
-                ready(_describe(node, control.url))
+                nursery.start_soon(_tell_ready, node, control.url, ready)
                 await control.stop_asked.wait()
             nursery.cancel_scope.cancel()
+
+
+async def _tell_ready(node: Node, url: str, ready: Callable[[Ready], None]) -> None:
+    await node.ready.wait()
+    ready(_describe(node, url))
 
 
 async def _cancel_on_signal(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:

@@ -28,9 +28,11 @@ import msgspec
 
 from tallystick.channels.conditions import HASH, amount_paid
 from tallystick.channels.core import Channel, Phase, Wish
+from tallystick.channels.discretion import Discreet
 from tallystick.channels.eip712 import locks_root
 from tallystick.channels.hashchain import StreamProof
-from tallystick.channels.objects import ZERO32, Lock, SignedProof
+from tallystick.channels.objects import Lock, SignedProof
+from tallystick.channels.older import OlderState
 from tallystick.sdk.budgets import DutyPolicy, claim_budget, duty_budget, is_worth
 from tallystick.settlement.chain import (
     Call,
@@ -80,7 +82,7 @@ def judge(obligation: Obligation, reason: str) -> Status | None:
     return Status.SUPERSEDED if offered and reason.partition(":")[0] in _OFFER_DEAD else None
 
 
-class Situation(msgspec.Struct, frozen=True):
+class Situation(Discreet, msgspec.Struct, frozen=True):
     """What the chain says, as far as one channel is concerned."""
 
     view: ChannelView
@@ -97,6 +99,8 @@ class Situation(msgspec.Struct, frozen=True):
     """What a unit of gas costs, None if that is not known."""
     stakes: Mapping[bytes, int] = {}
     """What is at stake for us on each secret that we know, in all channels of the chain's own coin together."""
+    older: Mapping[int, OlderState] = {}
+    """Not of the chain: the states that stand and that we have left behind, by side."""
     lowest: int | None = None
     """The least that a unit of gas has lately been said to cost: by that it is judged what is worth a claim."""
 
@@ -115,6 +119,7 @@ def duties(
         *_redeem(channel, situation, policy),
         *_register(channel, situation, policy),
         *_register_links(channel, situation, policy),
+        *_register_older(channel, situation, policy),
     ]
     return [
         Obligation(
@@ -246,17 +251,20 @@ def _decided(lock: Lock, situation: Situation, time: int) -> bool:
 def settled_locks(channel: Channel, situation: Situation, sender: int) -> tuple[Lock, ...]:
     """Return the locks that make up the settled root of simplex `sender`, in order of id; empty if we do not know them.
 
-    It may be a state in flight: signed by us, countersigned by the peer, and never acknowledged to us.
+    It may be a state in flight: signed by us, countersigned by the peer, and never acknowledged to us. Or an older one.
     """
+    locks = held_locks(channel, situation.view, sender)
+    if locks is None and sender in situation.older:
+        locks = situation.older[sender].locks
+    for time, root in situation.redeemed[sender]:
+        locks = _left(locks or (), situation, time, root)
+    return locks or ()
+
+
+def held_locks(channel: Channel, view: ChannelView, sender: int) -> tuple[Lock, ...] | None:
+    """Return the locks of the state of simplex `sender` that stands, None if it is not one that we hold."""
     states = [channel.ours, *channel.flight] if sender == channel.side else [channel.theirs]
-    seq = situation.view.seqs[sender]
-    for state in states:
-        if state.seq == seq and state.simplex.proof.locks_root != ZERO32:
-            locks = state.simplex.locks
-            for time, root in situation.redeemed[sender]:
-                locks = _left(locks, situation, time, root)
-            return locks
-    return ()
+    return next((state.simplex.locks for state in states if state.seq == view.seqs[sender]), None)
 
 
 def _left(locks: tuple[Lock, ...], situation: Situation, time: int, root: bytes) -> tuple[Lock, ...]:
@@ -331,3 +339,20 @@ def _register_links(channel: Channel, situation: Situation, policy: DutyPolicy) 
             if not is_worth(channel.terms.asset, stake, gas_of(call), situation.lowest, policy):
                 continue
             yield _Duty("register-link", call, stake, f":{lock.id}:{claim.depth}", lock.expiry, claim=True)
+
+
+def _register_older(channel: Channel, situation: Situation, policy: DutyPolicy) -> Iterator[_Duty]:
+    """The peer's locks of a state that we left behind, and that stands: they pay us only by what the chain shows."""
+    older = situation.older.get(channel.peer_side)
+    for lock in older.locks if older is not None and situation.view.status == SETTLED else ():
+        proof, known = older.proofs.get(lock.id) if older is not None else None, situation.secrets.get(lock.condition)
+        if proof is None or situation.now > lock.expiry or (known is not None and lock.kind == HASH):
+            continue
+        gain = amount_paid(lock, proof) - (amount_paid(lock, known[1]) if known is not None else 0)
+        call: Call = RegisterSecretCall(proof)
+        if lock.kind != HASH:
+            claim = StreamProof.decode(proof)
+            terms = claim.terms
+            call = RegisterLinkCall(claim.link, claim.depth, terms.tip, terms.unit, terms.length, lock.expiry)
+        if gain > 0 and is_worth(channel.terms.asset, gain, gas_of(call), situation.lowest, policy):
+            yield _Duty("register-secret", call, gain, f":older:{lock.id}", lock.expiry, claim=True)

@@ -20,7 +20,7 @@ class PayerEnd:
 
     @property
     def now(self) -> int:
-        return self._engine.chain.now
+        return self._engine.chain.sure
 
     @property
     def ready(self) -> bool:

@@ -19,13 +19,13 @@ from tallystick.channels.transport import backoff
 from tallystick.channels.writer import Writer
 from tallystick.sdk.options import Config
 from tallystick.settlement.chain import Chain, Header
-from tallystick.settlement.errors import ChainError, ChainUnavailable
-from tallystick.settlement.follower import BlockAdded, Follower, Step
+from tallystick.settlement.errors import ChainError, ChainUnavailable, WrongChain
+from tallystick.settlement.follower import CERTAIN, BlockAdded, Follower, Step
 from tallystick.settlement.freshness import BOUND
 from tallystick.settlement.index import ChainIndex, EventsSeen
 from tallystick.settlement.market import Market
 from tallystick.settlement.moments import read_followed, step_moment
-from tallystick.settlement.vigil import TICK, Vigil, again_after, first_after, look, spell
+from tallystick.settlement.vigil import TICK, again_after, begun, first_after, look, spell
 
 BEHIND_SECONDS = int(BOUND)
 """How old our view of the chain may be to count as up to date."""
@@ -35,6 +35,9 @@ PRICE_SECONDS = 60.0
 
 PRICE_AGAIN = 10.0
 """Seconds until it is asked for again if it was not told."""
+
+HEAD_SECONDS = 5.0
+"""How long the head of one answer is striven for at the start, before the chain node is asked for it again."""
 
 MEANS = "this node pays for no secret that the chain does not show, and forwards nothing,"
 """What an old view means."""
@@ -82,6 +85,7 @@ class Following:
         followed = read_followed(writer.store, chain.chain_id, config.start_block)
         self.follower = Follower(chain, followed, self._on_step, jitter=rng.random, elapsed=elapsed, clock=clock)
         self._elapsed = elapsed
+        self._vigil = begun(elapsed())
         self._block = trio.Event()
         self._priced = trio.Event()
         self._times = {header.number: header.time for header in followed.headers}
@@ -91,31 +95,40 @@ class Following:
     async def catch_up(self) -> None:
         """Follow the chain to its head of now: before that, the node listens to nobody.
 
-        A node that was down may not know yet that a channel was closed or a lock has expired.
+        A node that was down may not know yet that a channel was closed or a lock has expired. Raise WrongChain if the
+        chain node serves another chain.
         """
         self.waiting_for = "the first answer of its chain node"
         reached = False
         while not reached:
             head = await self._first_head()
-            with trio.move_on_after(BEHIND_SECONDS):  # then it is asked again: one answer may be far off
+            with trio.move_on_after(HEAD_SECONDS):  # then it is asked again: one answer may be far off
                 await self.follower.reached(head.number)
                 reached = True
+            if self.follower.lost is not None:
+                raise self.follower.lost
+            fault = self.follower.fault
+            self.waiting_for = f"the chain up to block {head.number}" if fault is None else f"its chain node: {fault}"
         self.waiting_for = ""
         if self.wants_market():
             with trio.move_on_after(PRICE_SECONDS):
                 await self._priced.wait()
 
     async def _first_head(self) -> Header:
-        attempt = 0
+        attempt = wrong = 0
         while True:
             try:
                 return await self._chain.head()
             except (ChainUnavailable, ChainError) as error:
+                wrong += isinstance(error, WrongChain)
+                if wrong >= CERTAIN:
+                    raise
                 self.waiting_for = f"its chain node: {error}"
-                if attempt == 0:
+                if self._vigil.told is None and not wrong:
                     nonsense = isinstance(error, ChainError)
                     kind = AlarmKind.CHAIN_NONSENSE if nonsense else AlarmKind.CHAIN_UNREACHABLE
                     self._alarm(Alarm(kind, f"no peer is connected to yet, as the node waits for {self.waiting_for}"))
+                    self._vigil = begun(self._elapsed(), kind)
                 await trio.sleep(backoff(attempt, self._rng, ceiling=5.0))
                 attempt += 1
 
@@ -128,10 +141,9 @@ class Following:
 
     async def _watch(self) -> None:
         """Tell the owner when the chain is not followed, in time for what is at stake."""
-        vigil = Vigil(self._elapsed(), self._elapsed())
         while True:
             await trio.sleep(TICK)
-            vigil, alarms = look(vigil, self.follower.sight(self.at_stake()), MEANS)
+            self._vigil, alarms = look(self._vigil, self.follower.sight(self.at_stake()), MEANS)
             for alarm in alarms:
                 self._alarm(alarm)
 
@@ -165,6 +177,11 @@ class Following:
     def fresh(self) -> bool:
         """Whether our view of the chain is up to date: on the word of an old one no secret is paid for."""
         return not self.follower.is_behind(BEHIND_SECONDS)
+
+    @property
+    def lost(self) -> bool:
+        """Whether the chain is another one than was followed: it knows none of our channels."""
+        return self.follower.lost is not None
 
     @property
     def final_number(self) -> int:

@@ -8,12 +8,31 @@ from typing import TYPE_CHECKING
 import trio
 
 from tallystick.channels import history, negotiation
-from tallystick.channels.core import Phase, Wish, require_open
+from tallystick.channels.arguments import checked
+from tallystick.channels.core import Phase, Wish
 from tallystick.channels.errors import ChannelNotReady, InsufficientFunds, InvalidInput, StillPending
 from tallystick.channels.keys import PublicKey
 from tallystick.channels.limits import BATCH_PAYMENTS_MAX
 from tallystick.channels.messages import Update, decode
-from tallystick.channels.objects import Address, ChannelId, check_amount
+from tallystick.channels.objects import (
+    Address,
+    Amount,
+    AnyHash,
+    AnyMemo,
+    ChannelId,
+    Count,
+    Lifetime,
+    Onion,
+    PaymentKey,
+    Reason,
+    Seconds,
+    Secret,
+    Time,
+    Units,
+    Whole64,
+    to_hash,
+    to_memo,
+)
 from tallystick.channels.operations import Pay
 from tallystick.channels.schema import payment_of, sent_with
 from tallystick.channels.session import Session
@@ -29,12 +48,6 @@ SECONDS_MAX = 31_536_000
 """Seconds that one may wait with a time-out: a year. Who wants to wait longer gives none."""
 
 
-def require_seconds(timeout: float) -> None:
-    """Raise InvalidInput unless this is a time to wait."""
-    if type(timeout) not in (int, float) or not 0 <= timeout <= SECONDS_MAX:
-        raise InvalidInput(f"a timeout is a number of seconds from 0 to {SECONDS_MAX}, not {timeout!r}")
-
-
 class ChannelHandle:
     """One channel of a node. Amounts are in the asset's smallest unit."""
 
@@ -44,7 +57,8 @@ class ChannelHandle:
 
     def __repr__(self) -> str:
         own, peers = self.balances
-        return f"<Channel {self.id.hex()[:8]} {self.phase.name} own={own} peer={peers}>"
+        ends = ", about to close" if self.closing else ""
+        return f"<Channel {self.id.hex()[:8]} {self.phase.name}{ends} own={own} peer={peers}>"
 
     # --- what it is ----------------------------------------------------------------------------------------------
 
@@ -69,6 +83,11 @@ class ChannelHandle:
         return self._session.channel.phase
 
     @property
+    def closing(self) -> bool:
+        """Whether a cooperative close was asked for, by either side: it takes nothing new, and ends soon."""
+        return self.phase in (Phase.OPEN, Phase.FROZEN) and self._session.channel.shutdown is not Wish.NONE
+
+    @property
     def balances(self) -> tuple[int, int]:
         """(Own, peer's) balance by the agreed statements; amounts in pending locks count as their sender's."""
         first, second = self._session.channel.balances()
@@ -77,8 +96,7 @@ class ChannelHandle:
     @property
     def spendable(self) -> int:
         """What can be paid now: 0 unless the channel is open."""
-        usable = self.phase is Phase.OPEN and self._session.channel.shutdown is Wish.NONE
-        return self._session.spendable if usable else 0
+        return self._session.spendable if self._session.payable else 0
 
     @property
     def unsecured(self) -> int:
@@ -103,16 +121,20 @@ class ChannelHandle:
 
     # --- paying --------------------------------------------------------------------------------------------------
 
-    async def submit(self, amount: int, memo: bytes = b"", *, key: str = "") -> Ticket:
+    @checked
+    async def submit(self, amount: Amount, memo: AnyMemo = b"", *, key: PaymentKey = "") -> Ticket:
         """Accept a payment and return its ticket at once; waits only while the outbox is full.
 
-        `key` makes it idempotent: a payment with the same key is made once, across crashes. Raise InsufficientFunds,
-        ChannelNotReady or InvalidInput, and nothing was done.
+        `memo` is text, written in UTF-8, or bytes: 256 at most. `key` makes it idempotent: a payment with the same key
+        is made once, across crashes. Raise InsufficientFunds, ChannelNotReady or InvalidInput, and nothing was done.
         """
         await self._node.engine.turn()
-        return await self._accept(amount, memo, key)
+        return await self._accept(amount, to_memo(memo), key)
 
-    async def pay(self, amount: int, memo: bytes = b"", *, key: str = "", timeout: float | None = None) -> Receipt:
+    @checked
+    async def pay(
+        self, amount: Amount, memo: AnyMemo = b"", *, key: PaymentKey = "", timeout: Seconds | None = None
+    ) -> Receipt:
         """Pay and return the receipt once the payee's countersignature is stored.
 
         It waits for a peer that is away, for ever or for `timeout` seconds. Then the payment is taken back if it was
@@ -120,11 +142,10 @@ class ChannelHandle:
         `key` lets you ask again. The same holds if it is cancelled.
         """
         if timeout is None:
-            return await (await self._accept(amount, memo, key)).wait()
-        require_seconds(timeout)
+            return await (await self._accept(amount, to_memo(memo), key)).wait()
         ticket: Ticket | None = None
         with trio.move_on_after(timeout):
-            ticket = await self._accept(amount, memo, key)
+            ticket = await self._accept(amount, to_memo(memo), key)
             return await ticket.wait()
         if ticket is not None and not ticket.withdrawn:
             again = f"ask again under its key {key!r}" if key else "see `payments` before you pay again"
@@ -139,12 +160,14 @@ class ChannelHandle:
         known = self._known(key, amount, memo) if key else None
         return known or self._node.engine.pay(self.id, amount, memo, key)
 
-    async def pay_many(self, amounts: Sequence[int]) -> list[Receipt]:
+    @checked
+    async def pay_many(self, amounts: Sequence[Amount]) -> list[Receipt]:
         """Make many payments, numbered consecutively, and return their receipts: one for each run that was signed.
 
         The fastest way to pay. It waits while the outbox is full. Raise InvalidInput, or InsufficientFunds if they do
         not fit together, and nothing was done.
         """
+        self._session.require_payable()
         total = sum(amounts)
         if total > self.spendable:
             raise InsufficientFunds(f"this channel can send {self.spendable} now, {total} was asked")
@@ -193,25 +216,29 @@ class ChannelHandle:
 
     # --- locks ---------------------------------------------------------------------------------------------------
 
-    async def lock(self, amount: int, expiry: int, condition: bytes, onion: bytes = b"") -> int:
+    @checked
+    async def lock(self, amount: Amount, expiry: Time, condition: AnyHash, onion: Onion = b"") -> int:
         """Queue a hash lock of `amount` on sha256 digest `condition` until chain time `expiry`; return its id."""
-        lock_id = self._session.add_lock(amount, expiry, condition, onion)
+        lock_id = self._session.add_lock(amount, expiry, to_hash(condition, "condition"), onion)
         self._node.engine.touch(self._session)
         return lock_id
 
-    def reveal(self, lock_id: int, secret: bytes) -> None:
+    @checked
+    def reveal(self, lock_id: Whole64, secret: Secret) -> None:
         """Claim the peer's lock with its secret; it is registered on chain if the peer does not pay in time."""
         self._session.reveal(lock_id, secret)
         self._node.engine.touch(self._session)
 
-    def reject(self, lock_id: int, reason: bytes = b"") -> None:
+    @checked
+    def reject(self, lock_id: Whole64, reason: Reason = b"") -> None:
         """Let the peer take its lock back."""
         self._session.reject(lock_id, reason)
         self._node.engine.touch(self._session)
 
     # --- streams -------------------------------------------------------------------------------------------------
 
-    async def open_stream(self, unit: int, length: int, *, expiry: int) -> OutgoingStream:
+    @checked
+    async def open_stream(self, unit: Amount, length: Units, *, expiry: Time) -> OutgoingStream:
         """Set `unit` × `length` aside for a stream of tiny payments until chain time `expiry`; return it once agreed.
 
         It settles itself a while before the expiry (`Policy.stream_margin`). Raise InsufficientFunds, ChannelNotReady
@@ -219,7 +246,8 @@ class ChannelHandle:
         """
         return await open_stream(self._node, self._session, unit, length, expiry)
 
-    def rolling_stream(self, unit: int, length: int, *, lifetime: int) -> RollingStream:
+    @checked
+    def rolling_stream(self, unit: Amount, length: Units, *, lifetime: Lifetime) -> RollingStream:
         """Return a stream without end: it goes on from one stream of `length` units to the next by itself.
 
         At most two of them are pending, for `lifetime` seconds each. What a crash left pending on these very terms is
@@ -244,10 +272,10 @@ class ChannelHandle:
 
     # --- funding -------------------------------------------------------------------------------------------------
 
-    async def deposit(self, amount: int) -> None:
+    @checked
+    async def deposit(self, amount: Amount) -> None:
         """Add to our deposit on chain, and return once the chain has confirmed it."""
-        check_amount(amount, minimum=1)
-        require_open(self._session.channel)
+        self._session.require_payable()
         await self._node.onchain.require_balance(amount, self.asset, DepositCall)
         side = self._session.channel.side
         target = self._session.channel.deposits[side] + amount
@@ -258,7 +286,8 @@ class ChannelHandle:
         await self._node.onchain.outcome(identifier)
         await self._node.until(lambda: self._session.channel.deposits[side] >= target)
 
-    async def withdraw(self, amount: int) -> None:
+    @checked
+    async def withdraw(self, amount: Amount) -> None:
         """Take `amount` out of the channel with the peer's consent; return once the chain has confirmed it.
 
         Raise InsufficientFunds or ChannelNotReady; if the peer does not consent in time, ChannelNotReady, and the
@@ -273,7 +302,8 @@ class ChannelHandle:
         if self._session.channel.withdrawn[side] < withdrawal.total:
             raise self._node.offer_died("withdrawal")
 
-    async def keep_history(self, updates: int | None) -> None:
+    @checked
+    async def keep_history(self, updates: Count | None) -> None:
         """Keep that many of the newest agreed updates in each direction from now on; None: all, 0: none.
 
         Returns once the choice is stored; it lasts. What is more is pruned now and then, not at every update. Who reads
@@ -285,7 +315,8 @@ class ChannelHandle:
 
     # --- closing -------------------------------------------------------------------------------------------------
 
-    async def close(self, *, timeout: float | None = None) -> None:
+    @checked
+    async def close(self, *, timeout: Seconds | None = None) -> None:
         """Close with the peer's consent: paid out at once. Return when it is confirmed.
 
         It waits for a peer that is away, for ever or for `timeout` seconds: StillPending then, as the wish to close
@@ -294,7 +325,6 @@ class ChannelHandle:
         """
         if timeout is None:
             return await self._close()
-        require_seconds(timeout)
         with trio.move_on_after(timeout):
             return await self._close()
         raise StillPending(

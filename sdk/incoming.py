@@ -1,7 +1,9 @@
 """Received payments as an async iterator over the journal: the disk is the buffer, so no reader can be too slow.
 
 A cursor is `<position>.<index>`: the journal row of the update and the payment's place in it. If payments behind a
-cursor were pruned, its reader gets `HistoryGone` instead of missing them silently.
+cursor were pruned, its reader gets `HistoryGone` instead of missing them silently. Who wants what is left begins behind
+the cursor `oldest`; as long as a reader has not passed what was pruned then, its cursors say that it knows of it
+(`<position>.<index>~<position>.<index>`). Behind `newest` there is only what comes from now on.
 """
 
 from __future__ import annotations
@@ -17,6 +19,9 @@ from tallystick.channels.objects import ChannelId
 from tallystick.channels.operations import Pay
 from tallystick.channels.schema import Journaled, Pruned, pruned_of, received_after
 from tallystick.channels.store import Store
+
+OLDEST, NEWEST = "oldest", "newest"
+"""Cursors before everything that is left, and behind everything that is there."""
 
 ROWS = 64
 """Updates read from the journal at a time."""
@@ -53,13 +58,15 @@ class Journal:
 
     def payments(self, after: str, channel: ChannelId | None) -> Payments:
         """Return an iterator over the payments behind the cursor `after`; raise InvalidInput if it is none."""
-        position, skip = _parse(after)
-        return Payments(self, channel, position, skip)
+        if after == OLDEST:
+            return Payments(self, channel, 0, 0, pruned_of(self._store, channel))
+        place, _, known = (self.newest() if after == NEWEST else after).partition("~")
+        return Payments(self, channel, *_parse(place), Pruned(*_parse(known)))
 
-    def rows(self, position: int, skip: int, channel: ChannelId | None) -> list[Journaled]:
+    def rows(self, position: int, skip: int, channel: ChannelId | None, known: Pruned) -> list[Journaled]:
         """Return the updates from `position` on if `skip` of its payments were handled, else (0: all) those behind it.
 
-        Raise HistoryGone if payments that should come next were pruned.
+        Raise HistoryGone if payments that should come next were pruned, unless the reader has `known` that.
         """
         after = position - 1 if skip else position
         pruned = pruned_of(self._store, channel)
@@ -68,10 +75,10 @@ class Journal:
             before, pruned = pruned, pruned_of(self._store, channel)
             if before == pruned:  # so it was when the rows were read
                 break
-        if pruned > (Pruned(position, skip) if skip else Pruned(position, 2**63)):
+        if pruned > max(known, Pruned(position, skip) if skip else Pruned(position, 2**63)):
             raise HistoryGone(
-                f"payments behind the cursor {position}.{skip} were pruned: keep more history, "
-                "or go on from `node.cursor`; the channel's balance counts them all"
+                f"payments behind the cursor {position}.{skip} were pruned: begin behind the cursor {OLDEST!r} for "
+                f"what is left, or {NEWEST!r} for what comes from now on; the channel's balance counts them all"
             )
         return rows
 
@@ -84,12 +91,14 @@ class Journal:
 class Payments:
     """An async iterator over received payments, for ever. It holds nothing open: just stop using it."""
 
-    def __init__(self, journal: Journal, channel: ChannelId | None, position: int, skip: int) -> None:
+    def __init__(self, journal: Journal, channel: ChannelId | None, position: int, skip: int, known: Pruned) -> None:
         self._journal = journal
         self._channel = channel
         self._position = position
         self._skip = skip
         """How many payments of the row at `position` were handled before; 0: all of it."""
+        self._known = known
+        """What the reader knows to be pruned, though it would come next."""
         self._waiting: deque[IncomingPayment] = deque()
 
     def __aiter__(self) -> Payments:
@@ -113,9 +122,10 @@ class Payments:
     def _fetch(self) -> bool:
         """Read on in the journal; return whether there was anything behind the position."""
         handled, first = self._position, self._skip
-        rows = self._journal.rows(handled, first, self._channel)
+        rows = self._journal.rows(handled, first, self._channel, self._known)
         for row in rows:
-            self._waiting.extend(_payments_in(row)[first if row.position == handled else 0 :])
+            known = self._known if self._known.position > row.position else Pruned()
+            self._waiting.extend(_payments_in(row, known)[first if row.position == handled else 0 :])
             self._position, self._skip = row.position, 0
         return bool(rows)
 
@@ -130,7 +140,8 @@ def _parse(cursor: str) -> tuple[int, int]:
     return int(position), int(index)
 
 
-def _payments_in(row: Journaled) -> list[IncomingPayment]:
+def _payments_in(row: Journaled, known: Pruned) -> list[IncomingPayment]:
+    suffix = f"~{known.position}.{known.payments}" if known.position else ""
     update = decode(row.frame)
     found: list[IncomingPayment] = []
     if isinstance(update, Update):
@@ -138,6 +149,6 @@ def _payments_in(row: Journaled) -> list[IncomingPayment]:
             if isinstance(run, Pay):
                 for offset, amount in enumerate(run.amounts):
                     memo = run.memos[offset] if run.memos else b""
-                    cursor = f"{row.position}.{len(found) + 1}"
+                    cursor = f"{row.position}.{len(found) + 1}{suffix}"
                     found.append(IncomingPayment(row.channel, run.first + offset, amount, memo, row.time, cursor))
     return found

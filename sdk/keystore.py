@@ -13,9 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tallystick.channels.arguments import checked
 from tallystick.channels.keys import PrivateKey
 from tallystick.channels.ports import Entropy, system_entropy
 from tallystick.sdk.errors import ConfigurationError
+from tallystick.sdk.keystore_format import UnknownKeystore, normalised
 
 KEYSTORE = "keystore.json"
 """Name of the file within the data directory."""
@@ -30,6 +32,7 @@ LIGHT_WORK = 2**12
 """N for keys that guard nothing: 4 MB and some milliseconds per guess."""
 
 
+@checked
 def create(directory: Path, password: str, *, light: bool = False, entropy: Entropy = system_entropy) -> PrivateKey:
     """Make a new key, store it in `directory`, encrypted under `password`, and return it.
 
@@ -75,6 +78,7 @@ def write_new(path: Path, text: str) -> None:
         os.close(folder)
 
 
+@checked
 def load_key(
     directory: Path,
     password: str | None = None,
@@ -93,8 +97,12 @@ def load_key(
     sealed = _read_keystore(path)
     secret = find_password(password, password_file, ask=ask)
     try:
+        secret.encode()
+    except UnicodeEncodeError:
+        raise ConfigurationError("the password is no text in UTF-8: set the terminal or the file to UTF-8") from None
+    try:
         return PrivateKey(bytes(Account.decrypt(sealed, secret)))
-    except (ValueError, KeyError, TypeError, NotImplementedError) as error:
+    except Exception as error:  # whatever a library makes of a file that somebody else wrote
         if "MAC mismatch" in str(error):  # the library has no type of its own for this
             raise ConfigurationError(f"the password does not open {path}: it is another one") from None
         raise ConfigurationError(f"{path} is damaged or of an unknown kind: restore it from a copy") from None
@@ -107,11 +115,14 @@ def _read_keystore(path: Path) -> dict[str, Any]:
         raise ConfigurationError(f"there is no key in {path.parent}: run `tally init` first") from None
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ConfigurationError(f"{path} is damaged: restore it from a copy") from None
-    if not isinstance(sealed, dict):
-        raise ConfigurationError(f"{path} is damaged: restore it from a copy")
-    return sealed
+    try:
+        return normalised(sealed)
+    except UnknownKeystore as error:
+        raise ConfigurationError(
+            f"{path} is damaged, or of a kind that is not known here: {error}. Restore it from a copy, or seal it anew"
+        ) from None
 
 
 def find_password(password: str | None, password_file: Path | None, *, ask: Callable[[], str] | None = None) -> str:
@@ -121,8 +132,10 @@ def find_password(password: str | None, password_file: Path | None, *, ask: Call
     if password_file is not None:
         try:
             return password_file.read_text("utf-8").removesuffix("\n").removesuffix("\r")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigurationError(f"the password file {password_file} cannot be read: {error}") from error
+        except OSError as error:
+            raise ConfigurationError(f"the password file {password_file} cannot be read: {error.strerror}") from error
+        except UnicodeDecodeError:
+            raise ConfigurationError(f"the password file {password_file} is no text in UTF-8") from None
     from_environment = os.environ.get(PASSWORD_VARIABLE)
     if from_environment is not None:
         return from_environment

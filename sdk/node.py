@@ -22,7 +22,8 @@ from pathlib import Path
 import msgspec
 import trio
 
-from tallystick.channels.alarms import Alarm, AlarmKind
+from tallystick.channels.alarms import Alarm, AlarmKind, OnAlarm
+from tallystick.channels.arguments import checked
 from tallystick.channels.claims import owed_for
 from tallystick.channels.core import Phase
 from tallystick.channels.effects import (
@@ -39,7 +40,16 @@ from tallystick.channels.errors import ChannelNotReady, Fault, InvalidInput, Tal
 from tallystick.channels.identity import IDENTITY_SCHEMA, Identity, claim_directory, hold_identity
 from tallystick.channels.keys import PrivateKey, PublicKey
 from tallystick.channels.loops import require_trio
-from tallystick.channels.objects import NATIVE, Address, ChannelId, check_amount
+from tallystick.channels.objects import (
+    NATIVE,
+    Address,
+    Amount,
+    AnyAddress,
+    AnyChannel,
+    ChannelId,
+    to_address,
+    to_channel,
+)
 from tallystick.channels.peers import Peers, PeerStatistics
 from tallystick.channels.ports import (
     Clock,
@@ -72,7 +82,7 @@ from tallystick.sdk.incoming import IncomingPayment, Journal
 from tallystick.sdk.known_peers import PEERS_SCHEMA
 from tallystick.sdk.onchain import CloseKeys, OnChain
 from tallystick.sdk.openings import Openings
-from tallystick.sdk.options import Config
+from tallystick.sdk.options import Config, Period
 from tallystick.sdk.paid import PaidJournal
 from tallystick.sdk.routing import Routing
 from tallystick.sdk.wallet import Wallet
@@ -80,7 +90,7 @@ from tallystick.sdk.watchers import Subscription, Watchers
 from tallystick.sdk.whereabouts import Whereabouts
 from tallystick.sdk.whose import said_by_node
 from tallystick.settlement.chain import Chain, OpenCall
-from tallystick.settlement.checked import checked
+from tallystick.settlement.checked import checked as cross_checked
 from tallystick.settlement.follower import FollowerStatistics, Step
 from tallystick.settlement.index import INDEX_SCHEMA
 from tallystick.settlement.moments import SCHEMA as SETTLEMENT_SCHEMA
@@ -121,6 +131,7 @@ class NodeStatistics(msgspec.Struct, frozen=True):
 class Node(Wallet):
     """See the module's docstring. Make one with `open_node`. What it pays and is paid over several hops: `wallet`."""
 
+    @checked
     def __init__(
         self,
         key: PrivateKey,
@@ -132,15 +143,19 @@ class Node(Wallet):
         clock: Clock,
         elapsed: Elapsed,
         entropy: Entropy,
+        alarm: OnAlarm,
         inline: bool = False,
     ) -> None:
-        chain = checked(chain)
+        chain = cross_checked(chain)
         self.key = key
         self.store = store
         self.chain = chain
         self.config = config
         self.alarms: list[Alarm] = []
         """The newest hundred."""
+        self.on_alarm: OnAlarm = alarm
+        self.ready = trio.Event()
+        """Set once the chain was followed to its head, and peers can connect."""
         rng = random.Random(int.from_bytes(entropy(16), "big"))
         self._watchers = Watchers()
         self._changed = trio.Event()
@@ -157,6 +172,7 @@ class Node(Wallet):
                 entropy=entropy,
                 jitter=rng.random,
                 alarm=self._alarm,
+                clock=clock,
                 policy=config.tower_policy,
             )
             for address in config.towers
@@ -190,6 +206,7 @@ class Node(Wallet):
             elapsed=elapsed,
         )
         self.engine.trust_chain(lambda: self.onchain.fresh)
+        self.engine.stop_paying(lambda: self.onchain.following.lost)
         self.router = Router(
             key,
             self.engine,
@@ -242,8 +259,14 @@ class Node(Wallet):
 
     # --- life ----------------------------------------------------------------------------------------------------
 
-    async def run(self, *, started: Callable[[], None]) -> None:
-        """Run all tasks until cancelled; `started` is called once peers can connect."""
+    @property
+    def waiting_for(self) -> str:
+        """What the node waits for before it speaks to peers; empty once peers can connect."""
+        return "" if self.ready.is_set() else self.onchain.following.waiting_for or "its peers' door to open"
+
+    @checked
+    async def run(self, *, begun: Callable[[], None]) -> None:
+        """Run all tasks until cancelled; `begun` is called once they run, and `ready` set once peers can connect."""
         bound = trio.Event()
 
         def listening(address: PeerAddress | None) -> None:
@@ -260,12 +283,14 @@ class Node(Wallet):
                 self.routing.load()
                 self.writer.add(self.onchain.react())
                 nursery.start_soon(self.onchain.following.run)
+                nursery.start_soon(self.onchain.watch_fees)
                 nursery.start_soon(self.onchain.sender.run)
                 for tower in self.guard.towers:
                     nursery.start_soon(tower.run)
                 for session in self.engine.sessions.values():
                     self.guard.offer(session.channel)
                 self.whereabouts.begin()
+                begun()
                 await self.onchain.following.catch_up()
                 self.openings.tidy()
                 if self.config.payments.compiled:
@@ -275,7 +300,7 @@ class Node(Wallet):
                 nursery.start_soon(self.routing.run)
                 nursery.start_soon(meet_peers)
                 await bound.wait()
-                started()
+                self.ready.set()
                 await trio.sleep_forever()
         finally:
             self.engine.stop()
@@ -284,6 +309,7 @@ class Node(Wallet):
     def _alarm(self, alarm: Alarm) -> None:
         self.alarms.append(alarm)
         del self.alarms[:-100]
+        self.on_alarm(alarm)
         self._watchers.publish(alarm)
 
     def _on_step(self, step: Step) -> None:
@@ -297,6 +323,7 @@ class Node(Wallet):
             self.journal.notify()
         elif isinstance(event, ChannelChanged):
             self.onchain.pursue([event.channel])
+            self.openings.remind(event.channel)
         elif isinstance(event, SecretLearned):
             self._claim_in_time(event)
         elif isinstance(event, OpenRequested) and self._nursery is not None:
@@ -305,6 +332,8 @@ class Node(Wallet):
             self._close_for_peer(event.channel)
         elif isinstance(event, PeerNotice) and event.ours and event.code == Fault.UNACKNOWLEDGED:
             self._warn_of_stuck(event.peer)
+        elif isinstance(event, PeerNotice) and not event.ours and event.code == Fault.UNKNOWN_CHANNEL:
+            self.openings.remind(ChannelId(event.channel), event.peer)
         self._watchers.publish(event)
         self._note_change()
 
@@ -339,6 +368,7 @@ class Node(Wallet):
         self._changed.set()
         self._changed = trio.Event()
 
+    @checked
     async def until(self, condition: Callable[[], bool]) -> None:
         """Return once `condition` holds; it is looked at after each event and each block."""
         while not condition():
@@ -351,10 +381,12 @@ class Node(Wallet):
         """All channels that this node knows, gone ones included."""
         return [ChannelHandle(self, session) for session in self.engine.sessions.values()]
 
-    def channel(self, channel: ChannelId) -> ChannelHandle:
+    @checked
+    def channel(self, channel: AnyChannel) -> ChannelHandle:
         """Return one channel; raise InvalidInput if it is unknown."""
-        return ChannelHandle(self, self.engine.session(channel))
+        return ChannelHandle(self, self.engine.session(to_channel(channel)))
 
+    @checked
     async def connect(self, peer: PeerAddress | str) -> PublicKey:
         """Connect to a node, and keep the connection from now on; return its key once it was reached there.
 
@@ -362,53 +394,57 @@ class Node(Wallet):
         address at which it was reached before is replaced only once it was reached at this one, and a connection that
         there is goes on.
         """
-        address = PeerAddress.parse(peer) if isinstance(peer, str) else peer
+        address = PeerAddress.parse(str(peer))  # the written form of one that was made is looked at, too
         if address.key == bytes(self.key.public):
             raise InvalidInput("that is this node's own address")
         await self.whereabouts.connect(address)
         return PublicKey(address.key)
 
+    @checked
     async def open_channel(
         self,
         peer: PeerAddress | PublicKey | str,
-        deposit: int,
+        deposit: Amount,
         *,
-        asset: Address = NATIVE,
-        challenge_period: int | None = None,
+        asset: AnyAddress = NATIVE,
+        challenge_period: Period | None = None,
         wait: bool = True,
     ) -> ChannelHandle:
         """Open a channel with our deposit; return it once it is usable (`wait=False`: once it is on its way).
 
         Raise InvalidInput, InsufficientFunds, or OpeningFailed (the peer or the chain refused); nothing is locked then.
         """
-        check_amount(deposit, "deposit", minimum=1)
+        token = to_address(asset, "asset")
         period = self.openings.check_period(challenge_period)
-        await self.onchain.require_balance(deposit, asset, OpenCall)
+        await self.onchain.require_balance(deposit, token, OpenCall)
         key = peer if isinstance(peer, PublicKey) else await self.connect(peer)
-        session, identifier = await self.openings.begin(key, deposit, asset, period)
+        session, identifier = await self.openings.begin(key, deposit, token, period)
         handle = ChannelHandle(self, session)
         if wait:
             await self.openings.finish(session, identifier)
             await handle.wait_usable()
         return handle
 
+    @checked
     def not_connected(self, peer: PublicKey) -> ChannelNotReady:
         """The error for what needs the peer right now."""
         return ChannelNotReady(f"the peer 0x{peer.address.hex()} is not connected now: try again when it is")
 
+    @checked
     def offer_died(self, what: str) -> ChannelNotReady:
         """The error for an offer that expired before it was mined."""
         return ChannelNotReady(f"the {what} was not mined in time and is dead; the channel goes on, try again")
 
     # --- money in, events, figures -------------------------------------------------------------------------------
 
-    def incoming(self, after: str = "", *, channel: ChannelId | None = None) -> AsyncIterator[IncomingPayment]:
+    @checked
+    def incoming(self, after: str = "", *, channel: AnyChannel | None = None) -> AsyncIterator[IncomingPayment]:
         """Iterate over received payments for ever, each after its commit, in order of the commits.
 
         Every payment has a `cursor`; store the last one that you handled and pass it as `after` when you start again:
         then none is missed and none comes twice, across any crash. Without it, you begin with the very first one.
         """
-        return self.journal.payments(after, channel)
+        return self.journal.payments(after, None if channel is None else to_channel(channel))
 
     @property
     def cursor(self) -> str:
@@ -422,9 +458,10 @@ class Node(Wallet):
         """
         return self._watchers.subscribe()
 
-    async def balance(self, asset: Address = NATIVE) -> int:
+    @checked
+    async def balance(self, asset: AnyAddress = NATIVE) -> int:
         """Return what this node's account holds on chain, outside of channels."""
-        return await self.chain.balance(self.address, asset)
+        return await self.chain.balance(self.address, to_address(asset, "asset"))
 
     def statistics(self) -> NodeStatistics:
         """Return counters and queue lengths."""
@@ -438,6 +475,7 @@ class Node(Wallet):
         )
 
 
+@checked
 @asynccontextmanager
 async def open_node(
     directory: str | Path,
@@ -445,6 +483,8 @@ async def open_node(
     key: PrivateKey,
     chain: Chain,
     config: Config | None = None,
+    alarm: OnAlarm = lambda alarm: None,
+    at_once: bool = False,
     network: Network | None = None,
     clock: Clock = system_clock,
     elapsed: Elapsed = system_elapsed,
@@ -456,9 +496,12 @@ async def open_node(
     """Open the node that lives in `directory`, run it inside the block, and close it at the end.
 
     Raise InvalidInput outside of trio, StoreInUse if another process has it open, StoreForeign if it is another key's,
-    chain's or contract's, StoreDamaged if a row is not what was written, StoreError if its disk refuses while it runs.
-    What the block raises comes out as it is. `sole`: refuse to run beside another process of this machine that is the
-    same node, as of a copy of the directory; daemons do. The six parameters before it are for simulations.
+    chain's or contract's, StoreDamaged if a row is not what was written, WrongChain if the chain node serves another
+    chain, StoreError if its disk refuses while it runs. What the block raises comes out as it is.
+
+    `alarm` is told of every alarm. `at_once`: do not wait for the chain node; until it is `ready`, a node speaks to no
+    peer. `sole`: refuse to run beside another process of this machine that is the same node, as of a copy of the
+    directory; daemons do. The six parameters before it are for simulations.
     """
     require_trio("open_node")
     own = store or open_store(Path(directory), SCHEMAS, owner=f"node 0x{key.address.hex()}")
@@ -478,12 +521,15 @@ async def open_node(
             clock=clock,
             elapsed=elapsed,
             entropy=entropy,
+            alarm=alarm,
             inline=inline,
         )
         for text in own.healed if isinstance(own, SqliteStore) else ():
             node._alarm(Alarm(AlarmKind.DATA_HEALED, text))
         async with trio.open_nursery() as nursery:
             await nursery.start(_run, node)
+            if not at_once:
+                await node.ready.wait()
             try:
                 yield node
             except Exception as error:
@@ -501,7 +547,7 @@ async def open_node(
 
 
 async def _run(node: Node, *, task_status: trio.TaskStatus[None]) -> None:
-    await node.run(started=task_status.started)
+    await node.run(begun=task_status.started)
 
 
 def _only(group: BaseExceptionGroup[BaseException]) -> TallystickError | None:

@@ -13,6 +13,8 @@ import random
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 
+import trio
+
 from tallystick.channels import resync
 from tallystick.channels.alarms import Alarm, AlarmKind, OnAlarm
 from tallystick.channels.chaintime import ChainTime
@@ -24,15 +26,19 @@ from tallystick.channels.engine import Engine
 from tallystick.channels.errors import InsufficientFunds, InvalidInput, TallystickError
 from tallystick.channels.keys import PrivateKey, PublicKey, close_key
 from tallystick.channels.objects import NATIVE, Address, ChannelId
+from tallystick.channels.older import OlderState, older_state
 from tallystick.channels.ports import Clock, Elapsed
 from tallystick.channels.session import Session
 from tallystick.channels.store import Moment
 from tallystick.channels.writer import Writer
 from tallystick.sdk.budgets import duty_budget, moved_by
-from tallystick.sdk.duties import DUTY_NAMES, OFFERS, Situation, claim_fee, duties, judge, must_close
+from tallystick.sdk.duties import DUTY_NAMES, OFFERS, Situation, claim_fee, duties, held_locks, judge, must_close
+from tallystick.sdk.fee_needs import needed
 from tallystick.sdk.following import Following
 from tallystick.sdk.options import Config
 from tallystick.settlement.chain import ApproveCall, Call, Chain, ChannelView, DepositCall, OpenCall
+from tallystick.settlement.errors import ChainError, ChainUnavailable
+from tallystick.settlement.fee_account import LOOK_AGAIN, LOOK_EVERY, FeeAccount, Standing
 from tallystick.settlement.follower import BlockAdded, Step
 from tallystick.settlement.index import CLOSED, GONE, SETTLED, EventsSeen
 from tallystick.settlement.obligations import Obligation, Policy, Status
@@ -91,6 +97,8 @@ class OnChain:
         self._allowing: Counter[Address] = Counter()
         """What calls that are no obligations yet will take of each token."""
         self._told: set[ChannelId] = set()
+        self._left_behind: dict[tuple[ChannelId, int, int], OlderState | None] = {}
+        """Old states that stand on chain, read back from the journals once each."""
         self._confirmed: set[ChannelId] = set()
         """Channels that the chain has not touched since nothing was due for them, and all they were was confirmed."""
         self.following = Following(
@@ -199,9 +207,11 @@ class OnChain:
             return
         if final is not None and channel.phase is not Phase.SETTLED:
             resync.set_funding(session, final.deposits, final.withdrawn)
-        # Who lost data must never close, not even in place of a close that left the chain: it waits for what stays.
-        closed = final if session.channel.phase is Phase.RECOVERING else head
-        if closed is not None and closed.status in (CLOSED, SETTLED) and session.channel.phase not in _CLOSED_PHASES:
+        # Who lost data must never close, not even in place of a close that left the chain, however deep it was: it
+        # goes on recovering until the settlement stays, for which a window of challenges had to pass.
+        lost = session.channel.phase is Phase.RECOVERING
+        closed, statuses = (final, (SETTLED,)) if lost else (head, (CLOSED, SETTLED))
+        if closed is not None and closed.status in statuses and session.channel.phase not in _CLOSED_PHASES:
             session.enter(Phase.CLOSED)
         if final is not None and final.status == SETTLED and session.channel.phase is Phase.CLOSED:
             session.enter(Phase.SETTLED)
@@ -257,8 +267,8 @@ class OnChain:
     def _take_on(self, duty: Obligation) -> Sequence[Moment]:
         """Take a duty on, under a further name if what was done about it before came to nothing."""
         earlier = self.sender.find(duty.id)
-        if earlier is not None and isinstance(duty.call, OFFERS):
-            return ()  # offers die by themselves
+        if earlier is not None and earlier.receipt is not None and isinstance(duty.call, OFFERS):
+            return ()  # offers die by themselves, and are not mended by being sent again
         try:
             return self.sender.pursue(duty, self.index.head_number)
         except InvalidInput as error:  # derived again at the next block
@@ -276,12 +286,48 @@ class OnChain:
     def _situation(self, session: Session, view: ChannelView, stakes: dict[bytes, int]) -> Situation:
         channel = session.channel
         states = (channel.ours, *channel.flight, channel.theirs)
+        older = self._older(session, view)
         conditions = {lock.condition for state in states for lock in state.simplex.locks}
+        conditions |= {lock.condition for state in older.values() for lock in state.locks}
         secrets = self.index.secrets(conditions, self.index.head_number) if conditions else {}
         redeemed = (self.index.redeems(channel.id, 0), self.index.redeems(channel.id, 1))
         claims = session.streams.claims()
         market = self.following.market
-        return Situation(view, self.index.head_time, secrets, redeemed, claims, market.price, stakes, market.lowest)
+        return Situation(
+            view, self.index.head_time, secrets, redeemed, claims, market.price, stakes, older, market.lowest
+        )
+
+    def _older(self, session: Session, view: ChannelView) -> dict[int, OlderState]:
+        """Return what stands on chain for good of states that were left behind."""
+        found: dict[int, OlderState] = {}
+        for sender, pot in enumerate(view.pots):
+            if view.status != SETTLED or not pot or held_locks(session.channel, view, sender) is not None:
+                continue
+            name = (session.channel.id, sender, view.seqs[sender])
+            if name not in self._left_behind:
+                state = older_state(self._writer.store, session.channel, sender, view.seqs[sender])
+                self._left_behind[name] = state
+                if state is None:
+                    short = session.channel.id.hex()[:8]
+                    text = f"channel {short} ended with an old state whose locks this node's history does not tell"
+                    self._alarm(Alarm(AlarmKind.LOCKS_UNKNOWN, f"{text}: {pot} wait on chain for who knows them"))
+            left_behind = self._left_behind[name]
+            if left_behind is not None:
+                found[sender] = left_behind
+        return found
+
+    async def watch_fees(self) -> None:
+        """Tell, for ever, when the account holds less than what may be due costs; raise nothing."""
+        account = FeeAccount(self._key.address)
+        while True:
+            channels = [session.channel for session in self._engine.sessions.values()]
+            need = needed(channels, self.following.market.price, self._config.duties)
+            with contextlib.suppress(ChainError, ChainUnavailable):  # that has alarms of its own
+                held = await self._chain.balance(self._key.address, NATIVE)
+                account, alarm = account.look(Standing(held, need))
+                if alarm is not None:
+                    self._alarm(alarm)
+            await trio.sleep(LOOK_AGAIN if account.in_doubt else LOOK_EVERY)
 
     # --- the user's own transactions -----------------------------------------------------------------------------
 

@@ -30,6 +30,7 @@ from tallystick.sdk.errors import OpeningFailed
 from tallystick.sdk.onchain import OnChain
 from tallystick.sdk.options import Config
 from tallystick.settlement.chain import Chain, OpenCall
+from tallystick.settlement.index import OPEN
 
 ANSWER_SECONDS = 30.0
 """How long a peer may take to answer an opening."""
@@ -119,9 +120,28 @@ class Openings:
             self._end_if_failed(session)
             raise OpeningFailed(f"the channel was not opened, nothing is locked: {error}") from error
 
+    def remind(self, channel: ChannelId, says: bytes | None = None) -> None:
+        """Propose an open channel again that its peer does not use: mined so late that the peer had forgotten it.
+
+        `says`: who says not to know it, if somebody does.
+        """
+        session = self._engine.sessions.get(channel)
+        if session is None or says not in (None, session.channel.peer_key):
+            return
+        if session.ready or session.channel.phase is not Phase.OPEN:
+            return
+        state = session.channel
+        if state.reserve_ppm and state.newest.proof.seq == state.theirs.seq == 0:
+            self._engine.send(state.peer_key, OpenProposal(state.terms, state.reserve_ppm))
+
+    def _is_open(self, identity: ChannelId, terms: Terms) -> bool:
+        """Whether the chain shows that very channel already."""
+        view = self._onchain.index.view(identity, self._onchain.index.head_number)
+        return view is not None and view.terms == terms and view.status == OPEN
+
     def tidy(self) -> None:
         """End the openings that have come to nothing. Called after each block."""
-        now = self._engine.chain.now
+        now = self._engine.chain.sure
         waiting = [session for session in self._engine.sessions.values() if self._waits(session)]
         for session in waiting:
             identity = session.channel.id
@@ -199,7 +219,7 @@ class Openings:
         if not self._engine.is_connected(event.peer):
             return  # it would not hear the answer
         if refusal is None:
-            self._asked[channel_id(event.request.terms)] = self._engine.chain.now
+            self._asked[channel_id(event.request.terms)] = self._engine.chain.sure
         self._engine.opening.answer(event.peer, event.request, refusal)
 
     def _is_stranger(self, peer: bytes) -> bool:
@@ -217,7 +237,7 @@ class Openings:
         if len(waiting) < STRANGERS_OPENINGS:
             return True
         oldest = min(waiting, key=lambda session: self._asked[session.channel.id])
-        if self._asked.get(oldest.channel.id, 0) + OPENING_GRACE > self._engine.chain.now:
+        if self._asked.get(oldest.channel.id, 0) + OPENING_GRACE > self._engine.chain.sure:
             return False
         del self._asked[oldest.channel.id]
         self._engine.forget_channel(oldest)
@@ -238,9 +258,9 @@ class Openings:
         if not policy.reserve_ppm <= request.reserve_ppm <= RESERVE_PPM_MAX:
             return f"its reserve must be from {policy.reserve_ppm} to {RESERVE_PPM_MAX} millionths of all that is in it"
         number = await self._chain.channel_count(*terms.participants, terms.asset)
-        if terms.number != number:
-            return f"its number must be {number}"
         identity = channel_id(terms)
+        if terms.number != number and not self._is_open(identity, terms):
+            return f"its number must be {number}"
         others = [session.channel for session in self._engine.sessions_with(bytes(peer))]
         if sum(channel.phase is Phase.OPENING and channel.id != identity for channel in others) >= OPENINGS_PER_PEER:
             return f"{OPENINGS_PER_PEER} channels with this node wait to be opened already: open those first"

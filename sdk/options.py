@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import msgspec
+from typing import Annotated
 
+from tallystick.channels.arguments import Options
 from tallystick.channels.errors import InvalidInput
-from tallystick.channels.limits import Policy
+from tallystick.channels.limits import CHALLENGE_PERIOD_MAX, Policy
+from tallystick.channels.objects import Count
 from tallystick.channels.ports import PeerAddress
+from tallystick.channels.rules import Whole
 from tallystick.router.objects import MARGIN_MAX
 from tallystick.router.service import RoutingOptions
 from tallystick.sdk.budgets import DutyPolicy
@@ -14,22 +17,28 @@ from tallystick.sdk.places import check_announced
 from tallystick.sdk.routing import PaymentOptions
 from tallystick.watchtower.client import ClientPolicy
 
+Port = Annotated[int, Whole(0, 65_535)]
+Depth = Annotated[int, Whole(1, 2**31)]
+"""In blocks; 1: the newest one."""
+Period = Annotated[int, Whole(1, CHALLENGE_PERIOD_MAX)]
+"""A challenge period that the adjudicator takes, in seconds."""
 
-class Config(msgspec.Struct, frozen=True, kw_only=True):
+
+class Config(Options, frozen=True, kw_only=True):
     """How a node behaves. Times in seconds of chain time."""
 
-    listen: tuple[str, int] | None = ("127.0.0.1", 0)
+    listen: tuple[str, Port] | None = ("127.0.0.1", 0)
     """Where to accept peers (port 0: any free one); None: only dial."""
     announce_address: str = ""
     """What the network is told as this node's address, <host>:<port>; empty: where it listens, if others can reach
     that. Never a wildcard, and loopback only where every known peer is on loopback, too (`places`)."""
-    confirmations: int = 3
+    confirmations: Depth = 3
     """Depth (1: in the head block) at which the chain's word on funds counts."""
-    challenge_period: int = 86_400
+    challenge_period: Period = 86_400
     """Of the channels that this node opens."""
     channels: Policy = Policy()
     duties: DutyPolicy = DutyPolicy()
-    start_block: int = 0
+    start_block: Count = 0
     """The first block to follow, for a node that is new; blocks before it cannot hold its channels."""
     towers: tuple[PeerAddress, ...] = ()
     """Watchtowers that guard the channels while this node is down."""
@@ -42,6 +51,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Whether to close for a peer that proved to have lost its data."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_announced(self.announce_address)
         if self.duties.secret_margin < self.channels.reveal_margin:
             raise InvalidInput(

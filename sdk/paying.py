@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 import msgspec
 
 from tallystick.channels.conditions import SECRET_SIZE, digest_of
+from tallystick.channels.discretion import Discreet
 from tallystick.channels.engine import Engine
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.objects import NATIVE, Address, ChannelId, check_amount
@@ -29,7 +30,7 @@ REBALANCING = "rebalancing"
 """The memo of payments to ourselves."""
 
 
-class PaymentReceipt(msgspec.Struct, frozen=True):
+class PaymentReceipt(Discreet, msgspec.Struct, frozen=True):
     """A payment that was made: whoever has `secret` for an invoice proves that it was paid."""
 
     payment_hash: bytes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from tallystick.channels.arguments import Options
 from tallystick.channels.objects import NATIVE, Address
 from tallystick.router.payee import Patience
 from tallystick.router.payer import Limits
@@ -12,7 +13,7 @@ FEE_UNITS = 5
 """What a payment in the coin may cost beside `fee_percent`."""
 
 
-class AssetOptions(msgspec.Struct, frozen=True, kw_only=True):
+class AssetOptions(Options, frozen=True, kw_only=True):
     """How a node pays in one asset that is not the chain's coin. Amounts in its smallest unit."""
 
     part_min: int = 1_000
@@ -22,7 +23,7 @@ class AssetOptions(msgspec.Struct, frozen=True, kw_only=True):
     ask for base fees in this asset."""
 
 
-class PaymentOptions(msgspec.Struct, frozen=True, kw_only=True):
+class PaymentOptions(Options, frozen=True, kw_only=True):
     """How a node pays and is paid. Times in seconds."""
 
     keysend: bool = True
@@ -43,7 +44,7 @@ class PaymentOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How long a payment is tried, where its payer says nothing else."""
     compiled: bool = False
     """Whether to search paths with numba (`tallystick[fast]`)."""
-    assets: dict[Address, AssetOptions] = {}
+    assets: dict[Address, AssetOptions] = msgspec.field(default_factory=dict)
     """Assets that the owner knows, besides the coin. In any other one, a payment that nobody asked for may be
     worthless, and is not taken; invoices and payments are possible wherever there is an open channel."""
     assets_max: int = 8

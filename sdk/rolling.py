@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from tallystick.channels.arguments import checked
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.hashchain import StreamTerms
+from tallystick.channels.objects import Units
 from tallystick.channels.session import Session
 from tallystick.sdk.streams import OutgoingStream, begin_stream
 
@@ -53,7 +55,8 @@ class RollingStream:
         """How many units can be paid before another stream is needed."""
         return sum(stream.left for stream in self._streams)
 
-    async def pay(self, units: int = 1) -> None:
+    @checked
+    async def pay(self, units: Units = 1) -> None:
         """Pay units, and return once the payee holds them durably.
 
         Raise InvalidInput, InsufficientFunds or ChannelNotReady, and nothing was done; or ChannelNotReady if a stream
@@ -108,7 +111,7 @@ class RollingStream:
         return late or stream.left <= self.length // 4
 
     async def _open(self) -> None:
-        expiry = self._session.chain.now + self._lifetime
+        expiry = self._session.chain.sure + self._lifetime
         self._streams.append(await begin_stream(self._node, self._session, self.unit, self.length, expiry))
 
     def _retire(self) -> None:

@@ -287,7 +287,7 @@ class Routing(Paying):
             contract=self._chain.contract,
             asset=asset,
             amount=amount,
-            created=self._engine.chain.now,
+            created=self._engine.chain.sure,
             lifetime=lifetime,
             lock_life=self.options.patience.claim,
             memo=memo,

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import trio
 
+from tallystick.channels.arguments import checked
 from tallystick.channels.errors import ChannelNotReady
+from tallystick.channels.objects import Depth, Units
 from tallystick.channels.session import Session
 from tallystick.channels.streamed import Incoming, Outgoing
 
@@ -83,7 +85,8 @@ class OutgoingStream(_Stream[Outgoing]):
         """How many units the payee has acknowledged: durable at both ends."""
         return self._stream.acked
 
-    def submit(self, units: int = 1) -> int:
+    @checked
+    def submit(self, units: Units = 1) -> int:
         """Pay units without waiting; return the depth to `wait` for.
 
         At most `Policy.stream_unsecured` units may wait for the payee: `room` waits until there is some. Raise
@@ -94,11 +97,13 @@ class OutgoingStream(_Stream[Outgoing]):
             self._node.engine.touch(self._session)
         return depth
 
-    async def room(self, units: int = 1) -> None:
+    @checked
+    async def room(self, units: Units = 1) -> None:
         """Wait until that many more units may be submitted."""
         await self._stream.wait(self._stream.wanted + units - self._session.policy.stream_unsecured)
 
-    async def wait(self, depth: int) -> None:
+    @checked
+    async def wait(self, depth: Depth) -> None:
         """Return once the payee holds all units up to `depth` durably; raise ChannelNotReady if it never will."""
         await self._stream.wait(depth)
         if self._stream.acked < depth:
@@ -106,7 +111,8 @@ class OutgoingStream(_Stream[Outgoing]):
                 f"the stream ended after {self._stream.acked} units, before the payee acknowledged unit {depth}"
             )
 
-    async def pay(self, units: int = 1) -> int:
+    @checked
+    async def pay(self, units: Units = 1) -> int:
         """Pay units and return the depth once the payee holds them durably. Raises as `submit` and `wait` do."""
         await self.room(units)
         depth = self.submit(units)

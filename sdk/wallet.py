@@ -7,14 +7,30 @@ async for invoice in node.paid_invoices(after=position): ...
 
 from __future__ import annotations
 
+from tallystick.channels.arguments import checked
 from tallystick.channels.errors import InvalidInput
-from tallystick.channels.keys import PublicKey
-from tallystick.channels.objects import NATIVE, Address, ChannelId
+from tallystick.channels.objects import (
+    NATIVE,
+    Amount,
+    AnyAddress,
+    AnyChannel,
+    AnyHash,
+    AnyMemo,
+    Count,
+    Lifetime,
+    MaybeHash,
+    Seconds,
+    Total,
+    to_address,
+    to_channel,
+    to_hash,
+    to_text,
+)
 from tallystick.channels.store import Store
 from tallystick.router.circuits import Forward, forwards_after, forwards_before
 from tallystick.router.invoice import Invoice
 from tallystick.router.invoices import InvoiceRecord
-from tallystick.router.objects import ForwardingPolicy, NodeKey, Route
+from tallystick.router.objects import AnyNode, ForwardingPolicy, Route, to_node
 from tallystick.router.payments import PaymentRecord, find_payment
 from tallystick.router.receiving import Refusal
 from tallystick.sdk.paid import PaidInvoices, PaidJournal
@@ -30,44 +46,55 @@ class Wallet:
 
     # --- being paid ----------------------------------------------------------------------------------------------
 
+    @checked
     async def create_invoice(
         self,
-        amount: int | None = None,
-        memo: str = "",
+        amount: Amount | None = None,
+        memo: AnyMemo = "",
         *,
-        lifetime: int = 3_600,
+        lifetime: Lifetime = 3_600,
         hold: bool = False,
-        payment_hash: bytes = b"",
-        asset: Address = NATIVE,
+        payment_hash: MaybeHash = b"",
+        asset: AnyAddress = NATIVE,
         hints: bool = True,
     ) -> InvoiceRecord:
         """Ask for a payment; return the invoice: its `text` is for the payer. `lifetime` in seconds of chain time.
 
-        No amount: the payer chooses. `hold`: once paid, it waits for `settle_invoice` or `cancel_invoice`. With a
-        `payment_hash`, whoever gave it knows the secret, and it is held in any case. An `asset` other than the chain's
-        coin needs an open channel in it. `hints`: it may name channels of ours that gossip does not know; without, it
-        tells nobody of them. Raise InvalidInput.
+        `memo` is text (or its bytes in UTF-8), for the payer. No amount: the payer chooses. `hold`: once paid, it waits
+        for `settle_invoice` or `cancel_invoice`. With a `payment_hash`, whoever gave it knows the secret, and it
+        is held in any case. An `asset` other than the chain's coin needs an open channel in it. `hints`: it may name
+        channels of ours that gossip does not know; without, it tells nobody of them. Raise InvalidInput.
         """
         return await self.routing.create_invoice(
-            amount, memo, lifetime=lifetime, hold=hold, payment_hash=payment_hash, asset=asset, hints=hints
+            amount,
+            to_text(memo),
+            lifetime=lifetime,
+            hold=hold,
+            payment_hash=to_hash(payment_hash, "payment_hash") if payment_hash else b"",
+            asset=to_address(asset, "asset"),
+            hints=hints,
         )
 
-    def invoice(self, payment_hash: bytes) -> InvoiceRecord:
+    @checked
+    def invoice(self, payment_hash: AnyHash) -> InvoiceRecord:
         """Return one invoice of ours; raise InvalidInput if it is unknown."""
-        return self.routing.invoice(payment_hash)
+        return self.routing.invoice(to_hash(payment_hash))
 
-    def invoices(self, limit: int = 100, before: int | None = None) -> list[InvoiceRecord]:
+    @checked
+    def invoices(self, limit: Count = 100, before: Count | None = None) -> list[InvoiceRecord]:
         """Return invoices and payments without one, newest first; `before` goes on from a `position`."""
         return self.routing.invoices(limit, before)
 
-    def refusal(self, payment_hash: bytes) -> Refusal | None:
+    @checked
+    def refusal(self, payment_hash: AnyHash) -> Refusal | None:
         """Return what was given back last of what came for an invoice of ours, and why; None if nothing was.
 
         For a merchant whose customer says that it was refused. Kept in memory, of the newest invoices.
         """
-        return self.routing.receiving.refusal(payment_hash)
+        return self.routing.receiving.refusal(to_hash(payment_hash))
 
-    def paid_invoices(self, after: int = 0) -> PaidInvoices:
+    @checked
+    def paid_invoices(self, after: Count = 0) -> PaidInvoices:
         """Iterate over paid invoices and keysends for ever, each after its commit, in the order of the claims.
 
         Each has a count, `paid`; store that of the last one that you handled and pass it as `after` when you start
@@ -75,30 +102,34 @@ class Wallet:
         """
         return self.paid.after(after)
 
-    async def settle_invoice(self, secret: bytes) -> None:
+    @checked
+    async def settle_invoice(self, secret: AnyHash) -> None:
         """Take a held payment, the secret of whose invoice this is; once, however often this is called.
 
         Raise InvalidInput if none is held, or ChannelNotReady while this node's view of the chain is old.
         """
-        await self.routing.settle_invoice(secret)
+        await self.routing.settle_invoice(to_hash(secret, "secret"))
 
-    async def cancel_invoice(self, payment_hash: bytes) -> None:
+    @checked
+    async def cancel_invoice(self, payment_hash: AnyHash) -> None:
         """Refuse what has come for an invoice, and take nothing more; once, however often this is called.
 
         Raise InvalidInput if it was claimed.
         """
-        await self.routing.cancel_invoice(payment_hash)
-        self.paid.notify(payment_hash)
+        digest = to_hash(payment_hash)
+        await self.routing.cancel_invoice(digest)
+        self.paid.notify(digest)
 
     # --- paying --------------------------------------------------------------------------------------------------
 
+    @checked
     async def pay(
         self,
         invoice: str | Invoice,
         *,
-        amount: int | None = None,
-        max_fee: int | None = None,
-        timeout: float | None = None,
+        amount: Amount | None = None,
+        max_fee: Total | None = None,
+        timeout: Seconds | None = None,
     ) -> PaymentReceipt:
         """Pay an invoice once, however often this is called; return the receipt, whose `secret` proves the payment.
 
@@ -109,47 +140,67 @@ class Wallet:
         """
         return await self.routing.pay(invoice, amount=amount, max_fee=max_fee, timeout=timeout)
 
+    @checked
     async def keysend(
         self,
-        to: NodeKey | PublicKey,
-        amount: int,
+        to: AnyNode,
+        amount: Amount,
         *,
-        max_fee: int | None = None,
-        timeout: float | None = None,
-        secret: bytes = b"",
-        asset: Address = NATIVE,
+        max_fee: Total | None = None,
+        timeout: Seconds | None = None,
+        secret: MaybeHash = b"",
+        asset: AnyAddress = NATIVE,
     ) -> PaymentReceipt:
         """Pay a node that gave no invoice; return the receipt. It takes assets that its owner named.
 
         A `secret` of yours (32 random bytes) makes it safe to ask again: what it opens is paid once. Raise InvalidInput
         or PaymentFailed.
         """
-        target = NodeKey(bytes(to)) if isinstance(to, PublicKey) else to
-        return await self.routing.keysend(target, amount, max_fee=max_fee, timeout=timeout, secret=secret, asset=asset)
+        return await self.routing.keysend(
+            to_node(to),
+            amount,
+            max_fee=max_fee,
+            timeout=timeout,
+            secret=to_hash(secret, "secret") if secret else b"",
+            asset=to_address(asset, "asset"),
+        )
 
+    @checked
     async def rebalance(
-        self, out: ChannelId, back: ChannelId, amount: int, *, max_fee: int | None = None, timeout: float | None = None
+        self,
+        out: AnyChannel,
+        back: AnyChannel,
+        amount: Amount,
+        *,
+        max_fee: Total | None = None,
+        timeout: Seconds | None = None,
     ) -> PaymentReceipt:
         """Pay ourselves: `amount` comes back over one channel of ours, having gone out over another with the fee."""
-        return await self.routing.rebalance(out, back, amount, max_fee=max_fee, timeout=timeout)
+        return await self.routing.rebalance(to_channel(out), to_channel(back), amount, max_fee=max_fee, timeout=timeout)
 
-    async def probe(self, to: NodeKey, amount: int, *, timeout: float | None = None, asset: Address = NATIVE) -> Route:
+    @checked
+    async def probe(
+        self, to: AnyNode, amount: Amount, *, timeout: Seconds | None = None, asset: AnyAddress = NATIVE
+    ) -> Route:
         """Find out by trying whether `amount` could be paid now; return the way, or raise PaymentFailed."""
-        return await self.routing.probe(to, amount, timeout=timeout, asset=asset)
+        return await self.routing.probe(to_node(to), amount, timeout=timeout, asset=to_address(asset, "asset"))
 
-    def estimate(self, to: NodeKey, amount: int, *, asset: Address = NATIVE) -> Route:
+    @checked
+    def estimate(self, to: AnyNode, amount: Amount, *, asset: AnyAddress = NATIVE) -> Route:
         """Return the way that a payment would try first; its `fee` is an estimate. Raise NoRoute or InvalidInput."""
-        return self.routing.estimate(to, amount, asset=asset)
+        return self.routing.estimate(to_node(to), amount, asset=to_address(asset, "asset"))
 
-    def payment(self, payment_hash: bytes) -> PaymentRecord:
+    @checked
+    def payment(self, payment_hash: AnyHash) -> PaymentRecord:
         """Return one payment of ours; raise InvalidInput if it is unknown."""
-        found = find_payment(self.store, payment_hash)
+        found = find_payment(self.store, to_hash(payment_hash))
         if found is None:
             raise InvalidInput("this node made no payment of that hash; `tally payments` shows all")
         return found
 
+    @checked
     def payments(
-        self, limit: int = 100, before: int | None = None, *, probes: bool = False
+        self, limit: Count = 100, before: Count | None = None, *, probes: bool = False
     ) -> list[tuple[int, PaymentRecord]]:
         """Return this node's payments, newest first, each with its position; `before` goes on from one.
 
@@ -159,18 +210,22 @@ class Wallet:
 
     # --- forwarding ----------------------------------------------------------------------------------------------
 
-    def forwards(self, limit: int = 100, before: int = 0) -> list[Forward]:
+    @checked
+    def forwards(self, limit: Count = 100, before: Count = 0) -> list[Forward]:
         """Return payments of others that ended, newest first; `before` goes on from a position."""
         return forwards_before(self.store, before, limit)
 
-    def forwards_after(self, position: int = 0, limit: int = 100) -> list[Forward]:
+    @checked
+    def forwards_after(self, position: Count = 0, limit: Count = 100) -> list[Forward]:
         """Return payments of others that ended, oldest first, behind a position."""
         return forwards_after(self.store, position, limit)
 
-    def policy(self, channel: ChannelId) -> ForwardingPolicy:
+    @checked
+    def policy(self, channel: AnyChannel) -> ForwardingPolicy:
         """Return what this node asks for carrying payments out over one of its channels."""
-        return self.routing.router.policy_of(channel)
+        return self.routing.router.policy_of(to_channel(channel))
 
-    async def set_policy(self, channel: ChannelId, policy: ForwardingPolicy) -> None:
+    @checked
+    async def set_policy(self, channel: AnyChannel, policy: ForwardingPolicy) -> None:
         """Ask something else from now on, and tell the network. Raise InvalidInput."""
-        await self.routing.set_policy(channel, policy)
+        await self.routing.set_policy(to_channel(channel), policy)

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-import msgspec
-
+from tallystick.channels.arguments import Options
 from tallystick.channels.codec import Codec
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.keys import keccak
@@ -37,7 +36,7 @@ Choice = Callable[[Transaction], bool]
 """Picks transactions."""
 
 
-class ChainSettings(msgspec.Struct, frozen=True, kw_only=True):
+class ChainSettings(Options, frozen=True, kw_only=True):
     """What kind of chain it is. `chain_id`, `contract` and `reward_bps` are fixed once the chain has begun."""
 
     chain_id: int = 1337

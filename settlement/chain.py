@@ -11,6 +11,7 @@ from typing import Protocol, TypeAlias
 
 import msgspec
 
+from tallystick.channels.discretion import Discreet
 from tallystick.channels.objects import (
     NATIVE,
     Address,
@@ -66,7 +67,7 @@ class CooperativelyClosed(msgspec.Struct, frozen=True, array_like=True, tag=4):
     balance1: int
 
 
-class Closed(msgspec.Struct, frozen=True, array_like=True, tag=5):
+class Closed(Discreet, msgspec.Struct, frozen=True, array_like=True, tag=5):
     """A participant closed alone. Anyone may challenge while a block's time is at most `deadline`."""
 
     channel: ChannelId
@@ -109,7 +110,7 @@ class Redeemed(msgspec.Struct, frozen=True, array_like=True, tag=8):
     root: bytes
 
 
-class SecretRegistered(msgspec.Struct, frozen=True, array_like=True, tag=9):
+class SecretRegistered(Discreet, msgspec.Struct, frozen=True, array_like=True, tag=9):
     """The secret of `digest` (its sha256) is public since the block time `time`."""
 
     digest: bytes
@@ -117,7 +118,7 @@ class SecretRegistered(msgspec.Struct, frozen=True, array_like=True, tag=9):
     time: int
 
 
-class LinkRegistered(msgspec.Struct, frozen=True, array_like=True, tag=10):
+class LinkRegistered(Discreet, msgspec.Struct, frozen=True, array_like=True, tag=10):
     """The deepest link so far of the stream with that condition is public since the block time `time`.
 
     It was registered by the stream's expiry: a later one is refused.
@@ -215,7 +216,7 @@ class CooperativeCloseCall(msgspec.Struct, frozen=True, array_like=True, tag=4):
     signature1: bytes
 
 
-class CloseCall(msgspec.Struct, frozen=True, array_like=True, tag=5):
+class CloseCall(Discreet, msgspec.Struct, frozen=True, array_like=True, tag=5):
     """Close alone: the caller's newest proofs (None: genesis) and the key that opens `close_hash`."""
 
     channel: ChannelId
@@ -246,7 +247,7 @@ class RedeemCall(msgspec.Struct, frozen=True, array_like=True, tag=8):
     locks: tuple[Lock, ...]
 
 
-class RegisterSecretCall(msgspec.Struct, frozen=True, array_like=True, tag=9):
+class RegisterSecretCall(Discreet, msgspec.Struct, frozen=True, array_like=True, tag=9):
     """Make a secret (32 bytes) public: it satisfies every hash lock on it that expires no earlier than that block."""
 
     secret: bytes
@@ -267,7 +268,7 @@ class ApproveCall(msgspec.Struct, frozen=True, array_like=True, tag=11):
     amount: int
 
 
-class RegisterLinkCall(msgspec.Struct, frozen=True, array_like=True, tag=12):
+class RegisterLinkCall(Discreet, msgspec.Struct, frozen=True, array_like=True, tag=12):
     """Make a link of a stream public, up to its expiry: the deepest one says what the stream's locks pay."""
 
     link: bytes

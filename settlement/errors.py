@@ -3,6 +3,7 @@
     TallystickError
     ├── ChainUnavailable        the chain node did not answer; try again later, nothing was lost
     ├── ChainError              the chain node answered, but not what the interface promises (wrong chain, bad data)
+    │   └── WrongChain          it serves another chain or contract, or one that was begun anew
     ├── TransactionRefused      the chain node will not take this transaction at all (see `code`)
     ├── Reverted                a rule of the adjudicator, the registry or a token refuses this call (see `code`)
     └── LedgerBroken            the simulated ledger contradicts itself: coins were made or lost, or its data is damaged
@@ -23,6 +24,10 @@ class ChainUnavailable(TallystickError):
 
 class ChainError(TallystickError):
     """The chain node's answer cannot be right: another chain, malformed data. Retrying does not help."""
+
+
+class WrongChain(ChainError):
+    """The chain node serves another chain or contract than the one expected, or the chain was begun anew."""
 
 
 class Refusal(enum.StrEnum):

@@ -30,7 +30,7 @@ import trio
 from tallystick.channels.ports import Clock, Elapsed
 from tallystick.settlement import freshness
 from tallystick.settlement.chain import Block, Chain, Header
-from tallystick.settlement.errors import ChainError, ChainUnavailable
+from tallystick.settlement.errors import ChainError, ChainUnavailable, WrongChain
 from tallystick.settlement.vigil import Sight
 
 HEADERS_KEPT = 128
@@ -50,6 +50,9 @@ PATIENCE = 8.0
 
 POLL = 2.0
 """Seconds between questions for the head where the chain node does not wait for a new one."""
+
+CERTAIN = 3
+"""Times on end that a chain node must show another chain, until it is believed."""
 
 RECHECKED = 3
 """Blocks that are asked for again with every new one."""
@@ -80,6 +83,8 @@ class Followed(msgspec.Struct, frozen=True):
     kept: int = HEADERS_KEPT
     newest: tuple[Block, ...] = ()
     """The last RECHECKED blocks with their events, as far as they were followed since the start."""
+    root: Header | None = None
+    """A block too deep to leave the chain: where it is another one, the chain is."""
 
     @property
     def next(self) -> int:
@@ -113,14 +118,15 @@ def apply(state: Followed, step: Step) -> Followed:
             return msgspec.structs.replace(state, headers=state.headers[:-1], newest=newest)
         case BlockAdded(block):
             headers, newest = (*state.headers, block.header)[-state.kept :], (*state.newest, block)[-RECHECKED:]
-            return msgspec.structs.replace(state, headers=headers, newest=newest)
+            root = state.root or (headers[0] if headers[0].number == 0 or len(headers) == state.kept else None)
+            return msgspec.structs.replace(state, headers=headers, newest=newest, root=root)
 
 
 def advance(state: Followed, blocks: Sequence[Block]) -> tuple[Followed, tuple[Step, ...]] | None:
     """Return the state and the steps that lead onto the branch of `blocks`, which start at or below the position.
 
-    Return None if none of the blocks is known, so that the common ancestor lies further back. Raise ChainError if
-    it lies below everything that is remembered, or if the blocks do not form a chain.
+    Return None if none of the blocks is known, so that the common ancestor lies further back. Raise WrongChain if it
+    lies below everything that is remembered, or if the chain was begun anew; ChainError if the blocks form no chain.
     """
     _check_chain(blocks)
     if not blocks:
@@ -133,11 +139,13 @@ def advance(state: Followed, blocks: Sequence[Block]) -> tuple[Followed, tuple[S
     elif blocks[0].header.number > state.headers[0].number:
         return None
     else:
-        raise ChainError(
+        raise WrongChain(
             f"the chain was reorganised below block {state.headers[0].number}, deeper than the {len(state.headers)} "
             "blocks that are remembered; stop using this chain node, find out which branch is right, and if it is the "
             "new one, follow the chain again from its start with an empty position"
         )
+    if state.root is not None and kept_up_to < state.root.number:
+        raise begun_anew(state.root)
     fresh = [block for block in blocks[ancestor + 1 :] if block.header.number > kept_up_to]
     if not fresh:
         return state, ()
@@ -146,6 +154,15 @@ def advance(state: Followed, blocks: Sequence[Block]) -> tuple[Followed, tuple[S
     for step in steps:
         state = apply(state, step)
     return state, tuple(steps)
+
+
+def begun_anew(root: Header) -> WrongChain:
+    """Return the error for a chain whose block `root` is another one than it was."""
+    return WrongChain(
+        f"block {root.number} of the chain is another one than it was: the chain was begun anew, or the chain node "
+        "serves another one with the same number. What was in channels there is not on this one. Use the right node; "
+        "if the old chain is gone for good, go on in a new data directory (the same keystore may be used)"
+    )
 
 
 def _covers_all(state: Followed, first: int) -> bool:
@@ -213,6 +230,9 @@ class Follower:
         self._removed = 0
         self._faults = 0
         self._fault: Exception | None = None
+        self._wrong = 0
+        self._turned = False
+        """Whether the chain node gave a right answer since the start."""
         self._moved = trio.Event()
         self.followed = followed
 
@@ -227,11 +247,15 @@ class Follower:
             except (ChainUnavailable, ChainError) as error:
                 self._faults += 1
                 self._fault = error
+                self._wrong = self._wrong + 1 if isinstance(error, WrongChain) else 0
                 self._batch = max(1, self._batch // 2)
                 await trio.sleep(backoff * (1 + self._jitter()) / 2)
                 backoff = min(2 * backoff, PATIENCE)
                 continue
-            self._fault, self._answered = None, turn.asked
+            self._fault, self._answered, self._wrong = None, turn.asked, 0
+            if not self._turned:
+                self._turned = True
+                self._move()
             backoff, self._batch = BACKOFF_FIRST, min(2 * self._batch, BATCH)
             if turn.head is not None:
                 if hasty and turn.head.hash == last:  # its wait does not wait
@@ -239,8 +263,8 @@ class Follower:
                 hasty, last = await self._wait(turn.head), turn.head.hash
 
     async def reached(self, number: int) -> None:
-        """Wait until the block of that number was followed."""
-        while self.followed.next <= number:
+        """Wait until the block of that number was followed, and the chain node has shown that it knows the position."""
+        while not self._turned or self.followed.next <= number:
             await self._moved.wait()
 
     async def _turn(self) -> _Turn:
@@ -249,13 +273,26 @@ class Follower:
         asked = self._elapsed()
         head = await self._chain.head()
         self._head, self._head_time = head.number, head.time
-        moved = await self._catch_up(head, asked)
+        if self.followed.headers and head.number < self.followed.headers[0].number:
+            await self._check_root()
+        try:
+            moved = await self._catch_up(head, asked)
+        except WrongChain:
+            await self._check_root()
+            raise
         position = self.followed.position
         if position is not None and position.hash == head.hash:
             if not moved:
                 self._freshness = freshness.confirmed(self._freshness, position, asked, self._wall())
             return _Turn(asked, head)
         return _Turn(asked, None if moved else head)
+
+    async def _check_root(self) -> None:
+        """Raise WrongChain, with what to do, if the chain is another one than was followed."""
+        root = self.followed.root
+        found = None if root is None else await self._chain.header(root.number)
+        if root is not None and found is not None and found.hash != root.hash:
+            raise begun_anew(root)
 
     async def _wait(self, head: Header) -> bool:
         """Wait for a new head; return whether that was over so soon that the chain node may not wait at all."""
@@ -294,6 +331,9 @@ class Follower:
                 self._freshness = freshness.removed(self._freshness, header)
                 self._removed += 1
         self._head = max(self._head, self.followed.next - 1)
+        self._move()
+
+    def _move(self) -> None:
         self._moved.set()
         self._moved = trio.Event()
 
@@ -321,6 +361,11 @@ class Follower:
         return 0.0 if self._answered is None else self._elapsed() - self._answered
 
     @property
+    def lost(self) -> Exception | None:
+        """Why the chain is another one than was followed, as was said CERTAIN times on end; None if it was not."""
+        return self._fault if self._wrong >= CERTAIN else None
+
+    @property
     def fault(self) -> Exception | None:
         """What went wrong last, None if the last answer was right."""
         return self._fault
@@ -333,6 +378,7 @@ class Follower:
             silent=self.silent,
             fault="" if self._fault is None else str(self._fault),
             nonsense=isinstance(self._fault, ChainError),
+            lost=self.lost is not None,
             at_stake=at_stake,
         )
 

@@ -13,10 +13,11 @@ from collections.abc import Iterable
 import msgspec
 
 from tallystick.channels.codec import Codec
+from tallystick.channels.discretion import Discreet
 from tallystick.channels.hashchain import StreamProof, StreamTerms
 from tallystick.channels.objects import ZERO32, Address, ChannelId
 from tallystick.channels.seals import Sealed
-from tallystick.channels.store import Moment, Schema, Store
+from tallystick.channels.store import Moment, Schema, Store, decoded
 from tallystick.settlement.chain import (
     Block,
     Challenged,
@@ -45,7 +46,7 @@ class Sighting(msgspec.Struct, frozen=True, array_like=True):
     event: ChannelEvent
 
 
-class EventsSeen(Moment, frozen=True):
+class EventsSeen(Discreet, Moment, frozen=True):
     """A block held these events of our channels, and these secrets."""
 
     number: int
@@ -108,7 +109,7 @@ class ChainIndex:
         self.head_number = -1
         self.head_time = 0
         for (blob,) in store.read("SELECT sighting FROM chain_events ORDER BY number, position"):
-            sighting = _SIGHTING.decode(blob)
+            sighting = decoded(_SIGHTING, blob, "chain_events")
             self._histories.setdefault(sighting.event.channel, []).append(sighting)
 
     def add(self, block: Block) -> list[EventsSeen]:

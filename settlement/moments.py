@@ -1,8 +1,8 @@
 """What following a chain and sending transactions write to the store: `SCHEMA`, its moments and their readers.
 
 Two tables, both keyed by chain id, so that one store may serve several chains. `followed_headers` holds the last
-headers of the branch that was followed: the newest is the position. `obligations` holds every obligation ever
-taken on, one row each, replaced in place and never deleted.
+headers of the branch that was followed, and its first for ever: the newest is the position. `obligations` holds every
+obligation ever taken on, one row each, replaced in place and never deleted.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sqlite3
 from tallystick.channels.codec import Codec
 from tallystick.channels.objects import Address
 from tallystick.channels.seals import Sealed
-from tallystick.channels.store import Moment, Schema, Store
+from tallystick.channels.store import Moment, Schema, Store, decoded
 from tallystick.settlement.chain import Header
 from tallystick.settlement.follower import HEADERS_KEPT, BlockAdded, BlockRemoved, Followed, Step
 from tallystick.settlement.obligations import Book, Obligation, book_of
@@ -66,20 +66,23 @@ def read_followed(store: Store, chain_id: int, start: int) -> Followed:
     rows = store.read(
         "SELECT number, hash, parent, time FROM followed_headers WHERE chain_id = ? ORDER BY number", (chain_id,)
     )
-    return Followed(start, tuple(Header(*row) for row in rows))
+    headers = tuple(Header(*row) for row in rows)
+    root = headers[0] if headers and (headers[0].number == 0 or len(headers) >= HEADERS_KEPT) else None
+    return Followed(start, headers[-HEADERS_KEPT:] if len(headers) > HEADERS_KEPT else headers, root=root)
 
 
 def read_book(store: Store, chain_id: int, account: Address) -> Book:
     """Return the account's obligations that are not at rest, and the highest nonce it ever bound."""
     rows = store.read(
-        "SELECT data FROM obligations WHERE chain_id = ? AND account = ? AND resting = 0 ORDER BY rowid",
+        "SELECT id, data FROM obligations WHERE chain_id = ? AND account = ? AND resting = 0 ORDER BY rowid",
         (chain_id, account),
     )
     top = store.read(
         "SELECT max(highest_nonce) FROM obligations WHERE chain_id = ? AND account = ?", (chain_id, account)
     )
     highest = top[0][0]
-    return book_of((_CODEC.decode(row[0]) for row in rows), -1 if highest is None else highest)
+    found = [decoded(_CODEC, data, "obligations", name) for name, data in rows]
+    return book_of(found, -1 if highest is None else highest)
 
 
 def read_obligation(store: Store, chain_id: int, account: Address, identifier: str) -> Obligation | None:
@@ -87,7 +90,7 @@ def read_obligation(store: Store, chain_id: int, account: Address, identifier: s
     rows = store.read(
         "SELECT data FROM obligations WHERE chain_id = ? AND account = ? AND id = ?", (chain_id, account, identifier)
     )
-    return _CODEC.decode(rows[0][0]) if rows else None
+    return decoded(_CODEC, rows[0][0], "obligations", identifier) if rows else None
 
 
 def _write_advanced(connection: sqlite3.Connection, moment: ChainAdvanced) -> None:
@@ -97,7 +100,8 @@ def _write_advanced(connection: sqlite3.Connection, moment: ChainAdvanced) -> No
         (moment.chain_id, header.number, header.hash, header.parent, header.time),
     )
     connection.execute(
-        "DELETE FROM followed_headers WHERE chain_id = ? AND number <= ?",
+        """DELETE FROM followed_headers WHERE chain_id = ?1 AND number <= ?2
+        AND number > (SELECT min(number) FROM followed_headers WHERE chain_id = ?1)""",
         (moment.chain_id, header.number - moment.kept),
     )
 

@@ -33,6 +33,7 @@ from typing import TypeAlias, TypeVar
 import msgspec
 
 from tallystick.channels.alarms import Alarm, AlarmKind
+from tallystick.channels.arguments import Options
 from tallystick.channels.keys import keccak
 from tallystick.channels.objects import NATIVE, ChannelId
 from tallystick.settlement.chain import Call, DepositCall, Header, OpenCall, Receipt, TransferCall
@@ -161,7 +162,7 @@ class Obligation(msgspec.Struct, frozen=True, kw_only=True):
         return self.attempts[-1].price if self.attempts else 0
 
 
-class Policy(msgspec.Struct, frozen=True, kw_only=True):
+class Policy(Options, frozen=True, kw_only=True):
     """How an account sends."""
 
     confirmations: int = 3

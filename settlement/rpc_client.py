@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from itertools import pairwise
 from typing import Any, TypeVar, cast
 
@@ -19,12 +20,13 @@ import httpx
 import msgspec
 import trio
 
+from tallystick.channels.arguments import checked
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.loops import require_trio
 from tallystick.channels.objects import NATIVE, Address, ChannelId
 from tallystick.settlement.abi import Deployment
 from tallystick.settlement.chain import Block, ChannelView, Header, Receipt
-from tallystick.settlement.errors import ChainError, ChainUnavailable, Refusal, TransactionRefused
+from tallystick.settlement.errors import ChainError, ChainUnavailable, Refusal, TransactionRefused, WrongChain
 from tallystick.settlement.rpc_shapes import (
     quantity,
     read_address,
@@ -47,17 +49,23 @@ PAUSE = 0.2
 """Seconds before the second try; doubles."""
 
 TIMEOUT = 10.0
-"""Seconds for one answer."""
+"""Seconds for one answer, from the question to its last byte."""
 
 WAIT = 20
 """Seconds that the node is asked to wait for a new head."""
 
-RESPONSE_MAX = 64 * 1024 * 1024
+RESPONSE_MAX = 1024 * 1024
 """Bytes of one answer."""
+
+BLOCKS_BYTES_MAX = 64 * 1024 * 1024
+"""Bytes of an answer with blocks."""
 
 
 TEXT_MAX = 300
 """Characters of a chain node's own words that are passed on."""
+
+
+BLOCKS = "tally_blocks"
 
 
 class _Error(msgspec.Struct):
@@ -74,6 +82,7 @@ class _Answer(msgspec.Struct):
 _decoder = msgspec.json.Decoder(_Answer)
 
 
+@checked
 @asynccontextmanager
 async def open_rpc_chain(
     url: str,
@@ -90,7 +99,7 @@ async def open_rpc_chain(
     """
     require_trio("open_rpc_chain")
     async with httpx.AsyncClient(
-        base_url=_parse_url(url), timeout=TIMEOUT, trust_env=False, transport=transport
+        base_url=_parse_url(url), timeout=TIMEOUT, trust_env=False, transport=transport, cookies=_no_cookies()
     ) as client:
         node = _Node(client, jitter)
         if expected is None:
@@ -136,7 +145,7 @@ class RpcChain:
 
     async def blocks(self, first: int, limit: int) -> tuple[Block, ...]:
         """Return up to `limit` consecutive blocks of one branch from number `first` on; empty above the head."""
-        answer = await self._node.call("tally_blocks", quantity(max(first, 0)), quantity(max(limit, 0)))
+        answer = await self._node.call(BLOCKS, quantity(max(first, 0)), quantity(max(limit, 0)))
         if not isinstance(answer, list) or len(answer) > limit:
             raise ChainError("the chain node did not answer with a list of blocks, or with too many")
         blocks = tuple(_checked(lambda block: read_block(block, self._at), block) for block in answer)
@@ -245,7 +254,7 @@ class _Node:
         if not self.checked:
             found = await self.deployment()
             if found != self.expected:
-                raise ChainError(f"the chain node at {self.url} serves {found}, not {self.expected}; use another node")
+                raise WrongChain(f"the chain node at {self.url} serves {found}, not {self.expected}; use another node")
             self.checked = True
         return await self._call(method, params, timeout)
 
@@ -261,26 +270,44 @@ class _Node:
             if attempt:
                 await trio.sleep(PAUSE * 2 ** (attempt - 1) * (0.5 + self._jitter()))
             try:
-                return _result(await self._post(body, timeout))
-            except (httpx.TransportError, ChainUnavailable) as error:
+                most = BLOCKS_BYTES_MAX if method == BLOCKS else RESPONSE_MAX
+                return _result(await self._post(body, timeout, most))
+            except (httpx.RequestError, httpx.StreamError, ChainUnavailable) as error:
                 fault = error
-                self.checked = False
-        raise ChainUnavailable(f"the chain node at {self.url} does not answer: {fault or 'unknown'}") from fault
+            self.checked = False
+        why = _printable(str(fault) or type(fault).__name__)
+        raise ChainUnavailable(f"the chain node at {self.url} does not answer: {why}") from fault
 
-    async def _post(self, body: bytes, timeout: float) -> bytes:
-        headers = {"content-type": "application/json"}
-        async with self._client.stream("POST", "", content=body, headers=headers, timeout=timeout) as response:
+    async def _post(self, body: bytes, timeout: float, most: int) -> bytes:
+        """Return the answer, which has to be there as a whole in time: one that only goes on and on is none."""
+        answer = bytearray()
+        with trio.move_on_after(timeout) as patience:
+            await self._receive(body, most, answer, patience)
+        if len(answer) > most:
+            raise ChainError(f"the chain node at {self.url} sent more than {most} bytes")
+        if patience.cancelled_caught:
+            raise ChainUnavailable(f"no whole answer came within {timeout:g} seconds")
+        return bytes(answer)
+
+    async def _receive(self, body: bytes, most: int, answer: bytearray, patience: trio.CancelScope) -> None:
+        # Nothing compressed is asked for, and nothing is unpacked: an answer is as long as what was sent.
+        headers = {"content-type": "application/json", "accept-encoding": "identity"}
+        async with self._client.stream("POST", "", content=body, headers=headers, timeout=None) as response:
             if response.status_code == 429 or response.status_code >= 500:
                 raise ChainUnavailable(f"HTTP status {response.status_code}")
             if response.status_code != 200:
                 raise ChainError(f"the chain node at {self.url} answers with HTTP status {response.status_code}")
-            answer = bytearray()
+            response.headers.pop("content-encoding", None)
             async with aclosing(cast(AsyncGenerator[bytes, None], response.aiter_bytes())) as parts:
                 async for part in parts:
                     answer += part
-                    if len(answer) > RESPONSE_MAX:
-                        raise ChainError(f"the chain node at {self.url} sent more than {RESPONSE_MAX} bytes")
-            return bytes(answer)
+                    if len(answer) > most:
+                        patience.cancel()  # the next part does not come; an error here would not reach what is open
+
+
+def _no_cookies() -> CookieJar:
+    """Return a jar that takes nothing: a chain node has nothing to remember with us."""
+    return CookieJar(DefaultCookiePolicy(allowed_domains=[]))
 
 
 def _parse_url(url: str) -> httpx.URL:

@@ -20,6 +20,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from tallystick.channels.arguments import checked
 from tallystick.channels.errors import InvalidInput
 from tallystick.settlement.errors import TransactionRefused
 from tallystick.settlement.rpc_methods import METHODS
@@ -72,6 +73,7 @@ def make_app(chain: SimulatedChain) -> Starlette:
     return Starlette(routes=[Route("/", handle, methods=["POST"])])
 
 
+@checked
 async def serve_chain(
     chain: SimulatedChain,
     host: str,

@@ -19,7 +19,7 @@ from tallystick.channels.keys import PrivateKey
 from tallystick.channels.objects import NATIVE, Address
 from tallystick.channels.store import Moment, Store
 from tallystick.settlement.chain import Call, Chain, Header, Receipt, TransferCall
-from tallystick.settlement.errors import ChainError, ChainUnavailable, Refusal, TransactionRefused
+from tallystick.settlement.errors import ChainError, ChainUnavailable, Refusal, TransactionRefused, WrongChain
 from tallystick.settlement.follower import BACKOFF_FIRST, BACKOFF_MAX
 from tallystick.settlement.moments import NoncesLowered, ObligationStored, read_book, read_obligation
 from tallystick.settlement.obligations import (
@@ -234,7 +234,7 @@ class Sender:
                 self._faults += 1
             except ChainError as error:
                 self._faults += 1
-                if backoff == BACKOFF_FIRST:
+                if backoff == BACKOFF_FIRST and not isinstance(error, WrongChain):  # who follows it tells of that
                     text = f"the chain node's answers make no sense ({error}); the sender keeps trying"
                     self._alarm(Alarm(AlarmKind.CHAIN_NONSENSE, text))
             await trio.sleep(backoff * (1 + self._jitter()) / 2)

@@ -17,6 +17,7 @@ from collections.abc import Iterable
 import msgspec
 import trio
 
+from tallystick.channels.arguments import checked
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.loops import require_trio
 from tallystick.channels.objects import Address, ChannelId
@@ -51,6 +52,7 @@ def _everything(transaction: Transaction) -> bool:
 class SimulatedChain:
     """A chain of its own, in process. `store` (with `journal.SCHEMA`) makes it durable; without, it is in memory."""
 
+    @checked
     def __init__(
         self, settings: ChainSettings, clock: Clock, *, genesis: Iterable[Mint] = (), store: Store | None = None
     ) -> None:
@@ -191,6 +193,7 @@ class SimulatedChain:
             await trio.sleep_until(due)
             self.mine()
 
+    @checked
     def mine(self, count: int = 1) -> Header:
         """Mine blocks now and return the newest one's header."""
         if count < 1:
@@ -200,10 +203,12 @@ class SimulatedChain:
             self._announce()
         return self.newest.header
 
+    @checked
     def mint(self, order: Mint) -> None:
         """Make coins in the next block. Raise InvalidInput, also if this is no development chain."""
         self._branch.mint(order)
 
+    @checked
     def reorganise(self, depth: int, *, length: int | None = None, keep: Choice = _everything) -> Header:
         """Replace the newest `depth` blocks by `length` others (unless told, one more than dropped); return the head.
 
@@ -214,10 +219,12 @@ class SimulatedChain:
         self._announce()
         return self.newest.header
 
+    @checked
     def congest(self, price: int) -> None:
         """Let others fill the blocks up to this fee price: only what offers more is mined. 0 ends it."""
         self._branch.congestion = price
 
+    @checked
     def censor(self, which: Choice | None) -> None:
         """Mine no transaction for which this is true, until told otherwise. None ends it."""
         self._branch.censors = which or (lambda transaction: False)

@@ -39,6 +39,8 @@ class Sight(msgspec.Struct, frozen=True):
     """What went wrong last; empty if the last answer was right."""
     nonsense: bool
     """Whether that was an answer that cannot be right, rather than none."""
+    lost: bool = False
+    """Whether it is another chain than was followed, for certain."""
     at_stake: float | None = None
     """The shortest time within which something may have to be done on chain: a challenge period, a lock's expiry."""
 
@@ -53,6 +55,11 @@ class Vigil(msgspec.Struct, frozen=True):
     told_at: float = 0.0
     times: int = 0
     """How often it was told."""
+
+
+def begun(now: float, told: AlarmKind | None = None) -> Vigil:
+    """Begin; `told` is what was told just now, if anything was."""
+    return Vigil(now, now, told, now, int(told is not None))
 
 
 def look(vigil: Vigil, sight: Sight, means: str) -> tuple[Vigil, tuple[Alarm, ...]]:
@@ -98,6 +105,8 @@ def spell(seconds: float) -> str:
 
 
 def _kind(sight: Sight) -> AlarmKind:
+    if sight.lost:
+        return AlarmKind.CHAIN_RESET
     if sight.silent <= BOUND:
         return AlarmKind.CHAIN_STANDS_STILL
     return AlarmKind.CHAIN_NONSENSE if sight.nonsense else AlarmKind.CHAIN_UNREACHABLE
@@ -106,6 +115,8 @@ def _kind(sight: Sight) -> AlarmKind:
 def _what(kind: AlarmKind, sight: Sight, away: float) -> str:
     if kind is AlarmKind.CHAIN_UNREACHABLE:
         return f"the chain node has not answered for {spell(sight.silent)} ({sight.fault})"
+    if kind is AlarmKind.CHAIN_RESET:
+        return f"this chain is not the one that was followed ({sight.fault})"
     if kind is AlarmKind.CHAIN_NONSENSE:
         return f"the chain cannot be followed, for {spell(sight.silent)} now ({sight.fault})"
     return f"the chain stands still, as its node tells it: for {spell(away)} its newest block has not been a new one"

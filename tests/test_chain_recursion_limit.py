@@ -11,6 +11,8 @@ import importlib, pkgutil, sys
 before = sys.getrecursionlimit()
 import tallystick
 for package in pkgutil.walk_packages(tallystick.__path__, "tallystick."):
+    if package.name.endswith("__main__"):
+        continue
     if package.name.split(".")[1] in ("channels", "settlement", "watchtower", "router", "sdk"):
         importlib.import_module(package.name)
 import msgspec

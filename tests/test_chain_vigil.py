@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from tallystick.channels.alarms import Alarm, AlarmKind
-from tallystick.settlement.vigil import AGAIN, FIRST, SHARE, TICK, Sight, Vigil, look
+from tallystick.settlement.vigil import AGAIN, FIRST, SHARE, TICK, Sight, begun, look
 
 
 def watch(
@@ -19,12 +19,13 @@ def watch(
     back: float | None = None,
 ) -> list[tuple[float, Alarm]]:
     """Look until that time at a chain that is lost at time 0, and back at `back`; return what was told, and when."""
-    vigil, told, now = Vigil(0.0, 0.0), [], 0.0
+    vigil, told, now = begun(0.0), [], 0.0
     while now < until:
         now += TICK
         well = back is not None and now >= back
         old = 0.0 if well else now
-        sight = Sight(now, old, old if silent else 0.0, "" if well else "no answer", nonsense, at_stake)
+        fault = "" if well else "no answer"
+        sight = Sight(now, old, old if silent else 0.0, fault, nonsense, at_stake=at_stake)
         vigil, alarms = look(vigil, sight, "it does nothing")
         told += [(now, alarm) for alarm in alarms]
     return told
@@ -64,7 +65,7 @@ def test_the_end_of_what_was_told_is_told_once() -> None:
 
 @pytest.mark.alarm(AlarmKind.NODE_SLEPT)
 def test_a_process_that_stood_still_says_so_and_blames_no_chain_for_it() -> None:
-    vigil, told = look(Vigil(0.0, 0.0), Sight(TICK, 0.0, 0.0, "", False), "")
+    vigil, told = look(begun(0.0), Sight(TICK, 0.0, 0.0, "", False), "")
     assert not told
     slept = Sight(2 * TICK + 3_600, 3_600.0, 3_600.0, "", False)
     vigil, told = look(vigil, slept, "")

@@ -5,9 +5,13 @@ from __future__ import annotations
 import pytest
 
 from tallystick.channels import history
+from tallystick.channels.conditions import digest_of
 from tallystick.channels.errors import HistoryGone, InvalidInput, StoreError
+from tallystick.channels.history import LOCK_HISTORY
 from tallystick.channels.limits import HISTORY_BATCH, Policy
+from tallystick.channels.older import older_state
 from tallystick.channels.schema import payment_of
+from tallystick.channels.testing.clock import EPOCH
 from tallystick.channels.testing.pair import Pair, Party
 from tallystick.sdk.incoming import Journal
 
@@ -36,6 +40,23 @@ def test_the_journals_stay_small_and_the_money_is_all_there(keep: int) -> None:
     for party, table in ((pair.alice, "sent"), (pair.bob, "received")):
         assert keep <= rows(party, table) <= keep + HISTORY_BATCH + 1
     assert pair.bob.channel.theirs.simplex.next_payment == 3 * HISTORY_BATCH
+
+
+def test_a_channel_that_ever_held_a_lock_keeps_what_tells_the_locks_of_states_that_may_stand() -> None:
+    pair = ready(Policy(history=0))
+    secret = b"\x01" * 32
+    number = pair.alice.session.add_lock(1_000, int(EPOCH) + 5_000, digest_of(secret))
+    pair.alice.touch()
+    pair.settle()
+    pair.bob.session.reveal(number, secret)
+    pair.bob.touch()
+    pair.settle()
+    pay(pair, 2 * HISTORY_BATCH)
+    assert LOCK_HISTORY > 2 * HISTORY_BATCH + 10
+    assert rows(pair.alice, "sent") == rows(pair.bob, "received") == pair.alice.channel.ours.seq
+    for party, sender in ((pair.alice, pair.alice.channel.side), (pair.bob, pair.alice.channel.side)):
+        found = older_state(party.store, party.channel, sender, 1)
+        assert found is not None and [lock.id for lock in found.locks] == [number]
 
 
 def test_by_default_all_is_kept() -> None:
@@ -130,3 +151,53 @@ def test_a_node_whose_disk_fills_up_in_a_flood_stops_clearly_and_goes_on_once_th
     pair.settle()
     pay(pair, 3)
     assert pair.bob.channel.theirs.simplex.next_payment == pair.alice.channel.ours.simplex.next_payment >= paid + 3
+
+
+def told(journal: Journal, after: str = "", pages: int = 1) -> list[int]:
+    """Return the numbers of the payments that a reader gets who begins anew behind the last cursor of each page."""
+    numbers: list[int] = []
+    while page := journal.payments(after, None).take(pages):
+        numbers += [payment.payment for payment in page]
+        after = page[-1].cursor
+    return numbers
+
+
+def test_who_begins_at_the_oldest_gets_all_that_is_left_however_often_it_begins_anew() -> None:
+    pair = ready(Policy(history=10))
+    pay(pair, 2 * HISTORY_BATCH)
+    journal = Journal(pair.bob.store)
+    with pytest.raises(HistoryGone, match="'oldest'"):
+        journal.payments("", None).take(1)
+    kept = rows(pair.bob, "received")
+    for pages in (1, 7, 1000):
+        assert told(journal, "oldest", pages) == list(range(2 * HISTORY_BATCH - kept, 2 * HISTORY_BATCH))
+    assert told(journal, "newest") == told(journal, journal.newest()) == []
+    before = journal.newest()
+    pay(pair, 1)
+    assert told(journal, before) == [2 * HISTORY_BATCH]
+
+
+def prune_elsewhere(party: Party, position: int) -> None:
+    """Note that a payment of some other channel, in that row of the journal, was pruned."""
+    party.store._writer.execute(
+        "INSERT OR REPLACE INTO history (channel, position, payments) VALUES (x'07', ?, 1)", (position,)
+    )
+
+
+def test_what_another_channel_still_has_from_before_is_told_and_its_cursors_go_on() -> None:
+    pair = ready()
+    pay(pair, 5)
+    prune_elsewhere(pair.bob, 3)
+    journal = Journal(pair.bob.store)
+    first, second, *rest = journal.payments("oldest", None).take(10)
+    assert [payment.payment for payment in (first, second, *rest)] == [0, 1, 2, 3, 4]
+    assert "~" in first.cursor and "~" not in rest[-1].cursor, "until it has passed what is gone, a reader says so"
+    assert [payment.payment for payment in journal.payments(first.cursor, None).take(10)] == [1, 2, 3, 4]
+    with pytest.raises(HistoryGone):
+        journal.payments(first.cursor.partition("~")[0], None).take(1)
+    prune_elsewhere(pair.bob, 4)
+    with pytest.raises(HistoryGone, match="pruned"):
+        journal.payments(first.cursor, None).take(1)
+    for wrong in ("oldest~", "1.1~x", "1~1.1", "newest2"):
+        with pytest.raises(InvalidInput):
+            journal.payments(wrong, None)

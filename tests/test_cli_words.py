@@ -11,8 +11,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn
 
+import httpx
 import pytest
 import trio
+from typer.core import TyperGroup
 from typer.testing import CliRunner, Result
 
 from tallystick.channels.errors import ChannelNotReady, InvalidInput, StillPending
@@ -22,6 +24,8 @@ from tallystick.channels.tickets import Ticket
 from tallystick.sdk.cli.app import app
 from tallystick.sdk.cli.patience import waiting_aloud
 from tallystick.sdk.cli.shell import guarded
+from tallystick.sdk.control.client import ControlClient
+from tallystick.sdk.errors import ControlError
 from tallystick.sdk.handle import ChannelHandle
 from tallystick.sdk.node import open_node
 from tallystick.settlement.branch import ChainSettings
@@ -127,7 +131,7 @@ def test_ctrl_c_within_trio_counts_too() -> None:
 def away(connected: bool) -> Any:
     """Return a node's client with one channel."""
     channel = SimpleNamespace(id="3f9a" * 16, peer="02" * 33, peer_address="0x" + "11" * 20, phase="open")
-    channel.connected = connected
+    channel.connected, channel.closing = connected, False
 
     async def channels() -> list[Any]:
         return [channel]
@@ -202,3 +206,34 @@ async def test_pay_and_close_end_in_time_when_the_peer_is_gone(tmp_path: Path) -
                 with pytest.raises(StillPending, match="force_close"):
                     await channel.close(timeout=0.05)
             nursery.cancel_scope.cancel()
+
+
+# --- answers that make no sense -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("content", [b"<html>", b'"\xff"', b'{"a', b"[]", b'{"id": 5}', b'{"error": {"code": 5}}', b""])
+@pytest.mark.parametrize("status", [200, 500])
+async def test_an_answer_that_is_no_json_of_ours_is_an_error_in_words(content: bytes, status: int) -> None:
+    def strange(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(status, content=content)
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(strange), base_url="http://node") as http:
+        node = ControlClient(http)
+        for ask in (node.info, lambda: node.close("abcd"), lambda: node.pay("abcd", 5)):
+            with pytest.raises(ControlError):
+                await ask()
+
+
+@pytest.mark.parametrize("where", ["make_context", "invoke"])
+@pytest.mark.parametrize(
+    "how", [KeyboardInterrupt(), BaseExceptionGroup("", [KeyboardInterrupt()])], ids=["bare", "group"]
+)
+def test_ctrl_c_wherever_it_comes_is_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, where: str, how: BaseException
+) -> None:
+    def interrupted(*arguments: object, **more: object) -> NoReturn:
+        raise how
+
+    monkeypatch.setattr(TyperGroup, where, interrupted)
+    done = tally("balance")
+    assert done.exit_code == 130 and done.stderr.startswith("tally: interrupted")

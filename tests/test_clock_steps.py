@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 import msgspec
@@ -233,4 +234,6 @@ def _blank(kind: Any) -> Any:
     """Return a struct with nothing in it."""
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         return kind(**{field.name: _blank(field.type) for field in msgspec.structs.fields(kind)})
+    if isinstance(kind, UnionType):
+        return None
     return {int: 0, float: 0.0, str: ""}.get(kind, ())

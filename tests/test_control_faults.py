@@ -170,6 +170,7 @@ def test_no_wrong_request_to_any_route_meets_a_fault_of_the_program() -> None:
     simulate(main, 1)
 
 
+@pytest.mark.alarm("program-fault")
 @pytest.mark.parametrize("wait", [True, False])
 def test_a_fault_of_the_program_is_its_requests_alone(wait: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:

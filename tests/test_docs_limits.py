@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from tallystick.channels import descriptors, limits, peers, transport, turns, wires
-from tallystick.router.gossip_policy import GossipPolicy
+from tallystick.router.gossip_policy import DAY, GossipPolicy
+from tallystick.sdk.bench.hostile import ATTACKS
+from tallystick.sdk.control import door
+from tallystick.watchtower import desk, shelves
 
 PAGE = (Path(__file__).resolve().parent.parent / "docs" / "operations.md").read_text("utf-8")
 ROWS = dict(re.findall(r"^\| ([^|]+?) \| ([^|]+?(?: \| [^|]+?)?) \|$", PAGE, flags=re.MULTILINE))
@@ -32,6 +35,11 @@ GOSSIP = GossipPolicy()
             "connections taken from the system per second",
             (int(transport.ACCEPTS_RATE), int(transport.ACCEPTS_BURST), transport.BACKLOG),
         ),
+        (
+            "connections of the control API on which its token was not shown yet",
+            (descriptors.CONTROL_STRANGERS_MAX,),
+        ),
+        ("the loop's time for requests without the token", (round(100 * door.REFUSALS_PART),)),
         ("the loop's time for handshakes", (round(100 * transport.HANDSHAKE_PART),)),
         (
             "the loop's time for strangers' messages",
@@ -54,9 +62,24 @@ GOSSIP = GossipPolicy()
             "pings, errors, messages about unknown channels and the like, per second",
             (int(wires.STRANGER_UNPAID_RATE), int(wires.UNPAID_RATE)),
         ),
+        ("time for which a receipt promises that an appointment is kept", (shelves.TERM // DAY, shelves.RENEW // DAY)),
+        ("appointments of all clients", (shelves.APPOINTMENTS_MAX,)),
+        ("appointments from one address", (shelves.SHARE,)),
+        ("new appointments from one address per second", (int(shelves.NEW_RATE), int(shelves.NEW_BURST))),
+        ("the loop's time for clients, waiting for the disk included", (round(100 * desk.CLIENTS_PART),)),
         ("the same at once", (int(wires.STRANGER_UNPAID_BURST), int(wires.UNPAID_BURST))),
     ],
 )
 def test_a_row_tells_the_values_of_the_code_in_their_order(row: str, values: tuple[int, ...]) -> None:
     told = [int(number.replace(",", "")) for number in re.findall(r"\d[\d,]*\d|\d", ROWS[row])]
     assert tuple(told[: len(values)]) == values
+
+
+def test_every_attack_of_the_hostile_measurement_is_explained_with_its_rate() -> None:
+    page = (Path(__file__).resolve().parent.parent / "docs" / "performance.md").read_text("utf-8")
+    section = page.partition("## While strangers flood the doors")[2].partition("## Over several hops")[0]
+    told = dict(re.findall(r"^\| (\w+) \| ([^|]*[a-z][^|]*) \|$", section, flags=re.MULTILINE))
+    told.pop("attack", None)
+    assert set(told) == set(ATTACKS)
+    for attack, (connections, rate) in ATTACKS.items():
+        assert f"{connections if attack == 'idle' else round(rate):,}" in told[attack]

@@ -7,9 +7,11 @@ import typing
 from pathlib import Path
 from types import ModuleType
 
+import msgpack
+import msgspec
 import pytest
 
-from tallystick.channels import limits, messages, timing
+from tallystick.channels import limits, messages, objects, operations, timing
 from tallystick.channels.core import LEAVES, Phase
 from tallystick.channels.eip712 import TYPES
 from tallystick.channels.errors import Fault
@@ -76,6 +78,81 @@ def test_signed_objects_have_the_fields_that_are_signed() -> None:
         written = ", ".join(f"{field['name']}: {field['type']}" for field in fields)
         plain = re.sub(r"uint8 \(0 or 1\)", "uint8", text)
         assert f"`{name}`, signed" in plain and f"`{written}`" in plain, name
+
+
+def test_the_operations_of_an_update_are_listed_with_their_numbers_and_fields() -> None:
+    listed = {row[0]: (row[1], row[2]) for row in rows(section("4. Updates, off chain")) if row[1].isdigit()}
+    kinds = typing.get_args(operations.Operation)
+    assert listed == {
+        f"`{kind.__name__}`": (
+            str(kind.__struct_config__.tag),
+            ", ".join(f"`{name}`" for name in kind.__struct_fields__),
+        )
+        for kind in kinds
+    }
+
+
+def nested(kind: object, found: set[type[msgspec.Struct]]) -> set[type[msgspec.Struct]]:
+    """Collect the structs without a number that a type holds, however deep."""
+    for inner in typing.get_args(kind):
+        nested(inner, found)
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        if kind.__struct_config__.tag is None:
+            found.add(kind)
+        for hint in typing.get_type_hints(kind).values():
+            nested(hint, found)
+    return found
+
+
+def test_the_objects_in_messages_are_listed_with_their_items_in_order() -> None:
+    held: set[type[msgspec.Struct]] = set()
+    for kind in typing.get_args(messages.Message):
+        nested(kind, held)
+    assert {kind.__name__ for kind in held} >= {"SignedProof", "Terms", "Lock"}
+    listed = {row[0]: row[1] for row in rows(section("9. Transport and messages")) if len(row) == 2}
+    for kind in held:
+        assert listed[f"`{kind.__name__}`"] == ", ".join(f"`{name}`" for name in kind.__struct_fields__)
+    proof = objects.SignedProof(objects.BalanceProof(objects.ChannelId(bytes(32)), 0, 1), b"w" * 64, b"r" * 64)
+    frame = messages.encode(messages.Reestablish(objects.ChannelId(bytes(32)), 1, proof, None, 0))
+    assert msgpack.unpackb(frame)[3] == [[bytes(32), 0, 1, 0, 0, bytes(32), 0], b"w" * 64, b"r" * 64]
+    assert msgpack.unpackb(frame)[4] is None
+
+
+@pytest.mark.parametrize(
+    ("what", "bounds"),
+    [
+        ("any message", [limits.MESSAGE_MAX]),
+        ("its `challenge_period`", [POLICY.challenge_period_min, POLICY.challenge_period_max]),
+        ("`reserve_ppm`", [POLICY.reserve_ppm, limits.RESERVE_PPM_MAX]),
+        (
+            "how many openings",
+            [
+                openings.OPENINGS_PER_PEER,
+                openings.STRANGERS_OPENINGS,
+                openings.CONSIDERED_AT_ONCE,
+                openings.OPENING_SECONDS,
+            ],
+        ),
+        ("`Reestablish.signed_seq`", [limits.WINDOW_MAX]),
+        (
+            "`Update`: size",
+            [limits.OPERATIONS_MAX, limits.BATCH_PAYMENTS_MAX, limits.LOCKS_MAX, limits.STREAM_LENGTH_MAX],
+        ),
+        ("`Update.seen`", [limits.WINDOW_MAX]),
+        ("a lock's `expiry`", [POLICY.lock_expiry_min, POLICY.lock_expiry_max]),
+        ("locks in number and value", [POLICY.locks]),
+        ("how long an `Ack` is held back", [int(POLICY.ack_patience), int(EXCUSED)]),
+        ("a secret it got and does not pay for", [POLICY.reveal_margin]),
+        ("`Links`", [POLICY.link_margin]),
+        ("`valid_until` of a `CloseOffer`", [POLICY.offer_lifetime_max, duties.STAND_IN]),
+        ("`valid_until` of a `WithdrawRequest`", [POLICY.offer_lifetime_max]),
+        ("texts and reasons", [limits.ERROR_TEXT_MAX]),
+    ],
+)
+def test_what_a_peer_may_choose_is_bounded_as_the_page_says(what: str, bounds: list[int]) -> None:
+    (row,) = [row for row in rows(section("What a peer chooses, and how far")) if row[0] == what]
+    assert [int(number.replace(",", "")) for number in re.findall(r"\d[\d,]*", row[1])] == bounds
+    assert limits.ERROR_TEXT_MAX == limits.REASON_MAX
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,7 @@ async def is_served(link: Link) -> bool:
 # --- descriptors -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("limit", [256, 1_024, 4_096, 20_000, 2**20])
+@pytest.mark.parametrize("limit", [512, 1_024, 4_096, 20_000, 2**20])
 def test_strangers_get_a_small_part_of_the_descriptors_and_something_is_always_left(limit: int) -> None:
     allowed = allowance(limit)
     assert allowed.handshakes + allowed.links + RESERVED <= limit

@@ -66,7 +66,7 @@ def derived(
         seqs=(5, 0) if status == CLOSED else (5, 5),
         pots=pots,
     )
-    at = Situation(view, now, secrets or {}, ([], []), {}, market, {}, lowest)
+    at = Situation(view, now, secrets or {}, ([], []), {}, market, {}, {}, lowest)
     return {duty.id.partition(":")[0]: duty for duty in duties(of, at, policy, lambda channel: bytes(32))}
 
 
@@ -151,7 +151,7 @@ def test_a_channel_of_tokens_is_not_closed_over_what_is_owed_if_gas_is_dear() ->
     late = NOW + POLICY.unlock_patience + 1
     owed = {digest_of(SECRET): (NOW, SECRET)}
     for price, closes in ((PRICE, True), (POLICY.token_budget // 100_000, False)):
-        assert must_close(of, Situation(view, late, owed, ([], []), {}, price, {}, price), POLICY) is closes
+        assert must_close(of, Situation(view, late, owed, ([], []), {}, price, {}, {}, price), POLICY) is closes
 
 
 def test_the_users_own_transactions_cost_in_proportion_too() -> None:

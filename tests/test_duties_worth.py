@@ -43,7 +43,7 @@ def situation(
     terms = channel(1).terms
     view = ChannelView(terms=terms, status=OPEN, deposits=(0, 0), withdrawn=(0, 0))
     secrets = {} if registered is None else {CONDITION: (registered, SECRET)}
-    return Situation(view, now, secrets, ([], []), {}, market, stakes or {}, market)
+    return Situation(view, now, secrets, ([], []), {}, market, stakes or {}, {}, market)
 
 
 def registers(of: Channel, at: Situation, policy: DutyPolicy = POLICY) -> bool:

@@ -236,6 +236,7 @@ def test_a_bar_outlives_a_restart_and_ends_after_two_weeks() -> None:
     assert bar[1] - TWO_WEEKS <= world.time
 
 
+@pytest.mark.alarm("lock-unpaid")
 def test_who_reveals_in_the_last_moment_cannot_part_two_honest_nodes_nor_take_anything_small_twice() -> None:
     world = line()
     send(world, range(1))

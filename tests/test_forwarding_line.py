@@ -159,6 +159,7 @@ def test_a_lock_that_expires_before_what_its_onion_says_is_refused(route: str, c
     assert found is not None and (found[0], found[1].code) == (0, code)
 
 
+@pytest.mark.alarm("forward-unpaid")
 def test_a_forwarder_that_paid_and_cannot_claim_raises_an_alarm_and_writes_its_loss_down(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

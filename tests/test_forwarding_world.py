@@ -177,6 +177,7 @@ def test_a_forwarder_that_crashes_at_any_of_its_effects_neither_loses_nor_double
             crash_of_bob(index, after)
 
 
+@pytest.mark.alarm("peer-owes")
 @pytest.mark.parametrize("worth", [True, False])
 def test_a_secret_that_is_learned_at_the_last_moment_is_claimed_on_chain_if_it_is_worth_it(worth: bool) -> None:
     """Alice says nothing any more. Her lock is owed all the same, and in the end Bob closes the channel over it."""
@@ -205,6 +206,7 @@ def test_a_secret_that_is_learned_at_the_last_moment_is_claimed_on_chain_if_it_i
             assert await world.until(lambda: bob.phase is Phase.GONE, 4_000)
             side = bob.session.channel.side
             assert histories(world)[0][route.first.id].paid[side] == amount + amount // 1_000
+            assert "peer-owes" in {alarm.kind for alarm in world.node("bob").alarms}
         else:
             await world.until(lambda: now(world) > expiry + patience + 600, 1_000)
             assert bob.phase is Phase.OPEN, "a lock that is not worth its fee closes no channel"

@@ -613,7 +613,7 @@ def test_updates_in_any_order_and_repeated_lead_to_one_result(order: list[int], 
 @given(st.data())
 @settings(max_examples=30, deadline=None)
 def test_nodes_that_heard_different_things_agree_after_reconciliation_although_frames_get_lost(data: Any) -> None:
-    houses = [House(WORLD, number=50 + n, update_burst=100, stalled=20, young=-1.0) for n in range(3)]
+    houses = [House(WORLD, number=50 + n, update_burst=100, stalled=20, young=0.0) for n in range(3)]
     for house in houses:
         for peer in (PEER, OTHER):
             house.gossip.disconnected(peer)

@@ -106,6 +106,7 @@ def test_it_is_done_only_when_its_receipt_is_deep_enough() -> None:
         world.mine()
 
 
+@pytest.mark.alarm("transaction-undone")
 def test_it_is_sent_again_when_its_block_leaves_the_chain_even_after_it_was_done() -> None:
     world = AccountWorld(0)
     world.require("o", deadline=None, budget=1_000)
@@ -126,6 +127,7 @@ def test_it_is_sent_again_when_its_block_leaves_the_chain_even_after_it_was_done
     world.check()
 
 
+@pytest.mark.alarm("nonce-taken")
 def test_a_foreign_transaction_under_its_nonce_leads_to_a_new_nonce_once_that_is_deep() -> None:
     world = AccountWorld(0)
     world.require("o", deadline=None, budget=1_000, paying=False)
@@ -186,6 +188,7 @@ def test_no_other_refusal_ever_ends_an_obligation(refusal: Refusal | None) -> No
     assert obligation.status is Status.SENT
 
 
+@pytest.mark.alarm("transaction-held-up")
 def test_trouble_raises_one_alarm_not_one_per_block() -> None:
     world = AccountWorld(0)
     world.require("o", deadline=None, budget=1_000)
@@ -218,6 +221,7 @@ def test_fees_reach_the_budget_at_60_percent_of_the_window_under_congestion() ->
     assert one(world).status is Status.SENT
 
 
+@pytest.mark.alarm("transaction-given-up")
 def test_one_that_misses_its_deadline_raises_the_alarm_and_is_kept() -> None:
     world = AccountWorld(0)
     world.require("o", deadline=30, budget=1_000)

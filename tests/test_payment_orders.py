@@ -60,6 +60,7 @@ def test_two_payees_of_one_hash_are_not_told_to_be_paid_by_one_payment() -> None
     simulate(main, 1)
 
 
+@pytest.mark.alarm("payment-set-aside")
 @pytest.mark.parametrize("flaw", ["its fee limit is negative", "it is for ourselves"])
 def test_a_stored_order_that_cannot_be_planned_is_set_aside_and_the_node_starts(flaw: str) -> None:
     async def main() -> None:

@@ -86,7 +86,7 @@ def test_a_policy_that_cannot_be_announced_is_refused_and_the_node_starts_again(
             alice, _ = await world.start("alice"), await world.start("bob")
             channel = await alice.open_channel(world.address("bob"), 10_000_000)
             before = alice.policy(channel.id)
-            with pytest.raises(InvalidInput, match="of a policy"):
+            with pytest.raises(InvalidInput, match="policy"):
                 await alice.set_policy(channel.id, policy)
             assert alice.policy(channel.id) == before
             alice = await world.restart("alice")

@@ -107,7 +107,8 @@ def test_both_searches_find_the_same_costs_in_larger_networks(numba: bool, prior
         exact = finish(kernels.one_sided(
             graph.count, PAUSE, start, end, amount, *weights,
             c.first_in, c.only_before, c.next_in, c.source, c.target, c.base, c.share, c.weight, c.minimum, c.limit,
-            c.per_capacity, c.lower, c.upper, c.share_lower, c.share_upper, c.held,
+            c.per_capacity, c.lower, c.upper, c.share_lower, c.share_upper, c.held, c.inbound_base, c.inbound_share,
+            c.discount_base, c.discount_share, 0.0,
         ))  # fmt: skip
         assert bool(both) == bool(exact)
         if exact:

@@ -316,6 +316,7 @@ def test_it_is_noticed_in_time_although_the_link_is_silent_or_full_of_pings(chat
     simulate(main, 3)
 
 
+@pytest.mark.alarm("peer-stuck")
 def test_the_owner_is_told_of_a_channel_that_stays_stuck() -> None:
     async def main() -> None:
         async with open_world(4) as world:

@@ -22,7 +22,7 @@ async def pay(journey):
 
 print("campaign", run_campaign(8, 60).trace)
 print("town", run_town(Plan(nodes=5, payments=15, faults=0.1, tokens=1), 5).trace)
-print("storm", run_storm(4, 5).trace)
+print("storm", run_storm(10, small=True).trace)
 print("hub", run_hub(3, 1, 5).trace)
 print("journey", live_through(pay, 5).world.trace.digest())
 """

@@ -109,14 +109,17 @@ def test_a_redeem_just_before_a_registration_in_one_block_does_not_hide_the_lock
     with_mallory(act)
 
 
-def test_a_node_that_lost_data_does_not_close_in_place_of_a_close_that_left_the_chain() -> None:
+@pytest.mark.parametrize("confirmed", [False, True])
+def test_a_node_that_lost_data_does_not_close_in_place_of_a_close_that_left_the_chain(confirmed: bool) -> None:
     async def act(world: World, mallory: Mallory, channel: ChannelHandle) -> None:
         channel.session.enter(Phase.RECOVERING)  # as when the peer proves in its greeting what is lost
         world.node("alice").engine.touch(channel.session)
         await world.crash("mallory")
         await mallory.close(channel.id, 3, 3)
         assert await world.until(lambda: standing(world, "alice") == CLOSED, 60)
-        world.chain.reorganise(1, keep=lambda transaction: False)
+        depth = world.config.confirmations + 2 if confirmed else 1
+        await world.blocks(depth - 1)
+        world.chain.reorganise(depth, keep=lambda transaction: False)
         await trio.sleep(300)
         assert standing(world, "alice") == OPEN, "Alice would have closed with old proofs, and been convicted"
         await mallory.close(channel.id, 3, 3)

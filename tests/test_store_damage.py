@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -19,18 +20,21 @@ import trio
 from tallystick.channels.alarms import AlarmKind
 from tallystick.channels.errors import StoreDamaged, StoreError
 from tallystick.channels.keys import PrivateKey
+from tallystick.channels.log_check import verify_log
 from tallystick.channels.schema import load_channels, received_after
 from tallystick.channels.store import SqliteStore, open_store
 from tallystick.router.circuits import load_circuits
 from tallystick.router.invoices import list_invoices
 from tallystick.router.payments import list_payments
+from tallystick.sdk.known_peers import PEERS_SCHEMA, PeerKnown
 from tallystick.sdk.node import SCHEMAS, open_node
 from tallystick.sdk.whose import said_by_node
+from tallystick.settlement.moments import read_book
 from tallystick.settlement.testing.local import LocalChain
 
 VECTORS = Path(__file__).parent / "vectors"
 NAMES = ("alice", "bob", "carol")
-STRIDE = int(os.environ.get("TALLY_FLIP_STRIDE", "1997"))
+STRIDE = int(os.environ.get("TALLY_FLIP_STRIDE", "3001"))
 """Bytes from one flip to the next."""
 
 Rows = dict[str, list[tuple[object, ...]]]
@@ -175,6 +179,7 @@ def test_what_is_learned_anew_is_dropped_and_said(tmp_path: Path) -> None:
     store.close()
 
 
+@pytest.mark.alarm("data-healed")
 async def test_a_node_tells_its_owner_what_was_dropped(tmp_path: Path) -> None:
     key, chain = PrivateKey(bytes([7]) * 32), LocalChain()
     with trio.fail_after(20):
@@ -195,3 +200,70 @@ def test_old_history_is_compared_when_it_is_read(tmp_path: Path, monkeypatch: py
     with pytest.raises(StoreDamaged, match="journal"):
         received_after(store, 0, 100)
     store.close()
+
+
+# --- what has no checksum yet, and what is still in the log ---------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "table", "load"),
+    [
+        ("bob", "channels", load_channels),
+        ("bob", "circuits", load_circuits),
+        ("bob", "obligations", lambda store: list(read_book(store, 1337, PrivateKey(bytes([2]) * 32).address))),
+        ("alice", "payments", lambda store: list_payments(store, 5)),
+    ],
+)
+@pytest.mark.parametrize("value", ["x'c1'", "'text in its place'", "5"])
+def test_a_row_that_was_damaged_before_it_had_a_checksum_is_named_when_it_is_read(
+    tmp_path: Path, name: str, table: str, load: Callable[[SqliteStore], object], value: str
+) -> None:
+    directory = old_data(name, tmp_path / name)
+    column = {"channels": "state", "obligations": "data"}.get(table, "body")
+    damage(directory, f"UPDATE {table} SET {column} = {value}{', resting = 0' if table == 'obligations' else ''}")
+    store = open_store(directory, SCHEMAS, owner="test", durable=False)
+    with closing(store), pytest.raises(StoreDamaged, match=f"of the table {table} is damaged"):
+        load(store)
+
+
+def crashed(directory: Path, commits: int) -> Path:
+    """Return a directory as a crash leaves it: with a log that holds so many commits."""
+    store = open_store(directory / "before", [PEERS_SCHEMA], owner="test")
+    for number in range(commits):
+        store.commit([PeerKnown(bytes([number]), f"peer {number}")])
+    shutil.copytree(directory / "before", directory / "after")
+    store.close()
+    return directory / "after"
+
+
+def test_a_flipped_bit_in_the_log_is_noticed_unless_only_the_last_commit_is_lost(tmp_path: Path) -> None:
+    log = crashed(tmp_path, 6) / "tally.db-wal"
+    verify_log(log)
+    whole = log.read_bytes()
+    whole = whole[: len(whole.rstrip(b"\0")) + 8_192]  # what was laid out is empty
+    page = int.from_bytes(whole[8:12], "big")
+    starts = range(32, len(whole), 24 + page)
+    salts = whole[16:24]
+    frames = [start for start in starts if whole[start + 8 : start + 16] == salts]
+    ends = [start for start in frames if whole[start + 4 : start + 8] != bytes(4)]
+    assert len(ends) >= 6
+    noticed = 0
+    for start in frames:
+        for at in (start + 3, start + 17, start + 24, start + 24 + page - 1):
+            log.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+            behind = sum(end > start for end in ends)  # a sum that is damaged itself takes the next frame with it, too
+            if behind > 2:
+                with pytest.raises(StoreDamaged, match="commits after that would be lost"):
+                    verify_log(log)
+                noticed += 1
+    assert noticed > 20
+    log.write_bytes(whole[: ends[-1] + 30] + bytes(page - 6) + whole[ends[-1] + 24 + page :])  # torn at the end
+    verify_log(log)
+    log.write_bytes(whole)
+    store = open_store(tmp_path / "after", [PEERS_SCHEMA], owner="test")
+    assert store.read("SELECT count(*) FROM peers") == [(6,)]
+    store.close()
+    for short in (b"", b"x", bytes(100), whole[:20], whole[:40]):
+        log.write_bytes(short)
+        verify_log(log)
+    verify_log(tmp_path / "nothing")

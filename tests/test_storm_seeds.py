@@ -19,8 +19,14 @@ def test_whatever_happens_every_payment_ends_paid_or_refunded(seed: int) -> None
     assert report.paid > 5 and report.forwarded and report.unpaid
 
 
+@pytest.mark.parametrize("seed", [9, 10, 15, 27, 30])
+def test_neither_lies_of_chain_nodes_nor_strangers_nor_wrong_clocks_cost_anybody_anything(seed: int) -> None:
+    report = run_storm(seed, small=True)
+    assert sum(report.lies.values()) > 20 and (report.strangers or report.counts["clock"])
+
+
 def test_one_seed_gives_one_storm() -> None:
-    assert run_storm(4, steps=5).trace == run_storm(4, steps=5).trace
+    assert run_storm(25, small=True).trace == run_storm(25, small=True).trace
 
 
 def test_who_claims_and_stays_away_past_the_expiry_has_the_only_loss_that_can_be_excused() -> None:

@@ -45,6 +45,7 @@ from tallystick.watchtower.schema import (
     read_appointments,
 )
 from tallystick.watchtower.sealing import BLOB_SIZE, Appointment, locator_of, seal, unseal
+from tallystick.watchtower.shelves import Shelves
 from tallystick.watchtower.testing import Pair
 
 ALICE, BOB, TOWER, CAROL = (PrivateKey(bytes([n]) * 32) for n in (1, 2, 3, 4))
@@ -137,6 +138,7 @@ class Office:
 
     def __init__(self, directory: Path) -> None:
         self.store: SqliteStore = open_store(directory, [TOWER_SCHEMA], owner="a tower", durable=False)
+        self.now = 1_000.0
         self.troubles: list[str] = []
         self.alarms: list[Alarm] = []
         self.disk_full = False
@@ -145,10 +147,11 @@ class Office:
             key=TOWER,
             store=self.store,
             commit=self.commit,
-            clock=lambda: 1_000.0,
+            clock=lambda: self.now,
             troubles=lambda: self.troubles,
             quota=2,
             alarm=self.alarms.append,
+            shelves=Shelves(self.store, b"secret", 1_000, 1.0, 100.0),
         )
 
     async def commit(self, moments: Sequence[Moment]) -> None:
@@ -193,6 +196,7 @@ async def test_only_a_strictly_newer_revision_replaces(office: Office) -> None:
     assert len(office.committed) == 1
 
 
+@pytest.mark.alarm("disk")
 async def test_a_receipt_is_given_only_for_what_is_durable(office: Office) -> None:
     office.disk_full = True
     answer = await office.upload(1, 1)
@@ -294,6 +298,7 @@ class Home:
                 entropy=seeded_entropy("alice"),
                 jitter=random.Random(2).random,
                 alarm=self.alarms.append,
+                clock=lambda: self.office.now,
                 policy=self.policy,
             )
             nursery.start_soon(client.run)
@@ -382,6 +387,7 @@ async def test_exposure_beyond_the_policy_is_uploaded_at_once(
             await client.covered()
 
 
+@pytest.mark.alarm("old-data")
 async def test_an_old_copy_of_the_data_never_overwrites_a_newer_appointment(
     home: Home, office: Office, autojump_clock: trio.testing.MockClock
 ) -> None:
@@ -402,6 +408,7 @@ async def test_an_old_copy_of_the_data_never_overwrites_a_newer_appointment(
         assert fetched.proof0 == PAIR.proof(0, 5, 10)
 
 
+@pytest.mark.alarm("tower-refuses")
 async def test_a_refusal_is_reported_once_and_tried_again_later(
     home: Home, office: Office, autojump_clock: trio.testing.MockClock
 ) -> None:
@@ -415,6 +422,7 @@ async def test_a_refusal_is_reported_once_and_tried_again_later(
         await client.covered()
 
 
+@pytest.mark.alarm("tower-misbehaves")
 async def test_a_tower_that_breaks_the_protocol_covers_nothing(
     home: Home, autojump_clock: trio.testing.MockClock
 ) -> None:

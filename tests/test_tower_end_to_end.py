@@ -24,12 +24,12 @@ import msgspec
 import pytest
 import trio
 
-from tallystick.channels.alarms import Alarm
+from tallystick.channels.alarms import Alarm, AlarmKind
 from tallystick.channels.errors import StoreError
 from tallystick.channels.keys import PrivateKey
-from tallystick.channels.objects import NATIVE, Address, SignedProof
+from tallystick.channels.objects import NATIVE, Address, SignedProof, Voucher
 from tallystick.channels.store import Moment, SqliteStore, open_store
-from tallystick.channels.testing.clock import seeded_entropy
+from tallystick.channels.testing.clock import seeded_entropy, virtual_clock
 from tallystick.channels.testing.network import MemoryNetwork
 from tallystick.settlement.chain import (
     ChallengeCall,
@@ -39,11 +39,13 @@ from tallystick.settlement.chain import (
     Header,
     OpenCall,
     SettleCall,
+    TransferCall,
 )
 from tallystick.settlement.errors import ChainError, ChainUnavailable
 from tallystick.settlement.obligations import Status
 from tallystick.settlement.testing.local import LocalChain
 from tallystick.watchtower.client import ClientPolicy, TowerClient
+from tallystick.watchtower.docket import Defence, Purse
 from tallystick.watchtower.messages import VERSION, Receipt, Upload
 from tallystick.watchtower.schema import CLIENT_SCHEMA
 from tallystick.watchtower.sealing import Appointment, locator_of, seal
@@ -100,6 +102,7 @@ class Town:
                 entropy=seeded_entropy("alice"),
                 jitter=random.Random(2).random,
                 alarm=self.alarms.append,
+                clock=virtual_clock(),
                 policy=ClientPolicy(every=0.1),
             )
             nursery.start_soon(client.run)
@@ -353,6 +356,59 @@ async def test_a_cheat_is_caught_after_a_chain_node_said_for_a_while_that_the_wi
         del fickle.head, fickle.header  # type: ignore[attr-defined]  # the node's own again
         await town.mine(10)
         await town.assert_caught()
+
+
+async def test_a_tower_whose_account_holds_too_little_says_so_takes_nothing_new_and_says_when_it_is_over(
+    town: Town, autojump_clock: trio.testing.MockClock
+) -> None:
+    await town.appointed()
+    async with town.house.open() as (tower, _):
+        await trio.sleep(40)
+        assert tower.troubles() == ()
+        held = await town.chain.balance(TOWER.address, NATIVE)
+        await town.chain.call(TOWER, TransferCall(NATIVE, CAROL.address, held - 10**11))
+        await trio.sleep(70)
+        assert any("fee account" in trouble for trouble in tower.troubles())
+        await town.chain.call(CAROL, TransferCall(NATIVE, TOWER.address, 5 * 10**14))
+        await trio.sleep(70)
+        assert tower.troubles() == ()
+        town.chain.congest(10**12)
+        await trio.sleep(200)
+    fees = [AlarmKind.FEE_ACCOUNT, AlarmKind.FEE_ACCOUNT_FUNDED, AlarmKind.FEE_ACCOUNT]
+    assert [alarm.kind for alarm in town.alarms if alarm.kind in fees] == fees, (
+        "dear gas makes what it guards dear, too"
+    )
+
+
+async def test_a_challenge_that_earns_next_to_nothing_costs_no_more_than_courtesy(
+    town: Town, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Both ends of a channel of 2,000 may belong to one who wants a tower's coins to be spent."""
+    town.house.policy = TowerPolicy(budget=10**15, fee_reserve=10**12, courtesy=3 * 10**6)
+    await town.appointed()
+    async with town.house.open() as (tower, _):
+        town.chain.congest(10**6)
+        await town.cheat()
+        await town.mine(2)
+        budgets = {o.budget for o in tower.sender.obligations() if isinstance(o.call, ChallengeCall)}
+        assert budgets == {3 * 10**6}
+        town.chain.congest(0)
+        await town.mine(6)
+        await town.assert_caught()
+
+
+def test_a_challenge_may_cost_half_of_what_it_earns() -> None:
+    pair = Pair(ALICE, MALLORY, chain_id=1, contract=Address(bytes(20)))
+    proofs = pair.proof(0, 7, 600), pair.proof(1, 3, 40)
+    purse = Purse(budget=10**6, courtesy=5, reward_bps=1_000)
+    promised = Defence(pair.keys[0].address, proofs, Voucher(pair.channel, TOWER.address), bytes(64))
+    unpromised = msgspec.structs.replace(promised, voucher=None, voucher_signature=b"")
+    assert purse.for_challenge(promised, 1, (1_000, 1_000)) == (1_000 + 600 - 40) // 10 // 2
+    assert purse.for_challenge(promised, 1, (10**9, 10**9)) == 10**6
+    assert purse.for_challenge(promised, 1, (1_000, 0)) == 560 // 20
+    assert purse.for_challenge(promised, 0, (600, 1_000)) == 5
+    assert purse.for_challenge(promised, 1, None) == 10**6, "not known after a restart"
+    assert purse.for_challenge(unpromised, 1, (10**9, 10**9)) == purse.for_challenge(unpromised, 1, None) == 5
 
 
 class FullDisk(SqliteStore):

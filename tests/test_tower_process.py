@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -58,7 +59,37 @@ def test_a_tower_runs_shows_its_status_and_stops(tmp_path: Path, chain_url: str)
         tally("tower", "status", "--data", data, "--json"), capture_output=True, timeout=30, check=True
     )
     assert json.loads(shown.stdout)["address"] == first["status"]["address"]
+    check_that_it_cannot_write(tmp_path / "tower", process.pid)
+    check_that_no_copy_runs_beside_it(tmp_path, arguments)
     stop(process)
+    key.write_text("08" * 32)
+    other = subprocess.run(tally(*arguments), capture_output=True, text=True, timeout=30, check=False)
+    assert other.returncode == 1 and f"belongs to the key {first['status']['address']}" in other.stderr
+
+
+def check_that_no_copy_runs_beside_it(directory: Path, arguments: tuple[str, ...]) -> None:
+    """Of two towers of one key, with data that are copies, the second does not start."""
+    shutil.copytree(directory / "tower", directory / "copy")
+    words = [str(directory / "copy") if word == str(directory / "tower") else word for word in arguments]
+    copy = subprocess.run(tally(*words), capture_output=True, text=True, timeout=30, check=False)
+    assert copy.returncode == 1 and "of this machine is the tower of the key" in copy.stderr
+
+
+def check_that_it_cannot_write(directory: Path, pid: int) -> None:
+    """Its status can be written no more, as on a full disk, and is old: it runs all the same, and that is said."""
+    while True:
+        try:
+            (directory / ".status.json").mkdir()
+            break
+        except FileExistsError:  # just being written
+            continue
+    status = json.loads((directory / "status.json").read_text())
+    (directory / "status.json").write_text(json.dumps({**status, "time": 0.0}))
+    told = subprocess.run(
+        tally("tower", "status", "--data", str(directory)), capture_output=True, text=True, timeout=30, check=False
+    )
+    assert told.returncode == 1 and status["peer_address"] in told.stdout
+    assert f"tally tower run (process {pid}) runs in {directory}, but cannot write its status" in told.stderr
 
 
 def test_a_key_that_others_may_read_is_refused(tmp_path: Path) -> None:

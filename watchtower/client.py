@@ -18,13 +18,16 @@ import msgspec
 import trio
 
 from tallystick.channels.alarms import Alarm, AlarmKind, OnAlarm
+from tallystick.channels.arguments import Options
+from tallystick.channels.discretion import Discreet
 from tallystick.channels.eip712 import channel_id, digest_voucher, domain_separator
 from tallystick.channels.errors import LinkClosed, MalformedMessage, PeerError
 from tallystick.channels.keys import PrivateKey, PublicKey
 from tallystick.channels.objects import ChannelId, SignedProof, Terms, Voucher
-from tallystick.channels.ports import Entropy, Link, Network, PeerAddress
+from tallystick.channels.ports import Clock, Entropy, Link, Network, PeerAddress
 from tallystick.channels.store import Store
 from tallystick.settlement.sender import Commit
+from tallystick.settlement.vigil import spell
 from tallystick.watchtower.errors import Why
 from tallystick.watchtower.messages import (
     VERSION,
@@ -40,12 +43,25 @@ from tallystick.watchtower.messages import (
 )
 from tallystick.watchtower.schema import Coverage, read_coverage
 from tallystick.watchtower.sealing import Appointment, locator_of, seal, unseal
+from tallystick.watchtower.shelves import RENEW
+
+LOOK_EVERY = 3_600.0
+"""Seconds between two looks at which receipts are so old that they should be renewed."""
+
+UNCOVERED_FIRST = 600.0
+"""Seconds after which it is told that a tower takes nothing of what depends on it; then less and less often."""
+
+UNCOVERED_AGAIN = 86_400.0
+"""Seconds until it is told again, at most."""
+
+UNCOVERED_LOOK = 60.0
+"""Seconds between two looks."""
 
 UPLOADS_AT_ONCE = 32
 """Uploads sent before their receipts are waited for."""
 
 
-class ClientPolicy(msgspec.Struct, frozen=True, kw_only=True):
+class ClientPolicy(Options, frozen=True, kw_only=True):
     """When to upload. Times in seconds."""
 
     every: float = 0.5
@@ -58,7 +74,7 @@ class ClientPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """A tower that does not answer for so long is connected to afresh."""
 
 
-class Offer(msgspec.Struct, frozen=True):
+class Offer(Discreet, msgspec.Struct, frozen=True):
     """The newest state of one channel, as the node holds it."""
 
     terms: Terms
@@ -108,6 +124,7 @@ class TowerClient:
         entropy: Entropy,
         jitter: Callable[[], float],
         alarm: OnAlarm,
+        clock: Clock,
         policy: ClientPolicy | None = None,
     ) -> None:
         self._key = key
@@ -120,6 +137,11 @@ class TowerClient:
         self._alarm = alarm
         self._policy = policy or ClientPolicy()
         self._coverage: dict[ChannelId, Coverage] = read_coverage(store, self.tower.address)
+        self._clock = clock
+        self._receipted = {channel: _time_of(held.receipt) for channel, held in self._coverage.items() if held.receipt}
+        """By the tower's clock."""
+        self._renewed: dict[ChannelId, float] = {}
+        """When we last had a receipt, by our own clock."""
         self._offers: dict[ChannelId, Offer] = {}
         self._dirty: dict[ChannelId, None] = {}
         self._not_before: dict[ChannelId, float] = {}
@@ -154,7 +176,7 @@ class TowerClient:
     def forget(self, channel: ChannelId) -> None:
         """Upload nothing more for a channel that is gone."""
         self._exposed -= self._exposure(channel)
-        for memory in (self._offers, self._dirty, self._not_before, self._vouchers):
+        for memory in (self._receipted, self._renewed, self._offers, self._dirty, self._not_before, self._vouchers):
             memory.pop(channel, None)
         self._note_clean()
 
@@ -201,7 +223,32 @@ class TowerClient:
     # --- the uploader ---------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Keep the tower up to date until cancelled; connect again, with growing pauses, when the connection ends."""
+        """Keep the tower up to date until cancelled, and tell the owner when that does not succeed."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch)
+            await self._upload_forever()
+
+    async def _watch(self) -> None:
+        """Tell the owner that the tower has long taken nothing of what depends on it, and when it does again."""
+        since, uploads, told = trio.current_time(), self._uploads, 0
+        while True:
+            await trio.sleep(UNCOVERED_LOOK)
+            now = trio.current_time()
+            if not self._dirty or not self._exposed or self._uploads != uploads:
+                if told:
+                    text = f"the tower at {self._address} takes appointments again"
+                    self._alarm(Alarm(AlarmKind.TOWER_BACK, text))
+                since, uploads, told = now, self._uploads, 0
+            elif now - since >= min(UNCOVERED_FIRST * 2**told, UNCOVERED_AGAIN * max(told, 1)):
+                text = (
+                    f"the tower at {self._address} has taken nothing for {spell(now - since)}, and {self._exposed} "
+                    f"units moved that it does not guard ({self._last_fault or 'it does not answer'})"
+                )
+                self._alarm(Alarm(AlarmKind.TOWER_UNREACHABLE, text))
+                told += 1
+
+    async def _upload_forever(self) -> None:
+        """Upload; connect again, with growing pauses, when the connection ends."""
         policy = self._policy
         backoff = policy.backoff_first
         while True:
@@ -229,8 +276,10 @@ class TowerClient:
         """Wait until something is dirty, then until it is time or urgent."""
         while not self._ready():
             self._wake = trio.Event()
-            with trio.move_on_at(min((self._not_before.get(c, 0) for c in self._dirty), default=math.inf)):
+            soonest = min((self._not_before.get(c, 0) for c in self._dirty), default=math.inf)
+            with trio.move_on_at(min(soonest, trio.current_time() + LOOK_EVERY)):
                 await self._wake.wait()
+            self._dirty.update(dict.fromkeys(c for c in self._offers if self._is_old(c)))
         with trio.move_on_after(self._policy.every):
             await self._urgent.wait()
         self._urgent = trio.Event()
@@ -303,6 +352,7 @@ class TowerClient:
         await self._commit([covered])
         before = self._exposure(channel)
         self._coverage[channel] = covered
+        self._receipted[channel], self._renewed[channel] = _time_of(receipt), self._clock()
         self._exposed += self._exposure(channel) - before
         self._uploads += 1
         if not self._is_dirty(channel):
@@ -323,7 +373,13 @@ class TowerClient:
 
     def _is_dirty(self, channel: ChannelId) -> bool:
         offer, held = self._offers.get(channel), self._coverage_of(channel)
-        return offer is not None and (offer.seqs[0] > held.seq0 or offer.seqs[1] > held.seq1)
+        behind = offer is not None and (offer.seqs[0] > held.seq0 or offer.seqs[1] > held.seq1)
+        return behind or self._is_old(channel)
+
+    def _is_old(self, channel: ChannelId) -> bool:
+        """Whether what the tower promised for a channel should be promised anew, before its term is over."""
+        received = max(self._receipted.get(channel, math.inf), self._renewed.get(channel, -math.inf))
+        return channel in self._offers and self._clock() - received > RENEW
 
     def _exposure(self, channel: ChannelId) -> int:
         offer = self._offers.get(channel)
@@ -345,3 +401,9 @@ class TowerClient:
 
     def __repr__(self) -> str:
         return f"<TowerClient of {self._address}: {len(self._dirty)} of {len(self._offers)} channels uncovered>"
+
+
+def _time_of(receipt: bytes) -> float:
+    """Return when a stored receipt was given, by the tower's clock."""
+    message = decode(receipt)
+    return message.time if isinstance(message, Receipt) else -math.inf

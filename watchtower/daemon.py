@@ -7,6 +7,7 @@ read the directory can see how the tower does, and nobody can slow it down by as
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import shutil
 from collections.abc import AsyncIterator, Callable
@@ -16,17 +17,19 @@ import msgspec
 import trio
 
 from tallystick.channels.alarms import Alarm, AlarmKind, OnAlarm
+from tallystick.channels.arguments import checked
 from tallystick.channels.descriptors import raise_descriptor_limit
 from tallystick.channels.errors import MalformedMessage
 from tallystick.channels.identity import Identity, claim_directory, hold_identity
 from tallystick.channels.keys import PrivateKey
 from tallystick.channels.loops import require_trio
-from tallystick.channels.ports import Clock, Entropy, PeerAddress, system_clock, system_entropy
+from tallystick.channels.ports import Clock, Entropy, PeerAddress, system_clock, system_elapsed, system_entropy
 from tallystick.channels.store import open_store
 from tallystick.channels.transport import TcpNetwork
 from tallystick.settlement.chain import Chain
-from tallystick.settlement.errors import ChainUnavailable
+from tallystick.settlement.errors import ChainError, ChainUnavailable
 from tallystick.settlement.rpc_client import open_rpc_chain
+from tallystick.settlement.vigil import TICK, Sight, begun, look, spell
 from tallystick.watchtower.schema import said_by_tower
 from tallystick.watchtower.tower import SCHEMAS, Tower, TowerPolicy, TowerStatistics
 
@@ -49,12 +52,16 @@ class TowerStatus(msgspec.Struct, frozen=True):
     address: str
     """0x and 40 hex digits: the account that pays its fees, and that vouchers name."""
     peer_address: str
-    """What clients connect to."""
+    """What clients connect to. This and the next two are empty, or 0, while it waits for its chain node."""
     chain_id: int
     contract: str
-    statistics: TowerStatistics
+    statistics: TowerStatistics | None
+    """None while it waits for its chain node."""
+    waiting_for: str = ""
+    """What it waits for before it watches anything; empty once it does."""
 
 
+@checked
 async def run_tower(
     directory: Path,
     key: PrivateKey,
@@ -70,19 +77,25 @@ async def run_tower(
 ) -> None:
     """Run the tower whose data is in `directory` until cancelled; `ready` is called once clients can connect.
 
-    A chain node that does not answer is waited for. Raise StoreInUse if another process has the directory, or is this
-    tower, StoreForeign if it is another tower's, ChainError if the node at `chain_url` is none.
+    A chain node that does not answer, or not as one does, is waited for. Raise StoreInUse if another process has the
+    directory, or is this tower, StoreForeign if it is another tower's.
     """
 
     def jitter() -> float:
         return entropy(1)[0] / 256
+
+    def waiting(why: str) -> TowerStatus:
+        return TowerStatus(clock(), "0x" + key.address.hex(), "", 0, "", None, why)
 
     require_trio("run_tower")
     raise_descriptor_limit()
     store = open_store(directory, SCHEMAS, owner="tally tower run")
     alone = contextlib.ExitStack()
     try:
-        async with _patient_chain(chain_url, jitter, alarm) as chain, trio.open_nursery() as nursery:
+        async with (
+            _patient_chain(chain_url, jitter, alarm, directory, waiting) as chain,
+            trio.open_nursery() as nursery,
+        ):
             ours = Identity(key.address, chain.chain_id, chain.contract)
             claim_directory(store, ours, said_by_tower(store), str(directory))
             alone.enter_context(hold_identity("tower", ours))
@@ -119,37 +132,62 @@ async def run_tower(
 
 
 @contextlib.asynccontextmanager
-async def _patient_chain(url: str, jitter: Callable[[], float], alarm: OnAlarm) -> AsyncIterator[Chain]:
-    """Give the chain node's chain, once it answers."""
-    told = False
+async def _patient_chain(
+    url: str,
+    jitter: Callable[[], float],
+    alarm: OnAlarm,
+    directory: Path,
+    waiting: Callable[[str], TowerStatus],
+) -> AsyncIterator[Chain]:
+    """Give the chain node's chain, once it answers. Until then keep the status that `waiting` makes of the reason."""
+    vigil, fault = begun(system_elapsed()), f"the first answer of its chain node at {url}"
     async with contextlib.AsyncExitStack() as stack:
-        while True:
-            try:
-                chain: Chain = await stack.enter_async_context(open_rpc_chain(url, jitter=jitter))
-                break
-            except ChainUnavailable as error:
-                if not told:
-                    alarm(Alarm(AlarmKind.CHAIN_UNREACHABLE, f"the tower waits for its chain node: {error}"))
-                told = True
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_keep_status, directory, lambda: waiting(fault))
+            while True:
+                try:
+                    chain: Chain = await stack.enter_async_context(open_rpc_chain(url, jitter=jitter))
+                    break
+                except (ChainUnavailable, ChainError) as error:
+                    fault, now, nonsense = f"its chain node: {error}", system_elapsed(), isinstance(error, ChainError)
+                    if vigil.told is None:
+                        kind = AlarmKind.CHAIN_NONSENSE if nonsense else AlarmKind.CHAIN_UNREACHABLE
+                        alarm(Alarm(kind, f"the tower watches nothing, as it waits for {fault}"))
+                        vigil = begun(now, kind)
+                    elif now - vigil.looked >= TICK:
+                        seen = Sight(now, math.inf, now - vigil.well, str(error), nonsense)
+                        vigil, alarms = look(vigil, seen, "this tower watches nothing")
+                        for found in alarms:
+                            alarm(found)
                 await trio.sleep(CHAIN_AGAIN)
+            nursery.cancel_scope.cancel()
+        if vigil.told is not None:
+            alarm(Alarm(AlarmKind.CHAIN_BACK, f"the chain node answers, after {spell(system_elapsed() - vigil.well)}"))
         yield chain
 
 
 async def _keep_status(directory: Path, status: Callable[[], TowerStatus]) -> None:
-    draft, path = directory / f".{STATUS}", directory / STATUS
     while True:
-        with contextlib.suppress(OSError):  # a full disk: the tower raises that alarm itself
-            draft.write_bytes(msgspec.json.encode(status()))
-            os.replace(draft, path)
+        _write_status(directory, status())
         await trio.sleep(STATUS_EVERY)
 
 
-def read_status(directory: Path, *, clock: Clock = system_clock) -> TowerStatus | None:
-    """Return what the tower that runs in `directory` says of itself, None if none runs there."""
+def _write_status(directory: Path, status: TowerStatus) -> None:
+    draft, path = directory / f".{STATUS}", directory / STATUS
+    with contextlib.suppress(OSError):  # a full disk: the tower raises that alarm itself
+        draft.write_bytes(msgspec.json.encode(status))
+        os.replace(draft, path)
+
+
+def read_status(directory: Path, *, clock: Clock = system_clock, oldest: float = STATUS_OLD) -> TowerStatus | None:
+    """Return what the tower that runs in `directory` says of itself, None if it said nothing for `oldest` seconds.
+
+    That mostly means that none runs there. But one whose disk is full says nothing either: see `holder_of`.
+    """
     try:
         status = msgspec.json.decode((directory / STATUS).read_bytes(), type=TowerStatus)
     except FileNotFoundError:
         return None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedMessage(f"{directory / STATUS} is no tower's status; is this a tower's data?") from error
-    return status if abs(clock() - status.time) <= STATUS_OLD else None
+    return status if abs(clock() - status.time) <= oldest else None

@@ -7,15 +7,21 @@ with it the tower defends better, and it needs no further space.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import TypeAlias
 
+import trio
+
 from tallystick.channels.alarms import Alarm, AlarmKind, OnAlarm
+from tallystick.channels.descriptors import allowance, descriptor_limit
 from tallystick.channels.errors import Fault, MalformedMessage, StoreError
+from tallystick.channels.guests import Guest, Guests, Rank
 from tallystick.channels.keys import PrivateKey
 from tallystick.channels.objects import Address
-from tallystick.channels.ports import Clock, Link
+from tallystick.channels.ports import Clock, Link, PlacedLink
 from tallystick.channels.store import Moment, Store
+from tallystick.channels.turns import Turns
 from tallystick.settlement.sender import Commit
 from tallystick.watchtower.errors import Why
 from tallystick.watchtower.messages import Fetch, Held, Message, Refused, Upload, decode, encode, sign_receipt
@@ -23,8 +29,17 @@ from tallystick.watchtower.schema import (
     AppointmentStored,
     StoredAppointment,
     count_appointments,
+    has_appointments,
     read_appointments,
 )
+from tallystick.watchtower.shelves import Shelves
+
+CLIENTS_PART = 0.5
+"""Of the loop's time, what answering clients takes at most, waiting for the disk included: following the chain and
+challenging come first. Clients take turns by the address that they come from."""
+
+READ_SIZE = 16_384
+"""Bytes that one read takes from a client at most."""
 
 Troubles: TypeAlias = Callable[[], Sequence[str]]
 """Returns why the tower should take nothing new now, one sentence each; empty if all is well."""
@@ -43,7 +58,10 @@ class Desk:
         troubles: Troubles,
         quota: int,
         alarm: OnAlarm,
+        shelves: Shelves,
+        kept: Callable[[], Collection[bytes]] = frozenset,
     ) -> None:
+        """`kept` returns the locators of channels that are being closed: nothing is dropped of them."""
         self._key = key
         self._store = store
         self._commit = commit
@@ -51,6 +69,12 @@ class Desk:
         self._troubles = troubles
         self._quota = quota
         self._alarm = alarm
+        self._shelves = shelves
+        self._kept = kept
+        self._turns = Turns(CLIENTS_PART)
+        allowed = allowance(descriptor_limit())
+        self._strangers = Guests(allowed.strangers)
+        self._clients = Guests(allowed.links - allowed.strangers)
         self.accepted = 0
         """Appointments and revisions taken since the start."""
         self.refused = 0
@@ -58,17 +82,42 @@ class Desk:
 
     async def handle(self, link: Link) -> None:
         """Serve one client until its connection ends; raise what the link raises, and MalformedMessage."""
-        client = link.peer.address
-        while True:
-            messages = await link.receive()
-            answers = [await self.answer(client, decode(message)) for message in messages]
-            await link.send([encode(answer) for answer in answers])
+        client, source = link.peer.address, bytes(link.peer).hex()
+        if isinstance(link, PlacedLink):
+            link.read_size, source = READ_SIZE, link.source
+        with trio.CancelScope() as scope:
+            guest = Guest(source, partial(self._rank, client), scope.cancel)
+            known = Guest(source, lambda: Rank.OPENING, scope.cancel)
+            if self._rank(client) is Rank.STRANGER:
+                self._strangers.admit(guest)
+            else:
+                self._clients.admit(known)
+            try:
+                while True:
+                    messages = await link.receive()
+                    answers = []
+                    for message in messages:
+                        async with self._turns.turn(source):
+                            answers.append(encode(await self.answer(client, decode(message), source)))
+                    await link.send(answers)
+                    if self._strangers.holds(guest) and self._rank(client) is Rank.PARTNER:
+                        self._strangers.leave(guest)
+                        self._clients.admit(known)
+            finally:
+                self._strangers.leave(guest)
+                self._clients.leave(known)
 
-    async def answer(self, client: Address, message: Message) -> Message:
-        """Return the answer to one message of a client; a receipt only once the blob is durable."""
+    def _rank(self, client: Address) -> Rank:
+        return Rank.PARTNER if has_appointments(self._store, client) else Rank.STRANGER
+
+    async def answer(self, client: Address, message: Message, source: str = "") -> Message:
+        """Return the answer to one message of a client; a receipt only once the blob is durable.
+
+        `source` is the address that it comes from.
+        """
         match message:
             case Upload():
-                answer = await self._take(client, message)
+                answer = await self._take(client, message, source)
             case Fetch():
                 held = self._held(client, message.locator)
                 answer = (
@@ -83,7 +132,7 @@ class Desk:
     def _held(self, client: Address, locator: bytes) -> StoredAppointment | None:
         return next((row for row in read_appointments(self._store, locator) if row.client == client), None)
 
-    async def _take(self, client: Address, upload: Upload) -> Message:
+    async def _take(self, client: Address, upload: Upload, source: str) -> Message:
         held = self._held(client, upload.locator)
         revision = 0 if held is None else held.revision
         if held is not None and upload.revision == held.revision and upload.blob == held.blob:
@@ -97,10 +146,17 @@ class Desk:
             if count_appointments(self._store, client) >= self._quota:
                 text = f"this client has {self._quota} appointments already; more need another tower"
                 return self._refuse(upload.locator, Why.QUOTA, 0, text)
+            if full := self._shelves.refusal(source, self._clock()):
+                return self._refuse(upload.locator, Why.QUOTA, 0, full)
         time = int(self._clock())
-        moment: Moment = AppointmentStored(client, upload.locator, upload.revision, upload.blob, time)
+        mark = self._shelves.mark(source)
+        moments: list[Moment] = [
+            AppointmentStored(client, upload.locator, upload.revision, upload.blob, time, mark),
+        ]
+        if overdue := self._shelves.overdue(time, self._kept()):
+            moments.insert(0, overdue)
         try:
-            await self._commit([moment])
+            await self._commit(moments)
         except StoreError as error:
             text = f"the disk refused an appointment ({error}); nothing new is taken until it works"
             self._alarm(Alarm(AlarmKind.DISK, text))

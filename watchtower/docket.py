@@ -115,7 +115,32 @@ def _valid(signed: SignedProof, sender: int, terms: Terms, channel: ChannelId, d
     return True
 
 
-def duties(case: Case, defences: Iterable[Defence], budget: int) -> list[Obligation]:
+class Purse(msgspec.Struct, frozen=True):
+    """What a tower pays for challenges, in the native coin. Clients may be in league with those who cheat them."""
+
+    budget: int
+    """The most for one challenge, whatever it earns."""
+    courtesy: int
+    """The most for one challenge that earns less than this."""
+    reward_bps: int
+    """Ten-thousandths of what a convict forfeits that the adjudicator gives to the tower."""
+
+    def for_challenge(self, defence: Defence, closer: int, funds: tuple[int, int] | None) -> int:
+        """Return what one of a defence's two challenges may cost: half of the reward, if that is more than courtesy.
+
+        `funds` is what each side has in the channel, in the coin; None if that is not known: then it may earn anything.
+        """
+        if funds is None:
+            return self.budget if defence.voucher is not None else min(self.budget, self.courtesy)
+        paid = [0 if signed is None else signed.proof.transferred for signed in defence.proofs]
+        forfeited = max(0, funds[closer] + paid[1 - closer] - paid[closer])
+        reward = forfeited * self.reward_bps // 10_000 if defence.voucher is not None else 0
+        return min(self.budget, max(self.courtesy, reward // 2))
+
+
+def duties(
+    case: Case, defences: Iterable[Defence], purse: Purse, funds: tuple[int, int] | None = None
+) -> list[Obligation]:
     """Return the challenges that the case calls for now, each under a name that no other need of it has."""
     closed = case.closed
     if closed is None or case.settled is not None:
@@ -134,7 +159,7 @@ def duties(case: Case, defences: Iterable[Defence], budget: int) -> list[Obligat
                 id=f"challenge:{name}:{sender}:{signed.proof.seq}:{cause}",
                 call=ChallengeCall(signed, defence.voucher, defence.voucher_signature),
                 purpose=f"challenge the close of channel {name[:8]} on side {sender}",
-                budget=budget,
+                budget=purse.for_challenge(defence, closed.closer, funds),
                 channel=case.channel,
                 deadline=closed.deadline,
             )

@@ -1,8 +1,8 @@
 """The tower's part of the store, and the client's: their moments, their tables, their readers.
 
 `appointments` has one row per (client, locator), replaced in place by strictly newer revisions: storage does not grow
-with payments. `cases` and `case_events` hold channels that are being closed. `tower_coverage` is the client's: what its
-towers have acknowledged, one row per (tower, channel).
+with payments; `appointment_sources` says from which address each came. `cases` and `case_events` hold channels that are
+being closed. `tower_coverage` is the client's: what its towers have acknowledged, one row per (tower, channel).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tallystick.channels.codec import Codec
 from tallystick.channels.identity import Identity
 from tallystick.channels.objects import Address, ChannelId, Terms
 from tallystick.channels.seals import Sealed
-from tallystick.channels.store import Moment, Schema, Store
+from tallystick.channels.store import Moment, Schema, Store, decoded
 from tallystick.settlement.whose import said_by_settlement
 from tallystick.watchtower.docket import Case, Sighting
 
@@ -27,6 +27,15 @@ class AppointmentStored(Moment, frozen=True):
     revision: int
     blob: bytes
     time: int
+    source: bytes = b""
+    """From which address it came (`shelves.mark`)."""
+
+
+class AppointmentsDropped(Moment, frozen=True):
+    """These are beyond their term, and their room is needed."""
+
+    names: tuple[tuple[Address, bytes], ...]
+    """(client, locator)."""
 
 
 class CaseSeen(Moment, frozen=True):
@@ -91,11 +100,19 @@ def count_appointments(store: Store, client: Address | None = None) -> int:
     return int(store.read("SELECT count(*) FROM appointments WHERE client = ?", (client,))[0][0])
 
 
+def has_appointments(store: Store, client: Address) -> bool:
+    """Return whether a client has any appointment."""
+    return bool(store.read("SELECT 1 FROM appointments WHERE client = ? LIMIT 1", (client,)))
+
+
 def read_cases(store: Store) -> dict[ChannelId, Case]:
     """Return the open cases."""
-    cases = {ChannelId(row[0]): Case(_TERMS.decode(row[1])) for row in store.read("SELECT channel, terms FROM cases")}
+    cases = {
+        ChannelId(row[0]): Case(decoded(_TERMS, row[1], "cases", row[0]))
+        for row in store.read("SELECT channel, terms FROM cases")
+    }
     for channel, data in store.read("SELECT channel, data FROM case_events ORDER BY number, position"):
-        sighting = _SIGHTING.decode(data)
+        sighting = decoded(_SIGHTING, data, "case_events", channel)
         cases[channel] = cases[channel].seen(sighting.block, sighting.event)
     return cases
 
@@ -128,6 +145,16 @@ def _write_appointment(connection: sqlite3.Connection, moment: AppointmentStored
         WHERE excluded.revision > revision""",
         (moment.client, moment.locator, moment.revision, moment.blob, moment.time),
     )
+    if moment.source:
+        connection.execute(
+            "INSERT OR REPLACE INTO appointment_sources VALUES (?, ?, ?)",
+            (moment.client, moment.locator, moment.source),
+        )
+
+
+def _write_dropped(connection: sqlite3.Connection, moment: AppointmentsDropped) -> None:
+    for table in ("appointments", "appointment_sources"):
+        connection.executemany(f"DELETE FROM {table} WHERE client = ? AND locator = ?", moment.names)
 
 
 def _write_seen(connection: sqlite3.Connection, moment: CaseSeen) -> None:
@@ -145,7 +172,9 @@ def _write_undone(connection: sqlite3.Connection, moment: CasesUndone) -> None:
 def _write_over(connection: sqlite3.Connection, moment: CaseOver) -> None:
     connection.execute("DELETE FROM case_events WHERE channel = ?", (moment.channel,))
     connection.execute("DELETE FROM cases WHERE channel = ?", (moment.channel,))
-    connection.executemany("DELETE FROM appointments WHERE locator = ?", [(locator,) for locator in moment.locators])
+    for locator in moment.locators:
+        connection.execute("DELETE FROM appointments WHERE locator = ?", (locator,))
+        connection.execute("DELETE FROM appointment_sources WHERE locator = ?", (locator,))
 
 
 def _write_coverage(connection: sqlite3.Connection, moment: Coverage) -> None:
@@ -176,14 +205,26 @@ CREATE TABLE case_events (
     channel BLOB NOT NULL, number INTEGER NOT NULL, position INTEGER NOT NULL, data BLOB NOT NULL,
     PRIMARY KEY (channel, number, position))
 """,
+        """
+CREATE TABLE appointment_sources (
+    client BLOB NOT NULL, locator BLOB NOT NULL, source BLOB NOT NULL, PRIMARY KEY (client, locator));
+CREATE INDEX appointment_sources_by_source ON appointment_sources (source);
+CREATE INDEX appointment_sources_by_locator ON appointment_sources (locator)
+""",
     ),
     {
         AppointmentStored: _write_appointment,
+        AppointmentsDropped: _write_dropped,
         CaseSeen: _write_seen,
         CasesUndone: _write_undone,
         CaseOver: _write_over,
     },
-    (Sealed("appointments"), Sealed("cases"), Sealed("case_events")),
+    (
+        Sealed("appointments"),
+        Sealed("cases"),
+        Sealed("case_events"),
+        Sealed("appointment_sources", heal=True),
+    ),
 )
 """A tower's store has this schema and `settlement.moments.SCHEMA`."""
 

@@ -10,48 +10,62 @@ keeps trying to defend what it has.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 
 import msgspec
 import trio
 
 from tallystick.channels.alarms import Alarm, AlarmKind, OnAlarm
+from tallystick.channels.arguments import Options, checked
 from tallystick.channels.errors import StoreError
 from tallystick.channels.identity import IDENTITY_SCHEMA
-from tallystick.channels.keys import PrivateKey
+from tallystick.channels.keys import PrivateKey, keccak
 from tallystick.channels.objects import NATIVE
 from tallystick.channels.ports import Clock, Elapsed, Network, PeerAddress, system_elapsed
 from tallystick.channels.store import Moment, Store
-from tallystick.settlement.chain import Chain
-from tallystick.settlement.checked import checked
+from tallystick.settlement.chain import Chain, ChallengeCall
+from tallystick.settlement.checked import checked as cross_checked
 from tallystick.settlement.errors import ChainError, ChainUnavailable
+from tallystick.settlement.fee_account import AT_ONCE, LOOK_AGAIN, LOOK_EVERY, REST_PERCENT, FeeAccount, Standing
 from tallystick.settlement.follower import BACKOFF_FIRST, BACKOFF_MAX, Follower, FollowerStatistics
+from tallystick.settlement.market import Market
 from tallystick.settlement.moments import SCHEMA, read_followed
 from tallystick.settlement.obligations import Policy
 from tallystick.settlement.sender import Sender, SenderStatistics
-from tallystick.settlement.vigil import TICK, Vigil, look
+from tallystick.settlement.transactions import GAS
+from tallystick.settlement.vigil import TICK, begun, look
 from tallystick.watchtower.desk import Desk
+from tallystick.watchtower.docket import Purse
 from tallystick.watchtower.schema import TOWER_SCHEMA, count_appointments
+from tallystick.watchtower.shelves import APPOINTMENTS_MAX, NEW_BURST, NEW_RATE, Shelves
 from tallystick.watchtower.watch import Watch
 
 SCHEMAS = (IDENTITY_SCHEMA, SCHEMA, TOWER_SCHEMA)
 """What a tower's store is opened with."""
 
-FEES_CHECKED_EVERY = 30.0
-"""Seconds between two looks at the fee account."""
 
-
-class TowerPolicy(msgspec.Struct, frozen=True, kw_only=True):
+class TowerPolicy(Options, frozen=True, kw_only=True):
     """What a tower promises and asks for."""
 
     start: int = 0
     """First block to follow: at or before the opening of every channel that it will be given."""
     quota: int = 10_000
     """Appointments per client."""
+    appointments: int = APPOINTMENTS_MAX
+    """Appointments of all clients: each address may hold a sixteenth of what is still free."""
+    new_rate: float = NEW_RATE
+    """New appointments that are taken from one address per second, in the long run."""
+    new_burst: float = NEW_BURST
+    """The same, at once."""
     budget: int = 10**17
     """The most to pay in fees for one challenge, in the native coin."""
+    courtesy: int = 10**16
+    """The same for one that earns less: clients may be in league with those who cheat them, to make the tower pay."""
+    reward_bps: int = 1_000
+    """Ten-thousandths of what a convict forfeits that the adjudicator gives to the tower."""
     fee_reserve: int = 10**16
-    """Nothing new is taken while the fee account holds less."""
+    """Nothing new is taken while the fee account holds less, or less than what it guards may cost."""
     lag_max: int = 6
     """Nothing new is taken while more blocks than this wait to be followed."""
     silence_max: float = 120.0
@@ -82,6 +96,7 @@ class Tower:
     `jitter` returns a number in [0, 1); `inline` commits on the loop instead of in a thread, for virtual time.
     """
 
+    @checked
     def __init__(
         self,
         *,
@@ -97,7 +112,7 @@ class Tower:
         policy: TowerPolicy | None = None,
         inline: bool = False,
     ) -> None:
-        chain = checked(chain)
+        chain = cross_checked(chain)
         self._clock = clock
         self._elapsed = elapsed
         self._policy = policy or TowerPolicy()
@@ -110,7 +125,7 @@ class Tower:
         self._inline = inline
         self._disk = trio.Lock()
         self._disk_failing = False
-        self._fees: int | None = None
+        self._fees: Standing | None = None
         self._alarms = 0
         self.address = key.address
         self.sender = Sender(
@@ -129,7 +144,7 @@ class Tower:
             commit=self._commit_surely,
             sender=self.sender,
             alarm=self._alarm,
-            budget=self._policy.budget,
+            purse=Purse(self._policy.budget, self._policy.courtesy, self._policy.reward_bps),
         )
         self.desk = Desk(
             key=key,
@@ -139,9 +154,18 @@ class Tower:
             troubles=self.troubles,
             quota=self._policy.quota,
             alarm=self._alarm,
+            shelves=Shelves(
+                store,
+                keccak(b"tallystick/tower/addresses/1" + key.reveal()),
+                self._policy.appointments,
+                self._policy.new_rate,
+                self._policy.new_burst,
+            ),
+            kept=self.watch.locators,
         )
         self.follower = self._new_follower()
 
+    @checked
     async def run(self, host: str, port: int, *, started: Callable[[PeerAddress], None]) -> None:
         """Watch and serve until cancelled; `started` is called with the address once clients can connect."""
         async with trio.open_nursery() as nursery:
@@ -165,8 +189,8 @@ class Tower:
             found.append(f"its chain stands still: {_age(following.behind)}")
         if self._disk_failing or self._free_space() < policy.free_space:
             found.append("its disk is full or failing")
-        if self._fees is None or self._fees < policy.fee_reserve:
-            found.append("its fee account is empty")
+        if self._fees is None or self._fees.is_short:
+            found.append("its fee account holds too little")
         return tuple(found)
 
     def statistics(self) -> TowerStatistics:
@@ -209,7 +233,7 @@ class Tower:
 
     async def _guard(self) -> None:
         """Tell the owner when the chain is not followed, in time for the windows that are open."""
-        vigil = Vigil(self._elapsed(), self._elapsed())
+        vigil = begun(self._elapsed())
         while True:
             await trio.sleep(TICK)
             seen = self.follower.sight(self._at_stake())
@@ -218,16 +242,28 @@ class Tower:
                 self._alarm(alarm)
 
     async def _check_fees(self) -> None:
+        """Tell, for ever, when the account holds less than what may be due costs; until then nothing new is taken."""
+        account, market = FeeAccount(self.address), Market(self._chain)
         while True:
-            try:
-                fees = await self._chain.balance(self.address, NATIVE)
-                if fees < self._policy.fee_reserve and (self._fees is None or self._fees >= self._policy.fee_reserve):
-                    text = f"the fee account 0x{self.address.hex()} holds only {fees}; pay coins into it"
-                    self._alarm(Alarm(AlarmKind.FEE_ACCOUNT, text))
-                self._fees = fees
-            except (ChainUnavailable, ChainError):
-                pass  # the follower counts this, and raises the alarm
-            await trio.sleep(FEES_CHECKED_EVERY)
+            with contextlib.suppress(ChainUnavailable, ChainError):  # the follower counts this, and raises the alarm
+                await market.ask()
+                held = await self._chain.balance(self.address, NATIVE)
+                now, soon = self._needed(market.price or 0)
+                self._fees = Standing(held, now)
+                account, alarm = account.look(Standing(held, soon))
+                if alarm is not None:
+                    self._alarm(alarm)
+            await trio.sleep(LOOK_AGAIN if account.in_doubt else LOOK_EVERY)
+
+    def _needed(self, price: int) -> tuple[int, int]:
+        """Return what to hold for the cases that are open, or as a reserve; and what for some of the appointments, too.
+
+        The latter is for the owner only: strangers may leave as many appointments as they like.
+        """
+        challenge, guarded = min(2 * GAS[ChallengeCall] * price, self._policy.budget), count_appointments(self._store)
+        now = max(self._policy.fee_reserve, 2 * challenge * len(self.watch.cases))
+        many = challenge * max(0, guarded - AT_ONCE) * REST_PERCENT // 100
+        return now, max(now, challenge * min(guarded, AT_ONCE) + many)
 
     async def _commit_once(self, moments: Sequence[Moment]) -> None:
         if self._disk_failing:

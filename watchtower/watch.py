@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tallystick.channels.alarms import Alarm, AlarmKind, OnAlarm
+from tallystick.channels.eip712 import channel_id
 from tallystick.channels.errors import InvalidInput, MalformedMessage
-from tallystick.channels.objects import Address, ChannelId, Terms
+from tallystick.channels.objects import NATIVE, Address, ChannelId, Terms
 from tallystick.channels.store import Moment, Store
 from tallystick.settlement.chain import Block, Chain, Challenged, Closed, Header, Settled
 from tallystick.settlement.errors import ChainUnavailable
@@ -20,7 +21,7 @@ from tallystick.settlement.follower import HEADERS_KEPT, BlockAdded, Step
 from tallystick.settlement.moments import step_moment
 from tallystick.settlement.obligations import FINAL
 from tallystick.settlement.sender import Commit, Sender
-from tallystick.watchtower.docket import Case, Defence, Sighting, check, duties, moot
+from tallystick.watchtower.docket import Case, Defence, Purse, Sighting, check, duties, moot
 from tallystick.watchtower.schema import CaseOver, CaseSeen, CasesUndone, read_appointments, read_cases
 from tallystick.watchtower.sealing import locator_of, unseal
 
@@ -37,7 +38,7 @@ class Watch:
         commit: Commit,
         sender: Sender,
         alarm: OnAlarm,
-        budget: int,
+        purse: Purse,
     ) -> None:
         self._tower = tower
         self._chain = chain
@@ -45,7 +46,9 @@ class Watch:
         self._commit = commit
         self._sender = sender
         self._alarm = alarm
-        self._budget = budget
+        self._purse = purse
+        self._funds: dict[ChannelId, tuple[int, int]] = {}
+        """What each side has in the channels that were closed since the start, in the coin: 0 in other assets."""
         self._opened: dict[tuple[bytes, Address, int], Defence | None] = {}
         self.cases: dict[ChannelId, Case] = read_cases(store)
         self.challenged = 0
@@ -68,9 +71,12 @@ class Watch:
         for event in block.events:
             if isinstance(event, Closed):
                 view = await self._chain.channel(event.channel)
-                if view is None:
+                if view is None or channel_id(view.terms) != event.channel:
                     raise ChainUnavailable("the chain node does not know a channel that was closed; it is out of step")
                 found[event.channel] = view.terms
+                inside = zip(view.deposits, view.withdrawn, strict=True)
+                first, second = (put - taken if view.terms.asset == NATIVE else 0 for put, taken in inside)
+                self._funds[event.channel] = first, second
         return found
 
     def _add(self, block: Block, terms: dict[ChannelId, Terms]) -> list[Moment]:
@@ -104,6 +110,7 @@ class Watch:
             if settled is not None and head.number - settled.block.number >= HEADERS_KEPT:
                 moments.append(CaseOver(channel, self._locators(case)))
                 del self.cases[channel]
+                self._funds.pop(channel, None)
         if not self.cases:
             self._opened.clear()
         return moments
@@ -118,7 +125,7 @@ class Watch:
     def _require(self, case: Case, head: Header) -> list[Moment]:
         moments: list[Moment] = []
         at_work = {o.call for o in self._sender.obligations() if o.status not in FINAL and o.channel == case.channel}
-        for duty in duties(case, self._defences(case), self._budget):
+        for duty in duties(case, self._defences(case), self._purse, self._funds.get(case.channel)):
             if duty.call in at_work:
                 continue
             try:
@@ -130,6 +137,10 @@ class Watch:
             self.challenged += bool(added)
             moments += added
         return moments
+
+    def locators(self) -> set[bytes]:
+        """Return the locators of all channels that are being closed."""
+        return {locator for case in self.cases.values() for locator in self._locators(case)}
 
     def _locators(self, case: Case) -> tuple[bytes, ...]:
         closed = case.closed

@@ -18,7 +18,10 @@ def read_edges(path: Path) -> list[Edge]:
         data = path.read_bytes()
     except OSError as error:
         raise InvalidInput(f"{path} cannot be read: {error.strerror}") from error
-    return read_graph(data).edges
+    found = read_graph(data)
+    if found.inbound:
+        raise InvalidInput(f"{path} has inbound fees, which benchmarks do not count; `tally graph route` does")
+    return found.edges
 
 
 def connected_nodes(graph: Graph) -> list[NodeKey]:

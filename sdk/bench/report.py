@@ -7,6 +7,7 @@ from collections.abc import Callable
 from rich.table import Table
 
 from tallystick.sdk.bench.endurance import EnduranceResult
+from tallystick.sdk.bench.hostile import HostileResult
 from tallystick.sdk.bench.payments import PaymentsResult, PaymentsRow
 from tallystick.sdk.bench.results import ClassResult, DirectResult, ScaleResult, ScaleRow
 from tallystick.sdk.bench.route import Kind, RouteResult
@@ -42,6 +43,20 @@ def scale_table(result: ScaleResult) -> Table:
         rows.add_column(heading, justify="right")
     for row in result.rows:
         rows.add_row(*(show(row) for _, show in _SCALE))
+    return rows
+
+
+def hostile_table(result: HostileResult) -> Table:
+    """Return the table of a `tally bench hostile`: a row for quiet and one for each attack."""
+    caption = f"one payment at a time, {result.seconds:g} s each; capacity control {result.control:.2f} of 2"
+    rows = Table(title="a lone payment while strangers flood a door, synchronous=FULL", caption=caption)
+    for heading in ("attack", "p50, ms", "p99, ms", "memory, MB", "new peer, s", "connections", "messages"):
+        rows.add_column(heading, justify="left" if heading == "attack" else "right")
+    quiet = result.quiet_rss_mb
+    rows.add_row("(quiet)", f"{result.quiet_p50_ms:.1f}", "", f"{quiet:.0f}", f"{result.quiet_connects_s:.2f}", "", "")
+    for row in result.rows:
+        figures = (f"{row.p50_ms:.1f}", f"{row.p99_ms:.1f}", f"+{row.rss_mb:.0f}", f"{row.new_peer_connects_s:.2f}")
+        rows.add_row(row.attack, *figures, f"{row.connections:,}", f"{row.messages:,}")
     return rows
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import re
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
@@ -48,15 +50,14 @@ class Root(TyperGroup):
                 f"{plain(_torn(args))} is not in UTF-8, as it must be: check the encoding of the terminal or script",
                 ctx=context,
             )
-        return super().make_context(info_name, args, parent, **extra)
+        with _interruptible():
+            return super().make_context(info_name, args, parent, **extra)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was named."""
         try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt:
-            say("tally: interrupted; what a node was asked to do it may still do", err=True)
-            raise typer.Exit(INTERRUPTED) from None
+            with _interruptible():
+                return super().invoke(ctx)
         except Exception as error:
             option = str(getattr(error, "option_name", ""))  # the parser takes it for one
             if re.match(r"-[0-9]", option):
@@ -76,6 +77,18 @@ class Root(TyperGroup):
         return super().get_command(ctx, cmd_name)
 
 
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Say what Ctrl-C means, wherever in the block it comes, and end with its exit code."""
+    try:
+        yield
+    except (KeyboardInterrupt, BaseExceptionGroup) as ended:
+        if isinstance(ended, BaseExceptionGroup) and ended.split(KeyboardInterrupt)[0] is None:
+            raise
+        say("tally: interrupted; what a node was asked to do it may still do", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+
+
 def _torn(words: list[str]) -> str:
     """Return the first word with bytes that are no UTF-8 (Python keeps them as surrogates), "" if there is none."""
     return next((word for word in words if any("\ud800" <= letter <= "\udfff" for letter in word)), "")
@@ -93,7 +106,7 @@ app = typer.Typer(
 
 def _show_version(asked: bool) -> None:
     if asked:
-        typer.echo(f"tally {importlib.import_module('tallystick').__version__}")
+        say(f"tally {importlib.import_module('tallystick').__version__}")
         raise typer.Exit
 
 

@@ -187,6 +187,46 @@ def fairness(
 
 
 @app.command()
+def hostile(
+    seconds: Annotated[float, typer.Option(min=0.5, max=600, help="How long to measure each attack.")] = 4.0,
+    attack: Annotated[
+        list[str] | None, typer.Option("--attack", help="One attack only; may be given several times.")
+    ] = None,
+    directory: Annotated[Path | None, typer.Option(help="Where to keep the throw-away stores.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
+) -> None:
+    """How long a lone payment takes while strangers flood each door of a node and of its tower. On Linux.
+
+    Example: tally bench hostile --attack pings --attack idle
+    """
+    import msgspec
+    import trio
+    from rich.console import Console
+
+    from tallystick.channels.errors import TallystickError
+    from tallystick.sdk.bench.hostile import ATTACKS, run_hostile
+    from tallystick.sdk.bench.report import hostile_table
+
+    if unknown := set(attack or ()) - set(ATTACKS):
+        raise typer.BadParameter(f"there is no attack {', '.join(sorted(unknown))}: choose from {', '.join(ATTACKS)}")
+    errors = Console(stderr=True)
+
+    async def run() -> None:
+        place = str(directory or Path.cwd())
+        result = await run_hostile(attack or list(ATTACKS), seconds, directory=place, say=errors.print)
+        if as_json:
+            print(msgspec.json.encode(result).decode())
+        else:
+            Console().print(hostile_table(result))
+
+    try:
+        trio.run(run)
+    except TallystickError as error:
+        errors.print(str(error), style="red")
+        raise typer.Exit(1) from error
+
+
+@app.command()
 def endurance(
     payments: Annotated[int, typer.Option(min=1_000, help="How many payments in all.")] = 10_000_000,
     channels: Annotated[int, typer.Option(min=1, max=10_000, help="Channels of one hub, paid in turn.")] = 1,

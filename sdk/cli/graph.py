@@ -51,7 +51,7 @@ def import_graph(
     from tallystick.router.imports import to_csv
 
     found = _read(file)
-    data = to_csv(found.edges).encode()
+    data = to_csv(found.edges, found.inbound).encode()
     try:
         with output.open("xb") as target:
             target.write(gzip.compress(data, mtime=0) if output.suffix == ".gz" else data)
@@ -100,7 +100,7 @@ def route(
 
     network = _read(file)
     payer, payee = _node(network, source), _node(network, target)
-    graph = Graph(network.edges)
+    graph = Graph(network.edges, inbound=network.inbound)
     limit = amount * MSAT // 20 if max_fee is None else max_fee * MSAT
     routes = guarded(
         lambda: Planner(graph, Knowledge(graph)).plan(

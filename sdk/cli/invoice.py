@@ -99,7 +99,9 @@ def create(
 
 def too_little_to_come(amount: int, channels: Sequence[ChannelInfo]) -> str:
     """Return why an amount cannot be paid to this node now, as a sentence; empty if it may."""
-    there = sum(max(0, each.peer_balance - each.reserve) for each in channels if each.phase == "open")
+    there = sum(
+        max(0, each.peer_balance - each.reserve) for each in channels if each.phase == "open" and not each.closing
+    )
     if there >= amount:
         return ""
     return (

@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tallystick.sdk.cli.screen import say
-from tallystick.sdk.cli.shell import Data, Json, PasswordFile, ask_node, example, fail, guarded, make_group, print_json
+from tallystick.sdk.cli.shell import (
+    Data,
+    Json,
+    PasswordFile,
+    ask_node,
+    example,
+    fail,
+    guarded,
+    make_group,
+    print_json,
+    show_alarm,
+)
 
 if TYPE_CHECKING:
     from tallystick.sdk.control.views import NodeInfo
@@ -26,12 +37,14 @@ def run(
     """Run the node in the foreground until SIGTERM, Ctrl-C or `tally node stop`.
 
     Once it is ready it prints its addresses; with --json as one line: address, public_key, peer_address, control_url.
+    Alarms go to stderr, each with its time and kind. The other commands answer while it still waits for its chain node.
     """
 
     def work() -> None:
         import msgspec
         import trio
 
+        from tallystick.channels.alarms import Alarm
         from tallystick.sdk.configuration import data_directory, read_settings
         from tallystick.sdk.daemon import Ready, run_daemon
         from tallystick.sdk.keystore import load_key
@@ -52,8 +65,11 @@ def run(
                 say(f"peers reach   {what.peer_address or 'nothing here: it only dials'}")
                 say(f"control API   {what.control_url}", "The node is running; Ctrl-C stops it.")
 
+        def alarm(found: Alarm) -> None:
+            show_alarm(found, as_json=as_json)
+
         async def daemon() -> None:
-            await run_daemon(directory, key, settings, ready=ready)
+            await run_daemon(directory, key, settings, ready=ready, alarm=alarm)
 
         trio.run(daemon)
 
@@ -84,7 +100,7 @@ def wait(
     if as_json:
         print_json(found)
     else:
-        typer.echo(f"The node runs, at block {found.block}; {found.peer_address or 'it only dials'}")
+        say(f"The node runs, at block {found.block}; {found.peer_address or 'it only dials'}")
 
 
 @app.command(epilog=example("node info --json"))

@@ -37,6 +37,6 @@ async def _tell(node: ControlClient, name: str, meanwhile: str) -> None:
         for channel in await node.channels()
         if wanted in (channel.peer, channel.peer_address.removeprefix("0x")) or channel.id.startswith(wanted)
     ]
-    usable = [channel for channel in named if channel.phase == "open"] or named
+    usable = [channel for channel in named if channel.phase == "open" and not channel.closing] or named
     if usable and not any(channel.connected for channel in usable):
         say(f"tally: the peer {usable[0].peer} is away; waiting for it. {meanwhile}", err=True)

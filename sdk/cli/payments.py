@@ -117,20 +117,40 @@ def incoming(
 ) -> None:
     """Show received payments, oldest first, each with its cursor; with --json as one object per line.
 
+    Without --after it begins with the first that is kept. `--after newest` shows only what comes from now on;
+    `tally node info` tells the newest cursor.
+
     A program that keeps the last cursor that it handled, and passes it as --after when it starts again, misses none and
     sees none twice.
     """
     from tallystick.sdk.cli.tables import incoming_line
 
     async def ask(node: ControlClient) -> None:
+        start = after or await _beginning(node, channel or "")
         if follow:
-            async for payment in node.follow(after, channel=channel or ""):
+            async for payment in node.follow(start, channel=channel or ""):
                 print_json(payment) if as_json else say(incoming_line(payment))
         else:
-            for payment in await node.incoming(after, limit=limit, channel=channel or ""):
+            for payment in await node.incoming(start, limit=limit, channel=channel or ""):
                 print_json(payment) if as_json else say(incoming_line(payment))
 
     ask_node(data, ask)
+
+
+async def _beginning(node: ControlClient, channel: str) -> str:
+    """Return the cursor before all that is kept; say so if something is not."""
+    from tallystick.sdk.errors import ControlError
+
+    try:
+        await node.incoming("", limit=1, channel=channel)
+    except ControlError as error:
+        if error.code != "history-gone":
+            raise
+        say(
+            "tally: older payments were pruned, as the settings say; this begins with the oldest that is left", err=True
+        )
+        return "oldest"
+    return ""
 
 
 def balance(asset: Asset = NATIVE, data: Data = None, as_json: Json = False) -> None:

@@ -20,6 +20,7 @@ import typer
 from tallystick.sdk.cli.screen import say, say_json
 
 if TYPE_CHECKING:
+    from tallystick.channels.alarms import Alarm
     from tallystick.sdk.control.client import ControlClient
 
 FAILED = 1
@@ -189,3 +190,16 @@ def ask_node(data: Path | None, question: Callable[[ControlClient], Awaitable[Re
 
 
 print_json = say_json
+
+
+def show_alarm(alarm: Alarm, *, as_json: bool, err: bool = True) -> None:
+    """Print an alarm as one line, with its time (UTC) and kind: on stderr, or as JSON on stdout unless `err`."""
+    from datetime import UTC, datetime
+
+    from tallystick.channels.ports import system_clock
+
+    time = datetime.fromtimestamp(system_clock(), tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    if as_json:
+        say_json({"event": "alarm", "time": time, "kind": alarm.kind, "text": alarm.text}, err=err)
+    else:
+        say(f"{time} alarm: {alarm.text} ({alarm.kind})", err=True)

@@ -34,8 +34,11 @@ def show_node(info: NodeInfo) -> None:
             "chain": f"{info.chain_id}, contract {info.contract}, at block {info.block}",
             "channels": info.channels,
             "connected": f"{info.connected_peers} peer{'' if info.connected_peers == 1 else 's'}",
+            "cursor": info.cursor,
         }
     )
+    if info.waiting_for:
+        warn(f"the node speaks to no peer yet: it waits for {info.waiting_for}")
     for alarm in info.alarms:
         warn(f"alarm: {alarm.text} ({alarm.kind})")
 
@@ -46,7 +49,7 @@ def show_channel(channel: ChannelInfo) -> None:
         {
             "channel": channel.id,
             "peer": f"{channel.peer} ({'connected' if channel.connected else 'not connected'})",
-            "phase": channel.phase,
+            "phase": _phase(channel),
             "asset": asset_name(channel.asset),
             "balance": f"{channel.balance} own, {channel.peer_balance} the peer's",
             "spendable": f"{channel.spendable} (a reserve of {channel.reserve} stays)",
@@ -58,12 +61,16 @@ def show_channel(channel: ChannelInfo) -> None:
     )
 
 
+def _phase(channel: ChannelInfo) -> str:
+    return f"{channel.phase}, about to close" if channel.closing else channel.phase
+
+
 def show_channels(channels: list[ChannelInfo]) -> None:
     """Print a table of channels."""
     table = make_table("channel", "peer", "phase", figures=("balance", "peer's", "spendable"))
     for c in channels:
         figures = (short_amount(c.asset, c.balance), c.peer_balance, c.spendable)
-        phase = c.phase if c.connected or c.phase == "gone" else f"{c.phase}, peer away"
+        phase = _phase(c) if c.connected or c.phase == "gone" else f"{_phase(c)}, peer away"
         add_row(table, c.id[:8], c.peer[:8], phase, *map(str, figures))
     show_table(table)
 

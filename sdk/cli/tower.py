@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tallystick.sdk.cli.screen import say
-from tallystick.sdk.cli.shell import UNREACHABLE, Json, PasswordFile, example, fail, guarded, make_group, print_json
+from tallystick.sdk.cli.shell import (
+    UNREACHABLE,
+    Json,
+    PasswordFile,
+    example,
+    fail,
+    guarded,
+    make_group,
+    print_json,
+    show_alarm,
+)
 
 if TYPE_CHECKING:
     from tallystick.channels.alarms import Alarm
@@ -66,10 +76,7 @@ def run(
                 say("The tower is watching; Ctrl-C stops it.")
 
         def alarm(found: Alarm) -> None:
-            if as_json:
-                print_json({"event": "alarm", "kind": found.kind, "text": found.text})
-            else:
-                say(f"alarm: {found.text} ({found.kind})", err=True)
+            show_alarm(found, as_json=as_json, err=False)
 
         async def daemon() -> None:
             policy = TowerPolicy(start=start, budget=budget, fee_reserve=fee_reserve)
@@ -94,15 +101,34 @@ def run(
 @app.command(epilog=example("tower status --data ~/.tally-tower --json"))
 def status(data: TowerData, as_json: Json = False) -> None:
     """Show how the tower that runs in the data directory does. Exit code 3 if none runs there."""
+    import math
+
+    from tallystick.channels.directory import holder_of
     from tallystick.watchtower.daemon import read_status
 
     found = guarded(lambda: read_status(data))
-    if found is None:
+    holder = "" if found is not None else guarded(lambda: holder_of(data))
+    if found is None and not holder:
         fail(f"no tower is running in {data}: start one with `tally tower run`", UNREACHABLE)
+    last = found or guarded(lambda: read_status(data, oldest=math.inf))
+    if last is not None:
+        _show(last, as_json)
+    if holder:
+        fail(
+            f"{holder} runs in {data}, but cannot write its status any more: its disk is full or failing. Free space, "
+            "and see its alarms"
+        )
+
+
+def _show(found: TowerStatus, as_json: bool) -> None:
+    """Print what a tower said of itself."""
     if as_json:
         print_json(found)
         return
     figures = found.statistics
+    if figures is None:
+        say(f"{'fee account':<14}{found.address}", f"{'trouble':<14}it waits for {found.waiting_for}")
+        return
     for name, value in (
         ("clients reach", found.peer_address),
         ("fee account", found.address),

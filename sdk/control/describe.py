@@ -26,18 +26,15 @@ def node_info(node: Node, alarms: tuple[Alarm, ...]) -> views.NodeInfo:
         channels=sum(not is_gone(channel) for channel in node.channels),
         connected_peers=len(node.peers.connected()),
         alarms=(*node.alarms, *alarms),
-        ready=node.onchain.fresh,
+        waiting_for=node.waiting_for,
+        ready=node.ready.is_set() and node.onchain.fresh,
+        cursor=node.cursor,
     )
 
 
 def is_gone(channel: ChannelHandle) -> bool:
     """Whether nothing of a channel is left on chain."""
     return channel.phase is Phase.GONE
-
-
-def is_paid_out(channel: ChannelHandle) -> bool:
-    """Whether a channel's balance is no longer in it: its settlement is on chain, or it was never funded."""
-    return channel.phase in (Phase.OPENING, Phase.SETTLED, Phase.GONE)
 
 
 def channel_info(handle: ChannelHandle) -> views.ChannelInfo:
@@ -55,13 +52,14 @@ def channel_info(handle: ChannelHandle) -> views.ChannelInfo:
         balance=own,
         peer_balance=peers,
         spendable=handle.spendable if handle.phase is Phase.OPEN else 0,
-        receivable=max(0, peers - channel.peer_reserve()) if handle.phase is Phase.OPEN else 0,
+        receivable=max(0, peers - channel.coming_reserve) if handle.session.payable else 0,
         reserve=channel.coming_reserve,
         deposits=(channel.deposits[mine], channel.deposits[other]),
         withdrawn=(channel.withdrawn[mine], channel.withdrawn[other]),
         payments_sent=sent,
         payments_received=received,
         challenge_period=channel.terms.challenge_period,
+        closing=handle.closing,
     )
 
 

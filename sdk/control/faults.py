@@ -5,6 +5,7 @@ from __future__ import annotations
 from tallystick.channels.errors import (
     ChannelNotReady,
     EngineStopped,
+    HistoryGone,
     InsufficientFunds,
     InvalidInput,
     LinkClosed,
@@ -35,6 +36,7 @@ _TABLE: tuple[tuple[type[TallystickError], int, str], ...] = (
     (InvalidInvoice, 400, "invalid-invoice"),
     (InsufficientFunds, 409, "insufficient-funds"),
     (ChannelNotReady, 409, "channel-not-ready"),
+    (HistoryGone, 410, "history-gone"),
     (InvalidInput, 400, "invalid-input"),
     (OpeningFailed, 409, "opening-failed"),
     (PeerError, 502, "peer-error"),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
+import trio
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -18,10 +19,18 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tallystick.channels.errors import TallystickError
 from tallystick.channels.rules import Whole, refuse
+from tallystick.sdk.control.door import Door
 from tallystick.sdk.control.faults import Malformed, status_of
+from tallystick.sdk.node import Node
 
 BODY_MAX = 16_384
 """Bytes of one request's body."""
+
+READY_SECONDS = 5.0
+"""How long a request waits for a node that has just begun."""
+
+NEEDS_CHAIN = ("/balance",)
+"""What asks the chain although it only reads."""
 
 Body = TypeVar("Body", bound=msgspec.Struct)
 
@@ -110,8 +119,9 @@ async def http_fault(request: Request, error: Exception) -> Response:
 class Guard:
     """Lets only requests with the bearer token through to the application behind it."""
 
-    def __init__(self, app: ASGIApp, token: str) -> None:
+    def __init__(self, app: ASGIApp, token: str, door: Door | None = None) -> None:
         self._app = app
+        self._door = door or Door()
         self._expected = b"Bearer " + token.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -121,7 +131,34 @@ class Guard:
         elif scope["type"] == "http":
             given = [value for name, value in scope["headers"] if name == b"authorization"]
             if len(given) == 1 and hmac.compare_digest(given[0], self._expected):
+                self._door.trust(scope.get("client") or ())
                 await self._app(scope, receive, send)
             else:
+                await self._door.refuse()
                 text = "the request needs the header `Authorization: Bearer <the content of control.token>`"
                 await fault("unauthorized", text, 401)(scope, receive, send)
+
+
+class Waiting:
+    """Lets nothing but reading and stopping through to the application behind it while the node waits for its chain."""
+
+    def __init__(self, node: Node, app: ASGIApp) -> None:
+        self._node = node
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one ASGI scope."""
+        if not self._node.ready.is_set() and _must_wait(scope):
+            with trio.move_on_after(READY_SECONDS) as timeout:
+                await self._node.ready.wait()
+            if timeout.cancelled_caught:
+                text = f"this node waits for {self._node.waiting_for}; until then it does nothing of that kind"
+                await fault("chain-unavailable", text, 503)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+def _must_wait(scope: Scope) -> bool:
+    if scope["type"] != "http" or scope["path"] == "/stop":
+        return False
+    return scope["method"] != "GET" or scope["path"] in NEEDS_CHAIN

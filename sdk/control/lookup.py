@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from tallystick.channels.core import Phase
 from tallystick.channels.errors import ChannelNotReady, InsufficientFunds, InvalidInput
 from tallystick.channels.keys import PublicKey
 from tallystick.channels.objects import Address, to_address
@@ -65,7 +64,12 @@ def channel_to_pay(node: Node, text: str, amount: int, asset: Address, key: str)
     before = _used_before(node, candidates, key) if key else None
     if before is not None:
         return before
-    usable = [channel for channel in candidates if channel.phase is Phase.OPEN]
+    usable = [channel for channel in candidates if channel.session.payable]
+    if not usable and any(channel.closing for channel in candidates):
+        raise ChannelNotReady(
+            f"the channel with the peer {bytes(peer).hex()[:16]}… is about to close: open another one, "
+            "`tally channel open`, once it has"
+        )
     if not usable:
         raise ChannelNotReady(
             f"there is no open channel with the peer {bytes(peer).hex()[:16]}…: open one with `tally channel open`"

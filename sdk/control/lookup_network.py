@@ -9,16 +9,13 @@ from typing import TypeVar
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.keys import PublicKey
 from tallystick.channels.rules import show
-from tallystick.router.invoices import InvoiceRecord, find_invoice
+from tallystick.router.invoices import InvoiceRecord, find_invoice, invoices_beginning
 from tallystick.router.objects import NodeKey
-from tallystick.router.payments import PaymentRecord, find_payment
+from tallystick.router.payments import PaymentRecord, payments_beginning
 from tallystick.sdk.node import Node
 
 PREFIX_MIN = 4
 """Hex digits that name a payment hash at least."""
-
-RECENT = 1_000
-"""How many of the newest can be named by the beginning of their hash; older ones need all of it."""
 
 Found = TypeVar("Found")
 
@@ -48,21 +45,16 @@ def find_invoice_of(node: Node, text: str) -> InvoiceRecord:
         record = find_invoice(node.store, bytes.fromhex(prefix))
         found = [] if record is None else [record]
     else:
-        found = [record for record in node.invoices(RECENT) if record.payment_hash.hex().startswith(prefix)]
+        found = invoices_beginning(node.store, prefix)
     return _only(found, f"this node has no invoice of hash {text}; `tally invoice list` shows all")
 
 
 def find_payment_of(node: Node, text: str) -> PaymentRecord:
     """Return our payment whose hash begins so; raise UnknownHash, or InvalidInput if several do."""
     prefix = _prefix(text)
-    if len(prefix) == 64:
-        record = find_payment(node.store, bytes.fromhex(prefix))
-        found = [] if record is None else [record]
-    else:
-        found = [
-            one for _, one in node.payments(RECENT, probes=True) if one.order.payment_hash.hex().startswith(prefix)
-        ]
-    return _only(found, f"this node made no payment of hash {text}; `tally payments` shows all")
+    return _only(
+        payments_beginning(node.store, prefix), f"this node made no payment of hash {text}; `tally payments` shows all"
+    )
 
 
 def _prefix(text: str) -> str:

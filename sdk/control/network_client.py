@@ -8,6 +8,19 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from tallystick.channels.arguments import checked
+from tallystick.channels.objects import (
+    Address,
+    Amount,
+    AnyAddress,
+    AnyMemo,
+    Count,
+    Lifetime,
+    Seconds,
+    Total,
+    to_address,
+    to_text,
+)
 from tallystick.sdk.control import network_views as views
 from tallystick.sdk.control.views import NATIVE_ASSET
 from tallystick.sdk.errors import ControlError
@@ -31,89 +44,100 @@ class NetworkCalls(ABC):
 
     # --- being paid ----------------------------------------------------------------------------------------------
 
+    @checked
     async def create_invoice(
         self,
-        amount: int | None = None,
-        memo: str = "",
+        amount: Amount | None = None,
+        memo: AnyMemo = "",
         *,
-        lifetime: int = 3_600,
+        lifetime: Lifetime = 3_600,
         hold: bool = False,
         payment_hash: str = "",
-        asset: str = NATIVE_ASSET,
+        asset: AnyAddress = NATIVE_ASSET,
         hints: bool = True,
     ) -> views.InvoiceInfo:
         """Ask for a payment; the answer's `invoice` is for the payer."""
-        body = views.CreateInvoice(amount, memo, lifetime, hold, payment_hash, asset, hints)
+        body = views.CreateInvoice(amount, to_text(memo), lifetime, hold, payment_hash, written(asset), hints)
         return await self._post("/invoices", body, views.InvoiceInfo)
 
-    async def invoices(self, limit: int = 100, before: int | None = None) -> list[views.InvoiceInfo]:
+    @checked
+    async def invoices(self, limit: Count = 100, before: Count | None = None) -> list[views.InvoiceInfo]:
         """Return invoices and payments without one, newest first; `before` goes on from a position."""
         return await self._get("/invoices", list[views.InvoiceInfo], **_page(limit, before))
 
-    async def invoice(self, payment_hash: str, *, wait: int = 0) -> views.InvoiceInfo:
+    @checked
+    async def invoice(self, payment_hash: str, *, wait: Count = 0) -> views.InvoiceInfo:
         """Return one invoice; while it is open, wait so many seconds for its payment."""
         return await self._get(f"/invoices/{_hash(payment_hash)}", views.InvoiceInfo, wait=str(wait))
 
-    async def paid_invoices(self, after: int = 0, *, limit: int = 100, wait: int = 0) -> list[views.InvoiceInfo]:
+    @checked
+    async def paid_invoices(self, after: Count = 0, *, limit: Count = 100, wait: Count = 0) -> list[views.InvoiceInfo]:
         """Return up to `limit` paid invoices behind a count (`paid`); if there are none, wait so many seconds."""
         query = {"after": str(after), "limit": str(limit), "wait": str(wait)}
         return await self._get("/invoices/paid", list[views.InvoiceInfo], **query)
 
-    def follow_paid(self, after: int = 0) -> FollowingPaid:
+    @checked
+    def follow_paid(self, after: Count = 0) -> FollowingPaid:
         """Return an async iterator over paid invoices behind a count, for ever."""
         return FollowingPaid(self, after)
 
+    @checked
     async def settle_invoice(self, payment_hash: str, secret: str = "") -> views.InvoiceInfo:
         """Take a held payment. The secret is needed only if the node does not know it."""
         return await self._post(f"/invoices/{_hash(payment_hash)}/settle", views.Settle(secret), views.InvoiceInfo)
 
+    @checked
     async def cancel_invoice(self, payment_hash: str) -> views.InvoiceInfo:
         """Refuse what has come for an invoice, and take nothing more."""
         return await self._post(f"/invoices/{_hash(payment_hash)}/cancel", None, views.InvoiceInfo)
 
     # --- paying --------------------------------------------------------------------------------------------------
 
+    @checked
     async def pay_invoice(
         self,
         invoice: str,
         *,
-        amount: int | None = None,
-        max_fee: int | None = None,
-        timeout: float | None = None,
+        amount: Amount | None = None,
+        max_fee: Total | None = None,
+        timeout: Seconds | None = None,
         wait: bool = True,
     ) -> views.PaymentInfo | None:
         """Pay an invoice, once however often this is called; None if it was not waited for."""
         return await self._made("/pay", views.PayInvoice(invoice, amount, max_fee, timeout, wait))
 
+    @checked
     async def keysend(
         self,
         to: str,
-        amount: int,
+        amount: Amount,
         *,
-        max_fee: int | None = None,
-        timeout: float | None = None,
+        max_fee: Total | None = None,
+        timeout: Seconds | None = None,
         secret: str = "",
         wait: bool = True,
-        asset: str = NATIVE_ASSET,
+        asset: AnyAddress = NATIVE_ASSET,
     ) -> views.PaymentInfo | None:
         """Pay a node without an invoice; None if it was not waited for. The same `secret` pays once."""
-        return await self._made("/keysend", views.Keysend(to, amount, max_fee, timeout, secret, wait, asset))
+        return await self._made("/keysend", views.Keysend(to, amount, max_fee, timeout, secret, wait, written(asset)))
 
+    @checked
     async def rebalance(
         self,
         out: str,
         back: str,
-        amount: int,
+        amount: Amount,
         *,
-        max_fee: int | None = None,
-        timeout: float | None = None,
+        max_fee: Total | None = None,
+        timeout: Seconds | None = None,
         wait: bool = True,
     ) -> views.PaymentInfo | None:
         """Move an amount from one channel of ours into another; None if it was not waited for."""
         return await self._made("/rebalance", views.Rebalance(out, back, amount, max_fee, timeout, wait))
 
+    @checked
     async def payments(
-        self, limit: int = 100, before: int | None = None, *, probes: bool = False
+        self, limit: Count = 100, before: Count | None = None, *, probes: bool = False
     ) -> list[views.PaymentInfo]:
         """Return the node's payments over several hops, newest first; `before` goes on from a position.
 
@@ -122,30 +146,36 @@ class NetworkCalls(ABC):
         query = _page(limit, before) | ({"probes": "1"} if probes else {})
         return await self._get("/payments", list[views.PaymentInfo], **query)
 
-    async def payment(self, payment_hash: str, *, wait: int = 0) -> views.PaymentInfo:
+    @checked
+    async def payment(self, payment_hash: str, *, wait: Count = 0) -> views.PaymentInfo:
         """Return one payment with its parts; if it is pending, wait so many seconds for its end."""
         return await self._get(f"/payments/{_hash(payment_hash)}", views.PaymentInfo, wait=str(wait))
 
-    async def estimate(self, to: str, amount: int, *, asset: str = NATIVE_ASSET) -> views.RouteInfo:
+    @checked
+    async def estimate(self, to: str, amount: Amount, *, asset: AnyAddress = NATIVE_ASSET) -> views.RouteInfo:
         """Return the way that a payment would try first."""
-        return await self._post("/estimate", views.Probe(to, amount, None, asset), views.RouteInfo)
+        return await self._post("/estimate", views.Probe(to, amount, None, written(asset)), views.RouteInfo)
 
+    @checked
     async def probe(
-        self, to: str, amount: int, *, timeout: float | None = None, asset: str = NATIVE_ASSET
+        self, to: str, amount: Amount, *, timeout: Seconds | None = None, asset: AnyAddress = NATIVE_ASSET
     ) -> views.RouteInfo:
         """Find out by trying whether an amount could be paid now, and which way. Nothing is paid."""
-        return await self._post("/probe", views.Probe(to, amount, timeout, asset), views.RouteInfo)
+        return await self._post("/probe", views.Probe(to, amount, timeout, written(asset)), views.RouteInfo)
 
     # --- forwarding ----------------------------------------------------------------------------------------------
 
-    async def forwards(self, limit: int = 100, before: int | None = None) -> list[views.ForwardInfo]:
+    @checked
+    async def forwards(self, limit: Count = 100, before: Count | None = None) -> list[views.ForwardInfo]:
         """Return what the node carried for others, newest first; `before` goes on from a position."""
         return await self._get("/forwards", list[views.ForwardInfo], **_page(limit, before))
 
+    @checked
     async def policy(self, channel: str) -> views.PolicyInfo:
         """Return what the node asks for carrying payments out over a channel."""
         return await self._get(f"/channels/{_hash(channel)}/policy", views.PolicyInfo)
 
+    @checked
     async def set_policy(self, channel: str, **changes: int | bool) -> views.PolicyInfo:
         """Ask something else from now on: the fields of `SetPolicy`; those left out stay as they are."""
         body = msgspec.convert(changes, views.SetPolicy)
@@ -181,7 +211,12 @@ class FollowingPaid:
         return self._waiting.popleft()
 
 
-def _page(limit: int, before: int | None) -> dict[str, str]:
+def written(asset: Address | str) -> str:
+    """Return an asset as the API takes it."""
+    return "0x" + to_address(asset, "asset").hex()
+
+
+def _page(limit: int, before: Count | None) -> dict[str, str]:
     return {"limit": str(limit)} | ({} if before is None else {"before": str(before)})
 
 

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import msgspec
 
+from tallystick.channels.discretion import Discreet
 from tallystick.sdk.control.views import NATIVE_ASSET
 
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=604_800)]
@@ -33,7 +34,7 @@ class CreateInvoice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Whether the invoice may name channels of the node that gossip does not know."""
 
 
-class Settle(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Settle(Discreet, msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """POST /invoices/{hash}/settle. The secret is needed only if this node does not know it."""
 
     secret: str = ""
@@ -49,7 +50,7 @@ class PayInvoice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     wait: bool = True
 
 
-class Keysend(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Keysend(Discreet, msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """POST /keysend. `to` is a node's public key. The same `secret` (32 random bytes) pays once."""
 
     to: str
@@ -95,7 +96,7 @@ class SetPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 # --- answers ----------------------------------------------------------------------------------------------------
 
 
-class InvoiceInfo(msgspec.Struct, frozen=True):
+class InvoiceInfo(Discreet, msgspec.Struct, frozen=True):
     """One invoice, as in GET /invoices; or a payment that came without one."""
 
     payment_hash: str
@@ -148,7 +149,7 @@ class PartInfo(msgspec.Struct, frozen=True):
     route: RouteInfo
 
 
-class PaymentInfo(msgspec.Struct, frozen=True):
+class PaymentInfo(Discreet, msgspec.Struct, frozen=True):
     """A payment over several hops, as in GET /payments."""
 
     payment_hash: str

@@ -18,8 +18,9 @@
 | invoices, payments over several hops | see `network`                                                           |
 
 Rules: every request needs the bearer token, compared in constant time, before anything else is looked at. Bodies are
-bounded. What takes long is done by the node and not by the request: it goes on if the client leaves. With `wait: false`
-it is answered with 202 as soon as it is on its way; what goes wrong after that is in `/info`'s alarms.
+bounded. Until the node has reached its chain, only reading is answered, and stopping. What takes long is done by the
+node and not by the request: it goes on if the client leaves. With `wait: false` it is answered with 202 as soon as it
+is on its way; what goes wrong after that is in `/info`'s alarms.
 Errors are `{"error": {"code", "text"}}`; nobody matches on the text.
 """
 
@@ -36,7 +37,6 @@ from typing import Any
 import msgspec
 import trio
 from hypercorn.config import Config
-from hypercorn.trio import serve
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
@@ -44,20 +44,33 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from tallystick.channels.alarms import Alarm, AlarmKind
+from tallystick.channels.arguments import checked
 from tallystick.channels.errors import ChannelNotReady, InvalidInput, TallystickError
 from tallystick.channels.keys import PublicKey
 from tallystick.channels.loops import require_trio
 from tallystick.channels.ports import Entropy, PeerAddress, system_entropy
 from tallystick.sdk.control import describe, views
+from tallystick.sdk.control.door import Door
 from tallystick.sdk.control.files import announced
-from tallystick.sdk.control.http import Guard, answer, http_fault, make_route, place_of, read_body, whole_number
+from tallystick.sdk.control.http import (
+    Guard,
+    Waiting,
+    answer,
+    http_fault,
+    make_route,
+    place_of,
+    read_body,
+    whole_number,
+)
 from tallystick.sdk.control.lookup import channel_to_pay, find_channel, parse_asset, parse_peer
 from tallystick.sdk.control.network import NetworkRoutes
 from tallystick.sdk.control.streams import StreamRoutes
 from tallystick.sdk.errors import ConfigurationError
+from tallystick.sdk.holdings import holdings
 from tallystick.sdk.incoming import Payments
 from tallystick.sdk.known_peers import known_peers
 from tallystick.sdk.node import Node
+from tallystick.sdk.places import write_place
 
 PAGE_MAX = 1_000
 """Received payments in one answer."""
@@ -77,6 +90,9 @@ FAILURES_KEPT = 100
 STUCK_SECONDS = 10.0
 """How long a client may leave what is sent to it unread. Hypercorn shields its sends from cancellation, so a client
 that never reads would keep the node from stopping."""
+
+IDLE_SECONDS = 30.0
+"""How long a connection may be idle. Much longer than our client uses one again, so that both never part at once."""
 
 GRACE = 1.0
 """Seconds that requests on their way may take when the node stops."""
@@ -120,9 +136,11 @@ class Control:
 
     def note_fault(self, what: str, error: Exception) -> None:
         """Raise the alarm for a fault of the program that a request met: where it is, and nothing secret."""
-        self._failures.append(
-            Alarm(AlarmKind.PROGRAM_FAULT, f"cannot {what}: a fault of this program, {place_of(error)}")
-        )
+        self._raise(Alarm(AlarmKind.PROGRAM_FAULT, f"cannot {what}: a fault of this program, {place_of(error)}"))
+
+    def _raise(self, alarm: Alarm) -> None:
+        self._failures.append(alarm)
+        self.node.on_alarm(alarm)
 
     # --- the node ------------------------------------------------------------------------------------------------
 
@@ -142,8 +160,7 @@ class Control:
 
     async def _balance(self, request: Request) -> Response:
         node, asset = self.node, parse_asset(request.query_params.get("asset", views.NATIVE_ASSET))
-        held = sum(c.balances[0] for c in node.channels if c.asset == asset and not describe.is_paid_out(c))
-        on_chain = await node.balance(asset)
+        on_chain, held = await holdings(node, asset)
         return answer(views.Balance("0x" + node.address.hex(), "0x" + asset.hex(), on_chain, held))
 
     # --- peers ---------------------------------------------------------------------------------------------------
@@ -245,7 +262,7 @@ class Control:
             except Exception as error:  # of our own tree, or a fault of the program: it is this request's alone
                 fault = error
                 if left and isinstance(error, TallystickError):
-                    self._failures.append(Alarm(AlarmKind.REQUEST_FAILED, f"cannot {name}: {error}"))
+                    self._raise(Alarm(AlarmKind.REQUEST_FAILED, f"cannot {name}: {error}"))
                 elif left:
                     self.note_fault(name, error)
             done.set()
@@ -313,6 +330,7 @@ class Lines:
         return msgspec.json.encode(describe.incoming(await anext(self._payments))) + b"\n"
 
 
+@checked
 @asynccontextmanager
 async def serve_control(node: Node, token: str, *, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[Control]:
     """Serve the node's control API inside the block; port 0 takes a free one.
@@ -323,19 +341,21 @@ async def serve_control(node: Node, token: str, *, host: str = "127.0.0.1", port
     if not _is_loopback(host):
         raise ConfigurationError(f"the control API listens on loopback only (127.0.0.1 or ::1), not on {host}")
     config = Config()
-    config.bind = [f"fd://{_bind(host, port).detach()}"]
+    sock, door = _bind(host, port), Door()
+    sock_name = sock.getsockname()[:2]
     config.graceful_timeout = config.shutdown_timeout = GRACE
+    config.keep_alive_timeout = IDLE_SECONDS
     config.loglevel = "WARNING"
     config.include_server_header = False
     async with trio.open_nursery() as nursery:
         control = Control(node, nursery)
-        guard = Guard(control.app(), token)
+        guard = Guard(Waiting(node, control.app()), token, door)
 
-        async def run(task_status: trio.TaskStatus[list[str]]) -> None:
-            await serve(guard, config, task_status=task_status)  # type: ignore[arg-type]  # Hypercorn's own scope types
+        async def run(task_status: trio.TaskStatus[None]) -> None:
+            await door.serve(guard, config, sock, task_status=task_status)
 
-        binds = await nursery.start(run)
-        control.url = binds[0]
+        await nursery.start(run)
+        control.url = f"http://{write_place(*sock_name)}"
         try:
             yield control
         finally:

@@ -8,7 +8,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from tallystick.channels.arguments import rule_of
 from tallystick.channels.errors import InvalidInput
+from tallystick.channels.objects import Lifetime
 from tallystick.sdk.control import views
 from tallystick.sdk.control.http import answer, make_route, read_body
 from tallystick.sdk.control.lookup import find_channel
@@ -62,7 +64,8 @@ class StreamRoutes:
     async def _open(self, request: Request) -> Response:
         body = await read_body(request, views.OpenStream)
         handle = find_channel(self._control.node, request.path_params["id"])
-        expiry = self._control.node.onchain.index.head_time + body.lifetime
+        lifetime: int = rule_of(Lifetime).take(body.lifetime, "lifetime")
+        expiry = self._control.node.engine.chain.sure + lifetime
 
         async def operation() -> views.StreamInfo:
             return describe_stream(handle, await handle.open_stream(body.unit, body.length, expiry=expiry))

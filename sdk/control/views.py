@@ -94,8 +94,12 @@ class NodeInfo(msgspec.Struct, frozen=True):
     connected_peers: int
     alarms: tuple[Alarm, ...]
     """What a person should know, newest last."""
+    waiting_for: str = ""
+    """What the node waits for before it speaks to peers and does anything; empty once it does."""
     ready: bool = True
     """Whether the node knows the chain as it is now: only then it takes payments and opens channels."""
+    cursor: str = ""
+    """Of the newest payment that was received in a channel: `incoming` goes on behind it."""
 
 
 class ChannelInfo(msgspec.Struct, frozen=True):
@@ -116,6 +120,8 @@ class ChannelInfo(msgspec.Struct, frozen=True):
     payments_sent: int
     payments_received: int
     challenge_period: int
+    closing: bool = False
+    """Whether a close with the peer's consent is under way: nothing new is taken."""
     receivable: int = 0
     """What the peer could pay now, as far as this side knows."""
 

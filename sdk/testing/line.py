@@ -19,6 +19,7 @@ from tallystick.channels.alarms import Alarm
 from tallystick.channels.chaintime import ChainTime
 from tallystick.channels.conditions import digest_of
 from tallystick.channels.core import Channel, Phase, new_channel
+from tallystick.channels.discretion import Discreet
 from tallystick.channels.effects import Event
 from tallystick.channels.eip712 import channel_id
 from tallystick.channels.engine import Engine
@@ -47,7 +48,7 @@ CONFIRMED = 12
 """Seconds after which a block counts as confirmed."""
 
 
-class Ended(msgspec.Struct, frozen=True):
+class Ended(Discreet, msgspec.Struct, frozen=True):
     """What became of a lock of a payer's."""
 
     channel: ChannelId

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import trio
 
+from tallystick.channels.arguments import checked
 from tallystick.channels.keys import PrivateKey
 from tallystick.channels.objects import NATIVE, Address, ChannelId
 from tallystick.sdk.node import Config, Node, open_node
@@ -23,6 +24,7 @@ PATIENCE = 30
 """Seconds after which it is given up."""
 
 
+@checked
 @asynccontextmanager
 async def a_line(
     directory: Path, assets: Sequence[Address] = (NATIVE,), config: Config | None = None

@@ -49,7 +49,7 @@ THERE = 60
 """Seconds at a stretch, with a chain that answers, in which a node registers what it has to."""
 REST = 8_000.0
 """Seconds within which a healed network comes to rest."""
-STEPS, SMALL_STEPS = 40, 20
+STEPS, SMALL_STEPS = 40, 16
 """Things that happen in a storm, and in a small one."""
 TOKEN = Address(b"\1" * 20)
 
@@ -71,7 +71,8 @@ class Storm:
 
     async def run(self) -> None:
         """Go through all phases; raise Violation if anything was wrong."""
-        await self._build()
+        async with self.world.brisk():
+            await self._build()
         self.strangers = draw_strangers(self.world, self.rng, self.weather.strangers)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch)

@@ -13,7 +13,7 @@ from tallystick.sdk.paying import PaymentReceipt
 from tallystick.sdk.testing.audit import Violation
 from tallystick.sdk.testing.solvency import ledgers
 from tallystick.sdk.testing.storm_scene import Scene
-from tallystick.sdk.testing.storm_weather import DEPOSIT
+from tallystick.sdk.testing.storm_weather import DEPOSIT, LOCK_SECONDS
 
 
 class Load:
@@ -116,8 +116,15 @@ class Load:
         if not self._held:
             await self._hold()
             return
-        payee, digest, secret = self._held.pop(self._rng.randrange(len(self._held)))
+        held = self._held.pop(self._rng.randrange(len(self._held)))
         settles = self._rng.random() < 0.7
+        if self._rng.random() < 0.5:
+            self._decide_on(held, settles)
+        else:  # much later, perhaps when the locks are about to expire
+            self._scene.later(self._rng.uniform(0, LOCK_SECONDS), lambda: self._decide_on(held, settles))
+
+    def _decide_on(self, held: tuple[str, bytes, bytes], settles: bool) -> None:
+        payee, digest, secret = held
         self._scene.note(f"{'settle' if settles else 'cancel'} {payee}")
 
         async def decide(node: Node) -> None:

@@ -61,7 +61,7 @@ def draw_weather(rng: random.Random, steps: int, *, small: bool = False) -> Weat
     def rate(most: float) -> float:
         return round(rng.choice((0.0, most / 4, most)), 3)
 
-    nodes = rng.choice((3, 4) if small else (4, 5, 6))
+    nodes = rng.choice((3, 3, 4) if small else (4, 5, 6))
     ring = [(index, (index + 1) % nodes, False) for index in range(nodes)]
     streets = rng.choice((nodes, nodes + 1)) if small else rng.choice((7, 8, 9))
     others = [tuple(sorted(rng.sample(range(nodes), 2))) for _ in range(streets - nodes)]
@@ -74,8 +74,8 @@ def draw_weather(rng: random.Random, steps: int, *, small: bool = False) -> Weat
         shares=rng.random() < 0.4,
         steps=steps,
         pause=rng.choice((1.0, 5.0, 15.0)),
-        aftermath=rng.choice((0.0, 0.0, 200.0, LOCK_SECONDS + 200.0)),
-        interval=rng.choice((5.0, 10.0, 20.0)),
+        aftermath=rng.choice((0.0, 60.0, 60.0, 250.0, LOCK_SECONDS + 200.0)),
+        interval=rng.choice((15.0, 30.0) if small else (5.0, 10.0, 20.0)),
         confirmations=rng.choice((2, 3)),
         delay=rng.choice((0.002, 0.05, 0.5)),
         crashes=rate(0.12),
@@ -86,20 +86,20 @@ def draw_weather(rng: random.Random, steps: int, *, small: bool = False) -> Weat
         closes=rate(0.05),
         policies=rate(0.06),
         chaos=_draw_chaos(rng),
-        strangers=rng.choice((0, 2, 6)),
+        strangers=rng.choice((0, 1, 3) if small else (0, 2, 6)),
         clocks=rate(0.06),
     )
 
 
 def _draw_chaos(rng: random.Random) -> Chaos | None:
     """Draw how chain nodes lie: not at all, in a few ways, or in all."""
-    lies = rng.choice(((), tuple(rng.sample(list(Lie), 3)), tuple(Lie), tuple(Lie)))
+    lies = rng.choice(((), *(tuple(rng.sample(list(Lie), count)) for count in (1, 3, 3)), tuple(Lie), tuple(Lie)))
     return (
         Chaos(
             lies=lies,
             rate=rng.choice((0.1, 0.5, 0.9)),
-            spell=(5.0, rng.choice((20.0, 120.0))),
-            calm=(30.0, rng.choice((60.0, 200.0))),
+            spell=(5.0, rng.choice((20.0, 120.0, 400.0))),
+            calm=(1.0, rng.choice((10.0, 60.0))),
             lag=rng.choice((2, 12)),
         )
         if lies

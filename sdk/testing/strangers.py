@@ -37,13 +37,13 @@ from tallystick.router.gossip_wire import frames as gossip_frames
 from tallystick.router.objects import ForwardingPolicy
 from tallystick.sdk.testing.world import World
 
-PAUSE = (1.0, 60.0)
+PAUSE = (2.0, 90.0)
 """Seconds between two things that a stranger does, at least and at most."""
 
 STAY = 300.0
 """Seconds that it stays with one node at most."""
 
-BURST = 20
+BURST = 8
 """What it says at once, in frames."""
 
 

@@ -23,6 +23,7 @@ from contextlib import asynccontextmanager
 import msgspec
 import trio
 
+from tallystick.channels.arguments import checked
 from tallystick.channels.errors import InvalidInput, TallystickError
 from tallystick.channels.keys import PrivateKey, PublicKey, keccak
 from tallystick.channels.objects import Address, ChannelId
@@ -378,6 +379,7 @@ async def _cancel_after(event: trio.Event, scope: trio.CancelScope) -> None:
     scope.cancel()
 
 
+@checked
 @asynccontextmanager
 async def open_world(
     seed: int,

@@ -15,8 +15,9 @@ from collections.abc import Mapping
 import trio
 from trio.testing import MockClock
 
+from tallystick.channels.arguments import checked
 from tallystick.channels.keys import PrivateKey
-from tallystick.channels.objects import NATIVE, Address
+from tallystick.channels.objects import NATIVE, Address, Amount, AnyAddress, Count, Seconds, Total, to_address
 from tallystick.channels.ports import Clock, system_clock
 from tallystick.channels.store import Store
 from tallystick.channels.testing.clock import EPOCH
@@ -34,10 +35,11 @@ FUNDS = 10**15
 class LocalChain(SimulatedChain):
     """A development chain whose time moves by `advance`, with every block, and with trio's clock."""
 
+    @checked
     def __init__(
         self,
         *,
-        funds: Mapping[Address, int] | None = None,
+        funds: Mapping[Address, Total] | None = None,
         settings: ChainSettings | None = None,
         clock: Clock | None = None,
         store: Store | None = None,
@@ -60,17 +62,22 @@ class LocalChain(SimulatedChain):
             return EPOCH + self._ahead
         return (EPOCH + trio.current_time() if virtual else system_clock()) + self._ahead
 
-    def advance(self, seconds: float) -> Header:
+    @checked
+    def advance(self, seconds: Seconds) -> Header:
         """Let chain time pass after the newest block, and mine one."""
         self._ahead += max(0.0, self.newest.header.time - self._now()) + seconds
         return self.mine()
 
-    def fund(self, account: Address, amount: int = FUNDS, asset: Address = NATIVE) -> None:
+    @checked
+    def fund(self, account: AnyAddress, amount: Amount = FUNDS, asset: AnyAddress = NATIVE) -> None:
         """Give an account coins or tokens, and mine the block that does."""
-        self.mint(Mint(account, asset, amount))
+        self.mint(Mint(to_address(account, "account"), to_address(asset, "asset"), amount))
         self.mine()
 
-    async def send(self, key: PrivateKey, call: Call, *, price: int | None = None, nonce: int | None = None) -> bytes:
+    @checked
+    async def send(
+        self, key: PrivateKey, call: Call, *, price: Total | None = None, nonce: Count | None = None
+    ) -> bytes:
         """Sign and submit a call without mining it; return the transaction's hash.
 
         The nonce is the next one after those that wait, the price the chain's suggestion, unless told otherwise.
@@ -81,6 +88,7 @@ class LocalChain(SimulatedChain):
         offer = await self.fee_price() if price is None else price
         return await self.submit(sign_call(key, self.chain_id, self.contract, call, nonce, offer))
 
+    @checked
     async def call(self, key: PrivateKey, call: Call) -> Receipt:
         """Sign, submit and mine a call; return its receipt, which may tell of a failure."""
         transaction = await self.send(key, call)
