@@ -77,6 +77,7 @@ def test_what_is_needed_follows_channels_prices_and_stakes() -> None:
     assert at_one_time([5], [1, 2]) == 8
 
 
+@pytest.mark.alarm("fee-account", "fee-account-funded")
 def test_a_node_without_coins_is_told_before_it_needs_them_and_pays_little_once_it_has_them() -> None:
     """The peer opens the channel and goes away for good: closing it takes coins that this node never had."""
 

@@ -162,6 +162,7 @@ class Tower:
                 self._policy.new_burst,
             ),
             kept=self.watch.locators,
+            stored=self.watch.appointed,
         )
         self.follower = self._new_follower()
 
@@ -227,7 +228,7 @@ class Tower:
         position = self.follower.followed.position
         if position is None:
             return None
-        closed = [case.closed for case in self.watch.cases.values() if case.settled is None]
+        closed = [case.closed for case in self.watch.at_work if case.settled is None]
         left = [found.deadline - position.time for found in closed if found is not None]
         return min((float(time) for time in left if time >= 0), default=None)
 
@@ -261,7 +262,7 @@ class Tower:
         The latter is for the owner only: strangers may leave as many appointments as they like.
         """
         challenge, guarded = min(2 * GAS[ChallengeCall] * price, self._policy.budget), count_appointments(self._store)
-        now = max(self._policy.fee_reserve, 2 * challenge * len(self.watch.cases))
+        now = max(self._policy.fee_reserve, 2 * challenge * len(self.watch.at_work))
         many = challenge * max(0, guarded - AT_ONCE) * REST_PERCENT // 100
         return now, max(now, challenge * min(guarded, AT_ONCE) + many)
 
