@@ -115,7 +115,7 @@ def test_who_withdrew_more_than_it_deposited_can_still_close_cooperatively() -> 
     in_a_world(act)
 
 
-def test_a_deposit_that_overtakes_a_cooperative_close_leaves_the_channel_usable() -> None:
+def test_a_deposit_that_overtakes_a_cooperative_close_comes_back_with_it() -> None:
     async def act(world: World, alice: Node, bob: Node) -> None:
         channel = await alice.open_channel(world.address("bob"), DEPOSIT)
 
@@ -132,12 +132,13 @@ def test_a_deposit_that_overtakes_a_cooperative_close_leaves_the_channel_usable(
         attempts.append(world.attempt("alice", close))
         await world.blocks(2)
         world.chain.censor(None)
-        for attempt in attempts:
-            await attempt.ended.wait()
-        await channel.wait_usable()
-        assert channel.balances == (DEPOSIT + 1_000, 0)
+        with trio.fail_after(600):
+            for attempt in attempts:
+                await attempt.ended.wait()
+            await channel.wait_gone()
+        view = await world.chain.channel(channel.id)
+        assert view is not None and view.deposits[channel.session.channel.side] == DEPOSIT + 1_000
         assert not alice.onchain.sender.statistics().quarantined
-        await channel.close()
         await come_to_rest(world)
 
     in_a_world(act)
