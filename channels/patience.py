@@ -6,6 +6,8 @@ held back, or makes us say the update again. If that does not help either, the c
 its signed ones are decided by the chain, and each further attempt is given twice the time, for to cut again and again
 would only harm the peer's other channels.
 
+Who ends the connection itself before that, each time, is found by what its connections lasted together.
+
 What counts is the peer's own time. Any progress begins it anew. It does not run before the update has left our disk,
 runs slower while our frames queue on a slow line, and a pause of our own counts as no more than STEP_MAX.
 """
@@ -23,6 +25,9 @@ QUEUED_WEIGHT = 1 / 3
 EXCUSED = 900.0
 """Seconds that a peer has at least which said why it leaves an update aside (its view of the chain is behind ours, or
 its channel is closing): it asks for it again when that has passed."""
+
+CONNECTIONS = 2
+"""How many times as long an update may wait over all connections together that the peer, or the line, ended."""
 
 PATIENCE_MAX = 3_600.0
 """Seconds beyond which patience does not grow."""
@@ -42,6 +47,10 @@ class Patience:
         self._round = 0
         self._looked = 0.0
         self._waited = 0.0
+        self._same = 0
+        """The update that is the oldest, over the end of connections."""
+        self._together = 0.0
+        """What it has waited on all of them."""
 
     @property
     def bound(self) -> float:
@@ -56,11 +65,14 @@ class Patience:
         prepared, durable = rounds
         if not oldest or oldest != self._oldest:
             self._oldest, self._round, self._waited = oldest, prepared, 0.0
+            if oldest and oldest != self._same:
+                self._same, self._together = oldest, 0.0
         elif durable >= self._round:
-            step = min(now - self._looked, STEP_MAX)
-            self._waited += step * QUEUED_WEIGHT if queued else step
+            step = min(now - self._looked, STEP_MAX) * (QUEUED_WEIGHT if queued else 1.0)
+            self._waited += step
+            self._together += step
         self._looked = now
-        return self._waited > self.bound
+        return self._waited > self.bound or self._together > CONNECTIONS * self.bound
 
     def cut(self, channel: bytes) -> InvalidUpdate:
         """Return with what fault to end the connection for it."""
@@ -70,6 +82,7 @@ class Patience:
             Fault.UNACKNOWLEDGED,
         )
         self.cuts += 1
+        self._together = 0.0
         self._grown = min(2 * self._grown, max(self._seconds, PATIENCE_MAX))
         return fault
 

@@ -13,8 +13,8 @@ take 240,000. Big locks are counted once fees make them small.
 Only the chain's own coin is weighed against fees. Nobody knows what a token is worth in it, and whoever mints one has
 as much of it as it likes: each secret in it that goes to the chain may cost coins for nothing. So in all assets that
 the owner has not named, and of what is named below the minimum of its policy, a peer may have `claims` locks together
-coming in, and `count` going out. What is worth more is claimed whatever it costs, and not limited here. Amounts of one
-asset are never added to another's. Pure.
+coming in, and `count` going out. What is worth more is claimed for up to `DutyPolicy.token_budget` in fees, and not
+limited here. Amounts of one asset are never added to another's. Pure.
 Source: BOLT 2's dust and `max_dust_htlc_exposure_msat` as Lightning's nodes have it, here in multiples of the fee.
 """
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 
+from tallystick.channels.errors import InvalidInput
 from tallystick.channels.ports import PeerAddress
 from tallystick.channels.seals import Sealed
 from tallystick.channels.store import Moment, Schema, Store
@@ -29,5 +31,12 @@ PEERS_SCHEMA = Schema(
 
 
 def known_peers(store: Store) -> list[PeerAddress]:
-    """Return the addresses of all peers that were ever connected to."""
-    return [PeerAddress.parse(address) for (address,) in store.read("SELECT address FROM peers ORDER BY key")]
+    """Return the addresses of all peers that were ever connected to.
+
+    What is none any more (older versions looked less closely) is left out: it must not keep a node from starting.
+    """
+    found = []
+    for (address,) in store.read("SELECT address FROM peers ORDER BY key"):
+        with contextlib.suppress(InvalidInput):
+            found.append(PeerAddress.parse(address))
+    return found

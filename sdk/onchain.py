@@ -34,11 +34,11 @@ from tallystick.channels.writer import Writer
 from tallystick.sdk.budgets import duty_budget, moved_by
 from tallystick.sdk.duties import DUTY_NAMES, OFFERS, Situation, claim_fee, duties, held_locks, judge, must_close
 from tallystick.sdk.fee_needs import needed
-from tallystick.sdk.following import Following
+from tallystick.sdk.following import Following, SameChain
 from tallystick.sdk.options import Config
 from tallystick.settlement.chain import ApproveCall, Call, Chain, ChannelView, DepositCall, OpenCall
 from tallystick.settlement.errors import ChainError, ChainUnavailable
-from tallystick.settlement.fee_account import FeeAccount, Standing
+from tallystick.settlement.fee_account import LOOK_AGAIN, LOOK_EVERY, FeeAccount, Standing
 from tallystick.settlement.follower import BlockAdded, Step
 from tallystick.settlement.index import CLOSED, GONE, SETTLED, EventsSeen
 from tallystick.settlement.obligations import Obligation, Policy, Status
@@ -46,9 +46,6 @@ from tallystick.settlement.sender import Sender
 from tallystick.settlement.transactions import GAS, gas_of
 
 _UNMINED = (Status.WAITING, Status.SENT)
-
-FEES_EVERY = 30.0
-"""Seconds between two looks at what the account holds for fees."""
 
 _CLOSED_PHASES = (Phase.OPENING, Phase.CLOSED, Phase.SETTLED, Phase.GONE)
 
@@ -120,7 +117,7 @@ class OnChain:
         self.index, self.follower = self.following.index, self.following.follower
         self.sender = Sender(
             key=key,
-            chain=chain,
+            chain=SameChain(chain, self.follower),
             store=writer.store,
             commit=writer.commit,
             alarm=alarm,
@@ -330,7 +327,7 @@ class OnChain:
                 account, alarm = account.look(Standing(held, need))
                 if alarm is not None:
                     self._alarm(alarm)
-            await trio.sleep(FEES_EVERY)
+            await trio.sleep(LOOK_AGAIN if account.in_doubt else LOOK_EVERY)
 
     # --- the user's own transactions -----------------------------------------------------------------------------
 

@@ -15,6 +15,12 @@ from tallystick.channels.objects import Address
 WORSE = 2
 """It is told again when it holds so many times less than it did, or so many times more is needed."""
 
+LOOK_EVERY = 30.0
+"""Seconds between two looks."""
+
+LOOK_AGAIN = 3.0
+"""The same, if it is in doubt."""
+
 AT_ONCE = 8
 """So many of the dearest ends of channels have to be paid for at one time."""
 
@@ -40,6 +46,11 @@ class FeeAccount(msgspec.Struct, frozen=True):
     account: Address
     last: Standing | None = None
     told: Standing | None = None
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether it seems to be short, and that has been said only once: look again soon."""
+        return self.told is None and self.last is not None and self.last.is_short
 
     def look(self, seen: Standing) -> tuple[FeeAccount, Alarm | None]:
         """Take in how it stands now; return the account after that, and an alarm if there is news."""

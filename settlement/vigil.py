@@ -79,6 +79,8 @@ def look(vigil: Vigil, sight: Sight, means: str) -> tuple[Vigil, tuple[Alarm, ..
     kind, away = _kind(sight), sight.now - vigil.well
     first, again = first_after(sight.at_stake), again_after(sight.at_stake, vigil.times)
     since = vigil.well if vigil.told is None else vigil.told_at
+    if sight.lost and vigil.told is not kind:
+        first = 0.0  # that does not pass by itself
     if sight.now - since >= (again if kind is vigil.told else first):
         stake = "" if sight.at_stake is None else f" It must be well within {spell(sight.at_stake)}."
         alarms.append(Alarm(kind, f"{_what(kind, sight, away)}: {means} until that ends.{stake}"))

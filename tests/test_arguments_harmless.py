@@ -19,6 +19,7 @@ from tallystick.channels.testing.scheduling import simulate
 from tallystick.router.invoice import decode_invoice
 from tallystick.router.objects import ForwardingPolicy
 from tallystick.sdk.handle import ChannelHandle
+from tallystick.sdk.known_peers import PeerKnown, known_peers
 from tallystick.sdk.node import Node
 from tallystick.sdk.streams import OutgoingStream
 from tallystick.sdk.testing.world import open_world
@@ -180,5 +181,19 @@ def test_what_names_something_may_be_written_in_hex() -> None:
             assert bob.invoice(invoice.payment_hash.hex()).received == 500
             receipt = await alice.keysend(bytes(bob.key.public).hex(), 7, secret="17" * 32)
             assert receipt.secret == b"\x17" * 32 and alice.payment(receipt.payment_hash.hex()).paid
+
+    simulate(main, 3)
+
+
+def test_a_stored_address_that_is_none_keeps_no_node_from_starting() -> None:
+    async def main() -> None:
+        async with open_world(seed=3) as world:
+            alice, bob = await world.start("alice"), await world.start("bob")
+            await alice.open_channel(world.address("bob"), 10**6)
+            older = [PeerKnown(b"k" * 33, "nobody@nowhere"), PeerKnown(b"l" * 33, f"{'ff' * 33}@host:7")]
+            await alice.writer.commit(older)  # as a version did that looked less closely
+            alice = await world.restart("alice")
+            assert [place.key for place in known_peers(alice.store)] == [bytes(bob.key.public)]
+            assert (await alice.channels[0].pay(5)).amount == 5
 
     simulate(main, 3)

@@ -72,3 +72,10 @@ def test_a_process_that_stood_still_says_so_and_blames_no_chain_for_it() -> None
     assert [alarm.kind for alarm in told] == [AlarmKind.NODE_SLEPT] and "60 min" in told[0].text
     _, told = look(vigil, Sight(3 * TICK + 3_600, 0.0, 0.0, "", False), "")
     assert not told
+
+
+def test_that_it_is_another_chain_is_told_at_once() -> None:
+    vigil, told = look(begun(0.0), Sight(TICK, TICK + 1, 0.0, "begun anew", True, lost=True), "")
+    assert [alarm.kind for alarm in told] == [AlarmKind.CHAIN_RESET]
+    _, told = look(vigil, Sight(2 * TICK, 2 * TICK, 0.0, "begun anew", True, lost=True), "")
+    assert not told

@@ -16,7 +16,7 @@ from tallystick.sdk.fee_needs import MARGIN, needed
 from tallystick.sdk.node import Config
 from tallystick.sdk.testing.world import CLAIM_ALL, COINS, World, open_world
 from tallystick.settlement.chain import ChallengeCall, CloseCall, RegisterSecretCall, SettleCall, TransferCall
-from tallystick.settlement.fee_account import AT_ONCE, FeeAccount, Standing, at_one_time
+from tallystick.settlement.fee_account import AT_ONCE, LOOK_AGAIN, LOOK_EVERY, FeeAccount, Standing, at_one_time
 from tallystick.settlement.transactions import GAS
 
 ACCOUNT = Address(b"\x01" * 20)
@@ -77,6 +77,7 @@ def test_what_is_needed_follows_channels_prices_and_stakes() -> None:
     assert at_one_time([5], [1, 2]) == 8
 
 
+@pytest.mark.alarm("fee-account", "fee-account-funded")
 def test_a_node_without_coins_is_told_before_it_needs_them_and_pays_little_once_it_has_them() -> None:
     """The peer opens the channel and goes away for good: closing it takes coins that this node never had."""
 
@@ -88,7 +89,7 @@ def test_a_node_without_coins_is_told_before_it_needs_them_and_pays_little_once_
         assert await bob.balance() < 100_000
         channel = await alice.open_channel(world.address("bob"), 1_000_000)
         await channel.pay(400_000, b"")
-        await trio.sleep(90)
+        await trio.sleep(LOOK_EVERY + 2 * LOOK_AGAIN)
         assert [alarm.kind for alarm in bob.alarms] == [AlarmKind.FEE_ACCOUNT]
         await world.crash("alice")
         await bob.channel(channel.id).force_close()

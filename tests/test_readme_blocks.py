@@ -7,14 +7,10 @@ machine's ports, and not at all if somebody has one of them.
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import fcntl
 import json
 import os
 import re
 import signal
-import socket
-import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -26,27 +22,25 @@ ROOT = Path(__file__).resolve().parent.parent
 BLOCKS = re.findall(r"^```sh\n(.*?)^```", (ROOT / "README.md").read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
 PORTS = (8545, 7735, 7736)
 SECONDS = 400  # for machines that have much else to do
-NEW_USER, NEW_NET = 0x10000000, 0x40000000
+TAKEN = 77
 
 
-def leave_the_network() -> bool:
-    """Move this process into a network of its own, with a loopback that is up; return whether that was allowed."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if not hasattr(libc, "unshare") or all(libc.unshare(flags) for flags in (NEW_NET, NEW_NET | NEW_USER)):
-        return False
+ALONE = f"""
+import ctypes, fcntl, os, socket, struct, sys
+libc = ctypes.CDLL(None)
+if hasattr(libc, "unshare") and not all(libc.unshare(flags) for flags in (0x40000000, 0x50000000)):  # net; user and net
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         fcntl.ioctl(control, 0x8914, struct.pack("16sh14x", b"lo", 0x1 | 0x40))  # SIOCSIFFLAGS: up, running
-    return True
-
-
-def alone() -> None:
-    """Run in the child before it becomes a shell."""
-    os.setsid()
-    if not leave_the_network():
-        for port in PORTS:
-            with socket.socket() as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind(("127.0.0.1", port))
+for port in {PORTS}:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            sys.exit({TAKEN})
+os.execvp("bash", ["bash", sys.argv[1]])
+"""
+"""Becomes a shell in a network of its own, if the system allows one; ends with TAKEN if the ports are not free."""
 
 
 @contextlib.contextmanager
@@ -59,18 +53,15 @@ def shell(folder: Path, name: str, script: str) -> Iterator[subprocess.Popen[byt
     environment = {key: value for key, value in os.environ.items() if not key.startswith("TALLY_")}
     environment["COLUMNS"] = "160"
     with open(folder / f"{name}.log", "wb") as log:
-        try:
-            process = subprocess.Popen(
-                ["bash", f"{name}.sh"],
-                cwd=folder,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                preexec_fn=alone,  # noqa: PLW1509 (no threads here)
-            )
-        except subprocess.SubprocessError:
-            pytest.skip(f"one of the ports {PORTS} is taken, and the system gives no network of its own")
+        process = subprocess.Popen(
+            [sys.executable, "-Ic", ALONE, f"{name}.sh"],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
     try:
         yield process
     finally:
@@ -86,6 +77,8 @@ def paste(folder: Path, script: str, *, after: str = "") -> str:
             code = process.wait(SECONDS)
         except subprocess.TimeoutExpired:
             code = -1
+    if code == TAKEN:
+        pytest.skip(f"one of the ports {PORTS} is taken, and the system gives no network of its own")
     printed = (folder / "terminal.log").read_text("utf-8")
     assert code == 0, printed
     return printed

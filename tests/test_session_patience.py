@@ -182,6 +182,24 @@ def test_a_look_after_a_connection_that_was_not_ended_by_us_begins_anew(pair: Pa
     assert lasts(pair, 25) is None and not pair.alice.session.stuck
 
 
+def test_a_peer_that_ends_the_connection_itself_each_time_is_stuck_as_well(pair: Pair) -> None:
+    pay(pair)
+    lasted = 0
+    while not pair.alice.session.stuck:
+        assert lasted <= 2 * PATIENCE + 20, "it need only be quick enough with dropping the link"
+        settle(pair, Update)
+        waited = lasts(pair, 20)
+        lasted += 20 if waited is None else waited
+        pair.connect()
+    assert lasted > 2 * PATIENCE
+    for _ in range(5):  # and it is given more time from then on, as one that stays
+        settle(pair, Update)
+        assert lasts(pair, 20) is None
+        pair.connect()
+    pair.settle()
+    assert not pair.alice.session.stuck and pair.alice.session.usable
+
+
 def test_patience_that_is_longer_than_the_longest_stays() -> None:
     patience = Patience(2 * PATIENCE_MAX)
     for _ in range(2_000):

@@ -60,8 +60,12 @@ class Desk:
         alarm: OnAlarm,
         shelves: Shelves,
         kept: Callable[[], Collection[bytes]] = frozenset,
+        stored: Callable[[bytes], None] = lambda locator: None,
     ) -> None:
-        """`kept` returns the locators of channels that are being closed: nothing is dropped of them."""
+        """`kept` returns the locators of channels that are being closed: nothing is dropped of them.
+
+        `stored` is told under which locator something was stored.
+        """
         self._key = key
         self._store = store
         self._commit = commit
@@ -71,6 +75,7 @@ class Desk:
         self._alarm = alarm
         self._shelves = shelves
         self._kept = kept
+        self._told = stored
         self._turns = Turns(CLIENTS_PART)
         allowed = allowance(descriptor_limit())
         self._strangers = Guests(allowed.strangers)
@@ -161,6 +166,7 @@ class Desk:
             text = f"the disk refused an appointment ({error}); nothing new is taken until it works"
             self._alarm(Alarm(AlarmKind.DISK, text))
             return self._refuse(upload.locator, Why.TROUBLE, revision, "the tower's disk refused; try again later")
+        self._told(upload.locator)
         stored = self._held(client, upload.locator)
         if stored is None or (stored.revision, stored.blob) != (upload.revision, upload.blob):
             # Another connection of the same client was faster with a higher revision.

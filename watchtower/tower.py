@@ -27,7 +27,7 @@ from tallystick.channels.store import Moment, Store
 from tallystick.settlement.chain import Chain, ChallengeCall
 from tallystick.settlement.checked import checked as cross_checked
 from tallystick.settlement.errors import ChainError, ChainUnavailable
-from tallystick.settlement.fee_account import AT_ONCE, REST_PERCENT, FeeAccount, Standing
+from tallystick.settlement.fee_account import AT_ONCE, LOOK_AGAIN, LOOK_EVERY, REST_PERCENT, FeeAccount, Standing
 from tallystick.settlement.follower import BACKOFF_FIRST, BACKOFF_MAX, Follower, FollowerStatistics
 from tallystick.settlement.market import Market
 from tallystick.settlement.moments import SCHEMA, read_followed
@@ -43,9 +43,6 @@ from tallystick.watchtower.watch import Watch
 
 SCHEMAS = (IDENTITY_SCHEMA, SCHEMA, TOWER_SCHEMA)
 """What a tower's store is opened with."""
-
-FEES_CHECKED_EVERY = 30.0
-"""Seconds between two looks at the fee account."""
 
 
 class TowerPolicy(Options, frozen=True, kw_only=True):
@@ -165,6 +162,7 @@ class Tower:
                 self._policy.new_burst,
             ),
             kept=self.watch.locators,
+            stored=self.watch.appointed,
         )
         self.follower = self._new_follower()
 
@@ -230,7 +228,7 @@ class Tower:
         position = self.follower.followed.position
         if position is None:
             return None
-        closed = [case.closed for case in self.watch.cases.values() if case.settled is None]
+        closed = [case.closed for case in self.watch.at_work if case.settled is None]
         left = [found.deadline - position.time for found in closed if found is not None]
         return min((float(time) for time in left if time >= 0), default=None)
 
@@ -256,7 +254,7 @@ class Tower:
                 account, alarm = account.look(Standing(held, soon))
                 if alarm is not None:
                     self._alarm(alarm)
-            await trio.sleep(FEES_CHECKED_EVERY)
+            await trio.sleep(LOOK_AGAIN if account.in_doubt else LOOK_EVERY)
 
     def _needed(self, price: int) -> tuple[int, int]:
         """Return what to hold for the cases that are open, or as a reserve; and what for some of the appointments, too.
@@ -264,7 +262,7 @@ class Tower:
         The latter is for the owner only: strangers may leave as many appointments as they like.
         """
         challenge, guarded = min(2 * GAS[ChallengeCall] * price, self._policy.budget), count_appointments(self._store)
-        now = max(self._policy.fee_reserve, 2 * challenge * len(self.watch.cases))
+        now = max(self._policy.fee_reserve, 2 * challenge * len(self.watch.at_work))
         many = challenge * max(0, guarded - AT_ONCE) * REST_PERCENT // 100
         return now, max(now, challenge * min(guarded, AT_ONCE) + many)
 

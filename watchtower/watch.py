@@ -4,11 +4,16 @@ Each block is handed in by the follower. What needs the chain is asked first; th
 change, their duties are derived anew and become obligations; then everything is committed at once. If the chain does
 not answer, the block is handed in again. If the disk refuses, the commit is tried again until it succeeds: nothing
 moves on without it.
+
+Strangers close channels, too, and need not settle them. A case for which the tower holds nothing sleeps: no block costs
+anything for it until something happens to it, or an appointment comes. One whose window has long been over is dropped.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
+from heapq import heappop, heappush
 
 from tallystick.channels.alarms import Alarm, AlarmKind, OnAlarm
 from tallystick.channels.eip712 import channel_id
@@ -51,6 +56,16 @@ class Watch:
         """What each side has in the channels that were closed since the start, in the coin: 0 in other assets."""
         self._opened: dict[tuple[bytes, Address, int], Defence | None] = {}
         self.cases: dict[ChannelId, Case] = read_cases(store)
+        self._awake: dict[ChannelId, None] = dict.fromkeys(self.cases)
+        """Cases for which something may have to be done."""
+        self._asleep: dict[bytes, ChannelId] = {}
+        """By locator: the cases that an appointment under it would wake."""
+        self._windows: list[tuple[int, ChannelId]] = []
+        """Deadlines of the cases, the next one first."""
+        self._closing: deque[tuple[int, ChannelId]] = deque()
+        """Cases whose window is over, and at which block that is beyond any reorganisation."""
+        for case in self.cases.values():
+            self._mark(case)
         self.challenged = 0
         """Challenges taken on since the start."""
 
@@ -84,9 +99,11 @@ class Watch:
         for position, event in enumerate(block.events):
             if isinstance(event, Closed):
                 self.cases[event.channel] = Case(terms[event.channel])
+                heappush(self._windows, (event.deadline, event.channel))
             if isinstance(event, Closed | Challenged | Settled) and event.channel in self.cases:
                 case = self.cases[event.channel]
                 self.cases[event.channel] = case.seen(block.header, event)
+                self._awake[event.channel] = None
                 moments.append(CaseSeen(event.channel, case.terms, position, Sighting(block.header, event)))
         return moments
 
@@ -94,26 +111,65 @@ class Watch:
         moments: list[Moment] = [CasesUndone(header.number)]
         for channel, case in list(self.cases.items()):
             self.cases[channel] = case.without(header.number)
+            if len(self.cases[channel].sightings) < len(case.sightings):
+                self._awake[channel] = None
             if not self.cases[channel].sightings:
                 moments += self._supersede(None, channel)
-                moments.append(CaseOver(channel, ()))
-                del self.cases[channel]
+                moments.append(self._drop(channel, ()))
         return moments
 
     def _work(self, head: Header) -> list[Moment]:
         """Derive all duties anew; return what to store."""
         moments: list[Moment] = []
-        for channel, case in list(self.cases.items()):
+        for channel in list(self._awake):
+            case = self.cases[channel]
+            defences = self._defences(case)
             moments += self._supersede(case, channel)
-            moments += self._require(case, head)
+            moments += self._require(case, head, defences)
             settled = case.settled
             if settled is not None and head.number - settled.block.number >= HEADERS_KEPT:
-                moments.append(CaseOver(channel, self._locators(case)))
-                del self.cases[channel]
-                self._funds.pop(channel, None)
+                moments.append(self._drop(channel, self._locators(case)))
+            elif not (defences or settled or any(o.channel == channel for o in self._sender.obligations())):
+                del self._awake[channel]
+                self._asleep.update(dict.fromkeys(self._locators(case), channel))
+        moments += self._end_windows(head)
         if not self.cases:
             self._opened.clear()
         return moments
+
+    def _end_windows(self, head: Header) -> list[Moment]:
+        """Drop the cases whose window has been over for as many blocks as can be reorganised: nothing can be done."""
+        moments: list[Moment] = []
+        while self._windows and self._windows[0][0] < head.time:
+            self._closing.append((head.number + HEADERS_KEPT, heappop(self._windows)[1]))
+        while self._closing and self._closing[0][0] <= head.number:
+            case = self.cases.get(self._closing.popleft()[1])
+            if case is not None and case.closed is not None and case.closed.deadline < head.time:
+                moments.append(self._drop(case.channel, self._locators(case)))
+        return moments
+
+    def _mark(self, case: Case) -> None:
+        if case.closed is not None:
+            heappush(self._windows, (case.closed.deadline, case.channel))
+
+    def _drop(self, channel: ChannelId, locators: tuple[bytes, ...]) -> CaseOver:
+        case = self.cases.pop(channel)
+        self._awake.pop(channel, None)
+        self._funds.pop(channel, None)
+        for locator in self._locators(case):
+            self._asleep.pop(locator, None)
+        return CaseOver(channel, locators)
+
+    def appointed(self, locator: bytes) -> None:
+        """An appointment was stored there: look at its case, if there is one, with the next block."""
+        channel = self._asleep.get(locator)
+        if channel in self.cases:
+            self._awake[channel] = None
+
+    @property
+    def at_work(self) -> list[Case]:
+        """The cases for which something may have to be done."""
+        return [self.cases[channel] for channel in self._awake]
 
     def _supersede(self, case: Case | None, channel: ChannelId) -> list[Moment]:
         moments: list[Moment] = []
@@ -122,10 +178,10 @@ class Watch:
                 moments += self._sender.supersede(obligation.id, reason)
         return moments
 
-    def _require(self, case: Case, head: Header) -> list[Moment]:
+    def _require(self, case: Case, head: Header, defences: Sequence[Defence]) -> list[Moment]:
         moments: list[Moment] = []
         at_work = {o.call for o in self._sender.obligations() if o.status not in FINAL and o.channel == case.channel}
-        for duty in duties(case, self._defences(case), self._purse, self._funds.get(case.channel)):
+        for duty in duties(case, defences, self._purse, self._funds.get(case.channel)):
             if duty.call in at_work:
                 continue
             try:

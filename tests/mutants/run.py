@@ -46,14 +46,14 @@ MUTANTS = (
         "watchtower/daemon.py",
         "            claim_directory(store, ours, said_by_tower(store), str(directory))\n",
         "",
-        ("test_tower_process.py",),
+        ("test_store_directory.py",),
     ),
     Mutant(
         "run a copy of a tower beside it",
         "watchtower/daemon.py",
         '            alone.enter_context(hold_identity("tower", ours))\n',
         "",
-        ("test_tower_process.py",),
+        ("test_store_directory.py",),
     ),
     Mutant(
         "forget the commits behind a damaged frame of the log",
@@ -193,7 +193,7 @@ MUTANTS = (
         "sdk/node.py",
         '            alone.enter_context(hold_identity("node", ours))',
         "            pass",
-        ("test_cli_end_to_end.py",),
+        ("test_store_directory.py",),
     ),
     Mutant(
         "rely on damaged rows",
@@ -225,9 +225,9 @@ MUTANTS = (
     ),
     Mutant(
         "acknowledge without a place in the journal",
-        "channels/session.py",
-        "self.effects.store(UpdateReceived(self.channel.id, message.seq, before.next_payment, count, frame, now))",
-        "pass",
+        "channels/receiver.py",
+        "effects.store(UpdateReceived(session.channel.id, message.seq, before.next_payment, count, frame, now))",
+        "channel",
         SIMULATIONS,
     ),
     Mutant(
@@ -274,9 +274,9 @@ MUTANTS = (
     ),
     Mutant(
         "cancel an expired lock whose secret was registered in time",
-        "channels/session.py",
-        "            secret = chain.registered_in_time(lock)\n",
-        "            secret = None\n",
+        "channels/timing.py",
+        "        secret = chain.registered_in_time(lock)\n",
+        "        secret = None\n",
         ("test_simulation_mallory.py",),
     ),
     Mutant(
@@ -464,7 +464,7 @@ MUTANTS = (
     Mutant(
         "give up a duty before what made it moot is confirmed",
         "sdk/onchain.py",
-        "if self.index.view(identity, self.final_number) == view:",
+        "if self.index.view(identity, self.following.final_number) == view:",
         "if True:",
         SIMULATIONS,
     ),
@@ -669,15 +669,22 @@ MUTANTS = (
     Mutant(
         "let an older link replace a deeper one",
         "channels/streams.py",
-        "        if message.depth > stream.depth:\n",
-        "        if message.depth != stream.depth:\n",
+        "        if message.depth <= stream.depth:\n            stream.must_ack = True\n"
+        "        elif not self._is_late_to_claim(stream):\n            before = stream.waiting or stream.proof\n"
+        "            proof = StreamProof(message.link, message.depth, stream.terms)\n"
+        "            if message.depth > before.depth:\n                if not proof.follows(before):\n",
+        "        if message.depth == stream.depth:\n            stream.must_ack = True\n"
+        "        elif not self._is_late_to_claim(stream):\n            before = stream.waiting or stream.proof\n"
+        "            proof = StreamProof(message.link, message.depth, stream.terms)\n"
+        "            if message.depth != before.depth:\n"
+        "                if message.depth > before.depth and not proof.follows(before):\n",
         ("test_streams_session.py", "test_streams_hostile.py"),
     ),
     Mutant(
         "take links of a stream that was rejected",
         "channels/streams.py",
-        "if stream is None or rejected or",
-        "if stream is None or",
+        "return channel.phase is Phase.OPEN and not rejected",
+        "return channel.phase is Phase.OPEN",
         ("test_streams_session.py", "test_streams_hostile.py"),
     ),
     Mutant(
@@ -835,6 +842,13 @@ MUTANTS = (
         ("test_store_types.py",),
     ),
     Mutant(
+        "let a stored address that is none keep a node from starting",
+        "sdk/known_peers.py",
+        "with contextlib.suppress(InvalidInput):",
+        "with contextlib.suppress():",
+        ("test_arguments_harmless.py",),
+    ),
+    Mutant(
         "take base64 in text for bytes",
         "channels/codec.py",
         "self.kind, builtin_types=(bytes,)))",
@@ -905,6 +919,27 @@ MUTANTS = (
         ("test_chain_future.py",),
     ),
     Mutant(
+        "let every case of a stranger cost a tower something with every block",
+        "watchtower/watch.py",
+        "                del self._awake[channel]\n",
+        "                pass\n",
+        ("test_tower_sleep.py",),
+    ),
+    Mutant(
+        "keep a stranger's case for ever that nobody settles",
+        "watchtower/watch.py",
+        "        moments += self._end_windows(head)\n",
+        "",
+        ("test_tower_sleep.py",),
+    ),
+    Mutant(
+        "sleep through an appointment that comes late",
+        "watchtower/watch.py",
+        "        if channel in self.cases:\n            self._awake[channel] = None",
+        "        if channel in self.cases:\n            pass",
+        ("test_tower_sleep.py",),
+    ),
+    Mutant(
         "let the clock say when a payment's time is over",
         "router/outgoing.py",
         "        self._now = steady or clock\n",
@@ -956,8 +991,8 @@ MUTANTS = (
     Mutant(
         "take the status of a tower out of the future for one of now",
         "watchtower/daemon.py",
-        "abs(clock() - status.time) <= STATUS_OLD",
-        "clock() - status.time <= STATUS_OLD",
+        "abs(clock() - status.time) <= oldest",
+        "clock() - status.time <= oldest",
         ("test_clock_steps.py",),
     ),
     Mutant(
@@ -1094,6 +1129,13 @@ MUTANTS = (
         ("test_chain_reset.py",),
     ),
     Mutant(
+        "send on a chain that was begun anew",
+        "sdk/onchain.py",
+        "chain=SameChain(chain, self.follower),",
+        "chain=chain,",
+        ("test_chain_reset.py",),
+    ),
+    Mutant(
         "answer nothing before the chain node does",
         "sdk/daemon.py",
         "at_once=True,",
@@ -1176,6 +1218,13 @@ MUTANTS = (
         'guest = Guest("", lambda: Rank.PARTNER if client in self._trusted else Rank.STRANGER, scope.cancel)',
         'guest = Guest("", lambda: Rank.STRANGER, scope.cancel)',
         ("test_control_door.py",),
+    ),
+    Mutant(
+        "let a peer begin our patience anew by dropping the link",
+        "channels/patience.py",
+        "or self._together > CONNECTIONS * self.bound",
+        "or False",
+        ("test_session_patience.py",),
     ),
 )
 
