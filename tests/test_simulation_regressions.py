@@ -115,8 +115,9 @@ def test_who_withdrew_more_than_it_deposited_can_still_close_cooperatively() -> 
     in_a_world(act)
 
 
-def test_a_deposit_that_overtakes_a_cooperative_close_comes_back_with_it() -> None:
+def test_a_deposit_that_overtakes_a_cooperative_close_is_paid_out_with_it() -> None:
     async def act(world: World, alice: Node, bob: Node) -> None:
+        before = await alice.balance()
         channel = await alice.open_channel(world.address("bob"), DEPOSIT)
 
         async def deposit(node: Node) -> None:
@@ -135,10 +136,10 @@ def test_a_deposit_that_overtakes_a_cooperative_close_comes_back_with_it() -> No
         with trio.fail_after(600):
             for attempt in attempts:
                 await attempt.ended.wait()
-            await channel.wait_gone()
-        view = await world.chain.channel(channel.id)
-        assert view is not None and view.deposits[channel.session.channel.side] == DEPOSIT + 1_000
+                assert attempt.error is None
+        assert channel.phase is Phase.GONE
         assert not alice.onchain.sender.statistics().quarantined
+        assert before - 10**7 < await alice.balance() < before, "all is back but the fees"
         await come_to_rest(world)
 
     in_a_world(act)
