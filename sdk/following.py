@@ -19,8 +19,9 @@ from tallystick.channels.transport import backoff
 from tallystick.channels.writer import Writer
 from tallystick.sdk.options import Config
 from tallystick.settlement.chain import Chain, Header
+from tallystick.settlement.checked import CheckedChain
 from tallystick.settlement.errors import ChainError, ChainUnavailable, WrongChain
-from tallystick.settlement.follower import CERTAIN, BlockAdded, Follower, Step
+from tallystick.settlement.follower import CERTAIN, BlockAdded, Follower, Step, begun_anew
 from tallystick.settlement.freshness import BOUND
 from tallystick.settlement.index import ChainIndex, EventsSeen
 from tallystick.settlement.market import Market
@@ -39,11 +40,34 @@ PRICE_AGAIN = 10.0
 HEAD_SECONDS = 5.0
 """How long the head of one answer is striven for at the start, before the chain node is asked for it again."""
 
+RECENT = 8
+"""Blocks below our position among which the parent of a head is looked for, before more is asked."""
+
 MEANS = "this node pays for no secret that the chain does not show, and forwards nothing,"
 """What an old view means."""
 
 TIMES_KEPT = 256
 """Blocks whose times are remembered."""
+
+
+class SameChain(CheckedChain):
+    """The chain for whoever sends: it has no head while it is another one than was followed, or seems to be."""
+
+    def __init__(self, chain: Chain, follower: Follower) -> None:
+        super().__init__(chain)
+        self._follower = follower
+
+    async def head(self) -> Header:
+        """The newest block. Raise WrongChain."""
+        if isinstance(self._follower.fault, WrongChain):
+            raise self._follower.fault
+        head, followed = await super().head(), self._follower.followed
+        if any(known.hash in (head.hash, head.parent) for known in followed.headers[-RECENT:]):
+            return head
+        found = None if followed.root is None else await self.header(followed.root.number)
+        if followed.root is not None and found is not None and found.hash != followed.root.hash:
+            raise begun_anew(followed.root)
+        return head
 
 
 class Following:

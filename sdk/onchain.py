@@ -34,7 +34,7 @@ from tallystick.channels.writer import Writer
 from tallystick.sdk.budgets import duty_budget, moved_by
 from tallystick.sdk.duties import DUTY_NAMES, OFFERS, Situation, claim_fee, duties, held_locks, judge, must_close
 from tallystick.sdk.fee_needs import needed
-from tallystick.sdk.following import Following
+from tallystick.sdk.following import Following, SameChain
 from tallystick.sdk.options import Config
 from tallystick.settlement.chain import ApproveCall, Call, Chain, ChannelView, DepositCall, OpenCall
 from tallystick.settlement.errors import ChainError, ChainUnavailable
@@ -117,7 +117,7 @@ class OnChain:
         self.index, self.follower = self.following.index, self.following.follower
         self.sender = Sender(
             key=key,
-            chain=chain,
+            chain=SameChain(chain, self.follower),
             store=writer.store,
             commit=writer.commit,
             alarm=alarm,

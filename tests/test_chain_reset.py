@@ -83,6 +83,7 @@ def with_a_channel(act: Callable[[World], Awaitable[None]], seed: int = 1) -> No
         async with open_world(seed, config=CONFIG, names=("alice", "bob")) as world:
             alice, _ = await world.start("alice"), await world.start("bob")
             await alice.open_channel(world.address("bob"), 10_000_000)
+            await alice.open_channel(world.address("bob"), 10_000_000)
             await act(world)
 
     simulate(main, seed)
@@ -94,16 +95,23 @@ def test_a_node_whose_chain_is_begun_anew_pays_nothing_and_says_what_to_do() -> 
         alice = world.node("alice")
         channel = alice.channels[0]
         await channel.pay(5)
-        old, world.seats["alice"].chain._chain = world.chain, another(3)  # type: ignore[union-attr]
+        await trio.sleep(60)  # long enough for the opening to be at rest, or not
+        old, new = world.chain, another(3)
+        world.seats["alice"].chain._chain = new  # type: ignore[union-attr]
+        await trio.sleep(10)
+        await channel.force_close()
         await trio.sleep(240)
-        assert AlarmKind.CHAIN_RESET in {alarm.kind for alarm in alice.alarms}
+        kinds = {alarm.kind for alarm in alice.alarms}
+        assert AlarmKind.CHAIN_RESET in kinds and kinds <= {AlarmKind.CHAIN_RESET, AlarmKind.FEE_ACCOUNT}
+        assert not new.waiting(), "nothing is sent to a chain that is not ours"
         assert not alice.onchain.fresh
         with pytest.raises(ChannelNotReady, match="another one"):
-            await channel.pay(5)
+            await alice.channels[1].pay(5)
         world.seats["alice"].chain._chain = old  # type: ignore[union-attr]
         await trio.sleep(60)
-        await channel.pay(5)
-        assert alice.alarms[-1].kind is AlarmKind.CHAIN_BACK
+        await alice.channels[1].pay(5)
+        assert AlarmKind.CHAIN_BACK in {alarm.kind for alarm in alice.alarms}
+        assert await world.until(lambda: channel.phase.name == "CLOSED", 120)
 
     with_a_channel(act)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,6 +23,7 @@ from tallystick.settlement.branch import ChainSettings
 from tallystick.settlement.chain import Closed, Header
 from tallystick.settlement.journal import SCHEMA as LEDGER
 from tallystick.settlement.testing.local import LocalChain
+from tallystick.watchtower.daemon import run_tower
 from tallystick.watchtower.docket import Sighting
 from tallystick.watchtower.schema import CaseSeen, said_by_tower
 from tallystick.watchtower.testing import Pair
@@ -139,3 +141,53 @@ def test_a_tower_finds_out_whose_its_old_directory_is(tmp_path: Path) -> None:
     with pytest.raises(StoreForeign, match="belongs to the key"):
         claim_directory(store, Identity(BOB.address, 1337, ours.contract), said_by_tower(store), "here")
     store.close()
+
+
+async def test_a_node_that_is_to_be_the_only_one_does_not_run_beside_a_copy(tmp_path: Path) -> None:
+    async with a_chain() as chain:
+        async with open_node(tmp_path / "alice", key=ALICE, chain=chain, sole=True):
+            shutil.copytree(tmp_path / "alice", tmp_path / "copy")
+            with pytest.raises(StoreInUse, match="of this machine is the node of the key"):
+                async with open_node(tmp_path / "copy", key=ALICE, chain=chain, sole=True):
+                    raise AssertionError("two nodes of one key run")
+            async with open_node(tmp_path / "bob", key=BOB, chain=chain, sole=True):
+                pass
+        async with open_node(tmp_path / "copy", key=ALICE, chain=chain, sole=True):
+            pass
+
+
+async def test_a_tower_runs_with_its_own_data_only_and_beside_no_copy_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with a_chain() as chain, trio.open_nursery() as nursery:
+
+        @asynccontextmanager
+        async def answered(*arguments: object) -> AsyncIterator[LocalChain]:
+            yield chain
+
+        monkeypatch.setattr("tallystick.watchtower.daemon._patient_chain", answered)
+
+        async def tower(name: str, key: PrivateKey, started: trio.Event) -> None:
+            await run_tower(
+                tmp_path / name,
+                key,
+                chain_url="http://127.0.0.1:1",
+                host="127.0.0.1",
+                port=0,
+                ready=lambda status: started.set(),
+                alarm=lambda alarm: None,
+            )
+
+        async def refused(name: str, key: PrivateKey) -> str:
+            with pytest.RaisesGroup(StoreError, flatten_subgroups=True, allow_unwrapped=True) as error:
+                with trio.fail_after(5):
+                    await tower(name, key, trio.Event())
+            return str(error.value) if isinstance(error.value, StoreError) else str(error.value.exceptions[0])
+
+        started = trio.Event()
+        nursery.start_soon(tower, "tower", CAROL, started)
+        await started.wait()
+        shutil.copytree(tmp_path / "tower", tmp_path / "copy")
+        assert "of this machine is the tower of the key" in await refused("copy", CAROL)
+        assert f"belongs to the key 0x{CAROL.address.hex()}" in await refused("copy", ALICE)
+        nursery.cancel_scope.cancel()

@@ -29,6 +29,7 @@ from tallystick.router.invoice import Invoice, decode_invoice
 from tallystick.router.objects import Edge, NodeKey
 from tallystick.router.service import RoutingOptions
 from tallystick.sdk.node import Config, Node
+from tallystick.sdk.openings import CONSIDERED_AT_ONCE
 from tallystick.sdk.routing import PaymentOptions
 from tallystick.sdk.testing.audit import Violation
 from tallystick.sdk.testing.invariants import check_always, check_settled, unsettled
@@ -73,6 +74,8 @@ class Star:
         self.rng = rng
         self.spokes = tuple(name for name in world.seats if name != HUB)
         self.paid: list[int] = []
+        self._joining = trio.CapacityLimiter(CONSIDERED_AT_ONCE)
+        """A hub considers only so many openings of strangers at a time, and refuses others."""
 
     async def build(self) -> None:
         """Start all nodes and open all channels."""
@@ -84,7 +87,8 @@ class Star:
 
     async def _join(self, name: str, deposit: int) -> None:
         node = await self.world.start(name)
-        handle = await node.open_channel(self.world.address(HUB), deposit)
+        async with self._joining:
+            handle = await node.open_channel(self.world.address(HUB), deposit)
         hubs = 1 - handle.session.channel.side
         await node.onchain.transact("fund the hub", DepositCall(handle.id, hubs, deposit), handle.id)
 

@@ -35,7 +35,7 @@ from tallystick.settlement.rounds import decide
 
 ACCOUNT = Address(b"\x01" * 20)
 ELSEWHERE = Address(b"\x02" * 20)
-POLICY = Policy(confirmations=3, resting_depth=12, patience=10, in_flight=4, tries=3)
+POLICY = Policy(confirmations=3, resting_depth=12, patience=10, in_flight=4, tries=3, filler_budget=10_000)
 GAS = 10
 
 

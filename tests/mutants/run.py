@@ -46,14 +46,14 @@ MUTANTS = (
         "watchtower/daemon.py",
         "            claim_directory(store, ours, said_by_tower(store), str(directory))\n",
         "",
-        ("test_tower_process.py",),
+        ("test_store_directory.py",),
     ),
     Mutant(
         "run a copy of a tower beside it",
         "watchtower/daemon.py",
         '            alone.enter_context(hold_identity("tower", ours))\n',
         "",
-        ("test_tower_process.py",),
+        ("test_store_directory.py",),
     ),
     Mutant(
         "forget the commits behind a damaged frame of the log",
@@ -193,7 +193,7 @@ MUTANTS = (
         "sdk/node.py",
         '            alone.enter_context(hold_identity("node", ours))',
         "            pass",
-        ("test_cli_end_to_end.py",),
+        ("test_store_directory.py",),
     ),
     Mutant(
         "rely on damaged rows",
@@ -225,9 +225,9 @@ MUTANTS = (
     ),
     Mutant(
         "acknowledge without a place in the journal",
-        "channels/session.py",
-        "self.effects.store(UpdateReceived(self.channel.id, message.seq, before.next_payment, count, frame, now))",
-        "pass",
+        "channels/receiver.py",
+        "effects.store(UpdateReceived(session.channel.id, message.seq, before.next_payment, count, frame, now))",
+        "channel",
         SIMULATIONS,
     ),
     Mutant(
@@ -274,9 +274,9 @@ MUTANTS = (
     ),
     Mutant(
         "cancel an expired lock whose secret was registered in time",
-        "channels/session.py",
-        "            secret = chain.registered_in_time(lock)\n",
-        "            secret = None\n",
+        "channels/timing.py",
+        "        secret = chain.registered_in_time(lock)\n",
+        "        secret = None\n",
         ("test_simulation_mallory.py",),
     ),
     Mutant(
@@ -464,7 +464,7 @@ MUTANTS = (
     Mutant(
         "give up a duty before what made it moot is confirmed",
         "sdk/onchain.py",
-        "if self.index.view(identity, self.final_number) == view:",
+        "if self.index.view(identity, self.following.final_number) == view:",
         "if True:",
         SIMULATIONS,
     ),
@@ -669,15 +669,22 @@ MUTANTS = (
     Mutant(
         "let an older link replace a deeper one",
         "channels/streams.py",
-        "        if message.depth > stream.depth:\n",
-        "        if message.depth != stream.depth:\n",
+        "        if message.depth <= stream.depth:\n            stream.must_ack = True\n"
+        "        elif not self._is_late_to_claim(stream):\n            before = stream.waiting or stream.proof\n"
+        "            proof = StreamProof(message.link, message.depth, stream.terms)\n"
+        "            if message.depth > before.depth:\n                if not proof.follows(before):\n",
+        "        if message.depth == stream.depth:\n            stream.must_ack = True\n"
+        "        elif not self._is_late_to_claim(stream):\n            before = stream.waiting or stream.proof\n"
+        "            proof = StreamProof(message.link, message.depth, stream.terms)\n"
+        "            if message.depth != before.depth:\n"
+        "                if message.depth > before.depth and not proof.follows(before):\n",
         ("test_streams_session.py", "test_streams_hostile.py"),
     ),
     Mutant(
         "take links of a stream that was rejected",
         "channels/streams.py",
-        "if stream is None or rejected or",
-        "if stream is None or",
+        "return channel.phase is Phase.OPEN and not rejected",
+        "return channel.phase is Phase.OPEN",
         ("test_streams_session.py", "test_streams_hostile.py"),
     ),
     Mutant(
@@ -905,6 +912,20 @@ MUTANTS = (
         ("test_chain_future.py",),
     ),
     Mutant(
+        "let an offer to close live for days because one block is dated wrong",
+        "channels/negotiation.py",
+        "offers.closing_statement(channel, session.chain.sure + session.policy.offer_lifetime)",
+        "offers.closing_statement(channel, session.chain.now + session.policy.offer_lifetime)",
+        ("test_chain_future.py",),
+    ),
+    Mutant(
+        "let a withdrawal live for days because one block is dated wrong",
+        "channels/negotiation.py",
+        "    valid_until = session.chain.sure + session.policy.offer_lifetime\n",
+        "    valid_until = session.chain.now + session.policy.offer_lifetime\n",
+        ("test_chain_future.py",),
+    ),
+    Mutant(
         "forget an opening because one block is dated wrong",
         "sdk/openings.py",
         "        now = self._engine.chain.sure\n        waiting",
@@ -984,8 +1005,8 @@ MUTANTS = (
     Mutant(
         "take the status of a tower out of the future for one of now",
         "watchtower/daemon.py",
-        "abs(clock() - status.time) <= STATUS_OLD",
-        "clock() - status.time <= STATUS_OLD",
+        "abs(clock() - status.time) <= oldest",
+        "clock() - status.time <= oldest",
         ("test_clock_steps.py",),
     ),
     Mutant(
@@ -1119,6 +1140,13 @@ MUTANTS = (
         "sdk/node.py",
         "self.engine.stop_paying(lambda: self.onchain.following.lost)",
         "pass",
+        ("test_chain_reset.py",),
+    ),
+    Mutant(
+        "send on a chain that was begun anew",
+        "sdk/onchain.py",
+        "chain=SameChain(chain, self.follower),",
+        "chain=chain,",
         ("test_chain_reset.py",),
     ),
     Mutant(
