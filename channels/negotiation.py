@@ -51,7 +51,7 @@ def advance_close(session: Session) -> None:
         session.send(Shutdown(channel.id, channel.ours.seq))
     ended = session.peer_final == channel.theirs.seq and offers.is_quiet(channel)
     if channel.side == 0 and ended and session.counting.agreed:  # else the balances would differ
-        close = offers.closing_statement(channel, session.chain.now + session.policy.offer_lifetime)
+        close = offers.closing_statement(channel, session.chain.sure + session.policy.offer_lifetime)
         signature = session.key.sign(digest_cooperative_close(session.domain, close))
         session.change(offers.offered(channel, close, signature))
         session.changed()
@@ -70,7 +70,7 @@ def on_close_offer(session: Session, message: CloseOffer) -> None:
     try:
         if len(session.outbox):
             raise InvalidUpdate("payments are still waiting here: offer again later", Fault.WRONG_PHASE)
-        offers.check_offer(channel, close, session.chain.now, session.policy)
+        offers.check_offer(channel, close, session.chain.sure, session.policy)
     except InvalidUpdate as fault:  # our views of the chain may differ: no reason to part
         session.send(Error(channel.id, fault.code, str(fault)))
         return
@@ -99,7 +99,7 @@ def request_withdrawal(session: Session, amount: int) -> Withdrawal:
     """Sign and ask for a withdrawal of our own; raise InvalidInput, InsufficientFunds or ChannelNotReady."""
     session.require_payable()
     funding = session.funding - session.outbox.total
-    valid_until = session.chain.now + session.policy.offer_lifetime
+    valid_until = session.chain.sure + session.policy.offer_lifetime
     withdrawal = offers.withdrawal_statement(session.channel, amount, funding, valid_until)
     signature = session.key.sign(digest_withdrawal(session.domain, withdrawal))
     session.change(offers.withdrawing(session.channel, withdrawal, signature))
@@ -113,7 +113,7 @@ def on_withdraw_request(session: Session, message: WithdrawRequest) -> None:
     digest = digest_withdrawal(session.domain, withdrawal)
     session.peer.verify(digest, message.signature)
     try:
-        offers.check_withdrawal(session.channel, withdrawal, session.chain.now, session.policy)
+        offers.check_withdrawal(session.channel, withdrawal, session.chain.sure, session.policy)
     except InvalidUpdate as fault:  # our views of the chain may differ: no reason to part
         session.send(Error(session.channel.id, fault.code, str(fault)))
         return

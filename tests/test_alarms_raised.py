@@ -134,8 +134,9 @@ def house(directory: Path, chain: LocalChain) -> TowerHouse:
 async def test_a_tower_without_coins_says_so(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
     town = house(tmp_path, LocalChain())
     async with town.open() as (tower, _):
-        await trio.sleep(1)
-        assert kinds(town.alarms) == {AlarmKind.FEE_ACCOUNT} and "its fee account is empty" in tower.troubles()
+        await trio.sleep(100)
+        assert AlarmKind.FEE_ACCOUNT in kinds(town.alarms)
+        assert any("its fee account" in trouble for trouble in tower.troubles())
 
 
 @pytest.mark.alarm(AlarmKind.APPOINTMENT_USELESS, AlarmKind.APPOINTMENT_UNREWARDED)

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
+import pytest
 import trio
 
+from tallystick.channels import negotiation
 from tallystick.channels.chaintime import LEAD, ChainTime
 from tallystick.channels.core import Phase
+from tallystick.channels.session import Session
+from tallystick.channels.testing.clock import EPOCH
+from tallystick.channels.testing.pair import Pair
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.sdk.node import Node
 from tallystick.sdk.openings import OPENING_SECONDS
@@ -68,3 +74,19 @@ def test_an_opening_is_not_forgotten_because_a_block_was_dated_wrong() -> None:
             assert [handle.phase for handle in alice.channels] == [Phase.OPEN]
 
     simulate(main, 3)
+
+
+@pytest.mark.parametrize("ask", [negotiation.request_close, lambda session: negotiation.request_withdrawal(session, 5)])
+def test_no_offer_lives_for_days_because_a_block_was_dated_wrong(ask: Callable[[Session], object]) -> None:
+    pair = Pair((1_000, 1_000))
+    pair.connect()
+    pair.settle()
+    for party in pair.parties:
+        party.time(int(EPOCH) + 2 * 86_400, int(EPOCH))  # both hear the same slip
+    ask(pair.alice.session)
+    pair.alice.touch()
+    pair.settle()
+    channel = pair.alice.channel
+    dates = [] if channel.offer is None else [channel.offer.close.valid_until]
+    dates += [one.withdrawal.valid_until for one in channel.withdrawals if one is not None]
+    assert dates and max(dates) < EPOCH + 2 * LEAD

@@ -160,7 +160,7 @@ def test_what_others_said_while_we_were_ahead_does_not_stand_in_the_way_of_what_
         update = truth.update(channel, 0, int(timestamp), base_fee=int(timestamp) % 1_000)
         for frame in gossip_wire.frames([update]):
             gossip.receive(PEER, frame, now)
-        while (asked := gossip.next_question()) is not None:
+        while (asked := gossip.next_question(now)) is not None:
             gossip.answer(asked, truth.facts(asked), now)
 
     gossip.connected(PEER, now)
@@ -203,7 +203,7 @@ def test_channels_that_the_chain_confirmed_in_the_future_are_asked_about_again()
     for _ in range(600):
         now += 1
         gossip.tick(now)
-        while (question := gossip.next_question()) is not None:
+        while (question := gossip.next_question(now)) is not None:
             asked.add(question)
             gossip.answer(question, truth.facts(question), now)
     assert channel in asked

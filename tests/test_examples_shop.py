@@ -15,7 +15,7 @@ from tallystick.sdk.testing.processes import TALLY, Running, run, started
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 PASSWORD = {"TALLY_PASSWORD": "example"}
-PATIENCE = 60
+PATIENCE = 240  # for machines that have much else to do
 
 
 @asynccontextmanager

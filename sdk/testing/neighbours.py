@@ -20,7 +20,7 @@ from tallystick.settlement.branch import ChainSettings
 from tallystick.settlement.testing.local import LocalChain
 
 DEPOSIT = 10_000_000
-PATIENCE = 30
+PATIENCE = 120
 """Seconds after which it is given up."""
 
 

@@ -912,6 +912,20 @@ MUTANTS = (
         ("test_chain_future.py",),
     ),
     Mutant(
+        "let an offer to close live for days because one block is dated wrong",
+        "channels/negotiation.py",
+        "offers.closing_statement(channel, session.chain.sure + session.policy.offer_lifetime)",
+        "offers.closing_statement(channel, session.chain.now + session.policy.offer_lifetime)",
+        ("test_chain_future.py",),
+    ),
+    Mutant(
+        "let a withdrawal live for days because one block is dated wrong",
+        "channels/negotiation.py",
+        "    valid_until = session.chain.sure + session.policy.offer_lifetime\n",
+        "    valid_until = session.chain.now + session.policy.offer_lifetime\n",
+        ("test_chain_future.py",),
+    ),
+    Mutant(
         "forget an opening because one block is dated wrong",
         "sdk/openings.py",
         "        now = self._engine.chain.sure\n        waiting",
