@@ -257,7 +257,7 @@ async def test_a_tower_that_waits_for_its_chain_says_where_clients_will_reach_it
     with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(wait_in_vain)
-            while (status := read_status(tmp_path)) is None:
+            while (status := read_status(tmp_path)) is None:  # noqa: ASYNC110  # it comes by way of the disk
                 await trio.sleep(0.01)
             nursery.cancel_scope.cancel()
     assert status.waiting_for
