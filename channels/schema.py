@@ -214,7 +214,7 @@ def _forget(connection: sqlite3.Connection, moment: ChannelForgotten) -> None:
 
 
 def _signed(connection: sqlite3.Connection, moment: UpdateSigned) -> None:
-    row = (moment.channel, moment.seq, moment.first, moment.count, moment.frame, moment.time)
+    row = (moment.channel, moment.seq, moment.first, moment.count, moment.frame, float(moment.time))
     connection.execute(f"INSERT INTO sent {_INSERT}", (*row, seal(*row)))
     for key, payment in moment.keys:
         named = (key, moment.channel, payment)
@@ -222,7 +222,7 @@ def _signed(connection: sqlite3.Connection, moment: UpdateSigned) -> None:
 
 
 def _received(connection: sqlite3.Connection, moment: UpdateReceived) -> None:
-    row = (moment.channel, moment.seq, moment.first, moment.count, moment.frame, moment.time)
+    row = (moment.channel, moment.seq, moment.first, moment.count, moment.frame, float(moment.time))
     connection.execute(f"INSERT INTO received {_INSERT}", (*row, seal(*row)))
 
 

@@ -147,17 +147,14 @@ def unsealed(connection: sqlite3.Connection, tables: Iterable[Sealed]) -> list[S
 
 
 def install(connection: sqlite3.Connection, tables: Iterable[Sealed]) -> None:
-    """See to it that the tables carry seals over all columns. Raise StoreError, and the table at fault is as it was."""
+    """See to it, within a transaction, that the tables carry seals over all columns. Raise StoreError if that fails."""
     for sealed in tables:
         table = None if sealed.written else _look(connection, sealed.table)
         if table is None or f"{FUNCTION}({table.guarded})" in table.sql:
             continue
         try:
-            connection.execute("BEGIN IMMEDIATE")
             _rebuild(connection, table)
-            connection.execute("COMMIT")
         except sqlite3.Error as error:
-            connection.execute("ROLLBACK")
             raise StoreError(f"the table {table.name} could not be given checksums ({error})") from error
 
 

@@ -99,11 +99,23 @@ class SqliteStore:
         self.healed = self._verify()
         """A sentence for each table of which damaged rows were dropped."""
         for schema in schemas:
-            if _migrate(writer, schema):
-                install(writer, schema.sealed)
             self._writes.update(schema.writes)
-        install(writer, unsealed(writer, self.sealed))
-        seal_layout(writer)
+        self._bring_up(schemas)
+
+    def _bring_up(self, schemas: tuple[Schema, ...]) -> None:
+        """Bring all parts to their newest versions, all or nothing: half way, their checksums would not be theirs."""
+        try:
+            self._writer.execute("BEGIN IMMEDIATE")
+            for schema in schemas:
+                if _migrate(self._writer, schema):
+                    install(self._writer, schema.sealed)
+            install(self._writer, unsealed(self._writer, self.sealed))
+            seal_layout(self._writer)
+            self._writer.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):
+                self._writer.execute("ROLLBACK")
+            raise
 
     def _verify(self) -> list[str]:
         """Look for damage before anything else is done; return what was healed. Raise StoreDamaged."""
@@ -171,7 +183,7 @@ def decoded(codec: Codec[Value], data: Any, table: str, *key: Any) -> Value:
 
 
 def _migrate(connection: sqlite3.Connection, schema: Schema) -> bool:
-    """Bring the part to its newest version; return whether it had another one."""
+    """Bring the part to its newest version, within a transaction; return whether it had another one."""
     connection.execute("CREATE TABLE IF NOT EXISTS schemas (name TEXT PRIMARY KEY, version INTEGER NOT NULL)")
     row = connection.execute("SELECT version FROM schemas WHERE name = ?", (schema.name,)).fetchone()
     version = row[0] if row else 0
@@ -182,20 +194,12 @@ def _migrate(connection: sqlite3.Connection, schema: Schema) -> bool:
         )
     for number in range(version, len(schema.migrations)):
         try:
-            connection.execute("BEGIN IMMEDIATE")
             for statement in schema.migrations[number].split(";"):
                 if statement.strip():
                     connection.execute(statement)
             connection.execute("INSERT OR REPLACE INTO schemas VALUES (?, ?)", (schema.name, number + 1))
-            connection.execute("COMMIT")
-        except BaseException as error:
-            with contextlib.suppress(sqlite3.Error):
-                connection.execute("ROLLBACK")
-            if isinstance(error, sqlite3.Error):
-                raise StoreError(
-                    f"the store's {schema.name} part could not be brought to version {number + 1}"
-                ) from error
-            raise
+        except sqlite3.Error as error:
+            raise StoreError(f"the store's {schema.name} part could not be brought to version {number + 1}") from error
     return version < len(schema.migrations)
 
 

@@ -105,7 +105,7 @@ async def test_a_wait_that_is_over_says_what_was_lacking(
 
 
 def info(ready: bool) -> NodeInfo:
-    return NodeInfo(ALICE, "02" * 33, None, 1337, ALICE, 7, 7, 0, 0, (), ready)
+    return NodeInfo(ALICE, "02" * 33, None, 1337, ALICE, 7, 7, 0, 0, (), ready=ready)
 
 
 async def test_a_node_is_waited_for_until_it_knows_the_chain(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 from typer.testing import CliRunner
@@ -107,6 +109,23 @@ async def test_a_daemon_says_what_it_waits_for_until_its_chain_node_is_there(tmp
 
 
 @pytest.mark.processes
+async def test_the_first_answer_of_a_node_that_was_just_started_says_where_peers_reach_it(tmp_path: Path) -> None:
+    with trio.fail_after(60):
+        async with serving() as url, trio.open_nursery() as nursery:
+            settings = msgspec.structs.replace(made(tmp_path, int(url.rpartition(":")[2])), listen="127.0.0.1:0")
+
+            async def daemon() -> None:
+                await run_daemon(tmp_path, KEY, settings, ready=lambda what: None, alarm=lambda alarm: None)
+
+            nursery.start_soon(daemon)
+            code, text = 3, ""
+            while code == 3:  # no node runs yet
+                code, text = await tally(tmp_path, "node", "info", "--json")
+            assert code == 0 and "@127.0.0.1:" in json.loads(text)["peer_address"]
+            nursery.cancel_scope.cancel()
+
+
+@pytest.mark.processes
 async def test_a_daemon_refuses_a_chain_node_of_another_chain(tmp_path: Path) -> None:
     with trio.fail_after(60):
         async with serving() as url:
@@ -120,9 +139,9 @@ def test_an_alarm_is_printed_with_its_time_and_kind(capsys: pytest.CaptureFixtur
     alarm = Alarm(AlarmKind.CHAIN_BACK, "the chain is followed again, after 5 min")
     show_alarm(alarm, as_json=False)
     show_alarm(alarm, as_json=True)
-    plain, json = capsys.readouterr().err.splitlines()
+    plain, line = capsys.readouterr().err.splitlines()
     assert plain[:2] == "20" and plain.endswith("(chain-back)") and "followed again" in plain
-    assert '"kind":"chain-back"' in json and '"time":"20' in json
+    assert '"kind":"chain-back"' in line and '"time":"20' in line
 
 
 @pytest.mark.alarm(AlarmKind.CHAIN_UNREACHABLE, AlarmKind.CHAIN_BACK)

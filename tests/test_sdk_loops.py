@@ -12,7 +12,6 @@ import pytest
 from tallystick.channels.errors import ChannelNotReady, InvalidInput
 from tallystick.channels.keys import PrivateKey, keccak
 from tallystick.channels.testing.scheduling import simulate
-from tallystick.sdk.control.server import serve_control
 from tallystick.sdk.node import Config, open_node
 from tallystick.settlement.rpc_client import open_rpc_chain
 from tallystick.settlement.testing.local import LocalChain
@@ -35,12 +34,6 @@ async def use_local_chain(folder: Path) -> None:
     await LocalChain().run()
 
 
-async def use_control(folder: Path) -> None:
-    node: object = None
-    async with serve_control(node, "token"):  # type: ignore[arg-type]  # it is not looked at
-        raise AssertionError("it served")
-
-
 async def use_tower(folder: Path) -> None:
     def nothing(*_: object) -> None:
         raise AssertionError("it ran")
@@ -48,7 +41,7 @@ async def use_tower(folder: Path) -> None:
     await run_tower(folder, KEY, chain_url="http://127.0.0.1:1", host="127.0.0.1", port=0, ready=nothing, alarm=nothing)
 
 
-@pytest.mark.parametrize("use", [use_node, use_chain, use_local_chain, use_control, use_tower])
+@pytest.mark.parametrize("use", [use_node, use_chain, use_local_chain, use_tower])
 def test_what_runs_on_trio_says_so_to_asyncio(use: Callable[[Path], Awaitable[None]], tmp_path: Path) -> None:
     async def main() -> None:
         await use(tmp_path)

@@ -14,15 +14,19 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 
+import tallystick.channels.store as store_module
 from tallystick.channels.alarms import AlarmKind
 from tallystick.channels.errors import StoreDamaged, StoreError
 from tallystick.channels.keys import PrivateKey
 from tallystick.channels.log_check import verify_log
-from tallystick.channels.schema import load_channels, received_after
-from tallystick.channels.store import SqliteStore, open_store
+from tallystick.channels.objects import ChannelId
+from tallystick.channels.schema import UpdateReceived, UpdateSigned, load_channels, received_after
+from tallystick.channels.seals import Sealed, register
+from tallystick.channels.store import Schema, SqliteStore, open_store
 from tallystick.router.circuits import load_circuits
 from tallystick.router.invoices import list_invoices
 from tallystick.router.payments import list_payments
@@ -267,3 +271,49 @@ def test_a_flipped_bit_in_the_log_is_noticed_unless_only_the_last_commit_is_lost
         log.write_bytes(short)
         verify_log(log)
     verify_log(tmp_path / "nothing")
+
+
+def test_a_flipped_bit_in_the_header_of_the_log_or_in_a_salt_is_noticed(tmp_path: Path) -> None:
+    log = crashed(tmp_path, 6) / "tally.db-wal"
+    whole = log.read_bytes()
+    page = int.from_bytes(whole[8:12], "big")
+    second = 32 + 24 + page
+    for at in (*range(32), *range(40, 48), *range(second + 8, second + 16)):
+        log.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        with pytest.raises(StoreDamaged, match="commits after that would be lost"):
+            verify_log(log)
+
+
+@pytest.mark.parametrize("step", ["install", "unsealed", "seal_layout"])
+def test_a_crash_while_the_tables_are_changed_leaves_them_as_they_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    old = Schema("part", ("CREATE TABLE things (id INTEGER PRIMARY KEY, what BLOB NOT NULL)",), {}, (Sealed("things"),))
+    added = "ALTER TABLE things ADD COLUMN more INTEGER NOT NULL DEFAULT 0"
+    new = msgspec.structs.replace(old, migrations=(*old.migrations, added))
+    open_store(tmp_path, [old], owner="test").close()
+    with closing(sqlite3.connect(tmp_path / "tally.db")) as database:
+        register(database)
+        database.execute("INSERT INTO things (id, what) VALUES (1, x'01')")
+        database.commit()
+
+    def crash(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store_module, step, crash)
+        with pytest.raises(KeyboardInterrupt):
+            open_store(tmp_path, [new], owner="test")
+    store = open_store(tmp_path, [new], owner="test")
+    assert store.read("SELECT id, what, more FROM things") == [(1, b"\x01", 0)]
+    store.close()
+
+
+def test_a_clock_of_whole_seconds_makes_rows_that_can_be_read_back(tmp_path: Path) -> None:
+    store = open_store(tmp_path, SCHEMAS, owner="test")
+    channel = ChannelId(bytes(32))
+    store.commit([UpdateSigned(channel, 1, 0, 1, b"frame", 1_000), UpdateReceived(channel, 1, 0, 1, b"frame", 1_000)])
+    store.close()
+    store = open_store(tmp_path, SCHEMAS, owner="test")
+    assert store.read("SELECT time FROM sent") == store.read("SELECT time FROM received") == [(1_000.0,)]
+    store.close()

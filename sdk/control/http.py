@@ -29,6 +29,9 @@ BODY_MAX = 16_384
 READY_SECONDS = 5.0
 """How long a request waits for a node that has just begun."""
 
+TROUBLE_SECONDS = 0.1
+"""Between two looks at whether something stands in the way of a node that has just begun."""
+
 NEEDS_CHAIN = ("/balance",)
 """What asks the chain although it only reads."""
 
@@ -140,7 +143,11 @@ class Guard:
 
 
 class Waiting:
-    """Lets nothing but reading and stopping through to the application behind it while the node waits for its chain."""
+    """Lets nothing but reading and stopping through to the application behind it while the node waits for its chain.
+
+    Reading waits too, as long as nothing stands in the way of the start: whoever asks where a node listens that was
+    started a moment ago is told, not that it will listen.
+    """
 
     def __init__(self, node: Node, app: ASGIApp) -> None:
         self._node = node
@@ -148,6 +155,7 @@ class Waiting:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI scope."""
+        await self._begin(scope)
         if not self._node.ready.is_set() and _must_wait(scope):
             with trio.move_on_after(READY_SECONDS) as timeout:
                 await self._node.ready.wait()
@@ -156,6 +164,15 @@ class Waiting:
                 await fault("chain-unavailable", text, 503)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
+
+    async def _begin(self, scope: Scope) -> None:
+        """Wait until the node has begun, or has told of something that keeps it from beginning."""
+        if scope["type"] != "http" or scope["path"] == "/stop":
+            return
+        with trio.move_on_after(READY_SECONDS):
+            while not self._node.ready.is_set() and not self._node.alarms:
+                with trio.move_on_after(TROUBLE_SECONDS):
+                    await self._node.ready.wait()
 
 
 def _must_wait(scope: Scope) -> bool:

@@ -84,6 +84,21 @@ MUTANTS = (
         ("test_store_directory.py",),
     ),
     Mutant(
+        "take a log with a damaged header for empty",
+        "channels/log_check.py",
+        "    if bad:  # SQLite",
+        "    if False:  # SQLite",
+        ("test_store_damage.py",),
+    ),
+    Mutant(
+        "seal the layout of the tables after they were changed for good",
+        "channels/store.py",
+        "            install(self._writer, unsealed(self._writer, self.sealed))\n            seal_layout",
+        '            self._writer.execute("COMMIT")\n            self._writer.execute("BEGIN")\n'
+        "            install(self._writer, unsealed(self._writer, self.sealed))\n            seal_layout",
+        ("test_store_damage.py",),
+    ),
+    Mutant(
         "forget the commits behind a damaged frame of the log",
         "channels/log_check.py",
         "    if commits > 1:",
