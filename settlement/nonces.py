@@ -15,7 +15,7 @@ that lags). So:
 from __future__ import annotations
 
 import itertools
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
 
 import msgspec
 
@@ -44,6 +44,9 @@ from tallystick.settlement.obligations import (
 
 GAPS_MAX = 16
 """How many nonces may be unheld below one that is bound: so many are filled at a time."""
+
+AGAIN_MOST = 128
+"""Blocks for which a call pauses at most: what is to wait for longer was told so by a head that was none."""
 
 HELD = 4
 """So many times as long as for a receipt does a claim have to hold to be taken where being wrong would cost much."""
@@ -85,15 +88,22 @@ def next_free(book: Book, seen: Observation, policy: Policy, *, careful: bool) -
     return least if len(recent) == heads and least > known else None
 
 
-def bind(book: Book, seen: Observation, policy: Policy, now: int) -> list[Obligation]:
-    """Return obligations that get their nonce now: the most urgent first, as many as may be in flight."""
+def bind(
+    book: Book, seen: Observation, policy: Policy, now: int, pays_the_way: Callable[[Obligation], bool]
+) -> list[Obligation]:
+    """Return obligations that get their nonce now: the most urgent first, as many as may be in flight.
+
+    As many more may if each of them `pays_the_way` for all before it: what cannot be mined must not keep it out.
+    """
     room = policy.in_flight - sum(unmined(o, seen.nonce) for o in book.obligations.values())
     due = [o for o in book.obligations.values() if _is_due(o, seen, now)]
     due.sort(key=lambda o: (o.deadline is None, o.deadline))
+    room, more = max(0, room), policy.in_flight + min(0, room)
+    due = due[:room] + [o for o in due[room:] if pays_the_way(o)][: max(0, more)]
     held = {o.nonce for o in book.obligations.values()}
     held |= {past.nonce for o in book.obligations.values() for past in o.past}  # may still be mined
     found: list[Obligation] = []
-    for obligation in due[: max(0, room)]:
+    for obligation in due:
         first = next_free(book, seen, policy, careful=pays(obligation.call))
         if first is None or (pays(obligation.call) and _is_behind_gap(first, held, seen)):
             continue
@@ -112,7 +122,7 @@ def _is_due(obligation: Obligation, seen: Observation, now: int) -> bool:
     return (
         obligation.status is Status.WAITING
         and obligation.not_before <= now
-        and obligation.again_at <= seen.head.number
+        and not 0 < obligation.again_at - seen.head.number <= AGAIN_MOST
         and (obligation.deadline is None or now <= obligation.deadline)
     )
 

@@ -27,6 +27,7 @@ wrong, so no single answer, and no number of them, ends what is still due. Rules
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeAlias, TypeVar
 
@@ -57,6 +58,9 @@ TRIES_MAX = 256
 
 PAUSE_MAX = 512
 """Blocks between two of them at most."""
+
+AHEAD_MAX = 16
+"""Blocks by which a chain node may fall back behind what it said before, by changing its back end."""
 
 FILLER = "filler:"
 """With this begin the ids of obligations that only use a nonce up."""
@@ -172,7 +176,7 @@ class Policy(Options, frozen=True, kw_only=True):
     patience: int = 50
     """The window, in blocks, of an obligation without a deadline."""
     in_flight: int = 16
-    """Nonces bound and not mined; chain nodes drop what is too far ahead."""
+    """Nonces bound and not mined; chain nodes drop what is too far ahead. Twice as many if the rest pay the way."""
     tries: int = 5
     """Times that a call may fail before it is quarantined, or be refused before its nonce is used up otherwise."""
     filler_budget: int = 10**16
@@ -273,15 +277,18 @@ def pays(call: Call) -> bool:
     return isinstance(call, OpenCall | DepositCall) or (isinstance(call, TransferCall) and call.amount > 0)
 
 
-def may_try_again(earlier: Obligation, attempt: int, head: int) -> bool:
+def may_try_again(earlier: Obligation, attempt: int, head: int, newest: int | None = None) -> bool:
     """Say whether a duty that is due at block `head` is taken on anew, though `earlier` was to do it.
 
     `attempt` counts those before `earlier`. That ended without doing it, or is only said to have: it failed, or was
-    given up, on a branch on which it was moot, or on a wrong word of the chain node. Pauses double.
+    given up, on a branch on which it was moot, or on a wrong word of the chain node. Pauses double. `newest`: the
+    newest head that the sender was told, None if none yet. What ended far above that did so on a wrong word.
     """
     if earlier.status not in FINAL:
         return False
-    if earlier.receipt is not None and earlier.receipt.block.number > head:
+    most = math.inf if newest is None else max(newest, head) + AHEAD_MAX
+    mined = head if earlier.receipt is None else earlier.receipt.block.number
+    if head < mined <= most or (mined > head and not earlier.resting):
         return False  # it may only seem due, to who has not followed so far
     if earlier.status is Status.DONE and not earlier.resting:
         return False
@@ -289,6 +296,7 @@ def may_try_again(earlier: Obligation, attempt: int, head: int) -> bool:
     if earlier.status is Status.SUPERSEDED and under_way:
         return False
     ended = earlier.ended if earlier.ended is not None else head if not earlier.resting else 0
+    ended = 0 if ended > most else ended
     return head >= ended + min((1 << attempt) - 1, PAUSE_MAX)
 
 

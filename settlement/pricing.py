@@ -7,6 +7,7 @@ transaction could have been mined: not while the account is empty, the chain nod
 from __future__ import annotations
 
 import statistics
+from collections.abc import Callable
 
 from tallystick.settlement.fees import bumped, curve, next_price
 from tallystick.settlement.nonces import stalled_from
@@ -78,6 +79,17 @@ def price(book: Book, seen: Observation, gas: Gas, policy: Policy) -> list[Oblig
             offered = change(offered, trouble="")
         priced.append(offered)
     return priced[::-1]
+
+
+def way_of(book: Book, seen: Observation, gas: Gas) -> Callable[[Obligation], bool]:
+    """Return what says whether an obligation can pay for itself and all under way to be mined at the market's price."""
+    ahead = (o for o in book.obligations.values() if unmined(o, seen.nonce))
+    lacking = sum(gas(o.call) * max(0, seen.market - cap_of(o, gas)) for o in ahead)
+
+    def pays_the_way(obligation: Obligation) -> bool:
+        return obligation.budget - obligation.spent >= gas(obligation.call) * seen.market + lacking
+
+    return pays_the_way
 
 
 def _is_young_gap(obligation: Obligation, seen: Observation, policy: Policy) -> bool:

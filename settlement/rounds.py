@@ -26,7 +26,7 @@ from tallystick.settlement.obligations import (
     no_opinion,
     pays,
 )
-from tallystick.settlement.pricing import BLOCK_SECONDS_MAX, market_of, price, time_now
+from tallystick.settlement.pricing import BLOCK_SECONDS_MAX, market_of, price, time_now, way_of
 
 AWAY_BLOCKS = 8
 """If more blocks than these passed between two looks, nobody looked: nothing could be sent in that time."""
@@ -47,8 +47,9 @@ STORED_EVERY = 8
 class _Eye:
     """One look at the chain, and what the one before it makes of it."""
 
-    def __init__(self, book: Book, seen: Observation, policy: Policy, judge: Judge) -> None:
+    def __init__(self, book: Book, seen: Observation, gas: Gas, policy: Policy, judge: Judge) -> None:
         self.seen = seen
+        self.gas = gas
         self.policy = policy
         self.judge = judge
         last = book.looks[-1] if book.looks else None
@@ -119,15 +120,16 @@ class _Eye:
             return change(obligation, status=Status.DONE, trouble="", reason="")
         if obligation.status is Status.QUARANTINED:
             return obligation
+        fee = min(receipt.fee, attempt.price * self.gas(obligation.call))  # more than was signed nobody can take
         if not ours:
-            return self._again(obligation, receipt.fee)
+            return self._again(obligation, fee)
         verdict = self.judge(obligation, receipt.reason) or judge_failure(receipt.reason)
         if verdict is Status.WAITING and pays(obligation.call) and self._depth(receipt) < PAID_TWICE_DEPTH:
             return obligation
         if verdict is Status.WAITING and obligation.tries + 1 < self.policy.tries:
-            return self._again(obligation, receipt.fee, at_once=True)
+            return self._again(obligation, fee, at_once=True)
         final = Status.SUPERSEDED if verdict is Status.SUPERSEDED else Status.QUARANTINED
-        return finish(change(obligation, spent=obligation.spent + receipt.fee), final, receipt.reason)
+        return finish(change(obligation, spent=obligation.spent + fee), final, receipt.reason)
 
     def _again(self, obligation: Obligation, fee: int, *, at_once: bool = False) -> Obligation:
         """Return it without its nonce, which is used up for certain: it is tried again."""
@@ -199,7 +201,7 @@ def decide(
 ) -> Round:
     """Return what the account has to do at this head. Pure: the same book and observation give the same round."""
     before = book
-    eye = _Eye(book, seen, policy, judge)
+    eye = _Eye(book, seen, gas, policy, judge)
     book = look(book, seen)
     seen = change(seen, market=market_of(book))
     after = {key: eye.observe(o) for key, o in before.obligations.items()}
@@ -207,7 +209,7 @@ def decide(
     freed = free(book, seen, policy)
     after |= freed.book.obligations
     book = fillers(freed.book.with_(), freed.gaps, seen, account, gas, policy)
-    book = book.with_(*bind(book, seen, policy, time_now(book, seen)))
+    book = book.with_(*bind(book, seen, policy, time_now(book, seen), way_of(book, seen, gas)))
     priced = price(book, seen, gas, policy)
     book = book.with_(*priced)
     after |= book.obligations

@@ -106,6 +106,8 @@ class Sender:
         self._wake = trio.Event()
         self._told = trio.Event()
         self._counts = dict.fromkeys(FINAL, 0)
+        self._newest: int | None = None
+        """Number of the head as it was last told."""
         self._submitted = 0
         self._faults = 0
 
@@ -138,7 +140,7 @@ class Sender:
             earlier = self.find(named.id)
             if earlier is None:
                 return self.require(named) if budget > 0 else ()
-            if not may_try_again(earlier, attempt, head):
+            if not may_try_again(earlier, attempt, head, self._newest):
                 more = budget > earlier.budget + earlier.budget // 4
                 return self.raise_budget(earlier.id, budget) if more else ()
             budget -= earlier.spent
@@ -219,6 +221,7 @@ class Sender:
             if head is not None:
                 await self._chain.wait(head.hash)
             head = await self._chain.head()
+            self._newest = head.number
 
         while True:
             await self._patiently(next_head)

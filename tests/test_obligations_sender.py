@@ -363,6 +363,21 @@ async def test_a_duty_that_was_given_up_is_taken_on_again_after_a_pause_and_cost
     desk.store.close()
 
 
+async def test_a_duty_that_ended_at_a_head_that_never_was_is_taken_on_again_once_the_true_one_is_told(
+    tmp_path: Path, chain: Ledger, autojump_clock: trio.testing.MockClock
+) -> None:
+    desk = Desk(tmp_path, chain)
+    given_up = msgspec.structs.replace(transfer("duty"), status=Status.QUARANTINED, ended=2**62, resting=True)
+    desk.store.commit([ObligationStored(chain.chain_id, desk.sender.account, given_up)])
+    assert desk.sender.pursue(transfer("duty"), 5) == (), "nothing says yet that there is no such head"
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(desk.sender.run)
+        await trio.sleep(5)
+        nursery.cancel_scope.cancel()
+    assert len(desk.sender.pursue(transfer("duty"), 5)) == 1
+    desk.store.close()
+
+
 async def test_a_duty_under_way_may_cost_more_once_more_is_at_stake(
     tmp_path: Path, chain: Ledger, autojump_clock: trio.testing.MockClock
 ) -> None:

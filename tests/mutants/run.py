@@ -42,6 +42,34 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "keep an urgent transaction out while small ones fill what may be in flight",
+        "settlement/nonces.py",
+        "    due = due[:room] + [o for o in due[room:] if pays_the_way(o)][: max(0, more)]\n",
+        "    due = due[:room]\n",
+        ("test_obligations_suppressed.py",),
+    ),
+    Mutant(
+        "take any fee that a receipt tells from what is left of a duty's budget",
+        "settlement/rounds.py",
+        "        fee = min(receipt.fee, attempt.price * self.gas(obligation.call))",
+        "        fee = receipt.fee",
+        ("test_obligations_suppressed.py",),
+    ),
+    Mutant(
+        "believe for ever that a duty ended at a block that never was",
+        "settlement/obligations.py",
+        "    most = math.inf if newest is None else max(newest, head) + AHEAD_MAX\n",
+        "    most = math.inf\n",
+        ("test_obligations_suppressed.py",),
+    ),
+    Mutant(
+        "wait for a block that only a wrong head told of",
+        "settlement/nonces.py",
+        "        and not 0 < obligation.again_at - seen.head.number <= AGAIN_MOST\n",
+        "        and obligation.again_at <= seen.head.number\n",
+        ("test_obligations_suppressed.py",),
+    ),
+    Mutant(
         "let a tower watch with another one's data",
         "watchtower/daemon.py",
         "            claim_directory(store, ours, said_by_tower(store), str(directory))\n",
