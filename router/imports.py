@@ -189,10 +189,15 @@ def _number(value: Amount, name: str) -> int:
 def _signed(value: Amount, name: str) -> int:
     """Return a number that may be negative."""
     text = str(value)
-    number = _number(text.removeprefix("-"), name)
-    if number >= 2**31:
+    number = _number(text.removeprefix("-"), name) * (-1 if text.startswith("-") else 1)
+    if not _fits(number):
         raise InvalidInput(f"{name} must be a whole number of 32 bits, not {value}")
-    return -number if text.startswith("-") else number
+    return number
+
+
+def _fits(number: int) -> bool:
+    """Whether a number is one of 32 bits, as inbound fees are."""
+    return -(2**31) <= number < 2**31
 
 
 def _channel(name: str) -> ChannelId:
@@ -280,7 +285,7 @@ def _read_csv(data: bytes) -> ImportedGraph:
             numbers = (channel, src, dst, capacity, base, ppm, low, high)
             if not all(0 <= number < 2**64 for number in numbers) or enabled not in (0, 1):
                 raise ValueError
-            if len(more) != len(columns) - len(COLUMNS) or not all(abs(number) < 2**31 for number in more):
+            if len(more) != len(columns) - len(COLUMNS) or not all(map(_fits, more)):
                 raise ValueError
         except ValueError as error:
             raise InvalidInput(

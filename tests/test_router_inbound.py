@@ -117,7 +117,15 @@ def test_csv_keeps_inbound_fees_and_is_as_before_without() -> None:
             read_graph((to_csv(found.edges, found.inbound).splitlines()[0] + "\n" + line).encode())
 
 
-@pytest.mark.parametrize("wrong", ["x", "--1", "1.5", 2**31, "-2147483648"])
+def test_the_least_number_of_32_bits_is_a_fee_as_any_node_may_announce_it() -> None:
+    found = lnd(channel(1, "a", "b", policy(1, 1), policy(1, 1, ("-2147483648", -(2**31)))))
+    assert list(found.inbound.values()) == [InboundFee(-(2**31), -(2**31))]
+    assert list(read_graph(to_csv(found.edges, found.inbound).encode()).inbound.values()) == list(
+        found.inbound.values()
+    )
+
+
+@pytest.mark.parametrize("wrong", ["x", "--1", "1.5", 2**31, "-2147483649"])
 def test_what_is_no_fee_is_refused_by_name(wrong: int | str) -> None:
     with pytest.raises(InvalidInput, match="inbound_fee_base_msat"):
         lnd(channel(1, "a", "b", policy(1, 1), policy(1, 1, (wrong, 0))))

@@ -91,6 +91,13 @@ MUTANTS = (
         ("test_tower_strangers.py",),
     ),
     Mutant(
+        "refuse a whole graph for the least inbound fee of 32 bits",
+        "router/imports.py",
+        "    return -(2**31) <= number",
+        "    return -(2**31) < number",
+        ("test_router_inbound.py",),
+    ),
+    Mutant(
         "take a log with a damaged header for empty",
         "channels/log_check.py",
         "    if bad:  # SQLite",
