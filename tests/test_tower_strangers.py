@@ -262,3 +262,36 @@ async def test_a_tower_that_waits_for_its_chain_says_where_clients_will_reach_it
             nursery.cancel_scope.cancel()
     assert status.waiting_for
     assert PeerAddress.parse(status.peer_address) == PeerAddress(bytes(TOWER.public), "127.0.0.1", 9)
+
+
+class DeafLink:
+    """A client that asks much at once, and reads nothing."""
+
+    peer = ALICE.public
+    dialed = False
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.sent: list[list[bytes]] = []
+
+    async def receive(self) -> list[bytes]:
+        if self.asked:
+            await trio.sleep_forever()
+        self.asked = True
+        return [encode(Fetch(VERSION, bytes(32)))] * 400
+
+    async def send(self, messages: list[bytes]) -> None:
+        self.sent.append(messages)
+        await trio.sleep_forever()
+
+    async def aclose(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+async def test_who_asks_much_and_reads_nothing_takes_little_memory_and_is_ended(
+    office: Office, autojump_clock: trio.testing.MockClock
+) -> None:
+    link = DeafLink()
+    with trio.fail_after(600), pytest.raises(LinkClosed, match="does not read"):
+        await office.desk.handle(link)
+    assert [len(answers) for answers in link.sent] == [16]

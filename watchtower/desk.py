@@ -15,7 +15,7 @@ import trio
 
 from tallystick.channels.alarms import Alarm, AlarmKind, OnAlarm
 from tallystick.channels.descriptors import allowance, descriptor_limit
-from tallystick.channels.errors import Fault, MalformedMessage, StoreError
+from tallystick.channels.errors import Fault, LinkClosed, MalformedMessage, StoreError
 from tallystick.channels.guests import Guest, Guests, Rank
 from tallystick.channels.keys import PrivateKey
 from tallystick.channels.objects import Address
@@ -40,6 +40,12 @@ challenging come first. Clients take turns by the address that they come from.""
 
 READ_SIZE = 16_384
 """Bytes that one read takes from a client at most."""
+
+ANSWERS_AT_ONCE = 16
+"""Answers that are made before they are sent: more wait for whoever does not read, in our memory."""
+
+SLOW_SECONDS = 60.0
+"""How long a client may leave answers unread before its connection is ended."""
 
 Troubles: TypeAlias = Callable[[], Sequence[str]]
 """Returns why the tower should take nothing new now, one sentence each; empty if all is well."""
@@ -100,11 +106,12 @@ class Desk:
             try:
                 while True:
                     messages = await link.receive()
-                    answers = []
-                    for message in messages:
-                        async with self._turns.turn(source):
-                            answers.append(encode(await self.answer(client, decode(message), source)))
-                    await link.send(answers)
+                    for first in range(0, len(messages), ANSWERS_AT_ONCE):
+                        answers = []
+                        for message in messages[first : first + ANSWERS_AT_ONCE]:
+                            async with self._turns.turn(source):
+                                answers.append(encode(await self.answer(client, decode(message), source)))
+                        await _send(link, answers)
                     if self._strangers.holds(guest) and self._rank(client) is Rank.PARTNER:
                         self._strangers.leave(guest)
                         self._clients.admit(known)
@@ -177,3 +184,11 @@ class Desk:
     def _refuse(self, locator: bytes, why: Why, held: int, text: str) -> Refused:
         self.refused += 1
         return Refused(locator, why, held, text[:512])
+
+
+async def _send(link: Link, answers: list[bytes]) -> None:
+    """Send answers; raise LinkClosed if the client does not read them."""
+    with trio.move_on_after(SLOW_SECONDS) as slow:
+        await link.send(answers)
+    if slow.cancelled_caught:
+        raise LinkClosed("the client does not read what is sent to it")

@@ -91,6 +91,13 @@ MUTANTS = (
         ("test_store_directory.py",),
     ),
     Mutant(
+        "make all answers of a tower before the first is read",
+        "watchtower/desk.py",
+        "ANSWERS_AT_ONCE = 16",
+        "ANSWERS_AT_ONCE = 1_000",
+        ("test_tower_strangers.py",),
+    ),
+    Mutant(
         "take a log with a damaged header for empty",
         "channels/log_check.py",
         "    if bad:  # SQLite",
