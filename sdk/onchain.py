@@ -21,7 +21,7 @@ from tallystick.channels.chaintime import ChainTime
 from tallystick.channels.claims import pending_conditions
 from tallystick.channels.claims import stakes as stakes_of
 from tallystick.channels.confirmed import timeless
-from tallystick.channels.core import Channel, Phase
+from tallystick.channels.core import Channel, Phase, never_used, new_channel
 from tallystick.channels.engine import Engine
 from tallystick.channels.errors import InsufficientFunds, InvalidInput, TallystickError
 from tallystick.channels.keys import PrivateKey, PublicKey, close_key
@@ -164,6 +164,7 @@ class OnChain:
     def react(self) -> list[Moment]:
         """Let every channel that is not at rest react to the chain as it is now; return the duties' moments."""
         restless = [session for session in self._engine.sessions.values() if not self.at_rest(session)]
+        restless = [self._brought_back(session) for session in restless]
         for session in restless:
             self._follow(session)
         secrets = self.index.secrets(pending_conditions(self._engine.sessions.values()), self.following.final_number)
@@ -171,6 +172,14 @@ class OnChain:
         for session in restless:
             self._close_if_must(session)
         return self.derive([session.channel.id for session in restless])
+
+    def _brought_back(self, session: Session) -> Session:
+        """Return the session anew if the chain has its channel after all, though its opening had come to nothing."""
+        channel, view = session.channel, self.index.view(session.channel.id, self.index.head_number)
+        if channel.phase is not Phase.GONE or view is None or view.status == GONE or not never_used(channel):
+            return session
+        anew = new_channel(channel.terms, channel.side, channel.peer_key, channel.reserve, channel.reserve_ppm)
+        return self._engine.add_channel(anew)
 
     def at_rest(self, session: Session) -> bool:
         """Whether a look at the channel would change nothing: not in it, and not in what is due for it."""

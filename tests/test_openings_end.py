@@ -171,6 +171,33 @@ def test_a_peer_that_forgot_an_opening_which_is_mined_after_all_is_asked_again(r
     run(act)
 
 
+@pytest.mark.parametrize("restarts", ["", "alice"])
+def test_an_opening_that_had_failed_and_is_mined_after_all_is_a_channel(restarts: str) -> None:
+    """What the chain refused on one branch may succeed on another: the deposit is in it then."""
+
+    async def act(world: World, alice: Node, bob: Node) -> None:
+        world.chain.censor(lambda transaction: True)
+        before = await alice.balance()
+        channel = await alice.open_channel(world.address("bob"), 10**6, wait=False)
+        await world.blocks(3)
+        channel.session.enter(Phase.GONE)
+        alice.engine.touch(channel.session)
+        await world.blocks(3)
+        if restarts:
+            await world.restart(restarts)
+        world.chain.censor(None)
+        await world.blocks(6)
+        alice = world.node("alice")
+        ours = alice.channel(channel.id)
+        assert await alice.balance() < before - 10**6 and ours.phase is Phase.OPEN
+        await alice.connect(world.address("bob"))
+        with trio.fail_after(300):
+            await ours.wait_usable()
+            await ours.pay(5)
+
+    run(act)
+
+
 def test_what_was_used_is_never_forgotten() -> None:
     async def act(world: World, alice: Node, bob: Node) -> None:
         channel = await alice.open_channel(world.address("bob"), 10**6)

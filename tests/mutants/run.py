@@ -42,6 +42,13 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "leave a deposit in a channel whose opening had failed on another branch",
+        "sdk/onchain.py",
+        "        restless = [self._brought_back(session) for session in restless]\n",
+        "",
+        ("test_openings_end.py",),
+    ),
+    Mutant(
         "keep an urgent transaction out while small ones fill what may be in flight",
         "settlement/nonces.py",
         "    due = due[:room] + [o for o in due[room:] if pays_the_way(o)][: max(0, more)]\n",
