@@ -18,6 +18,9 @@ from tallystick.channels.errors import InvalidInput
 SHOWN = 60
 """Characters of a wrong argument that an error shows."""
 
+FLOAT_BITS = 1_024
+"""Bits of a whole number from which on it may be more than any float."""
+
 
 def show(value: object) -> str:
     """Describe a wrong argument within a sentence: briefly, without control characters or what may be secret."""
@@ -77,7 +80,8 @@ class Real:
 
     def take(self, value: Any, name: str) -> Any:
         """See `Rule`."""
-        if type(value) in (int, float) and self.low <= value <= self.high and -math.inf < value < math.inf:
+        small = type(value) is float or (type(value) is int and value.bit_length() < FLOAT_BITS)
+        if small and self.low <= value <= self.high and -math.inf < value < math.inf:
             return value
         raise refuse(name, self.expects, value)
 

@@ -105,6 +105,13 @@ MUTANTS = (
         ("test_router_inbound.py",),
     ),
     Mutant(
+        "take seconds that no float can hold",
+        "channels/rules.py",
+        "FLOAT_BITS = 1_024",
+        "FLOAT_BITS = 10**9",
+        ("test_arguments_numbers.py",),
+    ),
+    Mutant(
         "take a log with a damaged header for empty",
         "channels/log_check.py",
         "    if bad:  # SQLite",
