@@ -66,6 +66,8 @@ class Door:
                 self.guests.admit(guest)
                 try:
                     await TCPServer(served, config, context, ConnectionState({}), stream)  # type: ignore[arg-type]
+                except Exception:  # bytes that Hypercorn stumbles over (an upgrade to HTTP/2, say) end their connection
+                    await trio.aclose_forcefully(stream)
                 finally:
                     self.guests.leave(guest)
                     self._trusted.discard(client)

@@ -112,6 +112,13 @@ MUTANTS = (
         ("test_arguments_numbers.py",),
     ),
     Mutant(
+        "let the bytes of one control connection end the node",
+        "sdk/control/door.py",
+        "                except Exception:  # bytes",
+        "                except ZeroDivisionError:  # bytes",
+        ("test_control_bad_bytes.py",),
+    ),
+    Mutant(
         "take a log with a damaged header for empty",
         "channels/log_check.py",
         "    if bad:  # SQLite",
