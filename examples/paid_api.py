@@ -24,20 +24,19 @@ import re
 import socket
 import sqlite3
 import sys
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import httpx
 import msgspec
 import trio
 from hypercorn.config import Config
-from hypercorn.trio import serve as serve_http
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from tallystick.channels.errors import InvalidInput, TallystickError
+from tallystick.channels.webserver import WebServer
 from tallystick.router.invoice import decode_invoice
 from tallystick.sdk.control.client import ControlClient, connect_control
 from tallystick.sdk.errors import ControlError
@@ -120,14 +119,13 @@ class PaidApi:
 async def serve(arguments: argparse.Namespace) -> None:
     """Serve until interrupted."""
     listener = socket.create_server(("127.0.0.1", arguments.port))
+    host, port = listener.getsockname()
     config = Config()
-    config.bind = [f"fd://{listener.detach()}"]
     config.loglevel = "WARNING"
     async with connect_control(arguments.node) as node, trio.open_nursery() as nursery:
         app = PaidApi(node, Answers(arguments.store), arguments.price).app()
-        run: Callable[..., Awaitable[object]] = serve_http
-        binds = await nursery.start(run, app, config)
-        print(f"a call costs {arguments.price}: {binds[0]}/fortune", flush=True)
+        await nursery.start(lambda task_status: WebServer(app, config).serve(listener, task_status=task_status))
+        print(f"a call costs {arguments.price}: http://{host}:{port}/fortune", flush=True)
 
 
 async def fetch(node: ControlClient, url: str, budget: int) -> tuple[httpx.Response, str]:

@@ -14,7 +14,6 @@ from typing import Any
 import msgspec
 import trio
 from hypercorn.config import Config
-from hypercorn.trio import serve
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -22,6 +21,7 @@ from starlette.routing import Route
 
 from tallystick.channels.arguments import checked
 from tallystick.channels.errors import InvalidInput
+from tallystick.channels.webserver import WebServer
 from tallystick.settlement.errors import TransactionRefused
 from tallystick.settlement.rpc_methods import METHODS
 from tallystick.settlement.simulated import SimulatedChain
@@ -87,17 +87,18 @@ async def serve_chain(
     Raise OSError if it cannot listen there.
     """
     config = Config()
-    config.bind = [f"fd://{_listen(host, port).detach()}"]
+    listener = _listen(host, port)
     config.graceful_timeout = GRACE
     config.shutdown_timeout = GRACE
     config.errorlog = None
     async with trio.open_nursery() as nursery:
 
-        async def run(task_status: trio.TaskStatus[list[str]]) -> None:
-            await serve(make_app(chain), config, shutdown_trigger=stop, task_status=task_status)  # type: ignore[arg-type]
+        async def run(task_status: trio.TaskStatus[None]) -> None:
+            await WebServer(make_app(chain), config).serve(listener, stop=stop, task_status=task_status)
 
-        binds = await nursery.start(run)
-        started(binds[0])
+        address, bound = listener.getsockname()[:2]
+        await nursery.start(run)
+        started(f"http://[{address}]:{bound}" if ":" in address else f"http://{address}:{bound}")
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -12,15 +12,12 @@ from typing import Any
 
 import trio
 from hypercorn.config import Config
-from hypercorn.trio.tcp_server import TCPServer
-from hypercorn.trio.worker_context import WorkerContext
-from hypercorn.typing import ConnectionState
-from hypercorn.utils import wrap_app
 from starlette.types import ASGIApp
 
 from tallystick.channels.descriptors import CONTROL_STRANGERS_MAX
 from tallystick.channels.guests import Guest, Guests, Rank
 from tallystick.channels.turns import Turns
+from tallystick.channels.webserver import WebServer
 
 REFUSALS_PART = 0.05
 """Of the loop's time, what requests without the token take at most."""
@@ -54,7 +51,7 @@ class Door:
         self, app: ASGIApp, config: Config, sock: socket.socket, *, task_status: trio.TaskStatus[None]
     ) -> None:
         """Take connections on a bound socket until cancelled."""
-        context, served = WorkerContext(None), wrap_app(app, config.wsgi_max_body_size, "asgi")  # type: ignore[arg-type]  # Hypercorn's own scope types
+        server = WebServer(app, config)
 
         async def connection(stream: trio.SocketStream) -> None:
             try:
@@ -65,9 +62,7 @@ class Door:
                 guest = Guest("", lambda: Rank.PARTNER if client in self._trusted else Rank.STRANGER, scope.cancel)
                 self.guests.admit(guest)
                 try:
-                    await TCPServer(served, config, context, ConnectionState({}), stream)  # type: ignore[arg-type]
-                except Exception:  # bytes that Hypercorn stumbles over (an upgrade to HTTP/2, say) end their connection
-                    await trio.aclose_forcefully(stream)
+                    await server.connection(stream)
                 finally:
                     self.guests.leave(guest)
                     self._trusted.discard(client)
