@@ -33,7 +33,7 @@ setup: $(VENV)/ready         ## a virtual environment with what the product need
 	@echo "Ready. Try: make demo"
 
 demo: $(VENV)/ready          ## the main job, for real: about half a minute
-	$(BIN)/python -m tallystick.sdk.demo
+	$(BIN)/python examples/demo
 
 test: $(VENV)/ready-dev      ## all tests that are fast enough for every run, on all cores
 	$(BIN)/python -Im pytest -n auto --dist worksteal $(TESTS)
@@ -61,7 +61,7 @@ endurance: $(VENV)/ready-dev ## ten million payments over one channel, a million
 	$(BIN)/tally bench endurance --payments 1000000 --channels 1000
 
 hub: $(VENV)/ready-dev       ## one hub and all its spokes, which all pay at once: make hub SEED=7 SPOKES=2887
-	$(BIN)/python -m tallystick.sdk.testing.hub --spokes $(SPOKES) --seed $(SEED)
+	PYTHONPATH=tests $(BIN)/python -m simulation.hub --spokes $(SPOKES) --seed $(SEED)
 
 soak: $(VENV)/ready-dev hub  ## long campaigns: make soak SEED=7 RUNS=1000
 	TALLY_SOAK_SEED=$(SEED) TALLY_SOAK_RUNS=$(RUNS) $(BIN)/python -m pytest -m soak tests

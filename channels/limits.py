@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from tallystick.channels.arguments import Options
 from tallystick.channels.errors import InvalidInput
-from tallystick.channels.rules import Whole
+from tallystick.channels.values.argument_rules import Whole
+from tallystick.channels.values.arguments import Options
 
 UINT64_MAX = 2**64 - 1
 AMOUNT_MAX = 2**128 - 1
@@ -99,7 +99,7 @@ class Policy(Options, frozen=True, kw_only=True):
 
     link_margin: int = 150
     """The payee takes no link when less time than this is left before the lock's expiry: it must have been able to
-    register it, once, by itself (`sdk.duties`)."""
+    register it, once, by itself (`settlement.enforcement.duties`)."""
 
     stream_unsecured: int = 65_536
     """Units of one stream that may be waiting or released without the payee's acknowledgement."""

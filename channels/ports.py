@@ -1,7 +1,7 @@
 """What a node takes from outside: clock, randomness, network. Everything here is a parameter, never a global.
 
 In-memory versions, driven by virtual time under a seed, are in `tallystick.channels.testing`. The chain's port is
-`tallystick.settlement.chain.Chain`; the disk's is `tallystick.channels.store.Store`.
+`tallystick.settlement.chain.Chain`; the disk's is `tallystick.channels.storage.store.Store`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Protocol, runtime_checkable
 import msgspec
 
 from tallystick.channels.errors import InvalidInput
-from tallystick.channels.keys import PublicKey
+from tallystick.channels.protocol.keys import PublicKey
 
 Clock = Callable[[], float]
 """Returns the time in Unix seconds. Protocol deadlines never use it: they count in chain time. It may be put forward

@@ -15,15 +15,15 @@ from pathlib import Path
 
 import trio
 
-from tallystick.channels.core import Phase
 from tallystick.channels.errors import TallystickError
-from tallystick.channels.keys import PrivateKey
-from tallystick.channels.objects import NATIVE
 from tallystick.channels.ports import PeerAddress
-from tallystick.sdk.handle import ChannelHandle
-from tallystick.sdk.keystore import KEYSTORE, create, find_password, load_key
-from tallystick.sdk.node import Config, Node, open_node
-from tallystick.settlement.rpc_client import RpcChain, open_rpc_chain
+from tallystick.channels.protocol.core import Phase
+from tallystick.channels.protocol.keys import PrivateKey
+from tallystick.channels.protocol.objects import NATIVE
+from tallystick.sdk.daemon.keystore import KEYSTORE, create, find_password, load_key
+from tallystick.sdk.node.handle import ChannelHandle
+from tallystick.sdk.node.node import Config, Node, open_node
+from tallystick.settlement.ethereum.rpc_client import RpcChain, open_rpc_chain
 
 COINS = 10**18
 """What we take from a development chain if we have nothing."""

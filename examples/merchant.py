@@ -32,13 +32,13 @@ from pathlib import Path
 import trio
 
 from tallystick.channels.errors import TallystickError
-from tallystick.channels.keys import PrivateKey
+from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.words import plain
 from tallystick.sdk.control.server import open_control
-from tallystick.sdk.incoming import IncomingPayment
-from tallystick.sdk.keystore import KEYSTORE, create, find_password, load_key
-from tallystick.sdk.node import Config, Node, open_node
-from tallystick.settlement.rpc_client import open_rpc_chain
+from tallystick.sdk.daemon.keystore import KEYSTORE, create, find_password, load_key
+from tallystick.sdk.node.incoming import IncomingPayment
+from tallystick.sdk.node.node import Config, Node, open_node
+from tallystick.settlement.ethereum.rpc_client import open_rpc_chain
 
 
 class Shop:

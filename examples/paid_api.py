@@ -36,8 +36,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from tallystick.channels.errors import InvalidInput, TallystickError
-from tallystick.channels.webserver import WebServer
-from tallystick.router.invoice import decode_invoice
+from tallystick.channels.transport.webserver import WebServer
+from tallystick.router.invoices.invoice import decode_invoice
 from tallystick.sdk.control.client import ControlClient, connect_control
 from tallystick.sdk.errors import ControlError
 

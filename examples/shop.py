@@ -26,7 +26,7 @@ import trio
 
 from tallystick.channels.errors import TallystickError
 from tallystick.channels.words import plain
-from tallystick.router.qr import as_text
+from tallystick.router.invoices.qr import as_text
 from tallystick.sdk.control.client import connect_control
 from tallystick.sdk.control.network_views import InvoiceInfo
 

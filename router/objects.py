@@ -12,10 +12,10 @@ from typing import Annotated, Any, NewType, TypeAlias, cast
 import msgspec
 
 from tallystick.channels.errors import InvalidInput
-from tallystick.channels.keys import PublicKey
 from tallystick.channels.limits import AMOUNT_MAX
-from tallystick.channels.objects import ChannelId
-from tallystick.channels.rules import Hex, refuse
+from tallystick.channels.protocol.keys import PublicKey
+from tallystick.channels.protocol.objects import ChannelId
+from tallystick.channels.values.argument_rules import Hex, refuse
 
 NodeKey = NewType("NodeKey", bytes)
 """33 bytes: a node's compressed public key."""

@@ -11,8 +11,7 @@ from typing import Protocol, TypeAlias
 
 import msgspec
 
-from tallystick.channels.discretion import Discreet
-from tallystick.channels.objects import (
+from tallystick.channels.protocol.objects import (
     NATIVE,
     Address,
     ChannelId,
@@ -23,6 +22,7 @@ from tallystick.channels.objects import (
     Voucher,
     Withdrawal,
 )
+from tallystick.channels.values.discretion import Discreet
 
 # --- what the chain says ----------------------------------------------------------------------------------------
 

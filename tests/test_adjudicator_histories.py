@@ -12,10 +12,10 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tallystick.channels.conditions import digest_of
-from tallystick.channels.objects import Address, Lock, SignedProof
+from tallystick.channels.protocol.conditions import digest_of
+from tallystick.channels.protocol.objects import Address, Lock, SignedProof
 from tallystick.settlement.chain import RedeemCall, SettleCall
-from tallystick.settlement.contract_state import BPS, ChannelState, Standing, Status
+from tallystick.settlement.contract.state import BPS, ChannelState, Standing, Status
 from tallystick.settlement.errors import Revert, Reverted
 from tallystick.settlement.testing.disputes import PERIOD, Court, Paper
 

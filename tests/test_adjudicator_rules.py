@@ -7,12 +7,11 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from tallystick.channels.conditions import digest_of
-from tallystick.channels.eip712 import locks_root
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.limits import AMOUNT_MAX, CHALLENGE_PERIOD_MAX
-from tallystick.channels.objects import ZERO32, Address, BalanceProof, Lock, SignedProof
-from tallystick.settlement.adjudicator import ChannelCall
+from tallystick.channels.protocol.conditions import digest_of
+from tallystick.channels.protocol.eip712 import locks_root
+from tallystick.channels.protocol.objects import ZERO32, Address, BalanceProof, Lock, SignedProof
 from tallystick.settlement.chain import (
     ChallengeCall,
     Challenged,
@@ -27,10 +26,11 @@ from tallystick.settlement.chain import (
     SettleCall,
     Settled,
 )
-from tallystick.settlement.contract_state import Parameters, Status, view
+from tallystick.settlement.contract.adjudicator import ChannelCall
+from tallystick.settlement.contract.registry import register
+from tallystick.settlement.contract.state import Parameters, Status, view
 from tallystick.settlement.errors import Revert, Reverted
-from tallystick.settlement.registry import register
-from tallystick.settlement.signatures import HALF_ORDER
+from tallystick.settlement.ethereum.signatures import HALF_ORDER
 from tallystick.settlement.testing.disputes import CLOSE_KEY, PERIOD, Court, Paper
 
 PAPER = Paper()

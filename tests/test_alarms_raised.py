@@ -10,19 +10,19 @@ import msgspec
 import pytest
 import trio
 
-from tallystick.channels.alarms import Alarm, AlarmKind
-from tallystick.channels.keys import PrivateKey, keccak
+from tallystick.channels.node.alarms import Alarm, AlarmKind
 from tallystick.channels.ports import PeerAddress
+from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.channels.testing.clock import seeded_entropy
 from tallystick.channels.testing.network import MemoryNetwork
 from tallystick.channels.testing.scheduling import simulate
-from tallystick.sdk.handle import ChannelHandle
-from tallystick.sdk.node import Node
+from tallystick.sdk.node.handle import ChannelHandle
+from tallystick.sdk.node.node import Node
 from tallystick.sdk.testing.world import World, open_world
-from tallystick.settlement import sender
-from tallystick.settlement.branch import ChainSettings
 from tallystick.settlement.chain import ChannelView
-from tallystick.settlement.index import SETTLED
+from tallystick.settlement.following.index import SETTLED
+from tallystick.settlement.sending import sender
+from tallystick.settlement.simulated.branch import ChainSettings
 from tallystick.settlement.testing.local import LocalChain
 from tallystick.watchtower.sealing import Appointment, seal
 from tallystick.watchtower.testing import Pair, TowerHouse

@@ -18,15 +18,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tallystick
-from tallystick.channels.arguments import Options, checked, rule_of, rules_of
 from tallystick.channels.errors import InvalidInput
-from tallystick.channels.objects import Address, AnyAddress, AnyMemo
-from tallystick.channels.rules import Anything, Rule
+from tallystick.channels.protocol.objects import Address, AnyAddress, AnyMemo
+from tallystick.channels.values.argument_rules import Anything, Rule
+from tallystick.channels.values.arguments import Options, checked, rule_of, rules_of
 from tallystick.sdk.control.client import ControlClient
-from tallystick.sdk.handle import ChannelHandle
-from tallystick.sdk.node import Node
-from tallystick.sdk.rolling import RollingStream
-from tallystick.sdk.streams import IncomingStream, OutgoingStream
+from tallystick.sdk.node.handle import ChannelHandle
+from tallystick.sdk.node.node import Node
+from tallystick.sdk.node.rolling import RollingStream
+from tallystick.sdk.node.streams import IncomingStream, OutgoingStream
 from tallystick.settlement.testing.local import LocalChain
 from tallystick.watchtower.tower import Tower
 
@@ -34,18 +34,18 @@ CLASSES = (Node, ChannelHandle, OutgoingStream, IncomingStream, RollingStream, C
 MADE_BY_USERS = (Node, LocalChain, Tower)
 """Whose constructors are public, too."""
 FUNCTIONS = (
-    "sdk.node.open_node",
+    "sdk.node.node.open_node",
     "sdk.control.client.control_at",
     "sdk.control.client.connect_control",
     "sdk.control.server.serve_control",
-    "sdk.keystore.create",
-    "sdk.keystore.load_key",
+    "sdk.daemon.keystore.create",
+    "sdk.daemon.keystore.load_key",
     "sdk.testing.world.open_world",
     "sdk.testing.neighbours.a_line",
-    "settlement.rpc_client.open_rpc_chain",
-    "settlement.rpc_server.serve_chain",
+    "settlement.ethereum.rpc_client.open_rpc_chain",
+    "settlement.simulated.rpc_server.serve_chain",
     "watchtower.daemon.run_tower",
-    "channels.store.open_store",
+    "channels.storage.store.open_store",
 )
 CHAIN_PORT = {
     *("blocks", "header", "wait", "submit", "receipt", "nonce", "balance", "channel", "channel_count", "secret_time"),

@@ -16,12 +16,12 @@ import trio
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.ports import PeerAddress
 from tallystick.channels.testing.scheduling import simulate
-from tallystick.router.invoice import decode_invoice
+from tallystick.router.invoices.invoice import decode_invoice
 from tallystick.router.objects import ForwardingPolicy
-from tallystick.sdk.handle import ChannelHandle
-from tallystick.sdk.known_peers import PeerKnown, known_peers
-from tallystick.sdk.node import Node
-from tallystick.sdk.streams import OutgoingStream
+from tallystick.sdk.node.handle import ChannelHandle
+from tallystick.sdk.node.known_peers import PeerKnown, known_peers
+from tallystick.sdk.node.node import Node
+from tallystick.sdk.node.streams import OutgoingStream
 from tallystick.sdk.testing.world import open_world
 
 Call = Callable[[Node, Node, ChannelHandle, OutgoingStream, str], Any]

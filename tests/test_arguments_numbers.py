@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tallystick.channels.errors import InvalidInput
-from tallystick.channels.rules import Real
+from tallystick.channels.values.argument_rules import Real
 
 
 @pytest.mark.parametrize("huge", [10**400, -(10**400), 2**1024], ids=["large", "small", "edge"])

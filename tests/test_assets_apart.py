@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from tallystick.channels.conditions import digest_of
-from tallystick.channels.keys import PrivateKey
 from tallystick.channels.limits import AMOUNT_MAX
-from tallystick.channels.objects import NATIVE, Address, ChannelId
-from tallystick.channels.store import Schema
+from tallystick.channels.protocol.conditions import digest_of
+from tallystick.channels.protocol.keys import PrivateKey
+from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
+from tallystick.channels.storage.store import Schema
 from tallystick.channels.testing.disk import SimulatedDisk
-from tallystick.router import invoices, liquidity_schema
-from tallystick.router.invoice import Invoice
-from tallystick.router.invoices import InvoiceClaimed, KeysendClaimed, find_invoice, issue, wanted
-from tallystick.router.jamming import Asked, Bucket, Jamming, JammingLimits
-from tallystick.router.liquidity import Belief, Changes
-from tallystick.router.liquidity_schema import load_beliefs, moments_of
+from tallystick.router.forwarding.jamming import Asked, Bucket, Jamming, JammingLimits
+from tallystick.router.invoices.invoice import Invoice
 from tallystick.router.objects import NodeKey
-from tallystick.router.payee import Claim, Claimable, IncomingPart, Patience, Payee, Refuse, Verdict
-from tallystick.router.payload import FinalPayload
+from tallystick.router.onion.payload import FinalPayload
+from tallystick.router.pathfinding import liquidity_schema
+from tallystick.router.pathfinding.liquidity import Belief, Changes
+from tallystick.router.pathfinding.liquidity_schema import load_beliefs, moments_of
+from tallystick.router.receiving import issued as invoices
+from tallystick.router.receiving.issued import InvoiceClaimed, KeysendClaimed, find_invoice, issue, wanted
+from tallystick.router.receiving.payee import Claim, Claimable, IncomingPart, Patience, Payee, Refuse, Verdict
 
 NOW = 1_000_000
 TOKEN = Address(b"\x70" * 20)

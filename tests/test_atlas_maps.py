@@ -7,16 +7,16 @@ from functools import partial
 import msgspec
 import pytest
 
-from tallystick.channels.keys import PrivateKey
-from tallystick.channels.objects import NATIVE, ChannelId
-from tallystick.router.atlas import Atlas, OwnChannel
+from tallystick.channels.protocol.keys import PrivateKey
+from tallystick.channels.protocol.objects import NATIVE, ChannelId
 from tallystick.router.errors import NoRoute, Unpaid
-from tallystick.router.graph import Graph
-from tallystick.router.liquidity import Knowledge
 from tallystick.router.objects import Edge, ForwardingPolicy, NodeKey
-from tallystick.router.payments import Order
-from tallystick.router.planner import Planner
-from tallystick.router.steps import finish
+from tallystick.router.pathfinding.graph import Graph
+from tallystick.router.pathfinding.liquidity import Knowledge
+from tallystick.router.pathfinding.planner import Planner
+from tallystick.router.pathfinding.steps import finish
+from tallystick.router.sending.asset_graph import Atlas, OwnChannel
+from tallystick.router.sending.payments import Order
 
 
 def node(number: int) -> NodeKey:

@@ -9,9 +9,9 @@ import pytest
 import trio
 import trio.testing
 
-from tallystick.channels.schema import SCHEMA
+from tallystick.channels.storage.schema import SCHEMA
+from tallystick.channels.storage.writer import IDLE, Writer
 from tallystick.channels.testing.disk import SimulatedDisk
-from tallystick.channels.writer import IDLE, Writer
 from tallystick.sdk.bench.network import check_line
 from tallystick.sdk.errors import MeasurementVoid
 from tallystick.sdk.testing.processes import TALLY, run

@@ -9,9 +9,9 @@ import msgspec
 import pytest
 
 from tallystick.channels.errors import InvalidInput
-from tallystick.router.graph import Graph
-from tallystick.router.imports import to_csv
 from tallystick.router.objects import Edge, ForwardingPolicy
+from tallystick.router.pathfinding.graph import Graph
+from tallystick.router.pathfinding.imports import to_csv
 from tallystick.router.testing.networks import channel_id, node_key, random_network
 from tallystick.sdk.bench.payments import run_payments
 from tallystick.sdk.bench.report import payments_table, route_table

@@ -10,9 +10,9 @@ import trio
 import trio.testing
 
 from tallystick.channels.errors import LinkClosed
-from tallystick.channels.keys import PrivateKey, PublicKey
 from tallystick.channels.ports import Link, PeerAddress
-from tallystick.sdk.bench.weather import CUT_SECONDS, DIAL_TRIPS, RoughLink, Weather
+from tallystick.channels.protocol.keys import PrivateKey, PublicKey
+from tallystick.sdk.bench.network_conditions import CUT_SECONDS, DIAL_TRIPS, RoughLink, Weather
 
 KEY = PrivateKey(b"\x01" * 32).public
 

@@ -14,9 +14,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tallystick.channels.errors import InvalidInput
-from tallystick.channels.keys import PrivateKey, keccak
 from tallystick.channels.limits import LOCKS_MAX
-from tallystick.channels.objects import (
+from tallystick.channels.protocol.keys import PrivateKey, keccak
+from tallystick.channels.protocol.objects import (
     NATIVE,
     ZERO32,
     Address,
@@ -29,8 +29,6 @@ from tallystick.channels.objects import (
     Voucher,
     Withdrawal,
 )
-from tallystick.settlement.abi import Deployment, Envelope, decode_call, encode_call
-from tallystick.settlement.branch import ADJUDICATOR
 from tallystick.settlement.chain import (
     ApproveCall,
     Call,
@@ -58,9 +56,10 @@ from tallystick.settlement.chain import (
     Withdrawn,
 )
 from tallystick.settlement.errors import ChainError, Refusal, Revert, Reverted, TransactionRefused
-from tallystick.settlement.ethereum import Account
-from tallystick.settlement.event_logs import Log, decode_event, encode_event
-from tallystick.settlement.transactions import (
+from tallystick.settlement.ethereum.abi import Deployment, Envelope, decode_call, encode_call
+from tallystick.settlement.ethereum.accounts import Account
+from tallystick.settlement.ethereum.event_logs import Log, decode_event, encode_event
+from tallystick.settlement.ethereum.transactions import (
     TRANSACTION_MAX,
     decode_transaction,
     gas_needed,
@@ -68,6 +67,7 @@ from tallystick.settlement.transactions import (
     sign_call,
     transaction_hash,
 )
+from tallystick.settlement.simulated.branch import ADJUDICATOR
 
 AT = Deployment(1337, ADJUDICATOR)
 KEY = PrivateKey(keccak(b"alice"))

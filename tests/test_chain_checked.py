@@ -8,13 +8,20 @@ import msgspec
 import pytest
 import trio
 
-from tallystick.channels.conditions import digest_of
 from tallystick.channels.errors import TallystickError
-from tallystick.channels.keys import PrivateKey, keccak
-from tallystick.channels.objects import NATIVE, ChannelId
+from tallystick.channels.protocol.conditions import digest_of
+from tallystick.channels.protocol.keys import PrivateKey, keccak
+from tallystick.channels.protocol.objects import NATIVE, ChannelId
 from tallystick.settlement.chain import Block, Closed, Deposited, LinkRegistered, OpenCall, Receipt, SecretRegistered
-from tallystick.settlement.checked import ANSWER_SECONDS, WAIT_SECONDS, CheckedChain, check_block, check_header, plain
 from tallystick.settlement.errors import ChainError, ChainUnavailable
+from tallystick.settlement.following.checked import (
+    ANSWER_SECONDS,
+    WAIT_SECONDS,
+    CheckedChain,
+    check_block,
+    check_header,
+    plain,
+)
 from tallystick.settlement.testing.disputes import Paper
 from tallystick.settlement.testing.local import LocalChain
 

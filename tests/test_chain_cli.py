@@ -16,7 +16,7 @@ import msgspec
 import pytest
 from typer.testing import CliRunner
 
-from tallystick.channels.keys import PrivateKey, keccak
+from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.sdk.cli import chain as command
 
 ALICE = "0x" + PrivateKey(keccak(b"alice")).address.hex()

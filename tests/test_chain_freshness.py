@@ -9,7 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tallystick.settlement.chain import Header
-from tallystick.settlement.freshness import BOUND, DEPTH, Freshness, added, age, behind, confirmed, lag, removed
+from tallystick.settlement.following.freshness import (
+    BOUND,
+    DEPTH,
+    Freshness,
+    added,
+    age,
+    behind,
+    confirmed,
+    lag,
+    removed,
+)
 
 WALL = 1_800_000_000.0
 """The wall clock when ours shows 0."""

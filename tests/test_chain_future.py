@@ -8,16 +8,16 @@ from collections.abc import Callable
 import pytest
 import trio
 
-from tallystick.channels import negotiation
-from tallystick.channels.chaintime import LEAD, ChainTime
-from tallystick.channels.core import Phase
-from tallystick.channels.session import Session
+from simulation.journeys import LINE, LOCK_SECONDS, Journey, configuration
+from simulation.pair import Pair
+from tallystick.channels.protocol.core import Phase
+from tallystick.channels.session import negotiation
+from tallystick.channels.session.chaintime import LEAD, ChainTime
+from tallystick.channels.session.session import Session
 from tallystick.channels.testing.clock import EPOCH
-from tallystick.channels.testing.pair import Pair
 from tallystick.channels.testing.scheduling import simulate
-from tallystick.sdk.node import Node
-from tallystick.sdk.openings import OPENING_SECONDS
-from tallystick.sdk.testing.journeys import LINE, LOCK_SECONDS, Journey, configuration
+from tallystick.sdk.node.node import Node
+from tallystick.sdk.node.openings import OPENING_SECONDS
 from tallystick.sdk.testing.world import open_world
 from tallystick.settlement.testing.chaos import Chaos, ChaosChain, Lie
 

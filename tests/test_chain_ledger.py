@@ -11,13 +11,11 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tallystick.channels.conditions import digest_of
 from tallystick.channels.errors import InvalidInput, StoreError
-from tallystick.channels.keys import PrivateKey, keccak
-from tallystick.channels.objects import NATIVE, ZERO32, Address
-from tallystick.channels.store import Moment, open_store
-from tallystick.settlement.abi import Envelope
-from tallystick.settlement.branch import ChainSettings
+from tallystick.channels.protocol.conditions import digest_of
+from tallystick.channels.protocol.keys import PrivateKey, keccak
+from tallystick.channels.protocol.objects import NATIVE, ZERO32, Address
+from tallystick.channels.storage.store import Moment, open_store
 from tallystick.settlement.chain import (
     ApproveCall,
     Call,
@@ -27,14 +25,16 @@ from tallystick.settlement.chain import (
     SettleCall,
     TransferCall,
 )
-from tallystick.settlement.contract_state import ChannelState
+from tallystick.settlement.contract.state import ChannelState
 from tallystick.settlement.errors import LedgerBroken, TransactionRefused
-from tallystick.settlement.journal import SCHEMA
-from tallystick.settlement.ledger import Mint, execute
+from tallystick.settlement.ethereum.abi import Envelope
+from tallystick.settlement.ethereum.transactions import BASE_GAS, Transaction
+from tallystick.settlement.simulated.branch import ChainSettings
+from tallystick.settlement.simulated.journal import SCHEMA
+from tallystick.settlement.simulated.ledger import Mint, execute
+from tallystick.settlement.simulated.world import Layer, balance_key, channel_key, check_conservation, supply_key
 from tallystick.settlement.testing.disputes import PERIOD, Paper
 from tallystick.settlement.testing.local import LocalChain
-from tallystick.settlement.transactions import BASE_GAS, Transaction
-from tallystick.settlement.world import Layer, balance_key, channel_key, check_conservation, supply_key
 
 PAPER = Paper()
 TOKEN = Address(b"\x70" * 20)
@@ -230,7 +230,7 @@ def test_genesis_cannot_create_coins_for_the_adjudicator() -> None:
 
 
 async def test_mints_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tallystick.settlement.branch.MINTS_MAX", 1)
+    monkeypatch.setattr("tallystick.settlement.simulated.branch.MINTS_MAX", 1)
     chain = start()
     chain.mint(Mint(CAROL.address, TOKEN, 1))
     with pytest.raises(InvalidInput, match="wait for the next block"):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from tallystick.channels.conditions import digest_of
-from tallystick.channels.eip712 import locks_root
-from tallystick.channels.keys import PrivateKey, keccak
-from tallystick.channels.objects import NATIVE, ZERO32, Address, Lock
+from tallystick.channels.protocol.conditions import digest_of
+from tallystick.channels.protocol.eip712 import locks_root
+from tallystick.channels.protocol.keys import PrivateKey, keccak
+from tallystick.channels.protocol.objects import NATIVE, ZERO32, Address, Lock
 from tallystick.settlement.chain import (
     ApproveCall,
     Call,

@@ -16,7 +16,7 @@ for package in pkgutil.walk_packages(tallystick.__path__, "tallystick."):
     if package.name.split(".")[1] in ("channels", "settlement", "watchtower", "router", "sdk"):
         importlib.import_module(package.name)
 import msgspec
-from tallystick.channels.codec import Codec
+from tallystick.channels.protocol.codec import Codec
 from tallystick.channels.errors import MalformedMessage
 try:
     Codec(list).decode(bytes([0x91]) * 60_000)
@@ -28,7 +28,7 @@ print(sys.getrecursionlimit() - before)
 OPENS_A_KEYSTORE = """
 import pathlib, sys
 before = sys.getrecursionlimit()
-from tallystick.sdk.keystore import create, load_key
+from tallystick.sdk.daemon.keystore import create, load_key
 create(pathlib.Path(sys.argv[1]), "secret", light=True)
 load_key(pathlib.Path(sys.argv[1]), "secret")
 print(sys.getrecursionlimit() - before)

@@ -8,13 +8,11 @@ from pathlib import Path
 import pytest
 import trio
 
-from tallystick.channels.eip712 import channel_id
 from tallystick.channels.errors import InvalidInput
-from tallystick.channels.keys import PrivateKey, keccak
-from tallystick.channels.objects import NATIVE, Address, Terms
-from tallystick.channels.store import SqliteStore, open_store
-from tallystick.settlement.blocks import MINER
-from tallystick.settlement.branch import ChainSettings
+from tallystick.channels.protocol.eip712 import channel_id
+from tallystick.channels.protocol.keys import PrivateKey, keccak
+from tallystick.channels.protocol.objects import NATIVE, Address, Terms
+from tallystick.channels.storage.store import SqliteStore, open_store
 from tallystick.settlement.chain import (
     ApproveCall,
     ChannelOpened,
@@ -25,11 +23,13 @@ from tallystick.settlement.chain import (
     TransferCall,
 )
 from tallystick.settlement.errors import Refusal, TransactionRefused
-from tallystick.settlement.journal import SCHEMA
-from tallystick.settlement.ledger import Mint
-from tallystick.settlement.simulated import SimulatedChain
+from tallystick.settlement.ethereum.transactions import GAS, sign_call
+from tallystick.settlement.simulated.blocks import MINER
+from tallystick.settlement.simulated.branch import ChainSettings
+from tallystick.settlement.simulated.chain import SimulatedChain
+from tallystick.settlement.simulated.journal import SCHEMA
+from tallystick.settlement.simulated.ledger import Mint
 from tallystick.settlement.testing.local import LocalChain
-from tallystick.settlement.transactions import GAS, sign_call
 
 ALICE = PrivateKey(keccak(b"alice"))
 BOB = PrivateKey(keccak(b"bob"))

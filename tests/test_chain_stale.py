@@ -12,13 +12,13 @@ import msgspec
 import pytest
 import trio
 
-from tallystick.channels.alarms import AlarmKind
-from tallystick.channels.conditions import digest_of
-from tallystick.channels.objects import ChannelId, Lock
-from tallystick.channels.store import Moment
+from tallystick.channels.node.alarms import AlarmKind
+from tallystick.channels.protocol.conditions import digest_of
+from tallystick.channels.protocol.objects import ChannelId, Lock
+from tallystick.channels.storage.store import Moment
 from tallystick.channels.testing.scheduling import simulate
-from tallystick.router.service import FinalLock
-from tallystick.sdk.node import Config
+from tallystick.router.forwarding.service import FinalLock
+from tallystick.sdk.node.node import Config
 from tallystick.sdk.testing.world import CLAIM_ALL, World, open_world
 from tallystick.settlement.chain import Block, Header, SecretRegistered
 from tallystick.settlement.errors import ChainError, ChainUnavailable

@@ -6,8 +6,8 @@ import itertools
 
 import pytest
 
-from tallystick.channels.alarms import Alarm, AlarmKind
-from tallystick.settlement.vigil import AGAIN, FIRST, SHARE, TICK, Sight, begun, look
+from tallystick.channels.node.alarms import Alarm, AlarmKind
+from tallystick.settlement.following.vigil import AGAIN, FIRST, SHARE, TICK, Sight, begun, look
 
 
 def watch(

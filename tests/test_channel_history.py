@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from tallystick.channels import history
-from tallystick.channels.conditions import digest_of
+from simulation.pair import Pair, Party
 from tallystick.channels.errors import HistoryGone, InvalidInput, StoreError
-from tallystick.channels.history import LOCK_HISTORY
 from tallystick.channels.limits import HISTORY_BATCH, Policy
-from tallystick.channels.older import older_state
-from tallystick.channels.schema import payment_of
+from tallystick.channels.protocol.conditions import digest_of
+from tallystick.channels.session import history
+from tallystick.channels.session.history import LOCK_HISTORY
+from tallystick.channels.storage.older import older_state
+from tallystick.channels.storage.schema import payment_of
 from tallystick.channels.testing.clock import EPOCH
-from tallystick.channels.testing.pair import Pair, Party
-from tallystick.sdk.incoming import Journal
+from tallystick.sdk.node.incoming import Journal
 
 
 def rows(party: Party, table: str) -> int:

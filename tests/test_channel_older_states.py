@@ -8,25 +8,25 @@ import msgspec
 import pytest
 import trio
 
-from tallystick.channels.conditions import HASH, digest_of
-from tallystick.channels.core import Channel, Signed, new_channel
-from tallystick.channels.history import LOCK_HISTORY
-from tallystick.channels.keys import PrivateKey
-from tallystick.channels.messages import Update, encode
-from tallystick.channels.objects import NATIVE, Address, Lock, Terms
-from tallystick.channels.older import ROWS_AT_ONCE, OlderState, older_state
-from tallystick.channels.operations import AddLock, Cancel, Operation, Pay, Unlock
-from tallystick.channels.schema import SCHEMA, ChannelSaved, HistoryPruned, UpdateReceived, UpdateSigned
-from tallystick.channels.simplex import Simplex, extend, genesis
-from tallystick.channels.store import Moment, Store
+from simulation.mallory import Mallory
+from tallystick.channels.protocol.conditions import HASH, digest_of
+from tallystick.channels.protocol.core import Channel, Signed, new_channel
+from tallystick.channels.protocol.keys import PrivateKey
+from tallystick.channels.protocol.messages import Update, encode
+from tallystick.channels.protocol.objects import NATIVE, Address, Lock, Terms
+from tallystick.channels.protocol.operations import AddLock, Cancel, Operation, Pay, Unlock
+from tallystick.channels.protocol.simplex import Simplex, extend, genesis
+from tallystick.channels.session.history import LOCK_HISTORY
+from tallystick.channels.storage.older import ROWS_AT_ONCE, OlderState, older_state
+from tallystick.channels.storage.schema import SCHEMA, ChannelSaved, HistoryPruned, UpdateReceived, UpdateSigned
+from tallystick.channels.storage.store import Moment, Store
 from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.channels.testing.scheduling import simulate
-from tallystick.sdk.duties import Situation, duties
-from tallystick.sdk.node import Config
-from tallystick.sdk.testing.mallory import Mallory
+from tallystick.sdk.node.node import Config
 from tallystick.sdk.testing.world import CLAIM_ALL, World, open_world
 from tallystick.settlement.chain import ChallengeCall, ChannelView, RegisterSecretCall, SettleCall
-from tallystick.settlement.index import SETTLED
+from tallystick.settlement.enforcement.duties import Situation, duties
+from tallystick.settlement.following.index import SETTLED
 
 KEYS = sorted((PrivateKey(bytes([n]) * 32) for n in (1, 2)), key=lambda key: key.address)
 TERMS = Terms(1, Address(bytes(20)), (KEYS[0].address, KEYS[1].address), NATIVE, 0, 600, bytes(32))

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 import trio
 
-from tallystick.channels.keys import PrivateKey
-from tallystick.channels.objects import NATIVE, Address, ChannelId
+from tallystick.channels.protocol.keys import PrivateKey
+from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.settlement.chain import TransferCall
 from tallystick.settlement.errors import ChainError, ChainUnavailable, TransactionRefused
+from tallystick.settlement.ethereum.transactions import sign_call
 from tallystick.settlement.testing.chaos import HANG, Chaos, ChaosChain, Lie
 from tallystick.settlement.testing.local import LocalChain
-from tallystick.settlement.transactions import sign_call
 
 ALICE, BOB = PrivateKey(b"\1" * 32), PrivateKey(b"\2" * 32)
 FAULTS = (ChainUnavailable, ChainError, TransactionRefused)

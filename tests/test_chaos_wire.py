@@ -11,16 +11,16 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from tallystick.channels.keys import PrivateKey
-from tallystick.channels.objects import NATIVE, ChannelId
-from tallystick.settlement.abi import Deployment
+from tallystick.channels.protocol.keys import PrivateKey
+from tallystick.channels.protocol.objects import NATIVE, ChannelId
 from tallystick.settlement.chain import Block, Header, Receipt, TransferCall
 from tallystick.settlement.errors import ChainError, ChainUnavailable, TransactionRefused
-from tallystick.settlement.rpc_client import RpcChain, open_rpc_chain
-from tallystick.settlement.rpc_server import make_app
+from tallystick.settlement.ethereum.abi import Deployment
+from tallystick.settlement.ethereum.rpc_client import RpcChain, open_rpc_chain
+from tallystick.settlement.ethereum.transactions import sign_call
+from tallystick.settlement.simulated.rpc_server import make_app
 from tallystick.settlement.testing.chaos_wire import ChaosWire, Damage
 from tallystick.settlement.testing.local import LocalChain
-from tallystick.settlement.transactions import sign_call
 
 KEY = PrivateKey(b"\1" * 32)
 FAULTS = (ChainUnavailable, ChainError, TransactionRefused)

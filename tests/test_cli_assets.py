@@ -10,12 +10,12 @@ from typing import Any
 import trio
 from typer.testing import CliRunner, Result
 
-from tallystick.channels.objects import NATIVE, Address
+from tallystick.channels.protocol.objects import NATIVE, Address
+from tallystick.router.network.routing import AssetOptions, PaymentOptions
 from tallystick.sdk.cli.app import app
 from tallystick.sdk.control.files import announced
 from tallystick.sdk.control.server import serve_control
-from tallystick.sdk.node import Config
-from tallystick.sdk.routing import AssetOptions, PaymentOptions
+from tallystick.sdk.node.node import Config
 from tallystick.sdk.testing.neighbours import DEPOSIT, a_line
 
 TOKEN = Address(b"\x70" * 20)

@@ -13,7 +13,7 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner, Result
 
-from tallystick.channels.keys import PrivateKey
+from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.sdk.cli.app import DEFERRED, Deferred, app
 
 runner = CliRunner()

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tallystick.channels.alarms import Alarm, AlarmKind
 from tallystick.channels.errors import InvalidInput, LinkClosed, PeerError, StoreError, TallystickError
-from tallystick.channels.objects import ChannelId
+from tallystick.channels.node.alarms import Alarm, AlarmKind
+from tallystick.channels.protocol.objects import ChannelId
 from tallystick.channels.words import plain
 from tallystick.router.objects import Hop, NodeKey, Route
 from tallystick.sdk.cli import network_tables, tables

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tallystick.channels.keys import PrivateKey
-from tallystick.channels.objects import Address
+from tallystick.channels.protocol.keys import PrivateKey
+from tallystick.channels.protocol.objects import Address
+from tallystick.router.network.routing import AssetOptions
 from tallystick.router.objects import ForwardingPolicy
-from tallystick.sdk.configuration import (
+from tallystick.sdk.daemon.configuration import (
     CONFIG,
     AssetSettings,
     Settings,
@@ -18,9 +19,8 @@ from tallystick.sdk.configuration import (
     read_settings,
     write_settings,
 )
-from tallystick.sdk.daemon import node_config
+from tallystick.sdk.daemon.daemon import node_config
 from tallystick.sdk.errors import ConfigurationError
-from tallystick.sdk.routing import AssetOptions
 
 TOWER = bytes(PrivateKey(bytes([1]) * 32).public).hex() + "@[::1]:7736"
 TOKEN, OTHER = "0x" + 20 * "7A", "0x" + 20 * "71"

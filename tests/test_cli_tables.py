@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tallystick.channels.alarms import Alarm, AlarmKind
+from tallystick.channels.node.alarms import Alarm, AlarmKind
 from tallystick.sdk.cli import network_tables, tables
 from tallystick.sdk.control.network_views import (
     ForwardInfo,

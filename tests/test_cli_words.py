@@ -18,17 +18,17 @@ from typer.core import TyperGroup
 from typer.testing import CliRunner, Result
 
 from tallystick.channels.errors import ChannelNotReady, InvalidInput, StillPending
-from tallystick.channels.keys import PrivateKey
-from tallystick.channels.objects import ChannelId
-from tallystick.channels.tickets import Ticket
+from tallystick.channels.protocol.keys import PrivateKey
+from tallystick.channels.protocol.objects import ChannelId
+from tallystick.channels.session.tickets import Ticket
 from tallystick.sdk.cli.app import app
 from tallystick.sdk.cli.patience import waiting_aloud
 from tallystick.sdk.cli.shell import guarded
 from tallystick.sdk.control.client import ControlClient
 from tallystick.sdk.errors import ControlError
-from tallystick.sdk.handle import ChannelHandle
-from tallystick.sdk.node import open_node
-from tallystick.settlement.branch import ChainSettings
+from tallystick.sdk.node.handle import ChannelHandle
+from tallystick.sdk.node.node import open_node
+from tallystick.settlement.simulated.branch import ChainSettings
 from tallystick.settlement.testing.local import LocalChain
 
 PASSWORD = {"TALLY_PASSWORD": "example"}

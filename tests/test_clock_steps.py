@@ -12,21 +12,21 @@ import msgspec
 import pytest
 import trio
 
+from simulation.gossip_scene import DOMAIN, Truth, person
+from simulation.journeys import Journey, configuration
 from tallystick.channels.ports import SteadyClock
-from tallystick.channels.schema import SCHEMA
+from tallystick.channels.storage.schema import SCHEMA
+from tallystick.channels.storage.writer import REST_MAX, Writer
 from tallystick.channels.testing.clock import EPOCH, SteppedClock
 from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.channels.testing.scheduling import simulate
-from tallystick.channels.writer import REST_MAX, Writer
-from tallystick.router.book import item_of
 from tallystick.router.errors import Unpaid
-from tallystick.router.gossip import Gossip
-from tallystick.router.gossip_policy import DAY
-from tallystick.router.graph import Graph
-from tallystick.router.liquidity import Belief, Knowledge
+from tallystick.router.gossip.core import Gossip
+from tallystick.router.gossip.policy import DAY
+from tallystick.router.gossip.store import item_of
 from tallystick.router.objects import ForwardingPolicy
-from tallystick.router.testing.gossip import DOMAIN, Truth, person
-from tallystick.sdk.testing.journeys import Journey, configuration
+from tallystick.router.pathfinding.graph import Graph
+from tallystick.router.pathfinding.liquidity import Belief, Knowledge
 from tallystick.sdk.testing.world import open_world
 from tallystick.watchtower.daemon import STATUS, STATUS_OLD, TowerStatus, read_status
 
@@ -155,7 +155,7 @@ def test_what_others_said_while_we_were_ahead_does_not_stand_in_the_way_of_what_
     channel = truth.open(person(1), person(2))
 
     def hear(timestamp: float) -> None:
-        from tallystick.router import gossip_wire
+        from tallystick.router.gossip import wire as gossip_wire
 
         update = truth.update(channel, 0, int(timestamp), base_fee=int(timestamp) % 1_000)
         for frame in gossip_wire.frames([update]):

@@ -6,13 +6,13 @@ import hashlib
 
 import pytest
 
-from tallystick.channels.core import Phase
-from tallystick.channels.effects import CloseRequested, PeerNotice
+from simulation.pair import Pair
 from tallystick.channels.errors import Fault
-from tallystick.channels.hashchain import HashChain, stream_seed
-from tallystick.channels.messages import CloseRequest, encode
+from tallystick.channels.protocol.core import Phase
+from tallystick.channels.protocol.hashchain import HashChain, stream_seed
+from tallystick.channels.protocol.messages import CloseRequest, encode
+from tallystick.channels.session.effects import CloseRequested, PeerNotice
 from tallystick.channels.testing.clock import EPOCH
-from tallystick.channels.testing.pair import Pair
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.sdk.testing.world import open_world
 

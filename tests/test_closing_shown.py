@@ -8,17 +8,17 @@ from collections.abc import Awaitable, Callable
 import pytest
 import trio
 
-from tallystick.channels.core import Phase
 from tallystick.channels.errors import ChannelNotReady
-from tallystick.channels.objects import NATIVE
+from tallystick.channels.protocol.core import Phase
+from tallystick.channels.protocol.objects import NATIVE
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.sdk.cli.invoice import too_little_to_come
 from tallystick.sdk.cli.tables import show_channel, show_channels
 from tallystick.sdk.control.describe import channel_info
 from tallystick.sdk.control.lookup import channel_to_pay
-from tallystick.sdk.handle import ChannelHandle
-from tallystick.sdk.holdings import holdings
-from tallystick.sdk.node import Node
+from tallystick.sdk.node.handle import ChannelHandle
+from tallystick.sdk.node.holdings import holdings
+from tallystick.sdk.node.node import Node
 from tallystick.sdk.testing.world import World, open_world
 
 DEPOSIT = 10**6

@@ -23,12 +23,12 @@ from hypothesis import strategies as st
 from msgspec import inspect
 
 import tallystick
-from tallystick.channels.codec import WIDE_INTEGER, Codec
 from tallystick.channels.errors import InvalidInput, MalformedMessage, TallystickError
 from tallystick.channels.limits import AMOUNT_MAX, UINT64_MAX
-from tallystick.channels.messages import Ping, Update, decode, encode
-from tallystick.channels.objects import ChannelId
-from tallystick.channels.operations import Pay
+from tallystick.channels.protocol.codec import WIDE_INTEGER, Codec
+from tallystick.channels.protocol.messages import Ping, Update, decode, encode
+from tallystick.channels.protocol.objects import ChannelId
+from tallystick.channels.protocol.operations import Pay
 
 
 def find_codecs() -> dict[str, Codec[Any]]:
@@ -245,4 +245,4 @@ def test_nothing_is_written_that_would_be_read_as_something_else(message: Any) -
 
 
 def test_every_place_that_decodes_is_here() -> None:
-    assert len(CODECS) >= 18 and {"channels.messages._CODEC", "router.gossip_wire._CODEC"} <= CODECS.keys()
+    assert len(CODECS) >= 18 and {"channels.protocol.messages._CODEC", "router.gossip.wire._CODEC"} <= CODECS.keys()

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tallystick.channels.codec import Codec
 from tallystick.channels.errors import Fault, InvalidInput, MalformedMessage
 from tallystick.channels.limits import AMOUNT_MAX, MESSAGE_MAX, UINT64_MAX
-from tallystick.channels.messages import (
+from tallystick.channels.protocol.codec import Codec
+from tallystick.channels.protocol.messages import (
     Ack,
     CloseOffer,
     Error,
@@ -31,7 +31,7 @@ from tallystick.channels.messages import (
     decode,
     encode,
 )
-from tallystick.channels.objects import (
+from tallystick.channels.protocol.objects import (
     NATIVE,
     Address,
     BalanceProof,
@@ -41,7 +41,7 @@ from tallystick.channels.objects import (
     SignedProof,
     Terms,
 )
-from tallystick.channels.operations import AddLock, Cancel, Pay, Unlock
+from tallystick.channels.protocol.operations import AddLock, Cancel, Pay, Unlock
 
 ID = ChannelId(b"c" * 32)
 NUMBERS = st.one_of(st.integers(0, 100), st.integers(0, UINT64_MAX), st.integers(0, AMOUNT_MAX))
@@ -203,7 +203,7 @@ def test_a_thousand_random_frames_take_no_time() -> None:
 NESTED = """
 import sys
 from tallystick.channels.errors import MalformedMessage
-from tallystick.channels.messages import decode
+from tallystick.channels.protocol.messages import decode
 sys.setrecursionlimit(1_000_000)
 for frame in (b"\\x91" * 60_000 + b"\\xc0", b"\\x81\\xa1a" * 20_000 + b"\\xc0", b"\\x92\\x03" + b"\\x91" * 60_000):
     try:

@@ -14,9 +14,9 @@ import msgpack
 import msgspec
 import pytest
 
-from tallystick.channels.core import Channel, Phase, Wish
-from tallystick.channels.messages import PROTOCOL_VERSION, Message, decode, encode
-from tallystick.channels.schema import SCHEMA, ChannelSaved, load_channels
+from tallystick.channels.protocol.core import Channel, Phase, Wish
+from tallystick.channels.protocol.messages import PROTOCOL_VERSION, Message, decode, encode
+from tallystick.channels.storage.schema import SCHEMA, ChannelSaved, load_channels
 from tallystick.channels.testing.disk import SimulatedDisk, SimulatedStore
 
 VECTORS = Path(__file__).parent / "vectors"

@@ -14,15 +14,15 @@ import pytest
 import trio
 
 from tallystick.channels.errors import InvalidInput
-from tallystick.channels.keys import PrivateKey
+from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.sdk.cli.tables import stream_line
 from tallystick.sdk.control import server
 from tallystick.sdk.control.client import ControlClient, control_at
 from tallystick.sdk.control.http import BODY_MAX
 from tallystick.sdk.control.server import Control, serve_control
 from tallystick.sdk.errors import ConfigurationError, ControlError, NodeUnreachable
-from tallystick.sdk.node import Node, open_node
-from tallystick.settlement.branch import ChainSettings
+from tallystick.sdk.node.node import Node, open_node
+from tallystick.settlement.simulated.branch import ChainSettings
 from tallystick.settlement.testing.local import LocalChain
 
 ALICE, BOB = PrivateKey(bytes([1]) * 32), PrivateKey(bytes([2]) * 32)

@@ -10,15 +10,15 @@ import pytest
 import trio
 from typer.testing import CliRunner
 
-from tallystick.channels.conditions import digest_of
-from tallystick.channels.directory import holder_of, lock_directory
 from tallystick.channels.errors import InvalidInput
+from tallystick.channels.protocol.conditions import digest_of
+from tallystick.channels.storage.directory import holder_of, lock_directory
 from tallystick.channels.testing.disk import SimulatedDisk
-from tallystick.router.invoices import SCHEMA as INVOICES
-from tallystick.router.invoices import InvoiceIssued, KeysendClaimed
 from tallystick.router.objects import NodeKey
-from tallystick.router.payments import SCHEMA as PAYMENTS
-from tallystick.router.payments import Order, PaymentOrdered
+from tallystick.router.receiving.issued import SCHEMA as INVOICES
+from tallystick.router.receiving.issued import InvoiceIssued, KeysendClaimed
+from tallystick.router.sending.payments import SCHEMA as PAYMENTS
+from tallystick.router.sending.payments import Order, PaymentOrdered
 from tallystick.sdk.cli.app import app
 from tallystick.sdk.cli.payments import _beginning
 from tallystick.sdk.control.lookup_network import UnknownHash, find_invoice_of, find_payment_of

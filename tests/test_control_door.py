@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from tallystick.channels.turns import CREDIT
+from tallystick.channels.transport.turns import CREDIT
 from tallystick.sdk.control.door import REFUSAL_SECONDS, REFUSALS_PART, Door
 from tallystick.sdk.control.http import Guard
 

@@ -17,11 +17,11 @@ import trio
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message
 
-from tallystick.channels.alarms import AlarmKind
+from tallystick.channels.node.alarms import AlarmKind
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.sdk.control.http import Guard
 from tallystick.sdk.control.server import Control
-from tallystick.sdk.node import Node
+from tallystick.sdk.node.node import Node
 from tallystick.sdk.testing.world import open_world
 
 TOKEN = "a token"

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import trio
 
-from tallystick.channels.directory import lock_directory
 from tallystick.channels.errors import InvalidInput
-from tallystick.channels.keys import PrivateKey, PublicKey
 from tallystick.channels.ports import PeerAddress
+from tallystick.channels.protocol.keys import PrivateKey, PublicKey
+from tallystick.channels.storage.directory import lock_directory
 from tallystick.sdk.control.files import announced, find_node, wait_ended
 from tallystick.sdk.control.lookup import UnknownChannel, find_channel, parse_asset, parse_peer
 from tallystick.sdk.errors import NodeUnreachable

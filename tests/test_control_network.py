@@ -10,13 +10,13 @@ from typing import NamedTuple
 import pytest
 import trio
 
-from tallystick.channels.conditions import digest_of
 from tallystick.channels.errors import InvalidInput
+from tallystick.channels.protocol.conditions import digest_of
 from tallystick.sdk.control.client import ControlClient, control_at
 from tallystick.sdk.control.lookup_network import parse_node
 from tallystick.sdk.control.server import serve_control
 from tallystick.sdk.errors import ControlError
-from tallystick.sdk.node import Node
+from tallystick.sdk.node.node import Node
 from tallystick.sdk.testing.neighbours import a_line
 
 TOKEN = "a token"

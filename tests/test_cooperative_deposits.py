@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallystick.channels.core import Phase
-from tallystick.channels.keys import PrivateKey, keccak
-from tallystick.channels.objects import NATIVE, Address
+from simulation.invariants import histories
+from tallystick.channels.protocol.core import Phase
+from tallystick.channels.protocol.keys import PrivateKey, keccak
+from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.channels.testing.scheduling import simulate
-from tallystick.sdk.testing.invariants import histories
 from tallystick.sdk.testing.world import open_world
 from tallystick.settlement.chain import CooperativelyClosed, DepositCall, OpenCall
-from tallystick.settlement.contract_state import Status
+from tallystick.settlement.contract.state import Status
 from tallystick.settlement.errors import Revert, Reverted
 from tallystick.settlement.testing.disputes import Court, Paper
 from tallystick.settlement.testing.local import LocalChain

@@ -8,14 +8,14 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from tallystick.channels import answers, core
-from tallystick.channels.core import Channel, Phase, Rejection, Signed
+from simulation.pair import Pair
 from tallystick.channels.errors import ChannelNotReady, Fault, InsufficientFunds, InvalidInput, InvalidUpdate
 from tallystick.channels.limits import AMOUNT_MAX, LOCKS_MAX, REASON_MAX, UINT64_MAX, WINDOW_MAX, Policy
-from tallystick.channels.objects import BalanceProof, Lock
-from tallystick.channels.operations import AddLock, Cancel, Operation, Pay, Unlock
-from tallystick.channels.simplex import Simplex
-from tallystick.channels.testing.pair import Pair
+from tallystick.channels.protocol import answers, core
+from tallystick.channels.protocol.core import Channel, Phase, Rejection, Signed
+from tallystick.channels.protocol.objects import BalanceProof, Lock
+from tallystick.channels.protocol.operations import AddLock, Cancel, Operation, Pay, Unlock
+from tallystick.channels.protocol.simplex import Simplex
 
 SECRET = b"s" * 32
 CONDITION = hashlib.sha256(SECRET).digest()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from tallystick.sdk.testing.crashpoints import SCENARIOS, Crash, Scenario, check_point, points, run_point
+from simulation.crashpoints import SCENARIOS, Crash, Scenario, check_point, points, run_point
 
 THIN = {"open": 4, "unilateral close": 61, "cooperative close": 3, "withdrawal": 4}
 """Of how many effects one is tried, where there are too many for every run."""

@@ -13,15 +13,15 @@ import pytest
 import trio
 from typer.testing import CliRunner
 
-from tallystick.channels.alarms import Alarm, AlarmKind
-from tallystick.channels.keys import PrivateKey, keccak
+from tallystick.channels.node.alarms import Alarm, AlarmKind
+from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.sdk.cli.app import app
 from tallystick.sdk.cli.shell import show_alarm
-from tallystick.sdk.configuration import Settings, write_settings
-from tallystick.sdk.daemon import Ready, run_daemon
-from tallystick.settlement.branch import ChainSettings
+from tallystick.sdk.daemon.configuration import Settings, write_settings
+from tallystick.sdk.daemon.daemon import Ready, run_daemon
 from tallystick.settlement.errors import WrongChain
-from tallystick.settlement.rpc_server import serve_chain
+from tallystick.settlement.simulated.branch import ChainSettings
+from tallystick.settlement.simulated.rpc_server import serve_chain
 from tallystick.settlement.testing.local import LocalChain
 from tallystick.watchtower.daemon import read_status, run_tower
 

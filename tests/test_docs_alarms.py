@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tallystick.channels.alarms import AlarmKind
+from tallystick.channels.node.alarms import AlarmKind
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "operations.md"
 

@@ -8,19 +8,20 @@ from pathlib import Path
 import pytest
 
 from tallystick.channels.limits import LOCKS_MAX, Policy
-from tallystick.router import entrance, forwarder, service
 from tallystick.router.codes import Code
-from tallystick.router.exposure import ExposureLimits
-from tallystick.router.forwarder import ForwardingLimits
-from tallystick.router.jamming import JammingLimits
+from tallystick.router.forwarding import forwarder, service
+from tallystick.router.forwarding import incoming as entrance
+from tallystick.router.forwarding.exposure import ExposureLimits
+from tallystick.router.forwarding.forwarder import ForwardingLimits
+from tallystick.router.forwarding.jamming import JammingLimits
+from tallystick.router.forwarding.service import RoutingOptions
 from tallystick.router.objects import MARGIN_MAX
-from tallystick.router.outgoing import SLACK
-from tallystick.router.payee import Patience
-from tallystick.router.service import RoutingOptions
-from tallystick.sdk.budgets import DutyPolicy
-from tallystick.sdk.following import BEHIND_SECONDS
+from tallystick.router.receiving.payee import Patience
+from tallystick.router.sending.outgoing import SLACK
 from tallystick.settlement.chain import CooperativeCloseCall, OpenCall, RegisterSecretCall
-from tallystick.settlement.transactions import GAS
+from tallystick.settlement.enforcement.budgets import DutyPolicy
+from tallystick.settlement.enforcement.following import BEHIND_SECONDS
+from tallystick.settlement.ethereum.transactions import GAS
 
 PAGE = (Path(__file__).resolve().parent.parent / "docs" / "forwarding.md").read_text("utf-8")
 LIMITS, JAMMING, DUTIES, EXPOSURE = ForwardingLimits(), JammingLimits(), DutyPolicy(), ExposureLimits()

@@ -9,8 +9,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tallystick.router import announcements, gossip_wire, hints, reconciliation
-from tallystick.router.gossip_policy import GossipPolicy
+from tallystick.router.gossip import announcements, reconciliation
+from tallystick.router.gossip import wire as gossip_wire
+from tallystick.router.gossip.policy import GossipPolicy
+from tallystick.router.network import hints
 
 PAGE = (Path(__file__).resolve().parent.parent / "docs" / "gossip.md").read_text("utf-8")
 POLICY = GossipPolicy()

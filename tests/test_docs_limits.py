@@ -7,11 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from tallystick.channels import descriptors, limits, peers, transport, turns, wires
-from tallystick.router.gossip_policy import DAY, GossipPolicy
+from tallystick.channels import limits
+from tallystick.channels.node import peers
+from tallystick.channels.transport import descriptors, turns, wires
+from tallystick.channels.transport import links as transport
+from tallystick.router.gossip.policy import DAY, GossipPolicy
 from tallystick.sdk.bench.hostile import ATTACKS
 from tallystick.sdk.control import door
-from tallystick.watchtower import desk, shelves
+from tallystick.watchtower import appointments as desk
+from tallystick.watchtower import quotas as shelves
 
 PAGE = (Path(__file__).resolve().parent.parent / "docs" / "operations.md").read_text("utf-8")
 ROWS = dict(re.findall(r"^\| ([^|]+?) \| ([^|]+?(?: \| [^|]+?)?) \|$", PAGE, flags=re.MULTILINE))

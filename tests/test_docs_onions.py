@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tallystick.router import invoice, payload, sphinx
 from tallystick.router.codes import BADONION, NODE, PERM, UPDATE, Code, explain
-from tallystick.router.failures import NOTICE_SIZE, Failure, first_wrap
+from tallystick.router.invoices import invoice
+from tallystick.router.onion import payload, sphinx
+from tallystick.router.onion.failures import NOTICE_SIZE, Failure, first_wrap
 
 PAGE = (Path(__file__).resolve().parent.parent / "docs" / "onions.md").read_text("utf-8")
 

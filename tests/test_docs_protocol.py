@@ -11,13 +11,16 @@ import msgpack
 import msgspec
 import pytest
 
-from tallystick.channels import limits, messages, objects, operations, timing
-from tallystick.channels.core import LEAVES, Phase
-from tallystick.channels.eip712 import TYPES
+from tallystick.channels import limits
 from tallystick.channels.errors import Fault
-from tallystick.channels.patience import EXCUSED
-from tallystick.sdk import duties, openings
-from tallystick.settlement.contract_state import Parameters
+from tallystick.channels.protocol import messages, objects, operations
+from tallystick.channels.protocol.core import LEAVES, Phase
+from tallystick.channels.protocol.eip712 import TYPES
+from tallystick.channels.session import timing
+from tallystick.channels.session.patience import EXCUSED
+from tallystick.sdk.node import openings
+from tallystick.settlement.contract.state import Parameters
+from tallystick.settlement.enforcement import duties
 from tallystick.watchtower import messages as tower_messages
 from tallystick.watchtower import sealing
 from tallystick.watchtower.tower import TowerPolicy

@@ -13,35 +13,36 @@ import trio
 import trio.lowlevel
 import trio.testing
 
-from tallystick.channels import descriptors, resync
-from tallystick.channels.chaintime import ChainTime
-from tallystick.channels.core import new_channel
-from tallystick.channels.descriptors import RESERVED, allowance
-from tallystick.channels.engine import Engine
+from simulation.pair import CHAIN_ID, CONTRACT
 from tallystick.channels.errors import LinkClosed
-from tallystick.channels.guests import Guest, Guests, Rank
-from tallystick.channels.keys import PrivateKey
 from tallystick.channels.limits import Policy
-from tallystick.channels.messages import Error, Hello, Message, Ping, Pong, Reestablish, decode, encode
-from tallystick.channels.objects import NATIVE, ChannelId, Terms
-from tallystick.channels.peers import Peers
+from tallystick.channels.node.engine import Engine
+from tallystick.channels.node.peers import Peers
 from tallystick.channels.ports import Link, PeerAddress
-from tallystick.channels.schema import SCHEMA
+from tallystick.channels.protocol.core import new_channel
+from tallystick.channels.protocol.keys import PrivateKey
+from tallystick.channels.protocol.messages import Error, Hello, Message, Ping, Pong, Reestablish, decode, encode
+from tallystick.channels.protocol.objects import NATIVE, ChannelId, Terms
+from tallystick.channels.session import resync
+from tallystick.channels.session.chaintime import ChainTime
+from tallystick.channels.storage.schema import SCHEMA
+from tallystick.channels.storage.writer import Writer
 from tallystick.channels.testing.clock import EPOCH, seeded_entropy, virtual_clock
 from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.channels.testing.network import MemoryNetwork
-from tallystick.channels.testing.pair import CHAIN_ID, CONTRACT
 from tallystick.channels.testing.scheduling import simulate
-from tallystick.channels.transport import TcpNetwork
-from tallystick.channels.turns import CREDIT, Turns, source_of
-from tallystick.channels.wires import (
+from tallystick.channels.transport import descriptors
+from tallystick.channels.transport.descriptors import RESERVED, allowance
+from tallystick.channels.transport.guests import Guest, Guests, Rank
+from tallystick.channels.transport.links import TcpNetwork
+from tallystick.channels.transport.turns import CREDIT, Turns, source_of
+from tallystick.channels.transport.wires import (
     STRANGER_QUEUE_MAX,
     STRANGER_UNPAID_BURST,
     STRANGER_UNPAID_RATE,
     STRANGERS_QUEUE_MAX,
     PeerWire,
 )
-from tallystick.channels.writer import Writer
 
 HELLO = encode(Hello(1, CHAIN_ID, CONTRACT))
 PARTNER = PrivateKey(b"\x77" * 32)
@@ -235,7 +236,7 @@ def test_answers_that_nobody_reads_do_not_pile_up() -> None:
 
 
 def test_what_all_strangers_leave_unread_is_bounded_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tallystick.channels.wires.STRANGERS_QUEUE_MAX", 400_000)
+    monkeypatch.setattr("tallystick.channels.transport.wires.STRANGERS_QUEUE_MAX", 400_000)
 
     async def story(world: World) -> None:
         world.network.buffer = 1
@@ -353,7 +354,7 @@ async def test_a_flood_of_handshakes_does_not_shut_out_the_address_of_a_partner(
 
 
 def test_connections_wait_in_the_system_when_too_many_come_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tallystick.channels.transport.ACCEPTS_BURST", 2.0)
+    monkeypatch.setattr("tallystick.channels.transport.links.ACCEPTS_BURST", 2.0)
     network, bound = TcpNetwork(PARTNER, seeded_entropy("partner")), list[PeerAddress]()
 
     async def story() -> None:

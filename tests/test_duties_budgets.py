@@ -6,19 +6,19 @@ import msgspec
 import pytest
 import trio
 
-from tallystick.channels.conditions import HASH, digest_of
-from tallystick.channels.core import Channel, KnownSecret, Phase, Signed, new_channel
-from tallystick.channels.eip712 import locks_root
-from tallystick.channels.keys import PrivateKey
-from tallystick.channels.objects import NATIVE, ZERO32, Address, BalanceProof, Lock, SignedProof, Terms
-from tallystick.channels.simplex import Simplex
-from tallystick.sdk.budgets import DutyPolicy, duty_budget, moved_by
-from tallystick.sdk.duties import Situation, duties, must_close
+from tallystick.channels.protocol.conditions import HASH, digest_of
+from tallystick.channels.protocol.core import Channel, KnownSecret, Phase, Signed, new_channel
+from tallystick.channels.protocol.eip712 import locks_root
+from tallystick.channels.protocol.keys import PrivateKey
+from tallystick.channels.protocol.objects import NATIVE, ZERO32, Address, BalanceProof, Lock, SignedProof, Terms
+from tallystick.channels.protocol.simplex import Simplex
 from tallystick.settlement.chain import ChannelView, DepositCall, OpenCall, RedeemCall, RegisterSecretCall, SettleCall
-from tallystick.settlement.index import CLOSED, OPEN, SETTLED
-from tallystick.settlement.market import ANSWERS, REMEMBERED, Market
-from tallystick.settlement.obligations import Obligation
-from tallystick.settlement.transactions import GAS, gas_of
+from tallystick.settlement.enforcement.budgets import DutyPolicy, duty_budget, moved_by
+from tallystick.settlement.enforcement.duties import Situation, duties, must_close
+from tallystick.settlement.ethereum.transactions import GAS, gas_of
+from tallystick.settlement.following.index import CLOSED, OPEN, SETTLED
+from tallystick.settlement.following.market import ANSWERS, REMEMBERED, Market
+from tallystick.settlement.sending.obligations import Obligation
 
 SECRET = b"s" * 32
 NOW = 10_000

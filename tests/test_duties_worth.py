@@ -5,17 +5,17 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from tallystick.channels.conditions import HASH, digest_of
-from tallystick.channels.core import Channel, KnownSecret, Phase, Signed, new_channel
-from tallystick.channels.keys import PrivateKey
 from tallystick.channels.limits import Policy
-from tallystick.channels.objects import NATIVE, Address, BalanceProof, Lock, Terms
-from tallystick.channels.simplex import Simplex
-from tallystick.sdk.budgets import DutyPolicy
-from tallystick.sdk.duties import Situation, duties, must_close
+from tallystick.channels.protocol.conditions import HASH, digest_of
+from tallystick.channels.protocol.core import Channel, KnownSecret, Phase, Signed, new_channel
+from tallystick.channels.protocol.keys import PrivateKey
+from tallystick.channels.protocol.objects import NATIVE, Address, BalanceProof, Lock, Terms
+from tallystick.channels.protocol.simplex import Simplex
 from tallystick.settlement.chain import ChannelView, CloseCall, RedeemCall, RegisterSecretCall, SettleCall
-from tallystick.settlement.index import CLOSED, OPEN
-from tallystick.settlement.transactions import GAS, LOCK_GAS
+from tallystick.settlement.enforcement.budgets import DutyPolicy
+from tallystick.settlement.enforcement.duties import Situation, duties, must_close
+from tallystick.settlement.ethereum.transactions import GAS, LOCK_GAS
+from tallystick.settlement.following.index import CLOSED, OPEN
 
 SECRET = b"s" * 32
 CONDITION = digest_of(SECRET)

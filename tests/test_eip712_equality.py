@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eth_account.messages import _hash_eip191_message, encode_typed_data  # isort: skip
-from tallystick.channels.eip712 import (
+from tallystick.channels.protocol.eip712 import (
     TYPES,
     digest_cooperative_close,
     digest_proof,
@@ -16,7 +16,7 @@ from tallystick.channels.eip712 import (
     digest_withdrawal,
     domain_separator,
 )
-from tallystick.channels.objects import Address, BalanceProof, ChannelId, CooperativeClose, Voucher, Withdrawal
+from tallystick.channels.protocol.objects import Address, BalanceProof, ChannelId, CooperativeClose, Voucher, Withdrawal
 
 WORDS = st.binary(min_size=32, max_size=32).map(ChannelId)
 ADDRESSES = st.binary(min_size=20, max_size=20).map(Address)

@@ -10,20 +10,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tallystick.channels import negotiation
-from tallystick.channels.core import Phase
-from tallystick.channels.effects import OpenRequested, PeerNotice
-from tallystick.channels.eip712 import (
+from simulation.pair import CHAIN_ID, CONTRACT, Pair
+from tallystick.channels.errors import ChannelNotReady, EngineStopped, Fault, InvalidInput, PeerError
+from tallystick.channels.limits import AMOUNT_MAX, UINT64_MAX
+from tallystick.channels.node.peers import error_frame
+from tallystick.channels.protocol.core import Phase
+from tallystick.channels.protocol.eip712 import (
     channel_id,
     digest_cooperative_close,
     digest_proof,
     digest_withdrawal,
     domain_separator,
 )
-from tallystick.channels.errors import ChannelNotReady, EngineStopped, Fault, InvalidInput, PeerError
-from tallystick.channels.keys import PrivateKey, keccak
-from tallystick.channels.limits import AMOUNT_MAX, UINT64_MAX
-from tallystick.channels.messages import (
+from tallystick.channels.protocol.keys import PrivateKey, keccak
+from tallystick.channels.protocol.messages import (
     Ack,
     CloseAccept,
     CloseOffer,
@@ -52,7 +52,7 @@ from tallystick.channels.messages import (
     decode,
     encode,
 )
-from tallystick.channels.objects import (
+from tallystick.channels.protocol.objects import (
     Address,
     BalanceProof,
     ChannelId,
@@ -61,11 +61,11 @@ from tallystick.channels.objects import (
     SignedProof,
     Withdrawal,
 )
-from tallystick.channels.operations import AddLock, Cancel, Operation, Pay, Unlock
-from tallystick.channels.peers import error_frame
-from tallystick.channels.simplex import extend
+from tallystick.channels.protocol.operations import AddLock, Cancel, Operation, Pay, Unlock
+from tallystick.channels.protocol.simplex import extend
+from tallystick.channels.session import negotiation
+from tallystick.channels.session.effects import OpenRequested, PeerNotice
 from tallystick.channels.testing.clock import EPOCH
-from tallystick.channels.testing.pair import CHAIN_ID, CONTRACT, Pair
 
 NOW = int(EPOCH)
 STRANGER = PrivateKey(keccak(b"mallory"))

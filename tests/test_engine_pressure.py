@@ -6,14 +6,14 @@ import pytest
 import trio
 import trio.testing
 
-from tallystick.channels import resync
-from tallystick.channels.core import Phase, new_channel
+from simulation.pair import CHAIN_ID, CONTRACT, Pair, Party
 from tallystick.channels.errors import ChannelNotReady
-from tallystick.channels.keys import PrivateKey
 from tallystick.channels.limits import BATCH_PAYMENTS_MAX, Policy
-from tallystick.channels.messages import Funding, Update, decode
-from tallystick.channels.objects import NATIVE, ChannelId, Terms
-from tallystick.channels.testing.pair import CHAIN_ID, CONTRACT, Pair, Party
+from tallystick.channels.protocol.core import Phase, new_channel
+from tallystick.channels.protocol.keys import PrivateKey
+from tallystick.channels.protocol.messages import Funding, Update, decode
+from tallystick.channels.protocol.objects import NATIVE, ChannelId, Terms
+from tallystick.channels.session import resync
 
 CAROL = PrivateKey(b"\x33" * 32)
 

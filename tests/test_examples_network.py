@@ -14,11 +14,11 @@ import pytest
 import trio
 from typer.testing import CliRunner
 
-from tallystick.router.invoice import decode_invoice
+from tallystick.router.invoices.invoice import decode_invoice
 from tallystick.sdk.cli.app import app
 from tallystick.sdk.control.files import announced
 from tallystick.sdk.control.server import serve_control
-from tallystick.sdk.node import Node
+from tallystick.sdk.node.node import Node
 from tallystick.sdk.testing.neighbours import a_line
 from tallystick.sdk.testing.processes import TALLY, run, started
 

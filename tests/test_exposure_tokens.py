@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from tallystick.channels.conditions import digest_of
-from tallystick.channels.messages import Reveal
-from tallystick.channels.objects import NATIVE, Address
-from tallystick.router.circuits import load_circuits
-from tallystick.router.exposure import ExposureLimits
+from simulation.line import Line
+from tallystick.channels.protocol.conditions import digest_of
+from tallystick.channels.protocol.messages import Reveal
+from tallystick.channels.protocol.objects import NATIVE, Address
+from tallystick.router.forwarding.circuits import load_circuits
+from tallystick.router.forwarding.exposure import ExposureLimits
+from tallystick.router.forwarding.service import RoutingOptions
 from tallystick.router.objects import ForwardingPolicy
-from tallystick.router.service import RoutingOptions
-from tallystick.sdk.testing.line import Line
 
 FEE = 48_000
 TOKEN, OTHER = Address(b"\x70" * 20), Address(b"\x71" * 20)

@@ -6,18 +6,18 @@ import msgspec
 import pytest
 import trio
 
-from tallystick.channels.alarms import Alarm, AlarmKind
-from tallystick.channels.core import Channel, KnownSecret, Phase, new_channel
-from tallystick.channels.keys import PrivateKey
-from tallystick.channels.objects import NATIVE, Address, Terms
+from tallystick.channels.node.alarms import Alarm, AlarmKind
+from tallystick.channels.protocol.core import Channel, KnownSecret, Phase, new_channel
+from tallystick.channels.protocol.keys import PrivateKey
+from tallystick.channels.protocol.objects import NATIVE, Address, Terms
 from tallystick.channels.testing.scheduling import simulate
-from tallystick.sdk.budgets import DutyPolicy
-from tallystick.sdk.fee_needs import MARGIN, needed
-from tallystick.sdk.node import Config
+from tallystick.sdk.node.node import Config
 from tallystick.sdk.testing.world import CLAIM_ALL, COINS, World, open_world
 from tallystick.settlement.chain import ChallengeCall, CloseCall, RegisterSecretCall, SettleCall, TransferCall
-from tallystick.settlement.fee_account import AT_ONCE, LOOK_AGAIN, LOOK_EVERY, FeeAccount, Standing, at_one_time
-from tallystick.settlement.transactions import GAS
+from tallystick.settlement.enforcement.budgets import DutyPolicy
+from tallystick.settlement.enforcement.fee_needs import MARGIN, needed
+from tallystick.settlement.ethereum.transactions import GAS
+from tallystick.settlement.sending.fee_account import AT_ONCE, LOOK_AGAIN, LOOK_EVERY, FeeAccount, Standing, at_one_time
 
 ACCOUNT = Address(b"\x01" * 20)
 KEYS = sorted((PrivateKey(bytes([n]) * 32) for n in (1, 2)), key=lambda key: key.address)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tallystick.settlement.chain import Block, Header
 from tallystick.settlement.errors import ChainError
-from tallystick.settlement.follower import BlockAdded, BlockRemoved, Followed, advance, apply
+from tallystick.settlement.following.follower import BlockAdded, BlockRemoved, Followed, advance, apply
 
 GENESIS = Block(Header(0, b"genesis".ljust(32), bytes(32), 1_000), ())
 

@@ -11,9 +11,9 @@ import trio
 
 from tallystick.channels.testing.clock import virtual_clock
 from tallystick.settlement.chain import Block, Deposited, Header
-from tallystick.settlement.checked import CheckedChain
 from tallystick.settlement.errors import ChainError, ChainUnavailable
-from tallystick.settlement.follower import BlockAdded, Followed, Follower, Step
+from tallystick.settlement.following.checked import CheckedChain
+from tallystick.settlement.following.follower import BlockAdded, Followed, Follower, Step
 from tallystick.settlement.testing.local import LocalChain
 
 EVENT = Deposited(bytes(32), 0, 5)  # type: ignore[arg-type]  # any id

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from tallystick.channels.conditions import digest_of
-from tallystick.channels.messages import Reveal
-from tallystick.router.circuits import load_bars
-from tallystick.router.forced import ABSENCE, FIRST_BAR, FORCED_MAX, WINDOW, ForcedClaims
-from tallystick.router.jamming import Jamming, JammingLimits, Reputation
+from simulation.line import Line
+from tallystick.channels.protocol.conditions import digest_of
+from tallystick.channels.protocol.messages import Reveal
+from tallystick.router.forwarding.circuits import load_bars
+from tallystick.router.forwarding.forced_claims import ABSENCE, FIRST_BAR, FORCED_MAX, WINDOW, ForcedClaims
+from tallystick.router.forwarding.jamming import Jamming, JammingLimits, Reputation
+from tallystick.router.forwarding.service import RoutingOptions
 from tallystick.router.objects import ForwardingPolicy
-from tallystick.router.service import RoutingOptions
-from tallystick.sdk.testing.line import Line
 
 FEE = 48_000
 AMOUNT = 3 * FEE

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import pytest
 
-from tallystick.channels.conditions import digest_of
-from tallystick.channels.messages import Reject, Update, decode, encode
-from tallystick.channels.operations import AddLock
-from tallystick.router.circuits import load_circuits
+from simulation.line import Line, Member
+from tallystick.channels.protocol.conditions import digest_of
+from tallystick.channels.protocol.messages import Reject, Update, decode, encode
+from tallystick.channels.protocol.operations import AddLock
 from tallystick.router.codes import Code
-from tallystick.router.failures import Failure
-from tallystick.sdk.testing.line import Line, Member
+from tallystick.router.forwarding.circuits import load_circuits
+from tallystick.router.onion.failures import Failure
 
 SECRET = b"p" * 32
 AMOUNT = 100_000

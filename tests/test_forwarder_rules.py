@@ -5,11 +5,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from tallystick.channels.conditions import HASH
-from tallystick.channels.objects import NATIVE, Address, ChannelId, Lock
+from tallystick.channels.protocol.conditions import HASH
+from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Lock
 from tallystick.router.codes import Code
-from tallystick.router.failures import Failure, wrap
-from tallystick.router.forwarder import (
+from tallystick.router.forwarding.forwarder import (
     Circuit,
     Claim,
     Close,
@@ -23,7 +22,8 @@ from tallystick.router.forwarder import (
     choose,
 )
 from tallystick.router.objects import MARGIN_MAX, ForwardingPolicy
-from tallystick.router.payload import ForwardPayload
+from tallystick.router.onion.failures import Failure, wrap
+from tallystick.router.onion.payload import ForwardPayload
 
 IN, OUT, TWIN, ELSE = (ChannelId(bytes([n]) * 32) for n in range(4))
 PAYER, PEER = b"payer", b"peer"

@@ -6,19 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallystick.channels.conditions import digest_of
-from tallystick.channels.core import Phase
-from tallystick.channels.messages import Reveal
-from tallystick.channels.objects import ChannelId
-from tallystick.router.admission import TOLD_BEFORE
-from tallystick.router.circuits import load_bars, load_circuits
+from simulation.line import Line
+from tallystick.channels.protocol.conditions import digest_of
+from tallystick.channels.protocol.core import Phase
+from tallystick.channels.protocol.messages import Reveal
+from tallystick.channels.protocol.objects import ChannelId
 from tallystick.router.codes import Code
-from tallystick.router.exposure import Course, Exposure, ExposureLimits, Name
-from tallystick.router.failures import Failure
-from tallystick.router.jamming import JammingLimits
+from tallystick.router.forwarding.admission import TOLD_BEFORE
+from tallystick.router.forwarding.circuits import load_bars, load_circuits
+from tallystick.router.forwarding.exposure import Course, Exposure, ExposureLimits, Name
+from tallystick.router.forwarding.jamming import JammingLimits
+from tallystick.router.forwarding.service import RoutingOptions
 from tallystick.router.objects import ForwardingPolicy
-from tallystick.router.service import RoutingOptions
-from tallystick.sdk.testing.line import Line
+from tallystick.router.onion.failures import Failure
 
 FEE = 48_000
 LIMITS = ExposureLimits()

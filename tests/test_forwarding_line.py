@@ -6,19 +6,19 @@ import hashlib
 
 import pytest
 
-from tallystick.channels.conditions import digest_of
-from tallystick.channels.core import Phase
+from simulation.line import Line, Member
 from tallystick.channels.errors import InvalidInput
-from tallystick.channels.messages import Ack, Message, Reestablish, Reject, Update
-from tallystick.channels.objects import NATIVE
-from tallystick.router.circuits import forwards_after, load_circuits
+from tallystick.channels.protocol.conditions import digest_of
+from tallystick.channels.protocol.core import Phase
+from tallystick.channels.protocol.messages import Ack, Message, Reestablish, Reject, Update
+from tallystick.channels.protocol.objects import NATIVE
 from tallystick.router.codes import Code
-from tallystick.router.failures import Failure, notice
-from tallystick.router.forwarder import ForwardingLimits, Outcome
+from tallystick.router.forwarding.circuits import forwards_after, load_circuits
+from tallystick.router.forwarding.forwarder import ForwardingLimits, Outcome
+from tallystick.router.forwarding.service import RoutingOptions
 from tallystick.router.objects import MARGIN_MAX, ForwardingPolicy
-from tallystick.router.service import RoutingOptions
-from tallystick.router.sphinx import onions_of
-from tallystick.sdk.testing.line import Line, Member
+from tallystick.router.onion.failures import Failure, notice
+from tallystick.router.onion.sphinx import onions_of
 
 SECRET = b"s" * 32
 OTHER = b"o" * 32

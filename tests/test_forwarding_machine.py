@@ -10,14 +10,14 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tallystick.channels.conditions import digest_of
+from simulation.line import Line
 from tallystick.channels.errors import InvalidInput
-from tallystick.channels.messages import Ack
-from tallystick.router.circuits import forwards_after, load_circuits
+from tallystick.channels.protocol.conditions import digest_of
+from tallystick.channels.protocol.messages import Ack
 from tallystick.router.codes import Code
-from tallystick.router.failures import Failure
-from tallystick.router.forwarder import Outcome
-from tallystick.sdk.testing.line import Line
+from tallystick.router.forwarding.circuits import forwards_after, load_circuits
+from tallystick.router.forwarding.forwarder import Outcome
+from tallystick.router.onion.failures import Failure
 
 SECRETS = [bytes([n]) * 32 for n in (1, 2, 3)]
 BY_CONDITION = {digest_of(secret): secret for secret in SECRETS}

@@ -5,12 +5,14 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from tallystick.channels.conditions import digest_of
-from tallystick.channels.core import Phase
-from tallystick.channels.messages import Ack
-from tallystick.channels.objects import ChannelId
+from simulation.line import CONFIRMED, Line, Member
+from tallystick.channels.protocol.conditions import digest_of
+from tallystick.channels.protocol.core import Phase
+from tallystick.channels.protocol.messages import Ack
+from tallystick.channels.protocol.objects import ChannelId
 from tallystick.channels.testing.disk import SimulatedDisk
-from tallystick.router.circuits import (
+from tallystick.router.codes import Code
+from tallystick.router.forwarding.circuits import (
     SCHEMA,
     CircuitClosed,
     ForwardsPruned,
@@ -18,13 +20,11 @@ from tallystick.router.circuits import (
     forwards_before,
     load_circuits,
 )
-from tallystick.router.codes import Code
-from tallystick.router.failures import Failure
-from tallystick.router.forwarder import Circuit, ForwardingLimits, Outcome
-from tallystick.router.payload import FinalPayload, ForwardPayload, encode_payload
-from tallystick.router.replay import load_onions
-from tallystick.router.sphinx import BuiltOnion, build_onion
-from tallystick.sdk.testing.line import CONFIRMED, Line, Member
+from tallystick.router.forwarding.forwarder import Circuit, ForwardingLimits, Outcome
+from tallystick.router.onion.failures import Failure
+from tallystick.router.onion.payload import FinalPayload, ForwardPayload, encode_payload
+from tallystick.router.onion.replay import load_onions
+from tallystick.router.onion.sphinx import BuiltOnion, build_onion
 
 SECRET, OTHER = b"s" * 32, b"o" * 32
 AMOUNTS = (100_100, 100_000)

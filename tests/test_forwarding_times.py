@@ -3,7 +3,7 @@
 A pays D through B and C. The hop that is late hears of the secret when so many seconds are left until the expiry, which
 all locks share. Until `reveal_margin` it pays, and so does everybody before it. After that only the chain counts: a
 secret that was registered by the expiry pays all locks, one second later it pays none, and whoever told it to the late
-hop and did not go to the chain (`sdk.duties`) has lost what it paid onwards.
+hop and did not go to the chain (`settlement.enforcement.duties`) has lost what it paid onwards.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from itertools import pairwise
 
 import pytest
 
-from tallystick.channels.conditions import digest_of
+from simulation.line import Line
 from tallystick.channels.limits import Policy
-from tallystick.channels.messages import Reveal
-from tallystick.channels.objects import Lock
-from tallystick.router.circuits import forwards_after, load_circuits
-from tallystick.router.forwarder import Outcome
-from tallystick.sdk.testing.line import Line
-from tallystick.settlement.verdicts import decide
+from tallystick.channels.protocol.conditions import digest_of
+from tallystick.channels.protocol.messages import Reveal
+from tallystick.channels.protocol.objects import Lock
+from tallystick.router.forwarding.circuits import forwards_after, load_circuits
+from tallystick.router.forwarding.forwarder import Outcome
+from tallystick.settlement.contract.verdicts import decide
 
 SECRET = b"s" * 32
 LINE = "ABCD"

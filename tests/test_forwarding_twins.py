@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from tallystick.channels.conditions import digest_of
-from tallystick.channels.core import Phase
-from tallystick.channels.messages import Ack, Reveal
-from tallystick.router.circuits import forwards_after, load_circuits
+from simulation.line import Line
+from tallystick.channels.protocol.conditions import digest_of
+from tallystick.channels.protocol.core import Phase
+from tallystick.channels.protocol.messages import Ack, Reveal
 from tallystick.router.codes import Code
-from tallystick.router.failures import Failure
-from tallystick.router.forwarder import Outcome
+from tallystick.router.forwarding.circuits import forwards_after, load_circuits
+from tallystick.router.forwarding.forwarder import Outcome
+from tallystick.router.forwarding.service import FinalLock
 from tallystick.router.objects import ForwardingPolicy
-from tallystick.router.service import FinalLock
-from tallystick.sdk.testing.line import Line
+from tallystick.router.onion.failures import Failure
 
 SECRET = b"s" * 32
 AMOUNTS = (100_100, 100_000)

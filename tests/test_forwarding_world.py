@@ -6,25 +6,25 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
-from tallystick.channels.conditions import digest_of
-from tallystick.channels.core import Phase
-from tallystick.channels.effects import LockEnded
-from tallystick.channels.objects import ChannelId, Lock
-from tallystick.channels.store import Moment
+from simulation.invariants import check_always, check_settled, histories, unsettled
+from tallystick.channels.protocol.conditions import digest_of
+from tallystick.channels.protocol.core import Phase
+from tallystick.channels.protocol.objects import ChannelId, Lock
+from tallystick.channels.session.effects import LockEnded
+from tallystick.channels.storage.store import Moment
 from tallystick.channels.testing.scheduling import simulate
-from tallystick.router.circuits import forwards_after, load_circuits
-from tallystick.router.forwarder import Outcome
+from tallystick.router.forwarding.circuits import forwards_after, load_circuits
+from tallystick.router.forwarding.forwarder import Outcome
+from tallystick.router.forwarding.service import FinalLock
 from tallystick.router.objects import NodeKey
-from tallystick.router.payload import FinalPayload, ForwardPayload, encode_payload
-from tallystick.router.service import FinalLock
-from tallystick.router.sphinx import build_onion
-from tallystick.sdk.budgets import DutyPolicy
-from tallystick.sdk.handle import ChannelHandle
-from tallystick.sdk.node import Config, Node
-from tallystick.sdk.testing.invariants import check_always, check_settled, histories, unsettled
+from tallystick.router.onion.payload import FinalPayload, ForwardPayload, encode_payload
+from tallystick.router.onion.sphinx import build_onion
+from tallystick.sdk.node.handle import ChannelHandle
+from tallystick.sdk.node.node import Config, Node
 from tallystick.sdk.testing.world import CLAIM_ALL, World, open_world
 from tallystick.settlement.chain import RegisterSecretCall
-from tallystick.settlement.transactions import GAS
+from tallystick.settlement.enforcement.budgets import DutyPolicy
+from tallystick.settlement.ethereum.transactions import GAS
 
 DEPOSIT = 10**9
 SECRET = b"s" * 32

@@ -10,11 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eth_account.messages import _hash_eip191_message, encode_typed_data  # isort: skip
-from tallystick.channels.eip712 import domain_separator
+from simulation.gossip_scene import CHAIN_ID, CONTRACT, DOMAIN, person
 from tallystick.channels.errors import InvalidSignature, MalformedMessage
-from tallystick.channels.objects import Address, ChannelId
-from tallystick.router import gossip_wire as wire
-from tallystick.router.announcements import (
+from tallystick.channels.protocol.eip712 import domain_separator
+from tallystick.channels.protocol.objects import Address, ChannelId
+from tallystick.router.errors import GossipRefused
+from tallystick.router.gossip import wire
+from tallystick.router.gossip.announcements import (
     ADDRESSES_MAX,
     TYPES,
     ChannelUpdate,
@@ -25,10 +27,8 @@ from tallystick.router.announcements import (
     sign_update,
     verify_announcement,
 )
-from tallystick.router.errors import GossipRefused
+from tallystick.router.gossip.reconciliation import BUCKETS, DIGEST_SIZE
 from tallystick.router.objects import ForwardingPolicy, NodeKey
-from tallystick.router.reconciliation import BUCKETS, DIGEST_SIZE
-from tallystick.router.testing.gossip import CHAIN_ID, CONTRACT, DOMAIN, person
 
 KEYS = st.binary(min_size=33, max_size=33).map(NodeKey)
 TIMES = st.integers(0, 2**63 - 1)

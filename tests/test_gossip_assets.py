@@ -7,19 +7,19 @@ import sqlite3
 
 import pytest
 
-from tallystick.channels.codec import Codec
-from tallystick.channels.objects import NATIVE, Address, ChannelId
-from tallystick.channels.store import Moment, Schema
+from simulation.gossip_network import divide_and_heal
+from simulation.gossip_scene import DOMAIN, Truth, person
+from tallystick.channels.protocol.codec import Codec
+from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
+from tallystick.channels.storage.store import Moment, Schema
 from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.channels.testing.scheduling import simulate
-from tallystick.router import gossip_wire as wire
-from tallystick.router.book import Book, ChannelFacts, ChannelKept, EdgeKnown
-from tallystick.router.gossip import Gossip
-from tallystick.router.gossip_policy import GossipPolicy
-from tallystick.router.gossip_schema import GOSSIP_SCHEMA, BookChanged, load_gossip_channels
-from tallystick.router.room import Room
-from tallystick.router.testing.gossip import DOMAIN, Truth, person
-from tallystick.router.testing.land import divide_and_heal
+from tallystick.router.gossip import wire
+from tallystick.router.gossip.core import Gossip
+from tallystick.router.gossip.policy import GossipPolicy
+from tallystick.router.gossip.quota import Room
+from tallystick.router.gossip.schema import GOSSIP_SCHEMA, BookChanged, load_gossip_channels
+from tallystick.router.gossip.store import Book, ChannelFacts, ChannelKept, EdgeKnown
 
 NOW = 1_750_000_000
 ANN, BEA = person(1), person(2)

@@ -10,18 +10,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from simulation.gossip_scene import DOMAIN, Truth, person
 from tallystick.channels.errors import InvalidInput, InvalidSignature, MalformedMessage
-from tallystick.channels.objects import ChannelId
-from tallystick.router import gossip_wire as wire
-from tallystick.router.announcements import Announcement, ChannelUpdate, sign_node
-from tallystick.router.book import ChannelDropped, EdgeKnown, GraphEvent, item_of
+from tallystick.channels.protocol.objects import ChannelId
 from tallystick.router.errors import GossipRefused
-from tallystick.router.gossip import Gossip, GossipEffects
-from tallystick.router.gossip_policy import DAY, GossipPolicy
-from tallystick.router.hearsay import encode_update
+from tallystick.router.gossip import wire
+from tallystick.router.gossip.announcements import Announcement, ChannelUpdate, sign_node
+from tallystick.router.gossip.core import Gossip, GossipEffects
+from tallystick.router.gossip.own_announcements import Description
+from tallystick.router.gossip.policy import DAY, GossipPolicy
+from tallystick.router.gossip.private_updates import encode_update
+from tallystick.router.gossip.store import ChannelDropped, EdgeKnown, GraphEvent, item_of
 from tallystick.router.objects import Edge, ForwardingPolicy
-from tallystick.router.testing.gossip import DOMAIN, Truth, person
-from tallystick.router.voice import Description
 
 NOW = 1_750_000_000
 ANN, BEA, CAL, DEE = map(person, range(1, 5))

@@ -6,16 +6,16 @@ import msgspec
 import pytest
 import trio
 
+from simulation.gossip_network import Land, Resident, divide_and_heal
+from simulation.gossip_scene import Truth, person
 from tallystick.channels.errors import PeerError
 from tallystick.channels.testing.clock import virtual_clock
 from tallystick.channels.testing.scheduling import simulate
-from tallystick.router import gossip_wire as wire
-from tallystick.router.gossip_policy import DAY, GossipPolicy
-from tallystick.router.gossiper import LOOKUPS
+from tallystick.router.gossip import wire
+from tallystick.router.gossip.own_announcements import Description
+from tallystick.router.gossip.policy import DAY, GossipPolicy
+from tallystick.router.gossip.service import LOOKUPS
 from tallystick.router.objects import ForwardingPolicy
-from tallystick.router.testing.gossip import Truth, person
-from tallystick.router.testing.land import Land, Resident, divide_and_heal
-from tallystick.router.voice import Description
 from tallystick.settlement.chain import ChannelView, Deposited
 
 HASTY = GossipPolicy(reconcile=60, refresh=3_600, stale=10_800, recheck=600)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from tallystick.channels.objects import ChannelId
-from tallystick.router.announcements import Announcement, ChannelUpdate
-from tallystick.router.book import Kept
-from tallystick.router.gossip_policy import GossipPolicy
+from tallystick.channels.protocol.objects import ChannelId
+from tallystick.router.gossip.announcements import Announcement, ChannelUpdate
+from tallystick.router.gossip.pending_updates import Parking
+from tallystick.router.gossip.policy import GossipPolicy
+from tallystick.router.gossip.store import Kept
 from tallystick.router.objects import ForwardingPolicy, NodeKey
-from tallystick.router.parking import Parking
 
 CHANNEL = ChannelId(b"c" * 32)
 

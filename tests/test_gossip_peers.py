@@ -8,26 +8,26 @@ from random import Random
 
 import trio
 
-from tallystick.channels.effects import Event, PeerConnected, PeerNotice
-from tallystick.channels.engine import Engine
+from simulation.gossip_scene import CHAIN_ID, CONTRACT, DOMAIN, Truth, person
 from tallystick.channels.errors import Fault
 from tallystick.channels.limits import Policy
-from tallystick.channels.peers import Peers
+from tallystick.channels.node.engine import Engine
+from tallystick.channels.node.peers import Peers
 from tallystick.channels.ports import PeerAddress
-from tallystick.channels.schema import SCHEMA
+from tallystick.channels.session.effects import Event, PeerConnected, PeerNotice
+from tallystick.channels.storage.schema import SCHEMA
+from tallystick.channels.storage.writer import Writer
 from tallystick.channels.testing.clock import virtual_clock
 from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.channels.testing.network import MemoryNetwork
 from tallystick.channels.testing.scheduling import simulate
-from tallystick.channels.writer import Writer
-from tallystick.router import gossip_wire as wire
-from tallystick.router.book import EdgeKnown, GraphEvent
-from tallystick.router.gossip import Gossip
-from tallystick.router.gossip_schema import GOSSIP_SCHEMA
-from tallystick.router.gossiper import Gossiper
-from tallystick.router.graph import Graph
+from tallystick.router.gossip import wire
+from tallystick.router.gossip.core import Gossip
+from tallystick.router.gossip.schema import GOSSIP_SCHEMA
+from tallystick.router.gossip.service import Gossiper
+from tallystick.router.gossip.store import EdgeKnown, GraphEvent
 from tallystick.router.objects import ForwardingPolicy
-from tallystick.router.testing.gossip import CHAIN_ID, CONTRACT, DOMAIN, Truth, person
+from tallystick.router.pathfinding.graph import Graph
 
 
 class Host:

@@ -7,10 +7,10 @@ import hashlib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallystick.channels.objects import ChannelId
-from tallystick.channels.rates import Paces, TokenBucket
+from tallystick.channels.protocol.objects import ChannelId
+from tallystick.channels.transport.rates import Paces, TokenBucket
+from tallystick.router.gossip.reconciliation import BUCKETS, Buckets, ItemId, bucket_of
 from tallystick.router.objects import NodeKey
-from tallystick.router.reconciliation import BUCKETS, Buckets, ItemId, bucket_of
 
 ITEMS: list[ItemId] = [(ChannelId(bytes([n % 3, n]) * 16), n % 2) for n in range(12)]
 ITEMS += [NodeKey(b"\x02" + bytes([n % 2]) * 32) for n in range(2)]

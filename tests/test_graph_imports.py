@@ -11,8 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from tallystick.channels.errors import InvalidInput
-from tallystick.router.imports import COLUMNS, Spread, graph_statistics, read_graph, spread, to_csv
 from tallystick.router.objects import ForwardingPolicy
+from tallystick.router.pathfinding.imports import COLUMNS, Spread, graph_statistics, read_graph, spread, to_csv
 from tallystick.sdk.cli.app import app
 
 REAL = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "lightning-2026-02-03.csv.gz"

@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from simulation.gossip_scene import DOMAIN, person
 from tallystick.channels.errors import MalformedMessage
-from tallystick.channels.objects import ChannelId
-from tallystick.router.announcements import ChannelUpdate, sign_update
-from tallystick.router.gossip_policy import GossipPolicy
-from tallystick.router.graph import Graph
-from tallystick.router.hearsay import encode_update
-from tallystick.router.hints import OFFERED, HintLessons, Inlet, Told, choose_hints, decode_told, encode_told
+from tallystick.channels.protocol.objects import ChannelId
+from tallystick.router.gossip.announcements import ChannelUpdate, sign_update
+from tallystick.router.gossip.policy import GossipPolicy
+from tallystick.router.gossip.private_updates import encode_update
+from tallystick.router.network.hints import OFFERED, HintLessons, Inlet, Told, choose_hints, decode_told, encode_told
 from tallystick.router.objects import Edge, ForwardingPolicy, NodeKey
-from tallystick.router.testing.gossip import DOMAIN, person
+from tallystick.router.pathfinding.graph import Graph
 
 NOW = 1_750_000_000
 PAYEE, HUB = NodeKey(bytes(person(1).public)), NodeKey(bytes(person(2).public))

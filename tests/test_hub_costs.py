@@ -7,15 +7,15 @@ from collections.abc import Iterable
 
 import pytest
 
-from tallystick.channels.claims import stakes
-from tallystick.channels.messages import Update, decode
-from tallystick.channels.operations import AddLock
-from tallystick.channels.session import Session
+from simulation.hub import HUB, Star
+from simulation.mallory import is_one_of
+from tallystick.channels.protocol.messages import Update, decode
+from tallystick.channels.protocol.operations import AddLock
+from tallystick.channels.session.claims import stakes
+from tallystick.channels.session.session import Session
 from tallystick.channels.testing.scheduling import simulate
-from tallystick.sdk.node import Config
-from tallystick.sdk.routing import PaymentOptions
-from tallystick.sdk.testing.hub import HUB, Star
-from tallystick.sdk.testing.mallory import is_one_of
+from tallystick.router.network.routing import PaymentOptions
+from tallystick.sdk.node.node import Config
 from tallystick.sdk.testing.world import open_world
 
 SPOKES = ("s0", "s1", "s2", "s3")
@@ -48,7 +48,7 @@ def test_what_secrets_are_worth_is_counted_once_a_block_however_many_channels_ow
             await star.pay_round()
             hub = world.node(HUB)
             assert all(handle.session.channel.secrets for handle in hub.channels), "all owe the hub for a secret"
-            monkeypatch.setattr("tallystick.sdk.onchain.stakes_of", counted)
+            monkeypatch.setattr("tallystick.settlement.enforcement.onchain.stakes_of", counted)
             hub.onchain.react()
             assert looks == 1
             for name in SPOKES:

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallystick.router import bech32
-from tallystick.router.bech32 import ALPHABET
 from tallystick.router.errors import InvalidInvoice
+from tallystick.router.invoices import bech32
+from tallystick.router.invoices.bech32 import ALPHABET
 
 VALID = [
     "A1LQFN3A",

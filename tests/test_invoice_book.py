@@ -5,15 +5,17 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from tallystick.channels.conditions import digest_of
 from tallystick.channels.errors import InvalidInput
-from tallystick.channels.keys import PrivateKey
 from tallystick.channels.limits import AMOUNT_MAX
-from tallystick.channels.objects import Address, ChannelId
-from tallystick.channels.store import Moment
+from tallystick.channels.protocol.conditions import digest_of
+from tallystick.channels.protocol.keys import PrivateKey
+from tallystick.channels.protocol.objects import Address, ChannelId
+from tallystick.channels.storage.store import Moment
 from tallystick.channels.testing.disk import SimulatedDisk, SimulatedStore
-from tallystick.router.invoice import Invoice, decode_invoice
-from tallystick.router.invoices import (
+from tallystick.router.invoices.invoice import Invoice, decode_invoice
+from tallystick.router.objects import NodeKey
+from tallystick.router.onion.payload import FinalPayload
+from tallystick.router.receiving.issued import (
     SCHEMA,
     InvoiceCancelled,
     InvoiceClaimed,
@@ -26,9 +28,7 @@ from tallystick.router.invoices import (
     list_invoices,
     wanted,
 )
-from tallystick.router.objects import NodeKey
-from tallystick.router.payee import Claimable, IncomingPart, Patience, Payee
-from tallystick.router.payload import FinalPayload
+from tallystick.router.receiving.payee import Claimable, IncomingPart, Patience, Payee
 
 KEY = PrivateKey(b"\x41" * 32)
 NOW = 1_700_000_000

@@ -10,10 +10,10 @@ import trio
 
 from tallystick.channels.errors import ChannelNotReady, InvalidInput
 from tallystick.channels.testing.scheduling import simulate
-from tallystick.router.invoices import InvoiceRecord, State
-from tallystick.sdk.following import BEHIND_SECONDS
-from tallystick.sdk.node import Node
+from tallystick.router.receiving.issued import InvoiceRecord, State
+from tallystick.sdk.node.node import Node
 from tallystick.sdk.testing.world import Attempt, World, open_world
+from tallystick.settlement.enforcement.following import BEHIND_SECONDS
 
 DEPOSIT = 10_000_000
 

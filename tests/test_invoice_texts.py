@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tallystick.channels.errors import InvalidInput
-from tallystick.channels.keys import PrivateKey, keccak
 from tallystick.channels.limits import AMOUNT_MAX, UINT64_MAX
-from tallystick.channels.objects import NATIVE, Address, ChannelId
-from tallystick.router import bech32
+from tallystick.channels.protocol.keys import PrivateKey, keccak
+from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
 from tallystick.router.errors import InvalidInvoice
-from tallystick.router.invoice import (
+from tallystick.router.invoices import bech32
+from tallystick.router.invoices.invoice import (
     HINTS_MAX,
     LOCK_LIFE_MAX,
     MULTI_PART,
@@ -25,9 +25,9 @@ from tallystick.router.invoice import (
     decode_invoice,
     encode_invoice,
 )
+from tallystick.router.invoices.qr import as_png, as_svg, as_text
 from tallystick.router.objects import Edge, ForwardingPolicy, NodeKey
-from tallystick.router.qr import as_png, as_svg, as_text
-from tallystick.router.tlv import decode_records, encode_records
+from tallystick.router.onion.tlv import decode_records, encode_records
 
 KEY = PrivateKey(b"\x41" * 32)
 PAYEE = NodeKey(bytes(KEY.public))

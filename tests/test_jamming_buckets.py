@@ -7,8 +7,8 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallystick.channels.objects import ChannelId
-from tallystick.router.jamming import Asked, Bucket, Jamming, JammingLimits, Reputation
+from tallystick.channels.protocol.objects import ChannelId
+from tallystick.router.forwarding.jamming import Asked, Bucket, Jamming, JammingLimits, Reputation
 
 CHANNEL = ChannelId(b"c" * 32)
 HONEST, JAMMER, NEXT = b"honest", b"jammer", b"next"

@@ -11,15 +11,15 @@ import trio
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.router.codes import Code
 from tallystick.router.errors import InvalidInvoice, PaymentFailed, Unpaid
-from tallystick.router.failures import attribute
-from tallystick.router.invoice import Invoice, decode_invoice
-from tallystick.router.invoices import State
+from tallystick.router.invoices.invoice import Invoice, decode_invoice
+from tallystick.router.network.routing import PaymentOptions
 from tallystick.router.objects import NodeKey
-from tallystick.router.payload import FinalPayload, encode_payload
-from tallystick.router.payments import Order
-from tallystick.router.sphinx import build_onion
-from tallystick.sdk.node import Node
-from tallystick.sdk.routing import PaymentOptions
+from tallystick.router.onion.failures import attribute
+from tallystick.router.onion.payload import FinalPayload, encode_payload
+from tallystick.router.onion.sphinx import build_onion
+from tallystick.router.receiving.issued import State
+from tallystick.router.sending.payments import Order
+from tallystick.sdk.node.node import Node
 from tallystick.sdk.testing.world import World, open_world
 
 DEPOSIT = 10_000_000

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tallystick.channels.errors import HandshakeFailed, InvalidInput, MalformedMessage
-from tallystick.channels.keys import PrivateKey
 from tallystick.channels.limits import MESSAGE_MAX
-from tallystick.channels.noise import FRAME_OVERHEAD, Decryptor, Encryptor, Initiator, Responder, Session
+from tallystick.channels.protocol.keys import PrivateKey
+from tallystick.channels.transport.noise import FRAME_OVERHEAD, Decryptor, Encryptor, Initiator, Responder, Session
 
 ALICE, BOB, MALLORY = (PrivateKey(bytes([number]) * 32) for number in (1, 2, 3))
 EPHEMERALS = PrivateKey(b"\x04" * 32), PrivateKey(b"\x05" * 32)

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tallystick.channels.errors import HandshakeFailed
-from tallystick.channels.keys import PrivateKey, PublicKey
-from tallystick.channels.noise import Decryptor, Encryptor, Initiator, Responder, Session
+from tallystick.channels.protocol.keys import PrivateKey, PublicKey
+from tallystick.channels.transport.noise import Decryptor, Encryptor, Initiator, Responder, Session
 
 VECTORS = Path(__file__).parents[2] / "shared" / "vectors" / "bolt08-handshake.json"
 

@@ -1,6 +1,6 @@
 """Obligations under any mix of congestion, refusals, reorganisations, foreign transactions and crashes.
 
-The model is `settlement.testing.accounts`.
+The model is `simulation.accounts`.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tallystick.channels.objects import NATIVE
+from simulation.accounts import ACCOUNT, ELSEWHERE, POLICY, AccountWorld, gas
+from tallystick.channels.protocol.objects import NATIVE
 from tallystick.settlement.chain import ChallengeCall, Header, RegisterSecretCall, TransferCall
 from tallystick.settlement.errors import Refusal
-from tallystick.settlement.fees import bumped, curve, next_price
-from tallystick.settlement.obligations import (
+from tallystick.settlement.sending.fees import bumped, curve, next_price
+from tallystick.settlement.sending.obligations import (
     FINAL,
     Obligation,
     Observation,
@@ -22,8 +23,7 @@ from tallystick.settlement.obligations import (
     judge_failure,
     refuse,
 )
-from tallystick.settlement.rounds import decide
-from tallystick.settlement.testing.accounts import ACCOUNT, ELSEWHERE, POLICY, AccountWorld, gas
+from tallystick.settlement.sending.rounds import decide
 
 OPERATIONS = st.one_of(
     st.tuples(
@@ -291,8 +291,8 @@ def test_reaching_the_cap_always_takes_no_more_than_wanting_it() -> None:
 
 
 def test_challenges_survive_the_disk_format() -> None:
-    from tallystick.channels.codec import Codec
-    from tallystick.channels.objects import BalanceProof, ChannelId, SignedProof
+    from tallystick.channels.protocol.codec import Codec
+    from tallystick.channels.protocol.objects import BalanceProof, ChannelId, SignedProof
 
     proof = SignedProof(BalanceProof(ChannelId(bytes(32)), 1, 7, 2**127, 2**100), b"a" * 64, b"b" * 64)
     obligation = Obligation(id="o", call=ChallengeCall(proof), purpose="a test", budget=2**90)

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from tallystick.channels.alarms import AlarmKind
+from simulation.accounts import GAS, POLICY, AccountWorld
+from tallystick.channels.node.alarms import AlarmKind
 from tallystick.settlement.chain import Header
 from tallystick.settlement.errors import Refusal
-from tallystick.settlement.nonces import GAPS_MAX
-from tallystick.settlement.obligations import FILLER, UNKNOWN_FATE, Observation, Status
-from tallystick.settlement.testing.accounts import GAS, POLICY, AccountWorld
+from tallystick.settlement.sending.nonces import GAPS_MAX
+from tallystick.settlement.sending.obligations import FILLER, UNKNOWN_FATE, Observation, Status
 
 Lie = Callable[[Observation], Observation]
 

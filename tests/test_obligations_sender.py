@@ -10,16 +10,16 @@ import msgspec
 import pytest
 import trio
 
-from tallystick.channels.alarms import Alarm
 from tallystick.channels.errors import InvalidInput
-from tallystick.channels.keys import PrivateKey, keccak
-from tallystick.channels.objects import NATIVE, Address
-from tallystick.channels.store import Moment, SqliteStore, open_store
+from tallystick.channels.node.alarms import Alarm
+from tallystick.channels.protocol.keys import PrivateKey, keccak
+from tallystick.channels.protocol.objects import NATIVE, Address
+from tallystick.channels.storage.store import Moment, SqliteStore, open_store
 from tallystick.settlement.chain import Call, Header, Receipt, TransferCall
 from tallystick.settlement.errors import ChainError, ChainUnavailable, Refusal, TransactionRefused
-from tallystick.settlement.moments import SCHEMA, NoncesLowered, ObligationStored, read_book
-from tallystick.settlement.obligations import Obligation, Status
-from tallystick.settlement.sender import Sender
+from tallystick.settlement.sending.moments import SCHEMA, NoncesLowered, ObligationStored, read_book
+from tallystick.settlement.sending.obligations import Obligation, Status
+from tallystick.settlement.sending.sender import Sender
 
 KEY = PrivateKey(b"\x07" * 32)
 ELSEWHERE = Address(b"\x02" * 20)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from simulation.accounts import GAS, POLICY, AccountWorld
 from tallystick.settlement.chain import Header, Receipt
 from tallystick.settlement.errors import Refusal
-from tallystick.settlement.obligations import FINAL, Observation, may_try_again
-from tallystick.settlement.testing.accounts import GAS, POLICY, AccountWorld
+from tallystick.settlement.sending.obligations import FINAL, Observation, may_try_again
 
 FAR = 2**62
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import trio
 
-from tallystick.channels.objects import Address
+from tallystick.channels.protocol.objects import Address
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.sdk.testing.world import open_world
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tallystick.channels.core import Phase
-from tallystick.channels.store import Moment
-from tallystick.channels.timing import let_pass
-from tallystick.sdk.onchain import OnChain
-from tallystick.sdk.testing.campaign import run_campaign
+from simulation.campaign import run_campaign
+from tallystick.channels.protocol.core import Phase
+from tallystick.channels.session.timing import let_pass
+from tallystick.channels.storage.store import Moment
+from tallystick.settlement.enforcement.onchain import OnChain
 
 
 @pytest.mark.parametrize("seed", [3, 5, 8, 21])

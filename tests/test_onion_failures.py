@@ -12,7 +12,7 @@ from tallystick.channels.errors import InvalidInput, MalformedMessage
 from tallystick.channels.limits import AMOUNT_MAX, REASON_MAX, UINT64_MAX
 from tallystick.router.codes import Code, explain, interpret
 from tallystick.router.errors import InvalidOnion
-from tallystick.router.failures import (
+from tallystick.router.onion.failures import (
     MESSAGE_MAX,
     TRIES,
     Failure,
@@ -104,7 +104,7 @@ def test_the_number_of_tries_does_not_depend_on_the_route(monkeypatch: pytest.Mo
         tries += 1
         return hide(secret, packet)
 
-    from tallystick.router import failures as module
+    from tallystick.router.onion import failures as module
 
     hide = module._hide
     monkeypatch.setattr(module, "_hide", counted)
@@ -170,7 +170,7 @@ def test_a_hop_that_signs_nonsense_counts_as_failing(message: bytes) -> None:
 
 def test_authentic_nonsense_is_attributed(monkeypatch: pytest.MonkeyPatch) -> None:
     for message in (b"", b"\x10", b"\x10\x07\x06", b"\x10\x07\xfc\x00"):
-        monkeypatch.setattr("tallystick.router.failures.encode_failure", lambda failure, message=message: message)
+        monkeypatch.setattr("tallystick.router.onion.failures.encode_failure", lambda failure, message=message: message)
         assert attribute(SECRETS, carried_back(2, first_wrap(SECRETS[2], GAVE_UP))) == (2, GAVE_UP)
 
 

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from tallystick.channels.errors import InvalidInput, MalformedMessage
 from tallystick.channels.limits import AMOUNT_MAX, UINT64_MAX
-from tallystick.channels.objects import ChannelId
+from tallystick.channels.protocol.objects import ChannelId
 from tallystick.router.codes import Code
 from tallystick.router.errors import InvalidOnion
-from tallystick.router.payload import (
+from tallystick.router.onion.payload import (
     HOPS_MAX,
     FinalPayload,
     ForwardPayload,
@@ -19,8 +19,8 @@ from tallystick.router.payload import (
     decode_payload,
     encode_payload,
 )
-from tallystick.router.sphinx import room
-from tallystick.router.tlv import (
+from tallystick.router.onion.sphinx import room
+from tallystick.router.onion.tlv import (
     decode_integer,
     decode_records,
     encode_bigsize,

@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tallystick.channels.errors import StoreError
-from tallystick.channels.objects import ChannelId
+from tallystick.channels.protocol.objects import ChannelId
 from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.router.codes import Code
 from tallystick.router.errors import InvalidOnion
-from tallystick.router.replay import SCHEMA, OnionsForgotten, Replays, load_onions
+from tallystick.router.onion.replay import SCHEMA, OnionsForgotten, Replays, load_onions
 
 ALICE, BOB = ChannelId(b"\x0a" * 32), ChannelId(b"\x0b" * 32)
 NOW = 1_700_000_000

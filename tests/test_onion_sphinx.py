@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tallystick.channels.errors import InvalidInput
-from tallystick.channels.keys import PrivateKey
+from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.router.codes import Code
 from tallystick.router.errors import InvalidOnion
 from tallystick.router.objects import NodeKey
-from tallystick.router.sphinx import AREA_SIZE, HMAC_SIZE, PACKET_SIZE, BuiltOnion, build_onion, peel, room
-from tallystick.router.tlv import encode_bigsize, read_bigsize
+from tallystick.router.onion.sphinx import AREA_SIZE, HMAC_SIZE, PACKET_SIZE, BuiltOnion, build_onion, peel, room
+from tallystick.router.onion.tlv import encode_bigsize, read_bigsize
 
 VECTORS = Path(__file__).parents[2] / "shared" / "vectors" / "bolt04-onion-test.json"
 
@@ -160,7 +160,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_built() -> None:
 
 def test_a_payload_beyond_the_area_is_refused_and_only_the_payer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     for lie, text in ((b"\xfd\x05\x00", "more than fit"), (b"\xfd\x00\x01", "fewest bytes"), (b"\xff" * 9, "more")):
-        monkeypatch.setattr("tallystick.router.sphinx.encode_bigsize", lambda size, lie=lie: lie)
+        monkeypatch.setattr("tallystick.router.onion.sphinx.encode_bigsize", lambda size, lie=lie: lie)
         onion = build(HOPS[:1], [b"x"])
         with pytest.raises(InvalidOnion, match=text) as caught:
             peel(HOPS[0], onion.packet, ASSOCIATED)

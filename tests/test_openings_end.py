@@ -8,22 +8,23 @@ import msgspec
 import pytest
 import trio
 
-from tallystick.channels import core, schema
-from tallystick.channels.core import Phase
-from tallystick.channels.effects import OpenRequested
-from tallystick.channels.eip712 import channel_id
 from tallystick.channels.errors import InsufficientFunds, InvalidInput
-from tallystick.channels.keys import PrivateKey, close_key, keccak
 from tallystick.channels.limits import CHALLENGE_PERIOD_MAX, Policy
-from tallystick.channels.messages import OpenProposal, OpenRefuse, decode
-from tallystick.channels.objects import Address, Terms
+from tallystick.channels.protocol import core
+from tallystick.channels.protocol.core import Phase
+from tallystick.channels.protocol.eip712 import channel_id
+from tallystick.channels.protocol.keys import PrivateKey, close_key, keccak
+from tallystick.channels.protocol.messages import OpenProposal, OpenRefuse, decode
+from tallystick.channels.protocol.objects import Address, Terms
+from tallystick.channels.session.effects import OpenRequested
+from tallystick.channels.storage import schema
 from tallystick.channels.testing.scheduling import simulate
-from tallystick.sdk.configuration import Settings
-from tallystick.sdk.daemon import node_config
+from tallystick.sdk.daemon.configuration import Settings
+from tallystick.sdk.daemon.daemon import node_config
 from tallystick.sdk.errors import ConfigurationError, OpeningFailed
-from tallystick.sdk.node import Node
-from tallystick.sdk.openings import OPENING_GRACE, OPENING_SECONDS, STRANGERS_OPENINGS
-from tallystick.sdk.options import Config
+from tallystick.sdk.node.node import Node
+from tallystick.sdk.node.openings import OPENING_GRACE, OPENING_SECONDS, STRANGERS_OPENINGS
+from tallystick.sdk.node.options import Config
 from tallystick.sdk.testing.world import World, open_world
 
 

@@ -6,20 +6,20 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from tallystick.channels.alarms import Alarm
-from tallystick.channels.conditions import HASH, digest_of
-from tallystick.channels.effects import LockEnded
 from tallystick.channels.errors import InvalidInput
-from tallystick.channels.keys import PrivateKey
-from tallystick.channels.objects import ChannelId, Lock
-from tallystick.channels.store import Moment
+from tallystick.channels.node.alarms import Alarm
+from tallystick.channels.protocol.conditions import HASH, digest_of
+from tallystick.channels.protocol.keys import PrivateKey
+from tallystick.channels.protocol.objects import ChannelId, Lock
+from tallystick.channels.session.effects import LockEnded
+from tallystick.channels.storage.store import Moment
 from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.router.errors import NoRoute, Unpaid
 from tallystick.router.objects import Hop, NodeKey, Route
-from tallystick.router.outgoing import Outgoing
-from tallystick.router.payer import Hope, Limits
-from tallystick.router.payments import SCHEMA, Order, PaymentRecord, find_payment, parts_under_way
-from tallystick.router.steps import Steps
+from tallystick.router.pathfinding.steps import Steps
+from tallystick.router.sending.outgoing import Outgoing
+from tallystick.router.sending.payer import Hope, Limits
+from tallystick.router.sending.payments import SCHEMA, Order, PaymentRecord, find_payment, parts_under_way
 
 SECRET, OTHER = b"s" * 32, b"o" * 32
 DIGEST = digest_of(SECRET)

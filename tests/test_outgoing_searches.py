@@ -8,18 +8,18 @@ import pytest
 import trio
 import trio.testing
 
-from tallystick.channels.alarms import Alarm
-from tallystick.channels.conditions import digest_of
-from tallystick.channels.keys import PrivateKey
-from tallystick.channels.objects import ChannelId
-from tallystick.channels.store import Moment
+from tallystick.channels.node.alarms import Alarm
+from tallystick.channels.protocol.conditions import digest_of
+from tallystick.channels.protocol.keys import PrivateKey
+from tallystick.channels.protocol.objects import ChannelId
+from tallystick.channels.storage.store import Moment
 from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.router.errors import NoRoute, Unpaid
 from tallystick.router.objects import Hop, NodeKey, Route
-from tallystick.router.outgoing import TURN, Outgoing
-from tallystick.router.payer import Hope, Lesson, Limits, Part, PartFailure, Payment
-from tallystick.router.payments import SCHEMA, Order, PartSent, PaymentOrdered, find_payment
-from tallystick.router.steps import Steps, finish
+from tallystick.router.pathfinding.steps import Steps, finish
+from tallystick.router.sending.outgoing import TURN, Outgoing
+from tallystick.router.sending.payer import Hope, Lesson, Limits, Part, PartFailure, Payment
+from tallystick.router.sending.payments import SCHEMA, Order, PartSent, PaymentOrdered, find_payment
 
 PEER = NodeKey(bytes(PrivateKey(b"\x42" * 32).public))
 CHANNEL = ChannelId(b"c" * 32)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
-import tallystick.channels.core
+import tallystick.channels.protocol.core
 
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = ("channels", "router", "sdk", "settlement", "watchtower")
@@ -34,8 +34,8 @@ def test_the_package_is_one_file_and_links_to_the_folders() -> None:
 
 def test_the_classes_in_use_are_those_of_the_installed_name() -> None:
     """From the root, `import channels` would work by accident and make a second copy of every class."""
-    assert tallystick.channels.core.__name__ == "tallystick.channels.core"
-    assert Path(tallystick.channels.core.__file__).resolve() == ROOT / "channels" / "core.py"
+    assert tallystick.channels.protocol.core.__name__ == "tallystick.channels.protocol.core"
+    assert Path(tallystick.channels.protocol.core.__file__).resolve() == ROOT / "channels" / "core.py"
     offending = [
         f"{file.relative_to(ROOT)}: {line}"
         for folder in (*PARTS, "tests", "examples")

@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from tallystick.channels.errors import InvalidInput
-from tallystick.sdk.party import _perform
+from tallystick.sdk.bench.driver import _perform
 
 
 class Actor:

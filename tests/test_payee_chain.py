@@ -6,20 +6,20 @@ from collections.abc import Callable
 
 import pytest
 
-from tallystick.channels.conditions import HASH, digest_of
-from tallystick.channels.keys import PrivateKey
-from tallystick.channels.objects import NATIVE, ChannelId, Lock
-from tallystick.channels.store import Moment
+from simulation.journeys import AMOUNT, Journey, live_through
+from tallystick.channels.protocol.conditions import HASH, digest_of
+from tallystick.channels.protocol.keys import PrivateKey
+from tallystick.channels.protocol.objects import NATIVE, ChannelId, Lock
+from tallystick.channels.storage.store import Moment
 from tallystick.channels.testing.disk import SimulatedDisk
-from tallystick.router.failures import Failure
-from tallystick.router.invoice import Invoice
-from tallystick.router.invoices import SCHEMA, find_invoice, issue
+from tallystick.router.forwarding.service import FinalLock
+from tallystick.router.invoices.invoice import Invoice
 from tallystick.router.objects import NodeKey
-from tallystick.router.payee import Patience
-from tallystick.router.payload import FinalPayload
-from tallystick.router.receiving import Receiving
-from tallystick.router.service import FinalLock
-from tallystick.sdk.testing.journeys import AMOUNT, Journey, live_through
+from tallystick.router.onion.failures import Failure
+from tallystick.router.onion.payload import FinalPayload
+from tallystick.router.receiving.issued import SCHEMA, find_invoice, issue
+from tallystick.router.receiving.payee import Patience
+from tallystick.router.receiving.service import Receiving
 from tallystick.settlement.chain import RegisterSecretCall
 
 SECRET, WORD = b"s" * 32, b"w" * 32

@@ -6,8 +6,8 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallystick.channels.objects import ChannelId
-from tallystick.router.payee import Claim, Claimable, Held, IncomingPart, Patience, Payee, Refuse, Verdict
+from tallystick.channels.protocol.objects import ChannelId
+from tallystick.router.receiving.payee import Claim, Claimable, Held, IncomingPart, Patience, Payee, Refuse, Verdict
 
 HASH, SECRET, WORD = b"h" * 32, b"s" * 32, b"w" * 32
 CHANNEL = ChannelId(b"c" * 32)

@@ -6,15 +6,15 @@ import hashlib
 
 import pytest
 
-from tallystick.channels.keys import PrivateKey
-from tallystick.channels.objects import ChannelId
+from tallystick.channels.protocol.keys import PrivateKey
+from tallystick.channels.protocol.objects import ChannelId
 from tallystick.router.codes import Code
-from tallystick.router.failures import Failure, first_wrap, notice, wrap
-from tallystick.router.lessons import lesson_of
 from tallystick.router.objects import NodeKey
-from tallystick.router.payer import Lesson, PartFailure
-from tallystick.router.payload import FinalPayload, ForwardPayload, encode_payload
-from tallystick.router.sphinx import BuiltOnion, build_onion, onions_of, peel
+from tallystick.router.onion.failures import Failure, first_wrap, notice, wrap
+from tallystick.router.onion.payload import FinalPayload, ForwardPayload, encode_payload
+from tallystick.router.onion.sphinx import BuiltOnion, build_onion, onions_of, peel
+from tallystick.router.sending.attribution import lesson_of
+from tallystick.router.sending.payer import Lesson, PartFailure
 
 KEYS = [PrivateKey(bytes([number]) * 32) for number in (1, 2, 3)]
 CONDITION = b"\x2a" * 32

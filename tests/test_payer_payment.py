@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tallystick.channels.errors import InvalidInput
-from tallystick.channels.objects import ChannelId
+from tallystick.channels.protocol.objects import ChannelId
 from tallystick.router.errors import NoRoute, Unpaid
 from tallystick.router.objects import Hop, NodeKey, Route
-from tallystick.router.payer import Hope, Lesson, Limits, Part, PartFailure, Payment
-from tallystick.router.steps import Steps, finish
+from tallystick.router.pathfinding.steps import Steps, finish
+from tallystick.router.sending.payer import Hope, Lesson, Limits, Part, PartFailure, Payment
 
 TARGET = NodeKey(b"\x02" + bytes(32))
 SECRET = b"s" * 32

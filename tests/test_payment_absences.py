@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
-from tallystick.channels.core import Phase
-from tallystick.channels.messages import Ack, channel_of, decode
+from simulation.journeys import AMOUNT, LINE, LOCK_SECONDS, Journey, configuration, live_through
+from simulation.mallory import is_one_of
+from tallystick.channels.protocol.core import Phase
+from tallystick.channels.protocol.messages import Ack, channel_of, decode
 from tallystick.channels.testing.scheduling import simulate
-from tallystick.sdk.testing.journeys import AMOUNT, LINE, LOCK_SECONDS, Journey, configuration, live_through
-from tallystick.sdk.testing.mallory import is_one_of
 from tallystick.sdk.testing.world import CLAIM_ALL, open_world
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from tallystick.channels.objects import Address
-from tallystick.sdk.testing.crashpoints import Crash
-from tallystick.sdk.testing.journeys import AMOUNT, DEPOSIT, LINE, check_crash, crash_points, make_payment
+from simulation.crashpoints import Crash
+from simulation.journeys import AMOUNT, DEPOSIT, LINE, check_crash, crash_points, make_payment
+from tallystick.channels.protocol.objects import Address
 
 
 def test_the_payment_without_a_crash_costs_what_the_forwarders_ask_for() -> None:

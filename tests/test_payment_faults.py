@@ -1,6 +1,6 @@
 """A payment over three hops, and one thing that goes wrong on its way. In the end nobody has lost or was paid twice.
 
-`live_through` waits for rest after each, and holds all nodes' disks to each other (`sdk.testing.solvency`).
+`live_through` waits for rest after each, and holds all nodes' disks to each other (`simulation.solvency`).
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from collections.abc import Callable
 import pytest
 import trio
 
+from simulation.journeys import AMOUNT, DEPOSIT, LOCK_SECONDS, Journey, live_through
+from simulation.mallory import garble_onions, garble_reasons, withhold
 from tallystick.channels.errors import InvalidInput
-from tallystick.channels.messages import Ack, Message, Reject, Reveal, channel_of, decode
-from tallystick.channels.objects import NATIVE
-from tallystick.channels.peers import EXTENSION_TAGS, number_of
+from tallystick.channels.node.peers import EXTENSION_TAGS, number_of
+from tallystick.channels.protocol.messages import Ack, Message, Reject, Reveal, channel_of, decode
+from tallystick.channels.protocol.objects import NATIVE
 from tallystick.router.codes import Code
 from tallystick.router.errors import PaymentFailed, Unpaid
-from tallystick.router.failures import Failure
 from tallystick.router.objects import ForwardingPolicy
-from tallystick.sdk.testing.journeys import AMOUNT, DEPOSIT, LOCK_SECONDS, Journey, live_through
-from tallystick.sdk.testing.mallory import garble_onions, garble_reasons, withhold
+from tallystick.router.onion.failures import Failure
 
 FEE = 50
 """What each of the two forwarders asks for AMOUNT."""

@@ -5,17 +5,17 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from tallystick.channels.conditions import digest_of
-from tallystick.channels.core import Phase
-from tallystick.channels.messages import Ack
-from tallystick.channels.objects import ChannelId
-from tallystick.router.circuits import PolicySet
-from tallystick.router.invoice import decode_invoice
+from simulation.journeys import Journey, live_through
+from simulation.line import CONFIRMED, Line
+from tallystick.channels.protocol.conditions import digest_of
+from tallystick.channels.protocol.core import Phase
+from tallystick.channels.protocol.messages import Ack
+from tallystick.channels.protocol.objects import ChannelId
+from tallystick.router.forwarding.circuits import PolicySet
+from tallystick.router.invoices.invoice import decode_invoice
+from tallystick.router.network.adapters import PayerEnd
 from tallystick.router.objects import ForwardingPolicy
-from tallystick.router.payee import Patience
-from tallystick.sdk.ends import PayerEnd
-from tallystick.sdk.testing.journeys import Journey, live_through
-from tallystick.sdk.testing.line import CONFIRMED, Line
+from tallystick.router.receiving.payee import Patience
 
 SECRET, OTHER = b"s" * 32, b"o" * 32
 AMOUNTS = (100_100, 100_000)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from tallystick.channels.alarms import AlarmKind
 from tallystick.channels.errors import InvalidInput
-from tallystick.channels.objects import NATIVE
+from tallystick.channels.node.alarms import AlarmKind
+from tallystick.channels.protocol.objects import NATIVE
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.router.errors import PaymentFailed, Unpaid
 from tallystick.router.objects import NodeKey
-from tallystick.router.payments import Order, PaymentOrdered
+from tallystick.router.sending.payments import Order, PaymentOrdered
 from tallystick.sdk.testing.world import open_world
 
 

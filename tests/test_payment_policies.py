@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import pytest
 
+from simulation.journeys import AMOUNT, Journey, live_through
 from tallystick.channels.errors import InvalidInput
-from tallystick.channels.objects import ChannelId
+from tallystick.channels.protocol.objects import ChannelId
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.router.errors import NoRoute
-from tallystick.router.graph import Graph
-from tallystick.router.liquidity import Knowledge
+from tallystick.router.forwarding.service import RoutingOptions
 from tallystick.router.objects import MARGIN_MAX, Edge, ForwardingPolicy, NodeKey
-from tallystick.router.planner import Planner
-from tallystick.router.service import RoutingOptions
-from tallystick.sdk.node import Config
-from tallystick.sdk.testing.journeys import AMOUNT, Journey, live_through
+from tallystick.router.pathfinding.graph import Graph
+from tallystick.router.pathfinding.liquidity import Knowledge
+from tallystick.router.pathfinding.planner import Planner
+from tallystick.sdk.node.node import Config
 from tallystick.sdk.testing.world import open_world
 
 

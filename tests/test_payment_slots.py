@@ -5,16 +5,16 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from tallystick.channels.conditions import digest_of
-from tallystick.channels.objects import NATIVE
+from tallystick.channels.protocol.conditions import digest_of
+from tallystick.channels.protocol.objects import NATIVE
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.router.errors import PaymentFailed, Unpaid
-from tallystick.router.invoice import decode_invoice
+from tallystick.router.invoices.invoice import decode_invoice
 from tallystick.sdk.testing.world import open_world
 
 
 def test_a_payment_goes_round_a_channel_of_ours_that_has_no_room_for_a_lock(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tallystick.channels.session.LOCKS_MAX", 1)
+    monkeypatch.setattr("tallystick.channels.session.session.LOCKS_MAX", 1)
 
     async def main() -> None:
         async with open_world(1) as world:

@@ -7,11 +7,11 @@ from collections.abc import Awaitable, Callable
 import pytest
 import trio
 
-from tallystick.channels.objects import NATIVE
+from simulation.journeys import DEPOSIT, LINE, Journey, configuration
+from tallystick.channels.protocol.objects import NATIVE
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.router.errors import PaymentFailed, Unpaid
 from tallystick.router.objects import NodeKey
-from tallystick.sdk.testing.journeys import DEPOSIT, LINE, Journey, configuration
 from tallystick.sdk.testing.world import open_world
 
 Story = Callable[[Journey], Awaitable[None]]

@@ -10,11 +10,11 @@ import msgspec
 import pytest
 
 from tallystick.channels.errors import StoreError
-from tallystick.channels.objects import ChannelId
-from tallystick.channels.store import Moment, Schema, SqliteStore, open_store
+from tallystick.channels.protocol.objects import ChannelId
+from tallystick.channels.storage.store import Moment, Schema, SqliteStore, open_store
 from tallystick.router.errors import Unpaid
 from tallystick.router.objects import Hop, NodeKey, Route
-from tallystick.router.payments import (
+from tallystick.router.sending.payments import (
     SCHEMA,
     Kind,
     Order,

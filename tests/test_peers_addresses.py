@@ -11,20 +11,20 @@ import trio
 import typer
 
 from tallystick.channels.errors import ChannelNotReady, InvalidInput
-from tallystick.channels.keys import PrivateKey, keccak
 from tallystick.channels.ports import Link, PeerAddress
+from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.channels.testing.clock import seeded_entropy, virtual_clock
 from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.channels.testing.network import MemoryNetwork
 from tallystick.channels.testing.scheduling import simulate
+from tallystick.router.network.routing import PaymentOptions
 from tallystick.sdk.cli.shell import parse_amount
-from tallystick.sdk.configuration import Settings, parse_place, read_settings, write_settings
-from tallystick.sdk.daemon import node_config
+from tallystick.sdk.daemon.configuration import Settings, parse_place, read_settings, write_settings
+from tallystick.sdk.daemon.daemon import node_config
 from tallystick.sdk.errors import ConfigurationError
-from tallystick.sdk.known_peers import known_peers
-from tallystick.sdk.node import SCHEMAS, Config, Node, open_node
-from tallystick.sdk.places import is_one_machine, places_to_announce, places_to_dial, write_place
-from tallystick.sdk.routing import PaymentOptions
+from tallystick.sdk.node.known_peers import known_peers
+from tallystick.sdk.node.node import SCHEMAS, Config, Node, open_node
+from tallystick.sdk.node.places import is_one_machine, places_to_announce, places_to_dial, write_place
 from tallystick.settlement.testing.local import LocalChain
 
 KEYS = {name: PrivateKey(keccak(name.encode())) for name in ("alice", "bob", "carol")}

@@ -10,21 +10,21 @@ import msgspec
 import pytest
 import trio
 
-from tallystick.channels.effects import Event, PeerNotice
-from tallystick.channels.engine import Engine
+from simulation.pair import CHAIN_ID, CONTRACT
 from tallystick.channels.errors import Fault, InvalidUpdate
-from tallystick.channels.keys import PrivateKey
 from tallystick.channels.limits import Policy
-from tallystick.channels.peers import EXTENSION_TAGS, Peers
+from tallystick.channels.node.engine import Engine
+from tallystick.channels.node.peers import EXTENSION_TAGS, Peers
 from tallystick.channels.ports import PeerAddress
-from tallystick.channels.schema import SCHEMA
+from tallystick.channels.protocol.keys import PrivateKey
+from tallystick.channels.session.effects import Event, PeerNotice
+from tallystick.channels.storage.schema import SCHEMA
+from tallystick.channels.storage.writer import Writer
 from tallystick.channels.testing.clock import virtual_clock
 from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.channels.testing.network import MemoryNetwork
-from tallystick.channels.testing.pair import CHAIN_ID, CONTRACT
 from tallystick.channels.testing.scheduling import simulate
-from tallystick.channels.wires import STRANGER_QUEUE_MAX
-from tallystick.channels.writer import Writer
+from tallystick.channels.transport.wires import STRANGER_QUEUE_MAX
 
 
 class Host:

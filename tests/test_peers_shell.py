@@ -10,26 +10,26 @@ import msgspec
 import pytest
 import trio
 
-from tallystick.channels import resync
-from tallystick.channels.chaintime import ChainTime
-from tallystick.channels.core import new_channel
-from tallystick.channels.effects import Event, PeerConnected, PeerNotice
-from tallystick.channels.eip712 import channel_id
-from tallystick.channels.engine import Engine
+from simulation.pair import CHAIN_ID, CONTRACT
 from tallystick.channels.errors import Fault, LinkClosed, MalformedMessage
-from tallystick.channels.keys import PrivateKey
 from tallystick.channels.limits import Policy
-from tallystick.channels.messages import Error, Hello, Message, Ping, Pong, Reestablish, decode, encode
-from tallystick.channels.objects import NATIVE, Terms
-from tallystick.channels.peers import HELLO_SECONDS, KEEPALIVE, SLOW_SECONDS, Peers
+from tallystick.channels.node.engine import Engine
+from tallystick.channels.node.peers import HELLO_SECONDS, KEEPALIVE, SLOW_SECONDS, Peers
 from tallystick.channels.ports import Link, PeerAddress
-from tallystick.channels.schema import SCHEMA
+from tallystick.channels.protocol.core import new_channel
+from tallystick.channels.protocol.eip712 import channel_id
+from tallystick.channels.protocol.keys import PrivateKey
+from tallystick.channels.protocol.messages import Error, Hello, Message, Ping, Pong, Reestablish, decode, encode
+from tallystick.channels.protocol.objects import NATIVE, Terms
+from tallystick.channels.session import resync
+from tallystick.channels.session.chaintime import ChainTime
+from tallystick.channels.session.effects import Event, PeerConnected, PeerNotice
+from tallystick.channels.storage.schema import SCHEMA
+from tallystick.channels.storage.writer import Writer
 from tallystick.channels.testing.clock import EPOCH, virtual_clock
 from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.channels.testing.network import MemoryNetwork
-from tallystick.channels.testing.pair import CHAIN_ID, CONTRACT
 from tallystick.channels.testing.scheduling import simulate
-from tallystick.channels.writer import Writer
 
 KEYS = sorted((PrivateKey(bytes([n]) * 32) for n in (1, 2)), key=lambda key: key.address)
 MALLORY = PrivateKey(b"\x66" * 32)
@@ -297,7 +297,7 @@ def test_a_peer_that_breaks_the_protocol_finds_its_channel_working_afterwards() 
 
 
 def test_a_peer_that_does_not_read_is_given_up_and_what_waits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tallystick.channels.wires.STRANGER_QUEUE_MAX", 10_000)
+    monkeypatch.setattr("tallystick.channels.transport.wires.STRANGER_QUEUE_MAX", 10_000)
 
     async def story(world: World) -> None:
         link = await world.mallory.dial(world.alice.address)

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import trio
 
-from tallystick.channels.keys import PrivateKey, keccak
-from tallystick.sdk.party import Role
-from tallystick.sdk.troupe import Actor, Failed, Troupe, chain_run, open_troupe, party
+from tallystick.channels.protocol.keys import PrivateKey, keccak
+from tallystick.sdk.bench.driver import Role
+from tallystick.sdk.bench.launcher import Actor, Failed, Troupe, chain_run, open_troupe, party
 
 COUNT = 6_000
 """Payments in all, each with an id of its own."""

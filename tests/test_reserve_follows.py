@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from tallystick.channels.core import Phase
-from tallystick.channels.effects import Event
+from simulation.mallory import Mallory
+from simulation.pair import Pair, Party
 from tallystick.channels.errors import Fault, InsufficientFunds, InvalidInput
 from tallystick.channels.limits import RESERVE_PPM_MAX, WINDOW_MAX, Policy
-from tallystick.channels.messages import Counts, OpenRefuse, OpenRequest, Reestablish, decode, encode
-from tallystick.channels.testing.pair import Pair, Party
+from tallystick.channels.protocol.core import Phase
+from tallystick.channels.protocol.messages import Counts, OpenRefuse, OpenRequest, Reestablish, decode, encode
+from tallystick.channels.session.effects import Event
 from tallystick.channels.testing.scheduling import simulate
-from tallystick.sdk.options import Config
-from tallystick.sdk.testing.mallory import Mallory
+from tallystick.sdk.node.options import Config
 from tallystick.sdk.testing.world import CLAIM_ALL, World, open_world
 
 PPM = 100_000
@@ -175,7 +175,7 @@ def test_a_peer_that_takes_its_word_back_still_has_to_keep_the_reserve() -> None
 
 def test_a_withdrawal_that_died_is_not_spent_while_the_peer_may_count_it() -> None:
     """It dies in Bob's chain before Alice has even got the request, and she grants it after that."""
-    from tallystick.channels import negotiation
+    from tallystick.channels.session import negotiation
 
     pair = connected((1_000, 10_000))
     now = pair.bob.chain.now

@@ -11,10 +11,10 @@ import trio
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.router.errors import PaymentFailed, Unpaid
-from tallystick.router.invoice import decode_invoice
+from tallystick.router.invoices.invoice import decode_invoice
+from tallystick.router.network.routing import PaymentOptions
 from tallystick.router.objects import Edge, ForwardingPolicy, NodeKey
-from tallystick.sdk.node import Node
-from tallystick.sdk.routing import PaymentOptions
+from tallystick.sdk.node.node import Node
 from tallystick.sdk.testing.world import World, open_world
 
 DEPOSIT = 10_000_000

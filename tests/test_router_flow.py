@@ -14,13 +14,13 @@ from ortools.graph.python.min_cost_flow import SimpleMinCostFlow
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.router.errors import NoRoute, Unpaid
-from tallystick.router.flow import Pieces, pieces_of, split
-from tallystick.router.graph import Graph
-from tallystick.router.kernels import PAUSE, PLAIN, compiled
-from tallystick.router.liquidity import BIMODAL, UNIFORM, Knowledge, Prior
 from tallystick.router.objects import Edge, ForwardingPolicy, Route
-from tallystick.router.planner import Costs, Planner
-from tallystick.router.steps import finish
+from tallystick.router.pathfinding.flow import Pieces, pieces_of, split
+from tallystick.router.pathfinding.graph import Graph
+from tallystick.router.pathfinding.kernels import PAUSE, PLAIN, compiled
+from tallystick.router.pathfinding.liquidity import BIMODAL, UNIFORM, Knowledge, Prior
+from tallystick.router.pathfinding.planner import Costs, Planner
+from tallystick.router.pathfinding.steps import finish
 from tallystick.router.testing.networks import channel_id, node_key, random_network
 
 NOW = 1000.0

@@ -8,9 +8,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tallystick.channels.objects import ChannelId
-from tallystick.router.graph import Columns, Graph
+from tallystick.channels.protocol.objects import ChannelId
 from tallystick.router.objects import Edge, ForwardingPolicy, NodeKey
+from tallystick.router.pathfinding.graph import Columns, Graph
 from tallystick.router.testing.networks import channel_id, node_key, random_network
 
 BY_SLOT = ("base", "share", "weight", "minimum", "limit", "per_capacity", "lower", "upper", "share_upper", "held")

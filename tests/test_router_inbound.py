@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from tallystick.channels.errors import InvalidInput
-from tallystick.channels.objects import ChannelId
-from tallystick.router.graph import Direction, Graph
-from tallystick.router.imports import ImportedGraph, read_graph, to_csv
-from tallystick.router.inbound import RATE_MAX, InboundFee, asked
-from tallystick.router.kernels import compilable
-from tallystick.router.liquidity import Knowledge
+from tallystick.channels.protocol.objects import ChannelId
 from tallystick.router.objects import Edge, ForwardingPolicy, NodeKey, Route
-from tallystick.router.planner import Planner
+from tallystick.router.pathfinding.graph import Direction, Graph
+from tallystick.router.pathfinding.imports import ImportedGraph, read_graph, to_csv
+from tallystick.router.pathfinding.inbound import RATE_MAX, InboundFee, asked
+from tallystick.router.pathfinding.kernels import compilable
+from tallystick.router.pathfinding.liquidity import Knowledge
+from tallystick.router.pathfinding.planner import Planner
 from tallystick.sdk.bench.graphs import read_edges
 
 KEYS = {name: f"02{number:064x}" for number, name in enumerate("abcde", 1)}

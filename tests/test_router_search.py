@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.router.errors import NoRoute, Unpaid
-from tallystick.router.graph import LOCK_RATE, Graph
-from tallystick.router.kernels import PAUSE, PLAIN, Compiled, Kernels, compilable, compiled
-from tallystick.router.liquidity import BIMODAL, UNIFORM, Knowledge, Prior
 from tallystick.router.objects import Edge, ForwardingPolicy, Hop, NodeKey, Route
-from tallystick.router.payload import HOPS_MAX
-from tallystick.router.planner import Costs, Planner, warm_up
-from tallystick.router.steps import finish
+from tallystick.router.onion.payload import HOPS_MAX
+from tallystick.router.pathfinding.graph import LOCK_RATE, Graph
+from tallystick.router.pathfinding.kernels import PAUSE, PLAIN, Compiled, Kernels, compilable, compiled
+from tallystick.router.pathfinding.liquidity import BIMODAL, UNIFORM, Knowledge, Prior
+from tallystick.router.pathfinding.planner import Costs, Planner, warm_up
+from tallystick.router.pathfinding.steps import finish
 from tallystick.router.testing.networks import channel_id, node_key, random_network
 
 COSTS = Costs()

@@ -11,16 +11,16 @@ from typing import TypeVar
 import msgspec
 import pytest
 
-from tallystick.channels.objects import ChannelId
-from tallystick.router import planner as planner_module
+from tallystick.channels.protocol.objects import ChannelId
 from tallystick.router.errors import NoRoute
-from tallystick.router.graph import WAITING_MAX, Graph
-from tallystick.router.kernels import without_pauses
-from tallystick.router.liquidity import Knowledge
 from tallystick.router.objects import Edge, ForwardingPolicy, Hop, NodeKey, Route
-from tallystick.router.planner import Planner
-from tallystick.router.search import two_sided
-from tallystick.router.steps import Steps, finish
+from tallystick.router.pathfinding import planner as planner_module
+from tallystick.router.pathfinding.graph import WAITING_MAX, Graph
+from tallystick.router.pathfinding.kernels import without_pauses
+from tallystick.router.pathfinding.liquidity import Knowledge
+from tallystick.router.pathfinding.planner import Planner
+from tallystick.router.pathfinding.search import two_sided
+from tallystick.router.pathfinding.steps import Steps, finish
 from tallystick.router.testing.networks import channel_id, node_key, random_network
 
 NOW = 1e9

@@ -8,12 +8,12 @@ from collections.abc import Callable
 import pytest
 
 from tallystick.router.errors import NoRoute
-from tallystick.router.graph import Graph
-from tallystick.router.liquidity import Knowledge
 from tallystick.router.objects import Edge, ForwardingPolicy, Hop, Route
-from tallystick.router.planner import Planner
+from tallystick.router.pathfinding.graph import Graph
+from tallystick.router.pathfinding.liquidity import Knowledge
+from tallystick.router.pathfinding.planner import Planner
+from tallystick.router.pathfinding.route_cache import LIFETIME, WAYS_MAX, Ways
 from tallystick.router.testing.networks import channel_id, node_key, random_network
-from tallystick.router.ways import LIFETIME, WAYS_MAX, Ways
 
 NOW, AMOUNT = 1e9, 10_000
 PAYER, LEFT, RIGHT, PAYEE = map(node_key, range(4))

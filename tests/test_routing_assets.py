@@ -8,23 +8,23 @@ import msgspec
 import pytest
 import trio
 
+from simulation.invariants import check_always, check_settled, unsettled
+from simulation.solvency import check_payments
 from tallystick.channels.errors import InvalidInput
-from tallystick.channels.objects import NATIVE, Address, ChannelId
+from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.router.codes import Code
 from tallystick.router.errors import InvalidInvoice, PaymentFailed, Unpaid
-from tallystick.router.failures import attribute
-from tallystick.router.invoice import decode_invoice
+from tallystick.router.forwarding.service import RoutingOptions
+from tallystick.router.invoices.invoice import decode_invoice
+from tallystick.router.network.routing import AssetOptions, PaymentOptions
 from tallystick.router.objects import ForwardingPolicy, NodeKey
-from tallystick.router.payload import FinalPayload, ForwardPayload, encode_payload
-from tallystick.router.payments import PartRecord, load_parts
-from tallystick.router.service import RoutingOptions
-from tallystick.router.sphinx import build_onion
-from tallystick.sdk.handle import ChannelHandle
-from tallystick.sdk.node import Config, Node
-from tallystick.sdk.routing import AssetOptions, PaymentOptions
-from tallystick.sdk.testing.invariants import check_always, check_settled, unsettled
-from tallystick.sdk.testing.solvency import check_payments
+from tallystick.router.onion.failures import attribute
+from tallystick.router.onion.payload import FinalPayload, ForwardPayload, encode_payload
+from tallystick.router.onion.sphinx import build_onion
+from tallystick.router.sending.payments import PartRecord, load_parts
+from tallystick.sdk.node.handle import ChannelHandle
+from tallystick.sdk.node.node import Config, Node
 from tallystick.sdk.testing.world import CLAIM_ALL, World, open_world
 
 TOKEN, OTHER = Address(b"\x70" * 20), Address(b"\x71" * 20)

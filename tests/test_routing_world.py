@@ -11,9 +11,9 @@ import trio
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.router.errors import PaymentFailed, Unpaid
+from tallystick.router.network.routing import PaymentOptions
 from tallystick.router.objects import NodeKey
-from tallystick.sdk.node import Node
-from tallystick.sdk.routing import PaymentOptions
+from tallystick.sdk.node.node import Node
 from tallystick.sdk.testing.world import World, open_world
 
 DEPOSIT = 10_000_000

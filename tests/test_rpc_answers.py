@@ -10,10 +10,10 @@ import msgspec
 import pytest
 import trio
 
-from tallystick.settlement.abi import Deployment
-from tallystick.settlement.branch import ADJUDICATOR
 from tallystick.settlement.errors import ChainError, ChainUnavailable
-from tallystick.settlement.rpc_client import ATTEMPTS, RESPONSE_MAX, TIMEOUT, open_rpc_chain
+from tallystick.settlement.ethereum.abi import Deployment
+from tallystick.settlement.ethereum.rpc_client import ATTEMPTS, RESPONSE_MAX, TIMEOUT, open_rpc_chain
+from tallystick.settlement.simulated.branch import ADJUDICATOR
 
 AT = Deployment(1337, ADJUDICATOR)
 GOOD: dict[str, Any] = {"eth_chainId": "0x539", "tally_contract": "0x" + ADJUDICATOR.hex(), "eth_gasPrice": "0x7"}

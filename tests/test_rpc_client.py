@@ -11,14 +11,14 @@ import pytest
 import trio
 
 from tallystick.channels.errors import InvalidInput
-from tallystick.channels.keys import PrivateKey, keccak
-from tallystick.channels.objects import NATIVE, ZERO32
-from tallystick.settlement.abi import Deployment
-from tallystick.settlement.branch import ADJUDICATOR
+from tallystick.channels.protocol.keys import PrivateKey, keccak
+from tallystick.channels.protocol.objects import NATIVE, ZERO32
 from tallystick.settlement.chain import TransferCall
 from tallystick.settlement.errors import ChainError, ChainUnavailable
-from tallystick.settlement.rpc_client import ATTEMPTS, RpcChain, open_rpc_chain
-from tallystick.settlement.transactions import sign_call
+from tallystick.settlement.ethereum.abi import Deployment
+from tallystick.settlement.ethereum.rpc_client import ATTEMPTS, RpcChain, open_rpc_chain
+from tallystick.settlement.ethereum.transactions import sign_call
+from tallystick.settlement.simulated.branch import ADJUDICATOR
 
 AT = Deployment(1337, ADJUDICATOR)
 GOOD: dict[str, Any] = {"eth_chainId": "0x539", "tally_contract": "0x" + ADJUDICATOR.hex()}
@@ -165,7 +165,7 @@ async def test_a_receipt_whose_block_just_left_the_branch_is_none(monkeypatch: p
 
 
 async def test_an_endless_answer_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tallystick.settlement.rpc_client.RESPONSE_MAX", 100)
+    monkeypatch.setattr("tallystick.settlement.ethereum.rpc_client.RESPONSE_MAX", 100)
     async with opened(answering(eth_gasPrice="0x" + "1" * 200), monkeypatch) as chain:
         with pytest.raises(ChainError, match="more than 100 bytes"):
             await chain.fee_price()

@@ -10,11 +10,10 @@ import pytest
 import trio
 import trio.testing
 
-from tallystick.channels.conditions import digest_of
-from tallystick.channels.eip712 import channel_id
-from tallystick.channels.keys import PrivateKey, keccak
-from tallystick.channels.objects import NATIVE, ZERO32, Address, ChannelId
-from tallystick.settlement.abi import Deployment
+from tallystick.channels.protocol.conditions import digest_of
+from tallystick.channels.protocol.eip712 import channel_id
+from tallystick.channels.protocol.keys import PrivateKey, keccak
+from tallystick.channels.protocol.objects import NATIVE, ZERO32, Address, ChannelId
 from tallystick.settlement.chain import (
     ApproveCall,
     Call,
@@ -27,11 +26,12 @@ from tallystick.settlement.chain import (
     TransferCall,
 )
 from tallystick.settlement.errors import Refusal, TransactionRefused
-from tallystick.settlement.rpc_client import open_rpc_chain
-from tallystick.settlement.rpc_server import serve_chain
+from tallystick.settlement.ethereum.abi import Deployment
+from tallystick.settlement.ethereum.rpc_client import open_rpc_chain
+from tallystick.settlement.ethereum.transactions import sign_call
+from tallystick.settlement.simulated.rpc_server import serve_chain
 from tallystick.settlement.testing.disputes import PERIOD, Paper
 from tallystick.settlement.testing.local import LocalChain
-from tallystick.settlement.transactions import sign_call
 
 CAROL = PrivateKey(keccak(b"carol"))
 PAPER = Paper()

@@ -12,19 +12,19 @@ import pytest
 import trio
 from eth_utils.address import to_checksum_address
 
-from tallystick.channels.eip712 import channel_id
-from tallystick.channels.keys import PrivateKey, keccak
-from tallystick.channels.objects import NATIVE, Address
-from tallystick.settlement.branch import ChainSettings
+from tallystick.channels.protocol.eip712 import channel_id
+from tallystick.channels.protocol.keys import PrivateKey, keccak
+from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.settlement.chain import DepositCall, OpenCall, RegisterSecretCall, TransferCall
-from tallystick.settlement.ethereum import Account
-from tallystick.settlement.rpc_methods import LOGS_MAX, METHODS, MINE_MAX
-from tallystick.settlement.rpc_server import BODY_MAX, make_app
-from tallystick.settlement.simulated import BLOCKS_MAX
+from tallystick.settlement.ethereum.accounts import Account
+from tallystick.settlement.ethereum.transactions import GAS, sign_call
+from tallystick.settlement.ethereum.views import BALANCE_OF, CHANNEL_COUNT
+from tallystick.settlement.simulated.branch import ChainSettings
+from tallystick.settlement.simulated.chain import BLOCKS_MAX
+from tallystick.settlement.simulated.rpc_methods import LOGS_MAX, METHODS, MINE_MAX
+from tallystick.settlement.simulated.rpc_server import BODY_MAX, make_app
 from tallystick.settlement.testing.disputes import Paper
 from tallystick.settlement.testing.local import LocalChain
-from tallystick.settlement.transactions import GAS, sign_call
-from tallystick.settlement.views import BALANCE_OF, CHANNEL_COUNT
 
 PAPER = Paper()
 ALICE = PAPER.keys[0]
@@ -185,7 +185,7 @@ async def test_an_answer_about_blocks_is_bounded() -> None:
 
 async def test_too_many_logs_are_cut_at_a_block_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     assert LOGS_MAX > 2
-    monkeypatch.setattr("tallystick.settlement.rpc_methods.LOGS_MAX", 2)
+    monkeypatch.setattr("tallystick.settlement.simulated.rpc_methods.LOGS_MAX", 2)
     async with remote() as node:
         await node.chain.call(ALICE, OpenCall(PAPER.terms, 10))
         await node.chain.call(ALICE, RegisterSecretCall(b"s" * 32))

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from tallystick.channels.errors import ChannelNotReady, InvalidInput
-from tallystick.channels.keys import PrivateKey, keccak
+from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.channels.testing.scheduling import simulate
-from tallystick.sdk.node import Config, open_node
-from tallystick.settlement.rpc_client import open_rpc_chain
+from tallystick.sdk.node.node import Config, open_node
+from tallystick.settlement.ethereum.rpc_client import open_rpc_chain
 from tallystick.settlement.testing.local import LocalChain
 from tallystick.watchtower.daemon import run_tower
 

@@ -12,12 +12,12 @@ import msgspec
 import pytest
 
 import tallystick
-from tallystick.channels.discretion import SECRETS, Discreet
 from tallystick.channels.errors import InvalidInput
-from tallystick.channels.keys import PrivateKey
-from tallystick.channels.messages import Reveal
-from tallystick.channels.objects import ChannelId
+from tallystick.channels.protocol.keys import PrivateKey
+from tallystick.channels.protocol.messages import Reveal
+from tallystick.channels.protocol.objects import ChannelId
 from tallystick.channels.testing.scheduling import simulate
+from tallystick.channels.values.discretion import SECRETS, Discreet
 from tallystick.sdk.testing.world import open_world
 
 PLANTED = b"\x5e\xc3planted secret of 32 bytes...\x01"

@@ -9,10 +9,10 @@ import msgspec
 import pytest
 import trio
 
-from tallystick.channels.objects import ChannelId
+from simulation.mallory import Mallory
+from tallystick.channels.protocol.objects import ChannelId
 from tallystick.channels.testing.scheduling import simulate
-from tallystick.sdk.node import Config, Node
-from tallystick.sdk.testing.mallory import Mallory
+from tallystick.sdk.node.node import Config, Node
 from tallystick.sdk.testing.world import CLAIM_ALL, World, open_world
 from tallystick.settlement.chain import Header, Receipt
 from tallystick.settlement.errors import Refusal, TransactionRefused
@@ -113,7 +113,7 @@ def failing(chain: Any) -> None:
     until, seen = trio.current_time() + 90, dict[bytes, Header]()
 
     async def dropped(raw: bytes) -> bytes:
-        from tallystick.settlement.transactions import transaction_hash
+        from tallystick.settlement.ethereum.transactions import transaction_hash
 
         if trio.current_time() > until:
             return bytes(await submit(raw))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from tallystick.channels.core import Phase
-from tallystick.channels.effects import CloseRequested
-from tallystick.channels.eip712 import digest_proof
+from simulation.pair import Pair, Party
 from tallystick.channels.errors import ChannelNotReady, Fault
-from tallystick.channels.messages import CloseRequest, Error, Message, Reestablish, decode, encode
-from tallystick.channels.objects import SignedProof
-from tallystick.channels.testing.pair import Pair, Party
+from tallystick.channels.protocol.core import Phase
+from tallystick.channels.protocol.eip712 import digest_proof
+from tallystick.channels.protocol.messages import CloseRequest, Error, Message, Reestablish, decode, encode
+from tallystick.channels.protocol.objects import SignedProof
+from tallystick.channels.session.effects import CloseRequested
 
 
 def pay(pair: Pair, party: Party, amount: int) -> None:

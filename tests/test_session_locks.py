@@ -7,17 +7,17 @@ from collections.abc import Sequence
 
 import pytest
 
-from tallystick.channels import negotiation
-from tallystick.channels.claims import pending_conditions
-from tallystick.channels.core import Phase
-from tallystick.channels.effects import LockDropped, LockEnded, SecretLearned
+from simulation.pair import Pair, Party
 from tallystick.channels.limits import Policy
-from tallystick.channels.objects import ChannelId, Lock
-from tallystick.channels.operations import AddLock
-from tallystick.channels.schema import StreamSaved, load_onions, load_streams
-from tallystick.channels.store import Moment
+from tallystick.channels.protocol.core import Phase
+from tallystick.channels.protocol.objects import ChannelId, Lock
+from tallystick.channels.protocol.operations import AddLock
+from tallystick.channels.session import negotiation
+from tallystick.channels.session.claims import pending_conditions
+from tallystick.channels.session.effects import LockDropped, LockEnded, SecretLearned
+from tallystick.channels.storage.schema import StreamSaved, load_onions, load_streams
+from tallystick.channels.storage.store import Moment
 from tallystick.channels.testing.clock import EPOCH
-from tallystick.channels.testing.pair import Pair, Party
 
 NOW = int(EPOCH)
 SECRET = b"s" * 32

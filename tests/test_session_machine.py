@@ -14,17 +14,18 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tallystick.channels import core, negotiation
-from tallystick.channels.core import Channel, Phase
+from simulation.pair import Pair, Party
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.limits import AMOUNT_MAX, Policy
-from tallystick.channels.messages import Ack, CloseOffer, Message, Reestablish, Update, WithdrawRequest, decode
-from tallystick.channels.objects import BalanceProof
-from tallystick.channels.operations import Pay
-from tallystick.channels.schema import load_channels, received_after
+from tallystick.channels.protocol import core
+from tallystick.channels.protocol.core import Channel, Phase
+from tallystick.channels.protocol.messages import Ack, CloseOffer, Message, Reestablish, Update, WithdrawRequest, decode
+from tallystick.channels.protocol.objects import BalanceProof
+from tallystick.channels.protocol.operations import Pay
+from tallystick.channels.session import negotiation
+from tallystick.channels.session.tickets import Ticket
+from tallystick.channels.storage.schema import load_channels, received_after
 from tallystick.channels.testing.clock import EPOCH
-from tallystick.channels.testing.pair import Pair, Party
-from tallystick.channels.tickets import Ticket
 
 SECRETS = [bytes([n]) * 32 for n in range(4)]
 CONDITIONS = [hashlib.sha256(secret).digest() for secret in SECRETS]

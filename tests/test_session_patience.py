@@ -7,22 +7,22 @@ import msgspec
 import pytest
 import trio
 
-from tallystick.channels.conditions import digest_of
-from tallystick.channels.core import Phase
-from tallystick.channels.effects import PeerNotice
+from simulation.journeys import AMOUNT, DEPOSIT, LOCK_SECONDS, Journey, configuration, live_through
+from simulation.line import Line
+from simulation.mallory import withhold
+from simulation.pair import Pair
 from tallystick.channels.errors import ChannelNotReady, Fault, InvalidUpdate
 from tallystick.channels.limits import Policy
-from tallystick.channels.messages import Ack, Error, Message, Ping, Reestablish, Update, decode, encode
-from tallystick.channels.patience import EXCUSED, PATIENCE_MAX, STEP_MAX, Patience
-from tallystick.channels.testing.pair import Pair
+from tallystick.channels.protocol.conditions import digest_of
+from tallystick.channels.protocol.core import Phase
+from tallystick.channels.protocol.messages import Ack, Error, Message, Ping, Reestablish, Update, decode, encode
+from tallystick.channels.session.effects import PeerNotice
+from tallystick.channels.session.patience import EXCUSED, PATIENCE_MAX, STEP_MAX, Patience
+from tallystick.channels.session.tickets import Ticket
 from tallystick.channels.testing.scheduling import simulate
-from tallystick.channels.tickets import Ticket
-from tallystick.sdk.budgets import DutyPolicy
-from tallystick.sdk.node import Node
-from tallystick.sdk.testing.journeys import AMOUNT, DEPOSIT, LOCK_SECONDS, Journey, configuration, live_through
-from tallystick.sdk.testing.line import Line
-from tallystick.sdk.testing.mallory import withhold
+from tallystick.sdk.node.node import Node
 from tallystick.sdk.testing.world import World, open_world
+from tallystick.settlement.enforcement.budgets import DutyPolicy
 
 PATIENCE = Policy().ack_patience
 SECRET, OTHER = b"s" * 32, b"o" * 32

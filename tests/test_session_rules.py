@@ -9,10 +9,7 @@ import pytest
 import trio
 import trio.testing
 
-from tallystick.channels import negotiation
-from tallystick.channels.claims import pending_conditions
-from tallystick.channels.core import Phase, Wish
-from tallystick.channels.effects import LockEnded, LockReceived, LockRejected
+from simulation.pair import Pair, Party
 from tallystick.channels.errors import ChannelNotReady, Fault, InsufficientFunds, InvalidInput, TallystickError
 from tallystick.channels.limits import (
     AMOUNT_MAX,
@@ -26,13 +23,16 @@ from tallystick.channels.limits import (
     UINT64_MAX,
     Policy,
 )
-from tallystick.channels.messages import Ack, Message, Reject, Reveal, Update, decode, encode
-from tallystick.channels.objects import ChannelId
-from tallystick.channels.operations import Cancel
-from tallystick.channels.outbox import Outbox
+from tallystick.channels.protocol.core import Phase, Wish
+from tallystick.channels.protocol.messages import Ack, Message, Reject, Reveal, Update, decode, encode
+from tallystick.channels.protocol.objects import ChannelId
+from tallystick.channels.protocol.operations import Cancel
+from tallystick.channels.session import negotiation
+from tallystick.channels.session.claims import pending_conditions
+from tallystick.channels.session.effects import LockEnded, LockReceived, LockRejected
+from tallystick.channels.session.outbox import Outbox
+from tallystick.channels.session.tickets import Ticket
 from tallystick.channels.testing.clock import EPOCH
-from tallystick.channels.testing.pair import Pair, Party
-from tallystick.channels.tickets import Ticket
 
 NOW = int(EPOCH)
 SECRET = b"s" * 32

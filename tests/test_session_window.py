@@ -7,9 +7,9 @@ from collections import deque
 import msgspec
 import pytest
 
+from simulation.pair import Pair
 from tallystick.channels.limits import BATCH_PAYMENTS_MAX, WINDOW_FIRST, WINDOW_MAX, Policy
-from tallystick.channels.testing.pair import Pair
-from tallystick.channels.window import Window
+from tallystick.channels.session.window import Window
 
 
 class Flight(msgspec.Struct):

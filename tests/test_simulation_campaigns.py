@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tallystick.sdk.testing.campaign import run_campaign
+from simulation.campaign import run_campaign
 
 SEEDS = range(1, 17)
 """Few enough for every run; `make soak` takes thousands."""

@@ -7,14 +7,14 @@ from collections.abc import Awaitable, Callable
 import pytest
 import trio
 
-from tallystick.channels.conditions import digest_of
-from tallystick.channels.core import Phase
-from tallystick.channels.objects import ChannelId
+from simulation.invariants import History, check_always, check_settled, histories, unsettled
+from simulation.mallory import Mallory
+from tallystick.channels.protocol.conditions import digest_of
+from tallystick.channels.protocol.core import Phase
+from tallystick.channels.protocol.objects import ChannelId
 from tallystick.channels.testing.clock import EPOCH
 from tallystick.channels.testing.scheduling import simulate
-from tallystick.sdk.handle import ChannelHandle
-from tallystick.sdk.testing.invariants import History, check_always, check_settled, histories, unsettled
-from tallystick.sdk.testing.mallory import Mallory
+from tallystick.sdk.node.handle import ChannelHandle
 from tallystick.sdk.testing.world import World, open_world
 from tallystick.settlement.chain import RegisterSecretCall
 

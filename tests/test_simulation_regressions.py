@@ -6,19 +6,19 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from tallystick.channels import negotiation
-from tallystick.channels.conditions import digest_of
-from tallystick.channels.core import Phase
+from simulation.invariants import check_always, check_settled, unsettled
+from simulation.pair import Pair
 from tallystick.channels.errors import TallystickError
-from tallystick.channels.schema import HistoryPruned, received_after
+from tallystick.channels.protocol.conditions import digest_of
+from tallystick.channels.protocol.core import Phase
+from tallystick.channels.session import negotiation
+from tallystick.channels.storage.schema import HistoryPruned, received_after
 from tallystick.channels.testing.clock import EPOCH
-from tallystick.channels.testing.pair import Pair
 from tallystick.channels.testing.scheduling import simulate
-from tallystick.sdk.node import Node
-from tallystick.sdk.testing.invariants import check_always, check_settled, unsettled
+from tallystick.sdk.node.node import Node
 from tallystick.sdk.testing.world import World, open_world
-from tallystick.settlement.index import SETTLED
-from tallystick.settlement.transactions import Transaction
+from tallystick.settlement.ethereum.transactions import Transaction
+from tallystick.settlement.following.index import SETTLED
 
 DEPOSIT = 1_000_000
 

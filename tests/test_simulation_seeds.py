@@ -8,14 +8,14 @@ import sys
 
 import pytest
 
-from tallystick.sdk.testing.campaign import run_campaign
+from simulation.campaign import run_campaign
 
 PROGRAM = """
-from tallystick.sdk.testing.campaign import run_campaign
-from tallystick.sdk.testing.hub import run_hub
-from tallystick.sdk.testing.journeys import live_through
-from tallystick.sdk.testing.storm import run_storm
-from tallystick.sdk.testing.town import Plan, run_town
+from simulation.campaign import run_campaign
+from simulation.hub import run_hub
+from simulation.journeys import live_through
+from simulation.storm import run_storm
+from simulation.town import Plan, run_town
 
 async def pay(journey):
     await journey.insist(await journey.invoice())

@@ -10,23 +10,23 @@ from collections.abc import Awaitable, Callable
 import pytest
 import trio
 
-from tallystick.channels.conditions import digest_of
-from tallystick.channels.core import Phase
+from simulation.invariants import check_always, check_settled, histories, unsettled
+from simulation.mallory import Mallory
 from tallystick.channels.errors import ChannelNotReady, InvalidInput, TallystickError
-from tallystick.channels.messages import OpenProposal
-from tallystick.channels.objects import Address
+from tallystick.channels.protocol.conditions import digest_of
+from tallystick.channels.protocol.core import Phase
+from tallystick.channels.protocol.messages import OpenProposal
+from tallystick.channels.protocol.objects import Address
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.sdk.errors import OpeningFailed
-from tallystick.sdk.handle import ChannelHandle
-from tallystick.sdk.node import Node
-from tallystick.sdk.openings import OPENINGS_PER_PEER
-from tallystick.sdk.testing.invariants import check_always, check_settled, histories, unsettled
-from tallystick.sdk.testing.mallory import Mallory
+from tallystick.sdk.node.handle import ChannelHandle
+from tallystick.sdk.node.node import Node
+from tallystick.sdk.node.openings import OPENINGS_PER_PEER
 from tallystick.sdk.testing.world import COINS, World, open_world
 from tallystick.settlement.chain import RedeemCall, RegisterSecretCall
 from tallystick.settlement.errors import ChainError
-from tallystick.settlement.index import CLOSED, OPEN
-from tallystick.settlement.transactions import Transaction
+from tallystick.settlement.ethereum.transactions import Transaction
+from tallystick.settlement.following.index import CLOSED, OPEN
 
 DEPOSIT = 1_000_000
 PERIOD = 600

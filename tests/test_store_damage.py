@@ -18,22 +18,22 @@ import msgspec
 import pytest
 import trio
 
-import tallystick.channels.store as store_module
-from tallystick.channels.alarms import AlarmKind
+import tallystick.channels.storage.store as store_module
 from tallystick.channels.errors import StoreDamaged, StoreError
-from tallystick.channels.keys import PrivateKey
-from tallystick.channels.log_check import verify_log
-from tallystick.channels.objects import ChannelId
-from tallystick.channels.schema import UpdateReceived, UpdateSigned, load_channels, received_after
-from tallystick.channels.seals import Sealed, register
-from tallystick.channels.store import Schema, SqliteStore, open_store
-from tallystick.router.circuits import load_circuits
-from tallystick.router.invoices import list_invoices
-from tallystick.router.payments import list_payments
-from tallystick.sdk.known_peers import PEERS_SCHEMA, PeerKnown
-from tallystick.sdk.node import SCHEMAS, open_node
-from tallystick.sdk.whose import said_by_node
-from tallystick.settlement.moments import read_book
+from tallystick.channels.node.alarms import AlarmKind
+from tallystick.channels.protocol.keys import PrivateKey
+from tallystick.channels.protocol.objects import ChannelId
+from tallystick.channels.storage.log_check import verify_log
+from tallystick.channels.storage.schema import UpdateReceived, UpdateSigned, load_channels, received_after
+from tallystick.channels.storage.seals import Sealed, register
+from tallystick.channels.storage.store import Schema, SqliteStore, open_store
+from tallystick.router.forwarding.circuits import load_circuits
+from tallystick.router.receiving.issued import list_invoices
+from tallystick.router.sending.payments import list_payments
+from tallystick.sdk.node.known_peers import PEERS_SCHEMA, PeerKnown
+from tallystick.sdk.node.node import SCHEMAS, open_node
+from tallystick.sdk.node.whose import said_by_node
+from tallystick.settlement.sending.moments import read_book
 from tallystick.settlement.testing.local import LocalChain
 
 VECTORS = Path(__file__).parent / "vectors"
@@ -195,7 +195,7 @@ async def test_a_node_tells_its_owner_what_was_dropped(tmp_path: Path) -> None:
 
 
 def test_old_history_is_compared_when_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tallystick.channels.seals.ROWS_MAX", 2)
+    monkeypatch.setattr("tallystick.channels.storage.seals.ROWS_MAX", 2)
     directory = old_data("bob", tmp_path / "bob")
     open_store(directory, SCHEMAS, owner="test", durable=False).close()
     damage(directory, "UPDATE received SET frame = x'00' WHERE position = 1")

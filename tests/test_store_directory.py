@@ -11,20 +11,20 @@ from pathlib import Path
 import pytest
 import trio
 
-from tallystick.channels.core import Phase
-from tallystick.channels.directory import lock_directory
 from tallystick.channels.errors import StoreError, StoreForeign, StoreInUse
-from tallystick.channels.identity import Identity, claim_directory, hold_identity
-from tallystick.channels.keys import PrivateKey, keccak
-from tallystick.channels.objects import Address
-from tallystick.channels.store import open_store
-from tallystick.sdk.node import SCHEMAS, Node, open_node
-from tallystick.settlement.branch import ChainSettings
+from tallystick.channels.protocol.core import Phase
+from tallystick.channels.protocol.keys import PrivateKey, keccak
+from tallystick.channels.protocol.objects import Address
+from tallystick.channels.storage.directory import lock_directory
+from tallystick.channels.storage.identity import Identity, claim_directory, hold_identity
+from tallystick.channels.storage.store import open_store
+from tallystick.sdk.node.node import SCHEMAS, Node, open_node
 from tallystick.settlement.chain import Closed, Header
-from tallystick.settlement.journal import SCHEMA as LEDGER
+from tallystick.settlement.simulated.branch import ChainSettings
+from tallystick.settlement.simulated.journal import SCHEMA as LEDGER
 from tallystick.settlement.testing.local import LocalChain
 from tallystick.watchtower.daemon import run_tower
-from tallystick.watchtower.docket import Sighting
+from tallystick.watchtower.disputes import Sighting
 from tallystick.watchtower.schema import CaseSeen, said_by_tower
 from tallystick.watchtower.testing import Pair
 from tallystick.watchtower.tower import SCHEMAS as TOWER_SCHEMAS

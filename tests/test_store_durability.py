@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 import trio
 
+from simulation.pair import Pair
 from tallystick.channels.errors import EngineStopped, StoreError, StoreInUse, StoreVersion
-from tallystick.channels.schema import SCHEMA, HistoryPruned, UpdateSigned, load_channels, sent_with
-from tallystick.channels.store import Moment, Schema, open_store
+from tallystick.channels.storage.schema import SCHEMA, HistoryPruned, UpdateSigned, load_channels, sent_with
+from tallystick.channels.storage.store import Moment, Schema, open_store
+from tallystick.channels.storage.writer import Writer
 from tallystick.channels.testing.disk import SimulatedDisk
-from tallystick.channels.testing.pair import Pair
-from tallystick.channels.writer import Writer
 
 
 class Noted(Moment, frozen=True):
@@ -88,7 +88,7 @@ def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
 HOLDER = """
 import sys
 from pathlib import Path
-from tallystick.channels.store import open_store
+from tallystick.channels.storage.store import open_store
 store = open_store(Path(sys.argv[1]), [], owner="the other node")
 print("open", flush=True)
 sys.stdin.read()
@@ -142,7 +142,7 @@ async def test_when_the_disk_refuses_nothing_that_waited_happens_ever() -> None:
 
 
 async def test_producers_wait_while_the_disk_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tallystick.channels.writer.QUEUE_MAX", 2)
+    monkeypatch.setattr("tallystick.channels.storage.writer.QUEUE_MAX", 2)
     writer = Writer(SimulatedDisk([V1]).open(), inline=True)
     writer.add([Noted(str(n)) for n in range(3)])
     async with trio.open_nursery() as nursery:

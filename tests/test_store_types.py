@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from tallystick.channels.errors import InvalidInput
-from tallystick.channels.objects import NATIVE, ChannelId
-from tallystick.channels.schema import UpdateSigned
-from tallystick.channels.store import Moment
-from tallystick.channels.writer import Writer
-from tallystick.router.invoices import InvoiceIssued
-from tallystick.sdk.known_peers import PeerKnown
+from tallystick.channels.protocol.objects import NATIVE, ChannelId
+from tallystick.channels.storage.schema import UpdateSigned
+from tallystick.channels.storage.store import Moment
+from tallystick.channels.storage.writer import Writer
+from tallystick.router.receiving.issued import InvoiceIssued
+from tallystick.sdk.node.known_peers import PeerKnown
 
 ID = ChannelId(b"c" * 32)
 WRONG: list[Moment] = [

@@ -5,11 +5,11 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from simulation.journeys import AMOUNT, LINE, LOCK_SECONDS, Journey, configuration
+from simulation.solvency import check_payments, losses
+from simulation.storm import run_storm
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.sdk.testing.audit import Violation
-from tallystick.sdk.testing.journeys import AMOUNT, LINE, LOCK_SECONDS, Journey, configuration
-from tallystick.sdk.testing.solvency import check_payments, losses
-from tallystick.sdk.testing.storm import run_storm
 from tallystick.sdk.testing.world import CLAIM_ALL, open_world
 
 

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tallystick.channels.conditions import STREAM, amount_paid
 from tallystick.channels.errors import Fault, InvalidInput, InvalidUpdate
-from tallystick.channels.hashchain import HashChain, StreamProof, StreamTerms, stream_seed
-from tallystick.channels.keys import PrivateKey, keccak
 from tallystick.channels.limits import AMOUNT_MAX, STREAM_LENGTH_MAX
-from tallystick.channels.objects import Lock
+from tallystick.channels.protocol.conditions import STREAM, amount_paid
+from tallystick.channels.protocol.hashchain import HashChain, StreamProof, StreamTerms, stream_seed
+from tallystick.channels.protocol.keys import PrivateKey, keccak
+from tallystick.channels.protocol.objects import Lock
 from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.settlement.chain import (
     Block,
@@ -25,12 +25,12 @@ from tallystick.settlement.chain import (
     RegisterLinkCall,
     SettleCall,
 )
-from tallystick.settlement.contract_state import Status
+from tallystick.settlement.contract.registry import condition_of, register_link, worth
+from tallystick.settlement.contract.state import Status
 from tallystick.settlement.errors import Revert, Reverted
-from tallystick.settlement.index import INDEX_SCHEMA, ChainIndex
-from tallystick.settlement.registry import condition_of, register_link, worth
+from tallystick.settlement.ethereum.transactions import gas_of
+from tallystick.settlement.following.index import INDEX_SCHEMA, ChainIndex
 from tallystick.settlement.testing.disputes import PERIOD, Court, Paper
-from tallystick.settlement.transactions import gas_of
 
 EXPIRY = 5_000
 SEED = keccak(b"a seed")

@@ -5,19 +5,19 @@ from __future__ import annotations
 import pytest
 import trio
 
-from tallystick.channels import hashchain
-from tallystick.channels.conditions import STREAM, digest_of
-from tallystick.channels.core import Phase
+from simulation.pair import Pair
 from tallystick.channels.errors import Fault, InvalidUpdate
-from tallystick.channels.hashchain import HashChain, StreamProof, StreamTerms, stream_seed
 from tallystick.channels.limits import STREAM_LENGTH_MAX
-from tallystick.channels.messages import Links, Shutdown, encode
-from tallystick.channels.objects import Lock
-from tallystick.channels.operations import AddLock, Operation, Unlock
-from tallystick.channels.simplex import extend, genesis
-from tallystick.channels.streamed import Outgoing
+from tallystick.channels.protocol import hashchain
+from tallystick.channels.protocol.conditions import STREAM, digest_of
+from tallystick.channels.protocol.core import Phase
+from tallystick.channels.protocol.hashchain import HashChain, StreamProof, StreamTerms, stream_seed
+from tallystick.channels.protocol.messages import Links, Shutdown, encode
+from tallystick.channels.protocol.objects import Lock
+from tallystick.channels.protocol.operations import AddLock, Operation, Unlock
+from tallystick.channels.protocol.simplex import extend, genesis
+from tallystick.channels.session.streamed import Outgoing
 from tallystick.channels.testing.clock import EPOCH
-from tallystick.channels.testing.pair import Pair
 
 NOW = int(EPOCH)
 EXPIRY = NOW + 10_000
@@ -208,7 +208,7 @@ def test_the_hashes_that_an_update_can_ask_for_are_bounded_whatever_it_unlocks(
         hashed += steps
         return (hashed - steps).to_bytes(32, "big")
 
-    monkeypatch.setattr("tallystick.channels.hashchain.walk", counting)
+    monkeypatch.setattr("tallystick.channels.protocol.hashchain.walk", counting)
     operations = unlocking(pair, (0, STREAM_LENGTH_MAX, STREAM_LENGTH_MAX, STREAM_LENGTH_MAX))
     # The chains are such that each walk ends at its stream's tip: only the bound stops them.
     tips = {0: 0, 1: 0, 2: STREAM_LENGTH_MAX, 3: 2 * STREAM_LENGTH_MAX}

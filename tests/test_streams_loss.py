@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from tallystick.channels.core import Phase
-from tallystick.channels.effects import CloseRequested, StreamReceived
+from simulation.pair import Pair
 from tallystick.channels.errors import Fault
-from tallystick.channels.hashchain import HashChain, StreamProof, stream_seed
-from tallystick.channels.messages import CloseRequest, LinksHeld, Message, encode
-from tallystick.channels.schema import load_streams
-from tallystick.channels.streamed import Outgoing
+from tallystick.channels.protocol.core import Phase
+from tallystick.channels.protocol.hashchain import HashChain, StreamProof, stream_seed
+from tallystick.channels.protocol.messages import CloseRequest, LinksHeld, Message, encode
+from tallystick.channels.session.effects import CloseRequested, StreamReceived
+from tallystick.channels.session.streamed import Outgoing
+from tallystick.channels.storage.schema import load_streams
 from tallystick.channels.testing.clock import EPOCH
-from tallystick.channels.testing.pair import Pair
 
 EXPIRY = int(EPOCH) + 10_000
 UNIT = 3

@@ -7,10 +7,10 @@ from collections.abc import Awaitable, Callable
 import pytest
 import trio
 
+from simulation.invariants import check_always, unsettled
 from tallystick.channels.errors import ChannelNotReady, InsufficientFunds, InvalidInput
 from tallystick.channels.testing.scheduling import simulate
-from tallystick.sdk.handle import ChannelHandle
-from tallystick.sdk.testing.invariants import check_always, unsettled
+from tallystick.sdk.node.handle import ChannelHandle
 from tallystick.sdk.testing.world import World, open_world
 
 UNIT, LENGTH, LIFETIME = 10, 20, 1_200

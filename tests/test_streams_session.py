@@ -7,19 +7,19 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from tallystick.channels import negotiation
-from tallystick.channels.conditions import STREAM
-from tallystick.channels.core import Phase
-from tallystick.channels.effects import LockRejected, StreamReceived
+from simulation.pair import Pair, Party
 from tallystick.channels.errors import ChannelNotReady, Fault, InsufficientFunds, InvalidInput
-from tallystick.channels.hashchain import HashChain, StreamProof, StreamTerms, stream_seed
 from tallystick.channels.limits import Policy
-from tallystick.channels.messages import Links, LinksAck, Message, encode
-from tallystick.channels.operations import Cancel, Unlock
-from tallystick.channels.schema import load_streams
-from tallystick.channels.streamed import Outgoing
+from tallystick.channels.protocol.conditions import STREAM
+from tallystick.channels.protocol.core import Phase
+from tallystick.channels.protocol.hashchain import HashChain, StreamProof, StreamTerms, stream_seed
+from tallystick.channels.protocol.messages import Links, LinksAck, Message, encode
+from tallystick.channels.protocol.operations import Cancel, Unlock
+from tallystick.channels.session import negotiation
+from tallystick.channels.session.effects import LockRejected, StreamReceived
+from tallystick.channels.session.streamed import Outgoing
+from tallystick.channels.storage.schema import load_streams
 from tallystick.channels.testing.clock import EPOCH
-from tallystick.channels.testing.pair import Pair, Party
 
 NOW = int(EPOCH)
 EXPIRY = NOW + 10_000

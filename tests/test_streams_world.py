@@ -7,15 +7,15 @@ from collections.abc import Awaitable, Callable
 import pytest
 import trio
 
-from tallystick.channels.core import Phase
-from tallystick.channels.effects import StreamReceived
+from simulation.invariants import check_always, check_settled, histories, unsettled
 from tallystick.channels.errors import ChannelNotReady, MalformedMessage
-from tallystick.channels.messages import Update, decode
-from tallystick.channels.operations import Unlock
+from tallystick.channels.protocol.core import Phase
+from tallystick.channels.protocol.messages import Update, decode
+from tallystick.channels.protocol.operations import Unlock
+from tallystick.channels.session.effects import StreamReceived
 from tallystick.channels.testing.scheduling import simulate
-from tallystick.sdk.handle import ChannelHandle
-from tallystick.sdk.streams import OutgoingStream
-from tallystick.sdk.testing.invariants import check_always, check_settled, histories, unsettled
+from tallystick.sdk.node.handle import ChannelHandle
+from tallystick.sdk.node.streams import OutgoingStream
 from tallystick.sdk.testing.world import World, open_world
 from tallystick.settlement.chain import LinkRegistered
 

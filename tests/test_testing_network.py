@@ -12,9 +12,9 @@ import trio
 import trio.testing
 
 from tallystick.channels.errors import HandshakeFailed, InvalidInput, InvalidSignature, LinkClosed
-from tallystick.channels.keys import PrivateKey, PublicKey
 from tallystick.channels.limits import MESSAGE_MAX
 from tallystick.channels.ports import Link, PeerAddress
+from tallystick.channels.protocol.keys import PrivateKey, PublicKey
 from tallystick.channels.testing.network import Delivery, MemoryEndpoint, MemoryLink, MemoryNetwork
 from tallystick.channels.testing.scheduling import simulate
 

@@ -14,8 +14,8 @@ import pytest
 import trio
 
 from tallystick.channels.errors import LinkClosed
-from tallystick.channels.keys import PrivateKey
 from tallystick.channels.ports import Link, PeerAddress
+from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.testing.clock import EPOCH, seeded_entropy, virtual_clock
 from tallystick.channels.testing.network import Delivery, MemoryNetwork
 from tallystick.channels.testing.scheduling import deterministic_scheduling, simulate

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 import tallystick
-from tallystick.sdk.node import open_node
+from tallystick.sdk.node.node import open_node
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "tallystick" / "__init__.py"
@@ -112,9 +112,9 @@ def test_a_wheel_from_the_sdist_works_in_an_environment_of_its_own(built: Path, 
     }
     assert on_disk | {Path("tallystick/__init__.py"), Path("tallystick/py.typed")} <= packed
     where = (
-        "import tallystick, tallystick.channels.core as core;"
+        "import tallystick, tallystick.channels.protocol.core as core;"
         "print(tallystick.__version__, tallystick.__file__, core.__file__, tallystick.open_node.__module__)"
     )
     version, top, core, module = run(python, "-I", "-W", "error", "-c", where, cwd=tmp_path).split()
-    assert version == tallystick.__version__ and module == "tallystick.sdk.node"
+    assert version == tallystick.__version__ and module == "tallystick.sdk.node.node"
     assert Path(top).is_relative_to(purelib) and Path(core).is_relative_to(purelib)

@@ -13,17 +13,17 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallystick.channels.alarms import Alarm
 from tallystick.channels.errors import MalformedMessage, StoreError
-from tallystick.channels.keys import PrivateKey, keccak
-from tallystick.channels.objects import Address, BalanceProof, SignedProof
+from tallystick.channels.node.alarms import Alarm
 from tallystick.channels.ports import Link, PeerAddress
-from tallystick.channels.store import Moment, SqliteStore, open_store
+from tallystick.channels.protocol.keys import PrivateKey, keccak
+from tallystick.channels.protocol.objects import Address, BalanceProof, SignedProof
+from tallystick.channels.storage.store import Moment, SqliteStore, open_store
 from tallystick.channels.testing.clock import seeded_entropy
 from tallystick.channels.testing.network import MemoryNetwork
+from tallystick.watchtower.appointments import Desk
 from tallystick.watchtower.client import ClientPolicy, TowerClient
-from tallystick.watchtower.desk import Desk
-from tallystick.watchtower.docket import check
+from tallystick.watchtower.disputes import check
 from tallystick.watchtower.errors import BadReceipt, Why
 from tallystick.watchtower.messages import (
     VERSION,
@@ -37,6 +37,7 @@ from tallystick.watchtower.messages import (
     encode,
     verify_receipt,
 )
+from tallystick.watchtower.quotas import Shelves
 from tallystick.watchtower.schema import (
     CLIENT_SCHEMA,
     TOWER_SCHEMA,
@@ -45,7 +46,6 @@ from tallystick.watchtower.schema import (
     read_appointments,
 )
 from tallystick.watchtower.sealing import BLOB_SIZE, Appointment, locator_of, seal, unseal
-from tallystick.watchtower.shelves import Shelves
 from tallystick.watchtower.testing import Pair
 
 ALICE, BOB, TOWER, CAROL = (PrivateKey(bytes([n]) * 32) for n in (1, 2, 3, 4))

@@ -24,11 +24,11 @@ import msgspec
 import pytest
 import trio
 
-from tallystick.channels.alarms import Alarm, AlarmKind
 from tallystick.channels.errors import StoreError
-from tallystick.channels.keys import PrivateKey
-from tallystick.channels.objects import NATIVE, Address, SignedProof, Voucher
-from tallystick.channels.store import Moment, SqliteStore, open_store
+from tallystick.channels.node.alarms import Alarm, AlarmKind
+from tallystick.channels.protocol.keys import PrivateKey
+from tallystick.channels.protocol.objects import NATIVE, Address, SignedProof, Voucher
+from tallystick.channels.storage.store import Moment, SqliteStore, open_store
 from tallystick.channels.testing.clock import seeded_entropy, virtual_clock
 from tallystick.channels.testing.network import MemoryNetwork
 from tallystick.settlement.chain import (
@@ -42,10 +42,10 @@ from tallystick.settlement.chain import (
     TransferCall,
 )
 from tallystick.settlement.errors import ChainError, ChainUnavailable
-from tallystick.settlement.obligations import Status
+from tallystick.settlement.sending.obligations import Status
 from tallystick.settlement.testing.local import LocalChain
 from tallystick.watchtower.client import ClientPolicy, TowerClient
-from tallystick.watchtower.docket import Defence, Purse
+from tallystick.watchtower.disputes import Defence, Purse
 from tallystick.watchtower.messages import VERSION, Receipt, Upload
 from tallystick.watchtower.schema import CLIENT_SCHEMA
 from tallystick.watchtower.sealing import Appointment, locator_of, seal

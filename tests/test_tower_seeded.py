@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import trio
 
-from tallystick.channels.keys import PrivateKey
+from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.testing.network import MemoryNetwork
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.settlement.chain import CloseCall, DepositCall, OpenCall
+from tallystick.settlement.ethereum.transactions import Transaction
 from tallystick.settlement.testing.local import LocalChain
-from tallystick.settlement.transactions import Transaction
 from tallystick.watchtower.messages import VERSION, Receipt, Upload
 from tallystick.watchtower.sealing import Appointment, locator_of, seal
 from tallystick.watchtower.testing import Pair, TowerHouse

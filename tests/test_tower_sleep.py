@@ -8,15 +8,15 @@ from typing import Any
 import msgspec
 import trio
 
-from tallystick.channels.eip712 import channel_id
-from tallystick.channels.keys import PrivateKey, keccak
-from tallystick.channels.objects import NATIVE, Address, ChannelId, Terms
-from tallystick.channels.store import Moment
+from tallystick.channels.protocol.eip712 import channel_id
+from tallystick.channels.protocol.keys import PrivateKey, keccak
+from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Terms
+from tallystick.channels.storage.store import Moment
 from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.settlement.chain import Block, ChannelView, Closed, Header
-from tallystick.settlement.follower import HEADERS_KEPT, BlockAdded, BlockRemoved
-from tallystick.settlement.moments import SCHEMA
-from tallystick.watchtower.docket import Purse
+from tallystick.settlement.following.follower import HEADERS_KEPT, BlockAdded, BlockRemoved
+from tallystick.settlement.sending.moments import SCHEMA
+from tallystick.watchtower.disputes import Purse
 from tallystick.watchtower.schema import TOWER_SCHEMA, AppointmentStored
 from tallystick.watchtower.sealing import locator_of
 from tallystick.watchtower.watch import Watch

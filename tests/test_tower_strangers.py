@@ -11,21 +11,21 @@ import trio
 import trio.testing
 
 from tallystick.channels.errors import LinkClosed
-from tallystick.channels.keys import PrivateKey
-from tallystick.channels.objects import Address, ChannelId
 from tallystick.channels.ports import PeerAddress
-from tallystick.channels.store import SqliteStore, open_store
+from tallystick.channels.protocol.keys import PrivateKey
+from tallystick.channels.protocol.objects import Address, ChannelId
+from tallystick.channels.storage.store import SqliteStore, open_store
 from tallystick.channels.testing.clock import seeded_entropy
 from tallystick.channels.testing.network import MemoryNetwork
 from tallystick.channels.testing.scheduling import simulate
+from tallystick.watchtower.appointments import Desk
 from tallystick.watchtower.client import ClientPolicy, TowerClient
 from tallystick.watchtower.daemon import read_status, run_tower
-from tallystick.watchtower.desk import Desk
 from tallystick.watchtower.errors import Why
 from tallystick.watchtower.messages import VERSION, Fetch, Held, Message, Receipt, Refused, Upload, decode, encode
+from tallystick.watchtower.quotas import RENEW, SHARE, TERM, Shelves
 from tallystick.watchtower.schema import CLIENT_SCHEMA, TOWER_SCHEMA, AppointmentStored, CaseOver, count_appointments
 from tallystick.watchtower.sealing import BLOB_SIZE
-from tallystick.watchtower.shelves import RENEW, SHARE, TERM, Shelves
 from tallystick.watchtower.testing import Pair
 
 ALICE, BOB, TOWER = (PrivateKey(bytes([n]) * 32) for n in (1, 2, 3))
@@ -155,7 +155,7 @@ def test_data_of_an_earlier_version_is_kept_and_its_clients_are_renewed(tmp_path
 
 
 def test_idle_strangers_end_each_other_and_no_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tallystick.channels.descriptors.STRANGERS_MAX", 8)
+    monkeypatch.setattr("tallystick.channels.transport.descriptors.STRANGERS_MAX", 8)
     office, network = Office(tmp_path), MemoryNetwork(1)
 
     async def served(link: object) -> bool:

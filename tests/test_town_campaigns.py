@@ -6,13 +6,13 @@ import random
 
 import pytest
 
-from tallystick.channels.objects import NATIVE
+from simulation.hub import run_hub
+from simulation.town import CHEATS, Plan, core_of, run_town
+from tallystick.channels.protocol.objects import NATIVE
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.router.testing.networks import random_network
-from tallystick.sdk.testing.hub import run_hub
-from tallystick.sdk.testing.town import CHEATS, Plan, core_of, run_town
 from tallystick.sdk.testing.world import COINS, open_world
-from tallystick.settlement.branch import MINTS_MAX
+from tallystick.settlement.simulated.branch import MINTS_MAX
 
 PLAN = Plan(nodes=10, payments=100, faults=0.05)
 

@@ -13,13 +13,13 @@ import trio
 import trio.testing
 
 from tallystick.channels.errors import HandshakeFailed, InvalidInput, LinkClosed, MalformedMessage
-from tallystick.channels.keys import PrivateKey
 from tallystick.channels.limits import MESSAGE_MAX
-from tallystick.channels.noise import FRAME_OVERHEAD
-from tallystick.channels.peers import PeerWire
+from tallystick.channels.node.peers import PeerWire
 from tallystick.channels.ports import Link, PeerAddress
+from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.testing.clock import seeded_entropy
-from tallystick.channels.transport import BACKOFF_CEILING, BACKOFF_FIRST, PROMPT_MAX, TcpLink, TcpNetwork, backoff
+from tallystick.channels.transport.links import BACKOFF_CEILING, BACKOFF_FIRST, PROMPT_MAX, TcpLink, TcpNetwork, backoff
+from tallystick.channels.transport.noise import FRAME_OVERHEAD
 
 ALICE, BOB, MALLORY = (PrivateKey(bytes([number]) * 32) for number in (1, 2, 3))
 

@@ -12,11 +12,11 @@ import trio.testing
 from trio.testing import MockClock
 
 from tallystick.channels.errors import HandshakeFailed, LinkClosed
-from tallystick.channels.keys import PrivateKey
-from tallystick.channels.noise import ACT_ONE_SIZE, Initiator, Responder
 from tallystick.channels.ports import Link, PeerAddress
+from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.testing.clock import seeded_entropy
-from tallystick.channels.transport import TcpNetwork, TransportStatistics
+from tallystick.channels.transport.links import TcpNetwork, TransportStatistics
+from tallystick.channels.transport.noise import ACT_ONE_SIZE, Initiator, Responder
 
 ALICE, BOB, MALLORY = (PrivateKey(bytes([number]) * 32) for number in (1, 2, 3))
 IDLE = TransportStatistics(handshakes=0, links=0, failed=0, refused=0)

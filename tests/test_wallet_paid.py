@@ -6,11 +6,12 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from tallystick.channels.conditions import digest_of
 from tallystick.channels.errors import InvalidInput
-from tallystick.channels.store import Moment
+from tallystick.channels.protocol.conditions import digest_of
+from tallystick.channels.storage.store import Moment
 from tallystick.channels.testing.disk import SimulatedDisk, SimulatedStore
-from tallystick.router.invoices import (
+from tallystick.router.network.paid import PaidJournal
+from tallystick.router.receiving.issued import (
     SCHEMA,
     InvoiceCancelled,
     InvoiceClaimed,
@@ -21,7 +22,6 @@ from tallystick.router.invoices import (
     last_paid,
     paid_after,
 )
-from tallystick.sdk.paid import PaidJournal
 
 
 def secret(number: int) -> bytes:

@@ -7,14 +7,14 @@ from collections.abc import Awaitable, Callable
 import pytest
 import trio
 
-from tallystick.channels.conditions import digest_of
 from tallystick.channels.errors import InvalidInput
+from tallystick.channels.protocol.conditions import digest_of
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.router.objects import ForwardingPolicy, NodeKey
-from tallystick.router.payments import Kind
-from tallystick.router.receiving import Paid, PaymentHeld
-from tallystick.sdk.handle import ChannelHandle
-from tallystick.sdk.node import Node
+from tallystick.router.receiving.service import Paid, PaymentHeld
+from tallystick.router.sending.payments import Kind
+from tallystick.sdk.node.handle import ChannelHandle
+from tallystick.sdk.node.node import Node
 from tallystick.sdk.testing.world import World, open_world
 
 DEPOSIT = 10_000_000

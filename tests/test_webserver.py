@@ -11,11 +11,11 @@ import trio
 from hypercorn.config import Config
 from starlette.types import Receive, Scope, Send
 
-from tallystick.channels import webserver
-from tallystick.channels.webserver import WebServer
+from tallystick.channels.transport import webserver
+from tallystick.channels.transport.webserver import WebServer
 from tallystick.sdk.control.door import Door
 from tallystick.sdk.control.http import Guard
-from tallystick.settlement.rpc_server import serve_chain
+from tallystick.settlement.simulated.rpc_server import serve_chain
 from tallystick.settlement.testing.local import LocalChain
 
 ASK = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"

@@ -15,15 +15,15 @@ from types import SimpleNamespace
 import pytest
 import trio
 
-from tallystick.channels import disk_thread
-from tallystick.channels.disk_thread import open_disk_thread
+from simulation.pair import Pair
 from tallystick.channels.errors import InvalidInput, StoreError
-from tallystick.channels.objects import ChannelId
-from tallystick.channels.store import LOG_SIZE, Moment, Schema, open_store
+from tallystick.channels.protocol.objects import ChannelId
+from tallystick.channels.session.tickets import Ticket
+from tallystick.channels.storage import disk_thread
+from tallystick.channels.storage.disk_thread import open_disk_thread
+from tallystick.channels.storage.store import LOG_SIZE, Moment, Schema, open_store
+from tallystick.channels.storage.writer import Writer
 from tallystick.channels.testing.disk import SimulatedDisk
-from tallystick.channels.testing.pair import Pair
-from tallystick.channels.tickets import Ticket
-from tallystick.channels.writer import Writer
 
 
 class Noted(Moment, frozen=True):
@@ -228,7 +228,7 @@ async def test_a_failure_told_twice_is_the_same_failure_and_keeps_no_frames() ->
 def test_keys_are_refused_after_thousands_of_others_and_free_again_when_nothing_was_paid(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("tallystick.channels.engine.KEYED_MIN", 10)
+    monkeypatch.setattr("tallystick.channels.node.engine.KEYED_MIN", 10)
     pair = Pair(deposits=(10_000, 0))
     engine = pair.alice.engine
     waiting = engine.pay(pair.id, 1, key="waiting")

@@ -17,17 +17,17 @@ from collections.abc import Callable
 import msgspec
 import trio
 
-from tallystick.channels.alarms import Alarm, AlarmKind, OnAlarm
-from tallystick.channels.arguments import Options
-from tallystick.channels.discretion import Discreet
-from tallystick.channels.eip712 import channel_id, digest_voucher, domain_separator
 from tallystick.channels.errors import LinkClosed, MalformedMessage, PeerError
-from tallystick.channels.keys import PrivateKey, PublicKey
-from tallystick.channels.objects import ChannelId, SignedProof, Terms, Voucher
+from tallystick.channels.node.alarms import Alarm, AlarmKind, OnAlarm
 from tallystick.channels.ports import Clock, Entropy, Link, Network, PeerAddress
-from tallystick.channels.store import Store
-from tallystick.settlement.sender import Commit
-from tallystick.settlement.vigil import spell
+from tallystick.channels.protocol.eip712 import channel_id, digest_voucher, domain_separator
+from tallystick.channels.protocol.keys import PrivateKey, PublicKey
+from tallystick.channels.protocol.objects import ChannelId, SignedProof, Terms, Voucher
+from tallystick.channels.storage.store import Store
+from tallystick.channels.values.arguments import Options
+from tallystick.channels.values.discretion import Discreet
+from tallystick.settlement.following.vigil import spell
+from tallystick.settlement.sending.sender import Commit
 from tallystick.watchtower.errors import Why
 from tallystick.watchtower.messages import (
     VERSION,
@@ -41,9 +41,9 @@ from tallystick.watchtower.messages import (
     encode,
     verify_receipt,
 )
+from tallystick.watchtower.quotas import RENEW
 from tallystick.watchtower.schema import Coverage, read_coverage
 from tallystick.watchtower.sealing import Appointment, locator_of, seal, unseal
-from tallystick.watchtower.shelves import RENEW
 
 LOOK_EVERY = 3_600.0
 """Seconds between two looks at which receipts are so old that they should be renewed."""

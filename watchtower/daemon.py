@@ -16,20 +16,20 @@ from pathlib import Path
 import msgspec
 import trio
 
-from tallystick.channels.alarms import Alarm, AlarmKind, OnAlarm
-from tallystick.channels.arguments import checked
-from tallystick.channels.descriptors import raise_descriptor_limit
 from tallystick.channels.errors import MalformedMessage
-from tallystick.channels.identity import Identity, claim_directory, hold_identity
-from tallystick.channels.keys import PrivateKey
-from tallystick.channels.loops import require_trio
+from tallystick.channels.node.alarms import Alarm, AlarmKind, OnAlarm
+from tallystick.channels.node.loops import require_trio
 from tallystick.channels.ports import Clock, Entropy, PeerAddress, system_clock, system_elapsed, system_entropy
-from tallystick.channels.store import open_store
-from tallystick.channels.transport import TcpNetwork
+from tallystick.channels.protocol.keys import PrivateKey
+from tallystick.channels.storage.identity import Identity, claim_directory, hold_identity
+from tallystick.channels.storage.store import open_store
+from tallystick.channels.transport.descriptors import raise_descriptor_limit
+from tallystick.channels.transport.links import TcpNetwork
+from tallystick.channels.values.arguments import checked
 from tallystick.settlement.chain import Chain
 from tallystick.settlement.errors import ChainError, ChainUnavailable
-from tallystick.settlement.rpc_client import open_rpc_chain
-from tallystick.settlement.vigil import TICK, Sight, begun, look, spell
+from tallystick.settlement.ethereum.rpc_client import open_rpc_chain
+from tallystick.settlement.following.vigil import TICK, Sight, begun, look, spell
 from tallystick.watchtower.schema import said_by_tower
 from tallystick.watchtower.tower import SCHEMAS, Tower, TowerPolicy, TowerStatistics
 

@@ -15,11 +15,11 @@ from typing import Annotated, TypeAlias
 
 import msgspec
 
-from tallystick.channels.codec import Codec
 from tallystick.channels.errors import Fault, InvalidSignature, MalformedMessage
-from tallystick.channels.keys import PrivateKey, PublicKey, keccak
 from tallystick.channels.limits import ERROR_TEXT_MAX
-from tallystick.channels.objects import Address
+from tallystick.channels.protocol.codec import Codec
+from tallystick.channels.protocol.keys import PrivateKey, PublicKey, keccak
+from tallystick.channels.protocol.objects import Address
 from tallystick.watchtower.errors import BadReceipt, Why
 from tallystick.watchtower.sealing import BLOB_SIZE
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 
-from tallystick.channels.codec import Codec
-from tallystick.channels.identity import Identity
-from tallystick.channels.objects import Address, ChannelId, Terms
-from tallystick.channels.seals import Sealed
-from tallystick.channels.store import Moment, Schema, Store, decoded
-from tallystick.settlement.whose import said_by_settlement
-from tallystick.watchtower.docket import Case, Sighting
+from tallystick.channels.protocol.codec import Codec
+from tallystick.channels.protocol.objects import Address, ChannelId, Terms
+from tallystick.channels.storage.identity import Identity
+from tallystick.channels.storage.seals import Sealed
+from tallystick.channels.storage.store import Moment, Schema, Store, decoded
+from tallystick.settlement.following.whose import said_by_settlement
+from tallystick.watchtower.disputes import Case, Sighting
 
 
 class AppointmentStored(Moment, frozen=True):

@@ -19,11 +19,11 @@ from nacl.bindings import (
 )
 from nacl.exceptions import CryptoError
 
-from tallystick.channels.codec import Codec
 from tallystick.channels.errors import InvalidInput, MalformedMessage
-from tallystick.channels.keys import keccak
-from tallystick.channels.objects import Address, SignedProof, Terms
 from tallystick.channels.ports import Entropy
+from tallystick.channels.protocol.codec import Codec
+from tallystick.channels.protocol.keys import keccak
+from tallystick.channels.protocol.objects import Address, SignedProof, Terms
 
 PLAIN_SIZE = 1_024
 """Bytes of a padded appointment; the largest one takes about 750."""

@@ -16,29 +16,36 @@ from collections.abc import Callable, Sequence
 import msgspec
 import trio
 
-from tallystick.channels.alarms import Alarm, AlarmKind, OnAlarm
-from tallystick.channels.arguments import Options, checked
 from tallystick.channels.errors import StoreError
-from tallystick.channels.identity import IDENTITY_SCHEMA
-from tallystick.channels.keys import PrivateKey, keccak
-from tallystick.channels.objects import NATIVE
+from tallystick.channels.node.alarms import Alarm, AlarmKind, OnAlarm
 from tallystick.channels.ports import Clock, Elapsed, Network, PeerAddress, system_elapsed
-from tallystick.channels.store import Moment, Store
+from tallystick.channels.protocol.keys import PrivateKey, keccak
+from tallystick.channels.protocol.objects import NATIVE
+from tallystick.channels.storage.identity import IDENTITY_SCHEMA
+from tallystick.channels.storage.store import Moment, Store
+from tallystick.channels.values.arguments import Options, checked
 from tallystick.settlement.chain import Chain, ChallengeCall
-from tallystick.settlement.checked import checked as cross_checked
 from tallystick.settlement.errors import ChainError, ChainUnavailable
-from tallystick.settlement.fee_account import AT_ONCE, LOOK_AGAIN, LOOK_EVERY, REST_PERCENT, FeeAccount, Standing
-from tallystick.settlement.follower import BACKOFF_FIRST, BACKOFF_MAX, Follower, FollowerStatistics
-from tallystick.settlement.market import Market
-from tallystick.settlement.moments import SCHEMA, read_followed
-from tallystick.settlement.obligations import Policy
-from tallystick.settlement.sender import Sender, SenderStatistics
-from tallystick.settlement.transactions import GAS
-from tallystick.settlement.vigil import TICK, begun, look
-from tallystick.watchtower.desk import Desk
-from tallystick.watchtower.docket import Purse
+from tallystick.settlement.ethereum.transactions import GAS
+from tallystick.settlement.following.checked import checked as cross_checked
+from tallystick.settlement.following.follower import BACKOFF_FIRST, BACKOFF_MAX, Follower, FollowerStatistics
+from tallystick.settlement.following.market import Market
+from tallystick.settlement.following.vigil import TICK, begun, look
+from tallystick.settlement.sending.fee_account import (
+    AT_ONCE,
+    LOOK_AGAIN,
+    LOOK_EVERY,
+    REST_PERCENT,
+    FeeAccount,
+    Standing,
+)
+from tallystick.settlement.sending.moments import SCHEMA, read_followed
+from tallystick.settlement.sending.obligations import Policy
+from tallystick.settlement.sending.sender import Sender, SenderStatistics
+from tallystick.watchtower.appointments import Desk
+from tallystick.watchtower.disputes import Purse
+from tallystick.watchtower.quotas import APPOINTMENTS_MAX, NEW_BURST, NEW_RATE, Shelves
 from tallystick.watchtower.schema import TOWER_SCHEMA, count_appointments
-from tallystick.watchtower.shelves import APPOINTMENTS_MAX, NEW_BURST, NEW_RATE, Shelves
 from tallystick.watchtower.watch import Watch
 
 SCHEMAS = (IDENTITY_SCHEMA, SCHEMA, TOWER_SCHEMA)

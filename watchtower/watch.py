@@ -15,18 +15,18 @@ from collections import deque
 from collections.abc import Sequence
 from heapq import heappop, heappush
 
-from tallystick.channels.alarms import Alarm, AlarmKind, OnAlarm
-from tallystick.channels.eip712 import channel_id
 from tallystick.channels.errors import InvalidInput, MalformedMessage
-from tallystick.channels.objects import NATIVE, Address, ChannelId, Terms
-from tallystick.channels.store import Moment, Store
+from tallystick.channels.node.alarms import Alarm, AlarmKind, OnAlarm
+from tallystick.channels.protocol.eip712 import channel_id
+from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Terms
+from tallystick.channels.storage.store import Moment, Store
 from tallystick.settlement.chain import Block, Chain, Challenged, Closed, Header, Settled
 from tallystick.settlement.errors import ChainUnavailable
-from tallystick.settlement.follower import HEADERS_KEPT, BlockAdded, Step
-from tallystick.settlement.moments import step_moment
-from tallystick.settlement.obligations import FINAL
-from tallystick.settlement.sender import Commit, Sender
-from tallystick.watchtower.docket import Case, Defence, Purse, Sighting, check, duties, moot
+from tallystick.settlement.following.follower import HEADERS_KEPT, BlockAdded, Step
+from tallystick.settlement.sending.moments import step_moment
+from tallystick.settlement.sending.obligations import FINAL
+from tallystick.settlement.sending.sender import Commit, Sender
+from tallystick.watchtower.disputes import Case, Defence, Purse, Sighting, check, duties, moot
 from tallystick.watchtower.schema import CaseOver, CaseSeen, CasesUndone, read_appointments, read_cases
 from tallystick.watchtower.sealing import locator_of, unseal
 

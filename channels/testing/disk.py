@@ -13,7 +13,7 @@ import weakref
 from collections.abc import Sequence
 
 from tallystick.channels.errors import StoreError
-from tallystick.channels.store import Moment, Schema, SqliteStore
+from tallystick.channels.storage.store import Moment, Schema, SqliteStore
 
 PAGE = 1_024
 """Bytes of a page: a world may have thousands of disks, whose tables are nearly empty."""

@@ -20,9 +20,9 @@ import msgspec
 import trio
 
 from tallystick.channels.errors import HandshakeFailed, InvalidInput, LinkClosed, PeerError
-from tallystick.channels.keys import PrivateKey, PublicKey
 from tallystick.channels.limits import MESSAGE_MAX
 from tallystick.channels.ports import Link, PeerAddress
+from tallystick.channels.protocol.keys import PrivateKey, PublicKey
 
 DIAL_SECONDS = 10.0
 """How long a dial into a silent partition waits before it gives up."""

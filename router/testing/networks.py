@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable
 
-from tallystick.channels.objects import ChannelId
-from tallystick.router.graph import Direction
-from tallystick.router.liquidity import Prior
+from tallystick.channels.protocol.objects import ChannelId
 from tallystick.router.objects import Edge, ForwardingPolicy, NodeKey, Route
+from tallystick.router.pathfinding.graph import Direction
+from tallystick.router.pathfinding.liquidity import Prior
 
 
 def node_key(number: int) -> NodeKey:

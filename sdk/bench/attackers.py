@@ -17,10 +17,11 @@ from urllib.parse import urlsplit
 import msgspec
 import trio
 
-from tallystick.channels.eip712 import domain_separator
 from tallystick.channels.errors import PeerError
-from tallystick.channels.keys import PrivateKey, PublicKey
-from tallystick.channels.messages import (
+from tallystick.channels.ports import PeerAddress, system_clock, system_entropy
+from tallystick.channels.protocol.eip712 import domain_separator
+from tallystick.channels.protocol.keys import PrivateKey, PublicKey
+from tallystick.channels.protocol.messages import (
     PROTOCOL_VERSION,
     Hello,
     OpenProposal,
@@ -28,11 +29,10 @@ from tallystick.channels.messages import (
     Reestablish,
     encode,
 )
-from tallystick.channels.noise import ACT_TWO_SIZE, Initiator, Session
-from tallystick.channels.objects import NATIVE, Address, ChannelId, Terms
-from tallystick.channels.ports import PeerAddress, system_clock, system_entropy
-from tallystick.router import gossip_wire
-from tallystick.router.announcements import Announcement, sign_update
+from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Terms
+from tallystick.channels.transport.noise import ACT_TWO_SIZE, Initiator, Session
+from tallystick.router.gossip import wire as gossip_wire
+from tallystick.router.gossip.announcements import Announcement, sign_update
 from tallystick.router.objects import ForwardingPolicy
 from tallystick.sdk.errors import MeasurementVoid
 from tallystick.watchtower.messages import VERSION, Upload

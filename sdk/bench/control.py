@@ -17,14 +17,14 @@ from pathlib import Path
 
 import msgspec
 
-from tallystick.channels.eip712 import digest_proof, domain_separator
-from tallystick.channels.hashchain import walk
-from tallystick.channels.keys import PrivateKey
-from tallystick.channels.messages import Update, decode, encode
-from tallystick.channels.objects import Address, BalanceProof, ChannelId
-from tallystick.channels.operations import Pay
-from tallystick.channels.schema import SCHEMA, UpdateSigned
-from tallystick.channels.store import open_store
+from tallystick.channels.protocol.eip712 import digest_proof, domain_separator
+from tallystick.channels.protocol.hashchain import walk
+from tallystick.channels.protocol.keys import PrivateKey
+from tallystick.channels.protocol.messages import Update, decode, encode
+from tallystick.channels.protocol.objects import Address, BalanceProof, ChannelId
+from tallystick.channels.protocol.operations import Pay
+from tallystick.channels.storage.schema import SCHEMA, UpdateSigned
+from tallystick.channels.storage.store import open_store
 
 CONTROL_MIN = 1.75
 """Below this, the machine was busy with something else: repeat."""

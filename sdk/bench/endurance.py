@@ -23,11 +23,11 @@ from typing import Any
 import msgspec
 import trio
 
-from tallystick.channels.objects import ChannelId
-from tallystick.channels.tickets import Ticket
+from tallystick.channels.protocol.objects import ChannelId
+from tallystick.channels.session.tickets import Ticket
 from tallystick.sdk.bench.control import CONTROL_MIN, capacity_control
 from tallystick.sdk.bench.fleet import Crew, Fleet, run
-from tallystick.sdk.troupe import Actor, open_troupe
+from tallystick.sdk.bench.launcher import Actor, open_troupe
 
 TENTHS = 10
 WARM_UP = 0.02

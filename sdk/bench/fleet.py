@@ -23,24 +23,24 @@ from typing import Any
 import msgspec
 import trio
 
-from tallystick.channels import resync
-from tallystick.channels.core import new_channel
-from tallystick.channels.engine import Engine
-from tallystick.channels.keys import PrivateKey, PublicKey
 from tallystick.channels.limits import Policy
-from tallystick.channels.objects import NATIVE, Address, ChannelId, Terms
-from tallystick.channels.peers import Peers
+from tallystick.channels.node.engine import Engine
+from tallystick.channels.node.peers import Peers
 from tallystick.channels.ports import Network, PeerAddress, system_clock, system_entropy
-from tallystick.channels.schema import SCHEMA
-from tallystick.channels.session import Session
-from tallystick.channels.store import open_store
-from tallystick.channels.tickets import Ticket
-from tallystick.channels.transport import TcpNetwork
-from tallystick.channels.writer import Writer
+from tallystick.channels.protocol.core import new_channel
+from tallystick.channels.protocol.keys import PrivateKey, PublicKey
+from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Terms
+from tallystick.channels.session import resync
+from tallystick.channels.session.session import Session
+from tallystick.channels.session.tickets import Ticket
+from tallystick.channels.storage.schema import SCHEMA
+from tallystick.channels.storage.store import open_store
+from tallystick.channels.storage.writer import Writer
+from tallystick.channels.transport.links import TcpNetwork
+from tallystick.sdk.bench.driver import batch_sizes, obey
 from tallystick.sdk.bench.kinds import take_receipt
 from tallystick.sdk.bench.latencies import Latencies, timing
-from tallystick.sdk.bench.weather import WEATHER_SEED, Weather
-from tallystick.sdk.party import batch_sizes, obey
+from tallystick.sdk.bench.network_conditions import WEATHER_SEED, Weather
 
 CHAIN_ID = 31_337
 CONTRACT = Address(b"\xbe" * 20)
@@ -116,7 +116,7 @@ class Fleet:
                 await self.writer.commit(())  # greetings are taken in between rounds
 
     async def do_weather(self, command: dict[str, Any]) -> dict[str, Any]:
-        """Change the weather, which cuts all links. With `redials`, wait until all are back. See `sdk.party`."""
+        """Change the weather, which cuts all links. With `redials`, wait until all are back. See `sdk.bench.driver`."""
         dials = sum(member.peers.statistics().dials for member in self.members)
         links = len(self.weather.links)
         await self.weather.change(command["rtt"], command["cuts"])

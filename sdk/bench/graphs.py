@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tallystick.channels.errors import InvalidInput
-from tallystick.router.graph import Graph
-from tallystick.router.imports import read_graph
 from tallystick.router.objects import Edge, NodeKey
+from tallystick.router.pathfinding.graph import Graph
+from tallystick.router.pathfinding.imports import read_graph
 
 
 def read_edges(path: Path) -> list[Edge]:

@@ -18,20 +18,20 @@ import msgspec
 import trio
 
 from tallystick.channels.errors import LinkClosed, PeerError
-from tallystick.channels.keys import PrivateKey
-from tallystick.channels.messages import PROTOCOL_VERSION, Hello, Ping, Pong, decode, encode
-from tallystick.channels.objects import Address
 from tallystick.channels.ports import PeerAddress, system_entropy
-from tallystick.channels.transport import TcpNetwork
+from tallystick.channels.protocol.keys import PrivateKey
+from tallystick.channels.protocol.messages import PROTOCOL_VERSION, Hello, Ping, Pong, decode, encode
+from tallystick.channels.protocol.objects import Address
+from tallystick.channels.transport.links import TcpNetwork
 from tallystick.sdk.bench.attackers import Attack
 from tallystick.sdk.bench.control import capacity_control
+from tallystick.sdk.bench.driver import Role
+from tallystick.sdk.bench.launcher import Actor, Troupe, chain_run, open_troupe, party, tally
 from tallystick.sdk.bench.stage import DEPOSIT, FUNDS, Say
-from tallystick.sdk.configuration import Settings, write_settings
+from tallystick.sdk.daemon.configuration import Settings, write_settings
+from tallystick.sdk.daemon.keystore import create
 from tallystick.sdk.errors import MeasurementVoid
-from tallystick.sdk.keystore import create
-from tallystick.sdk.party import Role
-from tallystick.sdk.troupe import Actor, Troupe, chain_run, open_troupe, party, tally
-from tallystick.settlement.branch import ADJUDICATOR
+from tallystick.settlement.simulated.branch import ADJUDICATOR
 from tallystick.watchtower import messages as tower_messages
 from tallystick.watchtower.sealing import BLOB_SIZE
 

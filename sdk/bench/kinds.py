@@ -13,16 +13,16 @@ from collections.abc import Awaitable, Callable
 import msgspec
 import trio
 
-from tallystick.channels.conditions import digest_of
-from tallystick.channels.effects import LockEnded, LockReceived
 from tallystick.channels.limits import LOCKS_MAX, STREAM_LENGTH_MAX
 from tallystick.channels.ports import system_clock
-from tallystick.channels.tickets import Ticket
+from tallystick.channels.protocol.conditions import digest_of
+from tallystick.channels.session.effects import LockEnded, LockReceived
+from tallystick.channels.session.tickets import Ticket
 from tallystick.sdk.bench.latencies import Latencies
 from tallystick.sdk.errors import MeasurementVoid
-from tallystick.sdk.handle import ChannelHandle
-from tallystick.sdk.node import Node
-from tallystick.sdk.streams import OutgoingStream
+from tallystick.sdk.node.handle import ChannelHandle
+from tallystick.sdk.node.node import Node
+from tallystick.sdk.node.streams import OutgoingStream
 
 BULK = 60_000
 """Payments handed over at a time, in the class `bulk`."""

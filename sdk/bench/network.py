@@ -28,15 +28,15 @@ import msgspec
 import trio
 from rich.table import Table
 
-from tallystick.channels.keys import PrivateKey
-from tallystick.channels.objects import ChannelId
+from tallystick.channels.protocol.keys import PrivateKey
+from tallystick.channels.protocol.objects import ChannelId
 from tallystick.router.objects import NodeKey
-from tallystick.router.payload import FinalPayload, ForwardPayload, encode_payload
-from tallystick.router.sphinx import build_onion, peel
+from tallystick.router.onion.payload import FinalPayload, ForwardPayload, encode_payload
+from tallystick.router.onion.sphinx import build_onion, peel
 from tallystick.sdk.bench.control import CONTROL_MIN, Primitives, capacity_control, measure_primitives
+from tallystick.sdk.bench.driver import Role
+from tallystick.sdk.bench.launcher import Actor, chain_run, open_troupe, party
 from tallystick.sdk.errors import MeasurementVoid
-from tallystick.sdk.party import Role
-from tallystick.sdk.troupe import Actor, chain_run, open_troupe, party
 
 FUNDS = 10**15
 DEPOSIT = 10**12

@@ -1,9 +1,10 @@
 """`tally bench payments`: how often payments through a real network succeed, against balances that nobody knows.
 
 The balances hidden in all channels are drawn once per seed. Each payment begins with nothing learned but the payer's
-own balances, and runs the product's own state machine (`router.payer`) over its planner: plan, try each part hop by hop
-against the hidden balances and the forwarders' policies, learn, split, try again. Between payments the balances are as
-drawn. Whether a payment could have succeeded at all is what a maximum flow over the hidden balances says.
+own balances, and runs the product's own state machine (`router.sending.payer`) over its planner: plan, try each
+part hop by hop against the hidden balances and the forwarders' policies, learn, split, try again. Between payments the
+balances are as drawn. Whether a payment could have succeeded at all is what a maximum flow over the hidden balances
+says.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ from pathlib import Path
 
 import msgspec
 
-from tallystick.router.graph import Graph
-from tallystick.router.imports import MSAT
-from tallystick.router.kernels import PAUSE, PLAIN, compiled
-from tallystick.router.liquidity import BIMODAL, UNIFORM, Knowledge
 from tallystick.router.objects import MILLION, Hop, NodeKey, Route
-from tallystick.router.payer import Hope, Lesson, Limits, PartFailure, Payment
-from tallystick.router.planner import Costs, Planner
-from tallystick.router.steps import Steps, finish
+from tallystick.router.pathfinding.graph import Graph
+from tallystick.router.pathfinding.imports import MSAT
+from tallystick.router.pathfinding.kernels import PAUSE, PLAIN, compiled
+from tallystick.router.pathfinding.liquidity import BIMODAL, UNIFORM, Knowledge
+from tallystick.router.pathfinding.planner import Costs, Planner
+from tallystick.router.pathfinding.steps import Steps, finish
+from tallystick.router.sending.payer import Hope, Lesson, Limits, PartFailure, Payment
 from tallystick.router.testing.networks import HiddenBalances
 from tallystick.sdk.bench.graphs import connected_nodes, percentile, random_pairs, read_edges
 
@@ -151,7 +152,7 @@ def _row(amount: int, kind: str, tried: Sequence[_Tried]) -> PaymentsRow:
 
 
 class _Map:
-    """What `router.payer` asks of a map, over the planner alone. `flow`: whether it gives plans of many parts."""
+    """What `router.sending.payer` asks of a map, over the planner alone. `flow`: whether it plans many parts."""
 
     def __init__(self, planner: Planner, source: NodeKey, *, flow: bool) -> None:
         self._planner = planner

@@ -17,12 +17,12 @@ from pathlib import Path
 import msgspec
 
 from tallystick.router.errors import NoRoute
-from tallystick.router.graph import Graph
-from tallystick.router.imports import MSAT
-from tallystick.router.kernels import compilable
-from tallystick.router.liquidity import Knowledge
 from tallystick.router.objects import Edge, NodeKey
-from tallystick.router.planner import Planner
+from tallystick.router.pathfinding.graph import Graph
+from tallystick.router.pathfinding.imports import MSAT
+from tallystick.router.pathfinding.kernels import compilable
+from tallystick.router.pathfinding.liquidity import Knowledge
+from tallystick.router.pathfinding.planner import Planner
 from tallystick.sdk.bench.control import capacity_control
 from tallystick.sdk.bench.graphs import connected_nodes, percentile, random_pairs, read_edges
 

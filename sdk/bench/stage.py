@@ -9,12 +9,12 @@ from typing import Any
 
 import trio
 
-from tallystick.channels.keys import PrivateKey
+from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.sdk.bench.control import Primitives, measure_primitives
+from tallystick.sdk.bench.driver import Role
 from tallystick.sdk.bench.fleet import Crew
+from tallystick.sdk.bench.launcher import Actor, chain_run, fleet, open_troupe, party
 from tallystick.sdk.errors import MeasurementVoid
-from tallystick.sdk.party import Role
-from tallystick.sdk.troupe import Actor, chain_run, fleet, open_troupe, party
 
 FUNDS = 10**15
 DEPOSIT = 10**12

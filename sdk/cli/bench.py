@@ -352,7 +352,7 @@ def payments(
     """
     from rich.console import Console
 
-    from tallystick.router.kernels import compilable
+    from tallystick.router.pathfinding.kernels import compilable
     from tallystick.sdk.bench.payments import METHODS, PRIORS, run_payments
     from tallystick.sdk.bench.report import payments_table
 

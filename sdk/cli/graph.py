@@ -22,8 +22,8 @@ from tallystick.sdk.cli.shell import (
 )
 
 if TYPE_CHECKING:
-    from tallystick.router.imports import ImportedGraph
     from tallystick.router.objects import NodeKey, Route
+    from tallystick.router.pathfinding.imports import ImportedGraph
 
 app = make_group("Show what is known of the network; read graphs of others.")
 
@@ -48,7 +48,7 @@ def import_graph(
     as_json: Json = False,
 ) -> None:
     """Write a graph as the CSV that experiments take, without names and keys. Refuses to overwrite."""
-    from tallystick.router.imports import to_csv
+    from tallystick.router.pathfinding.imports import to_csv
 
     found = _read(file)
     data = to_csv(found.edges, found.inbound).encode()
@@ -68,7 +68,7 @@ def import_graph(
 @app.command(epilog=example("graph stats network.csv.gz --json"))
 def stats(file: GraphFile, as_json: Json = False) -> None:
     """Tell how many nodes and channels a graph has, and how capacities, degrees and fees are spread."""
-    from tallystick.router.imports import graph_statistics
+    from tallystick.router.pathfinding.imports import graph_statistics
     from tallystick.sdk.cli.tables import show_graph
 
     found = _read(file)
@@ -92,10 +92,10 @@ def route(
     as_json: Json = False,
 ) -> None:
     """Tell how a payment would go, as far as anybody can know from the graph: hop by hop, with exact amounts."""
-    from tallystick.router.graph import Graph
-    from tallystick.router.imports import MSAT
-    from tallystick.router.liquidity import Knowledge
-    from tallystick.router.planner import Planner
+    from tallystick.router.pathfinding.graph import Graph
+    from tallystick.router.pathfinding.imports import MSAT
+    from tallystick.router.pathfinding.liquidity import Knowledge
+    from tallystick.router.pathfinding.planner import Planner
     from tallystick.sdk.cli.tables import show_routes
 
     network = _read(file)
@@ -150,7 +150,7 @@ def show(data: Data = None, as_json: Json = False) -> None:
 
 
 def _read(file: Path) -> ImportedGraph:
-    from tallystick.router.imports import read_graph
+    from tallystick.router.pathfinding.imports import read_graph
 
     try:
         data = file.read_bytes()

@@ -12,7 +12,7 @@ import typer
 from tallystick.channels.limits import Policy
 from tallystick.sdk.cli.screen import say
 from tallystick.sdk.cli.shell import Data, Json, PasswordFile, guarded, print_json
-from tallystick.sdk.configuration import (
+from tallystick.sdk.daemon.configuration import (
     CONFIG,
     DEFAULT_LISTEN,
     DEFAULT_URL,
@@ -64,9 +64,9 @@ def init(
     """
 
     def work() -> dict[str, str]:
+        from tallystick.sdk.daemon.keystore import KEYSTORE, create, find_password
         from tallystick.sdk.errors import ConfigurationError
-        from tallystick.sdk.keystore import KEYSTORE, create, find_password
-        from tallystick.settlement.branch import ADJUDICATOR
+        from tallystick.settlement.simulated.branch import ADJUDICATOR
 
         directory = data_directory(data)
         if (directory / KEYSTORE).exists():

@@ -91,7 +91,7 @@ def create(
     if note := too_little_to_come(amount or 1, channels):
         say(note, err=True)
     if qr:
-        from tallystick.router.qr import as_text
+        from tallystick.router.invoices.qr import as_text
 
         if not say_as_it_is(guarded(lambda: as_text(made.invoice))):
             fail("this output's encoding has no blocks to draw a QR code with: use a terminal in UTF-8, or --png FILE")
@@ -169,7 +169,7 @@ def decode(
     as_json: Json = False,
 ) -> None:
     """Tell what an invoice asks for, before paying it. No node is needed."""
-    from tallystick.router.invoice import decode_invoice
+    from tallystick.router.invoices.invoice import decode_invoice
 
     invoice = guarded(lambda: decode_invoice(text))
     found: dict[str, object] = {
@@ -235,7 +235,7 @@ def _show(invoice: InvoiceInfo, as_json: bool) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    from tallystick.router.qr import as_png
+    from tallystick.router.invoices.qr import as_png
 
     image = guarded(lambda: as_png(text))
     try:

@@ -44,10 +44,10 @@ def run(
         import msgspec
         import trio
 
-        from tallystick.channels.alarms import Alarm
-        from tallystick.sdk.configuration import data_directory, read_settings
-        from tallystick.sdk.daemon import Ready, run_daemon
-        from tallystick.sdk.keystore import load_key
+        from tallystick.channels.node.alarms import Alarm
+        from tallystick.sdk.daemon.configuration import data_directory, read_settings
+        from tallystick.sdk.daemon.daemon import Ready, run_daemon
+        from tallystick.sdk.daemon.keystore import load_key
 
         directory = data_directory(data)
         settings = read_settings(directory)
@@ -90,8 +90,8 @@ def wait(
     def work() -> NodeInfo:
         import trio
 
-        from tallystick.sdk.configuration import data_directory
         from tallystick.sdk.control.waiting import wait_for_node
+        from tallystick.sdk.daemon.configuration import data_directory
 
         directory = data_directory(data)
         return trio.run(wait_for_node, directory, timeout)
@@ -126,8 +126,8 @@ def stop(
     def work() -> bool:
         import trio
 
-        from tallystick.sdk.configuration import data_directory
         from tallystick.sdk.control.files import wait_ended
+        from tallystick.sdk.daemon.configuration import data_directory
 
         async def wait() -> bool:
             with trio.move_on_after(timeout) as scope:

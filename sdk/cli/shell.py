@@ -20,7 +20,7 @@ import typer
 from tallystick.sdk.cli.screen import say, say_json
 
 if TYPE_CHECKING:
-    from tallystick.channels.alarms import Alarm
+    from tallystick.channels.node.alarms import Alarm
     from tallystick.sdk.control.client import ControlClient
 
 FAILED = 1
@@ -179,8 +179,8 @@ def ask_node(data: Path | None, question: Callable[[ControlClient], Awaitable[Re
     """Put a question to the node that runs in the data directory and return its answer, or exit."""
     import trio
 
-    from tallystick.sdk.configuration import data_directory
     from tallystick.sdk.control.client import connect_control
+    from tallystick.sdk.daemon.configuration import data_directory
 
     async def run() -> Result:
         async with connect_control(data_directory(data)) as node:

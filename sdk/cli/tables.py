@@ -8,8 +8,8 @@ from typing import Any
 
 from msgspec.structs import asdict, astuple
 
-from tallystick.router.imports import GraphStatistics, Spread
 from tallystick.router.objects import NodeKey, Route
+from tallystick.router.pathfinding.imports import GraphStatistics, Spread
 from tallystick.sdk.cli.screen import add_row, facts, make_table, say, show_table, warn
 from tallystick.sdk.control.views import NATIVE_ASSET, ChannelInfo, Incoming, NodeInfo, PeerInfo, StreamInfo
 

@@ -21,8 +21,8 @@ from tallystick.sdk.cli.shell import (
 )
 
 if TYPE_CHECKING:
-    from tallystick.channels.alarms import Alarm
-    from tallystick.channels.keys import PrivateKey
+    from tallystick.channels.node.alarms import Alarm
+    from tallystick.channels.protocol.keys import PrivateKey
     from tallystick.watchtower.daemon import TowerStatus
 
 app = make_group("Run a watchtower, or ask one.")
@@ -103,7 +103,7 @@ def status(data: TowerData, as_json: Json = False) -> None:
     """Show how the tower that runs in the data directory does. Exit code 3 if none runs there."""
     import math
 
-    from tallystick.channels.directory import holder_of
+    from tallystick.channels.storage.directory import holder_of
     from tallystick.watchtower.daemon import read_status
 
     found = guarded(lambda: read_status(data))
@@ -145,7 +145,7 @@ def _show(found: TowerStatus, as_json: bool) -> None:
 
 def _parse_place(text: str) -> tuple[str, int]:
     from tallystick.channels.errors import InvalidInput
-    from tallystick.sdk.places import parse_place
+    from tallystick.sdk.node.places import parse_place
 
     try:
         return parse_place(text)
@@ -155,7 +155,7 @@ def _parse_place(text: str) -> tuple[str, int]:
 
 def _read_key(path: Path) -> PrivateKey:
     from tallystick.channels.errors import InvalidInput
-    from tallystick.channels.keys import PrivateKey
+    from tallystick.channels.protocol.keys import PrivateKey
 
     try:
         if path.stat().st_mode & 0o077:
@@ -168,6 +168,6 @@ def _read_key(path: Path) -> PrivateKey:
 
 
 def _open_keystore(directory: Path, password_file: Path | None) -> PrivateKey:
-    from tallystick.sdk.keystore import load_key
+    from tallystick.sdk.daemon.keystore import load_key
 
     return load_key(directory, None, password_file)

@@ -18,8 +18,7 @@ from typing import Any, TypeVar
 import httpx
 import msgspec
 
-from tallystick.channels.arguments import checked
-from tallystick.channels.objects import (
+from tallystick.channels.protocol.objects import (
     Amount,
     AnyAddress,
     AnyMemo,
@@ -31,6 +30,7 @@ from tallystick.channels.objects import (
     Whole64,
     to_memo,
 )
+from tallystick.channels.values.arguments import checked
 from tallystick.sdk.control import views
 from tallystick.sdk.control.files import find_node
 from tallystick.sdk.control.network_client import NetworkCalls, written

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from tallystick.channels.alarms import Alarm
-from tallystick.channels.core import Phase
-from tallystick.channels.keys import PublicKey
+from tallystick.channels.node.alarms import Alarm
 from tallystick.channels.ports import PeerAddress
-from tallystick.channels.tickets import Receipt
+from tallystick.channels.protocol.core import Phase
+from tallystick.channels.protocol.keys import PublicKey
+from tallystick.channels.session.tickets import Receipt
 from tallystick.sdk.control import views
-from tallystick.sdk.handle import ChannelHandle
-from tallystick.sdk.incoming import IncomingPayment
-from tallystick.sdk.node import Node
+from tallystick.sdk.node.handle import ChannelHandle
+from tallystick.sdk.node.incoming import IncomingPayment
+from tallystick.sdk.node.node import Node
 
 
 def node_info(node: Node, alarms: tuple[Alarm, ...]) -> views.NodeInfo:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tallystick.channels.objects import NATIVE, Address
-from tallystick.router.circuits import Forward
-from tallystick.router.invoices import InvoiceRecord, State
+from tallystick.channels.protocol.objects import NATIVE, Address
+from tallystick.router.forwarding.circuits import Forward
 from tallystick.router.objects import ForwardingPolicy, Route
-from tallystick.router.payments import PartRecord, PaymentRecord
-from tallystick.router.receiving import Refusal
+from tallystick.router.receiving.issued import InvoiceRecord, State
+from tallystick.router.receiving.service import Refusal
+from tallystick.router.sending.payments import PartRecord, PaymentRecord
 from tallystick.sdk.control import network_views as views
-from tallystick.sdk.handle import ChannelHandle
-from tallystick.sdk.node import Node
+from tallystick.sdk.node.handle import ChannelHandle
+from tallystick.sdk.node.node import Node
 
 
 def invoice_info(record: InvoiceRecord, state: State, refusal: Refusal | None = None) -> views.InvoiceInfo:

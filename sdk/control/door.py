@@ -14,10 +14,10 @@ import trio
 from hypercorn.config import Config
 from starlette.types import ASGIApp
 
-from tallystick.channels.descriptors import CONTROL_STRANGERS_MAX
-from tallystick.channels.guests import Guest, Guests, Rank
-from tallystick.channels.turns import Turns
-from tallystick.channels.webserver import WebServer
+from tallystick.channels.transport.descriptors import CONTROL_STRANGERS_MAX
+from tallystick.channels.transport.guests import Guest, Guests, Rank
+from tallystick.channels.transport.turns import Turns
+from tallystick.channels.transport.webserver import WebServer
 
 REFUSALS_PART = 0.05
 """Of the loop's time, what requests without the token take at most."""

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import trio
 
-from tallystick.channels.directory import lock_directory
 from tallystick.channels.errors import StoreInUse
+from tallystick.channels.storage.directory import lock_directory
 from tallystick.sdk.errors import ConfigurationError, NodeUnreachable
 
 POLL_SECONDS = 0.05

@@ -18,10 +18,10 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tallystick.channels.errors import TallystickError
-from tallystick.channels.rules import Whole, refuse
+from tallystick.channels.values.argument_rules import Whole, refuse
 from tallystick.sdk.control.door import Door
 from tallystick.sdk.control.faults import Malformed, status_of
-from tallystick.sdk.node import Node
+from tallystick.sdk.node.node import Node
 
 BODY_MAX = 16_384
 """Bytes of one request's body."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from tallystick.channels.errors import ChannelNotReady, InsufficientFunds, InvalidInput
-from tallystick.channels.keys import PublicKey
-from tallystick.channels.objects import Address, to_address
 from tallystick.channels.ports import PeerAddress
-from tallystick.channels.rules import show
-from tallystick.channels.schema import payment_of
-from tallystick.sdk.handle import ChannelHandle
-from tallystick.sdk.node import Node
+from tallystick.channels.protocol.keys import PublicKey
+from tallystick.channels.protocol.objects import Address, to_address
+from tallystick.channels.storage.schema import payment_of
+from tallystick.channels.values.argument_rules import show
+from tallystick.sdk.node.handle import ChannelHandle
+from tallystick.sdk.node.node import Node
 
 PREFIX_MIN = 4
 """Hex digits that name a channel at least, so that a slip names none."""

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from tallystick.channels.errors import InvalidInput
-from tallystick.channels.keys import PublicKey
-from tallystick.channels.rules import show
-from tallystick.router.invoices import InvoiceRecord, find_invoice, invoices_beginning
+from tallystick.channels.protocol.keys import PublicKey
+from tallystick.channels.values.argument_rules import show
 from tallystick.router.objects import NodeKey
-from tallystick.router.payments import PaymentRecord, payments_beginning
-from tallystick.sdk.node import Node
+from tallystick.router.receiving.issued import InvoiceRecord, find_invoice, invoices_beginning
+from tallystick.router.sending.payments import PaymentRecord, payments_beginning
+from tallystick.sdk.node.node import Node
 
 PREFIX_MIN = 4
 """Hex digits that name a payment hash at least."""

@@ -33,9 +33,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tallystick.channels.errors import InvalidInput
-from tallystick.channels.objects import check_amount
-from tallystick.router.invoices import InvoiceRecord, State
-from tallystick.router.payments import PaymentRecord, load_parts
+from tallystick.channels.protocol.objects import check_amount
+from tallystick.router.receiving.issued import InvoiceRecord, State
+from tallystick.router.sending.payments import PaymentRecord, load_parts
 from tallystick.sdk.control import network_views as views
 from tallystick.sdk.control.describe_network import (
     forward_info,

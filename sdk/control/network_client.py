@@ -8,8 +8,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from tallystick.channels.arguments import checked
-from tallystick.channels.objects import (
+from tallystick.channels.protocol.objects import (
     Address,
     Amount,
     AnyAddress,
@@ -21,6 +20,7 @@ from tallystick.channels.objects import (
     to_address,
     to_text,
 )
+from tallystick.channels.values.arguments import checked
 from tallystick.sdk.control import network_views as views
 from tallystick.sdk.control.views import NATIVE_ASSET
 from tallystick.sdk.errors import ControlError

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import msgspec
 
-from tallystick.channels.discretion import Discreet
+from tallystick.channels.values.discretion import Discreet
 from tallystick.sdk.control.views import NATIVE_ASSET
 
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=604_800)]

@@ -43,12 +43,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from tallystick.channels.alarms import Alarm, AlarmKind
-from tallystick.channels.arguments import checked
 from tallystick.channels.errors import ChannelNotReady, InvalidInput, TallystickError
-from tallystick.channels.keys import PublicKey
-from tallystick.channels.loops import require_trio
+from tallystick.channels.node.alarms import Alarm, AlarmKind
+from tallystick.channels.node.loops import require_trio
 from tallystick.channels.ports import Entropy, PeerAddress, system_entropy
+from tallystick.channels.protocol.keys import PublicKey
+from tallystick.channels.values.arguments import checked
 from tallystick.sdk.control import describe, views
 from tallystick.sdk.control.door import Door
 from tallystick.sdk.control.files import announced
@@ -66,11 +66,11 @@ from tallystick.sdk.control.lookup import channel_to_pay, find_channel, parse_as
 from tallystick.sdk.control.network import NetworkRoutes
 from tallystick.sdk.control.streams import StreamRoutes
 from tallystick.sdk.errors import ConfigurationError
-from tallystick.sdk.holdings import holdings
-from tallystick.sdk.incoming import Payments
-from tallystick.sdk.known_peers import known_peers
-from tallystick.sdk.node import Node
-from tallystick.sdk.places import write_place
+from tallystick.sdk.node.holdings import holdings
+from tallystick.sdk.node.incoming import Payments
+from tallystick.sdk.node.known_peers import known_peers
+from tallystick.sdk.node.node import Node
+from tallystick.sdk.node.places import write_place
 
 PAGE_MAX = 1_000
 """Received payments in one answer."""

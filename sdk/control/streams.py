@@ -8,14 +8,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tallystick.channels.arguments import rule_of
 from tallystick.channels.errors import InvalidInput
-from tallystick.channels.objects import Lifetime
+from tallystick.channels.protocol.objects import Lifetime
+from tallystick.channels.values.arguments import rule_of
 from tallystick.sdk.control import views
 from tallystick.sdk.control.http import answer, make_route, read_body
 from tallystick.sdk.control.lookup import find_channel
-from tallystick.sdk.handle import ChannelHandle
-from tallystick.sdk.streams import IncomingStream, OutgoingStream
+from tallystick.sdk.node.handle import ChannelHandle
+from tallystick.sdk.node.streams import IncomingStream, OutgoingStream
 
 if TYPE_CHECKING:
     from tallystick.sdk.control.server import Control

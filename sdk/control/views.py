@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-from tallystick.channels.alarms import Alarm
+from tallystick.channels.node.alarms import Alarm
 
 NATIVE_ASSET = "0x" + 40 * "0"
 """The chain's own coin."""

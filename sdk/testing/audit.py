@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from tallystick.channels.core import Channel
-from tallystick.channels.hashchain import StreamProof
-from tallystick.channels.keys import PublicKey, keccak
-from tallystick.channels.messages import (
+from tallystick.channels.node.peers import EXTENSION_TAGS, number_of
+from tallystick.channels.protocol.core import Channel
+from tallystick.channels.protocol.hashchain import StreamProof
+from tallystick.channels.protocol.keys import PublicKey, keccak
+from tallystick.channels.protocol.messages import (
     Ack,
     CloseAccept,
     CloseOffer,
@@ -29,12 +30,11 @@ from tallystick.channels.messages import (
     channel_of,
     decode,
 )
-from tallystick.channels.objects import Address, ChannelId, SignedProof
-from tallystick.channels.peers import EXTENSION_TAGS, number_of
-from tallystick.channels.schema import ChannelSaved, find_channel, load_streams
-from tallystick.channels.store import Moment, Store
+from tallystick.channels.protocol.objects import Address, ChannelId, SignedProof
+from tallystick.channels.storage.schema import ChannelSaved, find_channel, load_streams
+from tallystick.channels.storage.store import Moment, Store
 from tallystick.sdk.testing.gates import Hooks
-from tallystick.settlement.moments import read_book
+from tallystick.settlement.sending.moments import read_book
 
 
 class Violation(AssertionError):

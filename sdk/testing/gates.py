@@ -13,10 +13,10 @@ from typing import Any
 import trio
 
 from tallystick.channels.errors import LinkClosed, StoreError
-from tallystick.channels.keys import PublicKey
-from tallystick.channels.objects import Address, ChannelId
 from tallystick.channels.ports import Link, Network, PeerAddress
-from tallystick.channels.store import Moment, Store
+from tallystick.channels.protocol.keys import PublicKey
+from tallystick.channels.protocol.objects import Address, ChannelId
+from tallystick.channels.storage.store import Moment, Store
 from tallystick.settlement.chain import Block, Chain, ChannelView, Header, Receipt
 from tallystick.settlement.errors import ChainUnavailable
 

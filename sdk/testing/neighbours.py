@@ -12,11 +12,11 @@ from pathlib import Path
 
 import trio
 
-from tallystick.channels.arguments import checked
-from tallystick.channels.keys import PrivateKey
-from tallystick.channels.objects import NATIVE, Address, ChannelId
-from tallystick.sdk.node import Config, Node, open_node
-from tallystick.settlement.branch import ChainSettings
+from tallystick.channels.protocol.keys import PrivateKey
+from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
+from tallystick.channels.values.arguments import checked
+from tallystick.sdk.node.node import Config, Node, open_node
+from tallystick.settlement.simulated.branch import ChainSettings
 from tallystick.settlement.testing.local import LocalChain
 
 DEPOSIT = 10_000_000

@@ -23,22 +23,22 @@ from contextlib import asynccontextmanager
 import msgspec
 import trio
 
-from tallystick.channels.arguments import checked
 from tallystick.channels.errors import InvalidInput, TallystickError
-from tallystick.channels.keys import PrivateKey, PublicKey, keccak
-from tallystick.channels.objects import Address, ChannelId
 from tallystick.channels.ports import PeerAddress
-from tallystick.channels.store import Moment
+from tallystick.channels.protocol.keys import PrivateKey, PublicKey, keccak
+from tallystick.channels.protocol.objects import Address, ChannelId
+from tallystick.channels.storage.store import Moment
 from tallystick.channels.testing.clock import SteppedClock, seeded_entropy
 from tallystick.channels.testing.disk import SimulatedDisk, SimulatedStore
 from tallystick.channels.testing.network import Delivery, MemoryEndpoint, MemoryNetwork
-from tallystick.sdk.budgets import DutyPolicy
-from tallystick.sdk.node import SCHEMAS, Config, Node, open_node
+from tallystick.channels.values.arguments import checked
+from tallystick.sdk.node.node import SCHEMAS, Config, Node, open_node
 from tallystick.sdk.testing.audit import Audit
 from tallystick.sdk.testing.gates import Gate, GatedChain, GatedNetwork, GatedStore, Hooks
-from tallystick.settlement.branch import ChainSettings
 from tallystick.settlement.chain import Chain, Header
-from tallystick.settlement.ledger import Mint
+from tallystick.settlement.enforcement.budgets import DutyPolicy
+from tallystick.settlement.simulated.branch import ChainSettings
+from tallystick.settlement.simulated.ledger import Mint
 from tallystick.settlement.testing.local import LocalChain
 
 ROLES = ("alice", "bob", "carol", "mallory")

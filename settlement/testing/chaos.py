@@ -32,11 +32,11 @@ from typing import Any, TypeVar
 import msgspec
 import trio
 
-from tallystick.channels.keys import keccak
-from tallystick.channels.objects import Address, ChannelId
+from tallystick.channels.protocol.keys import keccak
+from tallystick.channels.protocol.objects import Address, ChannelId
 from tallystick.settlement.chain import Block, Chain, ChannelView, Header, Receipt
 from tallystick.settlement.errors import ChainError, ChainUnavailable, Refusal, TransactionRefused
-from tallystick.settlement.transactions import transaction_hash
+from tallystick.settlement.ethereum.transactions import transaction_hash
 
 T = TypeVar("T")
 

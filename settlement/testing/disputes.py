@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from tallystick.channels.conditions import digest_of
-from tallystick.channels.eip712 import (
+from tallystick.channels.protocol.conditions import digest_of
+from tallystick.channels.protocol.eip712 import (
     channel_id,
     digest_cooperative_close,
     digest_proof,
@@ -21,8 +21,8 @@ from tallystick.channels.eip712 import (
     domain_separator,
     locks_root,
 )
-from tallystick.channels.keys import PrivateKey, keccak
-from tallystick.channels.objects import (
+from tallystick.channels.protocol.keys import PrivateKey, keccak
+from tallystick.channels.protocol.objects import (
     NATIVE,
     Address,
     BalanceProof,
@@ -34,8 +34,6 @@ from tallystick.channels.objects import (
     Voucher,
     Withdrawal,
 )
-from tallystick.settlement.adjudicator import ChannelCall, Situation, apply
-from tallystick.settlement.branch import ADJUDICATOR
 from tallystick.settlement.chain import (
     ChallengeCall,
     ChannelEvent,
@@ -44,7 +42,9 @@ from tallystick.settlement.chain import (
     OpenCall,
     WithdrawCall,
 )
-from tallystick.settlement.contract_state import ChannelState, Parameters
+from tallystick.settlement.contract.adjudicator import ChannelCall, Situation, apply
+from tallystick.settlement.contract.state import ChannelState, Parameters
+from tallystick.settlement.simulated.branch import ADJUDICATOR
 
 CLOSE_KEY = keccak(b"the close key of the channel on paper")
 PERIOD = 600

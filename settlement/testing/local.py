@@ -15,18 +15,18 @@ from collections.abc import Mapping
 import trio
 from trio.testing import MockClock
 
-from tallystick.channels.arguments import checked
-from tallystick.channels.keys import PrivateKey
-from tallystick.channels.objects import NATIVE, Address, Amount, AnyAddress, Count, Seconds, Total, to_address
 from tallystick.channels.ports import Clock, system_clock
-from tallystick.channels.store import Store
+from tallystick.channels.protocol.keys import PrivateKey
+from tallystick.channels.protocol.objects import NATIVE, Address, Amount, AnyAddress, Count, Seconds, Total, to_address
+from tallystick.channels.storage.store import Store
 from tallystick.channels.testing.clock import EPOCH
-from tallystick.settlement.branch import ChainSettings
+from tallystick.channels.values.arguments import checked
 from tallystick.settlement.chain import Call, Header, Receipt
 from tallystick.settlement.errors import LedgerBroken
-from tallystick.settlement.ledger import Mint
-from tallystick.settlement.simulated import SimulatedChain
-from tallystick.settlement.transactions import sign_call
+from tallystick.settlement.ethereum.transactions import sign_call
+from tallystick.settlement.simulated.branch import ChainSettings
+from tallystick.settlement.simulated.chain import SimulatedChain
+from tallystick.settlement.simulated.ledger import Mint
 
 FUNDS = 10**15
 """What `fund` gives unless told otherwise."""

@@ -11,21 +11,23 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from tallystick import _moved
+
 if TYPE_CHECKING:  # what type checkers and editors see; `_HOMES` says the same to Python, and a test compares the two
-    from tallystick.channels.alarms import Alarm, AlarmKind
     from tallystick.channels.errors import ChannelNotReady, InsufficientFunds, InvalidInput, TallystickError
-    from tallystick.channels.keys import PrivateKey, PublicKey, keccak
-    from tallystick.channels.objects import NATIVE
+    from tallystick.channels.node.alarms import Alarm, AlarmKind
     from tallystick.channels.ports import PeerAddress
+    from tallystick.channels.protocol.keys import PrivateKey, PublicKey, keccak
+    from tallystick.channels.protocol.objects import NATIVE
     from tallystick.router.errors import NoRoute, PaymentFailed
-    from tallystick.router.invoice import Invoice, decode_invoice
+    from tallystick.router.invoices.invoice import Invoice, decode_invoice
     from tallystick.sdk.control.client import ControlClient, connect_control
+    from tallystick.sdk.daemon.keystore import load_key
     from tallystick.sdk.errors import ControlError, NodeUnreachable, OpeningFailed
-    from tallystick.sdk.handle import ChannelHandle
-    from tallystick.sdk.incoming import IncomingPayment
-    from tallystick.sdk.keystore import load_key
-    from tallystick.sdk.node import Config, Node, open_node
-    from tallystick.settlement.rpc_client import open_rpc_chain
+    from tallystick.sdk.node.handle import ChannelHandle
+    from tallystick.sdk.node.incoming import IncomingPayment
+    from tallystick.sdk.node.node import Config, Node, open_node
+    from tallystick.settlement.ethereum.rpc_client import open_rpc_chain
     from tallystick.settlement.testing.local import LocalChain
 
 __version__ = "0.1.0"
@@ -63,23 +65,26 @@ __all__ = [
 ]
 
 _HOMES = {
-    "channels.alarms": ("Alarm", "AlarmKind"),
+    "channels.node.alarms": ("Alarm", "AlarmKind"),
     "channels.errors": ("ChannelNotReady", "InsufficientFunds", "InvalidInput", "TallystickError"),
-    "channels.keys": ("PrivateKey", "PublicKey", "keccak"),
-    "channels.objects": ("NATIVE",),
+    "channels.protocol.keys": ("PrivateKey", "PublicKey", "keccak"),
+    "channels.protocol.objects": ("NATIVE",),
     "channels.ports": ("PeerAddress",),
     "router.errors": ("NoRoute", "PaymentFailed"),
-    "router.invoice": ("Invoice", "decode_invoice"),
+    "router.invoices.invoice": ("Invoice", "decode_invoice"),
     "sdk.control.client": ("ControlClient", "connect_control"),
     "sdk.errors": ("ControlError", "NodeUnreachable", "OpeningFailed"),
-    "sdk.handle": ("ChannelHandle",),
-    "sdk.incoming": ("IncomingPayment",),
-    "sdk.keystore": ("load_key",),
-    "sdk.node": ("Config", "Node", "open_node"),
-    "settlement.rpc_client": ("open_rpc_chain",),
+    "sdk.node.handle": ("ChannelHandle",),
+    "sdk.node.incoming": ("IncomingPayment",),
+    "sdk.daemon.keystore": ("load_key",),
+    "sdk.node.node": ("Config", "Node", "open_node"),
+    "settlement.ethereum.rpc_client": ("open_rpc_chain",),
     "settlement.testing.local": ("LocalChain",),
 }
 _HOME = {name: f"{__name__}.{module}" for module, names in _HOMES.items() for name in names}
+
+
+_moved.install()
 
 
 def __getattr__(name: str) -> Any:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from tallystick.sdk.testing.campaign import run_campaign
-from tallystick.sdk.testing.crashpoints import SCENARIOS, Scenario, check_point, points, run_point
+from simulation.campaign import run_campaign
+from simulation.crashpoints import SCENARIOS, Scenario, check_point, points, run_point
 
 pytestmark = pytest.mark.soak
 

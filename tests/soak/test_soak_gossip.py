@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from simulation.gossip_network import divide_and_heal
 from tallystick.channels.testing.scheduling import simulate
-from tallystick.router.testing.land import divide_and_heal
 
 pytestmark = pytest.mark.soak
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tallystick.router.imports import read_graph
-from tallystick.sdk.testing.journeys import check_crash, crash_points, make_payment
-from tallystick.sdk.testing.storm import run_storm
-from tallystick.sdk.testing.town import CHEATS, Plan, core_of, run_town
+from simulation.journeys import check_crash, crash_points, make_payment
+from simulation.storm import run_storm
+from simulation.town import CHEATS, Plan, core_of, run_town
+from tallystick.router.pathfinding.imports import read_graph
 
 pytestmark = pytest.mark.soak
 

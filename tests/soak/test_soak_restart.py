@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from tallystick.channels.core import Phase, new_channel
-from tallystick.channels.engine import Engine
-from tallystick.channels.keys import PrivateKey, keccak
 from tallystick.channels.limits import Policy
-from tallystick.channels.objects import NATIVE, Terms
+from tallystick.channels.node.engine import Engine
 from tallystick.channels.ports import system_clock
-from tallystick.channels.resync import set_funding
-from tallystick.channels.store import Moment, open_store
-from tallystick.channels.writer import Writer
-from tallystick.sdk.node import SCHEMAS, Config, Node, open_node
+from tallystick.channels.protocol.core import Phase, new_channel
+from tallystick.channels.protocol.keys import PrivateKey, keccak
+from tallystick.channels.protocol.objects import NATIVE, Terms
+from tallystick.channels.session.resync import set_funding
+from tallystick.channels.storage.store import Moment, open_store
+from tallystick.channels.storage.writer import Writer
+from tallystick.sdk.node.node import SCHEMAS, Config, Node, open_node
 from tallystick.settlement.chain import ChannelOpened, Deposited
-from tallystick.settlement.index import EventsSeen, Sighting
+from tallystick.settlement.following.index import EventsSeen, Sighting
 from tallystick.settlement.testing.local import LocalChain
 
 pytestmark = pytest.mark.soak

@@ -10,12 +10,12 @@ from pathlib import Path
 import msgspec
 import trio
 
-from tallystick.channels.alarms import Alarm
-from tallystick.channels.eip712 import channel_id, digest_proof, domain_separator
-from tallystick.channels.keys import PrivateKey, keccak
-from tallystick.channels.objects import NATIVE, Address, BalanceProof, ChannelId, SignedProof, Terms
+from tallystick.channels.node.alarms import Alarm
 from tallystick.channels.ports import Network, PeerAddress
-from tallystick.channels.store import SqliteStore, Store, open_store
+from tallystick.channels.protocol.eip712 import channel_id, digest_proof, domain_separator
+from tallystick.channels.protocol.keys import PrivateKey, keccak
+from tallystick.channels.protocol.objects import NATIVE, Address, BalanceProof, ChannelId, SignedProof, Terms
+from tallystick.channels.storage.store import SqliteStore, Store, open_store
 from tallystick.channels.testing.clock import virtual_clock
 from tallystick.settlement.chain import Chain
 from tallystick.watchtower.tower import SCHEMAS, Tower, TowerPolicy

@@ -1,0 +1,1 @@
+"""All channels of one node: the engine, and the connections to its peers."""

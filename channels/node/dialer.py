@@ -1,0 +1,164 @@
+"""Which nodes to keep a connection to, and where to look for them.
+
+A node is looked for where it was reached last, where its owner says it is, and where it says itself that it is, in
+turn, with growing and jittered pauses. An address counts once the node has proved its key there: a slip of the pen
+neither ends a connection that works nor replaces the address that does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Awaitable, Callable
+
+import trio
+
+from tallystick.channels.errors import InvalidInput, LinkClosed, PeerError
+from tallystick.channels.ports import Link, Network, PeerAddress
+from tallystick.channels.session.effects import Event, PeerNotice
+from tallystick.channels.transport.links import backoff
+
+REDIAL = 0.1
+"""Seconds before the first redial of a steady connection that was lost, at most; they double with each one in vain."""
+
+STEADY = 30.0
+"""Seconds that a connection must last to be called steady, at most: STEADY_PAUSES times the pause before it will do.
+So who is cut off now and then comes back at once, and who is turned away again and again comes ever less often."""
+
+STEADY_PAUSES = 2
+
+SEEK_SECONDS = 60.0
+"""How long a peer that always dialed us has to come back before it is looked for where it says that it is."""
+
+ANNOUNCED_MAX = 4
+"""Addresses that a node announces which are tried."""
+
+
+class Dialer:
+    """Keeps connections. `attend(link)` serves one to its end, and returns for how many seconds it was of use."""
+
+    def __init__(
+        self,
+        network: Network,
+        rng: random.Random,
+        *,
+        attend: Callable[[Link], Awaitable[float]],
+        connected: Callable[[bytes], bool],
+        wait_gone: Callable[[bytes], Awaitable[None]],
+        wanted: Callable[[bytes], bool],
+        tell: Callable[[Event], None],
+    ) -> None:
+        """`wait_gone` returns while a peer is not connected; `wanted` says whether to look for it unasked."""
+        self._network = network
+        self._rng = rng
+        self._attend = attend
+        self._connected = connected
+        self._wait_gone = wait_gone
+        self._wanted = wanted
+        self._tell = tell
+        self._reached: dict[bytes, PeerAddress] = {}
+        """Where each node was reached last; at first, where it is said to be."""
+        self._given: dict[bytes, PeerAddress] = {}
+        """Where its owner says that it is now, until it was reached anywhere."""
+        self._sought: dict[bytes, None] = {}
+        self._proved: dict[bytes, PeerAddress] = {}
+        """Where each node proved its key last, since we started."""
+        self._keepers: dict[bytes, trio.CancelScope] = {}
+        self._nursery: trio.Nursery | None = None
+        self.dials = 0
+        self.announced: Callable[[bytes], tuple[str, ...]] = lambda key: ()
+        """Returns the addresses, <host>:<port>, that a node tells the network."""
+        self.reached: Callable[[PeerAddress], None] = lambda address: None
+        """Gets the address at which a node was reached, the first time and when it is another one."""
+
+    def start(self, nursery: trio.Nursery) -> None:
+        """Dial from now on, in tasks of this nursery."""
+        self._nursery = nursery
+        for key in dict.fromkeys((*self._reached, *self._sought)):
+            self._start(key)
+
+    def keep(self, address: PeerAddress) -> None:
+        """Keep a connection to that node from now on, and look for it at this address first until it is reached."""
+        key = address.key
+        if key not in self._reached:
+            self._reached[key] = address
+        elif self._reached[key] != address:
+            self._given[key] = address
+            if key in self._keepers and not self._connected(key):
+                self._keepers.pop(key).cancel()
+        self._start(key)
+
+    def seek(self, key: bytes) -> None:
+        """Look for a node where it says that it is, once it has been away for a while. For who has business with us."""
+        self._sought[key] = None
+        self._start(key)
+
+    def drop(self, key: bytes) -> None:
+        """Stop keeping that connection."""
+        self._reached.pop(key, None)
+        self._given.pop(key, None)
+        self._sought.pop(key, None)
+        if key in self._keepers:
+            self._keepers.pop(key).cancel()
+
+    @property
+    def known(self) -> list[PeerAddress]:
+        """Where nodes were reached last, or are said to be."""
+        return list(self._reached.values())
+
+    async def prove(self, address: PeerAddress) -> None:
+        """Make sure that the node is at this address, and remember it; raise LinkClosed or HandshakeFailed if not."""
+        if self._proved.get(address.key) != address:
+            link = await self._network.dial(address)
+            await link.aclose()
+            self._note(address)
+
+    def places(self, key: bytes) -> list[PeerAddress]:
+        """Return where to look for a node, in order."""
+        own = [self._given.get(key), self._reached.get(key)]
+        found = dict.fromkeys(place for place in own if place is not None)
+        for text in self.announced(key)[:ANNOUNCED_MAX]:
+            with contextlib.suppress(InvalidInput):
+                found[PeerAddress.parse(f"{key.hex()}@{text}")] = None
+        return list(found)
+
+    def _note(self, address: PeerAddress) -> None:
+        self._given.pop(address.key, None)
+        self._reached[address.key] = address
+        if self._proved.get(address.key) != address:
+            self._proved[address.key] = address
+            self.reached(address)
+
+    def _start(self, key: bytes) -> None:
+        if self._nursery is not None and key not in self._keepers:
+            scope = self._keepers[key] = trio.CancelScope()
+            self._nursery.start_soon(self._keep, key, scope)
+
+    async def _keep(self, key: bytes, scope: trio.CancelScope) -> None:
+        """Dial, serve, and dial again, with growing and jittered pauses while it does not last."""
+        attempt, pause = 0, 0.0
+        with scope:
+            while True:
+                await self._wait_gone(key)
+                if key not in self._reached:
+                    if not self._wanted(key):
+                        self._sought.pop(key, None)
+                        del self._keepers[key]
+                        return
+                    await trio.sleep(SEEK_SECONDS)
+                places = self.places(key)
+                if not places or self._connected(key):
+                    continue
+                lasted = 0.0
+                self.dials += 1
+                try:
+                    link = await self._network.dial(places[attempt % len(places)])
+                except (LinkClosed, PeerError) as error:
+                    if isinstance(error, PeerError):
+                        self._tell(PeerNotice(key, b"", error.code, str(error), True))
+                else:
+                    self._note(places[attempt % len(places)])
+                    lasted = await self._attend(link)
+                attempt = 0 if lasted > min(STEADY, STEADY_PAUSES * pause) else attempt + 1
+                pause = backoff(attempt, self._rng, first=REDIAL)
+                await trio.sleep(pause)

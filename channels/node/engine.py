@@ -1,0 +1,466 @@
+"""All channels of one node: takes what comes in, lets the writer commit it, hands out what follows.
+
+Everything acts at once in memory and appends to one `Effects`. At the start of each round the engine signs what is due
+in every channel that was touched; the writer commits the round in one transaction (group commit across channels); then
+frames go out, events are told, tickets resolve. Nothing leaves before its commit. If the disk refuses, nothing leaves
+at all, and the node must be restarted from what is durable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
+
+import trio
+
+from tallystick.channels.errors import EngineStopped, Fault, InvalidInput, InvalidUpdate
+from tallystick.channels.limits import Policy
+from tallystick.channels.node.opening import Opening
+from tallystick.channels.node.work import EngineStatistics, statistics_of
+from tallystick.channels.ports import Clock
+from tallystick.channels.protocol import core
+from tallystick.channels.protocol.confirmed import timeless
+from tallystick.channels.protocol.core import Channel, Phase
+from tallystick.channels.protocol.eip712 import domain_separator
+from tallystick.channels.protocol.keys import PrivateKey
+from tallystick.channels.protocol.messages import (
+    CloseRequest,
+    Error,
+    Message,
+    OpenAccept,
+    OpenProposal,
+    OpenRefuse,
+    OpenRequest,
+    Reestablish,
+    channel_of,
+)
+from tallystick.channels.protocol.objects import Address, ChannelId
+from tallystick.channels.session import negotiation, resync
+from tallystick.channels.session.chaintime import ChainTime
+from tallystick.channels.session.dispatch import dispatch
+from tallystick.channels.session.effects import Effects, Event, PeerConnected, PeerNotice
+from tallystick.channels.session.locks import LockKeeper, always_fresh
+from tallystick.channels.session.session import Session
+from tallystick.channels.session.standing import never_lost
+from tallystick.channels.session.tickets import Ticket
+from tallystick.channels.session.timing import let_pass
+from tallystick.channels.storage import schema
+from tallystick.channels.storage.store import Moment
+from tallystick.channels.storage.writer import Writer
+from tallystick.channels.transport.guests import Rank, rank_of
+from tallystick.channels.words import plain
+
+REST = 8
+"""How many times as long as it signed small updates a node does everything else, if there is anything, before it signs
+again. With many busy channels a round signs an update in each, at a fixed price for both sides: work that gathers
+meanwhile makes the next updates larger instead of more. Batches grow with the load of the whole node."""
+
+TURN = 100
+"""Payments after which whoever pays without ever waiting lets other tasks have their turn."""
+
+BATCH_WORTH = 100
+"""Payments in an update that cost about as much as its fixed price: larger updates need less rest."""
+
+LATER = (Fault.WRONG_PHASE, Fault.CANCEL_REFUSED)
+"""With these a peer says that it leaves an update aside, and will ask for it again."""
+
+KEYED_MIN = 1_000
+"""Idempotency keys that are remembered before those whose payments have ended are forgotten."""
+
+
+class Wire(Protocol):
+    """Where frames for one connected peer go. Must not block and must be bounded by whoever reads from the peer."""
+
+    def put_all(self, frames: list[bytes]) -> None:
+        """Send frames, or queue them for sending, in order."""
+        ...
+
+
+class Engine:
+    """The channels of one node. Make it, `run` its writer in a nursery, then use it."""
+
+    def __init__(
+        self,
+        key: PrivateKey,
+        writer: Writer,
+        clock: Clock,
+        policy: Policy,
+        *,
+        chain_id: int,
+        contract: Address,
+        tell: Callable[[Event], None],
+        saved: Callable[[Channel], None] = lambda channel: None,
+    ) -> None:
+        """`tell` gets each event and `saved` each channel's agreed state, both after the commit that holds them."""
+        self.key = key
+        self.writer = writer
+        self.policy = policy
+        self.chain_id = chain_id
+        self.contract = contract
+        self._clock = clock
+        self._tell = tell
+        self._saved = saved
+        self._effects = Effects()
+        self._dirty: dict[ChannelId, Session] = {}
+        self._stirred: set[ChannelId] = set()
+        self._wires: dict[bytes, Wire] = {}
+        self._space: dict[ChannelId, trio.Event] = {}
+        self.opening = Opening(self)
+        self._keyed: dict[str, Ticket] = {}
+        self._keyed_many = KEYED_MIN
+        """How many keys are worth looking for those whose payments have ended."""
+        self._keeper: LockKeeper | None = None
+        self._fresh: Callable[[], bool] = always_fresh
+        self._lost: Callable[[], bool] = never_lost
+        self._stopped = False
+        self._rounds = self._durable = 0
+        self._admitted = 0
+        self.sessions: dict[ChannelId, Session] = {}
+        self._by_peer: dict[bytes, dict[ChannelId, Session]] = {}
+        self.chain = ChainTime()
+        writer.before_commit(self._prepare)
+        choices = schema.load_choices(writer.store)
+        for channel in schema.load_channels(writer.store):
+            session = self._add(channel)
+            session.history = choices.get(channel.id, policy.history)
+            resync.restore_flight(session, schema.load_flight(writer.store, channel))
+            paid = schema.load_streamed(writer.store, channel.id, channel.side)
+            session.streams.restore(schema.load_streams(writer.store, channel.id), paid)
+            session.locks.restore(schema.load_onions(writer.store, channel.id))
+
+    # --- channels ------------------------------------------------------------------------------------------------
+
+    def _add(self, channel: Channel) -> Session:
+        session = Session(channel, self.key, self.policy, self._effects)
+        session.chain = self.chain
+        session.locks.keeper, session.locks.fresh = self._keeper, self._fresh
+        session.lost = self._lost
+        self.sessions[channel.id] = session
+        self._stirred.add(channel.id)
+        self._by_peer.setdefault(channel.peer_key, {})[channel.id] = session
+        return session
+
+    def keep_locks(self, keeper: LockKeeper) -> None:
+        """Let `keeper` decide about the locks of all channels, those of now and those to come."""
+        self._keeper = keeper
+        for session in self.sessions.values():
+            session.locks.keeper = keeper
+
+    def trust_chain(self, fresh: Callable[[], bool]) -> None:
+        """Pay for no secret while `fresh` says that the view of the chain is old."""
+        self._fresh = fresh
+        for session in self.sessions.values():
+            session.locks.fresh = fresh
+
+    def stop_paying(self, lost: Callable[[], bool]) -> None:
+        """Take no new payments while `lost` says that the chain does not know our channels."""
+        self._lost = lost
+        for session in self.sessions.values():
+            session.lost = lost
+
+    def session(self, channel: ChannelId) -> Session:
+        """Return a channel's session; raise InvalidInput if there is no such channel."""
+        try:
+            return self.sessions[channel]
+        except KeyError:
+            raise InvalidInput(f"this node has no channel {channel.hex()}; `tally channel list` shows all") from None
+
+    def add_channel(self, channel: Channel) -> Session:
+        """Take in a channel that is being opened; it is durable after the next commit."""
+        old = self.sessions.get(channel.id)
+        if old is not None and not core.never_used(old.channel):
+            return old
+        session = self._add(channel)
+        session.change(channel)
+        if channel.peer_key in self._wires:
+            resync.connected(session)
+            if old is not None:
+                resync.succeed(session, old)
+        self.touch(session)
+        return session
+
+    def forget_channel(self, session: Session) -> None:
+        """Drop a channel that was only ever talked about; raise InvalidInput if anything was signed or funded in it."""
+        identity = session.channel.id
+        if not core.never_used(session.channel) or self.sessions.get(identity) is not session:
+            raise InvalidInput(f"channel {identity.hex()[:8]} has been used: it is never forgotten")
+        del self.sessions[identity]
+        self._by_peer[session.channel.peer_key].pop(identity)
+        if not self._by_peer[session.channel.peer_key]:
+            del self._by_peer[session.channel.peer_key]
+        self._dirty.pop(identity, None)
+        self._effects.drop(identity)
+        self.writer.wake()
+
+    def has_business_with(self, peer: bytes) -> bool:
+        """Whether any channel with that peer is not gone."""
+        return any(session.channel.phase is not Phase.GONE for session in self.sessions_with(peer))
+
+    def rank(self, peer: bytes) -> Rank:
+        """Return what a peer is to us."""
+        return rank_of(session.channel for session in self._by_peer.get(peer, {}).values())
+
+    def sessions_with(self, peer: bytes) -> list[Session]:
+        """Return all channels with that peer, gone ones included."""
+        return list(self._by_peer.get(peer, {}).values())
+
+    def touch(self, session: Session) -> None:
+        """Say that a session was changed: it takes part in the next round."""
+        identity = session.channel.id
+        self._stirred.add(identity)
+        if self._dirty.get(identity) is not session:
+            self._dirty[identity] = session
+            self.writer.wake()
+
+    def take_stirred(self) -> set[ChannelId]:
+        """Return the channels to which something has happened since the last call; at first all of them."""
+        stirred, self._stirred = self._stirred, set()
+        return stirred
+
+    def store(self, moments: Iterable[Moment]) -> None:
+        """Write moments in the very commit of what was done to channels in this step, behind what they asked for."""
+        for moment in moments:
+            self._effects.store(moment)
+        self.writer.wake()
+
+    async def durable(self) -> None:
+        """Wait until everything done so far is durable and its consequences have left."""
+        await self.writer.commit(())
+
+    # --- payments ------------------------------------------------------------------------------------------------
+
+    async def room(self, channel: ChannelId) -> None:
+        """Wait while the channel is full (backpressure for who pays); raise ChannelNotReady if it closes.
+
+        `Policy.outbox` and `Policy.unsecured` say what is full; what reaches a limit is the last one let in.
+        """
+        session = self.session(channel)
+        while session.full and not self._stopped:
+            session.require_payable()
+            await self._space.setdefault(channel, trio.Event()).wait()
+
+    async def turn(self) -> None:
+        """Let others work after every TURN payments: for who submits many without waiting for receipts."""
+        self._admitted += 1
+        if self._admitted % TURN == 0:
+            await trio.lowlevel.checkpoint()
+
+    def pay(self, channel: ChannelId, amount: int, memo: bytes = b"", key: str = "") -> Ticket:
+        """Accept a payment at once (`room` first).
+
+        Raises as `Session.pay` does, InvalidInput if `key` stands for another payment, EngineStopped.
+        """
+        session = self._payable(channel)
+        if key:
+            self._require_unused(key)
+        ticket = session.pay(amount, memo, key, self._clock())
+        if key:
+            self._remember(key, ticket)
+        self.touch(session)
+        return ticket
+
+    def pay_many(self, channel: ChannelId, amounts: Sequence[int]) -> list[Ticket]:
+        """Accept payments at once, in runs (`room` first). Raises as `Session.pay_many` does, and EngineStopped."""
+        session = self._payable(channel)
+        tickets = session.pay_many(amounts, self._clock())
+        self.touch(session)
+        return tickets
+
+    def _payable(self, channel: ChannelId) -> Session:
+        session = self.session(channel)
+        if self._stopped:
+            raise EngineStopped("the node is stopping: this payment was not made")
+        self.writer.require_running()
+        return session
+
+    def _require_unused(self, key: str) -> None:
+        waiting = self._keyed.get(key)
+        pending = waiting is not None and not waiting.withdrawn and waiting.error is None
+        if pending or schema.payment_of(self.writer.store, key) is not None:
+            raise InvalidInput(f"the key {key!r} stands for another payment already: choose another key")
+
+    def _remember(self, key: str, ticket: Ticket) -> None:
+        """Note who has this key until its payment has ended: from then on the store knows it, or it is free again."""
+        if len(self._keyed) >= self._keyed_many:
+            self._keyed = {name: held for name, held in self._keyed.items() if not (held.done or held.withdrawn)}
+            self._keyed_many = max(KEYED_MIN, 2 * len(self._keyed))
+        self._keyed[key] = ticket
+
+    # --- what peers say ------------------------------------------------------------------------------------------
+
+    def connected(self, peer: bytes, wire: Wire) -> None:
+        """A peer has said Hello on `wire`, which replaces any earlier one."""
+        self.disconnected(peer)
+        self._effects.forget_frames(peer)  # said while nobody was connected: what matters is repeated
+        self._wires[peer] = wire
+        self._effects.emit(PeerConnected(peer, True))
+        for session in self.sessions_with(peer):
+            resync.connected(session)
+            self.touch(session)
+        self.opening.repeat(peer)
+        self.writer.wake()
+
+    def disconnected(self, peer: bytes, wire: Wire | None = None) -> None:
+        """A peer's wire is gone (only if it is still `wire`, when given)."""
+        if peer not in self._wires or (wire is not None and self._wires[peer] is not wire):
+            return
+        del self._wires[peer]
+        self._effects.forget_frames(peer)
+        self._effects.emit(PeerConnected(peer, False))
+        for session in self.sessions_with(peer):
+            resync.disconnected(session)
+            self._stirred.add(session.channel.id)
+        self.writer.wake()
+
+    def is_connected(self, peer: bytes) -> bool:
+        """Whether the peer is connected now."""
+        return peer in self._wires
+
+    def require_acks(self, peer: bytes, now: float, *, queued: bool) -> bool:
+        """Raise InvalidUpdate if a connected peer holds back an acknowledgement for too long; else say if it owes one.
+
+        Ask now and then, by one clock. `queued`: whether frames for the peer wait on our side.
+        """
+        owes = False
+        for session in self.sessions_with(peer):
+            waits, patience = session.ready and session.channel.phase is Phase.OPEN, session.patience
+            oldest = session.sent[0].seq if session.sent and waits else 0
+            if patience.look(oldest, (self._rounds, self._durable), now, queued=queued):
+                raise patience.cut(session.channel.id)
+            owes = owes or oldest > 0
+        return owes
+
+    def receive(self, peer: bytes, message: Message, frame: bytes) -> bool:
+        """Take in a connected peer's message (`frame` is its bytes); raise PeerError, with no channel harmed.
+
+        Return whether it was for a channel with that peer: any other is work that nobody pays for.
+        """
+        identity = channel_of(message)
+        if isinstance(message, Error):
+            self.emit(PeerNotice(peer, message.channel, message.code, plain(message.text), False))
+            self._on_error(peer, ChannelId(message.channel), message)
+        elif isinstance(message, (OpenProposal, OpenRequest, OpenAccept, OpenRefuse)):
+            self.opening.on_message(peer, message)
+        elif identity is None:
+            raise InvalidUpdate(f"{type(message).__name__} makes no sense now", Fault.UNKNOWN_MESSAGE)
+        else:
+            session = self.sessions.get(identity)
+            if session is None or session.channel.peer_key != peer:
+                self._on_unknown(peer, identity, message)
+                return False
+            self.touch(session)
+            dispatch(session, message, frame, self._clock())
+            return True
+        return False
+
+    def _on_error(self, peer: bytes, identity: ChannelId, message: Error) -> None:
+        self.opening.on_error(peer, message)
+        session = self.sessions.get(identity)
+        if message.code == Fault.UNKNOWN_CHANNEL and session is not None and session.channel.peer_key == peer:
+            self._stirred.add(identity)
+            resync.disconnected(session)  # it may learn of the channel yet, and greet us then
+        elif message.code in LATER and session is not None and session.channel.peer_key == peer:
+            session.patience.excused = True
+
+    def _on_unknown(self, peer: bytes, identity: ChannelId, message: Message) -> None:
+        domain = domain_separator(self.chain_id, self.contract)
+        if isinstance(message, Reestablish) and resync.proves_loss(message, self.key.public, domain):
+            self.send(peer, CloseRequest(identity))
+        else:
+            self.send(peer, Error(identity, Fault.UNKNOWN_CHANNEL, "this node has no such channel with you"))
+
+    def send(self, peer: bytes, message: Message) -> None:
+        """Send to a peer, after the next commit."""
+        self._effects.send(peer, message)
+        self.writer.wake()
+
+    def emit(self, event: Event) -> None:
+        """Tell an event, after the next commit."""
+        self._effects.emit(event)
+        self.writer.wake()
+
+    # --- what the chain says -------------------------------------------------------------------------------------
+
+    def chain_moved(self, chain: ChainTime) -> None:
+        """The chain has moved: let its time pass in every channel in which something waits for that."""
+        self.chain = chain
+        for session in self.sessions.values():
+            session.chain = chain
+            gone = session.channel.phase is Phase.GONE
+            if not gone and (session.missed or not timeless(session.channel)):
+                let_pass(session, chain)
+                self.touch(session)
+            else:
+                session.locks.on_time()
+        if self._keeper is not None:
+            self.store(self._keeper.chain_moved())
+
+    # --- the round -----------------------------------------------------------------------------------------------
+
+    def _prepare(self) -> None:
+        """Sign what is due and give everything that has gathered to the writer."""
+        if not self._dirty and not self._effects:
+            return
+        now = self._clock()
+        dirty, self._dirty = self._dirty, {}
+        self._stirred.update(dirty)
+        self._stirred.update(channel.id for channel in self._effects.saved)
+        updates = payments = 0
+        for session in dirty.values():
+            before = session.channel.newest
+            resync.repeat(session)
+            session.flush(now)
+            negotiation.advance_close(session)
+            self._make_room(session)
+            updates += session.channel.newest.proof.seq - before.proof.seq
+            payments += session.channel.newest.next_payment - before.next_payment
+        if updates:
+            self.writer.rest(REST * (self._clock() - now) * updates / (updates + payments / BATCH_WORTH))
+        if not self._effects:
+            return
+        self._rounds += 1
+        effects = self._effects.take()
+        wires = {peer: self._wires.get(peer) for peer, _ in effects.frames}
+        self.writer.add(effects.all_moments(), lambda: self._deliver(effects, wires))
+
+    def _deliver(self, effects: Effects, wires: dict[bytes, Wire | None]) -> None:
+        """Let the consequences of a durable round out: frames on the links they were meant for, events, receipts."""
+        self._durable += 1
+        frames: dict[bytes, list[bytes]] = {}
+        for peer, frame in effects.frames:
+            frames.setdefault(peer, []).append(frame)
+        for peer, meant in wires.items():
+            if meant is not None and meant is self._wires.get(peer):
+                meant.put_all(frames[peer])
+        now = self._clock()
+        for tickets, seq in effects.resolved:
+            secured = (seq, now)
+            for ticket in tickets:
+                ticket.resolve(secured)
+        for act in effects.acts:
+            act()
+        for channel in effects.saved:
+            self._saved(channel)
+        for event in effects.events:
+            self._tell(event)
+
+    def _make_room(self, session: Session) -> None:
+        """Let those in who wait for a place, or let them see that there will be none."""
+        if not session.full or not session.payable:
+            space = self._space.pop(session.channel.id, None)
+            if space is not None:
+                space.set()
+
+    def stop(self) -> None:
+        """End what waits unsigned: the node is going down. What was signed is resumed at the next start."""
+        self._stopped = True
+        for session in self.sessions.values():
+            session.locks.keeper = None  # it will look at every pending lock when the node starts again
+        for session in self.sessions.values():
+            session.abandon(EngineStopped("the node is stopping: this payment was not made"))
+        for space in self._space.values():
+            space.set()
+
+    def statistics(self) -> EngineStatistics:
+        """Counters and queue lengths."""
+        return statistics_of(self.sessions.values(), len(self._wires), self._rounds, self.writer.store.commits)

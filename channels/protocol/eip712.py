@@ -1,0 +1,142 @@
+"""Digests of everything that is signed, as EIP-712 typed data, packed by hand (2 keccaks, about 2 µs).
+
+The domain is {name: "Tallystick", version: "1", chainId, verifyingContract}. A property test keeps each digest
+equal to eth-account's for every input; TYPES is the description that wallets and that test take.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+
+from tallystick.channels.protocol.keys import keccak
+from tallystick.channels.protocol.objects import (
+    ZERO32,
+    Address,
+    BalanceProof,
+    ChannelId,
+    CooperativeClose,
+    Lock,
+    Terms,
+    Voucher,
+    Withdrawal,
+)
+
+TYPES: dict[str, list[dict[str, str]]] = {
+    "BalanceProof": [
+        {"name": "channel", "type": "bytes32"},
+        {"name": "sender", "type": "uint8"},
+        {"name": "seq", "type": "uint64"},
+        {"name": "transferred", "type": "uint128"},
+        {"name": "locked", "type": "uint128"},
+        {"name": "locksRoot", "type": "bytes32"},
+        {"name": "seen", "type": "uint64"},
+    ],
+    "CooperativeClose": [
+        {"name": "channel", "type": "bytes32"},
+        {"name": "balance0", "type": "uint128"},
+        {"name": "balance1", "type": "uint128"},
+        {"name": "validUntil", "type": "uint64"},
+    ],
+    "Withdrawal": [
+        {"name": "channel", "type": "bytes32"},
+        {"name": "participant", "type": "uint8"},
+        {"name": "total", "type": "uint128"},
+        {"name": "validUntil", "type": "uint64"},
+    ],
+    "Voucher": [
+        {"name": "channel", "type": "bytes32"},
+        {"name": "beneficiary", "type": "address"},
+    ],
+}
+
+
+def _type_hash(name: str) -> bytes:
+    fields = ",".join(f"{field['type']} {field['name']}" for field in TYPES[name])
+    return keccak(f"{name}({fields})".encode())
+
+
+_DOMAIN_TYPE = keccak(b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)")
+_NAME = keccak(b"Tallystick")
+_VERSION = keccak(b"1")
+_BALANCE_PROOF = _type_hash("BalanceProof")
+_COOPERATIVE_CLOSE = _type_hash("CooperativeClose")
+_WITHDRAWAL = _type_hash("Withdrawal")
+_VOUCHER = _type_hash("Voucher")
+
+
+def _word(value: int) -> bytes:
+    return value.to_bytes(32, "big")
+
+
+@lru_cache(maxsize=64)
+def domain_separator(chain_id: int, contract: Address) -> bytes:
+    """Return the EIP-712 domain separator (32 bytes) of the adjudicator `contract` on chain `chain_id`."""
+    return keccak(_DOMAIN_TYPE + _NAME + _VERSION + _word(chain_id) + bytes(12) + contract)
+
+
+def _digest(domain: bytes, struct: bytes) -> bytes:
+    return keccak(b"\x19\x01" + domain + keccak(struct))
+
+
+def digest_proof(domain: bytes, proof: BalanceProof) -> bytes:
+    """Return the digest (32 bytes) that both parties sign for a balance proof."""
+    return _digest(
+        domain,
+        b"".join(
+            (
+                _BALANCE_PROOF,
+                proof.channel,
+                proof.sender.to_bytes(32, "big"),
+                proof.seq.to_bytes(32, "big"),
+                proof.transferred.to_bytes(32, "big"),
+                proof.locked.to_bytes(32, "big"),
+                proof.locks_root,
+                proof.seen.to_bytes(32, "big"),
+            )
+        ),
+    )
+
+
+def digest_cooperative_close(domain: bytes, close: CooperativeClose) -> bytes:
+    """Return the digest (32 bytes) that both parties sign for a cooperative close."""
+    fields = _word(close.balance0) + _word(close.balance1) + _word(close.valid_until)
+    return _digest(domain, _COOPERATIVE_CLOSE + close.channel + fields)
+
+
+def digest_withdrawal(domain: bytes, withdrawal: Withdrawal) -> bytes:
+    """Return the digest (32 bytes) that both parties sign for a withdrawal."""
+    fields = _word(withdrawal.participant) + _word(withdrawal.total) + _word(withdrawal.valid_until)
+    return _digest(domain, _WITHDRAWAL + withdrawal.channel + fields)
+
+
+def digest_voucher(domain: bytes, voucher: Voucher) -> bytes:
+    """Return the digest (32 bytes) that the victim signs for its tower."""
+    return _digest(domain, _VOUCHER + voucher.channel + bytes(12) + voucher.beneficiary)
+
+
+def channel_id(terms: Terms) -> ChannelId:
+    """Return keccak(abi.encode(chainId, contract, p0, p1, asset, n)): 32 bytes, known before the channel exists."""
+    return _channel_id(
+        terms.chain_id, terms.contract, terms.participants[0], terms.participants[1], terms.asset, terms.number
+    )
+
+
+@lru_cache(maxsize=4096)
+def _channel_id(chain: int, contract: bytes, p0: bytes, p1: bytes, asset: bytes, number: int) -> ChannelId:
+    pad = bytes(12)
+    packed = _word(chain) + pad + contract + pad + p0 + pad + p1 + pad + asset + _word(number)
+    return ChannelId(keccak(packed))
+
+
+@lru_cache(maxsize=8192)
+def lock_leaf(lock: Lock) -> bytes:
+    """Return keccak(abi.encode(id, amount, expiry, kind, condition)), 32 bytes. A lock is in many roots: remembered."""
+    words = _word(lock.id) + _word(lock.amount) + _word(lock.expiry) + _word(lock.kind)
+    return keccak(words + lock.condition)
+
+
+def locks_root(locks: Iterable[Lock]) -> bytes:
+    """Return the root over pending locks, which must come in order of id: 32 zero bytes if there are none."""
+    leaves = b"".join(lock_leaf(lock) for lock in locks)
+    return keccak(leaves) if leaves else ZERO32

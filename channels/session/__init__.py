@@ -1,0 +1,1 @@
+"""The machine of one channel: what happens when. Sans-IO."""

@@ -1,0 +1,146 @@
+"""What the peer counts as put into a channel: what we may spend, and what reserve its updates leave. Sans-IO.
+
+Deposits and withdrawals are confirmed at different moments for the two sides. So only what both count is spent: each
+says what it counts of the other's. In channels whose reserve follows the funding it says so by `Counts`, which belongs
+to a place in its stream of updates: what it signed before it counted a deposit may reach us after it said so. Not
+before we have taken in all that came before that place do we spend such a deposit, and from then on the peer's updates
+have to leave a reserve of it too (`core.Channel.counted`, which is durable). Hence no coin of ours reaches the peer
+before its reserve follows, and no update is refused for a deposit that its writer did not know of.
+
+On top of `session`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tallystick.channels.errors import Fault, InvalidUpdate
+from tallystick.channels.limits import AMOUNT_MAX, WINDOW_MAX
+from tallystick.channels.protocol.confirmed import heeding, reckoned
+from tallystick.channels.protocol.core import Channel
+from tallystick.channels.protocol.messages import Counts, Funding, Reestablish
+
+if TYPE_CHECKING:
+    from tallystick.channels.session.session import Session
+
+
+class Counting:
+    """What one peer has said, on the present connection, to count as ours."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.forget()
+
+    def forget(self) -> None:
+        """The connection is gone, and with it the peer's word."""
+        self._funding = 0
+        self._deposits: int | None = None
+        self._taken: int | None = None
+        self._waiting: tuple[int, int] | None = None
+        """The peer's word on our deposits, and the number of the update behind which it holds."""
+        self._signed = 0
+        """The newest number of the peer's that we have heard of."""
+
+    def succeed(self, old: Counting) -> None:
+        """Take over what the peer has said already of a channel that is proposed anew."""
+        self._funding, self._deposits, self._taken = old._funding, old._deposits, old._taken
+        self._waiting, self._signed = old._waiting, old._signed
+
+    @property
+    def _follows(self) -> bool:
+        return self._session.channel.reserve_ppm > 0
+
+    @property
+    def funding(self) -> int:
+        """Our funding that both sides count: what is safe to spend from. It may be below 0."""
+        channel = self._session.channel
+        own = channel.funding(channel.side)
+        if not self._follows:
+            return min(own, self._funding)
+        if self._taken is None:
+            return -AMOUNT_MAX  # its greeting has come, and its count is behind it
+        return min(channel.deposits[channel.side], channel.counted) - max(channel.taken(channel.side), self._taken)
+
+    @property
+    def agreed(self) -> bool:
+        """Whether the peer counts just what we count as our funding."""
+        channel = self._session.channel
+        own = channel.funding(channel.side)
+        if not self._follows:  # who has withdrawn what it received counts below zero; the wire says zero then
+            return max(0, own) == self._funding
+        return self._deposits is not None and self._taken is not None and own == self._deposits - self._taken
+
+    # --- what we say -----------------------------------------------------------------------------------------------
+
+    def tell(self) -> None:
+        """Tell the peer what we count as its funding now, once we have greeted it."""
+        session = self._session
+        channel, peer = session.channel, session.channel.peer_side
+        if session.greeted and self._follows:
+            session.send(Counts(channel.id, channel.heeded, channel.taken(peer)))
+        elif session.greeted:
+            session.send(Funding(channel.id, max(0, channel.funding(peer))))
+
+    def heed(self) -> bool:
+        """Count the peer's new deposits once what was accepted before bears the reserve that they ask for; say whether.
+
+        The peer gives us nothing of them before we have said to count them, so there is no hurry.
+        """
+        session, channel = self._session, self._session.channel
+        waiting = session.outbox.total if len(session.outbox) else -AMOUNT_MAX
+        new = self._follows and channel.heeded < channel.deposits[channel.peer_side]
+        if new and session.standing.allowance >= waiting:
+            session.change(heeding(channel))
+            return True
+        return False
+
+    # --- what we hear ----------------------------------------------------------------------------------------------
+
+    def on_reestablish(self, message: Reestablish) -> None:
+        """The peer greets; raise InvalidUpdate if it says to have signed more than it may."""
+        most = self._session.channel.theirs.seq + WINDOW_MAX
+        if message.signed_seq > most:
+            raise InvalidUpdate(f"nobody has signed {message.signed_seq} updates here", Fault.STATE_MISMATCH)
+        self.heard(message.signed_seq)
+        if not self._follows:
+            self._funding = message.funding
+
+    def on_funding(self, message: Funding) -> None:
+        """The peer counts our funding anew."""
+        if not self._follows:
+            self._funding = message.funding
+
+    def on_counts(self, message: Counts) -> None:
+        """The peer counts our deposits, and what we have taken out, anew."""
+        if self._follows:
+            self._taken = message.taken
+            self._waiting = (self._signed, message.deposits)
+            self.advance()
+
+    def heard(self, seq: int) -> None:
+        """An update of that number was signed by the peer; whether we can take it in yet does not matter."""
+        self._signed = max(self._signed, min(seq, self._session.channel.theirs.seq + WINDOW_MAX))
+
+    def advance(self) -> None:
+        """The peer's updates were taken in: what it said to count may hold from here on."""
+        session = self._session
+        if self._waiting is not None and session.channel.theirs.seq >= self._waiting[0]:
+            self._deposits, self._waiting = self._waiting[1], None
+            self.reckon()
+
+    def reckon(self) -> None:
+        """Hold the peer to a reserve of all that both count."""
+        if self._deposits is not None:
+            after = reckoned(self._session.channel, self._deposits)
+            if after is not self._session.channel:
+                self._session.change(after)
+
+    def outlived(self, before: Channel) -> None:
+        """A withdrawal of ours has died here. The peer may count it still: ask, and do without until it answers."""
+        channel = self._session.channel
+        if channel.taken(channel.side) < before.taken(channel.side):
+            if self._taken is not None:
+                self._taken = max(self._taken, before.taken(channel.side))
+            self._funding = min(self._funding, before.funding(channel.side))
+            if self._session.ready:
+                self._session.greet()

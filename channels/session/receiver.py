@@ -1,0 +1,107 @@
+"""Taking in a peer's updates: what is refused, what is left aside until it is right, what is accepted. Sans-IO.
+
+    refused     what can never become right: a fault, nothing has changed
+    left aside  what may become right with time: the channel is frozen here, or a lock is cancelled that our confirmed
+                chain does not see expired yet; the peer is asked to repeat it by another greeting
+    accepted    it is countersigned at the end of the round, with everything else that came (`session`)
+
+On top of `session`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tallystick.channels.errors import Fault
+from tallystick.channels.protocol import answers, core
+from tallystick.channels.protocol.core import Phase
+from tallystick.channels.protocol.eip712 import digest_proof
+from tallystick.channels.protocol.messages import Error, Update
+from tallystick.channels.protocol.objects import Lock
+from tallystick.channels.protocol.operations import AddLock, Cancel, Operation, Pay
+from tallystick.channels.session.effects import PaymentsReceived
+from tallystick.channels.session.flight import ended_locks
+from tallystick.channels.session.history import tidy
+from tallystick.channels.session.session import Session
+from tallystick.channels.storage.schema import UpdateReceived
+
+
+def on_update(session: Session, message: Update, frame: bytes, now: float) -> None:
+    """Take in the peer's update; raise InvalidUpdate or InvalidSignature, and nothing has changed."""
+    before = session.channel.theirs.simplex
+    session.counting.heard(message.seq)
+    if session.channel.phase is not Phase.OPEN:
+        _leave_aside(session, Fault.WRONG_PHASE, f"this channel is {session.channel.phase.name.lower()} here, not open")
+        return
+    if 0 < message.seq <= before.proof.seq:
+        session.must_ack = True  # repeated after a reconnect: acknowledge again
+        return
+    if session.missed and message.seq > before.proof.seq + 1:
+        return
+    if _is_early(session, message.operations):
+        _leave_aside(session, Fault.CANCEL_REFUSED, "a lock that is cancelled is not known to have expired here yet")
+        return
+    session.streams.check_unlocks(message.operations)
+    simplex = core.accept(
+        session.channel, message.seq, message.seen, message.operations, _consent(session, message.operations)
+    )
+    session.peer.verify(digest_proof(session.domain, simplex.proof), message.signature)
+    session.channel = core.accepted(session.channel, simplex, message.signature)
+    session.must_ack, session.missed = True, False
+    session.counting.advance()
+    count = simplex.next_payment - before.next_payment
+    session.effects.store(UpdateReceived(session.channel.id, message.seq, before.next_payment, count, frame, now))
+    if count:
+        total = sum(sum(op.amounts) for op in message.operations if type(op) is Pay)
+        session.received_payments += count
+        session.effects.emit(PaymentsReceived(session.channel.id, before.next_payment, count, total))
+    for operation in message.operations:
+        if isinstance(operation, AddLock):
+            _consider(session, operation)
+    session.tell_ended(session.channel.peer_side, ended_locks(message.operations, before))
+    tidy(session)
+
+
+def _leave_aside(session: Session, code: Fault, text: str) -> None:
+    """Do not take an update that may become right: the peer is asked to repeat it once time has passed."""
+    session.missed = True
+    session.send(Error(session.channel.id, code, text))
+
+
+def _is_early(session: Session, operations: Iterable[Operation]) -> bool:
+    """Whether a lock is cancelled that our confirmed chain does not see expired: the writer's may be ahead."""
+    rejected, chain = {rejection.lock for rejection in session.channel.rejections}, session.chain
+    return any(
+        lock.id not in rejected and lock.expiry >= chain.final and chain.registered_in_time(lock) is None
+        for lock in _cancelled(session, operations)
+    )
+
+
+def _consent(session: Session, operations: Iterable[Operation]) -> frozenset[int]:
+    """Return which of the cancelled locks expired unsatisfied by our confirmed view of the chain."""
+    chain = session.chain
+    return frozenset(
+        lock.id
+        for lock in _cancelled(session, operations)
+        if lock.expiry < chain.final and chain.registered_in_time(lock) is None
+    )
+
+
+def _cancelled(session: Session, operations: Iterable[Operation]) -> list[Lock]:
+    """Return the peer's pending locks that `operations` cancel."""
+    locks = [session.channel.theirs.simplex.lock(op.id) for op in operations if type(op) is Cancel]
+    return [lock for lock in locks if lock is not None]
+
+
+def _consider(session: Session, added: AddLock) -> None:
+    """Reject the peer's new lock if policy objects, else tell the application."""
+    lock, simplex = added.lock, session.channel.theirs.simplex
+    if simplex.lock(lock.id) is None:
+        return
+    objection = answers.policy_objection(lock, simplex, session.policy, session.chain.now)
+    objection = objection or session.streams.objection(added)
+    if objection is not None:
+        session.reject(lock.id, session.locks.refusal(added, objection))
+    else:
+        session.streams.begin(added)
+        session.locks.received(added)

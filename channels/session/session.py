@@ -1,0 +1,444 @@
+"""When things happen in one channel: batching, pipelining, acks, locks. Sans-IO: everything it wants is in `effects`.
+
+    writer    nothing in flight: sign at once (lowest latency); something in flight: let payments gather until its ack,
+              unless they fill an update (highest throughput); at most as many updates in flight as `window` says
+    receiver  verify each update as it arrives; countersign the newest only, once per round: an ack covers all up to it
+
+Batches therefore grow with load by themselves. Around it: `receiver` takes the peer's updates in, `locks` and `streams`
+follow what is conditional, `resync` resumes after a reconnect, `negotiation` makes offers, `timing` lets time pass.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from tallystick.channels.errors import ChannelNotReady, InsufficientFunds, InvalidInput, TallystickError
+from tallystick.channels.limits import LOCKS_MAX, MEMO_MAX, ONION_MAX, UINT64_MAX, Policy
+from tallystick.channels.protocol import answers, core
+from tallystick.channels.protocol.conditions import HASH
+from tallystick.channels.protocol.core import Channel, Phase, Wish
+from tallystick.channels.protocol.eip712 import digest_proof, domain_separator
+from tallystick.channels.protocol.keys import PrivateKey, PublicKey
+from tallystick.channels.protocol.messages import Ack, Message, Reestablish, Reject, Reveal, Update, encode
+from tallystick.channels.protocol.objects import Lock, check_amount
+from tallystick.channels.protocol.operations import AddLock
+from tallystick.channels.protocol.simplex import Simplex
+from tallystick.channels.session.chaintime import ChainTime
+from tallystick.channels.session.counting import Counting
+from tallystick.channels.session.effects import (
+    ChannelChanged,
+    Effects,
+    PaymentsSecured,
+)
+from tallystick.channels.session.flight import EndedLock, Sent, ended_locks
+from tallystick.channels.session.history import tidy
+from tallystick.channels.session.locks import Locks
+from tallystick.channels.session.outbox import Outbox, run_limit
+from tallystick.channels.session.patience import Patience
+from tallystick.channels.session.standing import Standing, never_lost
+from tallystick.channels.session.streams import Streams
+from tallystick.channels.session.tickets import Ticket
+from tallystick.channels.session.window import Window
+from tallystick.channels.storage.schema import UpdateSigned
+from tallystick.channels.storage.store import Moment
+
+
+class Session:
+    """One channel at work. Methods act at once in memory; what they append to `effects` says what must follow."""
+
+    def __init__(self, channel: Channel, key: PrivateKey, policy: Policy, effects: Effects) -> None:
+        self.channel = channel
+        self.key = key
+        self.policy = policy
+        self.effects = effects
+        self.peer = PublicKey(channel.peer_key)
+        self.domain = domain_separator(channel.terms.chain_id, channel.terms.contract)
+        self._standing = Standing.of(channel)
+        self.lost: Callable[[], bool] = never_lost
+        self.outbox = Outbox()
+        self.window = Window(policy.window)
+        self.streams = Streams(self)
+        self.locks = Locks(self)
+        self.sent: deque[Sent] = deque()
+        self.patience = Patience(policy.ack_patience)
+        self.chain = ChainTime()
+        self.ready = False
+        """Whether both sides have said Reestablish on the present connection."""
+        self.greeted = False
+        """Whether we have."""
+        self.counting = Counting(self)
+        self.peer_final: int | None = None
+        """Where the peer's simplex ends, if it said Shutdown on the present connection."""
+        self.shutdown_said = False
+        self.peer_behind = False
+        """Whether the peer's greeting on the present connection showed less than what it must have known."""
+        self.must_ack = False
+        self.missed = False
+        """An update came that could not be taken yet: what follows it is left aside until the peer repeats it."""
+        self.repeat_above: int | None = None
+        """The peer asked, in this round, for everything above this number of ours."""
+        self._keyed: dict[str, Ticket] = {}
+        self.signatures = 0
+        """Balance proofs signed and countersigned since the start."""
+        self.received_payments = 0
+        self.accepted_payments = 0
+        self.secured_payments = 0
+        self.history = policy.history
+        """Agreed updates to keep in each journal; None: all."""
+        self.tidied = 0
+        """Updates of both simplices at the last pruning."""
+
+    def __repr__(self) -> str:
+        channel = self.channel
+        return (
+            f"<Session {channel.id.hex()[:8]} {channel.phase.name} ours={channel.ours.seq}+{len(channel.flight)} "
+            f"theirs={channel.theirs.seq} waiting={len(self.outbox)}{' ready' if self.ready else ''}>"
+        )
+
+    # --- what the application asks -------------------------------------------------------------------------------
+
+    @property
+    def funding(self) -> int:
+        """Our funding that both sides count: what is safe to spend from."""
+        return self.counting.funding
+
+    @property
+    def signable(self) -> int:
+        """What can be signed now, of what both sides count and beyond the reserve; below 0 when that has grown."""
+        funding = self.funding
+        return core.capacity(self.channel, funding) - self.channel.own_reserve(funding)
+
+    @property
+    def spendable(self) -> int:
+        """What can be accepted now: capacity less the reserve and less what already waits.
+
+        It counts all confirmed funding; what the peer does not count yet waits in the outbox until it does.
+        """
+        return max(0, self.standing.allowance - self.outbox.total)
+
+    @property
+    def unsecured(self) -> int:
+        """The amount that was accepted, whether signed or not, and is not countersigned yet."""
+        return max(0, self.outbox.total + self.standing.exposed)
+
+    @property
+    def standing(self) -> Standing:
+        """What the channel's present state means for payments."""
+        if self._standing.channel is not self.channel:
+            self._standing = Standing.of(self.channel)
+        return self._standing
+
+    @property
+    def payable(self) -> bool:
+        """Whether new payments may join the outbox."""
+        return self.standing.payable and not self.lost()
+
+    @property
+    def stuck(self) -> bool:
+        """Whether the peer holds back an acknowledgement, and a new connection did not help."""
+        return self.patience.cuts > 0
+
+    @property
+    def usable(self) -> bool:
+        """Whether the peer is in step and takes what we sign: what a new lock needs."""
+        return self.ready and not self.stuck
+
+    @property
+    def full(self) -> bool:
+        """Whether whoever wants to pay has to wait."""
+        return self.outbox.payments >= self.policy.outbox or self.unsecured >= self.policy.unsecured
+
+    def require_payable(self) -> None:
+        """Raise ChannelNotReady unless new payments may join the outbox."""
+        core.require_open(self.channel)
+        if self.lost():
+            raise ChannelNotReady(
+                "the chain is another one than this channel is on: it was begun anew, or its node serves another one. "
+                "Nothing is paid; use the right chain node, or begin in a new data directory"
+            )
+        if self.channel.shutdown is not Wish.NONE:
+            raise ChannelNotReady("this channel is about to close: open another one for new payments")
+
+    def pay(self, amount: int, memo: bytes, key: str, now: float) -> Ticket:
+        """Queue a payment; raise InvalidInput, InsufficientFunds or ChannelNotReady, and nothing was done."""
+        check_amount(amount, minimum=1)
+        if len(memo) > MEMO_MAX:
+            raise InvalidInput(f"a memo has at most {MEMO_MAX} bytes, this one has {len(memo)}")
+        self._require(amount)
+        ticket = Ticket(self.channel.id, (amount,), memo, key, now)
+        self.outbox.add_payment(ticket)
+        self.accepted_payments += 1
+        if key:
+            self._keyed[key] = ticket
+        return ticket
+
+    def pay_many(self, amounts: Sequence[int], now: float) -> list[Ticket]:
+        """Queue payments in runs, each of which fits into one update; raise as `pay` does, and nothing was done."""
+        if not amounts or set(map(type, amounts)) != {int} or min(amounts) < 1:
+            raise InvalidInput("payments are whole numbers from 1 on, and at least one")
+        self._require(sum(amounts))
+        limit = run_limit(amounts)
+        tickets = [
+            Ticket(self.channel.id, tuple(amounts[start : start + limit]), b"", "", now)
+            for start in range(0, len(amounts), limit)
+        ]
+        for ticket in tickets:
+            self.outbox.add_payment(ticket)
+        self.accepted_payments += len(amounts)
+        return tickets
+
+    def find_ticket(self, key: str) -> Ticket | None:
+        """Return the ticket with this idempotency key that is waiting or in flight in this process."""
+        ticket = self._keyed.get(key)
+        if ticket is not None and (ticket.withdrawn or ticket.error is not None):
+            del self._keyed[key]
+            return None
+        return ticket
+
+    def join(self, seq: int, ticket: Ticket) -> None:
+        """Let a ticket resolve with update `seq`, which is in flight."""
+        for sent in self.sent:
+            if sent.seq == seq:
+                sent.tickets.append(ticket)
+                if ticket.key:
+                    self._keyed[ticket.key] = ticket
+
+    def _require(self, amount: int) -> None:
+        standing = self.standing
+        if not standing.payable or self.lost():
+            self.require_payable()
+        if amount > standing.allowance - self.outbox.total:
+            raise InsufficientFunds(
+                f"this channel can send {self.spendable} now (a reserve of {self.channel.coming_reserve} stays), "
+                f"{amount} was asked; wait for incoming payments or deposit more"
+            )
+
+    @property
+    def next_lock(self) -> int:
+        """The id of the next lock that is added."""
+        return self.channel.newest.next_lock + self.outbox.queued_locks
+
+    @property
+    def lock_slots(self) -> int:
+        """How many more locks may be queued now."""
+        return LOCKS_MAX - len(self.channel.newest.locks) - self.outbox.queued_locks
+
+    def add_lock(
+        self,
+        amount: int,
+        expiry: int,
+        condition: bytes,
+        onion: bytes = b"",
+        kind: int = HASH,
+        attach: Moment | None = None,
+    ) -> int:
+        """Queue a lock (a hash lock, unless told otherwise) and return its id; raise as `pay` does.
+
+        `attach` is stored in the very commit that stores the lock's signature. If the lock is given up before it is
+        signed, so is its companion, and LockDropped is told. `next_lock` says beforehand which id it will have.
+        """
+        check_amount(amount, minimum=1)
+        self._require(amount)
+        if len(condition) != 32:
+            raise InvalidInput("the condition of a lock is a digest: 32 bytes")
+        if len(onion) > ONION_MAX:
+            raise InvalidInput(f"an onion has at most {ONION_MAX} bytes, this one has {len(onion)}")
+        if not self.chain.now < expiry <= UINT64_MAX:
+            raise InvalidInput(f"the lock would expire at {expiry}, chain time is {self.chain.now} already")
+        if self.lock_slots < 1:
+            raise ChannelNotReady(f"{LOCKS_MAX} locks are pending already: wait until some are resolved")
+        lock = Lock(self.next_lock, amount, expiry, kind, condition)
+        self.outbox.add_lock(AddLock(lock, onion))
+        self.locks.attach(lock.id, attach)
+        return lock.id
+
+    def reveal(self, lock_id: int, secret: bytes) -> None:
+        """Record the secret of the peer's lock and ask to be paid; raise InvalidInput or InvalidUpdate."""
+        self._change(answers.reveal(self.channel, lock_id, secret))
+        if self.ready:
+            self.send(Reveal(self.channel.id, lock_id, secret))
+
+    def reject(self, lock_id: int, reason: bytes) -> None:
+        """Consent to the cancellation of the peer's lock; raise InvalidInput."""
+        if self.streams.holds_links(lock_id):
+            raise InvalidInput(f"lock {lock_id} cannot be rejected: its stream has been paid from")
+        self._change(answers.reject(self.channel, lock_id, reason))
+        if self.ready:
+            self.send(Reject(self.channel.id, lock_id, reason))
+
+    def force_close(self) -> None:
+        """Freeze the channel for a unilateral close, durably; raise ChannelNotReady. The node submits it."""
+        self.enter(Phase.CLOSING)
+
+    # --- what both need ------------------------------------------------------------------------------------------
+
+    def _change(self, channel: Channel) -> None:
+        self.channel = channel
+        self.effects.save(channel)
+
+    change = _change
+
+    def enter(self, phase: Phase) -> None:
+        """Move to another phase, durably; end what can no longer be signed, and say so."""
+        if phase is self.channel.phase:
+            return
+        if self.must_ack:
+            self.countersign()  # what was accepted must be enforceable before we freeze
+        self._change(core.move(self.channel, phase))
+        if phase is not Phase.OPEN:
+            self.abandon(ChannelNotReady(f"the channel became {phase.name.lower()}: this payment was not made"))
+            self.streams.freeze()
+        if phase in (Phase.SETTLED, Phase.GONE):
+            uncertain = ChannelNotReady(
+                "the channel closed before the payee acknowledged this payment: the settlement on chain decides it"
+            )
+            for sent in self.sent:
+                for ticket in sent.tickets:
+                    ticket.fail(uncertain)
+            self.sent.clear()
+            self.streams.abandon()
+        self.changed()
+
+    def abandon(self, error: TallystickError) -> None:
+        """End everything that waits unsigned."""
+        self.locks.drop()
+        self.outbox.fail_all(error)
+
+    def changed(self) -> None:
+        """Say that the duties of this channel may have changed."""
+        self.effects.emit(ChannelChanged(self.channel.id, self.channel.phase))
+
+    def send(self, message: Message) -> None:
+        """Send to this channel's peer, after the commit."""
+        self.effects.send(self.channel.peer_key, message)
+
+    def greet(self) -> None:
+        """Say where this side is: first on each connection, and again to have the peer repeat what was left aside.
+
+        The peer forgets our Shutdown over it, so that it must be said again.
+        """
+        self.seal()
+        channel = self.channel
+        self.greeted = True
+        self.shutdown_said, self.peer_final = False, None
+        self.send(
+            Reestablish(
+                channel.id,
+                channel.newest.proof.seq,
+                channel.ours.statement,
+                channel.theirs.statement,
+                max(0, channel.funding(channel.peer_side)),
+            )
+        )
+        if channel.reserve_ppm:
+            self.counting.tell()
+
+    def sign_proof(self, simplex: Simplex) -> bytes:
+        """Return our signature over a balance proof."""
+        self.signatures += 1
+        return self.key.sign(digest_proof(self.domain, simplex.proof))
+
+    # --- the writer ----------------------------------------------------------------------------------------------
+
+    def flush(self, now: float) -> None:
+        """Sign what is due: one countersignature for all that arrived, then updates. Called once per round."""
+        if self.must_ack:
+            self.countersign()
+        if self.counting.heed():
+            self.counting.tell()
+        self.streams.store()
+        if not self.ready or self.channel.phase is not Phase.OPEN:
+            return
+        self.streams.flush()
+        while len(self.outbox) and len(self.channel.flight) < self.window.size:
+            if self.channel.flight and not self.outbox.full_batch:
+                return
+            if not self._sign_update(now):
+                return
+
+    def _sign_update(self, now: float) -> bool:
+        """Sign one update of what waits and fits the funding that both count now; return whether there was any."""
+        before = self.channel.newest
+        operations, tickets = self.outbox.take(before.next_payment, self.signable)
+        if not operations:
+            return False
+        simplex = core.propose(self.channel, operations, self.funding)
+        signature = self.sign_proof(simplex)
+        proof = simplex.proof
+        frame = encode(Update(self.channel.id, proof.seq, proof.seen, tuple(operations), signature))
+        keys, number = [], before.next_payment
+        for ticket in tickets:
+            ticket.payment = number
+            if ticket.key:
+                keys.append((ticket.key, number))
+            number += len(ticket.amounts)
+        count = number - before.next_payment
+        self.channel = core.sent(self.channel, simplex, signature)
+        ended = ended_locks(operations, before)
+        self.sent.append(Sent(proof.seq, frame, count, tickets, ended, self.channel.ours.seq, now))
+        self.effects.store(
+            UpdateSigned(self.channel.id, proof.seq, before.next_payment, count, frame, now, tuple(keys))
+        )
+        self.locks.signed(operations)
+        self.effects.send_frame(self.channel.peer_key, frame)
+        return True
+
+    def on_ack(self, message: Ack, now: float) -> None:
+        """The peer countersigned: everything up to that number is agreed. Raise InvalidUpdate or InvalidSignature."""
+        if self.channel.phase in (Phase.OPEN, Phase.FROZEN):
+            newest = next((sent for sent in self.sent if sent.seq == message.seq), None)
+            self.agree(message.seq, message.signature)
+            if newest is not None:
+                self.window.acknowledged(newest.seq - newest.agreed, now - newest.signed)
+
+    def agree(self, seq: int, countersignature: bytes) -> None:
+        """Verify and take in a countersignature of ours; raise InvalidUpdate or InvalidSignature."""
+        agreed = core.in_flight(self.channel, seq)
+        if agreed is None:
+            return
+        self.peer.verify(digest_proof(self.domain, agreed.simplex.proof), countersignature)
+        self._change(core.acknowledged(self.channel, seq, countersignature))
+        payments = 0
+        while self.sent and self.sent[0].seq <= seq:
+            done = self.sent.popleft()
+            payments += done.payments
+            if done.tickets:
+                self.effects.resolve(done.tickets, done.seq)
+                for ticket in done.tickets:
+                    if ticket.key:
+                        self._keyed.pop(ticket.key, None)
+            self.tell_ended(self.channel.side, done.ended)
+        self.secured_payments += payments
+        if self.stuck:
+            self.patience.progress()
+            self.locks.ready()
+        self.effects.emit(PaymentsSecured(self.channel.id, seq, payments))
+        tidy(self)
+
+    def tell_ended(self, sender: int, ended: list[EndedLock]) -> None:
+        """Say which locks of a side an agreed update removed."""
+        for end in ended:
+            self.streams.ended(sender, end.lock, end.paid)
+            self.locks.ended(sender, end.lock, end.paid, end.secret)
+
+    # --- the receiver: what is accepted is in `receiver` --------------------------------------------------------
+
+    def seal(self) -> None:
+        """Countersign what was accepted, before anything is said or signed that builds on it."""
+        theirs = self.channel.theirs
+        if theirs.seq and not theirs.countersignature:
+            self._change(core.countersigned(self.channel, self.sign_proof(theirs.simplex)))
+
+    def countersign(self) -> None:
+        """Acknowledge everything that was accepted."""
+        self.must_ack = False
+        self.seal()
+        theirs = self.channel.theirs
+        self.send(Ack(self.channel.id, theirs.seq, theirs.countersignature))
+
+    def resume(self, before: Phase) -> None:
+        """Ask the peer to repeat what was left aside, now that the channel is open (again) or time has passed."""
+        thawed = before is Phase.FROZEN and self.channel.phase is Phase.OPEN
+        if self.ready and self.channel.phase is Phase.OPEN and (thawed or self.missed):
+            self.greet()

@@ -1,0 +1,130 @@
+"""Whose a data directory is.
+
+From its first commit on, a directory remembers whose data it holds: which key's, on which chain, under which contract.
+Opened for another one, everything in it would be taken for something that it is not, down to closing the channels of
+others, so it is refused by name before anything is done. Directories of version 0.1.0 did not remember it: `known` is
+what follows from the rest of their data.
+
+Daemons also hold a name that only one process of a machine can have, so that a copy of a directory does not run beside
+it (`hold_identity`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import socket
+import sqlite3
+import struct
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from tallystick.channels.errors import StoreError, StoreForeign, StoreInUse
+from tallystick.channels.protocol.objects import Address
+from tallystick.channels.storage.seals import Sealed
+from tallystick.channels.storage.store import Moment, Schema, Store
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """Whose data it is. None: unknown."""
+
+    account: Address | None = None
+    chain_id: int | None = None
+    contract: Address | None = None
+
+
+class DirectoryClaimed(Moment, frozen=True):
+    """The data is this one's from now on."""
+
+    identity: Identity
+
+
+def _claimed(connection: sqlite3.Connection, moment: DirectoryClaimed) -> None:
+    identity = moment.identity
+    row = (identity.account, str(identity.chain_id), identity.contract)
+    connection.execute("INSERT INTO identity (account, chain_id, contract) VALUES (?, ?, ?)", row)
+
+
+IDENTITY_SCHEMA = Schema(
+    "identity",
+    ("CREATE TABLE identity (account BLOB PRIMARY KEY, chain_id TEXT NOT NULL, contract BLOB NOT NULL) WITHOUT ROWID",),
+    {DirectoryClaimed: _claimed},
+    (Sealed("identity"),),
+)
+
+
+def read_identity(store: Store) -> Identity | None:
+    """Return whose the data is, None if it was never said."""
+    rows = store.read("SELECT account, chain_id, contract FROM identity")
+    return Identity(Address(rows[0][0]), int(rows[0][1]), Address(rows[0][2])) if rows else None
+
+
+def claim_directory(store: Store, ours: Identity, known: Iterable[Identity], place: str) -> None:
+    """See to it that the data in `place` is ours, and stays so; `known` is what the data itself says, if it is older.
+
+    Raise StoreForeign if it is another one's: then nothing was done.
+    """
+    said = read_identity(store)
+    for theirs in [said] if said is not None else known:
+        _compare(theirs, ours, place)
+    if said is None:
+        store.commit([DirectoryClaimed(ours)])
+
+
+def _compare(theirs: Identity, ours: Identity, place: str) -> None:
+    if theirs.account is not None and theirs.account != ours.account:
+        raise StoreForeign(
+            f"the data in {place} belongs to the key {_hex(theirs.account)}, and this is the key {_hex(ours.account)}: "
+            "nothing was done; give it the key that it belongs to, or choose another directory"
+        )
+    if theirs.chain_id is not None and theirs.chain_id != ours.chain_id:
+        raise StoreForeign(
+            f"the data in {place} belongs to the chain of id {theirs.chain_id}, and this is the chain {ours.chain_id}: "
+            "nothing was done; give it a node of that chain, or choose another directory"
+        )
+    if theirs.contract is not None and theirs.contract != ours.contract:
+        raise StoreForeign(
+            f"the data in {place} belongs to the contract {_hex(theirs.contract)}, and this is the contract "
+            f"{_hex(ours.contract)}: nothing was done; give it its own contract, or choose another directory"
+        )
+
+
+def _hex(address: bytes | None) -> str:
+    return "none" if address is None else f"0x{address.hex()}"
+
+
+@contextlib.contextmanager
+def hold_identity(what: str, identity: Identity) -> Iterator[None]:
+    """Be the only process of this machine that is this `what` ("node", say); raise StoreInUse if there is one already.
+
+    Of two directories that are copies of each other at most one may run: what both sign contradicts itself. It is an
+    abstract socket's name, which the kernel gives away once and takes back at the process's end.
+    """
+    words = repr((what, identity.account, identity.chain_id, identity.contract))
+    name = "\0tallystick/" + hashlib.sha256(words.encode()).hexdigest()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as held:
+        try:
+            held.bind(name)
+            held.listen(1)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise StoreInUse(
+                    f"{_holder(name)} of this machine is the {what} of the key {_hex(identity.account)} already: stop "
+                    "it first, and never run a copy of a data directory: two of one key lose each other's money"
+                ) from error
+            if error.errno not in (errno.EINVAL, errno.ENOENT):  # of systems without such names
+                raise StoreError(f"this process cannot make sure that it is the only {what}: {error}") from error
+        yield
+
+
+def _holder(name: str) -> str:
+    """Return which process has an abstract socket."""
+    credentials = struct.Struct("3i")
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as question:
+        question.setblocking(False)
+        question.connect(name)
+        process, _, _ = credentials.unpack(question.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, credentials.size))
+        return f"process {process}"
+    return "another process"

@@ -1,0 +1,324 @@
+"""`make demo`: the main job, for real, with separate processes over loopback TCP, and checked to the last unit.
+
+Act one: Alice and Bob open a channel and pay each other thousands of times. Bob is killed in mid-stream, restarts and
+resumes; no payment is lost or doubled; they close in agreement. Act two: Mallory pays Bob, keeps an old copy of her
+data, and closes with it while Bob is down. Bob's tower, which could not read what it held, opens it and challenges:
+Mallory forfeits. Act three (`demo_ring`), while her window runs: five nodes pay each other through others; one of
+those is killed in mid-payment, and another one keeps a payment to itself. Whatever is off is reported, and makes the
+program exit with 1.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import trio
+from rich.console import Console
+from rich.table import Table
+from ring import act_three, build_ring
+from stage import FUNDS, Stage, Wrong
+
+from tallystick.channels.errors import TallystickError
+from tallystick.channels.ports import system_entropy
+from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
+from tallystick.sdk.bench.launcher import Actor, Troupe, chain_run, open_troupe, party, tally
+from tallystick.settlement.chain import Challenged, Closed, CooperativelyClosed, Deposited, Event, Settled
+from tallystick.settlement.ethereum.rpc_client import RpcChain, open_rpc_chain
+
+DEPOSIT = 10_000_000
+PAYMENTS = 20_000
+"""Payments of act one, half in each direction."""
+
+ALICE_PAYS, BOB_PAYS = 300, 200
+TASKS = 500
+"""Tasks that pay at the same time, on each side."""
+
+INTERVAL = 0.1
+"""Real seconds between blocks; chain time runs ten times as fast."""
+
+LONGEST = 110.0
+"""Seconds after which something must be wrong."""
+
+MALLORY_PAYS = 1_000
+EARLY, LATE = 100, 2_000
+"""Mallory's payments before and after she copies her data."""
+
+
+class Figures(msgspec.Struct):
+    """What the table at the end shows."""
+
+    payments: int
+    seconds: float
+    p50_ms: float
+    p99_ms: float
+    transactions: int
+
+
+async def run_demo(console: Console, folder: Path) -> None:
+    """Play all acts in `folder`; raise TallystickError if anything is off or takes too long."""
+    try:
+        with trio.fail_after(LONGEST):
+            await _play(console, folder)
+    except trio.TooSlowError as error:
+        raise Wrong(f"the demo should be over after {LONGEST:g} seconds and is not") from error
+
+
+async def _play(console: Console, folder: Path) -> None:
+    stage = Stage(folder, console)
+    coins: dict[Address, int] = {key.address: FUNDS for key in stage.keys.values()}
+    rng = random.Random(int.from_bytes(system_entropy(8), "big"))
+    async with open_troupe() as troupe:
+        stage.url = (await troupe.start("chain", chain_run(str(folder / "chain"), coins, interval=INTERVAL))).first[
+            "url"
+        ]
+        async with open_rpc_chain(stage.url, jitter=rng.random) as chain:
+            tower = await _start_tower(stage, troupe)
+            stage.tell(f"a chain runs at {stage.url}, a watchtower beside it")
+            stage.before = await stage.balances(chain)
+            figures = await act_one(stage, troupe, chain)
+            nodes: dict[str, Actor] = {}
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(build_ring, stage, troupe, nodes)
+                theft = await act_two(stage, troupe, chain, tower)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(theft.judge)  # what both acts wait for most is the chain's time
+                await act_three(stage, troupe, nodes)
+            after = await stage.balances(chain)
+    stage.check(sum(after.values()) == sum(stage.before.values()), "coins are conserved, to the last unit")
+    _table(stage, figures, after)
+
+
+async def _start_tower(stage: Stage, troupe: Troupe) -> str:
+    """Start a tower; return the address at which clients reach it."""
+    key_file = stage.folder / "tower.key"
+    key_file.touch(mode=0o600)
+    key_file.write_text(stage.keys["tower"].reveal().hex())
+    command = tally("tower", "run", "--data", str(stage.folder / "tower"), "--key-file", str(key_file))
+    fees = [f"--budget={FUNDS // 100}", f"--fee-reserve={FUNDS // 10}"]
+    tower = await troupe.start("tower", [*command, "--chain", stage.url, "--listen", "127.0.0.1:0", "--json", *fees])
+    address: str = tower.first["status"]["peer_address"]
+    return address
+
+
+# --- act one --------------------------------------------------------------------------------------------------------
+
+
+async def act_one(stage: Stage, troupe: Troupe, chain: RpcChain) -> Figures:
+    """Alice and Bob: open, pay, crash, resume, close."""
+    stage.act("One. Alice and Bob pay each other, and Bob crashes")
+    half = PAYMENTS // 2
+    start = (await chain.head()).number
+    pair = await troupe.start_parties({"alice": stage.role("alice"), "bob": stage.role("bob")})
+    alice, bob = pair["alice"], pair["bob"]
+    opened = await alice.ask("open", peer=bob.first["peer"], deposit=DEPOSIT)
+    await bob.ask("deposit", amount=DEPOSIT)
+    stage.tell(f"Alice and Bob opened channel {opened['channel'][:8]}… with {DEPOSIT:,} from each")
+    stage.tell(f"{PAYMENTS:,} payments begin to flow, half of them each way, each signed by both and on both disks")
+    answers: dict[str, dict[str, Any]] = {}
+    began = time.perf_counter()
+
+    async def stream(actor: Actor, name: str, amount: int) -> None:
+        answers[name] = await actor.ask("pay", count=half, tasks=TASKS, amount=amount, prefix=name)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stream, alice, "alice", ALICE_PAYS)
+        bob = await _kill_and_restart(stage, troupe, alice, bob)
+        await stream(bob, "bob", BOB_PAYS)
+    seconds = time.perf_counter() - began
+    await _audit(stage, alice, bob, half)
+    await alice.ask("close")
+    stage.tell("they closed in agreement; both are paid out")
+    await bob.ask("wait_gone")
+    await alice.stop()
+    await bob.stop()
+    blocks = await chain.blocks(start, 1_000)
+    await _check_payout(stage, chain)
+    return Figures(
+        payments=PAYMENTS,
+        seconds=seconds,
+        p50_ms=answers["bob"]["p50_ms"],
+        p99_ms=answers["bob"]["p99_ms"],
+        transactions=sum(isinstance(e, Deposited | CooperativelyClosed) for block in blocks for e in block.events),
+    )
+
+
+async def _kill_and_restart(stage: Stage, troupe: Troupe, alice: Actor, bob: Actor) -> Actor:
+    """Let Bob pay too, kill him in mid-stream, and bring him back on the same data and port."""
+    async with trio.open_nursery() as nursery:
+
+        async def doomed() -> None:
+            try:
+                await bob.ask("pay", count=PAYMENTS // 2, tasks=TASKS, amount=BOB_PAYS, prefix="bob")
+            except TallystickError:
+                return  # he was killed
+
+        nursery.start_soon(doomed)
+        state = await alice.ask("state")
+        while min(state["sent"], state["received"]) < PAYMENTS // 10:
+            await trio.sleep(0.01)
+            state = await alice.ask("state")
+        await bob.kill()
+    stage.tell(f"Bob is killed (SIGKILL) after {state['sent']:,} payments to him and {state['received']:,} from him")
+    port = int(bob.first["peer"].rpartition(":")[2])
+    reborn = await troupe.start("bob", party(stage.role("bob", port=port)))
+    stage.tell("Bob is back, from what his disk held; he asks for his payments again, each under its old name")
+    return reborn
+
+
+async def _audit(stage: Stage, alice: Actor, bob: Actor, half: int) -> None:
+    for payee, name in ((bob, "Alice's"), (alice, "Bob's")):
+        found = await payee.ask("audit")
+        amount = ALICE_PAYS if payee is bob else BOB_PAYS
+        whole = found["received"] == found["distinct"] == half and found["total"] == half * amount
+        stage.check(whole, f"{name} {half:,} payments arrived, each exactly once")
+    due = DEPOSIT + half * (BOB_PAYS - ALICE_PAYS)
+    mine, his = await alice.ask("state"), await bob.ask("state")
+    stage.check(mine["own"] == his["peer"] == due, f"both count {due:,} for Alice and {mine['peer']:,} for Bob")
+
+
+async def _check_payout(stage: Stage, chain: RpcChain) -> None:
+    after = await stage.balances(chain)
+    fees = after["fees"] - stage.before["fees"]
+    gained = after["bob"] + after["alice"] - stage.before["bob"] - stage.before["alice"]
+    stage.check(gained == -fees, "what Alice and Bob hold together changed by the fees of their transactions only")
+
+
+# --- act two --------------------------------------------------------------------------------------------------------
+
+
+async def act_two(stage: Stage, troupe: Troupe, chain: RpcChain, tower: str) -> Theft:
+    """Let Mallory pay Bob, and close with an old copy of her data while he is down; return what is to be judged."""
+    stage.act("Two. Mallory pays Bob, and cheats him while he is away")
+    data, old = stage.folder / "mallory", stage.folder / "mallory-old"
+    roles = {"bob": stage.role("bob", towers=[tower]), "mallory": stage.role("mallory")}
+    pair = await troupe.start_parties(roles)
+    bob, mallory = pair["bob"], pair["mallory"]
+    opened = await mallory.ask("open", peer=bob.first["peer"], deposit=DEPOSIT)
+    await mallory.ask("pay", count=EARLY, amount=MALLORY_PAYS, prefix="early")
+    await mallory.stop()
+    shutil.copytree(data, old)
+    stage.tell(f"Mallory paid Bob {EARLY * MALLORY_PAYS:,} and keeps a copy of her data")
+    mallory = await troupe.start("mallory", party(stage.role("mallory")))
+    await mallory.ask("pay", count=LATE, amount=MALLORY_PAYS, prefix="late")
+    await mallory.stop()
+    await bob.ask("covered")
+    stage.tell(f"she paid {LATE * MALLORY_PAYS:,} more; Bob's tower holds a sealed appointment it cannot read")
+    await bob.kill()
+    stage.tell("Bob's machine loses power; Mallory sees her chance and closes with the old copy")
+    before = await chain.balance(stage.keys["bob"].address, NATIVE)
+    shutil.rmtree(data)
+    shutil.copytree(old, data)
+    start = (await chain.head()).number
+    mallory = await troupe.start("mallory", party(stage.role("mallory")))
+    await mallory.ask("force_close", channel=opened["channel"])
+    return Theft(stage, chain, mallory, ChannelId(bytes.fromhex(opened["channel"])), start, before)
+
+
+class Theft:
+    """Mallory's close, and what the chain makes of it."""
+
+    def __init__(
+        self, stage: Stage, chain: RpcChain, mallory: Actor, channel: ChannelId, start: int, bob_before: int
+    ) -> None:
+        self.stage = stage
+        self.chain = chain
+        self.mallory = mallory
+        self.channel = channel
+        self.start = start
+        self.bob_before = bob_before
+
+    async def judge(self) -> None:
+        """Tell what the chain says of the channel until it is settled, and check who gets what."""
+        stage = self.stage
+        settled = await self._settlement()
+        stage.check(settled.convicted, "the contract convicts Mallory: she closed with what she had long replaced")
+        side = 0 if stage.keys["mallory"].address < stage.keys["bob"].address else 1
+        nets = (settled.net0, settled.net1)
+        stage.check(nets[side] == 0, "Mallory gets nothing")
+        gained = await self.chain.balance(stage.keys["bob"].address, NATIVE) - self.bob_before
+        stage.check(
+            gained == nets[1 - side] == DEPOSIT - settled.reward,
+            f"Bob, still asleep, gets {gained:,}: the whole deposit less the tower's reward of {settled.reward:,}",
+        )
+        await self.mallory.ask("wait_gone", channel=self.channel.hex())
+        await self.mallory.stop()
+
+    async def _settlement(self) -> Settled:
+        number = self.start
+        while True:
+            head = await self.chain.head()
+            for block in await self.chain.blocks(number, 100):
+                number = block.header.number + 1
+                for event in block.events:
+                    if getattr(event, "channel", None) != self.channel:
+                        continue
+                    if settled := self._tell(event, block.header.number):
+                        return settled
+            await self.chain.wait(head.hash)
+
+    def _tell(self, event: Event, number: int) -> Settled | None:
+        """Tell of one event; return it if it is the last one."""
+        if isinstance(event, Closed):
+            self.stage.tell(f"block {number}: Mallory's close is on chain; its key opens the appointment")
+        elif isinstance(event, Challenged):
+            self.stage.tell(f"block {number}: the tower challenges with proof number {event.seq}; the window runs on")
+        elif isinstance(event, Settled):
+            self.stage.tell(f"block {number}: Mallory's window is over, the channel is settled")
+            return event
+        return None
+
+
+# --- the end --------------------------------------------------------------------------------------------------------
+
+
+def _table(stage: Stage, figures: Figures, after: dict[str, int]) -> None:
+    table = Table(title="Balances on chain")
+    table.add_column("account")
+    for heading in ("before", "after", "change"):
+        table.add_column(heading, justify="right")
+    for name, held in after.items():
+        change = held - stage.before[name]
+        table.add_row(name, f"{stage.before[name]:,}", f"{held:,}", f"{change:+,}")
+    stage.console.print(table)
+    rate = figures.payments / figures.seconds
+    per = figures.payments / max(1, figures.transactions)
+    stage.console.print(
+        f"{figures.payments:,} payments in {figures.seconds:.2f} s, Bob's crash and restart included: {rate:,.0f}/s; "
+        f"latency p50 {figures.p50_ms:.1f} ms, p99 {figures.p99_ms:.1f} ms; "
+        f"{figures.transactions} transactions on chain: {per:,.0f} payments for each",
+        highlight=False,
+    )
+
+
+def main() -> int:
+    """Play the demo in a temporary directory; return the exit code."""
+    console = Console(soft_wrap=True)
+    wrong = False
+    try:
+        with tempfile.TemporaryDirectory(prefix="tally-demo-") as folder:
+            trio.run(run_demo, console, Path(folder))
+    except* TallystickError as group:
+        wrong = True
+        for error in leaves(group):
+            console.print(f"[red]{error}[/]")
+    if not wrong:
+        console.print("[green]Everything is as it should be.[/]")
+    return int(wrong)
+
+
+def leaves(group: BaseExceptionGroup[TallystickError]) -> list[TallystickError]:
+    """Return the errors in a group of groups."""
+    found: list[TallystickError] = []
+    for error in group.exceptions:
+        found += leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return found
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,73 @@
+"""What all acts of the demo share: the chain, the keys, the screen, and the checks."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from tallystick.channels.errors import TallystickError
+from tallystick.channels.protocol.keys import PrivateKey, keccak
+from tallystick.channels.protocol.objects import NATIVE
+from tallystick.sdk.bench.driver import Role
+from tallystick.settlement.ethereum.rpc_client import RpcChain
+from tallystick.settlement.simulated.blocks import MINER
+
+FUNDS = 10**12
+"""Coins of each account at the beginning."""
+
+WINDOW = 60
+"""Seconds of chain time in which a close can be challenged."""
+
+RING = ("ann", "ben", "cid", "dot", "eve")
+"""Who pays over several hops."""
+
+
+class Wrong(TallystickError):
+    """Something in the demo is not as it must be."""
+
+
+class Stage:
+    """See the module's docstring."""
+
+    def __init__(self, folder: Path, console: Console) -> None:
+        self.folder = folder
+        self.console = console
+        names = ("alice", "bob", "mallory", "tower", *RING)
+        self.keys = {name: PrivateKey(keccak(b"tallystick demo " + name.encode())) for name in names}
+        self.url = ""
+        self.before: dict[str, int] = {}
+        self._began = time.monotonic()
+
+    def act(self, title: str) -> None:
+        """Print what the next lines are about."""
+        self.console.print(f"\n[bold]{title}[/]", highlight=False)
+
+    def tell(self, text: str) -> None:
+        """Print what happens, with the seconds since the start."""
+        self.console.print(f"[dim]{time.monotonic() - self._began:6.1f} s[/]  {text}", highlight=False)
+
+    def check(self, holds: bool, text: str) -> None:
+        """Print what was checked; raise Wrong if it does not hold."""
+        self.tell(f"[green]✓[/] {text}" if holds else f"[red]✗ {text}[/]")
+        if not holds:
+            raise Wrong(f"this should hold and does not: {text}")
+
+    def role(self, name: str, *, towers: list[str] | None = None, port: int = 0, lock_seconds: int = 0) -> Role:
+        """Return the part that a process plays."""
+        return Role(
+            data=str(self.folder / name),
+            chain=self.url,
+            key=self.keys[name].reveal().hex(),
+            challenge_period=WINDOW,
+            towers=towers or [],
+            port=port,
+            lock_seconds=lock_seconds,
+        )
+
+    async def balances(self, chain: RpcChain) -> dict[str, int]:
+        """Return what every account holds on chain: the parties, the miner of all fees, and the contract."""
+        accounts = {name: key.address for name, key in self.keys.items()}
+        accounts |= {"fees": MINER, "contract": chain.contract}
+        return {name: await chain.balance(address, NATIVE) for name, address in accounts.items()}

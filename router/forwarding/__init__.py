@@ -1,0 +1,1 @@
+"""Locks that go on: a forwarder's rules, its limits, and its records on disk."""

@@ -1,0 +1,276 @@
+"""Admission: from whom, and to whom, a lock is taken on. What jamming, exposure and unpaid debts leave room for.
+
+    jamming     places and value of each outgoing channel, by reputation (`jamming`)
+    exposure    what is too small to be claimed on chain, by peer and direction (`exposure`)
+    bars        who was told the secret of its lock and let it expire, while the chain does not show it: nothing is
+                forwarded for it for two weeks, and nothing small is accepted from it. Durable; it ends by itself
+    doubts      who let it expire and may not have been told in time, as it was away, or we were, or the secret came
+                late from those behind us, who may want us to part: nothing small is taken from it for two weeks
+    forced      who pays for what it was told in time only once it is on chain, again and again (`forced`)
+    debts       who leaves a lock unpaid that the chain shows to be ours: the same, until it has paid
+
+Between a router and its engine; it decides nothing but yes or no. Its moments are for the commit of what happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from tallystick.channels.limits import LOCKS_MAX
+from tallystick.channels.node.alarms import Alarm, AlarmKind, OnAlarm
+from tallystick.channels.node.engine import Engine
+from tallystick.channels.protocol.core import Channel, Phase
+from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Lock
+from tallystick.channels.session.session import Session
+from tallystick.channels.storage.store import Moment, Store
+from tallystick.router.forwarding.circuits import PeerBarred, ReputationSaved, load_bars, load_reputations
+from tallystick.router.forwarding.exposure import Course, Exposure, ExposureLimits
+from tallystick.router.forwarding.forced_claims import ATTENTION, ForcedClaims
+from tallystick.router.forwarding.forwarder import Circuit
+from tallystick.router.forwarding.jamming import Asked, Bucket, Jamming, JammingLimits, Reputation
+from tallystick.router.objects import ForwardingPolicy
+
+_UNPRICED = b"?"
+"""Stands behind a peer's key where locks are counted that are worth nothing, as far as the owner has said."""
+
+TOLD_BEFORE = 60
+"""Seconds before a secret is not paid for any more at which its payer has to know it, to be blamed for sure."""
+
+
+class Admission:
+    """See the module's docstring."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        store: Store,
+        jamming: JammingLimits,
+        exposure: ExposureLimits,
+        *,
+        named: Mapping[Address, ForwardingPolicy],
+        fee: Callable[[], int],
+        alarm: OnAlarm,
+    ) -> None:
+        """`named`: the assets that the owner knows, besides the coin. What is below the minimum is not worth a claim.
+
+        `fee` says below what worth, in the native coin, no secret is claimed on chain now; 0: all are.
+        """
+        self.exposure = Exposure(exposure)
+        self._engine = engine
+        self._named = named
+        self._fee = fee
+        self._alarm = alarm
+        reputations = [(row.peer, Reputation(row.worth, row.earned, row.time)) for row in load_reputations(store)]
+        self._jamming = Jamming(jamming, reputations, load_bars(store))
+        self._owing: set[bytes] = set()
+        """Peers that leave unpaid what the chain shows to be ours."""
+        self._told: set[tuple[ChannelId, int]] = set()
+        """Locks whose secret their sender got in time."""
+        self._forced = ForcedClaims()
+        self._looked = 0
+        """Chain time of the last look."""
+        self._doubted: dict[bytes, int] = {}
+        """Until when nothing small is taken from a peer."""
+
+    def resume(self, circuits: Sequence[Circuit]) -> None:
+        """Take over what pends after a restart: circuits, and secrets that were not paid for yet."""
+        owed = {circuit.origin for circuit in circuits}
+        for circuit in circuits:
+            self._leaves(circuit, Bucket.GENERAL)
+        for session in self._engine.sessions.values():
+            channel = session.channel
+            owed |= {(channel.id, known.lock) for known in channel.secrets}
+            rejected = {rejection.lock for rejection in channel.rejections}
+            for lock in channel.theirs.simplex.locks:
+                if (channel.id, lock.id) in owed and lock.id not in rejected:
+                    self.accepted(channel.id, lock)
+
+    # --- forwarded payments --------------------------------------------------------------------------------------
+
+    def admit(self, circuit: Circuit) -> Bucket | None:
+        """Return which places a payment may take, None if it has to be refused."""
+        incoming = self._engine.session(circuit.incoming).channel
+        outgoing = self._engine.session(circuit.outgoing).channel
+        ends = ((incoming, Course.IN, circuit.amount_in), (outgoing, Course.OUT, circuit.amount_out))
+        if incoming.peer_key in self._owing:
+            return None
+        if self._is_small(incoming, circuit.amount_in) and self._doubts(incoming.peer_key):
+            return None
+        if not all(self._has_room(channel, course, amount) for channel, course, amount in ends):
+            return None
+        return self._jamming.admit(self._asked(circuit), circuit.began)
+
+    def began(self, circuit: Circuit, lock: Lock, bucket: Bucket) -> None:
+        """A payment is under way: for `lock`, which came in, another one is on its way out."""
+        self.accepted(circuit.incoming, lock)
+        self._leaves(circuit, bucket)
+
+    def _leaves(self, circuit: Circuit, bucket: Bucket) -> None:
+        self._jamming.began(circuit.name, self._asked(circuit), bucket, circuit.began)
+        account = self._account(self._engine.session(circuit.outgoing).channel, circuit.amount_out)
+        self.exposure.began((circuit.outgoing, Course.OUT, circuit.outgoing_lock), account, circuit.amount_out)
+
+    def ended(self, circuit: Circuit, *, paid: bool) -> None:
+        """Its outgoing lock has ended. The incoming one pends until `freed`."""
+        self._jamming.ended(circuit.name, paid, self._engine.chain.now)
+        self.exposure.ended((circuit.outgoing, Course.OUT, circuit.outgoing_lock))
+
+    def dropped(self, channel: ChannelId, lock: int) -> None:
+        """Its outgoing lock was given up before it was signed: it never began."""
+        self._jamming.forget((channel, lock))
+        self.exposure.ended((channel, Course.OUT, lock))
+
+    # --- incoming locks ------------------------------------------------------------------------------------------
+
+    def accepts(self, channel: ChannelId, lock: Lock) -> bool:
+        """Whether a lock that ends here may be taken on."""
+        state = self._engine.session(channel).channel
+        if not self._is_small(state, lock.amount):
+            return True
+        peer = state.peer_key
+        trusted = peer not in self._owing and not self._jamming.is_barred(peer, self._engine.chain.now)
+        return trusted and not self._doubts(peer) and self._has_room(state, Course.IN, lock.amount)
+
+    def accepted(self, channel: ChannelId, lock: Lock) -> None:
+        """A lock was taken on: forwarded, or kept for the payee."""
+        account = self._account(self._engine.session(channel).channel, lock.amount)
+        self.exposure.began((channel, Course.IN, lock.id), account, lock.amount)
+
+    def claimed(self, session: Session, lock: int) -> None:
+        """The secret of an incoming lock is ours: its sender is told at once, if it is there."""
+        found, policy = session.channel.theirs.simplex.lock(lock), self._engine.policy
+        deadline = self._engine.chain.now + policy.reveal_margin + TOLD_BEFORE
+        if found is not None and session.ready and found.expiry >= deadline:
+            self._told.add((session.channel.id, lock))
+
+    def freed(self, channel: ChannelId, lock: int) -> None:
+        """An incoming lock is gone, or was rejected."""
+        self._told.discard((channel, lock))
+        self._forced.freed((channel, lock))
+        self.exposure.ended((channel, Course.IN, lock))
+
+    # --- time ----------------------------------------------------------------------------------------------------
+
+    def chain_moved(self) -> list[Moment]:
+        """Look who owes us, and return what changed of bars and reputations."""
+        moments: list[Moment] = []
+        self._owing.clear()
+        for session in self._engine.sessions.values():
+            moments += self._look_for_debts(session)
+        self._looked = self._engine.chain.now
+        for channel in self.exposure.channels:
+            if self._engine.session(channel).channel.phase is Phase.GONE:
+                self.exposure.forget(channel)
+                self._told = {name for name in self._told if name[0] != channel}
+        return moments + [
+            ReputationSaved(peer, reputation.worth, reputation.earned, reputation.time)
+            for peer, reputation in self._jamming.take_changed()
+        ]
+
+    def _look_for_debts(self, session: Session) -> list[Moment]:
+        """Bar whoever let a lock expire unpaid although it got the secret; note who owes what the chain shows."""
+        chain, channel = self._engine.chain, session.channel
+        moments: list[Moment] = []
+        for known in channel.secrets:
+            lock = channel.theirs.simplex.lock(known.lock)
+            if lock is not None and (channel.id, lock.id) in self._told:
+                moments += self._look_for_forced(session, lock)
+            if lock is None or lock.expiry >= chain.final:
+                self.claimed(session, known.lock)
+                continue
+            if chain.registered_in_time(lock) is not None:
+                if channel.phase in (Phase.OPEN, Phase.FROZEN):
+                    self._owing.add(channel.peer_key)
+                continue
+            told = (channel.id, known.lock) in self._told
+            moments += self._bar(channel, lock) if told else self._doubt(channel, lock)
+        return moments
+
+    def _look_for_forced(self, session: Session, lock: Lock) -> list[Moment]:
+        """Count a lock that its sender had to pay for by now, so that we would not have to go to the chain for it."""
+        now, peer = self._engine.chain.now, session.channel.peer_key
+        name = (session.channel.id, lock.id)
+        if now <= lock.expiry - self._engine.policy.reveal_margin:
+            return []
+        if now > self._looked + ATTENTION:
+            self._forced.excuse(name)
+        if not self._forced.forced(peer, name, now, away=not session.ready):
+            return []
+        self._jamming.cost(peer, self._fee(), now)
+        seconds = self._forced.bar(peer)
+        until = self._jamming.bar(peer, now, seconds) if seconds is not None else None
+        if until is None:
+            return []
+        text = (
+            f"the peer of channel {session.channel.id.hex()[:8]} pays for secrets only once they are on chain: "
+            f"nothing is forwarded for it for {(until - now) // 3_600} hours; close the channel if it goes on"
+        )
+        self._alarm(Alarm(AlarmKind.PEER_BARRED, text))
+        return [PeerBarred(peer, until)]
+
+    def _bar(self, channel: Channel, lock: Lock) -> list[Moment]:
+        until = self._jamming.bar(channel.peer_key, self._engine.chain.now)
+        if until is None:
+            return []
+        text = (
+            f"the peer of channel {channel.id.hex()[:8]} got a secret and did not pay the {lock.amount} for "
+            f"it: nothing is forwarded for it for two weeks; close the channel if it goes on"
+        )
+        self._alarm(Alarm(AlarmKind.PEER_BARRED, text))
+        return [PeerBarred(channel.peer_key, until)]
+
+    def _doubt(self, channel: Channel, lock: Lock) -> list[Moment]:
+        if not self._doubts(channel.peer_key):
+            self._doubted[channel.peer_key] = self._engine.chain.now + self._jamming.limits.banned
+            text = (
+                f"a lock of {lock.amount} in channel {channel.id.hex()[:8]} expired unpaid after it was claimed; its "
+                "peer may not have known the secret in time: nothing small is taken from it for two weeks"
+            )
+            self._alarm(Alarm(AlarmKind.LOCK_UNPAID, text))
+        return []
+
+    def _doubts(self, peer: bytes) -> bool:
+        return self._engine.chain.now < self._doubted.get(peer, 0)
+
+    # --- what both ask -------------------------------------------------------------------------------------------
+
+    def _is_small(self, channel: Channel, amount: int) -> bool:
+        return self.exposure.is_small(amount, self._fee_for(channel.terms.asset, amount))
+
+    def _has_room(self, channel: Channel, course: Course, amount: int) -> bool:
+        account = self._account(channel, amount)
+        return self.exposure.has_room(account, course, amount, self._fee_for(channel.terms.asset, amount))
+
+    def _fee_for(self, asset: Address, amount: int) -> int | None:
+        """Return what a claim of that amount costs, as `Exposure` has it: None if it has no worth that is known."""
+        fee = self._fee()
+        if asset == NATIVE or not fee:
+            return fee
+        return 0 if self._is_known(asset, amount) else None
+
+    def _account(self, channel: Channel, amount: int) -> bytes:
+        """Return under which name a lock is counted: amounts of several assets have no sum."""
+        asset = channel.terms.asset
+        if asset == NATIVE:
+            return channel.peer_key
+        return channel.peer_key + (asset if self._is_known(asset, amount) else _UNPRICED)
+
+    def _is_known(self, asset: Address, amount: int) -> bool:
+        """Whether the owner has named the asset, and that much of it is worth carrying."""
+        policy = self._named.get(asset)
+        return policy is not None and amount >= policy.minimum
+
+    def _asked(self, circuit: Circuit) -> Asked:
+        incoming = self._engine.session(circuit.incoming).channel
+        outgoing = self._engine.session(circuit.outgoing).channel
+        return Asked(
+            incoming=incoming.peer_key,
+            outgoing=outgoing.peer_key,
+            channel=outgoing.id,
+            amount=circuit.amount_out,
+            fee=circuit.fee,
+            expiry=circuit.expiry,
+            slots=LOCKS_MAX,
+            value=outgoing.funding(0) + outgoing.funding(1),
+            asset=b"" if outgoing.terms.asset == NATIVE else outgoing.terms.asset,
+        )

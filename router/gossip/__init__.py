@@ -1,0 +1,1 @@
+"""Gossip: what nodes tell each other of nodes and channels, and what is believed of it."""

@@ -1,0 +1,183 @@
+"""What our own node wants the network to know of it, and when that has to be said (again). Pure.
+
+A policy is said once the chain confirms its channel, when it changes, before it grows stale, and when somebody repeats
+a newer statement of our key than we remember: an earlier life of ours made it, and what holds now must replace it.
+What we said with a date of the future, by a clock that was ahead, nobody else takes: it is forgotten, and said anew.
+
+`now` is a time that nobody sets, for when to look again; `date` is what the clock shows, for timestamps.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from tallystick.channels.errors import InvalidInput, PeerError
+from tallystick.channels.protocol.keys import PrivateKey
+from tallystick.channels.protocol.objects import ChannelId
+from tallystick.router.gossip.announcements import (
+    Announcement,
+    ChannelUpdate,
+    NodeAnnouncement,
+    digest_of,
+    sign_node,
+    sign_update,
+)
+from tallystick.router.gossip.policy import GossipPolicy
+from tallystick.router.gossip.reconciliation import ItemId
+from tallystick.router.gossip.store import Book, Kept
+from tallystick.router.objects import ForwardingPolicy, NodeKey
+
+
+class Description(msgspec.Struct, frozen=True):
+    """What our node says of itself."""
+
+    alias: str = ""
+    addresses: tuple[str, ...] = ()
+    features: bytes = b""
+
+
+class Due(msgspec.Struct):
+    """What is to be done now."""
+
+    say: list[Kept] = []
+    ask: list[ChannelId] = []
+    """Channels that we want to announce and that the chain has not confirmed yet."""
+
+
+class Voice:
+    """Our own announcements. They are signed here, and stand only once they are in the book."""
+
+    def __init__(self, key: PrivateKey, domain: bytes, policy: GossipPolicy, book: Book) -> None:
+        self._key = key
+        self._own = NodeKey(bytes(key.public))
+        self._domain = domain
+        self._policy = policy
+        self._book = book
+        self._wishes: dict[ChannelId, ForwardingPolicy] = {}
+        self._due: dict[ChannelId, None] = {}
+        self._description: Description | None = None
+        self._next_look = 0.0
+
+    def announce(self, channel: ChannelId, policy: ForwardingPolicy) -> None:
+        """Want a policy to be known. Raise InvalidInput if it cannot be announced."""
+        try:
+            sign_update(self._key, self._domain, channel, 0, 0, policy)
+        except PeerError as error:
+            raise InvalidInput(str(error)) from error
+        self._wishes[channel] = policy
+        self._due[channel] = None
+
+    def describe(self, description: Description) -> None:
+        """Want a name and addresses to be known. Raise InvalidInput if they are none."""
+        try:
+            self._sign_node(description, 0)
+        except PeerError as error:
+            raise InvalidInput(str(error)) from error
+        self._description = description
+        self._next_look = 0.0
+
+    def wants(self, channel: ChannelId) -> bool:
+        """Whether we announce this channel."""
+        return channel in self._wishes
+
+    def said_of(self, channel: ChannelId) -> ChannelUpdate | None:
+        """Return our newest update of a channel, None if there is none."""
+        for side in (0, 1):
+            kept = self._book.get((channel, side))
+            if kept is not None and kept.announcement.key == self._own and isinstance(kept.announcement, ChannelUpdate):
+                return kept.announcement
+        return None
+
+    def forget(self, channel: ChannelId) -> None:
+        """Announce this channel no more."""
+        self._wishes.pop(channel, None)
+
+    def remember(self, announcement: Announcement) -> None:
+        """Take what was stored of ours as what we want, until told otherwise."""
+        if announcement.key == self._own and isinstance(announcement, ChannelUpdate):
+            self._wishes[announcement.channel] = announcement.policy
+
+    def heard(self, announcement: Announcement) -> None:
+        """A peer told us this, which is news to us."""
+        if announcement.key != self._own:
+            return
+        if isinstance(announcement, ChannelUpdate):
+            self._due[announcement.channel] = None
+        else:
+            self._next_look = 0.0
+
+    def due(self, now: float, date: float) -> Due:
+        """Return what is to be said or asked now, a bounded part of it."""
+        found = Due()
+        if now >= self._next_look:
+            self._next_look = now + self._policy.check_own
+            self._due.update(dict.fromkeys(self._wishes))
+            found.say += self._node(date)
+        for channel in list(self._due)[: self._policy.own_per_tick]:
+            del self._due[channel]
+            if channel in self._wishes:
+                if self._book.facts(channel) is None:
+                    found.ask.append(channel)
+                else:
+                    found.say += self.update(channel, date)
+        return found
+
+    def update(self, channel: ChannelId, date: float) -> list[Kept]:
+        """Return the update of a confirmed channel of ours, signed anew, if what the book has is not what we want."""
+        facts = self._book.facts(channel)
+        policy = self._wishes.get(channel)
+        if facts is None or policy is None:
+            return []
+        if self._key.address not in facts.participants:
+            self.forget(channel)
+            return []
+        side = facts.participants.index(self._key.address)
+        there = self._standing((channel, side), date)
+        if self._book.facts(channel) is None:  # it was known by that only: the chain is asked again
+            self._due[channel] = None
+            return []
+        said = self._fresh(there, date)
+        if isinstance(said, ChannelUpdate) and said.policy == policy:
+            return []
+        update = sign_update(self._key, self._domain, channel, side, _after(there, date), policy)
+        return [Kept(update, digest_of(self._domain, update))]
+
+    def _node(self, date: float) -> list[Kept]:
+        wanted = self._description
+        if wanted is None or not self._book.owns_channel(self._key.address):
+            return []
+        there = self._standing(self._own, date)
+        said = self._fresh(there, date)
+        if isinstance(said, NodeAnnouncement) and Description(said.alias, said.addresses, said.features) == wanted:
+            return []
+        node = self._sign_node(wanted, _after(there, date))
+        return [Kept(node, digest_of(self._domain, node))]
+
+    def _standing(self, item: ItemId, date: float) -> Kept | None:
+        """Return what the book has of ours; forget it first if it is of the future."""
+        there = self._book.get(item)
+        if there is not None and there.announcement.timestamp > date + self._policy.skew:
+            self._book.drop(item)
+            return None
+        return there
+
+    def _fresh(self, there: Kept | None, date: float) -> Announcement | None:
+        """Return what the book has, if it need not be renewed yet."""
+        if there is None or there.announcement.timestamp <= date - self._policy.refresh:
+            return None
+        return there.announcement
+
+    def _sign_node(self, wanted: Description, timestamp: int) -> NodeAnnouncement:
+        return sign_node(
+            self._key,
+            self._domain,
+            timestamp,
+            alias=wanted.alias,
+            addresses=wanted.addresses,
+            features=wanted.features,
+        )
+
+
+def _after(there: Kept | None, date: float) -> int:
+    """Return a timestamp that replaces what is there."""
+    return max(int(date), there.announcement.timestamp + 1 if there is not None else 0)

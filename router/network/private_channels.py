@@ -1,0 +1,122 @@
+"""Our channels as ways in: what their peers ask for, as the two ends tell each other alone (`router.network.hints`).
+
+Every node tells the peer of each channel its own policy once they are in step, and when it changes. What is heard is
+kept in memory: it is told anew on each connection, and a peer that is away carries nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tallystick.channels.errors import InvalidInput, PeerError
+from tallystick.channels.node.engine import Engine
+from tallystick.channels.ports import Clock
+from tallystick.channels.protocol.core import Channel
+from tallystick.channels.protocol.keys import PrivateKey
+from tallystick.channels.protocol.objects import Address, ChannelId
+from tallystick.router.forwarding.service import Router
+from tallystick.router.gossip.announcements import ChannelUpdate, sign_update
+from tallystick.router.gossip.private_updates import encode_update
+from tallystick.router.network.hints import Inlet, Told, decode_told, encode_told
+from tallystick.router.objects import Edge, ForwardingPolicy, NodeKey
+
+
+class Inlets:
+    """See the module's docstring. Made by `Routing`."""
+
+    def __init__(
+        self,
+        key: PrivateKey,
+        domain: bytes,
+        engine: Engine,
+        router: Router,
+        *,
+        is_known: Callable[[ChannelId, Address], bool],
+        announced: Callable[[ChannelId], bytes],
+        say: Callable[[bytes, bytes], bool],
+        clock: Clock,
+        announces: bool,
+    ) -> None:
+        """`is_known`: whether the network knows a channel, in that asset, as a way to us.
+
+        `announced`: what we told it of one; `announces`: whether we tell it of any.
+        """
+        self._key = key
+        self._own = NodeKey(bytes(key.public))
+        self._domain = domain
+        self._engine = engine
+        self._router = router
+        self._is_known = is_known
+        self._announced = announced
+        self._say = say
+        self._clock = clock
+        self._announces = announces
+        self._told: dict[ChannelId, Told] = {}
+
+    def tell(self, channel: ChannelId) -> None:
+        """Tell a channel's peer, and nobody else, what we ask for: its invoices may have to name the channel."""
+        told = Told(channel, self._router.policy_of(channel), self._announces)
+        self._say(self._engine.session(channel).channel.peer_key, encode_told(told))
+
+    def receive(self, peer: bytes, frame: bytes) -> ChannelId | None:
+        """Take in what a peer asks for, and return for which channel; raise MalformedMessage.
+
+        What it says of others' channels is left aside.
+        """
+        told = decode_told(frame)
+        channel = ChannelId(told.channel)
+        session = self._engine.sessions.get(channel)
+        if session is None or session.channel.peer_key != peer:
+            return None
+        self._told[channel] = told
+        return channel
+
+    def may_announce(self, channel: ChannelId) -> bool:
+        """Whether to tell the network of a channel: if its peer does so, too, or we did before and it is away now."""
+        told = self._told.get(channel)
+        return self._announces and (told.announces if told is not None else bool(self._announced(channel)))
+
+    def asked(self, channel: ChannelId) -> ForwardingPolicy | None:
+        """Return what the peer of a channel asks for, None if it has not said so since we started."""
+        told = self._told.get(channel)
+        return told.policy if told is not None else None
+
+    def now(self, asset: Address) -> list[Inlet]:
+        """Return the channels in an asset that lead to us although the network does not know of them."""
+        found: list[Inlet] = []
+        for identity, told in self._told.items():
+            session = self._engine.session(identity)
+            channel = session.channel
+            if not session.payable or channel.terms.asset != asset or self._is_known(identity, asset):
+                continue
+            edge = Edge(identity, NodeKey(channel.peer_key), self._own, capacity_of(channel), told.policy)
+            inbound = channel.balances()[channel.peer_side] - channel.theirs.simplex.proof.locked
+            inbound -= channel.coming_reserve  # the peer's is the same
+            found.append(Inlet(edge, max(0, inbound), session.ready))
+        return found
+
+    def update_of(self, channel: ChannelId) -> bytes:
+        """Return our newest update of a channel, for a failure: of one that we do not announce, signed for this one."""
+        announced = self._announced(channel)
+        if announced or channel not in self._engine.sessions:
+            return announced
+        try:
+            return encode_update(self._sign(channel, self._router.policy_of(channel)))
+        except PeerError:  # a policy of the options that could not be announced either
+            return b""
+
+    def check(self, channel: ChannelId, policy: ForwardingPolicy) -> None:
+        """Raise InvalidInput if a policy for a channel cannot be told to anybody, or the channel is unknown."""
+        try:
+            self._sign(channel, policy)
+        except PeerError as error:
+            raise InvalidInput(str(error)) from error
+
+    def _sign(self, channel: ChannelId, policy: ForwardingPolicy) -> ChannelUpdate:
+        side = self._engine.session(channel).channel.side
+        return sign_update(self._key, self._domain, channel, side, int(self._clock()), policy)
+
+
+def capacity_of(channel: Channel) -> int:
+    """Return what both sides have put into a channel."""
+    return sum(max(0, channel.funding(side)) for side in (0, 1))

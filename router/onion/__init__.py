@@ -1,0 +1,1 @@
+"""Onions: what each hop of a payment reads, and nobody else."""

@@ -1,0 +1,403 @@
+"""Reads graphs of others, for experiments: LND's `describegraph`, Core Lightning's `listchannels`, and a plain CSV.
+
+    LND    {"nodes": [{"pub_key", "alias", …}], "edges": [{"channel_id", "node1_pub", "node2_pub", "capacity",
+           "node1_policy": {"time_lock_delta", "min_htlc", "fee_base_msat", "fee_rate_milli_msat", "disabled",
+           "max_htlc_msat", "inbound_fee_base_msat", "inbound_fee_rate_milli_msat"}, "node2_policy"}]}
+    CLN    {"channels": [{"source", "destination", "short_channel_id", "amount_msat", "base_fee_millisatoshi",
+           "fee_per_millionth", "delay", "htlc_minimum_msat", "htlc_maximum_msat", "active"}]}, one entry per direction
+    CSV    channel, src, dst, capacity_sat, fee_base_msat, fee_ppm, cltv_delta, htlc_min_msat, htlc_max_msat, enabled,
+           one line per direction; nodes and channels are numbers. Two more columns, inbound_base_msat and inbound_ppm,
+           if there are inbound fees: what `dst` asks for what comes in over this direction
+
+Any of them may be compressed by gzip. Amounts become millisatoshi. A direction without a policy is no edge; a disabled
+one is an edge that carries nothing. Time locks in blocks have no meaning here, as all locks of a payment share one
+expiry: margins are 0. A channel's id is the sha256 of its name in the file; nodes that the CSV only numbers get the
+compressed key made of 0x02 and that number, which nobody can sign for.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import zlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from tallystick.channels.errors import InvalidInput
+from tallystick.channels.protocol.objects import ChannelId
+from tallystick.router.objects import Edge, ForwardingPolicy, NodeKey
+from tallystick.router.pathfinding.graph import Direction
+from tallystick.router.pathfinding.inbound import InboundFee
+
+FILE_MAX = 1_000_000_000
+"""Bytes of a file once it is uncompressed."""
+
+DIGITS_MAX = 20
+"""Digits of the largest whole number below 2**64."""
+
+MSAT = 1_000
+"""Millisatoshi in a satoshi."""
+
+COLUMNS = (
+    "channel",
+    "src",
+    "dst",
+    "capacity_sat",
+    "fee_base_msat",
+    "fee_ppm",
+    "cltv_delta",
+    "htlc_min_msat",
+    "htlc_max_msat",
+    "enabled",
+)
+
+
+INBOUND_COLUMNS = ("inbound_base_msat", "inbound_ppm")
+"""Of a graph with inbound fees, after the others."""
+
+
+class ImportedGraph(msgspec.Struct, frozen=True):
+    """What a file held."""
+
+    source: str
+    """`lnd`, `cln` or `csv`."""
+    edges: list[Edge]
+    aliases: Mapping[NodeKey, str]
+    skipped: int
+    """Directions without a policy, or between a node and itself."""
+    inbound: Mapping[Direction, InboundFee] = {}
+    """What a direction's target asks for what comes in over it, where that is something."""
+
+
+# --- LND -------------------------------------------------------------------------------------------------------------
+
+Amount = int | str
+"""LND writes 64-bit numbers as text, CLN wrote amounts with a unit before version 23."""
+
+
+class _LndPolicy(msgspec.Struct, gc=False):
+    fee_base_msat: Amount = 0
+    fee_rate_milli_msat: Amount = 0
+    min_htlc: Amount = 0
+    max_htlc_msat: Amount = 0
+    disabled: bool = False
+    inbound_fee_base_msat: Amount = 0
+    inbound_fee_rate_milli_msat: Amount = 0
+
+
+class _LndNode(msgspec.Struct, gc=False):
+    pub_key: str
+    alias: str = ""
+
+
+class _LndEdge(msgspec.Struct, gc=False):
+    channel_id: Amount
+    node1_pub: str
+    node2_pub: str
+    capacity: Amount
+    node1_policy: _LndPolicy | None = None
+    node2_policy: _LndPolicy | None = None
+
+
+class _LndGraph(msgspec.Struct):
+    edges: list[_LndEdge]
+    nodes: list[_LndNode] = []
+
+
+# --- CLN -------------------------------------------------------------------------------------------------------------
+
+
+class _ClnChannel(msgspec.Struct, gc=False):
+    source: str
+    destination: str
+    short_channel_id: str
+    base_fee_millisatoshi: int
+    fee_per_millionth: int
+    active: bool = True
+    amount_msat: Amount | None = None
+    satoshis: int | None = None
+    htlc_minimum_msat: Amount = 0
+    htlc_maximum_msat: Amount = 0
+
+
+class _ClnGraph(msgspec.Struct):
+    channels: list[_ClnChannel]
+
+
+class _Shape(msgspec.Struct):
+    """What tells the two JSON formats apart."""
+
+    edges: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    channels: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+def read_graph(data: bytes) -> ImportedGraph:
+    """Return the graph in a file's bytes, whatever its format; raise InvalidInput, saying what is wrong with it."""
+    data = _uncompressed(data)
+    if data.lstrip()[:1] != b"{":
+        return _read_csv(data)
+    try:
+        shape = msgspec.json.decode(data, type=_Shape)
+        if shape.edges is not msgspec.UNSET:
+            return _read_lnd(msgspec.json.decode(data, type=_LndGraph))
+        if shape.channels is not msgspec.UNSET:
+            return _read_cln(msgspec.json.decode(data, type=_ClnGraph))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidInput(f"this JSON is no graph of a Lightning node: {error}") from error
+    raise InvalidInput(
+        "this JSON is neither the output of `lncli describegraph` (it has no `edges`) nor that of `lightning-cli "
+        "listchannels` (it has no `channels`)"
+    )
+
+
+def _uncompressed(data: bytes) -> bytes:
+    if data[:2] == b"\x1f\x8b":
+        try:
+            with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+                data = file.read(FILE_MAX + 1)
+        except (OSError, EOFError, zlib.error) as error:
+            raise InvalidInput(f"the file begins as gzip does, but it is damaged: {error}") from error
+    if len(data) > FILE_MAX:
+        raise InvalidInput(f"a graph has at most {FILE_MAX:,} bytes")
+    return data
+
+
+def _key(text: str) -> NodeKey:
+    try:
+        key = bytes.fromhex(text)
+    except ValueError as error:
+        raise InvalidInput(f"a node is named by its public key in hex, not {text[:80]!r}") from error
+    if len(key) != 33 or key[0] not in (2, 3):
+        raise InvalidInput(f"a public key has 33 bytes and begins with 02 or 03, not {text[:80]!r}")
+    return NodeKey(key)
+
+
+def _number(value: Amount, name: str) -> int:
+    if isinstance(value, str):
+        text = value.removesuffix("msat")
+        if not text.isascii() or not text.isdigit() or len(text) > DIGITS_MAX:
+            raise InvalidInput(f"{name} must be a whole number, not {value[:80]!r}")
+        value = int(text)
+    if not 0 <= value < 2**64:
+        raise InvalidInput(f"{name} must be a whole number below 2**64, not {value}")
+    return value
+
+
+def _signed(value: Amount, name: str) -> int:
+    """Return a number that may be negative."""
+    text = str(value)
+    number = _number(text.removeprefix("-"), name) * (-1 if text.startswith("-") else 1)
+    if not _fits(number):
+        raise InvalidInput(f"{name} must be a whole number of 32 bits, not {value}")
+    return number
+
+
+def _fits(number: int) -> bool:
+    """Whether a number is one of 32 bits, as inbound fees are."""
+    return -(2**31) <= number < 2**31
+
+
+def _channel(name: str) -> ChannelId:
+    return ChannelId(hashlib.sha256(name.encode()).digest())
+
+
+def _read_lnd(graph: _LndGraph) -> ImportedGraph:
+    edges: list[Edge] = []
+    inbound: dict[Direction, InboundFee] = {}
+    skipped = 0
+    keys: dict[str, NodeKey] = {}
+    for each in graph.edges:
+        for text in (each.node1_pub, each.node2_pub):
+            if text not in keys:
+                keys[text] = _key(text)
+        ends = keys[each.node1_pub], keys[each.node2_pub]
+        channel, capacity = _channel(f"lnd {each.channel_id}"), _number(each.capacity, "capacity") * MSAT
+        for source, target, policy, beyond in (
+            (ends[0], ends[1], each.node1_policy, each.node2_policy),
+            (ends[1], ends[0], each.node2_policy, each.node1_policy),
+        ):
+            if policy is None or source == target:
+                skipped += 1
+                continue
+            if beyond is not None:
+                fee = InboundFee(
+                    _signed(beyond.inbound_fee_base_msat, "inbound_fee_base_msat"),
+                    _signed(beyond.inbound_fee_rate_milli_msat, "inbound_fee_rate_milli_msat"),
+                )
+                if fee.base or fee.ppm:
+                    inbound[channel, target] = fee
+            terms = ForwardingPolicy(
+                base_fee=_number(policy.fee_base_msat, "fee_base_msat"),
+                fee_ppm=_number(policy.fee_rate_milli_msat, "fee_rate_milli_msat"),
+                minimum=_number(policy.min_htlc, "min_htlc"),
+                maximum=_number(policy.max_htlc_msat, "max_htlc_msat"),
+                enabled=not policy.disabled,
+            )
+            edges.append(Edge(channel, source, target, capacity, terms))
+    aliases = {_key(node.pub_key): node.alias for node in graph.nodes if node.alias}
+    return ImportedGraph("lnd", edges, aliases, skipped, inbound)
+
+
+def _read_cln(graph: _ClnGraph) -> ImportedGraph:
+    edges: list[Edge] = []
+    skipped = 0
+    for each in graph.channels:
+        source, target = _key(each.source), _key(each.destination)
+        if each.amount_msat is not None:
+            capacity = _number(each.amount_msat, "amount_msat")
+        elif each.satoshis is not None:
+            capacity = _number(each.satoshis, "satoshis") * MSAT
+        else:
+            raise InvalidInput(f"channel {each.short_channel_id} has neither amount_msat nor satoshis")
+        if source == target:
+            skipped += 1
+            continue
+        terms = ForwardingPolicy(
+            base_fee=_number(each.base_fee_millisatoshi, "base_fee_millisatoshi"),
+            fee_ppm=_number(each.fee_per_millionth, "fee_per_millionth"),
+            minimum=_number(each.htlc_minimum_msat, "htlc_minimum_msat"),
+            maximum=_number(each.htlc_maximum_msat, "htlc_maximum_msat"),
+            enabled=each.active,
+        )
+        edges.append(Edge(_channel(f"cln {each.short_channel_id}"), source, target, capacity, terms))
+    return ImportedGraph("cln", edges, {}, skipped)
+
+
+def _read_csv(data: bytes) -> ImportedGraph:
+    try:
+        lines = data.decode("ascii").splitlines()
+    except UnicodeDecodeError as error:
+        raise InvalidInput("this file is neither JSON nor CSV") from error
+    columns = tuple(lines[0].split(",")) if lines else ()
+    if columns not in (COLUMNS, (*COLUMNS, *INBOUND_COLUMNS)):
+        raise InvalidInput(f"a graph in CSV begins with the line {','.join(COLUMNS)}")
+    edges: list[Edge] = []
+    inbound: dict[Direction, InboundFee] = {}
+    skipped = 0
+    keys: dict[int, NodeKey] = {}
+    channels: dict[int, ChannelId] = {}
+    for line_number, line in enumerate(lines[1:], 2):
+        try:
+            channel, src, dst, capacity, base, ppm, _, low, high, enabled, *more = map(int, line.split(","))
+            numbers = (channel, src, dst, capacity, base, ppm, low, high)
+            if not all(0 <= number < 2**64 for number in numbers) or enabled not in (0, 1):
+                raise ValueError
+            if len(more) != len(columns) - len(COLUMNS) or not all(map(_fits, more)):
+                raise ValueError
+        except ValueError as error:
+            raise InvalidInput(
+                f"line {line_number} must have {len(columns)} whole numbers below 2**64, the last one 0 or 1: "
+                f"{line[:200]!r}"
+            ) from error
+        if src == dst:
+            skipped += 1
+            continue
+        if channel not in channels:
+            channels[channel] = _channel(f"csv {channel}")
+        for node in (src, dst):
+            if node not in keys:
+                keys[node] = NodeKey(b"\x02" + node.to_bytes(32, "big"))
+        terms = ForwardingPolicy(base_fee=base, fee_ppm=ppm, minimum=low, maximum=high, enabled=bool(enabled))
+        edges.append(Edge(channels[channel], keys[src], keys[dst], capacity * MSAT, terms))
+        if any(more):
+            inbound[channels[channel], keys[dst]] = InboundFee(*more)
+    return ImportedGraph("csv", edges, {}, skipped, inbound)
+
+
+# --- figures ---------------------------------------------------------------------------------------------------------
+
+
+class Spread(msgspec.Struct, frozen=True):
+    """How values are spread: the smallest, the quartiles, the 99th percentile, the largest."""
+
+    smallest: int
+    lower: int
+    median: int
+    upper: int
+    p99: int
+    largest: int
+
+
+class GraphStatistics(msgspec.Struct, frozen=True):
+    """Figures of a graph. Amounts in the graph's unit."""
+
+    nodes: int
+    channels: int
+    directions: int
+    disabled: int
+    one_way: int
+    """Channels of which only one direction has a policy."""
+    capacity_total: int
+    capacity: Spread
+    """Of a channel."""
+    degree: Spread
+    """Channels of a node."""
+    base_fee: Spread
+    """Of enabled directions, as is what follows."""
+    fee_ppm: Spread
+    maximum: Spread
+
+
+def spread(values: Iterable[int]) -> Spread:
+    """Return how values are spread; all zeros if there are none."""
+    ordered = sorted(values) or [0]
+    last = len(ordered) - 1
+    at = [ordered[round(last * share)] for share in (0, 0.25, 0.5, 0.75, 0.99, 1)]
+    return Spread(*at)
+
+
+def graph_statistics(edges: Iterable[Edge]) -> GraphStatistics:
+    """Return the figures of a graph."""
+    edges = list(edges)
+    capacities: dict[ChannelId, int] = {}
+    directions: dict[ChannelId, int] = {}
+    degrees: dict[NodeKey, set[ChannelId]] = {}
+    for edge in edges:
+        capacities[edge.channel] = edge.capacity
+        directions[edge.channel] = directions.get(edge.channel, 0) + 1
+        for node in (edge.source, edge.target):
+            degrees.setdefault(node, set()).add(edge.channel)
+    enabled = [edge.policy for edge in edges if edge.policy.enabled]
+    return GraphStatistics(
+        nodes=len(degrees),
+        channels=len(capacities),
+        directions=len(edges),
+        disabled=len(edges) - len(enabled),
+        one_way=sum(count == 1 for count in directions.values()),
+        capacity_total=sum(capacities.values()),
+        capacity=spread(capacities.values()),
+        degree=spread(map(len, degrees.values())),
+        base_fee=spread(policy.base_fee for policy in enabled),
+        fee_ppm=spread(policy.fee_ppm for policy in enabled),
+        maximum=spread(policy.maximum for policy in enabled),
+    )
+
+
+def to_csv(edges: Iterable[Edge], inbound: Mapping[Direction, InboundFee] | None = None) -> str:
+    """Return a graph in our CSV, with nodes and channels numbered in order of appearance; capacities in whole sat."""
+    priced = inbound or {}
+    nodes: dict[NodeKey, int] = {}
+    channels: dict[ChannelId, int] = {}
+    lines = [",".join((*COLUMNS, *INBOUND_COLUMNS) if priced else COLUMNS)]
+    for edge in edges:
+        policy = edge.policy
+        row: tuple[Any, ...] = (
+            channels.setdefault(edge.channel, len(channels)),
+            nodes.setdefault(edge.source, len(nodes)),
+            nodes.setdefault(edge.target, len(nodes)),
+            edge.capacity // MSAT,
+            policy.base_fee,
+            policy.fee_ppm,
+            0,
+            policy.minimum,
+            policy.maximum,
+            int(policy.enabled),
+        )
+        if priced:
+            fee = priced.get((edge.channel, edge.target), InboundFee(0, 0))
+            row = (*row, fee.base, fee.ppm)
+        lines.append(",".join(map(str, row)))
+    return "\n".join(lines) + "\n"

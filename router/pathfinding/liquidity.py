@@ -1,0 +1,479 @@
+"""What payments have taught about where liquidity sits, and what of it parts under way have taken.
+
+Of a channel everybody knows the capacity c; only its owners know the balance x in one direction (c − x in the other).
+Before anything is known, x follows a *prior*: uniform, or bimodal (most channels are nearly full at one end, as
+measured on real networks). Each part that passes or fails narrows x to [lower, upper): at least `lower` passes, `upper`
+does not. What is learned of one direction is mirrored onto the other, and fades: after `half_life` seconds half of it
+is left, as others pay, too. Of our own channels the balance is known.
+
+`Knowledge` keeps the beliefs, exact, and writes what follows from them into the columns of the `Graph`, where searches
+read it. Beliefs are bounded in number, and survive restarts (`liquidity_schema`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+
+import msgspec
+
+from tallystick.channels.protocol.objects import ChannelId
+from tallystick.router.objects import Edge, Hop, NodeKey, Route
+from tallystick.router.pathfinding.graph import Direction, Graph, capacity_of
+from tallystick.router.pathfinding.steps import Steps, finish
+
+HALF_LIFE = 3600.0
+"""Seconds."""
+
+BELIEFS_MAX = 20_000
+"""Channels of which something is remembered; beyond, the oldest beliefs are forgotten."""
+
+FORGET_AFTER = 10
+"""Half-lives after which a belief is no longer worth its row."""
+
+_STEPS = 32
+"""How often per half-life the columns follow the fading."""
+
+_PAUSE = 250
+"""Channels whose columns follow before others may work: some 4 ms."""
+
+_PAUSE_FRESH = 4_000
+"""The same for slots of which nothing may be known."""
+
+
+class Prior(msgspec.Struct, frozen=True):
+    """How balances are distributed before anything is known, by share of the capacity.
+
+    The density falls as exp(−slope · share) from both ends towards the middle; slope 0 is uniform.
+    """
+
+    slope: float = 10.0
+
+    def below(self, share: float) -> float:
+        """Return how probable a balance under that share of the capacity is."""
+        share = min(1.0, max(0.0, share))
+        if self.slope <= 0.0:
+            return share
+        ends = math.exp(-self.slope)
+        return 0.5 * (1.0 - math.exp(-self.slope * share) + math.exp(self.slope * (share - 1.0)) - ends) / (1.0 - ends)
+
+    def quantile(self, chance: float) -> float:
+        """Return the share of the capacity that a balance is under with that probability: what `below` undoes."""
+        low, high = 0.0, 1.0
+        for _ in range(40):
+            middle = (low + high) / 2
+            low, high = (middle, high) if self.below(middle) < chance else (low, middle)
+        return low
+
+
+BIMODAL = Prior()
+UNIFORM = Prior(0.0)
+
+
+class Belief(msgspec.Struct, frozen=True):
+    """What is known of a channel's direction to that of its ends whose key is the smaller one."""
+
+    lower: int
+    """That much passed."""
+    upper: int
+    """That much did not; more than the capacity: nothing failed yet."""
+    time: float
+
+    def faded(self, capacity: int, now: float, half_life: float) -> Belief:
+        """Return what is left of it."""
+        if now <= self.time:
+            return self
+        left = 2.0 ** (-(now - self.time) / half_life)
+        lower = int(self.lower * left)
+        return Belief(lower, max(lower + 1, capacity + 1 - int((capacity + 1 - self.upper) * left)), now)
+
+    def mirrored(self, capacity: int) -> Belief:
+        """Return the same of the other direction."""
+        return Belief(max(0, capacity + 1 - self.upper), max(1, capacity + 1 - self.lower), self.time)
+
+    def passes(self, amount: int, capacity: int) -> Belief:
+        """Return it with the news that `amount` passed. Where news contradicts, what was known is out of date."""
+        upper = self.upper if self.upper > amount else capacity + 1
+        return Belief(max(self.lower, min(amount, capacity)), upper, self.time)
+
+    def fails(self, amount: int) -> Belief:
+        """Return it with the news that `amount` did not pass."""
+        return Belief(self.lower if self.lower < amount else 0, max(1, min(self.upper, amount)), self.time)
+
+    def moved(self, amount: int, capacity: int) -> Belief:
+        """Return it after `amount` was paid over the direction."""
+        lower = min(capacity, max(0, self.lower - amount))
+        return Belief(lower, max(lower + 1, min(capacity + 1, self.upper - amount)), self.time)
+
+
+_News = Callable[[Belief, int], Belief]
+"""What a belief becomes, given the channel's capacity."""
+
+
+class Changes(msgspec.Struct, frozen=True):
+    """What became of beliefs since they were last asked for: those forgotten, then those learned."""
+
+    forgotten_before: float
+    """Beliefs older than that are gone."""
+    learned: tuple[tuple[ChannelId, Belief], ...]
+
+
+class Knowledge:
+    """See the module's docstring. Times are chain time in seconds and may not go back by more than a little."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        *,
+        prior: Prior = BIMODAL,
+        half_life: float = HALF_LIFE,
+        beliefs_max: int = BELIEFS_MAX,
+    ) -> None:
+        self.graph = graph
+        self.prior = prior
+        self.half_life = half_life
+        self.beliefs_max = beliefs_max
+        self._beliefs: dict[ChannelId, Belief] = {}
+        self._own: dict[Direction, int] = {}
+        self._reserved: dict[Direction, int] = {}
+        self._penciled: dict[Direction, int] = {}
+        self._avoided: dict[Direction, float] = {}
+        self._avoided_nodes: dict[NodeKey, float] = {}
+        self._brief: dict[Direction | NodeKey, float] = {}
+        """Since when those of the avoided are that may be back at any moment."""
+        self._hoping = False
+        self._refreshed = -math.inf
+        self._changed: set[ChannelId] = set()
+        self._forgotten = -math.inf
+
+    def __len__(self) -> int:
+        return len(self._beliefs)
+
+    def __repr__(self) -> str:
+        return f"<Knowledge beliefs={len(self._beliefs)} reserved={len(self._reserved)} avoided={len(self._avoided)}>"
+
+    # --- what is known -------------------------------------------------------------------------------------------
+
+    def bounds(self, channel: ChannelId, node: NodeKey, now: float) -> tuple[int, int] | None:
+        """Return (passes, does not pass) of the direction to `node`, None if it is not in the graph."""
+        slot = self.graph.slot(channel, node)
+        return None if slot is None else self._bounds(self.graph.edge(slot), now)
+
+    def reserved(self, channel: ChannelId, node: NodeKey) -> int:
+        """Return what parts under way have taken of the direction."""
+        return self._reserved.get((channel, node), 0)
+
+    def room(self, edge: Edge) -> int:
+        """Return the largest lock that may still pass, by all that is known: bounds, and parts under way."""
+        if self._avoids((edge.channel, edge.target)):
+            return 0
+        upper = min(capacity_of(edge) + 1, self._bounds(edge, self._refreshed)[1])
+        direction = (edge.channel, edge.target)
+        return upper - 1 - self._reserved.get(direction, 0) - self._penciled.get(direction, 0)
+
+    def chance(self, hop: Hop) -> float:
+        """Return how probable it is that the hop's direction carries its amount, beside what is reserved."""
+        slot = self.graph.slot(hop.channel, hop.node)
+        if slot is None:
+            return 0.0
+        columns = self.graph.columns
+        wanted = hop.amount + columns.held[slot]
+        if wanted <= columns.lower[slot]:
+            return 1.0
+        if wanted >= columns.upper[slot]:
+            return 0.0
+        low, high = columns.share_lower[slot], columns.share_upper[slot]
+        return float((high - self.prior.below(wanted * columns.per_capacity[slot])) / (high - low))
+
+    def refresh(self, now: float) -> None:
+        """Bring the graph's columns up to date: call before a search. Cheap if little has happened."""
+        finish(self.refreshing(now))
+
+    def refreshing(self, now: float) -> Steps[None]:
+        """Do what `refresh` does, with pauses."""
+        if now >= self._refreshed + self.half_life / _STEPS or now < self._refreshed:
+            self._refreshed = now
+            self._forget(now)
+            for number, channel in enumerate(list(self._beliefs), start=1):
+                self._touch(channel)
+                if number % _PAUSE == 0:
+                    yield
+        fresh, self.graph.fresh = self.graph.fresh, []
+        for number, slot in enumerate(fresh, start=1):
+            edge = self.graph.occupant(slot)
+            if edge is not None and self._knows_of(edge):
+                self._write(slot)
+            if number % _PAUSE_FRESH == 0:
+                yield
+        for direction in [direction for direction, until in self._avoided.items() if until <= now]:
+            self._allow(direction)
+        for node in [node for node, until in self._avoided_nodes.items() if until <= now]:
+            self._allow_node(node)
+
+    # --- what happens --------------------------------------------------------------------------------------------
+
+    def own(self, channel: ChannelId, node: NodeKey, spendable: int | None) -> None:
+        """Tell what our own channel could carry if none of our payments were under way; None: no longer known."""
+        if self._own.get((channel, node)) == spendable:
+            return
+        if spendable is None:
+            self._own.pop((channel, node), None)
+        else:
+            self._own[channel, node] = spendable
+        self._touch(channel)
+
+    def passed(self, channel: ChannelId, node: NodeKey, amount: int, now: float) -> None:
+        """The direction carried `amount`, or could have, beside what is reserved."""
+        self._is_back(channel, node)
+        wanted = amount + self._reserved.get((channel, node), 0)
+        self._learn(channel, node, now, lambda belief, capacity: belief.passes(wanted, capacity))
+
+    def failed(self, channel: ChannelId, node: NodeKey, amount: int, now: float) -> None:
+        """The direction could not carry `amount` beside what is reserved."""
+        wanted = amount + self._reserved.get((channel, node), 0)
+        if (channel, node) in self._own:
+            self._own[channel, node] = max(0, min(self._own[channel, node], wanted - 1))
+            self._touch(channel)
+        self._learn(channel, node, now, lambda belief, _: belief.fails(wanted))
+
+    def settled(self, route: Route, now: float) -> None:
+        """A part was paid: all its directions carried it, and what they carried sits at the other end now."""
+        for hop in route.hops:
+            self._is_back(hop.channel, hop.node)
+            self._moved(hop, now)
+
+    def _moved(self, hop: Hop, now: float) -> None:
+        amount, wanted = hop.amount, hop.amount + self._reserved.get((hop.channel, hop.node), 0)
+        self._learn(hop.channel, hop.node, now, lambda belief, size: belief.passes(wanted, size).moved(amount, size))
+
+    def reserve(self, route: Route) -> None:
+        """A part is under way: what it carries is not there for others."""
+        self._take(self._reserved, route)
+
+    def release(self, route: Route) -> None:
+        """A part has ended, whichever way."""
+        self._give_back(self._reserved, route)
+
+    def pencil_in(self, route: Route) -> None:
+        """A plan that is being made has this part: what it carries is not there for the plan's other parts."""
+        self._take(self._penciled, route)
+
+    def erase(self, route: Route) -> None:
+        """The plan is made, or given up."""
+        self._give_back(self._penciled, route)
+
+    def _take(self, taken: dict[Direction, int], route: Route) -> None:
+        for hop in route.hops:
+            direction = (hop.channel, hop.node)
+            taken[direction] = taken.get(direction, 0) + hop.amount
+            self._hold(direction)
+
+    def _give_back(self, taken: dict[Direction, int], route: Route) -> None:
+        for hop in route.hops:
+            direction = (hop.channel, hop.node)
+            left = taken.pop(direction, 0) - hop.amount
+            if left > 0:
+                taken[direction] = left
+            self._hold(direction)
+
+    # --- what is avoided -----------------------------------------------------------------------------------------
+
+    def avoid(self, channel: ChannelId, node: NodeKey, until: float, since: float | None = None) -> None:
+        """Use the direction for nothing until then (`math.inf`: for ever).
+
+        `since`: it failed then, and may be back at any moment. What passes over it is proof that it is.
+        """
+        direction = (channel, node)
+        self._note(direction, direction in self._avoided, since)
+        self._avoided[direction] = max(until, self._avoided.get(direction, until))
+        self._touch(channel)
+        if len(self._avoided) > self.beliefs_max:
+            self._allow(next(iter(self._avoided)))
+
+    def avoid_node(self, node: NodeKey, until: float, since: float | None = None) -> None:
+        """Lead nothing to the node until then; `since` as with `avoid`."""
+        self._note(node, node in self._avoided_nodes, since)
+        self._avoided_nodes[node] = max(until, self._avoided_nodes.get(node, until))
+        self._touch_node(node)
+        if len(self._avoided_nodes) > self.beliefs_max:
+            self._allow_node(next(iter(self._avoided_nodes)))
+
+    @property
+    def hopes(self) -> bool:
+        """Whether anything is avoided that may be back at any moment."""
+        return bool(self._brief)
+
+    def failed_since(self, hop: Hop) -> float | None:
+        """Return when a hop that may be back at any moment failed last; None if it is not avoided for that."""
+        times = [self._brief[key] for key in ((hop.channel, hop.node), hop.node) if key in self._brief]
+        return max(times, default=None)
+
+    @contextmanager
+    def hoping(self, back: Mapping[Direction, int]) -> Iterator[None]:
+        """Know, meanwhile, of nothing that failed for a moment only, and of own channels what they can carry then."""
+        own = {direction: self._own.get(direction) for direction in back}
+        self._hope(True)
+        for direction, spendable in back.items():
+            self.own(*direction, spendable)
+        try:
+            yield
+        finally:
+            self._hope(False)
+            for direction, before in own.items():
+                self.own(*direction, before)
+
+    def _hope(self, hoping: bool) -> None:
+        self._hoping = hoping
+        for key in self._brief:
+            if isinstance(key, tuple):
+                self._touch(key[0])
+            else:
+                self._touch_node(key)
+
+    def _avoids(self, direction: Direction) -> bool:
+        """Whether a direction is avoided, by itself or because of where it leads."""
+        hoped = self._brief if self._hoping else ()
+        return (direction in self._avoided and direction not in hoped) or (
+            direction[1] in self._avoided_nodes and direction[1] not in hoped
+        )
+
+    def _note(self, key: Direction | NodeKey, avoided: bool, since: float | None) -> None:
+        """What is avoided for longer than a moment is not hoped for, whatever else happens to it."""
+        if since is None:
+            self._brief.pop(key, None)
+        elif not avoided or key in self._brief:
+            self._brief[key] = since
+
+    def _allow(self, direction: Direction) -> None:
+        del self._avoided[direction]
+        self._brief.pop(direction, None)
+        self._touch(direction[0])
+
+    def _allow_node(self, node: NodeKey) -> None:
+        del self._avoided_nodes[node]
+        self._brief.pop(node, None)
+        self._touch_node(node)
+
+    def _is_back(self, channel: ChannelId, node: NodeKey) -> None:
+        """Something passed over a direction, to a node."""
+        if (channel, node) in self._brief:
+            self._allow((channel, node))
+        if node in self._brief:
+            self._allow_node(node)
+
+    # --- what is kept --------------------------------------------------------------------------------------------
+
+    def changes(self) -> Changes:
+        """Return what has changed since the last call, to be stored when convenient."""
+        learned = tuple((key, self._beliefs[key]) for key in sorted(self._changed) if key in self._beliefs)
+        changes = Changes(self._forgotten, learned)
+        self._changed.clear()
+        self._forgotten = -math.inf
+        return changes
+
+    def restore(self, learned: Iterable[tuple[ChannelId, Belief]], now: float = math.inf) -> None:
+        """Take over what was known before a restart. What was learned later than `now`, by another clock, is of now."""
+        for channel, belief in learned:
+            self._beliefs[channel] = msgspec.structs.replace(belief, time=min(belief.time, now))
+            self._touch(channel)
+
+    def reset(self) -> None:
+        """Forget everything: what was learned, parts under way, exclusions, own balances."""
+        others = (channel for channel, _ in (*self._own, *self._reserved, *self._avoided))
+        channels = dict.fromkeys([*self._beliefs, *others])
+        nodes = list(self._avoided_nodes)
+        for known in (self._beliefs, self._own, self._reserved, self._avoided, self._avoided_nodes, self._changed):
+            known.clear()
+        self._brief.clear()
+        self._forgotten = math.inf
+        for channel in channels:
+            self._touch(channel)
+        for node in nodes:
+            self._touch_node(node)
+
+    def _forget(self, now: float) -> None:
+        before = now - FORGET_AFTER * self.half_life
+        if len(self._beliefs) > self.beliefs_max:
+            times = sorted(belief.time for belief in self._beliefs.values())
+            before = max(before, times[len(times) - self.beliefs_max * 7 // 8])
+        old = [channel for channel, belief in self._beliefs.items() if belief.time < before]
+        for channel in old:
+            del self._beliefs[channel]
+            self._touch(channel)
+        if old:
+            self._forgotten = before
+
+    def _learn(self, channel: ChannelId, node: NodeKey, now: float, news: _News) -> None:
+        edge = self.graph.get(channel, node)
+        if edge is None or (channel, node) in self._own:
+            return
+        capacity = capacity_of(edge)
+        known = self._beliefs.get(channel, Belief(0, capacity + 1, now)).faded(capacity, now, self.half_life)
+        if edge.source < edge.target:
+            known = news(known.mirrored(capacity), capacity).mirrored(capacity)
+        else:
+            known = news(known, capacity)
+        self._beliefs[channel] = known
+        self._changed.add(channel)
+        if len(self._beliefs) > self.beliefs_max + self.beliefs_max // 8:
+            self._forget(now)
+        self._touch(channel)
+
+    # --- columns -------------------------------------------------------------------------------------------------
+
+    def _bounds(self, edge: Edge, now: float) -> tuple[int, int]:
+        own = self._own.get((edge.channel, edge.target))
+        if own is not None:
+            return own, own + 1
+        capacity = capacity_of(edge)
+        belief = self._beliefs.get(edge.channel)
+        if belief is None:
+            return 0, capacity + 1
+        belief = belief.faded(capacity, now, self.half_life)
+        if edge.source < edge.target:
+            belief = belief.mirrored(capacity)
+        return belief.lower, belief.upper
+
+    def _touch(self, channel: ChannelId) -> None:
+        for slot in self.graph.slots_of(channel):
+            self._write(slot)
+
+    def _touch_node(self, node: NodeKey) -> None:
+        for slot in self.graph.slots_at(node):
+            self._write(slot)
+
+    def _knows_of(self, edge: Edge) -> bool:
+        direction = (edge.channel, edge.target)
+        if edge.channel in self._beliefs or edge.target in self._avoided_nodes:
+            return True
+        return any(direction in known for known in (self._own, self._reserved, self._penciled, self._avoided))
+
+    def settle(self) -> None:
+        """Write what had to wait while a search paused."""
+        for slot in self.graph.take_stale():
+            self._write(slot)
+
+    def _write(self, slot: int) -> None:
+        edge = self.graph.occupant(slot)
+        if edge is None or self.graph.wait_with(slot):
+            return
+        columns, capacity = self.graph.columns, capacity_of(edge)
+        direction = (edge.channel, edge.target)
+        lower, upper = self._bounds(edge, self._refreshed)
+        columns.lower[slot] = float(lower)
+        columns.upper[slot] = float(lower if direction in self._own else min(upper, capacity))
+        columns.share_lower[slot] = low = self.prior.below(lower / capacity)
+        columns.share_upper[slot] = max(self.prior.below(upper / capacity), low + 1e-12)
+        columns.held[slot] = self._held(direction)
+
+    def _hold(self, direction: Direction) -> None:
+        """What parts under way take of a direction has changed, and nothing else."""
+        slot = self.graph.slot(*direction)
+        if slot is not None and not self.graph.wait_with(slot):
+            self.graph.columns.held[slot] = self._held(direction)
+
+    def _held(self, direction: Direction) -> float:
+        if self._avoids(direction):
+            return math.inf
+        return float(self._reserved.get(direction, 0) + self._penciled.get(direction, 0))

@@ -1,0 +1,248 @@
+"""What a payee does with the locks that end at it: gather the parts of a payment, then take all of them or none.
+
+Sans-IO. The parts of a payment share its hash, the invoice's payment secret and the total that they add up to. Once
+they do, the payment is complete: it is claimed at once, or held if the invoice is one to hold, until `settle` or
+`cancel`. What does not belong is refused alone; parts that the rest does not follow within `Patience.parts` seconds,
+or whose locks come near their expiry, are let go. Nobody learns more from a refusal than that the payment is not
+wanted (BOLT 4, incorrect_or_unknown_payment_details).
+
+After a restart whatever lock is pending is presented again (`IncomingPart.again`): it was taken before, so it came
+in time, and what is gathered here need not be stored. That an invoice was claimed must be, in the commit of its first
+`Claim` (`router.receiving.issued`).
+"""
+
+from __future__ import annotations
+
+import enum
+import hmac
+
+import msgspec
+
+from tallystick.channels.limits import AMOUNT_MAX
+from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
+from tallystick.channels.values.arguments import Options
+from tallystick.channels.values.discretion import Discreet
+
+
+class Patience(Options, frozen=True, kw_only=True):
+    """How long a payee waits. Seconds of chain time."""
+
+    parts: int = 60
+    """For the rest of a payment after its first part."""
+    claim: int = 360
+    """Left before a lock's expiry at which it is not taken any more; half of that, and it is let go, held or not. The
+    half is above the channels' `reveal_margin` by as much as the clocks of those who pay may be ahead of ours."""
+
+
+class Claimable(Discreet, msgspec.Struct, frozen=True):
+    """What a payee knows of a payment that may come: from its invoice, or from a keysend's own words."""
+
+    secret: bytes
+    """32 bytes; empty if only whoever settles it knows the secret (a hold invoice for somebody else's hash)."""
+    payment_secret: bytes
+    """32 bytes that the invoice told the payer; empty for keysend."""
+    amount: int = 0
+    """Asked for; 0: any."""
+    hold: bool = False
+    expires: int = 0
+    """When no new payment may begin; 0: never."""
+    asset: Address = NATIVE
+    """All parts must be in this one."""
+
+
+class IncomingPart(Discreet, msgspec.Struct, frozen=True):
+    """A lock that ends here, and what its onion says."""
+
+    channel: ChannelId
+    lock: int
+    amount: int
+    expiry: int
+    payment_secret: bytes
+    total: int
+    """What all parts together are to come to."""
+    told: int
+    """What the payer says that this lock should hold."""
+    told_expiry: int = 0
+    again: bool = False
+    """It was pending when the node went down, so it was taken then: its invoice may have expired since."""
+    asset: Address = NATIVE
+    """Of the channel."""
+
+
+class Verdict(enum.Enum):
+    """Why a part is refused. The payer learns nothing that tells the first six apart."""
+
+    UNWANTED = 1
+    """Nothing is known of such a payment; or it was paid, or cancelled."""
+    EXPIRED = 2
+    """It begins after its invoice has expired."""
+    WRONG_SECRET = 3
+    """It has not the payment secret of the invoice: who sends it has not seen that."""
+    WRONG_AMOUNT = 4
+    """It is to come to less than the invoice asks for, or to more than twice that."""
+    SUPERFLUOUS = 5
+    """The payment is complete without it, or its parts are of a payment of another size, or too much to be counted."""
+    TOO_MANY = 6
+    """As many payments are being gathered as may be."""
+    TAMPERED = 7
+    """The lock does not hold what the payer said it would: the forwarder before us kept something."""
+    TOO_SOON = 8
+    """It expires too soon to be claimed safely."""
+    INCOMPLETE = 9
+    """The other parts did not come in time."""
+    WRONG_ASSET = 10
+    """It is in another asset than the invoice asks for, or than the other parts are in."""
+
+
+class Refuse(msgspec.Struct, frozen=True):
+    """Let this lock go."""
+
+    part: IncomingPart
+    verdict: Verdict
+
+
+class Claim(Discreet, msgspec.Struct, frozen=True):
+    """Reveal the secret for all these locks: store first that the payment is claimed."""
+
+    payment_hash: bytes
+    secret: bytes
+    parts: tuple[IncomingPart, ...]
+
+
+class Held(msgspec.Struct, frozen=True):
+    """All parts are there; they wait for `settle` or `cancel`."""
+
+    payment_hash: bytes
+    parts: tuple[IncomingPart, ...]
+
+
+Answer = Refuse | Claim | Held
+
+
+class _Gathering(msgspec.Struct):
+    wanted: Claimable
+    total: int
+    deadline: int
+    parts: list[IncomingPart]
+    held: bool = False
+
+    @property
+    def sum(self) -> int:
+        return sum(part.amount for part in self.parts)
+
+
+class Payee:
+    """All payments on their way to this node. At most `limit` are gathered at once; more are refused."""
+
+    def __init__(self, patience: Patience, *, limit: int = 10_000) -> None:
+        self._patience = patience
+        self._limit = limit
+        self._gathering: dict[bytes, _Gathering] = {}
+
+    def __len__(self) -> int:
+        return len(self._gathering)
+
+    @property
+    def held(self) -> dict[bytes, int]:
+        """The held payments: hash to amount."""
+        return {digest: group.sum for digest, group in self._gathering.items() if group.held}
+
+    def arrived(self, payment_hash: bytes, part: IncomingPart, wanted: Claimable | None, now: int) -> list[Answer]:
+        """A lock ends here. `wanted` is None if nothing is known of its hash (or if it was paid or cancelled)."""
+        group = self._gathering.get(payment_hash)
+        if group is not None and any(_same(part, other) for other in group.parts):
+            return []
+        objection = self._objection(part, wanted, group, now)
+        if objection is not None or wanted is None:
+            return [Refuse(part, objection or Verdict.UNWANTED)]
+        if group is None:
+            group = _Gathering(wanted, part.total, now + self._patience.parts, [])
+            self._gathering[payment_hash] = group
+        group.parts.append(part)
+        return self._complete(payment_hash, group)
+
+    def _objection(
+        self, part: IncomingPart, wanted: Claimable | None, group: _Gathering | None, now: int
+    ) -> Verdict | None:
+        if wanted is None:
+            return Verdict.UNWANTED
+        if part.asset != (wanted if group is None else group.wanted).asset:
+            return Verdict.WRONG_ASSET
+        if not hmac.compare_digest(part.payment_secret, wanted.payment_secret):
+            return Verdict.WRONG_SECRET
+        if part.amount < part.told or part.expiry < part.told_expiry:
+            return Verdict.TAMPERED
+        if part.expiry < now + (self._last_moment if part.again else self._patience.claim):
+            return Verdict.TOO_SOON
+        if group is not None:
+            more = group.held or group.sum >= group.total or group.sum + part.amount > AMOUNT_MAX
+            return Verdict.SUPERFLUOUS if more or part.total != group.total else None
+        if 0 < wanted.expires < now and not part.again:
+            return Verdict.EXPIRED
+        if part.total < max(1, wanted.amount) or (wanted.amount and part.total > 2 * wanted.amount):
+            return Verdict.WRONG_AMOUNT
+        return Verdict.TOO_MANY if len(self._gathering) >= self._limit else None
+
+    def _complete(self, payment_hash: bytes, group: _Gathering) -> list[Answer]:
+        if group.sum < group.total:
+            return []
+        if group.wanted.hold:
+            group.held = True
+            return [Held(payment_hash, tuple(group.parts))]
+        return [self._claim(payment_hash, group.wanted.secret)]
+
+    def _claim(self, payment_hash: bytes, secret: bytes) -> Claim:
+        return Claim(payment_hash, secret, tuple(self._gathering.pop(payment_hash).parts))
+
+    @property
+    def _last_moment(self) -> int:
+        """Seconds before its expiry up to which a lock is claimed."""
+        return self._patience.claim // 2
+
+    def settle(self, payment_hash: bytes, secret: bytes, now: int) -> Claim | None:
+        """Claim a held payment with its secret; None if no such payment is held, or too little time is left for it."""
+        group = self._gathering.get(payment_hash)
+        if group is None or not group.held or self._is_late(group, now):
+            return None
+        return self._claim(payment_hash, secret)
+
+    def _is_late(self, group: _Gathering, now: int) -> bool:
+        return min(part.expiry for part in group.parts) < now + self._last_moment
+
+    def cancel(self, payment_hash: bytes) -> list[Answer]:
+        """Let go whatever has come of a payment."""
+        return self._let_go(payment_hash, Verdict.UNWANTED)
+
+    def opened(self, payment_hash: bytes, secret: bytes) -> Claim:
+        """The secret is out, by no act of ours: claim whatever has come (perhaps nothing), complete or not."""
+        return self._claim(payment_hash, secret) if payment_hash in self._gathering else Claim(payment_hash, secret, ())
+
+    def gone(self, payment_hash: bytes, channel: ChannelId, lock: int) -> None:
+        """A lock that was gathered has ended without us: its channel closed, or its payer took it back."""
+        group = self._gathering.get(payment_hash)
+        if group is None:
+            return
+        group.parts = [part for part in group.parts if (part.channel, part.lock) != (channel, lock)]
+        if not group.parts:
+            del self._gathering[payment_hash]
+        elif group.held:
+            group.held = group.sum >= group.total
+
+    def on_time(self, now: int) -> list[Answer]:
+        """Let go what was incomplete for too long, and what comes too near to its expiry, held or not."""
+        answers: list[Answer] = []
+        for payment_hash, group in list(self._gathering.items()):
+            late = self._is_late(group, now)
+            if not group.held and (late or now > group.deadline):
+                answers += self._let_go(payment_hash, Verdict.INCOMPLETE)
+            elif late:
+                answers += self._let_go(payment_hash, Verdict.TOO_SOON)
+        return answers
+
+    def _let_go(self, payment_hash: bytes, verdict: Verdict) -> list[Answer]:
+        group = self._gathering.pop(payment_hash, None)
+        return [Refuse(part, verdict) for part in group.parts] if group is not None else []
+
+
+def _same(part: IncomingPart, other: IncomingPart) -> bool:
+    return (part.channel, part.lock) == (other.channel, other.lock)

@@ -1,0 +1,344 @@
+"""Payments to this node: the thin layer between `payee.Payee`, the invoices on disk and the locks that end here.
+
+All that it decides is part of the commit of what made it decide: the claim of an invoice and the reveals of all parts
+are one transaction, so that after a crash either all of them are claimed or none. An owner's `settle` and `cancel` are
+such steps, too. What was claimed is told (`Paid`) once it is durable.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
+from typing import Protocol
+
+import msgspec
+
+from tallystick.channels.errors import ChannelNotReady, InvalidInput
+from tallystick.channels.protocol.conditions import digest_of
+from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Lock
+from tallystick.channels.storage.store import Moment, Store
+from tallystick.channels.values.discretion import Discreet
+from tallystick.router.codes import Code
+from tallystick.router.forwarding.service import FinalLock
+from tallystick.router.onion.failures import Failure
+from tallystick.router.receiving.issued import (
+    InvoiceCancelled,
+    InvoiceClaimed,
+    KeysendClaimed,
+    State,
+    find_invoice,
+    wanted,
+)
+from tallystick.router.receiving.payee import Answer, Claim, Held, IncomingPart, Patience, Payee, Refuse, Verdict
+
+_Name = tuple[ChannelId, int]
+
+REFUSALS_MAX = 1_000
+"""Invoices of which it is remembered what was refused last."""
+
+_WORDS = {
+    Verdict.UNWANTED: "",
+    Verdict.EXPIRED: "the invoice had expired",
+    Verdict.WRONG_SECRET: "it came without the payment secret of the invoice",
+    Verdict.WRONG_AMOUNT: "it was to be a payment of {total}, and the invoice asks for {asked}, or up to twice as much",
+    Verdict.SUPERFLUOUS: "the payment is complete without it, or its parts do not agree on one amount",
+    Verdict.TOO_MANY: "too many payments are being gathered",
+    Verdict.TAMPERED: "the payer sent {told} or a longer lock: the node before us did not pass that on",
+    Verdict.TOO_SOON: "too little time was left to claim it safely",
+    Verdict.WRONG_ASSET: "it was in another asset than the invoice asks for",
+    Verdict.INCOMPLETE: "the other parts of a payment of {total} did not come in time",
+}
+
+_ENDED = {State.CLAIMED: "the invoice was paid already", State.CANCELLED: "the invoice was cancelled"}
+
+LAPSED_MAX = 1_000
+"""Held payments that were given back for want of time, as far as they are remembered."""
+
+
+class Paid(Discreet, msgspec.Struct, frozen=True):
+    """An invoice was paid, or a payment came without one; all of it is ours."""
+
+    payment_hash: bytes
+    amount: int
+    secret: bytes
+    keysend: bool
+    asset: Address = NATIVE
+
+
+class PaymentHeld(msgspec.Struct, frozen=True):
+    """All parts of a payment for a hold invoice are there: settle or cancel it."""
+
+    payment_hash: bytes
+    amount: int
+    asset: Address = NATIVE
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """A lock for an invoice of ours that was given back."""
+
+    payment_hash: bytes
+    amount: int
+    time: int
+    text: str
+    """Why, for the owner; the payer is told less."""
+
+    def __str__(self) -> str:
+        return f"{self.amount} came and was given back: {self.text}"
+
+
+class Door(Protocol):
+    """What a payee needs of the router."""
+
+    @property
+    def now(self) -> int:
+        """Chain time."""
+        ...
+
+    def registered(self, lock: Lock) -> bytes:
+        """Return the secret of a lock if the chain shows it, in time; else nothing."""
+        ...
+
+    @property
+    def fresh(self) -> bool:
+        """Whether our view of the chain is up to date."""
+        ...
+
+    def reveal(self, channel: ChannelId, lock: int, secret: bytes) -> bool:
+        """Claim a lock."""
+        ...
+
+    def refuse(self, final: FinalLock, failure: Failure) -> None:
+        """Let a lock go."""
+        ...
+
+
+class Receiving:
+    """The router's payee. `tell` gets `Paid` and `PaymentHeld` after the commit."""
+
+    def __init__(
+        self,
+        door: Door,
+        store: Store,
+        *,
+        patience: Patience,
+        keysend: Collection[Address],
+        later: Callable[[Callable[[], None]], None],
+        tell: Callable[[Paid | PaymentHeld], None],
+    ) -> None:
+        """`keysend`: the assets in which payments without an invoice are taken.
+
+        `later(then)` calls `then` after the commit that covers everything done so far.
+        """
+        self._door = door
+        self._store = store
+        self._keysend = keysend
+        self._later = later
+        self._tell = tell
+        self._payee = Payee(patience)
+        self._finals: dict[_Name, FinalLock] = {}
+        self._closed: dict[bytes, State] = {}
+        """Claimed or cancelled in steps that are not durable yet: the store does not know of them."""
+        self._lapsed: OrderedDict[bytes, None] = OrderedDict()
+        """What was held and given back for want of time, so that whoever settles it too late is told: the newest."""
+        self._refusals: OrderedDict[bytes, Refusal] = OrderedDict()
+        """The last one of each invoice: the newest."""
+
+    @property
+    def held(self) -> dict[bytes, int]:
+        """Complete payments that wait for `settle` or `cancel`: hash to amount."""
+        return self._payee.held
+
+    def refusal(self, payment_hash: bytes) -> Refusal | None:
+        """Return what was given back last of what came for an invoice since we started, None if there was nothing."""
+        return self._refusals.get(payment_hash)
+
+    # --- what the router tells ----------------------------------------------------------------------------------
+
+    def arrived(self, final: FinalLock) -> Sequence[Moment]:
+        """A lock ends here. In another asset than its invoice asks for, it is worth nothing."""
+        lock, payload = final.lock, final.payload
+        digest = lock.condition
+        part = IncomingPart(
+            final.channel,
+            lock.id,
+            lock.amount,
+            lock.expiry,
+            payload.payment_secret,
+            payload.total,
+            payload.amount,
+            payload.expiry,
+            final.again,
+            final.asset,
+        )
+        claimable = None
+        if digest not in self._closed:
+            keysend = final.asset in self._keysend
+            claimable = wanted(self._store, digest, payload, keysend=keysend, asset=final.asset)
+        self._finals[final.channel, lock.id] = final
+        return self._perform(self._payee.arrived(digest, part, claimable, self._door.now))
+
+    def gone(self, channel: ChannelId, lock: Lock, secret: bytes) -> Sequence[Moment]:
+        """A lock that ended here is no more. If it was paid for a secret that we did not reveal, all parts are ours."""
+        final = self._finals.pop((channel, lock.id), None)
+        if final is None:
+            return ()
+        self._payee.gone(lock.condition, channel, lock.id)
+        if not secret:
+            return ()
+        return self._claim(self._payee.opened(lock.condition, secret), final.asset, lock.amount)
+
+    def time_passed(self) -> Sequence[Moment]:
+        """Chain time has passed."""
+        held = self._payee.held
+        answers = self._payee.on_time(self._door.now)
+        left = self._payee.held
+        self._lapsed.update(dict.fromkeys(digest for digest in held if digest not in left))
+        while len(self._lapsed) > LAPSED_MAX:
+            self._lapsed.popitem(last=False)
+        return self._perform(answers)
+
+    # --- what the owner wants -----------------------------------------------------------------------------------
+
+    def settle(self, secret: bytes) -> list[Moment]:
+        """Claim the held payment that `secret` opens; return what must be in the same commit. Claiming twice is once.
+
+        Raise ChannelNotReady while our view of the chain is old, InvalidInput if nothing is held (any more).
+        """
+        digest = digest_of(secret)
+        if self._state(digest) is State.CLAIMED:
+            return []
+        if digest in self._payee.held and not self._door.fresh:
+            raise ChannelNotReady(
+                "this node's view of the chain is old, as its chain node does not answer or stands still: a secret "
+                "that is given away now might not be paid for. Nothing was done; settle again once it is followed"
+            )
+        claim = self._payee.settle(digest, secret, self._door.now)
+        if claim is None:
+            raise InvalidInput(self._why_not_held(digest))
+        moments = self._perform([claim])
+        if not moments:
+            raise InvalidInput("the locks of this payment are gone: their channels were closed, or they expired")
+        return moments
+
+    def _why_not_held(self, digest: bytes) -> str:
+        state = self._state(digest)
+        if state is None:
+            return "this node has no invoice that this secret opens"
+        if state is State.CANCELLED:
+            return "this invoice was cancelled, and what came for it was given back"
+        if digest in self._lapsed or digest in self._payee.held:
+            return (
+                "this payment was held until its locks came too near to their expiry, and is given back: let the payer "
+                "pay again, and settle earlier"
+            )
+        return "nobody has paid all of this invoice, or it was given back: `tally invoice list` shows what is held"
+
+    def cancel(self, payment_hash: bytes) -> list[Moment]:
+        """Let go what has come for an invoice, and take nothing more; return what must be in the same commit.
+
+        That is nothing if it was cancelled. Raise InvalidInput if it is unknown or was claimed.
+        """
+        state = self._state(payment_hash)
+        if state is None:
+            raise InvalidInput("this node has no invoice of that payment hash; `tally invoice list` shows all")
+        if state is State.CLAIMED:
+            raise InvalidInput("this invoice was paid, which cannot be undone: pay the money back instead")
+        if state is State.CANCELLED:
+            return []
+        self._close(payment_hash, State.CANCELLED)
+        moments: list[Moment] = [InvoiceCancelled(payment_hash, self._door.now)]
+        return moments + self._perform(self._payee.cancel(payment_hash))
+
+    def _state(self, payment_hash: bytes) -> State | None:
+        """Return what became of an invoice, with what is not durable yet; None if it is unknown."""
+        record = find_invoice(self._store, payment_hash)
+        return self._closed.get(payment_hash) or (record.state(self._door.now) if record is not None else None)
+
+    # --- doing it -----------------------------------------------------------------------------------------------
+
+    def _perform(self, answers: list[Answer]) -> list[Moment]:
+        moments: list[Moment] = []
+        for answer in self._instead(answers):
+            if isinstance(answer, Claim):
+                moments += self._claim(answer, answer.parts[0].asset)
+            elif isinstance(answer, Held):
+                held = PaymentHeld(
+                    answer.payment_hash, sum(part.amount for part in answer.parts), answer.parts[0].asset
+                )
+                self._later(partial(self._tell, held))
+            else:
+                self._refuse(answer.part, answer.verdict)
+        return moments
+
+    def _instead(self, answers: list[Answer]) -> list[Answer]:
+        """Claim what would be let go for want of parts or time, if the chain shows its secret: its payer is to pay."""
+        kept: list[Answer] = []
+        claims: dict[bytes, Claim] = {}
+        for answer in answers:
+            secret = b""
+            if isinstance(answer, Refuse) and answer.verdict in (Verdict.INCOMPLETE, Verdict.TOO_SOON):
+                lock = self._finals[answer.part.channel, answer.part.lock].lock
+                secret = self._door.registered(lock)
+            if not secret or not isinstance(answer, Refuse):
+                kept.append(answer)
+                continue
+            parts = claims[lock.condition].parts if lock.condition in claims else ()
+            claims[lock.condition] = Claim(lock.condition, secret, (*parts, answer.part))
+        return [*kept, *claims.values()]
+
+    def _claim(self, claim: Claim, asset: Address, received: int = 0) -> list[Moment]:
+        """Reveal for all parts of a claim, which are in one asset; `received` was paid before."""
+        digest, now = claim.payment_hash, self._door.now
+        for part in claim.parts:
+            self._finals.pop((part.channel, part.lock), None)
+            if self._door.reveal(part.channel, part.lock, claim.secret):
+                received += part.amount
+        if not received:
+            return []
+        self._close(digest, State.CLAIMED)
+        record = find_invoice(self._store, digest)
+        if record is None or not record.own:
+            self._later(partial(self._tell, Paid(digest, received, claim.secret, record is None, asset)))
+        if record is None:
+            return [KeysendClaimed(digest, claim.secret, received, now, asset)]
+        return [InvoiceClaimed(digest, claim.secret, received, now)]
+
+    def _close(self, digest: bytes, state: State) -> None:
+        """Take nothing more under this hash, from now on."""
+        self._closed[digest] = state
+        self._later(partial(self._forget, digest))
+
+    def _forget(self, digest: bytes) -> None:
+        """What was closed is in the store now."""
+        self._closed.pop(digest, None)
+
+    def _refuse(self, part: IncomingPart, verdict: Verdict) -> None:
+        final = self._finals.pop((part.channel, part.lock), None)
+        if final is not None:
+            self._note(final.lock.condition, part, verdict)
+            self._door.refuse(final, _failure(part, verdict, self._door.now))
+
+    def _note(self, digest: bytes, part: IncomingPart, verdict: Verdict) -> None:
+        """Remember for the owner why something was refused, if it was for an invoice."""
+        record, state = find_invoice(self._store, digest), self._state(digest)
+        if record is None or state is None or not record.text:
+            return
+        why = _WORDS[verdict].format(total=part.total, asked=record.amount, told=part.told)
+        if verdict is Verdict.UNWANTED:
+            why = _ENDED.get(state, "it is not wanted any more")
+        self._refusals[digest] = Refusal(digest, part.amount, self._door.now, why)
+        self._refusals.move_to_end(digest)
+        while len(self._refusals) > REFUSALS_MAX:
+            self._refusals.popitem(last=False)
+
+
+def _failure(part: IncomingPart, verdict: Verdict, now: int) -> Failure:
+    """Return what the payer is told. Whoever probes learns the same from every refusal that is not about the lock."""
+    if verdict is Verdict.INCOMPLETE:
+        return Failure(Code.MPP_TIMEOUT)
+    if verdict is Verdict.TAMPERED and part.amount < part.told:
+        return Failure(Code.FINAL_INCORRECT_AMOUNT, amount=part.amount)
+    if verdict is Verdict.TAMPERED:
+        return Failure(Code.FINAL_INCORRECT_EXPIRY, time=part.expiry)
+    return Failure(Code.INCORRECT_OR_UNKNOWN_PAYMENT_DETAILS, amount=part.amount, time=now)

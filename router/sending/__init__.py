@@ -1,0 +1,1 @@
+"""Paying: orders, attempts, and what each failure teaches."""

@@ -1,0 +1,85 @@
+"""What a payer makes of a failure: who is to be blamed, for what, and whether trying again makes sense.
+
+A hop's word counts only for itself: what only the payee can say (it does not want the payment) is believed from the
+payee, and from anybody else it is a sign of a node that makes no sense. A hop that says of the next one that it could
+not open its onion has to name the onion that the next one must have got; else it damaged it, or made the failure up.
+Source: BOLT 4, "Returning Errors".
+"""
+
+from __future__ import annotations
+
+import hashlib
+from itertools import islice
+
+from tallystick.router.codes import Code
+from tallystick.router.onion.failures import Failure, attribute
+from tallystick.router.onion.sphinx import BuiltOnion, onions_of
+from tallystick.router.sending.payer import Lesson, PartFailure
+
+_OF_PAYEE = {
+    Code.INCORRECT_OR_UNKNOWN_PAYMENT_DETAILS: Lesson.REFUSED,
+    Code.FINAL_INCORRECT_EXPIRY: Lesson.CHANNEL,
+    Code.FINAL_INCORRECT_AMOUNT: Lesson.CHANNEL,
+    Code.MPP_TIMEOUT: Lesson.AGAIN,
+}
+
+_LIQUIDITY = {Code.TEMPORARY_CHANNEL_FAILURE}
+_POLICY = {
+    Code.AMOUNT_BELOW_MINIMUM,
+    Code.FEE_INSUFFICIENT,
+    Code.INCORRECT_EXPIRY,
+    Code.EXPIRY_TOO_SOON,
+    Code.CHANNEL_DISABLED,
+}
+
+_BRIEF = {
+    Code.TEMPORARY_NODE_FAILURE,
+    Code.TEMPORARY_CHANNEL_FAILURE,
+    Code.CHANNEL_DISABLED,
+    Code.EXPIRY_TOO_SOON,
+}
+"""What may be over at any moment: a node that starts, a peer that is not connected, a margin that was news to us."""
+
+
+def lesson_of(onion: BuiltOnion, reason: bytes) -> PartFailure:
+    """Return what to learn from the reason with which a part came back; `onion` is the one that it was sent with.
+
+    No reason at all is the direct peer's silence: the lock expired, or the reason was lost in a crash.
+    """
+    if not reason:
+        return PartFailure(Lesson.UNKNOWN, text="nobody said why", brief=True)
+    found = attribute(onion.secrets, reason)
+    if found is None:
+        return PartFailure(Lesson.UNKNOWN, text="a node on the way made the reason unreadable")
+    at, failure = found
+    lesson = _lesson(at, failure, len(onion.secrets))
+    if failure.code.bad_onion and lesson is Lesson.CHANNEL and not _passed_on(onion, at, failure):
+        lesson = Lesson.NODE
+    if lesson is Lesson.CHANNEL and at and at == len(onion.secrets) - 1:
+        at -= 1  # the payee got another lock than the payer meant: whoever sent it that is to blame
+    brief = failure.code in _BRIEF and lesson in (Lesson.CHANNEL, Lesson.NODE, Lesson.POLICY)
+    return PartFailure(lesson, at, failure.update, str(failure), brief)
+
+
+def _passed_on(onion: BuiltOnion, at: int, failure: Failure) -> bool:
+    """Whether a failure about the onion of the hop after `at` names the one that it must have got.
+
+    A notice of our own peer names the one that we sent. What cannot be checked, after a restart, is not believed.
+    """
+    if not onion.packet:
+        return False
+    following = next(islice(onions_of(onion), at + 1, None), b"")
+    return failure.onion_hash == hashlib.sha256(following).digest()
+
+
+def _lesson(at: int, failure: Failure, hops: int) -> Lesson:
+    code, is_payee = failure.code, at >= hops - 1
+    if code in _OF_PAYEE:
+        return _OF_PAYEE[code] if is_payee else Lesson.NODE
+    if is_payee:
+        return Lesson.REFUSED if code.permanent else Lesson.AGAIN
+    if code in _LIQUIDITY:
+        return Lesson.LIQUIDITY
+    if code in _POLICY:
+        return Lesson.POLICY
+    return Lesson.NODE if code.of_node else Lesson.CHANNEL

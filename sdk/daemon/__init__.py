@@ -1,0 +1,1 @@
+"""A node as a daemon: its configuration, its key on disk, its life."""

@@ -1,0 +1,286 @@
+"""A node's settings: `config.toml` in its data directory, written with comments by `tally init`, edited by hand.
+
+Unknown names and wrong types are refused, so that a slip of the pen is never silently without effect.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from pathlib import Path
+
+import msgspec
+
+from tallystick.channels.errors import InvalidInput
+from tallystick.channels.limits import CHALLENGE_PERIOD_MAX, Policy
+from tallystick.channels.ports import PeerAddress
+from tallystick.channels.protocol.objects import NATIVE, Address
+from tallystick.router.gossip.announcements import ALIAS_BYTES_MAX
+from tallystick.router.objects import ForwardingPolicy
+from tallystick.router.pathfinding.kernels import compilable
+from tallystick.sdk.daemon.keystore import write_new
+from tallystick.sdk.errors import ConfigurationError
+from tallystick.sdk.node import places
+
+CONFIG = "config.toml"
+"""Name of the file within the data directory."""
+
+DATA_VARIABLE = "TALLY_DATA"
+"""Environment variable that may name the data directory."""
+
+DEFAULT_URL = "http://127.0.0.1:8545"
+DEFAULT_LISTEN = "127.0.0.1:7735"
+
+_TEMPLATE = """\
+# Settings of a Tallystick node. Change them while the node is stopped.
+
+# Where the chain node answers JSON-RPC (`tally chain run` serves one), and which chain and contract it must be:
+# the node refuses to work with any other.
+chain_url = {chain_url}
+chain_id = {chain_id}
+contract = {contract}
+
+# Where peers connect, as host:port. Port 0 takes any free one; "" listens nowhere, so that this node only dials.
+listen = {listen}
+
+# The address that the network is told, as host:port, where others reach this node: needed behind a router, a proxy, or
+# when listening on every interface. Empty: where it listens, if others can reach that (never 0.0.0.0 or loopback).
+announce_address = {announce_address}
+
+# Depth at which a block's word on funds counts: 1 is the newest block. More is slower and safer.
+confirmations = {confirmations}
+
+# Seconds of chain time that a unilateral close of the channels opened here can be challenged.
+challenge_period = {challenge_period}
+
+# The longest such time of a channel that a peer may open with this node: what this node has in it can be bound as long
+# once the peer stops answering.
+challenge_period_max = {challenge_period_max}
+
+# How many of the newest updates to keep in each direction of each channel, as history: 0 keeps none, -1 keeps all.
+history = {history}
+
+# Watchtowers that guard this node's channels while it is down, each as <public key in hex>@<host>:<port>.
+towers = {towers}
+
+# What this node asks for carrying payments of others, where `tally channel policy` says nothing else: an amount for
+# each, and so many per million units.
+base_fee = {base_fee}
+fee_ppm = {fee_ppm}
+
+# Whether the network is told of this node's channels, so that others can pay it and through it, and by which name.
+announce = {announce}
+alias = {alias}
+
+# Whether payments are taken that nobody asked for with an invoice.
+keysend = {keysend}
+
+# Whether ways through the network are searched by compiled code: an order of magnitude faster on large networks. It
+# takes `pip install tallystick[fast]`, and some seconds at the very first start.
+compiled = {compiled}
+
+# Other assets than the chain's coin that this node knows, each in a table named by its contract's address. Channels in
+# any asset can be used; what is named here is taken without an invoice, too, in any number of locks at once (in other
+# assets, few may pend with a peer, as each may cost a claim on chain), and comes first where room is short. All
+# amounts are in the asset's smallest unit. base_fee (0), fee_ppm (as above) and minimum (1) are what is asked for
+# carrying payments, part_min (1000) is the smallest part that a payment is split into, fee_units (0) is what a payment
+# may cost besides 5 %.
+# [assets.0x70…70]
+# base_fee = 2
+{assets}"""
+
+
+class AssetSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of `assets`. See the comment in `config.toml`."""
+
+    base_fee: int = 0
+    fee_ppm: int | None = None
+    minimum: int = 1
+    part_min: int = 1_000
+    fee_units: int = 0
+
+    def policy(self, fee_ppm: int) -> ForwardingPolicy:
+        """Return what is asked for carrying payments in this asset; `fee_ppm` is for where the table names none."""
+        rate = fee_ppm if self.fee_ppm is None else self.fee_ppm
+        return ForwardingPolicy(base_fee=self.base_fee, fee_ppm=rate, minimum=self.minimum)
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What `config.toml` says. See the comments there."""
+
+    chain_url: str = DEFAULT_URL
+    chain_id: int
+    contract: str
+    listen: str = DEFAULT_LISTEN
+    announce_address: str = ""
+    confirmations: int = 3
+    challenge_period: int = 86_400
+    challenge_period_max: int = Policy().challenge_period_max
+    history: int = -1
+    towers: tuple[str, ...] = ()
+    base_fee: int = 0
+    fee_ppm: int = 1_000
+    announce: bool = True
+    alias: str = ""
+    keysend: bool = True
+    compiled: bool = False
+    assets: dict[str, AssetSettings] = {}
+
+    def __post_init__(self) -> None:
+        parse_place(self.listen)
+        _check_announced(self.announce_address)
+        parse_address(self.contract, "contract")
+        _ = self.tower_addresses
+        self._check_times()
+        if self.history < -1:
+            raise ConfigurationError(f"history must be a number of updates, or -1 for all, not {self.history}")
+        policies = {"": ForwardingPolicy(base_fee=self.base_fee, fee_ppm=self.fee_ppm)}
+        for asset, found in self.assets.items():
+            if parse_address(asset, "an asset") == NATIVE:
+                raise ConfigurationError("assets names the chain's own coin: its settings are outside of all tables")
+            policies[f" of asset {asset}"] = found.policy(self.fee_ppm)
+            for name, value in (("part_min", found.part_min), ("fee_units", found.fee_units)):
+                if not 0 <= value < 1 << 63:
+                    raise ConfigurationError(f"{name} of asset {asset} must be from 0 to 2**63 - 1, not {value}")
+        for of, policy in policies.items():
+            if flaw := policy.flaw():
+                raise ConfigurationError(f"base_fee = {policy.base_fee}, fee_ppm = {policy.fee_ppm}{of}: {flaw}")
+        if not re.match(r"https?://[^/\s]", self.chain_url):
+            raise ConfigurationError(
+                f"the URL of a chain node begins with http:// or https:// and a host, unlike {self.chain_url!r}"
+            )
+        if len(self.alias.encode()) > ALIAS_BYTES_MAX or not self.alias.isprintable():
+            raise ConfigurationError(f"alias must be printable and have at most {ALIAS_BYTES_MAX} bytes in UTF-8")
+        if self.compiled and not compilable():
+            raise ConfigurationError("compiled needs numba: `pip install tallystick[fast]`, or set it to false")
+
+    def _check_times(self) -> None:
+        for name, value in (("confirmations", self.confirmations), ("challenge_period", self.challenge_period)):
+            if value < 1:
+                raise ConfigurationError(f"{name} must be at least 1, not {value}")
+        if not self.challenge_period <= self.challenge_period_max <= CHALLENGE_PERIOD_MAX:
+            raise ConfigurationError(
+                f"challenge_period_max must be from challenge_period, {self.challenge_period}, to "
+                f"{CHALLENGE_PERIOD_MAX}, not {self.challenge_period_max}"
+            )
+
+    @property
+    def place(self) -> tuple[str, int] | None:
+        """Host and port of `listen`, None if the node only dials."""
+        return parse_place(self.listen)
+
+    @property
+    def asset_settings(self) -> dict[Address, AssetSettings]:
+        """The tables of `assets`, by their contracts' 20 bytes."""
+        return {parse_address(asset, "an asset"): found for asset, found in self.assets.items()}
+
+    @property
+    def contract_address(self) -> Address:
+        """The adjudicator's 20 bytes."""
+        return parse_address(self.contract, "contract")
+
+    @property
+    def tower_addresses(self) -> tuple[PeerAddress, ...]:
+        """Where the watchtowers are, and their keys."""
+        try:
+            return tuple(PeerAddress.parse(text) for text in self.towers)
+        except InvalidInput as error:
+            raise ConfigurationError(f"towers: {error}") from error
+
+
+def parse_place(text: str) -> tuple[str, int] | None:
+    """Read `host:port`; empty is None. Raise ConfigurationError if it is neither."""
+    if not text:
+        return None
+    try:
+        return places.parse_place(text)
+    except InvalidInput as error:
+        raise ConfigurationError(f"listen: {error}") from error
+
+
+def _check_announced(text: str) -> None:
+    try:
+        places.check_announced(text)
+    except InvalidInput as error:
+        raise ConfigurationError(f"announce_address: {error}") from error
+
+
+def parse_address(text: str, what: str) -> Address:
+    """Read 0x and 40 hex digits; raise ConfigurationError if it is not that."""
+    try:
+        raw = bytes.fromhex(text.removeprefix("0x"))
+    except ValueError:
+        raw = b""
+    if len(raw) != 20:
+        raise ConfigurationError(f"{what} is written 0x and 40 hex digits, not {text!r}")
+    return Address(raw)
+
+
+def data_directory(given: Path | None) -> Path:
+    """Return the data directory: `given`, else TALLY_DATA, else ~/.tallystick."""
+    if given is not None:
+        return given
+    named = os.environ.get(DATA_VARIABLE)
+    return Path(named) if named else Path.home() / ".tallystick"
+
+
+def write_settings(directory: Path, settings: Settings) -> Path:
+    """Write a commented config.toml; raise ConfigurationError if there is one already."""
+    path = directory / CONFIG
+    text = _TEMPLATE.format(
+        chain_url=_quote(settings.chain_url),
+        chain_id=settings.chain_id,
+        contract=_quote(settings.contract),
+        listen=_quote(settings.listen),
+        announce_address=_quote(settings.announce_address),
+        confirmations=settings.confirmations,
+        challenge_period=settings.challenge_period,
+        challenge_period_max=settings.challenge_period_max,
+        history=settings.history,
+        towers="[" + ", ".join(map(_quote, settings.towers)) + "]",
+        base_fee=settings.base_fee,
+        fee_ppm=settings.fee_ppm,
+        announce=_flag(settings.announce),
+        alias=_quote(settings.alias),
+        keysend=_flag(settings.keysend),
+        compiled=_flag(settings.compiled),
+        assets="".join(_table(asset, found) for asset, found in settings.assets.items()),
+    )
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_new(path, text)  # whole or not at all: what a full disk cuts off would be read as settings
+    except FileExistsError as error:
+        raise ConfigurationError(f"{path} exists already, and it is not overwritten") from error
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be written: {error.strerror}") from error
+    return path
+
+
+def read_settings(directory: Path) -> Settings:
+    """Read config.toml; raise ConfigurationError, saying what is wrong with it."""
+    path = directory / CONFIG
+    try:
+        return msgspec.convert(tomllib.loads(path.read_text("utf-8")), Settings)
+    except FileNotFoundError:
+        raise ConfigurationError(f"there is no node in {directory}: run `tally init` first") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} cannot be read: {error}") from error
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise ConfigurationError(f"{path} is not right: {error}") from error
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{path} is not right: {error}") from error
+
+
+def _table(asset: str, settings: AssetSettings) -> str:
+    named = {name: value for name, value in msgspec.structs.asdict(settings).items() if value is not None}
+    return f"\n[assets.{asset}]\n" + "".join(f"{name} = {value}\n" for name, value in named.items())
+
+
+def _flag(value: bool) -> str:
+    return "true" if value else "false"
+
+
+def _quote(text: str) -> str:
+    """Write a TOML basic string: JSON's escapes are TOML's too."""
+    return msgspec.json.encode(text).decode()

@@ -1,0 +1,140 @@
+"""The node as a daemon: key, chain, node and control API together, from a data directory, until somebody stops it.
+
+It stops on SIGTERM, on SIGINT and when a client of the control API asks; in any case nothing is lost, for everything
+that matters is durable before it has consequences.
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+import trio
+
+from tallystick.channels.limits import Policy
+from tallystick.channels.node.alarms import OnAlarm
+from tallystick.channels.ports import Entropy, system_entropy
+from tallystick.channels.protocol.keys import PrivateKey
+from tallystick.channels.transport.descriptors import raise_descriptor_limit
+from tallystick.router.forwarding.service import RoutingOptions
+from tallystick.router.network.routing import AssetOptions, PaymentOptions
+from tallystick.router.objects import ForwardingPolicy
+from tallystick.sdk.control.server import open_control
+from tallystick.sdk.daemon.configuration import Settings
+from tallystick.sdk.node.node import Config, Node, open_node
+from tallystick.settlement.ethereum.abi import Deployment
+from tallystick.settlement.ethereum.rpc_client import open_rpc_chain
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """What a started node tells the outside."""
+
+    address: str
+    public_key: str
+    peer_address: str | None
+    """What others connect to; None if the node only dials."""
+    control_url: str
+
+
+def node_config(settings: Settings) -> Config:
+    """Return the node's configuration for these settings."""
+    assets = settings.asset_settings
+    return Config(
+        listen=settings.place,
+        announce_address=settings.announce_address,
+        confirmations=settings.confirmations,
+        challenge_period=settings.challenge_period,
+        channels=Policy(
+            history=None if settings.history < 0 else settings.history,
+            challenge_period_max=settings.challenge_period_max,
+        ),
+        towers=settings.tower_addresses,
+        routing=RoutingOptions(
+            policy=ForwardingPolicy(base_fee=settings.base_fee, fee_ppm=settings.fee_ppm),
+            policies={asset: own.policy(settings.fee_ppm) for asset, own in assets.items()},
+        ),
+        payments=PaymentOptions(
+            announce=settings.announce,
+            alias=settings.alias,
+            keysend=settings.keysend,
+            compiled=settings.compiled,
+            assets={
+                asset: AssetOptions(part_min=own.part_min, fee_units=own.fee_units) for asset, own in assets.items()
+            },
+        ),
+    )
+
+
+@asynccontextmanager
+async def open_configured_node(
+    directory: Path, key: PrivateKey, settings: Settings, *, alarm: OnAlarm, entropy: Entropy = system_entropy
+) -> AsyncIterator[Node]:
+    """Open the node of a data directory on the chain that its settings name, and close it at the end.
+
+    It is given at once, also without a chain node: wait for its `ready`. `alarm` is told of every alarm.
+    """
+    rng = random.Random(int.from_bytes(entropy(16), "big"))
+    expected = Deployment(settings.chain_id, settings.contract_address)
+    async with (
+        open_rpc_chain(settings.chain_url, jitter=rng.random, expected=expected) as chain,
+        open_node(
+            directory,
+            key=key,
+            chain=chain,
+            config=node_config(settings),
+            alarm=alarm,
+            at_once=True,
+            entropy=entropy,
+            sole=True,
+        ) as node,
+    ):
+        yield node
+
+
+async def run_daemon(
+    directory: Path,
+    key: PrivateKey,
+    settings: Settings,
+    *,
+    ready: Callable[[Ready], None],
+    alarm: OnAlarm,
+    entropy: Entropy = system_entropy,
+) -> None:
+    """Run the node until it is asked to stop; call `ready` once peers can connect. The control API is up before.
+
+    `alarm` is told of every alarm.
+    """
+    raise_descriptor_limit()
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_cancel_on_signal, signals, nursery.cancel_scope)
+            async with (
+                open_configured_node(directory, key, settings, alarm=alarm, entropy=entropy) as node,
+                open_control(node, directory, entropy=entropy) as control,
+            ):
+                nursery.start_soon(_tell_ready, node, control.url, ready)
+                await control.stop_asked.wait()
+            nursery.cancel_scope.cancel()
+
+
+async def _tell_ready(node: Node, url: str, ready: Callable[[Ready], None]) -> None:
+    await node.ready.wait()
+    ready(_describe(node, url))
+
+
+async def _cancel_on_signal(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
+    async for _ in signals:
+        scope.cancel()
+
+
+def _describe(node: Node, url: str) -> Ready:
+    return Ready(
+        address="0x" + node.address.hex(),
+        public_key=bytes(node.key.public).hex(),
+        peer_address=str(node.listening) if node.listening else None,
+        control_url=url,
+    )

@@ -1,0 +1,373 @@
+"""A channel as a program sees it: pay, deposit, withdraw, close. Made by `Node`, never by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import trio
+
+from tallystick.channels.errors import ChannelNotReady, InsufficientFunds, InvalidInput, StillPending
+from tallystick.channels.limits import BATCH_PAYMENTS_MAX
+from tallystick.channels.protocol.core import Phase, Wish
+from tallystick.channels.protocol.keys import PublicKey
+from tallystick.channels.protocol.messages import Update, decode
+from tallystick.channels.protocol.objects import (
+    Address,
+    Amount,
+    AnyHash,
+    AnyMemo,
+    ChannelId,
+    Count,
+    Lifetime,
+    Onion,
+    PaymentKey,
+    Reason,
+    Seconds,
+    Secret,
+    Time,
+    Units,
+    Whole64,
+    to_hash,
+    to_memo,
+)
+from tallystick.channels.protocol.operations import Pay
+from tallystick.channels.session import history, negotiation
+from tallystick.channels.session.session import Session
+from tallystick.channels.session.tickets import Receipt, Ticket
+from tallystick.channels.storage.schema import payment_of, sent_with
+from tallystick.channels.values.arguments import checked
+from tallystick.sdk.node.rolling import RollingStream
+from tallystick.sdk.node.streams import IncomingStream, OutgoingStream, open_stream
+from tallystick.settlement.chain import DepositCall
+
+if TYPE_CHECKING:
+    from tallystick.sdk.node.node import Node
+
+SECONDS_MAX = 31_536_000
+"""Seconds that one may wait with a time-out: a year. Who wants to wait longer gives none."""
+
+
+class ChannelHandle:
+    """One channel of a node. Amounts are in the asset's smallest unit."""
+
+    def __init__(self, node: Node, session: Session) -> None:
+        self._node = node
+        self._session = session
+
+    def __repr__(self) -> str:
+        own, peers = self.balances
+        ends = ", about to close" if self.closing else ""
+        return f"<Channel {self.id.hex()[:8]} {self.phase.name}{ends} own={own} peer={peers}>"
+
+    # --- what it is ----------------------------------------------------------------------------------------------
+
+    @property
+    def id(self) -> ChannelId:
+        """32 bytes; its name on chain and off."""
+        return self._session.channel.id
+
+    @property
+    def peer(self) -> PublicKey:
+        """The other participant's key."""
+        return self._session.peer
+
+    @property
+    def asset(self) -> Address:
+        """The asset that flows in it."""
+        return self._session.channel.terms.asset
+
+    @property
+    def phase(self) -> Phase:
+        """Where it is in its life."""
+        return self._session.channel.phase
+
+    @property
+    def closing(self) -> bool:
+        """Whether a cooperative close was asked for, by either side: it takes nothing new, and ends soon."""
+        return self.phase in (Phase.OPEN, Phase.FROZEN) and self._session.channel.shutdown is not Wish.NONE
+
+    @property
+    def balances(self) -> tuple[int, int]:
+        """(Own, peer's) balance by the agreed statements; amounts in pending locks count as their sender's."""
+        first, second = self._session.channel.balances()
+        return (first, second) if self._session.channel.side == 0 else (second, first)
+
+    @property
+    def spendable(self) -> int:
+        """What can be paid now: 0 unless the channel is open."""
+        return self._session.spendable if self._session.payable else 0
+
+    @property
+    def unsecured(self) -> int:
+        """What was accepted and is not secured yet: the payee cannot enforce it (capped by `Policy.unsecured`)."""
+        return self._session.unsecured
+
+    @property
+    def connected(self) -> bool:
+        """Whether the peer is connected and in step."""
+        return self._session.ready
+
+    @property
+    def payments(self) -> tuple[int, int]:
+        """How many payments were (sent and secured, received) over the channel's whole life."""
+        channel = self._session.channel
+        return channel.ours.simplex.next_payment, channel.theirs.simplex.next_payment
+
+    @property
+    def session(self) -> Session:
+        """The channel's inner works, for tests and statistics."""
+        return self._session
+
+    # --- paying --------------------------------------------------------------------------------------------------
+
+    @checked
+    async def submit(self, amount: Amount, memo: AnyMemo = b"", *, key: PaymentKey = "") -> Ticket:
+        """Accept a payment and return its ticket at once; waits only while the outbox is full.
+
+        `memo` is text, written in UTF-8, or bytes: 256 at most. `key` makes it idempotent: a payment with the same key
+        is made once, across crashes. Raise InsufficientFunds, ChannelNotReady or InvalidInput, and nothing was done.
+        """
+        await self._node.engine.turn()
+        return await self._accept(amount, to_memo(memo), key)
+
+    @checked
+    async def pay(
+        self, amount: Amount, memo: AnyMemo = b"", *, key: PaymentKey = "", timeout: Seconds | None = None
+    ) -> Receipt:
+        """Pay and return the receipt once the payee's countersignature is stored.
+
+        It waits for a peer that is away, for ever or for `timeout` seconds. Then the payment is taken back if it was
+        not signed yet (ChannelNotReady); if it was, it will be made whether anyone waits or not (StillPending), and a
+        `key` lets you ask again. The same holds if it is cancelled.
+        """
+        if timeout is None:
+            return await (await self._accept(amount, to_memo(memo), key)).wait()
+        ticket: Ticket | None = None
+        with trio.move_on_after(timeout):
+            ticket = await self._accept(amount, to_memo(memo), key)
+            return await ticket.wait()
+        if ticket is not None and not ticket.withdrawn:
+            again = f"ask again under its key {key!r}" if key else "see `payments` before you pay again"
+            raise StillPending(
+                f"the payee has not acknowledged the payment within {timeout:g} s; it is signed, and will be made when "
+                f"the payee is back: {again}"
+            )
+        raise ChannelNotReady(f"the payee did not take the payment within {timeout:g} s, and it was not made")
+
+    async def _accept(self, amount: int, memo: bytes, key: str) -> Ticket:
+        await self._node.engine.room(self.id)
+        known = self._known(key, amount, memo) if key else None
+        return known or self._node.engine.pay(self.id, amount, memo, key)
+
+    @checked
+    async def pay_many(self, amounts: Sequence[Amount]) -> list[Receipt]:
+        """Make many payments, numbered consecutively, and return their receipts: one for each run that was signed.
+
+        The fastest way to pay. It waits while the outbox is full. Raise InvalidInput, or InsufficientFunds if they do
+        not fit together, and nothing was done.
+        """
+        self._session.require_payable()
+        total = sum(amounts)
+        if total > self.spendable:
+            raise InsufficientFunds(f"this channel can send {self.spendable} now, {total} was asked")
+        tickets: list[Ticket] = []
+        for start in range(0, len(amounts), BATCH_PAYMENTS_MAX):
+            await self._node.engine.room(self.id)
+            tickets += self._node.engine.pay_many(self.id, amounts[start : start + BATCH_PAYMENTS_MAX])
+        try:
+            return [await ticket.wait() for ticket in tickets]
+        except trio.Cancelled:
+            for ticket in tickets:
+                ticket.give_up()
+            raise
+
+    def _known(self, key: str, amount: int, memo: bytes) -> Ticket | None:
+        """Return the ticket of the payment that was made under this key before."""
+        waiting = self._session.find_ticket(key)
+        if waiting is None:
+            signed = payment_of(self._node.store, key)
+            if signed is None:
+                return None
+            if signed[0] != self.id:
+                raise InvalidInput(f"the key {key!r} was used in another channel: choose another key")
+            waiting = self._signed_ticket(signed[1], key)
+        if (waiting.amount, waiting.memo) != (amount, memo):
+            raise InvalidInput(f"the key {key!r} was used for another amount or memo: choose another key")
+        return waiting
+
+    def _signed_ticket(self, payment: int, key: str) -> Ticket:
+        row = sent_with(self._node.store, self.id, payment)
+        if row is None:
+            raise InvalidInput(f"the payment with the key {key!r} was made; its record was pruned")
+        update = decode(row.frame)
+        runs = [op for op in update.operations if isinstance(op, Pay)] if isinstance(update, Update) else []
+        run = next(op for op in runs if op.first <= payment < op.first + len(op.amounts))
+        index = payment - run.first
+        ticket = Ticket(self.id, (run.amounts[index],), run.memos[index] if run.memos else b"", key, row.time)
+        ticket.payment = payment
+        if row.seq <= self._session.channel.ours.seq:
+            ticket.resolve((row.seq, row.time))
+        elif self.phase in (Phase.SETTLED, Phase.GONE):
+            ticket.fail(ChannelNotReady("the channel closed before the payee acknowledged this payment"))
+        else:
+            self._session.join(row.seq, ticket)
+        return ticket
+
+    # --- locks ---------------------------------------------------------------------------------------------------
+
+    @checked
+    async def lock(self, amount: Amount, expiry: Time, condition: AnyHash, onion: Onion = b"") -> int:
+        """Queue a hash lock of `amount` on sha256 digest `condition` until chain time `expiry`; return its id."""
+        lock_id = self._session.add_lock(amount, expiry, to_hash(condition, "condition"), onion)
+        self._node.engine.touch(self._session)
+        return lock_id
+
+    @checked
+    def reveal(self, lock_id: Whole64, secret: Secret) -> None:
+        """Claim the peer's lock with its secret; it is registered on chain if the peer does not pay in time."""
+        self._session.reveal(lock_id, secret)
+        self._node.engine.touch(self._session)
+
+    @checked
+    def reject(self, lock_id: Whole64, reason: Reason = b"") -> None:
+        """Let the peer take its lock back."""
+        self._session.reject(lock_id, reason)
+        self._node.engine.touch(self._session)
+
+    # --- streams -------------------------------------------------------------------------------------------------
+
+    @checked
+    async def open_stream(self, unit: Amount, length: Units, *, expiry: Time) -> OutgoingStream:
+        """Set `unit` × `length` aside for a stream of tiny payments until chain time `expiry`; return it once agreed.
+
+        It settles itself a while before the expiry (`Policy.stream_margin`). Raise InsufficientFunds, ChannelNotReady
+        or InvalidInput, and nothing was done.
+        """
+        return await open_stream(self._node, self._session, unit, length, expiry)
+
+    @checked
+    def rolling_stream(self, unit: Amount, length: Units, *, lifetime: Lifetime) -> RollingStream:
+        """Return a stream without end: it goes on from one stream of `length` units to the next by itself.
+
+        At most two of them are pending, for `lifetime` seconds each. What a crash left pending on these very terms is
+        gone on with, so there should be one for each terms. Raise InvalidInput if it would not last long enough.
+        """
+        return RollingStream(self._node, self._session, unit, length, lifetime)
+
+    @property
+    def streamed(self) -> int:
+        """What our streams have paid over the channel's whole life, ended or not: durable, so that it survives a crash.
+
+        Whoever wants to pay an exact sum pays what is missing to it.
+        """
+        return self._session.streams.streamed
+
+    @property
+    def streams(self) -> tuple[list[OutgoingStream], list[IncomingStream]]:
+        """The streams whose locks are pending: (ours, the peer's)."""
+        streams = self._session.streams
+        ours = [OutgoingStream(self._node, self._session, stream) for stream in streams.outgoing.values()]
+        return ours, [IncomingStream(self._node, stream) for stream in streams.incoming.values()]
+
+    # --- funding -------------------------------------------------------------------------------------------------
+
+    @checked
+    async def deposit(self, amount: Amount) -> None:
+        """Add to our deposit on chain, and return once the chain has confirmed it."""
+        self._session.require_payable()
+        await self._node.onchain.require_balance(amount, self.asset, DepositCall)
+        side = self._session.channel.side
+        target = self._session.channel.deposits[side] + amount
+        async with self._node.onchain.allowance(self.asset, amount, self.id):
+            identifier = await self._node.onchain.take_on(
+                "deposit", DepositCall(self.id, side, amount, self.asset), self.id
+            )
+        await self._node.onchain.outcome(identifier)
+        await self._node.until(lambda: self._session.channel.deposits[side] >= target)
+
+    @checked
+    async def withdraw(self, amount: Amount) -> None:
+        """Take `amount` out of the channel with the peer's consent; return once the chain has confirmed it.
+
+        Raise InsufficientFunds or ChannelNotReady; if the peer does not consent in time, ChannelNotReady, and the
+        amount is in the channel again.
+        """
+        if not self._session.ready:
+            raise self._node.not_connected(self.peer)
+        withdrawal = negotiation.request_withdrawal(self._session, amount)
+        self._node.engine.touch(self._session)
+        side = self._session.channel.side
+        await self._node.until(lambda: self._session.channel.withdrawals[side] is None)
+        if self._session.channel.withdrawn[side] < withdrawal.total:
+            raise self._node.offer_died("withdrawal")
+
+    @checked
+    async def keep_history(self, updates: Count | None) -> None:
+        """Keep that many of the newest agreed updates in each direction from now on; None: all, 0: none.
+
+        Returns once the choice is stored; it lasts. What is more is pruned now and then, not at every update. Who reads
+        `incoming` behind what was pruned gets HistoryGone; a key of a pruned payment still is never paid twice.
+        """
+        history.keep(self._session, updates)
+        self._node.engine.touch(self._session)
+        await self._node.engine.durable()
+
+    # --- closing -------------------------------------------------------------------------------------------------
+
+    @checked
+    async def close(self, *, timeout: Seconds | None = None) -> None:
+        """Close with the peer's consent: paid out at once. Return when it is confirmed.
+
+        It waits for a peer that is away, for ever or for `timeout` seconds: StillPending then, as the wish to close
+        stays; `force_close` closes without the peer. Raise ChannelNotReady if the offer died unmined; the channel is
+        open again then.
+        """
+        if timeout is None:
+            return await self._close()
+        with trio.move_on_after(timeout):
+            return await self._close()
+        raise StillPending(
+            f"the channel is not closed after {timeout:g} s: it will be once its peer agrees, and takes no payments "
+            "until then; force_close closes it without the peer, after the challenge period"
+        )
+
+    async def _close(self) -> None:
+        negotiation.request_close(self._session)
+        self._node.engine.touch(self._session)
+        offered = False
+
+        def ended() -> bool:
+            nonlocal offered
+            offered = offered or self.phase is Phase.FROZEN
+            return self.phase not in (Phase.OPEN, Phase.FROZEN) or (offered and self.phase is Phase.OPEN)
+
+        await self._node.until(ended)
+        if self.phase is Phase.OPEN:
+            raise self._node.offer_died("cooperative close")
+
+    async def force_close(self) -> None:
+        """Close without the peer: freezes the channel for good, then takes the challenge period. Returns when stored.
+
+        The node submits the close, settles after the window and redeems locks by itself; `wait_gone` waits for it.
+        """
+        self._session.force_close()
+        self._node.engine.touch(self._session)
+        await self._node.engine.durable()
+
+    async def wait_gone(self) -> None:
+        """Return when nothing of the channel is left on chain."""
+        await self._node.until(lambda: self.phase is Phase.GONE)
+
+    async def wait_usable(self) -> None:
+        """Return when the channel is open, the peer is in step, and both count our confirmed funding."""
+        session = self._session
+
+        def usable() -> bool:
+            return (
+                session.ready
+                and session.channel.phase is Phase.OPEN
+                and (session.funding == session.channel.funding(session.channel.side))
+            )
+
+        await self._node.until(usable)

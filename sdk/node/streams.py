@@ -1,0 +1,189 @@
+"""Streams of tiny payments as a program sees them: pay by the unit, or receive by the unit. Made by `ChannelHandle`.
+
+    stream = await channel.open_stream(unit=1, length=10_000, expiry=...)     # one lock: the whole amount is set aside
+    await stream.pay()                                                        # a link: durable at both ends
+    await stream.close()                                                      # the proof: paid, the rest is back
+
+A payment costs a hash, not a signature. What the payee holds it can claim on chain by itself until the stream expires.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import trio
+
+from tallystick.channels.errors import ChannelNotReady
+from tallystick.channels.protocol.objects import Depth, Units
+from tallystick.channels.session.session import Session
+from tallystick.channels.session.streamed import Incoming, Outgoing
+from tallystick.channels.values.arguments import checked
+
+if TYPE_CHECKING:
+    from tallystick.sdk.node.node import Node
+
+
+Kind = TypeVar("Kind", bound=Outgoing | Incoming)
+
+
+class _Stream(Generic[Kind]):
+    """What a stream is, whoever pays it."""
+
+    def __init__(self, node: Node, stream: Kind) -> None:
+        self._node = node
+        self._stream = stream
+
+    @property
+    def lock(self) -> int:
+        """The id of its lock: its name within its payer's direction of the channel."""
+        return self._stream.lock
+
+    @property
+    def unit(self) -> int:
+        """What one unit is worth."""
+        return self._stream.terms.unit
+
+    @property
+    def length(self) -> int:
+        """How many units it has in all."""
+        return self._stream.terms.length
+
+    @property
+    def expiry(self) -> int:
+        """Until what chain time its links count."""
+        return self._stream.expiry
+
+    @property
+    def ended(self) -> bool:
+        """Whether its lock is gone: what it paid is in the channel's balances."""
+        return self._stream.paid is not None
+
+
+class OutgoingStream(_Stream[Outgoing]):
+    """A stream that this node pays."""
+
+    def __init__(self, node: Node, session: Session, stream: Outgoing) -> None:
+        super().__init__(node, stream)
+        self._session = session
+
+    def __repr__(self) -> str:
+        return f"<OutgoingStream {self.lock} {self.secured} of {self.length} units{' ended' if self.ended else ''}>"
+
+    @property
+    def left(self) -> int:
+        """How many units can still be submitted."""
+        return 0 if self._stream.closing else self.length - self._stream.wanted
+
+    @property
+    def submitted(self) -> int:
+        """How many units were asked for so far, released or not; after a restart, those that had been released."""
+        return self._stream.wanted
+
+    @property
+    def secured(self) -> int:
+        """How many units the payee has acknowledged: durable at both ends."""
+        return self._stream.acked
+
+    @checked
+    def submit(self, units: Units = 1) -> int:
+        """Pay units without waiting; return the depth to `wait` for.
+
+        At most `Policy.stream_unsecured` units may wait for the payee: `room` waits until there is some. Raise
+        InsufficientFunds if the stream has not so many left, ChannelNotReady or InvalidInput, and nothing was done.
+        """
+        depth = self._session.streams.submit(self._stream, units)
+        if not self._stream.frames:  # else the next acknowledgement goes on with it
+            self._node.engine.touch(self._session)
+        return depth
+
+    @checked
+    async def room(self, units: Units = 1) -> None:
+        """Wait until that many more units may be submitted."""
+        await self._stream.wait(self._stream.wanted + units - self._session.policy.stream_unsecured)
+
+    @checked
+    async def wait(self, depth: Depth) -> None:
+        """Return once the payee holds all units up to `depth` durably; raise ChannelNotReady if it never will."""
+        await self._stream.wait(depth)
+        if self._stream.acked < depth:
+            raise ChannelNotReady(
+                f"the stream ended after {self._stream.acked} units, before the payee acknowledged unit {depth}"
+            )
+
+    @checked
+    async def pay(self, units: Units = 1) -> int:
+        """Pay units and return the depth once the payee holds them durably. Raises as `submit` and `wait` do."""
+        await self.room(units)
+        depth = self.submit(units)
+        await self.wait(depth)
+        return depth
+
+    def finish(self) -> None:
+        """Take no more units, and pay out what was submitted; `wait_ended` waits for it."""
+        self._stream.closing = True
+        self._node.engine.touch(self._session)
+
+    async def wait_ended(self) -> int:
+        """Return the amount that was paid, once both have signed it."""
+        await self._stream.wait_ended()
+        return self._stream.paid or 0
+
+    async def close(self) -> int:
+        """Pay out what was submitted, take back the rest; return the amount paid once both have signed it."""
+        self.finish()
+        return await self.wait_ended()
+
+
+class IncomingStream(_Stream[Incoming]):
+    """A stream that the peer pays."""
+
+    def __repr__(self) -> str:
+        return f"<IncomingStream {self.lock} {self.received} of {self.length} units{' ended' if self.ended else ''}>"
+
+    @property
+    def received(self) -> int:
+        """How many units have come, durably."""
+        return self._stream.secured
+
+    async def income(self) -> AsyncIterator[int]:
+        """Iterate over how many units are new, beginning with those that are there; ends with the stream.
+
+        What comes while nobody asks is added up, so no reader is too slow.
+        """
+        seen = 0
+
+        def news() -> bool:
+            return self.ended or self.received > seen
+
+        while True:
+            await self._node.until(news)
+            if self.received == seen:
+                return
+            units, seen = self.received - seen, self.received
+            yield units
+
+
+async def begin_stream(node: Node, session: Session, unit: int, length: int, expiry: int) -> OutgoingStream:
+    """Begin a stream; what is submitted waits until its lock is agreed. Raise as `ChannelHandle.open_stream` does."""
+    number = session.next_lock
+    chain = session.streams.chain_for(number, length)
+    for _ in chain.build():
+        await trio.lowlevel.checkpoint()
+    if session.next_lock != number:  # somebody else took the number while this was hashed
+        number = session.next_lock
+        chain = session.streams.chain_for(number, length)
+        for _ in chain.build():
+            pass
+    stream = session.streams.open(chain, unit, expiry)
+    node.engine.touch(session)
+    return OutgoingStream(node, session, stream)
+
+
+async def open_stream(node: Node, session: Session, unit: int, length: int, expiry: int) -> OutgoingStream:
+    """Open a stream; return it once its lock is agreed. Raise as `ChannelHandle.open_stream` does."""
+    stream = await begin_stream(node, session, unit, length, expiry)
+    await node.until(lambda: stream.ended or session.channel.ours.simplex.lock(stream.lock) is not None)
+    if stream.ended:
+        raise ChannelNotReady("the peer did not take this stream: the events say why")
+    return stream

@@ -1,0 +1,86 @@
+"""Where this node and its peers are: what is told to the network, what is stored, and `connect`.
+
+A stored address is replaced only once the node was reached at the new one, and no attempt ends a connection that works.
+"""
+
+from __future__ import annotations
+
+import trio
+
+from tallystick.channels.errors import ChannelNotReady, LinkClosed, PeerError
+from tallystick.channels.node.engine import Engine
+from tallystick.channels.node.peers import Peers
+from tallystick.channels.ports import PeerAddress
+from tallystick.channels.storage.writer import Writer
+from tallystick.router.network.routing import Routing
+from tallystick.sdk.node.known_peers import PeerKnown, known_peers
+from tallystick.sdk.node.places import is_one_machine, places_to_announce, places_to_dial
+
+CONNECT_SECONDS = 30.0
+"""How long `connect` waits for a peer."""
+
+
+class Whereabouts:
+    """See the module's docstring. Made by `Node`."""
+
+    def __init__(self, engine: Engine, writer: Writer, peers: Peers, routing: Routing, setting: str) -> None:
+        """`setting`: `Config.announce_address`."""
+        self._engine = engine
+        self._writer = writer
+        self._peers = peers
+        self._routing = routing
+        self._setting = setting
+        self.listening: PeerAddress | None = None
+        """Where peers connect; None if this node only dials, or does not run yet."""
+        peers.dialer.announced, peers.dialer.reached = self._announced_by, self._on_reached
+
+    def begin(self) -> None:
+        """Keep connections to all with whom there is business: where they were, or where they say that they are."""
+        for address in known_peers(self._writer.store):
+            if self._engine.has_business_with(address.key):
+                self._peers.keep(address)
+        for key in {session.channel.peer_key for session in self._engine.sessions.values()}:
+            self._peers.dialer.seek(key)
+
+    def listen(self, address: PeerAddress | None) -> None:
+        """Take in where this node listens."""
+        self.listening = address
+        self._describe()
+
+    async def connect(self, address: PeerAddress) -> None:
+        """Connect to a node and keep the connection; return once it was reached at this address.
+
+        Raise ChannelNotReady if it is not there within CONNECT_SECONDS.
+        """
+        dialer, key = self._peers.dialer, address.key
+        if not self._engine.is_connected(key):
+            if all(known.key != key for known in known_peers(self._writer.store)):
+                await self._writer.commit([PeerKnown(key, str(address))])
+            self._peers.keep(address)
+        with trio.move_on_after(CONNECT_SECONDS) as timeout:
+            await self._peers.wait_connected(key)
+            try:
+                await dialer.prove(address)
+            except (LinkClosed, PeerError) as error:
+                raise ChannelNotReady(
+                    f"the node is not at {address}, and its address is kept as it was: the connection with it goes on"
+                ) from error
+        if timeout.cancelled_caught:
+            raise ChannelNotReady(f"{address} does not answer; this node goes on dialing it, try again later")
+        self._peers.keep(address)
+        await self._writer.commit(())  # what was reached is durable
+
+    def _local(self) -> bool:
+        return is_one_machine(self.listening, self._peers.dialer.known)
+
+    def _describe(self) -> None:
+        """Tell the network where we are."""
+        self._routing.describe(places_to_announce(self._setting, self.listening, self._local()))
+
+    def _on_reached(self, address: PeerAddress) -> None:
+        if address not in known_peers(self._writer.store):
+            self._writer.add([PeerKnown(address.key, str(address))])
+        self._describe()
+
+    def _announced_by(self, peer: bytes) -> tuple[str, ...]:
+        return places_to_dial(self._routing.gossiper.addresses_of(peer), self._local())

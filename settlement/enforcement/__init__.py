@@ -1,0 +1,1 @@
+"""What a node must do on chain for its channels, and when."""

@@ -1,0 +1,358 @@
+"""What a node must do on chain for one channel, derived from its state and the chain's. Pure.
+
+Nothing is remembered as an event that could get lost: whenever a channel or the chain changes, the duties are derived
+again, and each has a fixed name, so that it is taken on once (`settlement.sending.obligations`).
+
+| channel               | chain             | duty                                                                     |
+| --------------------- | ----------------- | ------------------------------------------------------------------------ |
+| FROZEN, both signed   | open              | submit the cooperative close (the other side: shortly before it dies) |
+| withdrawal, both sig. | open              | submit it                                                                |
+| CLOSING               | open              | close with the newest proofs                                             |
+| CLOSED                | open              | the peer's close left the chain: close ourselves if it does not return   |
+| CLOSED                | window open       | challenge whatever is older than what we hold                            |
+| CLOSED                | window over       | settle                                                                   |
+| SETTLED               | pots wait         | redeem, once every lock of a simplex is decided                          |
+| any                   | lock near expiry  | register the secret that we revealed, or the deepest link that we hold,  |
+|                       |                   | and were not paid for, unless its fee is above what it is worth          |
+
+A unilateral close is a duty only of whoever wants it, or whom `must_close` forces: the peer does not pay for locks that
+the chain shows to be ours, and they are worth more than closing costs. There is no hurry: what was registered in time
+is owed for ever. A lock of our own that expired and whose end the peer holds back forces nothing: it comes back anyway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+import msgspec
+
+from tallystick.channels.protocol.conditions import HASH, amount_paid
+from tallystick.channels.protocol.core import Channel, Phase, Wish
+from tallystick.channels.protocol.eip712 import locks_root
+from tallystick.channels.protocol.hashchain import StreamProof
+from tallystick.channels.protocol.objects import Lock, SignedProof
+from tallystick.channels.storage.older import OlderState
+from tallystick.channels.values.discretion import Discreet
+from tallystick.settlement.chain import (
+    Call,
+    ChallengeCall,
+    ChannelView,
+    CloseCall,
+    CooperativeCloseCall,
+    RedeemCall,
+    RegisterLinkCall,
+    RegisterSecretCall,
+    SettleCall,
+    WithdrawCall,
+)
+from tallystick.settlement.enforcement.budgets import DutyPolicy, claim_budget, duty_budget, is_worth
+from tallystick.settlement.errors import Revert
+from tallystick.settlement.ethereum.transactions import GAS, LOCK_GAS, gas_of
+from tallystick.settlement.following.index import CLOSED, OPEN, SETTLED
+from tallystick.settlement.sending.obligations import Obligation, Status
+
+DUTY_NAMES = (
+    "cooperative-close",
+    "withdraw",
+    "close",
+    "challenge",
+    "settle",
+    "redeem",
+    "register-secret",
+    "register-link",
+)
+"""With these begin the names of obligations that are duties."""
+
+STAND_IN = 300
+"""Seconds before a cooperative close dies at which the side that did not ask for it submits it too."""
+
+COURTESY = 60
+"""Seconds that whoever did not close leaves to the closer before it settles, or closes anew, itself."""
+
+
+OFFERS = (CooperativeCloseCall, WithdrawCall)
+"""Calls that both signed for a while: they are sent once, and die by themselves."""
+
+_OFFER_DEAD = frozenset({Revert.EXPIRED, Revert.BAD_BALANCES, Revert.BAD_AMOUNT})
+
+
+def judge(obligation: Obligation, reason: str) -> Status | None:
+    """Say that a failed offer is moot: it was mined too late, or the channel is not what it was about."""
+    offered = isinstance(obligation.call, OFFERS)
+    return Status.SUPERSEDED if offered and reason.partition(":")[0] in _OFFER_DEAD else None
+
+
+class Situation(Discreet, msgspec.Struct, frozen=True):
+    """What the chain says, as far as one channel is concerned."""
+
+    view: ChannelView
+    """At the head."""
+    now: int
+    """Block time of the head."""
+    secrets: Mapping[bytes, tuple[int, bytes]]
+    """Registered at the head: condition to (block time, secret, or the proof of a stream), in order of registration."""
+    redeemed: tuple[list[tuple[int, bytes]], list[tuple[int, bytes]]]
+    """Earlier redeems, by simplex: block time, and the root of the locks that were left."""
+    claims: Mapping[int, StreamProof] = {}
+    """Not of the chain: the deepest links that we hold of the peer's streams, by lock."""
+    market: int | None = None
+    """What a unit of gas costs, None if that is not known."""
+    stakes: Mapping[bytes, int] = {}
+    """What is at stake for us on each secret that we know, in all channels of the chain's own coin together."""
+    older: Mapping[int, OlderState] = {}
+    """Not of the chain: the states that stand and that we have left behind, by side."""
+    lowest: int | None = None
+    """The least that a unit of gas has lately been said to cost: by that it is judged what is worth a claim."""
+
+
+def duties(
+    channel: Channel, situation: Situation, policy: DutyPolicy, close_key: Callable[[Channel], bytes]
+) -> list[Obligation]:
+    """Return everything that should be on its way to the chain for this channel now."""
+    name = channel.id.hex()[:16]
+    found = [
+        *_cooperate(channel, situation),
+        *_withdraw(channel, situation),
+        *_close(channel, situation, close_key),
+        *_challenge(channel, situation),
+        *_settle(channel, situation),
+        *_redeem(channel, situation, policy),
+        *_register(channel, situation, policy),
+        *_register_links(channel, situation, policy),
+        *_register_older(channel, situation, policy),
+    ]
+    return [
+        Obligation(
+            id=f"{duty.name}:{name}{duty.detail}",
+            call=duty.call,
+            purpose=f"{duty.name} channel {name[:8]}",
+            budget=_budget(channel, duty, situation, policy),
+            channel=channel.id,
+            deadline=duty.deadline,
+            not_before=duty.not_before,
+        )
+        for duty in found
+    ]
+
+
+def _budget(channel: Channel, duty: _Duty, situation: Situation, policy: DutyPolicy) -> int:
+    asset = channel.terms.asset
+    if duty.claim:
+        return max(1, claim_budget(asset, duty.stake, policy))
+    return max(1, duty_budget(asset, duty.stake, gas_of(duty.call), situation.market, policy))
+
+
+class _Duty(msgspec.Struct, frozen=True):
+    name: str
+    call: Call
+    stake: int
+    """What depends on it for us, in the channel's asset."""
+    detail: str = ""
+    deadline: int | None = None
+    not_before: int = 0
+    claim: bool = False
+    """Whether it is only done if it is worth its fee."""
+
+
+def _ours(channel: Channel) -> int:
+    """Return what may be ours of what is in the channel: our balance, and what the peer's locks may pay."""
+    return max(0, channel.balances()[channel.side]) + sum(lock.amount for lock in channel.theirs.simplex.locks)
+
+
+def _all(channel: Channel) -> int:
+    return channel.funding(0) + channel.funding(1)
+
+
+def _in_order(channel: Channel, ours: bytes, theirs: bytes) -> tuple[bytes, bytes]:
+    return (ours, theirs) if channel.side == 0 else (theirs, ours)
+
+
+def statements(channel: Channel) -> tuple[SignedProof | None, SignedProof | None]:
+    """Return the newest doubly signed proofs of both simplices, in order of side; None for genesis."""
+    ours, theirs = channel.ours.statement, channel.theirs.statement
+    return (ours, theirs) if channel.side == 0 else (theirs, ours)
+
+
+def _cooperate(channel: Channel, situation: Situation) -> Iterator[_Duty]:
+    offer = channel.offer
+    if situation.view.status != OPEN or offer is None or not offer.peer_signature or channel.phase is not Phase.FROZEN:
+        return
+    until = offer.close.valid_until
+    if channel.shutdown is Wish.OWN or situation.now > until - STAND_IN:
+        call = CooperativeCloseCall(offer.close, *_in_order(channel, offer.signature, offer.peer_signature))
+        yield _Duty("cooperative-close", call, _ours(channel), f":{until}", until)
+
+
+def _withdraw(channel: Channel, situation: Situation) -> Iterator[_Duty]:
+    pending = channel.withdrawals[channel.side]
+    if situation.view.status == OPEN and pending is not None and pending.peer_signature:
+        until = pending.withdrawal.valid_until
+        call = WithdrawCall(pending.withdrawal, *_in_order(channel, pending.signature, pending.peer_signature))
+        stake = max(0, pending.withdrawal.total - situation.view.withdrawn[channel.side])
+        yield _Duty("withdraw", call, stake, f":{pending.withdrawal.total}:{until}", until)
+
+
+def _close(channel: Channel, situation: Situation, close_key: Callable[[Channel], bytes]) -> Iterator[_Duty]:
+    if channel.phase in (Phase.CLOSING, Phase.CLOSED, Phase.SETTLED) and situation.view.status == OPEN:
+        proof0, proof1 = statements(channel)
+        patience = 0 if channel.phase is Phase.CLOSING else situation.now + COURTESY
+        call = CloseCall(channel.id, proof0, proof1, close_key(channel))
+        yield _Duty("close", call, _ours(channel), not_before=patience)
+
+
+def _challenge(channel: Channel, situation: Situation) -> Iterator[_Duty]:
+    view = situation.view
+    if view.status != CLOSED or view.deadline is None or situation.now > view.deadline:
+        return
+    for sender, statement in enumerate(statements(channel)):
+        if statement is not None and statement.proof.seq > view.seqs[sender]:
+            detail = f":{sender}:{statement.proof.seq}:{view.seqs[sender]}"
+            yield _Duty("challenge", ChallengeCall(statement), _all(channel), detail, view.deadline)
+
+
+def _settle(channel: Channel, situation: Situation) -> Iterator[_Duty]:
+    view = situation.view
+    if view.status == CLOSED and view.deadline is not None:
+        patience = 1 if view.closer == channel.side else COURTESY
+        stake = _all(channel) if view.convicted else _ours(channel)
+        yield _Duty("settle", SettleCall(channel.id), stake, f":{view.deadline}", not_before=view.deadline + patience)
+
+
+def _redeem(channel: Channel, situation: Situation, policy: DutyPolicy) -> Iterator[_Duty]:
+    if situation.view.status != SETTLED:
+        return
+    for sender, pot in enumerate(situation.view.pots):
+        locks = settled_locks(channel, situation, sender) if pot else ()
+        if locks and all(_decided(lock, situation, situation.now) for lock in locks):
+            call, stake = RedeemCall(channel.id, sender, locks), _brought(channel, situation, sender, pot, locks)
+            if is_worth(channel.terms.asset, stake, gas_of(call), situation.lowest, policy):
+                detail = f":{sender}:{locks_root(locks).hex()[:8]}"
+                yield _Duty("redeem", call, stake, detail, claim=True)
+
+
+def _brought(channel: Channel, situation: Situation, sender: int, pot: int, locks: tuple[Lock, ...]) -> int:
+    """Return what redeeming decided locks brings us: what they pay of the peer's, what they give back of our own."""
+    ours, left = 0, pot
+    for lock in locks:
+        share = min(lock.amount, left)
+        left -= share
+        registered, proof = situation.secrets.get(lock.condition, (lock.expiry + 1, b""))
+        paid = min(share, amount_paid(lock, proof)) if registered <= lock.expiry else 0
+        ours += share - paid if sender == channel.side else paid
+    return ours + left if sender == channel.side else ours
+
+
+def _decided(lock: Lock, situation: Situation, time: int) -> bool:
+    """Whether the contract pays or refunds the lock in a block of that time. A stream waits for its expiry."""
+    registered = situation.secrets.get(lock.condition) if lock.kind == HASH else None
+    return time > lock.expiry or (registered is not None and registered[0] <= min(time, lock.expiry))
+
+
+def settled_locks(channel: Channel, situation: Situation, sender: int) -> tuple[Lock, ...]:
+    """Return the locks that make up the settled root of simplex `sender`, in order of id; empty if we do not know them.
+
+    It may be a state in flight: signed by us, countersigned by the peer, and never acknowledged to us. Or an older one.
+    """
+    locks = held_locks(channel, situation.view, sender)
+    if locks is None and sender in situation.older:
+        locks = situation.older[sender].locks
+    for time, root in situation.redeemed[sender]:
+        locks = _left(locks or (), situation, time, root)
+    return locks or ()
+
+
+def held_locks(channel: Channel, view: ChannelView, sender: int) -> tuple[Lock, ...] | None:
+    """Return the locks of the state of simplex `sender` that stands, None if it is not one that we hold."""
+    states = [channel.ours, *channel.flight] if sender == channel.side else [channel.theirs]
+    return next((state.simplex.locks for state in states if state.seq == view.seqs[sender]), None)
+
+
+def _left(locks: tuple[Lock, ...], situation: Situation, time: int, root: bytes) -> tuple[Lock, ...]:
+    """Return which locks a redeem in a block of that time left, empty if none make up the root that it told.
+
+    Secrets registered in that very block count only if they came before the redeem: which did, the root tells.
+    """
+    same_block = [condition for condition, (registered, _) in situation.secrets.items() if registered == time]
+    for first_late in range(len(same_block), -1, -1):
+        late = same_block[first_late:]
+        left = tuple(
+            lock
+            for lock in locks
+            if not _decided(lock, situation, time) or (time <= lock.expiry and lock.condition in late)
+        )
+        if locks_root(left) == root:
+            return left
+    return ()
+
+
+def claim_fee(market: int | None, policy: DutyPolicy) -> int:
+    """Return below what worth a secret is not claimed, in the native coin: 0 if all are, or no price is known."""
+    return policy.worth_percent * GAS[RegisterSecretCall] * (market or 0) // 100
+
+
+def must_close(channel: Channel, situation: Situation, policy: DutyPolicy) -> bool:
+    """Whether the peer has long owed us locks that the chain shows to be ours, worth more than closing costs."""
+    if channel.phase not in (Phase.OPEN, Phase.FROZEN) or situation.view.status != OPEN or situation.market is None:
+        return False
+    owed = [
+        amount_paid(lock, proof)
+        for lock in channel.theirs.simplex.locks
+        for time, proof in [situation.secrets.get(lock.condition, (lock.expiry + 1, b""))]
+        if time <= lock.expiry and situation.now > _due(lock, time) + policy.unlock_patience
+    ]
+    locks = len(channel.theirs.simplex.locks) + len(channel.newest.locks)
+    gas = GAS[CloseCall] + GAS[SettleCall] + 2 * GAS[RedeemCall] + LOCK_GAS * locks
+    return bool(owed) and is_worth(channel.terms.asset, sum(owed), gas, situation.market, policy)
+
+
+def _due(lock: Lock, registered: int) -> int:
+    """Return since when the peer could have known that the lock is to be paid, and how much of it."""
+    return registered if lock.kind == HASH else lock.expiry
+
+
+def _register(channel: Channel, situation: Situation, policy: DutyPolicy) -> Iterator[_Duty]:
+    for known in channel.secrets:
+        lock = channel.theirs.simplex.lock(known.lock)
+        if lock is None or lock.condition in situation.secrets or situation.now > lock.expiry:
+            continue
+        call = RegisterSecretCall(known.secret)
+        stake = max(lock.amount, situation.stakes.get(lock.condition, 0))
+        if not is_worth(channel.terms.asset, stake, gas_of(call), situation.lowest, policy):
+            continue
+        if channel.phase is not Phase.OPEN or lock.expiry - situation.now <= policy.secret_margin:
+            yield _Duty("register-secret", call, stake, f":{lock.id}", lock.expiry, claim=True)
+
+
+def _register_links(channel: Channel, situation: Situation, policy: DutyPolicy) -> Iterator[_Duty]:
+    for lock_id, claim in situation.claims.items():
+        lock = channel.theirs.simplex.lock(lock_id)
+        if lock is None or situation.now > lock.expiry:
+            continue
+        _, proof = situation.secrets.get(lock.condition, (0, b""))
+        known = StreamProof.decode(proof).amount if proof else 0
+        if known >= claim.amount:
+            continue
+        if channel.phase is not Phase.OPEN or lock.expiry - situation.now <= policy.secret_margin:
+            terms = claim.terms
+            call = RegisterLinkCall(claim.link, claim.depth, terms.tip, terms.unit, terms.length, lock.expiry)
+            stake = claim.amount - known
+            if not is_worth(channel.terms.asset, stake, gas_of(call), situation.lowest, policy):
+                continue
+            yield _Duty("register-link", call, stake, f":{lock.id}:{claim.depth}", lock.expiry, claim=True)
+
+
+def _register_older(channel: Channel, situation: Situation, policy: DutyPolicy) -> Iterator[_Duty]:
+    """The peer's locks of a state that we left behind, and that stands: they pay us only by what the chain shows."""
+    older = situation.older.get(channel.peer_side)
+    for lock in older.locks if older is not None and situation.view.status == SETTLED else ():
+        proof, known = older.proofs.get(lock.id) if older is not None else None, situation.secrets.get(lock.condition)
+        if proof is None or situation.now > lock.expiry or (known is not None and lock.kind == HASH):
+            continue
+        gain = amount_paid(lock, proof) - (amount_paid(lock, known[1]) if known is not None else 0)
+        call: Call = RegisterSecretCall(proof)
+        if lock.kind != HASH:
+            claim = StreamProof.decode(proof)
+            terms = claim.terms
+            call = RegisterLinkCall(claim.link, claim.depth, terms.tip, terms.unit, terms.length, lock.expiry)
+        if gain > 0 and is_worth(channel.terms.asset, gain, gas_of(call), situation.lowest, policy):
+            yield _Duty("register-secret", call, gain, f":older:{lock.id}", lock.expiry, claim=True)

@@ -1,0 +1,241 @@
+"""The chain as one node sees it: followed block by block, kept in the index, and judged whether it is up to date.
+
+One block is one commit: its events, what the node makes of them, and the position.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Sequence
+
+import trio
+
+from tallystick.channels.node.alarms import Alarm, AlarmKind, OnAlarm
+from tallystick.channels.ports import Clock, Elapsed
+from tallystick.channels.protocol.objects import Address
+from tallystick.channels.storage.store import Moment
+from tallystick.channels.storage.writer import Writer
+from tallystick.channels.transport.links import backoff
+from tallystick.sdk.node.options import Config
+from tallystick.settlement.chain import Chain, Header
+from tallystick.settlement.errors import ChainError, ChainUnavailable, WrongChain
+from tallystick.settlement.following.checked import CheckedChain
+from tallystick.settlement.following.follower import CERTAIN, BlockAdded, Follower, Step, begun_anew
+from tallystick.settlement.following.freshness import BOUND
+from tallystick.settlement.following.index import ChainIndex, EventsSeen
+from tallystick.settlement.following.market import Market
+from tallystick.settlement.following.vigil import TICK, again_after, begun, first_after, look, spell
+from tallystick.settlement.sending.moments import read_followed, step_moment
+
+BEHIND_SECONDS = int(BOUND)
+"""How old our view of the chain may be to count as up to date."""
+
+PRICE_SECONDS = 60.0
+"""How long a node waits at its start for the price of gas: what may be lost depends on it."""
+
+PRICE_AGAIN = 10.0
+"""Seconds until it is asked for again if it was not told."""
+
+HEAD_SECONDS = 5.0
+"""How long the head of one answer is striven for at the start, before the chain node is asked for it again."""
+
+RECENT = 8
+"""Blocks below our position among which the parent of a head is looked for, before more is asked."""
+
+MEANS = "this node pays for no secret that the chain does not show, and forwards nothing,"
+"""What an old view means."""
+
+TIMES_KEPT = 256
+"""Blocks whose times are remembered."""
+
+
+class SameChain(CheckedChain):
+    """The chain for whoever sends: it has no head while it is another one than was followed, or seems to be."""
+
+    def __init__(self, chain: Chain, follower: Follower) -> None:
+        super().__init__(chain)
+        self._follower = follower
+
+    async def head(self) -> Header:
+        """The newest block. Raise WrongChain."""
+        if isinstance(self._follower.fault, WrongChain):
+            raise self._follower.fault
+        head, followed = await super().head(), self._follower.followed
+        if any(known.hash in (head.hash, head.parent) for known in followed.headers[-RECENT:]):
+            return head
+        found = None if followed.root is None else await self.header(followed.root.number)
+        if followed.root is not None and found is not None and found.hash != followed.root.hash:
+            raise begun_anew(followed.root)
+        return head
+
+
+class Following:
+    """How a node follows its chain. Run `run` in a nursery; `catch_up` returns once the head was reached."""
+
+    def __init__(
+        self,
+        *,
+        account: Address,
+        chain: Chain,
+        writer: Writer,
+        config: Config,
+        rng: random.Random,
+        alarm: OnAlarm,
+        react: Callable[[Step, Sequence[EventsSeen]], Sequence[Moment]],
+        changed: Callable[[], None],
+        clock: Clock,
+        elapsed: Elapsed,
+    ) -> None:
+        """`react` takes in a block with what of it concerns us, and returns what to store with it.
+
+        `alarm` is told what a person should know; `changed` is called after each block's commit.
+        """
+        self._chain = chain
+        self._writer = writer
+        self._config = config
+        self._rng = rng
+        self._alarm = alarm
+        self._react = react
+        self._changed = changed
+        self.market = Market(chain)
+        self.wants_market: Callable[[], bool] = lambda: True
+        """Whether there is something whose worth must be held against its fee."""
+        self.at_stake: Callable[[], float | None] = lambda: None
+        """The shortest time within which something must be done on chain if it must."""
+        self.waiting_for = ""
+        """What the node waits for before it speaks to peers; empty once the chain was reached."""
+        self.index = ChainIndex(account, writer.store)
+        followed = read_followed(writer.store, chain.chain_id, config.start_block)
+        self.follower = Follower(chain, followed, self._on_step, jitter=rng.random, elapsed=elapsed, clock=clock)
+        self._elapsed = elapsed
+        self._vigil = begun(elapsed())
+        self._block = trio.Event()
+        self._priced = trio.Event()
+        self._times = {header.number: header.time for header in followed.headers}
+        if followed.position is not None:
+            self.index.head_number, self.index.head_time = followed.position.number, followed.position.time
+
+    async def catch_up(self) -> None:
+        """Follow the chain to its head of now: before that, the node listens to nobody.
+
+        A node that was down may not know yet that a channel was closed or a lock has expired. Raise WrongChain if the
+        chain node serves another chain.
+        """
+        self.waiting_for = "the first answer of its chain node"
+        reached = False
+        while not reached:
+            head = await self._first_head()
+            with trio.move_on_after(HEAD_SECONDS):  # then it is asked again: one answer may be far off
+                await self.follower.reached(head.number)
+                reached = True
+            if self.follower.lost is not None:
+                raise self.follower.lost
+            fault = self.follower.fault
+            self.waiting_for = f"the chain up to block {head.number}" if fault is None else f"its chain node: {fault}"
+        self.waiting_for = ""
+        if self.wants_market():
+            with trio.move_on_after(PRICE_SECONDS):
+                await self._priced.wait()
+
+    async def _first_head(self) -> Header:
+        attempt = wrong = 0
+        while True:
+            try:
+                return await self._chain.head()
+            except (ChainUnavailable, ChainError) as error:
+                wrong += isinstance(error, WrongChain)
+                if wrong >= CERTAIN:
+                    raise
+                self.waiting_for = f"its chain node: {error}"
+                if self._vigil.told is None and not wrong:
+                    nonsense = isinstance(error, ChainError)
+                    kind = AlarmKind.CHAIN_NONSENSE if nonsense else AlarmKind.CHAIN_UNREACHABLE
+                    self._alarm(Alarm(kind, f"no peer is connected to yet, as the node waits for {self.waiting_for}"))
+                    self._vigil = begun(self._elapsed(), kind)
+                await trio.sleep(backoff(attempt, self._rng, ceiling=5.0))
+                attempt += 1
+
+    async def run(self) -> None:
+        """Follow the chain until cancelled. A chain node's nonsense is told, and asked about again: it ends nothing."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.follower.run)
+            nursery.start_soon(self._watch)
+            nursery.start_soon(self._watch_market)
+
+    async def _watch(self) -> None:
+        """Tell the owner when the chain is not followed, in time for what is at stake."""
+        while True:
+            await trio.sleep(TICK)
+            self._vigil, alarms = look(self._vigil, self.follower.sight(self.at_stake()), MEANS)
+            for alarm in alarms:
+                self._alarm(alarm)
+
+    async def _watch_market(self) -> None:
+        """Ask what gas costs with every block, while that may matter. The last answers have to do until it is told."""
+        since, told, times = None, -math.inf, 0
+        while True:
+            if not self.wants_market() or await self._ask_market():
+                since, times = None, 0
+                await self._block.wait()
+                continue
+            now = self._elapsed()
+            since = now if since is None else since
+            due = max(since + first_after(self.at_stake()), told + again_after(self.at_stake(), times))
+            if now >= due and self.fresh:
+                text = f"the chain node has not told for {spell(now - since)} what gas costs: this node's transactions"
+                self._alarm(Alarm(AlarmKind.PRICE_UNKNOWN, f"{text} may offer too little or too much"))
+                told, times = now, times + 1
+            await trio.sleep(PRICE_AGAIN * (1 + self._rng.random()) / 2)
+
+    async def _ask_market(self) -> bool:
+        """Ask once; return whether there was an answer."""
+        try:
+            await self.market.ask()
+        except (ChainUnavailable, ChainError):
+            return False
+        self._priced.set()
+        return True
+
+    @property
+    def fresh(self) -> bool:
+        """Whether our view of the chain is up to date: on the word of an old one no secret is paid for."""
+        return not self.follower.is_behind(BEHIND_SECONDS)
+
+    @property
+    def lost(self) -> bool:
+        """Whether the chain is another one than was followed: it knows none of our channels."""
+        return self.follower.lost is not None
+
+    @property
+    def final_number(self) -> int:
+        """The newest block that counts as confirmed."""
+        return self.index.head_number - self._config.confirmations + 1
+
+    @property
+    def final_time(self) -> int:
+        """The time of the newest block that counts as confirmed; 0 if it is not known."""
+        return self._time_of(self.final_number)
+
+    def _time_of(self, number: int) -> int:
+        """Return the time of a recent block, 0 if it is older than what is kept: time never runs ahead of the truth."""
+        return self._times.get(number, 0)
+
+    async def _on_step(self, step: Step) -> None:
+        """Follow one block: its events, what follows from them, and the position, in one commit."""
+        moments: list[Moment] = [step_moment(self._chain.chain_id, step)]
+        seen: list[EventsSeen] = []
+        if isinstance(step, BlockAdded):
+            seen = self.index.add(step.block)
+            moments += seen
+            self._times[step.block.header.number] = step.block.header.time
+            self._times.pop(step.block.header.number - TIMES_KEPT, None)
+        else:
+            moments += self.index.remove(step.header.number)
+            self._times.pop(step.header.number, None)
+            self.index.head_time = self._time_of(self.index.head_number)
+        moments += self._react(step, seen)
+        await self._writer.commit(moments)
+        self._block.set()
+        self._block = trio.Event()
+        self._changed()

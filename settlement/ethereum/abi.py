@@ -1,0 +1,267 @@
+"""Calls as Ethereum transactions carry them: target, value, and Solidity ABI calldata behind a 4-byte selector.
+
+`encode_call` and `decode_call` are inverse to each other. Names and types below are the contract's Solidity interface,
+and `transfer` and `approve` are ERC-20's, so that the same calls can go to an EVM. Source: the Solidity ABI
+specification.
+
+- An absent proof (None: genesis) travels as one of zeros with empty signatures.
+- An absent voucher travels as the zero address with an empty signature.
+- A call that pays in the native coin carries the amount as the transaction's value; every other carries none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import msgspec
+from eth_abi.abi import decode, encode
+from eth_abi.exceptions import DecodingError, EncodingError
+
+from tallystick.channels.errors import InvalidInput
+from tallystick.channels.limits import AMOUNT_MAX
+from tallystick.channels.protocol.keys import keccak
+from tallystick.channels.protocol.objects import (
+    NATIVE,
+    ZERO32,
+    Address,
+    BalanceProof,
+    CooperativeClose,
+    Lock,
+    SignedProof,
+    Terms,
+    Voucher,
+    Withdrawal,
+)
+from tallystick.settlement.chain import (
+    ApproveCall,
+    Call,
+    ChallengeCall,
+    CloseCall,
+    CooperativeCloseCall,
+    DepositCall,
+    OpenCall,
+    RedeemCall,
+    RegisterLinkCall,
+    RegisterSecretCall,
+    SettleCall,
+    TransferCall,
+    WithdrawCall,
+)
+from tallystick.settlement.errors import Revert, Reverted
+
+
+class Envelope(NamedTuple):
+    """What of a transaction says what it does."""
+
+    to: Address
+    value: int
+    data: bytes
+
+
+class Deployment(NamedTuple):
+    """Which adjudicator on which chain."""
+
+    chain_id: int
+    contract: Address
+
+    def __str__(self) -> str:
+        return f"chain {self.chain_id} with the adjudicator 0x{self.contract.hex()}"
+
+
+class _Form(NamedTuple):
+    """How one call looks in Solidity."""
+
+    name: str
+    types: tuple[str, ...]
+    values: Callable[[Any], tuple[Any, ...]]
+    """Returns the arguments of a call."""
+    call: Callable[..., Call]
+    """Makes the call of a deployment and its decoded arguments."""
+
+    @property
+    def selector(self) -> bytes:
+        return keccak(f"{self.name}({','.join(self.types)})".encode())[:4]
+
+
+_PROOF = "((bytes32,uint8,uint64,uint128,uint128,bytes32,uint64),bytes,bytes)"
+_LOCKS = "(uint64,uint128,uint64,uint8,bytes32)[]"
+_NO_PROOF = ((ZERO32, 0, 0, 0, 0, ZERO32, 0), b"", b"")
+
+
+def _proof_values(signed: SignedProof | None) -> tuple[Any, ...]:
+    if signed is None:
+        return _NO_PROOF
+    return msgspec.structs.astuple(signed.proof), signed.signature, signed.countersignature
+
+
+def _proof(values: tuple[Any, ...]) -> SignedProof | None:
+    return None if values == _NO_PROOF else SignedProof(BalanceProof(*values[0]), values[1], values[2])
+
+
+def _open_values(call: OpenCall) -> tuple[Any, ...]:
+    terms = call.terms
+    return (*terms.participants, terms.asset, terms.number, terms.challenge_period, terms.close_hash, call.deposit)
+
+
+def _open(at: Deployment, *values: Any) -> OpenCall:
+    first, second, asset, number, challenge_period, close_hash, deposit = values
+    participants = (_address(first), _address(second))
+    terms = Terms(at.chain_id, at.contract, participants, _address(asset), number, challenge_period, close_hash)
+    return OpenCall(terms, deposit)
+
+
+def _challenge_values(call: ChallengeCall) -> tuple[Any, ...]:
+    if call.voucher is None and not call.voucher_signature:
+        return (_proof_values(call.proof), NATIVE, b"")
+    if call.voucher is None or call.voucher.channel != call.proof.proof.channel or call.voucher.beneficiary == NATIVE:
+        raise InvalidInput("a challenge's voucher must be for the same channel, name a beneficiary, and be signed")
+    return (_proof_values(call.proof), call.voucher.beneficiary, call.voucher_signature)
+
+
+def _challenge(at: Deployment, proof: tuple[Any, ...], beneficiary: str, signature: bytes) -> ChallengeCall:
+    signed = SignedProof(BalanceProof(*proof[0]), proof[1], proof[2])
+    if _address(beneficiary) == NATIVE:
+        return ChallengeCall(signed)
+    return ChallengeCall(signed, Voucher(signed.proof.channel, _address(beneficiary)), signature)
+
+
+_FORMS: dict[type[Any], _Form] = {
+    OpenCall: _Form(
+        "open",
+        ("address", "address", "address", "uint64", "uint64", "bytes32", "uint128"),
+        _open_values,
+        _open,
+    ),
+    DepositCall: _Form(
+        "deposit",
+        ("bytes32", "uint8", "uint128", "address"),
+        msgspec.structs.astuple,
+        lambda at, channel, side, amount, asset: DepositCall(channel, side, amount, _address(asset)),
+    ),
+    WithdrawCall: _Form(
+        "withdraw",
+        ("(bytes32,uint8,uint128,uint64)", "bytes", "bytes"),
+        lambda call: (msgspec.structs.astuple(call.withdrawal), call.signature0, call.signature1),
+        lambda at, offer, first, second: WithdrawCall(Withdrawal(*offer), first, second),
+    ),
+    CooperativeCloseCall: _Form(
+        "cooperativeClose",
+        ("(bytes32,uint128,uint128,uint64)", "bytes", "bytes"),
+        lambda call: (msgspec.structs.astuple(call.close), call.signature0, call.signature1),
+        lambda at, offer, first, second: CooperativeCloseCall(CooperativeClose(*offer), first, second),
+    ),
+    CloseCall: _Form(
+        "close",
+        ("bytes32", _PROOF, _PROOF, "bytes32"),
+        lambda call: (call.channel, _proof_values(call.proof0), _proof_values(call.proof1), call.close_key),
+        lambda at, channel, first, second, key: CloseCall(channel, _proof(first), _proof(second), key),
+    ),
+    ChallengeCall: _Form("challenge", (_PROOF, "address", "bytes"), _challenge_values, _challenge),
+    SettleCall: _Form("settle", ("bytes32",), msgspec.structs.astuple, lambda at, channel: SettleCall(channel)),
+    RedeemCall: _Form(
+        "redeem",
+        ("bytes32", "uint8", _LOCKS),
+        lambda call: (call.channel, call.sender, [msgspec.structs.astuple(lock) for lock in call.locks]),
+        lambda at, channel, sender, locks: RedeemCall(channel, sender, tuple(Lock(*lock) for lock in locks)),
+    ),
+    RegisterSecretCall: _Form(
+        "registerSecret", ("bytes32",), msgspec.structs.astuple, lambda at, secret: RegisterSecretCall(secret)
+    ),
+    RegisterLinkCall: _Form(
+        "registerLink",
+        ("bytes32", "uint64", "bytes32", "uint128", "uint64", "uint64"),
+        msgspec.structs.astuple,
+        lambda at, *values: RegisterLinkCall(*values),
+    ),
+}
+_TRANSFER = keccak(b"transfer(address,uint256)")[:4]
+_APPROVE = keccak(b"approve(address,uint256)")[:4]
+_BY_SELECTOR = {form.selector: form for form in _FORMS.values()}
+
+
+def encode_call(call: Call, at: Deployment) -> Envelope:
+    """Return what a transaction must carry for `call`; raise InvalidInput if it cannot be written for this contract."""
+    if isinstance(call, OpenCall) and Deployment(call.terms.chain_id, call.terms.contract) != at:
+        raise InvalidInput("the channel's terms name another chain or contract than the one that is called")
+    if isinstance(call, (TransferCall, ApproveCall)):
+        return _encode_asset_call(call, at)
+    form = _FORMS[type(call)]
+    values = form.values(call)
+    if not all(len(value) == 32 for kind, value in zip(form.types, values, strict=True) if kind == "bytes32"):
+        raise InvalidInput("channel ids, close keys, secrets and links have 32 bytes")
+    try:
+        data = form.selector + encode(form.types, values)
+    except EncodingError as error:
+        raise InvalidInput(f"this call cannot be written as a transaction: {error}") from error
+    return Envelope(at.contract, _value_of(call), data)
+
+
+def _encode_asset_call(call: TransferCall | ApproveCall, at: Deployment) -> Envelope:
+    if not 0 <= call.amount <= AMOUNT_MAX:
+        raise InvalidInput(f"an amount must be from 0 to 2**128 - 1, not {call.amount}")
+    if isinstance(call, TransferCall):
+        if call.asset == NATIVE:
+            return Envelope(call.to, call.amount, b"")
+        return Envelope(call.asset, 0, _TRANSFER + encode(("address", "uint256"), (call.to, call.amount)))
+    if call.asset == NATIVE:
+        raise InvalidInput("the native coin needs no approval; approve tokens only")
+    return Envelope(call.asset, 0, _APPROVE + encode(("address", "uint256"), (at.contract, call.amount)))
+
+
+def decode_call(envelope: Envelope, at: Deployment) -> Call:
+    """Return the call that a transaction carries; raise Reverted if it is none that this ledger knows."""
+    if envelope.to == at.contract:
+        call = _decode_contract_call(envelope.data, at)
+    elif not envelope.data:
+        call = TransferCall(NATIVE, envelope.to, envelope.value)
+    else:
+        call = _decode_token_call(envelope, at)
+    if envelope.value != _value_of(call):
+        raise Reverted(Revert.BAD_AMOUNT, f"this call must carry a value of {_value_of(call)}, not {envelope.value}")
+    return call
+
+
+def _decode_contract_call(data: bytes, at: Deployment) -> Call:
+    form = _BY_SELECTOR.get(data[:4])
+    if form is None:
+        raise Reverted(Revert.UNKNOWN_CALL, f"the adjudicator has no function 0x{data[:4].hex()}")
+    values = _decode(form.types, data[4:])
+    try:
+        return form.call(at, *values)
+    except InvalidInput as error:
+        raise Reverted(Revert.BAD_TERMS, str(error)) from error
+
+
+def _decode_token_call(envelope: Envelope, at: Deployment) -> Call:
+    selector = envelope.data[:4]
+    if selector not in (_TRANSFER, _APPROVE):
+        raise Reverted(Revert.UNKNOWN_CALL, f"a token has no function 0x{selector.hex()} on this ledger")
+    account, amount = _decode(("address", "uint256"), envelope.data[4:])
+    if selector == _TRANSFER:
+        return TransferCall(envelope.to, _address(account), amount)
+    if _address(account) != at.contract:
+        raise Reverted(Revert.UNKNOWN_CALL, "on this ledger only the adjudicator can be approved")
+    return ApproveCall(envelope.to, min(amount, AMOUNT_MAX))
+
+
+def _decode(types: tuple[str, ...], data: bytes) -> tuple[Any, ...]:
+    try:
+        return decode(types, data)
+    except (DecodingError, OverflowError, ValueError, RecursionError) as error:
+        raise Reverted(Revert.UNKNOWN_CALL, f"the arguments of this call cannot be read: {error}") from error
+
+
+def _value_of(call: Call) -> int:
+    """Return how much native coin must travel with the call."""
+    match call:
+        case OpenCall(terms, deposit) if terms.asset == NATIVE:
+            return deposit
+        case DepositCall(asset=asset, amount=amount) | TransferCall(asset=asset, amount=amount) if asset == NATIVE:
+            return amount
+        case _:
+            return 0
+
+
+def _address(text: str) -> Address:
+    return Address(bytes.fromhex(text[2:]))

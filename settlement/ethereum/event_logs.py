@@ -1,0 +1,106 @@
+"""Events as Ethereum logs: topics and ABI-encoded data, both ways.
+
+The first topic is the hash of the event's signature; the second the channel's id, the secret's digest or the stream's
+condition: the one indexed argument. Names and types are the contract's Solidity interface. A channel's terms travel
+without chain id and contract, which whoever reads the log knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import msgspec
+from eth_abi.abi import decode, encode
+from eth_abi.exceptions import DecodingError
+
+from tallystick.channels.errors import InvalidInput
+from tallystick.channels.protocol.keys import keccak
+from tallystick.channels.protocol.objects import Address, ChannelId, Terms
+from tallystick.settlement.chain import (
+    Challenged,
+    ChannelOpened,
+    Closed,
+    CooperativelyClosed,
+    Deposited,
+    Event,
+    LinkRegistered,
+    Redeemed,
+    SecretRegistered,
+    Settled,
+    Withdrawn,
+)
+from tallystick.settlement.errors import ChainError
+from tallystick.settlement.ethereum.abi import Deployment
+
+
+class Log(NamedTuple):
+    """What a log says, whoever emitted it."""
+
+    topics: tuple[bytes, ...]
+    data: bytes
+
+
+class _Form(NamedTuple):
+    """How one event looks in Solidity: its name, and the types of what is not indexed, in order of the fields."""
+
+    name: str
+    types: tuple[str, ...]
+    indexed: str = "bytes32"
+
+    @property
+    def topic(self) -> bytes:
+        return keccak(f"{self.name}({','.join((self.indexed, *self.types))})".encode())
+
+
+_FORMS: dict[type[Any], _Form] = {
+    ChannelOpened: _Form("ChannelOpened", ("address", "address", "address", "uint64", "uint64", "bytes32")),
+    Deposited: _Form("Deposited", ("uint8", "uint128")),
+    Withdrawn: _Form("Withdrawn", ("uint8", "uint128")),
+    CooperativelyClosed: _Form("CooperativelyClosed", ("uint128", "uint128")),
+    Closed: _Form("Closed", ("uint8", "uint64", "uint64", "bytes32", "uint64")),
+    Challenged: _Form("Challenged", ("uint8", "uint64", "address", "bool")),
+    Settled: _Form("Settled", ("uint128", "uint128", "uint128", "uint128", "uint128", "bool")),
+    Redeemed: _Form("Redeemed", ("uint8", "uint128", "uint128", "bytes32")),
+    SecretRegistered: _Form("SecretRegistered", ("bytes32", "uint64")),
+    LinkRegistered: _Form("LinkRegistered", ("bytes32", "uint64", "bytes32", "uint128", "uint64", "uint64")),
+}
+_BY_TOPIC: dict[bytes, tuple[Callable[..., Event], _Form]] = {form.topic: (kind, form) for kind, form in _FORMS.items()}
+
+
+def encode_event(event: Event) -> Log:
+    """Return the event as the log that the contract emits."""
+    form = _FORMS[type(event)]
+    if isinstance(event, ChannelOpened):
+        terms = event.terms
+        values: tuple[Any, ...] = (
+            event.channel,
+            *terms.participants,
+            terms.asset,
+            terms.number,
+            terms.challenge_period,
+            terms.close_hash,
+        )
+    else:
+        values = msgspec.structs.astuple(event)
+    return Log((form.topic, values[0]), encode(form.types, values[1:]))
+
+
+def decode_event(log: Log, at: Deployment) -> Event:
+    """Return the event of a log of the contract; raise ChainError if it is none that this program knows."""
+    if len(log.topics) != 2 or log.topics[0] not in _BY_TOPIC or len(log.topics[1]) != 32:
+        raise ChainError("the contract emitted a log that this program does not know; update Tallystick")
+    make, form = _BY_TOPIC[log.topics[0]]
+    try:
+        raw = decode(form.types, log.data)
+        values: list[Any] = [
+            Address(bytes.fromhex(value[2:])) if kind == "address" else value
+            for kind, value in zip(form.types, raw, strict=True)
+        ]
+        if form.name == "ChannelOpened":
+            first, second, asset, number, challenge_period, close_hash = values
+            terms = Terms(at.chain_id, at.contract, (first, second), asset, number, challenge_period, close_hash)
+            return ChannelOpened(ChannelId(log.topics[1]), terms)
+    except (DecodingError, InvalidInput, OverflowError, ValueError) as error:
+        raise ChainError(f"the chain node sent a log that cannot be read: {error}") from error
+    return make(log.topics[1], *values)

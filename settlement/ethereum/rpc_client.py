@@ -1,0 +1,346 @@
+"""A chain node over JSON-RPC: `RpcChain` implements `chain.Chain` with httpx.
+
+Rules:
+- A fault that may pass (no connection, a timeout, HTTP 429 or 5xx) is tried ATTEMPTS times with jittered, doubling
+  pauses between, then it is ChainUnavailable. Every request may be repeated: to submit a transaction twice is harmless.
+- An answer that cannot be right is a ChainError at once. Nothing from the node is used before it was checked.
+- Before the first request, and the first after one that met a fault, the node must show that it serves the expected
+  chain and contract.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from itertools import pairwise
+from typing import Any, TypeVar, cast
+
+import httpx
+import msgspec
+import trio
+
+from tallystick.channels.errors import InvalidInput
+from tallystick.channels.node.loops import require_trio
+from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
+from tallystick.channels.values.arguments import checked
+from tallystick.settlement.chain import Block, ChannelView, Header, Receipt
+from tallystick.settlement.errors import ChainError, ChainUnavailable, Refusal, TransactionRefused, WrongChain
+from tallystick.settlement.ethereum.abi import Deployment
+from tallystick.settlement.ethereum.rpc_shapes import (
+    quantity,
+    read_address,
+    read_block,
+    read_bytes,
+    read_header,
+    read_quantity,
+    read_receipt,
+    to_hex,
+)
+from tallystick.settlement.ethereum.transactions import transaction_hash
+from tallystick.settlement.ethereum.views import BALANCE_OF, CHANNEL, CHANNEL_COUNT, SECRET_TIME, View, decode_channel
+
+T = TypeVar("T")
+
+ATTEMPTS = 3
+"""Tries of one request."""
+
+PAUSE = 0.2
+"""Seconds before the second try; doubles."""
+
+TIMEOUT = 10.0
+"""Seconds for one answer, from the question to its last byte."""
+
+WAIT = 20
+"""Seconds that the node is asked to wait for a new head."""
+
+RESPONSE_MAX = 1024 * 1024
+"""Bytes of one answer."""
+
+BLOCKS_BYTES_MAX = 64 * 1024 * 1024
+"""Bytes of an answer with blocks."""
+
+
+TEXT_MAX = 300
+"""Characters of a chain node's own words that are passed on."""
+
+
+BLOCKS = "tally_blocks"
+
+
+class _Error(msgspec.Struct):
+    code: int
+    message: str
+    data: Any = None
+
+
+class _Answer(msgspec.Struct):
+    result: Any = None
+    error: _Error | None = None
+
+
+_decoder = msgspec.json.Decoder(_Answer)
+
+
+@checked
+@asynccontextmanager
+async def open_rpc_chain(
+    url: str,
+    *,
+    jitter: Callable[[], float],
+    expected: Deployment | None = None,
+    transport: httpx.AsyncBaseTransport | None = None,
+) -> AsyncIterator[RpcChain]:
+    """Give the chain that the node at `url` serves.
+
+    With `expected` the node may be down now; it is checked before anything it says is used. Without, it is asked at
+    once which chain and contract it serves. Raise ChainUnavailable, ChainError for another chain, or InvalidInput
+    outside of trio. `jitter` returns numbers in [0, 1). `transport` carries the requests (None: TCP).
+    """
+    require_trio("open_rpc_chain")
+    async with httpx.AsyncClient(
+        base_url=_parse_url(url), timeout=TIMEOUT, trust_env=False, transport=transport, cookies=_no_cookies()
+    ) as client:
+        node = _Node(client, jitter)
+        if expected is None:
+            expected = await node.deployment()
+            node.checked = True
+        node.expected = expected
+        yield RpcChain(node, expected)
+
+
+class RpcChain:
+    """The chain that a node serves. Make it with `open_rpc_chain`."""
+
+    def __init__(self, node: _Node, at: Deployment) -> None:
+        self._node = node
+        self._at = at
+
+    @property
+    def chain_id(self) -> int:
+        """EIP-155 chain id."""
+        return self._at.chain_id
+
+    @property
+    def contract(self) -> Address:
+        """Address of the adjudicator."""
+        return self._at.contract
+
+    def __repr__(self) -> str:
+        return f"<RpcChain {self.chain_id} at {self._node.url}>"
+
+    async def head(self) -> Header:
+        """Return the newest block's header."""
+        header = await self._header("eth_getBlockByNumber", "latest")
+        if header is None:
+            raise ChainError("the chain node has no newest block")
+        return header
+
+    async def header(self, number: int) -> Header | None:
+        """Return the header of that number on the best branch, None above the head."""
+        header = await self._header("eth_getBlockByNumber", quantity(number))
+        if header is not None and header.number != number:
+            raise ChainError(f"the chain node was asked for block {number} and sent {header.number}")
+        return header
+
+    async def blocks(self, first: int, limit: int) -> tuple[Block, ...]:
+        """Return up to `limit` consecutive blocks of one branch from number `first` on; empty above the head."""
+        answer = await self._node.call(BLOCKS, quantity(max(first, 0)), quantity(max(limit, 0)))
+        if not isinstance(answer, list) or len(answer) > limit:
+            raise ChainError("the chain node did not answer with a list of blocks, or with too many")
+        blocks = tuple(_checked(lambda block: read_block(block, self._at), block) for block in answer)
+        if blocks and blocks[0].header.number != max(first, 0):
+            raise ChainError(f"the chain node was asked for block {first} and sent {blocks[0].header.number}")
+        for before, after in pairwise(blocks):
+            if after.header.parent != before.header.hash or after.header.number != before.header.number + 1:
+                raise ChainError(f"the chain node's block {after.header.number} does not follow the one before it")
+        return blocks
+
+    async def wait(self, known: bytes) -> None:
+        """Return once the head's hash differs from `known`, or after WAIT seconds."""
+        await self._node.call("tally_waitHead", to_hex(known), quantity(WAIT), timeout=WAIT + TIMEOUT)
+
+    async def submit(self, raw: bytes) -> bytes:
+        """Hand in a signed transaction and return its hash; raise TransactionRefused."""
+        answer = _checked(read_bytes, await self._node.call("eth_sendRawTransaction", to_hex(raw)))
+        if answer != transaction_hash(raw):
+            raise ChainError("the chain node calls the transaction by another hash than its own")
+        return answer
+
+    async def receipt(self, transaction: bytes) -> Receipt | None:
+        """Return the receipt of a transaction that is in a block of the best branch."""
+        answer = await self._node.call("eth_getTransactionReceipt", to_hex(transaction))
+        if answer is None:
+            return None
+        hash = _checked(lambda receipt: read_bytes(receipt.get("blockHash"), "blockHash", 32), answer)
+        header = await self._header("eth_getBlockByHash", to_hex(hash))
+        if header is None:  # the block left the best branch in between
+            return None
+        receipt = _checked(lambda value: read_receipt(value, header), answer)
+        if receipt.transaction != transaction or header.hash != hash:
+            raise ChainError("the chain node sent the receipt of another transaction, or another block")
+        return receipt
+
+    async def nonce(self, account: Address) -> int:
+        """Return the account's next nonce to be mined."""
+        return await self._quantity("eth_getTransactionCount", to_hex(account), "latest")
+
+    async def fee_price(self) -> int:
+        """Return what a transaction should offer per unit of gas."""
+        return await self._quantity("eth_gasPrice")
+
+    async def balance(self, account: Address, asset: Address) -> int:
+        """Return what the account holds."""
+        if asset == NATIVE:
+            return await self._quantity("eth_getBalance", to_hex(account), "latest")
+        return await self._number(BALANCE_OF, asset, account)
+
+    async def channel(self, channel: ChannelId) -> ChannelView | None:
+        """Return the contract's state of a channel, None if it never existed."""
+        data = await self._view(CHANNEL, self.contract, channel)
+        return _checked(lambda value: decode_channel(value, self._at), data)
+
+    async def channel_count(self, first: Address, second: Address, asset: Address) -> int:
+        """Return how many channels this pair ever opened in this asset."""
+        return await self._number(CHANNEL_COUNT, self.contract, first, second, asset)
+
+    async def secret_time(self, digest: bytes) -> int | None:
+        """Return the block time at which the secret of this sha256 digest was registered."""
+        return await self._number(SECRET_TIME, self.contract, digest) or None
+
+    # --- for development chains ---------------------------------------------------------------------------------
+
+    async def mine(self, count: int = 1) -> Header:
+        """Have blocks mined now; return the new head. Raise ChainError if the node does not allow it."""
+        return _checked(read_header, await self._node.call("tally_mine", quantity(count)))
+
+    async def mint(self, account: Address, amount: int, asset: Address = NATIVE) -> None:
+        """Have coins made in the next block. Raise ChainError if the node does not allow it."""
+        await self._node.call("tally_mint", to_hex(account), quantity(amount), to_hex(asset))
+
+    # --- asking -------------------------------------------------------------------------------------------------
+
+    async def _header(self, method: str, which: str) -> Header | None:
+        answer = await self._node.call(method, which, False)
+        return None if answer is None else _checked(read_header, answer)
+
+    async def _quantity(self, method: str, *params: Any) -> int:
+        return _checked(read_quantity, await self._node.call(method, *params))
+
+    async def _view(self, view: View, to: Address, *values: Any) -> bytes:
+        call = {"to": to_hex(to), "data": to_hex(view.encode_call(*values))}
+        return _checked(read_bytes, await self._node.call("eth_call", call, "latest"))
+
+    async def _number(self, view: View, to: Address, *values: Any) -> int:
+        result: int = _checked(view.decode_result, await self._view(view, to, *values))[0]
+        return result
+
+
+class _Node:
+    """Requests to one chain node, with retries, and the check of its identity before the first."""
+
+    def __init__(self, client: httpx.AsyncClient, jitter: Callable[[], float]) -> None:
+        self._client = client
+        self._jitter = jitter
+        self.checked = False
+        self.expected: Deployment | None = None
+
+    @property
+    def url(self) -> str:
+        return str(self._client.base_url)
+
+    async def call(self, method: str, *params: Any, timeout: float = TIMEOUT) -> Any:
+        """Return the result of one method; raise ChainUnavailable, ChainError or TransactionRefused."""
+        if not self.checked:
+            found = await self.deployment()
+            if found != self.expected:
+                raise WrongChain(f"the chain node at {self.url} serves {found}, not {self.expected}; use another node")
+            self.checked = True
+        return await self._call(method, params, timeout)
+
+    async def deployment(self) -> Deployment:
+        """Return which chain and contract the node serves."""
+        chain_id = _checked(read_quantity, await self._call("eth_chainId", (), TIMEOUT))
+        return Deployment(chain_id, _checked(read_address, await self._call("tally_contract", (), TIMEOUT)))
+
+    async def _call(self, method: str, params: tuple[Any, ...], timeout: float) -> Any:
+        body = msgspec.json.encode({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
+        fault: Exception | None = None
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                await trio.sleep(PAUSE * 2 ** (attempt - 1) * (0.5 + self._jitter()))
+            try:
+                most = BLOCKS_BYTES_MAX if method == BLOCKS else RESPONSE_MAX
+                return _result(await self._post(body, timeout, most))
+            except (httpx.RequestError, httpx.StreamError, ChainUnavailable) as error:
+                fault = error
+            self.checked = False
+        why = _printable(str(fault) or type(fault).__name__)
+        raise ChainUnavailable(f"the chain node at {self.url} does not answer: {why}") from fault
+
+    async def _post(self, body: bytes, timeout: float, most: int) -> bytes:
+        """Return the answer, which has to be there as a whole in time: one that only goes on and on is none."""
+        answer = bytearray()
+        with trio.move_on_after(timeout) as patience:
+            await self._receive(body, most, answer, patience)
+        if len(answer) > most:
+            raise ChainError(f"the chain node at {self.url} sent more than {most} bytes")
+        if patience.cancelled_caught:
+            raise ChainUnavailable(f"no whole answer came within {timeout:g} seconds")
+        return bytes(answer)
+
+    async def _receive(self, body: bytes, most: int, answer: bytearray, patience: trio.CancelScope) -> None:
+        # Nothing compressed is asked for, and nothing is unpacked: an answer is as long as what was sent.
+        headers = {"content-type": "application/json", "accept-encoding": "identity"}
+        async with self._client.stream("POST", "", content=body, headers=headers, timeout=None) as response:
+            if response.status_code == 429 or response.status_code >= 500:
+                raise ChainUnavailable(f"HTTP status {response.status_code}")
+            if response.status_code != 200:
+                raise ChainError(f"the chain node at {self.url} answers with HTTP status {response.status_code}")
+            response.headers.pop("content-encoding", None)
+            async with aclosing(cast(AsyncGenerator[bytes, None], response.aiter_bytes())) as parts:
+                async for part in parts:
+                    answer += part
+                    if len(answer) > most:
+                        patience.cancel()  # the next part does not come; an error here would not reach what is open
+
+
+def _no_cookies() -> CookieJar:
+    """Return a jar that takes nothing: a chain node has nothing to remember with us."""
+    return CookieJar(DefaultCookiePolicy(allowed_domains=[]))
+
+
+def _parse_url(url: str) -> httpx.URL:
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise InvalidInput(f"{url!r} is no URL of a chain node: {error}") from error
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise InvalidInput(f"the URL of a chain node begins with http:// or https:// and a host, unlike {url!r}")
+    return parsed
+
+
+def _result(body: bytes) -> Any:
+    try:
+        answer = _decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ChainError(f"the chain node's answer is no JSON-RPC: {error}") from error
+    if answer.error is None:
+        return answer.result
+    refusal = answer.error.data.get("refusal") if isinstance(answer.error.data, dict) else None
+    if refusal in set(Refusal):
+        raise TransactionRefused(_printable(answer.error.message), Refusal(refusal))
+    raise ChainError(f"the chain node refuses the request ({answer.error.code}): {_printable(answer.error.message)}")
+
+
+def _printable(text: str) -> str:
+    """Return a stranger's words as they can be shown: without control characters, and not too many."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text[:TEXT_MAX])
+
+
+def _checked(read: Callable[[Any], T], value: Any) -> T:
+    """Return what `read` makes of the node's `value`; what is malformed is a ChainError."""
+    try:
+        return read(value)
+    except (InvalidInput, AttributeError, TypeError) as error:
+        raise ChainError(f"the chain node's answer cannot be right: {error}") from error

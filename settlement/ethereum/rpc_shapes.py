@@ -1,0 +1,161 @@
+"""Ethereum's JSON encodings: quantities, data, blocks, logs, receipts (execution-apis, "eth" namespace).
+
+What Ethereum does not have, a receipt's reason of failure, is an extra field that its clients ignore.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tallystick.channels.errors import InvalidInput
+from tallystick.channels.protocol.objects import Address
+from tallystick.settlement.chain import Block, Event, Header, Receipt
+from tallystick.settlement.errors import ChainError
+from tallystick.settlement.ethereum.abi import Deployment
+from tallystick.settlement.ethereum.event_logs import Log, decode_event, encode_event
+from tallystick.settlement.ethereum.transactions import decode_transaction
+from tallystick.settlement.simulated.blocks import MINER, BlockRecord, Entry
+
+HEX_DIGITS = frozenset("0123456789abcdefABCDEF")
+
+REASON = "tallyReason"
+"""Field of a receipt: why the call failed."""
+
+
+def quantity(value: int) -> str:
+    """Write a number: hex without leading zeros."""
+    return hex(value)
+
+
+def to_hex(value: bytes) -> str:
+    """Write bytes."""
+    return f"0x{value.hex()}"
+
+
+def read_quantity(value: object, name: str = "quantity") -> int:
+    """Read a number from 0 to 2**256 - 1; raise InvalidInput."""
+    if not isinstance(value, str) or not value.startswith("0x") or not 3 <= len(value) <= 66:
+        raise InvalidInput(f"{name} must be a number in hex such as 0x1f")
+    if not HEX_DIGITS.issuperset(value[2:]):
+        raise InvalidInput(f"{name} must be a number in hex such as 0x1f, not {value!r}")
+    return int(value[2:], 16)
+
+
+def read_bytes(value: object, name: str = "data", size: int | None = None) -> bytes:
+    """Read bytes, of `size` if that is given; raise InvalidInput."""
+    if not isinstance(value, str) or not value.startswith("0x"):
+        raise InvalidInput(f"{name} must be hex that begins with 0x")
+    try:
+        data = bytes.fromhex(value[2:])
+    except ValueError as error:
+        raise InvalidInput(f"{name} must be pairs of hex digits") from error
+    if size is not None and len(data) != size:
+        raise InvalidInput(f"{name} must have {size} bytes, not {len(data)}")
+    return data
+
+
+def read_address(value: object, name: str = "address") -> Address:
+    """Read an address; raise InvalidInput."""
+    return Address(read_bytes(value, name, 20))
+
+
+def write_header(header: Header) -> dict[str, Any]:
+    """Return the fields of a block that are its header."""
+    return {
+        "number": quantity(header.number),
+        "hash": to_hex(header.hash),
+        "parentHash": to_hex(header.parent),
+        "timestamp": quantity(header.time),
+    }
+
+
+def read_header(value: dict[str, Any]) -> Header:
+    """Read a header out of a block; raise InvalidInput."""
+    return Header(
+        read_quantity(value.get("number"), "number"),
+        read_bytes(value.get("hash"), "hash", 32),
+        read_bytes(value.get("parentHash"), "parentHash", 32),
+        read_quantity(value.get("timestamp"), "timestamp"),
+    )
+
+
+def write_block(record: BlockRecord, gas_limit: int) -> dict[str, Any]:
+    """Return a block as `eth_getBlockByNumber` gives it, with the hashes of its transactions."""
+    return {
+        **write_header(record.header),
+        "transactions": [to_hex(entry.hash) for entry in record.entries],
+        "gasUsed": quantity(sum(entry.execution.gas for entry in record.entries)),
+        "gasLimit": quantity(gas_limit),
+        "baseFeePerGas": "0x0",
+        "miner": to_hex(MINER),
+        "extraData": "0x",
+    }
+
+
+def write_logs(record: BlockRecord, contract: Address) -> list[dict[str, Any]]:
+    """Return the logs of a block as `eth_getLogs` gives them."""
+    return [
+        _write_log(event, record.header, contract, index, transaction, position)
+        for position, (index, transaction, event) in enumerate(record.logs())
+    ]
+
+
+def _write_log(
+    event: Event, header: Header, contract: Address, index: int, transaction: bytes, position: int
+) -> dict[str, Any]:
+    log = encode_event(event)
+    return {
+        "address": to_hex(contract),
+        "topics": [to_hex(topic) for topic in log.topics],
+        "data": to_hex(log.data),
+        "blockNumber": quantity(header.number),
+        "blockHash": to_hex(header.hash),
+        "transactionHash": to_hex(transaction),
+        "transactionIndex": quantity(index),
+        "logIndex": quantity(position),
+        "removed": False,
+    }
+
+
+def read_block(value: dict[str, Any], at: Deployment) -> Block:
+    """Read a header with the logs of its block; raise InvalidInput or ChainError."""
+    logs = value.get("logs")
+    if not isinstance(logs, list):
+        raise InvalidInput("a block must come with the list of its logs")
+    return Block(read_header(value), tuple(_read_event(log, at) for log in logs))
+
+
+def _read_event(value: dict[str, Any], at: Deployment) -> Event:
+    if read_address(value.get("address")) != at.contract:
+        raise ChainError("the chain node sent a log of another contract than the one asked for")
+    topics = tuple(read_bytes(topic, "topic", 32) for topic in value.get("topics", ()))
+    return decode_event(Log(topics, read_bytes(value.get("data"))), at)
+
+
+def write_receipt(entry: Entry, record: BlockRecord, at: Deployment) -> dict[str, Any]:
+    """Return a receipt as `eth_getTransactionReceipt` gives it."""
+    transaction = decode_transaction(entry.raw, at.chain_id)
+    done = entry.execution
+    return {
+        "transactionHash": to_hex(entry.hash),
+        "transactionIndex": quantity(record.entries.index(entry)),
+        "blockNumber": quantity(record.header.number),
+        "blockHash": to_hex(record.header.hash),
+        "from": to_hex(transaction.sender),
+        "to": to_hex(transaction.envelope.to),
+        "contractAddress": None,
+        "type": "0x2",
+        "status": quantity(done.success),
+        "gasUsed": quantity(done.gas),
+        "effectiveGasPrice": quantity(transaction.price),
+        "logs": [log for log in write_logs(record, at.contract) if log["transactionHash"] == to_hex(entry.hash)],
+        REASON: done.reason,
+    }
+
+
+def read_receipt(value: dict[str, Any], header: Header) -> Receipt:
+    """Read a receipt whose block has `header`; raise InvalidInput."""
+    fee = read_quantity(value.get("gasUsed"), "gasUsed") * read_quantity(value.get("effectiveGasPrice"), "gas price")
+    success = read_quantity(value.get("status"), "status") == 1
+    reason = "" if success else str(value.get(REASON) or "unknown: the chain node does not say why")
+    return Receipt(read_bytes(value.get("transactionHash"), "hash", 32), header, success, fee, reason)

@@ -1,0 +1,184 @@
+"""Signed transactions: real Ethereum ones of EIP-1559's type 2, signed by eth-account, decoded with suspicion.
+
+The base fee of the simulated ledger is zero, so a transaction pays its priority fee; `sign_call` sets both fees to one
+price. Only the one form that `sign_call` makes is taken: canonical RLP, no access list, low s (EIP-2).
+Sources: EIP-2718, EIP-1559, EIP-2.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import rlp
+
+from tallystick.channels.errors import InvalidInput, InvalidSignature
+from tallystick.channels.limits import AMOUNT_MAX, LOCKS_MAX, STREAM_LENGTH_MAX, UINT64_MAX
+from tallystick.channels.protocol.keys import PrivateKey, keccak, recover
+from tallystick.channels.protocol.objects import Address
+from tallystick.settlement.chain import (
+    ApproveCall,
+    Call,
+    ChallengeCall,
+    CloseCall,
+    CooperativeCloseCall,
+    DepositCall,
+    OpenCall,
+    RedeemCall,
+    RegisterLinkCall,
+    RegisterSecretCall,
+    SettleCall,
+    TransferCall,
+    WithdrawCall,
+)
+from tallystick.settlement.errors import Refusal, Reverted, TransactionRefused
+from tallystick.settlement.ethereum.abi import Deployment, Envelope, decode_call, encode_call
+from tallystick.settlement.ethereum.signatures import HALF_ORDER
+
+TRANSACTION_MAX = 131_072
+"""Bytes of one raw transaction. A redeem of LOCKS_MAX locks takes about 78,000."""
+
+BASE_GAS = 21_000
+"""Gas of a plain transfer, and of a call that nobody understands."""
+
+LOCK_GAS = 9_000
+"""Gas that each lock adds to a redeem."""
+
+LINK_GAS = 200
+"""Gas of each step from a registered link to its stream's tip: one call of the sha256 precompile, in a loop."""
+
+GAS: dict[type[Any], int] = {
+    OpenCall: 180_000,
+    DepositCall: 70_000,
+    WithdrawCall: 90_000,
+    CooperativeCloseCall: 100_000,
+    CloseCall: 200_000,
+    ChallengeCall: 110_000,
+    SettleCall: 90_000,
+    RedeemCall: 60_000,
+    RegisterSecretCall: 48_000,
+    RegisterLinkCall: 60_000,
+    TransferCall: 55_000,
+    ApproveCall: 48_000,
+}
+"""Gas of each call: fixed figures, close to what such a contract costs on an EVM."""
+
+_TYPE = b"\x02"
+_FIELDS = 12
+
+
+class Transaction(msgspec.Struct, frozen=True):
+    """A signed transaction, decoded and its signer recovered."""
+
+    raw: bytes
+    hash: bytes
+    sender: Address
+    nonce: int
+    price: int
+    """Offered per unit of gas."""
+    gas: int
+    """The most gas that it may use."""
+    envelope: Envelope
+
+    @property
+    def cost_max(self) -> int:
+        """The most native coin that it can take from its sender."""
+        return self.gas * self.price + self.envelope.value
+
+
+def gas_of(call: Call) -> int:
+    """Return how much gas the ledger charges for `call`."""
+    base = GAS[type(call)]
+    if isinstance(call, RedeemCall):
+        return base + LOCK_GAS * len(call.locks)
+    if isinstance(call, RegisterLinkCall):
+        return base + LINK_GAS * min(call.depth, STREAM_LENGTH_MAX)  # a deeper one is refused before it is followed
+    return base
+
+
+def gas_needed(envelope: Envelope, at: Deployment) -> int:
+    """Return how much gas the ledger charges for what `envelope` carries, understood or not."""
+    try:
+        return gas_of(decode_call(envelope, at))
+    except Reverted:
+        return BASE_GAS
+
+
+def sign_call(key: PrivateKey, chain_id: int, contract: Address, call: Call, nonce: int, fee_price: int) -> bytes:
+    """Return the raw transaction by which `key` makes `call` at `fee_price` per unit of gas; may raise InvalidInput."""
+    if not (0 <= nonce <= UINT64_MAX and 0 <= fee_price <= AMOUNT_MAX):
+        raise InvalidInput(f"nonce {nonce} or fee price {fee_price} is out of range")
+    if isinstance(call, RedeemCall) and len(call.locks) > LOCKS_MAX:
+        raise InvalidInput(f"a redeem takes at most {LOCKS_MAX} locks")
+    envelope = encode_call(call, Deployment(chain_id, contract))
+    from tallystick.settlement.ethereum.accounts import Account  # late: it takes a third of a second
+
+    fields = {
+        "type": 2,
+        "chainId": chain_id,
+        "nonce": nonce,
+        "maxPriorityFeePerGas": fee_price,
+        "maxFeePerGas": fee_price,
+        "gas": gas_of(call),
+        "to": envelope.to,
+        "value": envelope.value,
+        "data": envelope.data,
+    }
+    return bytes(Account.sign_transaction(fields, key.reveal()).raw_transaction)
+
+
+def transaction_hash(raw: bytes) -> bytes:
+    """Return the hash by which a transaction is known (32 bytes)."""
+    return keccak(raw)
+
+
+def decode_transaction(raw: bytes, chain_id: int) -> Transaction:
+    """Return the transaction of its raw bytes; raise TransactionRefused if they are not a valid one for this chain."""
+    fields = _fields(raw)
+    chain, nonce, priority, fee_max, gas, value, parity = (_number(fields[i]) for i in (0, 1, 2, 3, 4, 6, 9))
+    if chain != chain_id:
+        raise TransactionRefused(f"the transaction is for chain {chain}, this is chain {chain_id}", Refusal.WRONG_CHAIN)
+    if fields[8] or len(fields[5]) != 20:
+        raise _malformed("it has an access list or no recipient, which this ledger does not take")
+    if priority > fee_max:
+        raise _malformed("its priority fee exceeds its maximal fee")
+    if max(nonce, gas) > UINT64_MAX or max(fee_max, value) > AMOUNT_MAX:
+        raise _malformed("one of its numbers is too large")
+    sender = _signer(keccak(_TYPE + rlp.encode(fields[:9])), parity, fields[10], fields[11])
+    envelope = Envelope(Address(fields[5]), value, fields[7])
+    return Transaction(raw, transaction_hash(raw), sender, nonce, priority, gas, envelope)
+
+
+def _fields(raw: bytes) -> list[Any]:
+    if len(raw) > TRANSACTION_MAX:
+        raise _malformed(f"it is longer than {TRANSACTION_MAX} bytes")
+    if raw[:1] != _TYPE:
+        raise _malformed("it is not of EIP-1559's type 2")
+    try:
+        fields = rlp.decode(raw[1:])
+    except (rlp.exceptions.RLPException, RecursionError, ValueError, IndexError) as error:
+        raise _malformed(f"it is no canonical RLP ({error})") from error
+    if not isinstance(fields, list) or len(fields) != _FIELDS:
+        raise _malformed(f"it has not {_FIELDS} fields")
+    if not all(isinstance(field, list if i == 8 else bytes) for i, field in enumerate(fields)):
+        raise _malformed("its fields are not of the right kinds")
+    return fields
+
+
+def _number(field: bytes) -> int:
+    if len(field) > 32 or field[:1] == b"\0":
+        raise _malformed("one of its numbers is not canonical")
+    return int.from_bytes(field, "big")
+
+
+def _signer(digest: bytes, parity: int, r: bytes, s: bytes) -> Address:
+    if _number(s) > HALF_ORDER:
+        raise TransactionRefused("the transaction's signature has a high s (EIP-2)", Refusal.BAD_SIGNATURE)
+    try:
+        return recover(digest, _number(r).to_bytes(32, "big") + _number(s).to_bytes(32, "big"), parity)
+    except InvalidSignature as error:
+        raise TransactionRefused(f"the transaction's signer is unknown: {error}", Refusal.BAD_SIGNATURE) from error
+
+
+def _malformed(why: str) -> TransactionRefused:
+    return TransactionRefused(f"this is no transaction that the ledger takes: {why}", Refusal.MALFORMED)

@@ -1,0 +1,291 @@
+"""A chain whose every word was looked at: what a node or a tower puts around the chain that it was given.
+
+A chain node is a stranger. Its answers come in time or not at all, have the right sizes, and numbers that fit what they
+are for and where they are stored; what can be checked without asking somebody else is checked (that a secret opens its
+digest, that an event's time is its block's). Anything else is ChainError or ChainUnavailable, which every caller knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import msgspec
+import trio
+
+from tallystick.channels.errors import InvalidInput, TallystickError
+from tallystick.channels.limits import UINT64_MAX
+from tallystick.channels.protocol.conditions import digest_of
+from tallystick.channels.protocol.eip712 import channel_id
+from tallystick.channels.protocol.hashchain import StreamTerms
+from tallystick.channels.protocol.objects import Address, ChannelId
+from tallystick.settlement.chain import (
+    Block,
+    Chain,
+    Challenged,
+    ChannelOpened,
+    ChannelView,
+    Closed,
+    CooperativelyClosed,
+    Deposited,
+    Event,
+    Header,
+    LinkRegistered,
+    Receipt,
+    Redeemed,
+    SecretRegistered,
+    Settled,
+    Withdrawn,
+)
+from tallystick.settlement.errors import ChainError, ChainUnavailable
+
+T = TypeVar("T")
+
+NUMBER_MAX = 2**63 - 1
+"""Of a block, a nonce, a time, a count: what SQLite stores."""
+
+AMOUNT_MAX = 2**256 - 1
+"""Of coins: what a contract counts."""
+
+PRICE_MAX = 2**128 - 1
+"""Of a unit of gas."""
+
+ANSWER_SECONDS = 45.0
+"""For one answer, its repetitions included, however slowly it comes."""
+
+WAIT_SECONDS = 25.0
+"""After which a wait for a new head ends without one: then the head is asked for, as a wait may hang."""
+
+REASON_MAX = 300
+"""Characters of a reason that are kept."""
+
+
+class CheckedChain:
+    """`chain`, with its answers bounded and checked. Implements `chain.Chain`."""
+
+    def __init__(self, chain: Chain) -> None:
+        self._chain = chain
+
+    @property
+    def chain_id(self) -> int:
+        """EIP-155 chain id."""
+        return self._chain.chain_id
+
+    @property
+    def contract(self) -> Address:
+        """Address of the adjudicator."""
+        return self._chain.contract
+
+    def __repr__(self) -> str:
+        return f"<CheckedChain of {self._chain!r}>"
+
+    async def head(self) -> Header:
+        """The newest block."""
+        return await _answer(self._chain.head, check_header)
+
+    async def header(self, number: int) -> Header | None:
+        """The block of that number on the best branch, None above the head."""
+        found = await _answer(lambda: self._chain.header(number), lambda value: _maybe(check_header, value))
+        if found is not None and found.number != number:
+            raise ChainError(f"the chain node was asked for block {number} and sent {found.number}")
+        return found
+
+    async def blocks(self, first: int, limit: int) -> tuple[Block, ...]:
+        """Up to `limit` consecutive blocks of one branch, from number `first` on; empty above the head."""
+
+        def check(blocks: tuple[Block, ...]) -> None:
+            if len(blocks) > limit:
+                raise ChainError(f"the chain node was asked for {limit} blocks and sent {len(blocks)}")
+            for block in blocks:
+                check_block(block)
+
+        return await _answer(lambda: self._chain.blocks(first, limit), check)
+
+    async def wait(self, known: bytes) -> None:
+        """Return once the head's hash differs from `known`, or after WAIT_SECONDS."""
+        with trio.move_on_after(WAIT_SECONDS):
+            await self._chain.wait(known)
+
+    async def submit(self, raw: bytes) -> bytes:
+        """Hand in a signed transaction and return its hash. Raise TransactionRefused."""
+        return await _answer(lambda: self._chain.submit(raw), _check_hash)
+
+    async def receipt(self, transaction: bytes) -> Receipt | None:
+        """The receipt if the transaction is in a block of the best branch."""
+        found = await _answer(lambda: self._chain.receipt(transaction), lambda value: _maybe(_check_receipt, value))
+        if found is None:
+            return None
+        if found.transaction != transaction:
+            raise ChainError("the chain node sent the receipt of another transaction than the one asked for")
+        return msgspec.structs.replace(found, reason=plain(found.reason))
+
+    async def nonce(self, account: Address) -> int:
+        """Number of the account's transactions in blocks: the next nonce to be mined."""
+        return await _answer(lambda: self._chain.nonce(account), lambda value: _number(value, "a nonce"))
+
+    async def fee_price(self) -> int:
+        """What a transaction should offer per unit of gas to be mined within a few blocks."""
+        return await _answer(self._chain.fee_price, lambda value: _number(value, "a price", PRICE_MAX))
+
+    async def balance(self, account: Address, asset: Address) -> int:
+        """What the account holds."""
+        return await _answer(
+            lambda: self._chain.balance(account, asset), lambda value: _number(value, "a balance", AMOUNT_MAX)
+        )
+
+    async def channel(self, channel: ChannelId) -> ChannelView | None:
+        """The contract's state of a channel, None if it never existed."""
+        found = await _answer(lambda: self._chain.channel(channel), lambda value: _maybe(_check_view, value))
+        if found is not None and channel_id(found.terms) != channel:
+            raise ChainError("the chain node sent the state of another channel than the one asked for")
+        return found
+
+    async def channel_count(self, first: Address, second: Address, asset: Address) -> int:
+        """How many channels this pair ever opened in this asset: the next `Terms.number`."""
+        return await _answer(
+            lambda: self._chain.channel_count(first, second, asset), lambda value: _number(value, "a count")
+        )
+
+    async def secret_time(self, digest: bytes) -> int | None:
+        """Block time at which the secret of this sha256 digest was registered."""
+        return await _answer(
+            lambda: self._chain.secret_time(digest),
+            lambda value: _maybe(lambda time: _number(time, "a time"), value),
+        )
+
+
+def checked(chain: Chain) -> Chain:
+    """Return the chain with checks around it, once."""
+    return chain if isinstance(chain, CheckedChain) else CheckedChain(chain)
+
+
+def plain(text: str, longest: int = REASON_MAX) -> str:
+    """Return a stranger's words fit for a person's screen: printable, of bounded length."""
+    shown = "".join(character if character.isprintable() else "?" for character in text[: longest + 1])
+    return shown if len(shown) <= longest else shown[: longest - 1] + "…"
+
+
+def check_header(header: Header) -> None:
+    """Raise ChainError if a header's sizes or numbers cannot be right."""
+    _number(header.number, "a block's number")
+    _number(header.time, "a block's time")
+    _bytes(header.hash, 32, "a block's hash")
+    _bytes(header.parent, 32, "a block's parent")
+
+
+def check_block(block: Block) -> None:
+    """Raise ChainError if a block or one of its events cannot be right."""
+    check_header(block.header)
+    for event in block.events:
+        _check_event(event, block.header)
+
+
+async def _answer(ask: Callable[[], Awaitable[T]], check: Callable[[T], None]) -> T:
+    try:
+        with trio.fail_after(ANSWER_SECONDS):
+            found = await ask()
+    except trio.TooSlowError:
+        raise ChainUnavailable(f"the chain node has not finished an answer within {ANSWER_SECONDS:g} s") from None
+    try:
+        check(found)
+    except TallystickError:
+        raise
+    except (TypeError, ValueError, AttributeError, ArithmeticError) as error:  # of another type than it should be
+        raise ChainError(f"the chain node's answer cannot be right: {plain(str(error))}") from error
+    return found
+
+
+def _maybe(check: Callable[[T], None], value: T | None) -> None:
+    if value is not None:
+        check(value)
+
+
+def _number(value: int, what: str, most: int = NUMBER_MAX) -> None:
+    if type(value) is not int or not 0 <= value <= most:
+        raise ChainError(f"the chain node says {plain(repr(value), 80)}, which {what} cannot be")
+
+
+def _bytes(value: bytes, size: int, what: str) -> None:
+    if type(value) is not bytes or len(value) != size:
+        raise ChainError(f"the chain node sent something that cannot be {what}")
+
+
+def _check_hash(value: bytes) -> None:
+    _bytes(value, 32, "a transaction's hash")
+
+
+def _check_receipt(receipt: Receipt) -> None:
+    check_header(receipt.block)
+    _check_hash(receipt.transaction)
+    _number(receipt.fee, "a fee", AMOUNT_MAX)
+
+
+def _check_view(view: ChannelView) -> None:
+    _number(view.status, "a channel's status", 3)
+    for amount in (*view.deposits, *view.withdrawn, *view.pots):
+        _number(amount, "an amount", AMOUNT_MAX)
+    for seq in view.seqs:
+        _number(seq, "a seq", UINT64_MAX)
+    if view.closer is not None:
+        _number(view.closer, "a side", 1)
+    if view.deadline is not None:
+        _number(view.deadline, "a deadline")
+    _number(view.terms.challenge_period, "a challenge period")
+
+
+def _check_event(event: Event, block: Header) -> None:
+    match event:
+        case SecretRegistered(digest, secret, time):
+            _bytes(secret, 32, "a secret")
+            if digest_of(secret) != digest:
+                raise ChainError("the chain node shows a secret that does not open its digest")
+            _check_time(time, block)
+            return
+        case LinkRegistered():
+            _check_link(event)
+            _check_time(event.time, block)
+            return
+        case ChannelOpened(channel, terms):
+            _number(terms.challenge_period, "a challenge period")
+            if channel_id(terms) != channel:
+                raise ChainError("the chain node shows a channel whose terms are not its own")
+        case Deposited(_, side, total) | Withdrawn(_, side, total):
+            _number(side, "a side", 1)
+            _number(total, "an amount", AMOUNT_MAX)
+        case CooperativelyClosed(_, balance0, balance1):
+            _number(balance0, "an amount", AMOUNT_MAX)
+            _number(balance1, "an amount", AMOUNT_MAX)
+        case Closed(_, closer, seq0, seq1, close_key, deadline):
+            _number(closer, "a side", 1)
+            _number(seq0, "a seq", UINT64_MAX)
+            _number(seq1, "a seq", UINT64_MAX)
+            _bytes(close_key, 32, "a close key")
+            _number(deadline, "a deadline")
+        case Challenged(_, sender, seq, by, _):
+            _number(sender, "a side", 1)
+            _number(seq, "a seq", UINT64_MAX)
+            _bytes(by, 20, "an address")
+        case Settled(_, net0, net1, reward, pot0, pot1, _):
+            for amount in (net0, net1, reward, pot0, pot1):
+                _number(amount, "an amount", AMOUNT_MAX)
+        case Redeemed(_, sender, paid, refunded, root):
+            _number(sender, "a side", 1)
+            _number(paid, "an amount", AMOUNT_MAX)
+            _number(refunded, "an amount", AMOUNT_MAX)
+            _bytes(root, 32, "a root")
+    _bytes(event.channel, 32, "a channel's id")
+
+
+def _check_link(event: LinkRegistered) -> None:
+    _bytes(event.condition, 32, "a condition")
+    _bytes(event.link, 32, "a link")
+    try:
+        terms = StreamTerms(event.tip, event.unit, event.length)
+    except InvalidInput as error:
+        raise ChainError(f"the chain node shows a stream that cannot be: {error}") from error
+    _number(event.depth, "a link's depth", terms.length)
+
+
+def _check_time(time: int, block: Header) -> None:
+    if time != block.time:
+        raise ChainError(f"the chain node says that a block of time {block.time} registered something at {time}")

@@ -1,0 +1,406 @@
+"""Following a chain block by block, through reorganisations, restarts and outages.
+
+Rules:
+- The position moves on every block, also on those that bring nothing: it is durable with the block's effects, in
+  one commit by the consumer, before the next block is looked at. So downtime is always caught up, from there on.
+- Blocks come in order. When the branch changes, the blocks that left it are removed newest first, down to the common
+  ancestor; then the new branch's blocks are added.
+- The best branch is judged by its blocks only: an answer that ends below the position removes nothing (the chain
+  node may just lag), a different block at a known height does.
+- A consumer that raises stops the follower; nothing is skipped. The next run hands out the same step again.
+- No answer of the chain node stops it: what cannot be right is counted, and asked about again.
+- The newest blocks are asked for again with every new one, and compared: what a single answer said wrongly is taken
+  back as a reorganisation is. Chain nodes forget events rather than make them up, so an answer that only lacks some of
+  those that are known changes nothing.
+
+`advance` is the pure core, `Follower` the trio shell. `tallystick.settlement.sending.moments` stores the position.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeAlias
+
+import msgspec
+import trio
+
+from tallystick.channels.ports import Clock, Elapsed
+from tallystick.settlement.chain import Block, Chain, Header
+from tallystick.settlement.errors import ChainError, ChainUnavailable, WrongChain
+from tallystick.settlement.following import freshness
+from tallystick.settlement.following.vigil import Sight
+
+HEADERS_KEPT = 128
+"""Headers remembered: the deepest reorganisation that can be followed, in blocks."""
+
+BATCH = 128
+"""Blocks asked for at once while catching up."""
+
+BACKOFF_FIRST = 0.5
+"""Seconds until the first new attempt after the chain node did not answer; doubles up to BACKOFF_MAX."""
+
+BACKOFF_MAX = 30.0
+"""Seconds between attempts at most."""
+
+PATIENCE = 8.0
+"""Seconds between the follower's own attempts at most: less than what makes a view old."""
+
+POLL = 2.0
+"""Seconds between questions for the head where the chain node does not wait for a new one."""
+
+CERTAIN = 3
+"""Times on end that a chain node must show another chain, until it is believed."""
+
+RECHECKED = 3
+"""Blocks that are asked for again with every new one."""
+
+
+class BlockAdded(msgspec.Struct, frozen=True):
+    """The next block of the best branch."""
+
+    block: Block
+
+
+class BlockRemoved(msgspec.Struct, frozen=True):
+    """The newest block that was followed is on the best branch no more: undo what it had brought."""
+
+    header: Header
+
+
+Step: TypeAlias = BlockAdded | BlockRemoved
+OnStep: TypeAlias = Callable[[Step], Awaitable[None]]
+
+
+class Followed(msgspec.Struct, frozen=True):
+    """How far a chain was followed: its last headers in order. The last one is the position."""
+
+    start: int
+    """Number of the first block to follow; what was before is of no interest."""
+    headers: tuple[Header, ...] = ()
+    kept: int = HEADERS_KEPT
+    newest: tuple[Block, ...] = ()
+    """The last RECHECKED blocks with their events, as far as they were followed since the start."""
+    root: Header | None = None
+    """A block too deep to leave the chain: where it is another one, the chain is."""
+
+    @property
+    def next(self) -> int:
+        """Number of the next block to follow."""
+        return self.headers[-1].number + 1 if self.headers else self.start
+
+    @property
+    def position(self) -> Header | None:
+        """The newest block that was followed."""
+        return self.headers[-1] if self.headers else None
+
+    def known(self, block: Block) -> bool:
+        """Whether this very block is among the remembered ones, with all that it says."""
+        if not self.headers:
+            return False
+        index = block.header.number - self.headers[0].number
+        if not 0 <= index < len(self.headers) or self.headers[index] != block.header:
+            return False
+        return all(
+            set(map(repr, block.events)) <= set(map(repr, before.events))
+            for before in self.newest
+            if before.header == block.header and before.events != block.events
+        )
+
+
+def apply(state: Followed, step: Step) -> Followed:
+    """Return the state after one step."""
+    match step:
+        case BlockRemoved():
+            newest = tuple(block for block in state.newest if block.header.number < state.headers[-1].number)
+            return msgspec.structs.replace(state, headers=state.headers[:-1], newest=newest)
+        case BlockAdded(block):
+            headers, newest = (*state.headers, block.header)[-state.kept :], (*state.newest, block)[-RECHECKED:]
+            root = state.root or (headers[0] if headers[0].number == 0 or len(headers) == state.kept else None)
+            return msgspec.structs.replace(state, headers=headers, newest=newest, root=root)
+
+
+def advance(state: Followed, blocks: Sequence[Block]) -> tuple[Followed, tuple[Step, ...]] | None:
+    """Return the state and the steps that lead onto the branch of `blocks`, which start at or below the position.
+
+    Return None if none of the blocks is known, so that the common ancestor lies further back. Raise WrongChain if it
+    lies below everything that is remembered, or if the chain was begun anew; ChainError if the blocks form no chain.
+    """
+    _check_chain(blocks)
+    if not blocks:
+        return state, ()
+    ancestor = max((i for i, block in enumerate(blocks) if state.known(block)), default=-1)
+    if ancestor >= 0:
+        kept_up_to = blocks[ancestor].header.number
+    elif not state.headers or _covers_all(state, blocks[0].header.number):
+        kept_up_to = state.start - 1
+    elif blocks[0].header.number > state.headers[0].number:
+        return None
+    else:
+        raise WrongChain(
+            f"the chain was reorganised below block {state.headers[0].number}, deeper than the {len(state.headers)} "
+            "blocks that are remembered; stop using this chain node, find out which branch is right, and if it is the "
+            "new one, follow the chain again from its start with an empty position"
+        )
+    if state.root is not None and kept_up_to < state.root.number:
+        raise begun_anew(state.root)
+    fresh = [block for block in blocks[ancestor + 1 :] if block.header.number > kept_up_to]
+    if not fresh:
+        return state, ()
+    steps: list[Step] = [BlockRemoved(header) for header in reversed(state.headers) if header.number > kept_up_to]
+    steps += [BlockAdded(block) for block in fresh]
+    for step in steps:
+        state = apply(state, step)
+    return state, tuple(steps)
+
+
+def begun_anew(root: Header) -> WrongChain:
+    """Return the error for a chain whose block `root` is another one than it was."""
+    return WrongChain(
+        f"block {root.number} of the chain is another one than it was: the chain was begun anew, or the chain node "
+        "serves another one with the same number. What was in channels there is not on this one. Use the right node; "
+        "if the old chain is gone for good, go on in a new data directory (the same keystore may be used)"
+    )
+
+
+def _covers_all(state: Followed, first: int) -> bool:
+    """Whether nothing was ever followed below what is remembered, and the blocks start where following started."""
+    return state.headers[0].number == state.start and first <= state.start
+
+
+def _check_chain(blocks: Sequence[Block]) -> None:
+    for before, after in itertools.pairwise(blocks):
+        if after.header.parent != before.header.hash or after.header.number != before.header.number + 1:
+            raise ChainError(
+                f"the chain node's answer is no chain: block {after.header.number} does not follow block "
+                f"{before.header.number}; use another chain node"
+            )
+
+
+class FollowerStatistics(msgspec.Struct, frozen=True):
+    """How the following goes."""
+
+    position: int
+    """Number of the newest block that was followed, -1 if none."""
+    lag: int
+    """Blocks between the position and the head, as last seen."""
+    silent: float
+    """Seconds since the chain node last answered."""
+    removed: int
+    """Blocks removed by reorganisations."""
+    faults: int
+    """Times that the chain node did not answer, or not with anything that could be right."""
+    behind: float | None = None
+    """How old the view of the chain is, in seconds (`freshness`); None if nothing is known yet."""
+    fault: str = ""
+    """What went wrong last with the chain node; empty if its last answer was right."""
+
+
+class Follower:
+    """Hands every step of a chain to one consumer, in order, each exactly once between two restarts.
+
+    The consumer stores the step's effects and `moments.step_moment` in one commit before it returns. `jitter` returns
+    a number in [0, 1), to spread the attempts of many followers after an outage. `elapsed` is a clock that cannot be
+    set and counts sleep; `clock` is the wall clock, with which the chain is compared (None: with none).
+    """
+
+    def __init__(
+        self,
+        chain: Chain,
+        followed: Followed,
+        on_step: OnStep,
+        *,
+        jitter: Callable[[], float],
+        elapsed: Elapsed = trio.current_time,
+        clock: Clock | None = None,
+    ) -> None:
+        self._chain = chain
+        self._on_step = on_step
+        self._jitter = jitter
+        self._elapsed = elapsed
+        self._clock = clock
+        self._head = followed.next - 1
+        self._head_time = 0
+        self._batch = BATCH
+        self._freshness: freshness.Freshness | None = None
+        self._answered: float | None = None
+        """When (by our clock) the newest answer that was right had been asked for."""
+        self._removed = 0
+        self._faults = 0
+        self._fault: Exception | None = None
+        self._wrong = 0
+        self._turned = False
+        """Whether the chain node gave a right answer since the start."""
+        self._moved = trio.Event()
+        self.followed = followed
+
+    async def run(self) -> None:
+        """Follow until cancelled. Raise what the consumer raises, but for its troubles with the chain."""
+        if self._freshness is None:
+            self._freshness, self._answered = freshness.Freshness(self._wall()), self._elapsed()
+        backoff, hasty, last = BACKOFF_FIRST, False, b""
+        while True:
+            try:
+                turn = await self._turn()
+            except (ChainUnavailable, ChainError) as error:
+                self._faults += 1
+                self._fault = error
+                self._wrong = self._wrong + 1 if isinstance(error, WrongChain) else 0
+                self._batch = max(1, self._batch // 2)
+                await trio.sleep(backoff * (1 + self._jitter()) / 2)
+                backoff = min(2 * backoff, PATIENCE)
+                continue
+            self._fault, self._answered, self._wrong = None, turn.asked, 0
+            if not self._turned:
+                self._turned = True
+                self._move()
+            backoff, self._batch = BACKOFF_FIRST, min(2 * self._batch, BATCH)
+            if turn.head is not None:
+                if hasty and turn.head.hash == last:  # its wait does not wait
+                    await trio.sleep(POLL * (1 + self._jitter()) / 2)
+                hasty, last = await self._wait(turn.head), turn.head.hash
+
+    async def reached(self, number: int) -> None:
+        """Wait until the block of that number was followed, and the chain node has shown that it knows the position."""
+        while not self._turned or self.followed.next <= number:
+            await self._moved.wait()
+
+    async def _turn(self) -> _Turn:
+        """Ask for the head, and follow the next blocks."""
+        assert self._freshness is not None
+        asked = self._elapsed()
+        head = await self._chain.head()
+        self._head, self._head_time = head.number, head.time
+        if self.followed.headers and head.number < self.followed.headers[0].number:
+            await self._check_root()
+        try:
+            moved = await self._catch_up(head, asked)
+        except WrongChain:
+            await self._check_root()
+            raise
+        position = self.followed.position
+        if position is not None and position.hash == head.hash:
+            if not moved:
+                self._freshness = freshness.confirmed(self._freshness, position, asked, self._wall())
+            return _Turn(asked, head)
+        return _Turn(asked, None if moved else head)
+
+    async def _check_root(self) -> None:
+        """Raise WrongChain, with what to do, if the chain is another one than was followed."""
+        root = self.followed.root
+        found = None if root is None else await self._chain.header(root.number)
+        if root is not None and found is not None and found.hash != root.hash:
+            raise begun_anew(root)
+
+    async def _wait(self, head: Header) -> bool:
+        """Wait for a new head; return whether that was over so soon that the chain node may not wait at all."""
+        began = trio.current_time()
+        with contextlib.suppress(ChainUnavailable, ChainError):
+            await self._chain.wait(head.hash)
+        return trio.current_time() - began < POLL
+
+    async def _catch_up(self, head: Header, asked: float) -> bool:
+        """Follow the next blocks; return whether there were any."""
+        known = max(1, len(self.followed.headers))
+        overlap = min(max(RECHECKED, self.followed.next - head.number), known)
+        while True:
+            first = max(self.followed.start, self.followed.next - overlap)
+            blocks = await self._chain.blocks(first, overlap + self._batch)
+            if blocks and blocks[0].header.number != first:
+                raise ChainError(
+                    f"the chain node was asked for block {first} and sent {blocks[0].header.number}; use another one"
+                )
+            answer = advance(self.followed, blocks)
+            if answer is not None:
+                break
+            overlap = min(2 * overlap, len(self.followed.headers))
+        for step in answer[1]:
+            await self._on_step(step)
+            self._take(step, asked)
+        return bool(answer[1])
+
+    def _take(self, step: Step, asked: float) -> None:
+        assert self._freshness is not None
+        self.followed = apply(self.followed, step)
+        match step:
+            case BlockAdded(block):
+                self._freshness = freshness.added(self._freshness, block.header, asked, self._wall())
+            case BlockRemoved(header):
+                self._freshness = freshness.removed(self._freshness, header)
+                self._removed += 1
+        self._head = max(self._head, self.followed.next - 1)
+        self._move()
+
+    def _move(self) -> None:
+        self._moved.set()
+        self._moved = trio.Event()
+
+    def _wall(self) -> float:
+        """Return the wall clock's offset to ours."""
+        return -math.inf if self._clock is None else self._clock() - self._elapsed()
+
+    # --- how old the view is -------------------------------------------------------------------------------------
+
+    def behind(self) -> float:
+        """Return how old our view of the chain is in seconds, infinite while nothing is known of it."""
+        position = self.followed.position
+        if position is None or self._freshness is None:
+            return math.inf
+        known = self._head_time - position.time
+        return max(known, freshness.behind(self._freshness, position, self._elapsed()))
+
+    def is_behind(self, seconds: float) -> bool:
+        """Whether our view of the chain is older than that, or nothing is known of it."""
+        return self.behind() > seconds
+
+    @property
+    def silent(self) -> float:
+        """Seconds since the chain node last answered with something that could be right."""
+        return 0.0 if self._answered is None else self._elapsed() - self._answered
+
+    @property
+    def lost(self) -> Exception | None:
+        """Why the chain is another one than was followed, as was said CERTAIN times on end; None if it was not."""
+        return self._fault if self._wrong >= CERTAIN else None
+
+    @property
+    def fault(self) -> Exception | None:
+        """What went wrong last, None if the last answer was right."""
+        return self._fault
+
+    def sight(self, at_stake: float | None) -> Sight:
+        """Return how the following goes, for whoever tells a person of it (`vigil`)."""
+        return Sight(
+            now=self._elapsed(),
+            behind=self.behind(),
+            silent=self.silent,
+            fault="" if self._fault is None else str(self._fault),
+            nonsense=isinstance(self._fault, ChainError),
+            lost=self.lost is not None,
+            at_stake=at_stake,
+        )
+
+    def statistics(self) -> FollowerStatistics:
+        """Return the figures of this moment. Must be called within trio."""
+        behind = self.behind()
+        return FollowerStatistics(
+            position=self.followed.next - 1,
+            lag=max(0, self._head - self.followed.next + 1),
+            silent=self.silent,
+            removed=self._removed,
+            faults=self._faults,
+            behind=None if math.isinf(behind) else behind,
+            fault="" if self._fault is None else str(self._fault),
+        )
+
+    def __repr__(self) -> str:
+        return f"<Follower at block {self.followed.next - 1} of {self._head}>"
+
+
+class _Turn(msgspec.Struct, frozen=True):
+    """A question for the head: when it was asked, and the head if there was nothing to follow up to it."""
+
+    asked: float
+    head: Header | None

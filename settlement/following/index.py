@@ -1,0 +1,219 @@
+"""What the chain says of one account's channels, kept event by event so that any block can be taken back.
+
+The index keeps the events of those channels in which the account takes part, and every registered secret and
+link, each with its block. A channel's state at any height is the fold of its events up to there: at the head to act in
+time, at the confirmed height to count funds. There is no second, incremental copy of the state that could differ.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+
+import msgspec
+
+from tallystick.channels.protocol.codec import Codec
+from tallystick.channels.protocol.hashchain import StreamProof, StreamTerms
+from tallystick.channels.protocol.objects import ZERO32, Address, ChannelId
+from tallystick.channels.storage.seals import Sealed
+from tallystick.channels.storage.store import Moment, Schema, Store, decoded
+from tallystick.channels.values.discretion import Discreet
+from tallystick.settlement.chain import (
+    Block,
+    Challenged,
+    ChannelEvent,
+    ChannelOpened,
+    ChannelView,
+    Closed,
+    CooperativelyClosed,
+    Deposited,
+    LinkRegistered,
+    Redeemed,
+    SecretRegistered,
+    Settled,
+    Withdrawn,
+)
+
+OPEN, CLOSED, SETTLED, GONE = range(4)
+"""The values of `ChannelView.status`."""
+
+
+class Sighting(msgspec.Struct, frozen=True, array_like=True):
+    """One event and the block that holds it."""
+
+    number: int
+    time: int
+    event: ChannelEvent
+
+
+class EventsSeen(Discreet, Moment, frozen=True):
+    """A block held these events of our channels, and these secrets."""
+
+    number: int
+    sightings: tuple[Sighting, ...]
+    secrets: tuple[SecretRegistered, ...]
+    links: tuple[LinkRegistered, ...] = ()
+
+
+class EventsUndone(Moment, frozen=True):
+    """The block of this number left the best branch."""
+
+    number: int
+
+
+def fold(history: Iterable[Sighting], up_to: int) -> ChannelView | None:
+    """Return a channel's state after block `up_to`, None if it was not opened by then."""
+    view: ChannelView | None = None
+    for sighting in history:
+        if sighting.number <= up_to:
+            view = _apply(view, sighting.event)
+    return view
+
+
+def _apply(view: ChannelView | None, event: ChannelEvent) -> ChannelView | None:
+    if isinstance(event, ChannelOpened):
+        return ChannelView(terms=event.terms, status=OPEN, deposits=(0, 0), withdrawn=(0, 0))
+    if view is None:
+        return None
+    replace = msgspec.structs.replace
+    match event:
+        case Deposited(_, side, total):
+            return replace(view, deposits=_with(view.deposits, side, total))
+        case Withdrawn(_, side, total):
+            return replace(view, withdrawn=_with(view.withdrawn, side, total))
+        case CooperativelyClosed():
+            return replace(view, status=GONE)
+        case Closed(_, closer, seq0, seq1, _, deadline):
+            return replace(view, status=CLOSED, closer=closer, deadline=deadline, seqs=(seq0, seq1))
+        case Challenged(_, sender, seq, _, convicts):
+            return replace(view, seqs=_with(view.seqs, sender, seq), convicted=view.convicted or convicts)
+        case Settled(_, _, _, _, pot0, pot1, _):
+            return replace(view, status=SETTLED if pot0 or pot1 else GONE, pots=(pot0, pot1))
+        case Redeemed(_, sender, paid, refunded, root):
+            pot = 0 if root == ZERO32 else view.pots[sender] - paid - refunded
+            pots = _with(view.pots, sender, pot)
+            return replace(view, pots=pots, status=SETTLED if any(pots) else GONE)
+
+
+def _with(pair: tuple[int, int], side: int, value: int) -> tuple[int, int]:
+    return (value, pair[1]) if side == 0 else (pair[0], value)
+
+
+class ChainIndex:
+    """The events of one account's channels. Change it only together with the moments that it returns."""
+
+    def __init__(self, account: Address, store: Store) -> None:
+        self._account = account
+        self._store = store
+        self._histories: dict[ChannelId, list[Sighting]] = {}
+        self.head_number = -1
+        self.head_time = 0
+        for (blob,) in store.read("SELECT sighting FROM chain_events ORDER BY number, position"):
+            sighting = decoded(_SIGHTING, blob, "chain_events")
+            self._histories.setdefault(sighting.event.channel, []).append(sighting)
+
+    def add(self, block: Block) -> list[EventsSeen]:
+        """Take in a block; return what to store."""
+        number, time = block.header.number, block.header.time
+        self.head_number, self.head_time = number, time
+        sightings, secrets, links = [], [], []
+        for event in block.events:
+            if isinstance(event, SecretRegistered):
+                secrets.append(event)
+            elif isinstance(event, LinkRegistered):
+                links.append(event)
+            elif event.channel in self._histories or (
+                isinstance(event, ChannelOpened) and self._account in event.terms.participants
+            ):
+                sighting = Sighting(number, time, event)
+                self._histories.setdefault(event.channel, []).append(sighting)
+                sightings.append(sighting)
+        if not sightings and not secrets and not links:
+            return []
+        return [EventsSeen(number, tuple(sightings), tuple(secrets), tuple(links))]
+
+    def remove(self, number: int) -> list[Moment]:
+        """Take back the block of that number, which was the newest; return what to store."""
+        self.head_number = number - 1
+        for channel, history in list(self._histories.items()):
+            self._histories[channel] = [sighting for sighting in history if sighting.number < number]
+        return [EventsUndone(number)]
+
+    def view(self, channel: ChannelId, up_to: int) -> ChannelView | None:
+        """Return a channel's state after block `up_to`."""
+        return fold(self._histories.get(channel, ()), up_to)
+
+    def redeems(self, channel: ChannelId, sender: int) -> list[tuple[int, bytes]]:
+        """Return when locks of simplex `sender` were decided (block times, in order), and the root of those left."""
+        return [
+            (s.time, s.event.root)
+            for s in self._histories.get(channel, ())
+            if isinstance(s.event, Redeemed) and s.event.sender == sender
+        ]
+
+    def secrets(self, conditions: Iterable[bytes], up_to: int) -> dict[bytes, tuple[int, bytes]]:
+        """Return which of the conditions were registered by block `up_to`: to (block time, proof), in that order.
+
+        The proof of a hash lock is its secret; that of a stream tells its deepest link.
+        """
+        conditions = sorted(set(conditions))
+        sql = "SELECT rowid, digest, time, secret FROM chain_secrets WHERE digest = ? AND number <= ?"
+        rows = [row for condition in conditions for row in self._store.read(sql, (condition, up_to))]
+        found = {digest: (time, secret) for _, digest, time, secret in sorted(rows)}
+        sql = "SELECT time, proof FROM chain_links WHERE condition = ? AND number <= ? ORDER BY depth DESC LIMIT 1"
+        for condition in conditions:
+            for time, proof in self._store.read(sql, (condition, up_to)):
+                found[condition] = (time, proof)
+        return found
+
+    def known(self) -> list[ChannelId]:
+        """Return all channels of this account that the chain ever showed."""
+        return [channel for channel, history in self._histories.items() if history]
+
+
+_SIGHTING: Codec[Sighting] = Codec(Sighting, canonical=False)
+
+
+def _seen(connection: sqlite3.Connection, moment: EventsSeen) -> None:
+    for position, sighting in enumerate(moment.sightings):
+        connection.execute(
+            "INSERT OR REPLACE INTO chain_events VALUES (?, ?, ?)",
+            (moment.number, position, _SIGHTING.encode(sighting)),
+        )
+    for event in moment.secrets:
+        connection.execute(
+            "INSERT OR IGNORE INTO chain_secrets VALUES (?, ?, ?, ?)",
+            (event.digest, event.secret, event.time, moment.number),
+        )
+    for link in moment.links:
+        proof = StreamProof(link.link, link.depth, StreamTerms(link.tip, link.unit, link.length))
+        connection.execute(
+            "INSERT OR IGNORE INTO chain_links VALUES (?, ?, ?, ?, ?)",
+            (link.condition, link.depth, proof.encode(), link.time, moment.number),
+        )
+
+
+def _undone(connection: sqlite3.Connection, moment: EventsUndone) -> None:
+    connection.execute("DELETE FROM chain_events WHERE number >= ?", (moment.number,))
+    connection.execute("DELETE FROM chain_secrets WHERE number >= ?", (moment.number,))
+    connection.execute("DELETE FROM chain_links WHERE number >= ?", (moment.number,))
+
+
+INDEX_SCHEMA = Schema(
+    "index",
+    (
+        """
+CREATE TABLE chain_events (
+    number INTEGER NOT NULL, position INTEGER NOT NULL, sighting BLOB NOT NULL, PRIMARY KEY (number, position));
+CREATE TABLE chain_secrets (
+    digest BLOB PRIMARY KEY, secret BLOB NOT NULL, time INTEGER NOT NULL, number INTEGER NOT NULL)
+""",
+        """
+CREATE TABLE chain_links (
+    condition BLOB NOT NULL, depth INTEGER NOT NULL, proof BLOB NOT NULL, time INTEGER NOT NULL,
+    number INTEGER NOT NULL, PRIMARY KEY (condition, depth))
+""",
+    ),
+    {EventsSeen: _seen, EventsUndone: _undone},
+    tuple(Sealed(table) for table in ("chain_events", "chain_secrets", "chain_links")),
+)

@@ -1,0 +1,386 @@
+"""Transactions as persistent obligations: what they are, and the rules they live by (`rounds` carries them out).
+
+An obligation is a call that must get onto the chain: within a budget, before a deadline if there is one, through
+crashes, reorganisations, congestion and refusals, and whatever a chain node says. Every word of a chain node may be
+wrong, so no single answer, and no number of them, ends what is still due. Rules:
+
+1. A nonce is bound to an obligation, and stored, before anything is signed under it. A call that pays (`pays`) is
+   signed under one nonce in its life. Any other does no harm if it is mined twice; it may take another nonce.
+2. A nonce is left only when the chain has shown for `confirmations` heads in a row that it is used up, or that lower
+   ones are free that nobody holds (`nonces`). What was signed before is remembered: its receipt counts all the same.
+3. If a nonce is used up without a receipt of ours, a call that pays is not sent again: perhaps the chain node only
+   hides the receipt. After `resting_depth` heads of that a person is told that its fate is unknown.
+4. It is done when its receipt is `confirmations` deep, and is watched until it is `resting_depth` deep: if its block
+   goes away before, it is sent again. What is final takes two looks that say the same.
+5. A deadline has passed when the block `confirmations` deep is later, for as many heads in a row.
+6. Nothing is deleted on an error. A refusal or failure means: try again, superseded (the aim was reached or is moot),
+   or quarantine, with an alarm. Refusals quarantine nothing but calls that pay: somebody waits for these.
+7. A nonce can only be mined after all lower ones. So an obligation offers at least what the most urgent one behind
+   it offers; what that costs beyond its own budget is paid from the urgent one's budget (`pricing`).
+
+    WAITING ──bind──▶ SENT ──receipt, deep enough──▶ DONE
+       ▲  ▲             │
+       │  └─ try again ─┤ failed, refused for long, nonce used by another program
+       │                └──────────▶ SUPERSEDED, QUARANTINED (also straight from WAITING)
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeAlias, TypeVar
+
+import msgspec
+
+from tallystick.channels.node.alarms import Alarm, AlarmKind
+from tallystick.channels.protocol.keys import keccak
+from tallystick.channels.protocol.objects import NATIVE, ChannelId
+from tallystick.channels.values.arguments import Options
+from tallystick.settlement.chain import Call, DepositCall, Header, OpenCall, Receipt, TransferCall
+from tallystick.settlement.errors import Refusal, Revert
+from tallystick.settlement.sending.fees import bumped
+
+OBLIGATIONS_MAX = 10_000
+"""Obligations not at rest that one account may have."""
+
+ATTEMPTS_MAX = 48
+"""Transactions signed under one nonce: 48 bumps raise a fee by a factor beyond 40,000."""
+
+PAST_MAX = 16
+"""Transactions under earlier nonces that are remembered of one obligation."""
+
+LOOKS_KEPT = 20
+"""Heads of which is remembered what the chain said."""
+
+TRIES_MAX = 256
+"""Times that one duty is taken on. Each takes a reorganisation that made the last one fail, or a lie, and a pause."""
+
+PAUSE_MAX = 512
+"""Blocks between two of them at most."""
+
+AHEAD_MAX = 16
+"""Blocks by which a chain node may fall back behind what it said before, by changing its back end."""
+
+FILLER = "filler:"
+"""With this begin the ids of obligations that only use a nonce up."""
+
+UNKNOWN_FATE = "its nonce is used up, and the chain node shows no receipt of it: whether it was mined is not known"
+BUDGET_SHORT = "what is left of its budget is below the market's fees"
+
+Gas: TypeAlias = Callable[[Call], int]
+"""Returns how much gas a call is charged for at most."""
+
+
+class Status(enum.IntEnum):
+    """Where an obligation stands. The numbers are part of the disk format."""
+
+    WAITING = 1
+    SENT = 2
+    DONE = 3
+    SUPERSEDED = 4
+    QUARANTINED = 5
+
+
+FINAL = frozenset({Status.DONE, Status.SUPERSEDED, Status.QUARANTINED})
+
+
+class Attempt(msgspec.Struct, frozen=True, array_like=True):
+    """One transaction under the obligation's nonce. The hash is empty until it is signed: then it was never sent."""
+
+    price: int
+    filler: bool = False
+    """It is the transfer of nothing that uses the nonce up, not the call."""
+    hash: bytes = b""
+    raw: bytes = b""
+    """The signed transaction, kept of the newest attempt only: it is sent again byte for byte."""
+
+
+class Past(msgspec.Struct, frozen=True, array_like=True):
+    """A transaction that was signed under a nonce that the obligation has left since."""
+
+    nonce: int
+    hash: bytes
+
+
+class Obligation(msgspec.Struct, frozen=True, kw_only=True):
+    """A call that must get onto the chain. Callers give the first seven fields; the rest is this module's."""
+
+    id: str
+    """The caller's name for it: whoever requires it again under that name adds nothing."""
+    call: Call
+    purpose: str
+    """What it is for, in words: for alarms and for people."""
+    budget: int
+    """The most to pay in fees, over all tries, in the native coin."""
+    channel: ChannelId | None = None
+    deadline: int | None = None
+    """The last block time (chain time) at which it still helps; None if it always does."""
+    not_before: int = 0
+    """It is not sent before the head's time has reached this."""
+    status: Status = Status.WAITING
+    reason: str = ""
+    """Why it is superseded or quarantined."""
+    trouble: str = ""
+    """What stands in its way at the moment; an alarm was given when this was set."""
+    nonce: int | None = None
+    attempts: tuple[Attempt, ...] = ()
+    filler: bool = False
+    """Chain nodes refuse the call itself, so its nonce is used up by a transfer of nothing."""
+    floor: int = 0
+    """Chain nodes ask for at least this price."""
+    first_block: int | None = None
+    first_time: int | None = None
+    """The head when it was first looked at and could be sent: where its fee curve starts."""
+    receipt: Receipt | None = None
+    missing_since: int | None = None
+    """Block number since when the nonce is used up without a receipt of ours."""
+    missing_heads: int = 0
+    """At how many heads in a row that was so."""
+    late_heads: int = 0
+    """At how many heads in a row the confirmed time was past its deadline."""
+    past: tuple[Past, ...] = ()
+    """What was signed for it under earlier nonces, the newest last."""
+    waited_blocks: int = 0
+    waited_time: int = 0
+    """How long it could have been mined: blocks, and seconds of chain time. Its fee curve goes by that."""
+    stalled: bool = False
+    """The newest attempt did not get through to a chain node, or the account cannot pay for it."""
+    refused: int = 0
+    """Times that its call was refused as malformed, under this nonce."""
+    again_at: int = 0
+    """It gets no nonce before this block."""
+    ended: int | None = None
+    """The block at which it was seen to be final."""
+    far: bool = False
+    """It pays, and its nonce is so far ahead that it will hardly ever be mined: it holds nothing up."""
+    tries: int = 0
+    spent: int = 0
+    """Fees paid for tries that failed."""
+    resting: bool = False
+    """Nothing more can happen to it."""
+
+    @property
+    def fee_price(self) -> int:
+        """What its newest transaction offers, 0 if there is none."""
+        return self.attempts[-1].price if self.attempts else 0
+
+
+class Policy(Options, frozen=True, kw_only=True):
+    """How an account sends."""
+
+    confirmations: int = 3
+    """Depth (1: in the head block) at which a receipt counts."""
+    resting_depth: int = 128
+    """Depth at which nothing is expected to change any more."""
+    patience: int = 50
+    """The window, in blocks, of an obligation without a deadline."""
+    in_flight: int = 16
+    """Nonces bound and not mined; chain nodes drop what is too far ahead. Twice as many if the rest pay the way."""
+    tries: int = 5
+    """Times that a call may fail before it is quarantined, or be refused before its nonce is used up otherwise."""
+    filler_budget: int = 10**16
+    """The most to pay in fees for using up one nonce."""
+
+
+class Look(msgspec.Struct, frozen=True, array_like=True):
+    """What the chain said at one head: of several answers, the least and the greatest nonce, and the lowest price."""
+
+    number: int
+    time: int
+    low: int
+    high: int
+    market: int
+
+
+class Book(msgspec.Struct, frozen=True):
+    """One account's obligations that are not at rest, by id, in the order they were required."""
+
+    obligations: Mapping[str, Obligation]
+    highest_nonce: int
+    """The highest nonce that was bound, -1 if none was. It falls if nonces turn out to be free."""
+    looks: Sequence[Look] = ()
+    """The last heads that were looked at since the start, the newest last."""
+
+    def with_(self, *changed: Obligation) -> Book:
+        """Return the book with these obligations in it, in their newest version."""
+        highest = max([self.highest_nonce, *(o.nonce for o in changed if o.nonce is not None and not o.far)])
+        merged = {**self.obligations, **{o.id: o for o in changed}}
+        return Book({key: o for key, o in merged.items() if not o.resting}, highest, self.looks)
+
+
+def book_of(obligations: Iterable[Obligation], highest_nonce: int = -1) -> Book:
+    """Return a book of these obligations."""
+    return Book({}, highest_nonce).with_(*obligations)
+
+
+class Observation(msgspec.Struct, frozen=True):
+    """What the chain says at one head."""
+
+    head: Header
+    confirmed: int
+    """Time of the block that is `confirmations` deep."""
+    nonce: int
+    """The account's next nonce to be mined."""
+    market: int
+    """The fee price at which transactions are mined soon."""
+    receipts: Mapping[bytes, Receipt]
+    """Of the account's transactions that are on the best branch, by their hash."""
+
+
+class Round(msgspec.Struct, frozen=True):
+    """What one look at the chain leads to, in this order: store `changed`, sign and send `send`, raise `alarms`."""
+
+    book: Book
+    changed: tuple[Obligation, ...]
+    send: tuple[str, ...]
+    """Ids in order of nonce; of each, the newest attempt is to be sent (again)."""
+    alarms: tuple[Alarm, ...]
+    lowered: int | None = None
+    """If given, the highest nonce that was bound is this: what was bound above is free again. Store it, too."""
+
+
+Verdict: TypeAlias = Status
+"""WAITING (try again), SUPERSEDED or QUARANTINED."""
+
+Judge: TypeAlias = Callable[[Obligation, str], Verdict | None]
+"""A caller's own opinion on a failed receipt's reason; None leaves it to `judge_failure`."""
+
+_MOOT = frozenset({Revert.NOT_NEWER, Revert.ALREADY_REGISTERED, Revert.WRONG_STATUS, Revert.NOTHING_TO_REDEEM})
+_TRANSIENT = frozenset(
+    {Revert.WINDOW_OPEN, Revert.UNKNOWN_CHANNEL, Revert.INSUFFICIENT_BALANCE, Revert.INSUFFICIENT_ALLOWANCE}
+)
+
+
+def judge_failure(reason: str) -> Verdict:
+    """Return what a failed receipt's reason means where the caller has no opinion of its own."""
+    code = reason.partition(":")[0]
+    if code in _MOOT:
+        return Status.SUPERSEDED
+    return Status.WAITING if code in _TRANSIENT else Status.QUARANTINED
+
+
+def no_opinion(obligation: Obligation, reason: str) -> None:
+    """Leave every failed receipt to `judge_failure`."""
+
+
+_S = TypeVar("_S", bound=msgspec.Struct)
+
+
+def change(struct: _S, **fields: object) -> _S:
+    """Return a copy with other fields."""
+    return msgspec.structs.replace(struct, **fields)
+
+
+def pays(call: Call) -> bool:
+    """Whether a call moves value each time that it is mined: then it must not be sent twice."""
+    return isinstance(call, OpenCall | DepositCall) or (isinstance(call, TransferCall) and call.amount > 0)
+
+
+def may_try_again(earlier: Obligation, attempt: int, head: int, newest: int | None = None) -> bool:
+    """Say whether a duty that is due at block `head` is taken on anew, though `earlier` was to do it.
+
+    `attempt` counts those before `earlier`. That ended without doing it, or is only said to have: it failed, or was
+    given up, on a branch on which it was moot, or on a wrong word of the chain node. Pauses double. `newest`: the
+    newest head that the sender was told, None if none yet. What ended far above that did so on a wrong word.
+    """
+    if earlier.status not in FINAL:
+        return False
+    most = math.inf if newest is None else max(newest, head) + AHEAD_MAX
+    mined = head if earlier.receipt is None else earlier.receipt.block.number
+    if head < mined <= most or (mined > head and not earlier.resting):
+        return False  # it may only seem due, to who has not followed so far
+    if earlier.status is Status.DONE and not earlier.resting:
+        return False
+    under_way = earlier.nonce is not None and earlier.receipt is None and not earlier.resting
+    if earlier.status is Status.SUPERSEDED and under_way:
+        return False
+    ended = earlier.ended if earlier.ended is not None else head if not earlier.resting else 0
+    ended = 0 if ended > most else ended
+    return head >= ended + min((1 << attempt) - 1, PAUSE_MAX)
+
+
+def finish(obligation: Obligation, status: Status, reason: str) -> Obligation:
+    """Return it superseded or quarantined. If it has a nonce, that must still be used up."""
+    return change(obligation, status=status, reason=reason)
+
+
+def without_raw(attempts: tuple[Attempt, ...]) -> tuple[Attempt, ...]:
+    """Return the attempts without what would be sent."""
+    return tuple(change(attempt, raw=b"") if attempt.raw else attempt for attempt in attempts)
+
+
+def unmined(obligation: Obligation, nonce: int) -> bool:
+    """Whether it has a nonce that is not used up, if `nonce` is the account's next."""
+    return (
+        obligation.nonce is not None and obligation.nonce >= nonce and obligation.receipt is None and not obligation.far
+    )
+
+
+def news_of(before: Obligation, after: Obligation) -> Alarm | None:
+    """Return the alarm that a change calls for."""
+    name = f"{after.purpose} ({after.id})"
+    if after.status is Status.QUARANTINED and before.status is not Status.QUARANTINED:
+        return Alarm(AlarmKind.TRANSACTION_GIVEN_UP, f"{name} is quarantined: {after.reason}; see to it by hand")
+    if before.status is Status.DONE and after.status is Status.SENT:
+        text = f"{name} was done, but its block left the chain in an unusually deep reorganisation; it is sent again"
+        return Alarm(AlarmKind.TRANSACTION_UNDONE, text)
+    if before.missing_heads and after.nonce != before.nonce:
+        text = f"nonce {before.nonce} of {name} was used by another program; give this key to one program only"
+        return Alarm(AlarmKind.NONCE_TAKEN, text)
+    if after.trouble and after.trouble != before.trouble:
+        return Alarm(AlarmKind.TRANSACTION_HELD_UP, f"{name} is held up: {after.trouble}")
+    return None
+
+
+def _carries_coins(call: Call) -> bool:
+    """Whether a call moves coins besides its fee: if they are not there, it must not hold up what waits behind it."""
+    match call:
+        case OpenCall(terms, deposit):
+            return deposit > 0 and terms.asset == NATIVE
+        case DepositCall(asset=asset, amount=amount) | TransferCall(asset=asset, amount=amount):
+            return amount > 0 and asset == NATIVE
+        case _:
+            return False
+
+
+def refuse(obligation: Obligation, code: Refusal | None, text: str, policy: Policy) -> tuple[Obligation, Alarm | None]:
+    """Return the obligation after a chain node refused its newest attempt, and an alarm if that is news.
+
+    `code` None stands for an answer that makes no sense: it is retried for ever, and nothing is concluded from it.
+    """
+    after = obligation
+    match code:
+        case Refusal.NONCE_TOO_LOW | Refusal.NONCE_TOO_HIGH | Refusal.ALREADY_KNOWN:
+            pass  # the next look at the chain shows which nonces are used up, and predecessors are sent first
+        case Refusal.UNDERPRICED | Refusal.MEMPOOL_FULL:
+            after = change(after, floor=bumped(after.fee_price), trouble=f"{code}: chain nodes ask for higher fees")
+        case _ if code is Refusal.MALFORMED or (code is Refusal.INSUFFICIENT_FUNDS and _carries_coins(after.call)):
+            after = change(after, refused=after.refused + 1, trouble=text, stalled=True)
+            if after.refused >= policy.tries and after.status is Status.SENT:
+                after = change(after, filler=True)
+                if pays(after.call):
+                    after = finish(after, Status.QUARANTINED, text)
+        case Refusal.INSUFFICIENT_FUNDS:
+            after = change(after, trouble=text, stalled=True)
+        case _:
+            after = change(after, trouble=text)
+    return after, news_of(obligation, after)
+
+
+def accepted(obligation: Obligation) -> Obligation:
+    """Return the obligation after a chain node took its newest attempt: nothing stands in its way."""
+    if obligation.trouble in ("", BUDGET_SHORT, UNKNOWN_FATE):
+        return change(obligation, stalled=False) if obligation.stalled else obligation
+    return change(obligation, trouble="", stalled=False)
+
+
+def unheard(obligation: Obligation) -> Obligation:
+    """Return the obligation after its newest attempt did not get through to a chain node."""
+    return obligation if obligation.stalled else change(obligation, stalled=True)
+
+
+def signed(obligation: Obligation, raw: bytes) -> Obligation:
+    """Return the obligation with its newest attempt signed, before that is sent."""
+    *older, newest = obligation.attempts
+    return change(obligation, attempts=(*older, change(newest, raw=raw, hash=keccak(raw))))

@@ -1,0 +1,147 @@
+"""What each transaction under way should offer now. Pure. The curve itself is in `fees`.
+
+The market's price is the median of what was claimed at the last heads. The curve counts only the time in which the
+transaction could have been mined: not while the account is empty, the chain node down, or this program asleep.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+
+from tallystick.settlement.sending.fees import bumped, curve, next_price
+from tallystick.settlement.sending.nonces import stalled_from
+from tallystick.settlement.sending.obligations import (
+    ATTEMPTS_MAX,
+    BUDGET_SHORT,
+    FINAL,
+    Attempt,
+    Book,
+    Gas,
+    Obligation,
+    Observation,
+    Policy,
+    Status,
+    change,
+    unmined,
+    without_raw,
+)
+
+PRICES = 5
+"""Heads whose claims the market's price is the median of."""
+
+AHEAD = 60
+"""Seconds that the head's time is believed to be ahead of the confirmed time at most."""
+
+BLOCK_SECONDS_MAX = 60
+"""Seconds that a block is believed to have taken at most."""
+
+
+def market_of(book: Book) -> int:
+    """Return the market's price by the last looks, of which there is one at least."""
+    return statistics.median_low(each.market for each in book.looks[-PRICES:])
+
+
+def time_now(book: Book, seen: Observation) -> int:
+    """Return the chain's time, as far as the word of one head is taken for it."""
+    now = min(seen.head.time, seen.confirmed + AHEAD)
+    earlier = [each for each in book.looks if each.number < seen.head.number]
+    if earlier:
+        now = min(now, earlier[-1].time + BLOCK_SECONDS_MAX * (seen.head.number - earlier[-1].number))
+    return now
+
+
+def cap_of(obligation: Obligation, gas: Gas) -> int:
+    """Return the highest price per gas that what is left of the budget allows."""
+    return max(0, obligation.budget - obligation.spent) // gas(obligation.call)
+
+
+def price(book: Book, seen: Observation, gas: Gas, policy: Policy) -> list[Obligation]:
+    """Return the unmined obligations in order of nonce, each offering what it, or one behind it, needs."""
+    pending = sorted((o for o in book.obligations.values() if unmined(o, seen.nonce)), key=lambda o: o.nonce or 0)
+    pending = [o for o in pending if not _is_young_gap(o, seen, policy)]
+    limits = [_limit(o, pending[:i], gas) for i, o in enumerate(pending)]
+    stalled = stalled_from(book, seen.nonce)
+    priced: list[Obligation] = []
+    urgent = highest = 0
+    now = time_now(book, seen)
+    for obligation, limit in zip(reversed(pending), reversed(limits), strict=True):
+        cap = cap_of(obligation, gas)
+        urgent = max(urgent, min(_want(obligation, seen, now, gas, policy), limit))
+        highest = max(highest, limit)
+        offered = obligation
+        if _is_first(obligation) or (obligation.nonce or 0) < stalled:
+            offered = _offer(obligation, urgent, highest, seen.market)
+        short = cap < seen.market and obligation.status is Status.SENT
+        if short and not offered.trouble:
+            offered = change(offered, trouble=BUDGET_SHORT)
+        elif not short and offered.trouble == BUDGET_SHORT:
+            offered = change(offered, trouble="")
+        priced.append(offered)
+    return priced[::-1]
+
+
+def way_of(book: Book, seen: Observation, gas: Gas) -> Callable[[Obligation], bool]:
+    """Return what says whether an obligation can pay for itself and all under way to be mined at the market's price."""
+    ahead = (o for o in book.obligations.values() if unmined(o, seen.nonce))
+    lacking = sum(gas(o.call) * max(0, seen.market - cap_of(o, gas)) for o in ahead)
+
+    def pays_the_way(obligation: Obligation) -> bool:
+        return obligation.budget - obligation.spent >= gas(obligation.call) * seen.market + lacking
+
+    return pays_the_way
+
+
+def _is_young_gap(obligation: Obligation, seen: Observation, policy: Policy) -> bool:
+    """Whether it fills a gap that another program's transaction, which left the chain, may still fill by itself."""
+    start = obligation.first_block or 0
+    young = seen.head.number - start < policy.confirmations
+    return obligation.filler and obligation.status is Status.SENT and young
+
+
+def _is_first(obligation: Obligation) -> bool:
+    """Whether nothing was offered yet for what is to be sent under its nonce: its call, or what uses the nonce up."""
+    return not obligation.attempts or (obligation.filler and not obligation.attempts[-1].filler)
+
+
+def _want(obligation: Obligation, seen: Observation, now: int, gas: Gas, policy: Policy) -> int:
+    """Return what its own fee curve asks for now."""
+    cap = cap_of(obligation, gas)
+    if obligation.status in FINAL or (obligation.deadline is not None and now > obligation.deadline):
+        return min(max(seen.market, obligation.floor), cap)
+    if obligation.deadline is not None:
+        elapsed = obligation.waited_time
+        window = elapsed + obligation.deadline - now
+    else:
+        elapsed, window = obligation.waited_blocks, policy.patience
+    return max(curve(seen.market, cap, elapsed, window), min(obligation.floor, cap))
+
+
+def _limit(obligation: Obligation, ahead: list[Obligation], gas: Gas) -> int:
+    """Return the highest offer at which it can pay from its budget what those ahead of it lack to offer as much."""
+    own = max(0, obligation.budget - obligation.spent)
+    lacking = [(gas(other.call), cap_of(other, gas)) for other in ahead]
+
+    def cost(at: int) -> int:
+        return gas(obligation.call) * at + sum(units * max(0, at - cap) for units, cap in lacking)
+
+    low, high = 0, cap_of(obligation, gas)
+    if cost(high) <= own:
+        return high
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if cost(middle) <= own else (low, middle - 1)
+    return low
+
+
+def _offer(obligation: Obligation, want: int, cap: int, market: int) -> Obligation:
+    """Return it with a further attempt, if one at that price is called for."""
+    attempts = obligation.attempts
+    current = attempts[-1].price if attempts else None
+    if attempts and _is_first(obligation):
+        offer: int | None = max(want, min(market, cap), bumped(attempts[-1].price))
+    else:
+        offer = next_price(current, want, cap)
+    if offer is None or len(attempts) >= ATTEMPTS_MAX:
+        return obligation
+    return change(obligation, attempts=(*without_raw(attempts), Attempt(offer, obligation.filler)))

@@ -1,0 +1,226 @@
+"""What an account has to do at one head: how its obligations change in the light of what the chain says. Pure."""
+
+from __future__ import annotations
+
+from tallystick.channels.protocol.objects import Address
+from tallystick.settlement.chain import Receipt
+from tallystick.settlement.errors import Revert
+from tallystick.settlement.sending.nonces import bind, fillers, free, leave_nonce, look, rest, stalled_from
+from tallystick.settlement.sending.obligations import (
+    FILLER,
+    FINAL,
+    UNKNOWN_FATE,
+    Attempt,
+    Book,
+    Gas,
+    Judge,
+    Obligation,
+    Observation,
+    Policy,
+    Round,
+    Status,
+    change,
+    finish,
+    judge_failure,
+    news_of,
+    no_opinion,
+    pays,
+)
+from tallystick.settlement.sending.pricing import BLOCK_SECONDS_MAX, market_of, price, time_now, way_of
+
+AWAY_BLOCKS = 8
+"""If more blocks than these passed between two looks, nobody looked: nothing could be sent in that time."""
+
+REORGANISATION_MAX = 128
+"""Blocks by which a transaction may be mined below the head at which it was first thought of."""
+
+AGAIN_AFTER = 8
+"""Blocks until a call whose nonce was used up after refusals is sent again; doubles up to 16 times as many."""
+
+PAID_TWICE_DEPTH = 16
+"""Depth of the failure of a call that pays at which it is believed, and the call sent again."""
+
+STORED_EVERY = 8
+"""After so many blocks of waiting, how long that was is stored."""
+
+
+class _Eye:
+    """One look at the chain, and what the one before it makes of it."""
+
+    def __init__(self, book: Book, seen: Observation, gas: Gas, policy: Policy, judge: Judge) -> None:
+        self.seen = seen
+        self.gas = gas
+        self.policy = policy
+        self.judge = judge
+        last = book.looks[-1] if book.looks else None
+        self.fresh = last is None or last.number != seen.head.number
+        """Whether this head was not looked at before."""
+        blocks = 0 if last is None else seen.head.number - last.number
+        self.blocks = blocks if 0 < blocks <= AWAY_BLOCKS else 0
+        self.seconds = 0 if last is None else min(max(0, seen.head.time - last.time), self.blocks * BLOCK_SECONDS_MAX)
+        self.stalled = stalled_from(book, seen.nonce)
+        self.now = time_now(book, seen)
+
+    def observe(self, obligation: Obligation) -> Obligation:
+        """Return the obligation in the light of what the chain says."""
+        obligation = self._wait(obligation)
+        for attempt in obligation.attempts:
+            receipt = self._receipt(obligation, attempt.hash)
+            if receipt is not None:
+                return self._ended(self._on_receipt(obligation, attempt, receipt))
+        obligation = self._on_past(obligation)
+        obligation = self._without_receipt(obligation)
+        return self._ended(self._late(obligation))
+
+    def _wait(self, obligation: Obligation) -> Obligation:
+        """Count the time in which it could have been mined."""
+        seen = self.seen
+        if obligation.not_before > self.now:
+            return obligation
+        if obligation.first_block is None:
+            return change(obligation, first_block=seen.head.number, first_time=seen.head.time)
+        if seen.head.number < obligation.first_block:  # a head that was ahead of the truth, or left the chain
+            obligation = change(obligation, first_block=seen.head.number, first_time=seen.head.time)
+        barred = self.stalled < float("inf") if obligation.nonce is None else obligation.nonce >= self.stalled
+        if barred or obligation.status in FINAL or obligation.receipt is not None or not self.blocks:
+            return obligation
+        return change(
+            obligation,
+            waited_blocks=obligation.waited_blocks + self.blocks,
+            waited_time=obligation.waited_time + self.seconds,
+        )
+
+    def _receipt(self, obligation: Obligation, transaction: bytes) -> Receipt | None:
+        """Return a receipt, unless it is from before there was such a transaction, or from a block to come."""
+        receipt = self.seen.receipts.get(transaction) if transaction else None
+        if receipt is None:
+            return None
+        first = (obligation.first_block or 0) - REORGANISATION_MAX
+        return receipt if first <= receipt.block.number <= self.seen.head.number else None
+
+    def _depth(self, receipt: Receipt) -> int:
+        return self.seen.head.number - receipt.block.number + 1
+
+    def _on_receipt(self, obligation: Obligation, attempt: Attempt, receipt: Receipt) -> Obligation:
+        again, depth = obligation.receipt == receipt, self._depth(receipt)
+        obligation = change(obligation, receipt=receipt, missing_since=None, missing_heads=0, stalled=False)
+        if not again:  # once is no word
+            return obligation
+        if depth >= self.policy.confirmations:
+            obligation = self._confirmed(obligation, attempt, receipt)
+        deep = depth >= self.policy.resting_depth
+        return rest(obligation) if deep and obligation.status in FINAL else obligation
+
+    def _confirmed(self, obligation: Obligation, attempt: Attempt, receipt: Receipt) -> Obligation:
+        ours = not attempt.filler or obligation.id.startswith(FILLER)
+        open_still = obligation.status is Status.SENT or (obligation.status is Status.QUARANTINED and ours)
+        if not open_still:
+            return obligation
+        if receipt.success and ours:
+            return change(obligation, status=Status.DONE, trouble="", reason="")
+        if obligation.status is Status.QUARANTINED:
+            return obligation
+        fee = min(receipt.fee, attempt.price * self.gas(obligation.call))  # more than was signed nobody can take
+        if not ours:
+            return self._again(obligation, fee)
+        verdict = self.judge(obligation, receipt.reason) or judge_failure(receipt.reason)
+        if verdict is Status.WAITING and pays(obligation.call) and self._depth(receipt) < PAID_TWICE_DEPTH:
+            return obligation
+        if verdict is Status.WAITING and obligation.tries + 1 < self.policy.tries:
+            return self._again(obligation, fee, at_once=True)
+        final = Status.SUPERSEDED if verdict is Status.SUPERSEDED else Status.QUARANTINED
+        return finish(change(obligation, spent=obligation.spent + fee), final, receipt.reason)
+
+    def _again(self, obligation: Obligation, fee: int, *, at_once: bool = False) -> Obligation:
+        """Return it without its nonce, which is used up for certain: it is tried again."""
+        pause = 0 if at_once else AGAIN_AFTER << min(obligation.tries, 4)
+        left = change(leave_nonce(obligation), past=obligation.past, tries=obligation.tries + 1)
+        return change(left, spent=obligation.spent + fee, again_at=self.seen.head.number + pause)
+
+    def _on_past(self, obligation: Obligation) -> Obligation:
+        """Return it done if it was mined under a nonce that it has left since."""
+        if obligation.status in (Status.DONE, Status.SUPERSEDED):
+            return obligation
+        for past in obligation.past:
+            receipt = self._receipt(obligation, past.hash)
+            if receipt is not None and receipt.success and self._depth(receipt) >= self.policy.confirmations:
+                return change(obligation, status=Status.DONE, trouble="", reason="")
+        return obligation
+
+    def _without_receipt(self, obligation: Obligation) -> Obligation:
+        nonce, number = obligation.nonce, self.seen.head.number
+        if obligation.receipt is not None:
+            status = Status.SENT if obligation.status is Status.DONE else obligation.status
+            obligation = change(obligation, receipt=None, status=status)
+        if nonce is None or nonce >= self.seen.nonce:
+            known = obligation.missing_since is not None
+            return change(obligation, missing_since=None, missing_heads=0) if known else obligation
+        since = number if obligation.missing_since is None else min(obligation.missing_since, number)
+        heads = obligation.missing_heads + self.fresh
+        obligation = change(obligation, missing_since=since, missing_heads=heads)
+        if heads <= self.policy.confirmations or number - since < self.policy.confirmations:
+            return obligation
+        return self._used_up(obligation)
+
+    def _used_up(self, obligation: Obligation) -> Obligation:
+        """Its nonce is used up, for all that the chain says, and there is no receipt of ours."""
+        if pays(obligation.call) and obligation.status in (Status.SENT, Status.QUARANTINED):
+            heads, patience = obligation.missing_heads, self.policy.resting_depth
+            if obligation.status is Status.SENT:
+                obligation = change(obligation, trouble=UNKNOWN_FATE)
+                if heads >= patience:
+                    obligation = finish(obligation, Status.QUARANTINED, f"{UNKNOWN_FATE}; look before asking again")
+            return rest(obligation) if heads >= 2 * patience else obligation
+        if obligation.status is Status.SENT and not obligation.id.startswith(FILLER):
+            return leave_nonce(obligation)
+        if obligation.status is Status.SENT:
+            obligation = finish(obligation, Status.SUPERSEDED, "its nonce is used up")
+        return rest(obligation)
+
+    def _late(self, obligation: Obligation) -> Obligation:
+        deadline = obligation.deadline
+        if deadline is None or obligation.status in FINAL:
+            return obligation
+        if self.seen.confirmed <= deadline:
+            return change(obligation, late_heads=0) if obligation.late_heads else obligation
+        obligation = change(obligation, late_heads=obligation.late_heads + self.fresh)
+        if obligation.late_heads <= self.policy.confirmations:
+            return obligation
+        reason = f"{Revert.EXPIRED}: not on the chain by its deadline {deadline}"
+        return finish(obligation, self.judge(obligation, reason) or Status.QUARANTINED, reason)
+
+    def _ended(self, obligation: Obligation) -> Obligation:
+        final = obligation.status in FINAL
+        if final != (obligation.ended is not None):
+            obligation = change(obligation, ended=self.seen.head.number if final else None)
+        return rest(obligation) if final and obligation.nonce is None and not obligation.resting else obligation
+
+
+def decide(
+    book: Book, seen: Observation, *, account: Address, gas: Gas, policy: Policy, judge: Judge = no_opinion
+) -> Round:
+    """Return what the account has to do at this head. Pure: the same book and observation give the same round."""
+    before = book
+    eye = _Eye(book, seen, gas, policy, judge)
+    book = look(book, seen)
+    seen = change(seen, market=market_of(book))
+    after = {key: eye.observe(o) for key, o in before.obligations.items()}
+    book = book.with_(*after.values())
+    freed = free(book, seen, policy)
+    after |= freed.book.obligations
+    book = fillers(freed.book.with_(), freed.gaps, seen, account, gas, policy)
+    book = book.with_(*bind(book, seen, policy, time_now(book, seen), way_of(book, seen, gas)))
+    priced = price(book, seen, gas, policy)
+    book = book.with_(*priced)
+    after |= book.obligations
+    changed = tuple(o for key, o in after.items() if _is_news(before.obligations.get(key), o))
+    alarms = (news_of(before.obligations[o.id], o) for o in changed if o.id in before.obligations)
+    send = tuple(o.id for o in priced if o.attempts)
+    return Round(book, changed, send, tuple(alarm for alarm in alarms if alarm), freed.lowered)
+
+
+def _is_news(before: Obligation | None, after: Obligation) -> bool:
+    """Whether it has to be stored. How long it waited is, from time to time."""
+    if before is None or before.waited_blocks // STORED_EVERY != after.waited_blocks // STORED_EVERY:
+        return True
+    return before != change(after, waited_blocks=before.waited_blocks, waited_time=before.waited_time)

@@ -1,0 +1,358 @@
+"""The shell around `obligations`: looks at the chain on each new head, stores, signs, sends, and tells who waits.
+
+The way of a transaction: decide (pure) → commit its nonce and price → sign → commit its hash → hand it to the chain.
+A crash between any two of these leaves an obligation that the next start carries on with. Trouble with the chain
+never ends the sender: it waits, raises an alarm if it is news, and tries again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeAlias
+
+import msgspec
+import trio
+
+from tallystick.channels.errors import InvalidInput
+from tallystick.channels.node.alarms import Alarm, AlarmKind, OnAlarm
+from tallystick.channels.protocol.keys import PrivateKey
+from tallystick.channels.protocol.objects import NATIVE, Address
+from tallystick.channels.storage.store import Moment, Store
+from tallystick.settlement.chain import Call, Chain, Header, Receipt, TransferCall
+from tallystick.settlement.errors import ChainError, ChainUnavailable, Refusal, TransactionRefused, WrongChain
+from tallystick.settlement.ethereum.transactions import gas_of, sign_call
+from tallystick.settlement.following.follower import BACKOFF_FIRST, BACKOFF_MAX
+from tallystick.settlement.sending.moments import NoncesLowered, ObligationStored, read_book, read_obligation
+from tallystick.settlement.sending.obligations import (
+    FINAL,
+    OBLIGATIONS_MAX,
+    TRIES_MAX,
+    Book,
+    Gas,
+    Judge,
+    Obligation,
+    Observation,
+    Policy,
+    Status,
+    accepted,
+    change,
+    finish,
+    may_try_again,
+    no_opinion,
+    refuse,
+    signed,
+    unheard,
+)
+from tallystick.settlement.sending.rounds import decide
+
+Commit: TypeAlias = Callable[[Sequence[Moment]], Awaitable[None]]
+"""Makes moments durable, in the order of the calls (a `Writer.commit`)."""
+
+Sign: TypeAlias = Callable[[PrivateKey, int, Address, Call, int, int], bytes]
+"""Returns a signed transaction (raw), as `transactions.sign_call` does."""
+
+
+class SenderStatistics(msgspec.Struct, frozen=True):
+    """How the sending goes."""
+
+    waiting: int
+    """Obligations without a nonce yet."""
+    sent: int
+    """Obligations with a nonce that are not done."""
+    troubled: tuple[str, ...]
+    """What holds up obligations, one sentence each."""
+    done: int
+    """Obligations done since the start, and likewise the next two."""
+    superseded: int
+    quarantined: int
+    submitted: int
+    """Transactions handed to the chain node since the start, repetitions included."""
+    faults: int
+    """Times that the chain node did not answer."""
+
+
+class Sender:
+    """Gets one account's obligations onto the chain. One `Sender` per key; run `run` in a nursery.
+
+    `alarm` is told what a person should know. `jitter` returns a number in [0, 1).
+    """
+
+    def __init__(
+        self,
+        *,
+        key: PrivateKey,
+        chain: Chain,
+        store: Store,
+        commit: Commit,
+        alarm: OnAlarm,
+        jitter: Callable[[], float],
+        sign: Sign = sign_call,
+        gas: Gas = gas_of,
+        policy: Policy | None = None,
+        judge: Judge = no_opinion,
+    ) -> None:
+        self.account = key.address
+        self._chain = chain
+        self._store = store
+        self._commit = commit
+        self._sign = sign
+        self._key = key
+        self._gas = gas
+        self._alarm = alarm
+        self._jitter = jitter
+        self._policy = policy or Policy()
+        self._judge = judge
+        self._book = read_book(store, chain.chain_id, key.address)
+        self._wake = trio.Event()
+        self._told = trio.Event()
+        self._counts = dict.fromkeys(FINAL, 0)
+        self._newest: int | None = None
+        """Number of the head as it was last told."""
+        self._submitted = 0
+        self._faults = 0
+
+    # --- what callers use -----------------------------------------------------------------------------------
+
+    def require(self, obligation: Obligation) -> tuple[Moment, ...]:
+        """Take an obligation on; return the moments that the caller commits with its own change.
+
+        They must be handed to the same writer before the next `await`, so that they are durable before anything
+        that is done about the obligation. Nothing is returned if an obligation of that id was ever taken on.
+        Raise InvalidInput if there are too many, or if the obligation is not a new one.
+        """
+        if self.find(obligation.id) is not None:
+            return ()
+        if obligation.status is not Status.WAITING or obligation.nonce is not None or obligation.budget <= 0:
+            raise InvalidInput("a new obligation has a budget above zero, no nonce and the status WAITING")
+        if len(self._book.obligations) >= OBLIGATIONS_MAX:
+            raise InvalidInput(f"{OBLIGATIONS_MAX} transactions are waiting already; try again when some are done")
+        return self._put(obligation)
+
+    def pursue(self, duty: Obligation, head: int) -> tuple[Moment, ...]:
+        """Take on what is due at block `head`, or let it cost more if it is on its way; return moments to commit.
+
+        It is taken on under a further name if what was done about it before came to nothing, or only seems done. What
+        that has cost is taken from the budget, so that a duty costs no more in all. Raise InvalidInput as `require`.
+        """
+        budget = duty.budget
+        for attempt in range(TRIES_MAX):
+            named = change(duty, id=f"{duty.id}/{attempt}" if attempt else duty.id, budget=budget)
+            earlier = self.find(named.id)
+            if earlier is None:
+                return self.require(named) if budget > 0 else ()
+            if not may_try_again(earlier, attempt, head, self._newest):
+                more = budget > earlier.budget + earlier.budget // 4
+                return self.raise_budget(earlier.id, budget) if more else ()
+            budget -= earlier.spent
+        return ()
+
+    def supersede(self, identifier: str, reason: str) -> tuple[Moment, ...]:
+        """Say that an obligation's aim was reached or is moot; return moments to commit, as `require` does.
+
+        Nothing happens if it is unknown or final already. If it has a nonce, its transaction is let through, cheaply.
+        """
+        obligation = self._book.obligations.get(identifier)
+        if obligation is None or obligation.status in FINAL:
+            return ()
+        return self._put(finish(obligation, Status.SUPERSEDED, reason))
+
+    def raise_budget(self, identifier: str, budget: int) -> tuple[Moment, ...]:
+        """Let an obligation cost more than was said, as more is at stake or all is dearer; return moments to commit."""
+        obligation = self._book.obligations.get(identifier)
+        if obligation is None or obligation.status in FINAL or budget <= obligation.budget:
+            return ()
+        return self._put(change(obligation, budget=budget))
+
+    async def submit(self, obligation: Obligation) -> None:
+        """Take an obligation on and wait until it is durable; `wait` then waits for its end."""
+        moments = self.require(obligation)
+        if moments:
+            await self._commit(moments)
+
+    async def wait(self, identifier: str) -> Obligation:
+        """Wait until the obligation is done, superseded or quarantined; return it. Raise InvalidInput if unknown."""
+        while True:
+            obligation = self.find(identifier)
+            if obligation is None:
+                raise InvalidInput(f"no obligation is called {identifier!r}; require it first")
+            if obligation.status in FINAL:
+                return obligation
+            await self._told.wait()
+
+    def find(self, identifier: str) -> Obligation | None:
+        """Return an obligation by its id, None if there never was one."""
+        found = self._book.obligations.get(identifier)
+        return found or read_obligation(self._store, self._chain.chain_id, self.account, identifier)
+
+    def obligations(self) -> tuple[Obligation, ...]:
+        """Return all obligations that are not at rest."""
+        return tuple(self._book.obligations.values())
+
+    def statistics(self) -> SenderStatistics:
+        """Return the figures of this moment."""
+        everything = self._book.obligations.values()
+        return SenderStatistics(
+            waiting=sum(o.status is Status.WAITING for o in everything),
+            sent=sum(o.status is Status.SENT for o in everything),
+            troubled=tuple(f"{o.purpose} ({o.id}): {o.trouble}" for o in everything if o.trouble),
+            done=self._counts[Status.DONE],
+            superseded=self._counts[Status.SUPERSEDED],
+            quarantined=self._counts[Status.QUARANTINED],
+            submitted=self._submitted,
+            faults=self._faults,
+        )
+
+    # --- the loop -------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Work on the obligations until cancelled. Raise only what the commit raises."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch)
+            while True:
+                await self._patiently(self._round)
+                await self._wake.wait()
+                self._wake = trio.Event()
+
+    async def _watch(self) -> None:
+        head: Header | None = None
+
+        async def next_head() -> None:
+            nonlocal head
+            if head is not None:
+                await self._chain.wait(head.hash)
+            head = await self._chain.head()
+            self._newest = head.number
+
+        while True:
+            await self._patiently(next_head)
+            self._wake.set()
+
+    async def _patiently(self, act: Callable[[], Awaitable[None]]) -> None:
+        """Do something with the chain, again and again until the chain node answers."""
+        backoff = BACKOFF_FIRST
+        while True:
+            try:
+                return await act()
+            except ChainUnavailable:
+                self._faults += 1
+            except ChainError as error:
+                self._faults += 1
+                if backoff == BACKOFF_FIRST and not isinstance(error, WrongChain):  # who follows it tells of that
+                    text = f"the chain node's answers make no sense ({error}); the sender keeps trying"
+                    self._alarm(Alarm(AlarmKind.CHAIN_NONSENSE, text))
+            await trio.sleep(backoff * (1 + self._jitter()) / 2)
+            backoff = min(2 * backoff, BACKOFF_MAX)
+
+    async def _round(self) -> None:
+        if not self._book.obligations:
+            return
+        seen = await self._observe()
+        before = self._book
+        outcome = decide(before, seen, account=self.account, gas=self._gas, policy=self._policy, judge=self._judge)
+        self._book = outcome.book
+        await self._store_all(outcome.changed, outcome.lowered)
+        for alarm in outcome.alarms:
+            self._alarm(alarm)
+        self._tell(before, outcome.changed)
+        ready = await self._sign_all(outcome.send)
+        for identifier, raw in ready:
+            await self._hand_in(identifier, raw)
+
+    async def _observe(self) -> Observation:
+        """Return what the chain says. Newer blocks do no harm; raise ChainUnavailable if it is not of one branch."""
+        head = await self._chain.head()
+        nonce = await self._chain.nonce(self.account)
+        market = await self._chain.fee_price()
+        receipts: dict[bytes, Receipt] = {}
+        for obligation in self.obligations():
+            attempts = reversed(obligation.attempts) if (obligation.nonce or 0) < nonce else ()
+            for signed_one in (*attempts, *reversed(obligation.past)):
+                receipt = await self._chain.receipt(signed_one.hash) if signed_one.hash else None
+                if receipt is not None:
+                    receipts[signed_one.hash] = receipt
+                    break
+        standing = await self._chain.header(head.number)
+        deep = await self._chain.header(max(0, head.number - self._policy.confirmations + 1))
+        if standing != head or deep is None or deep.time > head.time:
+            raise ChainUnavailable("the chain node's answers are not of one branch")
+        return Observation(head, deep.time, nonce, market, receipts)
+
+    async def _sign_all(self, identifiers: Sequence[str]) -> list[tuple[str, bytes]]:
+        """Sign the newest attempts, which are durable; return them once their hashes are durable too."""
+        ready: list[tuple[str, bytes]] = []
+        fresh: list[Obligation] = []
+        for identifier in identifiers:
+            obligation = self._book.obligations[identifier]
+            attempt, nonce = obligation.attempts[-1], obligation.nonce
+            if not attempt.raw and nonce is not None:
+                call = TransferCall(NATIVE, self.account, 0) if attempt.filler else obligation.call
+                obligation = signed(obligation, self._sign_call(call, nonce, attempt.price))
+                self._book = self._book.with_(obligation)
+                fresh.append(obligation)
+            ready.append((identifier, obligation.attempts[-1].raw))
+        await self._store_all(fresh)
+        return ready
+
+    def _sign_call(self, call: Call, nonce: int, price: int) -> bytes:
+        return self._sign(self._key, self._chain.chain_id, self._chain.contract, call, nonce, price)
+
+    async def _hand_in(self, identifier: str, raw: bytes) -> None:
+        refusal: tuple[Refusal | None, str] | None = None
+        try:
+            self._submitted += 1
+            await self._chain.submit(raw)
+        except TransactionRefused as error:
+            refusal = error.code, str(error)
+        except ChainUnavailable:
+            await self._replace(identifier, unheard)
+            raise
+        except ChainError as error:
+            refusal = None, f"the chain node's answer makes no sense ({error})"
+        before = self._book.obligations.get(identifier)
+        if before is None:
+            return
+        if refusal is None:
+            after, alarm = accepted(before), None
+        else:
+            after, alarm = refuse(before, *refusal, self._policy)
+        if after != before:
+            self._book = self._book.with_(after)
+            await self._store_all([after])
+        if alarm is not None:
+            self._alarm(alarm)
+        if after.status is not before.status:
+            self._tell(Book({identifier: before}, -1), [after])
+
+    async def _replace(self, identifier: str, turn: Callable[[Obligation], Obligation]) -> None:
+        """Change an obligation, if it is still there, and store it if that makes a difference."""
+        before = self._book.obligations.get(identifier)
+        if before is not None and (after := turn(before)) != before:
+            self._book = self._book.with_(after)
+            await self._store_all([after])
+
+    def _put(self, obligation: Obligation) -> tuple[Moment, ...]:
+        before = self._book
+        self._book = before.with_(obligation)
+        self._wake.set()
+        self._tell(before, [obligation])
+        return (ObligationStored(self._chain.chain_id, self.account, obligation),)
+
+    async def _store_all(self, changed: Sequence[Obligation], lowered: int | None = None) -> None:
+        moments: list[Moment] = []
+        if lowered is not None:  # first: what is bound now may be above
+            moments.append(NoncesLowered(self._chain.chain_id, self.account, lowered))
+        moments += (ObligationStored(self._chain.chain_id, self.account, o) for o in changed)
+        if moments:
+            await self._commit(moments)
+
+    def _tell(self, before: Book, changed: Sequence[Obligation]) -> None:
+        """Count what became final and wake who waits."""
+        for obligation in changed:
+            old = before.obligations.get(obligation.id)
+            if obligation.status in FINAL and (old is None or old.status is not obligation.status):
+                self._counts[obligation.status] += 1
+        self._told.set()
+        self._told = trio.Event()
+
+    def __repr__(self) -> str:
+        return f"<Sender of 0x{self.account.hex()} with {len(self._book.obligations)} obligations>"

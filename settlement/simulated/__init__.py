@@ -1,0 +1,1 @@
+"""The simulated chain: its ledger, its blocks, and the JSON-RPC node around them."""

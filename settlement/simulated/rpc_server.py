@@ -1,0 +1,163 @@
+"""A chain node: a `SimulatedChain` behind JSON-RPC 2.0 over HTTP, one request per POST.
+
+Everything from outside is bounded and typed here; every fault becomes a JSON-RPC error and harms nothing. Requests must
+say that they are JSON, so that no web page can send one unasked. Batches are refused.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from typing import Any
+
+import msgspec
+import trio
+from hypercorn.config import Config
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from tallystick.channels.errors import InvalidInput
+from tallystick.channels.transport.webserver import WebServer
+from tallystick.channels.values.arguments import checked
+from tallystick.settlement.errors import TransactionRefused
+from tallystick.settlement.ethereum.transactions import TRANSACTION_MAX
+from tallystick.settlement.simulated.chain import SimulatedChain
+from tallystick.settlement.simulated.rpc_methods import METHODS
+
+BODY_MAX = 2 * TRANSACTION_MAX + 1_024
+"""Bytes of one request."""
+
+GRACE = 1.0
+"""Seconds that requests on their way may take when the node stops."""
+
+STUCK_SECONDS = 10.0
+"""How long a client may leave what is sent to it unread. Hypercorn shields its sends from cancellation, so a client
+that never reads would keep the node from stopping."""
+
+PARSE_ERROR = -32700
+INVALID_REQUEST = -32600
+UNKNOWN_METHOD = -32601
+INVALID_PARAMS = -32602
+INTERNAL_ERROR = -32603
+REFUSED = -32000
+
+
+class _Call(msgspec.Struct, frozen=True):
+    method: str
+    jsonrpc: str = "2.0"
+    id: int | str | None = None
+    params: list[Any] = msgspec.field(default_factory=list)
+
+
+class _Fault(Exception):
+    """What the client is told instead of a result."""
+
+    def __init__(self, code: int, text: str, data: object = None) -> None:
+        super().__init__(text)
+        self.code = code
+        self.data = data
+
+
+_decoder = msgspec.json.Decoder(_Call)
+
+
+def make_app(chain: SimulatedChain) -> Starlette:
+    """Return the ASGI application that serves `chain` at `/`."""
+
+    async def handle(request: Request) -> Response:
+        return await _respond(chain, request)
+
+    return Starlette(routes=[Route("/", handle, methods=["POST"])])
+
+
+@checked
+async def serve_chain(
+    chain: SimulatedChain,
+    host: str,
+    port: int,
+    *,
+    started: Callable[[str], None],
+    stop: Callable[[], Awaitable[None]] | None = None,
+) -> None:
+    """Serve until `stop` returns or the task is cancelled; `started` is told the URL (port 0: any free one).
+
+    Raise OSError if it cannot listen there.
+    """
+    config = Config()
+    listener = _listen(host, port)
+    config.graceful_timeout = GRACE
+    config.shutdown_timeout = GRACE
+    config.errorlog = None
+    async with trio.open_nursery() as nursery:
+
+        async def run(task_status: trio.TaskStatus[None]) -> None:
+            await WebServer(make_app(chain), config).serve(listener, stop=stop, task_status=task_status)
+
+        address, bound = listener.getsockname()[:2]
+        await nursery.start(run)
+        started(f"http://[{address}]:{bound}" if ":" in address else f"http://{address}:{bound}")
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; connections inherit it
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(STUCK_SECONDS * 1000))
+    return listener
+
+
+async def _respond(chain: SimulatedChain, request: Request) -> Response:
+    id: int | str | None = None
+    try:
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+            raise _Fault(INVALID_REQUEST, "the content type must be application/json")
+        call = _parse(await _body(request))
+        id = call.id
+        answer: dict[str, Any] = {"result": await _perform(chain, call)}
+    except _Fault as fault:
+        answer = {"error": {"code": fault.code, "message": str(fault)}}
+        if fault.data is not None:
+            answer["error"]["data"] = fault.data
+    return Response(msgspec.json.encode({"jsonrpc": "2.0", "id": id, **answer}), media_type="application/json")
+
+
+async def _body(request: Request) -> bytes:
+    body = bytearray()
+    try:
+        async with aclosing(request.stream()) as parts:
+            async for part in parts:
+                body += part
+                if len(body) > BODY_MAX:
+                    raise _Fault(INVALID_REQUEST, f"a request has at most {BODY_MAX} bytes")
+    except ClientDisconnect as error:
+        raise _Fault(INVALID_REQUEST, "the request ended early") from error
+    return bytes(body)
+
+
+def _parse(body: bytes) -> _Call:
+    try:
+        call = _decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise _Fault(INVALID_REQUEST, f"this is no JSON-RPC request: {error}") from error
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise _Fault(PARSE_ERROR, f"this is no JSON: {error}") from error
+    if call.jsonrpc != "2.0":
+        raise _Fault(INVALID_REQUEST, "only JSON-RPC 2.0 is spoken here")
+    return call
+
+
+async def _perform(chain: SimulatedChain, call: _Call) -> Any:
+    method = METHODS.get(call.method)
+    if method is None:
+        raise _Fault(UNKNOWN_METHOD, f"there is no method {call.method[:64]!r}")
+    try:
+        return await method(chain, call.params)
+    except TransactionRefused as error:
+        raise _Fault(REFUSED, str(error), {"refusal": str(error.code)}) from error
+    except InvalidInput as error:
+        raise _Fault(INVALID_PARAMS, str(error)) from error
+    except Exception as error:  # a fault of the program: it is this request's alone
+        raise _Fault(INTERNAL_ERROR, f"a fault of the chain node ({type(error).__name__}); please report it") from error

@@ -1,0 +1,181 @@
+"""The tower's cases: channels that were closed unilaterally, folded from events, and what they call for. Pure.
+
+| the chain says                                         | the tower                                                |
+| ------------------------------------------------------ | -------------------------------------------------------- |
+| closed by the other party, with a lower seq than held  | owes a challenge, until the deadline                     |
+| challenged by somebody, still lower than held          | owes it still                                            |
+| challenged by somebody, as high as held or higher      | owes nothing: superseded                                 |
+| closed by its own client                               | owes nothing: a challenge would only convict the client  |
+| settled                                                | owes nothing any more; the case is over when that is deep |
+| the block of any of these left the chain               | whatever the remaining events call for                   |
+
+No duty is remembered as an event that could get lost: all are derived again at every block, from the events that
+stand and the blobs that are held then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from tallystick.channels.errors import InvalidSignature
+from tallystick.channels.protocol.eip712 import channel_id, digest_proof, digest_voucher, domain_separator
+from tallystick.channels.protocol.keys import with_recovery_id
+from tallystick.channels.protocol.objects import Address, ChannelId, SignedProof, Terms, Voucher
+from tallystick.settlement.chain import ChallengeCall, Challenged, Closed, Header, Settled
+from tallystick.settlement.sending.obligations import Obligation
+from tallystick.watchtower.sealing import Appointment
+
+CaseEvent = Closed | Challenged | Settled
+
+
+class Sighting(msgspec.Struct, frozen=True, array_like=True):
+    """One event of a case, and its block."""
+
+    block: Header
+    event: CaseEvent
+
+
+class Case(msgspec.Struct, frozen=True):
+    """A channel that was closed unilaterally, with its events since, in order."""
+
+    terms: Terms
+    sightings: tuple[Sighting, ...] = ()
+
+    @property
+    def channel(self) -> ChannelId:
+        """The channel's id."""
+        return channel_id(self.terms)
+
+    @property
+    def closed(self) -> Closed | None:
+        """How it was closed; None if the closing block has left the chain."""
+        return next((s.event for s in self.sightings if isinstance(s.event, Closed)), None)
+
+    @property
+    def settled(self) -> Sighting | None:
+        """Its settlement, if there is one."""
+        return next((s for s in self.sightings if isinstance(s.event, Settled)), None)
+
+    def standing(self, sender: int) -> tuple[int, Address | None]:
+        """Return the seq that stands for a simplex, and who challenged up to it (None: the closer gave it)."""
+        seq, by = 0, None
+        for sighting in self.sightings:
+            match sighting.event:
+                case Closed(seq0=seq0, seq1=seq1):
+                    seq, by = (seq0, seq1)[sender], None
+                case Challenged(sender=challenged, seq=higher, by=address) if challenged == sender:
+                    seq, by = higher, address
+        return seq, by
+
+    def seen(self, block: Header, event: CaseEvent) -> Case:
+        """Return the case with one more event."""
+        return msgspec.structs.replace(self, sightings=(*self.sightings, Sighting(block, event)))
+
+    def without(self, number: int) -> Case:
+        """Return the case as it was before the block of that number."""
+        kept = tuple(s for s in self.sightings if s.block.number < number)
+        return msgspec.structs.replace(self, sightings=kept)
+
+
+class Defence(msgspec.Struct, frozen=True):
+    """An opened appointment, whose signatures were checked."""
+
+    party: Address
+    proofs: tuple[SignedProof | None, SignedProof | None]
+    voucher: Voucher | None
+    voucher_signature: bytes
+
+
+def check(appointment: Appointment, terms: Terms, party: Address, tower: Address) -> Defence:
+    """Return what of an opened appointment is of use: valid proofs of this channel, and the voucher if it is right."""
+    channel, domain = channel_id(terms), domain_separator(terms.chain_id, terms.contract)
+    proofs = tuple(
+        signed if signed is not None and _valid(signed, sender, terms, channel, domain) else None
+        for sender, signed in enumerate(appointment.proofs)
+    )
+    voucher: Voucher | None = Voucher(channel, tower)
+    try:
+        with_recovery_id(digest_voucher(domain, Voucher(channel, tower)), appointment.voucher_signature, party)
+    except InvalidSignature:
+        voucher = None
+    return Defence(party, (proofs[0], proofs[1]), voucher, appointment.voucher_signature if voucher else b"")
+
+
+def _valid(signed: SignedProof, sender: int, terms: Terms, channel: ChannelId, domain: bytes) -> bool:
+    if (signed.proof.channel, signed.proof.sender) != (channel, sender):
+        return False
+    digest = digest_proof(domain, signed.proof)
+    try:
+        with_recovery_id(digest, signed.signature, terms.participants[sender])
+        with_recovery_id(digest, signed.countersignature, terms.participants[1 - sender])
+    except InvalidSignature:
+        return False
+    return True
+
+
+class Purse(msgspec.Struct, frozen=True):
+    """What a tower pays for challenges, in the native coin. Clients may be in league with those who cheat them."""
+
+    budget: int
+    """The most for one challenge, whatever it earns."""
+    courtesy: int
+    """The most for one challenge that earns less than this."""
+    reward_bps: int
+    """Ten-thousandths of what a convict forfeits that the adjudicator gives to the tower."""
+
+    def for_challenge(self, defence: Defence, closer: int, funds: tuple[int, int] | None) -> int:
+        """Return what one of a defence's two challenges may cost: half of the reward, if that is more than courtesy.
+
+        `funds` is what each side has in the channel, in the coin; None if that is not known: then it may earn anything.
+        """
+        if funds is None:
+            return self.budget if defence.voucher is not None else min(self.budget, self.courtesy)
+        paid = [0 if signed is None else signed.proof.transferred for signed in defence.proofs]
+        forfeited = max(0, funds[closer] + paid[1 - closer] - paid[closer])
+        reward = forfeited * self.reward_bps // 10_000 if defence.voucher is not None else 0
+        return min(self.budget, max(self.courtesy, reward // 2))
+
+
+def duties(
+    case: Case, defences: Iterable[Defence], purse: Purse, funds: tuple[int, int] | None = None
+) -> list[Obligation]:
+    """Return the challenges that the case calls for now, each under a name that no other need of it has."""
+    closed = case.closed
+    if closed is None or case.settled is not None:
+        return []
+    found: dict[int, Obligation] = {}
+    for defence in defences:
+        if defence.party == case.terms.participants[closed.closer]:
+            continue
+        for sender, signed in enumerate(defence.proofs):
+            if signed is None or signed.proof.seq <= case.standing(sender)[0]:
+                continue
+            name = case.channel.hex()
+            # A later need of the same challenge (after a reorganisation) has another newest event, so another name.
+            cause = case.sightings[-1].block.hash.hex()[:16]
+            found[sender] = Obligation(
+                id=f"challenge:{name}:{sender}:{signed.proof.seq}:{cause}",
+                call=ChallengeCall(signed, defence.voucher, defence.voucher_signature),
+                purpose=f"challenge the close of channel {name[:8]} on side {sender}",
+                budget=purse.for_challenge(defence, closed.closer, funds),
+                channel=case.channel,
+                deadline=closed.deadline,
+            )
+    return list(found.values())
+
+
+def moot(case: Case | None, obligation: Obligation, tower: Address) -> str:
+    """Return why a challenge is not needed any more, empty if it is, or if its own success is why it is not."""
+    call = obligation.call
+    if not isinstance(call, ChallengeCall):
+        return ""
+    if case is None or case.closed is None:
+        return "the close has left the chain"
+    seq, by = case.standing(call.proof.proof.sender)
+    if case.settled is not None and by != tower:
+        return "the channel is settled"
+    if seq >= call.proof.proof.seq and by != tower:
+        return f"seq {seq} stands already"
+    return ""
