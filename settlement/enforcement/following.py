@@ -17,7 +17,6 @@ from tallystick.channels.protocol.objects import Address
 from tallystick.channels.storage.store import Moment
 from tallystick.channels.storage.writer import Writer
 from tallystick.channels.transport.links import backoff
-from tallystick.sdk.node.options import Config
 from tallystick.settlement.chain import Chain, Header
 from tallystick.settlement.errors import ChainError, ChainUnavailable, WrongChain
 from tallystick.settlement.following.checked import CheckedChain
@@ -79,7 +78,8 @@ class Following:
         account: Address,
         chain: Chain,
         writer: Writer,
-        config: Config,
+        confirmations: int,
+        start_block: int,
         rng: random.Random,
         alarm: OnAlarm,
         react: Callable[[Step, Sequence[EventsSeen]], Sequence[Moment]],
@@ -93,7 +93,7 @@ class Following:
         """
         self._chain = chain
         self._writer = writer
-        self._config = config
+        self._confirmations = confirmations
         self._rng = rng
         self._alarm = alarm
         self._react = react
@@ -106,7 +106,7 @@ class Following:
         self.waiting_for = ""
         """What the node waits for before it speaks to peers; empty once the chain was reached."""
         self.index = ChainIndex(account, writer.store)
-        followed = read_followed(writer.store, chain.chain_id, config.start_block)
+        followed = read_followed(writer.store, chain.chain_id, start_block)
         self.follower = Follower(chain, followed, self._on_step, jitter=rng.random, elapsed=elapsed, clock=clock)
         self._elapsed = elapsed
         self._vigil = begun(elapsed())
@@ -210,7 +210,7 @@ class Following:
     @property
     def final_number(self) -> int:
         """The newest block that counts as confirmed."""
-        return self.index.head_number - self._config.confirmations + 1
+        return self.index.head_number - self._confirmations + 1
 
     @property
     def final_time(self) -> int:

@@ -31,9 +31,8 @@ from tallystick.channels.session.session import Session
 from tallystick.channels.storage.older import OlderState, older_state
 from tallystick.channels.storage.store import Moment
 from tallystick.channels.storage.writer import Writer
-from tallystick.sdk.node.options import Config
 from tallystick.settlement.chain import ApproveCall, Call, Chain, ChannelView, DepositCall, OpenCall
-from tallystick.settlement.enforcement.budgets import duty_budget, moved_by
+from tallystick.settlement.enforcement.budgets import DutyPolicy, duty_budget, moved_by
 from tallystick.settlement.enforcement.duties import (
     DUTY_NAMES,
     OFFERS,
@@ -84,7 +83,9 @@ class OnChain:
         chain: Chain,
         writer: Writer,
         engine: Engine,
-        config: Config,
+        duties: DutyPolicy,
+        confirmations: int,
+        start_block: int,
         close_keys: CloseKeys,
         rng: random.Random,
         alarm: OnAlarm,
@@ -98,7 +99,7 @@ class OnChain:
         self._chain = chain
         self._writer = writer
         self._engine = engine
-        self._config = config
+        self._duties = duties
         self._close_keys = close_keys
         self._rng = rng
         self._alarm = alarm
@@ -114,7 +115,8 @@ class OnChain:
             account=key.address,
             chain=chain,
             writer=writer,
-            config=config,
+            confirmations=confirmations,
+            start_block=start_block,
             rng=rng,
             alarm=alarm,
             react=self._on_step,
@@ -131,7 +133,7 @@ class OnChain:
             commit=writer.commit,
             alarm=alarm,
             jitter=rng.random,
-            policy=Policy(confirmations=config.confirmations),
+            policy=Policy(confirmations=confirmations),
             judge=judge,
         )
 
@@ -145,7 +147,7 @@ class OnChain:
     @property
     def claim_fee(self) -> int:
         """Below what worth (in the native coin) a secret is not claimed on chain now; 0: all are claimed."""
-        return claim_fee(self.following.market.price, self._config.duties)
+        return claim_fee(self.following.market.price, self._duties)
 
     def _on_step(self, step: Step, seen: Sequence[EventsSeen]) -> list[Moment]:
         """Let the channels react to one block, and derive the duties; return what belongs into its commit."""
@@ -202,7 +204,7 @@ class OnChain:
         shown = self._engine.chain.secrets
         if view is None or not any(lock.condition in shown for lock in session.channel.theirs.simplex.locks):
             return
-        if must_close(session.channel, self._situation(session, view, {}), self._config.duties):
+        if must_close(session.channel, self._situation(session, view, {}), self._duties):
             name = session.channel.id.hex()[:8]
             text = f"channel {name} is being closed: its peer does not pay for locks that the chain shows as ours"
             self._alarm(Alarm(AlarmKind.PEER_OWES, text))
@@ -264,7 +266,7 @@ class OnChain:
             due: list[Obligation] = []
             if session.channel.phase is not Phase.GONE:
                 situation = self._situation(session, view, stakes)
-                due = duties(session.channel, situation, self._config.duties, self._close_keys)
+                due = duties(session.channel, situation, self._duties, self._close_keys)
             for obligation in due:
                 moments += self._take_on(obligation)
             self._confirmed.discard(identity)
@@ -339,7 +341,7 @@ class OnChain:
         account = FeeAccount(self._key.address)
         while True:
             channels = [session.channel for session in self._engine.sessions.values()]
-            need = needed(channels, self.following.market.price, self._config.duties)
+            need = needed(channels, self.following.market.price, self._duties)
             with contextlib.suppress(ChainError, ChainUnavailable):  # that has alarms of its own
                 held = await self._chain.balance(self._key.address, NATIVE)
                 account, alarm = account.look(Standing(held, need))
@@ -394,7 +396,7 @@ class OnChain:
         """Take a call on as an obligation; return its id and what to commit."""
         identifier = f"{name}:{self._rng.getrandbits(64):016x}"
         asset, moved = moved_by(call)
-        budget = duty_budget(asset, moved, gas_of(call), self.following.market.price, self._config.duties)
+        budget = duty_budget(asset, moved, gas_of(call), self.following.market.price, self._duties)
         obligation = Obligation(id=identifier, call=call, purpose=name, budget=budget, channel=channel)
         return identifier, self.sender.require(obligation)
 

@@ -30,10 +30,7 @@ from tallystick.settlement.ethereum.rpc_shapes import (
     read_bytes,
     read_quantity,
     to_hex,
-    write_block,
     write_header,
-    write_logs,
-    write_receipt,
 )
 from tallystick.settlement.ethereum.transactions import TRANSACTION_MAX
 from tallystick.settlement.ethereum.views import (
@@ -47,6 +44,7 @@ from tallystick.settlement.ethereum.views import (
 from tallystick.settlement.simulated.blocks import BlockRecord
 from tallystick.settlement.simulated.chain import BLOCKS_MAX, SimulatedChain
 from tallystick.settlement.simulated.ledger import Mint
+from tallystick.settlement.simulated.rpc_answers import write_block, write_logs, write_receipt
 
 WAIT_MAX = 30
 """Seconds that `tally_waitHead` waits at most."""
