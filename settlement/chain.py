@@ -159,7 +159,7 @@ class Receipt(msgspec.Struct, frozen=True, array_like=True):
     """Empty on success; else `<Revert code>: <sentence>`."""
 
 
-class ChannelView(msgspec.Struct, frozen=True, kw_only=True):
+class ContractChannel(msgspec.Struct, frozen=True, kw_only=True):
     """The contract's state of one channel at the head."""
 
     terms: Terms
@@ -344,7 +344,7 @@ class Chain(Protocol):
         """What the account holds."""
         ...
 
-    async def channel(self, channel: ChannelId) -> ChannelView | None:
+    async def channel(self, channel: ChannelId) -> ContractChannel | None:
         """The contract's state of a channel, None if it never existed."""
         ...
 

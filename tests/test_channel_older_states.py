@@ -24,7 +24,7 @@ from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.sdk.node.node import Config
 from tallystick.sdk.testing.world import CLAIM_ALL, World, open_world
-from tallystick.settlement.chain import ChallengeCall, ChannelView, RegisterSecretCall, SettleCall
+from tallystick.settlement.chain import ChallengeCall, ContractChannel, RegisterSecretCall, SettleCall
 from tallystick.settlement.enforcement.duties import Situation, duties
 from tallystick.settlement.following.index import SETTLED
 
@@ -102,7 +102,7 @@ def test_long_journals_are_read_no_further_back_than_needed_and_holes_are_notice
 
 def test_what_the_peers_locks_of_an_older_state_paid_is_claimed_in_time() -> None:
     lock = Lock(3, 500, 10_000, HASH, digest_of(secret_of(3)))
-    view = ChannelView(
+    view = ContractChannel(
         terms=TERMS, status=SETTLED, deposits=(10**6, 10**6), withdrawn=(0, 0), seqs=(0, 2), pots=(0, 500)
     )
     state = Simplex(msgspec.structs.replace(genesis(FRESH.id, 1).proof, seq=3))

@@ -12,7 +12,14 @@ from tallystick.channels.protocol.eip712 import locks_root
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import NATIVE, ZERO32, Address, BalanceProof, Lock, SignedProof, Terms
 from tallystick.channels.protocol.simplex import Simplex
-from tallystick.settlement.chain import ChannelView, DepositCall, OpenCall, RedeemCall, RegisterSecretCall, SettleCall
+from tallystick.settlement.chain import (
+    ContractChannel,
+    DepositCall,
+    OpenCall,
+    RedeemCall,
+    RegisterSecretCall,
+    SettleCall,
+)
 from tallystick.settlement.enforcement.budgets import DutyPolicy, duty_budget, moved_by
 from tallystick.settlement.enforcement.duties import Situation, duties, must_close
 from tallystick.settlement.ethereum.transactions import GAS, gas_of
@@ -56,7 +63,7 @@ def derived(
     now: int = NOW - 10,
     policy: DutyPolicy = POLICY,
 ) -> dict[str, Obligation]:
-    view = ChannelView(
+    view = ContractChannel(
         terms=of.terms,
         status=status,
         deposits=of.deposits,
@@ -147,7 +154,7 @@ def test_in_tokens_a_claim_costs_a_fixed_sum_at_most() -> None:
 
 def test_a_channel_of_tokens_is_not_closed_over_what_is_owed_if_gas_is_dear() -> None:
     of = channel(10**9, asset=TOKEN, theirs=10**6)
-    view = ChannelView(terms=of.terms, status=OPEN, deposits=of.deposits, withdrawn=(0, 0))
+    view = ContractChannel(terms=of.terms, status=OPEN, deposits=of.deposits, withdrawn=(0, 0))
     late = NOW + POLICY.unlock_patience + 1
     owed = {digest_of(SECRET): (NOW, SECRET)}
     for price, closes in ((PRICE, True), (POLICY.token_budget // 100_000, False)):

@@ -11,7 +11,7 @@ from tallystick.channels.protocol.core import Channel, KnownSecret, Phase, Signe
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import NATIVE, Address, BalanceProof, Lock, Terms
 from tallystick.channels.protocol.simplex import Simplex
-from tallystick.settlement.chain import ChannelView, CloseCall, RedeemCall, RegisterSecretCall, SettleCall
+from tallystick.settlement.chain import CloseCall, ContractChannel, RedeemCall, RegisterSecretCall, SettleCall
 from tallystick.settlement.enforcement.budgets import DutyPolicy
 from tallystick.settlement.enforcement.duties import Situation, duties, must_close
 from tallystick.settlement.ethereum.transactions import GAS, LOCK_GAS
@@ -41,7 +41,7 @@ def situation(
     now: int, *, market: int | None = PRICE, registered: int | None = None, stakes: dict[bytes, int] | None = None
 ) -> Situation:
     terms = channel(1).terms
-    view = ChannelView(terms=terms, status=OPEN, deposits=(0, 0), withdrawn=(0, 0))
+    view = ContractChannel(terms=terms, status=OPEN, deposits=(0, 0), withdrawn=(0, 0))
     secrets = {} if registered is None else {CONDITION: (registered, SECRET)}
     return Situation(view, now, secrets, ([], []), {}, market, stakes or {}, {}, market)
 

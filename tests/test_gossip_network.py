@@ -16,7 +16,7 @@ from tallystick.router.gossip.own_announcements import Description
 from tallystick.router.gossip.policy import DAY, GossipPolicy
 from tallystick.router.gossip.service import LOOKUPS
 from tallystick.router.objects import ForwardingPolicy
-from tallystick.settlement.chain import ChannelView, Deposited
+from tallystick.settlement.chain import ContractChannel, Deposited
 
 HASTY = GossipPolicy(reconcile=60, refresh=3_600, stale=10_800, recheck=600)
 """Hours where others take days, to keep tests short."""
@@ -97,7 +97,7 @@ async def outage() -> None:
         await trio.sleep(90)
         assert (len(ann.graph), truth.questions) == (2 * len(channels), len(channels))
 
-        view: ChannelView = truth.views[channels[0]]
+        view: ContractChannel = truth.views[channels[0]]
         truth.views[channels[0]] = msgspec.structs.replace(view, deposits=(5, 6))
         ann.shell.on_block([Deposited(channels[0], 1, 6)])
         await trio.sleep(1)

@@ -33,8 +33,8 @@ from tallystick.channels.testing.clock import seeded_entropy, virtual_clock
 from tallystick.channels.testing.network import MemoryNetwork
 from tallystick.settlement.chain import (
     ChallengeCall,
-    ChannelView,
     CloseCall,
+    ContractChannel,
     DepositCall,
     Header,
     OpenCall,
@@ -138,7 +138,7 @@ class Town:
             self.chain.mine()
         await trio.sleep(pause)
 
-    async def view(self) -> ChannelView:
+    async def view(self) -> ContractChannel:
         view = await self.chain.channel(self.pair.channel)
         assert view is not None
         return view
@@ -314,7 +314,7 @@ async def test_a_handler_that_fails_in_mid_block_loses_no_event(
     asked = 0
     channel = town.chain.channel
 
-    async def stubborn(wanted: bytes) -> ChannelView | None:
+    async def stubborn(wanted: bytes) -> ContractChannel | None:
         nonlocal asked
         asked += 1
         if asked < 4:

@@ -13,7 +13,7 @@ from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Terms
 from tallystick.channels.storage.store import Moment
 from tallystick.channels.testing.disk import SimulatedDisk
-from tallystick.settlement.chain import Block, ChannelView, Closed, Header
+from tallystick.settlement.chain import Block, Closed, ContractChannel, Header
 from tallystick.settlement.following.follower import HEADERS_KEPT, BlockAdded, BlockRemoved
 from tallystick.settlement.sending.moments import SCHEMA
 from tallystick.watchtower.disputes import Purse
@@ -64,9 +64,9 @@ class House:
     def obligations(self) -> tuple[()]:
         return ()
 
-    async def channel(self, channel: ChannelId) -> ChannelView:
+    async def channel(self, channel: ChannelId) -> ContractChannel:
         await trio.lowlevel.checkpoint()
-        return ChannelView(terms=self.terms[channel], status=1, deposits=(1, 0), withdrawn=(0, 0))
+        return ContractChannel(terms=self.terms[channel], status=1, deposits=(1, 0), withdrawn=(0, 0))
 
     # the world
 

@@ -25,8 +25,8 @@ from tallystick.router.gossip.store import ChannelFacts, GraphEvent
 from tallystick.router.objects import Edge, ForwardingPolicy, NodeKey
 from tallystick.settlement.chain import (
     ChannelOpened,
-    ChannelView,
     Closed,
+    ContractChannel,
     CooperativelyClosed,
     Deposited,
     Event,
@@ -57,7 +57,7 @@ UNDONE_SECONDS = 3_600
 class Oracle(Protocol):
     """What gossip asks of a chain: `settlement.chain.Chain` is one."""
 
-    async def channel(self, channel: ChannelId) -> ChannelView | None:
+    async def channel(self, channel: ChannelId) -> ContractChannel | None:
         """The contract's state of a channel, None if it never existed. Raises ChainUnavailable or ChainError."""
         ...
 
@@ -258,7 +258,7 @@ class Gossiper:
             except ChainError:
                 return None
 
-    def _facts(self, view: ChannelView | None) -> ChannelFacts | None:
+    def _facts(self, view: ContractChannel | None) -> ChannelFacts | None:
         if view is None or view.status != OPEN:
             return None
         return ChannelFacts(view.terms.participants, sum(view.deposits) - sum(view.withdrawn), view.terms.asset)

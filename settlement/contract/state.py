@@ -13,7 +13,7 @@ import msgspec
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.objects import ZERO32, Address, Terms
-from tallystick.settlement.chain import ChannelEvent, ChannelView
+from tallystick.settlement.chain import ChannelEvent, ContractChannel
 
 BPS = 10_000
 """Hundredths of a percent in the whole."""
@@ -104,11 +104,11 @@ class Outcome(msgspec.Struct, frozen=True):
     """Deposits by side that a new one was added to: how each sum was shared is remembered."""
 
 
-def view(channel: ChannelState) -> ChannelView:
+def view(channel: ChannelState) -> ContractChannel:
     """Return the state as the chain interface shows it."""
     first, second = channel.standing
     ended_alone = channel.status != Status.OPEN and channel.deadline > 0
-    return ChannelView(
+    return ContractChannel(
         terms=channel.terms,
         status=int(channel.status),
         deposits=channel.deposits,

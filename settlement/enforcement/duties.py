@@ -36,8 +36,8 @@ from tallystick.channels.values.discretion import Discreet
 from tallystick.settlement.chain import (
     Call,
     ChallengeCall,
-    ChannelView,
     CloseCall,
+    ContractChannel,
     CooperativeCloseCall,
     RedeemCall,
     RegisterLinkCall,
@@ -85,7 +85,7 @@ def judge(obligation: Obligation, reason: str) -> Status | None:
 class Situation(Discreet, msgspec.Struct, frozen=True):
     """What the chain says, as far as one channel is concerned."""
 
-    view: ChannelView
+    view: ContractChannel
     """At the head."""
     now: int
     """Block time of the head."""
@@ -261,7 +261,7 @@ def settled_locks(channel: Channel, situation: Situation, sender: int) -> tuple[
     return locks or ()
 
 
-def held_locks(channel: Channel, view: ChannelView, sender: int) -> tuple[Lock, ...] | None:
+def held_locks(channel: Channel, view: ContractChannel, sender: int) -> tuple[Lock, ...] | None:
     """Return the locks of the state of simplex `sender` that stands, None if it is not one that we hold."""
     states = [channel.ours, *channel.flight] if sender == channel.side else [channel.theirs]
     return next((state.simplex.locks for state in states if state.seq == view.seqs[sender]), None)

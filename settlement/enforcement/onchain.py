@@ -31,7 +31,7 @@ from tallystick.channels.session.session import Session
 from tallystick.channels.storage.older import OlderState, older_state
 from tallystick.channels.storage.store import Moment
 from tallystick.channels.storage.writer import Writer
-from tallystick.settlement.chain import ApproveCall, Call, Chain, ChannelView, DepositCall, OpenCall
+from tallystick.settlement.chain import ApproveCall, Call, Chain, ContractChannel, DepositCall, OpenCall
 from tallystick.settlement.enforcement.budgets import DutyPolicy, duty_budget, moved_by
 from tallystick.settlement.enforcement.duties import (
     DUTY_NAMES,
@@ -303,7 +303,7 @@ class OnChain:
                 moments += self.sender.supersede(obligation.id, "the channel has moved on")
         return moments
 
-    def _situation(self, session: Session, view: ChannelView, stakes: dict[bytes, int]) -> Situation:
+    def _situation(self, session: Session, view: ContractChannel, stakes: dict[bytes, int]) -> Situation:
         channel = session.channel
         states = (channel.ours, *channel.flight, channel.theirs)
         older = self._older(session, view)
@@ -317,7 +317,7 @@ class OnChain:
             view, self.index.head_time, secrets, redeemed, claims, market.price, stakes, older, market.lowest
         )
 
-    def _older(self, session: Session, view: ChannelView) -> dict[int, OlderState]:
+    def _older(self, session: Session, view: ContractChannel) -> dict[int, OlderState]:
         """Return what stands on chain for good of states that were left behind."""
         found: dict[int, OlderState] = {}
         for sender, pot in enumerate(view.pots):

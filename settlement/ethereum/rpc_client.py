@@ -24,7 +24,7 @@ from tallystick.channels.errors import InvalidInput
 from tallystick.channels.node.loops import require_trio
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
 from tallystick.channels.values.arguments import checked
-from tallystick.settlement.chain import Block, ChannelView, Header, Receipt
+from tallystick.settlement.chain import Block, ContractChannel, Header, Receipt
 from tallystick.settlement.errors import ChainError, ChainUnavailable, Refusal, TransactionRefused, WrongChain
 from tallystick.settlement.ethereum.abi import Deployment
 from tallystick.settlement.ethereum.rpc_shapes import (
@@ -195,7 +195,7 @@ class RpcChain:
             return await self._quantity("eth_getBalance", to_hex(account), "latest")
         return await self._number(BALANCE_OF, asset, account)
 
-    async def channel(self, channel: ChannelId) -> ChannelView | None:
+    async def channel(self, channel: ChannelId) -> ContractChannel | None:
         """Return the contract's state of a channel, None if it never existed."""
         data = await self._view(CHANNEL, self.contract, channel)
         return _checked(lambda value: decode_channel(value, self._at), data)

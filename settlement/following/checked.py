@@ -24,8 +24,8 @@ from tallystick.settlement.chain import (
     Chain,
     Challenged,
     ChannelOpened,
-    ChannelView,
     Closed,
+    ContractChannel,
     CooperativelyClosed,
     Deposited,
     Event,
@@ -133,7 +133,7 @@ class CheckedChain:
             lambda: self._chain.balance(account, asset), lambda value: _number(value, "a balance", AMOUNT_MAX)
         )
 
-    async def channel(self, channel: ChannelId) -> ChannelView | None:
+    async def channel(self, channel: ChannelId) -> ContractChannel | None:
         """The contract's state of a channel, None if it never existed."""
         found = await _answer(lambda: self._chain.channel(channel), lambda value: _maybe(_check_view, value))
         if found is not None and channel_id(found.terms) != channel:
@@ -220,7 +220,7 @@ def _check_receipt(receipt: Receipt) -> None:
     _number(receipt.fee, "a fee", AMOUNT_MAX)
 
 
-def _check_view(view: ChannelView) -> None:
+def _check_view(view: ContractChannel) -> None:
     _number(view.status, "a channel's status", 3)
     for amount in (*view.deposits, *view.withdrawn, *view.pots):
         _number(amount, "an amount", AMOUNT_MAX)

@@ -23,8 +23,8 @@ from tallystick.settlement.chain import (
     Challenged,
     ChannelEvent,
     ChannelOpened,
-    ChannelView,
     Closed,
+    ContractChannel,
     CooperativelyClosed,
     Deposited,
     LinkRegistered,
@@ -35,7 +35,7 @@ from tallystick.settlement.chain import (
 )
 
 OPEN, CLOSED, SETTLED, GONE = range(4)
-"""The values of `ChannelView.status`."""
+"""The values of `ContractChannel.status`."""
 
 
 class Sighting(msgspec.Struct, frozen=True, array_like=True):
@@ -61,18 +61,18 @@ class EventsUndone(Moment, frozen=True):
     number: int
 
 
-def fold(history: Iterable[Sighting], up_to: int) -> ChannelView | None:
+def fold(history: Iterable[Sighting], up_to: int) -> ContractChannel | None:
     """Return a channel's state after block `up_to`, None if it was not opened by then."""
-    view: ChannelView | None = None
+    view: ContractChannel | None = None
     for sighting in history:
         if sighting.number <= up_to:
             view = _apply(view, sighting.event)
     return view
 
 
-def _apply(view: ChannelView | None, event: ChannelEvent) -> ChannelView | None:
+def _apply(view: ContractChannel | None, event: ChannelEvent) -> ContractChannel | None:
     if isinstance(event, ChannelOpened):
-        return ChannelView(terms=event.terms, status=OPEN, deposits=(0, 0), withdrawn=(0, 0))
+        return ContractChannel(terms=event.terms, status=OPEN, deposits=(0, 0), withdrawn=(0, 0))
     if view is None:
         return None
     replace = msgspec.structs.replace
@@ -139,7 +139,7 @@ class ChainIndex:
             self._histories[channel] = [sighting for sighting in history if sighting.number < number]
         return [EventsUndone(number)]
 
-    def view(self, channel: ChannelId, up_to: int) -> ChannelView | None:
+    def view(self, channel: ChannelId, up_to: int) -> ContractChannel | None:
         """Return a channel's state after block `up_to`."""
         return fold(self._histories.get(channel, ()), up_to)
 

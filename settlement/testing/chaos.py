@@ -34,7 +34,7 @@ import trio
 
 from tallystick.channels.protocol.keys import keccak
 from tallystick.channels.protocol.objects import Address, ChannelId
-from tallystick.settlement.chain import Block, Chain, ChannelView, Header, Receipt
+from tallystick.settlement.chain import Block, Chain, ContractChannel, Header, Receipt
 from tallystick.settlement.errors import ChainError, ChainUnavailable, Refusal, TransactionRefused
 from tallystick.settlement.ethereum.transactions import transaction_hash
 
@@ -357,7 +357,7 @@ class ChaosChain:
         held = await self._known(("balance", account, asset), lambda: self._chain.balance(account, asset), lie)
         return self._rng.choice(ABSURD) if lie is Lie.ABSURD else held
 
-    async def channel(self, channel: ChannelId) -> ChannelView | None:
+    async def channel(self, channel: ChannelId) -> ContractChannel | None:
         """Return the contract's state of a channel, None if it never existed."""
         lie = await self._draw(Lie.REPEATS, Lie.NO_CHANNEL)
         view = await self._known(("channel", channel), lambda: self._chain.channel(channel), lie)
