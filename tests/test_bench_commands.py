@@ -9,7 +9,7 @@ import pytest
 import trio
 import trio.testing
 
-from tallystick.channels.storage.schema import SCHEMA
+from tallystick.channels.storage.sqlite.channels import SCHEMA
 from tallystick.channels.storage.writer import IDLE, Writer
 from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.sdk.bench.network import check_line

@@ -29,7 +29,8 @@ from tallystick.settlement.contract.registry import condition_of, register_link,
 from tallystick.settlement.contract.state import ChannelStatus
 from tallystick.settlement.errors import Revert, Reverted
 from tallystick.settlement.ethereum.transactions import gas_of
-from tallystick.settlement.following.index import INDEX_SCHEMA, ChainIndex
+from tallystick.settlement.following.index import ChainIndex
+from tallystick.settlement.following.sqlite import INDEX_SCHEMA
 from tallystick.settlement.testing.disputes import PERIOD, ChannelFixture, DisputeFixture
 
 EXPIRY = 5_000

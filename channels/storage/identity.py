@@ -15,7 +15,6 @@ import contextlib
 import errno
 import hashlib
 import socket
-import sqlite3
 import struct
 from collections.abc import Iterable, Iterator
 
@@ -23,8 +22,8 @@ import msgspec
 
 from tallystick.channels.errors import StoreError, StoreForeign, StoreInUse
 from tallystick.channels.protocol.objects import Address
-from tallystick.channels.storage.seals import Sealed
-from tallystick.channels.storage.store import Moment, Schema, Store
+from tallystick.channels.storage.store import Moment, Store, Subject
+from tallystick.channels.storage.tables import Rows, table
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -41,23 +40,20 @@ class DirectoryClaimed(Moment, frozen=True):
     identity: Identity
 
 
-def _claimed(connection: sqlite3.Connection, moment: DirectoryClaimed) -> None:
+_IDENTITY = table("identity", "account chain_id contract")
+
+
+def _claimed(rows: Rows, moment: DirectoryClaimed) -> None:
     identity = moment.identity
-    row = (identity.account, str(identity.chain_id), identity.contract)
-    connection.execute("INSERT INTO identity (account, chain_id, contract) VALUES (?, ?, ?)", row)
+    rows.add(_IDENTITY, identity.account, str(identity.chain_id), identity.contract)
 
 
-IDENTITY_SCHEMA = Schema(
-    "identity",
-    ("CREATE TABLE identity (account BLOB PRIMARY KEY, chain_id TEXT NOT NULL, contract BLOB NOT NULL) WITHOUT ROWID",),
-    {DirectoryClaimed: _claimed},
-    (Sealed("identity"),),
-)
+IDENTITY = Subject("identity", (_IDENTITY,), {DirectoryClaimed: _claimed})
 
 
 def read_identity(store: Store) -> Identity | None:
     """Return whose the data is, None if it was never said."""
-    rows = store.read("SELECT account, chain_id, contract FROM identity")
+    rows = store.read(_IDENTITY.rows())
     return Identity(Address(rows[0][0]), int(rows[0][1]), Address(rows[0][2])) if rows else None
 
 

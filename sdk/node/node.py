@@ -61,28 +61,22 @@ from tallystick.channels.session.effects import (
     PeerNotice,
     SecretLearned,
 )
-from tallystick.channels.storage.identity import IDENTITY_SCHEMA, Identity, claim_directory, hold_identity
-from tallystick.channels.storage.schema import SCHEMA as CHANNELS_SCHEMA
-from tallystick.channels.storage.store import SqliteStore, Store, open_store
+from tallystick.channels.storage.identity import Identity, claim_directory, hold_identity
+from tallystick.channels.storage.sqlite.store import open_store
+from tallystick.channels.storage.store import Store
 from tallystick.channels.storage.writer import Writer
 from tallystick.channels.transport.links import TcpNetwork
 from tallystick.channels.values.arguments import checked
-from tallystick.router.forwarding.circuits import SCHEMA as CIRCUITS_SCHEMA
 from tallystick.router.forwarding.service import Router, RouterStatistics
-from tallystick.router.gossip.schema import GOSSIP_SCHEMA
 from tallystick.router.network.paid import PaidJournal
 from tallystick.router.network.routing import Routing
-from tallystick.router.onion.replay import SCHEMA as REPLAY_SCHEMA
-from tallystick.router.pathfinding.liquidity_schema import SCHEMA as LIQUIDITY_SCHEMA
 from tallystick.router.pathfinding.planner import warm_up
-from tallystick.router.receiving.issued import SCHEMA as INVOICES_SCHEMA
 from tallystick.router.receiving.service import Paid, PaymentHeld
-from tallystick.router.sending.payments import SCHEMA as PAYMENTS_SCHEMA
 from tallystick.sdk.node.handle import ChannelHandle
 from tallystick.sdk.node.incoming import IncomingPayment, Journal
-from tallystick.sdk.node.known_peers import PEERS_SCHEMA
 from tallystick.sdk.node.openings import Openings
 from tallystick.sdk.node.options import Config, Period
+from tallystick.sdk.node.sqlite import SCHEMAS
 from tallystick.sdk.node.towers import TowerManager
 from tallystick.sdk.node.wallet import Wallet
 from tallystick.sdk.node.watchers import Subscription, Watchers
@@ -92,29 +86,10 @@ from tallystick.settlement.chain import Chain, OpenCall
 from tallystick.settlement.enforcement.onchain import CloseKeys, OnChain
 from tallystick.settlement.following.checked import checked as cross_checked
 from tallystick.settlement.following.follower import FollowerStatistics, Step
-from tallystick.settlement.following.index import INDEX_SCHEMA
-from tallystick.settlement.sending.moments import SCHEMA as SETTLEMENT_SCHEMA
 from tallystick.settlement.sending.sender import SenderStatistics
 from tallystick.watchtower.client import TowerClient, TowerClientStatistics
-from tallystick.watchtower.schema import CLIENT_SCHEMA
 
-__all__ = ["SCHEMAS", "Alarm", "Config", "Node", "NodeStatistics", "open_node"]
-
-SCHEMAS = (
-    IDENTITY_SCHEMA,
-    CHANNELS_SCHEMA,
-    SETTLEMENT_SCHEMA,
-    INDEX_SCHEMA,
-    PEERS_SCHEMA,
-    CLIENT_SCHEMA,
-    CIRCUITS_SCHEMA,
-    REPLAY_SCHEMA,
-    PAYMENTS_SCHEMA,
-    INVOICES_SCHEMA,
-    LIQUIDITY_SCHEMA,
-    GOSSIP_SCHEMA,
-)
-"""What a node keeps on disk."""
+__all__ = ["Alarm", "Config", "Node", "NodeStatistics", "open_node"]
 
 
 class NodeStatistics(msgspec.Struct, frozen=True):
@@ -526,7 +501,7 @@ async def open_node(
             alarm=alarm,
             inline=inline,
         )
-        for text in own.healed if isinstance(own, SqliteStore) else ():
+        for text in own.healed:
             node._alarm(Alarm(AlarmKind.DATA_HEALED, text))
         async with trio.open_nursery() as nursery:
             await nursery.start(_run, node)

@@ -7,7 +7,6 @@ time, at the confirmed height to count funds. There is no second, incremental co
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable
 
 import msgspec
@@ -15,8 +14,8 @@ import msgspec
 from tallystick.channels.protocol.codec import Codec
 from tallystick.channels.protocol.hashchain import StreamProof, StreamTerms
 from tallystick.channels.protocol.objects import ZERO32, Address, ChannelId
-from tallystick.channels.storage.seals import Sealed
-from tallystick.channels.storage.store import Moment, Schema, Store, decoded
+from tallystick.channels.storage.store import Moment, Store, Subject
+from tallystick.channels.storage.tables import CAME, Rows, at_least, at_most, decoded, table
 from tallystick.channels.values.discretion import Discreet
 from tallystick.settlement.chain import (
     Block,
@@ -108,7 +107,7 @@ class ChainIndex:
         self._histories: dict[ChannelId, list[EventInBlock]] = {}
         self.head_number = -1
         self.head_time = 0
-        for (blob,) in store.read("SELECT sighting FROM chain_events ORDER BY number, position"):
+        for *_, blob in store.read(_EVENTS.rows()):
             sighting = decoded(_SIGHTING, blob, "chain_events")
             self._histories.setdefault(sighting.event.channel, []).append(sighting)
 
@@ -157,12 +156,13 @@ class ChainIndex:
         The proof of a hash lock is its secret; that of a stream tells its deepest link.
         """
         conditions = sorted(set(conditions))
-        sql = "SELECT rowid, digest, time, secret FROM chain_secrets WHERE digest = ? AND number <= ?"
-        rows = [row for condition in conditions for row in self._store.read(sql, (condition, up_to))]
-        found = {digest: (time, secret) for _, digest, time, secret in sorted(rows)}
-        sql = "SELECT time, proof FROM chain_links WHERE condition = ? AND number <= ? ORDER BY depth DESC LIMIT 1"
+        come = f"{CAME} digest time secret"
+        queries = (_SECRETS.rows(at_most("number", up_to), columns=come, digest=condition) for condition in conditions)
+        registered = sorted(row for query in queries for row in self._store.read(query))
+        found = {digest: (time, secret) for _, digest, time, secret in registered}
         for condition in conditions:
-            for time, proof in self._store.read(sql, (condition, up_to)):
+            deepest = _LINKS.rows(at_most("number", up_to), condition=condition, order=("-depth",), limit=1)
+            for _, _, proof, time, _ in self._store.read(deepest):
                 found[condition] = (time, proof)
         return found
 
@@ -173,47 +173,24 @@ class ChainIndex:
 
 _SIGHTING: Codec[EventInBlock] = Codec(EventInBlock, canonical=False)
 
+_EVENTS = table("chain_events", "number position sighting", keys=2)
+_SECRETS = table("chain_secrets", "digest secret time number")
+_LINKS = table("chain_links", "condition depth proof time number", keys=2)
 
-def _seen(connection: sqlite3.Connection, moment: EventsSeen) -> None:
+
+def _seen(rows: Rows, moment: EventsSeen) -> None:
     for position, sighting in enumerate(moment.sightings):
-        connection.execute(
-            "INSERT OR REPLACE INTO chain_events VALUES (?, ?, ?)",
-            (moment.number, position, _SIGHTING.encode(sighting)),
-        )
+        rows.put(_EVENTS, moment.number, position, _SIGHTING.encode(sighting))
     for event in moment.secrets:
-        connection.execute(
-            "INSERT OR IGNORE INTO chain_secrets VALUES (?, ?, ?, ?)",
-            (event.digest, event.secret, event.time, moment.number),
-        )
+        rows.keep(_SECRETS, event.digest, event.secret, event.time, moment.number)
     for link in moment.links:
         proof = StreamProof(link.link, link.depth, StreamTerms(link.tip, link.unit, link.length))
-        connection.execute(
-            "INSERT OR IGNORE INTO chain_links VALUES (?, ?, ?, ?, ?)",
-            (link.condition, link.depth, proof.encode(), link.time, moment.number),
-        )
+        rows.keep(_LINKS, link.condition, link.depth, proof.encode(), link.time, moment.number)
 
 
-def _undone(connection: sqlite3.Connection, moment: EventsUndone) -> None:
-    connection.execute("DELETE FROM chain_events WHERE number >= ?", (moment.number,))
-    connection.execute("DELETE FROM chain_secrets WHERE number >= ?", (moment.number,))
-    connection.execute("DELETE FROM chain_links WHERE number >= ?", (moment.number,))
+def _undone(rows: Rows, moment: EventsUndone) -> None:
+    for of in INDEX.tables:
+        rows.delete(of, at_least("number", moment.number))
 
 
-INDEX_SCHEMA = Schema(
-    "index",
-    (
-        """
-CREATE TABLE chain_events (
-    number INTEGER NOT NULL, position INTEGER NOT NULL, sighting BLOB NOT NULL, PRIMARY KEY (number, position));
-CREATE TABLE chain_secrets (
-    digest BLOB PRIMARY KEY, secret BLOB NOT NULL, time INTEGER NOT NULL, number INTEGER NOT NULL)
-""",
-        """
-CREATE TABLE chain_links (
-    condition BLOB NOT NULL, depth INTEGER NOT NULL, proof BLOB NOT NULL, time INTEGER NOT NULL,
-    number INTEGER NOT NULL, PRIMARY KEY (condition, depth))
-""",
-    ),
-    {EventsSeen: _seen, EventsUndone: _undone},
-    tuple(Sealed(table) for table in ("chain_events", "chain_secrets", "chain_links")),
-)
+INDEX = Subject("index", (_EVENTS, _SECRETS, _LINKS), {EventsSeen: _seen, EventsUndone: _undone})
