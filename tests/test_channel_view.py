@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from simulation.pair import Pair, Party
 from tallystick.channels.errors import ChannelNotReady, InsufficientFunds, InvalidInput
 from tallystick.channels.limits import LOCKS_MAX
-from tallystick.channels.protocol.core import Phase, Wish
+from tallystick.channels.protocol.core import CloseInitiator, Phase
 from tallystick.channels.protocol.objects import ChannelId
 from tallystick.channels.session import negotiation
 from tallystick.channels.session.view import ChannelView
@@ -106,10 +107,8 @@ def test_a_view_is_the_channel_of_its_moment_and_never_changes(
     pair.connect()
     held: list[tuple[ChannelView, dict[str, Any]]] = []
     for act, side in acts:
-        try:
+        with contextlib.suppress(InvalidInput):
             act(pair, pair.parties[side])
-        except InvalidInput:
-            pass
         for party in pair.parties:
             seen = view(party)
             held.append((seen, figures(seen)))
@@ -128,7 +127,7 @@ def check(party: Party, seen: ChannelView) -> None:
         session.usable,
         session.payable,
     )
-    assert seen.payable is (channel.phase is Phase.OPEN and channel.shutdown is Wish.NONE)
+    assert seen.payable is (channel.phase is Phase.OPEN and channel.shutdown is CloseInitiator.NONE)
     assert (seen.funding, seen.queued, seen.unsecured) == (session.funding, session.outbox.total, session.unsecured)
     assert (seen.next_lock, seen.lock_slots) == (session.next_lock, session.lock_slots)
     assert seen.signable == max(0, session.signable - session.outbox.total)

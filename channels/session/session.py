@@ -31,12 +31,12 @@ from tallystick.channels.session.effects import (
     Effects,
     PaymentsSecured,
 )
-from tallystick.channels.session.flight import EndedLock, Sent, ended_locks
+from tallystick.channels.session.flight import EndedLock, SentUpdate, ended_locks
 from tallystick.channels.session.history import tidy
 from tallystick.channels.session.locks import Locks
 from tallystick.channels.session.outbox import Outbox, run_limit
 from tallystick.channels.session.patience import Patience
-from tallystick.channels.session.standing import Standing, never_lost, require_payable
+from tallystick.channels.session.standing import Headroom, never_lost, require_payable
 from tallystick.channels.session.streams import Streams
 from tallystick.channels.session.tickets import Ticket
 from tallystick.channels.session.window import Window
@@ -54,13 +54,13 @@ class Session:
         self.effects = effects
         self.peer = PublicKey(channel.peer_key)
         self.domain = domain_separator(channel.terms.chain_id, channel.terms.contract)
-        self._standing = Standing.of(channel)
+        self._standing = Headroom.of(channel)
         self.lost: Callable[[], bool] = never_lost
         self.outbox = Outbox()
         self.window = Window(policy.window)
         self.streams = Streams(self)
         self.locks = Locks(self)
-        self.sent: deque[Sent] = deque()
+        self.sent: deque[SentUpdate] = deque()
         self.patience = Patience(policy.ack_patience)
         self.chain = ChainTime()
         self.ready = False
@@ -123,10 +123,10 @@ class Session:
         return max(0, self.outbox.total + self.standing.exposed)
 
     @property
-    def standing(self) -> Standing:
+    def standing(self) -> Headroom:
         """What the channel's present state means for payments."""
         if self._standing.channel is not self.channel:
-            self._standing = Standing.of(self.channel)
+            self._standing = Headroom.of(self.channel)
         return self._standing
 
     @property
@@ -369,7 +369,7 @@ class Session:
         count = number - before.next_payment
         self.channel = core.sent(self.channel, simplex, signature)
         ended = ended_locks(operations, before)
-        self.sent.append(Sent(proof.seq, frame, count, tickets, ended, self.channel.ours.seq, now))
+        self.sent.append(SentUpdate(proof.seq, frame, count, tickets, ended, self.channel.ours.seq, now))
         self.effects.store(
             UpdateSigned(self.channel.id, proof.seq, before.next_payment, count, frame, now, tuple(keys))
         )

@@ -6,10 +6,10 @@ import msgspec
 
 from tallystick.channels.errors import ChannelNotReady
 from tallystick.channels.protocol import core
-from tallystick.channels.protocol.core import Channel, Phase, Wish
+from tallystick.channels.protocol.core import Channel, CloseInitiator, Phase
 
 
-class Standing(msgspec.Struct, frozen=True):
+class Headroom(msgspec.Struct, frozen=True):
     """What a channel's state means for each payment that is asked for: worked out once per state, not per payment."""
 
     channel: Channel
@@ -21,12 +21,12 @@ class Standing(msgspec.Struct, frozen=True):
     """The amount that is signed and not countersigned."""
 
     @classmethod
-    def of(cls, channel: Channel) -> Standing:
+    def of(cls, channel: Channel) -> Headroom:
         """Work it out."""
         funding = channel.funding(channel.side)
         return cls(
             channel,
-            channel.phase is Phase.OPEN and channel.shutdown is Wish.NONE,
+            channel.phase is Phase.OPEN and channel.shutdown is CloseInitiator.NONE,
             core.capacity(channel, funding) - channel.coming_reserve,
             channel.newest.committed - channel.ours.simplex.committed,
         )
@@ -40,7 +40,7 @@ def require_payable(channel: Channel, *, lost: bool) -> None:
             "the chain is another one than this channel is on: it was begun anew, or its node serves another one. "
             "Nothing is paid; use the right chain node, or begin in a new data directory"
         )
-    if channel.shutdown is not Wish.NONE:
+    if channel.shutdown is not CloseInitiator.NONE:
         raise ChannelNotReady("this channel is about to close: open another one for new payments")
 
 

@@ -15,7 +15,7 @@ from tallystick.channels.limits import LOCKS_MAX
 from tallystick.channels.protocol import core
 from tallystick.channels.protocol.core import Channel
 from tallystick.channels.protocol.keys import PublicKey
-from tallystick.channels.session.standing import Standing, require_payable
+from tallystick.channels.session.standing import Headroom, require_payable
 from tallystick.channels.values.discretion import Discreet
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class ChannelView(Discreet, msgspec.Struct, frozen=True):
     @property
     def payable(self) -> bool:
         """Whether new payments are taken."""
-        return not self.lost and Standing.of(self.channel).payable
+        return not self.lost and Headroom.of(self.channel).payable
 
     @property
     def stuck(self) -> bool:
@@ -59,7 +59,7 @@ class ChannelView(Discreet, msgspec.Struct, frozen=True):
     @property
     def spendable(self) -> int:
         """What can be accepted: capacity by all confirmed funding, less the reserve and what waits. Never below 0."""
-        return max(0, Standing.of(self.channel).allowance - self.queued)
+        return max(0, Headroom.of(self.channel).allowance - self.queued)
 
     @property
     def signable(self) -> int:
@@ -70,7 +70,7 @@ class ChannelView(Discreet, msgspec.Struct, frozen=True):
     @property
     def unsecured(self) -> int:
         """The amount that was accepted, whether signed or not, and is not countersigned."""
-        return max(0, self.queued + Standing.of(self.channel).exposed)
+        return max(0, self.queued + Headroom.of(self.channel).exposed)
 
     @property
     def next_lock(self) -> int:

@@ -29,7 +29,15 @@ from tallystick.router.codes import Code
 from tallystick.router.errors import InvalidOnion
 from tallystick.router.forwarding.admission import Admission
 from tallystick.router.forwarding.circuits import CircuitOpened
-from tallystick.router.forwarding.forwarder import Circuit, Forwarder, ForwardingLimits, Name, Outlet, Way, choose
+from tallystick.router.forwarding.forwarder import (
+    Circuit,
+    Forwarder,
+    ForwardingLimits,
+    Name,
+    OutboundChannel,
+    Readiness,
+    choose,
+)
 from tallystick.router.forwarding.ports import FinalLock
 from tallystick.router.objects import ForwardingPolicy
 from tallystick.router.onion.failures import NOTICE_SIZE, Failure, first_wrap, refusal
@@ -38,7 +46,7 @@ from tallystick.router.onion.replay import Replays
 from tallystick.router.onion.sphinx import Peeled, peel
 
 
-class _Waiting(msgspec.Struct):
+class _UnresolvedLock(msgspec.Struct):
     """A lock from before the restart whose channel onwards is not in step yet."""
 
     channel: ChannelId
@@ -46,7 +54,7 @@ class _Waiting(msgspec.Struct):
     until: int
 
 
-class Entrance:
+class IncomingLocks:
     """See the module's docstring. Part of a `Router`."""
 
     def __init__(
@@ -76,7 +84,7 @@ class Entrance:
         self._update_of = update_of
         self._fresh = fresh
         self._arrived = arrived
-        self._waiting: dict[Name, _Waiting] = {}
+        self._waiting: dict[Name, _UnresolvedLock] = {}
 
     # --- when ----------------------------------------------------------------------------------------------------
 
@@ -87,7 +95,7 @@ class Entrance:
             for added in self._engine.views.undecided(channel):
                 name = (channel, added.lock.id)
                 if added.onion and self._forwarder.of_origin(*name) is None:
-                    self._waiting[name] = _Waiting(channel, added, until)
+                    self._waiting[name] = _UnresolvedLock(channel, added, until)
         self._engine.store(self.look_again())
 
     def look_again(self) -> list[Moment]:
@@ -192,7 +200,7 @@ class Entrance:
         self._engine.touch(session)
         return None
 
-    def _outlets(self, source: ChannelId, target: ChannelId) -> list[Outlet]:
+    def _outlets(self, source: ChannelId, target: ChannelId) -> list[OutboundChannel]:
         """Return what a payment from `source` over `target` could go through."""
         named = self._engine.views.get(target)
         if named is None:
@@ -201,14 +209,14 @@ class Entrance:
         views[source] = self._engine.view(source)
         return [self._outlet(view) for view in views.values() if view.channel.phase is not Phase.GONE]
 
-    def _outlet(self, view: ChannelView) -> Outlet:
+    def _outlet(self, view: ChannelView) -> OutboundChannel:
         channel = view.channel
-        way = Way.CLOSING
+        way = Readiness.CLOSING
         if view.payable:
-            way = Way.OPEN if view.usable else Way.OFFLINE
+            way = Readiness.OPEN if view.usable else Readiness.OFFLINE
         policy = self._policy_of(channel.id)
         asset = channel.terms.asset
-        return Outlet(channel.id, channel.peer_key, asset, policy, way, view.signable, view.lock_slots)
+        return OutboundChannel(channel.id, channel.peer_key, asset, policy, way, view.signable, view.lock_slots)
 
     # --- and what the payer is told ------------------------------------------------------------------------------
 

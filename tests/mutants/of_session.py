@@ -197,8 +197,8 @@ MUTANTS = (
     Mutant(
         "show a channel of a chain that is lost as one that can be paid in",
         "channels/session/view.py",
-        "return not self.lost and Standing.of(self.channel).payable",
-        "return Standing.of(self.channel).payable",
+        "return not self.lost and Headroom.of(self.channel).payable",
+        "return Headroom.of(self.channel).payable",
         ("test_channel_view.py",),
     ),
     Mutant(
