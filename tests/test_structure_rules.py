@@ -30,6 +30,8 @@ RULES: dict[str, Any] = {
     "folders": ["tests"],
     "lines": 20,
     "kits": ["shop.bench"],
+    "outside": ["trio", "sqlite3"],
+    "shells": [],
     "rings": [],
     "longer": [],
     "entries": {"shop": 5, "base": 5},
@@ -66,7 +68,7 @@ def test_what_goes_down_is_in_order(faults: Faults) -> None:
         "base/words.py": "import trio",
         "tests/test_all.py": "from simulation import world",
     }
-    assert faults(files) == []
+    assert faults(files, shells=["shop", "base"]) == []
 
 
 @pytest.mark.parametrize(
@@ -158,6 +160,32 @@ def test_an_arrow_to_a_floor_above_or_to_the_side_is_told(faults: Faults) -> Non
 def test_a_room_that_is_on_no_floor_is_told(faults: Faults) -> None:
     (told,) = faults({"shop/cellar.py": ""})
     assert told.startswith("shop.cellar is on no floor")
+
+
+def test_a_module_that_is_no_shell_reaches_nothing_outside_by_whatever_it_imports(faults: Faults) -> None:
+    files = {
+        "shop/bench.py": "from tallystick.shop.till import open",
+        "shop/till/open.py": "def later():\n    from tallystick.shop.till import drawer\n    import random, trios",
+        "shop/till/drawer/__init__.py": "from tallystick.base import words",
+        "shop/errors.py": "import random",
+        "base/words.py": "from trio.abc import Clock",
+    }
+    way = "base.words -> trio.abc.Clock"
+    assert faults(files, shells=["base.words"]) == [
+        f"shop.bench is pure, but reaches what is outside: shop.till.open -> shop.till.drawer.__init__ -> {way}",
+        f"shop.till.drawer.__init__ is pure, but reaches what is outside: {way}",
+        f"shop.till.open is pure, but reaches what is outside: shop.till.drawer.__init__ -> {way}",
+    ]
+    assert faults(files, shells=["base", "shop.bench", "shop.till"]) == []
+    assert faults(files, shells=["base", "shop"]) == []
+
+
+def test_a_shell_that_reaches_nothing_outside_is_told(faults: Faults) -> None:
+    files = {"shop/errors.py": "import random", "base/words.py": "import sqlite3"}
+    assert faults(files, shells=["shop", "base.words", "base.gone"]) == [
+        "base.gone reaches nothing outside: take it out of `shells`",
+        "shop reaches nothing outside: take it out of `shells`",
+    ]
 
 
 @pytest.mark.parametrize("what", ["simulation.world", "tests.test_all"])

@@ -7,6 +7,8 @@ they are arrows like all others. Then it says what is against the rules, which a
 
 - a package imports those below it alone, and a room those on lower floors of its package;
 - nothing goes in a ring: not packages, not rooms, not the modules of one room;
+- nothing but the `shells` reaches what is `outside` (event loop, disk, network), by whatever it imports: all else is
+  pure;
 - the product imports no test, no simulation and no test kit (`kits` names the rooms that may use kits);
 - a package has no more entries than `entries` says on its first level, and no file more lines than `lines`.
 
@@ -53,8 +55,8 @@ class Tree:
 
     lines: dict[Place, int]
     arrows: list[Arrow]
-    foreign: list[tuple[Place, int, str]]
-    """Imports of what only tests may import: by whom, in which line, what."""
+    others: list[tuple[Place, int, str]]
+    """Imports of other packages: by whom, in which line, what."""
 
 
 def read(root: Path, packages: Iterable[str]) -> Tree:
@@ -64,19 +66,17 @@ def read(root: Path, packages: Iterable[str]) -> Tree:
         for package in packages
         for path in sorted((root / package).rglob("*.py"))
     }
-    lines, arrows, foreign = {}, dict[Arrow, None](), []
+    lines, arrows, others = {}, dict[Arrow, None](), []
     for place, path in files.items():
         text = path.read_text("utf-8")
         lines[place] = text.count("\n")
         for node, late in imports(ast.parse(text), late=False):
             for dotted in names(node, place):
-                if dotted[0] in FOREIGN:
-                    foreign.append((place, node.lineno, ".".join(dotted)))
-                elif dotted[0] == NAME:
-                    target = resolve(dotted[1:], files)
-                    if target is not None and target != place:
-                        arrows[Arrow(place, target, node.lineno, late)] = None
-    return Tree(lines, [*arrows], foreign)
+                if dotted[0] != NAME:
+                    others.append((place, node.lineno, ".".join(dotted)))
+                elif (target := resolve(dotted[1:], files)) not in (None, place):
+                    arrows[Arrow(place, target, node.lineno, late)] = None
+    return Tree(lines, [*arrows], others)
 
 
 def imports(node: ast.AST, *, late: bool) -> Iterator[tuple[ast.Import | ast.ImportFrom, bool]]:
@@ -150,9 +150,21 @@ def floors(rules: dict[str, Any]) -> dict[Place, int]:
 
 def faults(root: Path, rules: dict[str, Any]) -> Iterator[str]:
     """Yield what is against the rules, each in a line."""
-    packages = rules["packages"]
-    tree = read(root, packages)
-    floor = floors(rules)
+    tree = read(root, rules["packages"])
+    yield from misplaced(tree, rules)
+    yield from unclean(tree, set(rules["outside"]), set(rules["shells"]))
+    found = list(rings(tree))
+    yield from (
+        f"a ring in {folder}: {'; '.join(map(told, ring))}" for folder, ring in found if folder not in rules["rings"]
+    )
+    for folder in sorted(set(rules["rings"]) - {folder for folder, _ in found}):
+        yield f"there is no ring in {folder} any more: take it out of `rings`"
+    yield from too_much(root, rules)
+
+
+def misplaced(tree: Tree, rules: dict[str, Any]) -> Iterator[str]:
+    """Yield the imports that go up or to the side, or to what is for tests, and the rooms that are on no floor."""
+    packages, floor = rules["packages"], floors(rules)
     for place in sorted({place[:2] for place in tree.lines} - floor.keys() - {(part, "__init__") for part in packages}):
         yield f"{'.'.join(place)} is on no floor: name it in pyproject.toml, [tool.structure.floors]"
     for arrow in tree.arrows:
@@ -164,13 +176,13 @@ def faults(root: Path, rules: dict[str, Any]) -> Iterator[str]:
             yield f"{told(arrow)}: {source[1]} is on floor {floor[source]}, {target[1]} on {floor[target]}"
         if "testing" in arrow.target[:-1] and "testing" not in arrow.source and ".".join(source) not in rules["kits"]:
             yield f"{told(arrow)}: the product uses a test kit"
-    yield from (f"{'.'.join(place)}:{line} imports {what}" for place, line, what in tree.foreign)
-    found = list(rings(tree))
-    yield from (
-        f"a ring in {folder}: {'; '.join(map(told, ring))}" for folder, ring in found if folder not in rules["rings"]
-    )
-    for folder in sorted(set(rules["rings"]) - {folder for folder, _ in found}):
-        yield f"there is no ring in {folder} any more: take it out of `rings`"
+    for place, line, what in tree.others:
+        if what.split(".")[0] in FOREIGN:
+            yield f"{'.'.join(place)}:{line} imports {what}"
+
+
+def too_much(root: Path, rules: dict[str, Any]) -> Iterator[str]:
+    """Yield the packages with too many entries, and the files with too many lines."""
     for part, most in rules["entries"].items():
         entries = sorted(entry.name for entry in (root / part).iterdir() if entry.name != "__pycache__")
         if len(entries) > most:
@@ -181,6 +193,32 @@ def faults(root: Path, rules: dict[str, Any]) -> Iterator[str]:
         yield f"{name} has {longer[name]} lines, more than {rules['lines']}"
     for name in sorted(known - longer.keys()):
         yield f"{name} is not too long any more: take it out of `longer`"
+
+
+def unclean(tree: Tree, outside: set[str], shells: set[str]) -> Iterator[str]:
+    """Yield the modules besides the shells that reach what is outside, and the shells that do not."""
+    ways = reaching(tree, outside)
+    covered = {place: {".".join(place[:depth]) for depth in range(1, 1 + len(place))} & shells for place in tree.lines}
+    for place in sorted(ways.keys() - {place for place, names in covered.items() if names}):
+        yield f"{'.'.join(place)} is pure, but reaches what is outside: {' -> '.join(ways[place])}"
+    for name in sorted(shells - {name for place in ways for name in covered[place]}):
+        yield f"{name} reaches nothing outside: take it out of `shells`"
+
+
+def reaching(tree: Tree, outside: set[str]) -> dict[Place, list[str]]:
+    """Return the modules that reach what is outside, each with a shortest way to it."""
+    users: dict[Place, list[Place]] = collections.defaultdict(list)
+    for arrow in tree.arrows:
+        users[arrow.target].append(arrow.source)
+    ways = {place: [what] for place, _, what in tree.others if what.split(".")[0] in outside}
+    queue = collections.deque(ways)
+    while queue:
+        reached = queue.popleft()
+        for user in users[reached]:
+            if user not in ways:
+                ways[user] = [".".join(reached), *ways[reached]]
+                queue.append(user)
+    return ways
 
 
 def sizes(root: Path, rules: dict[str, Any]) -> Iterator[tuple[Path, int]]:
