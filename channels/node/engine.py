@@ -20,6 +20,7 @@ from tallystick.channels.node.views import Views, unknown_channel
 from tallystick.channels.node.work import EngineStatistics, statistics_of
 from tallystick.channels.ports import Clock
 from tallystick.channels.protocol import core
+from tallystick.channels.protocol.conditions import require_known
 from tallystick.channels.protocol.confirmed import timeless
 from tallystick.channels.protocol.core import Channel, Phase
 from tallystick.channels.protocol.eip712 import domain_separator
@@ -127,6 +128,8 @@ class Engine:
             session = self._add(channel)
             session.history = choices.get(channel.id, policy.history)
             resync.restore_flight(session, schema.load_flight(writer.store, channel))
+            for state in (session.channel.ours, *session.channel.flight, session.channel.theirs):
+                require_known(state.simplex.locks)
             paid = schema.load_streamed(writer.store, channel.id, channel.side)
             session.streams.restore(schema.load_streams(writer.store, channel.id), paid)
             session.locks.restore(schema.load_onions(writer.store, channel.id))

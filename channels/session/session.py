@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from tallystick.channels.errors import ChannelNotReady, InsufficientFunds, InvalidInput, TallystickError
 from tallystick.channels.limits import LOCKS_MAX, MEMO_MAX, ONION_MAX, UINT64_MAX, Policy
 from tallystick.channels.protocol import answers, core
-from tallystick.channels.protocol.conditions import HASH
+from tallystick.channels.protocol.conditions import HASH, require_known
 from tallystick.channels.protocol.core import Channel, Phase
 from tallystick.channels.protocol.eip712 import digest_proof, domain_separator
 from tallystick.channels.protocol.keys import PrivateKey, PublicKey
@@ -242,6 +242,7 @@ class Session:
         if self.lock_slots < 1:
             raise ChannelNotReady(f"{LOCKS_MAX} locks are pending already: wait until some are resolved")
         lock = Lock(self.next_lock, amount, expiry, kind, condition)
+        require_known((lock,))
         self.outbox.add_lock(AddLock(lock, onion))
         self.locks.attach(lock.id, attach)
         return lock.id
