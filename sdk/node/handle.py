@@ -9,6 +9,7 @@ import trio
 
 from tallystick.channels.errors import ChannelNotReady, InsufficientFunds, InvalidInput, StillPending
 from tallystick.channels.limits import BATCH_PAYMENTS_MAX
+from tallystick.channels.protocol.conditions import HASH
 from tallystick.channels.protocol.core import CloseInitiator, Phase
 from tallystick.channels.protocol.keys import PublicKey
 from tallystick.channels.protocol.messages import Update, decode
@@ -19,6 +20,7 @@ from tallystick.channels.protocol.objects import (
     AnyMemo,
     ChannelId,
     Count,
+    Kind,
     Lifetime,
     Onion,
     PaymentKey,
@@ -217,9 +219,14 @@ class ChannelHandle:
     # --- locks ---------------------------------------------------------------------------------------------------
 
     @checked
-    async def lock(self, amount: Amount, expiry: Time, condition: AnyHash, onion: Onion = b"") -> int:
-        """Queue a hash lock of `amount` on sha256 digest `condition` until chain time `expiry`; return its id."""
-        lock_id = self._session.add_lock(amount, expiry, to_hash(condition, "condition"), onion)
+    async def lock(
+        self, amount: Amount, expiry: Time, condition: AnyHash, onion: Onion = b"", kind: Kind = HASH
+    ) -> int:
+        """Queue a lock of `amount` until chain time `expiry`; return its id.
+
+        A hash lock's `condition` is the sha256 digest of its secret; other kinds: `channels.protocol.conditions`.
+        """
+        lock_id = self._session.add_lock(amount, expiry, to_hash(condition, "condition"), onion, kind)
         self._node.engine.touch(self._session)
         return lock_id
 
