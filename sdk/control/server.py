@@ -17,7 +17,7 @@ from hypercorn.config import Config
 from tallystick.channels.node.loops import require_trio
 from tallystick.channels.ports import Entropy, system_entropy
 from tallystick.channels.values.arguments import checked
-from tallystick.sdk.control.door import ConnectionLimit
+from tallystick.sdk.control.connections import ConnectionLimit
 from tallystick.sdk.control.files import announced
 from tallystick.sdk.control.http import TokenCheck
 from tallystick.sdk.control.service import ControlServer
@@ -49,17 +49,17 @@ async def serve_control(
     if not _is_loopback(host):
         raise ConfigurationError(f"the control API listens on loopback only (127.0.0.1 or ::1), not on {host}")
     config = Config()
-    sock, door = _bind(host, port), ConnectionLimit()
+    sock, connections = _bind(host, port), ConnectionLimit()
     config.graceful_timeout = config.shutdown_timeout = GRACE
     config.keep_alive_timeout = IDLE_SECONDS
     config.loglevel = "WARNING"
     config.include_server_header = False
     async with trio.open_nursery() as nursery:
         control = ControlServer(node, nursery, f"http://{write_place(*sock.getsockname()[:2])}")
-        guard = TokenCheck(control.app(), token, door)
+        checked_app = TokenCheck(control.app(), token, connections)
 
         async def run(task_status: trio.TaskStatus[None]) -> None:
-            await door.serve(guard, config, sock, task_status=task_status)
+            await connections.serve(checked_app, config, sock, task_status=task_status)
 
         await nursery.start(run)
         try:
