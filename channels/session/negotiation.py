@@ -36,8 +36,6 @@ def request_close(session: Session) -> None:
 
 def on_shutdown(session: Session, message: Shutdown) -> None:
     """The peer wants to close, or agrees to."""
-    if session.channel.phase is not Phase.OPEN:
-        return
     session.peer_final = message.final_seq
     if session.channel.shutdown is Wish.NONE:
         session.change(msgspec.structs.replace(session.channel, shutdown=Wish.PEER))
