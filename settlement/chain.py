@@ -147,7 +147,7 @@ class Block(msgspec.Struct, frozen=True, array_like=True):
     events: tuple[Event, ...]
 
 
-class Receipt(msgspec.Struct, frozen=True, array_like=True):
+class TransactionReceipt(msgspec.Struct, frozen=True, array_like=True):
     """What became of a transaction that is in a block of the best branch."""
 
     transaction: bytes
@@ -328,7 +328,7 @@ class Chain(Protocol):
         """Hand in a signed transaction and return its hash; a known one is fine. Raise TransactionRefused."""
         ...
 
-    async def receipt(self, transaction: bytes) -> Receipt | None:
+    async def receipt(self, transaction: bytes) -> TransactionReceipt | None:
         """The receipt if the transaction is in a block of the best branch."""
         ...
 

@@ -15,7 +15,7 @@ from tallystick.router.pathfinding.graph import Graph
 from tallystick.router.pathfinding.liquidity import Knowledge
 from tallystick.router.pathfinding.planner import Planner
 from tallystick.router.pathfinding.steps import finish
-from tallystick.router.sending.asset_graph import Atlas, OwnChannel
+from tallystick.router.sending.asset_graph import AssetGraph, OwnChannel
 from tallystick.router.sending.payments import Order
 
 
@@ -31,12 +31,12 @@ OWN, PEER, OTHER, FAR = node(1), node(2), node(3), node(4)
 FREE = ForwardingPolicy()
 
 
-def atlas(*edges: Edge) -> Atlas:
+def atlas(*edges: Edge) -> AssetGraph:
     """A node with channels 1 to PEER and 2 to OTHER, and what gossip told."""
     graph = Graph(edges)
     own = [OwnChannel(channel(1), PEER, NATIVE, 1_000, 1_000), OwnChannel(channel(2), OTHER, NATIVE, 1_000, 1_000)]
     known = {one.channel: one for one in own}
-    return Atlas(OWN, Planner(graph, Knowledge(graph)), lambda: known, known.get, lambda update: False)
+    return AssetGraph(OWN, Planner(graph, Knowledge(graph)), lambda: known, known.get, lambda update: False)
 
 
 class Hub:
@@ -50,7 +50,7 @@ class Hub:
         self.stirred = set(self.own)
         self.asked = 0
         graph = Graph([Edge(channel(10_000), node(1_001), FAR, 10_000, FREE)])
-        self.atlas = Atlas(OWN, Planner(graph, Knowledge(graph)), self.take, self.ask, lambda update: False)
+        self.atlas = AssetGraph(OWN, Planner(graph, Knowledge(graph)), self.take, self.ask, lambda update: False)
 
     def take(self) -> set[ChannelId]:
         stirred, self.stirred = self.stirred, set()

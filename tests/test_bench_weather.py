@@ -12,7 +12,7 @@ import trio.testing
 from tallystick.channels.errors import LinkClosed
 from tallystick.channels.ports import Link, PeerAddress
 from tallystick.channels.protocol.keys import PrivateKey, PublicKey
-from tallystick.sdk.bench.network_conditions import CUT_SECONDS, DIAL_TRIPS, RoughLink, Weather
+from tallystick.sdk.bench.network_conditions import CUT_SECONDS, DIAL_TRIPS, ImpairedLink, NetworkConditions
 
 KEY = PrivateKey(b"\x01" * 32).public
 
@@ -64,8 +64,8 @@ class FakeNetwork:
 
 
 @pytest.fixture
-async def weather(nursery: trio.Nursery) -> Weather:
-    weather = Weather(Random(1))
+async def weather(nursery: trio.Nursery) -> NetworkConditions:
+    weather = NetworkConditions(Random(1))
     await nursery.start(weather.run)
     return weather
 
@@ -75,7 +75,7 @@ def times(inner: FakeLink, since: float) -> list[float]:
 
 
 async def test_every_message_arrives_half_a_round_trip_after_it_was_sent_whatever_is_ahead_of_it(
-    weather: Weather, autojump_clock: trio.testing.MockClock
+    weather: NetworkConditions, autojump_clock: trio.testing.MockClock
 ) -> None:
     weather.rtt = 0.1
     inner = FakeLink()
@@ -90,7 +90,7 @@ async def test_every_message_arrives_half_a_round_trip_after_it_was_sent_whateve
 
 
 async def test_what_is_sent_at_once_arrives_at_once_and_in_order(
-    weather: Weather, autojump_clock: trio.testing.MockClock
+    weather: NetworkConditions, autojump_clock: trio.testing.MockClock
 ) -> None:
     weather.rtt = 0.02
     inner = FakeLink()
@@ -103,7 +103,7 @@ async def test_what_is_sent_at_once_arrives_at_once_and_in_order(
     assert inner.arrived[0][1][::2] == [number.to_bytes(2, "big") for number in range(1_000)]
 
 
-async def test_fair_weather_adds_nothing(weather: Weather, autojump_clock: trio.testing.MockClock) -> None:
+async def test_fair_weather_adds_nothing(weather: NetworkConditions, autojump_clock: trio.testing.MockClock) -> None:
     inner = FakeLink()
     link = weather.link(inner)
     began = trio.current_time()
@@ -114,7 +114,7 @@ async def test_fair_weather_adds_nothing(weather: Weather, autojump_clock: trio.
 async def test_a_sender_waits_while_too_much_is_on_its_way(
     nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> None:
-    weather = Weather(Random(1), buffer=100)
+    weather = NetworkConditions(Random(1), buffer=100)
     await nursery.start(weather.run)
     weather.rtt = 1.0
     inner = FakeLink()
@@ -128,7 +128,7 @@ async def test_a_sender_waits_while_too_much_is_on_its_way(
 
 
 async def test_what_is_on_its_way_is_lost_with_its_link_and_both_calls_say_so(
-    weather: Weather, autojump_clock: trio.testing.MockClock
+    weather: NetworkConditions, autojump_clock: trio.testing.MockClock
 ) -> None:
     weather.rtt = 1.0
     inner = FakeLink()
@@ -147,7 +147,7 @@ async def test_what_is_on_its_way_is_lost_with_its_link_and_both_calls_say_so(
 async def test_a_sender_that_waits_hears_that_its_link_was_cut(
     nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> None:
-    weather = Weather(Random(1), buffer=1)
+    weather = NetworkConditions(Random(1), buffer=1)
     await nursery.start(weather.run)
     weather.rtt, weather.cuts = 100.0, 100.0
     link = weather.link(FakeLink())
@@ -157,7 +157,7 @@ async def test_a_sender_that_waits_hears_that_its_link_was_cut(
 
 
 async def test_a_link_whose_peer_is_gone_takes_nothing_more(
-    weather: Weather, autojump_clock: trio.testing.MockClock
+    weather: NetworkConditions, autojump_clock: trio.testing.MockClock
 ) -> None:
     weather.rtt = 0.1
     inner = FakeLink()
@@ -173,7 +173,7 @@ async def test_a_link_whose_peer_is_gone_takes_nothing_more(
     ("links", "percent", "a_second"), [(1, 1, 1), (100, 1, 1), (101, 1, 2), (200, 2.5, 5), (3, 100, 3), (9, 0, 0)]
 )
 async def test_so_many_of_the_links_are_cut_each_second(
-    weather: Weather, autojump_clock: trio.testing.MockClock, links: int, percent: float, a_second: int
+    weather: NetworkConditions, autojump_clock: trio.testing.MockClock, links: int, percent: float, a_second: int
 ) -> None:
     weather.cuts = percent
     inner = [FakeLink() for _ in range(links)]
@@ -187,7 +187,7 @@ async def test_so_many_of_the_links_are_cut_each_second(
 async def test_the_same_seed_cuts_the_same_links(nursery: trio.Nursery, autojump_clock: trio.testing.MockClock) -> None:
     survivors = []
     for _ in range(2):
-        weather = Weather(Random(5))
+        weather = NetworkConditions(Random(5))
         await nursery.start(weather.run)
         weather.cuts = 10
         inner = [FakeLink() for _ in range(40)]
@@ -200,7 +200,7 @@ async def test_the_same_seed_cuts_the_same_links(nursery: trio.Nursery, autojump
 
 
 async def test_a_change_of_weather_ends_all_links_and_is_not_counted(
-    weather: Weather, autojump_clock: trio.testing.MockClock
+    weather: NetworkConditions, autojump_clock: trio.testing.MockClock
 ) -> None:
     inner = [FakeLink() for _ in range(3)]
     for each in inner:
@@ -211,21 +211,21 @@ async def test_a_change_of_weather_ends_all_links_and_is_not_counted(
 
 
 async def test_a_dial_takes_the_round_trips_of_its_handshakes_and_gives_a_rough_link(
-    weather: Weather, autojump_clock: trio.testing.MockClock
+    weather: NetworkConditions, autojump_clock: trio.testing.MockClock
 ) -> None:
     weather.rtt = 0.1
     began = trio.current_time()
     link = await weather.network(FakeNetwork()).dial(PeerAddress(bytes(KEY), "host", 1))
     assert trio.current_time() - began == pytest.approx(DIAL_TRIPS * 0.1)
-    assert isinstance(link, RoughLink)
+    assert isinstance(link, ImpairedLink)
     assert (link.peer, link.dialed) == (KEY, True)
 
 
-async def test_inbound_links_are_rough_too(weather: Weather, autojump_clock: trio.testing.MockClock) -> None:
+async def test_inbound_links_are_rough_too(weather: NetworkConditions, autojump_clock: trio.testing.MockClock) -> None:
     seen: list[Link] = []
 
     async def handler(link: Link) -> None:
         seen.append(link)
 
     await weather.network(FakeNetwork()).serve("", 0, handler, started=lambda address: None)
-    assert [type(link) for link in seen] == [RoughLink]
+    assert [type(link) for link in seen] == [ImpairedLink]

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 import trio
 
-from simulation.gossip_scene import DOMAIN, Truth, person
+from simulation.gossip_scene import DOMAIN, ChainTruth, person
 from simulation.journeys import Journey, configuration
 from tallystick.channels.ports import SteadyClock
 from tallystick.channels.storage.schema import SCHEMA
@@ -150,7 +150,7 @@ def test_who_was_a_year_ahead_once_is_heard_again(restarts: bool) -> None:
 
 
 def test_what_others_said_while_we_were_ahead_does_not_stand_in_the_way_of_what_they_say_now() -> None:
-    truth, gossip = Truth(), Gossip(person(99), DOMAIN)
+    truth, gossip = ChainTruth(), Gossip(person(99), DOMAIN)
     now = 1_750_000_000.0
     channel = truth.open(person(1), person(2))
 
@@ -190,7 +190,7 @@ def test_rounds_of_reconciliation_go_on_when_the_clock_goes_back() -> None:
 
 
 def test_channels_that_the_chain_confirmed_in_the_future_are_asked_about_again() -> None:
-    truth, gossip = Truth(), Gossip(person(99), DOMAIN)
+    truth, gossip = ChainTruth(), Gossip(person(99), DOMAIN)
     now = 1_750_000_000.0
     channel = truth.open(person(1), person(2))
     gossip.set_date(now + YEAR, now)
@@ -213,7 +213,7 @@ def test_channels_that_the_chain_confirmed_in_the_future_are_asked_about_again()
 
 
 def test_beliefs_of_the_future_fade_like_those_of_now() -> None:
-    truth = Truth()
+    truth = ChainTruth()
     channel = truth.open(person(1), person(2))
     knowledge = Knowledge(Graph())
     knowledge.restore([(channel, Belief(0, 500, 1_000.0 + YEAR))], 1_000.0)

@@ -19,7 +19,7 @@ from tallystick.sdk.cli.tables import stream_line
 from tallystick.sdk.control import server
 from tallystick.sdk.control.client import ControlClient, control_at
 from tallystick.sdk.control.http import BODY_MAX
-from tallystick.sdk.control.server import Control, serve_control
+from tallystick.sdk.control.server import ControlServer, serve_control
 from tallystick.sdk.errors import ConfigurationError, ControlError, NodeUnreachable
 from tallystick.sdk.node.node import Node, open_node
 from tallystick.settlement.simulated.branch import ChainSettings
@@ -34,10 +34,10 @@ TOKENS = "0x" + "77" * 20
 class Pair(NamedTuple):
     chain: LocalChain
     node: Node
-    control: Control
+    control: ControlServer
     alice: ControlClient
     bob: ControlClient
-    bob_control: Control
+    bob_control: ControlServer
     bob_address: str
 
 

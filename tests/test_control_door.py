@@ -14,8 +14,8 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from tallystick.channels.transport.turns import CREDIT
-from tallystick.sdk.control.door import REFUSAL_SECONDS, REFUSALS_PART, Door
-from tallystick.sdk.control.http import Guard
+from tallystick.sdk.control.door import REFUSAL_SECONDS, REFUSALS_PART, ConnectionLimit
+from tallystick.sdk.control.http import TokenCheck
 
 
 async def hello(request: Request) -> PlainTextResponse:
@@ -35,13 +35,13 @@ async def ask(stream: trio.SocketStream, token: str) -> bytes:
 
 
 async def test_idle_connections_make_room_and_the_owners_stays() -> None:
-    door, config = Door(strangers=4), Config()
+    door, config = ConnectionLimit(strangers=4), Config()
     config.keep_alive_timeout = 60
     config.loglevel = "CRITICAL"
     sock = socket.socket()
     sock.bind(("127.0.0.1", 0))
     place = sock.getsockname()
-    guard = Guard(Starlette(routes=[Route("/", hello)]), "secret", door)
+    guard = TokenCheck(Starlette(routes=[Route("/", hello)]), "secret", door)
 
     async def serve(task_status: trio.TaskStatus[None]) -> None:
         await door.serve(guard, config, sock, task_status=task_status)
@@ -70,7 +70,7 @@ async def test_idle_connections_make_room_and_the_owners_stays() -> None:
 
 
 async def test_refusals_take_a_bounded_part_of_the_time(autojump_clock: trio.testing.MockClock) -> None:
-    door, began, count = Door(), trio.current_time(), 200
+    door, began, count = ConnectionLimit(), trio.current_time(), 200
     async with trio.open_nursery() as nursery:
         for _ in range(count):
             nursery.start_soon(door.refuse)

@@ -19,8 +19,8 @@ from starlette.types import ASGIApp, Message
 
 from tallystick.channels.node.alarms import AlarmKind
 from tallystick.channels.testing.scheduling import simulate
-from tallystick.sdk.control.http import Guard
-from tallystick.sdk.control.server import Control
+from tallystick.sdk.control.http import TokenCheck
+from tallystick.sdk.control.server import ControlServer
 from tallystick.sdk.node.node import Node
 from tallystick.sdk.testing.world import open_world
 
@@ -61,7 +61,7 @@ NAMES = ["zzzz", "0", "0x", "abcd" * 40, "00" * 32, "%00", "%C3%A9", "..%2F", "-
 
 class Asked(NamedTuple):
     node: Node
-    control: Control
+    control: ControlServer
     app: ASGIApp
     channel: str
     peer: str
@@ -89,8 +89,8 @@ async def asking() -> AsyncIterator[Asked]:
     async with open_world(1) as world, trio.open_nursery() as nursery:
         alice, bob = await world.start("alice"), await world.start("bob")
         channel = await alice.open_channel(world.address("bob"), 10_000_000)
-        control = Control(alice, nursery)
-        yield Asked(alice, control, Guard(control.app(), TOKEN), channel.id.hex(), bytes(bob.key.public).hex())
+        control = ControlServer(alice, nursery)
+        yield Asked(alice, control, TokenCheck(control.app(), TOKEN), channel.id.hex(), bytes(bob.key.public).hex())
         assert (await channel.pay(5)).amount == 5 or channel.phase.name != "OPEN"
         nursery.cancel_scope.cancel()
 

@@ -7,7 +7,7 @@ import pytest
 import trio
 
 from tallystick.channels.protocol.conditions import HASH, digest_of
-from tallystick.channels.protocol.core import Channel, KnownSecret, Phase, Signed, new_channel
+from tallystick.channels.protocol.core import Channel, KnownSecret, Phase, SignedSimplex, new_channel
 from tallystick.channels.protocol.eip712 import locks_root
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import NATIVE, ZERO32, Address, BalanceProof, Lock, SignedProof, Terms
@@ -21,7 +21,7 @@ from tallystick.settlement.chain import (
     SettleCall,
 )
 from tallystick.settlement.enforcement.budgets import DutyPolicy, duty_budget, moved_by
-from tallystick.settlement.enforcement.duties import Situation, duties, must_close
+from tallystick.settlement.enforcement.duties import ChannelOnChain, duties, must_close
 from tallystick.settlement.ethereum.transactions import GAS, gas_of
 from tallystick.settlement.following.index import CLOSED, OPEN, SETTLED
 from tallystick.settlement.following.market import ANSWERS, REMEMBERED, Market
@@ -45,7 +45,7 @@ def channel(
     for sender, amount in ((0, ours), (1, theirs)):
         locks = (Lock(0, amount, NOW, HASH, digest_of(SECRET)),) if amount else ()
         proof = BalanceProof(fresh.id, sender, 5, 0, amount, locks_root(locks) if locks else ZERO32)
-        states.append(Signed(Simplex(proof, locks, 1), SignedProof(proof, b"a" * 64, b"b" * 64)))
+        states.append(SignedSimplex(Simplex(proof, locks, 1), SignedProof(proof, b"a" * 64, b"b" * 64)))
     secrets = (KnownSecret(0, SECRET),) if theirs else ()
     return msgspec.structs.replace(
         fresh, ours=states[0], theirs=states[1], deposits=(funds // 2, funds - funds // 2), phase=phase, secrets=secrets
@@ -73,7 +73,7 @@ def derived(
         seqs=(5, 0) if status == CLOSED else (5, 5),
         pots=pots,
     )
-    at = Situation(view, now, secrets or {}, ([], []), {}, market, {}, {}, lowest)
+    at = ChannelOnChain(view, now, secrets or {}, ([], []), {}, market, {}, {}, lowest)
     return {duty.id.partition(":")[0]: duty for duty in duties(of, at, policy, lambda channel: bytes(32))}
 
 
@@ -158,7 +158,7 @@ def test_a_channel_of_tokens_is_not_closed_over_what_is_owed_if_gas_is_dear() ->
     late = NOW + POLICY.unlock_patience + 1
     owed = {digest_of(SECRET): (NOW, SECRET)}
     for price, closes in ((PRICE, True), (POLICY.token_budget // 100_000, False)):
-        assert must_close(of, Situation(view, late, owed, ([], []), {}, price, {}, {}, price), POLICY) is closes
+        assert must_close(of, ChannelOnChain(view, late, owed, ([], []), {}, price, {}, {}, price), POLICY) is closes
 
 
 def test_the_users_own_transactions_cost_in_proportion_too() -> None:

@@ -7,13 +7,13 @@ import pytest
 
 from tallystick.channels.limits import Policy
 from tallystick.channels.protocol.conditions import HASH, digest_of
-from tallystick.channels.protocol.core import Channel, KnownSecret, Phase, Signed, new_channel
+from tallystick.channels.protocol.core import Channel, KnownSecret, Phase, SignedSimplex, new_channel
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import NATIVE, Address, BalanceProof, Lock, Terms
 from tallystick.channels.protocol.simplex import Simplex
 from tallystick.settlement.chain import CloseCall, ContractChannel, RedeemCall, RegisterSecretCall, SettleCall
 from tallystick.settlement.enforcement.budgets import DutyPolicy
-from tallystick.settlement.enforcement.duties import Situation, duties, must_close
+from tallystick.settlement.enforcement.duties import ChannelOnChain, duties, must_close
 from tallystick.settlement.ethereum.transactions import GAS, LOCK_GAS
 from tallystick.settlement.following.index import CLOSED, OPEN
 
@@ -32,21 +32,21 @@ def channel(amount: int, *, known: bool = True, asset: Address = NATIVE, phase: 
     terms = Terms(1, Address(bytes(20)), (KEYS[0].address, KEYS[1].address), asset, 0, 600, bytes(32))
     fresh = new_channel(terms, 0, bytes(KEYS[1].public), 0)
     lock = Lock(0, amount, EXPIRY, HASH, CONDITION)
-    theirs = Signed(Simplex(BalanceProof(fresh.id, 1, 1, 0, amount), (lock,), 1))
+    theirs = SignedSimplex(Simplex(BalanceProof(fresh.id, 1, 1, 0, amount), (lock,), 1))
     secrets = (KnownSecret(0, SECRET),) if known else ()
     return msgspec.structs.replace(fresh, theirs=theirs, secrets=secrets, phase=phase, deposits=(0, amount))
 
 
 def situation(
     now: int, *, market: int | None = PRICE, registered: int | None = None, stakes: dict[bytes, int] | None = None
-) -> Situation:
+) -> ChannelOnChain:
     terms = channel(1).terms
     view = ContractChannel(terms=terms, status=OPEN, deposits=(0, 0), withdrawn=(0, 0))
     secrets = {} if registered is None else {CONDITION: (registered, SECRET)}
-    return Situation(view, now, secrets, ([], []), {}, market, stakes or {}, {}, market)
+    return ChannelOnChain(view, now, secrets, ([], []), {}, market, stakes or {}, {}, market)
 
 
-def registers(of: Channel, at: Situation, policy: DutyPolicy = POLICY) -> bool:
+def registers(of: Channel, at: ChannelOnChain, policy: DutyPolicy = POLICY) -> bool:
     found = duties(of, at, policy, lambda channel: bytes(32))
     return any(isinstance(duty.call, RegisterSecretCall) for duty in found)
 

@@ -10,15 +10,15 @@ from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Loc
 from tallystick.router.codes import Code
 from tallystick.router.forwarding.forwarder import (
     Circuit,
-    Claim,
-    Close,
+    ClaimLock,
+    CloseCircuit,
     Forwarder,
     ForwardingLimits,
-    Outcome,
-    Outlet,
-    Release,
-    Remember,
-    Way,
+    ForwardOutcome,
+    KeepReason,
+    OutboundChannel,
+    Readiness,
+    ReleaseLock,
     choose,
 )
 from tallystick.router.objects import MARGIN_MAX, ForwardingPolicy
@@ -34,17 +34,17 @@ LOCK = Lock(7, 1_005, EXPIRY, HASH, bytes(32))
 ORDER = ForwardPayload(1_000, EXPIRY, OUT)
 
 
-def outlet(channel: ChannelId = OUT, peer: bytes = PEER, **changes: object) -> Outlet:
-    plain = Outlet(channel, peer, NATIVE, POLICY, Way.OPEN, 5_000, 9)
+def outlet(channel: ChannelId = OUT, peer: bytes = PEER, **changes: object) -> OutboundChannel:
+    plain = OutboundChannel(channel, peer, NATIVE, POLICY, Readiness.OPEN, 5_000, 9)
     return msgspec.structs.replace(plain, **changes)
 
 
 ORIGIN = outlet(IN, PAYER)
 
 
-def go(*outlets: Outlet, lock: Lock = LOCK, order: ForwardPayload = ORDER, now: int = NOW) -> ChannelId | Code:
+def go(*outlets: OutboundChannel, lock: Lock = LOCK, order: ForwardPayload = ORDER, now: int = NOW) -> ChannelId | Code:
     found = choose(lock, IN, order, [ORIGIN, *outlets], now, LIMITS)
-    return found.channel if isinstance(found, Outlet) else found.code
+    return found.channel if isinstance(found, OutboundChannel) else found.code
 
 
 # --- which way --------------------------------------------------------------------------------------------------
@@ -60,7 +60,7 @@ def test_else_the_one_with_the_same_peer_that_it_fills_best() -> None:
     twins = outlet(TWIN, spendable=3_000), outlet(ELSE, spendable=2_000)
     assert go(outlet(spendable=0), *twins) == ELSE
     assert go(outlet(slots=0), *twins) == ELSE
-    assert go(outlet(way=Way.OFFLINE), *twins) == ELSE
+    assert go(outlet(way=Readiness.OFFLINE), *twins) == ELSE
     assert go(outlet(spendable=0), outlet(TWIN, b"another")) == Code.TEMPORARY_CHANNEL_FAILURE
     assert go(outlet(spendable=0), outlet(TWIN, asset=Address(b"t" * 20))) == Code.TEMPORARY_CHANNEL_FAILURE
 
@@ -71,9 +71,9 @@ def test_an_asset_never_becomes_another_one_on_its_way() -> None:
 
 
 def test_it_says_whether_waiting_could_help() -> None:
-    assert go(outlet(way=Way.CLOSING)) == Code.PERMANENT_CHANNEL_FAILURE
-    assert go(outlet(way=Way.CLOSING), outlet(TWIN, way=Way.OFFLINE)) == Code.CHANNEL_DISABLED
-    assert go(outlet(way=Way.CLOSING), outlet(TWIN, spendable=0)) == Code.TEMPORARY_CHANNEL_FAILURE
+    assert go(outlet(way=Readiness.CLOSING)) == Code.PERMANENT_CHANNEL_FAILURE
+    assert go(outlet(way=Readiness.CLOSING), outlet(TWIN, way=Readiness.OFFLINE)) == Code.CHANNEL_DISABLED
+    assert go(outlet(way=Readiness.CLOSING), outlet(TWIN, spendable=0)) == Code.TEMPORARY_CHANNEL_FAILURE
 
 
 def test_nothing_goes_back_where_it_came_from_though_another_channel_with_that_peer_may_carry_it() -> None:
@@ -143,12 +143,12 @@ def forwarder(*, reason: bytes = b"") -> Forwarder:
     return made
 
 
-def release(reason: bytes) -> Release:
-    return Release(IN, 7, reason)
+def release(reason: bytes) -> ReleaseLock:
+    return ReleaseLock(IN, 7, reason)
 
 
-CLAIM = Claim(IN, 7, SECRET)
-PAID, FAILED, EXPIRED, LOST = (Close(CIRCUIT, outcome) for outcome in Outcome)
+CLAIM = ClaimLock(IN, 7, SECRET)
+PAID, FAILED, EXPIRED, LOST = (CloseCircuit(CIRCUIT, outcome) for outcome in ForwardOutcome)
 TEMPORARY = release(b"TEMPORARY_CHANNEL_FAILURE")
 
 
@@ -185,7 +185,7 @@ def test_an_expired_lock_is_released_once_in_the_second_after_its_last() -> None
 
 def test_a_reject_releases_when_it_is_agreed_and_with_the_reason_from_behind() -> None:
     made = forwarder()
-    assert made.rejected(OUT, 3, REASON) == (Remember(CIRCUIT, REASON),)
+    assert made.rejected(OUT, 3, REASON) == (KeepReason(CIRCUIT, REASON),)
     assert made.on_time(EXPIRY, never) == []
     assert made.ended(OUT, 3, b"") == (release(wrap(ONION, REASON)), FAILED)
     assert forwarder(reason=REASON).ended(OUT, 3, b"") == (release(wrap(ONION, REASON)), FAILED), "across a restart"

@@ -14,7 +14,7 @@ from tallystick.channels.protocol.messages import Ack, Message, Reestablish, Rej
 from tallystick.channels.protocol.objects import NATIVE
 from tallystick.router.codes import Code
 from tallystick.router.forwarding.circuits import forwards_after, load_circuits
-from tallystick.router.forwarding.forwarder import ForwardingLimits, Outcome
+from tallystick.router.forwarding.forwarder import ForwardingLimits, ForwardOutcome
 from tallystick.router.forwarding.service import RoutingOptions
 from tallystick.router.objects import MARGIN_MAX, ForwardingPolicy
 from tallystick.router.onion.failures import Failure, notice
@@ -52,7 +52,7 @@ def test_a_payment_goes_through_and_earns_its_fee() -> None:
     paid(world)
     assert world["A"].receipts == {SECRET}
     (forward,) = forwards_after(world["B"].store, 0, 10)
-    assert (forward.outcome, forward.circuit.fee) == (Outcome.PAID, 100)
+    assert (forward.outcome, forward.circuit.fee) == (ForwardOutcome.PAID, 100)
     assert world["B"].router.statistics().earned == {"0x" + NATIVE.hex(): 100}
 
 
@@ -67,7 +67,7 @@ def test_a_payment_that_the_payee_refuses_comes_back_and_only_the_payer_can_read
     found = world.failure("A", built)
     assert found is not None and (found[0], found[1].code) == (1, Code.INCORRECT_OR_UNKNOWN_PAYMENT_DETAILS)
     (forward,) = forwards_after(world["B"].store, 0, 10)
-    assert forward.outcome is Outcome.FAILED
+    assert forward.outcome is ForwardOutcome.FAILED
 
 
 @pytest.mark.parametrize("lie", [False, True])
@@ -171,7 +171,7 @@ def test_a_forwarder_that_paid_and_cannot_claim_raises_an_alarm_and_writes_its_l
     (alarm,) = world["B"].alarms
     assert "100000 was paid onwards" in alarm.text and "old copy of its data" in alarm.text
     (forward,) = forwards_after(world["B"].store, 0, 10)
-    assert forward.outcome is Outcome.LOST and load_circuits(world["B"].store) == []
+    assert forward.outcome is ForwardOutcome.LOST and load_circuits(world["B"].store) == []
     assert world["B"].router.statistics().earned == {}
 
 
@@ -351,7 +351,7 @@ def test_a_secret_on_chain_counts_up_to_the_last_second_and_pays_everybody_or_no
     else:
         unpaid(world)
     (forward,) = forwards_after(world["B"].store, 0, 10)
-    assert forward.outcome is (Outcome.PAID if late <= 0 else Outcome.EXPIRED)
+    assert forward.outcome is (ForwardOutcome.PAID if late <= 0 else ForwardOutcome.EXPIRED)
 
 
 @pytest.mark.parametrize("phase", [Phase.CLOSED, Phase.GONE])

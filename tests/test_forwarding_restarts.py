@@ -20,7 +20,7 @@ from tallystick.router.forwarding.circuits import (
     forwards_before,
     load_circuits,
 )
-from tallystick.router.forwarding.forwarder import Circuit, ForwardingLimits, Outcome
+from tallystick.router.forwarding.forwarder import Circuit, ForwardingLimits, ForwardOutcome
 from tallystick.router.onion.failures import Failure
 from tallystick.router.onion.payload import FinalPayload, ForwardPayload, encode_payload
 from tallystick.router.onion.replay import load_onions
@@ -202,7 +202,7 @@ def test_a_loss_is_told_and_written_down() -> None:
     world.settle()
     assert len(b.alarms) == 1 and "old copy of its data" in b.alarms[0].text
     (forward,) = forwards_after(b.store, 0, 9)
-    assert forward.outcome is Outcome.LOST and b.router.statistics().earned == {}
+    assert forward.outcome is ForwardOutcome.LOST and b.router.statistics().earned == {}
 
 
 def test_reputations_and_onions_are_kept_as_long_as_they_are_of_use() -> None:
@@ -238,7 +238,7 @@ def test_history_is_read_in_order_from_any_place_and_pruned_to_the_second() -> N
     plain = Circuit(ChannelId(b"i" * 32), 0, ChannelId(b"o" * 32), 0, 11, 10, 900, b"", 100)
     for number in range(5):
         circuit = msgspec.structs.replace(plain, outgoing_lock=number)
-        store.commit([CircuitClosed(circuit, Outcome.PAID, 100 + number)])
+        store.commit([CircuitClosed(circuit, ForwardOutcome.PAID, 100 + number)])
 
     every = forwards_after(store, 0, 9)
     assert [forward.circuit.outgoing_lock for forward in every] == [0, 1, 2, 3, 4]

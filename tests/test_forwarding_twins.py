@@ -10,7 +10,7 @@ from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.messages import Ack, Reveal
 from tallystick.router.codes import Code
 from tallystick.router.forwarding.circuits import forwards_after, load_circuits
-from tallystick.router.forwarding.forwarder import Outcome
+from tallystick.router.forwarding.forwarder import ForwardOutcome
 from tallystick.router.forwarding.service import FinalLock
 from tallystick.router.objects import ForwardingPolicy
 from tallystick.router.onion.failures import Failure
@@ -65,7 +65,10 @@ def test_a_secret_that_is_told_for_one_lock_pays_that_one_and_the_other_may_come
     world.settle()
     twins.made(1)
     assert world.pending() == []
-    assert [forward.outcome for forward in forwards_after(world["B"].store, 0, 9)] == [Outcome.PAID, Outcome.FAILED]
+    assert [forward.outcome for forward in forwards_after(world["B"].store, 0, 9)] == [
+        ForwardOutcome.PAID,
+        ForwardOutcome.FAILED,
+    ]
 
 
 @WAYS

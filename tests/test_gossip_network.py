@@ -6,8 +6,8 @@ import msgspec
 import pytest
 import trio
 
-from simulation.gossip_network import Land, Resident, divide_and_heal
-from simulation.gossip_scene import Truth, person
+from simulation.gossip_network import GossipNetwork, GossipNode, divide_and_heal
+from simulation.gossip_scene import ChainTruth, person
 from tallystick.channels.errors import PeerError
 from tallystick.channels.testing.clock import virtual_clock
 from tallystick.channels.testing.scheduling import simulate
@@ -31,9 +31,9 @@ def test_a_land_that_was_divided_agrees_after_it_is_whole_again(seed: int, size:
 
 async def survive() -> None:
     """Write, forget, restart: what is on disk is what was believed, and nothing is asked for again."""
-    truth = Truth()
+    truth = ChainTruth()
     async with trio.open_nursery() as nursery:
-        land = Land(nursery, 1, truth)
+        land = GossipNetwork(nursery, 1, truth)
         ann, bea, cal = (land.settle(number) for number in range(3))
         first = truth.open(ann.key, bea.key)
         second = truth.open(bea.key, cal.key)
@@ -51,7 +51,7 @@ async def survive() -> None:
         nursery.cancel_scope.cancel()
 
     questions = truth.questions
-    again = Resident(1, truth, bea.disk, HASTY)
+    again = GossipNode(1, truth, bea.disk, HASTY)
     again.shell.load()
     await again.writer.round()
     assert again.graph == bea.graph == again.from_scratch()
@@ -68,7 +68,7 @@ async def survive() -> None:
         nursery.cancel_scope.cancel()
 
     await trio.sleep(30 * DAY)
-    late = Resident(1, truth, bea.disk)
+    late = GossipNode(1, truth, bea.disk)
     late.shell.load()
     await late.writer.round()
     assert (late.graph, late.disk.open().read("SELECT * FROM gossip_updates")) == ({}, [])
@@ -80,10 +80,10 @@ def test_a_restart_needs_no_resync_and_forgets_what_grew_stale_meanwhile() -> No
 
 async def outage() -> None:
     """While the chain node is silent nothing is believed and nothing lost; few questions are under way at a time."""
-    truth = Truth()
+    truth = ChainTruth()
     truth.silent = True
     async with trio.open_nursery() as nursery:
-        land = Land(nursery, 1, truth)
+        land = GossipNetwork(nursery, 1, truth)
         ann = land.settle(0)
         channels = [truth.open(person(1), person(2), number=number) for number in range(3 * LOOKUPS)]
         now = int(virtual_clock()())
@@ -115,9 +115,9 @@ def test_a_silent_chain_node_delays_and_nothing_else() -> None:
 
 
 async def missed() -> None:
-    truth = Truth()
+    truth = ChainTruth()
     async with trio.open_nursery() as nursery:
-        ann = Resident(0, truth, policy=HASTY)
+        ann = GossipNode(0, truth, policy=HASTY)
         nursery.start_soon(ann.run)
         channel = truth.open(person(1), person(2))
         ann.shell.connected(b"bea")
@@ -138,9 +138,9 @@ def test_a_closing_whose_event_was_missed_is_noticed_when_the_chain_is_asked_aga
 
 
 async def refuse() -> None:
-    truth = Truth()
+    truth = ChainTruth()
     async with trio.open_nursery() as nursery:
-        ann = Land(nursery, 1, truth).settle(0)
+        ann = GossipNetwork(nursery, 1, truth).settle(0)
         channel = truth.open(person(1), person(2))
         ann.shell.connected(b"mallory")
         with pytest.raises(PeerError):

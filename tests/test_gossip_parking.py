@@ -6,17 +6,17 @@ import pytest
 
 from tallystick.channels.protocol.objects import ChannelId
 from tallystick.router.gossip.announcements import Announcement, ChannelUpdate
-from tallystick.router.gossip.pending_updates import Parking
+from tallystick.router.gossip.pending_updates import PendingUpdates
 from tallystick.router.gossip.policy import GossipPolicy
-from tallystick.router.gossip.store import Kept
+from tallystick.router.gossip.store import KeptAnnouncement
 from tallystick.router.objects import ForwardingPolicy, NodeKey
 
 CHANNEL = ChannelId(b"c" * 32)
 
 
-def kept(side: int) -> Kept:
+def kept(side: int) -> KeptAnnouncement:
     update: Announcement = ChannelUpdate(CHANNEL, side, NodeKey(b"k" * 33), 1, ForwardingPolicy())
-    return Kept(update, bytes(32))
+    return KeptAnnouncement(update, bytes(32))
 
 
 @pytest.mark.parametrize("asked", [False, True])
@@ -24,7 +24,7 @@ def kept(side: int) -> Kept:
 def test_a_peer_may_leave_while_both_sides_of_a_channel_wait_for_the_chain(
     others: tuple[bytes, ...], asked: bool
 ) -> None:
-    parking = Parking(GossipPolicy())
+    parking = PendingUpdates(GossipPolicy())
     peers = (b"peer", *others)
     for peer in peers:
         parking.join(peer)
@@ -44,7 +44,7 @@ def test_a_peer_may_leave_while_both_sides_of_a_channel_wait_for_the_chain(
 
 def test_strangers_share_a_rate_of_questions_and_partners_and_ourselves_ask_at_once() -> None:
     policy = GossipPolicy(strangers_lookup_rate=2, strangers_lookup_burst=3)
-    parking = Parking(policy, partner=lambda peer: peer == b"partner")
+    parking = PendingUpdates(policy, partner=lambda peer: peer == b"partner")
     for peer in (b"one", b"two", b"partner"):
         parking.join(peer)
         for number in range(20):

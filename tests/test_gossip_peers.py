@@ -8,7 +8,7 @@ from random import Random
 
 import trio
 
-from simulation.gossip_scene import CHAIN_ID, CONTRACT, DOMAIN, Truth, person
+from simulation.gossip_scene import CHAIN_ID, CONTRACT, DOMAIN, ChainTruth, person
 from tallystick.channels.errors import Fault
 from tallystick.channels.limits import Policy
 from tallystick.channels.node.engine import Engine
@@ -24,7 +24,7 @@ from tallystick.channels.testing.scheduling import simulate
 from tallystick.router.gossip import wire
 from tallystick.router.gossip.core import Gossip
 from tallystick.router.gossip.schema import GOSSIP_SCHEMA
-from tallystick.router.gossip.service import Gossiper
+from tallystick.router.gossip.service import GossipService
 from tallystick.router.gossip.store import EdgeKnown, GraphEvent
 from tallystick.router.objects import ForwardingPolicy
 from tallystick.router.pathfinding.graph import Graph
@@ -33,7 +33,7 @@ from tallystick.router.pathfinding.graph import Graph
 class Host:
     """A node's connections with gossip on them, and the graph that a path search reads."""
 
-    def __init__(self, network: MemoryNetwork, number: int, truth: Truth) -> None:
+    def __init__(self, network: MemoryNetwork, number: int, truth: ChainTruth) -> None:
         self.key = person(number)
         self.events: list[Event] = []
         self.graph = Graph()
@@ -44,7 +44,7 @@ class Host:
         )
         self.peers = Peers(self.engine, network.endpoint(self.key), Random(number), self.on_event)
         self.gossip = Gossip(self.key, DOMAIN)
-        self.gossiper = Gossiper(
+        self.gossiper = GossipService(
             self.gossip,
             truth,
             self.writer,
@@ -79,7 +79,7 @@ class Host:
 
 
 @asynccontextmanager
-async def line(truth: Truth) -> AsyncIterator[list[Host]]:
+async def line(truth: ChainTruth) -> AsyncIterator[list[Host]]:
     """Three hosts in a line."""
     network = MemoryNetwork(1)
     hosts = [Host(network, number, truth) for number in range(3)]
@@ -93,7 +93,7 @@ async def line(truth: Truth) -> AsyncIterator[list[Host]]:
 
 
 async def spread() -> None:
-    truth = Truth()
+    truth = ChainTruth()
     async with line(truth) as hosts:
         first = truth.open(hosts[0].key, hosts[1].key, capacity=500)
         second = truth.open(hosts[1].key, hosts[2].key)
@@ -124,7 +124,7 @@ def test_news_passes_over_real_connections_into_the_graphs_of_all() -> None:
 
 
 async def lie() -> None:
-    truth = Truth()
+    truth = ChainTruth()
     async with line(truth) as hosts:
         await trio.sleep(5)
         known, unknown = truth.open(person(5), person(6)), truth.open(person(5), person(7))

@@ -13,7 +13,15 @@ from tallystick.channels.protocol.objects import ChannelId
 from tallystick.router.gossip.announcements import ChannelUpdate, sign_update
 from tallystick.router.gossip.policy import GossipPolicy
 from tallystick.router.gossip.private_updates import encode_update
-from tallystick.router.network.hints import OFFERED, HintLessons, Inlet, Told, choose_hints, decode_told, encode_told
+from tallystick.router.network.hints import (
+    OFFERED,
+    HintUpdates,
+    InboundChannel,
+    Told,
+    choose_hints,
+    decode_told,
+    encode_told,
+)
 from tallystick.router.objects import Edge, ForwardingPolicy, NodeKey
 from tallystick.router.pathfinding.graph import Graph
 
@@ -23,11 +31,11 @@ CHANNEL = ChannelId(bytes([9]) * 32)
 FREE = ForwardingPolicy()
 
 
-def inlet(number: int, inbound: int, *, ready: bool = True, policy: ForwardingPolicy = FREE) -> Inlet:
-    return Inlet(Edge(ChannelId(bytes([number]) * 32), HUB, PAYEE, 10**6, policy), inbound, ready)
+def inlet(number: int, inbound: int, *, ready: bool = True, policy: ForwardingPolicy = FREE) -> InboundChannel:
+    return InboundChannel(Edge(ChannelId(bytes([number]) * 32), HUB, PAYEE, 10**6, policy), inbound, ready)
 
 
-def chosen(amount: int | None, *inlets: Inlet) -> list[int]:
+def chosen(amount: int | None, *inlets: InboundChannel) -> list[int]:
     return [edge.channel[0] for edge in choose_hints(inlets, amount)]
 
 
@@ -75,10 +83,10 @@ def test_what_a_peer_is_told_alone_is_read_back_and_noise_is_refused() -> None:
             decode_told(noise)
 
 
-def lessons(limits: GossipPolicy | None = None) -> tuple[Graph, HintLessons]:
+def lessons(limits: GossipPolicy | None = None) -> tuple[Graph, HintUpdates]:
     graph = Graph()
     graph.hint([Edge(CHANNEL, HUB, PAYEE, 10**6, FREE)])
-    return graph, HintLessons(graph, DOMAIN, limits)
+    return graph, HintUpdates(graph, DOMAIN, limits)
 
 
 def update(fee: int = 7, *, signer: int = 2, time: int = NOW, channel: ChannelId = CHANNEL) -> ChannelUpdate:

@@ -18,7 +18,7 @@ from tallystick.router.objects import NodeKey
 from tallystick.router.onion.failures import Failure
 from tallystick.router.onion.payload import FinalPayload
 from tallystick.router.receiving.issued import SCHEMA, find_invoice, issue
-from tallystick.router.receiving.payee import Patience
+from tallystick.router.receiving.payee import PayeeOptions
 from tallystick.router.receiving.service import Receiving
 from tallystick.settlement.chain import RegisterSecretCall
 
@@ -69,7 +69,7 @@ class World:
         self.receiving = Receiving(
             self.door,
             self.store,
-            patience=Patience(),
+            patience=PayeeOptions(),
             keysend=(NATIVE,),
             later=lambda then: then(),
             tell=lambda event: None,

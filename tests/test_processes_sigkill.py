@@ -8,8 +8,8 @@ import pytest
 import trio
 
 from tallystick.channels.protocol.keys import PrivateKey, keccak
-from tallystick.sdk.bench.driver import Role
-from tallystick.sdk.bench.launcher import Actor, Failed, Troupe, chain_run, open_troupe, party
+from tallystick.sdk.bench.driver import DriverOptions
+from tallystick.sdk.bench.launcher import DriverFailed, DriverProcess, DriverProcesses, chain_run, open_troupe, party
 
 COUNT = 6_000
 """Payments in all, each with an id of its own."""
@@ -21,15 +21,17 @@ pytestmark = pytest.mark.processes
 class Stage:
     """A chain that stays up, and two nodes that get killed."""
 
-    def __init__(self, troupe: Troupe, url: str, directory: Path) -> None:
+    def __init__(self, troupe: DriverProcesses, url: str, directory: Path) -> None:
         self.troupe = troupe
         self.url = url
         self.directory = directory
-        self.actors: dict[str, Actor] = {}
+        self.actors: dict[str, DriverProcess] = {}
         self.port = 0
 
     async def start(self, name: str) -> None:
-        role = Role(data=str(self.directory / name), chain=self.url, key=KEYS[name].hex(), listen=name == "bob")
+        role = DriverOptions(
+            data=str(self.directory / name), chain=self.url, key=KEYS[name].hex(), listen=name == "bob"
+        )
         if name == "bob":
             role.port = self.port
         self.actors[name] = await self.troupe.start(name, party(role))
@@ -80,5 +82,5 @@ async def test_no_payment_is_lost_or_doubled_when_processes_are_killed(tmp_path:
 async def _pay_until_killed(stage: Stage) -> None:
     try:
         await stage.pay_all()
-    except Failed:
+    except DriverFailed:
         return

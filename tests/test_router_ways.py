@@ -12,7 +12,7 @@ from tallystick.router.objects import Edge, ForwardingPolicy, Hop, Route
 from tallystick.router.pathfinding.graph import Graph
 from tallystick.router.pathfinding.liquidity import Knowledge
 from tallystick.router.pathfinding.planner import Planner
-from tallystick.router.pathfinding.route_cache import LIFETIME, WAYS_MAX, Ways
+from tallystick.router.pathfinding.route_cache import LIFETIME, WAYS_MAX, RouteCache
 from tallystick.router.testing.networks import channel_id, node_key, random_network
 
 NOW, AMOUNT = 1e9, 10_000
@@ -32,7 +32,7 @@ class World:
         self.graph = Graph([edge(1, 0, 1), edge(2, 1, 3), edge(3, 0, 2), edge(4, 2, 3, DEAR)])
         self.knowledge = Knowledge(self.graph)
         self.planner = Planner(self.graph, self.knowledge)
-        self.ways = Ways(self.planner)
+        self.ways = RouteCache(self.planner)
         self.best = self.search()
         self.ways.remember(PAYEE, self.best, NOW)
 
@@ -107,7 +107,7 @@ def test_what_is_recalled_keeps_every_limit_and_costs_about_what_a_search_would_
     graph = Graph(random_network(rng, 60, 200))
     knowledge = Knowledge(graph)
     planner = Planner(graph, knowledge)
-    ways, recalled = Ways(planner), 0
+    ways, recalled = RouteCache(planner), 0
     targets = graph.nodes[1:8]
     for _ in range(300):
         target, amount = rng.choice(targets), rng.randint(9_000, 10_000)

@@ -23,7 +23,7 @@ from tallystick.channels.limits import (
     UINT64_MAX,
     Policy,
 )
-from tallystick.channels.protocol.core import Phase, Wish
+from tallystick.channels.protocol.core import CloseInitiator, Phase
 from tallystick.channels.protocol.messages import Ack, Message, Reject, Reveal, Update, decode, encode
 from tallystick.channels.protocol.objects import ChannelId
 from tallystick.channels.protocol.operations import Cancel
@@ -354,7 +354,7 @@ def test_both_sign_the_same_close_and_freeze(pair: Pair, side: int) -> None:
     assert offers[0] is not None and offers[1] is not None and offers[0].close == offers[1].close
     assert (offers[0].close.balance0, offers[0].close.balance1) == (900, 1_100)
     assert offers[0].peer_signature == offers[1].signature and offers[1].peer_signature == offers[0].signature
-    assert [party.channel.shutdown for party in pair.parties][side] is Wish.OWN
+    assert [party.channel.shutdown for party in pair.parties][side] is CloseInitiator.OWN
     with pytest.raises(ChannelNotReady):
         pair.alice.engine.pay(pair.id, 1)
 

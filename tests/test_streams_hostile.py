@@ -16,7 +16,7 @@ from tallystick.channels.protocol.messages import Links, Shutdown, encode
 from tallystick.channels.protocol.objects import Lock
 from tallystick.channels.protocol.operations import AddLock, Operation, Unlock
 from tallystick.channels.protocol.simplex import extend, genesis
-from tallystick.channels.session.streamed import Outgoing
+from tallystick.channels.session.streamed import OutgoingStreamState
 from tallystick.channels.testing.clock import EPOCH
 
 NOW = int(EPOCH)
@@ -32,7 +32,7 @@ def pair() -> Pair:
     return pair
 
 
-def queue(pair: Pair, length: int = 100, unit: int = UNIT) -> Outgoing:
+def queue(pair: Pair, length: int = 100, unit: int = UNIT) -> OutgoingStreamState:
     session = pair.alice.session
     chain = session.streams.chain_for(session.next_lock, length)
     for _ in chain.build():
@@ -42,13 +42,13 @@ def queue(pair: Pair, length: int = 100, unit: int = UNIT) -> Outgoing:
     return stream
 
 
-def begin(pair: Pair, length: int = 100, unit: int = UNIT) -> Outgoing:
+def begin(pair: Pair, length: int = 100, unit: int = UNIT) -> OutgoingStreamState:
     stream = queue(pair, length, unit)
     pair.settle()
     return stream
 
 
-def pay(pair: Pair, stream: Outgoing, units: int) -> None:
+def pay(pair: Pair, stream: OutgoingStreamState, units: int) -> None:
     pair.alice.session.streams.submit(stream, units)
     pair.alice.touch()
     pair.settle()

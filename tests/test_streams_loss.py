@@ -10,7 +10,7 @@ from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.hashchain import HashChain, StreamProof, stream_seed
 from tallystick.channels.protocol.messages import CloseRequest, LinksHeld, Message, encode
 from tallystick.channels.session.effects import CloseRequested, StreamReceived
-from tallystick.channels.session.streamed import Outgoing
+from tallystick.channels.session.streamed import OutgoingStreamState
 from tallystick.channels.storage.schema import load_streams
 from tallystick.channels.testing.clock import EPOCH
 
@@ -31,7 +31,7 @@ def pair(sent: list[tuple[str, Message]]) -> Pair:
     return pair
 
 
-def begin(pair: Pair) -> Outgoing:
+def begin(pair: Pair) -> OutgoingStreamState:
     session = pair.alice.session
     stream = session.streams.open(HashChain.built(stream_seed(pair.alice.key, pair.id, 0), 100), UNIT, EXPIRY)
     pair.alice.touch()

@@ -17,7 +17,7 @@ from tallystick.channels.protocol.messages import Links, LinksAck, Message, enco
 from tallystick.channels.protocol.operations import Cancel, Unlock
 from tallystick.channels.session import negotiation
 from tallystick.channels.session.effects import LockRejected, StreamReceived
-from tallystick.channels.session.streamed import Outgoing
+from tallystick.channels.session.streamed import OutgoingStreamState
 from tallystick.channels.storage.schema import load_streams
 from tallystick.channels.testing.clock import EPOCH
 
@@ -38,7 +38,7 @@ def pair() -> Pair:
     return connected()
 
 
-def begin(pair: Pair, length: int = 100, unit: int = UNIT, expiry: int = EXPIRY) -> Outgoing:
+def begin(pair: Pair, length: int = 100, unit: int = UNIT, expiry: int = EXPIRY) -> OutgoingStreamState:
     session = pair.alice.session
     chain = session.streams.chain_for(session.next_lock, length)
     for _ in chain.build():
@@ -49,12 +49,12 @@ def begin(pair: Pair, length: int = 100, unit: int = UNIT, expiry: int = EXPIRY)
     return stream
 
 
-def submit(pair: Pair, stream: Outgoing, units: int) -> None:
+def submit(pair: Pair, stream: OutgoingStreamState, units: int) -> None:
     pair.alice.session.streams.submit(stream, units)
     pair.alice.touch()
 
 
-def close(pair: Pair, stream: Outgoing) -> None:
+def close(pair: Pair, stream: OutgoingStreamState) -> None:
     stream.closing = True
     pair.alice.touch()
     pair.settle()
@@ -432,7 +432,7 @@ class StreamMachine(RuleBasedStateMachine):
             self.acked = max(self.acked, message.depth)
 
     @property
-    def stream(self) -> Outgoing | None:
+    def stream(self) -> OutgoingStreamState | None:
         return self.pair.alice.session.streams.outgoing.get(self.lock)
 
     @precondition(lambda self: self.stream is not None and not self.stream.closing)

@@ -16,7 +16,7 @@ from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.settlement.chain import Block, Closed, ContractChannel, Header
 from tallystick.settlement.following.follower import HEADERS_KEPT, BlockAdded, BlockRemoved
 from tallystick.settlement.sending.moments import SCHEMA
-from tallystick.watchtower.disputes import Purse
+from tallystick.watchtower.disputes import ChallengeBudget
 from tallystick.watchtower.schema import TOWER_SCHEMA, AppointmentStored
 from tallystick.watchtower.sealing import locator_of
 from tallystick.watchtower.watch import Watch
@@ -46,7 +46,7 @@ class House:
             commit=self.commit,
             sender=self,  # type: ignore[arg-type]
             alarm=lambda alarm: None,
-            purse=Purse(10**15, 0, 1_000),
+            purse=ChallengeBudget(10**15, 0, 1_000),
         )
 
     # what a watch asks of its store, sender and chain

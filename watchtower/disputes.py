@@ -30,18 +30,18 @@ from tallystick.watchtower.sealing import Appointment
 CaseEvent = Closed | Challenged | Settled
 
 
-class Sighting(msgspec.Struct, frozen=True, array_like=True):
+class DisputeEvent(msgspec.Struct, frozen=True, array_like=True):
     """One event of a case, and its block."""
 
     block: Header
     event: CaseEvent
 
 
-class Case(msgspec.Struct, frozen=True):
+class Dispute(msgspec.Struct, frozen=True):
     """A channel that was closed unilaterally, with its events since, in order."""
 
     terms: Terms
-    sightings: tuple[Sighting, ...] = ()
+    sightings: tuple[DisputeEvent, ...] = ()
 
     @property
     def channel(self) -> ChannelId:
@@ -54,7 +54,7 @@ class Case(msgspec.Struct, frozen=True):
         return next((s.event for s in self.sightings if isinstance(s.event, Closed)), None)
 
     @property
-    def settled(self) -> Sighting | None:
+    def settled(self) -> DisputeEvent | None:
         """Its settlement, if there is one."""
         return next((s for s in self.sightings if isinstance(s.event, Settled)), None)
 
@@ -69,11 +69,11 @@ class Case(msgspec.Struct, frozen=True):
                     seq, by = higher, address
         return seq, by
 
-    def seen(self, block: Header, event: CaseEvent) -> Case:
+    def seen(self, block: Header, event: CaseEvent) -> Dispute:
         """Return the case with one more event."""
-        return msgspec.structs.replace(self, sightings=(*self.sightings, Sighting(block, event)))
+        return msgspec.structs.replace(self, sightings=(*self.sightings, DisputeEvent(block, event)))
 
-    def without(self, number: int) -> Case:
+    def without(self, number: int) -> Dispute:
         """Return the case as it was before the block of that number."""
         kept = tuple(s for s in self.sightings if s.block.number < number)
         return msgspec.structs.replace(self, sightings=kept)
@@ -115,7 +115,7 @@ def _valid(signed: SignedProof, sender: int, terms: Terms, channel: ChannelId, d
     return True
 
 
-class Purse(msgspec.Struct, frozen=True):
+class ChallengeBudget(msgspec.Struct, frozen=True):
     """What a tower pays for challenges, in the native coin. Clients may be in league with those who cheat them."""
 
     budget: int
@@ -139,7 +139,7 @@ class Purse(msgspec.Struct, frozen=True):
 
 
 def duties(
-    case: Case, defences: Iterable[Defence], purse: Purse, funds: tuple[int, int] | None = None
+    case: Dispute, defences: Iterable[Defence], purse: ChallengeBudget, funds: tuple[int, int] | None = None
 ) -> list[Obligation]:
     """Return the challenges that the case calls for now, each under a name that no other need of it has."""
     closed = case.closed
@@ -166,7 +166,7 @@ def duties(
     return list(found.values())
 
 
-def moot(case: Case | None, obligation: Obligation, tower: Address) -> str:
+def moot(case: Dispute | None, obligation: Obligation, tower: Address) -> str:
     """Return why a challenge is not needed any more, empty if it is, or if its own success is why it is not."""
     call = obligation.call
     if not isinstance(call, ChallengeCall):

@@ -37,14 +37,14 @@ from tallystick.settlement.sending.fee_account import (
     LOOK_EVERY,
     REST_PERCENT,
     FeeAccount,
-    Standing,
+    FundsAndDuties,
 )
 from tallystick.settlement.sending.moments import SCHEMA, read_followed
-from tallystick.settlement.sending.obligations import Policy
+from tallystick.settlement.sending.obligations import SendingPolicy
 from tallystick.settlement.sending.sender import Sender, SenderStatistics
-from tallystick.watchtower.appointments import Desk
-from tallystick.watchtower.disputes import Purse
-from tallystick.watchtower.quotas import APPOINTMENTS_MAX, NEW_BURST, NEW_RATE, Shelves
+from tallystick.watchtower.appointments import AppointmentService
+from tallystick.watchtower.disputes import ChallengeBudget
+from tallystick.watchtower.quotas import APPOINTMENTS_MAX, NEW_BURST, NEW_RATE, AppointmentQuota
 from tallystick.watchtower.schema import TOWER_SCHEMA, count_appointments
 from tallystick.watchtower.watch import Watch
 
@@ -79,7 +79,7 @@ class TowerPolicy(Options, frozen=True, kw_only=True):
     """Nor after so many seconds without an answer of the chain node."""
     free_space: int = 64 * 2**20
     """Nor with fewer free bytes on the disk than this."""
-    sending: Policy = Policy()
+    sending: SendingPolicy = SendingPolicy()
 
 
 class TowerStatistics(msgspec.Struct, frozen=True):
@@ -132,7 +132,7 @@ class Tower:
         self._inline = inline
         self._disk = trio.Lock()
         self._disk_failing = False
-        self._fees: Standing | None = None
+        self._fees: FundsAndDuties | None = None
         self._alarms = 0
         self.address = key.address
         self.sender = Sender(
@@ -151,9 +151,9 @@ class Tower:
             commit=self._commit_surely,
             sender=self.sender,
             alarm=self._alarm,
-            purse=Purse(self._policy.budget, self._policy.courtesy, self._policy.reward_bps),
+            purse=ChallengeBudget(self._policy.budget, self._policy.courtesy, self._policy.reward_bps),
         )
-        self.desk = Desk(
+        self.desk = AppointmentService(
             key=key,
             store=store,
             commit=self._commit_once,
@@ -161,7 +161,7 @@ class Tower:
             troubles=self.troubles,
             quota=self._policy.quota,
             alarm=self._alarm,
-            shelves=Shelves(
+            shelves=AppointmentQuota(
                 store,
                 keccak(b"tallystick/tower/addresses/1" + key.reveal()),
                 self._policy.appointments,
@@ -257,8 +257,8 @@ class Tower:
                 await market.ask()
                 held = await self._chain.balance(self.address, NATIVE)
                 now, soon = self._needed(market.price or 0)
-                self._fees = Standing(held, now)
-                account, alarm = account.look(Standing(held, soon))
+                self._fees = FundsAndDuties(held, now)
+                account, alarm = account.look(FundsAndDuties(held, soon))
                 if alarm is not None:
                     self._alarm(alarm)
             await trio.sleep(LOOK_AGAIN if account.in_doubt else LOOK_EVERY)

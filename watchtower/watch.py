@@ -26,8 +26,8 @@ from tallystick.settlement.following.follower import HEADERS_KEPT, BlockAdded, S
 from tallystick.settlement.sending.moments import step_moment
 from tallystick.settlement.sending.obligations import FINAL
 from tallystick.settlement.sending.sender import Commit, Sender
-from tallystick.watchtower.disputes import Case, Defence, Purse, Sighting, check, duties, moot
-from tallystick.watchtower.schema import CaseOver, CaseSeen, CasesUndone, read_appointments, read_cases
+from tallystick.watchtower.disputes import ChallengeBudget, Defence, Dispute, DisputeEvent, check, duties, moot
+from tallystick.watchtower.schema import DisputeOver, DisputeSeen, DisputesUndone, read_appointments, read_cases
 from tallystick.watchtower.sealing import locator_of, unseal
 
 
@@ -43,7 +43,7 @@ class Watch:
         commit: Commit,
         sender: Sender,
         alarm: OnAlarm,
-        purse: Purse,
+        purse: ChallengeBudget,
     ) -> None:
         self._tower = tower
         self._chain = chain
@@ -55,7 +55,7 @@ class Watch:
         self._funds: dict[ChannelId, tuple[int, int]] = {}
         """What each side has in the channels that were closed since the start, in the coin: 0 in other assets."""
         self._opened: dict[tuple[bytes, Address, int], Defence | None] = {}
-        self.cases: dict[ChannelId, Case] = read_cases(store)
+        self.cases: dict[ChannelId, Dispute] = read_cases(store)
         self._awake: dict[ChannelId, None] = dict.fromkeys(self.cases)
         """Cases for which something may have to be done."""
         self._asleep: dict[bytes, ChannelId] = {}
@@ -98,17 +98,17 @@ class Watch:
         moments: list[Moment] = []
         for position, event in enumerate(block.events):
             if isinstance(event, Closed):
-                self.cases[event.channel] = Case(terms[event.channel])
+                self.cases[event.channel] = Dispute(terms[event.channel])
                 heappush(self._windows, (event.deadline, event.channel))
             if isinstance(event, Closed | Challenged | Settled) and event.channel in self.cases:
                 case = self.cases[event.channel]
                 self.cases[event.channel] = case.seen(block.header, event)
                 self._awake[event.channel] = None
-                moments.append(CaseSeen(event.channel, case.terms, position, Sighting(block.header, event)))
+                moments.append(DisputeSeen(event.channel, case.terms, position, DisputeEvent(block.header, event)))
         return moments
 
     def _remove(self, header: Header) -> list[Moment]:
-        moments: list[Moment] = [CasesUndone(header.number)]
+        moments: list[Moment] = [DisputesUndone(header.number)]
         for channel, case in list(self.cases.items()):
             self.cases[channel] = case.without(header.number)
             if len(self.cases[channel].sightings) < len(case.sightings):
@@ -148,17 +148,17 @@ class Watch:
                 moments.append(self._drop(case.channel, self._locators(case)))
         return moments
 
-    def _mark(self, case: Case) -> None:
+    def _mark(self, case: Dispute) -> None:
         if case.closed is not None:
             heappush(self._windows, (case.closed.deadline, case.channel))
 
-    def _drop(self, channel: ChannelId, locators: tuple[bytes, ...]) -> CaseOver:
+    def _drop(self, channel: ChannelId, locators: tuple[bytes, ...]) -> DisputeOver:
         case = self.cases.pop(channel)
         self._awake.pop(channel, None)
         self._funds.pop(channel, None)
         for locator in self._locators(case):
             self._asleep.pop(locator, None)
-        return CaseOver(channel, locators)
+        return DisputeOver(channel, locators)
 
     def appointed(self, locator: bytes) -> None:
         """An appointment was stored there: look at its case, if there is one, with the next block."""
@@ -167,18 +167,18 @@ class Watch:
             self._awake[channel] = None
 
     @property
-    def at_work(self) -> list[Case]:
+    def at_work(self) -> list[Dispute]:
         """The cases for which something may have to be done."""
         return [self.cases[channel] for channel in self._awake]
 
-    def _supersede(self, case: Case | None, channel: ChannelId) -> list[Moment]:
+    def _supersede(self, case: Dispute | None, channel: ChannelId) -> list[Moment]:
         moments: list[Moment] = []
         for obligation in self._sender.obligations():
             if obligation.channel == channel and (reason := moot(case, obligation, self._tower)):
                 moments += self._sender.supersede(obligation.id, reason)
         return moments
 
-    def _require(self, case: Case, head: Header, defences: Sequence[Defence]) -> list[Moment]:
+    def _require(self, case: Dispute, head: Header, defences: Sequence[Defence]) -> list[Moment]:
         moments: list[Moment] = []
         at_work = {o.call for o in self._sender.obligations() if o.status not in FINAL and o.channel == case.channel}
         for duty in duties(case, defences, self._purse, self._funds.get(case.channel)):
@@ -198,13 +198,13 @@ class Watch:
         """Return the locators of all channels that are being closed."""
         return {locator for case in self.cases.values() for locator in self._locators(case)}
 
-    def _locators(self, case: Case) -> tuple[bytes, ...]:
+    def _locators(self, case: Dispute) -> tuple[bytes, ...]:
         closed = case.closed
         if closed is None:
             return ()
         return tuple(locator_of(closed.close_key, self._tower, party) for party in case.terms.participants)
 
-    def _defences(self, case: Case) -> Sequence[Defence]:
+    def _defences(self, case: Dispute) -> Sequence[Defence]:
         """Return what the tower holds for the case, opened with the key that the close has published."""
         closed = case.closed
         if closed is None:

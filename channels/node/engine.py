@@ -342,7 +342,10 @@ class Engine:
         Ask now and then, by one clock. `queued`: whether frames for the peer wait on our side.
         """
         tick, env = inputs.Tick((self._rounds, self._durable), queued), Env(now)
-        return any([process(session, tick, env) for session in self.sessions_with(peer)])
+        owes = False
+        for session in self.sessions_with(peer):
+            owes |= process(session, tick, env)
+        return owes
 
     def receive(self, peer: bytes, message: Message, frame: bytes) -> bool:
         """Take in a connected peer's message (`frame` is its bytes); raise PeerError, with no channel harmed.

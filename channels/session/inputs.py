@@ -1,4 +1,4 @@
-"""All that can happen to a channel, on one page. Frozen values; what follows from each, and when it is legal, is `rules`.
+"""All that can happen to a channel, on one page. Frozen values; what is legal when, and what follows, is in `rules`.
 
     Command   what this node's own programs ask for: payments, locks, streams, closing
     Peer      PeerMessage, LinkUp, LinkDown, PeerExcused
@@ -20,7 +20,7 @@ from tallystick.channels.protocol.hashchain import HashChain
 from tallystick.channels.protocol.messages import Message
 from tallystick.channels.protocol.objects import Withdrawal
 from tallystick.channels.session.chaintime import ChainTime
-from tallystick.channels.session.streamed import Outgoing
+from tallystick.channels.session.streamed import OutgoingStreamState
 from tallystick.channels.session.tickets import Ticket
 from tallystick.channels.storage.store import Moment
 from tallystick.channels.values.discretion import Discreet
@@ -97,7 +97,7 @@ class GiveUpLocks(Asks[None], frozen=True):
 # --- commands: streams ------------------------------------------------------------------------------------------
 
 
-class BeginStream(Asks[Outgoing], frozen=True):
+class BeginStream(Asks[OutgoingStreamState], frozen=True):
     """Queue the lock of a stream over a chain that was made for the next lock."""
 
     chain: HashChain

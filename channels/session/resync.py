@@ -11,7 +11,7 @@ import msgspec
 
 from tallystick.channels.errors import Fault, InvalidSignature, InvalidUpdate, StoreError
 from tallystick.channels.protocol import confirmed, core
-from tallystick.channels.protocol.core import Channel, Phase, Wish
+from tallystick.channels.protocol.core import Channel, CloseInitiator, Phase
 from tallystick.channels.protocol.eip712 import digest_proof
 from tallystick.channels.protocol.keys import PublicKey
 from tallystick.channels.protocol.messages import (
@@ -28,7 +28,7 @@ from tallystick.channels.protocol.messages import (
 from tallystick.channels.protocol.objects import SignedProof
 from tallystick.channels.protocol.simplex import extend
 from tallystick.channels.session.effects import CloseRequested
-from tallystick.channels.session.flight import Sent, ended_locks
+from tallystick.channels.session.flight import SentUpdate, ended_locks
 from tallystick.channels.session.session import Session
 from tallystick.channels.storage.schema import Journaled
 
@@ -45,7 +45,7 @@ def restore_flight(session: Session, rows: list[Journaled]) -> None:
         simplex = extend(before, update.operations, update.seen)
         session.channel = core.sent(session.channel, simplex, update.signature)
         ended = ended_locks(update.operations, before)
-        session.sent.append(Sent(update.seq, row.frame, row.count, [], ended, session.channel.ours.seq, row.time))
+        session.sent.append(SentUpdate(update.seq, row.frame, row.count, [], ended, session.channel.ours.seq, row.time))
 
 
 def connected(session: Session) -> None:
@@ -116,8 +116,8 @@ def recover(session: Session) -> None:
 def _forget_shutdown(session: Session) -> None:
     """A greeting starts the talk about closing anew: whoever still wants to close says so again."""
     session.shutdown_said, session.peer_final = False, None
-    if session.channel.shutdown is Wish.PEER and session.channel.phase is Phase.OPEN:
-        session.change(msgspec.structs.replace(session.channel, shutdown=Wish.NONE))
+    if session.channel.shutdown is CloseInitiator.PEER and session.channel.phase is Phase.OPEN:
+        session.change(msgspec.structs.replace(session.channel, shutdown=CloseInitiator.NONE))
 
 
 def _check(session: Session, statement: SignedProof | None, side: int) -> bool:

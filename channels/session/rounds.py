@@ -1,4 +1,4 @@
-"""What a channel does when a round begins, when its peer's patience is looked at, and when the node goes down. Sans-IO."""
+"""What a channel does when a round begins, when a peer is looked at that owes, and when the node goes down. Sans-IO."""
 
 from __future__ import annotations
 

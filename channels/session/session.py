@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from tallystick.channels.errors import ChannelNotReady, InsufficientFunds, InvalidInput, TallystickError
 from tallystick.channels.limits import LOCKS_MAX, MEMO_MAX, ONION_MAX, UINT64_MAX, Policy
 from tallystick.channels.protocol import answers, core
-from tallystick.channels.protocol.core import Channel, Phase, Wish
+from tallystick.channels.protocol.core import Channel, CloseInitiator, Phase
 from tallystick.channels.protocol.eip712 import digest_proof, domain_separator
 from tallystick.channels.protocol.keys import PrivateKey, PublicKey
 from tallystick.channels.protocol.messages import Ack, Message, Reestablish, Reject, Reveal, Update, encode
@@ -30,13 +30,13 @@ from tallystick.channels.session.effects import (
     Effects,
     PaymentsSecured,
 )
-from tallystick.channels.session.flight import EndedLock, Sent, ended_locks
+from tallystick.channels.session.flight import EndedLock, SentUpdate, ended_locks
 from tallystick.channels.session.history import tidy
 from tallystick.channels.session.inputs import SubmitLock
 from tallystick.channels.session.locks import Locks
 from tallystick.channels.session.outbox import Outbox, run_limit
 from tallystick.channels.session.patience import Patience
-from tallystick.channels.session.standing import Standing, never_lost
+from tallystick.channels.session.standing import Headroom, never_lost
 from tallystick.channels.session.streams import Streams
 from tallystick.channels.session.tickets import Ticket
 from tallystick.channels.session.window import Window
@@ -53,13 +53,13 @@ class Session:
         self.effects = effects
         self.peer = PublicKey(channel.peer_key)
         self.domain = domain_separator(channel.terms.chain_id, channel.terms.contract)
-        self._standing = Standing.of(channel)
+        self._standing = Headroom.of(channel)
         self.lost: Callable[[], bool] = never_lost
         self.outbox = Outbox()
         self.window = Window(policy.window)
         self.streams = Streams(self)
         self.locks = Locks(self)
-        self.sent: deque[Sent] = deque()
+        self.sent: deque[SentUpdate] = deque()
         self.patience = Patience(policy.ack_patience)
         self.chain = ChainTime()
         self.ready = False
@@ -122,10 +122,10 @@ class Session:
         return max(0, self.outbox.total + self.standing.exposed)
 
     @property
-    def standing(self) -> Standing:
+    def standing(self) -> Headroom:
         """What the channel's present state means for payments."""
         if self._standing.channel is not self.channel:
-            self._standing = Standing.of(self.channel)
+            self._standing = Headroom.of(self.channel)
         return self._standing
 
     @property
@@ -156,7 +156,7 @@ class Session:
                 "the chain is another one than this channel is on: it was begun anew, or its node serves another one. "
                 "Nothing is paid; use the right chain node, or begin in a new data directory"
             )
-        if self.channel.shutdown is not Wish.NONE:
+        if self.channel.shutdown is not CloseInitiator.NONE:
             raise ChannelNotReady("this channel is about to close: open another one for new payments")
 
     def pay(self, amount: int, memo: bytes, key: str, now: float) -> Ticket:
@@ -363,7 +363,7 @@ class Session:
         count = number - before.next_payment
         self.channel = core.sent(self.channel, simplex, signature)
         ended = ended_locks(operations, before)
-        self.sent.append(Sent(proof.seq, frame, count, tickets, ended, self.channel.ours.seq, now))
+        self.sent.append(SentUpdate(proof.seq, frame, count, tickets, ended, self.channel.ours.seq, now))
         self.effects.store(
             UpdateSigned(self.channel.id, proof.seq, before.next_payment, count, frame, now, tuple(keys))
         )

@@ -5,10 +5,10 @@ from __future__ import annotations
 import msgspec
 
 from tallystick.channels.protocol import core
-from tallystick.channels.protocol.core import Channel, Phase, Wish
+from tallystick.channels.protocol.core import Channel, CloseInitiator, Phase
 
 
-class Standing(msgspec.Struct, frozen=True):
+class Headroom(msgspec.Struct, frozen=True):
     """What a channel's state means for each payment that is asked for: worked out once per state, not per payment."""
 
     channel: Channel
@@ -20,12 +20,12 @@ class Standing(msgspec.Struct, frozen=True):
     """The amount that is signed and not countersigned."""
 
     @classmethod
-    def of(cls, channel: Channel) -> Standing:
+    def of(cls, channel: Channel) -> Headroom:
         """Work it out."""
         funding = channel.funding(channel.side)
         return cls(
             channel,
-            channel.phase is Phase.OPEN and channel.shutdown is Wish.NONE,
+            channel.phase is Phase.OPEN and channel.shutdown is CloseInitiator.NONE,
             core.capacity(channel, funding) - channel.coming_reserve,
             channel.newest.committed - channel.ours.simplex.committed,
         )

@@ -27,7 +27,7 @@ from stage import FUNDS, Stage, Wrong
 from tallystick.channels.errors import TallystickError
 from tallystick.channels.ports import system_entropy
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
-from tallystick.sdk.bench.launcher import Actor, Troupe, chain_run, open_troupe, party, tally
+from tallystick.sdk.bench.launcher import DriverProcess, DriverProcesses, chain_run, open_troupe, party, tally
 from tallystick.settlement.chain import Challenged, Closed, CooperativelyClosed, Deposited, Event, Settled
 from tallystick.settlement.ethereum.rpc_client import RpcChain, open_rpc_chain
 
@@ -82,7 +82,7 @@ async def _play(console: Console, folder: Path) -> None:
             stage.tell(f"a chain runs at {stage.url}, a watchtower beside it")
             stage.before = await stage.balances(chain)
             figures = await act_one(stage, troupe, chain)
-            nodes: dict[str, Actor] = {}
+            nodes: dict[str, DriverProcess] = {}
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(build_ring, stage, troupe, nodes)
                 theft = await act_two(stage, troupe, chain, tower)
@@ -94,7 +94,7 @@ async def _play(console: Console, folder: Path) -> None:
     _table(stage, figures, after)
 
 
-async def _start_tower(stage: Stage, troupe: Troupe) -> str:
+async def _start_tower(stage: Stage, troupe: DriverProcesses) -> str:
     """Start a tower; return the address at which clients reach it."""
     key_file = stage.folder / "tower.key"
     key_file.touch(mode=0o600)
@@ -109,7 +109,7 @@ async def _start_tower(stage: Stage, troupe: Troupe) -> str:
 # --- act one --------------------------------------------------------------------------------------------------------
 
 
-async def act_one(stage: Stage, troupe: Troupe, chain: RpcChain) -> Figures:
+async def act_one(stage: Stage, troupe: DriverProcesses, chain: RpcChain) -> Figures:
     """Alice and Bob: open, pay, crash, resume, close."""
     stage.act("One. Alice and Bob pay each other, and Bob crashes")
     half = PAYMENTS // 2
@@ -123,7 +123,7 @@ async def act_one(stage: Stage, troupe: Troupe, chain: RpcChain) -> Figures:
     answers: dict[str, dict[str, Any]] = {}
     began = time.perf_counter()
 
-    async def stream(actor: Actor, name: str, amount: int) -> None:
+    async def stream(actor: DriverProcess, name: str, amount: int) -> None:
         answers[name] = await actor.ask("pay", count=half, tasks=TASKS, amount=amount, prefix=name)
 
     async with trio.open_nursery() as nursery:
@@ -148,7 +148,9 @@ async def act_one(stage: Stage, troupe: Troupe, chain: RpcChain) -> Figures:
     )
 
 
-async def _kill_and_restart(stage: Stage, troupe: Troupe, alice: Actor, bob: Actor) -> Actor:
+async def _kill_and_restart(
+    stage: Stage, troupe: DriverProcesses, alice: DriverProcess, bob: DriverProcess
+) -> DriverProcess:
     """Let Bob pay too, kill him in mid-stream, and bring him back on the same data and port."""
     async with trio.open_nursery() as nursery:
 
@@ -171,7 +173,7 @@ async def _kill_and_restart(stage: Stage, troupe: Troupe, alice: Actor, bob: Act
     return reborn
 
 
-async def _audit(stage: Stage, alice: Actor, bob: Actor, half: int) -> None:
+async def _audit(stage: Stage, alice: DriverProcess, bob: DriverProcess, half: int) -> None:
     for payee, name in ((bob, "Alice's"), (alice, "Bob's")):
         found = await payee.ask("audit")
         amount = ALICE_PAYS if payee is bob else BOB_PAYS
@@ -192,7 +194,7 @@ async def _check_payout(stage: Stage, chain: RpcChain) -> None:
 # --- act two --------------------------------------------------------------------------------------------------------
 
 
-async def act_two(stage: Stage, troupe: Troupe, chain: RpcChain, tower: str) -> Theft:
+async def act_two(stage: Stage, troupe: DriverProcesses, chain: RpcChain, tower: str) -> Theft:
     """Let Mallory pay Bob, and close with an old copy of her data while he is down; return what is to be judged."""
     stage.act("Two. Mallory pays Bob, and cheats him while he is away")
     data, old = stage.folder / "mallory", stage.folder / "mallory-old"
@@ -224,7 +226,7 @@ class Theft:
     """Mallory's close, and what the chain makes of it."""
 
     def __init__(
-        self, stage: Stage, chain: RpcChain, mallory: Actor, channel: ChannelId, start: int, bob_before: int
+        self, stage: Stage, chain: RpcChain, mallory: DriverProcess, channel: ChannelId, start: int, bob_before: int
     ) -> None:
         self.stage = stage
         self.chain = chain

@@ -24,10 +24,10 @@ from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Loc
 from tallystick.channels.session.session import Session
 from tallystick.channels.storage.store import Moment, Store
 from tallystick.router.forwarding.circuits import PeerBarred, ReputationSaved, load_bars, load_reputations
-from tallystick.router.forwarding.exposure import Course, Exposure, ExposureLimits
+from tallystick.router.forwarding.exposure import Exposure, ExposureLimits, LockDirection
 from tallystick.router.forwarding.forced_claims import ATTENTION, ForcedClaims
 from tallystick.router.forwarding.forwarder import Circuit
-from tallystick.router.forwarding.jamming import Asked, Bucket, Jamming, JammingLimits, Reputation
+from tallystick.router.forwarding.jamming import Bucket, ForwardRequest, Jamming, JammingLimits, Reputation
 from tallystick.router.objects import ForwardingPolicy
 
 _UNPRICED = b"?"
@@ -91,7 +91,7 @@ class Admission:
         """Return which places a payment may take, None if it has to be refused."""
         incoming = self._engine.session(circuit.incoming).channel
         outgoing = self._engine.session(circuit.outgoing).channel
-        ends = ((incoming, Course.IN, circuit.amount_in), (outgoing, Course.OUT, circuit.amount_out))
+        ends = ((incoming, LockDirection.IN, circuit.amount_in), (outgoing, LockDirection.OUT, circuit.amount_out))
         if incoming.peer_key in self._owing:
             return None
         if self._is_small(incoming, circuit.amount_in) and self._doubts(incoming.peer_key):
@@ -108,17 +108,17 @@ class Admission:
     def _leaves(self, circuit: Circuit, bucket: Bucket) -> None:
         self._jamming.began(circuit.name, self._asked(circuit), bucket, circuit.began)
         account = self._account(self._engine.session(circuit.outgoing).channel, circuit.amount_out)
-        self.exposure.began((circuit.outgoing, Course.OUT, circuit.outgoing_lock), account, circuit.amount_out)
+        self.exposure.began((circuit.outgoing, LockDirection.OUT, circuit.outgoing_lock), account, circuit.amount_out)
 
     def ended(self, circuit: Circuit, *, paid: bool) -> None:
         """Its outgoing lock has ended. The incoming one pends until `freed`."""
         self._jamming.ended(circuit.name, paid, self._engine.chain.now)
-        self.exposure.ended((circuit.outgoing, Course.OUT, circuit.outgoing_lock))
+        self.exposure.ended((circuit.outgoing, LockDirection.OUT, circuit.outgoing_lock))
 
     def dropped(self, channel: ChannelId, lock: int) -> None:
         """Its outgoing lock was given up before it was signed: it never began."""
         self._jamming.forget((channel, lock))
-        self.exposure.ended((channel, Course.OUT, lock))
+        self.exposure.ended((channel, LockDirection.OUT, lock))
 
     # --- incoming locks ------------------------------------------------------------------------------------------
 
@@ -129,12 +129,12 @@ class Admission:
             return True
         peer = state.peer_key
         trusted = peer not in self._owing and not self._jamming.is_barred(peer, self._engine.chain.now)
-        return trusted and not self._doubts(peer) and self._has_room(state, Course.IN, lock.amount)
+        return trusted and not self._doubts(peer) and self._has_room(state, LockDirection.IN, lock.amount)
 
     def accepted(self, channel: ChannelId, lock: Lock) -> None:
         """A lock was taken on: forwarded, or kept for the payee."""
         account = self._account(self._engine.session(channel).channel, lock.amount)
-        self.exposure.began((channel, Course.IN, lock.id), account, lock.amount)
+        self.exposure.began((channel, LockDirection.IN, lock.id), account, lock.amount)
 
     def claimed(self, session: Session, lock: int) -> None:
         """The secret of an incoming lock is ours: its sender is told at once, if it is there."""
@@ -147,7 +147,7 @@ class Admission:
         """An incoming lock is gone, or was rejected."""
         self._told.discard((channel, lock))
         self._forced.freed((channel, lock))
-        self.exposure.ended((channel, Course.IN, lock))
+        self.exposure.ended((channel, LockDirection.IN, lock))
 
     # --- time ----------------------------------------------------------------------------------------------------
 
@@ -237,7 +237,7 @@ class Admission:
     def _is_small(self, channel: Channel, amount: int) -> bool:
         return self.exposure.is_small(amount, self._fee_for(channel.terms.asset, amount))
 
-    def _has_room(self, channel: Channel, course: Course, amount: int) -> bool:
+    def _has_room(self, channel: Channel, course: LockDirection, amount: int) -> bool:
         account = self._account(channel, amount)
         return self.exposure.has_room(account, course, amount, self._fee_for(channel.terms.asset, amount))
 
@@ -260,10 +260,10 @@ class Admission:
         policy = self._named.get(asset)
         return policy is not None and amount >= policy.minimum
 
-    def _asked(self, circuit: Circuit) -> Asked:
+    def _asked(self, circuit: Circuit) -> ForwardRequest:
         incoming = self._engine.session(circuit.incoming).channel
         outgoing = self._engine.session(circuit.outgoing).channel
-        return Asked(
+        return ForwardRequest(
             incoming=incoming.peer_key,
             outgoing=outgoing.peer_key,
             channel=outgoing.id,

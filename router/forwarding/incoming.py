@@ -31,7 +31,15 @@ from tallystick.router.codes import Code
 from tallystick.router.errors import InvalidOnion
 from tallystick.router.forwarding.admission import Admission
 from tallystick.router.forwarding.circuits import CircuitOpened
-from tallystick.router.forwarding.forwarder import Circuit, Forwarder, ForwardingLimits, Name, Outlet, Way, choose
+from tallystick.router.forwarding.forwarder import (
+    Circuit,
+    Forwarder,
+    ForwardingLimits,
+    Name,
+    OutboundChannel,
+    Readiness,
+    choose,
+)
 from tallystick.router.forwarding.ports import FinalLock
 from tallystick.router.objects import ForwardingPolicy
 from tallystick.router.onion.failures import NOTICE_SIZE, Failure, first_wrap, refusal
@@ -40,7 +48,7 @@ from tallystick.router.onion.replay import Replays
 from tallystick.router.onion.sphinx import Peeled, peel
 
 
-class _Waiting(msgspec.Struct):
+class _UnresolvedLock(msgspec.Struct):
     """A lock from before the restart whose channel onwards is not in step yet."""
 
     channel: ChannelId
@@ -48,7 +56,7 @@ class _Waiting(msgspec.Struct):
     until: int
 
 
-class Entrance:
+class IncomingLocks:
     """See the module's docstring. Part of a `Router`."""
 
     def __init__(
@@ -78,7 +86,7 @@ class Entrance:
         self._update_of = update_of
         self._fresh = fresh
         self._arrived = arrived
-        self._waiting: dict[Name, _Waiting] = {}
+        self._waiting: dict[Name, _UnresolvedLock] = {}
 
     # --- when ----------------------------------------------------------------------------------------------------
 
@@ -89,7 +97,7 @@ class Entrance:
             for added in session.locks.undecided():
                 name = (session.channel.id, added.lock.id)
                 if added.onion and self._forwarder.of_origin(*name) is None:
-                    self._waiting[name] = _Waiting(session.channel.id, added, until)
+                    self._waiting[name] = _UnresolvedLock(session.channel.id, added, until)
         self._engine.store(self.look_again())
 
     def look_again(self) -> list[Moment]:
@@ -193,7 +201,7 @@ class Entrance:
         self._admission.began(circuit, lock, bucket)
         return None
 
-    def _outlets(self, source: ChannelId, target: ChannelId) -> list[Outlet]:
+    def _outlets(self, source: ChannelId, target: ChannelId) -> list[OutboundChannel]:
         """Return what a payment from `source` over `target` could go through."""
         named = self._engine.sessions.get(target)
         if named is None:
@@ -202,16 +210,16 @@ class Entrance:
         sessions[source] = self._engine.session(source)
         return [self._outlet(session) for session in sessions.values() if session.channel.phase is not Phase.GONE]
 
-    def _outlet(self, session: Session) -> Outlet:
+    def _outlet(self, session: Session) -> OutboundChannel:
         channel = session.channel
-        way = Way.CLOSING
+        way = Readiness.CLOSING
         if session.payable:
-            way = Way.OPEN if session.usable else Way.OFFLINE
+            way = Readiness.OPEN if session.usable else Readiness.OFFLINE
         signable = session.signable - session.outbox.total
         pending = len(channel.newest.locks) + session.outbox.queued_locks
         policy = self._policy_of(channel.id)
         asset = channel.terms.asset
-        return Outlet(channel.id, channel.peer_key, asset, policy, way, max(0, signable), LOCKS_MAX - pending)
+        return OutboundChannel(channel.id, channel.peer_key, asset, policy, way, max(0, signable), LOCKS_MAX - pending)
 
     # --- and what the payer is told ------------------------------------------------------------------------------
 

@@ -39,15 +39,15 @@ from tallystick.router.forwarding.circuits import (
 from tallystick.router.forwarding.exposure import ExposureLimits
 from tallystick.router.forwarding.forwarder import (
     Answer,
-    Claim,
-    Close,
+    ClaimLock,
+    CloseCircuit,
     Forwarder,
     ForwardingLimits,
-    Outcome,
-    Release,
-    Remember,
+    ForwardOutcome,
+    KeepReason,
+    ReleaseLock,
 )
-from tallystick.router.forwarding.incoming import Entrance
+from tallystick.router.forwarding.incoming import IncomingLocks
 from tallystick.router.forwarding.jamming import JammingLimits
 from tallystick.router.forwarding.ports import FinalLock, PayeeSeam, PayerSeam
 from tallystick.router.objects import MARGIN_MAX, ForwardingPolicy
@@ -129,7 +129,7 @@ class Router:
         self._admission = Admission(
             engine, store, options.jamming, options.exposure, named=options.policies, fee=claim_fee, alarm=alarm
         )
-        self._entrance = Entrance(
+        self._entrance = IncomingLocks(
             key,
             engine,
             self._forwarder,
@@ -141,7 +141,7 @@ class Router:
             fresh=fresh,
             arrived=self._arrived,
         )
-        self._counts = dict.fromkeys(Outcome, 0)
+        self._counts = dict.fromkeys(ForwardOutcome, 0)
         self._earned: dict[Address, int] = {}
         channels = [session.channel for session in engine.sessions.values()]
         claimed = {(channel.id, known.lock) for channel in channels for known in channel.secrets}
@@ -225,8 +225,8 @@ class Router:
 
     def statistics(self) -> RouterStatistics:
         """Return the figures of this moment."""
-        paid = self._counts[Outcome.PAID]
-        failed = self._counts[Outcome.FAILED] + self._counts[Outcome.EXPIRED]
+        paid = self._counts[ForwardOutcome.PAID]
+        failed = self._counts[ForwardOutcome.FAILED] + self._counts[ForwardOutcome.EXPIRED]
         earned = {"0x" + asset.hex(): fees for asset, fees in self._earned.items()}
         return RouterStatistics(len(self._forwarder), paid, failed, self._entrance.refused, earned, len(self._replays))
 
@@ -327,18 +327,18 @@ class Router:
         """Do what the forwarder says; return what to store."""
         moments: list[Moment] = []
         for answer in answers:
-            if isinstance(answer, Claim):
+            if isinstance(answer, ClaimLock):
                 moments += self._claim(answer)
-            elif isinstance(answer, Release):
+            elif isinstance(answer, ReleaseLock):
                 self._entrance.release(answer.channel, answer.lock, answer.reason)
-            elif isinstance(answer, Remember):
+            elif isinstance(answer, KeepReason):
                 circuit = answer.circuit
                 moments.append(CircuitRejected(circuit.outgoing, circuit.outgoing_lock, answer.reason))
-            elif isinstance(answer, Close):
+            elif isinstance(answer, CloseCircuit):
                 moments.append(self._close(answer))
         return moments
 
-    def _claim(self, claim: Claim) -> list[Moment]:
+    def _claim(self, claim: ClaimLock) -> list[Moment]:
         circuit = self._forwarder.of_origin(claim.channel, claim.lock)
         if self.reveal(claim.channel, claim.lock, claim.secret) or circuit is None:
             return []
@@ -349,8 +349,8 @@ class Router:
         self._alarm(Alarm(AlarmKind.FORWARD_UNPAID, text))
         return self._do(self._forwarder.lost(circuit))
 
-    def _close(self, close: Close) -> Moment:
-        circuit, paid = close.circuit, close.outcome is Outcome.PAID
+    def _close(self, close: CloseCircuit) -> Moment:
+        circuit, paid = close.circuit, close.outcome is ForwardOutcome.PAID
         self._counts[close.outcome] += 1
         if paid:
             asset = self._engine.session(circuit.incoming).channel.terms.asset

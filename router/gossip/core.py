@@ -43,20 +43,20 @@ from tallystick.router.gossip.announcements import (
     signer_address,
     verify_announcement,
 )
-from tallystick.router.gossip.own_announcements import Description, Voice
-from tallystick.router.gossip.pending_updates import Parking
+from tallystick.router.gossip.own_announcements import Description, OwnAnnouncements
+from tallystick.router.gossip.pending_updates import PendingUpdates
 from tallystick.router.gossip.policy import GossipPolicy
-from tallystick.router.gossip.private_updates import Hearsay, encode_update
+from tallystick.router.gossip.private_updates import PrivateUpdates, encode_update
 from tallystick.router.gossip.reconciliation import BUCKETS, UPDATE_BUCKETS, ItemId
 from tallystick.router.gossip.store import (
-    Book,
+    AnnouncementForgotten,
     Change,
     ChannelFacts,
-    ChannelForgotten,
-    ChannelKept,
-    Forgotten,
+    FactsForgotten,
+    FactsKept,
+    GossipStore,
     GraphEvent,
-    Kept,
+    KeptAnnouncement,
     item_of,
 )
 from tallystick.router.objects import ForwardingPolicy
@@ -133,17 +133,17 @@ class Gossip:
         """
         self._domain = domain
         self._policy = policy or GossipPolicy()
-        self.book = Book(self._policy.channels_max, self._policy.asset_channels_max)
+        self.book = GossipStore(self._policy.channels_max, self._policy.asset_channels_max)
         self._effects = GossipEffects()
         self._peers: dict[bytes, _Peer] = {}
         self._gone: OrderedDict[bytes, _Budgets] = OrderedDict()
         self._partner = partner
-        self._parking = Parking(self._policy, partner)
+        self._parking = PendingUpdates(self._policy, partner)
         self._served = TokenBucket(self._policy.strangers_serve_rate, self._policy.strangers_serve_burst, 0.0)
         """Bytes that strangers get in answer to their requests, all together."""
-        self._voice = Voice(key, domain, self._policy, self.book)
+        self._voice = OwnAnnouncements(key, domain, self._policy, self.book)
         self._paces = Paces(self._policy.update_every, self._policy.update_burst)
-        self._hearsay = Hearsay(domain, self._policy, self.book, self._paces)
+        self._hearsay = PrivateUpdates(domain, self._policy, self.book, self._paces)
         self._cursor = 0
         self._drift = 0.0
         self._accepted = self._repeated = self._ignored = self._refusals = self._rounds = 0
@@ -192,20 +192,20 @@ class Gossip:
 
     # --- what happens to us ------------------------------------------------------------------------------------------
 
-    def load(self, channels: Iterable[ChannelKept], announcements: Iterable[Kept], now: float) -> None:
+    def load(self, channels: Iterable[FactsKept], announcements: Iterable[KeptAnnouncement], now: float) -> None:
         """Take in what was stored. Call it once, before anything else; `effects` then tells the edges."""
         book = self.book
         forgotten: list[Change] = []
         for known in channels:
             if not book.put_channel(known.channel, known.facts, known.verified):
-                forgotten.append(ChannelForgotten(known.channel))
+                forgotten.append(FactsForgotten(known.channel))
         for kept in announcements:
             if book.takes(kept.announcement):
                 book.put(kept.announcement, kept.digest)
                 self._voice.remember(kept.announcement)
             else:
-                forgotten.append(Forgotten(item_of(kept.announcement)))
-        book.changes = [c for c in book.changes if isinstance(c, ChannelForgotten | Forgotten)] + forgotten
+                forgotten.append(AnnouncementForgotten(item_of(kept.announcement)))
+        book.changes = [c for c in book.changes if isinstance(c, FactsForgotten | AnnouncementForgotten)] + forgotten
         for bucket in range(BUCKETS):
             self._drop_beyond(bucket, self._date(now))
 
@@ -283,7 +283,9 @@ class Gossip:
         for peer in parked:
             self._ask_more(peer, self._peers[peer], now)
 
-    def _confirmed(self, channel: ChannelId, facts: ChannelFacts, parked: list[tuple[bytes, Kept]], now: float) -> None:
+    def _confirmed(
+        self, channel: ChannelId, facts: ChannelFacts, parked: list[tuple[bytes, KeptAnnouncement]], now: float
+    ) -> None:
         """Take in a channel, if there is something to keep of it: a flood of updates by others makes no room here."""
         if not parked and not self._voice.wants(channel) and self.book.facts(channel) is None:
             return
@@ -296,7 +298,9 @@ class Gossip:
         self._say(self._voice.update(channel, self._date(now)), now)
         self.book.tidy(channel)
 
-    def _fitting(self, parked: dict[bytes, list[Kept]], facts: ChannelFacts) -> list[tuple[bytes, Kept]]:
+    def _fitting(
+        self, parked: dict[bytes, list[KeptAnnouncement]], facts: ChannelFacts
+    ) -> list[tuple[bytes, KeptAnnouncement]]:
         """Return what is signed by the right participant, and from whom; anything else is the peer's fault."""
         fitting = []
         for peer, waiting in parked.items():
@@ -388,7 +392,7 @@ class Gossip:
             self._repeated += 1
             state.news.pop(item_of(announcement), None)
             return
-        kept = Kept(announcement, digest_of(self._domain, announcement))
+        kept = KeptAnnouncement(announcement, digest_of(self._domain, announcement))
         if not self.book.newer(announcement, kept.digest):
             self._repeated += 1
             if there is not None and there.digest == kept.digest:
@@ -410,7 +414,7 @@ class Gossip:
         self._in_pace(kept, now)
         self._admit(peer, kept, now)
 
-    def _admit(self, peer: bytes | None, kept: Kept, now: float) -> None:
+    def _admit(self, peer: bytes | None, kept: KeptAnnouncement, now: float) -> None:
         """Keep what is believed, and tell it on if it is young."""
         announcement = kept.announcement
         if not self.book.put(announcement, kept.digest):
@@ -424,19 +428,19 @@ class Gossip:
         if peer is not None:
             self._voice.heard(announcement)
 
-    def _say(self, own: list[Kept], now: float) -> None:
+    def _say(self, own: list[KeptAnnouncement], now: float) -> None:
         for kept in own:
             if self._in_pace(kept, now):
                 self._admit(None, kept, now)
 
-    def _in_pace(self, kept: Kept, now: float) -> bool:
+    def _in_pace(self, kept: KeptAnnouncement, now: float) -> bool:
         """Whether this id may change once more now; if so, count it. What is new to us is no change."""
         item = item_of(kept.announcement)
         return self.book.get(item) is None or self._paces.take(item, now)
 
     # --- what waits for the chain ------------------------------------------------------------------------------------
 
-    def _park(self, peer: bytes, update: ChannelUpdate, kept: Kept, now: float) -> None:
+    def _park(self, peer: bytes, update: ChannelUpdate, kept: KeptAnnouncement, now: float) -> None:
         place = (update.channel, update.side)
         if self._parking.is_refused(update.channel, now):
             self._refusals += 1

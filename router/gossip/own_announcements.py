@@ -24,7 +24,7 @@ from tallystick.router.gossip.announcements import (
 )
 from tallystick.router.gossip.policy import GossipPolicy
 from tallystick.router.gossip.reconciliation import ItemId
-from tallystick.router.gossip.store import Book, Kept
+from tallystick.router.gossip.store import GossipStore, KeptAnnouncement
 from tallystick.router.objects import ForwardingPolicy, NodeKey
 
 
@@ -39,15 +39,15 @@ class Description(msgspec.Struct, frozen=True):
 class Due(msgspec.Struct):
     """What is to be done now."""
 
-    say: list[Kept] = []
+    say: list[KeptAnnouncement] = []
     ask: list[ChannelId] = []
     """Channels that we want to announce and that the chain has not confirmed yet."""
 
 
-class Voice:
+class OwnAnnouncements:
     """Our own announcements. They are signed here, and stand only once they are in the book."""
 
-    def __init__(self, key: PrivateKey, domain: bytes, policy: GossipPolicy, book: Book) -> None:
+    def __init__(self, key: PrivateKey, domain: bytes, policy: GossipPolicy, book: GossipStore) -> None:
         self._key = key
         self._own = NodeKey(bytes(key.public))
         self._domain = domain
@@ -122,7 +122,7 @@ class Voice:
                     found.say += self.update(channel, date)
         return found
 
-    def update(self, channel: ChannelId, date: float) -> list[Kept]:
+    def update(self, channel: ChannelId, date: float) -> list[KeptAnnouncement]:
         """Return the update of a confirmed channel of ours, signed anew, if what the book has is not what we want."""
         facts = self._book.facts(channel)
         policy = self._wishes.get(channel)
@@ -140,9 +140,9 @@ class Voice:
         if isinstance(said, ChannelUpdate) and said.policy == policy:
             return []
         update = sign_update(self._key, self._domain, channel, side, _after(there, date), policy)
-        return [Kept(update, digest_of(self._domain, update))]
+        return [KeptAnnouncement(update, digest_of(self._domain, update))]
 
-    def _node(self, date: float) -> list[Kept]:
+    def _node(self, date: float) -> list[KeptAnnouncement]:
         wanted = self._description
         if wanted is None or not self._book.owns_channel(self._key.address):
             return []
@@ -151,9 +151,9 @@ class Voice:
         if isinstance(said, NodeAnnouncement) and Description(said.alias, said.addresses, said.features) == wanted:
             return []
         node = self._sign_node(wanted, _after(there, date))
-        return [Kept(node, digest_of(self._domain, node))]
+        return [KeptAnnouncement(node, digest_of(self._domain, node))]
 
-    def _standing(self, item: ItemId, date: float) -> Kept | None:
+    def _standing(self, item: ItemId, date: float) -> KeptAnnouncement | None:
         """Return what the book has of ours; forget it first if it is of the future."""
         there = self._book.get(item)
         if there is not None and there.announcement.timestamp > date + self._policy.skew:
@@ -161,7 +161,7 @@ class Voice:
             return None
         return there
 
-    def _fresh(self, there: Kept | None, date: float) -> Announcement | None:
+    def _fresh(self, there: KeptAnnouncement | None, date: float) -> Announcement | None:
         """Return what the book has, if it need not be renewed yet."""
         if there is None or there.announcement.timestamp <= date - self._policy.refresh:
             return None
@@ -178,6 +178,6 @@ class Voice:
         )
 
 
-def _after(there: Kept | None, date: float) -> int:
+def _after(there: KeptAnnouncement | None, date: float) -> int:
     """Return a timestamp that replaces what is there."""
     return max(int(date), there.announcement.timestamp + 1 if there is not None else 0)

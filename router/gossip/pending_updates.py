@@ -14,13 +14,13 @@ from collections.abc import Callable
 from tallystick.channels.protocol.objects import ChannelId
 from tallystick.channels.transport.rates import TokenBucket
 from tallystick.router.gossip.policy import GossipPolicy
-from tallystick.router.gossip.store import Kept
+from tallystick.router.gossip.store import KeptAnnouncement
 
 Place = tuple[ChannelId, int]
 """A channel and a side of it."""
 
 
-class Parking:
+class PendingUpdates:
     """The places of all peers, and what to ask the chain next."""
 
     def __init__(self, policy: GossipPolicy, partner: Callable[[bytes], bool] = lambda peer: True) -> None:
@@ -28,7 +28,7 @@ class Parking:
         self._policy = policy
         self._partner = partner
         self._lookups = TokenBucket(policy.strangers_lookup_rate, policy.strangers_lookup_burst, 0.0)
-        self._parked: dict[bytes, dict[Place, Kept]] = {}
+        self._parked: dict[bytes, dict[Place, KeptAnnouncement]] = {}
         self._unasked: dict[bytes, dict[ChannelId, None]] = {}
         self._turn: deque[bytes] = deque()
         self._waiting: dict[ChannelId, dict[bytes, None]] = {}
@@ -68,7 +68,7 @@ class Parking:
         kept = self._parked[peer].get(place)
         return kept.announcement.timestamp if kept is not None else -1
 
-    def park(self, peer: bytes, place: Place, kept: Kept) -> bool:
+    def park(self, peer: bytes, place: Place, kept: KeptAnnouncement) -> bool:
         """Let an update wait, in place of an older one of that peer; return False if the peer has no place left."""
         mine = self._parked[peer]
         if place not in mine:
@@ -81,9 +81,9 @@ class Parking:
             self._unasked[peer][place[0]] = None
         return True
 
-    def take(self, channel: ChannelId) -> dict[bytes, list[Kept]]:
+    def take(self, channel: ChannelId) -> dict[bytes, list[KeptAnnouncement]]:
         """Return what was parked for whom, and free its places."""
-        found: dict[bytes, list[Kept]] = {}
+        found: dict[bytes, list[KeptAnnouncement]] = {}
         for peer in list(self._waiting.get(channel, ())):
             places = [(channel, side) for side in (0, 1)]
             found[peer] = [self._parked[peer][place] for place in places if place in self._parked[peer]]

@@ -20,7 +20,7 @@ from tallystick.channels.storage.writer import Writer
 from tallystick.router.gossip.announcements import ChannelUpdate, NodeAnnouncement
 from tallystick.router.gossip.core import Gossip, GossipEffects, GossipStatistics
 from tallystick.router.gossip.own_announcements import Description
-from tallystick.router.gossip.schema import BookChanged, load_announcements, load_gossip_channels
+from tallystick.router.gossip.schema import GossipChanged, load_announcements, load_gossip_channels
 from tallystick.router.gossip.store import ChannelFacts, GraphEvent
 from tallystick.router.objects import Edge, ForwardingPolicy, NodeKey
 from tallystick.settlement.chain import (
@@ -62,7 +62,7 @@ class Oracle(Protocol):
         ...
 
 
-class Gossiper:
+class GossipService:
     """Runs one node's gossip. Call everything within trio, on the node's loop.
 
     `say(peer, frame)` queues a frame for a connected peer, or returns False; `punish(peer, error)` ends a connection;
@@ -225,7 +225,7 @@ class Gossiper:
             self._curious.set()
             self._curious = trio.Event()
         if effects.changes or effects.frames or effects.events or effects.faults:
-            moments = [BookChanged(tuple(effects.changes))] if effects.changes else []
+            moments = [GossipChanged(tuple(effects.changes))] if effects.changes else []
             self._writer.add(moments, partial(self._act, effects))
 
     def _act(self, effects: GossipEffects) -> None:

@@ -1,4 +1,4 @@
-"""The two ends of payments over several hops, put to a node's channels, as `Outgoing` and `Receiving` need."""
+"""The two ends of payments over several hops, put to a node's channels, as `OutgoingPayments` and `Receiving` need."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tallystick.router.forwarding.service import Router
 
 
 class PayerEnd:
-    """Our own locks: `outgoing.Locks`."""
+    """Our own locks: `outgoing.PayerPort`."""
 
     def __init__(self, engine: Engine, router: Router) -> None:
         self._engine = engine
@@ -62,7 +62,7 @@ class PayerEnd:
 
 
 class PayeeEnd:
-    """Locks that end here: `receiving.Door`."""
+    """Locks that end here: `receiving.PayeePort`."""
 
     def __init__(self, engine: Engine, router: Router) -> None:
         self._engine = engine

@@ -20,21 +20,21 @@ from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
 from tallystick.channels.storage.store import Moment
 from tallystick.channels.storage.writer import Writer
-from tallystick.router.gossip.service import Gossiper
+from tallystick.router.gossip.service import GossipService
 from tallystick.router.gossip.store import EdgeKnown, GraphEvent
-from tallystick.router.network.hints import HintLessons
+from tallystick.router.network.hints import HintUpdates
 from tallystick.router.network.options import PaymentOptions
-from tallystick.router.network.private_channels import Inlets, capacity_of
+from tallystick.router.network.private_channels import PrivateChannels, capacity_of
 from tallystick.router.objects import NodeKey
 from tallystick.router.pathfinding.graph import Graph
 from tallystick.router.pathfinding.liquidity import Knowledge
 from tallystick.router.pathfinding.liquidity_schema import load_beliefs, moments_of
 from tallystick.router.pathfinding.planner import Planner
-from tallystick.router.sending.asset_graph import Atlas, OrderMap, OwnChannel
+from tallystick.router.sending.asset_graph import AssetGraph, OrderRoutes, OwnChannel
 from tallystick.router.sending.payments import Order
 
 
-class Maps:
+class AssetGraphs:
     """See the module's docstring. `load` it before the chain is followed, `draw` what gossip tells."""
 
     def __init__(
@@ -42,8 +42,8 @@ class Maps:
         own: NodeKey,
         engine: Engine,
         writer: Writer,
-        gossiper: Gossiper,
-        inlets: Inlets,
+        gossiper: GossipService,
+        inlets: PrivateChannels,
         domain: bytes,
         options: PaymentOptions,
         clock: Clock,
@@ -61,14 +61,14 @@ class Maps:
         self._compiled = options.compiled
         self._clock = clock
         self._steady = steady
-        self._atlases: dict[Address, Atlas] = {}
+        self._atlases: dict[Address, AssetGraph] = {}
         self._stirred: dict[Address, set[ChannelId]] = {}
         """Channels to which something has happened of which the map of their asset does not know yet."""
 
     def __iter__(self) -> Iterator[Address]:
         return iter(self._atlases)
 
-    def of(self, asset: Address) -> Atlas:
+    def of(self, asset: Address) -> AssetGraph:
         """Return the map for payments in an asset; raise InvalidInput if the node has none."""
         atlas = self._atlases.get(asset)
         if atlas is None:
@@ -82,7 +82,7 @@ class Maps:
         """Return the graph of the channels in an asset; raise InvalidInput if the node has none."""
         return self.of(asset).planner.graph
 
-    def map_for(self, order: Order) -> OrderMap:
+    def map_for(self, order: Order) -> OrderRoutes:
         """Return the map for one payment: of its asset, as long as the payment lasts."""
         return self._atlas(order.asset).map_for(order)
 
@@ -125,18 +125,18 @@ class Maps:
                 held[asset] = held.get(asset, False) or channel.funding(channel.side) > 0
         return held
 
-    def _atlas(self, asset: Address) -> Atlas:
+    def _atlas(self, asset: Address) -> AssetGraph:
         """Return the map for an asset, made now if there is none."""
         if asset not in self._atlases:
             graph = Graph(self._gossiper.edges(asset), compiled=self._compiled)
             knowledge = Knowledge(graph)
             knowledge.restore(load_beliefs(self._writer.store, asset), self._steady())
-            learn = partial(self._learn, graph, HintLessons(graph, self._domain))
+            learn = partial(self._learn, graph, HintUpdates(graph, self._domain))
             stirred = partial(self._take_stirred, asset)
             self._stirred[asset] = {
                 channel for channel, session in self._engine.sessions.items() if session.channel.terms.asset == asset
             }
-            self._atlases[asset] = Atlas(self._own, Planner(graph, knowledge), stirred, self._own_channel, learn)
+            self._atlases[asset] = AssetGraph(self._own, Planner(graph, knowledge), stirred, self._own_channel, learn)
         return self._atlases[asset]
 
     # --- what is on them -----------------------------------------------------------------------------------------
@@ -155,7 +155,7 @@ class Maps:
         found = [moments_of(atlas.knowledge.changes(), asset) for asset, atlas in self._atlases.items()]
         return [moment for moments in found for moment in moments]
 
-    def _learn(self, graph: Graph, lessons: HintLessons, update: bytes) -> bool:
+    def _learn(self, graph: Graph, lessons: HintUpdates, update: bytes) -> bool:
         """Take in the channel update of a failure, for the very next plan already."""
         found = self._gossiper.learn(update)
         if found is None:

@@ -18,12 +18,12 @@ from tallystick.channels.storage.writer import Writer
 from tallystick.channels.values.discretion import Discreet
 from tallystick.router.errors import PaymentFailed, Unpaid
 from tallystick.router.invoices.invoice import Invoice, check_payable, decode_invoice
-from tallystick.router.network.asset_graphs import Maps
+from tallystick.router.network.asset_graphs import AssetGraphs
 from tallystick.router.network.options import PaymentOptions
 from tallystick.router.objects import NodeKey, Route
 from tallystick.router.receiving.issued import InvoiceRecord
-from tallystick.router.sending.outgoing import Outgoing
-from tallystick.router.sending.payments import Kind, Order, PaymentRecord, find_payment, list_payments
+from tallystick.router.sending.outgoing import OutgoingPayments
+from tallystick.router.sending.payments import Order, PaymentKind, PaymentRecord, find_payment, list_payments
 from tallystick.settlement.chain import Chain
 
 REBALANCING = "rebalancing"
@@ -45,8 +45,8 @@ class Paying(ABC):
     """See the module's docstring."""
 
     options: PaymentOptions
-    outgoing: Outgoing
-    maps: Maps
+    outgoing: OutgoingPayments
+    maps: AssetGraphs
     _own: NodeKey
     _engine: Engine
     _writer: Writer
@@ -141,7 +141,7 @@ class Paying(ABC):
             lock_seconds=self.options.lock_seconds,
             gives_up=self._until(timeout),
             created=self._clock(),
-            kind=Kind.KEYSEND,
+            kind=PaymentKind.KEYSEND,
         )
         self._begin(order)
         return await self.receipt(order.payment_hash)
@@ -171,7 +171,7 @@ class Paying(ABC):
             created=self._clock(),
             first_channel=out,
             last_channel=back,
-            kind=Kind.REBALANCE,
+            kind=PaymentKind.REBALANCE,
         )
         self.outgoing.begin(order)
         return await self.receipt(order.payment_hash)
@@ -192,7 +192,7 @@ class Paying(ABC):
             lock_seconds=self.options.lock_seconds,
             gives_up=self._until(timeout),
             created=self._clock(),
-            kind=Kind.PROBE,
+            kind=PaymentKind.PROBE,
         )
         self._begin(order)
         record = await self.outgoing.ended(order.payment_hash)

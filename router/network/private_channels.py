@@ -17,11 +17,11 @@ from tallystick.channels.protocol.objects import Address, ChannelId
 from tallystick.router.forwarding.service import Router
 from tallystick.router.gossip.announcements import ChannelUpdate, sign_update
 from tallystick.router.gossip.private_updates import encode_update
-from tallystick.router.network.hints import Inlet, Told, decode_told, encode_told
+from tallystick.router.network.hints import InboundChannel, Told, decode_told, encode_told
 from tallystick.router.objects import Edge, ForwardingPolicy, NodeKey
 
 
-class Inlets:
+class PrivateChannels:
     """See the module's docstring. Made by `Routing`."""
 
     def __init__(
@@ -81,9 +81,9 @@ class Inlets:
         told = self._told.get(channel)
         return told.policy if told is not None else None
 
-    def now(self, asset: Address) -> list[Inlet]:
+    def now(self, asset: Address) -> list[InboundChannel]:
         """Return the channels in an asset that lead to us although the network does not know of them."""
-        found: list[Inlet] = []
+        found: list[InboundChannel] = []
         for identity, told in self._told.items():
             session = self._engine.session(identity)
             channel = session.channel
@@ -92,7 +92,7 @@ class Inlets:
             edge = Edge(identity, NodeKey(channel.peer_key), self._own, capacity_of(channel), told.policy)
             inbound = channel.balances()[channel.peer_side] - channel.theirs.simplex.proof.locked
             inbound -= channel.coming_reserve  # the peer's is the same
-            found.append(Inlet(edge, max(0, inbound), session.ready))
+            found.append(InboundChannel(edge, max(0, inbound), session.ready))
         return found
 
     def update_of(self, channel: ChannelId) -> bytes:

@@ -34,20 +34,20 @@ from tallystick.channels.transport.guests import Rank
 from tallystick.router.forwarding.service import Router
 from tallystick.router.gossip.core import Gossip
 from tallystick.router.gossip.own_announcements import Description
-from tallystick.router.gossip.service import Gossiper
+from tallystick.router.gossip.service import GossipService
 from tallystick.router.gossip.store import GraphEvent
 from tallystick.router.invoices.invoice import Invoice
 from tallystick.router.network.adapters import PayeeEnd, PayerEnd
-from tallystick.router.network.asset_graphs import Maps
+from tallystick.router.network.asset_graphs import AssetGraphs
 from tallystick.router.network.hints import TOLD_TAG, choose_hints
 from tallystick.router.network.options import AssetOptions, PaymentOptions
 from tallystick.router.network.paying import Paying, PaymentReceipt
-from tallystick.router.network.private_channels import Inlets
+from tallystick.router.network.private_channels import PrivateChannels
 from tallystick.router.objects import Edge, ForwardingPolicy, NodeKey
 from tallystick.router.pathfinding.graph import Graph
 from tallystick.router.receiving.issued import InvoiceRecord, find_invoice, issue, list_invoices
 from tallystick.router.receiving.service import Paid, PaymentHeld, Receiving
-from tallystick.router.sending.outgoing import Outgoing
+from tallystick.router.sending.outgoing import OutgoingPayments
 from tallystick.settlement.chain import Chain
 from tallystick.settlement.following.follower import BlockAdded, Step
 
@@ -95,7 +95,7 @@ class Routing(Paying):
         self._steady = steady
         self._entropy = entropy
         self._domain = domain_separator(chain.chain_id, chain.contract)
-        self.gossiper = Gossiper(
+        self.gossiper = GossipService(
             Gossip(key, self._domain, partner=lambda peer: engine.rank(peer) is Rank.PARTNER),
             chain,
             writer,
@@ -106,7 +106,7 @@ class Routing(Paying):
             tell=self._draw,
             jitter=jitter,
         )
-        self.inlets = Inlets(
+        self.inlets = PrivateChannels(
             key,
             self._domain,
             engine,
@@ -117,8 +117,10 @@ class Routing(Paying):
             clock=clock,
             announces=options.announce,
         )
-        self.maps = Maps(self._own, engine, writer, self.gossiper, self.inlets, self._domain, options, clock, steady)
-        self.outgoing = Outgoing(
+        self.maps = AssetGraphs(
+            self._own, engine, writer, self.gossiper, self.inlets, self._domain, options, clock, steady
+        )
+        self.outgoing = OutgoingPayments(
             PayerEnd(engine, router),
             self.maps.map_for,
             store=writer.store,

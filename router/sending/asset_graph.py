@@ -1,9 +1,9 @@
 """What a node knows of the network, put to use for its own payments: graph, beliefs, own channels, avoided nodes.
 
-One `Atlas` for each asset that a node uses; `Atlas.map_for(order)` is the `payer.Map` of one payment. Own channels are
-known exactly: those to which something has happened are asked anew before every search, so that a hub with thousands of
-channels pays for the busy ones only. They are in the graph whether they are announced or not; the channels that an
-invoice names are there as long as its payment lasts. A way that was found is remembered (`ways`).
+One `AssetGraph` for each asset that a node uses; `AssetGraph.map_for(order)` is the `payer.RouteSource` of one payment.
+Own channels are known exactly: those to which something has happened are asked anew before every search, so that a hub
+with thousands of channels pays for the busy ones only. They are in the graph whether they are announced or not; the
+channels that an invoice names are there as long as its payment lasts. A way that was found is remembered (`ways`).
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from tallystick.router.onion.sphinx import room
 from tallystick.router.pathfinding.graph import Direction
 from tallystick.router.pathfinding.liquidity import Knowledge
 from tallystick.router.pathfinding.planner import Planner
-from tallystick.router.pathfinding.route_cache import Ways
+from tallystick.router.pathfinding.route_cache import RouteCache
 from tallystick.router.pathfinding.steps import Steps
-from tallystick.router.sending.payer import Hope
+from tallystick.router.sending.payer import RetryPlan
 from tallystick.router.sending.payments import Order
 
 _FREE = ForwardingPolicy()
@@ -49,7 +49,7 @@ class OwnChannel(msgspec.Struct, frozen=True):
     """What it could carry once its peer is back; 0 while the peer is there."""
 
 
-class Atlas:
+class AssetGraph:
     """See the module's docstring."""
 
     def __init__(
@@ -68,7 +68,7 @@ class Atlas:
         """
         self.source = source
         self.planner = planner
-        self.ways = Ways(planner)
+        self.ways = RouteCache(planner)
         self.learn_policy = learn_policy
         self._stirred = stirred
         self.own_channel = own_channel
@@ -124,9 +124,9 @@ class Atlas:
         other = hint.target == payee and hint.source != payee and self.source not in ends
         return other and all({edge.source, edge.target} == ends for edge in known)
 
-    def map_for(self, order: Order) -> OrderMap:
+    def map_for(self, order: Order) -> OrderRoutes:
         """Return the map for one payment; `close` it when the payment has ended."""
-        return OrderMap(self, order)
+        return OrderRoutes(self, order)
 
     def estimate(self, target: NodeKey, amount: int, *, now: float) -> Route:
         """Return the route that a payment of `amount` would begin with, whatever it costs; raise NoRoute."""
@@ -134,10 +134,10 @@ class Atlas:
         return self.planner.route(self.source, target, amount, max_fee=2**127, now=now)
 
 
-class OrderMap:
-    """The `payer.Map` of one payment."""
+class OrderRoutes:
+    """The `payer.RouteSource` of one payment."""
 
-    def __init__(self, atlas: Atlas, order: Order) -> None:
+    def __init__(self, atlas: AssetGraph, order: Order) -> None:
         self._atlas = atlas
         self._order = order
         self._hints = tuple(edge for edge in order.hints if atlas.believes(edge, order.target))
@@ -189,7 +189,9 @@ class OrderMap:
 
         return self._fitting(parts)
 
-    def hope(self, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float) -> Steps[Hope | None]:
+    def hope(
+        self, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float
+    ) -> Steps[RetryPlan | None]:
         """Find what there would be if what failed for a moment were back; then, if our own peers that are away were."""
         atlas = self._atlas
         atlas.refresh()
@@ -204,7 +206,7 @@ class OrderMap:
 
     def _hope_for(
         self, target: NodeKey, amount: int, max_fee: int, max_parts: int, now: float, away: dict[Direction, int]
-    ) -> Steps[Hope | None]:
+    ) -> Steps[RetryPlan | None]:
         atlas = self._atlas
         with atlas.knowledge.hoping(away):
             try:
@@ -216,7 +218,7 @@ class OrderMap:
                 return None
         return self._hope_of(found, away)
 
-    def _hope_of(self, routes: tuple[Route, ...], away: dict[Direction, int]) -> Hope:
+    def _hope_of(self, routes: tuple[Route, ...], away: dict[Direction, int]) -> RetryPlan:
         since, waits_for = -math.inf, {}
         for hop in (hop for route in routes for hop in route.hops):
             failed = self._atlas.knowledge.failed_since(hop)
@@ -226,7 +228,7 @@ class OrderMap:
         lost = [route.hops[0] for route in routes if (route.hops[0].channel, route.hops[0].node) in away]
         for hop in lost:
             waits_for[hop.node] = f"our peer {hop.node.hex()[:16]}…, which is not connected"
-        return Hope(routes, since, bool(lost), " and ".join(waits_for.values()))
+        return RetryPlan(routes, since, bool(lost), " and ".join(waits_for.values()))
 
     def _fits(self, routes: tuple[Route, ...]) -> bool:
         """Whether onions have room for routes, beside what the payee is to get."""

@@ -5,8 +5,8 @@
     end         a lock that ended, whichever way, is in the commit in which it ended; one that nobody can agree upon any
                 more, as its channel closed or its peer is away, ends when the confirmed chain is past its expiry
     restart     what is in the rows is under way or ended; what is not was never sent, and is planned anew
-    wait        a payment that can send nothing now (`payer.Waiting`) is woken when its wait is over, or ended in time;
-                `on_time` does both. A wait is not stored: after a restart the payment is planned anew
+    wait        a payment that can send nothing now (`payer.WaitUntil`) is woken when its wait is over, or ended in
+                time; `on_time` does both. A wait is not stored: after a restart the payment is planned anew
     time        within one run all of it is counted by a clock that nobody sets. An order's end is stored as a date; a
                 payment has no more time after a restart than it was given at first, whatever the clock shows then
 
@@ -39,14 +39,14 @@ from tallystick.router.onion.payload import FinalPayload, ForwardPayload, encode
 from tallystick.router.onion.sphinx import BuiltOnion, build_onion
 from tallystick.router.pathfinding.steps import Steps
 from tallystick.router.sending.attribution import lesson_of
-from tallystick.router.sending.payer import Limits, Map, Part, Payment
+from tallystick.router.sending.payer import Limits, Part, Payment, RouteSource
 from tallystick.router.sending.payments import (
-    Kind,
     Order,
     PartEnded,
     PartRecord,
     PartSent,
     PaymentEnded,
+    PaymentKind,
     PaymentOrdered,
     PaymentRecord,
     find_payment,
@@ -60,8 +60,10 @@ UNSIGNED_MAX = 60
 another way."""
 
 _ADVICE = {
-    Kind.INVOICE: "; the invoice may have been paid, cancelled or expired meanwhile: ask the payee for a new one",
-    Kind.KEYSEND: "; it may take no payments without an invoice: ask for an invoice",
+    PaymentKind.INVOICE: (
+        "; the invoice may have been paid, cancelled or expired meanwhile: ask the payee for a new one"
+    ),
+    PaymentKind.KEYSEND: "; it may take no payments without an invoice: ask for an invoice",
 }
 """What to do if the payee refuses a payment."""
 
@@ -75,7 +77,7 @@ _SPARE = 1_000
 """Deadlines of payments that have ended which are worth keeping."""
 
 
-class Locks(Protocol):
+class PayerPort(Protocol):
     """What a payer needs of its channels."""
 
     @property
@@ -101,7 +103,7 @@ class Locks(Protocol):
         ...
 
     def give_up(self, channel: ChannelId, lock: int) -> None:
-        """Give up a lock if it is not signed yet: `Outgoing.lock_dropped` hears of it."""
+        """Give up a lock if it is not signed yet: `OutgoingPayments.lock_dropped` hears of it."""
         ...
 
     def paid_with(self, channel: ChannelId, lock: int) -> bytes:
@@ -111,14 +113,14 @@ class Locks(Protocol):
     def is_over(self, channel: ChannelId, lock: int) -> bool:
         """Whether a lock's fate is known whatever its peer says: confirmed time is past it, or its channel is gone.
 
-        If its secret is registered, `Outgoing.secret_learned` heard of that before.
+        If its secret is registered, `OutgoingPayments.secret_learned` heard of that before.
         """
         ...
 
 
 class _Active(msgspec.Struct):
     order: Order
-    map: Map
+    map: RouteSource
     payment: Payment
     gives_up: float
     """By this run's own time."""
@@ -140,13 +142,13 @@ class _Sent(Discreet, msgspec.Struct):
     reason: bytes = b""
 
 
-class Outgoing:
+class OutgoingPayments:
     """All payments of this node that have not ended."""
 
     def __init__(
         self,
-        locks: Locks,
-        map_for: Callable[[Order], Map],
+        locks: PayerPort,
+        map_for: Callable[[Order], RouteSource],
         *,
         store: Store,
         record: Callable[[Sequence[Moment], Callable[[], None]], None],
@@ -251,7 +253,7 @@ class Outgoing:
         limits = self._limits(order.asset)
         if not order.parts:
             limits = msgspec.structs.replace(limits, parts=1)
-        if order.kind is Kind.PROBE:  # it asks what can be paid now
+        if order.kind is PaymentKind.PROBE:  # it asks what can be paid now
             limits = msgspec.structs.replace(limits, waits=False)
         payment = Payment(roads, order.target, order.amount, max_fee=order.max_fee, limits=limits)
         active = self._active[order.payment_hash] = _Active(order, roads, payment, gives_up, {}, trio.Event())

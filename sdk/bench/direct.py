@@ -32,7 +32,7 @@ LOADS = (0.02, 0.1, 0.25, 0.5, 0.7, 0.85, 1.0, 1.15)
 """Rates at which payments are offered for the picture, as parts of what the class `submitted` reached."""
 
 
-class Conditions(msgspec.Struct, frozen=True):
+class LinkConditions(msgspec.Struct, frozen=True):
     """What is done to the links (see `weather`)."""
 
     rtt_ms: float = 0.0
@@ -42,7 +42,7 @@ class Conditions(msgspec.Struct, frozen=True):
         return bool(self.rtt_ms or self.cuts)
 
 
-FAIR = Conditions()
+FAIR = LinkConditions()
 
 
 async def run_direct(
@@ -50,7 +50,7 @@ async def run_direct(
     seconds: float,
     *,
     directory: str | None = None,
-    weather: Conditions = FAIR,
+    weather: LinkConditions = FAIR,
     loads: Sequence[float] = (),
     tries: int = TRIES,
     say: Say,
@@ -74,7 +74,7 @@ async def run_hub(
     seconds: float,
     *,
     directory: str | None = None,
-    weather: Conditions = FAIR,
+    weather: LinkConditions = FAIR,
     tries: int = TRIES,
     say: Say,
 ) -> DirectResult:
@@ -108,7 +108,7 @@ def _summary(
     stage: Stage,
     results: dict[str, ClassResult],
     seconds: float,
-    weather: Conditions,
+    weather: LinkConditions,
     memory: dict[str, int],
     **more: Any,
 ) -> DirectResult:
@@ -125,7 +125,7 @@ def _summary(
 
 
 async def _measure_all(
-    stage: Stage, classes: Sequence[str], seconds: float, weather: Conditions, tries: int, say: Say
+    stage: Stage, classes: Sequence[str], seconds: float, weather: LinkConditions, tries: int, say: Say
 ) -> dict[str, ClassResult]:
     calm = {name: await measure(stage, name, seconds, tries, say) for name in classes}
     if not weather:

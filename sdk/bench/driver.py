@@ -36,12 +36,12 @@ from tallystick.router.forwarding.forwarder import ForwardingLimits
 from tallystick.router.forwarding.jamming import JammingLimits
 from tallystick.router.forwarding.service import RoutingOptions
 from tallystick.router.network.routing import PaymentOptions
-from tallystick.router.receiving.payee import Patience
+from tallystick.router.receiving.payee import PayeeOptions
 from tallystick.router.sending.payer import Limits
-from tallystick.sdk.bench.driver_network import Traveller
+from tallystick.sdk.bench.driver_network import NetworkDriver
 from tallystick.sdk.bench.kinds import KINDS, OFFERED, Job, offered, open_locks
 from tallystick.sdk.bench.latencies import Latencies, timing
-from tallystick.sdk.bench.network_conditions import WEATHER_SEED, Weather
+from tallystick.sdk.bench.network_conditions import WEATHER_SEED, NetworkConditions
 from tallystick.sdk.node.handle import ChannelHandle
 from tallystick.sdk.node.node import Config, Node, open_node
 from tallystick.settlement.enforcement.budgets import DutyPolicy
@@ -60,7 +60,7 @@ FORGET_SECONDS = 2
 """For which a payer goes round what has failed, and a forwarder doubts whoever was away, where locks are short."""
 
 
-class Role(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+class DriverOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """What a party is told on its command line."""
 
     data: str
@@ -87,10 +87,10 @@ class Role(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Whether a stranger may take all slots of a channel that it forwards over: for measurements."""
 
 
-class Party(Traveller):
+class Driver(NetworkDriver):
     """The commands, by name: each method `do_NAME` is one."""
 
-    def __init__(self, node: Node, weather: Weather) -> None:
+    def __init__(self, node: Node, weather: NetworkConditions) -> None:
         self.node = node
         self.weather = weather
 
@@ -254,7 +254,7 @@ async def _commands() -> AsyncIterator[dict[str, Any]]:
             yield msgspec.json.decode(line)
 
 
-def _configuration(role: Role) -> Config:
+def _configuration(role: DriverOptions) -> Config:
     """Return how the node of a party behaves."""
     channels, forwarding, payments = Policy(challenge_period_min=1), ForwardingLimits(), PaymentOptions()
     jamming = OPEN_HANDED if role.forwards_all else JammingLimits()
@@ -264,7 +264,7 @@ def _configuration(role: Role) -> Config:
         jamming = msgspec.structs.replace(jamming, banned=FORGET_SECONDS)
         payments = PaymentOptions(
             lock_seconds=role.lock_seconds,
-            patience=Patience(claim=2 * SHORTEST),
+            patience=PayeeOptions(claim=2 * SHORTEST),
             limits=Limits(avoid_seconds=FORGET_SECONDS),
         )
     return Config(
@@ -284,14 +284,14 @@ def _configuration(role: Role) -> Config:
     )
 
 
-async def _run(role: Role) -> None:
+async def _run(role: DriverOptions) -> None:
     if role.cpu is not None and role.cpu < (os.cpu_count() or 1):
         os.sched_setaffinity(0, {role.cpu})
     key = PrivateKey(bytes.fromhex(role.key))
     config = _configuration(role)
     rng = random.Random(int.from_bytes(system_entropy(16), "big"))
     network: Network = TcpNetwork(key, system_entropy)
-    weather = Weather(random.Random(WEATHER_SEED))
+    weather = NetworkConditions(random.Random(WEATHER_SEED))
     if role.rough:
         network = weather.network(network)
     async with trio.open_nursery() as nursery:
@@ -303,7 +303,7 @@ async def _run(role: Role) -> None:
             if role.opens_locks:
                 nursery.start_soon(open_locks, node)
             first = {"peer": str(node.listening or ""), "address": node.address.hex(), "key": bytes(key.public).hex()}
-            await obey(Party(node, weather), first)
+            await obey(Driver(node, weather), first)
             nursery.cancel_scope.cancel()
 
 
@@ -335,7 +335,7 @@ def first_of(group: BaseExceptionGroup[TallystickError]) -> TallystickError:
 
 def main() -> None:
     """Run one party."""
-    trio.run(_run, msgspec.json.decode(sys.argv[1], type=Role))
+    trio.run(_run, msgspec.json.decode(sys.argv[1], type=DriverOptions))
 
 
 if __name__ == "__main__":

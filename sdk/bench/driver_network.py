@@ -53,7 +53,7 @@ class Withholder:
         return ()
 
 
-class Traveller:
+class NetworkDriver:
     """The commands, by name: each method `do_NAME` is one."""
 
     node: Node

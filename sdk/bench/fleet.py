@@ -40,7 +40,7 @@ from tallystick.channels.transport.links import TcpNetwork
 from tallystick.sdk.bench.driver import batch_sizes, obey
 from tallystick.sdk.bench.kinds import take_receipt
 from tallystick.sdk.bench.latencies import Latencies, timing
-from tallystick.sdk.bench.network_conditions import WEATHER_SEED, Weather
+from tallystick.sdk.bench.network_conditions import WEATHER_SEED, NetworkConditions
 
 CHAIN_ID = 31_337
 CONTRACT = Address(b"\xbe" * 20)
@@ -49,7 +49,7 @@ QUIET_SECONDS = 0.01
 """Between two payments in the quiet channel, while another one is flooded."""
 
 
-class Crew(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+class FleetOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """What a process of the fleet is told on its command line."""
 
     data: str
@@ -69,7 +69,7 @@ def key_of(number: int) -> PrivateKey:
 class Member:
     """One party: its engine and its links."""
 
-    def __init__(self, key: PrivateKey, writer: Writer, weather: Weather | None) -> None:
+    def __init__(self, key: PrivateKey, writer: Writer, weather: NetworkConditions | None) -> None:
         self.engine = Engine(
             key, writer, system_clock, Policy(), chain_id=CHAIN_ID, contract=CONTRACT, tell=lambda event: None
         )
@@ -92,7 +92,7 @@ class Member:
 class Fleet:
     """The commands, by name: each method `do_NAME` is one."""
 
-    def __init__(self, crew: Crew, writer: Writer, weather: Weather) -> None:
+    def __init__(self, crew: FleetOptions, writer: Writer, weather: NetworkConditions) -> None:
         numbers = range(crew.first, crew.first + crew.count)
         self.members = [Member(key_of(number), writer, weather if crew.rough else None) for number in numbers]
         self.writer = writer
@@ -208,7 +208,7 @@ async def _submit(engine: Engine, channels: list[ChannelId], deadline: float) ->
     return latencies
 
 
-async def run(crew: Crew, kind: type[Fleet] = Fleet) -> None:
+async def run(crew: FleetOptions, kind: type[Fleet] = Fleet) -> None:
     """Run one process of a fleet, which obeys the commands of `kind`."""
     if crew.cpu is not None and crew.cpu < (os.cpu_count() or 1):
         os.sched_setaffinity(0, {crew.cpu})
@@ -217,7 +217,7 @@ async def run(crew: Crew, kind: type[Fleet] = Fleet) -> None:
     store = open_store(Path(crew.data), [SCHEMA], owner="bench fleet")
     try:
         writer = Writer(store)
-        weather = Weather(random.Random(WEATHER_SEED))
+        weather = NetworkConditions(random.Random(WEATHER_SEED))
         fleet = kind(crew, writer, weather)
         started = time.perf_counter() - began
         async with trio.open_nursery() as nursery:
@@ -240,7 +240,7 @@ async def _meet(member: Member, task_status: trio.TaskStatus[str]) -> None:
 
 def main() -> None:
     """Run one process of the fleet."""
-    trio.run(run, msgspec.json.decode(sys.argv[1], type=Crew))
+    trio.run(run, msgspec.json.decode(sys.argv[1], type=FleetOptions))
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@
             way is lost, and both ends learn of the end at once. So a single link is cut once a second, and of 1,000
             links, ten a second with `cuts = 1`.
 
-One `Weather` belongs to one process, is shared by all of its networks, and may change while links are open: `change`
-cuts them all first, so that nothing that an end has learned of the old weather is left.
+One `NetworkConditions` belongs to one process, is shared by all of its networks, and may change while links are open:
+`change` cuts them all first, so that nothing that an end has learned of the old weather is left.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ DIAL_TRIPS = 2
 """Round trips until a dialed link carries messages."""
 
 
-class Weather:
+class NetworkConditions:
     """The state of all links of one process. `run` moves what is delayed; the links of `network` live no longer."""
 
     def __init__(self, rng: random.Random, *, buffer: int = BUFFER_BYTES) -> None:
@@ -49,7 +49,7 @@ class Weather:
         self.cut = 0
         """Links that were cut so far."""
         self.buffer = buffer
-        self.links: dict[RoughLink, None] = {}
+        self.links: dict[ImpairedLink, None] = {}
         self._rng = rng
         self._nursery: trio.Nursery | None = None
 
@@ -69,27 +69,27 @@ class Weather:
         for link in list(self.links):
             await link.aclose()
 
-    async def _end(self, link: RoughLink) -> None:
+    async def _end(self, link: ImpairedLink) -> None:
         self.cut += 1
         await link.aclose()
 
     def network(self, inner: Network) -> Network:
         """Return `inner` as it is in this weather."""
-        return RoughNetwork(inner, self)
+        return ImpairedNetwork(inner, self)
 
-    def link(self, inner: Link) -> RoughLink:
+    def link(self, inner: Link) -> ImpairedLink:
         """Return `inner` as it is in this weather; `run` must be running."""
-        link = RoughLink(inner, self)
+        link = ImpairedLink(inner, self)
         self.links[link] = None
         if self._nursery is not None:
             self._nursery.start_soon(link.move)
         return link
 
 
-class RoughNetwork:
+class ImpairedNetwork:
     """A network in some weather (`ports.Network`)."""
 
-    def __init__(self, inner: Network, weather: Weather) -> None:
+    def __init__(self, inner: Network, weather: NetworkConditions) -> None:
         self._inner = inner
         self._weather = weather
 
@@ -114,10 +114,10 @@ class RoughNetwork:
         await self._inner.serve(host, port, handle, started=started)
 
 
-class RoughLink:
+class ImpairedLink:
     """A link in some weather (`ports.Link`). What it delays is lost when it ends."""
 
-    def __init__(self, inner: Link, weather: Weather) -> None:
+    def __init__(self, inner: Link, weather: NetworkConditions) -> None:
         self._inner = inner
         self._weather = weather
         self._waiting: deque[tuple[float, list[bytes], int]] = deque()

@@ -11,9 +11,9 @@ import trio
 
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.sdk.bench.control import Primitives, measure_primitives
-from tallystick.sdk.bench.driver import Role
-from tallystick.sdk.bench.fleet import Crew
-from tallystick.sdk.bench.launcher import Actor, chain_run, fleet, open_troupe, party
+from tallystick.sdk.bench.driver import DriverOptions
+from tallystick.sdk.bench.fleet import FleetOptions
+from tallystick.sdk.bench.launcher import DriverProcess, chain_run, fleet, open_troupe, party
 from tallystick.sdk.errors import MeasurementVoid
 
 FUNDS = 10**15
@@ -34,7 +34,7 @@ Books = dict[str, int]
 class Stage:
     """A payer, or a hub, and those whom it pays, one unit at a time."""
 
-    def __init__(self, payer: Actor, payees: Sequence[Actor], primitives: Primitives) -> None:
+    def __init__(self, payer: DriverProcess, payees: Sequence[DriverProcess], primitives: Primitives) -> None:
         self.payer = payer
         self.payees = payees
         self.primitives = primitives
@@ -106,7 +106,7 @@ async def pair_stage(folder: str, say: Say, *, rough: bool = False) -> AsyncIter
             await troupe.start(
                 name,
                 party(
-                    Role(
+                    DriverOptions(
                         data=f"{folder}/{name}",
                         chain=chain.first["url"],
                         key=key.reveal().hex(),
@@ -136,13 +136,15 @@ async def hub_stage(
     """
     primitives = await trio.to_thread.run_sync(measure_primitives, folder)
     async with open_troupe() as troupe:
-        hub = await troupe.start("hub", fleet(Crew(data=f"{folder}/hub", first=0, count=1, cpu=home or 0, rough=rough)))
-        crews: list[Actor] = []
+        hub = await troupe.start(
+            "hub", fleet(FleetOptions(data=f"{folder}/hub", first=0, count=1, cpu=home or 0, rough=rough))
+        )
+        crews: list[DriverProcess] = []
         first = 1
         for number in range(processes - 1):
             count = channels // (processes - 1) + (number < channels % (processes - 1))
             cpu = 1 + number % max(1, CORES - 1) if home is None else home
-            crew = Crew(data=f"{folder}/peers{number}", first=first, count=count, cpu=cpu, rough=rough)
+            crew = FleetOptions(data=f"{folder}/peers{number}", first=first, count=count, cpu=cpu, rough=rough)
             crews.append(await troupe.start(f"peers {number}", fleet(crew)))
             first += count
         addresses = [address for crew in crews for address in crew.first["peers"]]

@@ -62,7 +62,7 @@ def direct(
     from rich.console import Console
 
     from tallystick.channels.errors import TallystickError
-    from tallystick.sdk.bench.direct import CLASSES, LOADS, Conditions, run_direct, run_hub
+    from tallystick.sdk.bench.direct import CLASSES, LOADS, LinkConditions, run_direct, run_hub
     from tallystick.sdk.bench.picture import FORMATS, draw, require_matplotlib
     from tallystick.sdk.bench.report import table
 
@@ -78,7 +78,7 @@ def direct(
         raise typer.BadParameter("a picture is of one channel, and needs the class submitted")
     if picture is not None and picture.suffix not in FORMATS:
         raise typer.BadParameter(f"a picture's name ends with {', '.join(FORMATS)}")
-    weather = Conditions(rtt, cuts)
+    weather = LinkConditions(rtt, cuts)
     errors = Console(stderr=True)
     folder = str(directory or Path.cwd())
 

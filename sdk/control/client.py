@@ -108,12 +108,12 @@ class ControlClient(NetworkCalls):
 
         After `timeout` seconds: ControlError of code "still-pending"; it closes once the peer agrees.
         """
-        return await self._operate(channel, "close", views.Close(wait, timeout))
+        return await self._operate(channel, "close", views.CloseChannel(wait, timeout))
 
     @checked
     async def force_close(self, channel: str, *, wait: bool = False) -> views.ChannelInfo | None:
         """Close without the peer; return the channel once that is stored (`wait`: once nothing is left on chain)."""
-        return await self._operate(channel, "force-close", views.Close(wait))
+        return await self._operate(channel, "force-close", views.CloseChannel(wait))
 
     @checked
     async def pay(
@@ -125,14 +125,14 @@ class ControlClient(NetworkCalls):
         key: PaymentKey = "",
         asset: AnyAddress = views.NATIVE_ASSET,
         timeout: Seconds | None = None,
-    ) -> views.Payment:
+    ) -> views.PaymentMade:
         """Pay in a channel, or to a peer; return the receipt. The same `key` pays once, however often it is called.
 
         `memo` is text or bytes, 256 at most. After `timeout` seconds: ControlError, of code "still-pending" if the
         payment may still be made.
         """
-        body = views.Pay(to, amount, *_text_or_hex(to_memo(memo)), key, written(asset), timeout)
-        return await self._post("/payments", body, views.Payment)
+        body = views.CreatePayment(to, amount, *_text_or_hex(to_memo(memo)), key, written(asset), timeout)
+        return await self._post("/payments", body, views.PaymentMade)
 
     async def streams(self) -> list[views.StreamInfo]:
         """Return the pending streams of all channels, in both directions."""
@@ -174,15 +174,15 @@ class ControlClient(NetworkCalls):
     @checked
     async def incoming(
         self, after: str = "", *, limit: Count = 100, channel: str = "", wait: Count = 0
-    ) -> list[views.Incoming]:
+    ) -> list[views.IncomingInfo]:
         """Return up to `limit` received payments behind a cursor; if there are none, wait so many seconds for one."""
         query = {"after": after, "limit": str(limit), "wait": str(wait), **({"channel": channel} if channel else {})}
-        return await self._get("/incoming", list[views.Incoming], **query)
+        return await self._get("/incoming", list[views.IncomingInfo], **query)
 
     @checked
-    def follow(self, after: str = "", *, channel: str = "") -> Following:
+    def follow(self, after: str = "", *, channel: str = "") -> PolledPayments:
         """Return an async iterator over received payments behind a cursor, for ever."""
-        return Following(self, after, channel)
+        return PolledPayments(self, after, channel)
 
     async def _operate(self, channel: str, name: str, body: msgspec.Struct) -> views.ChannelInfo | None:
         answer = await self._post(f"/channels/{_segment(channel)}/{name}", body, dict[str, Any])
@@ -223,19 +223,19 @@ class ControlClient(NetworkCalls):
             raise _strange(error) from error
 
 
-class Following:
+class PolledPayments:
     """An async iterator over received payments, by long polling. It holds nothing open: just stop using it."""
 
     def __init__(self, client: ControlClient, after: str, channel: str) -> None:
         self._client = client
         self._after = after
         self._channel = channel
-        self._waiting: deque[views.Incoming] = deque()
+        self._waiting: deque[views.IncomingInfo] = deque()
 
-    def __aiter__(self) -> Following:
+    def __aiter__(self) -> PolledPayments:
         return self
 
-    async def __anext__(self) -> views.Incoming:
+    async def __anext__(self) -> views.IncomingInfo:
         """Return the next payment, once there is one."""
         while not self._waiting:
             page = await self._client.incoming(self._after, channel=self._channel, wait=POLL_SECONDS)

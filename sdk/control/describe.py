@@ -63,9 +63,9 @@ def channel_info(handle: ChannelHandle) -> views.ChannelInfo:
     )
 
 
-def payment(receipt: Receipt) -> views.Payment:
+def payment(receipt: Receipt) -> views.PaymentMade:
     """Describe a payment that was made."""
-    return views.Payment(
+    return views.PaymentMade(
         channel=receipt.channel.hex(),
         payment=receipt.payment,
         amount=receipt.amount,
@@ -77,9 +77,9 @@ def payment(receipt: Receipt) -> views.Payment:
     )
 
 
-def incoming(received: IncomingPayment) -> views.Incoming:
+def incoming(received: IncomingPayment) -> views.IncomingInfo:
     """Describe a payment that was received."""
-    return views.Incoming(
+    return views.IncomingInfo(
         channel=received.channel.hex(),
         payment=received.payment,
         amount=received.amount,

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tallystick.channels.errors import TallystickError
 from tallystick.channels.values.argument_rules import Whole, refuse
-from tallystick.sdk.control.door import Door
+from tallystick.sdk.control.door import ConnectionLimit
 from tallystick.sdk.control.faults import Malformed, status_of
 from tallystick.sdk.node.node import Node
 
@@ -119,12 +119,12 @@ async def http_fault(request: Request, error: Exception) -> Response:
     return fault("not-found" if status == 404 else "wrong-method", text, status)
 
 
-class Guard:
+class TokenCheck:
     """Lets only requests with the bearer token through to the application behind it."""
 
-    def __init__(self, app: ASGIApp, token: str, door: Door | None = None) -> None:
+    def __init__(self, app: ASGIApp, token: str, door: ConnectionLimit | None = None) -> None:
         self._app = app
-        self._door = door or Door()
+        self._door = door or ConnectionLimit()
         self._expected = b"Bearer " + token.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -142,7 +142,7 @@ class Guard:
                 await fault("unauthorized", text, 401)(scope, receive, send)
 
 
-class Waiting:
+class StartupCheck:
     """Lets nothing but reading and stopping through to the application behind it while the node waits for its chain.
 
     Reading waits too, as long as nothing stands in the way of the start: whoever asks where a node listens that was

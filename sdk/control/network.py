@@ -34,7 +34,7 @@ from starlette.routing import Route
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.objects import check_amount
-from tallystick.router.receiving.issued import InvoiceRecord, State
+from tallystick.router.receiving.issued import InvoiceRecord, InvoiceState
 from tallystick.router.sending.payments import PaymentRecord, load_parts
 from tallystick.sdk.control import network_views as views
 from tallystick.sdk.control.describe_network import (
@@ -50,7 +50,7 @@ from tallystick.sdk.control.lookup import find_channel, parse_asset
 from tallystick.sdk.control.lookup_network import find_invoice_of, find_payment_of, parse_hex, parse_node
 
 if TYPE_CHECKING:
-    from tallystick.sdk.control.server import Control
+    from tallystick.sdk.control.server import ControlServer
 
 PAGE_MAX = 1_000
 """Invoices, payments or forwards in one answer."""
@@ -65,7 +65,7 @@ POSITION_MAX = 10**9 - 1
 class NetworkRoutes:
     """What the control API does with payments over several hops."""
 
-    def __init__(self, control: Control) -> None:
+    def __init__(self, control: ControlServer) -> None:
         self._control = control
         self._node = control.node
 
@@ -123,7 +123,7 @@ class NetworkRoutes:
         name = request.path_params["hash"]
         record = find_invoice_of(self._node, name)
         with trio.move_on_after(_wait(request)):
-            while self._state(record.payment_hash) is State.OPEN:
+            while self._state(record.payment_hash) is InvoiceState.OPEN:
                 await self._node.paid.news_of(record.payment_hash)
         return answer(self._describe(self._node.invoice(record.payment_hash)))
 
@@ -146,7 +146,7 @@ class NetworkRoutes:
 
         return await self._control.perform(name, operation, wait=True)
 
-    def _state(self, payment_hash: bytes) -> State:
+    def _state(self, payment_hash: bytes) -> InvoiceState:
         return self._node.invoice(payment_hash).state(self._node.engine.chain.now, self._node.routing.receiving.held)
 
     def _describe(self, record: InvoiceRecord) -> views.InvoiceInfo:

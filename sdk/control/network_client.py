@@ -77,9 +77,9 @@ class NetworkCalls(ABC):
         return await self._get("/invoices/paid", list[views.InvoiceInfo], **query)
 
     @checked
-    def follow_paid(self, after: Count = 0) -> FollowingPaid:
+    def follow_paid(self, after: Count = 0) -> PolledInvoices:
         """Return an async iterator over paid invoices behind a count, for ever."""
-        return FollowingPaid(self, after)
+        return PolledInvoices(self, after)
 
     @checked
     async def settle_invoice(self, payment_hash: str, secret: str = "") -> views.InvoiceInfo:
@@ -190,7 +190,7 @@ class NetworkCalls(ABC):
         return None if "accepted" in answer else msgspec.convert(answer, views.PaymentInfo)
 
 
-class FollowingPaid:
+class PolledInvoices:
     """An async iterator over paid invoices, by long polling. It holds nothing open: just stop using it."""
 
     def __init__(self, client: NetworkCalls, after: int) -> None:
@@ -198,7 +198,7 @@ class FollowingPaid:
         self._after = after
         self._waiting: deque[views.InvoiceInfo] = deque()
 
-    def __aiter__(self) -> FollowingPaid:
+    def __aiter__(self) -> PolledInvoices:
         return self
 
     async def __anext__(self) -> views.InvoiceInfo:

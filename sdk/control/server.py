@@ -50,11 +50,11 @@ from tallystick.channels.ports import Entropy, PeerAddress, system_entropy
 from tallystick.channels.protocol.keys import PublicKey
 from tallystick.channels.values.arguments import checked
 from tallystick.sdk.control import describe, views
-from tallystick.sdk.control.door import Door
+from tallystick.sdk.control.door import ConnectionLimit
 from tallystick.sdk.control.files import announced
 from tallystick.sdk.control.http import (
-    Guard,
-    Waiting,
+    StartupCheck,
+    TokenCheck,
     answer,
     http_fault,
     make_route,
@@ -67,7 +67,7 @@ from tallystick.sdk.control.network import NetworkRoutes
 from tallystick.sdk.control.streams import StreamRoutes
 from tallystick.sdk.errors import ConfigurationError
 from tallystick.sdk.node.holdings import holdings
-from tallystick.sdk.node.incoming import Payments
+from tallystick.sdk.node.incoming import ReceivedPayments
 from tallystick.sdk.node.known_peers import known_peers
 from tallystick.sdk.node.node import Node
 from tallystick.sdk.node.places import write_place
@@ -98,7 +98,7 @@ GRACE = 1.0
 """Seconds that requests on their way may take when the node stops."""
 
 
-class Control:
+class ControlServer:
     """A running control server."""
 
     def __init__(self, node: Node, nursery: trio.Nursery) -> None:
@@ -225,7 +225,7 @@ class Control:
         return await self.perform("withdraw", operation, body.wait)
 
     async def _close(self, request: Request) -> Response:
-        body = await read_body(request, views.Close)
+        body = await read_body(request, views.CloseChannel)
         handle = find_channel(self.node, request.path_params["id"])
 
         async def operation() -> views.ChannelInfo:
@@ -236,7 +236,7 @@ class Control:
 
     async def _force_close(self, request: Request) -> Response:
         """Answer once the decision is stored, or with `wait` once nothing is left on chain."""
-        body = await read_body(request, views.Close)
+        body = await read_body(request, views.CloseChannel)
         handle = find_channel(self.node, request.path_params["id"])
         if body.timeout is not None:
             raise InvalidInput("a close without the peer has no timeout: it waits for nobody")
@@ -283,7 +283,7 @@ class Control:
     # --- payments ------------------------------------------------------------------------------------------------
 
     async def _pay(self, request: Request) -> Response:
-        body = await read_body(request, views.Pay)
+        body = await read_body(request, views.CreatePayment)
         asset, memo = parse_asset(body.asset), _memo(body)
         handle = channel_to_pay(self.node, body.to, body.amount, asset, body.key)
         receipt = await handle.pay(body.amount, memo, key=body.key, timeout=body.timeout)
@@ -303,7 +303,7 @@ class Control:
         return answer([describe.incoming(payment) for payment in page])
 
 
-def _memo(body: views.Pay) -> bytes:
+def _memo(body: views.CreatePayment) -> bytes:
     if body.memo and body.memo_hex:
         raise InvalidInput("give `memo` or `memo_hex`, not both")
     try:
@@ -315,7 +315,7 @@ def _memo(body: views.Pay) -> bytes:
 class Lines:
     """Received payments as NDJSON, for ever. Not a generator, as nobody closes one when its client has gone."""
 
-    def __init__(self, payments: Payments) -> None:
+    def __init__(self, payments: ReceivedPayments) -> None:
         self._payments = payments
         self._begun = False
 
@@ -332,7 +332,9 @@ class Lines:
 
 @checked
 @asynccontextmanager
-async def serve_control(node: Node, token: str, *, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[Control]:
+async def serve_control(
+    node: Node, token: str, *, host: str = "127.0.0.1", port: int = 0
+) -> AsyncIterator[ControlServer]:
     """Serve the node's control API inside the block; port 0 takes a free one.
 
     Raise ConfigurationError if `host` is not this machine's own, or the address cannot be used.
@@ -341,15 +343,15 @@ async def serve_control(node: Node, token: str, *, host: str = "127.0.0.1", port
     if not _is_loopback(host):
         raise ConfigurationError(f"the control API listens on loopback only (127.0.0.1 or ::1), not on {host}")
     config = Config()
-    sock, door = _bind(host, port), Door()
+    sock, door = _bind(host, port), ConnectionLimit()
     sock_name = sock.getsockname()[:2]
     config.graceful_timeout = config.shutdown_timeout = GRACE
     config.keep_alive_timeout = IDLE_SECONDS
     config.loglevel = "WARNING"
     config.include_server_header = False
     async with trio.open_nursery() as nursery:
-        control = Control(node, nursery)
-        guard = Guard(Waiting(node, control.app()), token, door)
+        control = ControlServer(node, nursery)
+        guard = TokenCheck(StartupCheck(node, control.app()), token, door)
 
         async def run(task_status: trio.TaskStatus[None]) -> None:
             await door.serve(guard, config, sock, task_status=task_status)
@@ -365,7 +367,7 @@ async def serve_control(node: Node, token: str, *, host: str = "127.0.0.1", port
 @asynccontextmanager
 async def open_control(
     node: Node, directory: str | Path, *, entropy: Entropy = system_entropy
-) -> AsyncIterator[Control]:
+) -> AsyncIterator[ControlServer]:
     """Serve the node's control API inside the block, and leave in `directory` what finds it: `tally` works on it then.
 
     `directory` is the node's own. Raise ConfigurationError if it cannot be written. `stop_asked` is set once somebody

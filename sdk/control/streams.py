@@ -18,7 +18,7 @@ from tallystick.sdk.node.handle import ChannelHandle
 from tallystick.sdk.node.streams import IncomingStream, OutgoingStream
 
 if TYPE_CHECKING:
-    from tallystick.sdk.control.server import Control
+    from tallystick.sdk.control.server import ControlServer
 
 
 def describe_stream(handle: ChannelHandle, stream: OutgoingStream | IncomingStream) -> views.StreamInfo:
@@ -39,7 +39,7 @@ def describe_stream(handle: ChannelHandle, stream: OutgoingStream | IncomingStre
 class StreamRoutes:
     """What the control API does with streams."""
 
-    def __init__(self, control: Control) -> None:
+    def __init__(self, control: ControlServer) -> None:
         self._control = control
 
     def routes(self) -> list[Route]:

@@ -34,7 +34,7 @@ class Amount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     wait: bool = True
 
 
-class Close(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class CloseChannel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """POST /channels/{id}/close and /force-close (which takes no `timeout`: it waits for nobody)."""
 
     wait: bool = True
@@ -42,7 +42,7 @@ class Close(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Seconds to wait for the peer; None: for as long as it takes."""
 
 
-class Pay(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class CreatePayment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """POST /payments. `to` is a channel's id (or an unambiguous beginning of it), or a peer's key or address."""
 
     to: str
@@ -126,7 +126,7 @@ class ChannelInfo(msgspec.Struct, frozen=True):
     """What the peer could pay now, as far as this side knows."""
 
 
-class Payment(msgspec.Struct, frozen=True):
+class PaymentMade(msgspec.Struct, frozen=True):
     """A receipt: both hold the payment durably and the payee has countersigned it."""
 
     channel: str
@@ -140,7 +140,7 @@ class Payment(msgspec.Struct, frozen=True):
     secured: float
 
 
-class Incoming(msgspec.Struct, frozen=True):
+class IncomingInfo(msgspec.Struct, frozen=True):
     """A payment that was received, as in GET /incoming."""
 
     channel: str

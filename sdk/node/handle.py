@@ -9,7 +9,7 @@ import trio
 
 from tallystick.channels.errors import ChannelNotReady, InsufficientFunds, InvalidInput, StillPending
 from tallystick.channels.limits import BATCH_PAYMENTS_MAX
-from tallystick.channels.protocol.core import Phase, Wish
+from tallystick.channels.protocol.core import CloseInitiator, Phase
 from tallystick.channels.protocol.keys import PublicKey
 from tallystick.channels.protocol.messages import Update, decode
 from tallystick.channels.protocol.objects import (
@@ -94,7 +94,7 @@ class ChannelHandle:
     @property
     def closing(self) -> bool:
         """Whether a cooperative close was asked for, by either side: it takes nothing new, and ends soon."""
-        return self.phase in (Phase.OPEN, Phase.FROZEN) and self._session.channel.shutdown is not Wish.NONE
+        return self.phase in (Phase.OPEN, Phase.FROZEN) and self._session.channel.shutdown is not CloseInitiator.NONE
 
     @property
     def balances(self) -> tuple[int, int]:

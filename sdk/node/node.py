@@ -84,7 +84,7 @@ from tallystick.sdk.node.incoming import IncomingPayment, Journal
 from tallystick.sdk.node.known_peers import PEERS_SCHEMA
 from tallystick.sdk.node.openings import Openings
 from tallystick.sdk.node.options import Config, Period
-from tallystick.sdk.node.towers import Guard
+from tallystick.sdk.node.towers import TowerManager
 from tallystick.sdk.node.wallet import Wallet
 from tallystick.sdk.node.watchers import Subscription, Watchers
 from tallystick.sdk.node.whereabouts import Whereabouts
@@ -178,7 +178,7 @@ class Node(Wallet):
             )
             for address in config.towers
         ]
-        self.guard = Guard(towers, close_keys)
+        self.guard = TowerManager(towers, close_keys)
         self.engine = Engine(
             key,
             self.writer,

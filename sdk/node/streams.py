@@ -18,14 +18,14 @@ from tallystick.channels.errors import ChannelNotReady
 from tallystick.channels.protocol.objects import Depth, Units
 from tallystick.channels.session.inputs import BeginStream, FinishStream, SubmitUnits
 from tallystick.channels.session.session import Session
-from tallystick.channels.session.streamed import Incoming, Outgoing
+from tallystick.channels.session.streamed import IncomingStreamState, OutgoingStreamState
 from tallystick.channels.values.arguments import checked
 
 if TYPE_CHECKING:
     from tallystick.sdk.node.node import Node
 
 
-Kind = TypeVar("Kind", bound=Outgoing | Incoming)
+Kind = TypeVar("Kind", bound=OutgoingStreamState | IncomingStreamState)
 
 
 class _Stream(Generic[Kind]):
@@ -61,10 +61,10 @@ class _Stream(Generic[Kind]):
         return self._stream.paid is not None
 
 
-class OutgoingStream(_Stream[Outgoing]):
+class OutgoingStream(_Stream[OutgoingStreamState]):
     """A stream that this node pays."""
 
-    def __init__(self, node: Node, session: Session, stream: Outgoing) -> None:
+    def __init__(self, node: Node, session: Session, stream: OutgoingStreamState) -> None:
         super().__init__(node, stream)
         self._session = session
 
@@ -134,7 +134,7 @@ class OutgoingStream(_Stream[Outgoing]):
         return await self.wait_ended()
 
 
-class IncomingStream(_Stream[Incoming]):
+class IncomingStream(_Stream[IncomingStreamState]):
     """A stream that the peer pays."""
 
     def __repr__(self) -> str:

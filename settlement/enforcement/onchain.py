@@ -36,7 +36,7 @@ from tallystick.settlement.enforcement.budgets import DutyPolicy, duty_budget, m
 from tallystick.settlement.enforcement.duties import (
     DUTY_NAMES,
     OFFERS,
-    Situation,
+    ChannelOnChain,
     claim_fee,
     duties,
     held_locks,
@@ -44,16 +44,16 @@ from tallystick.settlement.enforcement.duties import (
     must_close,
 )
 from tallystick.settlement.enforcement.fee_needs import needed
-from tallystick.settlement.enforcement.following import Following, SameChain
+from tallystick.settlement.enforcement.following import ChainFollowing, SameChain
 from tallystick.settlement.errors import ChainError, ChainUnavailable
 from tallystick.settlement.ethereum.transactions import GAS, gas_of
 from tallystick.settlement.following.follower import BlockAdded, Step
 from tallystick.settlement.following.index import CLOSED, GONE, SETTLED, EventsSeen
-from tallystick.settlement.sending.fee_account import LOOK_AGAIN, LOOK_EVERY, FeeAccount, Standing
-from tallystick.settlement.sending.obligations import Obligation, Policy, Status
+from tallystick.settlement.sending.fee_account import LOOK_AGAIN, LOOK_EVERY, FeeAccount, FundsAndDuties
+from tallystick.settlement.sending.obligations import Obligation, ObligationStatus, SendingPolicy
 from tallystick.settlement.sending.sender import Sender
 
-_UNMINED = (Status.WAITING, Status.SENT)
+_UNMINED = (ObligationStatus.WAITING, ObligationStatus.SENT)
 
 _CLOSED_PHASES = (Phase.OPENING, Phase.CLOSED, Phase.SETTLED, Phase.GONE)
 
@@ -111,7 +111,7 @@ class OnChain:
         """Old states that stand on chain, read back from the journals once each."""
         self._confirmed: set[ChannelId] = set()
         """Channels that the chain has not touched since nothing was due for them, and all they were was confirmed."""
-        self.following = Following(
+        self.following = ChainFollowing(
             account=key.address,
             chain=chain,
             writer=writer,
@@ -133,7 +133,7 @@ class OnChain:
             commit=writer.commit,
             alarm=alarm,
             jitter=rng.random,
-            policy=Policy(confirmations=confirmations),
+            policy=SendingPolicy(confirmations=confirmations),
             judge=judge,
         )
 
@@ -278,7 +278,10 @@ class OnChain:
         """Return what is on its way to the chain, by channel."""
         found: dict[ChannelId, list[Obligation]] = {}
         for obligation in self.sender.obligations():
-            if obligation.channel is not None and obligation.status in (Status.WAITING, Status.SENT):
+            if obligation.channel is not None and obligation.status in (
+                ObligationStatus.WAITING,
+                ObligationStatus.SENT,
+            ):
                 found.setdefault(obligation.channel, []).append(obligation)
         return found
 
@@ -297,11 +300,11 @@ class OnChain:
         moments: list[Moment] = []
         for obligation in unfinished:
             duty = obligation.id.partition("/")[0]
-            if obligation.status is Status.WAITING and duty not in due and duty.startswith(DUTY_NAMES):
+            if obligation.status is ObligationStatus.WAITING and duty not in due and duty.startswith(DUTY_NAMES):
                 moments += self.sender.supersede(obligation.id, "the channel has moved on")
         return moments
 
-    def _situation(self, session: Session, view: ContractChannel, stakes: dict[bytes, int]) -> Situation:
+    def _situation(self, session: Session, view: ContractChannel, stakes: dict[bytes, int]) -> ChannelOnChain:
         channel = session.channel
         states = (channel.ours, *channel.flight, channel.theirs)
         older = self._older(session, view)
@@ -311,7 +314,7 @@ class OnChain:
         redeemed = (self.index.redeems(channel.id, 0), self.index.redeems(channel.id, 1))
         claims = session.streams.claims()
         market = self.following.market
-        return Situation(
+        return ChannelOnChain(
             view, self.index.head_time, secrets, redeemed, claims, market.price, stakes, older, market.lowest
         )
 
@@ -342,7 +345,7 @@ class OnChain:
             need = needed(channels, self.following.market.price, self._duties)
             with contextlib.suppress(ChainError, ChainUnavailable):  # that has alarms of its own
                 held = await self._chain.balance(self._key.address, NATIVE)
-                account, alarm = account.look(Standing(held, need))
+                account, alarm = account.look(FundsAndDuties(held, need))
                 if alarm is not None:
                     self._alarm(alarm)
             await trio.sleep(LOOK_AGAIN if account.in_doubt else LOOK_EVERY)
@@ -401,7 +404,7 @@ class OnChain:
     async def outcome(self, identifier: str) -> None:
         """Wait for an obligation; raise TallystickError with the reason if it was not done."""
         done = await self.sender.wait(identifier)
-        if done.status is not Status.DONE:
+        if done.status is not ObligationStatus.DONE:
             raise TallystickError(f"the chain refused the {done.purpose}: {done.reason or done.trouble}")
 
     def is_opening(self, channel: ChannelId) -> bool:
@@ -420,7 +423,7 @@ class OnChain:
         ]
         if not tried:
             return None
-        given_up = (Status.SUPERSEDED, Status.QUARANTINED)
+        given_up = (ObligationStatus.SUPERSEDED, ObligationStatus.QUARANTINED)
         return all(
             one.status in given_up and (one.receipt is not None or one.nonce is None or one.resting) for one in tried
         )

@@ -31,10 +31,10 @@ from tallystick.settlement.chain import (
     Event,
     Header,
     LinkRegistered,
-    Receipt,
     Redeemed,
     SecretRegistered,
     Settled,
+    TransactionReceipt,
     Withdrawn,
 )
 from tallystick.settlement.errors import ChainError, ChainUnavailable
@@ -110,7 +110,7 @@ class CheckedChain:
         """Hand in a signed transaction and return its hash. Raise TransactionRefused."""
         return await _answer(lambda: self._chain.submit(raw), _check_hash)
 
-    async def receipt(self, transaction: bytes) -> Receipt | None:
+    async def receipt(self, transaction: bytes) -> TransactionReceipt | None:
         """The receipt if the transaction is in a block of the best branch."""
         found = await _answer(lambda: self._chain.receipt(transaction), lambda value: _maybe(_check_receipt, value))
         if found is None:
@@ -214,7 +214,7 @@ def _check_hash(value: bytes) -> None:
     _bytes(value, 32, "a transaction's hash")
 
 
-def _check_receipt(receipt: Receipt) -> None:
+def _check_receipt(receipt: TransactionReceipt) -> None:
     check_header(receipt.block)
     _check_hash(receipt.transaction)
     _number(receipt.fee, "a fee", AMOUNT_MAX)

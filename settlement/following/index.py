@@ -38,7 +38,7 @@ OPEN, CLOSED, SETTLED, GONE = range(4)
 """The values of `ContractChannel.status`."""
 
 
-class Sighting(msgspec.Struct, frozen=True, array_like=True):
+class EventInBlock(msgspec.Struct, frozen=True, array_like=True):
     """One event and the block that holds it."""
 
     number: int
@@ -50,7 +50,7 @@ class EventsSeen(Discreet, Moment, frozen=True):
     """A block held these events of our channels, and these secrets."""
 
     number: int
-    sightings: tuple[Sighting, ...]
+    sightings: tuple[EventInBlock, ...]
     secrets: tuple[SecretRegistered, ...]
     links: tuple[LinkRegistered, ...] = ()
 
@@ -61,7 +61,7 @@ class EventsUndone(Moment, frozen=True):
     number: int
 
 
-def fold(history: Iterable[Sighting], up_to: int) -> ContractChannel | None:
+def fold(history: Iterable[EventInBlock], up_to: int) -> ContractChannel | None:
     """Return a channel's state after block `up_to`, None if it was not opened by then."""
     view: ContractChannel | None = None
     for sighting in history:
@@ -105,7 +105,7 @@ class ChainIndex:
     def __init__(self, account: Address, store: Store) -> None:
         self._account = account
         self._store = store
-        self._histories: dict[ChannelId, list[Sighting]] = {}
+        self._histories: dict[ChannelId, list[EventInBlock]] = {}
         self.head_number = -1
         self.head_time = 0
         for (blob,) in store.read("SELECT sighting FROM chain_events ORDER BY number, position"):
@@ -125,7 +125,7 @@ class ChainIndex:
             elif event.channel in self._histories or (
                 isinstance(event, ChannelOpened) and self._account in event.terms.participants
             ):
-                sighting = Sighting(number, time, event)
+                sighting = EventInBlock(number, time, event)
                 self._histories.setdefault(event.channel, []).append(sighting)
                 sightings.append(sighting)
         if not sightings and not secrets and not links:
@@ -171,7 +171,7 @@ class ChainIndex:
         return [channel for channel, history in self._histories.items() if history]
 
 
-_SIGHTING: Codec[Sighting] = Codec(Sighting, canonical=False)
+_SIGHTING: Codec[EventInBlock] = Codec(EventInBlock, canonical=False)
 
 
 def _seen(connection: sqlite3.Connection, moment: EventsSeen) -> None:

@@ -34,7 +34,7 @@ import trio
 
 from tallystick.channels.protocol.keys import keccak
 from tallystick.channels.protocol.objects import Address, ChannelId
-from tallystick.settlement.chain import Block, Chain, ContractChannel, Header, Receipt
+from tallystick.settlement.chain import Block, Chain, ContractChannel, Header, TransactionReceipt
 from tallystick.settlement.errors import ChainError, ChainUnavailable, Refusal, TransactionRefused
 from tallystick.settlement.ethereum.transactions import transaction_hash
 
@@ -325,7 +325,7 @@ class ChaosChain:
             return transaction_hash(raw)
         return await self._chain.submit(raw)
 
-    async def receipt(self, transaction: bytes) -> Receipt | None:
+    async def receipt(self, transaction: bytes) -> TransactionReceipt | None:
         """Return the receipt if the transaction is in a block of the best branch."""
         lie = await self._draw(Lie.NO_RECEIPT)
         receipt = await self._chain.receipt(transaction)

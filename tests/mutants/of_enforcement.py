@@ -72,7 +72,7 @@ MUTANTS = (
         "drop a transaction on an unknown error of the chain node",
         "settlement/sending/obligations.py",
         "        case _:\n            after = change(after, trouble=text)\n",
-        "        case _:\n            after = finish(after, Status.SUPERSEDED, text)\n",
+        "        case _:\n            after = finish(after, ObligationStatus.SUPERSEDED, text)\n",
         ("test_obligations_core.py", "test_obligations_sender.py"),
     ),
     Mutant(

@@ -50,8 +50,8 @@ MUTANTS = (
     Mutant(
         "release a forwarded payment on a reject alone",
         "router/forwarding/forwarder.py",
-        "        return (Remember(entry.circuit, reason),)\n",
-        "        return (Remember(entry.circuit, reason), self._release(entry, None))\n",
+        "        return (KeepReason(entry.circuit, reason),)\n",
+        "        return (KeepReason(entry.circuit, reason), self._release(entry, None))\n",
         FORWARDING,
     ),
     Mutant(

@@ -36,8 +36,8 @@ MUTANTS = (
     Mutant(
         "tell nobody that a tower cannot pay for what it guards",
         "watchtower/tower.py",
-        "account.look(Standing(held, soon))",
-        "account.look(Standing(held, 0))",
+        "account.look(FundsAndDuties(held, soon))",
+        "account.look(FundsAndDuties(held, 0))",
         ("test_tower_end_to_end.py",),
     ),
     Mutant(

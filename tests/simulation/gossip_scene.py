@@ -32,7 +32,7 @@ def person(number: int) -> PrivateKey:
     return PrivateKey(keccak(b"a person of a test, number %d" % number))
 
 
-class Truth:
+class ChainTruth:
     """What the chain knows. Serves as the part of `Chain` that gossip asks."""
 
     def __init__(self) -> None:

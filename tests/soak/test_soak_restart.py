@@ -18,7 +18,7 @@ from tallystick.channels.storage.store import Moment, open_store
 from tallystick.channels.storage.writer import Writer
 from tallystick.sdk.node.node import SCHEMAS, Config, Node, open_node
 from tallystick.settlement.chain import ChannelOpened, Deposited
-from tallystick.settlement.following.index import EventsSeen, Sighting
+from tallystick.settlement.following.index import EventInBlock, EventsSeen
 from tallystick.settlement.testing.local import LocalChain
 
 pytestmark = pytest.mark.soak
@@ -49,8 +49,8 @@ def fill(directory: Path, chain: LocalChain) -> None:
         channel = engine.add_channel(new_channel(terms, side, bytes(peer), 0))
         deposits = (10**9, 0) if side == 0 else (0, 10**9)
         set_funding(channel, deposits, (0, 0))
-        sightings.append(Sighting(0, 0, ChannelOpened(channel.channel.id, terms)))
-        sightings.append(Sighting(0, 0, Deposited(channel.channel.id, side, 10**9)))
+        sightings.append(EventInBlock(0, 0, ChannelOpened(channel.channel.id, terms)))
+        sightings.append(EventInBlock(0, 0, Deposited(channel.channel.id, side, 10**9)))
     due = writer.gather()
     assert due is not None
     writer.finish(due)
