@@ -220,10 +220,6 @@ class Engine:
     def _env(self) -> Env:
         return Env(self._clock())
 
-    def touch(self, session: Session) -> None:
-        """Say that a session was changed: it takes part in the next round."""
-        self._due(session)
-
     def _due(self, session: Session) -> None:
         """Let a channel to which something has happened take part in the next round."""
         identity = session.channel.id

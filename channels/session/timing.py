@@ -18,12 +18,12 @@ def on_chain_moved(session: Session, chain: ChainTime) -> bool:
     session.chain = chain
     waits = session.channel.phase is not Phase.GONE and (session.missed or not confirmed.timeless(session.channel))
     if waits:
-        _let_pass(session, chain)
+        let_pass(session, chain)
     session.locks.on_time()
     return waits
 
 
-def _let_pass(session: Session, chain: ChainTime) -> None:
+def let_pass(session: Session, chain: ChainTime) -> None:
     """Let time pass: dead offers, what was left aside, expired locks, registered secrets, links that wait."""
     before, after = session.channel, confirmed.expire_offers(session.channel, chain.final)
     if after is not before:
