@@ -9,10 +9,11 @@ import pytest
 
 from simulation.pair import Pair, Party
 from tallystick.channels.limits import Policy
+from tallystick.channels.protocol.conditions import HASH
 from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.objects import ChannelId, Lock
 from tallystick.channels.protocol.operations import AddLock
-from tallystick.channels.session.claims import pending_conditions
+from tallystick.channels.session.claims import pending_puzzles
 from tallystick.channels.session.effects import LockDropped, LockEnded, SecretLearned
 from tallystick.channels.session.inputs import (
     ForceClose,
@@ -257,7 +258,7 @@ def test_a_secret_on_chain_is_told_once_whatever_the_channels_phase(phase: Phase
     pair.settle()
     pair.alice.apply(PhaseReached(phase))
     for _ in range(2):
-        pair.alice.time(NOW + 100, NOW + 90, {CONDITION: (NOW + 50, SECRET)})
+        pair.alice.time(NOW + 100, NOW + 90, {(HASH, CONDITION): (NOW + 50, SECRET)})
         pair.alice.step()
     assert keeper.told == [("secret", number)]
 
@@ -273,8 +274,8 @@ def test_a_secret_of_a_lock_whose_cancellation_the_peer_holds_back_is_told() -> 
     pair.alice.step()
     pair.disconnect()  # the acknowledgement never comes: the older state, with the lock, can still be enforced
     assert pair.alice.channel.newest.locks == ()
-    assert CONDITION in pending_conditions([pair.alice.session])
-    pair.alice.time(NOW + 100, NOW + 90, {CONDITION: (NOW + 50, SECRET)})
+    assert (HASH, CONDITION) in pending_puzzles([pair.alice.session])
+    pair.alice.time(NOW + 100, NOW + 90, {(HASH, CONDITION): (NOW + 50, SECRET)})
     assert keeper.told == [("rejected", number), ("secret", number)]
 
 
@@ -283,7 +284,7 @@ def test_a_secret_that_came_too_late_is_not_told() -> None:
     lock(pair.alice)
     pair.settle()
     pair.alice.apply(PhaseReached(Phase.CLOSED))
-    pair.alice.time(NOW + 700, NOW + 690, {CONDITION: (NOW + 601, SECRET)})
+    pair.alice.time(NOW + 700, NOW + 690, {(HASH, CONDITION): (NOW + 601, SECRET)})
     assert keeper.told == []
 
 

@@ -18,6 +18,7 @@ from simulation.pair import Pair, Party
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.limits import AMOUNT_MAX, Policy
 from tallystick.channels.protocol import core
+from tallystick.channels.protocol.conditions import HASH
 from tallystick.channels.protocol.core import Channel, Phase
 from tallystick.channels.protocol.messages import Ack, CloseOffer, Message, Reestablish, Update, WithdrawRequest, decode
 from tallystick.channels.protocol.objects import BalanceProof
@@ -163,8 +164,8 @@ class Payments(RuleBasedStateMachine):
         final = self.chain.time - CONFIRMED
         deposits, withdrawn = self.chain.funds(max(final, int(EPOCH)))
         party.fund(deposits, withdrawn)
-        secrets = {condition: seen for condition, seen in self.chain.secrets.items() if seen[0] <= final}
-        party.time(self.chain.time, final, secrets)
+        proofs = {(HASH, digest): seen for digest, seen in self.chain.secrets.items() if seen[0] <= final}
+        party.time(self.chain.time, final, proofs)
 
     @rule(side=SIDES, amount=st.integers(1, 1_000))
     def deposit(self, side: int, amount: int) -> None:

@@ -23,11 +23,12 @@ from tallystick.channels.limits import (
     UINT64_MAX,
     Policy,
 )
+from tallystick.channels.protocol.conditions import HASH
 from tallystick.channels.protocol.core import CloseInitiator, Phase
 from tallystick.channels.protocol.messages import Ack, Message, Reject, Reveal, Update, decode, encode
 from tallystick.channels.protocol.objects import ChannelId
 from tallystick.channels.protocol.operations import Cancel
-from tallystick.channels.session.claims import pending_conditions
+from tallystick.channels.session.claims import pending_puzzles
 from tallystick.channels.session.effects import LockEnded, LockReceived, LockRejected
 from tallystick.channels.session.inputs import (
     ForceClose,
@@ -129,7 +130,7 @@ def test_a_late_reveal_is_not_paid_unless_the_chain_has_it(pair: Pair) -> None:
     pair.bob.apply(RevealSecret(lock, SECRET))
     pair.settle()
     assert paid(pair) == 0
-    pair.alice.time(late, late - 12, {CONDITION: (NOW + 300, SECRET)})
+    pair.alice.time(late, late - 12, {(HASH, CONDITION): (NOW + 300, SECRET)})
     pair.settle()
     assert paid(pair) == 10
 
@@ -146,7 +147,7 @@ def test_a_secret_that_was_registered_too_late_does_not_count(pair: Pair) -> Non
     add_lock(pair)
     after = NOW + 700
     for party in (pair.bob, pair.alice):
-        party.time(after, after, {CONDITION: (NOW + 601, SECRET)})
+        party.time(after, after, {(HASH, CONDITION): (NOW + 601, SECRET)})
     pair.settle()
     assert paid(pair) == 0
     assert pair.alice.channel.newest.locks == ()
@@ -165,7 +166,7 @@ def test_a_cancel_that_the_receiver_cannot_confirm_yet_waits_for_its_view_of_the
 
 def test_a_cancel_of_a_lock_that_was_registered_in_time_ends_the_connection(pair: Pair) -> None:
     lock = add_lock(pair)
-    pair.bob.time(NOW + 700, NOW + 690, {CONDITION: (NOW, SECRET)})
+    pair.bob.time(NOW + 700, NOW + 690, {(HASH, CONDITION): (NOW, SECRET)})
     pair.bob.step()
     pair.alice.session.outbox.end_lock(Cancel(lock))
     pair.alice.apply(SignDue())
@@ -480,7 +481,7 @@ def test_a_lock_waits_until_the_peer_counts_the_deposit(pair: Pair) -> None:
     pair.bob.fund((5_000, 1_000))
     pair.settle()
     assert [lock.amount for lock in pair.bob.channel.theirs.simplex.locks] == [4_000]
-    assert {CONDITION} == pending_conditions([pair.alice.session]) == pending_conditions([pair.bob.session])
+    assert {(HASH, CONDITION)} == pending_puzzles([pair.alice.session]) == pending_puzzles([pair.bob.session])
 
 
 def test_answers_that_come_twice_are_taken_once(pair: Pair) -> None:

@@ -371,7 +371,7 @@ def test_a_registered_link_makes_the_payer_unlock_with_its_deepest_one(pair: Pai
     pair.settle()
     proof = StreamProof(cheating_chain(pair).link(3), 3, stream.terms)
     condition = stream.terms.condition(EXPIRY)
-    pair.alice.time(NOW + 10, NOW + 10, {condition: (NOW + 5, proof.encode())})
+    pair.alice.time(NOW + 10, NOW + 10, {(STREAM, condition): (NOW + 5, proof.encode())})
     pair.settle()
     assert (stream.paid, transferred(pair)) == (15, 15)
 
@@ -381,7 +381,7 @@ def test_a_registered_link_that_the_payer_has_forgotten_is_owed_all_the_same(pai
     submit(pair, stream, 2)
     pair.settle()
     proof = StreamProof(cheating_chain(pair).link(6), 6, stream.terms)
-    pair.alice.time(NOW + 10, NOW + 10, {stream.terms.condition(EXPIRY): (NOW + 5, proof.encode())})
+    pair.alice.time(NOW + 10, NOW + 10, {(STREAM, stream.terms.condition(EXPIRY)): (NOW + 5, proof.encode())})
     pair.settle()
     assert (stream.paid, transferred(pair), pair.faults) == (18, 18, [])
 
@@ -393,7 +393,7 @@ def test_consent_to_cancel_an_expired_stream_depends_on_the_confirmed_registry(p
     pair.settle()
     pair.disconnect()
     condition = stream.terms.condition(EXPIRY)
-    found = {condition: (EXPIRY, pair.bob.session.streams.claims()[0].encode())} if registered else {}
+    found = {(STREAM, condition): (EXPIRY, pair.bob.session.streams.claims()[0].encode())} if registered else {}
     pair.bob.time(EXPIRY + 100, EXPIRY + 100, found)
     pair.alice.session.outbox.end_lock(Cancel(0))
     pair.connect()

@@ -16,9 +16,11 @@ import trio
 from tallystick.channels.errors import EngineStopped, Fault, InvalidInput, InvalidUpdate
 from tallystick.channels.limits import Policy
 from tallystick.channels.node.opening import Opening
+from tallystick.channels.node.views import Views, unknown_channel
 from tallystick.channels.node.work import EngineStatistics, statistics_of
 from tallystick.channels.ports import Clock
 from tallystick.channels.protocol import core
+from tallystick.channels.protocol.conditions import require_known
 from tallystick.channels.protocol.core import Channel, Phase
 from tallystick.channels.protocol.eip712 import domain_separator
 from tallystick.channels.protocol.keys import PrivateKey
@@ -43,6 +45,7 @@ from tallystick.channels.session.machine import process
 from tallystick.channels.session.session import Session
 from tallystick.channels.session.standing import never_lost
 from tallystick.channels.session.tickets import Ticket
+from tallystick.channels.session.view import ChannelView
 from tallystick.channels.storage import schema
 from tallystick.channels.storage.store import Moment
 from tallystick.channels.storage.writer import Writer
@@ -119,6 +122,7 @@ class Engine:
         self._admitted = 0
         self.sessions: dict[ChannelId, Session] = {}
         self._by_peer: dict[bytes, dict[ChannelId, Session]] = {}
+        self.views = Views(self.sessions, self._by_peer)
         self.chain = ChainTime()
         writer.before_commit(self._prepare)
         choices = schema.load_choices(writer.store)
@@ -126,6 +130,8 @@ class Engine:
             session = self._add(channel)
             session.history = choices.get(channel.id, policy.history)
             resync.restore_flight(session, schema.load_flight(writer.store, channel))
+            for state in (session.channel.ours, *session.channel.flight, session.channel.theirs):
+                require_known(state.simplex.locks)
             paid = schema.load_streamed(writer.store, channel.id, channel.side)
             session.streams.restore(schema.load_streams(writer.store, channel.id), paid)
             session.locks.restore(schema.load_onions(writer.store, channel.id))
@@ -165,7 +171,11 @@ class Engine:
         try:
             return self.sessions[channel]
         except KeyError:
-            raise InvalidInput(f"this node has no channel {channel.hex()}; `tally channel list` shows all") from None
+            raise unknown_channel(channel) from None
+
+    def view(self, channel: ChannelId) -> ChannelView:
+        """Return a channel as it is now; raise InvalidInput if there is no such channel."""
+        return self.views.of(channel)
 
     def add_channel(self, channel: Channel) -> Session:
         """Take in a channel that is being opened; it is durable after the next commit."""

@@ -16,7 +16,8 @@ from collections.abc import Callable, Sequence
 from tallystick.channels.errors import ChannelNotReady, InsufficientFunds, InvalidInput, TallystickError
 from tallystick.channels.limits import LOCKS_MAX, MEMO_MAX, ONION_MAX, UINT64_MAX, Policy
 from tallystick.channels.protocol import answers, core
-from tallystick.channels.protocol.core import Channel, CloseInitiator, Phase
+from tallystick.channels.protocol.conditions import require_known
+from tallystick.channels.protocol.core import Channel, Phase
 from tallystick.channels.protocol.eip712 import digest_proof, domain_separator
 from tallystick.channels.protocol.keys import PrivateKey, PublicKey
 from tallystick.channels.protocol.messages import Ack, Message, Reestablish, Reject, Reveal, Update, encode
@@ -36,7 +37,7 @@ from tallystick.channels.session.inputs import SubmitLock
 from tallystick.channels.session.locks import Locks
 from tallystick.channels.session.outbox import Outbox, run_limit
 from tallystick.channels.session.patience import Patience
-from tallystick.channels.session.standing import Headroom, never_lost
+from tallystick.channels.session.standing import Headroom, never_lost, require_payable
 from tallystick.channels.session.streams import Streams
 from tallystick.channels.session.tickets import Ticket
 from tallystick.channels.session.window import Window
@@ -150,14 +151,7 @@ class Session:
 
     def require_payable(self) -> None:
         """Raise ChannelNotReady unless new payments may join the outbox."""
-        core.require_open(self.channel)
-        if self.lost():
-            raise ChannelNotReady(
-                "the chain is another one than this channel is on: it was begun anew, or its node serves another one. "
-                "Nothing is paid; use the right chain node, or begin in a new data directory"
-            )
-        if self.channel.shutdown is not CloseInitiator.NONE:
-            raise ChannelNotReady("this channel is about to close: open another one for new payments")
+        require_payable(self.channel, lost=self.lost())
 
     def pay(self, amount: int, memo: bytes, key: str, now: float) -> Ticket:
         """Queue a payment; raise InvalidInput, InsufficientFunds or ChannelNotReady, and nothing was done."""
@@ -240,6 +234,7 @@ class Session:
         if self.lock_slots < 1:
             raise ChannelNotReady(f"{LOCKS_MAX} locks are pending already: wait until some are resolved")
         lock = Lock(self.next_lock, asked.amount, asked.expiry, asked.kind, asked.condition)
+        require_known((lock,))
         self.outbox.add_lock(AddLock(lock, asked.onion))
         self.locks.attach(lock.id, asked.attach)
         return lock.id

@@ -163,7 +163,8 @@ class Streams:
             return
         if stream.closing:
             self._release(stream)
-            session.outbox.end_lock(Unlock(stream.lock, stream.proof.encode(), stream.proof.amount))
+            end = Unlock(stream.lock, stream.proof.encode(), stream.proof.amount)
+            session.outbox.end_lock(end, stream.released)
         elif (
             stream.wanted > stream.released
             and len(stream.frames) < FRAMES_MAX
@@ -253,18 +254,8 @@ class Streams:
 
     # --- the payee -----------------------------------------------------------------------------------------------
 
-    def objection(self, added: AddLock) -> str | None:
-        """Return why the peer's new lock is no stream that we can follow, None if it is one or another kind of lock."""
-        if added.lock.kind != STREAM:
-            return None
-        try:
-            terms = StreamTerms.decode(added.onion)
-        except InvalidInput as error:
-            return str(error)
-        return None if terms.fit(added.lock) else "the terms that came with this stream are not those of its lock"
-
     def begin(self, added: AddLock) -> None:
-        """Follow the peer's new stream."""
+        """Follow the peer's new lock if it is a stream."""
         if added.lock.kind == STREAM:
             terms = StreamTerms.decode(added.onion)
             proof = StreamProof(terms.tip, 0, terms)

@@ -143,7 +143,7 @@ class Router:
         )
         self._counts = dict.fromkeys(ForwardOutcome, 0)
         self._earned: dict[Address, int] = {}
-        channels = [session.channel for session in engine.sessions.values()]
+        channels = [view.channel for view in engine.views]
         claimed = {(channel.id, known.lock) for channel in channels for known in channel.secrets}
         self._forwarder.resume(load_circuits(store), claimed)
         self._admission.resume(self._forwarder.circuits)
@@ -174,15 +174,15 @@ class Router:
         chosen = self._policies.get(channel)
         if chosen is not None:
             return chosen
-        session = self._engine.sessions.get(channel)
-        return self.options.policy_in(NATIVE if session is None else session.channel.terms.asset)
+        view = self._engine.views.get(channel)
+        return self.options.policy_in(NATIVE if view is None else view.channel.terms.asset)
 
     def set_policy(self, channel: ChannelId, policy: ForwardingPolicy) -> Sequence[Moment]:
         """Ask something else from now on; return what to commit. Locks that were forwarded before stay as they are.
 
         Raise InvalidInput if the channel is unknown, or the policy one that cannot be announced or carries nothing.
         """
-        self._engine.session(channel)
+        self._engine.view(channel)
         if flaw := policy.flaw():
             raise InvalidInput(flaw)
         if policy.enabled and 0 < policy.maximum < policy.minimum:
@@ -208,7 +208,7 @@ class Router:
 
     def next_lock(self, channel: ChannelId) -> int:
         """Return the number that the next lock over a channel will have."""
-        return self._engine.session(channel).next_lock
+        return self._engine.view(channel).next_lock
 
     def reveal(self, channel: ChannelId, lock: int, secret: bytes) -> bool:
         """Claim an incoming lock; return whether it is there (still) to be claimed."""
@@ -216,7 +216,7 @@ class Router:
             self._engine.apply(channel, RevealSecret(lock, secret))
         except InvalidInput:
             return False
-        self._admission.claimed(self._engine.session(channel), lock)
+        self._admission.claimed(self._engine.view(channel), lock)
         return True
 
     def refuse(self, final: FinalLock, failure: Failure) -> None:
@@ -267,7 +267,7 @@ class Router:
 
     def lock_ended(self, channel: ChannelId, sender: int, lock: Lock, paid: int, secret: bytes) -> Sequence[Moment]:
         """A lock is agreed gone."""
-        if sender != self._engine.session(channel).channel.side:
+        if sender != self._engine.view(channel).channel.side:
             self._admission.freed(channel, lock.id)
             if self._forwarder.of_origin(channel, lock.id) is not None:
                 return self._do(self._forwarder.origin_paid(channel, lock.id)) if paid else ()
@@ -312,14 +312,14 @@ class Router:
         for circuit in self._forwarder.circuits:
             session = self._engine.session(circuit.outgoing)
             if circuit.outgoing_lock >= session.channel.newest.next_lock:
-                closing = self._engine.session(circuit.incoming).channel.phase is not Phase.OPEN
+                closing = self._engine.view(circuit.incoming).channel.phase is not Phase.OPEN
                 if closing or now > circuit.began + limits.unsigned_max:
                     session.locks.drop_accompanied()
                 if now >= circuit.expiry and circuit.outgoing_lock < session.next_lock:
                     session.locks.drop()
 
     def _is_gone(self, channel: ChannelId) -> bool:
-        return self._engine.session(channel).channel.phase is Phase.GONE
+        return self._engine.view(channel).channel.phase is Phase.GONE
 
     # --- doing ---------------------------------------------------------------------------------------------------
 
@@ -353,7 +353,7 @@ class Router:
         circuit, paid = close.circuit, close.outcome is ForwardOutcome.PAID
         self._counts[close.outcome] += 1
         if paid:
-            asset = self._engine.session(circuit.incoming).channel.terms.asset
+            asset = self._engine.view(circuit.incoming).channel.terms.asset
             self._earned[asset] = self._earned.get(asset, 0) + circuit.fee
         self._admission.ended(circuit, paid=paid)
         return CircuitClosed(circuit, close.outcome, self._engine.chain.now)

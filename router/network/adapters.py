@@ -25,7 +25,7 @@ class PayerEnd:
 
     @property
     def ready(self) -> bool:
-        return all(session.ready for session in self._engine.sessions.values() if session.payable)
+        return all(view.ready for view in self._engine.views if view.payable)
 
     def add(
         self,
@@ -45,12 +45,10 @@ class PayerEnd:
             self._engine.apply(channel, GiveUpLocks())
 
     def paid_with(self, channel: ChannelId, lock: int) -> bytes:
-        ends = [end for sent in self._engine.session(channel).sent for end in sent.ended if end.lock.id == lock]
-        return ends[0].secret if ends else b""
+        return self._engine.views.secret_in_flight(channel, lock)
 
     def is_over(self, channel: ChannelId, lock: int) -> bool:
-        session = self._engine.session(channel)
-        state = session.channel
+        state = self._engine.view(channel).channel
         if state.phase is Phase.GONE:
             return True
         if lock >= state.newest.next_lock:

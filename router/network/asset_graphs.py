@@ -52,6 +52,7 @@ class AssetGraphs:
         """`domain` is the adjudicator's EIP-712 domain separator; `steady` shows at the start what `clock` does."""
         self._own = own
         self._engine = engine
+        self._views = engine.views
         self._writer = writer
         self._gossiper = gossiper
         self._inlets = inlets
@@ -111,15 +112,15 @@ class AssetGraphs:
 
     def changed(self, channel: ChannelId) -> None:
         """A channel of ours has opened or closed, or will soon."""
-        session = self._engine.sessions.get(channel)
-        if session is None or session.channel.terms.asset != NATIVE:
+        view = self._views.get(channel)
+        if view is None or view.channel.terms.asset != NATIVE:
             self.look()
 
     def _held(self) -> dict[Address, bool]:
         """Return the assets of our open channels, and of each whether money of ours was put in."""
         held: dict[Address, bool] = {}
-        for session in self._engine.sessions.values():
-            channel = session.channel
+        for view in self._views:
+            channel = view.channel
             if channel.phase is Phase.OPEN:
                 asset = channel.terms.asset
                 held[asset] = held.get(asset, False) or channel.funding(channel.side) > 0
@@ -133,9 +134,7 @@ class AssetGraphs:
             knowledge.restore(load_beliefs(self._writer.store, asset), self._steady())
             learn = partial(self._learn, graph, HintUpdates(graph, self._domain))
             stirred = partial(self._take_stirred, asset)
-            self._stirred[asset] = {
-                channel for channel, session in self._engine.sessions.items() if session.channel.terms.asset == asset
-            }
+            self._stirred[asset] = {view.channel.id for view in self._views if view.channel.terms.asset == asset}
             self._atlases[asset] = AssetGraph(self._own, Planner(graph, knowledge), stirred, self._own_channel, learn)
         return self._atlases[asset]
 
@@ -169,21 +168,22 @@ class AssetGraphs:
     def _take_stirred(self, asset: Address) -> set[ChannelId]:
         """Return our channels in an asset to which something has happened since the last call."""
         for channel in self._engine.take_stirred():
-            session = self._engine.sessions.get(channel)
-            if session is not None:
-                self._stirred.setdefault(session.channel.terms.asset, set()).add(channel)
+            view = self._views.get(channel)
+            if view is not None:
+                self._stirred.setdefault(view.channel.terms.asset, set()).add(channel)
         return self._stirred.pop(asset, set())
 
     def _own_channel(self, channel: ChannelId) -> OwnChannel | None:
-        session = self._engine.sessions.get(channel)
-        if session is None or session.channel.phase is not Phase.OPEN:
+        view = self._views.get(channel)
+        if view is None or view.channel.phase is not Phase.OPEN:
             return None
+        spendable = view.spendable if view.payable else 0
         return OwnChannel(
             channel,
-            NodeKey(session.channel.peer_key),
-            session.channel.terms.asset,
-            capacity_of(session.channel),
-            session.spendable if session.usable and session.payable and session.lock_slots > 0 else 0,
+            NodeKey(view.channel.peer_key),
+            view.channel.terms.asset,
+            capacity_of(view.channel),
+            spendable if view.usable and view.lock_slots > 0 else 0,
             self._inlets.asked(channel),
-            session.spendable if session.payable and not session.usable else 0,
+            0 if view.usable else spendable,
         )

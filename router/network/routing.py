@@ -155,7 +155,7 @@ class Routing(Paying):
 
     def start(self) -> None:
         """Go on with payments. Once the chain was caught up with."""
-        for channel in self._engine.sessions:
+        for channel in self._engine.views.ids:
             self._announce(channel)
         self.outgoing.resume()
 
@@ -225,8 +225,8 @@ class Routing(Paying):
         return asset in self.maps and self.maps.graph(asset).get(channel, self._own) is not None
 
     def _announce(self, channel: ChannelId) -> None:
-        session = self._engine.sessions.get(channel)
-        if session is not None and session.channel.phase is Phase.OPEN and self.inlets.may_announce(channel):
+        view = self._engine.views.get(channel)
+        if view is not None and view.channel.phase is Phase.OPEN and self.inlets.may_announce(channel):
             self.gossiper.announce(channel, self.router.policy_of(channel))
 
     async def set_policy(self, channel: ChannelId, policy: ForwardingPolicy) -> None:

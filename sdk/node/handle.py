@@ -9,6 +9,7 @@ import trio
 
 from tallystick.channels.errors import ChannelNotReady, InsufficientFunds, InvalidInput, StillPending
 from tallystick.channels.limits import BATCH_PAYMENTS_MAX
+from tallystick.channels.protocol.conditions import HASH
 from tallystick.channels.protocol.core import CloseInitiator, Phase
 from tallystick.channels.protocol.keys import PublicKey
 from tallystick.channels.protocol.messages import Update, decode
@@ -19,6 +20,7 @@ from tallystick.channels.protocol.objects import (
     AnyMemo,
     ChannelId,
     Count,
+    Kind,
     Lifetime,
     Onion,
     PaymentKey,
@@ -226,9 +228,14 @@ class ChannelHandle:
     # --- locks ---------------------------------------------------------------------------------------------------
 
     @checked
-    async def lock(self, amount: Amount, expiry: Time, condition: AnyHash, onion: Onion = b"") -> int:
-        """Queue a hash lock of `amount` on sha256 digest `condition` until chain time `expiry`; return its id."""
-        asked = SubmitLock(amount, expiry, to_hash(condition, "condition"), onion)
+    async def lock(
+        self, amount: Amount, expiry: Time, condition: AnyHash, onion: Onion = b"", kind: Kind = HASH
+    ) -> int:
+        """Queue a lock of `amount` until chain time `expiry`; return its id.
+
+        A hash lock's `condition` is the sha256 digest of its secret; other kinds: `channels.protocol.conditions`.
+        """
+        asked = SubmitLock(amount, expiry, to_hash(condition, "condition"), onion, kind)
         return self._node.engine.apply(self.id, asked)
 
     @checked

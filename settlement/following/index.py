@@ -13,8 +13,9 @@ from collections.abc import Iterable
 import msgspec
 
 from tallystick.channels.protocol.codec import Codec
+from tallystick.channels.protocol.conditions import HASH, STREAM
 from tallystick.channels.protocol.hashchain import StreamProof, StreamTerms
-from tallystick.channels.protocol.objects import ZERO32, Address, ChannelId
+from tallystick.channels.protocol.objects import ZERO32, Address, ChannelId, Puzzle
 from tallystick.channels.storage.seals import Sealed
 from tallystick.channels.storage.store import Moment, Schema, Store, decoded
 from tallystick.channels.values.discretion import Discreet
@@ -151,19 +152,20 @@ class ChainIndex:
             if isinstance(s.event, Redeemed) and s.event.sender == sender
         ]
 
-    def secrets(self, conditions: Iterable[bytes], up_to: int) -> dict[bytes, tuple[int, bytes]]:
-        """Return which of the conditions were registered by block `up_to`: to (block time, proof), in that order.
+    def proofs(self, puzzles: Iterable[Puzzle], up_to: int) -> dict[Puzzle, tuple[int, bytes]]:
+        """Return what was registered by block `up_to` that solves these puzzles: (block time, proof), in that order.
 
         The proof of a hash lock is its secret; that of a stream tells its deepest link.
         """
-        conditions = sorted(set(conditions))
-        sql = "SELECT rowid, digest, time, secret FROM chain_secrets WHERE digest = ? AND number <= ?"
-        rows = [row for condition in conditions for row in self._store.read(sql, (condition, up_to))]
-        found = {digest: (time, secret) for _, digest, time, secret in sorted(rows)}
+        puzzles = sorted(set(puzzles))
+        sql = "SELECT rowid, time, secret FROM chain_secrets WHERE digest = ? AND number <= ?"
+        hashes = [puzzle for puzzle in puzzles if puzzle[0] == HASH]
+        rows = [(row, puzzle) for puzzle in hashes for row in self._store.read(sql, (puzzle[1], up_to))]
+        found: dict[Puzzle, tuple[int, bytes]] = {puzzle: (time, secret) for (_, time, secret), puzzle in sorted(rows)}
         sql = "SELECT time, proof FROM chain_links WHERE condition = ? AND number <= ? ORDER BY depth DESC LIMIT 1"
-        for condition in conditions:
-            for time, proof in self._store.read(sql, (condition, up_to)):
-                found[condition] = (time, proof)
+        for puzzle in puzzles:
+            for time, proof in self._store.read(sql, (puzzle[1], up_to)) if puzzle[0] == STREAM else ():
+                found[puzzle] = (time, proof)
         return found
 
     def known(self) -> list[ChannelId]:

@@ -180,4 +180,32 @@ MUTANTS = (
         "or False",
         ("test_session_patience.py",),
     ),
+    Mutant(
+        "show what waits to be signed as free to be signed",
+        "channels/session/view.py",
+        "core.capacity(self.channel, self.funding) - reserve - self.queued)",
+        "core.capacity(self.channel, self.funding) - reserve)",
+        ("test_channel_view.py",),
+    ),
+    Mutant(
+        "show a channel whose peer holds back acknowledgements as one that takes locks",
+        "channels/session/view.py",
+        "return self.ready and not self.stuck",
+        "return self.ready",
+        ("test_session_patience.py", "test_channel_view.py"),
+    ),
+    Mutant(
+        "show a channel of a chain that is lost as one that can be paid in",
+        "channels/session/view.py",
+        "return not self.lost and Headroom.of(self.channel).payable",
+        "return Headroom.of(self.channel).payable",
+        ("test_channel_view.py",),
+    ),
+    Mutant(
+        "number the next lock without those that wait",
+        "channels/session/view.py",
+        "self.channel.newest.next_lock + self.queued_locks",
+        "self.channel.newest.next_lock",
+        ("test_channel_view.py",),
+    ),
 )

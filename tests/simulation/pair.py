@@ -21,7 +21,7 @@ from tallystick.channels.protocol.core import Channel, new_channel
 from tallystick.channels.protocol.eip712 import channel_id
 from tallystick.channels.protocol.keys import PrivateKey, close_key, keccak
 from tallystick.channels.protocol.messages import Message, decode
-from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Terms
+from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Puzzle, Terms
 from tallystick.channels.session.chaintime import ChainTime
 from tallystick.channels.session.effects import Event
 from tallystick.channels.session.inputs import Asks, FundingConfirmed
@@ -141,9 +141,9 @@ class Party:
         """The chain confirmed these deposits and withdrawals to this side."""
         self.apply(FundingConfirmed(deposits, withdrawn))
 
-    def time(self, now: int, final: int, secrets: Mapping[bytes, tuple[int, bytes]] | None = None) -> None:
-        """Chain time moves on for this side; `secrets` are all that the chain has confirmed."""
-        self.chain = ChainTime(now, final, dict(self.chain.secrets) if secrets is None else secrets)
+    def time(self, now: int, final: int, proofs: Mapping[Puzzle, tuple[int, bytes]] | None = None) -> None:
+        """Chain time moves on for this side; `proofs` are all that the chain has confirmed."""
+        self.chain = ChainTime(now, final, dict(self.chain.proofs) if proofs is None else proofs)
         self.engine.chain_moved(self.chain)
 
 
