@@ -1,4 +1,4 @@
-"""The entrance of a router: what becomes of a lock that comes in with an onion. It is forwarded, kept or refused.
+"""What becomes of a lock that comes in with an onion. It is forwarded, kept or refused.
 
     peel, read, replay record ──▶ is its channel alive, our view of the chain fresh? ──▶ forwarded: `forwarder.choose`,
                                                                                        │  `admission`, then queued with
@@ -173,7 +173,7 @@ class IncomingLocks:
     def _forward(self, channel: ChannelId, lock: Lock, order: ForwardPayload, peeled: Peeled) -> Failure | None:
         """Queue the outgoing lock with its circuit, or return why not."""
         now = self._engine.chain.now
-        found = choose(lock, channel, order, self._outlets(channel, order.channel), now, self._limits)
+        found = choose(lock, channel, order, self._outbound_channels(channel, order.channel), now, self._limits)
         if isinstance(found, Failure):
             return found
         circuit = Circuit(
@@ -200,16 +200,16 @@ class IncomingLocks:
         self._admission.began(circuit, lock, bucket)
         return None
 
-    def _outlets(self, source: ChannelId, target: ChannelId) -> list[OutboundChannel]:
+    def _outbound_channels(self, source: ChannelId, target: ChannelId) -> list[OutboundChannel]:
         """Return what a payment from `source` over `target` could go through."""
         named = self._engine.views.get(target)
         if named is None:
             return []
         views = {view.channel.id: view for view in self._engine.views.with_peer(named.channel.peer_key)}
         views[source] = self._engine.view(source)
-        return [self._outlet(view) for view in views.values() if view.channel.phase is not Phase.GONE]
+        return [self._outbound_channel(view) for view in views.values() if view.channel.phase is not Phase.GONE]
 
-    def _outlet(self, view: ChannelView) -> OutboundChannel:
+    def _outbound_channel(self, view: ChannelView) -> OutboundChannel:
         channel = view.channel
         way = Readiness.CLOSING
         if view.payable:

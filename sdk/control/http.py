@@ -1,4 +1,4 @@
-"""One request of the control API and its answer: the guard at the door, bounded typed bodies, errors as JSON."""
+"""One request of the control API and its answer: the check of the token, bounded typed bodies, errors as JSON."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tallystick.channels.errors import TallystickError
 from tallystick.channels.values.argument_rules import Whole, refuse
-from tallystick.sdk.control.door import ConnectionLimit
+from tallystick.sdk.control.connections import ConnectionLimit
 from tallystick.sdk.control.faults import Malformed, status_of
 from tallystick.sdk.node.node import Node
 
@@ -122,9 +122,9 @@ async def http_fault(request: Request, error: Exception) -> Response:
 class TokenCheck:
     """Lets only requests with the bearer token through to the application behind it."""
 
-    def __init__(self, app: ASGIApp, token: str, door: ConnectionLimit | None = None) -> None:
+    def __init__(self, app: ASGIApp, token: str, connections: ConnectionLimit | None = None) -> None:
         self._app = app
-        self._door = door or ConnectionLimit()
+        self._connections = connections or ConnectionLimit()
         self._expected = b"Bearer " + token.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -134,10 +134,10 @@ class TokenCheck:
         elif scope["type"] == "http":
             given = [value for name, value in scope["headers"] if name == b"authorization"]
             if len(given) == 1 and hmac.compare_digest(given[0], self._expected):
-                self._door.trust(scope.get("client") or ())
+                self._connections.trust(scope.get("client") or ())
                 await self._app(scope, receive, send)
             else:
-                await self._door.refuse()
+                await self._connections.refuse()
                 text = "the request needs the header `Authorization: Bearer <the content of control.token>`"
                 await fault("unauthorized", text, 401)(scope, receive, send)
 

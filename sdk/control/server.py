@@ -50,7 +50,7 @@ from tallystick.channels.ports import Entropy, PeerAddress, system_entropy
 from tallystick.channels.protocol.keys import PublicKey
 from tallystick.channels.values.arguments import checked
 from tallystick.sdk.control import describe, views
-from tallystick.sdk.control.door import ConnectionLimit
+from tallystick.sdk.control.connections import ConnectionLimit
 from tallystick.sdk.control.files import announced
 from tallystick.sdk.control.http import (
     StartupCheck,
@@ -110,7 +110,7 @@ class ControlServer:
         self._failures: deque[Alarm] = deque(maxlen=FAILURES_KEPT)
 
     def app(self) -> Starlette:
-        """Return the application, without the guard."""
+        """Return the application, without the check of the token."""
         routes = [
             make_route("GET", "/info", self._info),
             make_route("GET", "/statistics", self._statistics),
@@ -343,7 +343,7 @@ async def serve_control(
     if not _is_loopback(host):
         raise ConfigurationError(f"the control API listens on loopback only (127.0.0.1 or ::1), not on {host}")
     config = Config()
-    sock, door = _bind(host, port), ConnectionLimit()
+    sock, connections = _bind(host, port), ConnectionLimit()
     sock_name = sock.getsockname()[:2]
     config.graceful_timeout = config.shutdown_timeout = GRACE
     config.keep_alive_timeout = IDLE_SECONDS
@@ -351,10 +351,10 @@ async def serve_control(
     config.include_server_header = False
     async with trio.open_nursery() as nursery:
         control = ControlServer(node, nursery)
-        guard = TokenCheck(StartupCheck(node, control.app()), token, door)
+        checked_app = TokenCheck(StartupCheck(node, control.app()), token, connections)
 
         async def run(task_status: trio.TaskStatus[None]) -> None:
-            await door.serve(guard, config, sock, task_status=task_status)
+            await connections.serve(checked_app, config, sock, task_status=task_status)
 
         await nursery.start(run)
         control.url = f"http://{write_place(*sock_name)}"

@@ -178,7 +178,7 @@ class Node(Wallet):
             )
             for address in config.towers
         ]
-        self.guard = TowerManager(towers, close_keys)
+        self.tower_manager = TowerManager(towers, close_keys)
         self.engine = Engine(
             key,
             self.writer,
@@ -187,7 +187,7 @@ class Node(Wallet):
             chain_id=chain.chain_id,
             contract=chain.contract,
             tell=self._tell,
-            saved=self.guard.offer,
+            saved=self.tower_manager.offer,
         )
         self.peers = Peers(self.engine, network, rng, self._tell)
         self.journal = Journal(store)
@@ -288,10 +288,10 @@ class Node(Wallet):
                 nursery.start_soon(self.onchain.following.run)
                 nursery.start_soon(self.onchain.watch_fees)
                 nursery.start_soon(self.onchain.sender.run)
-                for tower in self.guard.towers:
+                for tower in self.tower_manager.towers:
                     nursery.start_soon(tower.run)
                 for session in self.engine.sessions.values():
-                    self.guard.offer(session.channel)
+                    self.tower_manager.offer(session.channel)
                 self.whereabouts.begin()
                 begun()
                 await self.onchain.following.catch_up()
@@ -471,7 +471,7 @@ class Node(Wallet):
             self.peers.statistics(),
             self.onchain.follower.statistics(),
             self.onchain.sender.statistics(),
-            self.guard.statistics(),
+            self.tower_manager.statistics(),
             self.router.statistics(),
         )
 

@@ -238,9 +238,9 @@ MUTANTS = (
     ),
     Mutant(
         "let strangers' connections crowd the owner out of the control API",
-        "sdk/control/door.py",
+        "sdk/control/connections.py",
         'guest = Guest("", lambda: Rank.PARTNER if client in self._trusted else Rank.STRANGER, scope.cancel)',
         'guest = Guest("", lambda: Rank.STRANGER, scope.cancel)',
-        ("test_control_door.py",),
+        ("test_control_connections.py",),
     ),
 )
