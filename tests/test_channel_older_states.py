@@ -109,12 +109,12 @@ def test_what_the_peers_locks_of_an_older_state_paid_is_claimed_in_time() -> Non
     state = Simplex(msgspec.structs.replace(genesis(FRESH.id, 1).proof, seq=3))
     channel = msgspec.structs.replace(FRESH, deposits=(10**6, 10**6), theirs=SignedSimplex(state))
     older = {1: OlderState((lock,), {3: secret_of(3)})}
-    for now, secrets, claimed in (
+    for now, proofs, claimed in (
         (9_000, {}, True),
-        (9_000, {lock.condition: (8_000, secret_of(3))}, False),
+        (9_000, {lock.puzzle: (8_000, secret_of(3))}, False),
         (10_001, {}, False),
     ):
-        at = ChannelOnChain(view, now, secrets, ([], []), older=older)
+        at = ChannelOnChain(view, now, proofs, ([], []), older=older)
         calls = [duty.call for duty in duties(channel, at, CLAIM_ALL, lambda of: bytes(32))]
         assert (RegisterSecretCall(secret_of(3)) in calls) is claimed
 

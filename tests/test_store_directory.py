@@ -16,8 +16,8 @@ from tallystick.channels.errors import StoreError, StoreForeign, StoreInUse
 from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.channels.protocol.objects import Address
-from tallystick.channels.storage.directory import lock_directory
-from tallystick.channels.storage.identity import Identity, claim_directory, hold_identity
+from tallystick.channels.storage.directory import hold_identity, lock_directory
+from tallystick.channels.storage.identity import Identity, claim_directory
 from tallystick.channels.storage.sqlite.store import open_store
 from tallystick.sdk.node.node import Node, open_node
 from tallystick.sdk.node.sqlite import SCHEMAS

@@ -199,10 +199,10 @@ def test_a_link_leaves_the_index_with_its_block_and_the_deepest_one_left_counts(
         event = register_link(0, call(chain, terms, depth), 100 + number)
         store.commit(index.add(Block(Header(number, bytes(32), bytes(32), 100 + number), (event,))))
     proofs = {depth: StreamProof(chain.link(depth), depth, terms).encode() for depth in (4, 9)}
-    assert index.secrets([lock.condition], 2) == {lock.condition: (102, proofs[9])}
-    assert index.secrets([lock.condition], 1) == {lock.condition: (101, proofs[4])}
+    assert index.proofs([lock.puzzle], 2) == {lock.puzzle: (102, proofs[9])}
+    assert index.proofs([lock.puzzle], 1) == {lock.puzzle: (101, proofs[4])}
     store.commit(index.remove(2))
-    assert index.secrets([lock.condition], 2) == {lock.condition: (101, proofs[4])}
+    assert index.proofs([lock.puzzle], 2) == {lock.puzzle: (101, proofs[4])}
 
 
 # --- the adjudicator --------------------------------------------------------------------------------------------

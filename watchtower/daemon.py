@@ -21,7 +21,8 @@ from tallystick.channels.node.alarms import Alarm, AlarmKind, OnAlarm
 from tallystick.channels.node.loops import require_trio
 from tallystick.channels.ports import Clock, Entropy, PeerAddress, system_clock, system_elapsed, system_entropy
 from tallystick.channels.protocol.keys import PrivateKey
-from tallystick.channels.storage.identity import Identity, claim_directory, hold_identity
+from tallystick.channels.storage.directory import hold_identity
+from tallystick.channels.storage.identity import Identity, claim_directory
 from tallystick.channels.storage.sqlite.store import open_store
 from tallystick.channels.transport.descriptors import raise_descriptor_limit
 from tallystick.channels.transport.links import TcpNetwork

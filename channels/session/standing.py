@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from tallystick.channels.errors import ChannelNotReady
 from tallystick.channels.protocol import core
 from tallystick.channels.protocol.core import Channel, CloseInitiator, Phase
 
@@ -29,6 +30,18 @@ class Headroom(msgspec.Struct, frozen=True):
             core.capacity(channel, funding) - channel.coming_reserve,
             channel.newest.committed - channel.ours.simplex.committed,
         )
+
+
+def require_payable(channel: Channel, *, lost: bool) -> None:
+    """Raise ChannelNotReady unless new payments may join the outbox. `lost`: the chain is not the channel's."""
+    core.require_open(channel)
+    if lost:
+        raise ChannelNotReady(
+            "the chain is another one than this channel is on: it was begun anew, or its node serves another one. "
+            "Nothing is paid; use the right chain node, or begin in a new data directory"
+        )
+    if channel.shutdown is not CloseInitiator.NONE:
+        raise ChannelNotReady("this channel is about to close: open another one for new payments")
 
 
 def never_lost() -> bool:

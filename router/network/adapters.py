@@ -7,6 +7,7 @@ from collections.abc import Callable
 from tallystick.channels.node.engine import Engine
 from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.objects import ChannelId, Lock
+from tallystick.channels.session.inputs import GiveUpLocks
 from tallystick.channels.storage.store import Moment
 from tallystick.router.forwarding.service import Router
 
@@ -24,7 +25,7 @@ class PayerEnd:
 
     @property
     def ready(self) -> bool:
-        return all(session.ready for session in self._engine.sessions.values() if session.payable)
+        return all(view.ready for view in self._engine.views if view.payable)
 
     def add(
         self,
@@ -41,16 +42,13 @@ class PayerEnd:
     def give_up(self, channel: ChannelId, lock: int) -> None:
         session = self._engine.session(channel)
         if lock >= session.channel.newest.next_lock:
-            session.locks.drop_accompanied()
-            self._engine.touch(session)
+            self._engine.apply(channel, GiveUpLocks())
 
     def paid_with(self, channel: ChannelId, lock: int) -> bytes:
-        ends = [end for sent in self._engine.session(channel).sent for end in sent.ended if end.lock.id == lock]
-        return ends[0].secret if ends else b""
+        return self._engine.views.secret_in_flight(channel, lock)
 
     def is_over(self, channel: ChannelId, lock: int) -> bool:
-        session = self._engine.session(channel)
-        state = session.channel
+        state = self._engine.view(channel).channel
         if state.phase is Phase.GONE:
             return True
         if lock >= state.newest.next_lock:

@@ -61,7 +61,9 @@ from tallystick.channels.session.effects import (
     PeerNotice,
     SecretLearned,
 )
-from tallystick.channels.storage.identity import Identity, claim_directory, hold_identity
+from tallystick.channels.session.inputs import ForceClose
+from tallystick.channels.storage.directory import hold_identity
+from tallystick.channels.storage.identity import Identity, claim_directory
 from tallystick.channels.storage.sqlite.store import open_store
 from tallystick.channels.storage.store import Store
 from tallystick.channels.storage.writer import Writer
@@ -152,7 +154,7 @@ class Node(Wallet):
             )
             for address in config.towers
         ]
-        self.guard = TowerManager(towers, close_keys)
+        self.tower_manager = TowerManager(towers, close_keys)
         self.engine = Engine(
             key,
             self.writer,
@@ -161,7 +163,7 @@ class Node(Wallet):
             chain_id=chain.chain_id,
             contract=chain.contract,
             tell=self._tell,
-            saved=self.guard.offer,
+            saved=self.tower_manager.offer,
         )
         self.peers = Peers(self.engine, network, rng, self._tell)
         self.journal = Journal(store)
@@ -262,10 +264,10 @@ class Node(Wallet):
                 nursery.start_soon(self.onchain.following.run)
                 nursery.start_soon(self.onchain.watch_fees)
                 nursery.start_soon(self.onchain.sender.run)
-                for tower in self.guard.towers:
+                for tower in self.tower_manager.towers:
                     nursery.start_soon(tower.run)
                 for session in self.engine.sessions.values():
-                    self.guard.offer(session.channel)
+                    self.tower_manager.offer(session.channel)
                 self.whereabouts.begin()
                 begun()
                 await self.onchain.following.catch_up()
@@ -336,10 +338,8 @@ class Node(Wallet):
         self._note_change()
 
     def _close_for_peer(self, channel: ChannelId) -> None:
-        session = self.engine.session(channel)
-        if session.channel.phase in (Phase.OPEN, Phase.FROZEN):
-            session.force_close()
-            self.engine.touch(session)
+        if self.engine.session(channel).channel.phase in (Phase.OPEN, Phase.FROZEN):
+            self.engine.apply(channel, ForceClose())
 
     def _note_change(self) -> None:
         self._changed.set()
@@ -447,7 +447,7 @@ class Node(Wallet):
             self.peers.statistics(),
             self.onchain.follower.statistics(),
             self.onchain.sender.statistics(),
-            self.guard.statistics(),
+            self.tower_manager.statistics(),
             self.router.statistics(),
         )
 

@@ -26,11 +26,11 @@ from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 
-from tallystick.channels.protocol.conditions import HASH, amount_paid
+from tallystick.channels.protocol.conditions import HASH, worth
 from tallystick.channels.protocol.core import Channel, CloseInitiator, Phase
 from tallystick.channels.protocol.eip712 import locks_root
 from tallystick.channels.protocol.hashchain import StreamProof
-from tallystick.channels.protocol.objects import Lock, SignedProof
+from tallystick.channels.protocol.objects import Lock, Puzzle, SignedProof
 from tallystick.channels.storage.older import OlderState
 from tallystick.channels.values.discretion import Discreet
 from tallystick.settlement.chain import (
@@ -89,15 +89,15 @@ class ChannelOnChain(Discreet, msgspec.Struct, frozen=True):
     """At the head."""
     now: int
     """Block time of the head."""
-    secrets: Mapping[bytes, tuple[int, bytes]]
-    """Registered at the head: condition to (block time, secret, or the proof of a stream), in order of registration."""
+    proofs: Mapping[Puzzle, tuple[int, bytes]]
+    """Registered at the head: puzzle to (block time, what solves it), in order of registration."""
     redeemed: tuple[list[tuple[int, bytes]], list[tuple[int, bytes]]]
     """Earlier redeems, by simplex: block time, and the root of the locks that were left."""
     claims: Mapping[int, StreamProof] = {}
     """Not of the chain: the deepest links that we hold of the peer's streams, by lock."""
     market: int | None = None
     """What a unit of gas costs, None if that is not known."""
-    stakes: Mapping[bytes, int] = {}
+    stakes: Mapping[Puzzle, int] = {}
     """What is at stake for us on each secret that we know, in all channels of the chain's own coin together."""
     older: Mapping[int, OlderState] = {}
     """Not of the chain: the states that stand and that we have left behind, by side."""
@@ -236,15 +236,15 @@ def _brought(channel: Channel, situation: ChannelOnChain, sender: int, pot: int,
     for lock in locks:
         share = min(lock.amount, left)
         left -= share
-        registered, proof = situation.secrets.get(lock.condition, (lock.expiry + 1, b""))
-        paid = min(share, amount_paid(lock, proof)) if registered <= lock.expiry else 0
+        registered, proof = situation.proofs.get(lock.puzzle, (lock.expiry + 1, b""))
+        paid = min(share, worth(lock, proof)) if registered <= lock.expiry else 0
         ours += share - paid if sender == channel.side else paid
     return ours + left if sender == channel.side else ours
 
 
 def _decided(lock: Lock, situation: ChannelOnChain, time: int) -> bool:
     """Whether the contract pays or refunds the lock in a block of that time. A stream waits for its expiry."""
-    registered = situation.secrets.get(lock.condition) if lock.kind == HASH else None
+    registered = situation.proofs.get(lock.puzzle) if lock.kind == HASH else None
     return time > lock.expiry or (registered is not None and registered[0] <= min(time, lock.expiry))
 
 
@@ -272,13 +272,13 @@ def _left(locks: tuple[Lock, ...], situation: ChannelOnChain, time: int, root: b
 
     Secrets registered in that very block count only if they came before the redeem: which did, the root tells.
     """
-    same_block = [condition for condition, (registered, _) in situation.secrets.items() if registered == time]
+    same_block = [puzzle for puzzle, (registered, _) in situation.proofs.items() if registered == time]
     for first_late in range(len(same_block), -1, -1):
         late = same_block[first_late:]
         left = tuple(
             lock
             for lock in locks
-            if not _decided(lock, situation, time) or (time <= lock.expiry and lock.condition in late)
+            if not _decided(lock, situation, time) or (time <= lock.expiry and lock.puzzle in late)
         )
         if locks_root(left) == root:
             return left
@@ -295,14 +295,14 @@ def must_close(channel: Channel, situation: ChannelOnChain, policy: DutyPolicy) 
     if channel.phase not in (Phase.OPEN, Phase.FROZEN) or situation.view.status != OPEN or situation.market is None:
         return False
     owed = [
-        amount_paid(lock, proof)
+        worth(lock, proof)
         for lock in channel.theirs.simplex.locks
-        for time, proof in [situation.secrets.get(lock.condition, (lock.expiry + 1, b""))]
+        for time, proof in [situation.proofs.get(lock.puzzle, (lock.expiry + 1, b""))]
         if time <= lock.expiry and situation.now > _due(lock, time) + policy.unlock_patience
     ]
     locks = len(channel.theirs.simplex.locks) + len(channel.newest.locks)
     gas = GAS[CloseCall] + GAS[SettleCall] + 2 * GAS[RedeemCall] + LOCK_GAS * locks
-    return bool(owed) and is_worth(channel.terms.asset, sum(owed), gas, situation.market, policy)
+    return sum(owed) > 0 and is_worth(channel.terms.asset, sum(owed), gas, situation.market, policy)
 
 
 def _due(lock: Lock, registered: int) -> int:
@@ -313,10 +313,10 @@ def _due(lock: Lock, registered: int) -> int:
 def _register(channel: Channel, situation: ChannelOnChain, policy: DutyPolicy) -> Iterator[_Duty]:
     for known in channel.secrets:
         lock = channel.theirs.simplex.lock(known.lock)
-        if lock is None or lock.condition in situation.secrets or situation.now > lock.expiry:
+        if lock is None or lock.puzzle in situation.proofs or situation.now > lock.expiry:
             continue
         call = RegisterSecretCall(known.secret)
-        stake = max(lock.amount, situation.stakes.get(lock.condition, 0))
+        stake = max(lock.amount, situation.stakes.get(lock.puzzle, 0))
         if not is_worth(channel.terms.asset, stake, gas_of(call), situation.lowest, policy):
             continue
         if channel.phase is not Phase.OPEN or lock.expiry - situation.now <= policy.secret_margin:
@@ -328,7 +328,7 @@ def _register_links(channel: Channel, situation: ChannelOnChain, policy: DutyPol
         lock = channel.theirs.simplex.lock(lock_id)
         if lock is None or situation.now > lock.expiry:
             continue
-        _, proof = situation.secrets.get(lock.condition, (0, b""))
+        _, proof = situation.proofs.get(lock.puzzle, (0, b""))
         known = StreamProof.decode(proof).amount if proof else 0
         if known >= claim.amount:
             continue
@@ -345,10 +345,10 @@ def _register_older(channel: Channel, situation: ChannelOnChain, policy: DutyPol
     """The peer's locks of a state that we left behind, and that stands: they pay us only by what the chain shows."""
     older = situation.older.get(channel.peer_side)
     for lock in older.locks if older is not None and situation.view.status == SETTLED else ():
-        proof, known = older.proofs.get(lock.id) if older is not None else None, situation.secrets.get(lock.condition)
+        proof, known = older.proofs.get(lock.id) if older is not None else None, situation.proofs.get(lock.puzzle)
         if proof is None or situation.now > lock.expiry or (known is not None and lock.kind == HASH):
             continue
-        gain = amount_paid(lock, proof) - (amount_paid(lock, known[1]) if known is not None else 0)
+        gain = worth(lock, proof) - (worth(lock, known[1]) if known is not None else 0)
         call: Call = RegisterSecretCall(proof)
         if lock.kind != HASH:
             claim = StreamProof.decode(proof)

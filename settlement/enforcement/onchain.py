@@ -22,11 +22,11 @@ from tallystick.channels.ports import Clock, Elapsed
 from tallystick.channels.protocol.confirmed import timeless
 from tallystick.channels.protocol.core import Channel, Phase, never_used, new_channel
 from tallystick.channels.protocol.keys import PrivateKey, PublicKey, close_key
-from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
-from tallystick.channels.session import resync
+from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Puzzle
 from tallystick.channels.session.chaintime import ChainTime
-from tallystick.channels.session.claims import pending_conditions
+from tallystick.channels.session.claims import pending_puzzles
 from tallystick.channels.session.claims import stakes as stakes_of
+from tallystick.channels.session.inputs import ForceClose, FundingConfirmed, PhaseReached
 from tallystick.channels.session.session import Session
 from tallystick.channels.storage.older import OlderState, older_state
 from tallystick.channels.storage.store import Moment
@@ -178,8 +178,8 @@ class OnChain:
         restless = [self._brought_back(session) for session in restless]
         for session in restless:
             self._follow(session)
-        secrets = self.index.secrets(pending_conditions(self._engine.sessions.values()), self.following.final_number)
-        self._engine.chain_moved(ChainTime(self.index.head_time, self.following.final_time, secrets))
+        proofs = self.index.proofs(pending_puzzles(self._engine.sessions.values()), self.following.final_number)
+        self._engine.chain_moved(ChainTime(self.index.head_time, self.following.final_time, proofs))
         for session in restless:
             self._close_if_must(session)
         return self.derive([session.channel.id for session in restless])
@@ -201,15 +201,14 @@ class OnChain:
     def _close_if_must(self, session: Session) -> None:
         """Close a channel whose peer has long not paid for locks that the chain shows to be ours."""
         view = self.index.view(session.channel.id, self.index.head_number)
-        shown = self._engine.chain.secrets
-        if view is None or not any(lock.condition in shown for lock in session.channel.theirs.simplex.locks):
+        shown = self._engine.chain.proofs
+        if view is None or not any(lock.puzzle in shown for lock in session.channel.theirs.simplex.locks):
             return
         if must_close(session.channel, self._situation(session, view, {}), self._duties):
             name = session.channel.id.hex()[:8]
             text = f"channel {name} is being closed: its peer does not pay for locks that the chain shows as ours"
             self._alarm(Alarm(AlarmKind.PEER_OWES, text))
-            session.force_close()
-            self._engine.touch(session)
+            self._engine.apply(session.channel.id, ForceClose())
 
     def _follow(self, session: Session) -> None:
         """Bring one channel's phase and funding in line with the chain."""
@@ -226,18 +225,17 @@ class OnChain:
                 self._alarm(Alarm(AlarmKind.OTHER_TERMS, text))
             return
         if final is not None and channel.phase is not Phase.SETTLED:
-            resync.set_funding(session, final.deposits, final.withdrawn)
+            self._engine.apply(channel.id, FundingConfirmed(final.deposits, final.withdrawn))
         # Who lost data must never close, not even in place of a close that left the chain, however deep it was: it
         # goes on recovering until the settlement stays, for which a window of challenges had to pass.
         lost = session.channel.phase is Phase.RECOVERING
         closed, statuses = (final, (SETTLED,)) if lost else (head, (CLOSED, SETTLED))
         if closed is not None and closed.status in statuses and session.channel.phase not in _CLOSED_PHASES:
-            session.enter(Phase.CLOSED)
+            self._engine.apply(channel.id, PhaseReached(Phase.CLOSED))
         if final is not None and final.status == SETTLED and session.channel.phase is Phase.CLOSED:
-            session.enter(Phase.SETTLED)
+            self._engine.apply(channel.id, PhaseReached(Phase.SETTLED))
         if final is not None and final.status == GONE and session.channel.phase is not Phase.OPENING:
-            session.enter(Phase.GONE)
-        self._engine.touch(session)
+            self._engine.apply(channel.id, PhaseReached(Phase.GONE))
 
     # --- duties --------------------------------------------------------------------------------------------------
 
@@ -306,18 +304,18 @@ class OnChain:
                 moments += self.sender.supersede(obligation.id, "the channel has moved on")
         return moments
 
-    def _situation(self, session: Session, view: ContractChannel, stakes: dict[bytes, int]) -> ChannelOnChain:
+    def _situation(self, session: Session, view: ContractChannel, stakes: dict[Puzzle, int]) -> ChannelOnChain:
         channel = session.channel
         states = (channel.ours, *channel.flight, channel.theirs)
         older = self._older(session, view)
-        conditions = {lock.condition for state in states for lock in state.simplex.locks}
-        conditions |= {lock.condition for state in older.values() for lock in state.locks}
-        secrets = self.index.secrets(conditions, self.index.head_number) if conditions else {}
+        puzzles = {lock.puzzle for state in states for lock in state.simplex.locks}
+        puzzles |= {lock.puzzle for state in older.values() for lock in state.locks}
+        proofs = self.index.proofs(puzzles, self.index.head_number) if puzzles else {}
         redeemed = (self.index.redeems(channel.id, 0), self.index.redeems(channel.id, 1))
         claims = session.streams.claims()
         market = self.following.market
         return ChannelOnChain(
-            view, self.index.head_time, secrets, redeemed, claims, market.price, stakes, older, market.lowest
+            view, self.index.head_time, proofs, redeemed, claims, market.price, stakes, older, market.lowest
         )
 
     def _older(self, session: Session, view: ContractChannel) -> dict[int, OlderState]:

@@ -12,8 +12,9 @@ from collections.abc import Iterable
 import msgspec
 
 from tallystick.channels.protocol.codec import Codec
+from tallystick.channels.protocol.conditions import HASH, STREAM
 from tallystick.channels.protocol.hashchain import StreamProof, StreamTerms
-from tallystick.channels.protocol.objects import ZERO32, Address, ChannelId
+from tallystick.channels.protocol.objects import ZERO32, Address, ChannelId, Puzzle
 from tallystick.channels.storage.store import Moment, Store, Subject
 from tallystick.channels.storage.tables import CAME, Rows, at_least, at_most, decoded, table
 from tallystick.channels.values.discretion import Discreet
@@ -150,20 +151,22 @@ class ChainIndex:
             if isinstance(s.event, Redeemed) and s.event.sender == sender
         ]
 
-    def secrets(self, conditions: Iterable[bytes], up_to: int) -> dict[bytes, tuple[int, bytes]]:
-        """Return which of the conditions were registered by block `up_to`: to (block time, proof), in that order.
+    def proofs(self, puzzles: Iterable[Puzzle], up_to: int) -> dict[Puzzle, tuple[int, bytes]]:
+        """Return what was registered by block `up_to` that solves these puzzles: (block time, proof), in that order.
 
         The proof of a hash lock is its secret; that of a stream tells its deepest link.
         """
-        conditions = sorted(set(conditions))
-        come = f"{CAME} digest time secret"
-        queries = (_SECRETS.rows(at_most("number", up_to), columns=come, digest=condition) for condition in conditions)
-        registered = sorted(row for query in queries for row in self._store.read(query))
-        found = {digest: (time, secret) for _, digest, time, secret in registered}
-        for condition in conditions:
-            deepest = _LINKS.rows(at_most("number", up_to), condition=condition, order=("-depth",), limit=1)
-            for _, _, proof, time, _ in self._store.read(deepest):
-                found[condition] = (time, proof)
+        puzzles = sorted(set(puzzles))
+        until, come = at_most("number", up_to), f"{CAME} time secret"
+        hashes = [
+            (_SECRETS.rows(until, columns=come, digest=puzzle[1]), puzzle) for puzzle in puzzles if puzzle[0] == HASH
+        ]
+        rows = sorted((row, puzzle) for query, puzzle in hashes for row in self._store.read(query))
+        found: dict[Puzzle, tuple[int, bytes]] = {puzzle: (time, secret) for (_, time, secret), puzzle in rows}
+        for puzzle in puzzles:
+            deepest = _LINKS.rows(until, columns="time proof", condition=puzzle[1], order=("-depth",), limit=1)
+            for time, proof in self._store.read(deepest) if puzzle[0] == STREAM else ():
+                found[puzzle] = (time, proof)
         return found
 
     def known(self) -> list[ChannelId]:

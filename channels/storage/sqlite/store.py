@@ -14,7 +14,7 @@ from pathlib import Path
 from tallystick.channels.errors import StoreError
 from tallystick.channels.storage.directory import DirectoryLock, lock_directory
 from tallystick.channels.storage.sqlite.log_check import verify_log
-from tallystick.channels.storage.sqlite.schemas import Schema, migrate, require_known
+from tallystick.channels.storage.sqlite.schemas import Schema
 from tallystick.channels.storage.sqlite.seals import (
     UNREADABLE,
     install,
@@ -26,6 +26,7 @@ from tallystick.channels.storage.sqlite.seals import (
     verify_structure,
 )
 from tallystick.channels.storage.sqlite.statements import SqliteRows
+from tallystick.channels.storage.sqlite.versions import migrate, require_known
 from tallystick.channels.storage.store import Moment, Write
 from tallystick.channels.storage.tables import Query, Row
 from tallystick.channels.values.arguments import checked
