@@ -102,7 +102,7 @@ def test_what_is_not_legal_in_a_phase_is_refused_left_aside_or_ignored_as_the_ta
         assert said == []
     elif said:
         assert [(type(answer), answer.code) for answer in said] == [(Error, Fault.WRONG_PHASE)]  # type: ignore[union-attr]
-    assert session.missed is (rule.otherwise is Otherwise.LEAVE_ASIDE)
+    assert session.link.missed is (rule.otherwise is Otherwise.LEAVE_ASIDE)
 
 
 @pytest.mark.parametrize("kind", messages_of_channels(), ids=lambda kind: kind.__name__)
