@@ -130,13 +130,13 @@ def test_a_wheel_from_the_sdist_works_in_an_environment_of_its_own(built: Path, 
     count, *modules = run(python, "-I", "-W", "ignore", "-c", old, cwd=tmp_path).split()
     assert int(count) == len(_moved.MODULES) + sum(map(len, _moved.NAMES.values()))
     assert modules == ["tallystick.channels.protocol.core", "tallystick.sdk.node.node"]
-    run(python, "-I", "-W", "ignore", "-c", "import sys, tallystick.sdk.cli.bench, tallystick.sdk.testing.world", cwd=tmp_path)
+    kits = "import tallystick.sdk.cli.bench, tallystick.sdk.testing.world"
+    run(python, "-I", "-W", "error", "-c", kits, cwd=tmp_path)
 
 
-def test_the_wheel_holds_no_campaign_no_demo_and_no_kit_that_no_document_tells_of(built: Path) -> None:
+def test_what_is_installed_holds_no_campaign_and_no_demo(built: Path) -> None:
     (wheel,) = built.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
-        packed = {name.removeprefix("tallystick/") for name in archive.namelist() if name.endswith(".py")}
-    assert not [name for name in packed if re.search("simulation|demo|campaign|test_", name)]
-    kits = {name for name in packed if "/testing/" in name and not name.endswith("__init__.py")}
-    told = (ROOT / "docs" / "sdk.md").read_text("utf-8")
+        packed = archive.namelist()
+    assert len(packed) > 200
+    assert [name for name in packed if re.search("simulation|campaign|storm|demo|examples|test_", name)] == []
