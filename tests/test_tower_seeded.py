@@ -53,7 +53,7 @@ class Ordeal:
         async with self.house.open() as (tower, _):
             await tower.follower.reached(self.chain.newest.header.number)
             await trio.sleep(1)
-            answer = await tower.desk.answer(ALICE.address, Upload(VERSION, locator_of(*party), 1, blob))
+            answer = await tower.service.answer(ALICE.address, Upload(VERSION, locator_of(*party), 1, blob))
             assert isinstance(answer, TowerReceipt)
 
     def note(self) -> None:
