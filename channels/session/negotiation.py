@@ -36,8 +36,6 @@ def request_close(session: Session) -> None:
 
 def on_shutdown(session: Session, message: Shutdown) -> None:
     """The peer wants to close, or agrees to."""
-    if session.channel.phase is not Phase.OPEN:
-        return
     session.peer_final = message.final_seq
     if session.channel.shutdown is CloseInitiator.NONE:
         session.change(msgspec.structs.replace(session.channel, shutdown=CloseInitiator.PEER))
@@ -119,7 +117,7 @@ def request_withdrawal(session: Session, amount: int) -> Withdrawal:
     return withdrawal
 
 
-def on_withdraw_request(session: Session, message: WithdrawRequest) -> None:
+def on_withdrawal(session: Session, message: WithdrawRequest) -> None:
     """Countersign the peer's withdrawal if its amount is free, else say why not; raise InvalidSignature."""
     withdrawal = message.withdrawal
     digest = digest_withdrawal(session.domain, withdrawal)

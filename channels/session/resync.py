@@ -78,11 +78,6 @@ def succeed(session: Session, old: Session) -> None:
 def on_reestablish(session: Session, message: Reestablish) -> None:
     """Compare where both sides are, and repeat what the peer lacks; raise InvalidUpdate or InvalidSignature."""
     channel = session.channel
-    if channel.phase not in _GREETING:
-        # One that was never used may be opened anew: the peer has to greet it again then.
-        code = Fault.UNKNOWN_CHANNEL if core.never_used(channel) else Fault.WRONG_PHASE
-        session.send(Error(channel.id, code, f"this channel is {channel.phase.name.lower()} here"))
-        return
     if (
         _check(session, message.ours, channel.peer_side)
         or _check(session, message.theirs, channel.side)
@@ -201,8 +196,6 @@ def on_close_request(session: Session) -> None:
 
     Who has not greeted on this connection may know nothing of the channel any more.
     """
-    if session.channel.phase not in (Phase.OPEN, Phase.FROZEN):
-        return
     if session.ready and not session.peer_behind and not session.streams.forgotten:
         text = "your greeting shows all that you ever signed here: close with our consent, or alone"
         session.send(Error(session.channel.id, Fault.REFUSED, text))

@@ -23,6 +23,7 @@ from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import ChannelId, Lock
 from tallystick.channels.protocol.operations import AddLock
+from tallystick.channels.session.inputs import RejectLock, SubmitLock
 from tallystick.channels.session.view import ChannelView
 from tallystick.channels.storage.store import Moment
 from tallystick.router.codes import Code
@@ -175,12 +176,11 @@ class IncomingLocks:
         found = choose(lock, channel, order, self._outbound_channels(channel, order.channel), now, self._limits)
         if isinstance(found, Failure):
             return found
-        session = self._engine.session(found.channel)
         circuit = Circuit(
             incoming=channel,
             incoming_lock=lock.id,
             outgoing=found.channel,
-            outgoing_lock=session.next_lock,
+            outgoing_lock=self._engine.session(found.channel).next_lock,
             amount_in=lock.amount,
             amount_out=order.amount,
             expiry=order.expiry,
@@ -192,12 +192,12 @@ class IncomingLocks:
             if bucket is None:  # nothing is said of what the channel can carry: this is over in a moment
                 return Failure(Code.CHANNEL_DISABLED, channel=order.channel)
             onion = peeled.next_packet or b""
-            session.add_lock(order.amount, order.expiry, lock.condition, onion, attach=CircuitOpened(circuit))
+            asked = SubmitLock(order.amount, order.expiry, lock.condition, onion, attach=CircuitOpened(circuit))
+            self._engine.apply(found.channel, asked)
         except InvalidInput:
             return Failure(Code.TEMPORARY_CHANNEL_FAILURE, channel=order.channel)
         self._forwarder.opened(circuit)
         self._admission.began(circuit, lock, bucket)
-        self._engine.touch(session)
         return None
 
     def _outbound_channels(self, source: ChannelId, target: ChannelId) -> list[OutboundChannel]:
@@ -255,13 +255,11 @@ class IncomingLocks:
 
     def release(self, channel: ChannelId, lock: int, reason: bytes) -> None:
         """Reject an incoming lock. One that is gone, or was claimed, stays as it is."""
-        session = self._engine.session(channel)
         try:
-            session.reject(lock, reason)
+            self._engine.apply(channel, RejectLock(lock, reason))
         except InvalidInput:
             return
         self._admission.freed(channel, lock)
-        self._engine.touch(session)
 
     def hide(self, secret: bytes, failure: Failure) -> bytes:
         """Return the reason that tells the payer of a failure of ours, with the newest policy of what it is about."""

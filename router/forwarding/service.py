@@ -24,6 +24,7 @@ from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Lock
 from tallystick.channels.protocol.operations import AddLock
+from tallystick.channels.session.inputs import RevealSecret, SubmitLock
 from tallystick.channels.storage.store import Moment, Store
 from tallystick.channels.values.arguments import Options
 from tallystick.router.codes import Code
@@ -196,16 +197,14 @@ class Router:
     ) -> int:
         """Queue a lock of our own and return its number (before: `next_lock`).
 
-        Raise ChannelNotReady unless the channel is `usable`, else as `Session.add_lock` does; nothing was done then.
+        Raise ChannelNotReady unless the channel is `usable`, else as `SubmitLock` is refused; nothing was done then.
         """
         session = self._engine.session(channel)
         if not session.usable:
             raise ChannelNotReady(
                 f"the peer of channel {channel.hex()[:8]} is not connected or acknowledges nothing now"
             )
-        lock = session.add_lock(amount, expiry, condition, onion, attach=attach)
-        self._engine.touch(session)
-        return lock
+        return self._engine.apply(channel, SubmitLock(amount, expiry, condition, onion, attach=attach))
 
     def next_lock(self, channel: ChannelId) -> int:
         """Return the number that the next lock over a channel will have."""
@@ -213,13 +212,11 @@ class Router:
 
     def reveal(self, channel: ChannelId, lock: int, secret: bytes) -> bool:
         """Claim an incoming lock; return whether it is there (still) to be claimed."""
-        session = self._engine.session(channel)
         try:
-            session.reveal(lock, secret)
+            self._engine.apply(channel, RevealSecret(lock, secret))
         except InvalidInput:
             return False
         self._admission.claimed(self._engine.view(channel), lock)
-        self._engine.touch(session)
         return True
 
     def refuse(self, final: FinalLock, failure: Failure) -> None:

@@ -30,7 +30,7 @@ from tallystick.channels.ports import Network, PeerAddress, system_clock, system
 from tallystick.channels.protocol.core import new_channel
 from tallystick.channels.protocol.keys import PrivateKey, PublicKey
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Terms
-from tallystick.channels.session import resync
+from tallystick.channels.session.inputs import FundingConfirmed
 from tallystick.channels.session.session import Session
 from tallystick.channels.session.tickets import Ticket
 from tallystick.channels.storage.schema import SCHEMA
@@ -85,7 +85,7 @@ class Member:
         terms = Terms(CHAIN_ID, CONTRACT, (first, second), NATIVE, 0, 86_400, bytes(32))
         session = self.engine.add_channel(new_channel(terms, terms.side_of(self.engine.key.address), bytes(peer), 0))
         deposits = (DEPOSIT, 0) if first == payer else (0, DEPOSIT)
-        resync.set_funding(session, deposits, (0, 0))
+        self.engine.apply(session.channel.id, FundingConfirmed(deposits))
         return session
 
 

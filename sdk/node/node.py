@@ -61,6 +61,7 @@ from tallystick.channels.session.effects import (
     PeerNotice,
     SecretLearned,
 )
+from tallystick.channels.session.inputs import ForceClose
 from tallystick.channels.storage.identity import IDENTITY_SCHEMA, Identity, claim_directory, hold_identity
 from tallystick.channels.storage.schema import SCHEMA as CHANNELS_SCHEMA
 from tallystick.channels.storage.store import SqliteStore, Store, open_store
@@ -361,10 +362,8 @@ class Node(Wallet):
         self._note_change()
 
     def _close_for_peer(self, channel: ChannelId) -> None:
-        session = self.engine.session(channel)
-        if session.channel.phase in (Phase.OPEN, Phase.FROZEN):
-            session.force_close()
-            self.engine.touch(session)
+        if self.engine.session(channel).channel.phase in (Phase.OPEN, Phase.FROZEN):
+            self.engine.apply(channel, ForceClose())
 
     def _note_change(self) -> None:
         self._changed.set()

@@ -42,9 +42,9 @@ MUTANTS = (
     ),
     Mutant(
         "answer a greeting about a failed opening as if it had been a channel",
-        "channels/session/resync.py",
-        "code = Fault.UNKNOWN_CHANNEL if core.never_used(channel) else Fault.WRONG_PHASE",
-        "code = Fault.WRONG_PHASE",
+        "channels/session/machine.py",
+        "Fault.UNKNOWN_CHANNEL if anew else Fault.WRONG_PHASE",
+        "Fault.WRONG_PHASE",
         ("test_openings_end.py",),
     ),
     Mutant(
