@@ -9,12 +9,12 @@ import pytest
 import trio
 import trio.testing
 
+from simulation.processes import TALLY, run
 from tallystick.channels.storage.schema import SCHEMA
 from tallystick.channels.storage.writer import IDLE, Writer
 from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.sdk.bench.network import check_line
 from tallystick.sdk.errors import MeasurementVoid
-from tallystick.sdk.testing.processes import TALLY, run
 
 FIGURES = {
     "per_second",

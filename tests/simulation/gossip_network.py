@@ -33,7 +33,7 @@ QUICK = GossipPolicy(reconcile=60, stalled=20)
 
 
 class GossipNode:
-    """A node of the simulation: a gossiper on a disk, and the graph that it was told."""
+    """A node of the simulation: gossip on a disk, and the graph that it was told."""
 
     def __init__(
         self, number: int, truth: ChainTruth, disk: SimulatedDisk | None = None, policy: GossipPolicy | None = None
