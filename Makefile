@@ -38,13 +38,14 @@ demo: $(VENV)/ready          ## the main job, for real: about half a minute
 test: $(VENV)/ready-dev      ## all tests that are fast enough for every run, on all cores
 	$(BIN)/python -Im pytest -n auto --dist worksteal $(TESTS)
 
-check: $(VENV)/ready-dev     ## lint, format, types, import directions, whether the locks are whole
+check: $(VENV)/ready-dev     ## lint, format, types, import directions, the structure, whether the locks are whole
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python tools/programs.py
 	$(BIN)/lint-imports
 	$(BIN)/python tools/locks.py
+	$(BIN)/python tools/structure.py
 
 coverage: $(VENV)/ready-dev  ## branch coverage of channels/, router/ and settlement/
 	$(BIN)/python -Im pytest -n auto --dist worksteal --cov --cov-report=term-missing:skip-covered

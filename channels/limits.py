@@ -39,6 +39,9 @@ BATCH_PAYMENTS_MAX = 6_000
 BATCH_BYTES_MAX = 60_000
 """Estimated bytes of the operations in one update; below MESSAGE_MAX by more than the other fields take."""
 
+KIND_MAX = 255
+"""Of a lock: a kind is one byte wherever a contract reads it."""
+
 LOCKS_MAX = 483
 """Pending locks per simplex (as BOLT 2's max_accepted_htlcs): the whole list must fit one `redeem` transaction."""
 

@@ -39,7 +39,7 @@ from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import NATIVE
 from tallystick.router.forwarding.circuits import Forward
-from tallystick.router.forwarding.forwarder import Outcome
+from tallystick.router.forwarding.forwarder import ForwardOutcome
 from tallystick.router.forwarding.service import RoutingOptions
 from tallystick.router.objects import ForwardingPolicy
 from tallystick.sdk.control.server import open_control
@@ -105,7 +105,7 @@ async def report(node: Node) -> None:
     while True:
         for forward in node.forwards_after(position):
             position = forward.position
-            earned += forward.circuit.fee if forward.outcome is Outcome.PAID else 0
+            earned += forward.circuit.fee if forward.outcome is ForwardOutcome.PAID else 0
             print(line(forward, earned), flush=True)
         await node.until(partial(more_than, node, position))
 

@@ -147,7 +147,7 @@ class Block(msgspec.Struct, frozen=True, array_like=True):
     events: tuple[Event, ...]
 
 
-class Receipt(msgspec.Struct, frozen=True, array_like=True):
+class TransactionReceipt(msgspec.Struct, frozen=True, array_like=True):
     """What became of a transaction that is in a block of the best branch."""
 
     transaction: bytes
@@ -159,7 +159,7 @@ class Receipt(msgspec.Struct, frozen=True, array_like=True):
     """Empty on success; else `<Revert code>: <sentence>`."""
 
 
-class ChannelView(msgspec.Struct, frozen=True, kw_only=True):
+class ContractChannel(msgspec.Struct, frozen=True, kw_only=True):
     """The contract's state of one channel at the head."""
 
     terms: Terms
@@ -328,7 +328,7 @@ class Chain(Protocol):
         """Hand in a signed transaction and return its hash; a known one is fine. Raise TransactionRefused."""
         ...
 
-    async def receipt(self, transaction: bytes) -> Receipt | None:
+    async def receipt(self, transaction: bytes) -> TransactionReceipt | None:
         """The receipt if the transaction is in a block of the best branch."""
         ...
 
@@ -344,7 +344,7 @@ class Chain(Protocol):
         """What the account holds."""
         ...
 
-    async def channel(self, channel: ChannelId) -> ChannelView | None:
+    async def channel(self, channel: ChannelId) -> ContractChannel | None:
         """The contract's state of a channel, None if it never existed."""
         ...
 

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from tallystick.channels.protocol.conditions import digest_of
 from tallystick.channels.protocol.objects import Address, Lock, SignedProof
 from tallystick.settlement.chain import RedeemCall, SettleCall
-from tallystick.settlement.contract.state import BPS, ChannelState, Standing, Status
+from tallystick.settlement.contract.state import BPS, ChannelState, ChannelStatus, StandingProof
 from tallystick.settlement.errors import Revert, Reverted
-from tallystick.settlement.testing.disputes import PERIOD, Court, Paper
+from tallystick.settlement.testing.disputes import PERIOD, ChannelFixture, DisputeFixture
 
-PAPER = Paper()
+PAPER = ChannelFixture()
 TOWER = Address(b"\x77" * 20)
 START = 1_000
 
@@ -96,11 +96,15 @@ def play(deposits: tuple[int, int], steps: list[Step]) -> History:
 def closed(history: History, pair: tuple[Update, Update]) -> ChannelState:
     """A channel whose window is over, with any two of its updates standing."""
     standing = tuple(
-        Standing(update.seq, update.transferred, update.locked, ZERO if not update.locks else b"\1" * 32)
+        StandingProof(update.seq, update.transferred, update.locked, ZERO if not update.locks else b"\1" * 32)
         for update in pair
     )
     return ChannelState(
-        PAPER.terms, history.deposits, status=Status.CLOSED, deadline=START - 1, standing=(standing[0], standing[1])
+        PAPER.terms,
+        history.deposits,
+        status=ChannelStatus.CLOSED,
+        deadline=START - 1,
+        standing=(standing[0], standing[1]),
     )
 
 
@@ -115,7 +119,7 @@ def test_every_pair_of_updates_settles_without_creating_losing_or_going_below_ze
     history = play(deposits, steps)
     total = sum(deposits)
     for pair in product(*history.updates):
-        court = Court(PAPER, time=START)
+        court = DisputeFixture(PAPER, time=START)
         court.channel = closed(history, pair)
         court.apply(SettleCall(PAPER.id))
         nets, pots = (court.received(0), court.received(1)), court.state.pots
@@ -137,7 +141,7 @@ def test_a_conviction_moves_exactly_the_closers_net(
 ) -> None:
     history = play(deposits, steps)
     for pair in product(*history.updates):
-        free, convicted = Court(PAPER, time=START), Court(PAPER, time=START, reward_bps=reward_bps)
+        free, convicted = DisputeFixture(PAPER, time=START), DisputeFixture(PAPER, time=START, reward_bps=reward_bps)
         free.channel = closed(history, pair)
         convicted.channel = msgspec.structs.replace(
             free.state, convicted=True, closer=closer, beneficiary=TOWER if reward_bps else None
@@ -159,7 +163,7 @@ def test_an_honest_closer_is_never_convicted_by_anything_that_was_ever_signed(
     history = play(deposits, steps)
     held: list[Update] = [history.newest(0), history.newest(1)]
     held[closer] = history.updates[closer][history.acked[closer]]
-    court = Court(PAPER, time=START)
+    court = DisputeFixture(PAPER, time=START)
     court.open(*deposits)
     court.apply(PAPER.close(held[0].signed(0), held[1].signed(1)), closer)
     challenges = [(side, update) for side in (0, 1) for update in history.updates[side][1:]]
@@ -180,7 +184,7 @@ def test_only_a_guilty_closer_is_convicted_and_the_victim_with_all_proofs_never_
     history = play(deposits, steps)
     victim = 1 - closer
     chosen = [data.draw(st.sampled_from(history.updates[side])) for side in (0, 1)]
-    court = Court(PAPER, time=START)
+    court = DisputeFixture(PAPER, time=START)
     court.open(*deposits)
     court.apply(PAPER.close(chosen[0].signed(0), chosen[1].signed(1)), closer)
     for side in (0, 1):
@@ -206,7 +210,7 @@ def test_redeeming_ends_with_every_unit_paid_out_and_no_matter_when_it_was_done(
     history = play(deposits, steps)
     results = []
     for pauses in (waits, []):
-        court = Court(PAPER, time=START)
+        court = DisputeFixture(PAPER, time=START)
         court.open(*deposits)
         court.apply(PAPER.close(history.newest(0).signed(0), history.newest(1).signed(1)))
         for number in secrets:
@@ -219,14 +223,14 @@ def test_redeeming_ends_with_every_unit_paid_out_and_no_matter_when_it_was_done(
             for side in (0, 1):
                 redeem(court, side, pending)
                 assert sum(court.paid.values()) + court.state.held == sum(deposits)
-        assert court.state.status == Status.GONE
+        assert court.state.status == ChannelStatus.GONE
         results.append(court.paid)
     assert results[0] == results[1]
 
 
-def redeem(court: Court, side: int, pending: list[list[Lock]]) -> None:
+def redeem(court: DisputeFixture, side: int, pending: list[list[Lock]]) -> None:
     """Redeem what is decided of a simplex; `pending` is what remains."""
-    if court.state.status != Status.SETTLED or not court.state.pots[side]:
+    if court.state.status != ChannelStatus.SETTLED or not court.state.pots[side]:
         return
     try:
         court.apply(RedeemCall(PAPER.id, side, tuple(pending[side])))

@@ -28,18 +28,18 @@ from tallystick.settlement.chain import (
 )
 from tallystick.settlement.contract.adjudicator import ChannelCall
 from tallystick.settlement.contract.registry import register
-from tallystick.settlement.contract.state import Parameters, Status, view
+from tallystick.settlement.contract.state import ChannelStatus, Parameters, view
 from tallystick.settlement.errors import Revert, Reverted
 from tallystick.settlement.ethereum.signatures import HALF_ORDER
-from tallystick.settlement.testing.disputes import CLOSE_KEY, PERIOD, Court, Paper
+from tallystick.settlement.testing.disputes import CLOSE_KEY, PERIOD, ChannelFixture, DisputeFixture
 
-PAPER = Paper()
+PAPER = ChannelFixture()
 TOWER = Address(b"\x77" * 20)
 SECRET = b"s" * 32
 
 
-def court(deposit0: int = 100, deposit1: int = 50) -> Court:
-    made = Court(PAPER)
+def court(deposit0: int = 100, deposit1: int = 50) -> DisputeFixture:
+    made = DisputeFixture(PAPER)
     made.open(deposit0, deposit1)
     return made
 
@@ -48,7 +48,7 @@ def lock(id: int, amount: int, expiry: int = 5_000, kind: int = 0, secret: bytes
     return Lock(id, amount, expiry, kind, digest_of(secret))
 
 
-def refused(court: Court, call: ChannelCall, code: Revert, by: int | Address = 0) -> None:
+def refused(court: DisputeFixture, call: ChannelCall, code: Revert, by: int | Address = 0) -> None:
     before = court.channel
     with pytest.raises(Reverted) as caught:
         court.apply(call, by)
@@ -60,7 +60,7 @@ def refused(court: Court, call: ChannelCall, code: Revert, by: int | Address = 0
 
 
 def test_open_takes_the_callers_deposit_for_its_own_side() -> None:
-    court = Court(PAPER)
+    court = DisputeFixture(PAPER)
     events = court.apply(OpenCall(PAPER.terms, 7), 1)
     assert court.state.deposits == (0, 7) and court.taken == 7
     assert [type(event).__name__ for event in events] == ["ChannelOpened", "Deposited"]
@@ -68,7 +68,7 @@ def test_open_takes_the_callers_deposit_for_its_own_side() -> None:
 
 
 def test_open_without_a_deposit_has_no_deposit_event() -> None:
-    assert len(Court(PAPER).apply(OpenCall(PAPER.terms, 0))) == 1
+    assert len(DisputeFixture(PAPER).apply(OpenCall(PAPER.terms, 0))) == 1
 
 
 @pytest.mark.parametrize(
@@ -84,11 +84,11 @@ def test_open_without_a_deposit_has_no_deposit_event() -> None:
     ],
 )
 def test_open_refuses_wrong_terms(change: dict[str, object], code: Revert) -> None:
-    refused(Court(PAPER), OpenCall(msgspec.structs.replace(PAPER.terms, **change), 1), code)
+    refused(DisputeFixture(PAPER), OpenCall(msgspec.structs.replace(PAPER.terms, **change), 1), code)
 
 
 def test_open_refuses_an_asset_that_does_not_exist() -> None:
-    court = Court(PAPER)
+    court = DisputeFixture(PAPER)
     court.asset_exists = False
     refused(court, OpenCall(PAPER.terms, 1), Revert.BAD_TERMS)
 
@@ -160,7 +160,7 @@ def test_cooperative_close_pays_exactly_what_both_signed() -> None:
     made = court()
     assert made.apply(PAPER.cooperative_close(30, 120, made.time), TOWER) == (CooperativelyClosed(PAPER.id, 30, 120),)
     assert (made.received(0), made.received(1)) == (30, 120)
-    assert made.state.status == Status.GONE and made.state.held == 0
+    assert made.state.status == ChannelStatus.GONE and made.state.held == 0
 
 
 def test_cooperative_close_refuses_another_sum_and_a_late_block() -> None:
@@ -174,20 +174,20 @@ def test_cooperative_close_refuses_another_sum_and_a_late_block() -> None:
 
 # --- status -----------------------------------------------------------------------------------------------------
 
-CALLS: dict[str, tuple[Callable[[], ChannelCall], set[Status]]] = {
-    "deposit": (lambda: DepositCall(PAPER.id, 0, 1), {Status.OPEN}),
-    "withdraw": (lambda: PAPER.withdrawal(0, 1, 10_000), {Status.OPEN}),
-    "cooperative_close": (lambda: PAPER.cooperative_close(0, 0, 10_000), {Status.OPEN}),
-    "close": (PAPER.close, {Status.OPEN}),
-    "challenge": (lambda: PAPER.challenge(PAPER.proof(0, 1)), {Status.CLOSED}),
-    "settle": (lambda: SettleCall(PAPER.id), {Status.CLOSED}),
-    "redeem": (lambda: RedeemCall(PAPER.id, 0, ()), {Status.SETTLED}),
+CALLS: dict[str, tuple[Callable[[], ChannelCall], set[ChannelStatus]]] = {
+    "deposit": (lambda: DepositCall(PAPER.id, 0, 1), {ChannelStatus.OPEN}),
+    "withdraw": (lambda: PAPER.withdrawal(0, 1, 10_000), {ChannelStatus.OPEN}),
+    "cooperative_close": (lambda: PAPER.cooperative_close(0, 0, 10_000), {ChannelStatus.OPEN}),
+    "close": (PAPER.close, {ChannelStatus.OPEN}),
+    "challenge": (lambda: PAPER.challenge(PAPER.proof(0, 1)), {ChannelStatus.CLOSED}),
+    "settle": (lambda: SettleCall(PAPER.id), {ChannelStatus.CLOSED}),
+    "redeem": (lambda: RedeemCall(PAPER.id, 0, ()), {ChannelStatus.SETTLED}),
 }
 
 
-@pytest.mark.parametrize("status", list(Status))
+@pytest.mark.parametrize("status", list(ChannelStatus))
 @pytest.mark.parametrize("name", list(CALLS))
-def test_a_call_is_refused_for_its_status_exactly_where_the_table_says_so(name: str, status: Status) -> None:
+def test_a_call_is_refused_for_its_status_exactly_where_the_table_says_so(name: str, status: ChannelStatus) -> None:
     make, allowed = CALLS[name]
     made = court()
     made.channel = msgspec.structs.replace(made.state, status=status)
@@ -201,7 +201,7 @@ def test_a_call_is_refused_for_its_status_exactly_where_the_table_says_so(name: 
 
 @pytest.mark.parametrize("name", list(CALLS))
 def test_a_channel_that_was_never_opened_is_unknown(name: str) -> None:
-    refused(Court(PAPER), CALLS[name][0](), Revert.UNKNOWN_CHANNEL)
+    refused(DisputeFixture(PAPER), CALLS[name][0](), Revert.UNKNOWN_CHANNEL)
 
 
 # --- close and challenge ----------------------------------------------------------------------------------------
@@ -223,7 +223,7 @@ def test_close_refuses_strangers_wrong_keys_and_wrong_proofs() -> None:
     refused(made, CloseCall(PAPER.id, None, None, b""), Revert.BAD_CLOSE_KEY)
     refused(made, PAPER.close(PAPER.proof(1, 1)), Revert.BAD_PROOF)
     refused(made, PAPER.close(PAPER.proof(0, 0)), Revert.BAD_PROOF)
-    other = Paper(chain_id=7)
+    other = ChannelFixture(chain_id=7)
     refused(made, PAPER.close(other.proof(0, 1)), Revert.BAD_PROOF)
     refused(made, PAPER.close(other.sign(BalanceProof(PAPER.id, 0, 1))), Revert.BAD_SIGNATURE)
     good = PAPER.proof(0, 1)
@@ -244,7 +244,7 @@ def test_challenges_count_up_to_the_deadline_and_settling_begins_after_it() -> N
     made.time += 1
     refused(made, PAPER.challenge(PAPER.proof(0, 2)), Revert.WINDOW_OVER)
     made.apply(SettleCall(PAPER.id), TOWER)
-    assert made.state.status == Status.GONE
+    assert made.state.status == ChannelStatus.GONE
 
 
 def test_only_a_strictly_higher_seq_replaces() -> None:
@@ -304,7 +304,7 @@ def test_a_voucher_must_be_the_victims_for_this_channel_and_not_for_the_contract
 # --- settle and redeem ------------------------------------------------------------------------------------------
 
 
-def settled(made: Court, proof0: SignedProof | None, proof1: SignedProof | None, closer: int = 0) -> Settled:
+def settled(made: DisputeFixture, proof0: SignedProof | None, proof1: SignedProof | None, closer: int = 0) -> Settled:
     made.apply(PAPER.close(proof0, proof1), closer)
     made.time += PERIOD + 1
     (event,) = made.apply(SettleCall(PAPER.id), TOWER)
@@ -316,7 +316,7 @@ def test_settle_pays_nets_and_holds_pots_back() -> None:
     made = court()
     event = settled(made, PAPER.proof(0, 1, 30, [lock(1, 20)]), PAPER.proof(1, 1, 10, [lock(1, 5)]))
     assert event == Settled(PAPER.id, 60, 65, 0, 20, 5, False)
-    assert made.state.status == Status.SETTLED and made.state.held == 25
+    assert made.state.status == ChannelStatus.SETTLED and made.state.held == 25
 
 
 def test_on_conviction_the_closers_net_goes_to_the_victim_less_the_towers_reward() -> None:
@@ -360,7 +360,7 @@ def test_redeem_pays_refunds_and_keeps_each_lock_by_its_condition() -> None:
     refused(made, RedeemCall(PAPER.id, 2, ()), Revert.NOT_A_PARTICIPANT)
     made.time += 10_001
     made.apply(RedeemCall(PAPER.id, 0, locks[2:]), TOWER)
-    assert made.state.status == Status.GONE
+    assert made.state.status == ChannelStatus.GONE
     assert (made.received(0), made.received(1)) == (90, 60)
 
 
@@ -409,7 +409,7 @@ def test_a_pot_smaller_than_its_locks_pays_in_order_of_id_whenever_they_are_rede
         made.time += 10_000
         made.apply(RedeemCall(PAPER.id, 0, locks[:1] if not wait else locks))
         results.append((made.received(0), made.received(1), made.state.status))
-    assert results[0] == results[1] == (60, 40, Status.GONE)
+    assert results[0] == results[1] == (60, 40, ChannelStatus.GONE)
 
 
 def test_what_a_pot_has_beyond_its_locks_goes_back_with_the_last_of_them() -> None:
@@ -420,14 +420,14 @@ def test_what_a_pot_has_beyond_its_locks_goes_back_with_the_last_of_them() -> No
     assert made.state.pots == (30, 0)
     made.time += 2 * PERIOD
     made.apply(RedeemCall(PAPER.id, 0, locks[1:]))
-    assert (made.received(0), made.received(1), made.state.status) == (100, 50, Status.GONE)
+    assert (made.received(0), made.received(1), made.state.status) == (100, 50, ChannelStatus.GONE)
 
 
 def test_a_pot_without_locks_goes_back_to_its_sender() -> None:
     made = court()
     settled(made, PAPER.sign(BalanceProof(PAPER.id, 0, 1, 0, 40)), None)
     made.apply(RedeemCall(PAPER.id, 0, ()))
-    assert (made.received(0), made.received(1), made.state.status) == (100, 50, Status.GONE)
+    assert (made.received(0), made.received(1), made.state.status) == (100, 50, ChannelStatus.GONE)
 
 
 # --- registry and parameters ------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from tallystick.channels.testing.scheduling import simulate
 from tallystick.sdk.node.handle import ChannelHandle
 from tallystick.sdk.node.node import Node
 from tallystick.sdk.testing.world import World, open_world
-from tallystick.settlement.chain import ChannelView
+from tallystick.settlement.chain import ContractChannel
 from tallystick.settlement.following.index import SETTLED
 from tallystick.settlement.sending import sender
 from tallystick.settlement.simulated.branch import ChainSettings
@@ -115,7 +115,9 @@ def test_a_channel_on_other_terms_is_told_once(monkeypatch: pytest.MonkeyPatch) 
 def test_what_waits_for_locks_that_nothing_here_tells_of_is_told() -> None:
     async def act(world: World, alice: Node, channel: ChannelHandle) -> None:
         terms = channel.session.channel.terms
-        view = ChannelView(terms=terms, status=SETTLED, deposits=(5, 5), withdrawn=(0, 0), seqs=(99, 99), pots=(3, 0))
+        view = ContractChannel(
+            terms=terms, status=SETTLED, deposits=(5, 5), withdrawn=(0, 0), seqs=(99, 99), pots=(3, 0)
+        )
         alice.onchain._older(channel.session, view)
         assert kinds(alice.alarms) == {AlarmKind.LOCKS_UNKNOWN}
 

@@ -160,7 +160,7 @@ def options() -> list[type[msgspec.Struct]]:
     found = []
     for part in ("channels", "settlement", "watchtower", "router", "sdk"):
         package = importlib.import_module(f"{tallystick.__name__}.{part}")
-        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if module.name.endswith("__main__"):
                 continue
             for value in vars(importlib.import_module(module.name)).values():

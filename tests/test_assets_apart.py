@@ -8,7 +8,7 @@ from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
 from tallystick.channels.storage.store import Schema
 from tallystick.channels.testing.disk import SimulatedDisk
-from tallystick.router.forwarding.jamming import Asked, Bucket, Jamming, JammingLimits
+from tallystick.router.forwarding.jamming import Bucket, ForwardRequest, Jamming, JammingLimits
 from tallystick.router.invoices.invoice import Invoice
 from tallystick.router.objects import NodeKey
 from tallystick.router.onion.payload import FinalPayload
@@ -18,7 +18,15 @@ from tallystick.router.pathfinding.liquidity import Changes
 from tallystick.router.pathfinding.liquidity_schema import load_beliefs, moments_of
 from tallystick.router.receiving import issued as invoices
 from tallystick.router.receiving.issued import InvoiceClaimed, KeysendClaimed, find_invoice, issue, wanted
-from tallystick.router.receiving.payee import Claim, Claimable, IncomingPart, Patience, Payee, Refuse, Verdict
+from tallystick.router.receiving.payee import (
+    Claimable,
+    ClaimPayment,
+    IncomingPart,
+    PartRefusal,
+    Payee,
+    PayeeOptions,
+    RefusePart,
+)
 
 NOW = 1_000_000
 TOKEN = Address(b"\x70" * 20)
@@ -36,38 +44,38 @@ def part(lock: int, asset: Address) -> IncomingPart:
 
 
 def test_parts_in_two_assets_make_no_payment() -> None:
-    payee = Payee(Patience())
+    payee = Payee(PayeeOptions())
     said = {asset: Claimable(SECRET, WORD, 100, asset=asset) for asset in (NATIVE, TOKEN)}  # a keysend's own words
     assert payee.arrived(HASH, part(0, NATIVE), said[NATIVE], NOW) == []
     stray = part(1, TOKEN)
-    assert payee.arrived(HASH, stray, said[TOKEN], NOW) == [Refuse(stray, Verdict.WRONG_ASSET)]
+    assert payee.arrived(HASH, stray, said[TOKEN], NOW) == [RefusePart(stray, PartRefusal.WRONG_ASSET)]
     assert payee.arrived(HASH, part(2, NATIVE), said[NATIVE], NOW) == [
-        Claim(HASH, SECRET, (part(0, NATIVE), part(2, NATIVE)))
+        ClaimPayment(HASH, SECRET, (part(0, NATIVE), part(2, NATIVE)))
     ]
 
 
 def test_a_part_in_another_asset_than_the_invoice_asks_for_is_refused_and_the_rest_is_taken() -> None:
-    payee, invoice = Payee(Patience()), Claimable(SECRET, WORD, 100, asset=TOKEN)
-    assert payee.arrived(HASH, part(0, NATIVE), invoice, NOW) == [Refuse(part(0, NATIVE), Verdict.WRONG_ASSET)]
+    payee, invoice = Payee(PayeeOptions()), Claimable(SECRET, WORD, 100, asset=TOKEN)
+    assert payee.arrived(HASH, part(0, NATIVE), invoice, NOW) == [RefusePart(part(0, NATIVE), PartRefusal.WRONG_ASSET)]
     assert payee.arrived(HASH, part(1, TOKEN), invoice, NOW) == []
-    assert isinstance(payee.arrived(HASH, part(2, TOKEN), invoice, NOW)[0], Claim)
+    assert isinstance(payee.arrived(HASH, part(2, TOKEN), invoice, NOW)[0], ClaimPayment)
 
 
 def test_parts_never_add_up_to_more_than_an_amount_can_be() -> None:
     """Whoever mints a token can have more of it in several channels than is written down of one payment."""
-    payee, invoice = Payee(Patience()), Claimable(SECRET, WORD, asset=TOKEN)
+    payee, invoice = Payee(PayeeOptions()), Claimable(SECRET, WORD, asset=TOKEN)
     first, second = (
         IncomingPart(CHANNEL, lock, AMOUNT_MAX - 1, NOW + 3_600, WORD, AMOUNT_MAX, 1, asset=TOKEN) for lock in (0, 1)
     )
     assert payee.arrived(HASH, first, invoice, NOW) == []
-    assert payee.arrived(HASH, second, invoice, NOW) == [Refuse(second, Verdict.SUPERFLUOUS)]
+    assert payee.arrived(HASH, second, invoice, NOW) == [RefusePart(second, PartRefusal.SUPERFLUOUS)]
 
 
 # --- reputations -----------------------------------------------------------------------------------------------------
 
 
-def asked(asset: bytes, fee: int) -> Asked:
-    return Asked(ANN, BEA, CHANNEL, 10, fee, NOW + 600, slots=10, value=1_000, asset=asset)
+def asked(asset: bytes, fee: int) -> ForwardRequest:
+    return ForwardRequest(ANN, BEA, CHANNEL, 10, fee, NOW + 600, slots=10, value=1_000, asset=asset)
 
 
 def test_fees_in_worthless_tokens_earn_no_reputation_for_coins() -> None:

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from tallystick.sdk.bench import attackers
-from tallystick.sdk.bench.attackers import Attack
+from tallystick.sdk.bench.attackers import AttackOptions
 from tallystick.sdk.bench.hostile import ATTACKS, HostileResult, HostileRow
 from tallystick.sdk.bench.report import hostile_table
 from tallystick.sdk.errors import MeasurementVoid
@@ -31,7 +31,7 @@ async def test_a_flood_is_made_and_its_figures_are_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("target", ["192.0.2.1:7735", "http://192.0.2.1:80/", "example.com:7735"])
 def test_other_machines_are_not_attacked(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    attack = Attack(
+    attack = AttackOptions(
         kind="pings",
         seconds=1,
         connections=1,

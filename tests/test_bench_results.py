@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 
 from tallystick.sdk.bench import direct, scale
 from tallystick.sdk.bench.control import CONTROL_MIN, Primitives
-from tallystick.sdk.bench.direct import Conditions
+from tallystick.sdk.bench.direct import LinkConditions
 from tallystick.sdk.bench.latencies import Latencies, timing
 from tallystick.sdk.bench.picture import FORMATS, draw, require_matplotlib
 from tallystick.sdk.bench.report import scale_table, table
@@ -180,7 +180,7 @@ async def test_bad_weather_is_compared_with_fair_weather_on_the_same_stage(monke
     story: list[object] = []
 
     class Rough(FakeStage):
-        async def weather(self, rtt_ms: float, cuts: float) -> None:
+        async def conditions(self, rtt_ms: float, cuts: float) -> None:
             story.append((rtt_ms, cuts))
 
     async def measure(stage: Stage, name: str, seconds: float, tries: int, say: object) -> ClassResult:
@@ -189,7 +189,7 @@ async def test_bad_weather_is_compared_with_fair_weather_on_the_same_stage(monke
 
     monkeypatch.setattr(direct, "measure", measure)
     stage: Any = Rough()
-    results = await direct._measure_all(stage, ["bulk", "alone"], 1.0, Conditions(20.0, 1.0), 1, lambda line: None)
+    results = await direct._measure_all(stage, ["bulk", "alone"], 1.0, LinkConditions(20.0, 1.0), 1, lambda line: None)
     assert story == ["bulk", "alone", (20.0, 1.0), "bulk", "alone", (0, 0)]
     assert (results["alone"].calm_per_second, results["alone"].kept) == (100.0, 0.8)
 

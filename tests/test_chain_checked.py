@@ -12,7 +12,15 @@ from tallystick.channels.errors import TallystickError
 from tallystick.channels.protocol.conditions import digest_of
 from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.channels.protocol.objects import NATIVE, ChannelId
-from tallystick.settlement.chain import Block, Closed, Deposited, LinkRegistered, OpenCall, Receipt, SecretRegistered
+from tallystick.settlement.chain import (
+    Block,
+    Closed,
+    Deposited,
+    LinkRegistered,
+    OpenCall,
+    SecretRegistered,
+    TransactionReceipt,
+)
 from tallystick.settlement.errors import ChainError, ChainUnavailable
 from tallystick.settlement.following.checked import (
     ANSWER_SECONDS,
@@ -22,7 +30,7 @@ from tallystick.settlement.following.checked import (
     check_header,
     plain,
 )
-from tallystick.settlement.testing.disputes import Paper
+from tallystick.settlement.testing.disputes import ChannelFixture
 from tallystick.settlement.testing.local import LocalChain
 
 ALICE = PrivateKey(keccak(b"alice"))
@@ -54,7 +62,7 @@ def lying(**answers: Any) -> CheckedChain:
 
 async def test_what_a_good_chain_says_passes_unchanged() -> None:
     chain = LocalChain(funds={ALICE.address: 10**18})
-    paper = Paper()
+    paper = ChannelFixture()
     chain.fund(paper.address(0))
     await chain.call(paper.keys[0], OpenCall(paper.terms, 1_000))
     checked = CheckedChain(chain)
@@ -129,7 +137,7 @@ def test_a_header_without_a_whole_hash_is_refused() -> None:
 
 async def test_a_receipt_of_another_transaction_is_refused_and_its_words_are_fit_to_be_shown() -> None:
     header = LocalChain().newest.header
-    receipt = Receipt(bytes(32), header, False, 5, "\x1b[2J" + "x" * 10_000)
+    receipt = TransactionReceipt(bytes(32), header, False, 5, "\x1b[2J" + "x" * 10_000)
     with pytest.raises(ChainError, match="another transaction"):
         await lying(receipt=receipt).receipt(b"\x01" * 32)
     found = await lying(receipt=receipt).receipt(bytes(32))
@@ -138,7 +146,7 @@ async def test_a_receipt_of_another_transaction_is_refused_and_its_words_are_fit
 
 
 async def test_the_state_of_another_channel_is_refused() -> None:
-    paper = Paper()
+    paper = ChannelFixture()
     chain = LocalChain(funds={paper.address(0): 10**18})
     await chain.call(paper.keys[0], OpenCall(paper.terms, 1_000))
     other = CheckedChain(Lying(chain, channel=await chain.channel(paper.id)))  # type: ignore[arg-type]  # by name

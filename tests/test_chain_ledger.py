@@ -33,10 +33,10 @@ from tallystick.settlement.simulated.branch import ChainSettings
 from tallystick.settlement.simulated.journal import SCHEMA
 from tallystick.settlement.simulated.ledger import Mint, execute
 from tallystick.settlement.simulated.world import Layer, balance_key, channel_key, check_conservation, supply_key
-from tallystick.settlement.testing.disputes import PERIOD, Paper
+from tallystick.settlement.testing.disputes import PERIOD, ChannelFixture
 from tallystick.settlement.testing.local import LocalChain
 
-PAPER = Paper()
+PAPER = ChannelFixture()
 TOKEN = Address(b"\x70" * 20)
 CAROL = PrivateKey(keccak(b"carol"))
 ACCOUNTS = (*PAPER.keys, CAROL)
@@ -207,7 +207,7 @@ async def test_coins_cannot_be_sent_to_the_adjudicator_or_calls_to_nowhere() -> 
 
 async def test_a_deposit_that_fails_half_way_leaves_the_allowance_as_it_was() -> None:
     chain = start()
-    owner, paper = PAPER.keys[0], Paper(asset=TOKEN)
+    owner, paper = PAPER.keys[0], ChannelFixture(asset=TOKEN)
     await chain.call(owner, ApproveCall(TOKEN, 1_500))
     failed = await chain.call(owner, OpenCall(paper.terms, 1_200))
     assert failed.reason.startswith("insufficient-balance: ")

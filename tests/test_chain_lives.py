@@ -21,7 +21,7 @@ from tallystick.settlement.chain import (
     SettleCall,
     Settled,
 )
-from tallystick.settlement.testing.disputes import PERIOD, Paper
+from tallystick.settlement.testing.disputes import PERIOD, ChannelFixture
 from tallystick.settlement.testing.local import LocalChain
 
 TOKEN = Address(b"\x70" * 20)
@@ -29,9 +29,9 @@ TOWER = PrivateKey(keccak(b"tower"))
 FUNDS = 10**12
 
 
-async def opened(asset: Address) -> tuple[LocalChain, Paper]:
+async def opened(asset: Address) -> tuple[LocalChain, ChannelFixture]:
     """A chain with a channel of 1,000 and 500, whose parties hold nothing else of a token."""
-    paper = Paper(asset=asset)
+    paper = ChannelFixture(asset=asset)
     chain = LocalChain(funds={key.address: FUNDS for key in (*paper.keys, TOWER)})
     if asset != NATIVE:
         for side, amount in ((0, 1_000), (1, 500)):

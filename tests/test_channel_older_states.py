@@ -10,7 +10,7 @@ import trio
 
 from simulation.mallory import Mallory
 from tallystick.channels.protocol.conditions import HASH, digest_of
-from tallystick.channels.protocol.core import Channel, Signed, new_channel
+from tallystick.channels.protocol.core import Channel, SignedSimplex, new_channel
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.messages import Update, encode
 from tallystick.channels.protocol.objects import NATIVE, Address, Lock, Terms
@@ -24,8 +24,8 @@ from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.sdk.node.node import Config
 from tallystick.sdk.testing.world import CLAIM_ALL, World, open_world
-from tallystick.settlement.chain import ChallengeCall, ChannelView, RegisterSecretCall, SettleCall
-from tallystick.settlement.enforcement.duties import Situation, duties
+from tallystick.settlement.chain import ChallengeCall, ContractChannel, RegisterSecretCall, SettleCall
+from tallystick.settlement.enforcement.duties import ChannelOnChain, duties
 from tallystick.settlement.following.index import SETTLED
 
 KEYS = sorted((PrivateKey(bytes([n]) * 32) for n in (1, 2)), key=lambda key: key.address)
@@ -70,7 +70,7 @@ def history(seed: int, updates: int, sender: int) -> tuple[Store, Channel, list[
     store = SimulatedDisk([SCHEMA]).open()
     whole: list[Moment] = list(moments)
     store.commit(whole)
-    agreed = Signed(states[-1])
+    agreed = SignedSimplex(states[-1])
     channel = msgspec.structs.replace(FRESH, **({"ours": agreed} if sender == 0 else {"theirs": agreed}))
     return store, channel, states
 
@@ -102,18 +102,18 @@ def test_long_journals_are_read_no_further_back_than_needed_and_holes_are_notice
 
 def test_what_the_peers_locks_of_an_older_state_paid_is_claimed_in_time() -> None:
     lock = Lock(3, 500, 10_000, HASH, digest_of(secret_of(3)))
-    view = ChannelView(
+    view = ContractChannel(
         terms=TERMS, status=SETTLED, deposits=(10**6, 10**6), withdrawn=(0, 0), seqs=(0, 2), pots=(0, 500)
     )
     state = Simplex(msgspec.structs.replace(genesis(FRESH.id, 1).proof, seq=3))
-    channel = msgspec.structs.replace(FRESH, deposits=(10**6, 10**6), theirs=Signed(state))
+    channel = msgspec.structs.replace(FRESH, deposits=(10**6, 10**6), theirs=SignedSimplex(state))
     older = {1: OlderState((lock,), {3: secret_of(3)})}
-    for now, secrets, claimed in (
+    for now, proofs, claimed in (
         (9_000, {}, True),
-        (9_000, {lock.condition: (8_000, secret_of(3))}, False),
+        (9_000, {lock.puzzle: (8_000, secret_of(3))}, False),
         (10_001, {}, False),
     ):
-        at = Situation(view, now, secrets, ([], []), older=older)
+        at = ChannelOnChain(view, now, proofs, ([], []), older=older)
         calls = [duty.call for duty in duties(channel, at, CLAIM_ALL, lambda of: bytes(32))]
         assert (RegisterSecretCall(secret_of(3)) in calls) is claimed
 

@@ -13,7 +13,7 @@ from trio.testing import MockClock
 
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import NATIVE, ChannelId
-from tallystick.settlement.chain import Block, Header, Receipt, TransferCall
+from tallystick.settlement.chain import Block, Header, TransactionReceipt, TransferCall
 from tallystick.settlement.errors import ChainError, ChainUnavailable, TransactionRefused
 from tallystick.settlement.ethereum.abi import Deployment
 from tallystick.settlement.ethereum.rpc_client import RpcChain, open_rpc_chain
@@ -32,7 +32,7 @@ def questions(chain: RpcChain, honest: LocalChain, raw: bytes) -> list[tuple[typ
         (Header, chain.head),
         (Header, lambda: chain.header(newest.header.number)),
         (tuple, lambda: chain.blocks(0, 10)),
-        (Receipt, lambda: chain.receipt(newest.entries[0].hash)),
+        (TransactionReceipt, lambda: chain.receipt(newest.entries[0].hash)),
         (int, lambda: chain.nonce(KEY.address)),
         (int, chain.fee_price),
         (int, lambda: chain.balance(KEY.address, NATIVE)),
@@ -77,7 +77,7 @@ async def test_each_kind_of_damage_is_an_error_or_does_no_harm(damage: Damage, a
 
 
 def _check(kind: type, answer: Any) -> None:
-    assert isinstance(answer, kind) or (kind in (Header, Receipt) and answer is None)
+    assert isinstance(answer, kind) or (kind in (Header, TransactionReceipt) and answer is None)
     match answer:
         case bool():
             pass
@@ -85,7 +85,7 @@ def _check(kind: type, answer: Any) -> None:
             assert 0 <= answer < 2**256
         case Header():
             assert 0 <= answer.number < 2**63 and 0 <= answer.time < 2**63 and len(answer.hash) == 32
-        case Receipt():
+        case TransactionReceipt():
             assert 0 <= answer.fee < 2**256 and answer.block.number < 2**63
         case (Block(), *_):
             for block in answer:

@@ -146,6 +146,10 @@ async def check_the_forwarder(do: Do) -> None:
         (("invoice", "create", "5", "--hash", "abcd"), "64 hex digits"),
         (("invoice", "create", "0"), "is no amount"),
         (("channel", "policy", "abcd", "--ppm", "-1"), "--ppm"),
+        (("channel", "policy", "abcd", "--min", "5.0"), "is no limit"),
+        (("channel", "policy", "abcd", "--max", "1e3"), "is no limit"),
+        (("channel", "policy", "abcd", "--base-fee", "2.0"), "is no limit"),
+        (("stream", "open", "abcd", "--unit", "10.0", "--length", "5"), "is no amount"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
@@ -156,3 +160,19 @@ def test_what_cannot_be_meant_is_wrong_usage_and_nothing_is_asked_of_a_node(
         app, [*arguments, "--data", str(tmp_path)], env={"COLUMNS": "200", "TERM": "dumb", "NO_COLOR": "1"}
     )
     assert done.exit_code == 2 and said in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("tower", "run", "--budget", "10.0"),
+        ("tower", "run", "--fee-reserve", "7.0"),
+        ("graph", "route", "graph.json", "a", "b", "5.0"),
+        ("graph", "route", "graph.json", "a", "b", "5", "--max-fee", "1.0"),
+    ],
+    ids=" ".join,
+)
+def test_whoever_writes_an_amount_as_a_fraction_is_asked_what_is_meant(arguments: tuple[str, ...]) -> None:
+    """The library that reads options takes "5.0" for the integer 5; in units of which a coin has 10**18, it is not."""
+    done = CliRunner().invoke(app, arguments, env={"COLUMNS": "200", "TERM": "dumb", "NO_COLOR": "1"})
+    assert done.exit_code == 2 and "give a whole number" in done.stderr, done.stderr

@@ -18,8 +18,9 @@ from tallystick.channels.words import plain
 from tallystick.router.objects import Hop, NodeKey, Route
 from tallystick.sdk.cli import network_tables, tables
 from tallystick.sdk.cli.screen import add_row, facts, make_table, say, say_as_it_is, say_json, show_table, warn
+from tallystick.sdk.control.kinds import NATIVE_ASSET
 from tallystick.sdk.control.network_views import InvoiceInfo
-from tallystick.sdk.control.views import NATIVE_ASSET, Incoming
+from tallystick.sdk.control.views import IncomingInfo
 from tallystick.sdk.errors import ControlError, OpeningFailed
 from tallystick.settlement.errors import ChainError
 
@@ -54,7 +55,7 @@ def test_errors_of_the_sdk_and_alarms_carry_none_either() -> None:
 
 
 def test_all_that_is_printed_is_harmless(capsys: pytest.CaptureFixture[str]) -> None:
-    memo = Incoming("3f9a" * 16, 0, 5, EVIL, "00", 0.0, "1.1")
+    memo = IncomingInfo("3f9a" * 16, 0, 5, EVIL, "00", 0.0, "1.1")
     fields = dict.fromkeys(InvoiceInfo.__struct_fields__, 5)
     words = {"payment_hash": "ab" * 32, "state": "paid", "asset": NATIVE_ASSET, "memo": EVIL, "invoice": "tally1"}
     invoice = InvoiceInfo(**{**fields, **words, "secret": None, "refused": EVIL})  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ import pytest
 
 from tallystick.channels.node.alarms import Alarm, AlarmKind
 from tallystick.sdk.cli import network_tables, tables
+from tallystick.sdk.control.kinds import NATIVE_ASSET
 from tallystick.sdk.control.network_views import (
     ForwardInfo,
     HopInfo,
@@ -15,7 +16,7 @@ from tallystick.sdk.control.network_views import (
     PolicyInfo,
     RouteInfo,
 )
-from tallystick.sdk.control.views import NATIVE_ASSET, ChannelInfo, Incoming, NodeInfo, PeerInfo
+from tallystick.sdk.control.views import ChannelInfo, IncomingInfo, NodeInfo, PeerInfo
 
 KEY, OTHER = "02" + "ab" * 32, "0x" + "cd" * 20
 LARGE = 340_282_366_920_938_463_463_374_607_431_768_211_455
@@ -74,8 +75,8 @@ def test_no_amount_is_cut_off_in_the_table_of_channels(capsys: pytest.CaptureFix
 
 
 def test_a_memo_that_is_no_text_is_shown_as_hex_and_control_characters_never_reach_the_terminal() -> None:
-    text = Incoming("3f9a" * 16, 0, 5, "a\x1b[2J", "611b5b324a", 0.0, "1.1")
-    raw = Incoming("3f9a" * 16, 0, 5, None, "ff00", 0.0, "1.1")
+    text = IncomingInfo("3f9a" * 16, 0, 5, "a\x1b[2J", "611b5b324a", 0.0, "1.1")
+    raw = IncomingInfo("3f9a" * 16, 0, 5, None, "ff00", 0.0, "1.1")
     assert "\x1b" not in tables.incoming_line(text)
     assert "0xff00" in tables.incoming_line(raw)
 

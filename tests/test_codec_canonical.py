@@ -35,7 +35,7 @@ def find_codecs() -> dict[str, Codec[Any]]:
     found: dict[str, Codec[Any]] = {}
     for part in ("channels", "settlement", "watchtower", "router", "sdk"):
         package = importlib.import_module(f"{tallystick.__name__}.{part}")
-        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if module.name.endswith("__main__"):
                 continue
             for name, value in vars(importlib.import_module(module.name)).items():

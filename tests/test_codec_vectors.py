@@ -14,7 +14,7 @@ import msgpack
 import msgspec
 import pytest
 
-from tallystick.channels.protocol.core import Channel, Phase, Wish
+from tallystick.channels.protocol.core import Channel, CloseInitiator, Phase
 from tallystick.channels.protocol.messages import PROTOCOL_VERSION, Message, decode, encode
 from tallystick.channels.storage.schema import SCHEMA, ChannelSaved, load_channels
 from tallystick.channels.testing.disk import SimulatedDisk, SimulatedStore
@@ -107,5 +107,5 @@ def test_numbers_on_disk_keep_their_meaning() -> None:
         "OPENING", "OPEN", "FROZEN", "CLOSING", "CLOSED", "SETTLED", "GONE", "RECOVERING",
     ]  # fmt: skip
     assert [int(phase) for phase in Phase] == list(range(8))
-    assert [(wish.name, int(wish)) for wish in Wish] == [("NONE", 0), ("PEER", 1), ("OWN", 2)]
+    assert [(wish.name, int(wish)) for wish in CloseInitiator] == [("NONE", 0), ("PEER", 1), ("OWN", 2)]
     assert Channel.__struct_fields__[-4:] == ("flight", "reserve_ppm", "counted", "heeded")

@@ -13,12 +13,12 @@ from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.sdk.testing.world import open_world
 from tallystick.settlement.chain import CooperativelyClosed, DepositCall, OpenCall
-from tallystick.settlement.contract.state import Status
+from tallystick.settlement.contract.state import ChannelStatus
 from tallystick.settlement.errors import Revert, Reverted
-from tallystick.settlement.testing.disputes import Court, Paper
+from tallystick.settlement.testing.disputes import ChannelFixture, DisputeFixture
 from tallystick.settlement.testing.local import LocalChain
 
-PAPER = Paper()
+PAPER = ChannelFixture()
 STRANGER = Address(b"\x66" * 20)
 Deposits = list[tuple[int, int]]
 DEPOSITS = st.lists(st.tuples(st.integers(0, 1), st.integers(1, 50)), max_size=8)
@@ -32,7 +32,7 @@ def test_what_comes_after_the_signatures_neither_gives_nor_takes_anything(
     taken: int,
     data: st.DataObject,
 ) -> None:
-    court = Court(PAPER)
+    court = DisputeFixture(PAPER)
     court.open(*opened)
     for side, amount in before:
         court.apply(DepositCall(PAPER.id, side, amount), STRANGER)
@@ -49,13 +49,13 @@ def test_what_comes_after_the_signatures_neither_gives_nor_takes_anything(
     (event,) = court.apply(close, STRANGER)
     assert event == CooperativelyClosed(PAPER.id, balance0 + late[0], total - balance0 + late[1])
     assert court.received(0) == balance0 + late[0] and court.received(1) - received == total - balance0 + late[1]
-    assert court.state.status == Status.GONE and court.state.held == 0
+    assert court.state.status == ChannelStatus.GONE and court.state.held == 0
     assert sum(court.paid.values()) == sum(court.state.deposits)
 
 
 @given(DEPOSITS, st.integers(1, 400))
 def test_balances_that_the_channel_never_held_are_refused(deposits: Deposits, total: int) -> None:
-    court = Court(PAPER)
+    court = DisputeFixture(PAPER)
     court.open(30, 20)
     sums = {50}
     for side, amount in deposits:
@@ -68,11 +68,11 @@ def test_balances_that_the_channel_never_held_are_refused(deposits: Deposits, to
     else:
         with pytest.raises(Reverted) as refused:
             court.apply(close)
-        assert refused.value.code is Revert.BAD_BALANCES and court.state.status == Status.OPEN
+        assert refused.value.code is Revert.BAD_BALANCES and court.state.status == ChannelStatus.OPEN
 
 
 def test_a_withdrawal_that_is_mined_in_between_makes_it_void_rather_than_pay_twice() -> None:
-    court = Court(PAPER)
+    court = DisputeFixture(PAPER)
     court.open(100, 50)
     close = PAPER.cooperative_close(90, 60, court.time)
     court.apply(PAPER.withdrawal(0, 40, court.time))
@@ -86,7 +86,7 @@ def test_the_ledger_remembers_how_deposits_were_shared_through_a_reorganisation(
 
     async def main() -> None:
         chain = LocalChain(funds={key.address: 10**18 for key in keys})
-        paper = Paper(chain_id=chain.chain_id, contract=chain.contract)
+        paper = ChannelFixture(chain_id=chain.chain_id, contract=chain.contract)
         await chain.send(keys[0], OpenCall(paper.terms, 1_000))
         chain.mine()
         for side, amount in ((1, 500), (0, 7), (1, 8)):
@@ -98,7 +98,7 @@ def test_the_ledger_remembers_how_deposits_were_shared_through_a_reorganisation(
         await chain.send(keys[1], close)
         chain.mine()
         view = await chain.channel(paper.id)
-        assert view is not None and view.status == Status.GONE
+        assert view is not None and view.status == ChannelStatus.GONE
         assert chain.newest.block.events == (CooperativelyClosed(paper.id, 307, 1_208),)
 
     simulate(main, 1)

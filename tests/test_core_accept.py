@@ -12,7 +12,7 @@ from simulation.pair import Pair
 from tallystick.channels.errors import ChannelNotReady, Fault, InsufficientFunds, InvalidInput, InvalidUpdate
 from tallystick.channels.limits import AMOUNT_MAX, LOCKS_MAX, REASON_MAX, UINT64_MAX, WINDOW_MAX, Policy
 from tallystick.channels.protocol import answers, core
-from tallystick.channels.protocol.core import Channel, Phase, Rejection, Signed
+from tallystick.channels.protocol.core import Channel, Phase, Rejection, SignedSimplex
 from tallystick.channels.protocol.objects import BalanceProof, Lock
 from tallystick.channels.protocol.operations import AddLock, Cancel, Operation, Pay, Unlock
 from tallystick.channels.protocol.simplex import Simplex
@@ -123,7 +123,7 @@ def test_an_unlock_pays_even_when_nothing_is_free(channel: Channel) -> None:
 def at(channel: Channel, seq: int, seen: int, total: int = 0) -> Channel:
     """The channel with Alice's simplex at that number."""
     proof = BalanceProof(channel.id, channel.peer_side, seq, total, 0, seen=seen)
-    return msgspec.structs.replace(channel, theirs=Signed(Simplex(proof), bytes(64), bytes(64)))
+    return msgspec.structs.replace(channel, theirs=SignedSimplex(Simplex(proof), bytes(64), bytes(64)))
 
 
 @pytest.mark.parametrize(("seen", "fine"), [(9, False), (10, True), (99, True), (100, True), (101, False)])
@@ -162,8 +162,8 @@ def test_a_writer_is_told_in_time_that_its_totals_are_used_up(channel: Channel) 
     proof = BalanceProof(channel.id, channel.side, 5, AMOUNT_MAX - 10)
     worn = msgspec.structs.replace(
         channel,
-        ours=Signed(Simplex(proof), bytes(64), bytes(64)),
-        theirs=Signed(Simplex(BalanceProof(channel.id, channel.peer_side, 5, AMOUNT_MAX)), bytes(64), bytes(64)),
+        ours=SignedSimplex(Simplex(proof), bytes(64), bytes(64)),
+        theirs=SignedSimplex(Simplex(BalanceProof(channel.id, channel.peer_side, 5, AMOUNT_MAX)), bytes(64), bytes(64)),
         reserve=0,
     )
     assert core.capacity(worn, 1_000) == 10

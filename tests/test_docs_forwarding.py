@@ -16,7 +16,7 @@ from tallystick.router.forwarding.forwarder import ForwardingLimits
 from tallystick.router.forwarding.jamming import JammingLimits
 from tallystick.router.forwarding.service import RoutingOptions
 from tallystick.router.objects import MARGIN_MAX
-from tallystick.router.receiving.payee import Patience
+from tallystick.router.receiving.payee import PayeeOptions
 from tallystick.router.sending.outgoing import SLACK
 from tallystick.settlement.chain import CooperativeCloseCall, OpenCall, RegisterSecretCall
 from tallystick.settlement.enforcement.budgets import DutyPolicy
@@ -40,7 +40,7 @@ LIMITS, JAMMING, DUTIES, EXPOSURE = ForwardingLimits(), JammingLimits(), DutyPol
         ("a secret is paid for ({} s)", Policy().reveal_margin),
         ("left it unpaid for {} s", DUTIES.unlock_patience),
         ("with less than {} s left", Policy().lock_expiry_min),
-        ("lets a held payment go {} s before", Patience().claim // 2),
+        ("lets a held payment go {} s before", PayeeOptions().claim // 2),
         ("claim costs ({} gas)", GAS[RegisterSecretCall]),
         ("{} times the cost of a claim in value", EXPOSURE.claims),
         ("and {} in number", EXPOSURE.count),
@@ -69,7 +69,7 @@ def test_the_time_to_register_a_secret_that_was_paid_at_the_last_moment_adds_up(
     assert f"may be {BEHIND_SECONDS} s old; of the other {left} s" in " ".join(PAGE.split())
     assert left * 6 // 10 + 3 * 12 <= left and DUTIES.secret_margin >= Policy().reveal_margin
     assert Policy().lock_expiry_min >= Policy().reveal_margin
-    assert Patience().claim // 2 >= Policy().reveal_margin + BEHIND_SECONDS
+    assert PayeeOptions().claim // 2 >= Policy().reveal_margin + BEHIND_SECONDS
     assert LIMITS.expiry_min > Policy().reveal_margin + BEHIND_SECONDS
 
 

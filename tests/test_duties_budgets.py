@@ -7,14 +7,21 @@ import pytest
 import trio
 
 from tallystick.channels.protocol.conditions import HASH, digest_of
-from tallystick.channels.protocol.core import Channel, KnownSecret, Phase, Signed, new_channel
+from tallystick.channels.protocol.core import Channel, KnownSecret, Phase, SignedSimplex, new_channel
 from tallystick.channels.protocol.eip712 import locks_root
 from tallystick.channels.protocol.keys import PrivateKey
-from tallystick.channels.protocol.objects import NATIVE, ZERO32, Address, BalanceProof, Lock, SignedProof, Terms
+from tallystick.channels.protocol.objects import NATIVE, ZERO32, Address, BalanceProof, Lock, Puzzle, SignedProof, Terms
 from tallystick.channels.protocol.simplex import Simplex
-from tallystick.settlement.chain import ChannelView, DepositCall, OpenCall, RedeemCall, RegisterSecretCall, SettleCall
+from tallystick.settlement.chain import (
+    ContractChannel,
+    DepositCall,
+    OpenCall,
+    RedeemCall,
+    RegisterSecretCall,
+    SettleCall,
+)
 from tallystick.settlement.enforcement.budgets import DutyPolicy, duty_budget, moved_by
-from tallystick.settlement.enforcement.duties import Situation, duties, must_close
+from tallystick.settlement.enforcement.duties import ChannelOnChain, duties, must_close
 from tallystick.settlement.ethereum.transactions import GAS, gas_of
 from tallystick.settlement.following.index import CLOSED, OPEN, SETTLED
 from tallystick.settlement.following.market import ANSWERS, REMEMBERED, Market
@@ -38,7 +45,7 @@ def channel(
     for sender, amount in ((0, ours), (1, theirs)):
         locks = (Lock(0, amount, NOW, HASH, digest_of(SECRET)),) if amount else ()
         proof = BalanceProof(fresh.id, sender, 5, 0, amount, locks_root(locks) if locks else ZERO32)
-        states.append(Signed(Simplex(proof, locks, 1), SignedProof(proof, b"a" * 64, b"b" * 64)))
+        states.append(SignedSimplex(Simplex(proof, locks, 1), SignedProof(proof, b"a" * 64, b"b" * 64)))
     secrets = (KnownSecret(0, SECRET),) if theirs else ()
     return msgspec.structs.replace(
         fresh, ours=states[0], theirs=states[1], deposits=(funds // 2, funds - funds // 2), phase=phase, secrets=secrets
@@ -52,11 +59,11 @@ def derived(
     market: int | None = PRICE,
     lowest: int | None = PRICE,
     pots: tuple[int, int] = (0, 0),
-    secrets: dict[bytes, tuple[int, bytes]] | None = None,
+    proofs: dict[Puzzle, tuple[int, bytes]] | None = None,
     now: int = NOW - 10,
     policy: DutyPolicy = POLICY,
 ) -> dict[str, Obligation]:
-    view = ChannelView(
+    view = ContractChannel(
         terms=of.terms,
         status=status,
         deposits=of.deposits,
@@ -66,7 +73,7 @@ def derived(
         seqs=(5, 0) if status == CLOSED else (5, 5),
         pots=pots,
     )
-    at = Situation(view, now, secrets or {}, ([], []), {}, market, {}, {}, lowest)
+    at = ChannelOnChain(view, now, proofs or {}, ([], []), {}, market, {}, {}, lowest)
     return {duty.id.partition(":")[0]: duty for duty in duties(of, at, policy, lambda channel: bytes(32))}
 
 
@@ -128,9 +135,9 @@ def test_a_pot_is_redeemed_if_what_it_brings_us_is_worth_the_fee(brought: int) -
     late, worth = NOW + 1, brought == REDEEM
     back = derived(channel(10**9, ours=brought, phase=Phase.SETTLED), SETTLED, pots=(brought, 0), now=late)
     assert ("redeem" in back) is worth, "what expired comes back to us"
-    paid = {digest_of(SECRET): (NOW, SECRET)}
+    paid = {(HASH, digest_of(SECRET)): (NOW, SECRET)}
     theirs = channel(10**9, theirs=brought, phase=Phase.SETTLED)
-    assert ("redeem" in derived(theirs, SETTLED, pots=(0, brought), now=late, secrets=paid)) is worth
+    assert ("redeem" in derived(theirs, SETTLED, pots=(0, brought), now=late, proofs=paid)) is worth
     assert "redeem" not in derived(theirs, SETTLED, pots=(0, brought), now=late), "it goes back to the peer, not to us"
     if worth:
         assert back["redeem"].budget == brought
@@ -147,11 +154,11 @@ def test_in_tokens_a_claim_costs_a_fixed_sum_at_most() -> None:
 
 def test_a_channel_of_tokens_is_not_closed_over_what_is_owed_if_gas_is_dear() -> None:
     of = channel(10**9, asset=TOKEN, theirs=10**6)
-    view = ChannelView(terms=of.terms, status=OPEN, deposits=of.deposits, withdrawn=(0, 0))
+    view = ContractChannel(terms=of.terms, status=OPEN, deposits=of.deposits, withdrawn=(0, 0))
     late = NOW + POLICY.unlock_patience + 1
-    owed = {digest_of(SECRET): (NOW, SECRET)}
+    owed = {(HASH, digest_of(SECRET)): (NOW, SECRET)}
     for price, closes in ((PRICE, True), (POLICY.token_budget // 100_000, False)):
-        assert must_close(of, Situation(view, late, owed, ([], []), {}, price, {}, {}, price), POLICY) is closes
+        assert must_close(of, ChannelOnChain(view, late, owed, ([], []), {}, price, {}, {}, price), POLICY) is closes
 
 
 def test_the_users_own_transactions_cost_in_proportion_too() -> None:

@@ -6,14 +6,15 @@ import msgspec
 import pytest
 
 from tallystick.channels.limits import Policy
-from tallystick.channels.protocol.conditions import HASH, digest_of
-from tallystick.channels.protocol.core import Channel, KnownSecret, Phase, Signed, new_channel
+from tallystick.channels.protocol.conditions import HASH, STREAM, digest_of
+from tallystick.channels.protocol.core import Channel, KnownSecret, Phase, SignedSimplex, new_channel
+from tallystick.channels.protocol.hashchain import StreamProof, StreamTerms, walk
 from tallystick.channels.protocol.keys import PrivateKey
-from tallystick.channels.protocol.objects import NATIVE, Address, BalanceProof, Lock, Terms
+from tallystick.channels.protocol.objects import NATIVE, Address, BalanceProof, Lock, Puzzle, Terms
 from tallystick.channels.protocol.simplex import Simplex
-from tallystick.settlement.chain import ChannelView, CloseCall, RedeemCall, RegisterSecretCall, SettleCall
+from tallystick.settlement.chain import CloseCall, ContractChannel, RedeemCall, RegisterSecretCall, SettleCall
 from tallystick.settlement.enforcement.budgets import DutyPolicy
-from tallystick.settlement.enforcement.duties import Situation, duties, must_close
+from tallystick.settlement.enforcement.duties import ChannelOnChain, duties, must_close
 from tallystick.settlement.ethereum.transactions import GAS, LOCK_GAS
 from tallystick.settlement.following.index import CLOSED, OPEN
 
@@ -32,21 +33,21 @@ def channel(amount: int, *, known: bool = True, asset: Address = NATIVE, phase: 
     terms = Terms(1, Address(bytes(20)), (KEYS[0].address, KEYS[1].address), asset, 0, 600, bytes(32))
     fresh = new_channel(terms, 0, bytes(KEYS[1].public), 0)
     lock = Lock(0, amount, EXPIRY, HASH, CONDITION)
-    theirs = Signed(Simplex(BalanceProof(fresh.id, 1, 1, 0, amount), (lock,), 1))
+    theirs = SignedSimplex(Simplex(BalanceProof(fresh.id, 1, 1, 0, amount), (lock,), 1))
     secrets = (KnownSecret(0, SECRET),) if known else ()
     return msgspec.structs.replace(fresh, theirs=theirs, secrets=secrets, phase=phase, deposits=(0, amount))
 
 
 def situation(
-    now: int, *, market: int | None = PRICE, registered: int | None = None, stakes: dict[bytes, int] | None = None
-) -> Situation:
+    now: int, *, market: int | None = PRICE, registered: int | None = None, stakes: dict[Puzzle, int] | None = None
+) -> ChannelOnChain:
     terms = channel(1).terms
-    view = ChannelView(terms=terms, status=OPEN, deposits=(0, 0), withdrawn=(0, 0))
-    secrets = {} if registered is None else {CONDITION: (registered, SECRET)}
-    return Situation(view, now, secrets, ([], []), {}, market, stakes or {}, {}, market)
+    view = ContractChannel(terms=terms, status=OPEN, deposits=(0, 0), withdrawn=(0, 0))
+    proofs = {} if registered is None else {(HASH, CONDITION): (registered, SECRET)}
+    return ChannelOnChain(view, now, proofs, ([], []), {}, market, stakes or {}, {}, market)
 
 
-def registers(of: Channel, at: Situation, policy: DutyPolicy = POLICY) -> bool:
+def registers(of: Channel, at: ChannelOnChain, policy: DutyPolicy = POLICY) -> bool:
     found = duties(of, at, policy, lambda channel: bytes(32))
     return any(isinstance(duty.call, RegisterSecretCall) for duty in found)
 
@@ -79,7 +80,7 @@ def test_what_cannot_be_held_against_a_fee_is_claimed() -> None:
 
 
 def test_parts_of_one_payment_are_worth_their_fee_together() -> None:
-    assert registers(channel(FEE // 2), situation(EXPIRY - 10, stakes={CONDITION: FEE}))
+    assert registers(channel(FEE // 2), situation(EXPIRY - 10, stakes={(HASH, CONDITION): FEE}))
 
 
 def test_a_peer_that_does_not_pay_for_what_the_chain_shows_is_closed_on_after_a_while() -> None:
@@ -104,3 +105,17 @@ def test_no_channel_is_closed_over_what_is_not_owed_or_not_worth_it() -> None:
     closed = msgspec.structs.replace(situation(late, registered=EXPIRY).view, status=CLOSED)
     on_chain = msgspec.structs.replace(situation(late, registered=EXPIRY), view=closed)
     assert not must_close(channel(CLOSING), on_chain, POLICY)
+
+
+def test_a_link_that_the_chain_shows_for_a_stream_of_other_terms_owes_nothing() -> None:
+    """The peer made a lock whose amount is not its stream's: we rejected it, and it put a link of it on the chain."""
+    terms = StreamTerms(walk(b"x" * 32, 10), 1, 10)
+    of = channel(CLOSING, known=False)
+    odd = Lock(0, CLOSING, EXPIRY, STREAM, terms.condition(EXPIRY))
+    of = msgspec.structs.replace(of, theirs=SignedSimplex(msgspec.structs.replace(of.theirs.simplex, locks=(odd,))))
+    proof = StreamProof(walk(b"x" * 32, 6), 4, terms)
+    assert proof.holds()
+    at = situation(EXPIRY + POLICY.unlock_patience + 1)
+    at = msgspec.structs.replace(at, proofs={odd.puzzle: (EXPIRY, proof.encode())})
+    for policy in (POLICY, DutyPolicy(worth_percent=0)):
+        assert not must_close(of, at, policy)

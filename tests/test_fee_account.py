@@ -17,7 +17,14 @@ from tallystick.settlement.chain import ChallengeCall, CloseCall, RegisterSecret
 from tallystick.settlement.enforcement.budgets import DutyPolicy
 from tallystick.settlement.enforcement.fee_needs import MARGIN, needed
 from tallystick.settlement.ethereum.transactions import GAS
-from tallystick.settlement.sending.fee_account import AT_ONCE, LOOK_AGAIN, LOOK_EVERY, FeeAccount, Standing, at_one_time
+from tallystick.settlement.sending.fee_account import (
+    AT_ONCE,
+    LOOK_AGAIN,
+    LOOK_EVERY,
+    FeeAccount,
+    FundsAndDuties,
+    at_one_time,
+)
 
 ACCOUNT = Address(b"\x01" * 20)
 KEYS = sorted((PrivateKey(bytes([n]) * 32) for n in (1, 2)), key=lambda key: key.address)
@@ -28,7 +35,7 @@ END = GAS[CloseCall] + GAS[ChallengeCall] + GAS[SettleCall]
 def told(*standings: tuple[int, int]) -> list[str]:
     account, found = FeeAccount(ACCOUNT), []
     for held, need in standings:
-        account, alarm = account.look(Standing(held, need))
+        account, alarm = account.look(FundsAndDuties(held, need))
         found.append("" if alarm is None else alarm.kind.value)
     return found
 
@@ -110,6 +117,6 @@ def test_a_node_without_coins_is_told_before_it_needs_them_and_pays_little_once_
 
 
 def test_alarms_name_the_account_and_what_to_do() -> None:
-    account, _ = FeeAccount(ACCOUNT).look(Standing(3, 10))
-    _, alarm = account.look(Standing(3, 10))
+    account, _ = FeeAccount(ACCOUNT).look(FundsAndDuties(3, 10))
+    _, alarm = account.look(FundsAndDuties(3, 10))
     assert isinstance(alarm, Alarm) and ACCOUNT.hex() in alarm.text and "pay coins into it" in alarm.text

@@ -11,10 +11,11 @@ from tallystick.channels.protocol.conditions import digest_of
 from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.messages import Reveal
 from tallystick.channels.protocol.objects import ChannelId
+from tallystick.channels.session.inputs import PhaseReached
 from tallystick.router.codes import Code
 from tallystick.router.forwarding.admission import TOLD_BEFORE
 from tallystick.router.forwarding.circuits import load_bars, load_circuits
-from tallystick.router.forwarding.exposure import Course, Exposure, ExposureLimits, Name
+from tallystick.router.forwarding.exposure import Exposure, ExposureLimits, LockDirection, Name
 from tallystick.router.forwarding.jamming import JammingLimits
 from tallystick.router.forwarding.service import RoutingOptions
 from tallystick.router.objects import ForwardingPolicy
@@ -144,14 +145,14 @@ def test_what_goes_out_to_one_peer_is_limited_whoever_sends_it() -> None:
     """A star, B in the middle: two peers pay a third, and each of them keeps within its own limit."""
     world = Line("ABC", options=FREE, deposit=10_000_000)
     world["B"].claim_fee = FEE
-    out = (world["C"].node, Course.OUT)
+    out = (world["C"].node, LockDirection.OUT)
     exposure = world["B"].router._admission.exposure
     send(world, range(MOST - 1))
     assert exposure.small(*out, FEE) == ((MOST - 1) * AMOUNT, MOST - 1)
-    exposure.began((ChannelId(b"other" * 6 + b"xx"), Course.OUT, 0), world["C"].node, AMOUNT)
+    exposure.began((ChannelId(b"other" * 6 + b"xx"), LockDirection.OUT, 0), world["C"].node, AMOUNT)
     send(world, range(100, 101))
     assert len(world["A"].ended) == 1, "A has room, C has none"
-    assert exposure.has_room(world["A"].node, Course.IN, AMOUNT, FEE)
+    assert exposure.has_room(world["A"].node, LockDirection.IN, AMOUNT, FEE)
     send(world, range(200, 201), route="CBA")
     assert len(world["C"].ended) == 0, "the other way is another limit"
 
@@ -159,7 +160,7 @@ def test_what_goes_out_to_one_peer_is_limited_whoever_sends_it() -> None:
 def test_what_comes_in_from_one_peer_is_limited_wherever_it_goes() -> None:
     world = line()
     send(world, range(MOST - 1))
-    elsewhere = (ChannelId(b"other" * 6 + b"xx"), Course.IN, 0)
+    elsewhere = (ChannelId(b"other" * 6 + b"xx"), LockDirection.IN, 0)
     world["B"].router._admission.exposure.began(elsewhere, world["A"].node, AMOUNT)
     send(world, range(100, 101))
     assert len(world["A"].ended) == 1
@@ -178,12 +179,11 @@ def test_nothing_is_counted_of_a_channel_that_is_gone_or_of_a_lock_that_was_give
     for _ in range(2):
         b.step()
         exposure = b.router._admission.exposure
-        assert len(exposure) == 3 and exposure.small(world["A"].node, Course.IN, FEE) == (0, 0)
-        assert exposure.small(world["C"].node, Course.OUT, FEE) == (3 * AMOUNT, 3)
+        assert len(exposure) == 3 and exposure.small(world["A"].node, LockDirection.IN, FEE) == (0, 0)
+        assert exposure.small(world["C"].node, LockDirection.OUT, FEE) == (3 * AMOUNT, 3)
         world.crash(b)
-    session = b.engine.session(world.channel("BC"))
     for phase in (Phase.CLOSED, Phase.SETTLED, Phase.GONE):
-        session.enter(phase)
+        b.engine.apply(world.channel("BC"), PhaseReached(phase))
     world.pass_time(1)
     assert len(b.router._admission.exposure) == 0
 
@@ -208,8 +208,8 @@ def test_what_pends_is_counted_across_a_restart(revealed: bool) -> None:
         reveal_all(world, MOST)
         assert load_circuits(world["B"].store) == []
     world.crash(world["B"])
-    incoming = world["B"].router._admission.exposure.small(world["A"].node, Course.IN, FEE)
-    outgoing = world["B"].router._admission.exposure.small(world["C"].node, Course.OUT, FEE)
+    incoming = world["B"].router._admission.exposure.small(world["A"].node, LockDirection.IN, FEE)
+    outgoing = world["B"].router._admission.exposure.small(world["C"].node, LockDirection.OUT, FEE)
     assert incoming == (MOST * AMOUNT, MOST)
     assert outgoing == ((0, 0) if revealed else incoming)
 
@@ -302,7 +302,7 @@ def test_nothing_is_forwarded_for_a_peer_that_owes_what_the_chain_shows_until_it
 # --- the sum ----------------------------------------------------------------------------------------------------
 
 NAMES = st.tuples(
-    st.sampled_from([ChannelId(b"1" * 32), ChannelId(b"2" * 32)]), st.sampled_from(Course), st.integers(0, 5)
+    st.sampled_from([ChannelId(b"1" * 32), ChannelId(b"2" * 32)]), st.sampled_from(LockDirection), st.integers(0, 5)
 )
 
 

@@ -16,7 +16,7 @@ from tallystick.channels.protocol.conditions import digest_of
 from tallystick.channels.protocol.messages import Ack
 from tallystick.router.codes import Code
 from tallystick.router.forwarding.circuits import forwards_after, load_circuits
-from tallystick.router.forwarding.forwarder import Outcome
+from tallystick.router.forwarding.forwarder import ForwardOutcome
 from tallystick.router.onion.failures import Failure
 
 SECRETS = [bytes([n]) * 32 for n in (1, 2, 3)]
@@ -135,8 +135,8 @@ class Forwarding(RuleBasedStateMachine):
         wealth = {name: line.wealth(name) for name in "ABC"}
         assert sum(wealth.values()) == sum(START.values())
         forwards = forwards_after(line["B"].store, 0, 10_000)
-        paid = [forward.circuit for forward in forwards if forward.outcome is Outcome.PAID]
-        assert all(forward.outcome is not Outcome.LOST for forward in forwards)
+        paid = [forward.circuit for forward in forwards if forward.outcome is ForwardOutcome.PAID]
+        assert all(forward.outcome is not ForwardOutcome.LOST for forward in forwards)
         assert wealth["B"] == START["B"] + sum(circuit.fee for circuit in paid)
         from_a = [circuit for circuit in paid if circuit.incoming == line.channel("AB")]
         from_c = [circuit for circuit in paid if circuit.incoming == line.channel("BC")]

@@ -10,6 +10,7 @@ from tallystick.channels.protocol.conditions import digest_of
 from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.messages import Ack
 from tallystick.channels.protocol.objects import ChannelId
+from tallystick.channels.session.inputs import PhaseReached, RejectLock, SubmitLock
 from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.router.codes import Code
 from tallystick.router.forwarding.circuits import (
@@ -20,7 +21,7 @@ from tallystick.router.forwarding.circuits import (
     forwards_before,
     load_circuits,
 )
-from tallystick.router.forwarding.forwarder import Circuit, ForwardingLimits, Outcome
+from tallystick.router.forwarding.forwarder import Circuit, ForwardingLimits, ForwardOutcome
 from tallystick.router.onion.failures import Failure
 from tallystick.router.onion.payload import FinalPayload, ForwardPayload, encode_payload
 from tallystick.router.onion.replay import load_onions
@@ -99,8 +100,7 @@ def test_a_lock_whose_channel_is_closing_goes_on_no_more_after_a_restart() -> No
     world, _ = waiting()
     b = world["B"]
     session = b.engine.session(world.channel("AB"))
-    session.enter(Phase.CLOSED)
-    b.engine.touch(session)
+    b.engine.apply(session.channel.id, PhaseReached(Phase.CLOSED))
     b.step()
     world["C"].mute = lambda message: False
     world.crash(b)
@@ -131,7 +131,8 @@ def test_a_lock_that_expires_unsigned_is_never_signed_though_another_one_stands_
     world, _ = waiting()
     b, out = world["B"], world.channel("BC")
     session = b.engine.session(out)
-    session.add_lock(500, world.time + 10 * LIFETIME, digest_of(b"p" * 32), b"")
+    asked = SubmitLock(500, world.time + 10 * LIFETIME, digest_of(b"p" * 32))
+    b.engine.apply(session.channel.id, asked)
     world.pass_time(UNSIGNED + 1)
     world.settle()
     assert session.outbox.queued_locks == 2
@@ -195,14 +196,13 @@ def test_a_loss_is_told_and_written_down() -> None:
     world.send("ABC", AMOUNTS, SECRET, lifetime=LIFETIME)
     world.settle()
     b = world["B"]
-    b.engine.session(world.channel("AB")).reject(0, b"")
-    b.engine.touch(b.engine.session(world.channel("AB")))
+    b.engine.apply(world.channel("AB"), RejectLock(0))
     world.settle()
     world["C"].router.reveal(world.channel("BC"), 0, SECRET)
     world.settle()
     assert len(b.alarms) == 1 and "old copy of its data" in b.alarms[0].text
     (forward,) = forwards_after(b.store, 0, 9)
-    assert forward.outcome is Outcome.LOST and b.router.statistics().earned == {}
+    assert forward.outcome is ForwardOutcome.LOST and b.router.statistics().earned == {}
 
 
 def test_reputations_and_onions_are_kept_as_long_as_they_are_of_use() -> None:
@@ -238,7 +238,7 @@ def test_history_is_read_in_order_from_any_place_and_pruned_to_the_second() -> N
     plain = Circuit(ChannelId(b"i" * 32), 0, ChannelId(b"o" * 32), 0, 11, 10, 900, b"", 100)
     for number in range(5):
         circuit = msgspec.structs.replace(plain, outgoing_lock=number)
-        store.commit([CircuitClosed(circuit, Outcome.PAID, 100 + number)])
+        store.commit([CircuitClosed(circuit, ForwardOutcome.PAID, 100 + number)])
 
     every = forwards_after(store, 0, 9)
     assert [forward.circuit.outgoing_lock for forward in every] == [0, 1, 2, 3, 4]

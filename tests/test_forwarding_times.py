@@ -18,7 +18,7 @@ from tallystick.channels.protocol.conditions import digest_of
 from tallystick.channels.protocol.messages import Reveal
 from tallystick.channels.protocol.objects import Lock
 from tallystick.router.forwarding.circuits import forwards_after, load_circuits
-from tallystick.router.forwarding.forwarder import Outcome
+from tallystick.router.forwarding.forwarder import ForwardOutcome
 from tallystick.settlement.contract.verdicts import decide
 
 SECRET = b"s" * 32
@@ -104,7 +104,9 @@ def test_a_hop_that_hears_of_the_secret_late_pays_up_to_the_margin_and_then_by_t
 
     for name in "BC":  # the records say the same, and nothing is left under way
         (forward,) = forwards_after(world[name].store, 0, 9)
-        assert (forward.outcome is Outcome.PAID) is (paid or name > late) and load_circuits(world[name].store) == []
+        assert (forward.outcome is ForwardOutcome.PAID) is (paid or name > late) and load_circuits(
+            world[name].store
+        ) == []
     barred = [name for name, member in world.members.items() if member.alarms]
     assert barred == ([] if paid else [source]), "whoever was not paid says so, and nobody else"
 

@@ -14,7 +14,7 @@ from tallystick.channels.session.effects import LockEnded
 from tallystick.channels.storage.store import Moment
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.router.forwarding.circuits import forwards_after, load_circuits
-from tallystick.router.forwarding.forwarder import Outcome
+from tallystick.router.forwarding.forwarder import ForwardOutcome
 from tallystick.router.forwarding.service import FinalLock
 from tallystick.router.objects import NodeKey
 from tallystick.router.onion.payload import FinalPayload, ForwardPayload, encode_payload
@@ -225,7 +225,7 @@ def test_a_payee_that_goes_to_the_chain_is_paid_there_and_the_forwarder_off_it()
         await come_to_rest(world)
         assert wealth(world, "alice") == route.before["alice"] - 5_005_000
         (forward,) = forwards_after(world.node("bob").store, 0, 9)
-        assert forward.outcome is Outcome.PAID
+        assert forward.outcome is ForwardOutcome.PAID
         history = histories(world)[0][route.second.id]
         assert sorted(history.paid) == [5_000_000, DEPOSIT - 5_000_000]
 

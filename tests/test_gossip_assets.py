@@ -8,7 +8,7 @@ import sqlite3
 import pytest
 
 from simulation.gossip_network import divide_and_heal
-from simulation.gossip_scene import DOMAIN, Truth, person
+from simulation.gossip_scene import DOMAIN, ChainTruth, person
 from tallystick.channels.protocol.codec import Codec
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
 from tallystick.channels.storage.store import Moment, Schema
@@ -17,9 +17,9 @@ from tallystick.channels.testing.scheduling import simulate
 from tallystick.router.gossip import wire
 from tallystick.router.gossip.core import Gossip
 from tallystick.router.gossip.policy import GossipPolicy
-from tallystick.router.gossip.quota import Room
-from tallystick.router.gossip.schema import GOSSIP_SCHEMA, BookChanged, load_gossip_channels
-from tallystick.router.gossip.store import Book, ChannelFacts, ChannelKept, EdgeKnown
+from tallystick.router.gossip.quota import ChannelQuota
+from tallystick.router.gossip.schema import GOSSIP_SCHEMA, GossipChanged, load_gossip_channels
+from tallystick.router.gossip.store import ChannelFacts, EdgeKnown, FactsKept, GossipStore
 
 NOW = 1_750_000_000
 ANN, BEA = person(1), person(2)
@@ -37,7 +37,7 @@ def a_gossip(**limits: int) -> Gossip:
     return gossip
 
 
-def hear(gossip: Gossip, truth: Truth, *channels: ChannelId) -> list[EdgeKnown]:
+def hear(gossip: Gossip, truth: ChainTruth, *channels: ChannelId) -> list[EdgeKnown]:
     """Let a peer tell of both directions of channels, and the chain answer; return the edges that were told."""
     updates = [truth.update(each, side, NOW) for each in channels for side in (0, 1)]
     for frame in wire.frames(list(updates)):
@@ -51,13 +51,13 @@ def hear(gossip: Gossip, truth: Truth, *channels: ChannelId) -> list[EdgeKnown]:
 
 
 def test_an_edge_is_told_with_the_asset_that_the_chain_says_its_channel_carries() -> None:
-    truth, gossip = Truth(), a_gossip()
+    truth, gossip = ChainTruth(), a_gossip()
     coins, gold = truth.open(ANN, BEA), truth.open(ANN, BEA, asset=GOLD)
     told = hear(gossip, truth, coins, gold)
     assert {(event.edge.channel, event.asset) for event in told} == {(coins, NATIVE), (gold, GOLD)}
-    assert {key[0] for key in gossip.book.edges(GOLD)} == {gold}
-    assert {key[0] for key in gossip.book.edges(NATIVE)} == {coins}
-    assert len(gossip.book.edges()) == 4
+    assert {key[0] for key in gossip.store.edges(GOLD)} == {gold}
+    assert {key[0] for key in gossip.store.edges(NATIVE)} == {coins}
+    assert len(gossip.store.edges()) == 4
 
 
 def test_a_land_of_several_assets_agrees_after_it_was_divided() -> None:
@@ -69,7 +69,7 @@ def test_a_land_of_several_assets_agrees_after_it_was_divided() -> None:
 
 
 def test_a_flood_of_channels_in_worthless_tokens_pushes_out_nothing_that_the_node_can_use() -> None:
-    truth, gossip = Truth(), a_gossip(channels_max=3, asset_channels_max=2)
+    truth, gossip = ChainTruth(), a_gossip(channels_max=3, asset_channels_max=2)
     gossip.prefer([GOLD])
     useful = [truth.open(ANN, BEA, capacity=5, number=number) for number in range(3)]
     useful += [truth.open(ANN, BEA, capacity=5, number=number, asset=GOLD) for number in range(2)]
@@ -77,34 +77,34 @@ def test_a_flood_of_channels_in_worthless_tokens_pushes_out_nothing_that_the_nod
     tokens = [Address(bytes([number]) * 20) for number in range(10, 30)]
     flood = [truth.open(ANN, BEA, capacity=2**120, asset=token) for token in tokens]
     hear(gossip, truth, *flood)
-    kept = {key[0] for key in gossip.book.edges()}
+    kept = {key[0] for key in gossip.store.edges()}
     assert kept >= set(useful)
-    assert len(kept) == len(useful) + 2 == len(gossip.book)
+    assert len(kept) == len(useful) + 2 == len(gossip.store)
 
 
 def test_an_asset_that_becomes_of_use_gets_room_of_its_own_and_loses_it_with_its_use() -> None:
-    book = Book(native=2, other=2)
-    book.prefer([GOLD])
+    store = GossipStore(native=2, other=2)
+    store.prefer([GOLD])
     for number in range(2):
-        assert book.put_channel(channel(number), ChannelFacts((ANN.address, BEA.address), 10, GOLD), NOW)
-        assert book.put_channel(channel(10 + number), ChannelFacts((ANN.address, BEA.address), 50, JUNK), NOW)
-    assert not book.put_channel(channel(20), ChannelFacts((ANN.address, BEA.address), 9, JUNK), NOW)
-    assert len(book) == 4
-    book.prefer([GOLD, SILVER])
-    assert len(book) == 4
-    book.prefer([])
-    assert [book.facts(channel(number)) is not None for number in (0, 1, 10, 11)] == [False, False, True, True]
-    book.prefer([GOLD, JUNK])
-    assert book.put_channel(channel(0), ChannelFacts((ANN.address, BEA.address), 1, GOLD), NOW)
+        assert store.put_channel(channel(number), ChannelFacts((ANN.address, BEA.address), 10, GOLD), NOW)
+        assert store.put_channel(channel(10 + number), ChannelFacts((ANN.address, BEA.address), 50, JUNK), NOW)
+    assert not store.put_channel(channel(20), ChannelFacts((ANN.address, BEA.address), 9, JUNK), NOW)
+    assert len(store) == 4
+    store.prefer([GOLD, SILVER])
+    assert len(store) == 4
+    store.prefer([])
+    assert [store.facts(channel(number)) is not None for number in (0, 1, 10, 11)] == [False, False, True, True]
+    store.prefer([GOLD, JUNK])
+    assert store.put_channel(channel(0), ChannelFacts((ANN.address, BEA.address), 1, GOLD), NOW)
 
 
 def test_a_channel_that_grew_competes_with_its_new_capacity() -> None:
-    room = Room(native=2, other=0)
-    assert [room.put(channel(number), NATIVE, 10 + number) for number in (1, 2)] == [[], []]
-    assert room.put(channel(1), NATIVE, 100) == []
-    assert room.put(channel(3), NATIVE, 50) == [channel(2)]
-    assert room.put(channel(4), NATIVE, 50) == [channel(3)], "of two with one capacity, the higher id stays"
-    assert room.put(channel(5), GOLD, 2**100) is None
+    quota = ChannelQuota(native=2, other=0)
+    assert [quota.put(channel(number), NATIVE, 10 + number) for number in (1, 2)] == [[], []]
+    assert quota.put(channel(1), NATIVE, 100) == []
+    assert quota.put(channel(3), NATIVE, 50) == [channel(2)]
+    assert quota.put(channel(4), NATIVE, 50) == [channel(3)], "of two with one capacity, the higher id stays"
+    assert quota.put(channel(5), GOLD, 2**100) is None
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -114,10 +114,10 @@ def test_which_channels_stay_does_not_depend_on_the_order_in_which_they_came(see
 
     def outcome() -> set[ChannelId]:
         rng.shuffle(offers)
-        room, here = Room(native=6, other=4), set[ChannelId]()
-        room.prefer([GOLD])
+        quota, here = ChannelQuota(native=6, other=4), set[ChannelId]()
+        quota.prefer([GOLD])
         for each, asset, capacity in offers:
-            poorer = room.put(each, asset, capacity)
+            poorer = quota.put(each, asset, capacity)
             if poorer is not None:
                 here = (here - set(poorer)) | {each}
         return here
@@ -150,7 +150,7 @@ def _write_old(connection: sqlite3.Connection, row: OldRow) -> None:
 def test_the_asset_of_a_channel_is_stored_and_rows_from_before_there_were_others_are_of_the_coin(capacity: int) -> None:
     ends = (ANN.address, BEA.address)
     disk = SimulatedDisk([GOSSIP_SCHEMA, Schema("old", (), {OldRow: _write_old})])
-    kept = ChannelKept(channel(1), ChannelFacts(ends, capacity, GOLD), 5.0)
-    disk.open().commit([BookChanged((kept,)), OldRow(channel(2), ends, capacity)])
-    old = ChannelKept(channel(2), ChannelFacts(ends, capacity, NATIVE), 6.0)
+    kept = FactsKept(channel(1), ChannelFacts(ends, capacity, GOLD), 5.0)
+    disk.open().commit([GossipChanged((kept,)), OldRow(channel(2), ends, capacity)])
+    old = FactsKept(channel(2), ChannelFacts(ends, capacity, NATIVE), 6.0)
     assert list(load_gossip_channels(disk.open())) == [kept, old]

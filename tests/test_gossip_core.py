@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulation.gossip_scene import DOMAIN, Truth, person
+from simulation.gossip_scene import DOMAIN, ChainTruth, person
 from tallystick.channels.errors import InvalidInput, InvalidSignature, MalformedMessage
 from tallystick.channels.protocol.objects import ChannelId
 from tallystick.router.errors import GossipRefused
@@ -31,7 +31,7 @@ PEER, OTHER = b"peer", b"other"
 class House:
     """One node's gossip, whose questions are answered at once unless told otherwise."""
 
-    def __init__(self, truth: Truth, number: int = 99, **policy: Any) -> None:
+    def __init__(self, truth: ChainTruth, number: int = 99, **policy: Any) -> None:
         self.truth = truth
         self.gossip = Gossip(person(number), DOMAIN, GossipPolicy(**policy))
         self.told: list[GraphEvent] = []
@@ -89,35 +89,37 @@ class House:
         return edges
 
     def contents(self) -> dict[Any, bytes]:
-        buckets, book = self.gossip.book.buckets, self.gossip.book
+        buckets, store = self.gossip.store.buckets, self.gossip.store
         found = {}
         for number in range(512):
             for item in buckets.items(number):
-                kept = book.get(item)
+                kept = store.get(item)
                 assert kept is not None
                 found[item] = kept.digest
         return found
 
     def check(self) -> None:
         """The incremental graph is the one computed from scratch (I10)."""
-        scratch = {(edge.channel, bytes(edge.source)): edge for edge in self.gossip.book.edges().values()}
+        scratch = {(edge.channel, bytes(edge.source)): edge for edge in self.gossip.store.edges().values()}
         assert self.graph() == scratch
 
 
 @pytest.fixture
-def truth() -> Truth:
-    return Truth()
+def truth() -> ChainTruth:
+    return ChainTruth()
 
 
 @pytest.fixture
-def house(truth: Truth) -> House:
+def house(truth: ChainTruth) -> House:
     return House(truth)
 
 
 # --- what is believed ------------------------------------------------------------------------------------------------
 
 
-def test_a_direction_is_an_edge_once_its_policy_and_the_other_ends_key_are_known(truth: Truth, house: House) -> None:
+def test_a_direction_is_an_edge_once_its_policy_and_the_other_ends_key_are_known(
+    truth: ChainTruth, house: House
+) -> None:
     channel = truth.open(ANN, BEA, capacity=500)
     keys = [bytes(owner.public) for owner in truth.owners[channel]]
     house.hear(truth.update(channel, 0, NOW, base_fee=7))
@@ -130,7 +132,7 @@ def test_a_direction_is_an_edge_once_its_policy_and_the_other_ends_key_are_known
     house.check()
 
 
-def test_a_name_makes_the_other_ends_key_known_too(truth: Truth, house: House) -> None:
+def test_a_name_makes_the_other_ends_key_known_too(truth: ChainTruth, house: House) -> None:
     channel = truth.open(ANN, BEA)
     side = truth.owners[channel].index(ANN)
     house.hear(truth.update(channel, side, NOW))
@@ -139,7 +141,7 @@ def test_a_name_makes_the_other_ends_key_known_too(truth: Truth, house: House) -
     house.check()
 
 
-def test_an_unknown_channel_is_asked_about_once_and_its_update_waits(truth: Truth) -> None:
+def test_an_unknown_channel_is_asked_about_once_and_its_update_waits(truth: ChainTruth) -> None:
     house = House(truth)
     channel = truth.open(ANN, BEA)
     for side in (0, 1):
@@ -153,7 +155,7 @@ def test_an_unknown_channel_is_asked_about_once_and_its_update_waits(truth: Trut
 
 @pytest.mark.parametrize("spoil", ["never opened", "closed"])
 def test_an_update_of_a_channel_that_the_chain_does_not_confirm_is_dropped(
-    truth: Truth, house: House, spoil: str
+    truth: ChainTruth, house: House, spoil: str
 ) -> None:
     channel = truth.open(ANN, BEA)
     update = truth.update(channel, 0, NOW)
@@ -162,13 +164,13 @@ def test_an_update_of_a_channel_that_the_chain_does_not_confirm_is_dropped(
     else:
         del truth.views[channel]
     house.hear(update)
-    assert (len(house.gossip.book), house.gossip.statistics().refused, house.faults) == (0, 1, [])
+    assert (len(house.gossip.store), house.gossip.statistics().refused, house.faults) == (0, 1, [])
     assert house.answer() == 0
     house.hear(update)  # known to be none for a while: the chain is not asked again
     assert house.gossip.statistics().pending == 0
 
 
-def test_a_channel_that_is_closed_on_chain_is_removed_and_stays_removed(truth: Truth, house: House) -> None:
+def test_a_channel_that_is_closed_on_chain_is_removed_and_stays_removed(truth: ChainTruth, house: House) -> None:
     channel, other = truth.open(ANN, BEA), truth.open(ANN, CAL)
     for each in (channel, other):
         house.hear(truth.update(each, 0, NOW), truth.update(each, 1, NOW))
@@ -184,7 +186,7 @@ def test_a_channel_that_is_closed_on_chain_is_removed_and_stays_removed(truth: T
     house.check()
 
 
-def test_a_close_that_overtakes_the_chains_answer_wins(truth: Truth, house: House) -> None:
+def test_a_close_that_overtakes_the_chains_answer_wins(truth: ChainTruth, house: House) -> None:
     channel = truth.open(ANN, BEA)
     house.gossip.receive(PEER, wire.frames([truth.update(channel, 0, NOW)])[0], NOW)
     assert house.gossip.next_question(NOW) == channel
@@ -194,7 +196,7 @@ def test_a_close_that_overtakes_the_chains_answer_wins(truth: Truth, house: Hous
     assert house.contents() == {}
 
 
-def test_new_funding_changes_the_capacity(truth: Truth, house: House) -> None:
+def test_new_funding_changes_the_capacity(truth: ChainTruth, house: House) -> None:
     channel = truth.open(ANN, BEA, capacity=5)
     house.hear(truth.update(channel, 0, NOW), truth.update(channel, 1, NOW))
     truth.views[channel] = msgspec.structs.replace(truth.views[channel], deposits=(5, 10), withdrawn=(1, 0))
@@ -204,7 +206,7 @@ def test_new_funding_changes_the_capacity(truth: Truth, house: House) -> None:
     house.check()
 
 
-def test_what_was_refused_before_its_opening_was_seen_is_fetched_soon_after(truth: Truth, house: House) -> None:
+def test_what_was_refused_before_its_opening_was_seen_is_fetched_soon_after(truth: ChainTruth, house: House) -> None:
     channel = truth.open(ANN, BEA)
     view = truth.views.pop(channel)
     house.pass_time(2)
@@ -222,7 +224,7 @@ def test_what_was_refused_before_its_opening_was_seen_is_fetched_soon_after(trut
 
 
 def test_an_update_by_somebody_else_is_the_peers_fault_at_once_or_when_the_chain_answers(
-    truth: Truth, house: House
+    truth: ChainTruth, house: House
 ) -> None:
     channel = truth.open(ANN, BEA)
     forged = truth.update(channel, 0, NOW + 5, signer=CAL)
@@ -237,14 +239,14 @@ def test_an_update_by_somebody_else_is_the_peers_fault_at_once_or_when_the_chain
     assert len(house.contents()) == 1
 
 
-def test_a_forged_update_does_not_keep_an_honest_one_from_waiting(truth: Truth, house: House) -> None:
+def test_a_forged_update_does_not_keep_an_honest_one_from_waiting(truth: ChainTruth, house: House) -> None:
     channel = truth.open(ANN, BEA)
     house.gossip.receive(OTHER, wire.frames([truth.update(channel, 0, NOW + 9, signer=CAL)])[0], NOW)
     house.hear(truth.update(channel, 0, NOW), peer=PEER)
     assert (house.faults, len(house.contents())) == ([OTHER], 1)
 
 
-def test_a_wrong_signature_is_the_peers_fault(truth: Truth, house: House) -> None:
+def test_a_wrong_signature_is_the_peers_fault(truth: ChainTruth, house: House) -> None:
     known, unknown = truth.open(ANN, BEA), truth.open(ANN, CAL)
     house.hear(truth.update(known, 0, NOW))
     for channel in (known, unknown):
@@ -259,7 +261,7 @@ def test_a_wrong_signature_is_the_peers_fault(truth: Truth, house: House) -> Non
     assert len(house.contents()) == 1
 
 
-def test_what_is_too_old_or_from_the_future_is_dropped_without_blame(truth: Truth, house: House) -> None:
+def test_what_is_too_old_or_from_the_future_is_dropped_without_blame(truth: ChainTruth, house: House) -> None:
     channel = truth.open(ANN, BEA)
     house.hear(truth.update(channel, 0, NOW - 14 * DAY), truth.update(channel, 1, NOW + 601))
     assert (house.contents(), house.faults, house.gossip.statistics().refused) == ({}, [], 2)
@@ -267,12 +269,12 @@ def test_what_is_too_old_or_from_the_future_is_dropped_without_blame(truth: Trut
     assert len(house.contents()) == 2
 
 
-def test_a_name_without_a_channel_is_not_kept(truth: Truth, house: House) -> None:
+def test_a_name_without_a_channel_is_not_kept(truth: ChainTruth, house: House) -> None:
     house.hear(sign_node(ANN, DOMAIN, NOW, alias="Ann"))
     assert (house.contents(), house.faults) == ({}, [])
 
 
-def test_what_is_not_renewed_is_dropped_after_two_weeks(truth: Truth, house: House) -> None:
+def test_what_is_not_renewed_is_dropped_after_two_weeks(truth: ChainTruth, house: House) -> None:
     channel = truth.open(ANN, BEA)
     house.hear(truth.update(channel, 0, NOW), truth.update(channel, 1, NOW - DAY))
     house.hear(sign_node(ANN, DOMAIN, NOW))
@@ -285,13 +287,13 @@ def test_what_is_not_renewed_is_dropped_after_two_weeks(truth: Truth, house: Hou
     house.check()
     house.pass_time(DAY + 600, step=300)
     house.pass_time(600)
-    assert (house.contents(), len(house.gossip.book), house.graph()) == ({}, 0, {})
+    assert (house.contents(), len(house.gossip.store), house.graph()) == ({}, 0, {})
 
 
 # --- telling others --------------------------------------------------------------------------------------------------
 
 
-def test_news_is_told_to_all_but_its_source_and_once(truth: Truth, house: House) -> None:
+def test_news_is_told_to_all_but_its_source_and_once(truth: ChainTruth, house: House) -> None:
     channel = truth.open(ANN, BEA)
     update = truth.update(channel, 0, NOW)
     house.hear(update)
@@ -302,7 +304,7 @@ def test_news_is_told_to_all_but_its_source_and_once(truth: Truth, house: House)
     assert (house.relayed(OTHER), house.relayed(PEER)) == ([update], [])
 
 
-def test_a_peer_that_knows_already_is_not_told(truth: Truth, house: House) -> None:
+def test_a_peer_that_knows_already_is_not_told(truth: ChainTruth, house: House) -> None:
     channel = truth.open(ANN, BEA)
     house.hear(truth.update(channel, 0, NOW))
     house.hear(truth.update(channel, 0, NOW), peer=OTHER)
@@ -310,7 +312,7 @@ def test_a_peer_that_knows_already_is_not_told(truth: Truth, house: House) -> No
     assert house.relayed(OTHER) == []
 
 
-def test_old_news_is_left_to_reconciliation(truth: Truth, house: House) -> None:
+def test_old_news_is_left_to_reconciliation(truth: ChainTruth, house: House) -> None:
     channel = truth.open(ANN, BEA)
     house.hear(truth.update(channel, 0, NOW - 2 * 3_600))
     house.pass_time(3)
@@ -321,7 +323,7 @@ def test_old_news_is_left_to_reconciliation(truth: Truth, house: House) -> None:
 # --- what failures carry ---------------------------------------------------------------------------------------------
 
 
-def test_an_update_from_a_failure_changes_our_graph_and_nobody_is_told(truth: Truth, house: House) -> None:
+def test_an_update_from_a_failure_changes_our_graph_and_nobody_is_told(truth: ChainTruth, house: House) -> None:
     channel = truth.open(ANN, BEA)
     house.hear(truth.update(channel, 0, NOW), truth.update(channel, 1, NOW))
     house.pass_time(2)
@@ -340,7 +342,9 @@ def test_an_update_from_a_failure_changes_our_graph_and_nobody_is_told(truth: Tr
     house.check()
 
 
-def test_an_update_from_a_failure_that_is_not_sound_is_ignored_and_uses_up_nothing(truth: Truth, house: House) -> None:
+def test_an_update_from_a_failure_that_is_not_sound_is_ignored_and_uses_up_nothing(
+    truth: ChainTruth, house: House
+) -> None:
     channel, unknown = truth.open(ANN, BEA), truth.open(ANN, CAL)
     house.hear(truth.update(channel, 0, NOW), truth.update(channel, 1, NOW))
     bad = [
@@ -355,7 +359,7 @@ def test_an_update_from_a_failure_that_is_not_sound_is_ignored_and_uses_up_nothi
     assert house.gossip.learn(encode_update(truth.update(channel, 0, NOW + 1)), house.now) is not None
 
 
-def test_our_own_update_is_what_our_failures_carry(truth: Truth) -> None:
+def test_our_own_update_is_what_our_failures_carry(truth: ChainTruth) -> None:
     house = House(truth, number=1)
     channel = truth.open(ANN, BEA)
     assert house.gossip.update_of(channel) == b""
@@ -371,7 +375,7 @@ def test_our_own_update_is_what_our_failures_carry(truth: Truth) -> None:
 # --- our own announcements -------------------------------------------------------------------------------------------
 
 
-def test_our_own_policy_is_said_when_the_chain_confirms_and_renewed_in_time(truth: Truth) -> None:
+def test_our_own_policy_is_said_when_the_chain_confirms_and_renewed_in_time(truth: ChainTruth) -> None:
     house = House(truth, number=1)
     channel = truth.open(ANN, BEA)
     view = truth.views.pop(channel)
@@ -391,7 +395,7 @@ def test_our_own_policy_is_said_when_the_chain_confirms_and_renewed_in_time(trut
     assert {item: said.timestamp > first[item].timestamp for item, said in again.items()} == dict.fromkeys(first, True)
 
 
-def test_a_changed_policy_is_said_with_a_higher_timestamp_and_an_unchanged_one_is_not(truth: Truth) -> None:
+def test_a_changed_policy_is_said_with_a_higher_timestamp_and_an_unchanged_one_is_not(truth: ChainTruth) -> None:
     house = House(truth, number=1)
     channel = truth.open(ANN, BEA)
     stamps = []
@@ -399,11 +403,13 @@ def test_a_changed_policy_is_said_with_a_higher_timestamp_and_an_unchanged_one_i
         house.gossip.announce(channel, ForwardingPolicy(base_fee=fee), house.now)
         house.gossip.tick(house.now)  # no time passes
         house.answer()
-        stamps.append(max(kept.announcement.timestamp for kept in map(house.gossip.book.get, house.contents()) if kept))
+        stamps.append(
+            max(kept.announcement.timestamp for kept in map(house.gossip.store.get, house.contents()) if kept)
+        )
     assert stamps == [NOW, NOW, NOW + 1, NOW + 2]
 
 
-def test_what_an_earlier_life_of_ours_said_is_replaced(truth: Truth) -> None:
+def test_what_an_earlier_life_of_ours_said_is_replaced(truth: ChainTruth) -> None:
     house = House(truth, number=1)
     channel = truth.open(ANN, BEA)
     side = truth.owners[channel].index(ANN)
@@ -411,7 +417,7 @@ def test_what_an_earlier_life_of_ours_said_is_replaced(truth: Truth) -> None:
     house.pass_time(2)
     house.hear(truth.update(channel, side, NOW + 300, base_fee=50))
     house.pass_time(2)
-    kept = house.gossip.book.get((channel, side))
+    kept = house.gossip.store.get((channel, side))
     assert kept is not None and isinstance(kept.announcement, ChannelUpdate)
     assert (kept.announcement.timestamp, kept.announcement.policy.base_fee) == (NOW + 301, 1)
 
@@ -425,7 +431,7 @@ def test_what_cannot_be_announced_is_refused_at_once(house: House) -> None:
         house.gossip.describe(Description("Ann", ("a:1",) * 5))
 
 
-def test_a_channel_that_is_not_ours_is_never_announced(truth: Truth, house: House) -> None:
+def test_a_channel_that_is_not_ours_is_never_announced(truth: ChainTruth, house: House) -> None:
     channel = truth.open(ANN, BEA)
     house.gossip.announce(channel, ForwardingPolicy(), house.now)
     house.pass_time(70)
@@ -435,7 +441,7 @@ def test_a_channel_that_is_not_ours_is_never_announced(truth: Truth, house: Hous
 # --- floods ----------------------------------------------------------------------------------------------------------
 
 
-def flood(truth: Truth, count: int, salt: int) -> list[ChannelUpdate]:
+def flood(truth: ChainTruth, count: int, salt: int) -> list[ChannelUpdate]:
     """Updates of channels that do not exist, well signed."""
     return [
         truth.update(channel, 0, NOW, signer=DEE)
@@ -443,7 +449,7 @@ def flood(truth: Truth, count: int, salt: int) -> list[ChannelUpdate]:
     ]
 
 
-def test_a_flood_of_channels_that_do_not_exist_fills_only_its_senders_places(truth: Truth) -> None:
+def test_a_flood_of_channels_that_do_not_exist_fills_only_its_senders_places(truth: ChainTruth) -> None:
     house = House(truth, parked_per_peer=20, parked_max=30)
     channel = truth.open(ANN, BEA)
     for update in flood(truth, 100, 1):
@@ -459,7 +465,7 @@ def test_a_flood_of_channels_that_do_not_exist_fills_only_its_senders_places(tru
     assert [item[0] for item in house.contents()] == [channel]
 
 
-def test_two_floods_share_the_places_and_leave_some_for_others(truth: Truth) -> None:
+def test_two_floods_share_the_places_and_leave_some_for_others(truth: ChainTruth) -> None:
     house = House(truth, parked_per_peer=20, parked_max=30)
     house.gossip.connected(b"third", NOW)
     for salt, peer in enumerate((PEER, OTHER)):
@@ -473,7 +479,7 @@ def test_two_floods_share_the_places_and_leave_some_for_others(truth: Truth) -> 
     assert {item[0] for item in house.contents()} == set(channels)
 
 
-def test_questions_that_come_to_nothing_use_up_their_senders_budget(truth: Truth) -> None:
+def test_questions_that_come_to_nothing_use_up_their_senders_budget(truth: ChainTruth) -> None:
     house = House(truth, items_burst=200, items_rate=1, lookup_cost=20)
     house.hear(*flood(truth, 30, 1), peer=OTHER)
     channel = truth.open(ANN, BEA)
@@ -483,7 +489,7 @@ def test_questions_that_come_to_nothing_use_up_their_senders_budget(truth: Truth
     assert len(house.contents()) == 1
 
 
-def test_bytes_and_announcements_per_peer_are_limited_and_budgets_refill(truth: Truth) -> None:
+def test_bytes_and_announcements_per_peer_are_limited_and_budgets_refill(truth: ChainTruth) -> None:
     channels = [truth.open(ANN, BEA, number=number) for number in range(6)]
     size = len(wire.frames([truth.update(channel, 0, NOW) for channel in channels])[0])
     house = House(truth, items_burst=3, items_rate=1, bytes_burst=size, bytes_rate=size / 10)
@@ -497,7 +503,7 @@ def test_bytes_and_announcements_per_peer_are_limited_and_budgets_refill(truth: 
     assert len(house.contents()) == 6
 
 
-def test_coming_back_does_not_refill_a_budget(truth: Truth) -> None:
+def test_coming_back_does_not_refill_a_budget(truth: ChainTruth) -> None:
     house = House(truth, items_burst=2, items_rate=0.001)
     channels = [truth.open(ANN, BEA, number=number) for number in range(4)]
     house.hear(*(truth.update(channel, 0, NOW) for channel in channels[:2]))
@@ -507,19 +513,19 @@ def test_coming_back_does_not_refill_a_budget(truth: Truth) -> None:
     assert len(house.contents()) == 2
 
 
-def test_one_channel_may_change_only_so_often(truth: Truth, house: House) -> None:
+def test_one_channel_may_change_only_so_often(truth: ChainTruth, house: House) -> None:
     channel = truth.open(ANN, BEA)
     for step in range(20):
         house.hear(truth.update(channel, 0, NOW + step))
-    kept = house.gossip.book.get((channel, 0))
+    kept = house.gossip.store.get((channel, 0))
     assert kept is not None and kept.announcement.timestamp == NOW + 6  # the first, and a burst of six
     house.now += 301
     house.hear(truth.update(channel, 0, NOW + 20))
-    kept = house.gossip.book.get((channel, 0))
+    kept = house.gossip.store.get((channel, 0))
     assert kept is not None and kept.announcement.timestamp == NOW + 20
 
 
-def test_a_full_book_keeps_the_channels_of_the_largest_capacity(truth: Truth) -> None:
+def test_a_full_book_keeps_the_channels_of_the_largest_capacity(truth: ChainTruth) -> None:
     house = House(truth, channels_max=10)
     rich = [truth.open(ANN, BEA, capacity=1_000 + number, number=number) for number in range(10)]
     house.hear(*(truth.update(channel, side, NOW) for channel in rich for side in (0, 1)))
@@ -534,7 +540,7 @@ def test_a_full_book_keeps_the_channels_of_the_largest_capacity(truth: Truth) ->
     house.check()
 
 
-def test_requests_are_served_within_a_budget_and_no_more_of_them_wait_than_allowed(truth: Truth) -> None:
+def test_requests_are_served_within_a_budget_and_no_more_of_them_wait_than_allowed(truth: ChainTruth) -> None:
     house = House(truth, serve_burst=10_000, serve_rate=1_000, requests_max=3)
     for number in range(20):
         house.gossip.receive(PEER, wire.encode(wire.Query(number)), NOW)
@@ -550,7 +556,7 @@ def test_answers_that_were_not_asked_for_are_ignored(house: House) -> None:
     assert house.take().frames == []
 
 
-def test_peers_are_asked_for_different_parts_first_and_for_names_last(truth: Truth, house: House) -> None:
+def test_peers_are_asked_for_different_parts_first_and_for_names_last(truth: ChainTruth, house: House) -> None:
     house.gossip.connected(b"\x80", NOW)
     house.gossip.connected(b"\x00", NOW)
     house.pass_time(1)
@@ -579,7 +585,7 @@ def test_a_peer_that_never_answers_is_asked_again_and_costs_nothing_else(house: 
 
 # --- agreement -------------------------------------------------------------------------------------------------------
 
-WORLD = Truth()
+WORLD = ChainTruth()
 CHANNELS = [
     WORLD.open(*pair, capacity=1_000 + index)
     for index, pair in enumerate([(ANN, BEA), (BEA, CAL), (CAL, DEE), (ANN, DEE)])
@@ -653,18 +659,18 @@ def deliver(houses: list[House], index: int, lost: Callable[[], bool]) -> None:
             deliver(houses, int(to), lost)
 
 
-def test_a_dropped_channel_event_precedes_the_edges_that_stay(truth: Truth, house: House) -> None:
+def test_a_dropped_channel_event_precedes_the_edges_that_stay(truth: ChainTruth, house: House) -> None:
     channel = truth.open(ANN, BEA)
     house.hear(truth.update(channel, 0, NOW), truth.update(channel, 1, NOW))
     house.hear(sign_node(ANN, DOMAIN, NOW), sign_node(BEA, DOMAIN, NOW))
     house.told.clear()
-    house.gossip.book.drop((channel, 0))
+    house.gossip.store.drop((channel, 0))
     house.take()
     assert house.told[0] == ChannelDropped(channel)
     assert [type(event) for event in house.told[1:]] == [EdgeKnown]
 
 
-def test_a_large_frame_is_taken_in_steps_and_its_sender_may_leave_between_them(truth: Truth, house: House) -> None:
+def test_a_large_frame_is_taken_in_steps_and_its_sender_may_leave_between_them(truth: ChainTruth, house: House) -> None:
     channels = [truth.open(ANN, BEA) for _ in range(40)]
     frames = wire.frames([truth.update(channel, 0, NOW) for channel in channels])
     assert len(frames) == 1

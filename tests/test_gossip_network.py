@@ -6,8 +6,8 @@ import msgspec
 import pytest
 import trio
 
-from simulation.gossip_network import Land, Resident, divide_and_heal
-from simulation.gossip_scene import Truth, person
+from simulation.gossip_network import GossipNetwork, GossipNode, divide_and_heal
+from simulation.gossip_scene import ChainTruth, person
 from tallystick.channels.errors import PeerError
 from tallystick.channels.testing.clock import virtual_clock
 from tallystick.channels.testing.scheduling import simulate
@@ -16,7 +16,7 @@ from tallystick.router.gossip.own_announcements import Description
 from tallystick.router.gossip.policy import DAY, GossipPolicy
 from tallystick.router.gossip.service import LOOKUPS
 from tallystick.router.objects import ForwardingPolicy
-from tallystick.settlement.chain import ChannelView, Deposited
+from tallystick.settlement.chain import ContractChannel, Deposited
 
 HASTY = GossipPolicy(reconcile=60, refresh=3_600, stale=10_800, recheck=600)
 """Hours where others take days, to keep tests short."""
@@ -31,9 +31,9 @@ def test_a_land_that_was_divided_agrees_after_it_is_whole_again(seed: int, size:
 
 async def survive() -> None:
     """Write, forget, restart: what is on disk is what was believed, and nothing is asked for again."""
-    truth = Truth()
+    truth = ChainTruth()
     async with trio.open_nursery() as nursery:
-        land = Land(nursery, 1, truth)
+        land = GossipNetwork(nursery, 1, truth)
         ann, bea, cal = (land.settle(number) for number in range(3))
         first = truth.open(ann.key, bea.key)
         second = truth.open(bea.key, cal.key)
@@ -51,24 +51,24 @@ async def survive() -> None:
         nursery.cancel_scope.cancel()
 
     questions = truth.questions
-    again = Resident(1, truth, bea.disk, HASTY)
+    again = GossipNode(1, truth, bea.disk, HASTY)
     again.shell.load()
     await again.writer.round()
     assert again.graph == bea.graph == again.from_scratch()
-    assert (len(again.graph), len(again.gossip.book), again.gossip.book.announcements) == (4, 2, 7)
-    assert again.gossip.book.buckets.digests() == bea.gossip.book.buckets.digests()
+    assert (len(again.graph), len(again.gossip.store), again.gossip.store.announcements) == (4, 2, 7)
+    assert again.gossip.store.buckets.digests() == bea.gossip.store.buckets.digests()
     assert truth.questions == questions
 
     async with trio.open_nursery() as nursery:  # and it goes on renewing what it had announced
         nursery.start_soon(again.run)
         await trio.sleep(4_000)
         side = truth.owners[first].index(again.key)
-        kept = again.gossip.book.get((first, side))
+        kept = again.gossip.store.get((first, side))
         assert kept is not None and kept.announcement.timestamp > virtual_clock()() - 3_700
         nursery.cancel_scope.cancel()
 
     await trio.sleep(30 * DAY)
-    late = Resident(1, truth, bea.disk)
+    late = GossipNode(1, truth, bea.disk)
     late.shell.load()
     await late.writer.round()
     assert (late.graph, late.disk.open().read("SELECT * FROM gossip_updates")) == ({}, [])
@@ -80,10 +80,10 @@ def test_a_restart_needs_no_resync_and_forgets_what_grew_stale_meanwhile() -> No
 
 async def outage() -> None:
     """While the chain node is silent nothing is believed and nothing lost; few questions are under way at a time."""
-    truth = Truth()
+    truth = ChainTruth()
     truth.silent = True
     async with trio.open_nursery() as nursery:
-        land = Land(nursery, 1, truth)
+        land = GossipNetwork(nursery, 1, truth)
         ann = land.settle(0)
         channels = [truth.open(person(1), person(2), number=number) for number in range(3 * LOOKUPS)]
         now = int(virtual_clock()())
@@ -97,7 +97,7 @@ async def outage() -> None:
         await trio.sleep(90)
         assert (len(ann.graph), truth.questions) == (2 * len(channels), len(channels))
 
-        view: ChannelView = truth.views[channels[0]]
+        view: ContractChannel = truth.views[channels[0]]
         truth.views[channels[0]] = msgspec.structs.replace(view, deposits=(5, 6))
         ann.shell.on_block([Deposited(channels[0], 1, 6)])
         await trio.sleep(1)
@@ -115,9 +115,9 @@ def test_a_silent_chain_node_delays_and_nothing_else() -> None:
 
 
 async def missed() -> None:
-    truth = Truth()
+    truth = ChainTruth()
     async with trio.open_nursery() as nursery:
-        ann = Resident(0, truth, policy=HASTY)
+        ann = GossipNode(0, truth, policy=HASTY)
         nursery.start_soon(ann.run)
         channel = truth.open(person(1), person(2))
         ann.shell.connected(b"bea")
@@ -138,9 +138,9 @@ def test_a_closing_whose_event_was_missed_is_noticed_when_the_chain_is_asked_aga
 
 
 async def refuse() -> None:
-    truth = Truth()
+    truth = ChainTruth()
     async with trio.open_nursery() as nursery:
-        ann = Land(nursery, 1, truth).settle(0)
+        ann = GossipNetwork(nursery, 1, truth).settle(0)
         channel = truth.open(person(1), person(2))
         ann.shell.connected(b"mallory")
         with pytest.raises(PeerError):

@@ -8,7 +8,7 @@ from random import Random
 
 import trio
 
-from simulation.gossip_scene import CHAIN_ID, CONTRACT, DOMAIN, Truth, person
+from simulation.gossip_scene import CHAIN_ID, CONTRACT, DOMAIN, ChainTruth, person
 from tallystick.channels.errors import Fault
 from tallystick.channels.limits import Policy
 from tallystick.channels.node.engine import Engine
@@ -24,7 +24,7 @@ from tallystick.channels.testing.scheduling import simulate
 from tallystick.router.gossip import wire
 from tallystick.router.gossip.core import Gossip
 from tallystick.router.gossip.schema import GOSSIP_SCHEMA
-from tallystick.router.gossip.service import Gossiper
+from tallystick.router.gossip.service import GossipService
 from tallystick.router.gossip.store import EdgeKnown, GraphEvent
 from tallystick.router.objects import ForwardingPolicy
 from tallystick.router.pathfinding.graph import Graph
@@ -33,7 +33,7 @@ from tallystick.router.pathfinding.graph import Graph
 class Host:
     """A node's connections with gossip on them, and the graph that a path search reads."""
 
-    def __init__(self, network: MemoryNetwork, number: int, truth: Truth) -> None:
+    def __init__(self, network: MemoryNetwork, number: int, truth: ChainTruth) -> None:
         self.key = person(number)
         self.events: list[Event] = []
         self.graph = Graph()
@@ -44,7 +44,7 @@ class Host:
         )
         self.peers = Peers(self.engine, network.endpoint(self.key), Random(number), self.on_event)
         self.gossip = Gossip(self.key, DOMAIN)
-        self.gossiper = Gossiper(
+        self.service = GossipService(
             self.gossip,
             truth,
             self.writer,
@@ -54,13 +54,13 @@ class Host:
             tell=self.follow,
             jitter=Random(number).random,
         )
-        self.peers.extend(self.gossiper.receive)
+        self.peers.extend(self.service.receive)
         self.address = PeerAddress(bytes(self.key.public), f"host{number}", 9735)
 
     def on_event(self, event: Event) -> None:
         self.events.append(event)
         if isinstance(event, PeerConnected):
-            (self.gossiper.connected if event.up else self.gossiper.disconnected)(event.peer)
+            (self.service.connected if event.up else self.service.disconnected)(event.peer)
 
     def follow(self, event: GraphEvent) -> None:
         if isinstance(event, EdgeKnown):
@@ -74,12 +74,12 @@ class Host:
     async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.writer.run)
-            nursery.start_soon(self.gossiper.run)
+            nursery.start_soon(self.service.run)
             await self.peers.run((self.address.host, 9735), started=lambda address: task_status.started())
 
 
 @asynccontextmanager
-async def line(truth: Truth) -> AsyncIterator[list[Host]]:
+async def line(truth: ChainTruth) -> AsyncIterator[list[Host]]:
     """Three hosts in a line."""
     network = MemoryNetwork(1)
     hosts = [Host(network, number, truth) for number in range(3)]
@@ -93,24 +93,24 @@ async def line(truth: Truth) -> AsyncIterator[list[Host]]:
 
 
 async def spread() -> None:
-    truth = Truth()
+    truth = ChainTruth()
     async with line(truth) as hosts:
         first = truth.open(hosts[0].key, hosts[1].key, capacity=500)
         second = truth.open(hosts[1].key, hosts[2].key)
         for host, channel in zip((0, 1, 1, 2), (first, first, second, second), strict=True):
-            hosts[host].gossiper.announce(channel, ForwardingPolicy(base_fee=host))
+            hosts[host].service.announce(channel, ForwardingPolicy(base_fee=host))
         await trio.sleep(30)
         for host in hosts:
             assert {(edge.channel, edge.policy.base_fee) for edge in host.graph} == {
                 *((first, 0), (first, 1), (second, 1), (second, 2))
             }
             assert len(list(host.graph)) == 4
-            scratch = {(edge.channel, edge.target): edge for edge in host.gossip.book.edges().values()}
+            scratch = {(edge.channel, edge.target): edge for edge in host.gossip.store.edges().values()}
             assert {(edge.channel, edge.target): edge for edge in host.graph} == scratch
 
         hosts[0].peers.drop(hosts[1].address.key)  # a change that it makes alone arrives once it is back
         await trio.sleep(5)
-        hosts[0].gossiper.announce(first, ForwardingPolicy(base_fee=77))
+        hosts[0].service.announce(first, ForwardingPolicy(base_fee=77))
         await trio.sleep(10)
         assert all(edge.policy.base_fee != 77 for edge in hosts[2].graph)
         hosts[0].peers.keep(hosts[1].address)
@@ -124,7 +124,7 @@ def test_news_passes_over_real_connections_into_the_graphs_of_all() -> None:
 
 
 async def lie() -> None:
-    truth = Truth()
+    truth = ChainTruth()
     async with line(truth) as hosts:
         await trio.sleep(5)
         known, unknown = truth.open(person(5), person(6)), truth.open(person(5), person(7))

@@ -21,14 +21,14 @@ from tallystick.router.receiving.issued import (
     InvoiceClaimed,
     InvoiceIssued,
     InvoicesPruned,
+    InvoiceState,
     KeysendClaimed,
-    State,
     find_invoice,
     issue,
     list_invoices,
     wanted,
 )
-from tallystick.router.receiving.payee import Claimable, IncomingPart, Patience, Payee
+from tallystick.router.receiving.payee import Claimable, IncomingPart, Payee, PayeeOptions
 
 KEY = PrivateKey(b"\x41" * 32)
 NOW = 1_700_000_000
@@ -88,9 +88,9 @@ def test_an_invoice_goes_from_open_to_one_end() -> None:
     store = book(*(issued(number) for number in range(4)))
     store.commit([InvoiceClaimed(digests[0], secret(0), AMOUNT_MAX, NOW + 5), InvoiceCancelled(digests[1], NOW + 6)])
     states = [record.state(NOW + 3_602, held=[digests[3]]) for record in reversed(list_invoices(store, 10))]
-    assert states == [State.CLAIMED, State.CANCELLED, State.OPEN, State.HELD]
+    assert states == [InvoiceState.CLAIMED, InvoiceState.CANCELLED, InvoiceState.OPEN, InvoiceState.HELD]
     record = find_invoice(store, digests[2])
-    assert record is not None and record.state(NOW + 3_603) is State.EXPIRED
+    assert record is not None and record.state(NOW + 3_603) is InvoiceState.EXPIRED
     for late in (
         InvoiceCancelled(digests[0], NOW + 9),
         InvoiceClaimed(digests[0], secret(0), 1, NOW + 9),
@@ -99,7 +99,7 @@ def test_an_invoice_goes_from_open_to_one_end() -> None:
         store.commit([late])
     claimed, cancelled = find_invoice(store, digests[0]), find_invoice(store, digests[1])
     assert claimed is not None and (claimed.received, claimed.ended) == (AMOUNT_MAX, NOW + 5)
-    assert cancelled is not None and cancelled.state(NOW) is State.CANCELLED and cancelled.ended == NOW + 6
+    assert cancelled is not None and cancelled.state(NOW) is InvoiceState.CANCELLED and cancelled.ended == NOW + 6
     assert claimed.claimable is None and cancelled.claimable is None
 
 
@@ -126,7 +126,7 @@ def test_a_hold_invoice_learns_its_secret_when_it_is_claimed() -> None:
     assert found is not None and found.hold and found.secret == b""
     store.commit([InvoiceClaimed(digest, secret(1), 100, NOW)])
     record = find_invoice(store, digest)
-    assert record is not None and record.secret == secret(1) and record.state(NOW) is State.CLAIMED
+    assert record is not None and record.secret == secret(1) and record.state(NOW) is InvoiceState.CLAIMED
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_keysend_is_claimed_once_and_listed() -> None:
     store.commit([KeysendClaimed(digest, secret(9), 100, NOW)])
     assert wanted(store, digest, payload(secret(9))) is None
     newest = list_invoices(store, 1)[0]
-    assert (newest.position, newest.text, newest.received, newest.state(NOW)) == (2, "", 100, State.CLAIMED)
+    assert (newest.position, newest.text, newest.received, newest.state(NOW)) == (2, "", 100, InvoiceState.CLAIMED)
 
 
 def test_a_keysend_cannot_replace_the_invoice_of_its_hash() -> None:
@@ -160,7 +160,7 @@ def test_a_keysend_cannot_replace_the_invoice_of_its_hash() -> None:
 
 def test_a_keysend_in_parts_is_claimed_by_the_payee() -> None:
     store, digest = book(), digest_of(secret(9))
-    payee = Payee(Patience())
+    payee = Payee(PayeeOptions())
     channels = [ChannelId(b"\x0a" * 32), ChannelId(b"\x0b" * 32)]
     answers = []
     for number, channel in enumerate(channels):

@@ -10,9 +10,9 @@ import trio
 
 from tallystick.channels.errors import ChannelNotReady, InvalidInput
 from tallystick.channels.testing.scheduling import simulate
-from tallystick.router.receiving.issued import InvoiceRecord, State
+from tallystick.router.receiving.issued import InvoiceRecord, InvoiceState
 from tallystick.sdk.node.node import Node
-from tallystick.sdk.testing.world import Attempt, World, open_world
+from tallystick.sdk.testing.world import AskedOperation, World, open_world
 from tallystick.settlement.enforcement.following import BEHIND_SECONDS
 
 DEPOSIT = 10_000_000
@@ -31,7 +31,7 @@ def with_a_shop(act: Callable[[World], Awaitable[None]], seed: int = 1) -> None:
 
 
 @asynccontextmanager
-async def held(world: World, *, lifetime: int = 3_600) -> AsyncIterator[tuple[InvoiceRecord, Attempt]]:
+async def held(world: World, *, lifetime: int = 3_600) -> AsyncIterator[tuple[InvoiceRecord, AskedOperation]]:
     """Have Alice pay an invoice of 1,000 that Carol holds."""
     carol = world.node("carol")
     record = await carol.create_invoice(1_000, hold=True, lifetime=lifetime)
@@ -41,7 +41,7 @@ async def held(world: World, *, lifetime: int = 3_600) -> AsyncIterator[tuple[In
     yield record, paying
 
 
-def state(node: Node, record: InvoiceRecord) -> State:
+def state(node: Node, record: InvoiceRecord) -> InvoiceState:
     return node.invoice(record.payment_hash).state(node.engine.chain.now, node.routing.receiving.held)
 
 
@@ -50,7 +50,7 @@ def test_what_is_held_for_an_invoice_that_expired_is_held_and_settled_after_a_re
         async with held(world, lifetime=100) as (record, paying):
             await world.blocks(30)  # 150 s
             carol = await world.restart("carol")
-            assert carol.engine.chain.now > record.expires and state(carol, record) is State.HELD
+            assert carol.engine.chain.now > record.expires and state(carol, record) is InvoiceState.HELD
             await carol.settle_invoice(record.secret)
             with trio.fail_after(60):
                 await paying.ended.wait()
@@ -69,7 +69,7 @@ def test_nothing_is_settled_on_the_word_of_an_old_chain() -> None:
             await trio.sleep(BEHIND_SECONDS + 120)
             with pytest.raises(ChannelNotReady, match="chain"):
                 await carol.settle_invoice(record.secret)
-            assert state(carol, record) is State.HELD and not paying.ended.is_set()
+            assert state(carol, record) is InvoiceState.HELD and not paying.ended.is_set()
             world.heal()
             await world.blocks(3)
             with trio.fail_after(120):
@@ -96,7 +96,7 @@ def test_settling_and_cancelling_twice_is_doing_it_once() -> None:
             await carol.settle_invoice(kept.secret)
             await carol.cancel_invoice(dropped.payment_hash)
             assert carol.invoice(kept.payment_hash).received == 1_000
-            assert state(carol, dropped) is State.CANCELLED
+            assert state(carol, dropped) is InvoiceState.CANCELLED
             with trio.fail_after(60):
                 await refused.ended.wait()
             assert "refuses" in str(refused.error)
@@ -125,6 +125,6 @@ def test_who_settles_too_late_is_told_so_and_who_settles_too_early_too() -> None
                 await paying.ended.wait()
             with pytest.raises(InvalidInput, match="given back"):
                 await carol.settle_invoice(record.secret)
-            assert state(carol, record) is State.OPEN
+            assert state(carol, record) is InvoiceState.OPEN
 
     with_a_shop(act)

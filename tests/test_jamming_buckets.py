@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tallystick.channels.protocol.objects import ChannelId
-from tallystick.router.forwarding.jamming import Asked, Bucket, Jamming, JammingLimits, Reputation
+from tallystick.router.forwarding.jamming import Bucket, ForwardRequest, Jamming, JammingLimits, Reputation
 
 CHANNEL = ChannelId(b"c" * 32)
 HONEST, JAMMER, NEXT = b"honest", b"jammer", b"next"
@@ -18,8 +18,8 @@ HOUR = 3_600
 AMOUNTS = st.integers(1, VALUE)
 
 
-def asked(peer: bytes, amount: int = 1_000, *, fee: int = 100, lifetime: int = HOUR, now: int = 0) -> Asked:
-    return Asked(peer, NEXT, CHANNEL, amount, fee, now + lifetime, SLOTS, VALUE)
+def asked(peer: bytes, amount: int = 1_000, *, fee: int = 100, lifetime: int = HOUR, now: int = 0) -> ForwardRequest:
+    return ForwardRequest(peer, NEXT, CHANNEL, amount, fee, now + lifetime, SLOTS, VALUE)
 
 
 def seasoned(*peers: bytes) -> Jamming:

@@ -17,7 +17,7 @@ from tallystick.router.objects import NodeKey
 from tallystick.router.onion.failures import attribute
 from tallystick.router.onion.payload import FinalPayload, encode_payload
 from tallystick.router.onion.sphinx import build_onion
-from tallystick.router.receiving.issued import State
+from tallystick.router.receiving.issued import InvoiceState
 from tallystick.router.sending.payments import Order
 from tallystick.sdk.node.node import Node
 from tallystick.sdk.testing.world import World, open_world
@@ -76,7 +76,7 @@ def told(carol: Node, invoice: Invoice) -> str:
     return "" if refusal is None else str(refusal)
 
 
-def state(carol: Node, invoice: Invoice) -> State:
+def state(carol: Node, invoice: Invoice) -> InvoiceState:
     record = carol.invoice(invoice.payment_hash)
     return record.state(carol.engine.chain.now, carol.routing.receiving.held)
 
@@ -91,7 +91,7 @@ def test_who_pays_more_is_welcome_up_to_twice_as_much() -> None:
         assert (record.amount, record.received) == (ASKED, 2 * ASKED)
         await refused(alice, order(alice, fraud, 2 * ASKED + 1))
         assert "2001" in told(carol, fraud) and "1000" in told(carol, fraud)
-        assert state(carol, fraud) is State.OPEN
+        assert state(carol, fraud) is InvoiceState.OPEN
 
     in_a_shop(act)
 
@@ -102,7 +102,7 @@ def test_who_pays_less_pays_nothing_and_may_pay_all_later() -> None:
         with pytest.raises(InvalidInvoice, match="pay that"):
             await alice.pay(invoice, amount=ASKED - 1)
         await refused(alice, order(alice, invoice, ASKED - 1))
-        assert "999" in told(carol, invoice) and state(carol, invoice) is State.OPEN
+        assert "999" in told(carol, invoice) and state(carol, invoice) is InvoiceState.OPEN
         await alice.pay(invoice)
         assert carol.invoice(invoice.payment_hash).received == ASKED
 
@@ -127,7 +127,7 @@ def test_a_part_that_no_others_follow_comes_back_after_a_minute() -> None:
         found = attribute(onion.secrets, reason)
         assert found is not None and (found[0], found[1].code) == (0, Code.MPP_TIMEOUT)
         assert "400" in told(carol, invoice) and "other parts" in told(carol, invoice)
-        assert state(carol, invoice) is State.OPEN
+        assert state(carol, invoice) is InvoiceState.OPEN
         await alice.pay(invoice)
 
     in_a_shop(act)
@@ -169,7 +169,7 @@ def test_an_invoice_that_expired_is_paid_by_nobody() -> None:
         with pytest.raises(InvalidInvoice, match=r"expired \d+ seconds ago; ask the payee for a new one"):
             await alice.pay(invoice)
         await refused(alice, order(alice, invoice))
-        assert "expired" in told(carol, invoice) and state(carol, invoice) is State.EXPIRED
+        assert "expired" in told(carol, invoice) and state(carol, invoice) is InvoiceState.EXPIRED
 
     in_a_shop(act)
 

@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from tallystick.channels.errors import HandshakeFailed, InvalidInput, MalformedMessage
 from tallystick.channels.limits import MESSAGE_MAX
 from tallystick.channels.protocol.keys import PrivateKey
-from tallystick.channels.transport.noise import FRAME_OVERHEAD, Decryptor, Encryptor, Initiator, Responder, Session
+from tallystick.channels.transport.noise import FRAME_OVERHEAD, Decryptor, Encryptor, Initiator, NoiseSession, Responder
 
 ALICE, BOB, MALLORY = (PrivateKey(bytes([number]) * 32) for number in (1, 2, 3))
 EPHEMERALS = PrivateKey(b"\x04" * 32), PrivateKey(b"\x05" * 32)
 SECRETS = b"\x06" * 32, b"\x07" * 32
 
 
-def sessions() -> tuple[Session, Session]:
+def sessions() -> tuple[NoiseSession, NoiseSession]:
     """Alice's and Bob's ends of one session."""
     initiator, responder = Initiator(ALICE, BOB.public, EPHEMERALS[0]), Responder(BOB, EPHEMERALS[1])
     act_three, alice = initiator.read_act_two(responder.read_act_one(initiator.act_one))

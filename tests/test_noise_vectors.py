@@ -10,7 +10,7 @@ import pytest
 
 from tallystick.channels.errors import HandshakeFailed
 from tallystick.channels.protocol.keys import PrivateKey, PublicKey
-from tallystick.channels.transport.noise import Decryptor, Encryptor, Initiator, Responder, Session
+from tallystick.channels.transport.noise import Decryptor, Encryptor, Initiator, NoiseSession, Responder
 
 VECTORS = Path(__file__).parents[2] / "shared" / "vectors" / "bolt08-handshake.json"
 
@@ -40,7 +40,7 @@ FRAMES = {
 }
 
 
-def has_keys(session: Session, sending: bytes, receiving: bytes) -> bool:
+def has_keys(session: NoiseSession, sending: bytes, receiving: bytes) -> bool:
     """Whether a session encrypts with one key and decrypts with the other, across a rotation."""
     messages = [b"hello"] * 1001
     sent = session.encrypt_all(messages) == Encryptor(CHAINING, sending).encrypt_all(messages)

@@ -17,8 +17,8 @@ from tallystick.settlement.sending.fees import bumped, curve, next_price
 from tallystick.settlement.sending.obligations import (
     FINAL,
     Obligation,
+    ObligationStatus,
     Observation,
-    Status,
     book_of,
     judge_failure,
     refuse,
@@ -84,10 +84,10 @@ def test_no_nonce_serves_two_calls_and_everything_ends_done_or_with_an_alarm(
     for obligation in world.disk.values():
         assert obligation.resting, f"{obligation} is still at work"
         mined = [tx for _, tx in world.mined().values() if tx.owner == obligation.id and not tx.filler and not tx.fails]
-        if obligation.status is Status.QUARANTINED:
+        if obligation.status is ObligationStatus.QUARANTINED:
             assert any(f"({obligation.id}) is quarantined" in alarm.text for alarm in world.alarms) or mined == []
         else:
-            assert (obligation.status is Status.DONE) <= (len(mined) == 1 or obligation.filler)
+            assert (obligation.status is ObligationStatus.DONE) <= (len(mined) == 1 or obligation.filler)
     assert all(obligation.status in FINAL for obligation in world.disk.values())
 
 
@@ -100,7 +100,7 @@ def test_it_is_done_only_when_its_receipt_is_deep_enough() -> None:
     world.require("o", deadline=None, budget=1_000)
     world.round()
     world.mine()
-    for expected in (Status.SENT, Status.SENT, Status.DONE):
+    for expected in (ObligationStatus.SENT, ObligationStatus.SENT, ObligationStatus.DONE):
         world.round()
         assert one(world).status is expected
         world.mine()
@@ -114,16 +114,16 @@ def test_it_is_sent_again_when_its_block_leaves_the_chain_even_after_it_was_done
     for _ in range(4):
         world.mine()
         world.round()
-    assert one(world).status is Status.DONE
+    assert one(world).status is ObligationStatus.DONE
     world.reorganise(5, forget=True)
     world.round()
-    assert one(world).status is Status.SENT
+    assert one(world).status is ObligationStatus.SENT
     assert "unusually deep" in world.alarms[-1].text
     assert world.pool[0].owner == "o"
     for _ in range(4):
         world.mine()
         world.round()
-    assert one(world).status is Status.DONE
+    assert one(world).status is ObligationStatus.DONE
     world.check()
 
 
@@ -141,7 +141,7 @@ def test_a_foreign_transaction_under_its_nonce_leads_to_a_new_nonce_once_that_is
     for _ in range(5):
         world.round()
         world.mine()
-    assert one(world).status is Status.DONE
+    assert one(world).status is ObligationStatus.DONE
     world.check()
 
 
@@ -155,8 +155,8 @@ def test_a_superseded_obligation_keeps_its_nonce_and_blocks_nobody() -> None:
         world.round()
         world.mine()
     assert {tx.owner for _, tx in world.mined().values()} == {"o", "p"}
-    assert one(world).status is Status.SUPERSEDED
-    assert one(world, "p").status is Status.DONE
+    assert one(world).status is ObligationStatus.SUPERSEDED
+    assert one(world, "p").status is ObligationStatus.DONE
 
 
 def test_a_superseded_obligation_without_a_nonce_is_never_sent() -> None:
@@ -174,7 +174,7 @@ def test_a_call_refused_as_malformed_is_quarantined_and_its_nonce_used_up() -> N
     world.require("p", deadline=None, budget=1_000)
     for _ in range(POLICY.tries):
         world.round(refusal=Refusal.MALFORMED)
-    assert {one(world, name).status for name in "op"} == {Status.QUARANTINED}
+    assert {one(world, name).status for name in "op"} == {ObligationStatus.QUARANTINED}
     world.round()
     world.mine()
     assert [tx.filler for _, tx in world.mined().values()] == [True, True]
@@ -182,10 +182,12 @@ def test_a_call_refused_as_malformed_is_quarantined_and_its_nonce_used_up() -> N
 
 @pytest.mark.parametrize("refusal", [None, *(each for each in Refusal if each is not Refusal.MALFORMED)])
 def test_no_other_refusal_ever_ends_an_obligation(refusal: Refusal | None) -> None:
-    obligation = Obligation(id="o", call=RegisterSecretCall(bytes(32)), purpose="a test", budget=1, status=Status.SENT)
+    obligation = Obligation(
+        id="o", call=RegisterSecretCall(bytes(32)), purpose="a test", budget=1, status=ObligationStatus.SENT
+    )
     for _ in range(100):
         obligation, _ = refuse(obligation, refusal, "refused", POLICY)
-    assert obligation.status is Status.SENT
+    assert obligation.status is ObligationStatus.SENT
 
 
 @pytest.mark.alarm("transaction-held-up")
@@ -200,10 +202,10 @@ def test_trouble_raises_one_alarm_not_one_per_block() -> None:
 
 
 def test_a_failed_call_is_judged_by_its_reason() -> None:
-    assert judge_failure("not-newer: a higher seq stands") is Status.SUPERSEDED
-    assert judge_failure("window-open: too early") is Status.WAITING
-    assert judge_failure("bad-proof: no") is Status.QUARANTINED
-    assert judge_failure("something nobody ever heard of") is Status.QUARANTINED
+    assert judge_failure("not-newer: a higher seq stands") is ObligationStatus.SUPERSEDED
+    assert judge_failure("window-open: too early") is ObligationStatus.WAITING
+    assert judge_failure("bad-proof: no") is ObligationStatus.QUARANTINED
+    assert judge_failure("something nobody ever heard of") is ObligationStatus.QUARANTINED
 
 
 def test_fees_reach_the_budget_at_60_percent_of_the_window_under_congestion() -> None:
@@ -218,7 +220,7 @@ def test_fees_reach_the_budget_at_60_percent_of_the_window_under_congestion() ->
     assert prices[300] < 2_500
     assert prices[600] == 5_000
     assert list(prices.values()) == sorted(prices.values())
-    assert one(world).status is Status.SENT
+    assert one(world).status is ObligationStatus.SENT
 
 
 @pytest.mark.alarm("transaction-given-up")
@@ -228,7 +230,7 @@ def test_one_that_misses_its_deadline_raises_the_alarm_and_is_kept() -> None:
     for _ in range(10):
         world.round()
         world.mine(minimum=10**9)
-    assert one(world).status is Status.QUARANTINED
+    assert one(world).status is ObligationStatus.QUARANTINED
     assert "deadline" in world.alarms[-1].text
 
 
@@ -312,9 +314,12 @@ def test_the_fee_curve_of_an_obligation_that_may_not_be_sent_yet_begins_when_it_
     assert book.obligations["o"].fee_price == 5, "it waited by our own will, so it offers the market's price"
 
 
-@pytest.mark.parametrize(("opinion", "status"), [(None, Status.QUARANTINED), (Status.SUPERSEDED, Status.SUPERSEDED)])
+@pytest.mark.parametrize(
+    ("opinion", "status"),
+    [(None, ObligationStatus.QUARANTINED), (ObligationStatus.SUPERSEDED, ObligationStatus.SUPERSEDED)],
+)
 def test_whoever_required_it_may_say_that_a_missed_deadline_is_no_misfortune(
-    opinion: Status | None, status: Status
+    opinion: ObligationStatus | None, status: ObligationStatus
 ) -> None:
     obligation = Obligation(
         id="o", call=TransferCall(NATIVE, ELSEWHERE, 1), purpose="a test", budget=10_000, deadline=100

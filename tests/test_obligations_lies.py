@@ -14,7 +14,7 @@ from tallystick.channels.node.alarms import AlarmKind
 from tallystick.settlement.chain import Header
 from tallystick.settlement.errors import Refusal
 from tallystick.settlement.sending.nonces import GAPS_MAX
-from tallystick.settlement.sending.obligations import FILLER, UNKNOWN_FATE, Observation, Status
+from tallystick.settlement.sending.obligations import FILLER, UNKNOWN_FATE, ObligationStatus, Observation
 
 Lie = Callable[[Observation], Observation]
 
@@ -116,7 +116,7 @@ def test_a_payment_bound_a_million_nonces_ahead_is_told_and_holds_nothing_up() -
     world.lie = None
     world.require("p", deadline=None, budget=10_000)
     rounds(world, 12)
-    assert world.disk["o"].status is Status.QUARANTINED
+    assert world.disk["o"].status is ObligationStatus.QUARANTINED
     assert [alarm.kind for alarm in world.alarms] == [AlarmKind.TRANSACTION_GIVEN_UP]
     assert owners(world) == ["first", "p"]
 
@@ -144,7 +144,7 @@ def test_refusals_as_malformed_end_no_duty(heads: int) -> None:
     world.require("o", deadline=None, budget=10**6, paying=False)
     rounds(world, heads, Refusal.MALFORMED)
     rounds(world, 150)
-    assert world.disk["o"].status is Status.DONE
+    assert world.disk["o"].status is ObligationStatus.DONE
     assert owners(world) == ["o"]
 
 
@@ -164,10 +164,10 @@ def test_a_head_of_the_future_or_one_mad_price_ends_nothing_and_raises_no_offer(
             world.mine(minimum=10**9)
     deceived.round()
     honest.round()
-    assert deceived.disk["o"].status is Status.SENT
+    assert deceived.disk["o"].status is ObligationStatus.SENT
     assert deceived.disk["o"].fee_price <= max(honest.disk["o"].fee_price * 3 // 2, 10**6 // GAS // 8)
     rounds(deceived, 5)
-    assert deceived.disk["o"].status is Status.DONE
+    assert deceived.disk["o"].status is ObligationStatus.DONE
 
 
 @pytest.mark.parametrize("heads", [4, 40, 400])
@@ -178,12 +178,12 @@ def test_a_payment_whose_receipt_is_hidden_is_made_once(heads: int) -> None:
     rounds(world, heads)
     known = world.disk["o"]
     if heads > 2 * POLICY.resting_depth:
-        assert known.status is Status.QUARANTINED and UNKNOWN_FATE in known.reason
+        assert known.status is ObligationStatus.QUARANTINED and UNKNOWN_FATE in known.reason
         assert [alarm.kind for alarm in world.alarms][-1] is AlarmKind.TRANSACTION_GIVEN_UP
     world.lie = None
     rounds(world, 5)
     assert owners(world) == ["o"]
-    assert known.resting or world.disk["o"].status is Status.DONE
+    assert known.resting or world.disk["o"].status is ObligationStatus.DONE
 
 
 def test_a_receipt_that_shows_after_the_person_was_told_still_counts() -> None:
@@ -191,10 +191,10 @@ def test_a_receipt_that_shows_after_the_person_was_told_still_counts() -> None:
     world.require("o", deadline=None, budget=1_000)
     world.lie = no_receipts
     rounds(world, POLICY.resting_depth + 3)
-    assert world.disk["o"].status is Status.QUARANTINED
+    assert world.disk["o"].status is ObligationStatus.QUARANTINED
     world.lie = None
     rounds(world, 4)
-    assert world.disk["o"].status is Status.DONE
+    assert world.disk["o"].status is ObligationStatus.DONE
 
 
 def test_a_duty_whose_receipt_was_hidden_is_done_once_the_receipt_of_its_first_nonce_shows() -> None:
@@ -205,7 +205,7 @@ def test_a_duty_whose_receipt_was_hidden_is_done_once_the_receipt_of_its_first_n
     assert world.disk["o"].past and world.disk["o"].nonce == 1
     world.lie = None
     rounds(world, 2)
-    assert world.disk["o"].status is Status.DONE
+    assert world.disk["o"].status is ObligationStatus.DONE
 
 
 def test_one_receipt_that_is_not_true_ends_nothing() -> None:
@@ -218,19 +218,19 @@ def test_one_receipt_that_is_not_true_ends_nothing() -> None:
         world.round()
 
     def lie(truth: Observation) -> Observation:
-        from tallystick.settlement.chain import Receipt
+        from tallystick.settlement.chain import TransactionReceipt
 
         made = world.disk["o"].attempts[-1].hash
         return msgspec.structs.replace(
-            truth, nonce=1, receipts={made: Receipt(made, world.blocks[1][0], False, 7, "bad-proof: no")}
+            truth, nonce=1, receipts={made: TransactionReceipt(made, world.blocks[1][0], False, 7, "bad-proof: no")}
         )
 
     world.lie = lie
     world.round()
-    assert world.disk["o"].status is Status.SENT
+    assert world.disk["o"].status is ObligationStatus.SENT
     world.lie = None
     rounds(world, 5)
-    assert world.disk["o"].status is Status.DONE
+    assert world.disk["o"].status is ObligationStatus.DONE
     assert world.alarms == []
 
 
@@ -298,16 +298,16 @@ def test_whatever_a_chain_node_says_no_payment_is_made_twice_and_every_duty_is_d
             case "c":
                 world.restart()
         rounds(world, heads, refusal)
-        for duty in [name for name in duties if world.disk[name].status is Status.QUARANTINED]:
+        for duty in [name for name in duties if world.disk[name].status is ObligationStatus.QUARANTINED]:
             duties.remove(duty)  # its owner derives it again, as the deadline has not passed
             duties.append(f"{duty}/")
             world.require(duties[-1], deadline=10**5, budget=10**5, paying=False)
     world.lie, world.market = None, 1
     rounds(world, 60)
     for duty in duties:
-        assert world.disk[duty].status is Status.DONE, world.disk[duty]
+        assert world.disk[duty].status is ObligationStatus.DONE, world.disk[duty]
     assert set(duties) <= set(owners(world))
-    moving = [o for o in world.disk.values() if o.status in (Status.WAITING, Status.SENT)]
+    moving = [o for o in world.disk.values() if o.status in (ObligationStatus.WAITING, ObligationStatus.SENT)]
     assert not moving
     world.require("last", deadline=None, budget=10**5)
     rounds(world, 8)

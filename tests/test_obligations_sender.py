@@ -15,10 +15,10 @@ from tallystick.channels.node.alarms import Alarm
 from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.channels.storage.store import Moment, SqliteStore, open_store
-from tallystick.settlement.chain import Call, Header, Receipt, TransferCall
+from tallystick.settlement.chain import Call, Header, TransactionReceipt, TransferCall
 from tallystick.settlement.errors import ChainError, ChainUnavailable, Refusal, TransactionRefused
 from tallystick.settlement.sending.moments import SCHEMA, NoncesLowered, ObligationStored, read_book
-from tallystick.settlement.sending.obligations import Obligation, Status
+from tallystick.settlement.sending.obligations import Obligation, ObligationStatus
 from tallystick.settlement.sending.sender import Sender
 
 KEY = PrivateKey(b"\x07" * 32)
@@ -73,11 +73,11 @@ class Ledger:
         await self._answer()
         return 7
 
-    async def receipt(self, transaction: bytes) -> Receipt | None:
+    async def receipt(self, transaction: bytes) -> TransactionReceipt | None:
         await self._answer()
         for header, raws in self.blocks:
             if transaction in map(keccak, raws):
-                return Receipt(transaction, header, True, 0, "")
+                return TransactionReceipt(transaction, header, True, 0, "")
         return None
 
     async def submit(self, raw: bytes) -> bytes:
@@ -156,7 +156,7 @@ async def test_nonce_and_hash_are_stored_before_signing_and_sending(
         for _ in range(3):
             chain.mine()
             await trio.sleep(1)
-        assert (await sender.wait("o")).status is Status.DONE
+        assert (await sender.wait("o")).status is ObligationStatus.DONE
         assert sender.statistics().done == 1
 
 
@@ -211,7 +211,7 @@ async def test_it_is_sent_again_after_a_reorganisation(
         for _ in range(3):
             chain.mine()
             await trio.sleep(1)
-        assert (await sender.wait("o")).status is Status.DONE
+        assert (await sender.wait("o")).status is ObligationStatus.DONE
 
 
 @pytest.mark.parametrize(
@@ -248,7 +248,7 @@ async def test_trouble_with_the_chain_is_outlived(
         for _ in range(4):
             chain.mine()
             await trio.sleep(60)
-        assert (await sender.wait("o")).status is Status.DONE
+        assert (await sender.wait("o")).status is ObligationStatus.DONE
         assert sender.statistics().troubled == ()
 
 
@@ -327,15 +327,15 @@ def test_an_obligation_of_version_0_1_0_is_carried_on(tmp_path: Path) -> None:
     book = read_book(store, 31_337, KEY.address)
     store.close()
     (found,) = book.obligations.values()
-    assert (found.nonce, found.status, found.missing_since, book.highest_nonce) == (7, Status.SENT, 14, 7)
+    assert (found.nonce, found.status, found.missing_since, book.highest_nonce) == (7, ObligationStatus.SENT, 14, 7)
     assert [attempt.price for attempt in found.attempts] == [5, 9]
     assert (found.past, found.stalled, found.ended, found.far) == ((), False, None, False)
 
 
 def test_nonces_that_turned_out_to_be_free_are_free_after_a_restart(tmp_path: Path) -> None:
     store = open_store(tmp_path, [SCHEMA], owner="a test", durable=False)
-    bound = msgspec.structs.replace(transfer(), status=Status.SENT, nonce=1_000_000)
-    moved = msgspec.structs.replace(bound, status=Status.WAITING, nonce=None)
+    bound = msgspec.structs.replace(transfer(), status=ObligationStatus.SENT, nonce=1_000_000)
+    moved = msgspec.structs.replace(bound, status=ObligationStatus.WAITING, nonce=None)
     store.commit([ObligationStored(31_337, KEY.address, bound)])
     assert read_book(store, 31_337, KEY.address).highest_nonce == 1_000_000
     store.commit([NoncesLowered(31_337, KEY.address, 4), ObligationStored(31_337, KEY.address, moved)])
@@ -353,7 +353,7 @@ async def test_a_duty_that_was_given_up_is_taken_on_again_after_a_pause_and_cost
             assert isinstance(moment, ObligationStored)
             names.append((moment.obligation.id, head, moment.obligation.budget))
             given_up = msgspec.structs.replace(
-                moment.obligation, status=Status.QUARANTINED, spent=100, ended=head, resting=True
+                moment.obligation, status=ObligationStatus.QUARANTINED, spent=100, ended=head, resting=True
             )
             sender._book = sender._book.with_(given_up)
             desk.store.commit([ObligationStored(chain.chain_id, sender.account, given_up)])
@@ -367,7 +367,7 @@ async def test_a_duty_that_ended_at_a_head_that_never_was_is_taken_on_again_once
     tmp_path: Path, chain: Ledger, autojump_clock: trio.testing.MockClock
 ) -> None:
     desk = Desk(tmp_path, chain)
-    given_up = msgspec.structs.replace(transfer("duty"), status=Status.QUARANTINED, ended=2**62, resting=True)
+    given_up = msgspec.structs.replace(transfer("duty"), status=ObligationStatus.QUARANTINED, ended=2**62, resting=True)
     desk.store.commit([ObligationStored(chain.chain_id, desk.sender.account, given_up)])
     assert desk.sender.pursue(transfer("duty"), 5) == (), "nothing says yet that there is no such head"
     async with trio.open_nursery() as nursery:

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from simulation.accounts import GAS, POLICY, AccountWorld
-from tallystick.settlement.chain import Header, Receipt
+from tallystick.settlement.chain import Header, TransactionReceipt
 from tallystick.settlement.errors import Refusal
 from tallystick.settlement.sending.obligations import FINAL, Observation, may_try_again
 
@@ -50,7 +50,7 @@ def test_a_fee_that_no_transaction_can_cost_takes_no_budget_away() -> None:
     made = sent(world)
 
     def lie(truth: Observation) -> Observation:
-        failed = Receipt(made, world.blocks[0][0], False, 10**30, "unknown-channel: no such channel")
+        failed = TransactionReceipt(made, world.blocks[0][0], False, 10**30, "unknown-channel: no such channel")
         return msgspec.structs.replace(truth, receipts={made: failed})
 
     rounds(world, 3, minimum=10**9)
@@ -74,7 +74,9 @@ def test_what_ended_at_a_head_that_is_no_head_is_tried_again(success: bool) -> N
     def lie(truth: Observation) -> Observation:
         head = Header(FAR, bytes(32), bytes(32), truth.head.time + 1)
         block = Header(FAR - 100, bytes(32), bytes(32), truth.head.time)
-        return msgspec.structs.replace(truth, head=head, receipts={made: Receipt(made, block, success, 1, "bad-proof")})
+        return msgspec.structs.replace(
+            truth, head=head, receipts={made: TransactionReceipt(made, block, success, 1, "bad-proof")}
+        )
 
     world.lie = lie
     world.round()
@@ -99,7 +101,7 @@ def test_what_waits_until_a_block_that_never_comes_is_sent() -> None:
     def lie(truth: Observation) -> Observation:
         head = Header(FAR, bytes(32), bytes(32), truth.head.time + 1)
         block = Header(FAR - 100, bytes(32), bytes(32), truth.head.time)
-        told = Receipt(filler.hash, block, True, 1, "")
+        told = TransactionReceipt(filler.hash, block, True, 1, "")
         return msgspec.structs.replace(truth, head=head, receipts={filler.hash: told})
 
     world.lie = lie

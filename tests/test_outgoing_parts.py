@@ -17,8 +17,8 @@ from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.router.errors import NoRoute, Unpaid
 from tallystick.router.objects import Hop, NodeKey, Route
 from tallystick.router.pathfinding.steps import Steps
-from tallystick.router.sending.outgoing import Outgoing
-from tallystick.router.sending.payer import Hope, Limits
+from tallystick.router.sending.outgoing import OutgoingPayments
+from tallystick.router.sending.payer import Limits, RetryPlan
 from tallystick.router.sending.payments import SCHEMA, Order, PaymentRecord, find_payment, parts_under_way
 
 SECRET, OTHER = b"s" * 32, b"o" * 32
@@ -29,7 +29,7 @@ ORDER = Order(payment_hash=DIGEST, target=PEER, amount=500, max_fee=5, lock_seco
 
 
 class Channel:
-    """One channel to the payee, as `Outgoing` sees channels: it signs whatever it is given, at once."""
+    """One channel to the payee, as `OutgoingPayments` sees channels: it signs whatever it is given, at once."""
 
     def __init__(self, node: World) -> None:
         self.node = node
@@ -101,7 +101,9 @@ class Road:
     def margin(self, route: Route) -> int:
         return 0
 
-    def hope(self, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float) -> Steps[Hope | None]:
+    def retry_plan(
+        self, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float
+    ) -> Steps[RetryPlan | None]:
         yield from ()
         return None
 
@@ -130,7 +132,7 @@ class World:
         self.thens: list[Callable[[], None]] = []
         self.road = Road()
         self.alarms: list[Alarm] = []
-        self.outgoing = Outgoing(
+        self.outgoing = OutgoingPayments(
             self.channel,
             lambda order: self.road,
             store=self.store,

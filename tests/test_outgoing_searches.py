@@ -17,8 +17,8 @@ from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.router.errors import NoRoute, Unpaid
 from tallystick.router.objects import Hop, NodeKey, Route
 from tallystick.router.pathfinding.steps import Steps, finish
-from tallystick.router.sending.outgoing import TURN, Outgoing
-from tallystick.router.sending.payer import Hope, Lesson, Limits, Part, PartFailure, Payment
+from tallystick.router.sending.outgoing import TURN, OutgoingPayments
+from tallystick.router.sending.payer import Attribution, Limits, Part, PartFailure, Payment, RetryPlan
 from tallystick.router.sending.payments import SCHEMA, Order, PartSent, PaymentOrdered, find_payment
 
 PEER = NodeKey(bytes(PrivateKey(b"\x42" * 32).public))
@@ -66,7 +66,9 @@ class Slow:
     def margin(self, route: Route) -> int:
         return 0
 
-    def hope(self, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float) -> Steps[Hope | None]:
+    def retry_plan(
+        self, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float
+    ) -> Steps[RetryPlan | None]:
         yield from ()
         return None
 
@@ -91,7 +93,7 @@ class World:
         self.thens: list[Callable[[], None]] = []
         self.locks = 0
         self.alarms: list[Alarm] = []
-        self.outgoing = Outgoing(
+        self.outgoing = OutgoingPayments(
             self,
             lambda order: self.roads,
             store=self.store,
@@ -251,13 +253,15 @@ def test_a_part_that_fails_while_the_rest_is_planned_is_sent_once() -> None:
     payment.resume([failed], attempts=8)
     answers: list[Steps[list[Part]]] = []
     start = payment.start(0)
-    answers.append(payment.part_failed(7, PartFailure(Lesson.LIQUIDITY), 0))  # before the plan has begun
+    answers.append(payment.part_failed(7, PartFailure(Attribution.LIQUIDITY), 0))  # before the plan has begun
     sent = [part for steps in (start, *answers) for part in finish(steps)]
     assert sum(part.route.delivered for part in sent) == 1_000 == payment.under_way
 
     _, payment = started()
     payment.resume([failed], attempts=8)
-    sent = stepped(payment.start(0), lambda: answers.append(payment.part_failed(7, PartFailure(Lesson.LIQUIDITY), 0)))
+    sent = stepped(
+        payment.start(0), lambda: answers.append(payment.part_failed(7, PartFailure(Attribution.LIQUIDITY), 0))
+    )
     sent += finish(answers[-1])
     assert sorted(part.route.delivered for part in sent) == [400, 600] and payment.under_way == 1_000
 

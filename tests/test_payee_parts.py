@@ -7,13 +7,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tallystick.channels.protocol.objects import ChannelId
-from tallystick.router.receiving.payee import Claim, Claimable, Held, IncomingPart, Patience, Payee, Refuse, Verdict
+from tallystick.router.receiving.payee import (
+    Claimable,
+    ClaimPayment,
+    HoldPayment,
+    IncomingPart,
+    PartRefusal,
+    Payee,
+    PayeeOptions,
+    RefusePart,
+)
 
 HASH, SECRET, WORD = b"h" * 32, b"s" * 32, b"w" * 32
 CHANNEL = ChannelId(b"c" * 32)
 WANTED = Claimable(SECRET, WORD, amount=100)
 NOW = 1_000
-PATIENCE = Patience(parts=60, claim=180)
+PATIENCE = PayeeOptions(parts=60, claim=180)
 
 
 def part(
@@ -24,7 +33,7 @@ def part(
 
 def test_a_whole_payment_is_claimed_at_once() -> None:
     payee = Payee(PATIENCE)
-    assert payee.arrived(HASH, part(0), WANTED, NOW) == [Claim(HASH, SECRET, (part(0),))]
+    assert payee.arrived(HASH, part(0), WANTED, NOW) == [ClaimPayment(HASH, SECRET, (part(0),))]
     assert len(payee) == 0
 
 
@@ -33,43 +42,43 @@ def test_parts_are_claimed_together_and_only_together() -> None:
     assert payee.arrived(HASH, part(0, 60), WANTED, NOW) == []
     assert payee.arrived(HASH, part(0, 60), WANTED, NOW) == []  # presented again
     (claim,) = payee.arrived(HASH, part(1, 40), WANTED, NOW)
-    assert isinstance(claim, Claim) and [each.lock for each in claim.parts] == [0, 1]
+    assert isinstance(claim, ClaimPayment) and [each.lock for each in claim.parts] == [0, 1]
 
 
 def test_what_does_not_belong_is_refused_alone() -> None:
     payee = Payee(PATIENCE)
     assert payee.arrived(HASH, part(0, 60), WANTED, NOW) == []
     for wrong, verdict in [
-        (part(1, 40, word=b"x" * 32), Verdict.WRONG_SECRET),
-        (part(2, 40, total=101), Verdict.SUPERFLUOUS),
-        (part(3, 40, expiry=NOW + 179), Verdict.TOO_SOON),
-        (IncomingPart(CHANNEL, 4, 39, NOW + 3_600, WORD, 100, 40), Verdict.TAMPERED),
-        (IncomingPart(CHANNEL, 5, 40, NOW + 3_600, WORD, 100, 40, NOW + 3_601), Verdict.TAMPERED),
+        (part(1, 40, word=b"x" * 32), PartRefusal.WRONG_SECRET),
+        (part(2, 40, total=101), PartRefusal.SUPERFLUOUS),
+        (part(3, 40, expiry=NOW + 179), PartRefusal.TOO_SOON),
+        (IncomingPart(CHANNEL, 4, 39, NOW + 3_600, WORD, 100, 40), PartRefusal.TAMPERED),
+        (IncomingPart(CHANNEL, 5, 40, NOW + 3_600, WORD, 100, 40, NOW + 3_601), PartRefusal.TAMPERED),
     ]:
-        assert payee.arrived(HASH, wrong, WANTED, NOW) == [Refuse(wrong, verdict)]
-    assert payee.arrived(b"?" * 32, part(6), None, NOW) == [Refuse(part(6), Verdict.UNWANTED)]
+        assert payee.arrived(HASH, wrong, WANTED, NOW) == [RefusePart(wrong, verdict)]
+    assert payee.arrived(b"?" * 32, part(6), None, NOW) == [RefusePart(part(6), PartRefusal.UNWANTED)]
     (claim,) = payee.arrived(HASH, part(7, 40), WANTED, NOW)
-    assert isinstance(claim, Claim)
+    assert isinstance(claim, ClaimPayment)
 
 
 def test_too_little_and_far_too_much_are_refused() -> None:
     payee = Payee(PATIENCE)
     for total in (99, 201):
         wrong = part(0, total, total=total)
-        assert payee.arrived(HASH, wrong, WANTED, NOW) == [Refuse(wrong, Verdict.WRONG_AMOUNT)]
-    assert isinstance(payee.arrived(HASH, part(1, 200, total=200), WANTED, NOW)[0], Claim)
+        assert payee.arrived(HASH, wrong, WANTED, NOW) == [RefusePart(wrong, PartRefusal.WRONG_AMOUNT)]
+    assert isinstance(payee.arrived(HASH, part(1, 200, total=200), WANTED, NOW)[0], ClaimPayment)
 
 
 def test_an_invoice_that_expired_takes_no_new_payment() -> None:
     late = Claimable(SECRET, WORD, amount=100, expires=NOW - 1)
-    assert Payee(PATIENCE).arrived(HASH, part(0), late, NOW) == [Refuse(part(0), Verdict.EXPIRED)]
+    assert Payee(PATIENCE).arrived(HASH, part(0), late, NOW) == [RefusePart(part(0), PartRefusal.EXPIRED)]
 
 
 def test_an_incomplete_payment_is_let_go_after_a_while() -> None:
     payee = Payee(PATIENCE)
     payee.arrived(HASH, part(0, 60), WANTED, NOW)
     assert payee.on_time(NOW + 60) == []
-    assert payee.on_time(NOW + 61) == [Refuse(part(0, 60), Verdict.INCOMPLETE)]
+    assert payee.on_time(NOW + 61) == [RefusePart(part(0, 60), PartRefusal.INCOMPLETE)]
     assert len(payee) == 0
 
 
@@ -78,19 +87,19 @@ def test_an_incomplete_payment_that_nears_its_expiry_is_incomplete_and_not_unwan
     soon = NOW + PATIENCE.claim // 2 + 1
     patient = Payee(msgspec.structs.replace(PATIENCE, parts=PATIENCE.claim))
     patient.arrived(HASH, part(0, 60, expiry=expiry), WANTED, NOW)
-    assert patient.on_time(soon) == [Refuse(part(0, 60, expiry=expiry), Verdict.INCOMPLETE)]
+    assert patient.on_time(soon) == [RefusePart(part(0, 60, expiry=expiry), PartRefusal.INCOMPLETE)]
 
 
 def test_a_held_payment_waits_for_its_secret_and_can_be_cancelled() -> None:
     payee = Payee(PATIENCE)
     hold = Claimable(b"", WORD, amount=100, hold=True)
-    assert payee.arrived(HASH, part(0), hold, NOW) == [Held(HASH, (part(0),))]
+    assert payee.arrived(HASH, part(0), hold, NOW) == [HoldPayment(HASH, (part(0),))]
     assert payee.on_time(NOW + 600) == [] and payee.held == {HASH: 100}
-    assert payee.settle(HASH, SECRET, NOW) == Claim(HASH, SECRET, (part(0),))
+    assert payee.settle(HASH, SECRET, NOW) == ClaimPayment(HASH, SECRET, (part(0),))
     assert payee.settle(HASH, SECRET, NOW) is None
 
     payee.arrived(HASH, part(1), hold, NOW)
-    assert payee.cancel(HASH) == [Refuse(part(1), Verdict.UNWANTED)]
+    assert payee.cancel(HASH) == [RefusePart(part(1), PartRefusal.UNWANTED)]
 
 
 def test_a_held_payment_is_let_go_before_its_locks_cannot_be_claimed_safely() -> None:
@@ -98,7 +107,7 @@ def test_a_held_payment_is_let_go_before_its_locks_cannot_be_claimed_safely() ->
     payee.arrived(HASH, part(0), Claimable(b"", WORD, amount=100, hold=True), NOW)
     assert payee.on_time(NOW + 3_600 - 90) == []
     assert payee.settle(HASH, SECRET, NOW + 3_600 - 89) is None
-    assert payee.on_time(NOW + 3_600 - 89) == [Refuse(part(0), Verdict.TOO_SOON)]
+    assert payee.on_time(NOW + 3_600 - 89) == [RefusePart(part(0), PartRefusal.TOO_SOON)]
 
 
 def test_what_was_pending_before_a_restart_came_in_time() -> None:
@@ -106,9 +115,9 @@ def test_what_was_pending_before_a_restart_came_in_time() -> None:
     near = NOW + PATIENCE.claim // 2
     for expiry in (NOW + 3_600, near):
         before = msgspec.structs.replace(part(0, expiry=expiry), again=True)
-        assert Payee(PATIENCE).arrived(HASH, before, late, NOW) == [Held(HASH, (before,))]
+        assert Payee(PATIENCE).arrived(HASH, before, late, NOW) == [HoldPayment(HASH, (before,))]
     too_near = msgspec.structs.replace(part(0, expiry=near - 1), again=True)
-    assert Payee(PATIENCE).arrived(HASH, too_near, late, NOW) == [Refuse(too_near, Verdict.TOO_SOON)]
+    assert Payee(PATIENCE).arrived(HASH, too_near, late, NOW) == [RefusePart(too_near, PartRefusal.TOO_SOON)]
 
 
 def test_a_held_payment_that_loses_a_part_is_not_settled() -> None:
@@ -125,7 +134,7 @@ def test_a_held_payment_that_loses_a_part_is_not_settled() -> None:
 def test_no_more_payments_are_gathered_than_the_limit() -> None:
     payee = Payee(PATIENCE, limit=1)
     payee.arrived(HASH, part(0, 60), WANTED, NOW)
-    assert payee.arrived(b"i" * 32, part(1, 60), WANTED, NOW) == [Refuse(part(1, 60), Verdict.TOO_MANY)]
+    assert payee.arrived(b"i" * 32, part(1, 60), WANTED, NOW) == [RefusePart(part(1, 60), PartRefusal.TOO_MANY)]
 
 
 @given(
@@ -141,10 +150,10 @@ def test_every_part_is_answered_once_and_claims_are_whole(amounts: list[int], ga
     for lock, amount in enumerate(amounts):
         now += gaps[lock]
         for answer in payee.on_time(now) + payee.arrived(HASH, part(lock, amount, total=total), wanted, now):
-            if isinstance(answer, Claim):
+            if isinstance(answer, ClaimPayment):
                 assert sum(each.amount for each in answer.parts) >= total
                 answered += [each.lock for each in answer.parts]
-            elif isinstance(answer, Refuse):
+            elif isinstance(answer, RefusePart):
                 answered.append(answer.part.lock)
-    answered += [answer.part.lock for answer in payee.on_time(now + 61) if isinstance(answer, Refuse)]
+    answered += [answer.part.lock for answer in payee.on_time(now + 61) if isinstance(answer, RefusePart)]
     assert sorted(answered) == list(range(len(amounts)))

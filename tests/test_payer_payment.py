@@ -11,7 +11,7 @@ from tallystick.channels.protocol.objects import ChannelId
 from tallystick.router.errors import NoRoute, Unpaid
 from tallystick.router.objects import Hop, NodeKey, Route
 from tallystick.router.pathfinding.steps import Steps, finish
-from tallystick.router.sending.payer import Hope, Lesson, Limits, Part, PartFailure, Payment
+from tallystick.router.sending.payer import Attribution, Limits, Part, PartFailure, Payment, RetryPlan
 
 TARGET = NodeKey(b"\x02" + bytes(32))
 SECRET = b"s" * 32
@@ -43,14 +43,16 @@ class Roads:
         self.reserved: list[Route] = []
         self.policy_is_news = True
         self.policy_is_kept = True
-        self.hoped: Hope | None = None
+        self.planned_retry: RetryPlan | None = None
 
     def margin(self, route: Route) -> int:
         return 0
 
-    def hope(self, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float) -> Steps[Hope | None]:
+    def retry_plan(
+        self, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float
+    ) -> Steps[RetryPlan | None]:
         yield from ()
-        return self.hoped
+        return self.planned_retry
 
     def plan(
         self, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float
@@ -130,7 +132,7 @@ def test_a_failed_part_is_tried_again_as_two_halves() -> None:
     payment, parts = begin(roads)
     assert [part.route.delivered for part in parts] == [500, 500]
     roads.widest = 300
-    again = finish(payment.part_failed(parts[0].number, PartFailure(Lesson.LIQUIDITY, 1), 1))
+    again = finish(payment.part_failed(parts[0].number, PartFailure(Attribution.LIQUIDITY, 1), 1))
     assert sorted(part.route.delivered for part in again) == [250, 250]
     assert payment.under_way == 1_000
 
@@ -138,7 +140,7 @@ def test_a_failed_part_is_tried_again_as_two_halves() -> None:
 def test_where_it_failed_tells_what_passed_and_what_did_not() -> None:
     roads = Roads(1_000)
     payment, (part,) = begin(roads)
-    finish(payment.part_failed(part.number, PartFailure(Lesson.LIQUIDITY, 0, b"update"), 1))
+    finish(payment.part_failed(part.number, PartFailure(Attribution.LIQUIDITY, 0, b"update"), 1))
     first, second, _ = part.route.hops
     assert roads.lessons[:3] == [
         ("passed", first.channel, first.amount),
@@ -151,7 +153,7 @@ def test_a_policy_that_is_no_news_gets_the_channel_avoided() -> None:
     roads = Roads(1_000)
     roads.policy_is_news = False
     payment, (part,) = begin(roads)
-    assert finish(payment.part_failed(part.number, PartFailure(Lesson.POLICY, 1, b"same"), 1))
+    assert finish(payment.part_failed(part.number, PartFailure(Attribution.POLICY, 1, b"same"), 1))
     assert ("avoid", part.route.hops[2].channel) in roads.lessons
 
 
@@ -159,15 +161,15 @@ def test_a_policy_that_gossip_told_while_the_part_was_on_its_way_is_no_reason_to
     roads = Roads(1_000)
     roads.policy_is_news, roads.policy_is_kept = False, False
     payment, (part,) = begin(roads)
-    assert len(finish(payment.part_failed(part.number, PartFailure(Lesson.POLICY, 1, b"known by now"), 1))) == 1
-    assert not any(lesson[0] == "avoid" for lesson in roads.lessons)
+    assert len(finish(payment.part_failed(part.number, PartFailure(Attribution.POLICY, 1, b"known by now"), 1))) == 1
+    assert not any(attribution[0] == "avoid" for attribution in roads.lessons)
 
 
 def test_a_failure_that_nobody_signed_for_makes_every_forwarder_suspect() -> None:
     roads = Roads(1_000)
     payment, (part,) = begin(roads)
-    finish(payment.part_failed(part.number, PartFailure(Lesson.UNKNOWN), 1))
-    assert [lesson for lesson in roads.lessons if lesson[0] == "avoid"] == [
+    finish(payment.part_failed(part.number, PartFailure(Attribution.UNKNOWN), 1))
+    assert [attribution for attribution in roads.lessons if attribution[0] == "avoid"] == [
         ("avoid", hop.channel) for hop in part.route.hops[1:]
     ]
 
@@ -175,9 +177,11 @@ def test_a_failure_that_nobody_signed_for_makes_every_forwarder_suspect() -> Non
 def test_the_payees_refusal_ends_it_once_nothing_is_under_way() -> None:
     roads = Roads(500)
     payment, (first, second) = begin(roads)
-    assert finish(payment.part_failed(first.number, PartFailure(Lesson.REFUSED, 2, text="unknown payment"), 1)) == []
+    assert (
+        finish(payment.part_failed(first.number, PartFailure(Attribution.REFUSED, 2, text="unknown payment"), 1)) == []
+    )
     assert payment.outcome is None
-    assert finish(payment.part_failed(second.number, PartFailure(Lesson.REFUSED, 2), 2)) == []
+    assert finish(payment.part_failed(second.number, PartFailure(Attribution.REFUSED, 2), 2)) == []
     outcome = payment.outcome
     assert outcome is not None and outcome.reason is Unpaid.PAYEE_REFUSES and "unknown payment" in outcome.text
 
@@ -193,7 +197,7 @@ def test_a_part_that_cannot_be_placed_leaves_nothing_half_reserved() -> None:
     roads = Roads(500)
     payment, (first, _) = begin(roads)
     roads.widest = 5
-    assert finish(payment.part_failed(first.number, PartFailure(Lesson.LIQUIDITY, 1), 1)) == []
+    assert finish(payment.part_failed(first.number, PartFailure(Attribution.LIQUIDITY, 1), 1)) == []
     assert len(roads.reserved) == 1 and payment.outcome is None
 
 
@@ -237,7 +241,7 @@ class Step:
         st.tuples(
             st.sampled_from([Step.PAID, Step.FAILED, Step.FAILED, Step.UNSENT, Step.STOP]),
             st.integers(0, 7),
-            st.sampled_from(list(Lesson)),
+            st.sampled_from(list(Attribution)),
             st.integers(0, 4),
             st.integers(1, 5_000),
         ),
@@ -245,7 +249,7 @@ class Step:
     ),
 )
 def test_never_more_under_way_than_owed_and_always_an_end(
-    amount: int, widest: int, ppm: int, steps: list[tuple[int, int, Lesson, int, int]]
+    amount: int, widest: int, ppm: int, steps: list[tuple[int, int, Attribution, int, int]]
 ) -> None:
     roads = Roads(widest, ppm)
     payment = Payment(roads, TARGET, amount, max_fee=amount // 50, limits=LIMITS)
@@ -264,7 +268,7 @@ def test_never_more_under_way_than_owed_and_always_an_end(
             assert payment.parts
 
     check(finish(payment.start(0)))
-    for action, which, lesson, at, widest_now in steps:
+    for action, which, attribution, at, widest_now in steps:
         roads.widest = widest_now
         if action == Step.STOP:
             payment.stop(Unpaid.TIMEOUT, "timed out")
@@ -277,10 +281,10 @@ def test_never_more_under_way_than_owed_and_always_an_end(
             elif action == Step.UNSENT:
                 check(finish(payment.part_unsent(part.number, 1)))
             else:
-                check(finish(payment.part_failed(part.number, PartFailure(lesson, at), 1)))
+                check(finish(payment.part_failed(part.number, PartFailure(attribution, at), 1)))
     paid = bool(payment.secret)
     for part in payment.parts:
-        check(finish(payment.part_failed(part.number, PartFailure(Lesson.REFUSED, 2), 2)))
+        check(finish(payment.part_failed(part.number, PartFailure(Attribution.REFUSED, 2), 2)))
     outcome = payment.outcome
     assert outcome is not None and payment.complete
     assert bool(outcome.secret) is paid and (outcome.reason is None) is paid
@@ -295,13 +299,13 @@ def test_a_payment_that_may_send_no_further_part_is_resumed_and_ends_with_those_
     payment.resume(under_way, attempts)
     assert finish(payment.start(0)) == [] and payment.outcome is None
     for part in under_way:
-        assert finish(payment.part_failed(part.number, PartFailure(Lesson.LIQUIDITY, 1), 1)) == []
+        assert finish(payment.part_failed(part.number, PartFailure(Attribution.LIQUIDITY, 1), 1)) == []
     outcome = payment.outcome
     assert outcome is not None and outcome.reason is Unpaid.NO_LIQUIDITY
 
 
-def hope(since: float, *, away: bool = False) -> Hope:
-    return Hope((path(1_000, 0),), since, away, "a node to be back")
+def retry_plan(since: float, *, away: bool = False) -> RetryPlan:
+    return RetryPlan((path(1_000, 0),), since, away, "a node to be back")
 
 
 def test_what_failed_for_a_moment_gets_another_chance_after_pauses_that_grow_up_to_a_limit() -> None:
@@ -309,8 +313,8 @@ def test_what_failed_for_a_moment_gets_another_chance_after_pauses_that_grow_up_
     payment, (part,) = begin(roads)
     roads.widest, now, waits = 1, 10.0, []
     for _ in range(7):
-        roads.hoped = hope(since=now)
-        assert finish(payment.part_failed(part.number, PartFailure(Lesson.NODE, 1, brief=True), now)) == []
+        roads.planned_retry = retry_plan(since=now)
+        assert finish(payment.part_failed(part.number, PartFailure(Attribution.NODE, 1, brief=True), now)) == []
         assert payment.waiting is not None and payment.outcome is None
         waits.append(payment.waiting.until - now)
         now = payment.waiting.until
@@ -320,11 +324,11 @@ def test_what_failed_for_a_moment_gets_another_chance_after_pauses_that_grow_up_
 
 def test_without_hope_a_payment_fails_at_once_and_with_hope_for_its_own_channel_nothing_is_sent() -> None:
     roads = Roads(1)
-    roads.hoped = hope(since=-1e9, away=True)
+    roads.planned_retry = retry_plan(since=-1e9, away=True)
     payment, parts = begin(roads)
     assert parts == [] and payment.outcome is None
     assert finish(payment.wake(1.0)) == [] and payment.waiting is not None
-    roads.hoped = None
+    roads.planned_retry = None
     assert finish(payment.wake(3.0)) == [] and payment.waiting is None
     assert payment.outcome is not None and payment.outcome.reason is Unpaid.NO_LIQUIDITY
 
@@ -333,16 +337,16 @@ def test_a_payment_whose_rest_finds_no_way_waits_for_its_parts_under_way_and_pla
     roads = Roads(500)
     payment, parts = begin(roads)
     roads.widest = 1
-    assert finish(payment.part_failed(parts[0].number, PartFailure(Lesson.LIQUIDITY, 1), 1)) == []
+    assert finish(payment.part_failed(parts[0].number, PartFailure(Attribution.LIQUIDITY, 1), 1)) == []
     assert payment.waiting is not None and payment.outcome is None
     roads.widest = 1_000
-    (again,) = finish(payment.part_failed(parts[1].number, PartFailure(Lesson.AGAIN, 2), 2))
+    (again,) = finish(payment.part_failed(parts[1].number, PartFailure(Attribution.AGAIN, 2), 2))
     assert again.route.delivered == 1_000 and payment.waiting is None
 
 
 def test_rounds_that_found_no_way_for_all_do_not_count_as_attempts() -> None:
     roads = Roads(600)
-    roads.hoped = hope(since=-1e9, away=True)
+    roads.planned_retry = retry_plan(since=-1e9, away=True)
     payment = Payment(roads, TARGET, 100_000, max_fee=100, limits=LIMITS)
     finish(payment.start(0.0))
     for now in range(1, 50):
@@ -353,7 +357,7 @@ def test_rounds_that_found_no_way_for_all_do_not_count_as_attempts() -> None:
 @pytest.mark.parametrize("end", ["paid", "stopped"])
 def test_a_payment_that_has_ended_waits_for_nothing(end: str) -> None:
     roads = Roads(1)
-    roads.hoped = hope(since=0.0)
+    roads.planned_retry = retry_plan(since=0.0)
     payment, _ = begin(roads)
     assert payment.waiting is not None
     payment.secret_learned(SECRET) if end == "paid" else payment.stop(Unpaid.CANCELLED, "enough")
@@ -363,7 +367,7 @@ def test_a_payment_that_has_ended_waits_for_nothing(end: str) -> None:
 
 def test_news_shortens_a_wait_but_never_below_the_first_pause() -> None:
     roads = Roads(1)
-    roads.hoped = hope(since=-1e9, away=True)
+    roads.planned_retry = retry_plan(since=-1e9, away=True)
     payment, _ = begin(roads)
     for now in (1.0, 3.0, 7.0, 15.0):
         finish(payment.wake(now))

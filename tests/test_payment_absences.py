@@ -6,6 +6,7 @@ import msgspec
 
 from simulation.journeys import AMOUNT, LINE, LOCK_SECONDS, Journey, configuration, live_through
 from simulation.mallory import is_one_of
+from tallystick.channels.protocol.conditions import HASH
 from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.messages import Ack, channel_of, decode
 from tallystick.channels.testing.scheduling import simulate
@@ -25,8 +26,8 @@ def test_a_secret_that_the_chain_told_while_the_payer_was_away_is_its_receipt_al
             await world.crash("alice")
             await dave.routing.settle_invoice(dave.routing.invoice(invoice.payment_hash).secret)
             bob = journey.node("bob")
-            await world.until(lambda: invoice.payment_hash in bob.engine.chain.secrets, 2 * LOCK_SECONDS)
-            assert invoice.payment_hash in bob.engine.chain.secrets, "Bob had to go to the chain: Alice was away"
+            await world.until(lambda: (HASH, invoice.payment_hash) in bob.engine.chain.proofs, 2 * LOCK_SECONDS)
+            assert (HASH, invoice.payment_hash) in bob.engine.chain.proofs, "Bob had to go to the chain: Alice was away"
             await world.until(lambda: False, LOCK_SECONDS)
             await world.crash("bob")
             alice = await world.start("alice")

@@ -11,11 +11,12 @@ from tallystick.channels.protocol.conditions import digest_of
 from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.messages import Ack
 from tallystick.channels.protocol.objects import ChannelId
+from tallystick.channels.session.inputs import PhaseReached
 from tallystick.router.forwarding.circuits import PolicySet
 from tallystick.router.invoices.invoice import decode_invoice
 from tallystick.router.network.adapters import PayerEnd
 from tallystick.router.objects import ForwardingPolicy
-from tallystick.router.receiving.payee import Patience
+from tallystick.router.receiving.payee import PayeeOptions
 
 SECRET, OTHER = b"s" * 32, b"o" * 32
 AMOUNTS = (100_100, 100_000)
@@ -49,9 +50,9 @@ def test_a_part_whose_peer_is_away_is_over_once_the_confirmed_chain_is_past_its_
 def test_a_part_whose_channel_is_gone_is_over_at_once() -> None:
     payer = Payer()
     for phase in (Phase.CLOSED, Phase.SETTLED):
-        payer.session.enter(phase)
+        payer.world["A"].engine.apply(payer.channel, PhaseReached(phase))
         assert not payer.part()
-    payer.session.enter(Phase.GONE)
+    payer.world["A"].engine.apply(payer.channel, PhaseReached(Phase.GONE))
     assert payer.part()
 
 
@@ -86,7 +87,7 @@ def test_a_part_that_both_agree_is_gone_is_over() -> None:
 def test_the_locks_of_a_payment_live_as_long_as_its_invoice_asks_for(claim: int) -> None:
     async def fault(journey: Journey) -> None:
         dave, alice = journey.node("dave"), journey.node("alice")
-        dave.routing.options = msgspec.structs.replace(dave.routing.options, patience=Patience(claim=claim))
+        dave.routing.options = msgspec.structs.replace(dave.routing.options, patience=PayeeOptions(claim=claim))
         invoice = await journey.invoice(hold=True)
         assert decode_invoice(invoice.text).lock_life == claim
         journey.ask(invoice)

@@ -16,11 +16,11 @@ from tallystick.router.errors import Unpaid
 from tallystick.router.objects import Hop, NodeKey, Route
 from tallystick.router.sending.payments import (
     SCHEMA,
-    Kind,
     Order,
     PartEnded,
     PartSent,
     PaymentEnded,
+    PaymentKind,
     PaymentOrdered,
     PaymentsPruned,
     find_payment,
@@ -111,17 +111,19 @@ def test_payments_are_listed_newest_first_and_pruned_once_they_ended(tmp_path: P
 
 def test_probes_are_listed_only_for_who_asks_for_them(tmp_path: Path) -> None:
     store = reopened(tmp_path)
-    for number, kind in enumerate((Kind.INVOICE, Kind.PROBE, Kind.KEYSEND, Kind.PROBE, Kind.REBALANCE)):
+    for number, kind in enumerate(
+        (PaymentKind.INVOICE, PaymentKind.PROBE, PaymentKind.KEYSEND, PaymentKind.PROBE, PaymentKind.REBALANCE)
+    ):
         store.commit([PaymentOrdered(msgspec.structs.replace(order(number), kind=kind))])
     store = reopened(tmp_path, store)
 
-    def kinds(limit: int, before: int | None = None, *, probes: bool) -> list[Kind]:
+    def kinds(limit: int, before: int | None = None, *, probes: bool) -> list[PaymentKind]:
         return [record.order.kind for _, record in list_payments(store, limit, before, probes=probes)]
 
-    assert kinds(9, probes=False) == [Kind.REBALANCE, Kind.KEYSEND, Kind.INVOICE]
-    assert kinds(2, probes=True) == [Kind.REBALANCE, Kind.PROBE]
-    assert kinds(2, 4, probes=False) == [Kind.KEYSEND, Kind.INVOICE]
-    assert [record.order.kind for record in pending_payments(store)].count(Kind.PROBE) == 2
+    assert kinds(9, probes=False) == [PaymentKind.REBALANCE, PaymentKind.KEYSEND, PaymentKind.INVOICE]
+    assert kinds(2, probes=True) == [PaymentKind.REBALANCE, PaymentKind.PROBE]
+    assert kinds(2, 4, probes=False) == [PaymentKind.KEYSEND, PaymentKind.INVOICE]
+    assert [record.order.kind for record in pending_payments(store)].count(PaymentKind.PROBE) == 2
     store.close()
 
 
@@ -151,4 +153,4 @@ def test_payments_of_older_versions_get_their_kinds(tmp_path: Path) -> None:
         store.commit([_OldOrder(one) for one in orders])
     with closing(reopened(tmp_path)) as store:
         found = {record.order.payment_hash[0]: record.order.kind for _, record in list_payments(store, 9)}
-    assert found == {1: Kind.PROBE, 2: Kind.REBALANCE, 3: Kind.KEYSEND, 4: Kind.INVOICE}
+    assert found == {1: PaymentKind.PROBE, 2: PaymentKind.REBALANCE, 3: PaymentKind.KEYSEND, 4: PaymentKind.INVOICE}

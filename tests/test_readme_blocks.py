@@ -72,7 +72,7 @@ def shell(folder: Path, name: str, script: str) -> Iterator[subprocess.Popen[byt
 
 def paste(folder: Path, script: str, *, after: str = "") -> str:
     """Paste a script, then what the text says to do afterwards; return all that was printed."""
-    with shell(folder, "terminal", script + after + "\nkill $(jobs -p)\nwait\n") as process:
+    with shell(folder, "terminal", script + after + "\n{ kill $(jobs -p) || true; }\nwait\n") as process:
         try:
             code = process.wait(SECONDS)
         except subprocess.TimeoutExpired:

@@ -30,11 +30,11 @@ from tallystick.settlement.ethereum.abi import Deployment
 from tallystick.settlement.ethereum.rpc_client import open_rpc_chain
 from tallystick.settlement.ethereum.transactions import sign_call
 from tallystick.settlement.simulated.rpc_server import serve_chain
-from tallystick.settlement.testing.disputes import PERIOD, Paper
+from tallystick.settlement.testing.disputes import PERIOD, ChannelFixture
 from tallystick.settlement.testing.local import LocalChain
 
 CAROL = PrivateKey(keccak(b"carol"))
-PAPER = Paper()
+PAPER = ChannelFixture()
 ONE, TWO = PAPER.keys
 TOKEN = Address(b"\x70" * 20)
 START = 10**12

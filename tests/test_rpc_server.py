@@ -23,10 +23,10 @@ from tallystick.settlement.simulated.branch import ChainSettings
 from tallystick.settlement.simulated.chain import BLOCKS_MAX
 from tallystick.settlement.simulated.rpc_methods import LOGS_MAX, METHODS, MINE_MAX
 from tallystick.settlement.simulated.rpc_server import BODY_MAX, make_app
-from tallystick.settlement.testing.disputes import Paper
+from tallystick.settlement.testing.disputes import ChannelFixture
 from tallystick.settlement.testing.local import LocalChain
 
-PAPER = Paper()
+PAPER = ChannelFixture()
 ALICE = PAPER.keys[0]
 BOB = PrivateKey(keccak(b"bob"))
 START = 10**12

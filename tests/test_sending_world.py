@@ -14,7 +14,7 @@ from tallystick.channels.protocol.objects import ChannelId
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.sdk.node.node import Config, Node
 from tallystick.sdk.testing.world import CLAIM_ALL, World, open_world
-from tallystick.settlement.chain import Header, Receipt
+from tallystick.settlement.chain import Header, TransactionReceipt
 from tallystick.settlement.errors import Refusal, TransactionRefused
 
 CONFIG = Config(challenge_period=600, duties=CLAIM_ALL)
@@ -120,11 +120,11 @@ def failing(chain: Any) -> None:
         seen.setdefault(transaction_hash(raw), await head())
         return transaction_hash(raw)
 
-    async def failed(transaction: bytes) -> Receipt | None:
+    async def failed(transaction: bytes) -> TransactionReceipt | None:
         if trio.current_time() > until or transaction not in seen:
-            found: Receipt | None = await receipt(transaction)
+            found: TransactionReceipt | None = await receipt(transaction)
             return found
-        return Receipt(transaction, seen[transaction], False, 7, "bad-proof: no")
+        return TransactionReceipt(transaction, seen[transaction], False, 7, "bad-proof: no")
 
     async def higher(account: bytes) -> int:
         return int(await nonce(account)) + (len(seen) if trio.current_time() <= until else 0)
@@ -154,8 +154,8 @@ def test_a_deposit_whose_receipt_comes_late_is_paid_once(blocks: int) -> None:
         chain = chain_of(world, "alice")
         real = chain.receipt
 
-        async def receipt(transaction: bytes) -> Receipt | None:
-            found: Receipt | None = await real(transaction)
+        async def receipt(transaction: bytes) -> TransactionReceipt | None:
+            found: TransactionReceipt | None = await real(transaction)
             late = found is not None and world.chain.newest.header.number < found.block.number + blocks
             return None if late else found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -33,7 +34,7 @@ def test_one_seed_gives_one_run_in_every_process() -> None:
     children = [
         subprocess.Popen(
             [sys.executable, "-Pc", PROGRAM],
-            env={**os.environ, "PYTHONHASHSEED": str(hashes)},
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parent), "PYTHONHASHSEED": str(hashes)},
             stdout=subprocess.PIPE,
             text=True,
         )

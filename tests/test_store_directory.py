@@ -24,8 +24,8 @@ from tallystick.settlement.simulated.branch import ChainSettings
 from tallystick.settlement.simulated.journal import SCHEMA as LEDGER
 from tallystick.settlement.testing.local import LocalChain
 from tallystick.watchtower.daemon import run_tower
-from tallystick.watchtower.disputes import Sighting
-from tallystick.watchtower.schema import CaseSeen, said_by_tower
+from tallystick.watchtower.disputes import DisputeEvent
+from tallystick.watchtower.schema import DisputeSeen, said_by_tower
 from tallystick.watchtower.testing import Pair
 from tallystick.watchtower.tower import SCHEMAS as TOWER_SCHEMAS
 
@@ -133,7 +133,7 @@ def test_a_tower_finds_out_whose_its_old_directory_is(tmp_path: Path) -> None:
     pair = Pair(BOB, CAROL, chain_id=1337, contract=Address(bytes(20)))
     store = open_store(tmp_path, TOWER_SCHEMAS, owner="test")
     closed = Closed(pair.channel, 0, 1, 1, pair.close_key, 90)
-    store.commit([CaseSeen(pair.channel, pair.terms, 0, Sighting(Header(7, bytes(32), bytes(32), 70), closed))])
+    store.commit([DisputeSeen(pair.channel, pair.terms, 0, DisputeEvent(Header(7, bytes(32), bytes(32), 70), closed))])
     for other in (Identity(ALICE.address, 5, ours.contract), Identity(ALICE.address, 1337, Address(b"\1" * 20))):
         with pytest.raises(StoreForeign):
             claim_directory(store, other, said_by_tower(store), "here")

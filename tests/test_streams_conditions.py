@@ -26,15 +26,15 @@ from tallystick.settlement.chain import (
     SettleCall,
 )
 from tallystick.settlement.contract.registry import condition_of, register_link, worth
-from tallystick.settlement.contract.state import Status
+from tallystick.settlement.contract.state import ChannelStatus
 from tallystick.settlement.errors import Revert, Reverted
 from tallystick.settlement.ethereum.transactions import gas_of
 from tallystick.settlement.following.index import INDEX_SCHEMA, ChainIndex
-from tallystick.settlement.testing.disputes import PERIOD, Court, Paper
+from tallystick.settlement.testing.disputes import PERIOD, ChannelFixture, DisputeFixture
 
 EXPIRY = 5_000
 SEED = keccak(b"a seed")
-PAPER = Paper()
+PAPER = ChannelFixture()
 
 seeds = st.binary(min_size=32, max_size=32)
 lengths = st.integers(1, 300)
@@ -198,17 +198,17 @@ def test_a_link_leaves_the_index_with_its_block_and_the_deepest_one_left_counts(
         event = register_link(0, call(chain, terms, depth), 100 + number)
         store.commit(index.add(Block(Header(number, bytes(32), bytes(32), 100 + number), (event,))))
     proofs = {depth: StreamProof(chain.link(depth), depth, terms).encode() for depth in (4, 9)}
-    assert index.secrets([lock.condition], 2) == {lock.condition: (102, proofs[9])}
-    assert index.secrets([lock.condition], 1) == {lock.condition: (101, proofs[4])}
+    assert index.proofs([lock.puzzle], 2) == {lock.puzzle: (102, proofs[9])}
+    assert index.proofs([lock.puzzle], 1) == {lock.puzzle: (101, proofs[4])}
     store.commit(index.remove(2))
-    assert index.secrets([lock.condition], 2) == {lock.condition: (101, proofs[4])}
+    assert index.proofs([lock.puzzle], 2) == {lock.puzzle: (101, proofs[4])}
 
 
 # --- the adjudicator --------------------------------------------------------------------------------------------
 
 
-def settled(lock: Lock, *, deposit: int = 1_000) -> Court:
-    made = Court(PAPER)
+def settled(lock: Lock, *, deposit: int = 1_000) -> DisputeFixture:
+    made = DisputeFixture(PAPER)
     made.open(deposit, 50)
     made.apply(PAPER.close(PAPER.proof(0, 1, 0, (lock,)), None))
     made.time += PERIOD + 1
@@ -225,7 +225,7 @@ def test_a_settled_stream_pays_what_is_registered_and_refunds_the_rest(depth: in
     made.time = EXPIRY + 1
     (event,) = made.apply(RedeemCall(PAPER.id, 0, (lock,)))
     assert isinstance(event, Redeemed) and (event.paid, event.refunded) == (depth * unit, (20 - depth) * unit)
-    assert made.state.status == Status.GONE and made.received(1) == 50 + depth * unit
+    assert made.state.status == ChannelStatus.GONE and made.received(1) == 50 + depth * unit
 
 
 def test_a_stream_is_not_decided_before_its_expiry_however_deep_the_link() -> None:

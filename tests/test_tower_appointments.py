@@ -21,23 +21,23 @@ from tallystick.channels.protocol.objects import Address, BalanceProof, SignedPr
 from tallystick.channels.storage.store import Moment, SqliteStore, open_store
 from tallystick.channels.testing.clock import seeded_entropy
 from tallystick.channels.testing.network import MemoryNetwork
-from tallystick.watchtower.appointments import Desk
+from tallystick.watchtower.appointments import AppointmentService
 from tallystick.watchtower.client import ClientPolicy, TowerClient
 from tallystick.watchtower.disputes import check
-from tallystick.watchtower.errors import BadReceipt, Why
+from tallystick.watchtower.errors import BadReceipt, TowerRefusal
 from tallystick.watchtower.messages import (
     VERSION,
     Fetch,
     Held,
     Message,
-    Receipt,
     Refused,
+    TowerReceipt,
     Upload,
     decode,
     encode,
     verify_receipt,
 )
-from tallystick.watchtower.quotas import Shelves
+from tallystick.watchtower.quotas import AppointmentQuota
 from tallystick.watchtower.schema import (
     CLIENT_SCHEMA,
     TOWER_SCHEMA,
@@ -124,7 +124,7 @@ def test_messages_are_bounded() -> None:
         Upload(VERSION, bytes(32), -1, bytes(BLOB_SIZE)),
         Upload(VERSION, bytes(32), 2**63, bytes(BLOB_SIZE)),
         Upload(VERSION + 1, bytes(32), 1, bytes(BLOB_SIZE)),
-        Refused(bytes(32), Why.QUOTA, 0, "x" * 513),
+        Refused(bytes(32), TowerRefusal.QUOTA, 0, "x" * 513),
     ]
     for message in bad:
         with pytest.raises(MalformedMessage):
@@ -143,7 +143,7 @@ class Office:
         self.alarms: list[Alarm] = []
         self.disk_full = False
         self.committed: list[Moment] = []
-        self.desk = Desk(
+        self.service = AppointmentService(
             key=TOWER,
             store=self.store,
             commit=self.commit,
@@ -151,7 +151,7 @@ class Office:
             troubles=lambda: self.troubles,
             quota=2,
             alarm=self.alarms.append,
-            shelves=Shelves(self.store, b"secret", 1_000, 1.0, 100.0),
+            new_quota=AppointmentQuota(self.store, b"secret", 1_000, 1.0, 100.0),
         )
 
     async def commit(self, moments: Sequence[Moment]) -> None:
@@ -163,12 +163,12 @@ class Office:
 
     async def upload(
         self, locator: int, revision: int, blob: bytes = b"", client: PrivateKey = ALICE
-    ) -> Receipt | Refused:
+    ) -> TowerReceipt | Refused:
         message = Upload(VERSION, bytes([locator]) * 32, revision, blob.ljust(BLOB_SIZE, b"b"))
-        answer = await self.desk.answer(client.address, message)
-        if isinstance(answer, Receipt):
+        answer = await self.service.answer(client.address, message)
+        if isinstance(answer, TowerReceipt):
             verify_receipt(answer, TOWER.public, client.address, message)
-        assert isinstance(answer, Receipt | Refused)
+        assert isinstance(answer, TowerReceipt | Refused)
         return answer
 
 
@@ -181,7 +181,7 @@ def office(tmp_path: Path) -> Iterator[Office]:
 
 async def test_an_appointment_has_one_row_however_often_it_is_replaced(office: Office) -> None:
     for revision in range(1, 50):
-        assert isinstance(await office.upload(1, revision), Receipt)
+        assert isinstance(await office.upload(1, revision), TowerReceipt)
     assert count_appointments(office.store) == 1
     assert read_appointments(office.store, b"\1" * 32)[0].revision == 49
 
@@ -192,7 +192,7 @@ async def test_only_a_strictly_newer_revision_replaces(office: Office) -> None:
     for revision, blob in ((5, b"y"), (4, b"x"), (0, b"x")):
         answer = await office.upload(1, revision, blob)
         assert isinstance(answer, Refused)
-        assert (answer.why, answer.held) == (Why.STALE, 5)
+        assert (answer.why, answer.held) == (TowerRefusal.STALE, 5)
     assert len(office.committed) == 1
 
 
@@ -201,7 +201,7 @@ async def test_a_receipt_is_given_only_for_what_is_durable(office: Office) -> No
     office.disk_full = True
     answer = await office.upload(1, 1)
     assert isinstance(answer, Refused)
-    assert answer.why is Why.TROUBLE
+    assert answer.why is TowerRefusal.TROUBLE
     assert "disk" in office.alarms[0].text
     assert count_appointments(office.store) == 0
 
@@ -209,30 +209,30 @@ async def test_a_receipt_is_given_only_for_what_is_durable(office: Office) -> No
 async def test_a_tower_in_trouble_takes_newer_revisions_but_nothing_new(office: Office) -> None:
     await office.upload(1, 1)
     office.troubles.append("it is 99 blocks behind the chain")
-    assert isinstance(await office.upload(1, 2), Receipt)
+    assert isinstance(await office.upload(1, 2), TowerReceipt)
     answer = await office.upload(2, 1)
     assert isinstance(answer, Refused)
-    assert answer.why is Why.TROUBLE
+    assert answer.why is TowerRefusal.TROUBLE
     assert "99 blocks" in answer.text
 
 
 async def test_the_quota_is_per_client(office: Office) -> None:
     for locator in (1, 2):
-        assert isinstance(await office.upload(locator, 1), Receipt)
+        assert isinstance(await office.upload(locator, 1), TowerReceipt)
     answer = await office.upload(3, 1)
     assert isinstance(answer, Refused)
-    assert answer.why is Why.QUOTA
-    assert isinstance(await office.upload(3, 1, client=BOB), Receipt)
+    assert answer.why is TowerRefusal.QUOTA
+    assert isinstance(await office.upload(3, 1, client=BOB), TowerReceipt)
 
 
 async def test_a_client_gets_back_its_own_blobs_only(office: Office) -> None:
     await office.upload(1, 7, b"mine")
-    held = await office.desk.answer(ALICE.address, Fetch(VERSION, b"\1" * 32))
+    held = await office.service.answer(ALICE.address, Fetch(VERSION, b"\1" * 32))
     assert isinstance(held, Held)
     assert (held.revision, held.blob[:4]) == (7, b"mine")
-    other = await office.desk.answer(BOB.address, Fetch(VERSION, b"\1" * 32))
+    other = await office.service.answer(BOB.address, Fetch(VERSION, b"\1" * 32))
     assert isinstance(other, Refused)
-    assert other.why is Why.UNKNOWN
+    assert other.why is TowerRefusal.UNKNOWN
 
 
 async def test_the_same_locator_from_another_client_harms_nobody(office: Office) -> None:
@@ -243,7 +243,7 @@ async def test_the_same_locator_from_another_client_harms_nobody(office: Office)
 
 def test_a_receipt_of_another_kind_is_noticed() -> None:
     upload = Upload(VERSION, bytes(32), 1, bytes(BLOB_SIZE))
-    good = Receipt(TOWER.address, ALICE.address, bytes(32), 1, keccak(upload.blob), 5, bytes(64))
+    good = TowerReceipt(TOWER.address, ALICE.address, bytes(32), 1, keccak(upload.blob), 5, bytes(64))
     good = msgspec.structs.replace(good, signature=TOWER.sign(good.digest()))
     verify_receipt(good, TOWER.public, ALICE.address, upload)
     changes = {"revision": 2, "client": BOB.address, "blob_hash": bytes(32), "time": 6, "tower": bytes(20)}
@@ -274,7 +274,7 @@ class Home:
                 if isinstance(message, Upload):
                     self.journal.append(f"upload {message.revision}")
                     self.arrived()
-                await link.send([encode(await self.office.desk.answer(link.peer.address, message))])
+                await link.send([encode(await self.office.service.answer(link.peer.address, message))])
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[TowerClient]:
@@ -429,11 +429,11 @@ async def test_a_tower_that_breaks_the_protocol_covers_nothing(
     async def lie(client: Address, message: Message) -> Message:
         await trio.lowlevel.checkpoint()
         assert isinstance(message, Upload)
-        return Receipt(
+        return TowerReceipt(
             TOWER.address, client, message.locator, message.revision, keccak(message.blob), 1, CAROL.sign(bytes(32))
         )
 
-    home.office.desk.answer = lie  # type: ignore[method-assign]  # Mallory runs the tower
+    home.office.service.answer = lie  # type: ignore[method-assign]  # Mallory runs the tower
     async with home.client() as client:
         offer(client, 1, 1)
         await trio.sleep(20)

@@ -33,8 +33,8 @@ from tallystick.channels.testing.clock import seeded_entropy, virtual_clock
 from tallystick.channels.testing.network import MemoryNetwork
 from tallystick.settlement.chain import (
     ChallengeCall,
-    ChannelView,
     CloseCall,
+    ContractChannel,
     DepositCall,
     Header,
     OpenCall,
@@ -42,11 +42,11 @@ from tallystick.settlement.chain import (
     TransferCall,
 )
 from tallystick.settlement.errors import ChainError, ChainUnavailable
-from tallystick.settlement.sending.obligations import Status
+from tallystick.settlement.sending.obligations import ObligationStatus
 from tallystick.settlement.testing.local import LocalChain
 from tallystick.watchtower.client import ClientPolicy, TowerClient
-from tallystick.watchtower.disputes import Defence, Purse
-from tallystick.watchtower.messages import VERSION, Receipt, Upload
+from tallystick.watchtower.disputes import ChallengeBudget, Defence
+from tallystick.watchtower.messages import VERSION, TowerReceipt, Upload
 from tallystick.watchtower.schema import CLIENT_SCHEMA
 from tallystick.watchtower.sealing import Appointment, locator_of, seal
 from tallystick.watchtower.testing import Pair, TowerHouse
@@ -138,7 +138,7 @@ class Town:
             self.chain.mine()
         await trio.sleep(pause)
 
-    async def view(self) -> ChannelView:
+    async def view(self) -> ContractChannel:
         view = await self.chain.channel(self.pair.channel)
         assert view is not None
         return view
@@ -257,7 +257,7 @@ async def test_a_cheat_is_caught_under_congestion_by_rising_fees(
         prices: list[int] = []
         for _ in range(80):
             await town.mine(1, pause=3)
-            prices += [o.fee_price for o in tower.sender.obligations() if o.status is Status.SENT]
+            prices += [o.fee_price for o in tower.sender.obligations() if o.status is ObligationStatus.SENT]
         assert max(prices) > 5 * 10**9
         assert max(prices) * 110_000 <= 10**15
         await town.assert_caught()
@@ -314,7 +314,7 @@ async def test_a_handler_that_fails_in_mid_block_loses_no_event(
     asked = 0
     channel = town.chain.channel
 
-    async def stubborn(wanted: bytes) -> ChannelView | None:
+    async def stubborn(wanted: bytes) -> ContractChannel | None:
         nonlocal asked
         asked += 1
         if asked < 4:
@@ -400,15 +400,15 @@ async def test_a_challenge_that_earns_next_to_nothing_costs_no_more_than_courtes
 def test_a_challenge_may_cost_half_of_what_it_earns() -> None:
     pair = Pair(ALICE, MALLORY, chain_id=1, contract=Address(bytes(20)))
     proofs = pair.proof(0, 7, 600), pair.proof(1, 3, 40)
-    purse = Purse(budget=10**6, courtesy=5, reward_bps=1_000)
+    budget = ChallengeBudget(budget=10**6, courtesy=5, reward_bps=1_000)
     promised = Defence(pair.keys[0].address, proofs, Voucher(pair.channel, TOWER.address), bytes(64))
     unpromised = msgspec.structs.replace(promised, voucher=None, voucher_signature=b"")
-    assert purse.for_challenge(promised, 1, (1_000, 1_000)) == (1_000 + 600 - 40) // 10 // 2
-    assert purse.for_challenge(promised, 1, (10**9, 10**9)) == 10**6
-    assert purse.for_challenge(promised, 1, (1_000, 0)) == 560 // 20
-    assert purse.for_challenge(promised, 0, (600, 1_000)) == 5
-    assert purse.for_challenge(promised, 1, None) == 10**6, "not known after a restart"
-    assert purse.for_challenge(unpromised, 1, (10**9, 10**9)) == purse.for_challenge(unpromised, 1, None) == 5
+    assert budget.for_challenge(promised, 1, (1_000, 1_000)) == (1_000 + 600 - 40) // 10 // 2
+    assert budget.for_challenge(promised, 1, (10**9, 10**9)) == 10**6
+    assert budget.for_challenge(promised, 1, (1_000, 0)) == 560 // 20
+    assert budget.for_challenge(promised, 0, (600, 1_000)) == 5
+    assert budget.for_challenge(promised, 1, None) == 10**6, "not known after a restart"
+    assert budget.for_challenge(unpromised, 1, (10**9, 10**9)) == budget.for_challenge(unpromised, 1, None) == 5
 
 
 class FullDisk(SqliteStore):
@@ -451,7 +451,7 @@ async def test_somebody_elses_equal_challenge_makes_the_towers_superfluous(
         for sender, seq, amount in ((town.mallory, 7, 600), (town.alice, 3, 40)):
             await town.chain.call(CAROL, ChallengeCall(town.proof(sender, seq, amount)))
         await town.mine(2)
-        assert {o.status for o in tower.sender.obligations()} == {Status.SUPERSEDED}
+        assert {o.status for o in tower.sender.obligations()} == {ObligationStatus.SUPERSEDED}
         town.chain.censor(None)
         await town.mine(4)
         assert all(o.receipt is not None for o in tower.sender.obligations())
@@ -554,8 +554,8 @@ async def test_what_others_leave_under_a_clients_locator_delays_no_challenge(
                 ALICE.address,
                 seeded_entropy(str(seq)),
             )
-            answer = await tower.desk.answer(Address(bytes([number + 10]) * 20), Upload(VERSION, locator, 1, blob))
-            assert isinstance(answer, Receipt)
+            answer = await tower.service.answer(Address(bytes([number + 10]) * 20), Upload(VERSION, locator, 1, blob))
+            assert isinstance(answer, TowerReceipt)
         await town.cheat()
         await town.mine(8)
         assert tower.statistics().challenges == 2

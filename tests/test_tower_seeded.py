@@ -15,7 +15,7 @@ from tallystick.channels.testing.scheduling import simulate
 from tallystick.settlement.chain import CloseCall, DepositCall, OpenCall
 from tallystick.settlement.ethereum.transactions import Transaction
 from tallystick.settlement.testing.local import LocalChain
-from tallystick.watchtower.messages import VERSION, Receipt, Upload
+from tallystick.watchtower.messages import VERSION, TowerReceipt, Upload
 from tallystick.watchtower.sealing import Appointment, locator_of, seal
 from tallystick.watchtower.testing import Pair, TowerHouse
 from tallystick.watchtower.tower import TowerPolicy
@@ -53,8 +53,8 @@ class Ordeal:
         async with self.house.open() as (tower, _):
             await tower.follower.reached(self.chain.newest.header.number)
             await trio.sleep(1)
-            answer = await tower.desk.answer(ALICE.address, Upload(VERSION, locator_of(*party), 1, blob))
-            assert isinstance(answer, Receipt)
+            answer = await tower.service.answer(ALICE.address, Upload(VERSION, locator_of(*party), 1, blob))
+            assert isinstance(answer, TowerReceipt)
 
     def note(self) -> None:
         """Remember what the tower has signed, by nonce."""

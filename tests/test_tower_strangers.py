@@ -18,13 +18,13 @@ from tallystick.channels.storage.store import SqliteStore, open_store
 from tallystick.channels.testing.clock import seeded_entropy
 from tallystick.channels.testing.network import MemoryNetwork
 from tallystick.channels.testing.scheduling import simulate
-from tallystick.watchtower.appointments import Desk
+from tallystick.watchtower.appointments import AppointmentService
 from tallystick.watchtower.client import ClientPolicy, TowerClient
 from tallystick.watchtower.daemon import read_status, run_tower
-from tallystick.watchtower.errors import Why
-from tallystick.watchtower.messages import VERSION, Fetch, Held, Message, Receipt, Refused, Upload, decode, encode
-from tallystick.watchtower.quotas import RENEW, SHARE, TERM, Shelves
-from tallystick.watchtower.schema import CLIENT_SCHEMA, TOWER_SCHEMA, AppointmentStored, CaseOver, count_appointments
+from tallystick.watchtower.errors import TowerRefusal
+from tallystick.watchtower.messages import VERSION, Fetch, Held, Message, Refused, TowerReceipt, Upload, decode, encode
+from tallystick.watchtower.quotas import RENEW, SHARE, TERM, AppointmentQuota
+from tallystick.watchtower.schema import CLIENT_SCHEMA, TOWER_SCHEMA, AppointmentStored, DisputeOver, count_appointments
 from tallystick.watchtower.sealing import BLOB_SIZE
 from tallystick.watchtower.testing import Pair
 
@@ -41,7 +41,7 @@ class Office:
         self.now = 1e9
         self.kept: set[bytes] = set()
         self.clients = 0
-        self.desk = Desk(
+        self.service = AppointmentService(
             key=TOWER,
             store=self.store,
             commit=self.commit,
@@ -49,7 +49,7 @@ class Office:
             troubles=tuple,
             quota=10_000,
             alarm=lambda alarm: None,
-            shelves=Shelves(self.store, b"secret", MOST, rate, burst),
+            new_quota=AppointmentQuota(self.store, b"secret", MOST, rate, burst),
             kept=lambda: self.kept,
         )
 
@@ -62,13 +62,13 @@ class Office:
         self.clients += number is None
         name = self.clients if number is None else number
         client = Address(name.to_bytes(20, "big"))
-        return await self.desk.answer(
+        return await self.service.answer(
             client, Upload(VERSION, name.to_bytes(32, "big"), revision, bytes(BLOB_SIZE)), source
         )
 
     async def flood(self, source: str, times: int = 2 * MOST) -> int:
         """Upload as often as that; return how many were taken."""
-        return sum([isinstance(await self.upload(source), Receipt) for _ in range(times)])
+        return sum([isinstance(await self.upload(source), TowerReceipt) for _ in range(times)])
 
 
 @pytest.fixture
@@ -83,13 +83,13 @@ async def test_an_address_gets_its_share_of_what_is_free_and_others_still_get_in
     taken = [await office.flood(f"203.0.113.{number}", 50) for number in range(10, 30)]
     assert taken == sorted(taken, reverse=True) and min(taken) >= 1
     office.now += 100
-    assert isinstance(await office.upload(HOME), Receipt)
+    assert isinstance(await office.upload(HOME), TowerReceipt)
     refused = await office.upload(FLOOD)
-    assert isinstance(refused, Refused) and refused.why is Why.QUOTA
+    assert isinstance(refused, Refused) and refused.why is TowerRefusal.QUOTA
 
 
 async def test_a_full_tower_refuses_what_is_new_and_drops_nothing_within_its_term(office: Office) -> None:
-    assert isinstance(await office.upload(HOME, number=9_999), Receipt)
+    assert isinstance(await office.upload(HOME, number=9_999), TowerReceipt)
     for number in range(60):
         await office.flood(f"198.51.{number}.1", 30)
     held = count_appointments(office.store)
@@ -97,11 +97,11 @@ async def test_a_full_tower_refuses_what_is_new_and_drops_nothing_within_its_ter
     office.now += TERM - 1
     await office.flood(HOME, 5)
     assert count_appointments(office.store) >= held
-    assert isinstance(await office.upload(HOME, number=9_999, revision=2), Receipt), "a renewal needs no room"
+    assert isinstance(await office.upload(HOME, number=9_999, revision=2), TowerReceipt), "a renewal needs no room"
 
 
 async def test_what_was_not_renewed_within_its_term_makes_room_the_oldest_first(office: Office) -> None:
-    mark, began = office.desk._shelves.mark(FLOOD), int(office.now)
+    mark, began = office.service._new_quota.mark(FLOOD), int(office.now)
     old = [
         AppointmentStored(Address(n.to_bytes(20, "big")), n.to_bytes(32, "big"), 1, bytes(9), began + n, mark)
         for n in range(MOST - 10)
@@ -109,11 +109,11 @@ async def test_what_was_not_renewed_within_its_term_makes_room_the_oldest_first(
     office.store.commit(old)
     office.clients = MOST
     office.now += TERM - 1
-    assert isinstance(await office.upload("192.0.2.99"), Receipt)
+    assert isinstance(await office.upload("192.0.2.99"), TowerReceipt)
     assert count_appointments(office.store) == len(old) + 1, "all of it is promised yet"
     office.now += 101.5
     office.kept = {(3).to_bytes(32, "big")}
-    assert isinstance(await office.upload(HOME), Receipt)
+    assert isinstance(await office.upload(HOME), TowerReceipt)
     left = {row[0] for row in office.store.read("SELECT time FROM appointments")}
     assert min(left) == old[3].time, "an appointment of a channel that is being closed stays"
     assert sorted(left)[1] >= office.now - TERM - 1
@@ -127,13 +127,13 @@ async def test_new_appointments_come_at_a_rate_and_renewals_at_once(tmp_path: Pa
     office.now += 4
     assert await office.flood(FLOOD, 12) == 2
     for revision in range(2, 20):
-        assert isinstance(await office.upload(FLOOD, number=1, revision=revision), Receipt)
+        assert isinstance(await office.upload(FLOOD, number=1, revision=revision), TowerReceipt)
     office.store.close()
 
 
 async def test_an_end_frees_the_share_of_its_address_and_addresses_are_not_readable_on_disk(office: Office) -> None:
     assert await office.flood(FLOOD) == MOST // (SHARE + 1)
-    over = CaseOver(ChannelId(bytes(32)), tuple(n.to_bytes(32, "big") for n in range(1, 11)))
+    over = DisputeOver(ChannelId(bytes(32)), tuple(n.to_bytes(32, "big") for n in range(1, 11)))
     office.store.commit([over])
     office.now += 100
     assert 9 <= await office.flood(FLOOD) <= 10
@@ -170,13 +170,13 @@ def test_idle_strangers_end_each_other_and_no_client(tmp_path: Path, monkeypatch
             endpoint, bound = network.endpoint(TOWER), list[PeerAddress]()
 
             async def serve() -> None:
-                await endpoint.serve("tower", 1, office.desk.handle, started=bound.append)
+                await endpoint.serve("tower", 1, office.service.handle, started=bound.append)
 
             nursery.start_soon(serve)
             await trio.testing.wait_all_tasks_blocked()
             client = await network.endpoint(ALICE).dial(bound[0])
             await client.send([encode(Upload(VERSION, bytes(32), 1, bytes(BLOB_SIZE)))])
-            assert isinstance(decode((await client.receive())[0]), Receipt)
+            assert isinstance(decode((await client.receive())[0]), TowerReceipt)
             idle = []
             for number in range(10, 40):
                 idle.append(await network.endpoint(PrivateKey(number.to_bytes(32, "big"))).dial(bound[0]))
@@ -208,7 +208,7 @@ def test_a_client_renews_in_time_what_it_was_promised(tmp_path: Path) -> None:
             endpoint, bound = network.endpoint(TOWER), list[PeerAddress]()
 
             async def serve() -> None:
-                await endpoint.serve("tower", 1, office.desk.handle, started=bound.append)
+                await endpoint.serve("tower", 1, office.service.handle, started=bound.append)
 
             async def live() -> TowerClient:
                 client = TowerClient(
@@ -224,17 +224,17 @@ def test_a_client_renews_in_time_what_it_was_promised(tmp_path: Path) -> None:
             nursery.start_soon(serve)
             await trio.testing.wait_all_tasks_blocked()
             client = await live()
-            first = office.desk.accepted
+            first = office.service.accepted
             await trio.sleep(RENEW - 7_200)
-            assert office.desk.accepted == first == 1
+            assert office.service.accepted == first == 1
             await trio.sleep(14_400)
-            assert office.desk.accepted == 2 and client.statistics().dirty == 0
+            assert office.service.accepted == 2 and client.statistics().dirty == 0
             await trio.sleep(RENEW - 14_400)
             client.forget(pair.channel)
             await trio.sleep(14_400)
-            assert office.desk.accepted == 2
+            assert office.service.accepted == 2
             await live()  # a new life of the client: what it remembers of the receipt is old by now
-            assert office.desk.accepted == 3
+            assert office.service.accepted == 3
             nursery.cancel_scope.cancel()
 
     simulate(story, 1)
@@ -293,5 +293,5 @@ async def test_who_asks_much_and_reads_nothing_takes_little_memory_and_is_ended(
 ) -> None:
     link = DeafLink()
     with trio.fail_after(600), pytest.raises(LinkClosed, match="does not read"):
-        await office.desk.handle(link)
+        await office.service.handle(link)
     assert [len(answers) for answers in link.sent] == [16]

@@ -7,14 +7,14 @@ import random
 import pytest
 
 from simulation.hub import run_hub
-from simulation.town import CHEATS, Plan, core_of, run_town
+from simulation.town import CHEATS, NetworkPlan, core_of, run_town
 from tallystick.channels.protocol.objects import NATIVE
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.router.testing.networks import random_network
 from tallystick.sdk.testing.world import COINS, open_world
 from tallystick.settlement.simulated.branch import MINTS_MAX
 
-PLAN = Plan(nodes=10, payments=100, faults=0.05)
+PLAN = NetworkPlan(nodes=10, payments=100, faults=0.05)
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -24,14 +24,14 @@ def test_every_payment_ends_paid_or_unpaid_and_nobody_loses_anything(seed: int) 
 
 
 def test_a_town_pays_in_coins_and_tokens_and_nobody_gains_one_for_the_other() -> None:
-    report = run_town(Plan(nodes=9, payments=100, faults=0.05, tokens=1), 3)
+    report = run_town(NetworkPlan(nodes=9, payments=100, faults=0.05, tokens=1), 3)
     assert len(report.paid_in) == 2 and min(report.paid_in.values()) > 15
     assert report.forwarded > 15 and report.crashes and report.cuts
 
 
 @pytest.mark.parametrize("cheat", CHEATS)
 def test_whatever_a_forwarder_does_others_are_paid_or_keep_their_money(cheat: str) -> None:
-    report = run_town(Plan(nodes=6, payments=30, faults=0, cheats=(cheat,)), 3)
+    report = run_town(NetworkPlan(nodes=6, payments=30, faults=0, cheats=(cheat,)), 3)
     assert report.paid > 10 and report.forwarded
 
 

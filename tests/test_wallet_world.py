@@ -12,7 +12,7 @@ from tallystick.channels.protocol.conditions import digest_of
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.router.objects import ForwardingPolicy, NodeKey
 from tallystick.router.receiving.service import Paid, PaymentHeld
-from tallystick.router.sending.payments import Kind
+from tallystick.router.sending.payments import PaymentKind
 from tallystick.sdk.node.handle import ChannelHandle
 from tallystick.sdk.node.node import Node
 from tallystick.sdk.testing.world import World, open_world
@@ -146,7 +146,7 @@ def test_rebalancing_moves_money_from_one_channel_into_another_for_the_fees_of_t
             await alice.until(lambda: (out.balances[0], back.balances[0]) == (before[0] - 100_200, before[1] + 100_000))
         with pytest.raises(InvalidInput, match="two channels"):
             await alice.rebalance(out.id, out.id, 5)
-        assert [record.order.kind for _, record in alice.payments()] == [Kind.REBALANCE]
+        assert [record.order.kind for _, record in alice.payments()] == [PaymentKind.REBALANCE]
         assert alice.payments()[0][1].paid and alice.invoices() == []
 
     in_a_ring(act)
@@ -174,8 +174,11 @@ def test_what_a_merchant_is_paid_is_what_others_paid() -> None:
             (second.payment_hash, 2),
         ]
         assert await alice.probe(key_of(bob), 5)
-        assert [record.order.kind for _, record in alice.payments()] == [Kind.REBALANCE]
-        assert [record.order.kind for _, record in alice.payments(probes=True)] == [Kind.PROBE, Kind.REBALANCE]
+        assert [record.order.kind for _, record in alice.payments()] == [PaymentKind.REBALANCE]
+        assert [record.order.kind for _, record in alice.payments(probes=True)] == [
+            PaymentKind.PROBE,
+            PaymentKind.REBALANCE,
+        ]
 
     in_a_ring(act)
 

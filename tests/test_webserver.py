@@ -13,8 +13,8 @@ from starlette.types import Receive, Scope, Send
 
 from tallystick.channels.transport import webserver
 from tallystick.channels.transport.webserver import WebServer
-from tallystick.sdk.control.door import Door
-from tallystick.sdk.control.http import Guard
+from tallystick.sdk.control.connections import ConnectionLimit
+from tallystick.sdk.control.http import TokenCheck
 from tallystick.settlement.simulated.rpc_server import serve_chain
 from tallystick.settlement.testing.local import LocalChain
 
@@ -57,12 +57,12 @@ async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
 async def test_a_connection_that_hypercorn_fails_on_does_not_end_the_node() -> None:
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
-    door = Door()
+    door = ConnectionLimit()
     with trio.fail_after(20):
         async with trio.open_nursery() as nursery:
 
             async def run(task_status: trio.TaskStatus[None]) -> None:
-                await door.serve(Guard(_refuse, "token", door), Config(), listener, task_status=task_status)
+                await door.serve(TokenCheck(_refuse, "token", door), Config(), listener, task_status=task_status)
 
             await nursery.start(run)
             first, second = await answers(*listener.getsockname())

@@ -1,4 +1,5 @@
-"""The tower's desk: takes appointments from clients, and says why when it does not. Receipts follow the commit.
+"""The tower's appointment service: takes appointments from clients, and says why when it does not. Receipts follow the
+commit.
 
 A new appointment is refused while the tower could not be relied on (it lags, its disk is nearly full, its fee account
 is empty): then it only defends what it has. A newer revision of an appointment that it has is still taken, since
@@ -23,9 +24,9 @@ from tallystick.channels.transport.descriptors import allowance, descriptor_limi
 from tallystick.channels.transport.guests import Guest, Guests, Rank
 from tallystick.channels.transport.turns import Turns
 from tallystick.settlement.sending.sender import Commit
-from tallystick.watchtower.errors import Why
+from tallystick.watchtower.errors import TowerRefusal
 from tallystick.watchtower.messages import Fetch, Held, Message, Refused, Upload, decode, encode, sign_receipt
-from tallystick.watchtower.quotas import Shelves
+from tallystick.watchtower.quotas import AppointmentQuota
 from tallystick.watchtower.schema import (
     AppointmentStored,
     StoredAppointment,
@@ -51,7 +52,7 @@ Troubles: TypeAlias = Callable[[], Sequence[str]]
 """Returns why the tower should take nothing new now, one sentence each; empty if all is well."""
 
 
-class Desk:
+class AppointmentService:
     """Answers clients. `handle` is the network's handler. `commit` fails at once when the disk refuses."""
 
     def __init__(
@@ -64,7 +65,7 @@ class Desk:
         troubles: Troubles,
         quota: int,
         alarm: OnAlarm,
-        shelves: Shelves,
+        new_quota: AppointmentQuota,
         kept: Callable[[], Collection[bytes]] = frozenset,
         stored: Callable[[bytes], None] = lambda locator: None,
     ) -> None:
@@ -79,7 +80,7 @@ class Desk:
         self._troubles = troubles
         self._quota = quota
         self._alarm = alarm
-        self._shelves = shelves
+        self._new_quota = new_quota
         self._kept = kept
         self._told = stored
         self._turns = Turns(CLIENTS_PART)
@@ -133,7 +134,7 @@ class Desk:
             case Fetch():
                 held = self._held(client, message.locator)
                 answer = (
-                    self._refuse(message.locator, Why.UNKNOWN, 0, "the tower holds nothing under this locator")
+                    self._refuse(message.locator, TowerRefusal.UNKNOWN, 0, "the tower holds nothing under this locator")
                     if held is None
                     else Held(message.locator, held.revision, held.blob)
                 )
@@ -151,37 +152,43 @@ class Desk:
             return sign_receipt(self._key, client, upload.locator, revision, held.blob, held.time)
         if upload.revision <= revision:
             text = f"the tower holds revision {revision} of this appointment; send a higher one"
-            return self._refuse(upload.locator, Why.STALE, revision, text)
+            return self._refuse(upload.locator, TowerRefusal.STALE, revision, text)
         if held is None:
             if troubles := self._troubles():
-                return self._refuse(upload.locator, Why.TROUBLE, 0, f"the tower takes nothing new now: {troubles[0]}")
+                return self._refuse(
+                    upload.locator, TowerRefusal.TROUBLE, 0, f"the tower takes nothing new now: {troubles[0]}"
+                )
             if count_appointments(self._store, client) >= self._quota:
                 text = f"this client has {self._quota} appointments already; more need another tower"
-                return self._refuse(upload.locator, Why.QUOTA, 0, text)
-            if full := self._shelves.refusal(source, self._clock()):
-                return self._refuse(upload.locator, Why.QUOTA, 0, full)
+                return self._refuse(upload.locator, TowerRefusal.QUOTA, 0, text)
+            if full := self._new_quota.refusal(source, self._clock()):
+                return self._refuse(upload.locator, TowerRefusal.QUOTA, 0, full)
         time = int(self._clock())
-        mark = self._shelves.mark(source)
+        mark = self._new_quota.mark(source)
         moments: list[Moment] = [
             AppointmentStored(client, upload.locator, upload.revision, upload.blob, time, mark),
         ]
-        if overdue := self._shelves.overdue(time, self._kept()):
+        if overdue := self._new_quota.overdue(time, self._kept()):
             moments.insert(0, overdue)
         try:
             await self._commit(moments)
         except StoreError as error:
             text = f"the disk refused an appointment ({error}); nothing new is taken until it works"
             self._alarm(Alarm(AlarmKind.DISK, text))
-            return self._refuse(upload.locator, Why.TROUBLE, revision, "the tower's disk refused; try again later")
+            return self._refuse(
+                upload.locator, TowerRefusal.TROUBLE, revision, "the tower's disk refused; try again later"
+            )
         self._told(upload.locator)
         stored = self._held(client, upload.locator)
         if stored is None or (stored.revision, stored.blob) != (upload.revision, upload.blob):
             # Another connection of the same client was faster with a higher revision.
-            return self._refuse(upload.locator, Why.STALE, stored.revision if stored else 0, "a newer one came first")
+            return self._refuse(
+                upload.locator, TowerRefusal.STALE, stored.revision if stored else 0, "a newer one came first"
+            )
         self.accepted += 1
         return sign_receipt(self._key, client, upload.locator, upload.revision, upload.blob, stored.time)
 
-    def _refuse(self, locator: bytes, why: Why, held: int, text: str) -> Refused:
+    def _refuse(self, locator: bytes, why: TowerRefusal, held: int, text: str) -> Refused:
         self.refused += 1
         return Refused(locator, why, held, text[:512])
 

@@ -28,14 +28,14 @@ from tallystick.channels.values.arguments import Options
 from tallystick.channels.values.discretion import Discreet
 from tallystick.settlement.following.vigil import spell
 from tallystick.settlement.sending.sender import Commit
-from tallystick.watchtower.errors import Why
+from tallystick.watchtower.errors import TowerRefusal
 from tallystick.watchtower.messages import (
     VERSION,
     Fetch,
     Held,
     Message,
-    Receipt,
     Refused,
+    TowerReceipt,
     Upload,
     decode,
     encode,
@@ -215,7 +215,7 @@ class TowerClient:
                 if appointment.terms != terms:
                     raise MalformedMessage("the tower holds an appointment of another channel under this locator")
                 return appointment
-            case Refused(why=Why.UNKNOWN):
+            case Refused(why=TowerRefusal.UNKNOWN):
                 return None
             case answer:
                 raise MalformedMessage(f"the tower answered a fetch with {type(answer).__name__}")
@@ -331,13 +331,13 @@ class TowerClient:
 
     async def _conclude(self, channel: ChannelId, offer: Offer, upload: Upload, answer: Message) -> None:
         match answer:
-            case Receipt():
+            case TowerReceipt():
                 verify_receipt(answer, self.tower, self._key.address, upload)
                 await self._cover(channel, offer, upload, encode(answer))
             case Refused(locator, why, held, text) if locator == upload.locator:
                 self._refused += 1
                 self._not_before[channel] = trio.current_time() + self._policy.backoff_max
-                if why is Why.STALE:
+                if why is TowerRefusal.STALE:
                     self._stale(channel, held)
                 elif text != self._last_fault:
                     said = f"the tower at {self._address} refused an appointment: {text}"
@@ -406,4 +406,4 @@ class TowerClient:
 def _time_of(receipt: bytes) -> float:
     """Return when a stored receipt was given, by the tower's clock."""
     message = decode(receipt)
-    return message.time if isinstance(message, Receipt) else -math.inf
+    return message.time if isinstance(message, TowerReceipt) else -math.inf

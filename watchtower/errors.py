@@ -12,7 +12,7 @@ import enum
 from tallystick.channels.errors import Fault, PeerError
 
 
-class Why(enum.IntEnum):
+class TowerRefusal(enum.IntEnum):
     """Why a tower refuses. The numbers are part of the wire format."""
 
     STALE = 1

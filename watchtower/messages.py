@@ -20,7 +20,7 @@ from tallystick.channels.limits import ERROR_TEXT_MAX
 from tallystick.channels.protocol.codec import Codec
 from tallystick.channels.protocol.keys import PrivateKey, PublicKey, keccak
 from tallystick.channels.protocol.objects import Address
-from tallystick.watchtower.errors import BadReceipt, Why
+from tallystick.watchtower.errors import BadReceipt, TowerRefusal
 from tallystick.watchtower.sealing import BLOB_SIZE
 
 VERSION = 1
@@ -43,7 +43,7 @@ class Upload(msgspec.Struct, frozen=True, array_like=True, tag=64, forbid_unknow
     blob: Blob
 
 
-class Receipt(msgspec.Struct, frozen=True, array_like=True, tag=65, forbid_unknown_fields=True):
+class TowerReceipt(msgspec.Struct, frozen=True, array_like=True, tag=65, forbid_unknown_fields=True):
     """The tower holds a blob of this hash durably, since `time` (Unix seconds by the tower's clock)."""
 
     tower: Account
@@ -66,7 +66,7 @@ class Refused(msgspec.Struct, frozen=True, array_like=True, tag=66, forbid_unkno
     """The tower did not do what was asked; `held` is the revision that it holds, 0 if none."""
 
     locator: Locator
-    why: Why
+    why: TowerRefusal
     held: Number
     text: Annotated[str, msgspec.Meta(max_length=ERROR_TEXT_MAX)]
 
@@ -86,7 +86,7 @@ class Held(msgspec.Struct, frozen=True, array_like=True, tag=68, forbid_unknown_
     blob: Blob
 
 
-Message: TypeAlias = Upload | Receipt | Refused | Fetch | Held
+Message: TypeAlias = Upload | TowerReceipt | Refused | Fetch | Held
 
 _CODEC: Codec[Message] = Codec(Message)
 
@@ -106,13 +106,15 @@ def decode(data: bytes) -> Message:
     return message
 
 
-def sign_receipt(key: PrivateKey, client: Address, locator: bytes, revision: int, blob: bytes, time: int) -> Receipt:
+def sign_receipt(
+    key: PrivateKey, client: Address, locator: bytes, revision: int, blob: bytes, time: int
+) -> TowerReceipt:
     """Return the receipt for a blob that is durable now."""
-    bare = Receipt(key.address, client, locator, revision, keccak(blob), time, bytes(64))
+    bare = TowerReceipt(key.address, client, locator, revision, keccak(blob), time, bytes(64))
     return msgspec.structs.replace(bare, signature=key.sign(bare.digest()))
 
 
-def verify_receipt(receipt: Receipt, tower: PublicKey, client: Address, upload: Upload) -> None:
+def verify_receipt(receipt: TowerReceipt, tower: PublicKey, client: Address, upload: Upload) -> None:
     """Raise BadReceipt unless the tower signed that it holds exactly this upload for this client."""
     if (receipt.tower, receipt.client) != (tower.address, client):
         raise BadReceipt("the receipt names another tower or another client; do not rely on this tower")

@@ -44,7 +44,7 @@ LOOK_EVERY = 60.0
 """Seconds between two looks at what is beyond its term, and at how many there are in all."""
 
 
-class Shelves:
+class AppointmentQuota:
     """Decides who may leave a new appointment. Times in seconds of the tower's clock."""
 
     def __init__(self, store: Store, secret: bytes, most: int, new_rate: float, new_burst: float) -> None:

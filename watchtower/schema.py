@@ -16,7 +16,7 @@ from tallystick.channels.storage.identity import Identity
 from tallystick.channels.storage.seals import Sealed
 from tallystick.channels.storage.store import Moment, Schema, Store, decoded
 from tallystick.settlement.following.whose import said_by_settlement
-from tallystick.watchtower.disputes import Case, Sighting
+from tallystick.watchtower.disputes import Dispute, DisputeEvent
 
 
 class AppointmentStored(Moment, frozen=True):
@@ -28,7 +28,7 @@ class AppointmentStored(Moment, frozen=True):
     blob: bytes
     time: int
     source: bytes = b""
-    """From which address it came (`shelves.mark`)."""
+    """From which address it came (`new_quota.mark`)."""
 
 
 class AppointmentsDropped(Moment, frozen=True):
@@ -38,23 +38,23 @@ class AppointmentsDropped(Moment, frozen=True):
     """(client, locator)."""
 
 
-class CaseSeen(Moment, frozen=True):
+class DisputeSeen(Moment, frozen=True):
     """A block brought this event of a closing channel; `position` is its place in the block."""
 
     channel: ChannelId
     terms: Terms
     position: int
-    sighting: Sighting
+    sighting: DisputeEvent
 
 
-class CasesUndone(Moment, frozen=True):
+class DisputesUndone(Moment, frozen=True):
     """The block of this number left the chain."""
 
     number: int
 
 
-class CaseOver(Moment, frozen=True):
-    """The channel's settlement is final: its case and the blobs under these locators are of no use any more."""
+class DisputeOver(Moment, frozen=True):
+    """The channel's settlement is final: its dispute and the blobs under these locators are of no use any more."""
 
     channel: ChannelId
     locators: tuple[bytes, ...]
@@ -84,7 +84,7 @@ class StoredAppointment(Moment, frozen=True):
 
 
 _TERMS: Codec[Terms] = Codec(Terms, canonical=False)
-_SIGHTING: Codec[Sighting] = Codec(Sighting, canonical=False)
+_SIGHTING: Codec[DisputeEvent] = Codec(DisputeEvent, canonical=False)
 
 
 def read_appointments(store: Store, locator: bytes) -> list[StoredAppointment]:
@@ -105,23 +105,23 @@ def has_appointments(store: Store, client: Address) -> bool:
     return bool(store.read("SELECT 1 FROM appointments WHERE client = ? LIMIT 1", (client,)))
 
 
-def read_cases(store: Store) -> dict[ChannelId, Case]:
-    """Return the open cases."""
-    cases = {
-        ChannelId(row[0]): Case(decoded(_TERMS, row[1], "cases", row[0]))
+def read_disputes(store: Store) -> dict[ChannelId, Dispute]:
+    """Return the open disputes."""
+    disputes = {
+        ChannelId(row[0]): Dispute(decoded(_TERMS, row[1], "cases", row[0]))
         for row in store.read("SELECT channel, terms FROM cases")
     }
     for channel, data in store.read("SELECT channel, data FROM case_events ORDER BY number, position"):
         sighting = decoded(_SIGHTING, data, "case_events", channel)
-        cases[channel] = cases[channel].seen(sighting.block, sighting.event)
-    return cases
+        disputes[channel] = disputes[channel].seen(sighting.block, sighting.event)
+    return disputes
 
 
 def said_by_tower(store: Store) -> Iterator[Identity]:
     """Return what a tower's data of version 0.1.0, which did not remember it, says about whose it is."""
     yield from said_by_settlement(store)
-    for case in read_cases(store).values():
-        yield Identity(chain_id=case.terms.chain_id, contract=case.terms.contract)
+    for dispute in read_disputes(store).values():
+        yield Identity(chain_id=dispute.terms.chain_id, contract=dispute.terms.contract)
 
 
 def read_coverage(store: Store, tower: Address) -> dict[ChannelId, Coverage]:
@@ -157,7 +157,7 @@ def _write_dropped(connection: sqlite3.Connection, moment: AppointmentsDropped) 
         connection.executemany(f"DELETE FROM {table} WHERE client = ? AND locator = ?", moment.names)
 
 
-def _write_seen(connection: sqlite3.Connection, moment: CaseSeen) -> None:
+def _write_seen(connection: sqlite3.Connection, moment: DisputeSeen) -> None:
     connection.execute("INSERT OR IGNORE INTO cases VALUES (?, ?)", (moment.channel, _TERMS.encode(moment.terms)))
     connection.execute(
         "INSERT OR REPLACE INTO case_events VALUES (?, ?, ?, ?)",
@@ -165,11 +165,11 @@ def _write_seen(connection: sqlite3.Connection, moment: CaseSeen) -> None:
     )
 
 
-def _write_undone(connection: sqlite3.Connection, moment: CasesUndone) -> None:
+def _write_undone(connection: sqlite3.Connection, moment: DisputesUndone) -> None:
     connection.execute("DELETE FROM case_events WHERE number >= ?", (moment.number,))
 
 
-def _write_over(connection: sqlite3.Connection, moment: CaseOver) -> None:
+def _write_over(connection: sqlite3.Connection, moment: DisputeOver) -> None:
     connection.execute("DELETE FROM case_events WHERE channel = ?", (moment.channel,))
     connection.execute("DELETE FROM cases WHERE channel = ?", (moment.channel,))
     for locator in moment.locators:
@@ -215,9 +215,9 @@ CREATE INDEX appointment_sources_by_locator ON appointment_sources (locator)
     {
         AppointmentStored: _write_appointment,
         AppointmentsDropped: _write_dropped,
-        CaseSeen: _write_seen,
-        CasesUndone: _write_undone,
-        CaseOver: _write_over,
+        DisputeSeen: _write_seen,
+        DisputesUndone: _write_undone,
+        DisputeOver: _write_over,
     },
     (
         Sealed("appointments"),

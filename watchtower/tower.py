@@ -37,14 +37,14 @@ from tallystick.settlement.sending.fee_account import (
     LOOK_EVERY,
     REST_PERCENT,
     FeeAccount,
-    Standing,
+    FundsAndDuties,
 )
 from tallystick.settlement.sending.moments import SCHEMA, read_followed
-from tallystick.settlement.sending.obligations import Policy
+from tallystick.settlement.sending.obligations import SendingPolicy
 from tallystick.settlement.sending.sender import Sender, SenderStatistics
-from tallystick.watchtower.appointments import Desk
-from tallystick.watchtower.disputes import Purse
-from tallystick.watchtower.quotas import APPOINTMENTS_MAX, NEW_BURST, NEW_RATE, Shelves
+from tallystick.watchtower.appointments import AppointmentService
+from tallystick.watchtower.disputes import ChallengeBudget
+from tallystick.watchtower.quotas import APPOINTMENTS_MAX, NEW_BURST, NEW_RATE, AppointmentQuota
 from tallystick.watchtower.schema import TOWER_SCHEMA, count_appointments
 from tallystick.watchtower.watch import Watch
 
@@ -79,7 +79,7 @@ class TowerPolicy(Options, frozen=True, kw_only=True):
     """Nor after so many seconds without an answer of the chain node."""
     free_space: int = 64 * 2**20
     """Nor with fewer free bytes on the disk than this."""
-    sending: Policy = Policy()
+    sending: SendingPolicy = SendingPolicy()
 
 
 class TowerStatistics(msgspec.Struct, frozen=True):
@@ -132,7 +132,7 @@ class Tower:
         self._inline = inline
         self._disk = trio.Lock()
         self._disk_failing = False
-        self._fees: Standing | None = None
+        self._fees: FundsAndDuties | None = None
         self._alarms = 0
         self.address = key.address
         self.sender = Sender(
@@ -151,9 +151,9 @@ class Tower:
             commit=self._commit_surely,
             sender=self.sender,
             alarm=self._alarm,
-            purse=Purse(self._policy.budget, self._policy.courtesy, self._policy.reward_bps),
+            budget=ChallengeBudget(self._policy.budget, self._policy.courtesy, self._policy.reward_bps),
         )
-        self.desk = Desk(
+        self.service = AppointmentService(
             key=key,
             store=store,
             commit=self._commit_once,
@@ -161,7 +161,7 @@ class Tower:
             troubles=self.troubles,
             quota=self._policy.quota,
             alarm=self._alarm,
-            shelves=Shelves(
+            new_quota=AppointmentQuota(
                 store,
                 keccak(b"tallystick/tower/addresses/1" + key.reveal()),
                 self._policy.appointments,
@@ -181,7 +181,7 @@ class Tower:
             nursery.start_soon(self._guard)
             nursery.start_soon(self.sender.run)
             nursery.start_soon(self._check_fees)
-            await self._network.serve(host, port, self.desk.handle, started=started)
+            await self._network.serve(host, port, self.service.handle, started=started)
 
     def troubles(self) -> tuple[str, ...]:
         """Return why nothing new should be taken now; empty if all is well."""
@@ -205,9 +205,9 @@ class Tower:
         """Return the figures of this moment. Must be called within trio."""
         return TowerStatistics(
             appointments=count_appointments(self._store),
-            accepted=self.desk.accepted,
-            refused=self.desk.refused,
-            cases=len(self.watch.cases),
+            accepted=self.service.accepted,
+            refused=self.service.refused,
+            cases=len(self.watch.disputes),
             challenges=self.watch.challenged,
             troubles=self.troubles(),
             alarms=self._alarms,
@@ -235,7 +235,7 @@ class Tower:
         position = self.follower.followed.position
         if position is None:
             return None
-        closed = [case.closed for case in self.watch.at_work if case.settled is None]
+        closed = [dispute.closed for dispute in self.watch.at_work if dispute.settled is None]
         left = [found.deadline - position.time for found in closed if found is not None]
         return min((float(time) for time in left if time >= 0), default=None)
 
@@ -257,14 +257,15 @@ class Tower:
                 await market.ask()
                 held = await self._chain.balance(self.address, NATIVE)
                 now, soon = self._needed(market.price or 0)
-                self._fees = Standing(held, now)
-                account, alarm = account.look(Standing(held, soon))
+                self._fees = FundsAndDuties(held, now)
+                account, alarm = account.look(FundsAndDuties(held, soon))
                 if alarm is not None:
                     self._alarm(alarm)
             await trio.sleep(LOOK_AGAIN if account.in_doubt else LOOK_EVERY)
 
     def _needed(self, price: int) -> tuple[int, int]:
-        """Return what to hold for the cases that are open, or as a reserve; and what for some of the appointments, too.
+        """Return what to hold for the disputes that are open, or as a reserve; and what for some of the appointments,
+        too.
 
         The latter is for the owner only: strangers may leave as many appointments as they like.
         """

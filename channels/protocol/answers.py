@@ -9,7 +9,7 @@ import msgspec
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.limits import REASON_MAX, Policy
-from tallystick.channels.protocol.conditions import HASH, amount_paid
+from tallystick.channels.protocol.conditions import amount_paid, kind_of
 from tallystick.channels.protocol.core import Channel, KnownSecret, Rejection
 from tallystick.channels.protocol.objects import Lock
 from tallystick.channels.protocol.simplex import Simplex
@@ -42,8 +42,9 @@ def _says(said: tuple[KnownSecret, ...] | tuple[Rejection, ...], lock_id: int) -
 def reveal(channel: Channel, lock_id: int, secret: bytes) -> Channel:
     """Return the channel with the secret of the peer's lock recorded; raise InvalidInput or InvalidUpdate."""
     lock = _their_lock(channel, lock_id)
-    if lock.kind != HASH:
-        raise InvalidInput(f"lock {lock_id} is no hash lock: there is no secret to reveal")
+    kind = kind_of(lock)
+    if not kind.revealed:
+        raise InvalidInput(f"lock {lock_id} is of kind {kind.name}: there is no secret to reveal")
     amount_paid(lock, secret)
     if _says(channel.rejections, lock_id):
         raise InvalidInput(f"lock {lock_id} was rejected before: its sender may take it back")

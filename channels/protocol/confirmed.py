@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from tallystick.channels.protocol.core import Channel, Phase, Wish, move
+from tallystick.channels.protocol.core import Channel, CloseInitiator, Phase, move
 
 
 def funded(channel: Channel, deposits: tuple[int, int], withdrawn: tuple[int, int]) -> Channel:
@@ -35,7 +35,7 @@ def expire_offers(channel: Channel, final_time: int) -> Channel:
     if (first, second) != channel.withdrawals:
         channel = msgspec.structs.replace(channel, withdrawals=(first, second))
     if channel.offer is not None and channel.offer.close.valid_until < final_time:
-        channel = msgspec.structs.replace(channel, offer=None, shutdown=Wish.NONE)
+        channel = msgspec.structs.replace(channel, offer=None, shutdown=CloseInitiator.NONE)
         if channel.phase is Phase.FROZEN:
             channel = move(channel, Phase.OPEN)
     return channel

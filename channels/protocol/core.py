@@ -87,7 +87,7 @@ LEAVES: dict[Phase, frozenset[Phase]] = {
 """The arrows of the table: `move` refuses any other."""
 
 
-class Wish(enum.IntEnum):
+class CloseInitiator(enum.IntEnum):
     """Who asked for a cooperative close; whoever did submits it and pays its fee."""
 
     NONE = 0
@@ -95,7 +95,7 @@ class Wish(enum.IntEnum):
     OWN = 2
 
 
-class Signed(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class SignedSimplex(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """A state of one simplex with its writer's signature and, once agreed, its receiver's."""
 
     simplex: Simplex
@@ -155,9 +155,9 @@ class Channel(Discreet, msgspec.Struct, frozen=True, array_like=True, forbid_unk
     """Compressed public key of the peer (33 bytes)."""
     reserve: int
     """What each side keeps at least, whatever the funding, once it holds it."""
-    ours: Signed
+    ours: SignedSimplex
     """The newest state of our simplex that the peer countersigned."""
-    theirs: Signed
+    theirs: SignedSimplex
     """The newest state of the peer's simplex that we countersigned."""
     phase: Phase = Phase.OPENING
     deposits: tuple[int, int] = (0, 0)
@@ -165,13 +165,13 @@ class Channel(Discreet, msgspec.Struct, frozen=True, array_like=True, forbid_unk
     withdrawn: tuple[int, int] = (0, 0)
     withdrawals: tuple[PendingWithdrawal | None, PendingWithdrawal | None] = (None, None)
     offer: ClosingOffer | None = None
-    shutdown: Wish = Wish.NONE
+    shutdown: CloseInitiator = CloseInitiator.NONE
     """A cooperative close is wanted: no new payments are taken."""
     rejections: tuple[Rejection, ...] = ()
     """In order of lock."""
     secrets: tuple[KnownSecret, ...] = ()
     """In order of lock."""
-    flight: tuple[Signed, ...] = ()
+    flight: tuple[SignedSimplex, ...] = ()
     """Ours, signed and stored, not yet countersigned. Not in this row on disk: rebuilt from the journal."""
     reserve_ppm: int = 0
     """Millionths of the channel's funding that each side keeps, once it holds them. 0: the reserve does not follow the
@@ -243,8 +243,8 @@ def new_channel(terms: Terms, side: int, peer_key: bytes, reserve: int = 0, rese
         side,
         peer_key,
         reserve,
-        Signed(genesis(identity, side)),
-        Signed(genesis(identity, 1 - side)),
+        SignedSimplex(genesis(identity, side)),
+        SignedSimplex(genesis(identity, 1 - side)),
         reserve_ppm=reserve_ppm,
     )
 
@@ -311,7 +311,7 @@ def propose(channel: Channel, operations: Iterable[Operation], funding: int) -> 
 
 def sent(channel: Channel, simplex: Simplex, signature: bytes) -> Channel:
     """Return the channel with a signed proposal in flight. Store it before it is sent."""
-    return msgspec.structs.replace(channel, flight=(*channel.flight, Signed(simplex, signature)))
+    return msgspec.structs.replace(channel, flight=(*channel.flight, SignedSimplex(simplex, signature)))
 
 
 def accept(
@@ -355,7 +355,7 @@ def accepted(channel: Channel, simplex: Simplex, signature: bytes) -> Channel:
     pending = {lock.id for lock in simplex.locks}
     return msgspec.structs.replace(
         channel,
-        theirs=Signed(simplex, signature),
+        theirs=SignedSimplex(simplex, signature),
         rejections=tuple(r for r in channel.rejections if r.lock in pending),
         secrets=tuple(s for s in channel.secrets if s.lock in pending),
     )
@@ -364,11 +364,11 @@ def accepted(channel: Channel, simplex: Simplex, signature: bytes) -> Channel:
 def countersigned(channel: Channel, countersignature: bytes) -> Channel:
     """Return the channel with our countersignature under the peer's newest state. Store it before it is sent."""
     return msgspec.structs.replace(
-        channel, theirs=Signed(channel.theirs.simplex, channel.theirs.signature, countersignature)
+        channel, theirs=SignedSimplex(channel.theirs.simplex, channel.theirs.signature, countersignature)
     )
 
 
-def in_flight(channel: Channel, seq: int) -> Signed | None:
+def in_flight(channel: Channel, seq: int) -> SignedSimplex | None:
     """Return what an ack for `seq` acknowledges, None if it was acknowledged before; raise InvalidUpdate."""
     if seq <= channel.ours.seq:
         return None
@@ -384,7 +384,7 @@ def acknowledged(channel: Channel, seq: int, countersignature: bytes) -> Channel
     agreed = channel.flight[index]
     return msgspec.structs.replace(
         channel,
-        ours=Signed(agreed.simplex, agreed.signature, countersignature),
+        ours=SignedSimplex(agreed.simplex, agreed.signature, countersignature),
         flight=channel.flight[index + 1 :],
     )
 

@@ -11,7 +11,7 @@ from typing import Annotated, TypeAlias
 import msgspec
 
 from tallystick.channels.errors import Fault, MalformedMessage
-from tallystick.channels.limits import ERROR_TEXT_MAX, MESSAGE_MAX, REASON_MAX
+from tallystick.channels.limits import ERROR_TEXT_MAX, MESSAGE_MAX, PROOF_MAX, REASON_MAX
 from tallystick.channels.protocol.codec import Codec
 from tallystick.channels.protocol.objects import (
     Address,
@@ -102,7 +102,8 @@ class Reveal(Discreet, msgspec.Struct, frozen=True, array_like=True, tag=8, forb
 
     channel: Id
     lock: Number
-    secret: Bytes32
+    secret: Annotated[bytes, msgspec.Meta(min_length=1, max_length=PROOF_MAX)]
+    """What solves it: of a hash lock, 32 bytes."""
 
 
 class Reject(msgspec.Struct, frozen=True, array_like=True, tag=9, forbid_unknown_fields=True):

@@ -15,6 +15,7 @@ from tallystick.channels.errors import InvalidInput
 from tallystick.channels.limits import (
     AMOUNT_MAX,
     KEY_MAX,
+    KIND_MAX,
     MEMO_MAX,
     ONION_MAX,
     PROOF_MAX,
@@ -30,6 +31,9 @@ Address = NewType("Address", bytes)
 
 ChannelId = NewType("ChannelId", bytes)
 """32 bytes, see `eip712.channel_id`."""
+
+Puzzle: TypeAlias = tuple[int, bytes]
+"""Kind and condition of a lock: a proof that solves it pays all locks with that puzzle, and says nothing of others."""
 
 Number = Annotated[int, msgspec.Meta(ge=0)]
 Side = Annotated[int, msgspec.Meta(ge=0, le=1)]
@@ -82,6 +86,8 @@ Secret = Annotated[bytes, Raw(0, PROOF_MAX)]
 Units = Annotated[int, Whole(1, STREAM_LENGTH_MAX)]
 """Of a stream."""
 Depth = Annotated[int, Whole(0, STREAM_LENGTH_MAX)]
+Kind = Annotated[int, Whole(0, KIND_MAX)]
+"""Of a lock."""
 
 
 def to_address(value: Address | str, name: str = "address") -> Address:
@@ -174,6 +180,11 @@ class Lock(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=T
     kind: Number
     """See `conditions`."""
     condition: bytes
+
+    @property
+    def puzzle(self) -> Puzzle:
+        """What has to be solved for it to be paid."""
+        return self.kind, self.condition
 
 
 class SignedProof(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):

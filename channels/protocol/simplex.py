@@ -17,7 +17,7 @@ import msgspec
 
 from tallystick.channels.errors import Fault, InvalidUpdate
 from tallystick.channels.limits import AMOUNT_MAX, LOCKS_MAX, STREAM_LENGTH_MAX, UINT64_MAX
-from tallystick.channels.protocol.conditions import amount_paid, check_kind, steps_of
+from tallystick.channels.protocol.conditions import kind_of
 from tallystick.channels.protocol.eip712 import locks_root
 from tallystick.channels.protocol.objects import BalanceProof, ChannelId, Lock
 from tallystick.channels.protocol.operations import AddLock, Cancel, Operation, Pay, Unlock
@@ -101,7 +101,7 @@ class _Fold:
         self._next_payment += len(run.amounts)
 
     def add(self, lock: Lock) -> None:
-        check_kind(lock)
+        kind_of(lock)  # raises if it is none
         if lock.id != self._next_lock:
             raise InvalidUpdate(
                 f"the next lock of this simplex has id {self._next_lock}, not {lock.id}", Fault.BAD_LOCK
@@ -116,13 +116,14 @@ class _Fold:
 
     def unlock(self, unlock: Unlock) -> None:
         lock = self._take(unlock.id)
-        self._steps += steps_of(unlock.proof)
+        kind = kind_of(lock)
+        self._steps += kind.steps(unlock.proof)
         if self._steps > STREAM_LENGTH_MAX:
             raise InvalidUpdate(
                 f"the unlocks of one update follow at most {STREAM_LENGTH_MAX} links, these {self._steps}",
                 Fault.BAD_PROOF,
             )
-        paid = amount_paid(lock, unlock.proof)
+        paid = kind.amount_paid(lock, unlock.proof)
         if unlock.amount != paid:
             raise InvalidUpdate(
                 f"the proof for lock {lock.id} pays {paid}, the update says {unlock.amount}", Fault.BAD_AMOUNT

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from tallystick.channels.protocol.conditions import HASH, STREAM
-from tallystick.channels.protocol.objects import Lock
+from tallystick.channels.protocol.objects import Lock, Puzzle
 from tallystick.channels.values.discretion import Discreet
 
 LEAD = 3_600
@@ -15,14 +14,14 @@ LEAD = 3_600
 
 
 class ChainTime(Discreet, msgspec.Struct, frozen=True):
-    """What time the chain says it is, and what it registered (confirmed) of the secrets that matter here."""
+    """What time the chain says it is, and which of the proofs that matter here it registered (confirmed)."""
 
     now: int = 0
     """Of the head."""
     final: int = 0
     """Of the newest confirmed block: what is before it does not change."""
-    secrets: Mapping[bytes, tuple[int, bytes]] = {}
-    """Condition of a pending lock to (block time, secret); of a stream, to its deepest link as an unlock carries it."""
+    proofs: Mapping[Puzzle, tuple[int, bytes]] = {}
+    """Puzzle of a pending lock to (block time, what an unlock carries: of a stream, the deepest link)."""
 
     @property
     def sure(self) -> int:
@@ -34,6 +33,6 @@ class ChainTime(Discreet, msgspec.Struct, frozen=True):
         return min(self.now, self.final + LEAD) if self.final else self.now
 
     def registered_in_time(self, lock: Lock) -> bytes | None:
-        """Return the secret, or the proof of a stream, if the chain registered it by the lock's expiry."""
-        found = self.secrets.get(lock.condition)
-        return found[1] if found and lock.kind in (HASH, STREAM) and found[0] <= lock.expiry else None
+        """Return what the chain registered by the lock's expiry to have it paid, None if there is nothing."""
+        found = self.proofs.get(lock.puzzle)
+        return found[1] if found and found[0] <= lock.expiry else None

@@ -4,31 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from tallystick.channels.protocol.conditions import worth
 from tallystick.channels.protocol.core import Phase
-from tallystick.channels.protocol.objects import NATIVE, ChannelId
+from tallystick.channels.protocol.objects import NATIVE, ChannelId, Puzzle
 from tallystick.channels.session.session import Session
 
 
-def pending_conditions(sessions: Iterable[Session]) -> set[bytes]:
-    """Return the conditions of all locks that may yet be enforced, ours and the peers'."""
+def pending_puzzles(sessions: Iterable[Session]) -> set[Puzzle]:
+    """Return the puzzles of all locks that may yet be enforced, ours and the peers'."""
     return {
-        lock.condition
+        lock.puzzle
         for session in sessions
         for state in (session.channel.ours, *session.channel.flight, session.channel.theirs)
         for lock in state.simplex.locks
     }
 
 
-def stakes(sessions: Iterable[Session]) -> dict[bytes, int]:
+def stakes(sessions: Iterable[Session]) -> dict[Puzzle, int]:
     """Return, for each secret that we revealed, what its locks owe us in all channels of the chain's own coin."""
-    found: dict[bytes, int] = {}
+    found: dict[Puzzle, int] = {}
     for session in sessions:
         channel = session.channel
         if channel.terms.asset == NATIVE and channel.phase is not Phase.GONE:
             for known in channel.secrets:
                 lock = channel.theirs.simplex.lock(known.lock)
                 if lock is not None:
-                    found[lock.condition] = found.get(lock.condition, 0) + lock.amount
+                    found[lock.puzzle] = found.get(lock.puzzle, 0) + worth(lock, known.secret)
     return found
 
 

@@ -33,7 +33,7 @@ def ended_locks(operations: Iterable[Operation], before: Simplex) -> list[EndedL
     return ended
 
 
-class Sent(Discreet, msgspec.Struct):
+class SentUpdate(Discreet, msgspec.Struct):
     """An update in flight: its frame, to repeat it, and the tickets that it carries (none after a restart)."""
 
     seq: int

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from tallystick.channels.protocol import answers
-from tallystick.channels.protocol.conditions import HASH, amount_paid
+from tallystick.channels.protocol.conditions import amount_paid, kind_of, worth
 from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.messages import Reject, Reveal
 from tallystick.channels.protocol.objects import ChannelId, Lock
@@ -42,7 +42,7 @@ class LockKeeper(Protocol):
     """
 
     def lock_received(self, channel: ChannelId, added: AddLock) -> Sequence[Moment]:
-        """The peer added a hash lock that policy does not object to: decide now or later."""
+        """The peer added a lock for us to route, to which policy does not object: decide now or later."""
         ...
 
     def refusal(self, channel: ChannelId, added: AddLock, objection: str) -> bytes:
@@ -93,13 +93,13 @@ class Locks:
         self._onions = {row.lock: row.onion for row in rows}
 
     def undecided(self) -> list[AddLock]:
-        """Return the peer's pending hash locks that were neither revealed nor rejected, with their onions."""
+        """Return the peer's pending locks that wait for a router to decide about them, with onions."""
         channel = self._session.channel
         decided = {known.lock for known in channel.secrets} | {rejected.lock for rejected in channel.rejections}
         return [
             AddLock(lock, self._onions.get(lock.id, b""))
             for lock in channel.theirs.simplex.locks
-            if lock.kind == HASH and lock.id not in decided
+            if kind_of(lock).routed and lock.id not in decided
         ]
 
     def onion(self, lock: int) -> bytes:
@@ -135,7 +135,7 @@ class Locks:
         for lock in dropped:
             self._companions.pop(lock.id, None)
         for lock in dropped:
-            if self.keeper is not None and lock.kind == HASH:
+            if self.keeper is not None and kind_of(lock).routed:
                 self._store(self.keeper.lock_dropped(self._session.channel.id, lock))
             self._session.effects.emit(LockDropped(self._session.channel.id, lock))
 
@@ -145,7 +145,7 @@ class Locks:
         """Tell of the peer's new lock, and keep its onion unless it was revealed or rejected in this very step."""
         channel = self._session.channel.id
         self._session.effects.emit(LockReceived(channel, added.lock, added.onion))
-        if self.keeper is None or added.lock.kind != HASH:
+        if self.keeper is None or not kind_of(added.lock).routed:
             return
         self._store(self.keeper.lock_received(channel, added))
         if added.onion and not answers.answered(self._session.channel, added.lock.id):
@@ -154,7 +154,7 @@ class Locks:
 
     def refusal(self, added: AddLock, objection: str) -> bytes:
         """Return the reason of the rejection of a lock that policy objects to."""
-        if self.keeper is None or added.lock.kind != HASH:
+        if self.keeper is None or not kind_of(added.lock).routed:
             return objection.encode()
         return self.keeper.refusal(self._session.channel.id, added, objection)
 
@@ -164,7 +164,7 @@ class Locks:
         """Pay for a secret, while there is still time to register it ourselves; raise InvalidUpdate if it is wrong."""
         channel = self._session.channel
         lock = channel.newest.lock(message.lock)
-        if lock is None or channel.phase is not Phase.OPEN:
+        if lock is None or channel.phase is not Phase.OPEN:  # what waited for a fresh view comes here again
             return
         amount = amount_paid(lock, message.secret)
         registered = self._session.chain.registered_in_time(lock) is not None
@@ -177,21 +177,21 @@ class Locks:
         lock = channel.newest.lock(message.lock)
         if lock is None or not self.end(Cancel(lock.id)):
             return
-        if self.keeper is not None and lock.kind == HASH:
+        if self.keeper is not None and kind_of(lock).routed:
             self._store(self.keeper.lock_rejected(channel.id, lock, message.reason))
         self._session.effects.emit(LockRejected(channel.id, lock, message.reason))
 
     def pay(self, lock: Lock, secret: bytes, amount: int) -> None:
         """Unlock, unless the lock is ending already."""
-        if self.end(Unlock(lock.id, secret, amount)):
+        if self.end(Unlock(lock.id, secret, amount), kind_of(lock).steps(secret)):
             self._learned_of(lock, secret)
 
-    def end(self, operation: Unlock | Cancel) -> bool:
+    def end(self, operation: Unlock | Cancel, steps: int = 0) -> bool:
         """Queue the end of a pending lock of ours; return whether that is possible, and new."""
         session = self._session
         if session.channel.phase is not Phase.OPEN or session.outbox.is_ending(operation.id):
             return False
-        session.outbox.end_lock(operation)
+        session.outbox.end_lock(operation, steps)
         return True
 
     # --- both ----------------------------------------------------------------------------------------------------
@@ -209,17 +209,18 @@ class Locks:
             self._early.pop(lock.id, None)
         elif self._onions.pop(lock.id, None) is not None:
             self._session.effects.store(OnionDropped(channel.id, lock.id))
-        if self.keeper is not None and lock.kind == HASH:
+        if self.keeper is not None and kind_of(lock).routed:
             self._store(self.keeper.lock_ended(channel.id, sender, lock, paid, secret))
         self._session.effects.emit(LockEnded(channel.id, sender, lock, paid, secret))
 
     def _learned_of(self, lock: Lock, secret: bytes) -> None:
         """The secret of our lock is known, in time: tell it once, with the commit that stores what follows from it."""
-        if lock.kind != HASH or lock.id in self._learned:
+        kind = kind_of(lock)
+        if not kind.revealed or lock.id in self._learned:
             return
         self._learned.add(lock.id)
         channel = self._session.channel.id
-        if self.keeper is not None:
+        if self.keeper is not None and kind.routed:
             self._store(self.keeper.secret_learned(channel, lock, secret))
         self._session.effects.emit(SecretLearned(channel, lock, secret))
 
@@ -247,8 +248,8 @@ class Locks:
                 session.effects.store(OnionDropped(channel.id, number))
         for state in (channel.ours, *channel.flight):
             for lock in state.simplex.locks:
-                secret_seen = session.chain.registered_in_time(lock) if lock.kind == HASH else None
-                if secret_seen is not None and amount_paid(lock, secret_seen):
+                secret_seen = session.chain.registered_in_time(lock)
+                if secret_seen is not None and kind_of(lock).revealed and worth(lock, secret_seen):
                     self._learned_of(lock, secret_seen)
 
     def _store(self, moments: Sequence[Moment]) -> None:

@@ -11,7 +11,7 @@ import msgspec
 
 from tallystick.channels.errors import ChannelNotReady, Fault, InvalidUpdate
 from tallystick.channels.protocol import core, offers
-from tallystick.channels.protocol.core import Phase, Wish
+from tallystick.channels.protocol.core import CloseInitiator, Phase
 from tallystick.channels.protocol.eip712 import digest_cooperative_close, digest_withdrawal
 from tallystick.channels.protocol.messages import (
     CloseAccept,
@@ -30,17 +30,15 @@ from tallystick.channels.session.session import Session
 def request_close(session: Session) -> None:
     """Start a cooperative close; raise ChannelNotReady. Waiting payments go first, new ones are refused."""
     core.require_open(session.channel)
-    session.change(msgspec.structs.replace(session.channel, shutdown=Wish.OWN))
+    session.change(msgspec.structs.replace(session.channel, shutdown=CloseInitiator.OWN))
     session.changed()
 
 
 def on_shutdown(session: Session, message: Shutdown) -> None:
     """The peer wants to close, or agrees to."""
-    if session.channel.phase is not Phase.OPEN:
-        return
     session.peer_final = message.final_seq
-    if session.channel.shutdown is Wish.NONE:
-        session.change(msgspec.structs.replace(session.channel, shutdown=Wish.PEER))
+    if session.channel.shutdown is CloseInitiator.NONE:
+        session.change(msgspec.structs.replace(session.channel, shutdown=CloseInitiator.PEER))
         session.locks.drop()
         session.outbox.fail_payments(ChannelNotReady("the peer is closing this channel: this payment was not made"))
         session.changed()
@@ -49,7 +47,12 @@ def on_shutdown(session: Session, message: Shutdown) -> None:
 def advance_close(session: Session) -> None:
     """Do the next step of a cooperative close, if one is due. Called once per round."""
     channel = session.channel
-    if channel.shutdown is Wish.NONE or channel.phase is not Phase.OPEN or not session.ready or len(session.outbox):
+    if (
+        channel.shutdown is CloseInitiator.NONE
+        or channel.phase is not Phase.OPEN
+        or not session.ready
+        or len(session.outbox)
+    ):
         return
     if channel.flight or channel.ours.simplex.locks:
         return
@@ -114,7 +117,7 @@ def request_withdrawal(session: Session, amount: int) -> Withdrawal:
     return withdrawal
 
 
-def on_withdraw_request(session: Session, message: WithdrawRequest) -> None:
+def on_withdrawal(session: Session, message: WithdrawRequest) -> None:
     """Countersign the peer's withdrawal if its amount is free, else say why not; raise InvalidSignature."""
     withdrawal = message.withdrawal
     digest = digest_withdrawal(session.domain, withdrawal)

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 
 from tallystick.channels.errors import TallystickError
 from tallystick.channels.limits import BATCH_BYTES_MAX, BATCH_PAYMENTS_MAX, OPERATIONS_MAX, STREAM_LENGTH_MAX
-from tallystick.channels.protocol.conditions import steps_of
 from tallystick.channels.protocol.objects import Lock
 from tallystick.channels.protocol.operations import AddLock, Cancel, Operation, Pay, Unlock
 from tallystick.channels.session.tickets import Ticket
@@ -26,7 +25,10 @@ _LOCKS_WORTH = 64
 that they would hardly ever fill one: both sides would take turns instead of working at the same time."""
 
 _LOCK_BYTES = 160
-"""Encoded size of a lock operation without its onion."""
+"""Encoded size of a lock operation without its onion, and of an unlock with a short proof."""
+
+_END_BYTES = 64
+"""Encoded size of an unlock without its proof."""
 
 
 class Outbox:
@@ -35,7 +37,8 @@ class Outbox:
     def __init__(self) -> None:
         self._tickets: deque[Ticket] = deque()
         self._locks: deque[AddLock] = deque()
-        self._ends: dict[int, Unlock | Cancel] = {}
+        self._ends: dict[int, tuple[Unlock | Cancel, int]] = {}
+        """By lock, with how many hashes the peer takes to follow it."""
         self._bytes = 0
         self.payments = 0
         """How many payments wait."""
@@ -77,10 +80,13 @@ class Outbox:
             dropped.append(added.lock)
         return dropped
 
-    def end_lock(self, end: Unlock | Cancel) -> None:
-        """Queue the end of a pending lock. Ends go first: they free capacity and never need any."""
-        self._ends[end.id] = end
-        self._bytes += _LOCK_BYTES
+    def end_lock(self, end: Unlock | Cancel, steps: int = 0) -> None:
+        """Queue the end of a pending lock, which the peer follows in so many hashes (`LockKind.steps`).
+
+        Ends go first: they free capacity and never need any.
+        """
+        self._ends[end.id] = (end, steps)
+        self._bytes += _end_size(end)
 
     @property
     def queued_locks(self) -> int:
@@ -104,12 +110,13 @@ class Outbox:
         operations: list[Operation] = []
         size = steps = 0
         while self._ends and len(operations) < OPERATIONS_MAX - 1 and size < BATCH_BYTES_MAX:
-            end = next(iter(self._ends.values()))
-            steps += steps_of(end.proof) if isinstance(end, Unlock) else 0
+            end, hashes = next(iter(self._ends.values()))
+            steps += hashes
             if steps > STREAM_LENGTH_MAX:
                 break
-            operations.append(self._ends.pop(end.id))
-            size += _LOCK_BYTES
+            del self._ends[end.id]
+            operations.append(end)
+            size += _end_size(end)
         self._bytes -= size
         while self._locks and len(operations) < OPERATIONS_MAX - 1 and size < BATCH_BYTES_MAX:
             if self._locks[0].lock.amount > allowance:
@@ -160,7 +167,7 @@ class Outbox:
         tickets = list(self._tickets)
         self._tickets.clear()
         self._locks.clear()
-        self._bytes = _LOCK_BYTES * len(self._ends)
+        self._bytes = sum(_end_size(end) for end, _ in self._ends.values())
         self.total = self.payments = 0
         for ticket in tickets:
             ticket.fail(error)
@@ -191,6 +198,10 @@ def _run(first: int, tickets: list[Ticket]) -> Pay:
 def _size(ticket: Ticket) -> int:
     each = _PAYMENT_BYTES * (2 if ticket.amount >> 64 and max(ticket.amounts) >> 64 else 1)
     return each * len(ticket.amounts) + (len(ticket.memo) + 3 if ticket.memo else 0)
+
+
+def _end_size(end: Unlock | Cancel) -> int:
+    return max(_LOCK_BYTES, _END_BYTES + len(end.proof)) if isinstance(end, Unlock) else _LOCK_BYTES
 
 
 def _operation_size(added: AddLock) -> int:

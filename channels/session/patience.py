@@ -90,6 +90,10 @@ class Patience:
         """The peer acknowledged something."""
         self.cuts, self._grown = 0, self._seconds
 
+    def excuse(self) -> None:
+        """The peer said why it leaves our updates aside."""
+        self.excused = True
+
     def forget(self) -> None:
         """Another connection begins."""
         self._oldest, self.excused = 0, False

@@ -11,7 +11,7 @@ import msgspec
 
 from tallystick.channels.errors import Fault, InvalidSignature, InvalidUpdate, StoreError
 from tallystick.channels.protocol import confirmed, core
-from tallystick.channels.protocol.core import Channel, Phase, Wish
+from tallystick.channels.protocol.core import Channel, CloseInitiator, Phase
 from tallystick.channels.protocol.eip712 import digest_proof
 from tallystick.channels.protocol.keys import PublicKey
 from tallystick.channels.protocol.messages import (
@@ -28,7 +28,7 @@ from tallystick.channels.protocol.messages import (
 from tallystick.channels.protocol.objects import SignedProof
 from tallystick.channels.protocol.simplex import extend
 from tallystick.channels.session.effects import CloseRequested
-from tallystick.channels.session.flight import Sent, ended_locks
+from tallystick.channels.session.flight import SentUpdate, ended_locks
 from tallystick.channels.session.session import Session
 from tallystick.channels.storage.schema import Journaled
 
@@ -45,7 +45,7 @@ def restore_flight(session: Session, rows: list[Journaled]) -> None:
         simplex = extend(before, update.operations, update.seen)
         session.channel = core.sent(session.channel, simplex, update.signature)
         ended = ended_locks(update.operations, before)
-        session.sent.append(Sent(update.seq, row.frame, row.count, [], ended, session.channel.ours.seq, row.time))
+        session.sent.append(SentUpdate(update.seq, row.frame, row.count, [], ended, session.channel.ours.seq, row.time))
 
 
 def connected(session: Session) -> None:
@@ -78,11 +78,6 @@ def succeed(session: Session, old: Session) -> None:
 def on_reestablish(session: Session, message: Reestablish) -> None:
     """Compare where both sides are, and repeat what the peer lacks; raise InvalidUpdate or InvalidSignature."""
     channel = session.channel
-    if channel.phase not in _GREETING:
-        # One that was never used may be opened anew: the peer has to greet it again then.
-        code = Fault.UNKNOWN_CHANNEL if core.never_used(channel) else Fault.WRONG_PHASE
-        session.send(Error(channel.id, code, f"this channel is {channel.phase.name.lower()} here"))
-        return
     if (
         _check(session, message.ours, channel.peer_side)
         or _check(session, message.theirs, channel.side)
@@ -121,8 +116,8 @@ def recover(session: Session) -> None:
 def _forget_shutdown(session: Session) -> None:
     """A greeting starts the talk about closing anew: whoever still wants to close says so again."""
     session.shutdown_said, session.peer_final = False, None
-    if session.channel.shutdown is Wish.PEER and session.channel.phase is Phase.OPEN:
-        session.change(msgspec.structs.replace(session.channel, shutdown=Wish.NONE))
+    if session.channel.shutdown is CloseInitiator.PEER and session.channel.phase is Phase.OPEN:
+        session.change(msgspec.structs.replace(session.channel, shutdown=CloseInitiator.NONE))
 
 
 def _check(session: Session, statement: SignedProof | None, side: int) -> bool:
@@ -201,8 +196,6 @@ def on_close_request(session: Session) -> None:
 
     Who has not greeted on this connection may know nothing of the channel any more.
     """
-    if session.channel.phase not in (Phase.OPEN, Phase.FROZEN):
-        return
     if session.ready and not session.peer_behind and not session.streams.forgotten:
         text = "your greeting shows all that you ever signed here: close with our consent, or alone"
         session.send(Error(session.channel.id, Fault.REFUSED, text))

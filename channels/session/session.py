@@ -16,8 +16,8 @@ from collections.abc import Callable, Sequence
 from tallystick.channels.errors import ChannelNotReady, InsufficientFunds, InvalidInput, TallystickError
 from tallystick.channels.limits import LOCKS_MAX, MEMO_MAX, ONION_MAX, UINT64_MAX, Policy
 from tallystick.channels.protocol import answers, core
-from tallystick.channels.protocol.conditions import HASH
-from tallystick.channels.protocol.core import Channel, Phase, Wish
+from tallystick.channels.protocol.conditions import require_known
+from tallystick.channels.protocol.core import Channel, Phase
 from tallystick.channels.protocol.eip712 import digest_proof, domain_separator
 from tallystick.channels.protocol.keys import PrivateKey, PublicKey
 from tallystick.channels.protocol.messages import Ack, Message, Reestablish, Reject, Reveal, Update, encode
@@ -31,17 +31,17 @@ from tallystick.channels.session.effects import (
     Effects,
     PaymentsSecured,
 )
-from tallystick.channels.session.flight import EndedLock, Sent, ended_locks
+from tallystick.channels.session.flight import EndedLock, SentUpdate, ended_locks
 from tallystick.channels.session.history import tidy
+from tallystick.channels.session.inputs import SubmitLock
 from tallystick.channels.session.locks import Locks
 from tallystick.channels.session.outbox import Outbox, run_limit
 from tallystick.channels.session.patience import Patience
-from tallystick.channels.session.standing import Standing, never_lost
+from tallystick.channels.session.standing import Headroom, never_lost, require_payable
 from tallystick.channels.session.streams import Streams
 from tallystick.channels.session.tickets import Ticket
 from tallystick.channels.session.window import Window
 from tallystick.channels.storage.schema import UpdateSigned
-from tallystick.channels.storage.store import Moment
 
 
 class Session:
@@ -54,13 +54,13 @@ class Session:
         self.effects = effects
         self.peer = PublicKey(channel.peer_key)
         self.domain = domain_separator(channel.terms.chain_id, channel.terms.contract)
-        self._standing = Standing.of(channel)
+        self._standing = Headroom.of(channel)
         self.lost: Callable[[], bool] = never_lost
         self.outbox = Outbox()
         self.window = Window(policy.window)
         self.streams = Streams(self)
         self.locks = Locks(self)
-        self.sent: deque[Sent] = deque()
+        self.sent: deque[SentUpdate] = deque()
         self.patience = Patience(policy.ack_patience)
         self.chain = ChainTime()
         self.ready = False
@@ -123,10 +123,10 @@ class Session:
         return max(0, self.outbox.total + self.standing.exposed)
 
     @property
-    def standing(self) -> Standing:
+    def standing(self) -> Headroom:
         """What the channel's present state means for payments."""
         if self._standing.channel is not self.channel:
-            self._standing = Standing.of(self.channel)
+            self._standing = Headroom.of(self.channel)
         return self._standing
 
     @property
@@ -151,14 +151,7 @@ class Session:
 
     def require_payable(self) -> None:
         """Raise ChannelNotReady unless new payments may join the outbox."""
-        core.require_open(self.channel)
-        if self.lost():
-            raise ChannelNotReady(
-                "the chain is another one than this channel is on: it was begun anew, or its node serves another one. "
-                "Nothing is paid; use the right chain node, or begin in a new data directory"
-            )
-        if self.channel.shutdown is not Wish.NONE:
-            raise ChannelNotReady("this channel is about to close: open another one for new payments")
+        require_payable(self.channel, lost=self.lost())
 
     def pay(self, amount: int, memo: bytes, key: str, now: float) -> Ticket:
         """Queue a payment; raise InvalidInput, InsufficientFunds or ChannelNotReady, and nothing was done."""
@@ -224,33 +217,26 @@ class Session:
         """How many more locks may be queued now."""
         return LOCKS_MAX - len(self.channel.newest.locks) - self.outbox.queued_locks
 
-    def add_lock(
-        self,
-        amount: int,
-        expiry: int,
-        condition: bytes,
-        onion: bytes = b"",
-        kind: int = HASH,
-        attach: Moment | None = None,
-    ) -> int:
-        """Queue a lock (a hash lock, unless told otherwise) and return its id; raise as `pay` does.
+    def add_lock(self, asked: SubmitLock) -> int:
+        """Queue a lock and return its id; raise as `pay` does.
 
-        `attach` is stored in the very commit that stores the lock's signature. If the lock is given up before it is
-        signed, so is its companion, and LockDropped is told. `next_lock` says beforehand which id it will have.
+        If it is given up before it is signed, so is its companion, and LockDropped is told. `next_lock` says beforehand
+        which id it will have.
         """
-        check_amount(amount, minimum=1)
-        self._require(amount)
-        if len(condition) != 32:
+        check_amount(asked.amount, minimum=1)
+        self._require(asked.amount)
+        if len(asked.condition) != 32:
             raise InvalidInput("the condition of a lock is a digest: 32 bytes")
-        if len(onion) > ONION_MAX:
-            raise InvalidInput(f"an onion has at most {ONION_MAX} bytes, this one has {len(onion)}")
-        if not self.chain.now < expiry <= UINT64_MAX:
-            raise InvalidInput(f"the lock would expire at {expiry}, chain time is {self.chain.now} already")
+        if len(asked.onion) > ONION_MAX:
+            raise InvalidInput(f"an onion has at most {ONION_MAX} bytes, this one has {len(asked.onion)}")
+        if not self.chain.now < asked.expiry <= UINT64_MAX:
+            raise InvalidInput(f"the lock would expire at {asked.expiry}, chain time is {self.chain.now} already")
         if self.lock_slots < 1:
             raise ChannelNotReady(f"{LOCKS_MAX} locks are pending already: wait until some are resolved")
-        lock = Lock(self.next_lock, amount, expiry, kind, condition)
-        self.outbox.add_lock(AddLock(lock, onion))
-        self.locks.attach(lock.id, attach)
+        lock = Lock(self.next_lock, asked.amount, asked.expiry, asked.kind, asked.condition)
+        require_known((lock,))
+        self.outbox.add_lock(AddLock(lock, asked.onion))
+        self.locks.attach(lock.id, asked.attach)
         return lock.id
 
     def reveal(self, lock_id: int, secret: bytes) -> None:
@@ -266,10 +252,6 @@ class Session:
         self._change(answers.reject(self.channel, lock_id, reason))
         if self.ready:
             self.send(Reject(self.channel.id, lock_id, reason))
-
-    def force_close(self) -> None:
-        """Freeze the channel for a unilateral close, durably; raise ChannelNotReady. The node submits it."""
-        self.enter(Phase.CLOSING)
 
     # --- what both need ------------------------------------------------------------------------------------------
 
@@ -376,7 +358,7 @@ class Session:
         count = number - before.next_payment
         self.channel = core.sent(self.channel, simplex, signature)
         ended = ended_locks(operations, before)
-        self.sent.append(Sent(proof.seq, frame, count, tickets, ended, self.channel.ours.seq, now))
+        self.sent.append(SentUpdate(proof.seq, frame, count, tickets, ended, self.channel.ours.seq, now))
         self.effects.store(
             UpdateSigned(self.channel.id, proof.seq, before.next_payment, count, frame, now, tuple(keys))
         )
@@ -386,11 +368,10 @@ class Session:
 
     def on_ack(self, message: Ack, now: float) -> None:
         """The peer countersigned: everything up to that number is agreed. Raise InvalidUpdate or InvalidSignature."""
-        if self.channel.phase in (Phase.OPEN, Phase.FROZEN):
-            newest = next((sent for sent in self.sent if sent.seq == message.seq), None)
-            self.agree(message.seq, message.signature)
-            if newest is not None:
-                self.window.acknowledged(newest.seq - newest.agreed, now - newest.signed)
+        newest = next((sent for sent in self.sent if sent.seq == message.seq), None)
+        self.agree(message.seq, message.signature)
+        if newest is not None:
+            self.window.acknowledged(newest.seq - newest.agreed, now - newest.signed)
 
     def agree(self, seq: int, countersignature: bytes) -> None:
         """Verify and take in a countersignature of ours; raise InvalidUpdate or InvalidSignature."""

@@ -10,7 +10,7 @@ from tallystick.channels.protocol.hashchain import HashChain, StreamProof, Strea
 from tallystick.channels.protocol.objects import Lock
 
 
-class Outgoing:
+class OutgoingStreamState:
     """A stream that we pay. Depths count units: wanted ≥ released ≥ acked."""
 
     def __init__(self, lock: Lock, terms: StreamTerms, chain: HashChain | None, bound: int, released: int = 0) -> None:
@@ -92,7 +92,7 @@ class Outgoing:
             event.set()
 
 
-class Incoming:
+class IncomingStreamState:
     """A stream that the peer pays."""
 
     def __init__(self, lock: int, expiry: int, proof: StreamProof) -> None:

@@ -22,13 +22,14 @@ from typing import TYPE_CHECKING, NoReturn
 from tallystick.channels.errors import ChannelNotReady, Fault, InsufficientFunds, InvalidInput, InvalidUpdate
 from tallystick.channels.limits import UINT64_MAX
 from tallystick.channels.protocol.conditions import STREAM
-from tallystick.channels.protocol.core import Phase, Wish
+from tallystick.channels.protocol.core import CloseInitiator, Phase
 from tallystick.channels.protocol.hashchain import HashChain, StreamProof, StreamTerms, stream_seed
 from tallystick.channels.protocol.messages import CloseRequest, Links, LinksAck, LinksHeld
 from tallystick.channels.protocol.objects import Lock
 from tallystick.channels.protocol.operations import AddLock, Operation, Unlock
 from tallystick.channels.session.effects import StreamReceived
-from tallystick.channels.session.streamed import Incoming, Outgoing
+from tallystick.channels.session.inputs import SubmitLock
+from tallystick.channels.session.streamed import IncomingStreamState, OutgoingStreamState
 from tallystick.channels.storage.schema import StreamEnded, StreamSaved
 
 if TYPE_CHECKING:
@@ -37,14 +38,16 @@ if TYPE_CHECKING:
 FRAMES_MAX = 4
 """Links of one stream that may be on their way at once: what comes meanwhile gathers, as payments do."""
 
+_ENDED = "this stream has ended or is about to: open another one"
+
 
 class Streams:
     """Part of a `Session`: its streams, by the id of their lock."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self.outgoing: dict[int, Outgoing] = {}
-        self.incoming: dict[int, Incoming] = {}
+        self.outgoing: dict[int, OutgoingStreamState] = {}
+        self.incoming: dict[int, IncomingStreamState] = {}
         self._paid = 0
 
     @property
@@ -67,13 +70,13 @@ class Streams:
                 continue
             if own:
                 bound = self._session.policy.stream_unsecured
-                stream = Outgoing(lock, proof.terms, None, bound, proof.depth)
+                stream = OutgoingStreamState(lock, proof.terms, None, bound, proof.depth)
                 stream.link = proof.link
                 stream.signed = True
                 stream.closing = channel.phase is not Phase.OPEN or not self._pends(stream)
                 self.outgoing[lock.id] = stream
             else:
-                self.incoming[lock.id] = Incoming(lock.id, lock.expiry, proof)
+                self.incoming[lock.id] = IncomingStreamState(lock.id, lock.expiry, proof)
 
     def claims(self) -> dict[int, StreamProof]:
         """Return what the peer's pending locks owe us by the links that we hold."""
@@ -85,7 +88,7 @@ class Streams:
         """Return the chain of our stream on that lock, not built yet."""
         return HashChain(stream_seed(self._session.key, self._session.channel.id, lock), length)
 
-    def open(self, chain: HashChain, unit: int, expiry: int) -> Outgoing:
+    def open(self, chain: HashChain, unit: int, expiry: int) -> OutgoingStreamState:
         """Queue the lock of a stream over a chain that was made for the next lock; raise as `Session.add_lock` does."""
         session = self._session
         margin = 2 * session.policy.stream_margin
@@ -95,14 +98,32 @@ class Streams:
             raise InvalidInput("a stream must expire before 2**64: that is the last time that there is")
         terms = StreamTerms(chain.tip, unit, chain.length)
         condition = terms.condition(expiry)
-        number = session.add_lock(terms.amount, expiry, condition, terms.encode(), STREAM)
+        number = session.add_lock(SubmitLock(terms.amount, expiry, condition, terms.encode(), STREAM))
         self._forget_unsigned()
         lock = Lock(number, terms.amount, expiry, STREAM, condition)
-        stream = self.outgoing[number] = Outgoing(lock, terms, chain, session.policy.stream_unsecured)
+        stream = self.outgoing[number] = OutgoingStreamState(lock, terms, chain, session.policy.stream_unsecured)
         self._save(session.channel.side, number, stream.proof)
         return stream
 
-    def submit(self, stream: Outgoing, units: int) -> int:
+    def find(self, lock: int, condition: bytes) -> OutgoingStreamState:
+        """Return our stream on that lock; raise ChannelNotReady if it has ended."""
+        stream = self.outgoing.get(lock)
+        if stream is None or stream.condition != condition:
+            raise ChannelNotReady(_ENDED)
+        return stream
+
+    def waits(self, lock: int) -> bool:
+        """Whether what was submitted waits for the next round, and not for an acknowledgement that is on its way."""
+        stream = self.outgoing.get(lock)
+        return stream is None or not stream.frames
+
+    def finish(self, lock: int, condition: bytes) -> None:
+        """Take no more units of our stream on that lock, and unlock it as soon as possible."""
+        stream = self.outgoing.get(lock)
+        if stream is not None and stream.condition == condition:
+            stream.closing = True
+
+    def submit(self, stream: OutgoingStreamState, units: int) -> int:
         """Ask for more units to be paid; return the depth that covers them.
 
         Raise InvalidInput, InsufficientFunds or ChannelNotReady, and nothing was done.
@@ -113,12 +134,12 @@ class Streams:
         stream.wanted = wanted
         return wanted
 
-    def _refuse(self, stream: Outgoing, units: int) -> NoReturn:
+    def _refuse(self, stream: OutgoingStreamState, units: int) -> NoReturn:
         left = stream.terms.length - stream.wanted
         if units < 1:
             raise InvalidInput(f"units are whole numbers from 1 on, not {units}")
         if stream.closing:
-            raise ChannelNotReady("this stream has ended or is about to: open another one")
+            raise ChannelNotReady(_ENDED)
         if units > left:
             raise InsufficientFunds(f"this stream has {left} units left, not {units}: open another one")
         raise ChannelNotReady("too many units wait for the payee's acknowledgement: wait for room")
@@ -133,16 +154,17 @@ class Streams:
         for stream in self.outgoing.values():
             stream.end(stream.acked * stream.terms.unit)
 
-    def _advance(self, stream: Outgoing) -> None:
+    def _advance(self, stream: OutgoingStreamState) -> None:
         """Release what is wanted, or unlock, as far as both is possible now."""
         session = self._session
         channel = session.channel
-        stream.closing |= channel.shutdown is not Wish.NONE or self._is_late(stream.expiry)
+        stream.closing |= channel.shutdown is not CloseInitiator.NONE or self._is_late(stream.expiry)
         if not self._pends(stream) or session.outbox.is_ending(stream.lock):
             return
         if stream.closing:
             self._release(stream)
-            session.outbox.end_lock(Unlock(stream.lock, stream.proof.encode(), stream.proof.amount))
+            end = Unlock(stream.lock, stream.proof.encode(), stream.proof.amount)
+            session.outbox.end_lock(end, stream.released)
         elif (
             stream.wanted > stream.released
             and len(stream.frames) < FRAMES_MAX
@@ -151,7 +173,7 @@ class Streams:
             self._release(stream)
             self._say(stream)
 
-    def _pends(self, stream: Outgoing) -> bool:
+    def _pends(self, stream: OutgoingStreamState) -> bool:
         """Whether its lock does. One that was dropped unsigned leaves its id to another lock."""
         lock = self._session.channel.newest.lock(stream.lock)
         pends = lock is not None and lock.condition == stream.condition
@@ -172,7 +194,7 @@ class Streams:
     def _is_late(self, expiry: int) -> bool:
         return self._session.chain.now > expiry - self._session.policy.stream_margin
 
-    def _release(self, stream: Outgoing) -> None:
+    def _release(self, stream: OutgoingStreamState) -> None:
         if stream.wanted > stream.released:
             if stream.chain is None:
                 seed = stream_seed(self._session.key, self._session.channel.id, stream.lock)
@@ -180,7 +202,7 @@ class Streams:
             stream.released, stream.link = stream.wanted, stream.chain.link(stream.wanted)
             self._save(self._session.channel.side, stream.lock, stream.proof)
 
-    def _say(self, stream: Outgoing) -> None:
+    def _say(self, stream: OutgoingStreamState) -> None:
         stream.frames.append(stream.released)
         self._session.send(Links(self._session.channel.id, stream.lock, stream.released, stream.link))
 
@@ -211,7 +233,7 @@ class Streams:
                 session.send(CloseRequest(session.channel.id))
         stream.acknowledge(message.depth)
 
-    def _adopt(self, stream: Outgoing, proof: StreamProof) -> None:
+    def _adopt(self, stream: OutgoingStreamState, proof: StreamProof) -> None:
         """Take over a link of ours that we had forgotten."""
         stream.wanted, stream.released, stream.link = max(stream.wanted, proof.depth), proof.depth, proof.link
         self._save(self._session.channel.side, stream.lock, proof)
@@ -232,22 +254,12 @@ class Streams:
 
     # --- the payee -----------------------------------------------------------------------------------------------
 
-    def objection(self, added: AddLock) -> str | None:
-        """Return why the peer's new lock is no stream that we can follow, None if it is one or another kind of lock."""
-        if added.lock.kind != STREAM:
-            return None
-        try:
-            terms = StreamTerms.decode(added.onion)
-        except InvalidInput as error:
-            return str(error)
-        return None if terms.fit(added.lock) else "the terms that came with this stream are not those of its lock"
-
     def begin(self, added: AddLock) -> None:
-        """Follow the peer's new stream."""
+        """Follow the peer's new lock if it is a stream."""
         if added.lock.kind == STREAM:
             terms = StreamTerms.decode(added.onion)
             proof = StreamProof(terms.tip, 0, terms)
-            self.incoming[added.lock.id] = Incoming(added.lock.id, added.lock.expiry, proof)
+            self.incoming[added.lock.id] = IncomingStreamState(added.lock.id, added.lock.expiry, proof)
             self._save(self._session.channel.peer_side, added.lock.id, proof)
 
     def on_links(self, message: Links) -> None:
@@ -269,7 +281,7 @@ class Streams:
                 stream.waiting = proof
             self._take_waiting(stream)
 
-    def _take_waiting(self, stream: Incoming) -> None:
+    def _take_waiting(self, stream: IncomingStreamState) -> None:
         """Take the link that waits if it can be claimed by ourselves; while we cannot tell, it goes on to wait."""
         session, proof = self._session, stream.waiting
         if proof is None or not session.chain.now or not session.locks.fresh():
@@ -278,13 +290,13 @@ class Streams:
         if self._is_followed(stream) and not self._is_late_to_claim(stream):
             stream.depth, stream.link, stream.must_ack = proof.depth, proof.link, True
 
-    def _is_followed(self, stream: Incoming) -> bool:
+    def _is_followed(self, stream: IncomingStreamState) -> bool:
         """Whether its links count. Of one that we rejected we hold nothing: its payer may take it back."""
         channel = self._session.channel
         rejected = any(rejection.lock == stream.lock for rejection in channel.rejections)
         return channel.phase is Phase.OPEN and not rejected
 
-    def _is_late_to_claim(self, stream: Incoming) -> bool:
+    def _is_late_to_claim(self, stream: IncomingStreamState) -> bool:
         return self._session.chain.now > stream.expiry - self._session.policy.link_margin
 
     def chain_moved(self) -> None:
@@ -365,7 +377,7 @@ class Streams:
             if stream is not None:
                 self._tell(stream, max(stream.stored, paid // stream.terms.unit), paid)
 
-    def _tell(self, stream: Incoming, depth: int, paid: int | None) -> None:
+    def _tell(self, stream: IncomingStreamState, depth: int, paid: int | None) -> None:
         units, stream.stored = depth - stream.stored, depth
         self._session.effects.then(partial(stream.secure, depth, paid))
         if units:

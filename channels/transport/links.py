@@ -28,8 +28,8 @@ from tallystick.channels.transport.noise import (
     ACT_THREE_SIZE,
     ACT_TWO_SIZE,
     Initiator,
+    NoiseSession,
     Responder,
-    Session,
 )
 from tallystick.channels.transport.rates import TokenBucket
 from tallystick.channels.transport.turns import Turns, source_of
@@ -99,7 +99,7 @@ class TransportStatistics(msgspec.Struct, frozen=True):
 class TcpLink:
     """One authenticated TCP connection (`ports.Link`). One task receives; any number may send."""
 
-    def __init__(self, stream: trio.SocketStream, session: Session, *, dialed: bool, source: str = "") -> None:
+    def __init__(self, stream: trio.SocketStream, session: NoiseSession, *, dialed: bool, source: str = "") -> None:
         self.source = source
         """Who counts as one with it when strangers share what there is (`turns.source_of`)."""
         self.read_size = READ_SIZE
@@ -320,7 +320,7 @@ class TcpNetwork:
         finally:
             stream.socket.close()
 
-    async def _admit(self, stream: trio.SocketStream, source: str) -> Session | None:
+    async def _admit(self, stream: trio.SocketStream, source: str) -> NoiseSession | None:
         """Return the session of an inbound connection; None if it failed, took too long or was evicted."""
         scope = trio.move_on_after(self._seconds)
         self._handshakes.setdefault(source, {})[scope] = None
@@ -359,7 +359,7 @@ class TcpNetwork:
         if not mine:
             self._handshakes.pop(source, None)
 
-    async def _initiate(self, stream: trio.SocketStream, expected: PublicKey) -> Session:
+    async def _initiate(self, stream: trio.SocketStream, expected: PublicKey) -> NoiseSession:
         """Run the handshake as the side that dialed."""
         try:
             handshake = Initiator(self._key, expected, PrivateKey(self._entropy(32)))
@@ -370,7 +370,7 @@ class TcpNetwork:
             raise HandshakeFailed("the other side broke the connection off: it is not the node wanted") from error
         return session
 
-    async def _respond(self, stream: trio.SocketStream, source: str) -> Session:
+    async def _respond(self, stream: trio.SocketStream, source: str) -> NoiseSession:
         """Run the handshake as the side that listens. No key is drawn before the peer has said something."""
         act_one = await _read_act(stream, ACT_ONE_SIZE)
         async with self._turns.turn(source):

@@ -153,7 +153,7 @@ class Decryptor:
         self._buffer = bytearray(data[start:])
 
 
-class Session:
+class NoiseSession:
     """What a handshake yields: the peer's proven key, and one cipher per direction."""
 
     __slots__ = ("encrypt", "encrypt_all", "feed", "peer")
@@ -232,7 +232,7 @@ class Initiator:
         self._transcript.mix_secret(ephemeral.shared_secret(responder))
         self.act_one: bytes = _VERSION + bytes(ephemeral.public) + self._transcript.seal(b"")
 
-    def read_act_two(self, act: bytes) -> tuple[bytes, Session]:
+    def read_act_two(self, act: bytes) -> tuple[bytes, NoiseSession]:
         """Return act three, to be sent, and the session. Raise HandshakeFailed if the peer is not the one wanted."""
         body, transcript = _body(act, ACT_TWO_SIZE, "act two"), self._transcript
         theirs = transcript.read_key(body[:33])
@@ -246,7 +246,7 @@ class Initiator:
         act_three = _VERSION + identity + transcript.seal(b"")
         sending, receiving = _derive(transcript.chaining, b"")
         chaining = transcript.chaining
-        return act_three, Session(self._responder, Encryptor(chaining, sending), Decryptor(chaining, receiving))
+        return act_three, NoiseSession(self._responder, Encryptor(chaining, sending), Decryptor(chaining, receiving))
 
 
 class Responder:
@@ -270,7 +270,7 @@ class Responder:
         transcript.mix_secret(self._ephemeral.shared_secret(theirs))
         return _VERSION + bytes(self._ephemeral.public) + transcript.seal(b"")
 
-    def read_act_three(self, act: bytes) -> Session:
+    def read_act_three(self, act: bytes) -> NoiseSession:
         """Return the session, whose `peer` is the key that the initiator proved to hold; raise HandshakeFailed."""
         body, transcript = _body(act, ACT_THREE_SIZE, "act three"), self._transcript
         peer = transcript.read_key(transcript.open(body[:49], nonce=1))
@@ -278,4 +278,4 @@ class Responder:
         transcript.open(body[49:])
         receiving, sending = _derive(transcript.chaining, b"")
         chaining = transcript.chaining
-        return Session(peer, Encryptor(chaining, sending), Decryptor(chaining, receiving))
+        return NoiseSession(peer, Encryptor(chaining, sending), Decryptor(chaining, receiving))

@@ -10,7 +10,7 @@ from rich.console import Console
 from tallystick.channels.errors import TallystickError
 from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.channels.protocol.objects import NATIVE
-from tallystick.sdk.bench.driver import Role
+from tallystick.sdk.bench.driver import DriverOptions
 from tallystick.settlement.ethereum.rpc_client import RpcChain
 from tallystick.settlement.simulated.blocks import MINER
 
@@ -54,9 +54,11 @@ class Stage:
         if not holds:
             raise Wrong(f"this should hold and does not: {text}")
 
-    def role(self, name: str, *, towers: list[str] | None = None, port: int = 0, lock_seconds: int = 0) -> Role:
+    def role(
+        self, name: str, *, towers: list[str] | None = None, port: int = 0, lock_seconds: int = 0
+    ) -> DriverOptions:
         """Return the part that a process plays."""
-        return Role(
+        return DriverOptions(
             data=str(self.folder / name),
             chain=self.url,
             key=self.keys[name].reveal().hex(),

@@ -21,13 +21,13 @@ from tallystick.channels.node.alarms import Alarm, AlarmKind, OnAlarm
 from tallystick.channels.node.engine import Engine
 from tallystick.channels.protocol.core import Channel, Phase
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Lock
-from tallystick.channels.session.session import Session
+from tallystick.channels.session.view import ChannelView
 from tallystick.channels.storage.store import Moment, Store
 from tallystick.router.forwarding.circuits import PeerBarred, ReputationSaved, load_bars, load_reputations
-from tallystick.router.forwarding.exposure import Course, Exposure, ExposureLimits
+from tallystick.router.forwarding.exposure import Exposure, ExposureLimits, LockDirection
 from tallystick.router.forwarding.forced_claims import ATTENTION, ForcedClaims
 from tallystick.router.forwarding.forwarder import Circuit
-from tallystick.router.forwarding.jamming import Asked, Bucket, Jamming, JammingLimits, Reputation
+from tallystick.router.forwarding.jamming import Bucket, ForwardRequest, Jamming, JammingLimits, Reputation
 from tallystick.router.objects import ForwardingPolicy
 
 _UNPRICED = b"?"
@@ -77,8 +77,8 @@ class Admission:
         owed = {circuit.origin for circuit in circuits}
         for circuit in circuits:
             self._leaves(circuit, Bucket.GENERAL)
-        for session in self._engine.sessions.values():
-            channel = session.channel
+        for view in self._engine.views:
+            channel = view.channel
             owed |= {(channel.id, known.lock) for known in channel.secrets}
             rejected = {rejection.lock for rejection in channel.rejections}
             for lock in channel.theirs.simplex.locks:
@@ -89,9 +89,9 @@ class Admission:
 
     def admit(self, circuit: Circuit) -> Bucket | None:
         """Return which places a payment may take, None if it has to be refused."""
-        incoming = self._engine.session(circuit.incoming).channel
-        outgoing = self._engine.session(circuit.outgoing).channel
-        ends = ((incoming, Course.IN, circuit.amount_in), (outgoing, Course.OUT, circuit.amount_out))
+        incoming = self._engine.view(circuit.incoming).channel
+        outgoing = self._engine.view(circuit.outgoing).channel
+        ends = ((incoming, LockDirection.IN, circuit.amount_in), (outgoing, LockDirection.OUT, circuit.amount_out))
         if incoming.peer_key in self._owing:
             return None
         if self._is_small(incoming, circuit.amount_in) and self._doubts(incoming.peer_key):
@@ -107,47 +107,47 @@ class Admission:
 
     def _leaves(self, circuit: Circuit, bucket: Bucket) -> None:
         self._jamming.began(circuit.name, self._asked(circuit), bucket, circuit.began)
-        account = self._account(self._engine.session(circuit.outgoing).channel, circuit.amount_out)
-        self.exposure.began((circuit.outgoing, Course.OUT, circuit.outgoing_lock), account, circuit.amount_out)
+        account = self._account(self._engine.view(circuit.outgoing).channel, circuit.amount_out)
+        self.exposure.began((circuit.outgoing, LockDirection.OUT, circuit.outgoing_lock), account, circuit.amount_out)
 
     def ended(self, circuit: Circuit, *, paid: bool) -> None:
         """Its outgoing lock has ended. The incoming one pends until `freed`."""
         self._jamming.ended(circuit.name, paid, self._engine.chain.now)
-        self.exposure.ended((circuit.outgoing, Course.OUT, circuit.outgoing_lock))
+        self.exposure.ended((circuit.outgoing, LockDirection.OUT, circuit.outgoing_lock))
 
     def dropped(self, channel: ChannelId, lock: int) -> None:
         """Its outgoing lock was given up before it was signed: it never began."""
         self._jamming.forget((channel, lock))
-        self.exposure.ended((channel, Course.OUT, lock))
+        self.exposure.ended((channel, LockDirection.OUT, lock))
 
     # --- incoming locks ------------------------------------------------------------------------------------------
 
     def accepts(self, channel: ChannelId, lock: Lock) -> bool:
         """Whether a lock that ends here may be taken on."""
-        state = self._engine.session(channel).channel
+        state = self._engine.view(channel).channel
         if not self._is_small(state, lock.amount):
             return True
         peer = state.peer_key
         trusted = peer not in self._owing and not self._jamming.is_barred(peer, self._engine.chain.now)
-        return trusted and not self._doubts(peer) and self._has_room(state, Course.IN, lock.amount)
+        return trusted and not self._doubts(peer) and self._has_room(state, LockDirection.IN, lock.amount)
 
     def accepted(self, channel: ChannelId, lock: Lock) -> None:
         """A lock was taken on: forwarded, or kept for the payee."""
-        account = self._account(self._engine.session(channel).channel, lock.amount)
-        self.exposure.began((channel, Course.IN, lock.id), account, lock.amount)
+        account = self._account(self._engine.view(channel).channel, lock.amount)
+        self.exposure.began((channel, LockDirection.IN, lock.id), account, lock.amount)
 
-    def claimed(self, session: Session, lock: int) -> None:
+    def claimed(self, view: ChannelView, lock: int) -> None:
         """The secret of an incoming lock is ours: its sender is told at once, if it is there."""
-        found, policy = session.channel.theirs.simplex.lock(lock), self._engine.policy
+        found, policy = view.channel.theirs.simplex.lock(lock), self._engine.policy
         deadline = self._engine.chain.now + policy.reveal_margin + TOLD_BEFORE
-        if found is not None and session.ready and found.expiry >= deadline:
-            self._told.add((session.channel.id, lock))
+        if found is not None and view.ready and found.expiry >= deadline:
+            self._told.add((view.channel.id, lock))
 
     def freed(self, channel: ChannelId, lock: int) -> None:
         """An incoming lock is gone, or was rejected."""
         self._told.discard((channel, lock))
         self._forced.freed((channel, lock))
-        self.exposure.ended((channel, Course.IN, lock))
+        self.exposure.ended((channel, LockDirection.IN, lock))
 
     # --- time ----------------------------------------------------------------------------------------------------
 
@@ -155,11 +155,11 @@ class Admission:
         """Look who owes us, and return what changed of bars and reputations."""
         moments: list[Moment] = []
         self._owing.clear()
-        for session in self._engine.sessions.values():
-            moments += self._look_for_debts(session)
+        for view in self._engine.views:
+            moments += self._look_for_debts(view)
         self._looked = self._engine.chain.now
         for channel in self.exposure.channels:
-            if self._engine.session(channel).channel.phase is Phase.GONE:
+            if self._engine.view(channel).channel.phase is Phase.GONE:
                 self.exposure.forget(channel)
                 self._told = {name for name in self._told if name[0] != channel}
         return moments + [
@@ -167,16 +167,16 @@ class Admission:
             for peer, reputation in self._jamming.take_changed()
         ]
 
-    def _look_for_debts(self, session: Session) -> list[Moment]:
+    def _look_for_debts(self, view: ChannelView) -> list[Moment]:
         """Bar whoever let a lock expire unpaid although it got the secret; note who owes what the chain shows."""
-        chain, channel = self._engine.chain, session.channel
+        chain, channel = self._engine.chain, view.channel
         moments: list[Moment] = []
         for known in channel.secrets:
             lock = channel.theirs.simplex.lock(known.lock)
             if lock is not None and (channel.id, lock.id) in self._told:
-                moments += self._look_for_forced(session, lock)
+                moments += self._look_for_forced(view, lock)
             if lock is None or lock.expiry >= chain.final:
-                self.claimed(session, known.lock)
+                self.claimed(view, known.lock)
                 continue
             if chain.registered_in_time(lock) is not None:
                 if channel.phase in (Phase.OPEN, Phase.FROZEN):
@@ -186,15 +186,15 @@ class Admission:
             moments += self._bar(channel, lock) if told else self._doubt(channel, lock)
         return moments
 
-    def _look_for_forced(self, session: Session, lock: Lock) -> list[Moment]:
+    def _look_for_forced(self, view: ChannelView, lock: Lock) -> list[Moment]:
         """Count a lock that its sender had to pay for by now, so that we would not have to go to the chain for it."""
-        now, peer = self._engine.chain.now, session.channel.peer_key
-        name = (session.channel.id, lock.id)
+        now, peer = self._engine.chain.now, view.channel.peer_key
+        name = (view.channel.id, lock.id)
         if now <= lock.expiry - self._engine.policy.reveal_margin:
             return []
         if now > self._looked + ATTENTION:
             self._forced.excuse(name)
-        if not self._forced.forced(peer, name, now, away=not session.ready):
+        if not self._forced.forced(peer, name, now, away=not view.ready):
             return []
         self._jamming.cost(peer, self._fee(), now)
         seconds = self._forced.bar(peer)
@@ -202,7 +202,7 @@ class Admission:
         if until is None:
             return []
         text = (
-            f"the peer of channel {session.channel.id.hex()[:8]} pays for secrets only once they are on chain: "
+            f"the peer of channel {view.channel.id.hex()[:8]} pays for secrets only once they are on chain: "
             f"nothing is forwarded for it for {(until - now) // 3_600} hours; close the channel if it goes on"
         )
         self._alarm(Alarm(AlarmKind.PEER_BARRED, text))
@@ -237,7 +237,7 @@ class Admission:
     def _is_small(self, channel: Channel, amount: int) -> bool:
         return self.exposure.is_small(amount, self._fee_for(channel.terms.asset, amount))
 
-    def _has_room(self, channel: Channel, course: Course, amount: int) -> bool:
+    def _has_room(self, channel: Channel, course: LockDirection, amount: int) -> bool:
         account = self._account(channel, amount)
         return self.exposure.has_room(account, course, amount, self._fee_for(channel.terms.asset, amount))
 
@@ -260,10 +260,10 @@ class Admission:
         policy = self._named.get(asset)
         return policy is not None and amount >= policy.minimum
 
-    def _asked(self, circuit: Circuit) -> Asked:
-        incoming = self._engine.session(circuit.incoming).channel
-        outgoing = self._engine.session(circuit.outgoing).channel
-        return Asked(
+    def _asked(self, circuit: Circuit) -> ForwardRequest:
+        incoming = self._engine.view(circuit.incoming).channel
+        outgoing = self._engine.view(circuit.outgoing).channel
+        return ForwardRequest(
             incoming=incoming.peer_key,
             outgoing=outgoing.peer_key,
             channel=outgoing.id,

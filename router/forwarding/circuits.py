@@ -21,7 +21,7 @@ from tallystick.channels.protocol.codec import Codec
 from tallystick.channels.protocol.objects import ChannelId
 from tallystick.channels.storage.seals import Sealed
 from tallystick.channels.storage.store import Moment, Schema, Store, decoded
-from tallystick.router.forwarding.forwarder import Circuit, Outcome
+from tallystick.router.forwarding.forwarder import Circuit, ForwardOutcome
 from tallystick.router.objects import ForwardingPolicy
 
 
@@ -31,7 +31,7 @@ class Forward(msgspec.Struct, frozen=True):
     position: int
     """Grows with each: pass it to `forwards_after` to read on."""
     circuit: Circuit
-    outcome: Outcome
+    outcome: ForwardOutcome
     ended: int
     """Chain time."""
 
@@ -54,7 +54,7 @@ class CircuitClosed(Moment, frozen=True):
     """The outgoing lock is gone, and the incoming one is answered in the same commit."""
 
     circuit: Circuit
-    outcome: Outcome
+    outcome: ForwardOutcome
     time: int
 
 
@@ -198,7 +198,7 @@ def forwards_after(store: Store, position: int, limit: int) -> list[Forward]:
     """Return up to `limit` ended forwards behind `position` (0: from the beginning), in order."""
     sql = "SELECT position, body, outcome, time FROM forwards WHERE position > ? ORDER BY position LIMIT ?"
     return [
-        Forward(row, decoded(_CIRCUIT, body, "forwards", row), Outcome(outcome), time)
+        Forward(row, decoded(_CIRCUIT, body, "forwards", row), ForwardOutcome(outcome), time)
         for row, body, outcome, time in store.read(sql, (position, limit))
     ]
 
@@ -207,6 +207,6 @@ def forwards_before(store: Store, position: int, limit: int) -> list[Forward]:
     """Return up to `limit` ended forwards before `position` (0: from the end), the newest first."""
     sql = "SELECT position, body, outcome, time FROM forwards WHERE position < ? ORDER BY position DESC LIMIT ?"
     return [
-        Forward(row, decoded(_CIRCUIT, body, "forwards", row), Outcome(outcome), time)
+        Forward(row, decoded(_CIRCUIT, body, "forwards", row), ForwardOutcome(outcome), time)
         for row, body, outcome, time in store.read(sql, (position or 2**62, limit))
     ]

@@ -41,7 +41,7 @@ class ExposureLimits(Options, frozen=True, kw_only=True):
     """How far fees may rise until a lock expires, as a factor: what would not be worth a claim then is small now."""
 
 
-class Course(enum.Enum):
+class LockDirection(enum.Enum):
     """Which way a lock goes."""
 
     IN = 1
@@ -49,7 +49,7 @@ class Course(enum.Enum):
     OUT = 2
 
 
-Name: TypeAlias = tuple[ChannelId, Course, int]
+Name: TypeAlias = tuple[ChannelId, LockDirection, int]
 """A lock: its channel, and its number in its direction."""
 
 
@@ -72,7 +72,7 @@ class Exposure:
     def __init__(self, limits: ExposureLimits) -> None:
         self._limits = limits
         self._peers: dict[Name, bytes] = {}
-        self._pending: dict[tuple[bytes, Course], _Pending] = {}
+        self._pending: dict[tuple[bytes, LockDirection], _Pending] = {}
 
     def __len__(self) -> int:
         return len(self._peers)
@@ -86,16 +86,16 @@ class Exposure:
         """Whether a lock may not be worth a claim."""
         return fee is None or amount < self._limits.rise * fee
 
-    def has_room(self, peer: bytes, course: Course, amount: int, fee: int | None) -> bool:
+    def has_room(self, peer: bytes, course: LockDirection, amount: int, fee: int | None) -> bool:
         """Whether a further lock of that amount may be pending with the peer. It is not, until it `began`."""
         if not self.is_small(amount, fee):
             return True
         value, count = self.small(peer, course, fee)
         if fee is None:
-            return count < (self._limits.claims if course is Course.IN else self._limits.count)
+            return count < (self._limits.claims if course is LockDirection.IN else self._limits.count)
         return value + amount <= self._limits.claims * fee and count < self._limits.count
 
-    def small(self, peer: bytes, course: Course, fee: int | None) -> tuple[int, int]:
+    def small(self, peer: bytes, course: LockDirection, fee: int | None) -> tuple[int, int]:
         """Return the value and the number of a peer's small locks; without a fee, the value means nothing."""
         pending = self._at(peer, course, fee)
         return (pending.value, pending.count) if pending is not None else (0, 0)
@@ -130,7 +130,7 @@ class Exposure:
         for name in [name for name in self._peers if name[0] == channel]:
             self.ended(name)
 
-    def _at(self, peer: bytes, course: Course, fee: int | None) -> _Pending | None:
+    def _at(self, peer: bytes, course: LockDirection, fee: int | None) -> _Pending | None:
         """Return an account's locks, counted at this fee: anew, if it is another one than the last time."""
         pending = self._pending.get((peer, course))
         if pending is not None and pending.fee != fee:

@@ -37,7 +37,7 @@ from tallystick.router.onion.failures import Failure, first_wrap, wrap
 from tallystick.router.onion.payload import ForwardPayload
 
 
-class Way(enum.Enum):
+class Readiness(enum.Enum):
     """What a channel is good for at the moment, as a way out."""
 
     OPEN = 1
@@ -47,14 +47,14 @@ class Way(enum.Enum):
     """It takes no new locks any more."""
 
 
-class Outlet(msgspec.Struct, frozen=True):
+class OutboundChannel(msgspec.Struct, frozen=True):
     """One of our channels as a way out."""
 
     channel: ChannelId
     peer: bytes
     asset: Address
     policy: ForwardingPolicy
-    way: Way
+    way: Readiness
     spendable: int
     slots: int
     """Locks that it can take yet."""
@@ -103,7 +103,7 @@ class Circuit(Discreet, msgspec.Struct, frozen=True, array_like=True):
         return self.incoming, self.incoming_lock
 
 
-class Outcome(enum.IntEnum):
+class ForwardOutcome(enum.IntEnum):
     """How a forwarded payment ended. The numbers are part of the disk format."""
 
     PAID = 1
@@ -119,7 +119,7 @@ Name: TypeAlias = tuple[ChannelId, int]
 """A lock: its channel and its number there."""
 
 
-class Claim(Discreet, msgspec.Struct, frozen=True):
+class ClaimLock(Discreet, msgspec.Struct, frozen=True):
     """Reveal the secret of this incoming lock."""
 
     channel: ChannelId
@@ -127,7 +127,7 @@ class Claim(Discreet, msgspec.Struct, frozen=True):
     secret: bytes
 
 
-class Release(msgspec.Struct, frozen=True):
+class ReleaseLock(msgspec.Struct, frozen=True):
     """Reject this incoming lock."""
 
     channel: ChannelId
@@ -135,53 +135,62 @@ class Release(msgspec.Struct, frozen=True):
     reason: bytes
 
 
-class Close(msgspec.Struct, frozen=True):
+class CloseCircuit(msgspec.Struct, frozen=True):
     """The circuit has ended: what it was goes into the history."""
 
     circuit: Circuit
-    outcome: Outcome
+    outcome: ForwardOutcome
 
 
-class Remember(msgspec.Struct, frozen=True):
+class KeepReason(msgspec.Struct, frozen=True):
     """Keep the reason for which the outgoing lock is being given back."""
 
     circuit: Circuit
     reason: bytes
 
 
-Answer: TypeAlias = Claim | Release | Close | Remember
+Answer: TypeAlias = ClaimLock | ReleaseLock | CloseCircuit | KeepReason
 
 
 # --- whether and where ------------------------------------------------------------------------------------------
 
 
 def choose(
-    lock: Lock, source: ChannelId, order: ForwardPayload, outlets: Iterable[Outlet], now: int, limits: ForwardingLimits
-) -> Outlet | Failure:
+    lock: Lock,
+    source: ChannelId,
+    order: ForwardPayload,
+    candidates: Iterable[OutboundChannel],
+    now: int,
+    limits: ForwardingLimits,
+) -> OutboundChannel | Failure:
     """Return over which channel to forward `lock`, which came over `source`, or why not to. `now` is chain time."""
-    known = {outlet.channel: outlet for outlet in outlets}
+    known = {candidate.channel: candidate for candidate in candidates}
     named, origin = known.get(order.channel), known.get(source)
     if named is None or origin is None or named.asset != origin.asset:
         return Failure(Code.UNKNOWN_NEXT_PEER, channel=order.channel)
     failure = _terms(lock, order, named, now, limits)
     if failure is not None:
         return failure
-    same_peer = [outlet for outlet in known.values() if (outlet.peer, outlet.asset) == (named.peer, named.asset)]
-    ways = sorted(
-        (outlet for outlet in same_peer if outlet.channel != source),
-        key=lambda outlet: (outlet.channel != order.channel, outlet.spendable),
+    same_peer = [
+        candidate for candidate in known.values() if (candidate.peer, candidate.asset) == (named.peer, named.asset)
+    ]
+    usable = sorted(
+        (candidate for candidate in same_peer if candidate.channel != source),
+        key=lambda candidate: (candidate.channel != order.channel, candidate.spendable),
     )
-    for outlet in ways:
-        if outlet.way is Way.OPEN and outlet.slots > 0 and outlet.spendable >= order.amount:
-            return outlet
-    if all(outlet.way is Way.CLOSING for outlet in same_peer):
+    for candidate in usable:
+        if candidate.way is Readiness.OPEN and candidate.slots > 0 and candidate.spendable >= order.amount:
+            return candidate
+    if all(candidate.way is Readiness.CLOSING for candidate in same_peer):
         return Failure(Code.PERMANENT_CHANNEL_FAILURE, channel=order.channel)
-    if all(outlet.way is not Way.OPEN for outlet in same_peer):
+    if all(candidate.way is not Readiness.OPEN for candidate in same_peer):
         return Failure(Code.CHANNEL_DISABLED, channel=order.channel)
     return Failure(Code.TEMPORARY_CHANNEL_FAILURE, channel=order.channel)
 
 
-def _terms(lock: Lock, order: ForwardPayload, named: Outlet, now: int, limits: ForwardingLimits) -> Failure | None:
+def _terms(
+    lock: Lock, order: ForwardPayload, named: OutboundChannel, now: int, limits: ForwardingLimits
+) -> Failure | None:
     """Return what is wrong with what the onion orders, by the policy of the channel that it names."""
     policy, channel = named.policy, order.channel
     if not policy.enabled:
@@ -274,7 +283,7 @@ class Forwarder:
         if entry is None or entry.claimed:
             return ()
         entry.claimed = True
-        return (Claim(entry.circuit.incoming, entry.circuit.incoming_lock, secret),)
+        return (ClaimLock(entry.circuit.incoming, entry.circuit.incoming_lock, secret),)
 
     def rejected(self, channel: ChannelId, lock: int, reason: bytes) -> Sequence[Answer]:
         """The outgoing lock is being given back."""
@@ -282,7 +291,7 @@ class Forwarder:
         if entry is None:
             return ()
         entry.reason = reason
-        return (Remember(entry.circuit, reason),)
+        return (KeepReason(entry.circuit, reason),)
 
     def ended(self, channel: ChannelId, lock: int, secret: bytes) -> Sequence[Answer]:
         """The outgoing lock is agreed gone: paid with `secret`, or (empty) cancelled."""
@@ -292,13 +301,13 @@ class Forwarder:
         circuit = entry.circuit
         self._forget(entry)
         if secret:
-            claim = () if entry.claimed else (Claim(circuit.incoming, circuit.incoming_lock, secret),)
-            return (*claim, Close(circuit, Outcome.PAID))
+            claim = () if entry.claimed else (ClaimLock(circuit.incoming, circuit.incoming_lock, secret),)
+            return (*claim, CloseCircuit(circuit, ForwardOutcome.PAID))
         if entry.claimed:  # the chain told the secret after both had agreed to cancel: we were paid all the same
-            return (Close(circuit, Outcome.PAID),)
-        outcome = Outcome.FAILED if entry.reason else Outcome.EXPIRED
+            return (CloseCircuit(circuit, ForwardOutcome.PAID),)
+        outcome = ForwardOutcome.FAILED if entry.reason else ForwardOutcome.EXPIRED
         release = () if entry.released else (self._release(entry, None),)
-        return (*release, Close(circuit, outcome))
+        return (*release, CloseCircuit(circuit, outcome))
 
     def origin_paid(self, channel: ChannelId, lock: int) -> Sequence[Answer]:
         """The incoming lock was paid to us: nothing is left to do for the payment, whatever the outgoing peer does."""
@@ -307,7 +316,7 @@ class Forwarder:
             return ()
         entry = self._open[name]
         self._forget(entry)
-        return (Close(entry.circuit, Outcome.PAID),)
+        return (CloseCircuit(entry.circuit, ForwardOutcome.PAID),)
 
     def lost(self, circuit: Circuit) -> Sequence[Answer]:
         """The incoming lock is not there to be claimed."""
@@ -315,7 +324,7 @@ class Forwarder:
         if entry is None:
             return ()
         self._forget(entry)
-        return (Close(circuit, Outcome.LOST),)
+        return (CloseCircuit(circuit, ForwardOutcome.LOST),)
 
     def on_time(self, final: int, gone: Callable[[ChannelId], bool]) -> Sequence[Answer]:
         """Chain time passes: release what can never be paid. Secrets that the chain shows were told before.
@@ -329,17 +338,17 @@ class Forwarder:
                 answers.append(self._release(entry, Failure(Code.PERMANENT_CHANNEL_FAILURE) if over else None))
             if over:
                 self._forget(entry)
-                answers.append(Close(circuit, Outcome.PAID if entry.claimed else Outcome.EXPIRED))
+                answers.append(CloseCircuit(circuit, ForwardOutcome.PAID if entry.claimed else ForwardOutcome.EXPIRED))
         return answers
 
-    def _release(self, entry: _Open, failure: Failure | None) -> Release:
+    def _release(self, entry: _Open, failure: Failure | None) -> ReleaseLock:
         """Reject the incoming lock: with our own failure or the one that came from behind us, hidden once more."""
         circuit = entry.circuit
         entry.released = True
         if failure is None and entry.reason:
-            return Release(circuit.incoming, circuit.incoming_lock, wrap(circuit.secret, entry.reason))
+            return ReleaseLock(circuit.incoming, circuit.incoming_lock, wrap(circuit.secret, entry.reason))
         failure = failure or Failure(Code.TEMPORARY_CHANNEL_FAILURE, channel=circuit.outgoing)
-        return Release(circuit.incoming, circuit.incoming_lock, self._hide(circuit.secret, failure))
+        return ReleaseLock(circuit.incoming, circuit.incoming_lock, self._hide(circuit.secret, failure))
 
     def _forget(self, entry: _Open) -> None:
         del self._open[entry.circuit.name]

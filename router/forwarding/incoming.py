@@ -1,4 +1,4 @@
-"""The entrance of a router: what becomes of a lock that comes in with an onion. It is forwarded, kept or refused.
+"""What becomes of a lock that comes in with an onion. It is forwarded, kept or refused.
 
     peel, read, replay record ──▶ is its channel alive, our view of the chain fresh? ──▶ forwarded: `forwarder.choose`,
                                                                                        │  `admission`, then queued with
@@ -18,19 +18,27 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from tallystick.channels.errors import InvalidInput
-from tallystick.channels.limits import LOCKS_MAX
 from tallystick.channels.node.engine import Engine
 from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import ChannelId, Lock
 from tallystick.channels.protocol.operations import AddLock
-from tallystick.channels.session.session import Session
+from tallystick.channels.session.inputs import RejectLock, SubmitLock
+from tallystick.channels.session.view import ChannelView
 from tallystick.channels.storage.store import Moment
 from tallystick.router.codes import Code
 from tallystick.router.errors import InvalidOnion
 from tallystick.router.forwarding.admission import Admission
 from tallystick.router.forwarding.circuits import CircuitOpened
-from tallystick.router.forwarding.forwarder import Circuit, Forwarder, ForwardingLimits, Name, Outlet, Way, choose
+from tallystick.router.forwarding.forwarder import (
+    Circuit,
+    Forwarder,
+    ForwardingLimits,
+    Name,
+    OutboundChannel,
+    Readiness,
+    choose,
+)
 from tallystick.router.forwarding.ports import FinalLock
 from tallystick.router.objects import ForwardingPolicy
 from tallystick.router.onion.failures import NOTICE_SIZE, Failure, first_wrap, refusal
@@ -39,7 +47,7 @@ from tallystick.router.onion.replay import Replays
 from tallystick.router.onion.sphinx import Peeled, peel
 
 
-class _Waiting(msgspec.Struct):
+class _UnresolvedLock(msgspec.Struct):
     """A lock from before the restart whose channel onwards is not in step yet."""
 
     channel: ChannelId
@@ -47,7 +55,7 @@ class _Waiting(msgspec.Struct):
     until: int
 
 
-class Entrance:
+class IncomingLocks:
     """See the module's docstring. Part of a `Router`."""
 
     def __init__(
@@ -77,18 +85,18 @@ class Entrance:
         self._update_of = update_of
         self._fresh = fresh
         self._arrived = arrived
-        self._waiting: dict[Name, _Waiting] = {}
+        self._waiting: dict[Name, _UnresolvedLock] = {}
 
     # --- when ----------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Look again at every incoming lock that was pending when the node went down."""
         until = self._engine.chain.now + self._limits.unsigned_max
-        for session in list(self._engine.sessions.values()):
-            for added in session.locks.undecided():
-                name = (session.channel.id, added.lock.id)
+        for channel in self._engine.views.ids:
+            for added in self._engine.views.undecided(channel):
+                name = (channel, added.lock.id)
                 if added.onion and self._forwarder.of_origin(*name) is None:
-                    self._waiting[name] = _Waiting(session.channel.id, added, until)
+                    self._waiting[name] = _UnresolvedLock(channel, added, until)
         self._engine.store(self.look_again())
 
     def look_again(self) -> list[Moment]:
@@ -129,7 +137,7 @@ class Entrance:
             return moments
         if seen is not None:
             moments.append(seen)
-        phase = self._engine.session(channel).channel.phase
+        phase = self._engine.view(channel).channel.phase
         final = isinstance(payload, FinalPayload)
         if phase in (Phase.SETTLED, Phase.GONE) or (phase is not Phase.OPEN and not final):
             # it may not be in what the chain paid out: nothing may be given for it any more
@@ -145,7 +153,7 @@ class Entrance:
             return moments + self._keep(channel, lock, payload, peeled.secret, again=again)
         found = self._forward(channel, lock, payload, peeled)
         if isinstance(found, Failure):
-            if patient and found.code is Code.CHANNEL_DISABLED and not self._engine.session(payload.channel).usable:
+            if patient and found.code is Code.CHANNEL_DISABLED and not self._engine.view(payload.channel).usable:
                 self._engine.store(moments)
                 return None
             self.refuse(channel, lock, peeled.secret, found)
@@ -159,21 +167,20 @@ class Entrance:
             self.refuse(channel, lock, secret, Failure(Code.TEMPORARY_CHANNEL_FAILURE, channel=channel))
             return []
         self._admission.accepted(channel, lock)
-        asset = self._engine.session(channel).channel.terms.asset
+        asset = self._engine.view(channel).channel.terms.asset
         return list(self._arrived(FinalLock(channel, lock, payload, secret, asset, again)))
 
     def _forward(self, channel: ChannelId, lock: Lock, order: ForwardPayload, peeled: Peeled) -> Failure | None:
         """Queue the outgoing lock with its circuit, or return why not."""
         now = self._engine.chain.now
-        found = choose(lock, channel, order, self._outlets(channel, order.channel), now, self._limits)
+        found = choose(lock, channel, order, self._outbound_channels(channel, order.channel), now, self._limits)
         if isinstance(found, Failure):
             return found
-        session = self._engine.session(found.channel)
         circuit = Circuit(
             incoming=channel,
             incoming_lock=lock.id,
             outgoing=found.channel,
-            outgoing_lock=session.next_lock,
+            outgoing_lock=self._engine.session(found.channel).next_lock,
             amount_in=lock.amount,
             amount_out=order.amount,
             expiry=order.expiry,
@@ -185,33 +192,31 @@ class Entrance:
             if bucket is None:  # nothing is said of what the channel can carry: this is over in a moment
                 return Failure(Code.CHANNEL_DISABLED, channel=order.channel)
             onion = peeled.next_packet or b""
-            session.add_lock(order.amount, order.expiry, lock.condition, onion, attach=CircuitOpened(circuit))
+            asked = SubmitLock(order.amount, order.expiry, lock.condition, onion, attach=CircuitOpened(circuit))
+            self._engine.apply(found.channel, asked)
         except InvalidInput:
             return Failure(Code.TEMPORARY_CHANNEL_FAILURE, channel=order.channel)
         self._forwarder.opened(circuit)
         self._admission.began(circuit, lock, bucket)
-        self._engine.touch(session)
         return None
 
-    def _outlets(self, source: ChannelId, target: ChannelId) -> list[Outlet]:
+    def _outbound_channels(self, source: ChannelId, target: ChannelId) -> list[OutboundChannel]:
         """Return what a payment from `source` over `target` could go through."""
-        named = self._engine.sessions.get(target)
+        named = self._engine.views.get(target)
         if named is None:
             return []
-        sessions = {session.channel.id: session for session in self._engine.sessions_with(named.channel.peer_key)}
-        sessions[source] = self._engine.session(source)
-        return [self._outlet(session) for session in sessions.values() if session.channel.phase is not Phase.GONE]
+        views = {view.channel.id: view for view in self._engine.views.with_peer(named.channel.peer_key)}
+        views[source] = self._engine.view(source)
+        return [self._outbound_channel(view) for view in views.values() if view.channel.phase is not Phase.GONE]
 
-    def _outlet(self, session: Session) -> Outlet:
-        channel = session.channel
-        way = Way.CLOSING
-        if session.payable:
-            way = Way.OPEN if session.usable else Way.OFFLINE
-        signable = session.signable - session.outbox.total
-        pending = len(channel.newest.locks) + session.outbox.queued_locks
+    def _outbound_channel(self, view: ChannelView) -> OutboundChannel:
+        channel = view.channel
+        way = Readiness.CLOSING
+        if view.payable:
+            way = Readiness.OPEN if view.usable else Readiness.OFFLINE
         policy = self._policy_of(channel.id)
         asset = channel.terms.asset
-        return Outlet(channel.id, channel.peer_key, asset, policy, way, max(0, signable), LOCKS_MAX - pending)
+        return OutboundChannel(channel.id, channel.peer_key, asset, policy, way, view.signable, view.lock_slots)
 
     # --- and what the payer is told ------------------------------------------------------------------------------
 
@@ -236,7 +241,7 @@ class Entrance:
         """Return the reason of a reject; a notice is made to name the onion that we sent, else we would be blamed."""
         if len(reason) != NOTICE_SIZE:
             return reason
-        onion = self._engine.session(circuit.incoming).locks.onion(circuit.incoming_lock)
+        onion = self._engine.views.onion(circuit.incoming, circuit.incoming_lock)
         try:
             sent = peel(self._key, onion, lock.condition).next_packet or b""
         except InvalidOnion:
@@ -250,13 +255,11 @@ class Entrance:
 
     def release(self, channel: ChannelId, lock: int, reason: bytes) -> None:
         """Reject an incoming lock. One that is gone, or was claimed, stays as it is."""
-        session = self._engine.session(channel)
         try:
-            session.reject(lock, reason)
+            self._engine.apply(channel, RejectLock(lock, reason))
         except InvalidInput:
             return
         self._admission.freed(channel, lock)
-        self._engine.touch(session)
 
     def hide(self, secret: bytes, failure: Failure) -> bytes:
         """Return the reason that tells the payer of a failure of ours, with the newest policy of what it is about."""

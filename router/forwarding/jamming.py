@@ -69,7 +69,7 @@ class Reputation(msgspec.Struct, frozen=True):
         return Reputation(self.worth * kept, self.earned * kept, max(now, self.time))
 
 
-class Asked(msgspec.Struct, frozen=True):
+class ForwardRequest(msgspec.Struct, frozen=True):
     """A payment that asks to be forwarded, and the channel that it is to go through."""
 
     incoming: bytes
@@ -95,7 +95,7 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 class _Held(msgspec.Struct, frozen=True):
-    asked: Asked
+    asked: ForwardRequest
     bucket: Bucket
     began: int
     weight: int
@@ -113,7 +113,7 @@ _Place = TypeVar("_Place", bound=Hashable)
 class Jamming:
     """What is pending, and who is worth what. Bounded by the locks of this node's channels, and by its peers.
 
-    Reputations go by `Asked.names`: a peer's key, followed by the asset unless it is the coin.
+    Reputations go by `ForwardRequest.names`: a peer's key, followed by the asset unless it is the coin.
     """
 
     def __init__(
@@ -146,7 +146,7 @@ class Jamming:
         reputation = self.reputation(peer, now)
         return reputation.earned / (reputation.worth + self._pending.get(peer, 0) + weight)
 
-    def admit(self, asked: Asked, now: int) -> Bucket | None:
+    def admit(self, asked: ForwardRequest, now: int) -> Bucket | None:
         """Return which bucket the payment may take a place in, None if it has to be refused."""
         limits = self.limits
         if self.is_barred(asked.incoming, now):
@@ -161,7 +161,7 @@ class Jamming:
             return Bucket.PROTECTED
         return Bucket.CONGESTION if self._is_small(asked, now) else None
 
-    def _is_trusted(self, asked: Asked, now: int) -> bool:
+    def _is_trusted(self, asked: ForwardRequest, now: int) -> bool:
         """Whether the payment may go beyond what is left of the general bucket, and how far."""
         limits = self.limits
         general = self._room(asked, limits.general_slots, limits.general_value)
@@ -176,7 +176,7 @@ class Jamming:
         weight = self._weight(asked, now)
         return max(occupied, 1 / asked.slots) <= min(self.confidence(name, weight, now) for name in asked.names)
 
-    def _is_small(self, asked: Asked, now: int) -> bool:
+    def _is_small(self, asked: ForwardRequest, now: int) -> bool:
         room = self._room(asked, self.limits.congestion_slots, self.limits.congestion_value)
         mine = self._by_peer.get((asked.channel, Bucket.CONGESTION, asked.incoming))
         if mine is not None or now < self._banned.get(asked.incoming, 0) or not room.slots:
@@ -185,16 +185,16 @@ class Jamming:
             self._use(asked.channel, Bucket.CONGESTION), asked.amount, room
         )
 
-    def _room(self, asked: Asked, slots: int, value: int) -> _Use:
+    def _room(self, asked: ForwardRequest, slots: int, value: int) -> _Use:
         return _Use(asked.slots * slots // 100, asked.value * value // 100)
 
     def _use(self, channel: ChannelId, bucket: Bucket) -> _Use:
         return self._used.get((channel, bucket), _Use())
 
-    def _weight(self, asked: Asked, now: int) -> int:
+    def _weight(self, asked: ForwardRequest, now: int) -> int:
         return _worth(asked.fee, asked.expiry - now, self.limits.patience)
 
-    def began(self, name: Hashable, asked: Asked, bucket: Bucket, now: int) -> None:
+    def began(self, name: Hashable, asked: ForwardRequest, bucket: Bucket, now: int) -> None:
         """The payment is under way, under a name of the caller's."""
         held = self._held[name] = _Held(asked, bucket, now, self._weight(asked, now))
         for peer in asked.names:

@@ -24,7 +24,7 @@ from tallystick.router.gossip.announcements import (
 )
 from tallystick.router.gossip.policy import GossipPolicy
 from tallystick.router.gossip.reconciliation import ItemId
-from tallystick.router.gossip.store import Book, Kept
+from tallystick.router.gossip.store import GossipStore, KeptAnnouncement
 from tallystick.router.objects import ForwardingPolicy, NodeKey
 
 
@@ -39,20 +39,20 @@ class Description(msgspec.Struct, frozen=True):
 class Due(msgspec.Struct):
     """What is to be done now."""
 
-    say: list[Kept] = []
+    say: list[KeptAnnouncement] = []
     ask: list[ChannelId] = []
     """Channels that we want to announce and that the chain has not confirmed yet."""
 
 
-class Voice:
+class OwnAnnouncements:
     """Our own announcements. They are signed here, and stand only once they are in the book."""
 
-    def __init__(self, key: PrivateKey, domain: bytes, policy: GossipPolicy, book: Book) -> None:
+    def __init__(self, key: PrivateKey, domain: bytes, policy: GossipPolicy, store: GossipStore) -> None:
         self._key = key
         self._own = NodeKey(bytes(key.public))
         self._domain = domain
         self._policy = policy
-        self._book = book
+        self._store = store
         self._wishes: dict[ChannelId, ForwardingPolicy] = {}
         self._due: dict[ChannelId, None] = {}
         self._description: Description | None = None
@@ -83,7 +83,7 @@ class Voice:
     def said_of(self, channel: ChannelId) -> ChannelUpdate | None:
         """Return our newest update of a channel, None if there is none."""
         for side in (0, 1):
-            kept = self._book.get((channel, side))
+            kept = self._store.get((channel, side))
             if kept is not None and kept.announcement.key == self._own and isinstance(kept.announcement, ChannelUpdate):
                 return kept.announcement
         return None
@@ -116,15 +116,15 @@ class Voice:
         for channel in list(self._due)[: self._policy.own_per_tick]:
             del self._due[channel]
             if channel in self._wishes:
-                if self._book.facts(channel) is None:
+                if self._store.facts(channel) is None:
                     found.ask.append(channel)
                 else:
                     found.say += self.update(channel, date)
         return found
 
-    def update(self, channel: ChannelId, date: float) -> list[Kept]:
+    def update(self, channel: ChannelId, date: float) -> list[KeptAnnouncement]:
         """Return the update of a confirmed channel of ours, signed anew, if what the book has is not what we want."""
-        facts = self._book.facts(channel)
+        facts = self._store.facts(channel)
         policy = self._wishes.get(channel)
         if facts is None or policy is None:
             return []
@@ -133,35 +133,35 @@ class Voice:
             return []
         side = facts.participants.index(self._key.address)
         there = self._standing((channel, side), date)
-        if self._book.facts(channel) is None:  # it was known by that only: the chain is asked again
+        if self._store.facts(channel) is None:  # it was known by that only: the chain is asked again
             self._due[channel] = None
             return []
         said = self._fresh(there, date)
         if isinstance(said, ChannelUpdate) and said.policy == policy:
             return []
         update = sign_update(self._key, self._domain, channel, side, _after(there, date), policy)
-        return [Kept(update, digest_of(self._domain, update))]
+        return [KeptAnnouncement(update, digest_of(self._domain, update))]
 
-    def _node(self, date: float) -> list[Kept]:
+    def _node(self, date: float) -> list[KeptAnnouncement]:
         wanted = self._description
-        if wanted is None or not self._book.owns_channel(self._key.address):
+        if wanted is None or not self._store.owns_channel(self._key.address):
             return []
         there = self._standing(self._own, date)
         said = self._fresh(there, date)
         if isinstance(said, NodeAnnouncement) and Description(said.alias, said.addresses, said.features) == wanted:
             return []
         node = self._sign_node(wanted, _after(there, date))
-        return [Kept(node, digest_of(self._domain, node))]
+        return [KeptAnnouncement(node, digest_of(self._domain, node))]
 
-    def _standing(self, item: ItemId, date: float) -> Kept | None:
+    def _standing(self, item: ItemId, date: float) -> KeptAnnouncement | None:
         """Return what the book has of ours; forget it first if it is of the future."""
-        there = self._book.get(item)
+        there = self._store.get(item)
         if there is not None and there.announcement.timestamp > date + self._policy.skew:
-            self._book.drop(item)
+            self._store.drop(item)
             return None
         return there
 
-    def _fresh(self, there: Kept | None, date: float) -> Announcement | None:
+    def _fresh(self, there: KeptAnnouncement | None, date: float) -> Announcement | None:
         """Return what the book has, if it need not be renewed yet."""
         if there is None or there.announcement.timestamp <= date - self._policy.refresh:
             return None
@@ -178,6 +178,6 @@ class Voice:
         )
 
 
-def _after(there: Kept | None, date: float) -> int:
+def _after(there: KeptAnnouncement | None, date: float) -> int:
     """Return a timestamp that replaces what is there."""
     return max(int(date), there.announcement.timestamp + 1 if there is not None else 0)

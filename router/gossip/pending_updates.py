@@ -14,13 +14,13 @@ from collections.abc import Callable
 from tallystick.channels.protocol.objects import ChannelId
 from tallystick.channels.transport.rates import TokenBucket
 from tallystick.router.gossip.policy import GossipPolicy
-from tallystick.router.gossip.store import Kept
+from tallystick.router.gossip.store import KeptAnnouncement
 
 Place = tuple[ChannelId, int]
 """A channel and a side of it."""
 
 
-class Parking:
+class PendingUpdates:
     """The places of all peers, and what to ask the chain next."""
 
     def __init__(self, policy: GossipPolicy, partner: Callable[[bytes], bool] = lambda peer: True) -> None:
@@ -28,7 +28,7 @@ class Parking:
         self._policy = policy
         self._partner = partner
         self._lookups = TokenBucket(policy.strangers_lookup_rate, policy.strangers_lookup_burst, 0.0)
-        self._parked: dict[bytes, dict[Place, Kept]] = {}
+        self._pending: dict[bytes, dict[Place, KeptAnnouncement]] = {}
         self._unasked: dict[bytes, dict[ChannelId, None]] = {}
         self._turn: deque[bytes] = deque()
         self._waiting: dict[ChannelId, dict[bytes, None]] = {}
@@ -43,19 +43,19 @@ class Parking:
 
     def join(self, peer: bytes) -> None:
         """Give a peer places."""
-        self._parked[peer], self._unasked[peer] = {}, {}
+        self._pending[peer], self._unasked[peer] = {}, {}
         self._turn.append(peer)
 
     def leave(self, peer: bytes) -> None:
         """Drop what is parked for a peer, and its places."""
-        for channel in dict.fromkeys(channel for channel, _ in self._parked[peer]):  # once: it frees both sides
+        for channel in dict.fromkeys(channel for channel, _ in self._pending[peer]):  # once: it frees both sides
             self._release(peer, channel)
-        del self._parked[peer], self._unasked[peer]
+        del self._pending[peer], self._unasked[peer]
         self._turn.remove(peer)
 
     def of(self, peer: bytes) -> int:
         """How many updates are parked for a peer."""
-        return len(self._parked[peer])
+        return len(self._pending[peer])
 
     def __len__(self) -> int:
         """How many channels wait for the chain's word."""
@@ -65,12 +65,12 @@ class Parking:
 
     def newest(self, peer: bytes, place: Place) -> int:
         """Return the timestamp of what is parked there for a peer, -1 if nothing is."""
-        kept = self._parked[peer].get(place)
+        kept = self._pending[peer].get(place)
         return kept.announcement.timestamp if kept is not None else -1
 
-    def park(self, peer: bytes, place: Place, kept: Kept) -> bool:
+    def keep(self, peer: bytes, place: Place, kept: KeptAnnouncement) -> bool:
         """Let an update wait, in place of an older one of that peer; return False if the peer has no place left."""
-        mine = self._parked[peer]
+        mine = self._pending[peer]
         if place not in mine:
             if not self._make_room(peer):
                 return False
@@ -81,30 +81,30 @@ class Parking:
             self._unasked[peer][place[0]] = None
         return True
 
-    def take(self, channel: ChannelId) -> dict[bytes, list[Kept]]:
+    def take(self, channel: ChannelId) -> dict[bytes, list[KeptAnnouncement]]:
         """Return what was parked for whom, and free its places."""
-        found: dict[bytes, list[Kept]] = {}
+        found: dict[bytes, list[KeptAnnouncement]] = {}
         for peer in list(self._waiting.get(channel, ())):
             places = [(channel, side) for side in (0, 1)]
-            found[peer] = [self._parked[peer][place] for place in places if place in self._parked[peer]]
+            found[peer] = [self._pending[peer][place] for place in places if place in self._pending[peer]]
             self._release(peer, channel)
         return found
 
     def _make_room(self, peer: bytes) -> bool:
-        mine = len(self._parked[peer])
+        mine = len(self._pending[peer])
         if mine >= self._policy.parked_per_peer:
             return False
         if self._taken < self._policy.parked_max:
             return True
-        greediest = max(self._parked, key=lambda other: (len(self._parked[other]), other))
-        if len(self._parked[greediest]) <= mine + 1:
+        greediest = max(self._pending, key=lambda other: (len(self._pending[other]), other))
+        if len(self._pending[greediest]) <= mine + 1:
             return False
-        self._release(greediest, next(reversed(self._parked[greediest]))[0])
+        self._release(greediest, next(reversed(self._pending[greediest]))[0])
         return True
 
     def _release(self, peer: bytes, channel: ChannelId) -> None:
         for side in (0, 1):
-            self._taken -= self._parked[peer].pop((channel, side), None) is not None
+            self._taken -= self._pending[peer].pop((channel, side), None) is not None
         self._unasked[peer].pop(channel, None)
         waiting = self._waiting[channel]
         del waiting[peer]

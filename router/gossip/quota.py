@@ -18,7 +18,7 @@ from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
 _Rank = tuple[int, ChannelId]
 
 
-class Room:
+class ChannelQuota:
     """See the module's docstring."""
 
     def __init__(self, native: int, other: int) -> None:

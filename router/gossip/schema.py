@@ -19,10 +19,17 @@ from tallystick.channels.protocol.objects import ChannelId
 from tallystick.channels.storage.seals import Sealed
 from tallystick.channels.storage.store import Moment, Schema, Store
 from tallystick.router.gossip.announcements import ChannelUpdate, NodeAnnouncement
-from tallystick.router.gossip.store import Change, ChannelFacts, ChannelForgotten, ChannelKept, Forgotten, Kept
+from tallystick.router.gossip.store import (
+    AnnouncementForgotten,
+    Change,
+    ChannelFacts,
+    FactsForgotten,
+    FactsKept,
+    KeptAnnouncement,
+)
 
 
-class BookChanged(Moment, frozen=True):
+class GossipChanged(Moment, frozen=True):
     """What we believe of the network has changed, in this order."""
 
     changes: tuple[Change, ...]
@@ -33,28 +40,28 @@ _UPDATE: Codec[ChannelUpdate] = Codec(ChannelUpdate, canonical=False)
 _NODE: Codec[NodeAnnouncement] = Codec(NodeAnnouncement, canonical=False)
 
 
-def _changed(connection: sqlite3.Connection, moment: BookChanged) -> None:
+def _changed(connection: sqlite3.Connection, moment: GossipChanged) -> None:
     for change in moment.changes:
         match change:
-            case ChannelKept(channel, facts, verified):
+            case FactsKept(channel, facts, verified):
                 connection.execute(
                     "INSERT OR REPLACE INTO gossip_channels VALUES (?, ?, ?)",
                     (channel, _FACTS.encode(facts), verified),
                 )
-            case ChannelForgotten(channel):
+            case FactsForgotten(channel):
                 connection.execute("DELETE FROM gossip_channels WHERE channel = ?", (channel,))
-            case Kept(ChannelUpdate() as update, digest):
+            case KeptAnnouncement(ChannelUpdate() as update, digest):
                 connection.execute(
                     "INSERT OR REPLACE INTO gossip_updates VALUES (?, ?, ?, ?)",
                     (update.channel, update.side, digest, _UPDATE.encode(update)),
                 )
-            case Kept(NodeAnnouncement() as node, digest):
+            case KeptAnnouncement(NodeAnnouncement() as node, digest):
                 connection.execute(
                     "INSERT OR REPLACE INTO gossip_nodes VALUES (?, ?, ?)", (node.key, digest, _NODE.encode(node))
                 )
-            case Forgotten((channel, side)):
+            case AnnouncementForgotten((channel, side)):
                 connection.execute("DELETE FROM gossip_updates WHERE channel = ? AND side = ?", (channel, side))
-            case Forgotten(key):
+            case AnnouncementForgotten(key):
                 connection.execute("DELETE FROM gossip_nodes WHERE key = ?", (key,))
 
 
@@ -69,23 +76,23 @@ CREATE TABLE gossip_updates (
 CREATE TABLE gossip_nodes (key BLOB PRIMARY KEY, digest BLOB NOT NULL, body BLOB NOT NULL) WITHOUT ROWID
 """,
     ),
-    {BookChanged: _changed},
+    {GossipChanged: _changed},
     tuple(Sealed(table, heal=True) for table in ("gossip_channels", "gossip_updates", "gossip_nodes")),
 )
 
 
-def load_gossip_channels(store: Store) -> Iterator[ChannelKept]:
+def load_gossip_channels(store: Store) -> Iterator[FactsKept]:
     """Return the channels that the chain confirmed."""
     for channel, facts, verified in store.read("SELECT channel, facts, verified FROM gossip_channels ORDER BY channel"):
         with contextlib.suppress(MalformedMessage):  # of an older version, without checksums: it is told anew
-            yield ChannelKept(ChannelId(channel), _FACTS.decode(facts), verified)
+            yield FactsKept(ChannelId(channel), _FACTS.decode(facts), verified)
 
 
-def load_announcements(store: Store) -> Iterator[Kept]:
+def load_announcements(store: Store) -> Iterator[KeptAnnouncement]:
     """Return all announcements with their digests, channel updates first."""
     for digest, body in store.read("SELECT digest, body FROM gossip_updates ORDER BY channel, side"):
         with contextlib.suppress(MalformedMessage):
-            yield Kept(_UPDATE.decode(body), digest)
+            yield KeptAnnouncement(_UPDATE.decode(body), digest)
     for digest, body in store.read("SELECT digest, body FROM gossip_nodes ORDER BY key"):
         with contextlib.suppress(MalformedMessage):
-            yield Kept(_NODE.decode(body), digest)
+            yield KeptAnnouncement(_NODE.decode(body), digest)

@@ -20,13 +20,13 @@ from tallystick.channels.storage.writer import Writer
 from tallystick.router.gossip.announcements import ChannelUpdate, NodeAnnouncement
 from tallystick.router.gossip.core import Gossip, GossipEffects, GossipStatistics
 from tallystick.router.gossip.own_announcements import Description
-from tallystick.router.gossip.schema import BookChanged, load_announcements, load_gossip_channels
+from tallystick.router.gossip.schema import GossipChanged, load_announcements, load_gossip_channels
 from tallystick.router.gossip.store import ChannelFacts, GraphEvent
 from tallystick.router.objects import Edge, ForwardingPolicy, NodeKey
 from tallystick.settlement.chain import (
     ChannelOpened,
-    ChannelView,
     Closed,
+    ContractChannel,
     CooperativelyClosed,
     Deposited,
     Event,
@@ -57,12 +57,12 @@ UNDONE_SECONDS = 3_600
 class Oracle(Protocol):
     """What gossip asks of a chain: `settlement.chain.Chain` is one."""
 
-    async def channel(self, channel: ChannelId) -> ChannelView | None:
+    async def channel(self, channel: ChannelId) -> ContractChannel | None:
         """The contract's state of a channel, None if it never existed. Raises ChainUnavailable or ChainError."""
         ...
 
 
-class Gossiper:
+class GossipService:
     """Runs one node's gossip. Call everything within trio, on the node's loop.
 
     `say(peer, frame)` queues a frame for a connected peer, or returns False; `punish(peer, error)` ends a connection;
@@ -187,7 +187,7 @@ class Gossiper:
 
     def edges(self, asset: Address) -> Iterable[Edge]:
         """Return the directions in one asset that are routable now: what `tell` has said of it, all at once."""
-        return self._gossip.book.edges(asset).values()
+        return self._gossip.store.edges(asset).values()
 
     def update_of(self, channel: ChannelId) -> bytes:
         """Return our newest update of a channel, as failures carry it; empty if there is none."""
@@ -201,7 +201,7 @@ class Gossiper:
 
     def addresses_of(self, node: bytes) -> tuple[str, ...]:
         """Return the addresses, <host>:<port>, that a node tells the network; none if it told nothing."""
-        kept = self._gossip.book.get(NodeKey(node))
+        kept = self._gossip.store.get(NodeKey(node))
         said = kept.announcement if kept is not None else None
         return said.addresses if isinstance(said, NodeAnnouncement) else ()
 
@@ -225,7 +225,7 @@ class Gossiper:
             self._curious.set()
             self._curious = trio.Event()
         if effects.changes or effects.frames or effects.events or effects.faults:
-            moments = [BookChanged(tuple(effects.changes))] if effects.changes else []
+            moments = [GossipChanged(tuple(effects.changes))] if effects.changes else []
             self._writer.add(moments, partial(self._act, effects))
 
     def _act(self, effects: GossipEffects) -> None:
@@ -258,7 +258,7 @@ class Gossiper:
             except ChainError:
                 return None
 
-    def _facts(self, view: ChannelView | None) -> ChannelFacts | None:
+    def _facts(self, view: ContractChannel | None) -> ChannelFacts | None:
         if view is None or view.status != OPEN:
             return None
         return ChannelFacts(view.terms.participants, sum(view.deposits) - sum(view.withdrawn), view.terms.asset)

@@ -22,7 +22,7 @@ import msgspec
 
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Id
 from tallystick.router.gossip.announcements import Announcement, ChannelUpdate, replaces, signer_address
-from tallystick.router.gossip.quota import Room
+from tallystick.router.gossip.quota import ChannelQuota
 from tallystick.router.gossip.reconciliation import Buckets, ItemId, fingerprint
 from tallystick.router.objects import Edge, NodeKey
 
@@ -42,7 +42,7 @@ class ChannelFacts(msgspec.Struct, frozen=True, array_like=True, gc=False):
 # --- what to store ---------------------------------------------------------------------------------------------------
 
 
-class ChannelKept(msgspec.Struct, frozen=True):
+class FactsKept(msgspec.Struct, frozen=True):
     """The chain was asked about a channel at that time, and said this."""
 
     channel: Id
@@ -50,26 +50,26 @@ class ChannelKept(msgspec.Struct, frozen=True):
     verified: float
 
 
-class ChannelForgotten(msgspec.Struct, frozen=True):
+class FactsForgotten(msgspec.Struct, frozen=True):
     """A channel is of no interest any more; its updates are forgotten with changes of their own."""
 
     channel: ChannelId
 
 
-class Kept(msgspec.Struct, frozen=True):
+class KeptAnnouncement(msgspec.Struct, frozen=True):
     """The newest version of an announcement, and its digest."""
 
     announcement: Announcement
     digest: bytes
 
 
-class Forgotten(msgspec.Struct, frozen=True):
+class AnnouncementForgotten(msgspec.Struct, frozen=True):
     """An announcement is of no interest any more."""
 
     item: ItemId
 
 
-Change: TypeAlias = ChannelKept | ChannelForgotten | Kept | Forgotten
+Change: TypeAlias = FactsKept | FactsForgotten | KeptAnnouncement | AnnouncementForgotten
 
 # --- what to tell a graph --------------------------------------------------------------------------------------------
 
@@ -98,17 +98,17 @@ def item_of(announcement: Announcement) -> ItemId:
     return announcement.key
 
 
-class Book:
+class GossipStore:
     """The contents. Take `changes` and `events` from their lists after each call."""
 
     def __init__(self, native: int, other: int) -> None:
         """Make an empty book with room for so many channels of the coin, and of each other pool (`quota`)."""
-        self._room = Room(native, other)
+        self._quota = ChannelQuota(native, other)
         self.buckets = Buckets()
         self.changes: list[Change] = []
         self.events: list[GraphEvent] = []
-        self._channels: dict[ChannelId, ChannelKept] = {}
-        self._items: dict[ItemId, Kept] = {}
+        self._channels: dict[ChannelId, FactsKept] = {}
+        self._items: dict[ItemId, KeptAnnouncement] = {}
         self._channels_of: dict[Address, dict[ChannelId, None]] = {}
         self._keys: dict[Address, NodeKey] = {}
         self._uses: dict[Address, int] = {}
@@ -125,7 +125,7 @@ class Book:
         """How many announcements are here."""
         return len(self._items)
 
-    def get(self, item: ItemId) -> Kept | None:
+    def get(self, item: ItemId) -> KeptAnnouncement | None:
         """Return the version that is here."""
         return self._items.get(item)
 
@@ -176,17 +176,17 @@ class Book:
 
     def prefer(self, assets: Collection[Address]) -> None:
         """Let these assets have room of their own, besides the coin, and no others."""
-        for channel in self._room.prefer(assets):
+        for channel in self._quota.prefer(assets):
             self.drop_channel(channel)
 
     def put_channel(self, channel: ChannelId, facts: ChannelFacts, verified: float) -> bool:
         """Take in what the chain says of a channel; return False if there is no room beside those of more capacity."""
-        poorer = self._room.put(channel, facts.asset, facts.capacity)
+        poorer = self._quota.put(channel, facts.asset, facts.capacity)
         if poorer is None:
             return False
         for each in poorer:
             self.drop_channel(each)
-        kept = self._channels[channel] = ChannelKept(channel, facts, verified)
+        kept = self._channels[channel] = FactsKept(channel, facts, verified)
         self.changes.append(kept)
         for account in facts.participants:
             self._channels_of.setdefault(account, {})[channel] = None
@@ -203,7 +203,7 @@ class Book:
         item = item_of(announcement)
         account = self._account(announcement)
         known = item in self._items
-        kept = self._items[item] = Kept(announcement, digest)
+        kept = self._items[item] = KeptAnnouncement(announcement, digest)
         self.buckets.put(item, fingerprint(digest))
         self.changes.append(kept)
         if not known:
@@ -222,7 +222,7 @@ class Book:
         if kept is None:
             return
         self.buckets.remove(item)
-        self.changes.append(Forgotten(item))
+        self.changes.append(AnnouncementForgotten(item))
         account = self._account(kept.announcement)
         self._uses[account] -= 1
         if not self._uses[account]:
@@ -238,11 +238,11 @@ class Book:
         kept = self._channels.pop(channel, None)
         if kept is None:
             return
-        self._room.remove(channel, kept.facts.asset)
+        self._quota.remove(channel, kept.facts.asset)
         self._tell(channel)
         for side in (0, 1):
             self.drop((channel, side))
-        self.changes.append(ChannelForgotten(channel))
+        self.changes.append(FactsForgotten(channel))
         for account in kept.facts.participants:
             own = self._channels_of[account]
             del own[channel]
@@ -290,7 +290,7 @@ class Book:
             return (None, None)
         return (self._edge(kept, 0), self._edge(kept, 1))
 
-    def _edge(self, kept: ChannelKept, side: int) -> Edge | None:
+    def _edge(self, kept: FactsKept, side: int) -> Edge | None:
         update = self._items.get((kept.channel, side))
         target = self._keys.get(kept.facts.participants[1 - side])
         if update is None or target is None or not isinstance(update.announcement, ChannelUpdate):

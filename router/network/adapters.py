@@ -1,4 +1,4 @@
-"""The two ends of payments over several hops, put to a node's channels, as `Outgoing` and `Receiving` need."""
+"""The two ends of payments over several hops, put to a node's channels, as `OutgoingPayments` and `Receiving` need."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections.abc import Callable
 from tallystick.channels.node.engine import Engine
 from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.objects import ChannelId, Lock
+from tallystick.channels.session.inputs import GiveUpLocks
 from tallystick.channels.storage.store import Moment
 from tallystick.router.forwarding.service import Router
 
 
 class PayerEnd:
-    """Our own locks: `outgoing.Locks`."""
+    """Our own locks: `outgoing.PayerPort`."""
 
     def __init__(self, engine: Engine, router: Router) -> None:
         self._engine = engine
@@ -24,7 +25,7 @@ class PayerEnd:
 
     @property
     def ready(self) -> bool:
-        return all(session.ready for session in self._engine.sessions.values() if session.payable)
+        return all(view.ready for view in self._engine.views if view.payable)
 
     def add(
         self,
@@ -41,16 +42,13 @@ class PayerEnd:
     def give_up(self, channel: ChannelId, lock: int) -> None:
         session = self._engine.session(channel)
         if lock >= session.channel.newest.next_lock:
-            session.locks.drop_accompanied()
-            self._engine.touch(session)
+            self._engine.apply(channel, GiveUpLocks())
 
     def paid_with(self, channel: ChannelId, lock: int) -> bytes:
-        ends = [end for sent in self._engine.session(channel).sent for end in sent.ended if end.lock.id == lock]
-        return ends[0].secret if ends else b""
+        return self._engine.views.secret_in_flight(channel, lock)
 
     def is_over(self, channel: ChannelId, lock: int) -> bool:
-        session = self._engine.session(channel)
-        state = session.channel
+        state = self._engine.view(channel).channel
         if state.phase is Phase.GONE:
             return True
         if lock >= state.newest.next_lock:
@@ -62,7 +60,7 @@ class PayerEnd:
 
 
 class PayeeEnd:
-    """Locks that end here: `receiving.Door`."""
+    """Locks that end here: `receiving.PayeePort`."""
 
     def __init__(self, engine: Engine, router: Router) -> None:
         self._engine = engine

@@ -1,6 +1,6 @@
 """One map of the network for each asset that a node can use: the chain's coin, and what else it has channels in.
 
-Gossip tells of channels in every asset; a payment stays in one. So each asset has a graph, beliefs and an atlas of its
+Gossip tells of channels in every asset; a payment stays in one. So each asset has a graph and beliefs of its
 own, made when the node's first channel in it opens (or because the settings name it) and dropped when the last one is
 closed. At most `PaymentOptions.assets_max` besides the coin: first those that the settings name, then those in which
 the node has put money of its own. A peer that opens channels in one token after the other takes no room from them.
@@ -20,21 +20,21 @@ from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
 from tallystick.channels.storage.store import Moment
 from tallystick.channels.storage.writer import Writer
-from tallystick.router.gossip.service import Gossiper
+from tallystick.router.gossip.service import GossipService
 from tallystick.router.gossip.store import EdgeKnown, GraphEvent
-from tallystick.router.network.hints import HintLessons
+from tallystick.router.network.hints import HintUpdates
 from tallystick.router.network.options import PaymentOptions
-from tallystick.router.network.private_channels import Inlets, capacity_of
+from tallystick.router.network.private_channels import PrivateChannels, capacity_of
 from tallystick.router.objects import NodeKey
 from tallystick.router.pathfinding.graph import Graph
 from tallystick.router.pathfinding.liquidity import Knowledge
 from tallystick.router.pathfinding.liquidity_schema import load_beliefs, moments_of
 from tallystick.router.pathfinding.planner import Planner
-from tallystick.router.sending.asset_graph import Atlas, OrderMap, OwnChannel
+from tallystick.router.sending.asset_graph import AssetGraph, OrderRoutes, OwnChannel
 from tallystick.router.sending.payments import Order
 
 
-class Maps:
+class AssetGraphs:
     """See the module's docstring. `load` it before the chain is followed, `draw` what gossip tells."""
 
     def __init__(
@@ -42,8 +42,8 @@ class Maps:
         own: NodeKey,
         engine: Engine,
         writer: Writer,
-        gossiper: Gossiper,
-        inlets: Inlets,
+        gossip: GossipService,
+        private_channels: PrivateChannels,
         domain: bytes,
         options: PaymentOptions,
         clock: Clock,
@@ -52,45 +52,46 @@ class Maps:
         """`domain` is the adjudicator's EIP-712 domain separator; `steady` shows at the start what `clock` does."""
         self._own = own
         self._engine = engine
+        self._views = engine.views
         self._writer = writer
-        self._gossiper = gossiper
-        self._inlets = inlets
+        self._gossip = gossip
+        self._private_channels = private_channels
         self._domain = domain
         self._named = tuple(options.assets)
         self._limit = options.assets_max
         self._compiled = options.compiled
         self._clock = clock
         self._steady = steady
-        self._atlases: dict[Address, Atlas] = {}
+        self._asset_graphs: dict[Address, AssetGraph] = {}
         self._stirred: dict[Address, set[ChannelId]] = {}
         """Channels to which something has happened of which the map of their asset does not know yet."""
 
     def __iter__(self) -> Iterator[Address]:
-        return iter(self._atlases)
+        return iter(self._asset_graphs)
 
-    def of(self, asset: Address) -> Atlas:
+    def of(self, asset: Address) -> AssetGraph:
         """Return the map for payments in an asset; raise InvalidInput if the node has none."""
-        atlas = self._atlases.get(asset)
-        if atlas is None:
+        asset_graph = self._asset_graphs.get(asset)
+        if asset_graph is None:
             raise InvalidInput(
                 f"this node has no map of the network for asset 0x{asset.hex()}: it makes one when a channel in it is "
                 f"open, for {self._limit} assets besides the coin at most; those named in the settings come first"
             )
-        return atlas
+        return asset_graph
 
     def graph(self, asset: Address = NATIVE) -> Graph:
         """Return the graph of the channels in an asset; raise InvalidInput if the node has none."""
         return self.of(asset).planner.graph
 
-    def map_for(self, order: Order) -> OrderMap:
+    def routes_for(self, order: Order) -> OrderRoutes:
         """Return the map for one payment: of its asset, as long as the payment lasts."""
-        return self._atlas(order.asset).map_for(order)
+        return self._asset_graph(order.asset).routes_for(order)
 
     @property
     def usable(self) -> tuple[Address, ...]:
         """The assets in which this node has an open channel and a map, the coin in any case."""
         held = self._held()
-        return tuple(asset for asset in self._atlases if asset == NATIVE or asset in held)
+        return tuple(asset for asset in self._asset_graphs if asset == NATIVE or asset in held)
 
     # --- which maps there are ------------------------------------------------------------------------------------
 
@@ -101,65 +102,67 @@ class Maps:
     def look(self) -> None:
         """Make the maps that have come to be wanted, and drop those that are not wanted any more."""
         held = self._held()
-        others = sorted(held, key=lambda asset: (not held[asset], asset not in self._atlases, asset))
+        others = sorted(held, key=lambda asset: (not held[asset], asset not in self._asset_graphs, asset))
         wanted = [asset for asset in dict.fromkeys([*self._named, *others]) if asset != NATIVE][: self._limit]
-        self._gossiper.prefer(wanted)
-        for asset in [asset for asset in self._atlases if asset not in (NATIVE, *wanted)]:
-            self._writer.add(moments_of(self._atlases.pop(asset).knowledge.changes(), asset))
+        self._gossip.prefer(wanted)
+        for asset in [asset for asset in self._asset_graphs if asset not in (NATIVE, *wanted)]:
+            self._writer.add(moments_of(self._asset_graphs.pop(asset).knowledge.changes(), asset))
         for asset in (NATIVE, *wanted):
-            self._atlas(asset)
+            self._asset_graph(asset)
 
     def changed(self, channel: ChannelId) -> None:
         """A channel of ours has opened or closed, or will soon."""
-        session = self._engine.sessions.get(channel)
-        if session is None or session.channel.terms.asset != NATIVE:
+        view = self._views.get(channel)
+        if view is None or view.channel.terms.asset != NATIVE:
             self.look()
 
     def _held(self) -> dict[Address, bool]:
         """Return the assets of our open channels, and of each whether money of ours was put in."""
         held: dict[Address, bool] = {}
-        for session in self._engine.sessions.values():
-            channel = session.channel
+        for view in self._views:
+            channel = view.channel
             if channel.phase is Phase.OPEN:
                 asset = channel.terms.asset
                 held[asset] = held.get(asset, False) or channel.funding(channel.side) > 0
         return held
 
-    def _atlas(self, asset: Address) -> Atlas:
+    def _asset_graph(self, asset: Address) -> AssetGraph:
         """Return the map for an asset, made now if there is none."""
-        if asset not in self._atlases:
-            graph = Graph(self._gossiper.edges(asset), compiled=self._compiled)
+        if asset not in self._asset_graphs:
+            graph = Graph(self._gossip.edges(asset), compiled=self._compiled)
             knowledge = Knowledge(graph)
             knowledge.restore(load_beliefs(self._writer.store, asset), self._steady())
-            learn = partial(self._learn, graph, HintLessons(graph, self._domain))
+            learn = partial(self._learn, graph, HintUpdates(graph, self._domain))
             stirred = partial(self._take_stirred, asset)
-            self._stirred[asset] = {
-                channel for channel, session in self._engine.sessions.items() if session.channel.terms.asset == asset
-            }
-            self._atlases[asset] = Atlas(self._own, Planner(graph, knowledge), stirred, self._own_channel, learn)
-        return self._atlases[asset]
+            self._stirred[asset] = {view.channel.id for view in self._views if view.channel.terms.asset == asset}
+            self._asset_graphs[asset] = AssetGraph(
+                self._own, Planner(graph, knowledge), stirred, self._own_channel, learn
+            )
+        return self._asset_graphs[asset]
 
     # --- what is on them -----------------------------------------------------------------------------------------
 
     def draw(self, event: GraphEvent) -> None:
         """Take in what gossip tells."""
         if isinstance(event, EdgeKnown):
-            if event.asset in self._atlases:
+            if event.asset in self._asset_graphs:
                 self.graph(event.asset).put(event.edge)
         else:
-            for asset in self._atlases:
+            for asset in self._asset_graphs:
                 self.graph(asset).drop(event.channel)
 
     def news(self) -> list[Moment]:
         """Return what payments have taught since the last call, to be stored."""
-        found = [moments_of(atlas.knowledge.changes(), asset) for asset, atlas in self._atlases.items()]
+        found = [
+            moments_of(asset_graph.knowledge.changes(), asset) for asset, asset_graph in self._asset_graphs.items()
+        ]
         return [moment for moments in found for moment in moments]
 
-    def _learn(self, graph: Graph, lessons: HintLessons, update: bytes) -> bool:
+    def _learn(self, graph: Graph, hint_updates: HintUpdates, update: bytes) -> bool:
         """Take in the channel update of a failure, for the very next plan already."""
-        found = self._gossiper.learn(update)
+        found = self._gossip.learn(update)
         if found is None:
-            return lessons.learn(update, self._clock())
+            return hint_updates.learn(update, self._clock())
         for slot in graph.slots_of(found.channel):
             edge = graph.edge(slot)
             if edge.source == found.key:
@@ -169,21 +172,22 @@ class Maps:
     def _take_stirred(self, asset: Address) -> set[ChannelId]:
         """Return our channels in an asset to which something has happened since the last call."""
         for channel in self._engine.take_stirred():
-            session = self._engine.sessions.get(channel)
-            if session is not None:
-                self._stirred.setdefault(session.channel.terms.asset, set()).add(channel)
+            view = self._views.get(channel)
+            if view is not None:
+                self._stirred.setdefault(view.channel.terms.asset, set()).add(channel)
         return self._stirred.pop(asset, set())
 
     def _own_channel(self, channel: ChannelId) -> OwnChannel | None:
-        session = self._engine.sessions.get(channel)
-        if session is None or session.channel.phase is not Phase.OPEN:
+        view = self._views.get(channel)
+        if view is None or view.channel.phase is not Phase.OPEN:
             return None
+        spendable = view.spendable if view.payable else 0
         return OwnChannel(
             channel,
-            NodeKey(session.channel.peer_key),
-            session.channel.terms.asset,
-            capacity_of(session.channel),
-            session.spendable if session.usable and session.payable and session.lock_slots > 0 else 0,
-            self._inlets.asked(channel),
-            session.spendable if session.payable and not session.usable else 0,
+            NodeKey(view.channel.peer_key),
+            view.channel.terms.asset,
+            capacity_of(view.channel),
+            spendable if view.usable and view.lock_slots > 0 else 0,
+            self._private_channels.asked(channel),
+            0 if view.usable else spendable,
         )

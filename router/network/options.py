@@ -6,7 +6,7 @@ import msgspec
 
 from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.channels.values.arguments import Options
-from tallystick.router.receiving.payee import Patience
+from tallystick.router.receiving.payee import PayeeOptions
 from tallystick.router.sending.payer import Limits
 
 FEE_UNITS = 5
@@ -34,7 +34,7 @@ class PaymentOptions(Options, frozen=True, kw_only=True):
     """Whether invoices name channels that gossip does not know (and thus our peers there): without, only who knows of
     them otherwise can pay."""
     alias: str = ""
-    patience: Patience = Patience()
+    patience: PayeeOptions = PayeeOptions()
     limits: Limits = Limits()
     lock_seconds: int = 3_600
     """How long the locks of a payment live."""

@@ -18,12 +18,12 @@ from tallystick.channels.storage.writer import Writer
 from tallystick.channels.values.discretion import Discreet
 from tallystick.router.errors import PaymentFailed, Unpaid
 from tallystick.router.invoices.invoice import Invoice, check_payable, decode_invoice
-from tallystick.router.network.asset_graphs import Maps
+from tallystick.router.network.asset_graphs import AssetGraphs
 from tallystick.router.network.options import PaymentOptions
 from tallystick.router.objects import NodeKey, Route
 from tallystick.router.receiving.issued import InvoiceRecord
-from tallystick.router.sending.outgoing import Outgoing
-from tallystick.router.sending.payments import Kind, Order, PaymentRecord, find_payment, list_payments
+from tallystick.router.sending.outgoing import OutgoingPayments
+from tallystick.router.sending.payments import Order, PaymentKind, PaymentRecord, find_payment, list_payments
 from tallystick.settlement.chain import Chain
 
 REBALANCING = "rebalancing"
@@ -45,8 +45,8 @@ class Paying(ABC):
     """See the module's docstring."""
 
     options: PaymentOptions
-    outgoing: Outgoing
-    maps: Maps
+    outgoing: OutgoingPayments
+    asset_graphs: AssetGraphs
     _own: NodeKey
     _engine: Engine
     _writer: Writer
@@ -83,7 +83,7 @@ class Paying(ABC):
                 wanted,
                 chain_id=self._chain.chain_id,
                 contract=self._chain.contract,
-                assets=self.maps.usable,
+                assets=self.asset_graphs.usable,
                 now=self._engine.chain.now,
                 amount=amount,
             )
@@ -141,7 +141,7 @@ class Paying(ABC):
             lock_seconds=self.options.lock_seconds,
             gives_up=self._until(timeout),
             created=self._clock(),
-            kind=Kind.KEYSEND,
+            kind=PaymentKind.KEYSEND,
         )
         self._begin(order)
         return await self.receipt(order.payment_hash)
@@ -150,13 +150,13 @@ class Paying(ABC):
         self, out: ChannelId, back: ChannelId, amount: int, *, max_fee: int | None = None, timeout: float | None = None
     ) -> PaymentReceipt:
         """Pay ourselves: `amount` goes out over one channel of ours and comes back over another, less the fee."""
-        asset, other = (self._engine.session(channel).channel.terms.asset for channel in (out, back))
+        asset, other = (self._engine.view(channel).channel.terms.asset for channel in (out, back))
         if out == back:
             raise InvalidInput("name two channels: one to send from, one to receive in")
         if asset != other:
             raise InvalidInput("these two channels carry different assets: a payment stays in one")
         check_amount(amount, minimum=1)
-        self.maps.of(asset)
+        self.asset_graphs.of(asset)
         record = await self._ask(amount, REBALANCING, asset=asset, own=True)
         order = Order(
             payment_hash=record.payment_hash,
@@ -171,7 +171,7 @@ class Paying(ABC):
             created=self._clock(),
             first_channel=out,
             last_channel=back,
-            kind=Kind.REBALANCE,
+            kind=PaymentKind.REBALANCE,
         )
         self.outgoing.begin(order)
         return await self.receipt(order.payment_hash)
@@ -192,7 +192,7 @@ class Paying(ABC):
             lock_seconds=self.options.lock_seconds,
             gives_up=self._until(timeout),
             created=self._clock(),
-            kind=Kind.PROBE,
+            kind=PaymentKind.PROBE,
         )
         self._begin(order)
         record = await self.outgoing.ended(order.payment_hash)
@@ -203,7 +203,7 @@ class Paying(ABC):
     def estimate(self, to: NodeKey, amount: int, *, asset: Address = NATIVE) -> Route:
         """Return the way that a payment would try first; its `fee` is an estimate. Raise NoRoute or InvalidInput."""
         check_amount(amount, minimum=1)
-        return self.maps.of(asset).estimate(to, amount, now=self._steady())
+        return self.asset_graphs.of(asset).estimate(to, amount, now=self._steady())
 
     async def receipt(self, payment_hash: bytes) -> PaymentReceipt:
         """Wait for a payment; return its receipt or raise PaymentFailed; InvalidInput if there is no such payment."""
@@ -229,7 +229,7 @@ class Paying(ABC):
     def _begin(self, order: Order) -> None:
         if order.target == self._own:
             raise InvalidInput("this invoice is this node's own: paying oneself is `rebalance`")
-        self.maps.of(order.asset)
+        self.asset_graphs.of(order.asset)
         self.outgoing.begin(order)
 
     def _max_fee(self, amount: int, asset: Address, max_fee: int | None) -> int:

@@ -17,11 +17,11 @@ from tallystick.channels.protocol.objects import Address, ChannelId
 from tallystick.router.forwarding.service import Router
 from tallystick.router.gossip.announcements import ChannelUpdate, sign_update
 from tallystick.router.gossip.private_updates import encode_update
-from tallystick.router.network.hints import Inlet, Told, decode_told, encode_told
+from tallystick.router.network.hints import InboundChannel, Told, decode_told, encode_told
 from tallystick.router.objects import Edge, ForwardingPolicy, NodeKey
 
 
-class Inlets:
+class PrivateChannels:
     """See the module's docstring. Made by `Routing`."""
 
     def __init__(
@@ -56,7 +56,7 @@ class Inlets:
     def tell(self, channel: ChannelId) -> None:
         """Tell a channel's peer, and nobody else, what we ask for: its invoices may have to name the channel."""
         told = Told(channel, self._router.policy_of(channel), self._announces)
-        self._say(self._engine.session(channel).channel.peer_key, encode_told(told))
+        self._say(self._engine.view(channel).channel.peer_key, encode_told(told))
 
     def receive(self, peer: bytes, frame: bytes) -> ChannelId | None:
         """Take in what a peer asks for, and return for which channel; raise MalformedMessage.
@@ -65,8 +65,8 @@ class Inlets:
         """
         told = decode_told(frame)
         channel = ChannelId(told.channel)
-        session = self._engine.sessions.get(channel)
-        if session is None or session.channel.peer_key != peer:
+        view = self._engine.views.get(channel)
+        if view is None or view.channel.peer_key != peer:
             return None
         self._told[channel] = told
         return channel
@@ -81,24 +81,24 @@ class Inlets:
         told = self._told.get(channel)
         return told.policy if told is not None else None
 
-    def now(self, asset: Address) -> list[Inlet]:
+    def now(self, asset: Address) -> list[InboundChannel]:
         """Return the channels in an asset that lead to us although the network does not know of them."""
-        found: list[Inlet] = []
+        found: list[InboundChannel] = []
         for identity, told in self._told.items():
-            session = self._engine.session(identity)
-            channel = session.channel
-            if not session.payable or channel.terms.asset != asset or self._is_known(identity, asset):
+            view = self._engine.view(identity)
+            channel = view.channel
+            if not view.payable or channel.terms.asset != asset or self._is_known(identity, asset):
                 continue
             edge = Edge(identity, NodeKey(channel.peer_key), self._own, capacity_of(channel), told.policy)
             inbound = channel.balances()[channel.peer_side] - channel.theirs.simplex.proof.locked
             inbound -= channel.coming_reserve  # the peer's is the same
-            found.append(Inlet(edge, max(0, inbound), session.ready))
+            found.append(InboundChannel(edge, max(0, inbound), view.ready))
         return found
 
     def update_of(self, channel: ChannelId) -> bytes:
         """Return our newest update of a channel, for a failure: of one that we do not announce, signed for this one."""
         announced = self._announced(channel)
-        if announced or channel not in self._engine.sessions:
+        if announced or self._engine.views.get(channel) is None:
             return announced
         try:
             return encode_update(self._sign(channel, self._router.policy_of(channel)))
@@ -113,7 +113,7 @@ class Inlets:
             raise InvalidInput(str(error)) from error
 
     def _sign(self, channel: ChannelId, policy: ForwardingPolicy) -> ChannelUpdate:
-        side = self._engine.session(channel).channel.side
+        side = self._engine.view(channel).channel.side
         return sign_update(self._key, self._domain, channel, side, int(self._clock()), policy)
 
 

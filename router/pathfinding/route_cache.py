@@ -23,7 +23,7 @@ _WORSE = 1 / 16
 """By how much a way may have become dearer: about what amounts of one size differ by."""
 
 
-class _Way(msgspec.Struct, frozen=True):
+class _CachedRoute(msgspec.Struct, frozen=True):
     slots: tuple[int, ...]
     cost: float
     """Of each unit, everything weighed, when it was found."""
@@ -32,12 +32,12 @@ class _Way(msgspec.Struct, frozen=True):
     until: float
 
 
-class Ways:
+class RouteCache:
     """See the module's docstring."""
 
     def __init__(self, planner: Planner) -> None:
         self._planner = planner
-        self._ways: dict[tuple[NodeKey, int, int], _Way] = {}
+        self._ways: dict[tuple[NodeKey, int, int], _CachedRoute] = {}
 
     def __len__(self) -> int:
         return len(self._ways)
@@ -67,7 +67,7 @@ class Ways:
         if len(self._ways) >= WAYS_MAX:
             del self._ways[next(iter(self._ways))]
         cost = planner.weigh((route,), amount) / amount
-        self._ways[key] = _Way(slots, cost, planner.graph.version, now + LIFETIME)
+        self._ways[key] = _CachedRoute(slots, cost, planner.graph.version, now + LIFETIME)
 
 
 def _key(target: NodeKey, amount: int) -> tuple[NodeKey, int, int]:

@@ -31,7 +31,7 @@ from tallystick.router.onion.payload import FinalPayload
 from tallystick.router.receiving.payee import Claimable
 
 
-class State(enum.StrEnum):
+class InvoiceState(enum.StrEnum):
     """What became of an invoice. The values stand in the control API, and never change."""
 
     OPEN = "open"
@@ -128,13 +128,13 @@ class InvoiceRecord(Discreet, msgspec.Struct, frozen=True):
             return None
         return Claimable(self.secret, self.payment_secret, self.amount, self.hold, self.expires, self.asset)
 
-    def state(self, now: int, held: Collection[bytes] = ()) -> State:
+    def state(self, now: int, held: Collection[bytes] = ()) -> InvoiceState:
         """Return its state at chain time `now`; `held` are the hashes of complete payments that wait (`Payee.held`)."""
         if self.ended is not None:
-            return State.CLAIMED if self.received else State.CANCELLED
+            return InvoiceState.CLAIMED if self.received else InvoiceState.CANCELLED
         if self.payment_hash in held:
-            return State.HELD
-        return State.OPEN if now <= self.expires else State.EXPIRED
+            return InvoiceState.HELD
+        return InvoiceState.OPEN if now <= self.expires else InvoiceState.EXPIRED
 
 
 def issue(invoice: Invoice, key: PrivateKey, secret: bytes, *, hold: bool = False, own: bool = False) -> InvoiceIssued:

@@ -2,13 +2,13 @@
 
 Sans-IO. The parts of a payment share its hash, the invoice's payment secret and the total that they add up to. Once
 they do, the payment is complete: it is claimed at once, or held if the invoice is one to hold, until `settle` or
-`cancel`. What does not belong is refused alone; parts that the rest does not follow within `Patience.parts` seconds,
-or whose locks come near their expiry, are let go. Nobody learns more from a refusal than that the payment is not
-wanted (BOLT 4, incorrect_or_unknown_payment_details).
+`cancel`. What does not belong is refused alone; parts that the rest does not follow within `PayeeOptions.parts`
+seconds, or whose locks come near their expiry, are let go. Nobody learns more from a refusal than that the payment is
+not wanted (BOLT 4, incorrect_or_unknown_payment_details).
 
 After a restart whatever lock is pending is presented again (`IncomingPart.again`): it was taken before, so it came
 in time, and what is gathered here need not be stored. That an invoice was claimed must be, in the commit of its first
-`Claim` (`router.receiving.issued`).
+`ClaimPayment` (`router.receiving.issued`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tallystick.channels.values.arguments import Options
 from tallystick.channels.values.discretion import Discreet
 
 
-class Patience(Options, frozen=True, kw_only=True):
+class PayeeOptions(Options, frozen=True, kw_only=True):
     """How long a payee waits. Seconds of chain time."""
 
     parts: int = 60
@@ -69,7 +69,7 @@ class IncomingPart(Discreet, msgspec.Struct, frozen=True):
     """Of the channel."""
 
 
-class Verdict(enum.Enum):
+class PartRefusal(enum.Enum):
     """Why a part is refused. The payer learns nothing that tells the first six apart."""
 
     UNWANTED = 1
@@ -94,14 +94,14 @@ class Verdict(enum.Enum):
     """It is in another asset than the invoice asks for, or than the other parts are in."""
 
 
-class Refuse(msgspec.Struct, frozen=True):
+class RefusePart(msgspec.Struct, frozen=True):
     """Let this lock go."""
 
     part: IncomingPart
-    verdict: Verdict
+    verdict: PartRefusal
 
 
-class Claim(Discreet, msgspec.Struct, frozen=True):
+class ClaimPayment(Discreet, msgspec.Struct, frozen=True):
     """Reveal the secret for all these locks: store first that the payment is claimed."""
 
     payment_hash: bytes
@@ -109,14 +109,14 @@ class Claim(Discreet, msgspec.Struct, frozen=True):
     parts: tuple[IncomingPart, ...]
 
 
-class Held(msgspec.Struct, frozen=True):
+class HoldPayment(msgspec.Struct, frozen=True):
     """All parts are there; they wait for `settle` or `cancel`."""
 
     payment_hash: bytes
     parts: tuple[IncomingPart, ...]
 
 
-Answer = Refuse | Claim | Held
+Answer = RefusePart | ClaimPayment | HoldPayment
 
 
 class _Gathering(msgspec.Struct):
@@ -134,7 +134,7 @@ class _Gathering(msgspec.Struct):
 class Payee:
     """All payments on their way to this node. At most `limit` are gathered at once; more are refused."""
 
-    def __init__(self, patience: Patience, *, limit: int = 10_000) -> None:
+    def __init__(self, patience: PayeeOptions, *, limit: int = 10_000) -> None:
         self._patience = patience
         self._limit = limit
         self._gathering: dict[bytes, _Gathering] = {}
@@ -154,7 +154,7 @@ class Payee:
             return []
         objection = self._objection(part, wanted, group, now)
         if objection is not None or wanted is None:
-            return [Refuse(part, objection or Verdict.UNWANTED)]
+            return [RefusePart(part, objection or PartRefusal.UNWANTED)]
         if group is None:
             group = _Gathering(wanted, part.total, now + self._patience.parts, [])
             self._gathering[payment_hash] = group
@@ -163,43 +163,43 @@ class Payee:
 
     def _objection(
         self, part: IncomingPart, wanted: Claimable | None, group: _Gathering | None, now: int
-    ) -> Verdict | None:
+    ) -> PartRefusal | None:
         if wanted is None:
-            return Verdict.UNWANTED
+            return PartRefusal.UNWANTED
         if part.asset != (wanted if group is None else group.wanted).asset:
-            return Verdict.WRONG_ASSET
+            return PartRefusal.WRONG_ASSET
         if not hmac.compare_digest(part.payment_secret, wanted.payment_secret):
-            return Verdict.WRONG_SECRET
+            return PartRefusal.WRONG_SECRET
         if part.amount < part.told or part.expiry < part.told_expiry:
-            return Verdict.TAMPERED
+            return PartRefusal.TAMPERED
         if part.expiry < now + (self._last_moment if part.again else self._patience.claim):
-            return Verdict.TOO_SOON
+            return PartRefusal.TOO_SOON
         if group is not None:
             more = group.held or group.sum >= group.total or group.sum + part.amount > AMOUNT_MAX
-            return Verdict.SUPERFLUOUS if more or part.total != group.total else None
+            return PartRefusal.SUPERFLUOUS if more or part.total != group.total else None
         if 0 < wanted.expires < now and not part.again:
-            return Verdict.EXPIRED
+            return PartRefusal.EXPIRED
         if part.total < max(1, wanted.amount) or (wanted.amount and part.total > 2 * wanted.amount):
-            return Verdict.WRONG_AMOUNT
-        return Verdict.TOO_MANY if len(self._gathering) >= self._limit else None
+            return PartRefusal.WRONG_AMOUNT
+        return PartRefusal.TOO_MANY if len(self._gathering) >= self._limit else None
 
     def _complete(self, payment_hash: bytes, group: _Gathering) -> list[Answer]:
         if group.sum < group.total:
             return []
         if group.wanted.hold:
             group.held = True
-            return [Held(payment_hash, tuple(group.parts))]
+            return [HoldPayment(payment_hash, tuple(group.parts))]
         return [self._claim(payment_hash, group.wanted.secret)]
 
-    def _claim(self, payment_hash: bytes, secret: bytes) -> Claim:
-        return Claim(payment_hash, secret, tuple(self._gathering.pop(payment_hash).parts))
+    def _claim(self, payment_hash: bytes, secret: bytes) -> ClaimPayment:
+        return ClaimPayment(payment_hash, secret, tuple(self._gathering.pop(payment_hash).parts))
 
     @property
     def _last_moment(self) -> int:
         """Seconds before its expiry up to which a lock is claimed."""
         return self._patience.claim // 2
 
-    def settle(self, payment_hash: bytes, secret: bytes, now: int) -> Claim | None:
+    def settle(self, payment_hash: bytes, secret: bytes, now: int) -> ClaimPayment | None:
         """Claim a held payment with its secret; None if no such payment is held, or too little time is left for it."""
         group = self._gathering.get(payment_hash)
         if group is None or not group.held or self._is_late(group, now):
@@ -211,11 +211,15 @@ class Payee:
 
     def cancel(self, payment_hash: bytes) -> list[Answer]:
         """Let go whatever has come of a payment."""
-        return self._let_go(payment_hash, Verdict.UNWANTED)
+        return self._let_go(payment_hash, PartRefusal.UNWANTED)
 
-    def opened(self, payment_hash: bytes, secret: bytes) -> Claim:
+    def opened(self, payment_hash: bytes, secret: bytes) -> ClaimPayment:
         """The secret is out, by no act of ours: claim whatever has come (perhaps nothing), complete or not."""
-        return self._claim(payment_hash, secret) if payment_hash in self._gathering else Claim(payment_hash, secret, ())
+        return (
+            self._claim(payment_hash, secret)
+            if payment_hash in self._gathering
+            else ClaimPayment(payment_hash, secret, ())
+        )
 
     def gone(self, payment_hash: bytes, channel: ChannelId, lock: int) -> None:
         """A lock that was gathered has ended without us: its channel closed, or its payer took it back."""
@@ -234,14 +238,14 @@ class Payee:
         for payment_hash, group in list(self._gathering.items()):
             late = self._is_late(group, now)
             if not group.held and (late or now > group.deadline):
-                answers += self._let_go(payment_hash, Verdict.INCOMPLETE)
+                answers += self._let_go(payment_hash, PartRefusal.INCOMPLETE)
             elif late:
-                answers += self._let_go(payment_hash, Verdict.TOO_SOON)
+                answers += self._let_go(payment_hash, PartRefusal.TOO_SOON)
         return answers
 
-    def _let_go(self, payment_hash: bytes, verdict: Verdict) -> list[Answer]:
+    def _let_go(self, payment_hash: bytes, verdict: PartRefusal) -> list[Answer]:
         group = self._gathering.pop(payment_hash, None)
-        return [Refuse(part, verdict) for part in group.parts] if group is not None else []
+        return [RefusePart(part, verdict) for part in group.parts] if group is not None else []
 
 
 def _same(part: IncomingPart, other: IncomingPart) -> bool:

@@ -25,12 +25,21 @@ from tallystick.router.onion.failures import Failure
 from tallystick.router.receiving.issued import (
     InvoiceCancelled,
     InvoiceClaimed,
+    InvoiceState,
     KeysendClaimed,
-    State,
     find_invoice,
     wanted,
 )
-from tallystick.router.receiving.payee import Answer, Claim, Held, IncomingPart, Patience, Payee, Refuse, Verdict
+from tallystick.router.receiving.payee import (
+    Answer,
+    ClaimPayment,
+    HoldPayment,
+    IncomingPart,
+    PartRefusal,
+    Payee,
+    PayeeOptions,
+    RefusePart,
+)
 
 _Name = tuple[ChannelId, int]
 
@@ -38,19 +47,21 @@ REFUSALS_MAX = 1_000
 """Invoices of which it is remembered what was refused last."""
 
 _WORDS = {
-    Verdict.UNWANTED: "",
-    Verdict.EXPIRED: "the invoice had expired",
-    Verdict.WRONG_SECRET: "it came without the payment secret of the invoice",
-    Verdict.WRONG_AMOUNT: "it was to be a payment of {total}, and the invoice asks for {asked}, or up to twice as much",
-    Verdict.SUPERFLUOUS: "the payment is complete without it, or its parts do not agree on one amount",
-    Verdict.TOO_MANY: "too many payments are being gathered",
-    Verdict.TAMPERED: "the payer sent {told} or a longer lock: the node before us did not pass that on",
-    Verdict.TOO_SOON: "too little time was left to claim it safely",
-    Verdict.WRONG_ASSET: "it was in another asset than the invoice asks for",
-    Verdict.INCOMPLETE: "the other parts of a payment of {total} did not come in time",
+    PartRefusal.UNWANTED: "",
+    PartRefusal.EXPIRED: "the invoice had expired",
+    PartRefusal.WRONG_SECRET: "it came without the payment secret of the invoice",
+    PartRefusal.WRONG_AMOUNT: (
+        "it was to be a payment of {total}, and the invoice asks for {asked}, or up to twice as much"
+    ),
+    PartRefusal.SUPERFLUOUS: "the payment is complete without it, or its parts do not agree on one amount",
+    PartRefusal.TOO_MANY: "too many payments are being gathered",
+    PartRefusal.TAMPERED: "the payer sent {told} or a longer lock: the node before us did not pass that on",
+    PartRefusal.TOO_SOON: "too little time was left to claim it safely",
+    PartRefusal.WRONG_ASSET: "it was in another asset than the invoice asks for",
+    PartRefusal.INCOMPLETE: "the other parts of a payment of {total} did not come in time",
 }
 
-_ENDED = {State.CLAIMED: "the invoice was paid already", State.CANCELLED: "the invoice was cancelled"}
+_ENDED = {InvoiceState.CLAIMED: "the invoice was paid already", InvoiceState.CANCELLED: "the invoice was cancelled"}
 
 LAPSED_MAX = 1_000
 """Held payments that were given back for want of time, as far as they are remembered."""
@@ -74,7 +85,7 @@ class PaymentHeld(msgspec.Struct, frozen=True):
     asset: Address = NATIVE
 
 
-class Refusal(msgspec.Struct, frozen=True):
+class PartRefused(msgspec.Struct, frozen=True):
     """A lock for an invoice of ours that was given back."""
 
     payment_hash: bytes
@@ -87,7 +98,7 @@ class Refusal(msgspec.Struct, frozen=True):
         return f"{self.amount} came and was given back: {self.text}"
 
 
-class Door(Protocol):
+class PayeePort(Protocol):
     """What a payee needs of the router."""
 
     @property
@@ -118,10 +129,10 @@ class Receiving:
 
     def __init__(
         self,
-        door: Door,
+        port: PayeePort,
         store: Store,
         *,
-        patience: Patience,
+        patience: PayeeOptions,
         keysend: Collection[Address],
         later: Callable[[Callable[[], None]], None],
         tell: Callable[[Paid | PaymentHeld], None],
@@ -130,18 +141,18 @@ class Receiving:
 
         `later(then)` calls `then` after the commit that covers everything done so far.
         """
-        self._door = door
+        self._port = port
         self._store = store
         self._keysend = keysend
         self._later = later
         self._tell = tell
         self._payee = Payee(patience)
         self._finals: dict[_Name, FinalLock] = {}
-        self._closed: dict[bytes, State] = {}
+        self._closed: dict[bytes, InvoiceState] = {}
         """Claimed or cancelled in steps that are not durable yet: the store does not know of them."""
         self._lapsed: OrderedDict[bytes, None] = OrderedDict()
         """What was held and given back for want of time, so that whoever settles it too late is told: the newest."""
-        self._refusals: OrderedDict[bytes, Refusal] = OrderedDict()
+        self._refusals: OrderedDict[bytes, PartRefused] = OrderedDict()
         """The last one of each invoice: the newest."""
 
     @property
@@ -149,7 +160,7 @@ class Receiving:
         """Complete payments that wait for `settle` or `cancel`: hash to amount."""
         return self._payee.held
 
-    def refusal(self, payment_hash: bytes) -> Refusal | None:
+    def refusal(self, payment_hash: bytes) -> PartRefused | None:
         """Return what was given back last of what came for an invoice since we started, None if there was nothing."""
         return self._refusals.get(payment_hash)
 
@@ -176,7 +187,7 @@ class Receiving:
             keysend = final.asset in self._keysend
             claimable = wanted(self._store, digest, payload, keysend=keysend, asset=final.asset)
         self._finals[final.channel, lock.id] = final
-        return self._perform(self._payee.arrived(digest, part, claimable, self._door.now))
+        return self._perform(self._payee.arrived(digest, part, claimable, self._port.now))
 
     def gone(self, channel: ChannelId, lock: Lock, secret: bytes) -> Sequence[Moment]:
         """A lock that ended here is no more. If it was paid for a secret that we did not reveal, all parts are ours."""
@@ -191,7 +202,7 @@ class Receiving:
     def time_passed(self) -> Sequence[Moment]:
         """Chain time has passed."""
         held = self._payee.held
-        answers = self._payee.on_time(self._door.now)
+        answers = self._payee.on_time(self._port.now)
         left = self._payee.held
         self._lapsed.update(dict.fromkeys(digest for digest in held if digest not in left))
         while len(self._lapsed) > LAPSED_MAX:
@@ -206,14 +217,14 @@ class Receiving:
         Raise ChannelNotReady while our view of the chain is old, InvalidInput if nothing is held (any more).
         """
         digest = digest_of(secret)
-        if self._state(digest) is State.CLAIMED:
+        if self._state(digest) is InvoiceState.CLAIMED:
             return []
-        if digest in self._payee.held and not self._door.fresh:
+        if digest in self._payee.held and not self._port.fresh:
             raise ChannelNotReady(
                 "this node's view of the chain is old, as its chain node does not answer or stands still: a secret "
                 "that is given away now might not be paid for. Nothing was done; settle again once it is followed"
             )
-        claim = self._payee.settle(digest, secret, self._door.now)
+        claim = self._payee.settle(digest, secret, self._port.now)
         if claim is None:
             raise InvalidInput(self._why_not_held(digest))
         moments = self._perform([claim])
@@ -225,7 +236,7 @@ class Receiving:
         state = self._state(digest)
         if state is None:
             return "this node has no invoice that this secret opens"
-        if state is State.CANCELLED:
+        if state is InvoiceState.CANCELLED:
             return "this invoice was cancelled, and what came for it was given back"
         if digest in self._lapsed or digest in self._payee.held:
             return (
@@ -242,27 +253,27 @@ class Receiving:
         state = self._state(payment_hash)
         if state is None:
             raise InvalidInput("this node has no invoice of that payment hash; `tally invoice list` shows all")
-        if state is State.CLAIMED:
+        if state is InvoiceState.CLAIMED:
             raise InvalidInput("this invoice was paid, which cannot be undone: pay the money back instead")
-        if state is State.CANCELLED:
+        if state is InvoiceState.CANCELLED:
             return []
-        self._close(payment_hash, State.CANCELLED)
-        moments: list[Moment] = [InvoiceCancelled(payment_hash, self._door.now)]
+        self._close(payment_hash, InvoiceState.CANCELLED)
+        moments: list[Moment] = [InvoiceCancelled(payment_hash, self._port.now)]
         return moments + self._perform(self._payee.cancel(payment_hash))
 
-    def _state(self, payment_hash: bytes) -> State | None:
+    def _state(self, payment_hash: bytes) -> InvoiceState | None:
         """Return what became of an invoice, with what is not durable yet; None if it is unknown."""
         record = find_invoice(self._store, payment_hash)
-        return self._closed.get(payment_hash) or (record.state(self._door.now) if record is not None else None)
+        return self._closed.get(payment_hash) or (record.state(self._port.now) if record is not None else None)
 
     # --- doing it -----------------------------------------------------------------------------------------------
 
     def _perform(self, answers: list[Answer]) -> list[Moment]:
         moments: list[Moment] = []
         for answer in self._instead(answers):
-            if isinstance(answer, Claim):
+            if isinstance(answer, ClaimPayment):
                 moments += self._claim(answer, answer.parts[0].asset)
-            elif isinstance(answer, Held):
+            elif isinstance(answer, HoldPayment):
                 held = PaymentHeld(
                     answer.payment_hash, sum(part.amount for part in answer.parts), answer.parts[0].asset
                 )
@@ -274,29 +285,29 @@ class Receiving:
     def _instead(self, answers: list[Answer]) -> list[Answer]:
         """Claim what would be let go for want of parts or time, if the chain shows its secret: its payer is to pay."""
         kept: list[Answer] = []
-        claims: dict[bytes, Claim] = {}
+        claims: dict[bytes, ClaimPayment] = {}
         for answer in answers:
             secret = b""
-            if isinstance(answer, Refuse) and answer.verdict in (Verdict.INCOMPLETE, Verdict.TOO_SOON):
+            if isinstance(answer, RefusePart) and answer.verdict in (PartRefusal.INCOMPLETE, PartRefusal.TOO_SOON):
                 lock = self._finals[answer.part.channel, answer.part.lock].lock
-                secret = self._door.registered(lock)
-            if not secret or not isinstance(answer, Refuse):
+                secret = self._port.registered(lock)
+            if not secret or not isinstance(answer, RefusePart):
                 kept.append(answer)
                 continue
             parts = claims[lock.condition].parts if lock.condition in claims else ()
-            claims[lock.condition] = Claim(lock.condition, secret, (*parts, answer.part))
+            claims[lock.condition] = ClaimPayment(lock.condition, secret, (*parts, answer.part))
         return [*kept, *claims.values()]
 
-    def _claim(self, claim: Claim, asset: Address, received: int = 0) -> list[Moment]:
+    def _claim(self, claim: ClaimPayment, asset: Address, received: int = 0) -> list[Moment]:
         """Reveal for all parts of a claim, which are in one asset; `received` was paid before."""
-        digest, now = claim.payment_hash, self._door.now
+        digest, now = claim.payment_hash, self._port.now
         for part in claim.parts:
             self._finals.pop((part.channel, part.lock), None)
-            if self._door.reveal(part.channel, part.lock, claim.secret):
+            if self._port.reveal(part.channel, part.lock, claim.secret):
                 received += part.amount
         if not received:
             return []
-        self._close(digest, State.CLAIMED)
+        self._close(digest, InvoiceState.CLAIMED)
         record = find_invoice(self._store, digest)
         if record is None or not record.own:
             self._later(partial(self._tell, Paid(digest, received, claim.secret, record is None, asset)))
@@ -304,7 +315,7 @@ class Receiving:
             return [KeysendClaimed(digest, claim.secret, received, now, asset)]
         return [InvoiceClaimed(digest, claim.secret, received, now)]
 
-    def _close(self, digest: bytes, state: State) -> None:
+    def _close(self, digest: bytes, state: InvoiceState) -> None:
         """Take nothing more under this hash, from now on."""
         self._closed[digest] = state
         self._later(partial(self._forget, digest))
@@ -313,32 +324,32 @@ class Receiving:
         """What was closed is in the store now."""
         self._closed.pop(digest, None)
 
-    def _refuse(self, part: IncomingPart, verdict: Verdict) -> None:
+    def _refuse(self, part: IncomingPart, verdict: PartRefusal) -> None:
         final = self._finals.pop((part.channel, part.lock), None)
         if final is not None:
             self._note(final.lock.condition, part, verdict)
-            self._door.refuse(final, _failure(part, verdict, self._door.now))
+            self._port.refuse(final, _failure(part, verdict, self._port.now))
 
-    def _note(self, digest: bytes, part: IncomingPart, verdict: Verdict) -> None:
+    def _note(self, digest: bytes, part: IncomingPart, verdict: PartRefusal) -> None:
         """Remember for the owner why something was refused, if it was for an invoice."""
         record, state = find_invoice(self._store, digest), self._state(digest)
         if record is None or state is None or not record.text:
             return
         why = _WORDS[verdict].format(total=part.total, asked=record.amount, told=part.told)
-        if verdict is Verdict.UNWANTED:
+        if verdict is PartRefusal.UNWANTED:
             why = _ENDED.get(state, "it is not wanted any more")
-        self._refusals[digest] = Refusal(digest, part.amount, self._door.now, why)
+        self._refusals[digest] = PartRefused(digest, part.amount, self._port.now, why)
         self._refusals.move_to_end(digest)
         while len(self._refusals) > REFUSALS_MAX:
             self._refusals.popitem(last=False)
 
 
-def _failure(part: IncomingPart, verdict: Verdict, now: int) -> Failure:
+def _failure(part: IncomingPart, verdict: PartRefusal, now: int) -> Failure:
     """Return what the payer is told. Whoever probes learns the same from every refusal that is not about the lock."""
-    if verdict is Verdict.INCOMPLETE:
+    if verdict is PartRefusal.INCOMPLETE:
         return Failure(Code.MPP_TIMEOUT)
-    if verdict is Verdict.TAMPERED and part.amount < part.told:
+    if verdict is PartRefusal.TAMPERED and part.amount < part.told:
         return Failure(Code.FINAL_INCORRECT_AMOUNT, amount=part.amount)
-    if verdict is Verdict.TAMPERED:
+    if verdict is PartRefusal.TAMPERED:
         return Failure(Code.FINAL_INCORRECT_EXPIRY, time=part.expiry)
     return Failure(Code.INCORRECT_OR_UNKNOWN_PAYMENT_DETAILS, amount=part.amount, time=now)

@@ -14,13 +14,13 @@ from itertools import islice
 from tallystick.router.codes import Code
 from tallystick.router.onion.failures import Failure, attribute
 from tallystick.router.onion.sphinx import BuiltOnion, onions_of
-from tallystick.router.sending.payer import Lesson, PartFailure
+from tallystick.router.sending.payer import Attribution, PartFailure
 
 _OF_PAYEE = {
-    Code.INCORRECT_OR_UNKNOWN_PAYMENT_DETAILS: Lesson.REFUSED,
-    Code.FINAL_INCORRECT_EXPIRY: Lesson.CHANNEL,
-    Code.FINAL_INCORRECT_AMOUNT: Lesson.CHANNEL,
-    Code.MPP_TIMEOUT: Lesson.AGAIN,
+    Code.INCORRECT_OR_UNKNOWN_PAYMENT_DETAILS: Attribution.REFUSED,
+    Code.FINAL_INCORRECT_EXPIRY: Attribution.CHANNEL,
+    Code.FINAL_INCORRECT_AMOUNT: Attribution.CHANNEL,
+    Code.MPP_TIMEOUT: Attribution.AGAIN,
 }
 
 _LIQUIDITY = {Code.TEMPORARY_CHANNEL_FAILURE}
@@ -41,24 +41,24 @@ _BRIEF = {
 """What may be over at any moment: a node that starts, a peer that is not connected, a margin that was news to us."""
 
 
-def lesson_of(onion: BuiltOnion, reason: bytes) -> PartFailure:
+def attribution_of(onion: BuiltOnion, reason: bytes) -> PartFailure:
     """Return what to learn from the reason with which a part came back; `onion` is the one that it was sent with.
 
     No reason at all is the direct peer's silence: the lock expired, or the reason was lost in a crash.
     """
     if not reason:
-        return PartFailure(Lesson.UNKNOWN, text="nobody said why", brief=True)
+        return PartFailure(Attribution.UNKNOWN, text="nobody said why", brief=True)
     found = attribute(onion.secrets, reason)
     if found is None:
-        return PartFailure(Lesson.UNKNOWN, text="a node on the way made the reason unreadable")
+        return PartFailure(Attribution.UNKNOWN, text="a node on the way made the reason unreadable")
     at, failure = found
-    lesson = _lesson(at, failure, len(onion.secrets))
-    if failure.code.bad_onion and lesson is Lesson.CHANNEL and not _passed_on(onion, at, failure):
-        lesson = Lesson.NODE
-    if lesson is Lesson.CHANNEL and at and at == len(onion.secrets) - 1:
+    attribution = _attribution(at, failure, len(onion.secrets))
+    if failure.code.bad_onion and attribution is Attribution.CHANNEL and not _passed_on(onion, at, failure):
+        attribution = Attribution.NODE
+    if attribution is Attribution.CHANNEL and at and at == len(onion.secrets) - 1:
         at -= 1  # the payee got another lock than the payer meant: whoever sent it that is to blame
-    brief = failure.code in _BRIEF and lesson in (Lesson.CHANNEL, Lesson.NODE, Lesson.POLICY)
-    return PartFailure(lesson, at, failure.update, str(failure), brief)
+    brief = failure.code in _BRIEF and attribution in (Attribution.CHANNEL, Attribution.NODE, Attribution.POLICY)
+    return PartFailure(attribution, at, failure.update, str(failure), brief)
 
 
 def _passed_on(onion: BuiltOnion, at: int, failure: Failure) -> bool:
@@ -72,14 +72,14 @@ def _passed_on(onion: BuiltOnion, at: int, failure: Failure) -> bool:
     return failure.onion_hash == hashlib.sha256(following).digest()
 
 
-def _lesson(at: int, failure: Failure, hops: int) -> Lesson:
+def _attribution(at: int, failure: Failure, hops: int) -> Attribution:
     code, is_payee = failure.code, at >= hops - 1
     if code in _OF_PAYEE:
-        return _OF_PAYEE[code] if is_payee else Lesson.NODE
+        return _OF_PAYEE[code] if is_payee else Attribution.NODE
     if is_payee:
-        return Lesson.REFUSED if code.permanent else Lesson.AGAIN
+        return Attribution.REFUSED if code.permanent else Attribution.AGAIN
     if code in _LIQUIDITY:
-        return Lesson.LIQUIDITY
+        return Attribution.LIQUIDITY
     if code in _POLICY:
-        return Lesson.POLICY
-    return Lesson.NODE if code.of_node else Lesson.CHANNEL
+        return Attribution.POLICY
+    return Attribution.NODE if code.of_node else Attribution.CHANNEL

@@ -5,8 +5,8 @@
     end         a lock that ended, whichever way, is in the commit in which it ended; one that nobody can agree upon any
                 more, as its channel closed or its peer is away, ends when the confirmed chain is past its expiry
     restart     what is in the rows is under way or ended; what is not was never sent, and is planned anew
-    wait        a payment that can send nothing now (`payer.Waiting`) is woken when its wait is over, or ended in time;
-                `on_time` does both. A wait is not stored: after a restart the payment is planned anew
+    wait        a payment that can send nothing now (`payer.WaitUntil`) is woken when its wait is over, or ended in
+                time; `on_time` does both. A wait is not stored: after a restart the payment is planned anew
     time        within one run all of it is counted by a clock that nobody sets. An order's end is stored as a date; a
                 payment has no more time after a restart than it was given at first, whatever the clock shows then
 
@@ -38,15 +38,15 @@ from tallystick.router.objects import Route
 from tallystick.router.onion.payload import FinalPayload, ForwardPayload, encode_payload
 from tallystick.router.onion.sphinx import BuiltOnion, build_onion
 from tallystick.router.pathfinding.steps import Steps
-from tallystick.router.sending.attribution import lesson_of
-from tallystick.router.sending.payer import Limits, Map, Part, Payment
+from tallystick.router.sending.attribution import attribution_of
+from tallystick.router.sending.payer import Limits, Part, Payment, RouteSource
 from tallystick.router.sending.payments import (
-    Kind,
     Order,
     PartEnded,
     PartRecord,
     PartSent,
     PaymentEnded,
+    PaymentKind,
     PaymentOrdered,
     PaymentRecord,
     find_payment,
@@ -60,8 +60,10 @@ UNSIGNED_MAX = 60
 another way."""
 
 _ADVICE = {
-    Kind.INVOICE: "; the invoice may have been paid, cancelled or expired meanwhile: ask the payee for a new one",
-    Kind.KEYSEND: "; it may take no payments without an invoice: ask for an invoice",
+    PaymentKind.INVOICE: (
+        "; the invoice may have been paid, cancelled or expired meanwhile: ask the payee for a new one"
+    ),
+    PaymentKind.KEYSEND: "; it may take no payments without an invoice: ask for an invoice",
 }
 """What to do if the payee refuses a payment."""
 
@@ -75,7 +77,7 @@ _SPARE = 1_000
 """Deadlines of payments that have ended which are worth keeping."""
 
 
-class Locks(Protocol):
+class PayerPort(Protocol):
     """What a payer needs of its channels."""
 
     @property
@@ -101,7 +103,7 @@ class Locks(Protocol):
         ...
 
     def give_up(self, channel: ChannelId, lock: int) -> None:
-        """Give up a lock if it is not signed yet: `Outgoing.lock_dropped` hears of it."""
+        """Give up a lock if it is not signed yet: `OutgoingPayments.lock_dropped` hears of it."""
         ...
 
     def paid_with(self, channel: ChannelId, lock: int) -> bytes:
@@ -111,14 +113,14 @@ class Locks(Protocol):
     def is_over(self, channel: ChannelId, lock: int) -> bool:
         """Whether a lock's fate is known whatever its peer says: confirmed time is past it, or its channel is gone.
 
-        If its secret is registered, `Outgoing.secret_learned` heard of that before.
+        If its secret is registered, `OutgoingPayments.secret_learned` heard of that before.
         """
         ...
 
 
 class _Active(msgspec.Struct):
     order: Order
-    map: Map
+    routes: RouteSource
     payment: Payment
     gives_up: float
     """By this run's own time."""
@@ -140,13 +142,13 @@ class _Sent(Discreet, msgspec.Struct):
     reason: bytes = b""
 
 
-class Outgoing:
+class OutgoingPayments:
     """All payments of this node that have not ended."""
 
     def __init__(
         self,
-        locks: Locks,
-        map_for: Callable[[Order], Map],
+        locks: PayerPort,
+        routes_for: Callable[[Order], RouteSource],
         *,
         store: Store,
         record: Callable[[Sequence[Moment], Callable[[], None]], None],
@@ -163,7 +165,7 @@ class Outgoing:
         `inline`: nobody will call `run`; ways are looked for at once, however long it takes.
         """
         self._locks = locks
-        self._map_for = map_for
+        self._routes_for = routes_for
         self._store = store
         self._record = record
         self._clock = clock
@@ -247,14 +249,14 @@ class Outgoing:
                 self._look(active, active.payment.start(self._now()))
 
     def _add(self, order: Order, gives_up: float) -> _Active:
-        roads = self._map_for(order)
+        routes = self._routes_for(order)
         limits = self._limits(order.asset)
         if not order.parts:
             limits = msgspec.structs.replace(limits, parts=1)
-        if order.kind is Kind.PROBE:  # it asks what can be paid now
+        if order.kind is PaymentKind.PROBE:  # it asks what can be paid now
             limits = msgspec.structs.replace(limits, waits=False)
-        payment = Payment(roads, order.target, order.amount, max_fee=order.max_fee, limits=limits)
-        active = self._active[order.payment_hash] = _Active(order, roads, payment, gives_up, {}, trio.Event())
+        payment = Payment(routes, order.target, order.amount, max_fee=order.max_fee, limits=limits)
+        active = self._active[order.payment_hash] = _Active(order, routes, payment, gives_up, {}, trio.Event())
         self._remind(order.payment_hash, gives_up)
         return active
 
@@ -393,7 +395,7 @@ class Outgoing:
 
     def _send(self, active: _Active, parts: list[Part]) -> None:
         for part in parts:
-            margin = active.map.margin(part.route)
+            margin = active.routes.margin(part.route)
             expiry = self._locks.now + max(active.order.lock_seconds, margin + SLACK if margin else 0)
             try:
                 onion = self._onion(active.order, part.route, expiry)
@@ -512,7 +514,7 @@ class Outgoing:
             active.payment.part_paid(sent.number, secret, self._now())
             self._settle(active)
             return
-        failure = lesson_of(active.onions.pop(sent.number, _UNKNOWN), sent.reason)
+        failure = attribution_of(active.onions.pop(sent.number, _UNKNOWN), sent.reason)
         self._look(active, active.payment.part_failed(sent.number, failure, self._now()))
 
     def _forget(self, channel: ChannelId, lock: int) -> tuple[_Active, _Sent] | None:
@@ -546,7 +548,7 @@ class Outgoing:
         if active.payment.complete and self._active.get(digest) is active:
             del self._active[digest]
             self._waiting.discard(digest)
-            active.map.close()
+            active.routes.close()
 
 
 _UNKNOWN = BuiltOnion(b"", ())

@@ -25,7 +25,7 @@ from tallystick.router.errors import Unpaid
 from tallystick.router.objects import Edge, Key33, Route
 
 
-class Kind(enum.StrEnum):
+class PaymentKind(enum.StrEnum):
     """What a payment is for. The values stand in stores and in the control API, and never change."""
 
     INVOICE = "invoice"
@@ -63,7 +63,7 @@ class Order(Discreet, msgspec.Struct, frozen=True, kw_only=True):
     """Where a circular payment has to end."""
     parts: bool = True
     """Whether the payee takes the amount in several locks."""
-    kind: Kind = Kind.INVOICE
+    kind: PaymentKind = PaymentKind.INVOICE
 
     @property
     def timeout(self) -> float:
@@ -246,7 +246,7 @@ _COLUMNS = "body, ended, secret, fee, reason, text, kind"
 
 def _record(row: tuple[Any, ...]) -> PaymentRecord:
     body, ended, secret, fee, reason, text, kind = row
-    order = msgspec.structs.replace(decoded(_ORDER, body, "payments"), kind=Kind(kind))
+    order = msgspec.structs.replace(decoded(_ORDER, body, "payments"), kind=PaymentKind(kind))
     return PaymentRecord(order, ended, secret, int.from_bytes(fee, "big"), Unpaid(reason) if reason else None, text)
 
 

@@ -30,7 +30,7 @@ from tallystick.channels.protocol.messages import (
     encode,
 )
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Terms
-from tallystick.channels.transport.noise import ACT_TWO_SIZE, Initiator, Session
+from tallystick.channels.transport.noise import ACT_TWO_SIZE, Initiator, NoiseSession
 from tallystick.router.gossip import wire as gossip_wire
 from tallystick.router.gossip.announcements import Announcement, sign_update
 from tallystick.router.objects import ForwardingPolicy
@@ -52,7 +52,7 @@ PAUSE = 0.1
 """Seconds before an ended connection is made again."""
 
 
-class Attack(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+class AttackOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """What an attacker is told on its command line."""
 
     kind: str
@@ -71,10 +71,10 @@ class Attack(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         return encode(Hello(PROTOCOL_VERSION, self.chain_id, Address(bytes.fromhex(self.contract))))
 
 
-class Line:
+class StrangerLink:
     """One encrypted connection of a stranger."""
 
-    def __init__(self, stream: trio.SocketStream, session: Session, key: PrivateKey) -> None:
+    def __init__(self, stream: trio.SocketStream, session: NoiseSession, key: PrivateKey) -> None:
         self.stream = stream
         self.key = key
         self._session = session
@@ -89,14 +89,14 @@ class Line:
             pass
 
 
-Batch = Callable[[Line], list[bytes]]
+Batch = Callable[[StrangerLink], list[bytes]]
 """Returns what to send next on a line."""
 
 
 class Attacker:
     """See the module's docstring."""
 
-    def __init__(self, attack: Attack) -> None:
+    def __init__(self, attack: AttackOptions) -> None:
         self.attack = attack
         self.connections = 0
         """Connections that were made."""
@@ -136,7 +136,7 @@ class Attacker:
         return stream
 
     @asynccontextmanager
-    async def _meet(self, *, hello: bool = True) -> AsyncIterator[Line]:
+    async def _meet(self, *, hello: bool = True) -> AsyncIterator[StrangerLink]:
         """Give a line whose key is proved."""
         place, key = PeerAddress.parse(self.attack.target), PrivateKey(system_entropy(32))
         async with await self._stream(place.host, place.port) as stream:
@@ -150,7 +150,7 @@ class Attacker:
                 act += data
             act_three, session = handshake.read_act_two(act)
             await stream.send_all(act_three)
-            line = Line(stream, session, key)
+            line = StrangerLink(stream, session, key)
             if hello:
                 await line.send([self.attack.hello])
             yield line
@@ -199,7 +199,7 @@ class Attacker:
         ]
         frames = [frame for at in range(0, count, 50) for frame in gossip_wire.frames(said[at : at + 50])]
 
-        def batch(line: Line) -> list[bytes]:
+        def batch(line: StrangerLink) -> list[bytes]:
             frames.append(frames.pop(0))
             return [frames[-1]]
 
@@ -208,7 +208,7 @@ class Attacker:
     def _unknown(self) -> bytes:
         return encode(Reestablish(ChannelId(system_entropy(32)), 0, None, None, 0))
 
-    def _proposal(self, line: Line) -> bytes:
+    def _proposal(self, line: StrangerLink) -> bytes:
         ours, theirs = line.key.address, PublicKey(PeerAddress.parse(self.attack.target).key).address
         first, second = sorted((ours, theirs))
         contract = Address(bytes.fromhex(self.attack.contract))
@@ -235,7 +235,7 @@ def _upload() -> bytes:
     return encode_for_tower(Upload(VERSION, system_entropy(32), 1, system_entropy(BLOB_SIZE)))
 
 
-async def serve(attack: Attack) -> None:
+async def serve(attack: AttackOptions) -> None:
     """Attack until a line comes on standard input, it ends, or time is up; answer the line with what was done."""
     attacker = Attacker(attack)
     source = trio.lowlevel.FdStream(os.dup(sys.stdin.fileno()))
@@ -251,7 +251,7 @@ async def serve(attack: Attack) -> None:
 
 def main() -> None:
     """Run one attacker. It does not attack other machines."""
-    attack = msgspec.json.decode(sys.argv[1], type=Attack)
+    attack = msgspec.json.decode(sys.argv[1], type=AttackOptions)
     place = urlsplit(attack.target) if "://" in attack.target else urlsplit("//" + attack.target.partition("@")[2])
     if place.hostname != "127.0.0.1":
         raise MeasurementVoid(f"attackers of a measurement attack this machine only, not {place.hostname}")

@@ -26,8 +26,8 @@ import trio
 from tallystick.channels.protocol.objects import ChannelId
 from tallystick.channels.session.tickets import Ticket
 from tallystick.sdk.bench.control import CONTROL_MIN, capacity_control
-from tallystick.sdk.bench.fleet import Crew, Fleet, run
-from tallystick.sdk.bench.launcher import Actor, open_troupe
+from tallystick.sdk.bench.fleet import Fleet, FleetOptions, run
+from tallystick.sdk.bench.launcher import DriverProcess, open_processes
 
 TENTHS = 10
 WARM_UP = 0.02
@@ -117,7 +117,7 @@ class Runner(Fleet):
         """Tell what this process has and keeps."""
         store = self.writer.store
         rows, size = store.read("SELECT count(*), coalesce(sum(length(state)), 0) FROM channels")[0]
-        database = Path(self.crew.data) / "tally.db"
+        database = Path(self.options.data) / "tally.db"
         log = database.with_name("tally.db-wal")
         usage = Usage(_memory(), database.stat().st_size, log.stat().st_size if log.exists() else 0, rows, size)
         return {"usage": msgspec.to_builtins(usage)}
@@ -142,17 +142,19 @@ async def run_endurance(
     """Make that many payments over that many channels of one hub; `say` is told how it goes."""
     before = await trio.to_thread.run_sync(capacity_control)
     with tempfile.TemporaryDirectory(prefix="tally-endurance-", dir=directory) as folder:
-        async with open_troupe() as troupe:
-            hub_command = runner(Crew(data=f"{folder}/hub", first=0, count=1, cpu=0))
-            hub = await troupe.start("hub", hub_command)
-            peers = await troupe.start("peers", runner(Crew(data=f"{folder}/peers", first=1, count=channels, cpu=1)))
+        async with open_processes() as processes:
+            hub_command = runner(FleetOptions(data=f"{folder}/hub", first=0, count=1, cpu=0))
+            hub = await processes.start("hub", hub_command)
+            peers = await processes.start(
+                "peers", runner(FleetOptions(data=f"{folder}/peers", first=1, count=channels, cpu=1))
+            )
             addresses = peers.first["peers"]
             ready = await hub.ask("connect", addresses=addresses)
             say(f"{channels} channels stand after {ready['seconds']:.1f} s; warming up")
             await hub.ask("tenth", payments=max(channels, int(payments * WARM_UP)))
             tenths = [await _tenth(number, payments, hub, peers, say) for number in range(TENTHS)]
             await hub.stop()
-            hub = await troupe.start("hub, again", hub_command)
+            hub = await processes.start("hub, again", hub_command)
             resumed = await hub.ask("connect", addresses=addresses)
             await hub.ask("tenth", payments=channels)
     control = min(before, await trio.to_thread.run_sync(capacity_control))
@@ -170,7 +172,9 @@ async def run_endurance(
     return msgspec.structs.replace(result, broken=list(broken_bounds(result)))
 
 
-async def _tenth(number: int, payments: int, hub: Actor, peers: Actor, say: Callable[[str], None]) -> Tenth:
+async def _tenth(
+    number: int, payments: int, hub: DriverProcess, peers: DriverProcess, say: Callable[[str], None]
+) -> Tenth:
     count = payments * (number + 1) // TENTHS - payments * number // TENTHS
     seconds = (await hub.ask("tenth", payments=count))["seconds"]
     payer, payees = [msgspec.convert((await actor.ask("usage"))["usage"], Usage) for actor in (hub, peers)]
@@ -196,14 +200,14 @@ def broken_bounds(result: EnduranceResult) -> Iterator[str]:
         yield f"the restart took {result.restart_seconds:.2f} s"
 
 
-def runner(crew: Crew) -> list[str]:
+def runner(options: FleetOptions) -> list[str]:
     """Return the command that runs one process of this measurement."""
-    return ["-m", "tallystick.sdk.bench.endurance", msgspec.json.encode(crew).decode()]
+    return ["-m", "tallystick.sdk.bench.endurance", msgspec.json.encode(options).decode()]
 
 
 def main() -> None:
     """Run one process of this measurement."""
-    trio.run(run, msgspec.json.decode(sys.argv[1], type=Crew), Runner)
+    trio.run(run, msgspec.json.decode(sys.argv[1], type=FleetOptions), Runner)
 
 
 if __name__ == "__main__":

@@ -23,10 +23,10 @@ from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.messages import PROTOCOL_VERSION, Hello, Ping, Pong, decode, encode
 from tallystick.channels.protocol.objects import Address
 from tallystick.channels.transport.links import TcpNetwork
-from tallystick.sdk.bench.attackers import Attack
+from tallystick.sdk.bench.attackers import AttackOptions
 from tallystick.sdk.bench.control import capacity_control
-from tallystick.sdk.bench.driver import Role
-from tallystick.sdk.bench.launcher import Actor, Troupe, chain_run, open_troupe, party, tally
+from tallystick.sdk.bench.driver import DriverOptions
+from tallystick.sdk.bench.launcher import DriverProcess, DriverProcesses, chain_run, driver, open_processes, tally
 from tallystick.sdk.bench.stage import DEPOSIT, FUNDS, Say
 from tallystick.sdk.daemon.configuration import Settings, write_settings
 from tallystick.sdk.daemon.keystore import create
@@ -87,10 +87,10 @@ class HostileResult(msgspec.Struct, frozen=True, kw_only=True):
     rows: list[HostileRow]
 
 
-class _Stage:
+class _Processes:
     """The processes of the measurement."""
 
-    def __init__(self, payer: Actor, node: Actor, tower: Actor) -> None:
+    def __init__(self, payer: DriverProcess, node: DriverProcess, tower: DriverProcess) -> None:
         self.payer = payer
         self.node = node
         self.tower = tower
@@ -106,7 +106,7 @@ class _Stage:
     async def pay(self, seconds: float) -> dict[str, Any]:
         return await self.payer.ask("bench", kind="alone", seconds=seconds)
 
-    def attacked(self, kind: str) -> Actor:
+    def attacked(self, kind: str) -> DriverProcess:
         return self.tower if kind == "tower" else self.node
 
     def target(self, kind: str) -> str:
@@ -121,8 +121,8 @@ async def run_hostile(
     """Measure in quiet, then under each of these attacks, for `seconds` each."""
     before = await trio.to_thread.run_sync(capacity_control)
     with tempfile.TemporaryDirectory(prefix="tally-bench-", dir=directory) as folder:
-        async with open_troupe() as troupe:
-            stage = await _build(Path(folder), troupe, say)
+        async with open_processes() as processes:
+            stage = await _build(Path(folder), processes, say)
             await stage.pay(1.0)
             quiet = await stage.pay(seconds)
             connects = await _newcomers(stage, "idle")
@@ -130,7 +130,7 @@ async def run_hostile(
             say(f"quiet: p50 {quiet['p50_ms']:.1f} ms, somebody new connects in {connects:.2f} s")
             rows = []
             for kind in attacks:
-                rows.append(await _attack(stage, troupe, kind, seconds, calm[stage.attacked(kind).name]))
+                rows.append(await _attack(stage, processes, kind, seconds, calm[stage.attacked(kind).name]))
                 say(f"{kind}: p50 {rows[-1].p50_ms:.1f} ms, new peer {rows[-1].new_peer_connects_s:.2f} s")
     control = min(before, await trio.to_thread.run_sync(capacity_control))
     return HostileResult(
@@ -143,16 +143,16 @@ async def run_hostile(
     )
 
 
-async def _build(folder: Path, troupe: Troupe, say: Say) -> _Stage:
+async def _build(folder: Path, processes: DriverProcesses, say: Say) -> _Processes:
     keys = {name: PrivateKey(bytes([number]) * 32) for number, name in enumerate(("payer", "tower"), 1)}
     coins = {key.address: FUNDS * 1_000 for key in keys.values()}
-    chain = await troupe.start("chain", chain_run(str(folder / "chain"), coins, interval=0.5))
+    chain = await processes.start("chain", chain_run(str(folder / "chain"), coins, interval=0.5))
     url = str(chain.first["url"])
     key_file = folder / "tower.key"
     key_file.touch(mode=0o600)
     key_file.write_text(keys["tower"].reveal().hex())
     command = ["tower", "run", "--data", str(folder / "tower"), "--key-file", str(key_file), "--chain", url]
-    tower = await troupe.start("tower", tally(*command, "--listen", "127.0.0.1:0", "--fee-reserve", "1", "--json"))
+    tower = await processes.start("tower", tally(*command, "--listen", "127.0.0.1:0", "--fee-reserve", "1", "--json"))
     node_folder, password = folder / "node", folder / "password"
     node_folder.mkdir()
     password.touch(mode=0o600)
@@ -167,10 +167,10 @@ async def _build(folder: Path, troupe: Troupe, say: Say) -> _Stage:
         towers=(tower.first["status"]["peer_address"],),
     )
     write_settings(node_folder, settings)
-    node = await troupe.start(
+    node = await processes.start(
         "node", tally("node", "run", "--data", str(node_folder), "--password-file", str(password), "--json")
     )
-    role = Role(
+    role = DriverOptions(
         data=str(folder / "payer"),
         chain=url,
         key=keys["payer"].reveal().hex(),
@@ -178,17 +178,17 @@ async def _build(folder: Path, troupe: Troupe, say: Say) -> _Stage:
         listen=False,
         challenge_period=86_400,
     )
-    payer = await troupe.start("payer", party(role))
+    payer = await processes.start("payer", driver(role))
     if hasattr(os, "sched_setaffinity") and (os.cpu_count() or 1) > 1:
         os.sched_setaffinity(node.process.pid, {1})
     say("a payer, a node, its tower and a chain; the channel is being opened")
     await payer.ask("open", peer=node.first["peer_address"], deposit=DEPOSIT)
-    return _Stage(payer, node, tower)
+    return _Processes(payer, node, tower)
 
 
-async def _attack(stage: _Stage, troupe: Troupe, kind: str, seconds: float, calm: float) -> HostileRow:
+async def _attack(stage: _Processes, processes: DriverProcesses, kind: str, seconds: float, calm: float) -> HostileRow:
     connections, rate = ATTACKS[kind]
-    attack = Attack(
+    attack = AttackOptions(
         kind=kind,
         seconds=SETTLE + seconds + NEWCOMERS * CONNECT_MAX,
         connections=connections,
@@ -197,7 +197,7 @@ async def _attack(stage: _Stage, troupe: Troupe, kind: str, seconds: float, calm
         chain_id=CHAIN_ID,
         contract=ADJUDICATOR.hex(),
     )
-    attacker = await troupe.start(
+    attacker = await processes.start(
         f"attack {kind}", ["-m", "tallystick.sdk.bench.attackers", msgspec.json.encode(attack).decode()]
     )
     most = 0.0
@@ -227,7 +227,7 @@ async def _attack(stage: _Stage, troupe: Troupe, kind: str, seconds: float, calm
     )
 
 
-async def _newcomers(stage: _Stage, kind: str) -> float:
+async def _newcomers(stage: _Processes, kind: str) -> float:
     """Connect as somebody new, some times; return the longest that it took."""
     meet = _upload_once if kind == "tower" else _greet_once
     place = PeerAddress.parse(stage.tower_address if kind == "tower" else stage.node_address)
@@ -265,13 +265,13 @@ async def _upload_once(place: PeerAddress) -> None:
         upload = tower_messages.Upload(tower_messages.VERSION, system_entropy(32), 1, system_entropy(BLOB_SIZE))
         await link.send([tower_messages.encode(upload)])
         answer = tower_messages.decode((await link.receive())[0])
-        if not isinstance(answer, tower_messages.Receipt):
+        if not isinstance(answer, tower_messages.TowerReceipt):
             raise LinkClosed("no receipt")
     finally:
         await link.aclose()
 
 
-def memory_mb(actor: Actor) -> float:
+def memory_mb(actor: DriverProcess) -> float:
     """Return the memory that a process has now, in MB. Linux only: raise MeasurementVoid elsewhere."""
     try:
         pages = Path(f"/proc/{actor.process.pid}/statm").read_text().split()[1]

@@ -13,19 +13,19 @@ import trio
 
 from tallystick.channels.errors import TallystickError
 from tallystick.channels.protocol.objects import Address
-from tallystick.sdk.bench.driver import Role
-from tallystick.sdk.bench.fleet import Crew
+from tallystick.sdk.bench.driver import DriverOptions
+from tallystick.sdk.bench.fleet import FleetOptions
 
 START_SECONDS = 30.0
 """How long a process may take until its first line."""
 
 
-class Failed(TallystickError):
-    """A process of the troupe refused a command or ended."""
+class DriverFailed(TallystickError):
+    """A process refused a command or ended."""
 
 
-class Actor:
-    """One process that prints lines of JSON. Make it with `Troupe.start`."""
+class DriverProcess:
+    """One process that prints lines of JSON. Make it with `DriverProcesses.start`."""
 
     def __init__(self, process: trio.Process, name: str) -> None:
         self.process = process
@@ -64,7 +64,7 @@ class Actor:
         self._news = trio.Event()
 
     async def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
-        """Give a party a command and return its answer; raise Failed with its error, or if it ends meanwhile."""
+        """Give it a command and return its answer; raise DriverFailed with its error, or if it ends meanwhile."""
         self._asked += 1
         number = self._asked
         line = msgspec.json.encode({"id": number, "do": do, **arguments}) + b"\n"
@@ -73,14 +73,14 @@ class Actor:
                 if self.process.stdin is not None:
                     await self.process.stdin.send_all(line)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            raise Failed(f"{self.name} has ended") from error
+            raise DriverFailed(f"{self.name} has ended") from error
         while number not in self._answers:
             if self._ended:
-                raise Failed(f"{self.name} ended before it answered")
+                raise DriverFailed(f"{self.name} ended before it answered")
             await self._news.wait()
         answer = self._answers.pop(number)
         if not answer.get("ok"):
-            raise Failed(f"{self.name}: {answer.get('error', 'no answer')}")
+            raise DriverFailed(f"{self.name}: {answer.get('error', 'no answer')}")
         return answer
 
     async def kill(self) -> None:
@@ -95,33 +95,33 @@ class Actor:
         await self.process.wait()
 
 
-class Troupe:
-    """The actors of one show: all of them end with it. Make it with `open_troupe`."""
+class DriverProcesses:
+    """The actors of one show: all of them end with it. Make it with `open_processes`."""
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self._nursery = nursery
-        self._actors: list[Actor] = []
+        self._actors: list[DriverProcess] = []
 
-    async def start(self, name: str, command: list[str]) -> Actor:
+    async def start(self, name: str, command: list[str]) -> DriverProcess:
         """Start a command of this Python's; return it once it has said its first line. Raise Failed if it does not."""
         process = await trio.lowlevel.open_process(
             [sys.executable, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
-        actor = Actor(process, name)
+        actor = DriverProcess(process, name)
         self._actors.append(actor)
         try:
             with trio.fail_after(START_SECONDS):
                 await self._nursery.start(actor.listen)
         except (trio.TooSlowError, RuntimeError) as error:
-            raise Failed(f"{name} did not start: see what it printed above") from error
+            raise DriverFailed(f"{name} did not start: see what it printed above") from error
         return actor
 
-    async def start_parties(self, roles: Mapping[str, Role]) -> dict[str, Actor]:
+    async def start_parties(self, roles: Mapping[str, DriverOptions]) -> dict[str, DriverProcess]:
         """Start parties by name, all at the same time; return them once all have said their first lines."""
-        started: dict[str, Actor] = {}
+        started: dict[str, DriverProcess] = {}
 
-        async def start(name: str, role: Role) -> None:
-            started[name] = await self.start(name, party(role))
+        async def start(name: str, role: DriverOptions) -> None:
+            started[name] = await self.start(name, driver(role))
 
         async with trio.open_nursery() as nursery:
             for name, role in roles.items():
@@ -140,24 +140,24 @@ class Troupe:
 
 
 @asynccontextmanager
-async def open_troupe() -> AsyncIterator[Troupe]:
-    """Give a troupe for the length of the block."""
+async def open_processes() -> AsyncIterator[DriverProcesses]:
+    """Give a group of processes, which ends with the block."""
     async with trio.open_nursery() as nursery:
-        troupe = Troupe(nursery)
+        processes = DriverProcesses(nursery)
         try:
-            yield troupe
+            yield processes
         finally:
             nursery.cancel_scope.cancel()
             with trio.CancelScope(shield=True):
-                await troupe.disband()
+                await processes.disband()
 
 
-def party(role: Role) -> list[str]:
-    """Return the command that runs a party."""
+def driver(role: DriverOptions) -> list[str]:
+    """Return the command that runs a driver."""
     return ["-m", "tallystick.sdk.bench.driver", msgspec.json.encode(role).decode()]
 
 
-def fleet(crew: Crew) -> list[str]:
+def fleet(crew: FleetOptions) -> list[str]:
     """Return the command that runs a process of a fleet."""
     return ["-m", "tallystick.sdk.bench.fleet", msgspec.json.encode(crew).decode()]
 

@@ -34,8 +34,8 @@ from tallystick.router.objects import NodeKey
 from tallystick.router.onion.payload import FinalPayload, ForwardPayload, encode_payload
 from tallystick.router.onion.sphinx import build_onion, peel
 from tallystick.sdk.bench.control import CONTROL_MIN, Primitives, capacity_control, measure_primitives
-from tallystick.sdk.bench.driver import Role
-from tallystick.sdk.bench.launcher import Actor, chain_run, open_troupe, party
+from tallystick.sdk.bench.driver import DriverOptions
+from tallystick.sdk.bench.launcher import DriverProcess, chain_run, driver, open_processes
 from tallystick.sdk.errors import MeasurementVoid
 
 FUNDS = 10**15
@@ -83,10 +83,10 @@ class NetworkResult(msgspec.Struct, frozen=True, kw_only=True):
     durability: str = "full"
 
 
-class Line:
+class NodeLine:
     """Nodes in a line, and their books."""
 
-    def __init__(self, nodes: Sequence[Actor]) -> None:
+    def __init__(self, nodes: Sequence[DriverProcess]) -> None:
         self.nodes = nodes
         self._opening: list[int] = []
         self._paid = self._fees = 0
@@ -160,27 +160,29 @@ async def run_network(
 
 
 @asynccontextmanager
-async def _line(folder: str, hops: int) -> AsyncIterator[Line]:
+async def _line(folder: str, hops: int) -> AsyncIterator[NodeLine]:
     """Give nodes in a line, each with a funded channel to the next one, which all of them know."""
     keys = [PrivateKey(hashlib.sha256(f"tallystick bench {number}".encode()).digest()) for number in range(hops + 1)]
-    async with open_troupe() as troupe:
+    async with open_processes() as processes:
         coins = {key.address: FUNDS for key in keys}
-        chain = await troupe.start("chain", chain_run(f"{folder}/chain", coins, interval=0.5))
-        nodes: list[Actor] = []
+        chain = await processes.start("chain", chain_run(f"{folder}/chain", coins, interval=0.5))
+        nodes: list[DriverProcess] = []
         for number, key in enumerate(keys):
-            role = Role(data=f"{folder}/{number}", chain=chain.first["url"], key=key.reveal().hex(), forwards_all=True)
-            nodes.append(await troupe.start(f"node {number}", party(role)))
+            role = DriverOptions(
+                data=f"{folder}/{number}", chain=chain.first["url"], key=key.reveal().hex(), forwards_all=True
+            )
+            nodes.append(await processes.start(f"node {number}", driver(role)))
         channels = [
             (await one.ask("open", peer=other.first["peer"], deposit=DEPOSIT))["channel"]
             for one, other in itertools.pairwise(nodes)
         ]
         for node in nodes:
             await node.ask("know", channels=channels)
-        yield Line(nodes)
+        yield NodeLine(nodes)
 
 
 async def _measure(
-    line: Line, seconds: float, in_flight: int, primitives: Primitives, onion: tuple[float, float]
+    line: NodeLine, seconds: float, in_flight: int, primitives: Primitives, onion: tuple[float, float]
 ) -> NetworkResult:
     hops = len(line.nodes) - 1
     before = await trio.to_thread.run_sync(capacity_control)

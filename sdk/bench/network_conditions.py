@@ -1,4 +1,5 @@
-"""Bad weather for links: a round trip that takes its time, and connections that are cut. Wraps any `ports.Network`.
+"""Network conditions for links: a round trip that takes its time, and connections that are cut. Wraps any
+`ports.Network`.
 
     delay   what is sent waits rtt/2 and then goes on, in order, with all else that is due: only the time of arrival
             changes, not how much passes. Both ends delay what they send, so a round trip takes rtt longer; a dial takes
@@ -8,8 +9,8 @@
             way is lost, and both ends learn of the end at once. So a single link is cut once a second, and of 1,000
             links, ten a second with `cuts = 1`.
 
-One `Weather` belongs to one process, is shared by all of its networks, and may change while links are open: `change`
-cuts them all first, so that nothing that an end has learned of the old weather is left.
+One `NetworkConditions` belongs to one process, is shared by all of its networks, and may change while links are open:
+`change` cuts them all first, so that nothing that an end has learned of the old ones is left.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from tallystick.channels.protocol.keys import PublicKey
 BUFFER_BYTES = 64_000_000
 """Bytes that may be on their way over one link in one direction; then its sender waits, as for a full socket."""
 
-WEATHER_SEED = 1
+CONDITIONS_SEED = 1
 """Of what is cut in a measurement."""
 
 CUT_SECONDS = 1.0
@@ -38,7 +39,7 @@ DIAL_TRIPS = 2
 """Round trips until a dialed link carries messages."""
 
 
-class Weather:
+class NetworkConditions:
     """The state of all links of one process. `run` moves what is delayed; the links of `network` live no longer."""
 
     def __init__(self, rng: random.Random, *, buffer: int = BUFFER_BYTES) -> None:
@@ -49,7 +50,7 @@ class Weather:
         self.cut = 0
         """Links that were cut so far."""
         self.buffer = buffer
-        self.links: dict[RoughLink, None] = {}
+        self.links: dict[ImpairedLink, None] = {}
         self._rng = rng
         self._nursery: trio.Nursery | None = None
 
@@ -69,34 +70,34 @@ class Weather:
         for link in list(self.links):
             await link.aclose()
 
-    async def _end(self, link: RoughLink) -> None:
+    async def _end(self, link: ImpairedLink) -> None:
         self.cut += 1
         await link.aclose()
 
     def network(self, inner: Network) -> Network:
-        """Return `inner` as it is in this weather."""
-        return RoughNetwork(inner, self)
+        """Return `inner` under these conditions."""
+        return ImpairedNetwork(inner, self)
 
-    def link(self, inner: Link) -> RoughLink:
-        """Return `inner` as it is in this weather; `run` must be running."""
-        link = RoughLink(inner, self)
+    def link(self, inner: Link) -> ImpairedLink:
+        """Return `inner` under these conditions; `run` must be running."""
+        link = ImpairedLink(inner, self)
         self.links[link] = None
         if self._nursery is not None:
             self._nursery.start_soon(link.move)
         return link
 
 
-class RoughNetwork:
-    """A network in some weather (`ports.Network`)."""
+class ImpairedNetwork:
+    """A network under conditions (`ports.Network`)."""
 
-    def __init__(self, inner: Network, weather: Weather) -> None:
+    def __init__(self, inner: Network, conditions: NetworkConditions) -> None:
         self._inner = inner
-        self._weather = weather
+        self._conditions = conditions
 
     async def dial(self, address: PeerAddress) -> Link:
         """As the inner network's, some round trips later."""
-        await trio.sleep(DIAL_TRIPS * self._weather.rtt)
-        return self._weather.link(await self._inner.dial(address))
+        await trio.sleep(DIAL_TRIPS * self._conditions.rtt)
+        return self._conditions.link(await self._inner.dial(address))
 
     async def serve(
         self,
@@ -109,17 +110,17 @@ class RoughNetwork:
         """As the inner network's."""
 
         async def handle(link: Link) -> None:
-            await handler(self._weather.link(link))
+            await handler(self._conditions.link(link))
 
         await self._inner.serve(host, port, handle, started=started)
 
 
-class RoughLink:
-    """A link in some weather (`ports.Link`). What it delays is lost when it ends."""
+class ImpairedLink:
+    """A link under conditions (`ports.Link`). What it delays is lost when it ends."""
 
-    def __init__(self, inner: Link, weather: Weather) -> None:
+    def __init__(self, inner: Link, conditions: NetworkConditions) -> None:
         self._inner = inner
-        self._weather = weather
+        self._conditions = conditions
         self._waiting: deque[tuple[float, list[bytes], int]] = deque()
         self._bytes = 0
         self._news = trio.Event()
@@ -139,15 +140,15 @@ class RoughLink:
 
     async def send(self, messages: list[bytes]) -> None:
         """Put messages on their way, waiting while BUFFER_BYTES are. Raise LinkClosed if the link has ended."""
-        while self._open and self._bytes >= self._weather.buffer:
+        while self._open and self._bytes >= self._conditions.buffer:
             await self._moved.wait()
         if not self._open:
             raise LinkClosed("the connection is closed; what matters is repeated after the next one")
-        if not self._weather.rtt and not self._waiting:
+        if not self._conditions.rtt and not self._waiting:
             await self._inner.send(messages)
             return
         size = sum(map(len, messages))
-        self._waiting.append((trio.current_time() + self._weather.rtt / 2, messages, size))
+        self._waiting.append((trio.current_time() + self._conditions.rtt / 2, messages, size))
         self._bytes += size
         self._news.set()
         await trio.lowlevel.checkpoint()
@@ -186,7 +187,7 @@ class RoughLink:
 
     def _finish(self) -> None:
         self._open = False
-        self._weather.links.pop(self, None)
+        self._conditions.links.pop(self, None)
         self._waiting.clear()
         self._bytes = 0
         self._scope.cancel()

@@ -27,7 +27,7 @@ from tallystick.router.pathfinding.kernels import PAUSE, PLAIN, compiled
 from tallystick.router.pathfinding.liquidity import Knowledge
 from tallystick.router.pathfinding.planner import Costs, Planner
 from tallystick.router.pathfinding.steps import Steps, finish
-from tallystick.router.sending.payer import Hope, Lesson, Limits, PartFailure, Payment
+from tallystick.router.sending.payer import Attribution, Limits, PartFailure, Payment, RetryPlan
 from tallystick.router.testing.networks import HiddenBalances
 from tallystick.sdk.bench.graphs import connected_nodes, percentile, random_pairs, read_edges
 
@@ -115,7 +115,7 @@ def run_payments(
         tried: dict[int, list[_Tried]] = {amount: [] for amount in amounts}
         for seed in range(first_seed, first_seed + seeds):
             hidden = HiddenBalances(edges, PRIORS[kind], random.Random(seed))
-            stage = _Stage(Planner(graph, Knowledge(graph, prior=PRIORS[kind]), costs), hidden, method)
+            stage = _HiddenDraw(Planner(graph, Knowledge(graph, prior=PRIORS[kind]), costs), hidden, method)
             for amount, results in tried.items():
                 for payer, payee in random_pairs(nodes, pairs, random.Random(seed)):
                     results.append(stage.pay(payer, payee, amount * MSAT))
@@ -154,7 +154,7 @@ def _row(amount: int, kind: str, tried: Sequence[_Tried]) -> PaymentsRow:
     )
 
 
-class _Map:
+class _PlannedRoutes:
     """What `router.sending.payer` asks of a map, over the planner alone. `flow`: whether it plans many parts."""
 
     def __init__(self, planner: Planner, source: NodeKey, *, flow: bool) -> None:
@@ -177,7 +177,9 @@ class _Map:
         """Find one route; raise NoRoute."""
         return self._planner.routing(self._source, target, amount, max_fee=max_fee, now=now)
 
-    def hope(self, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float) -> Steps[Hope | None]:
+    def retry_plan(
+        self, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float
+    ) -> Steps[RetryPlan | None]:
         """Nothing comes back here by waiting."""
         yield from ()
         return None
@@ -198,7 +200,7 @@ class _Map:
         """There is nothing to take back."""
 
 
-class _Stage:
+class _HiddenDraw:
     """One draw of hidden balances, and one planner that starts every payment knowing nothing."""
 
     def __init__(self, planner: Planner, hidden: HiddenBalances, method: str) -> None:
@@ -222,7 +224,7 @@ class _Stage:
         for edge in self._planner.graph.leaving(payer):
             knowledge.own(edge.channel, edge.target, self._hidden.balances[edge.channel, edge.target])
         max_fee = amount // FEE_SHARE + FEE_BASE
-        view = _Map(self._planner, payer, flow=self._flow)
+        view = _PlannedRoutes(self._planner, payer, flow=self._flow)
         payment = Payment(view, payee, amount, max_fee=max_fee, limits=self._limits)
         spent = self._run(payment)
         paid = payment.owed == 0
@@ -254,7 +256,7 @@ class _Stage:
             if refused == 0:
                 waiting += finish(payment.part_unsent(part.number, NOW))
             else:
-                failure = PartFailure(Lesson.LIQUIDITY, refused - 1)
+                failure = PartFailure(Attribution.LIQUIDITY, refused - 1)
                 waiting += finish(payment.part_failed(part.number, failure, NOW))
             spent += time.perf_counter() - began
         return spent

@@ -10,7 +10,7 @@ from tallystick.sdk.bench.endurance import EnduranceResult
 from tallystick.sdk.bench.hostile import HostileResult
 from tallystick.sdk.bench.payments import PaymentsResult, PaymentsRow
 from tallystick.sdk.bench.results import ClassResult, DirectResult, ScaleResult, ScaleRow
-from tallystick.sdk.bench.route import Kind, RouteResult
+from tallystick.sdk.bench.route import FormTimes, RouteResult
 
 
 def table(result: DirectResult) -> Table:
@@ -141,7 +141,7 @@ def route_table(result: RouteResult) -> Table:
     return rows
 
 
-def _route_rows(rows: Table, name: str, kind: Kind) -> None:
+def _route_rows(rows: Table, name: str, kind: FormTimes) -> None:
     for form, times in (("plain", kind.python), ("compiled", kind.numba)):
         if times is not None:
             figures = f"{times.median_ms:.2f}", f"{times.p99_ms:.2f}", f"{times.calls}", f"{times.found_pct:.1f}"

@@ -42,7 +42,7 @@ class Times(msgspec.Struct, frozen=True, kw_only=True):
     """Calls that found a route or a plan; the others are measured as well."""
 
 
-class Kind(msgspec.Struct, frozen=True, kw_only=True):
+class FormTimes(msgspec.Struct, frozen=True, kw_only=True):
     """Times in both forms of the code."""
 
     amount: int
@@ -61,8 +61,8 @@ class RouteResult(msgspec.Struct, frozen=True, kw_only=True):
     channels: int
     build_ms: float
     """What making the plain graph took, from edges in memory."""
-    single: Kind
-    multi: Kind
+    single: FormTimes
+    multi: FormTimes
 
 
 def run_route(
@@ -90,8 +90,8 @@ def run_route(
         nodes=len(plain.graph.nodes),
         channels=len({edge.channel for edge in edges}),
         build_ms=build * 1000,
-        single=Kind(amount=single, python=python[0], numba=numba[0], note=note),
-        multi=Kind(amount=multi, python=python[1], numba=numba[1], note=note),
+        single=FormTimes(amount=single, python=python[0], numba=numba[0], note=note),
+        multi=FormTimes(amount=multi, python=python[1], numba=numba[1], note=note),
     )
 
 

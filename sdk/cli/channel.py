@@ -184,11 +184,16 @@ def force_close(
 @app.command(epilog=example("channel policy 3f9a --base-fee 2 --ppm 500"))
 def policy(
     channel: ChannelArgument,
-    base_fee: Annotated[int | None, typer.Option("--base-fee", min=0, metavar="N", help="For each payment.")] = None,
+    base_fee: Annotated[
+        int | None, typer.Option("--base-fee", parser=parse_fee, metavar="N", help="For each payment.")
+    ] = None,
     fee_ppm: Annotated[int | None, typer.Option("--ppm", min=0, metavar="N", help="Per million units carried.")] = None,
-    minimum: Annotated[int | None, typer.Option("--min", min=0, metavar="N", help="The smallest amount.")] = None,
+    minimum: Annotated[
+        int | None, typer.Option("--min", parser=parse_fee, metavar="N", help="The smallest amount.")
+    ] = None,
     maximum: Annotated[
-        int | None, typer.Option("--max", min=0, metavar="N", help="The largest amount of one lock; 0: any.")
+        int | None,
+        typer.Option("--max", parser=parse_fee, metavar="N", help="The largest amount of one lock; 0: any."),
     ] = None,
     margin: Annotated[
         int | None,

@@ -18,6 +18,8 @@ from tallystick.sdk.cli.shell import (
     fail,
     guarded,
     make_group,
+    parse_amount,
+    parse_fee,
     print_json,
 )
 
@@ -84,10 +86,13 @@ def route(
     file: GraphFile,
     source: Annotated[str, typer.Argument(metavar="FROM", help="The payer: key, beginning of it, alias or number.")],
     target: Annotated[str, typer.Argument(metavar="TO", help="The payee.")],
-    amount: Annotated[int, typer.Argument(metavar="AMOUNT", min=1, help="In satoshi.")],
+    amount: Annotated[int, typer.Argument(metavar="AMOUNT", parser=parse_amount, help="In satoshi.")],
     parts: Annotated[int, typer.Option(min=1, max=256, help="Over how many paths at most.")] = 1,
     max_fee: Annotated[
-        int | None, typer.Option(min=0, help="In satoshi, for all parts.", show_default="a twentieth of the amount")
+        int | None,
+        typer.Option(
+            parser=parse_fee, metavar="N", help="In satoshi, for all parts.", show_default="a twentieth of the amount"
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -12,7 +12,7 @@ from tallystick.sdk.cli.shell import NATIVE, Asset, Data, Json, ask_node, parse_
 
 if TYPE_CHECKING:
     from tallystick.sdk.control.client import ControlClient
-    from tallystick.sdk.control.views import Payment
+    from tallystick.sdk.control.views import PaymentMade
 
 MEANWHILE = "The payment is made once it is back, whether this command waits or not (--timeout takes it back)."
 
@@ -86,10 +86,10 @@ def pay(
     if max_fee is not None or not wait:
         raise typer.BadParameter("--max-fee and --no-wait are for invoices, and this is a channel or a peer")
 
-    async def ask(node: ControlClient) -> Payment:
+    async def ask(node: ControlClient) -> PaymentMade:
         from tallystick.sdk.cli.patience import waiting_aloud
 
-        async def pay_it() -> Payment:
+        async def pay_it() -> PaymentMade:
             return await node.pay(to, worth, memo=memo, key=key, asset=asset, timeout=timeout)
 
         return await waiting_aloud(node, to, MEANWHILE if timeout is None else "", pay_it)
@@ -97,7 +97,7 @@ def pay(
     _show_direct(ask_node(data, ask), as_json)
 
 
-def _show_direct(paid: Payment, as_json: bool) -> None:
+def _show_direct(paid: PaymentMade, as_json: bool) -> None:
     if as_json:
         print_json(paid)
     else:

@@ -47,8 +47,12 @@ def make_group(help: str, **options: Any) -> typer.Typer:
     return typer.Typer(help=help, add_completion=False, pretty_exceptions_enable=False, **options)
 
 
-def parse_amount(text: str) -> int:
-    """Read an amount; raise BadParameter if it is none."""
+def parse_amount(text: str | int) -> int:
+    """Read an amount, digit by digit; raise BadParameter if it is none. Options' defaults come as integers.
+
+    An option that is declared as an integer alone takes "5.0", from typer 0.29 on.
+    """
+    text = str(text)
     if not re.fullmatch(r"[0-9][0-9_]{0,63}", text) or not 1 <= int(text.replace("_", "")) <= AMOUNT_MAX:
         raise typer.BadParameter(
             f"{text!r} is no amount: give a whole number from 1 to 2**128 - 1, in the asset's smallest unit"
@@ -82,8 +86,9 @@ def parse_peer(text: str) -> str:
     return text
 
 
-def parse_fee(text: str) -> int:
+def parse_fee(text: str | int) -> int:
     """Read the most that something may cost, which may be 0; raise BadParameter if it is no amount."""
+    text = str(text)
     if not re.fullmatch(r"[0-9][0-9_]{0,63}", text) or int(text.replace("_", "")) > AMOUNT_MAX:
         raise typer.BadParameter(
             f"{text!r} is no limit: give a whole number from 0 to 2**128 - 1, in the asset's smallest unit"

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tallystick.sdk.cli.screen import say
-from tallystick.sdk.cli.shell import ChannelArgument, Data, Json, ask_node, example, make_group, print_json
+from tallystick.sdk.cli.shell import (
+    ChannelArgument,
+    Data,
+    Json,
+    ask_node,
+    example,
+    make_group,
+    parse_amount,
+    print_json,
+)
 
 if TYPE_CHECKING:
     from tallystick.sdk.control.client import ControlClient
@@ -30,7 +39,12 @@ def _show(stream: StreamInfo, as_json: bool) -> None:
 @app.command("open", epilog=example("stream open 3f9a --unit 10 --length 5000"))
 def open_(
     channel: ChannelArgument,
-    unit: Annotated[int, typer.Option("--unit", min=1, help="What one unit is worth, in the asset's smallest unit.")],
+    unit: Annotated[
+        int,
+        typer.Option(
+            "--unit", parser=parse_amount, metavar="N", help="What one unit is worth, in the asset's smallest unit."
+        ),
+    ],
     length: Annotated[int, typer.Option("--length", min=1, max=65_536, help="How many units it has.")],
     lifetime: Annotated[int, typer.Option("--lifetime", min=600, help="Seconds until it expires.")] = 86_400,
     data: Data = None,

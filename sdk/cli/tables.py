@@ -11,7 +11,8 @@ from msgspec.structs import asdict, astuple
 from tallystick.router.objects import NodeKey, Route
 from tallystick.router.pathfinding.imports import GraphStatistics, Spread
 from tallystick.sdk.cli.screen import add_row, facts, make_table, say, show_table, warn
-from tallystick.sdk.control.views import NATIVE_ASSET, ChannelInfo, Incoming, NodeInfo, PeerInfo, StreamInfo
+from tallystick.sdk.control.kinds import NATIVE_ASSET
+from tallystick.sdk.control.views import ChannelInfo, IncomingInfo, NodeInfo, PeerInfo, StreamInfo
 
 
 def asset_name(asset: str) -> str:
@@ -124,7 +125,7 @@ def show_routes(routes: Sequence[Route], aliases: Mapping[NodeKey, str]) -> None
     say(f"delivers {delivered} msat for a fee of {fee} msat, {fee * 1_000_000 / delivered:.0f} ppm")
 
 
-def incoming_line(payment: Incoming) -> str:
+def incoming_line(payment: IncomingInfo) -> str:
     """Return one received payment as a line."""
     when = datetime.fromtimestamp(payment.time).isoformat(" ", "seconds")
     memo = repr(payment.memo) if payment.memo is not None else f"0x{payment.memo_hex}"

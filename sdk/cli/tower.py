@@ -16,6 +16,8 @@ from tallystick.sdk.cli.shell import (
     fail,
     guarded,
     make_group,
+    parse_amount,
+    parse_fee,
     print_json,
     show_alarm,
 )
@@ -46,9 +48,18 @@ def run(
     ] = "http://127.0.0.1:8545",
     listen: Annotated[str, typer.Option("--listen", help="host:port; port 0 takes a free one.")] = "127.0.0.1:9911",
     start: Annotated[int, typer.Option("--start", min=0, help="First block to follow; never change it.")] = 0,
-    budget: Annotated[int, typer.Option("--budget", min=1, help="The most to pay in fees per challenge.")] = 10**17,
+    budget: Annotated[
+        int,
+        typer.Option("--budget", parser=parse_amount, metavar="N", help="The most to pay in fees per challenge."),
+    ] = 10**17,
     fee_reserve: Annotated[
-        int, typer.Option("--fee-reserve", min=0, help="With less in its account the tower takes nothing new.")
+        int,
+        typer.Option(
+            "--fee-reserve",
+            parser=parse_fee,
+            metavar="N",
+            help="With less in its account the tower takes nothing new.",
+        ),
     ] = 10**16,
     as_json: Json = False,
 ) -> None:

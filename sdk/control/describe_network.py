@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.router.forwarding.circuits import Forward
 from tallystick.router.objects import ForwardingPolicy, Route
-from tallystick.router.receiving.issued import InvoiceRecord, State
-from tallystick.router.receiving.service import Refusal
+from tallystick.router.receiving.issued import InvoiceRecord, InvoiceState
+from tallystick.router.receiving.service import PartRefused
 from tallystick.router.sending.payments import PartRecord, PaymentRecord
 from tallystick.sdk.control import network_views as views
 from tallystick.sdk.node.handle import ChannelHandle
 from tallystick.sdk.node.node import Node
 
 
-def invoice_info(record: InvoiceRecord, state: State, refusal: Refusal | None = None) -> views.InvoiceInfo:
+def invoice_info(record: InvoiceRecord, state: InvoiceState, refusal: PartRefused | None = None) -> views.InvoiceInfo:
     """Describe an invoice, or a payment that came without one."""
     return views.InvoiceInfo(
         payment_hash=record.payment_hash.hex(),
@@ -28,7 +28,7 @@ def invoice_info(record: InvoiceRecord, state: State, refusal: Refusal | None = 
         expires=record.expires,
         ended=record.ended,
         hold=record.hold,
-        secret=record.secret.hex() if state is State.CLAIMED else None,
+        secret=record.secret.hex() if state is InvoiceState.CLAIMED else None,
         position=record.position,
         paid=record.paid,
         refused="" if refusal is None else str(refusal),
@@ -107,8 +107,8 @@ def policy_info(channel: ChannelHandle, policy: ForwardingPolicy) -> views.Polic
 
 def graph_info(node: Node) -> views.GraphInfo:
     """Describe how much of the network a node knows."""
-    maps, gossip = node.routing.maps, node.routing.gossiper.statistics()
-    graphs = {asset: maps.graph(asset) for asset in maps}
+    asset_graphs, gossip = node.routing.asset_graphs, node.routing.gossip.statistics()
+    graphs = {asset: asset_graphs.graph(asset) for asset in asset_graphs}
     known = tuple(views.AssetGraphInfo(_hex(asset), len(graph.nodes), len(graph)) for asset, graph in graphs.items())
     coin = graphs[NATIVE]
     return views.GraphInfo(len(coin.nodes), gossip.channels, len(coin), gossip.peers, gossip.pending, known)

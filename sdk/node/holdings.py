@@ -8,7 +8,7 @@ import trio
 
 from tallystick.channels.protocol.core import Channel, Phase
 from tallystick.channels.protocol.objects import Address
-from tallystick.settlement.chain import ChannelView
+from tallystick.settlement.chain import ContractChannel
 from tallystick.settlement.following.index import CLOSED, OPEN
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ async def holdings(node: Node, asset: Address) -> tuple[int, int]:
     return held, sum(_own(channel, index.view(channel.id, index.head_number)) for channel in channels)
 
 
-def _own(channel: Channel, view: ChannelView | None) -> int:
+def _own(channel: Channel, view: ContractChannel | None) -> int:
     """Return what is ours in a channel at the newest block. Pots of a settled one are nobody's yet."""
     if view is None or view.terms != channel.terms or view.status not in (OPEN, CLOSED) or channel.phase is Phase.GONE:
         return 0

@@ -56,12 +56,12 @@ class Journal:
         """Return the cursor of the newest payment."""
         return f"{self._store.read('SELECT coalesce(max(position), 0) FROM received')[0][0]}.{2**32}"
 
-    def payments(self, after: str, channel: ChannelId | None) -> Payments:
+    def payments(self, after: str, channel: ChannelId | None) -> ReceivedPayments:
         """Return an iterator over the payments behind the cursor `after`; raise InvalidInput if it is none."""
         if after == OLDEST:
-            return Payments(self, channel, 0, 0, pruned_of(self._store, channel))
+            return ReceivedPayments(self, channel, 0, 0, pruned_of(self._store, channel))
         place, _, known = (self.newest() if after == NEWEST else after).partition("~")
-        return Payments(self, channel, *_parse(place), Pruned(*_parse(known)))
+        return ReceivedPayments(self, channel, *_parse(place), Pruned(*_parse(known)))
 
     def rows(self, position: int, skip: int, channel: ChannelId | None, known: Pruned) -> list[Journaled]:
         """Return the updates from `position` on if `skip` of its payments were handled, else (0: all) those behind it.
@@ -88,7 +88,7 @@ class Journal:
         return self._news
 
 
-class Payments:
+class ReceivedPayments:
     """An async iterator over received payments, for ever. It holds nothing open: just stop using it."""
 
     def __init__(self, journal: Journal, channel: ChannelId | None, position: int, skip: int, known: Pruned) -> None:
@@ -101,7 +101,7 @@ class Payments:
         """What the reader knows to be pruned, though it would come next."""
         self._waiting: deque[IncomingPayment] = deque()
 
-    def __aiter__(self) -> Payments:
+    def __aiter__(self) -> ReceivedPayments:
         return self
 
     async def __anext__(self) -> IncomingPayment:

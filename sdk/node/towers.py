@@ -9,7 +9,7 @@ from tallystick.settlement.enforcement.duties import statements
 from tallystick.watchtower.client import TowerClient, TowerClientStatistics
 
 
-class Guard:
+class TowerManager:
     """The towers of one node."""
 
     def __init__(self, towers: Sequence[TowerClient], close_keys: Callable[[Channel], bytes]) -> None:

@@ -33,7 +33,7 @@ from tallystick.router.network.paid import PaidInvoices, PaidJournal
 from tallystick.router.network.routing import PaymentReceipt, Routing
 from tallystick.router.objects import AnyNode, ForwardingPolicy, Route, to_node
 from tallystick.router.receiving.issued import InvoiceRecord
-from tallystick.router.receiving.service import Refusal
+from tallystick.router.receiving.service import PartRefused
 from tallystick.router.sending.payments import PaymentRecord, find_payment
 
 
@@ -86,7 +86,7 @@ class Wallet:
         return self.routing.invoices(limit, before)
 
     @checked
-    def refusal(self, payment_hash: AnyHash) -> Refusal | None:
+    def refusal(self, payment_hash: AnyHash) -> PartRefused | None:
         """Return what was given back last of what came for an invoice of ours, and why; None if nothing was.
 
         For a merchant whose customer says that it was refused. Kept in memory, of the newest invoices.

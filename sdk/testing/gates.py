@@ -17,7 +17,7 @@ from tallystick.channels.ports import Link, Network, PeerAddress
 from tallystick.channels.protocol.keys import PublicKey
 from tallystick.channels.protocol.objects import Address, ChannelId
 from tallystick.channels.storage.store import Moment, Store
-from tallystick.settlement.chain import Block, Chain, ChannelView, Header, Receipt
+from tallystick.settlement.chain import Block, Chain, ContractChannel, Header, TransactionReceipt
 from tallystick.settlement.errors import ChainUnavailable
 
 STORE, SEND, RECEIVE, SUBMIT = "store", "send", "receive", "submit"
@@ -221,7 +221,7 @@ class GatedChain:
             raise ChainUnavailable("the simulated node died after it submitted this")
         return result
 
-    async def receipt(self, transaction: bytes) -> Receipt | None:
+    async def receipt(self, transaction: bytes) -> TransactionReceipt | None:
         """Return the receipt of a mined transaction."""
         return await (await self._reach()).receipt(transaction)
 
@@ -237,7 +237,7 @@ class GatedChain:
         """Return what the account holds."""
         return await (await self._reach()).balance(account, asset)
 
-    async def channel(self, channel: ChannelId) -> ChannelView | None:
+    async def channel(self, channel: ChannelId) -> ContractChannel | None:
         """Return the contract's state of a channel."""
         return await (await self._reach()).channel(channel)
 

@@ -272,10 +272,10 @@ class World:
         await self.crash(name)
         return await self.start(name)
 
-    def attempt(self, name: str, action: Callable[[Node], Awaitable[object]]) -> Attempt:
+    def attempt(self, name: str, action: Callable[[Node], Awaitable[object]]) -> AskedOperation:
         """Let a role's running node do something that may fail or be cut short by its crash."""
         life = self.seats[name].life
-        attempt = Attempt()
+        attempt = AskedOperation()
         if life is None or life.nursery is None or not self.is_up(name):
             attempt.finish(InvalidInput(f"{name} is down"))
         else:
@@ -336,7 +336,7 @@ class World:
         return [channel.id for channel in self.node(one).channels if channel.peer == peer]
 
 
-class Attempt:
+class AskedOperation:
     """Something that a node was asked to do: what came of it, if anything."""
 
     def __init__(self) -> None:
@@ -365,7 +365,7 @@ class _NotedChain(LocalChain):
         return header
 
 
-async def _try(action: Callable[[Node], Awaitable[object]], node: Node, attempt: Attempt) -> None:
+async def _try(action: Callable[[Node], Awaitable[object]], node: Node, attempt: AskedOperation) -> None:
     try:
         attempt.result = await action(node)
     except TallystickError as error:

@@ -1,6 +1,6 @@
 """The adjudicator: what each call does to a channel on chain (PROTOCOL sections 5 to 7), as pure rules.
 
-`apply` takes a channel's state and a call and returns an `Outcome`, or raises `Reverted` and nothing has happened.
+`apply` takes a channel's state and a call and returns an `CallOutcome`, or raises `Reverted` and nothing has happened.
 Nothing else changes a channel. Who may call what, and when:
 
 | call              | by              | status       | block time              | status after                    |
@@ -57,7 +57,15 @@ from tallystick.settlement.chain import (
     WithdrawCall,
     Withdrawn,
 )
-from tallystick.settlement.contract.state import BPS, ChannelState, Outcome, Parameters, Payout, Standing, Status
+from tallystick.settlement.contract.state import (
+    BPS,
+    CallOutcome,
+    ChannelState,
+    ChannelStatus,
+    Parameters,
+    Payout,
+    StandingProof,
+)
 from tallystick.settlement.contract.verdicts import SecretTime, Streamed, decide
 from tallystick.settlement.errors import Revert, Reverted
 from tallystick.settlement.ethereum.signatures import verify_signer
@@ -73,7 +81,7 @@ ChannelCall: TypeAlias = (
 """The calls that touch a channel: each touches exactly one."""
 
 
-class Situation(msgspec.Struct, frozen=True):
+class CallContext(msgspec.Struct, frozen=True):
     """What a rule may know besides the channel and the call."""
 
     parameters: Parameters
@@ -104,7 +112,7 @@ def channel_of(call: ChannelCall) -> ChannelId:
             return call.channel
 
 
-def apply(channel: ChannelState | None, call: ChannelCall, situation: Situation) -> Outcome:
+def apply(channel: ChannelState | None, call: ChannelCall, situation: CallContext) -> CallOutcome:
     """Return what `call` does to `channel` (None: it never existed); raise Reverted if a rule refuses it."""
     if isinstance(call, OpenCall):
         return _open(channel, call, situation)
@@ -112,7 +120,10 @@ def apply(channel: ChannelState | None, call: ChannelCall, situation: Situation)
         raise Reverted(Revert.UNKNOWN_CHANNEL, f"there is no channel {channel_of(call).hex()} on this chain")
     statuses, rule = _RULES[type(call)]
     if channel.status not in statuses:
-        now, needed = Status(channel.status).name.lower(), " or ".join(status.name.lower() for status in statuses)
+        now, needed = (
+            ChannelStatus(channel.status).name.lower(),
+            " or ".join(status.name.lower() for status in statuses),
+        )
         raise Reverted(Revert.WRONG_STATUS, f"the channel is {now}; this call needs one that is {needed}")
     return rule(channel, call, situation)
 
@@ -120,7 +131,7 @@ def apply(channel: ChannelState | None, call: ChannelCall, situation: Situation)
 # --- while both agree -------------------------------------------------------------------------------------------
 
 
-def _open(channel: ChannelState | None, call: OpenCall, situation: Situation) -> Outcome:
+def _open(channel: ChannelState | None, call: OpenCall, situation: CallContext) -> CallOutcome:
     terms, rules = call.terms, situation.parameters
     if (terms.chain_id, terms.contract) != (rules.chain_id, rules.contract):
         raise Reverted(Revert.BAD_TERMS, "the terms name another chain or another contract")
@@ -143,10 +154,10 @@ def _open(channel: ChannelState | None, call: OpenCall, situation: Situation) ->
     opened = ChannelState(terms, _with((0, 0), side, call.deposit))
     id = channel_id(terms)
     deposited = (Deposited(id, side, call.deposit),) if call.deposit else ()
-    return Outcome(opened, (ChannelOpened(id, terms), *deposited), taken=call.deposit)
+    return CallOutcome(opened, (ChannelOpened(id, terms), *deposited), taken=call.deposit)
 
 
-def _deposit(channel: ChannelState, call: DepositCall, situation: Situation) -> Outcome:
+def _deposit(channel: ChannelState, call: DepositCall, situation: CallContext) -> CallOutcome:
     _check_side(call.side)
     if call.asset != channel.terms.asset:
         raise Reverted(Revert.BAD_TERMS, f"the channel's asset is 0x{channel.terms.asset.hex()}, not the one named")
@@ -155,10 +166,10 @@ def _deposit(channel: ChannelState, call: DepositCall, situation: Situation) -> 
     total = channel.deposits[call.side] + call.amount
     deposited = msgspec.structs.replace(channel, deposits=_with(channel.deposits, call.side, total))
     event = Deposited(call.channel, call.side, total)
-    return Outcome(deposited, (event,), taken=call.amount, outgrown=channel.deposits)
+    return CallOutcome(deposited, (event,), taken=call.amount, outgrown=channel.deposits)
 
 
-def _withdraw(channel: ChannelState, call: WithdrawCall, situation: Situation) -> Outcome:
+def _withdraw(channel: ChannelState, call: WithdrawCall, situation: CallContext) -> CallOutcome:
     offer = call.withdrawal
     _check_side(offer.participant)
     if situation.time > offer.valid_until:
@@ -172,14 +183,14 @@ def _withdraw(channel: ChannelState, call: WithdrawCall, situation: Situation) -
     if amount > channel.total:
         raise Reverted(Revert.BAD_AMOUNT, f"the channel holds {channel.total}, less than the {amount} to be withdrawn")
     withdrawn = msgspec.structs.replace(channel, withdrawn=_with(channel.withdrawn, offer.participant, offer.total))
-    return Outcome(
+    return CallOutcome(
         withdrawn,
         (Withdrawn(offer.channel, offer.participant, offer.total),),
         payouts=(Payout(channel.terms.participants[offer.participant], amount),),
     )
 
 
-def _cooperative_close(channel: ChannelState, call: CooperativeCloseCall, situation: Situation) -> Outcome:
+def _cooperative_close(channel: ChannelState, call: CooperativeCloseCall, situation: CallContext) -> CallOutcome:
     offer = call.close
     if situation.time > offer.valid_until:
         raise Reverted(Revert.EXPIRED, f"the cooperative close was valid until {offer.valid_until}; sign a new one")
@@ -187,14 +198,14 @@ def _cooperative_close(channel: ChannelState, call: CooperativeCloseCall, situat
     _check_both(channel, situation, digest, call.signature0, call.signature1)
     late0, late1 = _deposited_since(channel, offer.balance0 + offer.balance1, situation)
     paid = (offer.balance0 + late0, offer.balance1 + late1)
-    return Outcome(
-        msgspec.structs.replace(channel, status=Status.GONE),
+    return CallOutcome(
+        msgspec.structs.replace(channel, status=ChannelStatus.GONE),
         (CooperativelyClosed(offer.channel, *paid),),
         payouts=_payouts(zip(channel.terms.participants, paid, strict=True)),
     )
 
 
-def _deposited_since(channel: ChannelState, balances: int, situation: Situation) -> tuple[int, int]:
+def _deposited_since(channel: ChannelState, balances: int, situation: CallContext) -> tuple[int, int]:
     """Return what was deposited for each side since the channel held just `balances`.
 
     Each deposit makes the sum of deposits grow, so the sum tells when that was. Anybody may deposit, so that what came
@@ -214,7 +225,7 @@ def _deposited_since(channel: ChannelState, balances: int, situation: Situation)
 # --- when one closes alone --------------------------------------------------------------------------------------
 
 
-def _close(channel: ChannelState, call: CloseCall, situation: Situation) -> Outcome:
+def _close(channel: ChannelState, call: CloseCall, situation: CallContext) -> CallOutcome:
     if situation.caller not in channel.terms.participants:
         raise Reverted(Revert.NOT_A_PARTICIPANT, "only one of its two participants can close a channel alone")
     if len(call.close_key) != 32 or keccak(call.close_key) != channel.terms.close_hash:
@@ -226,17 +237,17 @@ def _close(channel: ChannelState, call: CloseCall, situation: Situation) -> Outc
     )
     closed = msgspec.structs.replace(
         channel,
-        status=Status.CLOSED,
+        status=ChannelStatus.CLOSED,
         closer=closer,
         deadline=situation.time + channel.terms.challenge_period,
         standing=standing,
         own_seq=standing[closer].seq,
     )
     event = Closed(call.channel, closer, standing[0].seq, standing[1].seq, call.close_key, closed.deadline)
-    return Outcome(closed, (event,))
+    return CallOutcome(closed, (event,))
 
 
-def _challenge(channel: ChannelState, call: ChallengeCall, situation: Situation) -> Outcome:
+def _challenge(channel: ChannelState, call: ChallengeCall, situation: CallContext) -> CallOutcome:
     proof = call.proof.proof
     if situation.time > channel.deadline:
         raise Reverted(Revert.WINDOW_OVER, f"challenges counted until {channel.deadline}; the channel can be settled")
@@ -255,10 +266,10 @@ def _challenge(channel: ChannelState, call: ChallengeCall, situation: Situation)
         convicted=channel.convicted or convicts,
         beneficiary=beneficiary if first else channel.beneficiary,
     )
-    return Outcome(challenged, (Challenged(proof.channel, proof.sender, proof.seq, situation.caller, convicts),))
+    return CallOutcome(challenged, (Challenged(proof.channel, proof.sender, proof.seq, situation.caller, convicts),))
 
 
-def _settle(channel: ChannelState, call: SettleCall, situation: Situation) -> Outcome:
+def _settle(channel: ChannelState, call: SettleCall, situation: CallContext) -> CallOutcome:
     if situation.time <= channel.deadline:
         raise Reverted(Revert.WINDOW_OPEN, f"the challenge window runs until {channel.deadline}; settle after it")
     deposit0 = channel.deposits[0] - channel.withdrawn[0]
@@ -267,12 +278,14 @@ def _settle(channel: ChannelState, call: SettleCall, situation: Situation) -> Ou
     gross = (gross0, channel.total - gross0)
     pots = (min(first.locked, gross[0]), min(second.locked, gross[1]))
     nets, reward = _sentence(channel, (gross[0] - pots[0], gross[1] - pots[1]), situation.parameters)
-    settled = msgspec.structs.replace(channel, status=Status.SETTLED if any(pots) else Status.GONE, pots=pots)
+    settled = msgspec.structs.replace(
+        channel, status=ChannelStatus.SETTLED if any(pots) else ChannelStatus.GONE, pots=pots
+    )
     paid = list(zip(channel.terms.participants, nets, strict=True))
     if channel.beneficiary is not None:
         paid.append((channel.beneficiary, reward))
     event = Settled(call.channel, nets[0], nets[1], reward, pots[0], pots[1], channel.convicted)
-    return Outcome(settled, (event,), payouts=_payouts(paid))
+    return CallOutcome(settled, (event,), payouts=_payouts(paid))
 
 
 def _sentence(channel: ChannelState, nets: tuple[int, int], rules: Parameters) -> tuple[tuple[int, int], int]:
@@ -284,7 +297,7 @@ def _sentence(channel: ChannelState, nets: tuple[int, int], rules: Parameters) -
     return _with((0, 0), 1 - channel.closer, sum(nets) - reward), reward
 
 
-def _redeem(channel: ChannelState, call: RedeemCall, situation: Situation) -> Outcome:
+def _redeem(channel: ChannelState, call: RedeemCall, situation: CallContext) -> CallOutcome:
     """Decide the locks of one simplex.
 
     Each lock has a share of the pot: its amount while the pot lasts, in the order that both signed (that of id). A
@@ -314,22 +327,22 @@ def _redeem(channel: ChannelState, call: RedeemCall, situation: Situation) -> Ou
     root = locks_root(kept)
     standing = _with(channel.standing, call.sender, msgspec.structs.replace(channel.standing[call.sender], root=root))
     redeemed = msgspec.structs.replace(
-        channel, status=Status.SETTLED if any(pots) else Status.GONE, pots=pots, standing=standing
+        channel, status=ChannelStatus.SETTLED if any(pots) else ChannelStatus.GONE, pots=pots, standing=standing
     )
     sender, receiver = channel.terms.participants[call.sender], channel.terms.participants[1 - call.sender]
     event = Redeemed(call.channel, call.sender, paid, refunded, root)
-    return Outcome(redeemed, (event,), payouts=_payouts([(receiver, paid), (sender, refunded)]))
+    return CallOutcome(redeemed, (event,), payouts=_payouts([(receiver, paid), (sender, refunded)]))
 
 
-Rule: TypeAlias = Callable[[ChannelState, Any, Situation], Outcome]
-_RULES: dict[type[Any], tuple[tuple[Status, ...], Rule]] = {
-    DepositCall: ((Status.OPEN,), _deposit),
-    WithdrawCall: ((Status.OPEN,), _withdraw),
-    CooperativeCloseCall: ((Status.OPEN,), _cooperative_close),
-    CloseCall: ((Status.OPEN,), _close),
-    ChallengeCall: ((Status.CLOSED,), _challenge),
-    SettleCall: ((Status.CLOSED,), _settle),
-    RedeemCall: ((Status.SETTLED,), _redeem),
+Rule: TypeAlias = Callable[[ChannelState, Any, CallContext], CallOutcome]
+_RULES: dict[type[Any], tuple[tuple[ChannelStatus, ...], Rule]] = {
+    DepositCall: ((ChannelStatus.OPEN,), _deposit),
+    WithdrawCall: ((ChannelStatus.OPEN,), _withdraw),
+    CooperativeCloseCall: ((ChannelStatus.OPEN,), _cooperative_close),
+    CloseCall: ((ChannelStatus.OPEN,), _close),
+    ChallengeCall: ((ChannelStatus.CLOSED,), _challenge),
+    SettleCall: ((ChannelStatus.CLOSED,), _settle),
+    RedeemCall: ((ChannelStatus.SETTLED,), _redeem),
 }
 
 
@@ -337,11 +350,11 @@ _RULES: dict[type[Any], tuple[tuple[Status, ...], Rule]] = {
 
 
 def _checked(
-    channel: ChannelState, id: ChannelId, sender: int, signed: SignedProof | None, situation: Situation
-) -> Standing:
+    channel: ChannelState, id: ChannelId, sender: int, signed: SignedProof | None, situation: CallContext
+) -> StandingProof:
     """Return what counts of the proof of simplex `sender` once all of it is found right; None is genesis."""
     if signed is None:
-        return Standing()
+        return StandingProof()
     proof = signed.proof
     if proof.channel != id or proof.sender != sender:
         raise Reverted(Revert.BAD_PROOF, f"this is no proof of simplex {sender} of channel {id.hex()}")
@@ -350,10 +363,10 @@ def _checked(
     digest = digest_proof(_domain(situation), proof)
     _check_signature(channel, sender, digest, signed.signature)
     _check_signature(channel, 1 - sender, digest, signed.countersignature)
-    return Standing(proof.seq, proof.transferred, proof.locked, proof.locks_root)
+    return StandingProof(proof.seq, proof.transferred, proof.locked, proof.locks_root)
 
 
-def _beneficiary(channel: ChannelState, call: ChallengeCall, situation: Situation) -> Address | None:
+def _beneficiary(channel: ChannelState, call: ChallengeCall, situation: CallContext) -> Address | None:
     """Return whom the victim's voucher names, if the challenge carries one that is right."""
     if call.voucher is None:
         return None
@@ -365,7 +378,7 @@ def _beneficiary(channel: ChannelState, call: ChallengeCall, situation: Situatio
 
 
 def _check_both(
-    channel: ChannelState, situation: Situation, digest: bytes, signature0: bytes, signature1: bytes
+    channel: ChannelState, situation: CallContext, digest: bytes, signature0: bytes, signature1: bytes
 ) -> None:
     _check_signature(channel, 0, digest, signature0)
     _check_signature(channel, 1, digest, signature1)
@@ -383,7 +396,7 @@ def _check_side(side: int) -> None:
         raise Reverted(Revert.NOT_A_PARTICIPANT, f"a channel has sides 0 and 1, not {side}")
 
 
-def _domain(situation: Situation) -> bytes:
+def _domain(situation: CallContext) -> bytes:
     return domain_separator(situation.parameters.chain_id, situation.parameters.contract)
 
 

@@ -13,13 +13,13 @@ import msgspec
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.objects import ZERO32, Address, Terms
-from tallystick.settlement.chain import ChannelEvent, ChannelView
+from tallystick.settlement.chain import ChannelEvent, ContractChannel
 
 BPS = 10_000
 """Hundredths of a percent in the whole."""
 
 
-class Status(enum.IntEnum):
+class ChannelStatus(enum.IntEnum):
     """Where a channel stands on chain. The numbers are part of the contract's interface."""
 
     OPEN = 0
@@ -44,7 +44,7 @@ class Parameters(msgspec.Struct, frozen=True):
             raise InvalidInput(f"reward_bps must be from 0 to {BPS}, not {self.reward_bps}")
 
 
-class Standing(msgspec.Struct, frozen=True, array_like=True):
+class StandingProof(msgspec.Struct, frozen=True, array_like=True):
     """What counts of the proof that stands for one simplex. The default is genesis."""
 
     seq: int = 0
@@ -58,13 +58,13 @@ class ChannelState(msgspec.Struct, frozen=True, array_like=True, tag=1):
 
     terms: Terms
     deposits: tuple[int, int]
-    status: int = Status.OPEN
+    status: int = ChannelStatus.OPEN
     withdrawn: tuple[int, int] = (0, 0)
     closer: int = 0
     """Side that closed alone; of meaning once `status` is CLOSED."""
     deadline: int = 0
     """Last block time at which a challenge counts."""
-    standing: tuple[Standing, Standing] = (Standing(), Standing())
+    standing: tuple[StandingProof, StandingProof] = (StandingProof(), StandingProof())
     own_seq: int = 0
     """Seq of the closer's own simplex that it closed with: what rule 2 of fraud compares with."""
     convicted: bool = False
@@ -81,7 +81,7 @@ class ChannelState(msgspec.Struct, frozen=True, array_like=True, tag=1):
     @property
     def held(self) -> int:
         """What the contract holds for this channel now, in its asset."""
-        if self.status in (Status.OPEN, Status.CLOSED):
+        if self.status in (ChannelStatus.OPEN, ChannelStatus.CLOSED):
             return self.total
         return sum(self.pots)
 
@@ -93,7 +93,7 @@ class Payout(msgspec.Struct, frozen=True):
     amount: int
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class CallOutcome(msgspec.Struct, frozen=True):
     """What a call does to one channel: its new state, the events, what the caller pays in and who is paid."""
 
     channel: ChannelState
@@ -104,11 +104,11 @@ class Outcome(msgspec.Struct, frozen=True):
     """Deposits by side that a new one was added to: how each sum was shared is remembered."""
 
 
-def view(channel: ChannelState) -> ChannelView:
+def view(channel: ChannelState) -> ContractChannel:
     """Return the state as the chain interface shows it."""
     first, second = channel.standing
-    ended_alone = channel.status != Status.OPEN and channel.deadline > 0
-    return ChannelView(
+    ended_alone = channel.status != ChannelStatus.OPEN and channel.deadline > 0
+    return ContractChannel(
         terms=channel.terms,
         status=int(channel.status),
         deposits=channel.deposits,

@@ -11,7 +11,7 @@ register an early link itself and have it decided at once. Links are registered 
 
 A lock of a kind that this table does not know cannot be shown to hold, so it falls back to its sender: money never
 stays in the contract for ever, and nobody is paid on a condition that nobody can check. No node signs such a lock
-(`tallystick.channels.protocol.conditions`). A new kind touches that module and this one.
+(`tallystick.channels.protocol.conditions`).
 """
 
 from __future__ import annotations

@@ -26,18 +26,18 @@ from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 
-from tallystick.channels.protocol.conditions import HASH, amount_paid
-from tallystick.channels.protocol.core import Channel, Phase, Wish
+from tallystick.channels.protocol.conditions import HASH, worth
+from tallystick.channels.protocol.core import Channel, CloseInitiator, Phase
 from tallystick.channels.protocol.eip712 import locks_root
 from tallystick.channels.protocol.hashchain import StreamProof
-from tallystick.channels.protocol.objects import Lock, SignedProof
+from tallystick.channels.protocol.objects import Lock, Puzzle, SignedProof
 from tallystick.channels.storage.older import OlderState
 from tallystick.channels.values.discretion import Discreet
 from tallystick.settlement.chain import (
     Call,
     ChallengeCall,
-    ChannelView,
     CloseCall,
+    ContractChannel,
     CooperativeCloseCall,
     RedeemCall,
     RegisterLinkCall,
@@ -49,7 +49,7 @@ from tallystick.settlement.enforcement.budgets import DutyPolicy, claim_budget, 
 from tallystick.settlement.errors import Revert
 from tallystick.settlement.ethereum.transactions import GAS, LOCK_GAS, gas_of
 from tallystick.settlement.following.index import CLOSED, OPEN, SETTLED
-from tallystick.settlement.sending.obligations import Obligation, Status
+from tallystick.settlement.sending.obligations import Obligation, ObligationStatus
 
 DUTY_NAMES = (
     "cooperative-close",
@@ -76,28 +76,28 @@ OFFERS = (CooperativeCloseCall, WithdrawCall)
 _OFFER_DEAD = frozenset({Revert.EXPIRED, Revert.BAD_BALANCES, Revert.BAD_AMOUNT})
 
 
-def judge(obligation: Obligation, reason: str) -> Status | None:
+def judge(obligation: Obligation, reason: str) -> ObligationStatus | None:
     """Say that a failed offer is moot: it was mined too late, or the channel is not what it was about."""
     offered = isinstance(obligation.call, OFFERS)
-    return Status.SUPERSEDED if offered and reason.partition(":")[0] in _OFFER_DEAD else None
+    return ObligationStatus.SUPERSEDED if offered and reason.partition(":")[0] in _OFFER_DEAD else None
 
 
-class Situation(Discreet, msgspec.Struct, frozen=True):
+class ChannelOnChain(Discreet, msgspec.Struct, frozen=True):
     """What the chain says, as far as one channel is concerned."""
 
-    view: ChannelView
+    view: ContractChannel
     """At the head."""
     now: int
     """Block time of the head."""
-    secrets: Mapping[bytes, tuple[int, bytes]]
-    """Registered at the head: condition to (block time, secret, or the proof of a stream), in order of registration."""
+    proofs: Mapping[Puzzle, tuple[int, bytes]]
+    """Registered at the head: puzzle to (block time, what solves it), in order of registration."""
     redeemed: tuple[list[tuple[int, bytes]], list[tuple[int, bytes]]]
     """Earlier redeems, by simplex: block time, and the root of the locks that were left."""
     claims: Mapping[int, StreamProof] = {}
     """Not of the chain: the deepest links that we hold of the peer's streams, by lock."""
     market: int | None = None
     """What a unit of gas costs, None if that is not known."""
-    stakes: Mapping[bytes, int] = {}
+    stakes: Mapping[Puzzle, int] = {}
     """What is at stake for us on each secret that we know, in all channels of the chain's own coin together."""
     older: Mapping[int, OlderState] = {}
     """Not of the chain: the states that stand and that we have left behind, by side."""
@@ -106,7 +106,7 @@ class Situation(Discreet, msgspec.Struct, frozen=True):
 
 
 def duties(
-    channel: Channel, situation: Situation, policy: DutyPolicy, close_key: Callable[[Channel], bytes]
+    channel: Channel, situation: ChannelOnChain, policy: DutyPolicy, close_key: Callable[[Channel], bytes]
 ) -> list[Obligation]:
     """Return everything that should be on its way to the chain for this channel now."""
     name = channel.id.hex()[:16]
@@ -135,7 +135,7 @@ def duties(
     ]
 
 
-def _budget(channel: Channel, duty: _Duty, situation: Situation, policy: DutyPolicy) -> int:
+def _budget(channel: Channel, duty: _Duty, situation: ChannelOnChain, policy: DutyPolicy) -> int:
     asset = channel.terms.asset
     if duty.claim:
         return max(1, claim_budget(asset, duty.stake, policy))
@@ -173,17 +173,17 @@ def statements(channel: Channel) -> tuple[SignedProof | None, SignedProof | None
     return (ours, theirs) if channel.side == 0 else (theirs, ours)
 
 
-def _cooperate(channel: Channel, situation: Situation) -> Iterator[_Duty]:
+def _cooperate(channel: Channel, situation: ChannelOnChain) -> Iterator[_Duty]:
     offer = channel.offer
     if situation.view.status != OPEN or offer is None or not offer.peer_signature or channel.phase is not Phase.FROZEN:
         return
     until = offer.close.valid_until
-    if channel.shutdown is Wish.OWN or situation.now > until - STAND_IN:
+    if channel.shutdown is CloseInitiator.OWN or situation.now > until - STAND_IN:
         call = CooperativeCloseCall(offer.close, *_in_order(channel, offer.signature, offer.peer_signature))
         yield _Duty("cooperative-close", call, _ours(channel), f":{until}", until)
 
 
-def _withdraw(channel: Channel, situation: Situation) -> Iterator[_Duty]:
+def _withdraw(channel: Channel, situation: ChannelOnChain) -> Iterator[_Duty]:
     pending = channel.withdrawals[channel.side]
     if situation.view.status == OPEN and pending is not None and pending.peer_signature:
         until = pending.withdrawal.valid_until
@@ -192,7 +192,7 @@ def _withdraw(channel: Channel, situation: Situation) -> Iterator[_Duty]:
         yield _Duty("withdraw", call, stake, f":{pending.withdrawal.total}:{until}", until)
 
 
-def _close(channel: Channel, situation: Situation, close_key: Callable[[Channel], bytes]) -> Iterator[_Duty]:
+def _close(channel: Channel, situation: ChannelOnChain, close_key: Callable[[Channel], bytes]) -> Iterator[_Duty]:
     if channel.phase in (Phase.CLOSING, Phase.CLOSED, Phase.SETTLED) and situation.view.status == OPEN:
         proof0, proof1 = statements(channel)
         patience = 0 if channel.phase is Phase.CLOSING else situation.now + COURTESY
@@ -200,7 +200,7 @@ def _close(channel: Channel, situation: Situation, close_key: Callable[[Channel]
         yield _Duty("close", call, _ours(channel), not_before=patience)
 
 
-def _challenge(channel: Channel, situation: Situation) -> Iterator[_Duty]:
+def _challenge(channel: Channel, situation: ChannelOnChain) -> Iterator[_Duty]:
     view = situation.view
     if view.status != CLOSED or view.deadline is None or situation.now > view.deadline:
         return
@@ -210,7 +210,7 @@ def _challenge(channel: Channel, situation: Situation) -> Iterator[_Duty]:
             yield _Duty("challenge", ChallengeCall(statement), _all(channel), detail, view.deadline)
 
 
-def _settle(channel: Channel, situation: Situation) -> Iterator[_Duty]:
+def _settle(channel: Channel, situation: ChannelOnChain) -> Iterator[_Duty]:
     view = situation.view
     if view.status == CLOSED and view.deadline is not None:
         patience = 1 if view.closer == channel.side else COURTESY
@@ -218,7 +218,7 @@ def _settle(channel: Channel, situation: Situation) -> Iterator[_Duty]:
         yield _Duty("settle", SettleCall(channel.id), stake, f":{view.deadline}", not_before=view.deadline + patience)
 
 
-def _redeem(channel: Channel, situation: Situation, policy: DutyPolicy) -> Iterator[_Duty]:
+def _redeem(channel: Channel, situation: ChannelOnChain, policy: DutyPolicy) -> Iterator[_Duty]:
     if situation.view.status != SETTLED:
         return
     for sender, pot in enumerate(situation.view.pots):
@@ -230,25 +230,25 @@ def _redeem(channel: Channel, situation: Situation, policy: DutyPolicy) -> Itera
                 yield _Duty("redeem", call, stake, detail, claim=True)
 
 
-def _brought(channel: Channel, situation: Situation, sender: int, pot: int, locks: tuple[Lock, ...]) -> int:
+def _brought(channel: Channel, situation: ChannelOnChain, sender: int, pot: int, locks: tuple[Lock, ...]) -> int:
     """Return what redeeming decided locks brings us: what they pay of the peer's, what they give back of our own."""
     ours, left = 0, pot
     for lock in locks:
         share = min(lock.amount, left)
         left -= share
-        registered, proof = situation.secrets.get(lock.condition, (lock.expiry + 1, b""))
-        paid = min(share, amount_paid(lock, proof)) if registered <= lock.expiry else 0
+        registered, proof = situation.proofs.get(lock.puzzle, (lock.expiry + 1, b""))
+        paid = min(share, worth(lock, proof)) if registered <= lock.expiry else 0
         ours += share - paid if sender == channel.side else paid
     return ours + left if sender == channel.side else ours
 
 
-def _decided(lock: Lock, situation: Situation, time: int) -> bool:
+def _decided(lock: Lock, situation: ChannelOnChain, time: int) -> bool:
     """Whether the contract pays or refunds the lock in a block of that time. A stream waits for its expiry."""
-    registered = situation.secrets.get(lock.condition) if lock.kind == HASH else None
+    registered = situation.proofs.get(lock.puzzle) if lock.kind == HASH else None
     return time > lock.expiry or (registered is not None and registered[0] <= min(time, lock.expiry))
 
 
-def settled_locks(channel: Channel, situation: Situation, sender: int) -> tuple[Lock, ...]:
+def settled_locks(channel: Channel, situation: ChannelOnChain, sender: int) -> tuple[Lock, ...]:
     """Return the locks that make up the settled root of simplex `sender`, in order of id; empty if we do not know them.
 
     It may be a state in flight: signed by us, countersigned by the peer, and never acknowledged to us. Or an older one.
@@ -261,24 +261,24 @@ def settled_locks(channel: Channel, situation: Situation, sender: int) -> tuple[
     return locks or ()
 
 
-def held_locks(channel: Channel, view: ChannelView, sender: int) -> tuple[Lock, ...] | None:
+def held_locks(channel: Channel, view: ContractChannel, sender: int) -> tuple[Lock, ...] | None:
     """Return the locks of the state of simplex `sender` that stands, None if it is not one that we hold."""
     states = [channel.ours, *channel.flight] if sender == channel.side else [channel.theirs]
     return next((state.simplex.locks for state in states if state.seq == view.seqs[sender]), None)
 
 
-def _left(locks: tuple[Lock, ...], situation: Situation, time: int, root: bytes) -> tuple[Lock, ...]:
+def _left(locks: tuple[Lock, ...], situation: ChannelOnChain, time: int, root: bytes) -> tuple[Lock, ...]:
     """Return which locks a redeem in a block of that time left, empty if none make up the root that it told.
 
     Secrets registered in that very block count only if they came before the redeem: which did, the root tells.
     """
-    same_block = [condition for condition, (registered, _) in situation.secrets.items() if registered == time]
+    same_block = [puzzle for puzzle, (registered, _) in situation.proofs.items() if registered == time]
     for first_late in range(len(same_block), -1, -1):
         late = same_block[first_late:]
         left = tuple(
             lock
             for lock in locks
-            if not _decided(lock, situation, time) or (time <= lock.expiry and lock.condition in late)
+            if not _decided(lock, situation, time) or (time <= lock.expiry and lock.puzzle in late)
         )
         if locks_root(left) == root:
             return left
@@ -290,19 +290,19 @@ def claim_fee(market: int | None, policy: DutyPolicy) -> int:
     return policy.worth_percent * GAS[RegisterSecretCall] * (market or 0) // 100
 
 
-def must_close(channel: Channel, situation: Situation, policy: DutyPolicy) -> bool:
+def must_close(channel: Channel, situation: ChannelOnChain, policy: DutyPolicy) -> bool:
     """Whether the peer has long owed us locks that the chain shows to be ours, worth more than closing costs."""
     if channel.phase not in (Phase.OPEN, Phase.FROZEN) or situation.view.status != OPEN or situation.market is None:
         return False
     owed = [
-        amount_paid(lock, proof)
+        worth(lock, proof)
         for lock in channel.theirs.simplex.locks
-        for time, proof in [situation.secrets.get(lock.condition, (lock.expiry + 1, b""))]
+        for time, proof in [situation.proofs.get(lock.puzzle, (lock.expiry + 1, b""))]
         if time <= lock.expiry and situation.now > _due(lock, time) + policy.unlock_patience
     ]
     locks = len(channel.theirs.simplex.locks) + len(channel.newest.locks)
     gas = GAS[CloseCall] + GAS[SettleCall] + 2 * GAS[RedeemCall] + LOCK_GAS * locks
-    return bool(owed) and is_worth(channel.terms.asset, sum(owed), gas, situation.market, policy)
+    return sum(owed) > 0 and is_worth(channel.terms.asset, sum(owed), gas, situation.market, policy)
 
 
 def _due(lock: Lock, registered: int) -> int:
@@ -310,25 +310,25 @@ def _due(lock: Lock, registered: int) -> int:
     return registered if lock.kind == HASH else lock.expiry
 
 
-def _register(channel: Channel, situation: Situation, policy: DutyPolicy) -> Iterator[_Duty]:
+def _register(channel: Channel, situation: ChannelOnChain, policy: DutyPolicy) -> Iterator[_Duty]:
     for known in channel.secrets:
         lock = channel.theirs.simplex.lock(known.lock)
-        if lock is None or lock.condition in situation.secrets or situation.now > lock.expiry:
+        if lock is None or lock.puzzle in situation.proofs or situation.now > lock.expiry:
             continue
         call = RegisterSecretCall(known.secret)
-        stake = max(lock.amount, situation.stakes.get(lock.condition, 0))
+        stake = max(lock.amount, situation.stakes.get(lock.puzzle, 0))
         if not is_worth(channel.terms.asset, stake, gas_of(call), situation.lowest, policy):
             continue
         if channel.phase is not Phase.OPEN or lock.expiry - situation.now <= policy.secret_margin:
             yield _Duty("register-secret", call, stake, f":{lock.id}", lock.expiry, claim=True)
 
 
-def _register_links(channel: Channel, situation: Situation, policy: DutyPolicy) -> Iterator[_Duty]:
+def _register_links(channel: Channel, situation: ChannelOnChain, policy: DutyPolicy) -> Iterator[_Duty]:
     for lock_id, claim in situation.claims.items():
         lock = channel.theirs.simplex.lock(lock_id)
         if lock is None or situation.now > lock.expiry:
             continue
-        _, proof = situation.secrets.get(lock.condition, (0, b""))
+        _, proof = situation.proofs.get(lock.puzzle, (0, b""))
         known = StreamProof.decode(proof).amount if proof else 0
         if known >= claim.amount:
             continue
@@ -341,14 +341,14 @@ def _register_links(channel: Channel, situation: Situation, policy: DutyPolicy) 
             yield _Duty("register-link", call, stake, f":{lock.id}:{claim.depth}", lock.expiry, claim=True)
 
 
-def _register_older(channel: Channel, situation: Situation, policy: DutyPolicy) -> Iterator[_Duty]:
+def _register_older(channel: Channel, situation: ChannelOnChain, policy: DutyPolicy) -> Iterator[_Duty]:
     """The peer's locks of a state that we left behind, and that stands: they pay us only by what the chain shows."""
     older = situation.older.get(channel.peer_side)
     for lock in older.locks if older is not None and situation.view.status == SETTLED else ():
-        proof, known = older.proofs.get(lock.id) if older is not None else None, situation.secrets.get(lock.condition)
+        proof, known = older.proofs.get(lock.id) if older is not None else None, situation.proofs.get(lock.puzzle)
         if proof is None or situation.now > lock.expiry or (known is not None and lock.kind == HASH):
             continue
-        gain = amount_paid(lock, proof) - (amount_paid(lock, known[1]) if known is not None else 0)
+        gain = worth(lock, proof) - (worth(lock, known[1]) if known is not None else 0)
         call: Call = RegisterSecretCall(proof)
         if lock.kind != HASH:
             claim = StreamProof.decode(proof)

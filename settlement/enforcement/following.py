@@ -69,7 +69,7 @@ class SameChain(CheckedChain):
         return head
 
 
-class Following:
+class ChainFollowing:
     """How a node follows its chain. Run `run` in a nursery; `catch_up` returns once the head was reached."""
 
     def __init__(

@@ -22,21 +22,21 @@ from tallystick.channels.ports import Clock, Elapsed
 from tallystick.channels.protocol.confirmed import timeless
 from tallystick.channels.protocol.core import Channel, Phase, never_used, new_channel
 from tallystick.channels.protocol.keys import PrivateKey, PublicKey, close_key
-from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
-from tallystick.channels.session import resync
+from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Puzzle
 from tallystick.channels.session.chaintime import ChainTime
-from tallystick.channels.session.claims import pending_conditions
+from tallystick.channels.session.claims import pending_puzzles
 from tallystick.channels.session.claims import stakes as stakes_of
+from tallystick.channels.session.inputs import ForceClose, FundingConfirmed, PhaseReached
 from tallystick.channels.session.session import Session
 from tallystick.channels.storage.older import OlderState, older_state
 from tallystick.channels.storage.store import Moment
 from tallystick.channels.storage.writer import Writer
-from tallystick.settlement.chain import ApproveCall, Call, Chain, ChannelView, DepositCall, OpenCall
+from tallystick.settlement.chain import ApproveCall, Call, Chain, ContractChannel, DepositCall, OpenCall
 from tallystick.settlement.enforcement.budgets import DutyPolicy, duty_budget, moved_by
 from tallystick.settlement.enforcement.duties import (
     DUTY_NAMES,
     OFFERS,
-    Situation,
+    ChannelOnChain,
     claim_fee,
     duties,
     held_locks,
@@ -44,16 +44,16 @@ from tallystick.settlement.enforcement.duties import (
     must_close,
 )
 from tallystick.settlement.enforcement.fee_needs import needed
-from tallystick.settlement.enforcement.following import Following, SameChain
+from tallystick.settlement.enforcement.following import ChainFollowing, SameChain
 from tallystick.settlement.errors import ChainError, ChainUnavailable
 from tallystick.settlement.ethereum.transactions import GAS, gas_of
 from tallystick.settlement.following.follower import BlockAdded, Step
 from tallystick.settlement.following.index import CLOSED, GONE, SETTLED, EventsSeen
-from tallystick.settlement.sending.fee_account import LOOK_AGAIN, LOOK_EVERY, FeeAccount, Standing
-from tallystick.settlement.sending.obligations import Obligation, Policy, Status
+from tallystick.settlement.sending.fee_account import LOOK_AGAIN, LOOK_EVERY, FeeAccount, FundsAndDuties
+from tallystick.settlement.sending.obligations import Obligation, ObligationStatus, SendingPolicy
 from tallystick.settlement.sending.sender import Sender
 
-_UNMINED = (Status.WAITING, Status.SENT)
+_UNMINED = (ObligationStatus.WAITING, ObligationStatus.SENT)
 
 _CLOSED_PHASES = (Phase.OPENING, Phase.CLOSED, Phase.SETTLED, Phase.GONE)
 
@@ -111,7 +111,7 @@ class OnChain:
         """Old states that stand on chain, read back from the journals once each."""
         self._confirmed: set[ChannelId] = set()
         """Channels that the chain has not touched since nothing was due for them, and all they were was confirmed."""
-        self.following = Following(
+        self.following = ChainFollowing(
             account=key.address,
             chain=chain,
             writer=writer,
@@ -133,7 +133,7 @@ class OnChain:
             commit=writer.commit,
             alarm=alarm,
             jitter=rng.random,
-            policy=Policy(confirmations=confirmations),
+            policy=SendingPolicy(confirmations=confirmations),
             judge=judge,
         )
 
@@ -178,8 +178,8 @@ class OnChain:
         restless = [self._brought_back(session) for session in restless]
         for session in restless:
             self._follow(session)
-        secrets = self.index.secrets(pending_conditions(self._engine.sessions.values()), self.following.final_number)
-        self._engine.chain_moved(ChainTime(self.index.head_time, self.following.final_time, secrets))
+        proofs = self.index.proofs(pending_puzzles(self._engine.sessions.values()), self.following.final_number)
+        self._engine.chain_moved(ChainTime(self.index.head_time, self.following.final_time, proofs))
         for session in restless:
             self._close_if_must(session)
         return self.derive([session.channel.id for session in restless])
@@ -201,15 +201,14 @@ class OnChain:
     def _close_if_must(self, session: Session) -> None:
         """Close a channel whose peer has long not paid for locks that the chain shows to be ours."""
         view = self.index.view(session.channel.id, self.index.head_number)
-        shown = self._engine.chain.secrets
-        if view is None or not any(lock.condition in shown for lock in session.channel.theirs.simplex.locks):
+        shown = self._engine.chain.proofs
+        if view is None or not any(lock.puzzle in shown for lock in session.channel.theirs.simplex.locks):
             return
         if must_close(session.channel, self._situation(session, view, {}), self._duties):
             name = session.channel.id.hex()[:8]
             text = f"channel {name} is being closed: its peer does not pay for locks that the chain shows as ours"
             self._alarm(Alarm(AlarmKind.PEER_OWES, text))
-            session.force_close()
-            self._engine.touch(session)
+            self._engine.apply(session.channel.id, ForceClose())
 
     def _follow(self, session: Session) -> None:
         """Bring one channel's phase and funding in line with the chain."""
@@ -226,18 +225,17 @@ class OnChain:
                 self._alarm(Alarm(AlarmKind.OTHER_TERMS, text))
             return
         if final is not None and channel.phase is not Phase.SETTLED:
-            resync.set_funding(session, final.deposits, final.withdrawn)
+            self._engine.apply(channel.id, FundingConfirmed(final.deposits, final.withdrawn))
         # Who lost data must never close, not even in place of a close that left the chain, however deep it was: it
         # goes on recovering until the settlement stays, for which a window of challenges had to pass.
         lost = session.channel.phase is Phase.RECOVERING
         closed, statuses = (final, (SETTLED,)) if lost else (head, (CLOSED, SETTLED))
         if closed is not None and closed.status in statuses and session.channel.phase not in _CLOSED_PHASES:
-            session.enter(Phase.CLOSED)
+            self._engine.apply(channel.id, PhaseReached(Phase.CLOSED))
         if final is not None and final.status == SETTLED and session.channel.phase is Phase.CLOSED:
-            session.enter(Phase.SETTLED)
+            self._engine.apply(channel.id, PhaseReached(Phase.SETTLED))
         if final is not None and final.status == GONE and session.channel.phase is not Phase.OPENING:
-            session.enter(Phase.GONE)
-        self._engine.touch(session)
+            self._engine.apply(channel.id, PhaseReached(Phase.GONE))
 
     # --- duties --------------------------------------------------------------------------------------------------
 
@@ -280,7 +278,10 @@ class OnChain:
         """Return what is on its way to the chain, by channel."""
         found: dict[ChannelId, list[Obligation]] = {}
         for obligation in self.sender.obligations():
-            if obligation.channel is not None and obligation.status in (Status.WAITING, Status.SENT):
+            if obligation.channel is not None and obligation.status in (
+                ObligationStatus.WAITING,
+                ObligationStatus.SENT,
+            ):
                 found.setdefault(obligation.channel, []).append(obligation)
         return found
 
@@ -299,25 +300,25 @@ class OnChain:
         moments: list[Moment] = []
         for obligation in unfinished:
             duty = obligation.id.partition("/")[0]
-            if obligation.status is Status.WAITING and duty not in due and duty.startswith(DUTY_NAMES):
+            if obligation.status is ObligationStatus.WAITING and duty not in due and duty.startswith(DUTY_NAMES):
                 moments += self.sender.supersede(obligation.id, "the channel has moved on")
         return moments
 
-    def _situation(self, session: Session, view: ChannelView, stakes: dict[bytes, int]) -> Situation:
+    def _situation(self, session: Session, view: ContractChannel, stakes: dict[Puzzle, int]) -> ChannelOnChain:
         channel = session.channel
         states = (channel.ours, *channel.flight, channel.theirs)
         older = self._older(session, view)
-        conditions = {lock.condition for state in states for lock in state.simplex.locks}
-        conditions |= {lock.condition for state in older.values() for lock in state.locks}
-        secrets = self.index.secrets(conditions, self.index.head_number) if conditions else {}
+        puzzles = {lock.puzzle for state in states for lock in state.simplex.locks}
+        puzzles |= {lock.puzzle for state in older.values() for lock in state.locks}
+        proofs = self.index.proofs(puzzles, self.index.head_number) if puzzles else {}
         redeemed = (self.index.redeems(channel.id, 0), self.index.redeems(channel.id, 1))
         claims = session.streams.claims()
         market = self.following.market
-        return Situation(
-            view, self.index.head_time, secrets, redeemed, claims, market.price, stakes, older, market.lowest
+        return ChannelOnChain(
+            view, self.index.head_time, proofs, redeemed, claims, market.price, stakes, older, market.lowest
         )
 
-    def _older(self, session: Session, view: ChannelView) -> dict[int, OlderState]:
+    def _older(self, session: Session, view: ContractChannel) -> dict[int, OlderState]:
         """Return what stands on chain for good of states that were left behind."""
         found: dict[int, OlderState] = {}
         for sender, pot in enumerate(view.pots):
@@ -344,7 +345,7 @@ class OnChain:
             need = needed(channels, self.following.market.price, self._duties)
             with contextlib.suppress(ChainError, ChainUnavailable):  # that has alarms of its own
                 held = await self._chain.balance(self._key.address, NATIVE)
-                account, alarm = account.look(Standing(held, need))
+                account, alarm = account.look(FundsAndDuties(held, need))
                 if alarm is not None:
                     self._alarm(alarm)
             await trio.sleep(LOOK_AGAIN if account.in_doubt else LOOK_EVERY)
@@ -403,7 +404,7 @@ class OnChain:
     async def outcome(self, identifier: str) -> None:
         """Wait for an obligation; raise TallystickError with the reason if it was not done."""
         done = await self.sender.wait(identifier)
-        if done.status is not Status.DONE:
+        if done.status is not ObligationStatus.DONE:
             raise TallystickError(f"the chain refused the {done.purpose}: {done.reason or done.trouble}")
 
     def is_opening(self, channel: ChannelId) -> bool:
@@ -422,7 +423,7 @@ class OnChain:
         ]
         if not tried:
             return None
-        given_up = (Status.SUPERSEDED, Status.QUARANTINED)
+        given_up = (ObligationStatus.SUPERSEDED, ObligationStatus.QUARANTINED)
         return all(
             one.status in given_up and (one.receipt is not None or one.nonce is None or one.resting) for one in tried
         )

@@ -69,7 +69,7 @@ class Deployment(NamedTuple):
         return f"chain {self.chain_id} with the adjudicator 0x{self.contract.hex()}"
 
 
-class _Form(NamedTuple):
+class _CallForm(NamedTuple):
     """How one call looks in Solidity."""
 
     name: str
@@ -126,49 +126,49 @@ def _challenge(at: Deployment, proof: tuple[Any, ...], beneficiary: str, signatu
     return ChallengeCall(signed, Voucher(signed.proof.channel, _address(beneficiary)), signature)
 
 
-_FORMS: dict[type[Any], _Form] = {
-    OpenCall: _Form(
+_FORMS: dict[type[Any], _CallForm] = {
+    OpenCall: _CallForm(
         "open",
         ("address", "address", "address", "uint64", "uint64", "bytes32", "uint128"),
         _open_values,
         _open,
     ),
-    DepositCall: _Form(
+    DepositCall: _CallForm(
         "deposit",
         ("bytes32", "uint8", "uint128", "address"),
         msgspec.structs.astuple,
         lambda at, channel, side, amount, asset: DepositCall(channel, side, amount, _address(asset)),
     ),
-    WithdrawCall: _Form(
+    WithdrawCall: _CallForm(
         "withdraw",
         ("(bytes32,uint8,uint128,uint64)", "bytes", "bytes"),
         lambda call: (msgspec.structs.astuple(call.withdrawal), call.signature0, call.signature1),
         lambda at, offer, first, second: WithdrawCall(Withdrawal(*offer), first, second),
     ),
-    CooperativeCloseCall: _Form(
+    CooperativeCloseCall: _CallForm(
         "cooperativeClose",
         ("(bytes32,uint128,uint128,uint64)", "bytes", "bytes"),
         lambda call: (msgspec.structs.astuple(call.close), call.signature0, call.signature1),
         lambda at, offer, first, second: CooperativeCloseCall(CooperativeClose(*offer), first, second),
     ),
-    CloseCall: _Form(
+    CloseCall: _CallForm(
         "close",
         ("bytes32", _PROOF, _PROOF, "bytes32"),
         lambda call: (call.channel, _proof_values(call.proof0), _proof_values(call.proof1), call.close_key),
         lambda at, channel, first, second, key: CloseCall(channel, _proof(first), _proof(second), key),
     ),
-    ChallengeCall: _Form("challenge", (_PROOF, "address", "bytes"), _challenge_values, _challenge),
-    SettleCall: _Form("settle", ("bytes32",), msgspec.structs.astuple, lambda at, channel: SettleCall(channel)),
-    RedeemCall: _Form(
+    ChallengeCall: _CallForm("challenge", (_PROOF, "address", "bytes"), _challenge_values, _challenge),
+    SettleCall: _CallForm("settle", ("bytes32",), msgspec.structs.astuple, lambda at, channel: SettleCall(channel)),
+    RedeemCall: _CallForm(
         "redeem",
         ("bytes32", "uint8", _LOCKS),
         lambda call: (call.channel, call.sender, [msgspec.structs.astuple(lock) for lock in call.locks]),
         lambda at, channel, sender, locks: RedeemCall(channel, sender, tuple(Lock(*lock) for lock in locks)),
     ),
-    RegisterSecretCall: _Form(
+    RegisterSecretCall: _CallForm(
         "registerSecret", ("bytes32",), msgspec.structs.astuple, lambda at, secret: RegisterSecretCall(secret)
     ),
-    RegisterLinkCall: _Form(
+    RegisterLinkCall: _CallForm(
         "registerLink",
         ("bytes32", "uint64", "bytes32", "uint128", "uint64", "uint64"),
         msgspec.structs.astuple,

@@ -41,7 +41,7 @@ class Log(NamedTuple):
     data: bytes
 
 
-class _Form(NamedTuple):
+class _EventForm(NamedTuple):
     """How one event looks in Solidity: its name, and the types of what is not indexed, in order of the fields."""
 
     name: str
@@ -53,19 +53,21 @@ class _Form(NamedTuple):
         return keccak(f"{self.name}({','.join((self.indexed, *self.types))})".encode())
 
 
-_FORMS: dict[type[Any], _Form] = {
-    ChannelOpened: _Form("ChannelOpened", ("address", "address", "address", "uint64", "uint64", "bytes32")),
-    Deposited: _Form("Deposited", ("uint8", "uint128")),
-    Withdrawn: _Form("Withdrawn", ("uint8", "uint128")),
-    CooperativelyClosed: _Form("CooperativelyClosed", ("uint128", "uint128")),
-    Closed: _Form("Closed", ("uint8", "uint64", "uint64", "bytes32", "uint64")),
-    Challenged: _Form("Challenged", ("uint8", "uint64", "address", "bool")),
-    Settled: _Form("Settled", ("uint128", "uint128", "uint128", "uint128", "uint128", "bool")),
-    Redeemed: _Form("Redeemed", ("uint8", "uint128", "uint128", "bytes32")),
-    SecretRegistered: _Form("SecretRegistered", ("bytes32", "uint64")),
-    LinkRegistered: _Form("LinkRegistered", ("bytes32", "uint64", "bytes32", "uint128", "uint64", "uint64")),
+_FORMS: dict[type[Any], _EventForm] = {
+    ChannelOpened: _EventForm("ChannelOpened", ("address", "address", "address", "uint64", "uint64", "bytes32")),
+    Deposited: _EventForm("Deposited", ("uint8", "uint128")),
+    Withdrawn: _EventForm("Withdrawn", ("uint8", "uint128")),
+    CooperativelyClosed: _EventForm("CooperativelyClosed", ("uint128", "uint128")),
+    Closed: _EventForm("Closed", ("uint8", "uint64", "uint64", "bytes32", "uint64")),
+    Challenged: _EventForm("Challenged", ("uint8", "uint64", "address", "bool")),
+    Settled: _EventForm("Settled", ("uint128", "uint128", "uint128", "uint128", "uint128", "bool")),
+    Redeemed: _EventForm("Redeemed", ("uint8", "uint128", "uint128", "bytes32")),
+    SecretRegistered: _EventForm("SecretRegistered", ("bytes32", "uint64")),
+    LinkRegistered: _EventForm("LinkRegistered", ("bytes32", "uint64", "bytes32", "uint128", "uint64", "uint64")),
 }
-_BY_TOPIC: dict[bytes, tuple[Callable[..., Event], _Form]] = {form.topic: (kind, form) for kind, form in _FORMS.items()}
+_BY_TOPIC: dict[bytes, tuple[Callable[..., Event], _EventForm]] = {
+    form.topic: (kind, form) for kind, form in _FORMS.items()
+}
 
 
 def encode_event(event: Event) -> Log:

@@ -24,7 +24,7 @@ from tallystick.channels.errors import InvalidInput
 from tallystick.channels.node.loops import require_trio
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
 from tallystick.channels.values.arguments import checked
-from tallystick.settlement.chain import Block, ChannelView, Header, Receipt
+from tallystick.settlement.chain import Block, ContractChannel, Header, TransactionReceipt
 from tallystick.settlement.errors import ChainError, ChainUnavailable, Refusal, TransactionRefused, WrongChain
 from tallystick.settlement.ethereum.abi import Deployment
 from tallystick.settlement.ethereum.rpc_shapes import (
@@ -101,7 +101,7 @@ async def open_rpc_chain(
     async with httpx.AsyncClient(
         base_url=_parse_url(url), timeout=TIMEOUT, trust_env=False, transport=transport, cookies=_no_cookies()
     ) as client:
-        node = _Node(client, jitter)
+        node = _NodeRequests(client, jitter)
         if expected is None:
             expected = await node.deployment()
             node.checked = True
@@ -112,7 +112,7 @@ async def open_rpc_chain(
 class RpcChain:
     """The chain that a node serves. Make it with `open_rpc_chain`."""
 
-    def __init__(self, node: _Node, at: Deployment) -> None:
+    def __init__(self, node: _NodeRequests, at: Deployment) -> None:
         self._node = node
         self._at = at
 
@@ -167,7 +167,7 @@ class RpcChain:
             raise ChainError("the chain node calls the transaction by another hash than its own")
         return answer
 
-    async def receipt(self, transaction: bytes) -> Receipt | None:
+    async def receipt(self, transaction: bytes) -> TransactionReceipt | None:
         """Return the receipt of a transaction that is in a block of the best branch."""
         answer = await self._node.call("eth_getTransactionReceipt", to_hex(transaction))
         if answer is None:
@@ -195,7 +195,7 @@ class RpcChain:
             return await self._quantity("eth_getBalance", to_hex(account), "latest")
         return await self._number(BALANCE_OF, asset, account)
 
-    async def channel(self, channel: ChannelId) -> ChannelView | None:
+    async def channel(self, channel: ChannelId) -> ContractChannel | None:
         """Return the contract's state of a channel, None if it never existed."""
         data = await self._view(CHANNEL, self.contract, channel)
         return _checked(lambda value: decode_channel(value, self._at), data)
@@ -236,7 +236,7 @@ class RpcChain:
         return result
 
 
-class _Node:
+class _NodeRequests:
     """Requests to one chain node, with retries, and the check of its identity before the first."""
 
     def __init__(self, client: httpx.AsyncClient, jitter: Callable[[], float]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.objects import Address
-from tallystick.settlement.chain import Block, Event, Header, Receipt
+from tallystick.settlement.chain import Block, Event, Header, TransactionReceipt
 from tallystick.settlement.errors import ChainError
 from tallystick.settlement.ethereum.abi import Deployment
 from tallystick.settlement.ethereum.event_logs import Log, decode_event
@@ -92,9 +92,9 @@ def _read_event(value: dict[str, Any], at: Deployment) -> Event:
     return decode_event(Log(topics, read_bytes(value.get("data"))), at)
 
 
-def read_receipt(value: dict[str, Any], header: Header) -> Receipt:
+def read_receipt(value: dict[str, Any], header: Header) -> TransactionReceipt:
     """Read a receipt whose block has `header`; raise InvalidInput."""
     fee = read_quantity(value.get("gasUsed"), "gasUsed") * read_quantity(value.get("effectiveGasPrice"), "gas price")
     success = read_quantity(value.get("status"), "status") == 1
     reason = "" if success else str(value.get(REASON) or "unknown: the chain node does not say why")
-    return Receipt(read_bytes(value.get("transactionHash"), "hash", 32), header, success, fee, reason)
+    return TransactionReceipt(read_bytes(value.get("transactionHash"), "hash", 32), header, success, fee, reason)

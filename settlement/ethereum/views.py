@@ -2,7 +2,7 @@
 
 | view                                           | result                                          |
 | ---------------------------------------------- | ----------------------------------------------- |
-| channel(bytes32)                               | whether it exists, and all of `ChannelView`     |
+| channel(bytes32)                               | whether it exists, and all of `ContractChannel`     |
 | channelCount(address, address, address)        | channels that the pair has had in that asset    |
 | secretTime(bytes32)                            | block time of registration, 0 if there was none |
 | balanceOf(address), of a token                 | ERC-20's                                        |
@@ -18,7 +18,7 @@ from eth_abi.exceptions import DecodingError
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.keys import keccak
 from tallystick.channels.protocol.objects import NATIVE, ZERO32, Address, Terms
-from tallystick.settlement.chain import ChannelView
+from tallystick.settlement.chain import ContractChannel
 from tallystick.settlement.ethereum.abi import Deployment
 
 
@@ -68,7 +68,7 @@ BALANCE_OF = View("balanceOf", ("address",), ("uint256",))
 _ABSENT = (False, NATIVE, NATIVE, NATIVE, 0, 0, ZERO32, 0, *(0, 0, 0, 0, False, 0, 0), *(0, 0, ZERO32, ZERO32, 0, 0))
 
 
-def encode_channel(view: ChannelView | None) -> bytes:
+def encode_channel(view: ContractChannel | None) -> bytes:
     """Return the result of the view `channel`."""
     if view is None:
         return CHANNEL.encode_result(*_ABSENT, False)
@@ -81,14 +81,14 @@ def encode_channel(view: ChannelView | None) -> bytes:
     )
 
 
-def decode_channel(data: bytes, at: Deployment) -> ChannelView | None:
+def decode_channel(data: bytes, at: Deployment) -> ContractChannel | None:
     """Return what the view `channel` answered, None for a channel that never existed; raise InvalidInput."""
     values = CHANNEL.decode_result(data)
     if not values[0]:
         return None
     first, second, asset = (to_address(text) for text in values[1:4])
     ended_alone = values[12]
-    return ChannelView(
+    return ContractChannel(
         terms=Terms(at.chain_id, at.contract, (first, second), asset, *values[4:7]),
         status=values[7],
         deposits=values[8:10],

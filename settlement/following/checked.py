@@ -24,17 +24,17 @@ from tallystick.settlement.chain import (
     Chain,
     Challenged,
     ChannelOpened,
-    ChannelView,
     Closed,
+    ContractChannel,
     CooperativelyClosed,
     Deposited,
     Event,
     Header,
     LinkRegistered,
-    Receipt,
     Redeemed,
     SecretRegistered,
     Settled,
+    TransactionReceipt,
     Withdrawn,
 )
 from tallystick.settlement.errors import ChainError, ChainUnavailable
@@ -110,7 +110,7 @@ class CheckedChain:
         """Hand in a signed transaction and return its hash. Raise TransactionRefused."""
         return await _answer(lambda: self._chain.submit(raw), _check_hash)
 
-    async def receipt(self, transaction: bytes) -> Receipt | None:
+    async def receipt(self, transaction: bytes) -> TransactionReceipt | None:
         """The receipt if the transaction is in a block of the best branch."""
         found = await _answer(lambda: self._chain.receipt(transaction), lambda value: _maybe(_check_receipt, value))
         if found is None:
@@ -133,7 +133,7 @@ class CheckedChain:
             lambda: self._chain.balance(account, asset), lambda value: _number(value, "a balance", AMOUNT_MAX)
         )
 
-    async def channel(self, channel: ChannelId) -> ChannelView | None:
+    async def channel(self, channel: ChannelId) -> ContractChannel | None:
         """The contract's state of a channel, None if it never existed."""
         found = await _answer(lambda: self._chain.channel(channel), lambda value: _maybe(_check_view, value))
         if found is not None and channel_id(found.terms) != channel:
@@ -214,13 +214,13 @@ def _check_hash(value: bytes) -> None:
     _bytes(value, 32, "a transaction's hash")
 
 
-def _check_receipt(receipt: Receipt) -> None:
+def _check_receipt(receipt: TransactionReceipt) -> None:
     check_header(receipt.block)
     _check_hash(receipt.transaction)
     _number(receipt.fee, "a fee", AMOUNT_MAX)
 
 
-def _check_view(view: ChannelView) -> None:
+def _check_view(view: ContractChannel) -> None:
     _number(view.status, "a channel's status", 3)
     for amount in (*view.deposits, *view.withdrawn, *view.pots):
         _number(amount, "an amount", AMOUNT_MAX)

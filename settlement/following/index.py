@@ -13,8 +13,9 @@ from collections.abc import Iterable
 import msgspec
 
 from tallystick.channels.protocol.codec import Codec
+from tallystick.channels.protocol.conditions import HASH, STREAM
 from tallystick.channels.protocol.hashchain import StreamProof, StreamTerms
-from tallystick.channels.protocol.objects import ZERO32, Address, ChannelId
+from tallystick.channels.protocol.objects import ZERO32, Address, ChannelId, Puzzle
 from tallystick.channels.storage.seals import Sealed
 from tallystick.channels.storage.store import Moment, Schema, Store, decoded
 from tallystick.channels.values.discretion import Discreet
@@ -23,8 +24,8 @@ from tallystick.settlement.chain import (
     Challenged,
     ChannelEvent,
     ChannelOpened,
-    ChannelView,
     Closed,
+    ContractChannel,
     CooperativelyClosed,
     Deposited,
     LinkRegistered,
@@ -35,10 +36,10 @@ from tallystick.settlement.chain import (
 )
 
 OPEN, CLOSED, SETTLED, GONE = range(4)
-"""The values of `ChannelView.status`."""
+"""The values of `ContractChannel.status`."""
 
 
-class Sighting(msgspec.Struct, frozen=True, array_like=True):
+class EventInBlock(msgspec.Struct, frozen=True, array_like=True):
     """One event and the block that holds it."""
 
     number: int
@@ -50,7 +51,7 @@ class EventsSeen(Discreet, Moment, frozen=True):
     """A block held these events of our channels, and these secrets."""
 
     number: int
-    sightings: tuple[Sighting, ...]
+    sightings: tuple[EventInBlock, ...]
     secrets: tuple[SecretRegistered, ...]
     links: tuple[LinkRegistered, ...] = ()
 
@@ -61,18 +62,18 @@ class EventsUndone(Moment, frozen=True):
     number: int
 
 
-def fold(history: Iterable[Sighting], up_to: int) -> ChannelView | None:
+def fold(history: Iterable[EventInBlock], up_to: int) -> ContractChannel | None:
     """Return a channel's state after block `up_to`, None if it was not opened by then."""
-    view: ChannelView | None = None
+    view: ContractChannel | None = None
     for sighting in history:
         if sighting.number <= up_to:
             view = _apply(view, sighting.event)
     return view
 
 
-def _apply(view: ChannelView | None, event: ChannelEvent) -> ChannelView | None:
+def _apply(view: ContractChannel | None, event: ChannelEvent) -> ContractChannel | None:
     if isinstance(event, ChannelOpened):
-        return ChannelView(terms=event.terms, status=OPEN, deposits=(0, 0), withdrawn=(0, 0))
+        return ContractChannel(terms=event.terms, status=OPEN, deposits=(0, 0), withdrawn=(0, 0))
     if view is None:
         return None
     replace = msgspec.structs.replace
@@ -105,7 +106,7 @@ class ChainIndex:
     def __init__(self, account: Address, store: Store) -> None:
         self._account = account
         self._store = store
-        self._histories: dict[ChannelId, list[Sighting]] = {}
+        self._histories: dict[ChannelId, list[EventInBlock]] = {}
         self.head_number = -1
         self.head_time = 0
         for (blob,) in store.read("SELECT sighting FROM chain_events ORDER BY number, position"):
@@ -125,7 +126,7 @@ class ChainIndex:
             elif event.channel in self._histories or (
                 isinstance(event, ChannelOpened) and self._account in event.terms.participants
             ):
-                sighting = Sighting(number, time, event)
+                sighting = EventInBlock(number, time, event)
                 self._histories.setdefault(event.channel, []).append(sighting)
                 sightings.append(sighting)
         if not sightings and not secrets and not links:
@@ -139,7 +140,7 @@ class ChainIndex:
             self._histories[channel] = [sighting for sighting in history if sighting.number < number]
         return [EventsUndone(number)]
 
-    def view(self, channel: ChannelId, up_to: int) -> ChannelView | None:
+    def view(self, channel: ChannelId, up_to: int) -> ContractChannel | None:
         """Return a channel's state after block `up_to`."""
         return fold(self._histories.get(channel, ()), up_to)
 
@@ -151,19 +152,20 @@ class ChainIndex:
             if isinstance(s.event, Redeemed) and s.event.sender == sender
         ]
 
-    def secrets(self, conditions: Iterable[bytes], up_to: int) -> dict[bytes, tuple[int, bytes]]:
-        """Return which of the conditions were registered by block `up_to`: to (block time, proof), in that order.
+    def proofs(self, puzzles: Iterable[Puzzle], up_to: int) -> dict[Puzzle, tuple[int, bytes]]:
+        """Return what was registered by block `up_to` that solves these puzzles: (block time, proof), in that order.
 
         The proof of a hash lock is its secret; that of a stream tells its deepest link.
         """
-        conditions = sorted(set(conditions))
-        sql = "SELECT rowid, digest, time, secret FROM chain_secrets WHERE digest = ? AND number <= ?"
-        rows = [row for condition in conditions for row in self._store.read(sql, (condition, up_to))]
-        found = {digest: (time, secret) for _, digest, time, secret in sorted(rows)}
+        puzzles = sorted(set(puzzles))
+        sql = "SELECT rowid, time, secret FROM chain_secrets WHERE digest = ? AND number <= ?"
+        hashes = [puzzle for puzzle in puzzles if puzzle[0] == HASH]
+        rows = [(row, puzzle) for puzzle in hashes for row in self._store.read(sql, (puzzle[1], up_to))]
+        found: dict[Puzzle, tuple[int, bytes]] = {puzzle: (time, secret) for (_, time, secret), puzzle in sorted(rows)}
         sql = "SELECT time, proof FROM chain_links WHERE condition = ? AND number <= ? ORDER BY depth DESC LIMIT 1"
-        for condition in conditions:
-            for time, proof in self._store.read(sql, (condition, up_to)):
-                found[condition] = (time, proof)
+        for puzzle in puzzles:
+            for time, proof in self._store.read(sql, (puzzle[1], up_to)) if puzzle[0] == STREAM else ():
+                found[puzzle] = (time, proof)
         return found
 
     def known(self) -> list[ChannelId]:
@@ -171,7 +173,7 @@ class ChainIndex:
         return [channel for channel, history in self._histories.items() if history]
 
 
-_SIGHTING: Codec[Sighting] = Codec(Sighting, canonical=False)
+_SIGHTING: Codec[EventInBlock] = Codec(EventInBlock, canonical=False)
 
 
 def _seen(connection: sqlite3.Connection, moment: EventsSeen) -> None:

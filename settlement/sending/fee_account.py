@@ -28,7 +28,7 @@ REST_PERCENT = 10
 """And this share of all others: they do not all end at once."""
 
 
-class Standing(msgspec.Struct, frozen=True):
+class FundsAndDuties(msgspec.Struct, frozen=True):
     """What an account holds, and what its duties may cost."""
 
     held: int
@@ -44,15 +44,15 @@ class FeeAccount(msgspec.Struct, frozen=True):
     """What is known of an account, and what was told of it."""
 
     account: Address
-    last: Standing | None = None
-    told: Standing | None = None
+    last: FundsAndDuties | None = None
+    told: FundsAndDuties | None = None
 
     @property
     def in_doubt(self) -> bool:
         """Whether it seems to be short, and that has been said only once: look again soon."""
         return self.told is None and self.last is not None and self.last.is_short
 
-    def look(self, seen: Standing) -> tuple[FeeAccount, Alarm | None]:
+    def look(self, seen: FundsAndDuties) -> tuple[FeeAccount, Alarm | None]:
         """Take in how it stands now; return the account after that, and an alarm if there is news."""
         before, alarm, told = self.last, None, self.told
         if before is not None and before.is_short and seen.is_short:
@@ -65,7 +65,7 @@ class FeeAccount(msgspec.Struct, frozen=True):
         return FeeAccount(self.account, seen, told), alarm
 
 
-def _is_worse(seen: Standing, told: Standing) -> bool:
+def _is_worse(seen: FundsAndDuties, told: FundsAndDuties) -> bool:
     poorer = seen.held * WORSE <= told.held and seen.held < told.held
     return poorer or seen.needed >= WORSE * max(1, told.needed)
 

@@ -15,7 +15,7 @@ from tallystick.channels.storage.seals import Sealed
 from tallystick.channels.storage.store import Moment, Schema, Store, decoded
 from tallystick.settlement.chain import Header
 from tallystick.settlement.following.follower import HEADERS_KEPT, BlockAdded, BlockRemoved, Followed, Step
-from tallystick.settlement.sending.obligations import Book, Obligation, book_of
+from tallystick.settlement.sending.obligations import Obligation, ObligationBook, book_of
 
 
 class ChainAdvanced(Moment, frozen=True):
@@ -71,7 +71,7 @@ def read_followed(store: Store, chain_id: int, start: int) -> Followed:
     return Followed(start, headers[-HEADERS_KEPT:] if len(headers) > HEADERS_KEPT else headers, root=root)
 
 
-def read_book(store: Store, chain_id: int, account: Address) -> Book:
+def read_book(store: Store, chain_id: int, account: Address) -> ObligationBook:
     """Return the account's obligations that are not at rest, and the highest nonce it ever bound."""
     rows = store.read(
         "SELECT id, data FROM obligations WHERE chain_id = ? AND account = ? AND resting = 0 ORDER BY rowid",

@@ -27,14 +27,14 @@ from tallystick.settlement.sending.obligations import (
     FINAL,
     LOOKS_KEPT,
     PAST_MAX,
-    Book,
     Gas,
     Look,
     Obligation,
+    ObligationBook,
+    ObligationStatus,
     Observation,
-    Past,
-    Policy,
-    Status,
+    PastAttempt,
+    SendingPolicy,
     change,
     finish,
     pays,
@@ -57,14 +57,14 @@ FAR = "its nonce {} is far ahead of the account's, by a wrong word of the chain 
 class Freed(msgspec.Struct, frozen=True):
     """What follows from nonces that turned out to be free."""
 
-    book: Book
+    book: ObligationBook
     gaps: tuple[int, ...] = ()
     """To be filled: a call that pays waits behind them."""
     lowered: int | None = None
     """The new highest nonce, if it fell."""
 
 
-def look(book: Book, seen: Observation) -> Book:
+def look(book: ObligationBook, seen: Observation) -> ObligationBook:
     """Return the book that remembers what the chain says at this head."""
     number, low, high, market = seen.head.number, seen.nonce, seen.nonce, seen.market
     for earlier in book.looks:
@@ -72,10 +72,10 @@ def look(book: Book, seen: Observation) -> Book:
             low, high, market = min(low, earlier.low), max(high, earlier.high), min(market, earlier.market)
     kept = [earlier for earlier in book.looks if earlier.number < number][1 - LOOKS_KEPT :]
     looks = (*kept, Look(number, seen.head.time, low, high, market))
-    return Book(book.obligations, book.highest_nonce, looks)
+    return ObligationBook(book.obligations, book.highest_nonce, looks)
 
 
-def next_free(book: Book, seen: Observation, policy: Policy, *, careful: bool) -> int | None:
+def next_free(book: ObligationBook, seen: Observation, policy: SendingPolicy, *, careful: bool) -> int | None:
     """Return from where on nonces may be bound; None while the chain claims one that cannot be believed yet."""
     known = book.highest_nonce + 1
     if seen.nonce <= known:
@@ -89,7 +89,7 @@ def next_free(book: Book, seen: Observation, policy: Policy, *, careful: bool) -
 
 
 def bind(
-    book: Book, seen: Observation, policy: Policy, now: int, pays_the_way: Callable[[Obligation], bool]
+    book: ObligationBook, seen: Observation, policy: SendingPolicy, now: int, pays_the_way: Callable[[Obligation], bool]
 ) -> list[Obligation]:
     """Return obligations that get their nonce now: the most urgent first, as many as may be in flight.
 
@@ -109,7 +109,7 @@ def bind(
             continue
         nonce = next(n for n in itertools.count(first) if n not in held)
         held.add(nonce)
-        found.append(change(obligation, status=Status.SENT, nonce=nonce))
+        found.append(change(obligation, status=ObligationStatus.SENT, nonce=nonce))
     return found
 
 
@@ -120,7 +120,7 @@ def _is_behind_gap(nonce: int, held: Container[int | None], seen: Observation) -
 
 def _is_due(obligation: Obligation, seen: Observation, now: int) -> bool:
     return (
-        obligation.status is Status.WAITING
+        obligation.status is ObligationStatus.WAITING
         and obligation.not_before <= now
         and not 0 < obligation.again_at - seen.head.number <= AGAIN_MOST
         and (obligation.deadline is None or now <= obligation.deadline)
@@ -131,10 +131,10 @@ def leave_nonce(obligation: Obligation) -> Obligation:
     """Return it without its nonce; what was signed under that is remembered. It waits for another one if it has to."""
     past = obligation.past
     if obligation.nonce is not None:
-        past += tuple(Past(obligation.nonce, attempt.hash) for attempt in obligation.attempts if attempt.hash)
+        past += tuple(PastAttempt(obligation.nonce, attempt.hash) for attempt in obligation.attempts if attempt.hash)
     return change(
         obligation,
-        status=Status.WAITING if obligation.status is Status.SENT else obligation.status,
+        status=ObligationStatus.WAITING if obligation.status is ObligationStatus.SENT else obligation.status,
         nonce=None,
         attempts=(),
         past=past[-PAST_MAX:],
@@ -148,7 +148,7 @@ def leave_nonce(obligation: Obligation) -> Obligation:
     )
 
 
-def free(book: Book, seen: Observation, policy: Policy) -> Freed:
+def free(book: ObligationBook, seen: Observation, policy: SendingPolicy) -> Freed:
     """Return the book in which nonces that nobody holds, and that are free, have no nonce of ours above them."""
     recent = book.looks[-policy.confirmations - 1 :]
     base = max(each.high for each in recent)
@@ -164,7 +164,7 @@ def free(book: Book, seen: Observation, policy: Policy) -> Freed:
         missing = list(itertools.islice((n for n in range(top, nonce) if n not in held), GAPS_MAX + 1))
         if len(gaps) + len(missing) > GAPS_MAX:
             reason = FAR.format(nonce)
-            changed.append(change(finish(fixed, Status.QUARANTINED, reason), far=True))
+            changed.append(change(finish(fixed, ObligationStatus.QUARANTINED, reason), far=True))
             continue
         gaps += missing
         top = nonce + 1
@@ -174,7 +174,7 @@ def free(book: Book, seen: Observation, policy: Policy) -> Freed:
     changed += [_moved(o) for o in moved]
     if first > book.highest_nonce:  # there is no gap but those to be filled
         return Freed(book.with_(*changed), tuple(gaps))
-    lowered = Book({**book.obligations, **{o.id: o for o in changed}}, first - 1, book.looks)
+    lowered = ObligationBook({**book.obligations, **{o.id: o for o in changed}}, first - 1, book.looks)
     return Freed(lowered, tuple(gaps), first - 1)
 
 
@@ -186,11 +186,13 @@ def _is_fixed(obligation: Obligation) -> bool:
 def _moved(obligation: Obligation) -> Obligation:
     left = leave_nonce(obligation)
     if obligation.id.startswith(FILLER):
-        left = finish(left, Status.SUPERSEDED, "the nonce is needed no more")
+        left = finish(left, ObligationStatus.SUPERSEDED, "the nonce is needed no more")
     return left
 
 
-def fillers(book: Book, gaps: tuple[int, ...], seen: Observation, account: Address, gas: Gas, policy: Policy) -> Book:
+def fillers(
+    book: ObligationBook, gaps: tuple[int, ...], seen: Observation, account: Address, gas: Gas, policy: SendingPolicy
+) -> ObligationBook:
     """Return the book with obligations that use up these nonces, few at a time."""
     open_now = sum(o.id.startswith(FILLER) and o.status not in FINAL for o in book.obligations.values())
     call = TransferCall(NATIVE, account, 0)
@@ -201,7 +203,7 @@ def fillers(book: Book, gaps: tuple[int, ...], seen: Observation, account: Addre
                 call=call,
                 purpose=f"use up nonce {nonce}, whose transaction left the chain",
                 budget=min(10 * bumped(seen.market) * gas(call), policy.filler_budget),
-                status=Status.SENT,
+                status=ObligationStatus.SENT,
                 nonce=nonce,
                 filler=True,
                 first_block=seen.head.number,
@@ -217,7 +219,7 @@ def rest(obligation: Obligation) -> Obligation:
     return change(obligation, resting=True, attempts=without_raw(obligation.attempts))
 
 
-def stalled_from(book: Book, nonce: int) -> float:
+def stalled_from(book: ObligationBook, nonce: int) -> float:
     """Return from which nonce on nothing can be mined now, as its transaction, or an earlier one, gets nowhere."""
     stalled: Iterator[float] = (o.nonce or 0 for o in book.obligations.values() if o.stalled and unmined(o, nonce))
     return min(stalled, default=float("inf"))

@@ -37,7 +37,7 @@ from tallystick.channels.node.alarms import Alarm, AlarmKind
 from tallystick.channels.protocol.keys import keccak
 from tallystick.channels.protocol.objects import NATIVE, ChannelId
 from tallystick.channels.values.arguments import Options
-from tallystick.settlement.chain import Call, DepositCall, Header, OpenCall, Receipt, TransferCall
+from tallystick.settlement.chain import Call, DepositCall, Header, OpenCall, TransactionReceipt, TransferCall
 from tallystick.settlement.errors import Refusal, Revert
 from tallystick.settlement.sending.fees import bumped
 
@@ -72,7 +72,7 @@ Gas: TypeAlias = Callable[[Call], int]
 """Returns how much gas a call is charged for at most."""
 
 
-class Status(enum.IntEnum):
+class ObligationStatus(enum.IntEnum):
     """Where an obligation stands. The numbers are part of the disk format."""
 
     WAITING = 1
@@ -82,7 +82,7 @@ class Status(enum.IntEnum):
     QUARANTINED = 5
 
 
-FINAL = frozenset({Status.DONE, Status.SUPERSEDED, Status.QUARANTINED})
+FINAL = frozenset({ObligationStatus.DONE, ObligationStatus.SUPERSEDED, ObligationStatus.QUARANTINED})
 
 
 class Attempt(msgspec.Struct, frozen=True, array_like=True):
@@ -96,7 +96,7 @@ class Attempt(msgspec.Struct, frozen=True, array_like=True):
     """The signed transaction, kept of the newest attempt only: it is sent again byte for byte."""
 
 
-class Past(msgspec.Struct, frozen=True, array_like=True):
+class PastAttempt(msgspec.Struct, frozen=True, array_like=True):
     """A transaction that was signed under a nonce that the obligation has left since."""
 
     nonce: int
@@ -118,7 +118,7 @@ class Obligation(msgspec.Struct, frozen=True, kw_only=True):
     """The last block time (chain time) at which it still helps; None if it always does."""
     not_before: int = 0
     """It is not sent before the head's time has reached this."""
-    status: Status = Status.WAITING
+    status: ObligationStatus = ObligationStatus.WAITING
     reason: str = ""
     """Why it is superseded or quarantined."""
     trouble: str = ""
@@ -132,14 +132,14 @@ class Obligation(msgspec.Struct, frozen=True, kw_only=True):
     first_block: int | None = None
     first_time: int | None = None
     """The head when it was first looked at and could be sent: where its fee curve starts."""
-    receipt: Receipt | None = None
+    receipt: TransactionReceipt | None = None
     missing_since: int | None = None
     """Block number since when the nonce is used up without a receipt of ours."""
     missing_heads: int = 0
     """At how many heads in a row that was so."""
     late_heads: int = 0
     """At how many heads in a row the confirmed time was past its deadline."""
-    past: tuple[Past, ...] = ()
+    past: tuple[PastAttempt, ...] = ()
     """What was signed for it under earlier nonces, the newest last."""
     waited_blocks: int = 0
     waited_time: int = 0
@@ -166,7 +166,7 @@ class Obligation(msgspec.Struct, frozen=True, kw_only=True):
         return self.attempts[-1].price if self.attempts else 0
 
 
-class Policy(Options, frozen=True, kw_only=True):
+class SendingPolicy(Options, frozen=True, kw_only=True):
     """How an account sends."""
 
     confirmations: int = 3
@@ -193,7 +193,7 @@ class Look(msgspec.Struct, frozen=True, array_like=True):
     market: int
 
 
-class Book(msgspec.Struct, frozen=True):
+class ObligationBook(msgspec.Struct, frozen=True):
     """One account's obligations that are not at rest, by id, in the order they were required."""
 
     obligations: Mapping[str, Obligation]
@@ -202,16 +202,16 @@ class Book(msgspec.Struct, frozen=True):
     looks: Sequence[Look] = ()
     """The last heads that were looked at since the start, the newest last."""
 
-    def with_(self, *changed: Obligation) -> Book:
+    def with_(self, *changed: Obligation) -> ObligationBook:
         """Return the book with these obligations in it, in their newest version."""
         highest = max([self.highest_nonce, *(o.nonce for o in changed if o.nonce is not None and not o.far)])
         merged = {**self.obligations, **{o.id: o for o in changed}}
-        return Book({key: o for key, o in merged.items() if not o.resting}, highest, self.looks)
+        return ObligationBook({key: o for key, o in merged.items() if not o.resting}, highest, self.looks)
 
 
-def book_of(obligations: Iterable[Obligation], highest_nonce: int = -1) -> Book:
+def book_of(obligations: Iterable[Obligation], highest_nonce: int = -1) -> ObligationBook:
     """Return a book of these obligations."""
-    return Book({}, highest_nonce).with_(*obligations)
+    return ObligationBook({}, highest_nonce).with_(*obligations)
 
 
 class Observation(msgspec.Struct, frozen=True):
@@ -224,14 +224,14 @@ class Observation(msgspec.Struct, frozen=True):
     """The account's next nonce to be mined."""
     market: int
     """The fee price at which transactions are mined soon."""
-    receipts: Mapping[bytes, Receipt]
+    receipts: Mapping[bytes, TransactionReceipt]
     """Of the account's transactions that are on the best branch, by their hash."""
 
 
-class Round(msgspec.Struct, frozen=True):
+class SendingRound(msgspec.Struct, frozen=True):
     """What one look at the chain leads to, in this order: store `changed`, sign and send `send`, raise `alarms`."""
 
-    book: Book
+    book: ObligationBook
     changed: tuple[Obligation, ...]
     send: tuple[str, ...]
     """Ids in order of nonce; of each, the newest attempt is to be sent (again)."""
@@ -240,7 +240,7 @@ class Round(msgspec.Struct, frozen=True):
     """If given, the highest nonce that was bound is this: what was bound above is free again. Store it, too."""
 
 
-Verdict: TypeAlias = Status
+Verdict: TypeAlias = ObligationStatus
 """WAITING (try again), SUPERSEDED or QUARANTINED."""
 
 Judge: TypeAlias = Callable[[Obligation, str], Verdict | None]
@@ -256,8 +256,8 @@ def judge_failure(reason: str) -> Verdict:
     """Return what a failed receipt's reason means where the caller has no opinion of its own."""
     code = reason.partition(":")[0]
     if code in _MOOT:
-        return Status.SUPERSEDED
-    return Status.WAITING if code in _TRANSIENT else Status.QUARANTINED
+        return ObligationStatus.SUPERSEDED
+    return ObligationStatus.WAITING if code in _TRANSIENT else ObligationStatus.QUARANTINED
 
 
 def no_opinion(obligation: Obligation, reason: str) -> None:
@@ -290,17 +290,17 @@ def may_try_again(earlier: Obligation, attempt: int, head: int, newest: int | No
     mined = head if earlier.receipt is None else earlier.receipt.block.number
     if head < mined <= most or (mined > head and not earlier.resting):
         return False  # it may only seem due, to who has not followed so far
-    if earlier.status is Status.DONE and not earlier.resting:
+    if earlier.status is ObligationStatus.DONE and not earlier.resting:
         return False
     under_way = earlier.nonce is not None and earlier.receipt is None and not earlier.resting
-    if earlier.status is Status.SUPERSEDED and under_way:
+    if earlier.status is ObligationStatus.SUPERSEDED and under_way:
         return False
     ended = earlier.ended if earlier.ended is not None else head if not earlier.resting else 0
     ended = 0 if ended > most else ended
     return head >= ended + min((1 << attempt) - 1, PAUSE_MAX)
 
 
-def finish(obligation: Obligation, status: Status, reason: str) -> Obligation:
+def finish(obligation: Obligation, status: ObligationStatus, reason: str) -> Obligation:
     """Return it superseded or quarantined. If it has a nonce, that must still be used up."""
     return change(obligation, status=status, reason=reason)
 
@@ -320,9 +320,9 @@ def unmined(obligation: Obligation, nonce: int) -> bool:
 def news_of(before: Obligation, after: Obligation) -> Alarm | None:
     """Return the alarm that a change calls for."""
     name = f"{after.purpose} ({after.id})"
-    if after.status is Status.QUARANTINED and before.status is not Status.QUARANTINED:
+    if after.status is ObligationStatus.QUARANTINED and before.status is not ObligationStatus.QUARANTINED:
         return Alarm(AlarmKind.TRANSACTION_GIVEN_UP, f"{name} is quarantined: {after.reason}; see to it by hand")
-    if before.status is Status.DONE and after.status is Status.SENT:
+    if before.status is ObligationStatus.DONE and after.status is ObligationStatus.SENT:
         text = f"{name} was done, but its block left the chain in an unusually deep reorganisation; it is sent again"
         return Alarm(AlarmKind.TRANSACTION_UNDONE, text)
     if before.missing_heads and after.nonce != before.nonce:
@@ -344,7 +344,9 @@ def _carries_coins(call: Call) -> bool:
             return False
 
 
-def refuse(obligation: Obligation, code: Refusal | None, text: str, policy: Policy) -> tuple[Obligation, Alarm | None]:
+def refuse(
+    obligation: Obligation, code: Refusal | None, text: str, policy: SendingPolicy
+) -> tuple[Obligation, Alarm | None]:
     """Return the obligation after a chain node refused its newest attempt, and an alarm if that is news.
 
     `code` None stands for an answer that makes no sense: it is retried for ever, and nothing is concluded from it.
@@ -357,10 +359,10 @@ def refuse(obligation: Obligation, code: Refusal | None, text: str, policy: Poli
             after = change(after, floor=bumped(after.fee_price), trouble=f"{code}: chain nodes ask for higher fees")
         case _ if code is Refusal.MALFORMED or (code is Refusal.INSUFFICIENT_FUNDS and _carries_coins(after.call)):
             after = change(after, refused=after.refused + 1, trouble=text, stalled=True)
-            if after.refused >= policy.tries and after.status is Status.SENT:
+            if after.refused >= policy.tries and after.status is ObligationStatus.SENT:
                 after = change(after, filler=True)
                 if pays(after.call):
-                    after = finish(after, Status.QUARANTINED, text)
+                    after = finish(after, ObligationStatus.QUARANTINED, text)
         case Refusal.INSUFFICIENT_FUNDS:
             after = change(after, trouble=text, stalled=True)
         case _:

@@ -16,12 +16,12 @@ from tallystick.settlement.sending.obligations import (
     BUDGET_SHORT,
     FINAL,
     Attempt,
-    Book,
     Gas,
     Obligation,
+    ObligationBook,
+    ObligationStatus,
     Observation,
-    Policy,
-    Status,
+    SendingPolicy,
     change,
     unmined,
     without_raw,
@@ -37,12 +37,12 @@ BLOCK_SECONDS_MAX = 60
 """Seconds that a block is believed to have taken at most."""
 
 
-def market_of(book: Book) -> int:
+def market_of(book: ObligationBook) -> int:
     """Return the market's price by the last looks, of which there is one at least."""
     return statistics.median_low(each.market for each in book.looks[-PRICES:])
 
 
-def time_now(book: Book, seen: Observation) -> int:
+def time_now(book: ObligationBook, seen: Observation) -> int:
     """Return the chain's time, as far as the word of one head is taken for it."""
     now = min(seen.head.time, seen.confirmed + AHEAD)
     earlier = [each for each in book.looks if each.number < seen.head.number]
@@ -56,7 +56,7 @@ def cap_of(obligation: Obligation, gas: Gas) -> int:
     return max(0, obligation.budget - obligation.spent) // gas(obligation.call)
 
 
-def price(book: Book, seen: Observation, gas: Gas, policy: Policy) -> list[Obligation]:
+def price(book: ObligationBook, seen: Observation, gas: Gas, policy: SendingPolicy) -> list[Obligation]:
     """Return the unmined obligations in order of nonce, each offering what it, or one behind it, needs."""
     pending = sorted((o for o in book.obligations.values() if unmined(o, seen.nonce)), key=lambda o: o.nonce or 0)
     pending = [o for o in pending if not _is_young_gap(o, seen, policy)]
@@ -72,7 +72,7 @@ def price(book: Book, seen: Observation, gas: Gas, policy: Policy) -> list[Oblig
         offered = obligation
         if _is_first(obligation) or (obligation.nonce or 0) < stalled:
             offered = _offer(obligation, urgent, highest, seen.market)
-        short = cap < seen.market and obligation.status is Status.SENT
+        short = cap < seen.market and obligation.status is ObligationStatus.SENT
         if short and not offered.trouble:
             offered = change(offered, trouble=BUDGET_SHORT)
         elif not short and offered.trouble == BUDGET_SHORT:
@@ -81,7 +81,7 @@ def price(book: Book, seen: Observation, gas: Gas, policy: Policy) -> list[Oblig
     return priced[::-1]
 
 
-def way_of(book: Book, seen: Observation, gas: Gas) -> Callable[[Obligation], bool]:
+def way_of(book: ObligationBook, seen: Observation, gas: Gas) -> Callable[[Obligation], bool]:
     """Return what says whether an obligation can pay for itself and all under way to be mined at the market's price."""
     ahead = (o for o in book.obligations.values() if unmined(o, seen.nonce))
     lacking = sum(gas(o.call) * max(0, seen.market - cap_of(o, gas)) for o in ahead)
@@ -92,11 +92,11 @@ def way_of(book: Book, seen: Observation, gas: Gas) -> Callable[[Obligation], bo
     return pays_the_way
 
 
-def _is_young_gap(obligation: Obligation, seen: Observation, policy: Policy) -> bool:
+def _is_young_gap(obligation: Obligation, seen: Observation, policy: SendingPolicy) -> bool:
     """Whether it fills a gap that another program's transaction, which left the chain, may still fill by itself."""
     start = obligation.first_block or 0
     young = seen.head.number - start < policy.confirmations
-    return obligation.filler and obligation.status is Status.SENT and young
+    return obligation.filler and obligation.status is ObligationStatus.SENT and young
 
 
 def _is_first(obligation: Obligation) -> bool:
@@ -104,7 +104,7 @@ def _is_first(obligation: Obligation) -> bool:
     return not obligation.attempts or (obligation.filler and not obligation.attempts[-1].filler)
 
 
-def _want(obligation: Obligation, seen: Observation, now: int, gas: Gas, policy: Policy) -> int:
+def _want(obligation: Obligation, seen: Observation, now: int, gas: Gas, policy: SendingPolicy) -> int:
     """Return what its own fee curve asks for now."""
     cap = cap_of(obligation, gas)
     if obligation.status in FINAL or (obligation.deadline is not None and now > obligation.deadline):

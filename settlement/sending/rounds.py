@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tallystick.channels.protocol.objects import Address
-from tallystick.settlement.chain import Receipt
+from tallystick.settlement.chain import TransactionReceipt
 from tallystick.settlement.errors import Revert
 from tallystick.settlement.sending.nonces import bind, fillers, free, leave_nonce, look, rest, stalled_from
 from tallystick.settlement.sending.obligations import (
@@ -11,14 +11,14 @@ from tallystick.settlement.sending.obligations import (
     FINAL,
     UNKNOWN_FATE,
     Attempt,
-    Book,
     Gas,
     Judge,
     Obligation,
+    ObligationBook,
+    ObligationStatus,
     Observation,
-    Policy,
-    Round,
-    Status,
+    SendingPolicy,
+    SendingRound,
     change,
     finish,
     judge_failure,
@@ -47,7 +47,7 @@ STORED_EVERY = 8
 class _Eye:
     """One look at the chain, and what the one before it makes of it."""
 
-    def __init__(self, book: Book, seen: Observation, gas: Gas, policy: Policy, judge: Judge) -> None:
+    def __init__(self, book: ObligationBook, seen: Observation, gas: Gas, policy: SendingPolicy, judge: Judge) -> None:
         self.seen = seen
         self.gas = gas
         self.policy = policy
@@ -90,7 +90,7 @@ class _Eye:
             waited_time=obligation.waited_time + self.seconds,
         )
 
-    def _receipt(self, obligation: Obligation, transaction: bytes) -> Receipt | None:
+    def _receipt(self, obligation: Obligation, transaction: bytes) -> TransactionReceipt | None:
         """Return a receipt, unless it is from before there was such a transaction, or from a block to come."""
         receipt = self.seen.receipts.get(transaction) if transaction else None
         if receipt is None:
@@ -98,10 +98,10 @@ class _Eye:
         first = (obligation.first_block or 0) - REORGANISATION_MAX
         return receipt if first <= receipt.block.number <= self.seen.head.number else None
 
-    def _depth(self, receipt: Receipt) -> int:
+    def _depth(self, receipt: TransactionReceipt) -> int:
         return self.seen.head.number - receipt.block.number + 1
 
-    def _on_receipt(self, obligation: Obligation, attempt: Attempt, receipt: Receipt) -> Obligation:
+    def _on_receipt(self, obligation: Obligation, attempt: Attempt, receipt: TransactionReceipt) -> Obligation:
         again, depth = obligation.receipt == receipt, self._depth(receipt)
         obligation = change(obligation, receipt=receipt, missing_since=None, missing_heads=0, stalled=False)
         if not again:  # once is no word
@@ -111,24 +111,26 @@ class _Eye:
         deep = depth >= self.policy.resting_depth
         return rest(obligation) if deep and obligation.status in FINAL else obligation
 
-    def _confirmed(self, obligation: Obligation, attempt: Attempt, receipt: Receipt) -> Obligation:
+    def _confirmed(self, obligation: Obligation, attempt: Attempt, receipt: TransactionReceipt) -> Obligation:
         ours = not attempt.filler or obligation.id.startswith(FILLER)
-        open_still = obligation.status is Status.SENT or (obligation.status is Status.QUARANTINED and ours)
+        open_still = obligation.status is ObligationStatus.SENT or (
+            obligation.status is ObligationStatus.QUARANTINED and ours
+        )
         if not open_still:
             return obligation
         if receipt.success and ours:
-            return change(obligation, status=Status.DONE, trouble="", reason="")
-        if obligation.status is Status.QUARANTINED:
+            return change(obligation, status=ObligationStatus.DONE, trouble="", reason="")
+        if obligation.status is ObligationStatus.QUARANTINED:
             return obligation
         fee = min(receipt.fee, attempt.price * self.gas(obligation.call))  # more than was signed nobody can take
         if not ours:
             return self._again(obligation, fee)
         verdict = self.judge(obligation, receipt.reason) or judge_failure(receipt.reason)
-        if verdict is Status.WAITING and pays(obligation.call) and self._depth(receipt) < PAID_TWICE_DEPTH:
+        if verdict is ObligationStatus.WAITING and pays(obligation.call) and self._depth(receipt) < PAID_TWICE_DEPTH:
             return obligation
-        if verdict is Status.WAITING and obligation.tries + 1 < self.policy.tries:
+        if verdict is ObligationStatus.WAITING and obligation.tries + 1 < self.policy.tries:
             return self._again(obligation, fee, at_once=True)
-        final = Status.SUPERSEDED if verdict is Status.SUPERSEDED else Status.QUARANTINED
+        final = ObligationStatus.SUPERSEDED if verdict is ObligationStatus.SUPERSEDED else ObligationStatus.QUARANTINED
         return finish(change(obligation, spent=obligation.spent + fee), final, receipt.reason)
 
     def _again(self, obligation: Obligation, fee: int, *, at_once: bool = False) -> Obligation:
@@ -139,18 +141,18 @@ class _Eye:
 
     def _on_past(self, obligation: Obligation) -> Obligation:
         """Return it done if it was mined under a nonce that it has left since."""
-        if obligation.status in (Status.DONE, Status.SUPERSEDED):
+        if obligation.status in (ObligationStatus.DONE, ObligationStatus.SUPERSEDED):
             return obligation
         for past in obligation.past:
             receipt = self._receipt(obligation, past.hash)
             if receipt is not None and receipt.success and self._depth(receipt) >= self.policy.confirmations:
-                return change(obligation, status=Status.DONE, trouble="", reason="")
+                return change(obligation, status=ObligationStatus.DONE, trouble="", reason="")
         return obligation
 
     def _without_receipt(self, obligation: Obligation) -> Obligation:
         nonce, number = obligation.nonce, self.seen.head.number
         if obligation.receipt is not None:
-            status = Status.SENT if obligation.status is Status.DONE else obligation.status
+            status = ObligationStatus.SENT if obligation.status is ObligationStatus.DONE else obligation.status
             obligation = change(obligation, receipt=None, status=status)
         if nonce is None or nonce >= self.seen.nonce:
             known = obligation.missing_since is not None
@@ -164,17 +166,19 @@ class _Eye:
 
     def _used_up(self, obligation: Obligation) -> Obligation:
         """Its nonce is used up, for all that the chain says, and there is no receipt of ours."""
-        if pays(obligation.call) and obligation.status in (Status.SENT, Status.QUARANTINED):
+        if pays(obligation.call) and obligation.status in (ObligationStatus.SENT, ObligationStatus.QUARANTINED):
             heads, patience = obligation.missing_heads, self.policy.resting_depth
-            if obligation.status is Status.SENT:
+            if obligation.status is ObligationStatus.SENT:
                 obligation = change(obligation, trouble=UNKNOWN_FATE)
                 if heads >= patience:
-                    obligation = finish(obligation, Status.QUARANTINED, f"{UNKNOWN_FATE}; look before asking again")
+                    obligation = finish(
+                        obligation, ObligationStatus.QUARANTINED, f"{UNKNOWN_FATE}; look before asking again"
+                    )
             return rest(obligation) if heads >= 2 * patience else obligation
-        if obligation.status is Status.SENT and not obligation.id.startswith(FILLER):
+        if obligation.status is ObligationStatus.SENT and not obligation.id.startswith(FILLER):
             return leave_nonce(obligation)
-        if obligation.status is Status.SENT:
-            obligation = finish(obligation, Status.SUPERSEDED, "its nonce is used up")
+        if obligation.status is ObligationStatus.SENT:
+            obligation = finish(obligation, ObligationStatus.SUPERSEDED, "its nonce is used up")
         return rest(obligation)
 
     def _late(self, obligation: Obligation) -> Obligation:
@@ -187,7 +191,7 @@ class _Eye:
         if obligation.late_heads <= self.policy.confirmations:
             return obligation
         reason = f"{Revert.EXPIRED}: not on the chain by its deadline {deadline}"
-        return finish(obligation, self.judge(obligation, reason) or Status.QUARANTINED, reason)
+        return finish(obligation, self.judge(obligation, reason) or ObligationStatus.QUARANTINED, reason)
 
     def _ended(self, obligation: Obligation) -> Obligation:
         final = obligation.status in FINAL
@@ -197,8 +201,14 @@ class _Eye:
 
 
 def decide(
-    book: Book, seen: Observation, *, account: Address, gas: Gas, policy: Policy, judge: Judge = no_opinion
-) -> Round:
+    book: ObligationBook,
+    seen: Observation,
+    *,
+    account: Address,
+    gas: Gas,
+    policy: SendingPolicy,
+    judge: Judge = no_opinion,
+) -> SendingRound:
     """Return what the account has to do at this head. Pure: the same book and observation give the same round."""
     before = book
     eye = _Eye(book, seen, gas, policy, judge)
@@ -216,7 +226,7 @@ def decide(
     changed = tuple(o for key, o in after.items() if _is_news(before.obligations.get(key), o))
     alarms = (news_of(before.obligations[o.id], o) for o in changed if o.id in before.obligations)
     send = tuple(o.id for o in priced if o.attempts)
-    return Round(book, changed, send, tuple(alarm for alarm in alarms if alarm), freed.lowered)
+    return SendingRound(book, changed, send, tuple(alarm for alarm in alarms if alarm), freed.lowered)
 
 
 def _is_news(before: Obligation | None, after: Obligation) -> bool:

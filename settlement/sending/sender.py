@@ -18,7 +18,7 @@ from tallystick.channels.node.alarms import Alarm, AlarmKind, OnAlarm
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.channels.storage.store import Moment, Store
-from tallystick.settlement.chain import Call, Chain, Header, Receipt, TransferCall
+from tallystick.settlement.chain import Call, Chain, Header, TransactionReceipt, TransferCall
 from tallystick.settlement.errors import ChainError, ChainUnavailable, Refusal, TransactionRefused, WrongChain
 from tallystick.settlement.ethereum.transactions import gas_of, sign_call
 from tallystick.settlement.following.follower import BACKOFF_FIRST, BACKOFF_MAX
@@ -27,13 +27,13 @@ from tallystick.settlement.sending.obligations import (
     FINAL,
     OBLIGATIONS_MAX,
     TRIES_MAX,
-    Book,
     Gas,
     Judge,
     Obligation,
+    ObligationBook,
+    ObligationStatus,
     Observation,
-    Policy,
-    Status,
+    SendingPolicy,
     accepted,
     change,
     finish,
@@ -88,7 +88,7 @@ class Sender:
         jitter: Callable[[], float],
         sign: Sign = sign_call,
         gas: Gas = gas_of,
-        policy: Policy | None = None,
+        policy: SendingPolicy | None = None,
         judge: Judge = no_opinion,
     ) -> None:
         self.account = key.address
@@ -100,7 +100,7 @@ class Sender:
         self._gas = gas
         self._alarm = alarm
         self._jitter = jitter
-        self._policy = policy or Policy()
+        self._policy = policy or SendingPolicy()
         self._judge = judge
         self._book = read_book(store, chain.chain_id, key.address)
         self._wake = trio.Event()
@@ -122,7 +122,7 @@ class Sender:
         """
         if self.find(obligation.id) is not None:
             return ()
-        if obligation.status is not Status.WAITING or obligation.nonce is not None or obligation.budget <= 0:
+        if obligation.status is not ObligationStatus.WAITING or obligation.nonce is not None or obligation.budget <= 0:
             raise InvalidInput("a new obligation has a budget above zero, no nonce and the status WAITING")
         if len(self._book.obligations) >= OBLIGATIONS_MAX:
             raise InvalidInput(f"{OBLIGATIONS_MAX} transactions are waiting already; try again when some are done")
@@ -154,7 +154,7 @@ class Sender:
         obligation = self._book.obligations.get(identifier)
         if obligation is None or obligation.status in FINAL:
             return ()
-        return self._put(finish(obligation, Status.SUPERSEDED, reason))
+        return self._put(finish(obligation, ObligationStatus.SUPERSEDED, reason))
 
     def raise_budget(self, identifier: str, budget: int) -> tuple[Moment, ...]:
         """Let an obligation cost more than was said, as more is at stake or all is dearer; return moments to commit."""
@@ -192,12 +192,12 @@ class Sender:
         """Return the figures of this moment."""
         everything = self._book.obligations.values()
         return SenderStatistics(
-            waiting=sum(o.status is Status.WAITING for o in everything),
-            sent=sum(o.status is Status.SENT for o in everything),
+            waiting=sum(o.status is ObligationStatus.WAITING for o in everything),
+            sent=sum(o.status is ObligationStatus.SENT for o in everything),
             troubled=tuple(f"{o.purpose} ({o.id}): {o.trouble}" for o in everything if o.trouble),
-            done=self._counts[Status.DONE],
-            superseded=self._counts[Status.SUPERSEDED],
-            quarantined=self._counts[Status.QUARANTINED],
+            done=self._counts[ObligationStatus.DONE],
+            superseded=self._counts[ObligationStatus.SUPERSEDED],
+            quarantined=self._counts[ObligationStatus.QUARANTINED],
             submitted=self._submitted,
             faults=self._faults,
         )
@@ -263,7 +263,7 @@ class Sender:
         head = await self._chain.head()
         nonce = await self._chain.nonce(self.account)
         market = await self._chain.fee_price()
-        receipts: dict[bytes, Receipt] = {}
+        receipts: dict[bytes, TransactionReceipt] = {}
         for obligation in self.obligations():
             attempts = reversed(obligation.attempts) if (obligation.nonce or 0) < nonce else ()
             for signed_one in (*attempts, *reversed(obligation.past)):
@@ -321,7 +321,7 @@ class Sender:
         if alarm is not None:
             self._alarm(alarm)
         if after.status is not before.status:
-            self._tell(Book({identifier: before}, -1), [after])
+            self._tell(ObligationBook({identifier: before}, -1), [after])
 
     async def _replace(self, identifier: str, turn: Callable[[Obligation], Obligation]) -> None:
         """Change an obligation, if it is still there, and store it if that makes a difference."""
@@ -345,7 +345,7 @@ class Sender:
         if moments:
             await self._commit(moments)
 
-    def _tell(self, before: Book, changed: Sequence[Obligation]) -> None:
+    def _tell(self, before: ObligationBook, changed: Sequence[Obligation]) -> None:
         """Count what became final and wake who waits."""
         for obligation in changed:
             old = before.obligations.get(obligation.id)

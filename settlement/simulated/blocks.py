@@ -9,7 +9,7 @@ import msgspec
 
 from tallystick.channels.protocol.keys import keccak
 from tallystick.channels.protocol.objects import ZERO32, Address
-from tallystick.settlement.chain import Block, Event, Header, Receipt
+from tallystick.settlement.chain import Block, Event, Header, TransactionReceipt
 from tallystick.settlement.contract.state import ChannelState, Parameters
 from tallystick.settlement.ethereum.abi import Deployment
 from tallystick.settlement.ethereum.transactions import Transaction, gas_needed
@@ -50,11 +50,11 @@ class BlockRecord(msgspec.Struct, frozen=True, array_like=True, dict=True):
             for event in entry.execution.events:
                 yield index, entry.hash, event
 
-    def receipts(self) -> Iterator[Receipt]:
+    def receipts(self) -> Iterator[TransactionReceipt]:
         """Yield the receipt of each transaction."""
         for entry in self.entries:
             done = entry.execution
-            yield Receipt(entry.hash, self.header, done.success, done.fee, done.reason)
+            yield TransactionReceipt(entry.hash, self.header, done.success, done.fee, done.reason)
 
 
 class Plan(msgspec.Struct, frozen=True):

@@ -15,7 +15,7 @@ from tallystick.channels.protocol.keys import keccak
 from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.channels.storage.store import Store
 from tallystick.channels.values.arguments import Options
-from tallystick.settlement.chain import Receipt
+from tallystick.settlement.chain import TransactionReceipt
 from tallystick.settlement.contract.state import Parameters
 from tallystick.settlement.errors import LedgerBroken, Refusal, TransactionRefused
 from tallystick.settlement.ethereum.abi import Deployment
@@ -77,7 +77,7 @@ class Branch:
         self.censors: Choice = _nothing
         self.pool = Mempool(settings.pool)
         self.records: list[BlockRecord] = []
-        self.receipts: dict[bytes, Receipt] = {}
+        self.receipts: dict[bytes, TransactionReceipt] = {}
         self.reorganisations = 0
         self._clock = clock
         self._store = store

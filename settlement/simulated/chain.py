@@ -23,7 +23,7 @@ from tallystick.channels.ports import Clock
 from tallystick.channels.protocol.objects import Address, ChannelId
 from tallystick.channels.storage.store import Store
 from tallystick.channels.values.arguments import checked
-from tallystick.settlement.chain import Block, ChannelView, Header, Receipt
+from tallystick.settlement.chain import Block, ContractChannel, Header, TransactionReceipt
 from tallystick.settlement.contract.state import view
 from tallystick.settlement.ethereum.transactions import Transaction
 from tallystick.settlement.simulated.blocks import BlockRecord, next_nonce
@@ -102,7 +102,7 @@ class SimulatedChain:
         await trio.lowlevel.checkpoint()
         return self._branch.submit(raw)
 
-    async def receipt(self, transaction: bytes) -> Receipt | None:
+    async def receipt(self, transaction: bytes) -> TransactionReceipt | None:
         """Return the receipt of a transaction that is in a block of the best branch."""
         await trio.lowlevel.checkpoint()
         return self._branch.receipts.get(transaction)
@@ -122,7 +122,7 @@ class SimulatedChain:
         await trio.lowlevel.checkpoint()
         return self._branch.state.number(balance_key(asset, account))
 
-    async def channel(self, channel: ChannelId) -> ChannelView | None:
+    async def channel(self, channel: ChannelId) -> ContractChannel | None:
         """Return the contract's state of a channel, None if it never existed."""
         await trio.lowlevel.checkpoint()
         state = self._branch.state.channel(channel)

@@ -21,7 +21,7 @@ from tallystick.settlement.chain import (
     RegisterSecretCall,
     TransferCall,
 )
-from tallystick.settlement.contract.adjudicator import ChannelCall, Situation, apply, channel_of
+from tallystick.settlement.contract.adjudicator import CallContext, ChannelCall, apply, channel_of
 from tallystick.settlement.contract.registry import condition_of, register, register_link, worth
 from tallystick.settlement.contract.state import Parameters
 from tallystick.settlement.errors import Revert, Reverted
@@ -136,7 +136,7 @@ def _run_channel_call(
     return outcome.events
 
 
-def _situation(state: Layer, rules: Parameters, caller: Address, call: ChannelCall, time: int) -> Situation:
+def _situation(state: Layer, rules: Parameters, caller: Address, call: ChannelCall, time: int) -> CallContext:
     count, exists = 0, True
     if isinstance(call, OpenCall):
         count = state.number(count_key(*call.terms.participants, call.terms.asset))
@@ -152,7 +152,7 @@ def _situation(state: Layer, rules: Parameters, caller: Address, call: ChannelCa
         noted = state.number(deposits_key(channel_of(call), total)) if 0 <= total <= AMOUNT_MAX else 0
         return noted - 1 if noted else None
 
-    return Situation(rules, caller, time, count, exists, secret_time, streamed, shared)
+    return CallContext(rules, caller, time, count, exists, secret_time, streamed, shared)
 
 
 def _exists(state: Layer, asset: Address) -> bool:

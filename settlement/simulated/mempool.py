@@ -28,7 +28,7 @@ MINIMUM_PRICE = 1
 """Least offer per unit of gas."""
 
 
-class _Waiting(msgspec.Struct, frozen=True):
+class _PooledTransaction(msgspec.Struct, frozen=True):
     transaction: Transaction
     arrival: int
 
@@ -38,7 +38,7 @@ class Mempool:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._accounts: dict[Address, dict[int, _Waiting]] = {}
+        self._accounts: dict[Address, dict[int, _PooledTransaction]] = {}
         self._hashes: set[bytes] = set()
         self.gas = 0
         """Of all that waits."""
@@ -100,7 +100,7 @@ class Mempool:
 
         `next_nonce` is asked again after each that was yielded: where it has not moved on, the account is left out.
         """
-        heads: list[tuple[int, int, _Waiting]] = []
+        heads: list[tuple[int, int, _PooledTransaction]] = []
         for account in self._accounts:
             self._push(heads, account, next_nonce(account), willing)
         while heads:
@@ -112,7 +112,7 @@ class Mempool:
 
     def _push(
         self,
-        heads: list[tuple[int, int, _Waiting]],
+        heads: list[tuple[int, int, _PooledTransaction]],
         account: Address,
         nonce: int,
         willing: Callable[[Transaction], bool],
@@ -133,7 +133,7 @@ class Mempool:
 
     def _insert(self, transaction: Transaction) -> None:
         self._arrivals += 1
-        waiting = _Waiting(transaction, self._arrivals)
+        waiting = _PooledTransaction(transaction, self._arrivals)
         self._accounts.setdefault(transaction.sender, {})[transaction.nonce] = waiting
         self._hashes.add(transaction.hash)
         self.gas += transaction.gas

@@ -34,7 +34,7 @@ import trio
 
 from tallystick.channels.protocol.keys import keccak
 from tallystick.channels.protocol.objects import Address, ChannelId
-from tallystick.settlement.chain import Block, Chain, ChannelView, Header, Receipt
+from tallystick.settlement.chain import Block, Chain, ContractChannel, Header, TransactionReceipt
 from tallystick.settlement.errors import ChainError, ChainUnavailable, Refusal, TransactionRefused
 from tallystick.settlement.ethereum.transactions import transaction_hash
 
@@ -325,7 +325,7 @@ class ChaosChain:
             return transaction_hash(raw)
         return await self._chain.submit(raw)
 
-    async def receipt(self, transaction: bytes) -> Receipt | None:
+    async def receipt(self, transaction: bytes) -> TransactionReceipt | None:
         """Return the receipt if the transaction is in a block of the best branch."""
         lie = await self._draw(Lie.NO_RECEIPT)
         receipt = await self._chain.receipt(transaction)
@@ -357,7 +357,7 @@ class ChaosChain:
         held = await self._known(("balance", account, asset), lambda: self._chain.balance(account, asset), lie)
         return self._rng.choice(ABSURD) if lie is Lie.ABSURD else held
 
-    async def channel(self, channel: ChannelId) -> ChannelView | None:
+    async def channel(self, channel: ChannelId) -> ContractChannel | None:
         """Return the contract's state of a channel, None if it never existed."""
         lie = await self._draw(Lie.REPEATS, Lie.NO_CHANNEL)
         view = await self._known(("channel", channel), lambda: self._chain.channel(channel), lie)

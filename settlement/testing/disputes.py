@@ -1,7 +1,7 @@
 """A channel on paper: two parties that sign anything, and the adjudicator's rules applied to one channel at a time.
 
-For tests of the rules without a chain. `Paper` makes signed statements; `Court` holds the channel's contract state, its
-clock and what was paid, and applies calls.
+For tests of the rules without a chain. `ChannelFixture` makes signed statements; `DisputeFixture` holds the channel's
+contract state, its clock and what was paid, and applies calls.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from tallystick.settlement.chain import (
     OpenCall,
     WithdrawCall,
 )
-from tallystick.settlement.contract.adjudicator import ChannelCall, Situation, apply
+from tallystick.settlement.contract.adjudicator import CallContext, ChannelCall, apply
 from tallystick.settlement.contract.state import ChannelState, Parameters
 from tallystick.settlement.simulated.branch import ADJUDICATOR
 
@@ -51,7 +51,7 @@ PERIOD = 600
 """Seconds of its challenge window."""
 
 
-class Paper:
+class ChannelFixture:
     """A channel's terms and both of its keys, in order of side."""
 
     def __init__(self, *, asset: Address = NATIVE, chain_id: int = 1337, contract: Address = ADJUDICATOR) -> None:
@@ -102,10 +102,10 @@ class Paper:
         return ChallengeCall(proof, voucher, self.keys[victim].sign(digest_voucher(self._domain, voucher)))
 
 
-class Court:
+class DisputeFixture:
     """One channel before the adjudicator. `paid` counts who got how much, `taken` what was deposited."""
 
-    def __init__(self, paper: Paper, *, time: int = 1_000, reward_bps: int = 1_000) -> None:
+    def __init__(self, paper: ChannelFixture, *, time: int = 1_000, reward_bps: int = 1_000) -> None:
         self.paper = paper
         self.time = time
         self.channel: ChannelState | None = None
@@ -131,7 +131,7 @@ class Court:
     def apply(self, call: ChannelCall, by: int | Address = 0) -> tuple[ChannelEvent, ...]:
         """Apply a call of a side, or of an address; return its events. Raise Reverted, with nothing changed."""
         caller = self.paper.address(by) if isinstance(by, int) else by
-        situation = Situation(
+        situation = CallContext(
             self.parameters,
             caller,
             self.time,

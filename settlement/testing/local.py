@@ -21,7 +21,7 @@ from tallystick.channels.protocol.objects import NATIVE, Address, Amount, AnyAdd
 from tallystick.channels.storage.store import Store
 from tallystick.channels.testing.clock import EPOCH
 from tallystick.channels.values.arguments import checked
-from tallystick.settlement.chain import Call, Header, Receipt
+from tallystick.settlement.chain import Call, Header, TransactionReceipt
 from tallystick.settlement.errors import LedgerBroken
 from tallystick.settlement.ethereum.transactions import sign_call
 from tallystick.settlement.simulated.branch import ChainSettings
@@ -89,7 +89,7 @@ class LocalChain(SimulatedChain):
         return await self.submit(sign_call(key, self.chain_id, self.contract, call, nonce, offer))
 
     @checked
-    async def call(self, key: PrivateKey, call: Call) -> Receipt:
+    async def call(self, key: PrivateKey, call: Call) -> TransactionReceipt:
         """Sign, submit and mine a call; return its receipt, which may tell of a failure."""
         transaction = await self.send(key, call)
         self.mine()

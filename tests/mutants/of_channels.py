@@ -6,6 +6,34 @@ from mutant import SIMULATIONS, Mutant
 
 MUTANTS = (
     Mutant(
+        "count what the chain shows for locks of another kind",
+        "channels/session/chaintime.py",
+        "found = self.proofs.get(lock.puzzle)",
+        "found = next((seen for puzzle, seen in self.proofs.items() if puzzle[1] == lock.condition), None)",
+        ("test_conditions.py",),
+    ),
+    Mutant(
+        "start on a channel whose locks nobody can read",
+        "channels/node/engine.py",
+        "                require_known(state.simplex.locks)\n",
+        "                pass\n",
+        ("test_conditions.py",),
+    ),
+    Mutant(
+        "let a kind of lock change its meaning while it is in use",
+        "channels/protocol/conditions/kinds.py",
+        "        self._closed = True\n        return self._entries.get(number)",
+        "        return self._entries.get(number)",
+        ("test_conditions.py",),
+    ),
+    Mutant(
+        "close a channel over a link that pays nothing",
+        "settlement/enforcement/duties.py",
+        "    return sum(owed) > 0 and",
+        "    return bool(owed) and",
+        ("test_duties_worth.py",),
+    ),
+    Mutant(
         "take seconds that no float can hold",
         "channels/values/argument_rules.py",
         "FLOAT_BITS = 1_024",

@@ -72,7 +72,7 @@ MUTANTS = (
         "drop a transaction on an unknown error of the chain node",
         "settlement/sending/obligations.py",
         "        case _:\n            after = change(after, trouble=text)\n",
-        "        case _:\n            after = finish(after, Status.SUPERSEDED, text)\n",
+        "        case _:\n            after = finish(after, ObligationStatus.SUPERSEDED, text)\n",
         ("test_obligations_core.py", "test_obligations_sender.py"),
     ),
     Mutant(
@@ -169,9 +169,9 @@ MUTANTS = (
     Mutant(
         "drop claims at one absurd price",
         "settlement/enforcement/duties.py",
-        "situation.stakes.get(lock.condition, 0))\n"
+        "situation.stakes.get(lock.puzzle, 0))\n"
         "        if not is_worth(channel.terms.asset, stake, gas_of(call), situation.lowest,",
-        "situation.stakes.get(lock.condition, 0))\n"
+        "situation.stakes.get(lock.puzzle, 0))\n"
         "        if not is_worth(channel.terms.asset, stake, gas_of(call), situation.market,",
         ("test_duties_budgets.py",),
     ),

@@ -50,8 +50,8 @@ MUTANTS = (
     Mutant(
         "release a forwarded payment on a reject alone",
         "router/forwarding/forwarder.py",
-        "        return (Remember(entry.circuit, reason),)\n",
-        "        return (Remember(entry.circuit, reason), self._release(entry, None))\n",
+        "        return (KeepReason(entry.circuit, reason),)\n",
+        "        return (KeepReason(entry.circuit, reason), self._release(entry, None))\n",
         FORWARDING,
     ),
     Mutant(
@@ -150,6 +150,6 @@ MUTANTS = (
         "router/gossip/pending_updates.py",
         "self._lookups.charge(1, now)",
         "pass",
-        ("test_gossip_parking.py",),
+        ("test_gossip_pending.py",),
     ),
 )

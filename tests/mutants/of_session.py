@@ -42,9 +42,9 @@ MUTANTS = (
     ),
     Mutant(
         "answer a greeting about a failed opening as if it had been a channel",
-        "channels/session/resync.py",
-        "code = Fault.UNKNOWN_CHANNEL if core.never_used(channel) else Fault.WRONG_PHASE",
-        "code = Fault.WRONG_PHASE",
+        "channels/session/machine.py",
+        "Fault.UNKNOWN_CHANNEL if anew else Fault.WRONG_PHASE",
+        "Fault.WRONG_PHASE",
         ("test_openings_end.py",),
     ),
     Mutant(
@@ -179,5 +179,33 @@ MUTANTS = (
         "or self._together > CONNECTIONS * self.bound",
         "or False",
         ("test_session_patience.py",),
+    ),
+    Mutant(
+        "show what waits to be signed as free to be signed",
+        "channels/session/view.py",
+        "core.capacity(self.channel, self.funding) - reserve - self.queued)",
+        "core.capacity(self.channel, self.funding) - reserve)",
+        ("test_channel_view.py",),
+    ),
+    Mutant(
+        "show a channel whose peer holds back acknowledgements as one that takes locks",
+        "channels/session/view.py",
+        "return self.ready and not self.stuck",
+        "return self.ready",
+        ("test_session_patience.py", "test_channel_view.py"),
+    ),
+    Mutant(
+        "show a channel of a chain that is lost as one that can be paid in",
+        "channels/session/view.py",
+        "return not self.lost and Headroom.of(self.channel).payable",
+        "return Headroom.of(self.channel).payable",
+        ("test_channel_view.py",),
+    ),
+    Mutant(
+        "number the next lock without those that wait",
+        "channels/session/view.py",
+        "self.channel.newest.next_lock + self.queued_locks",
+        "self.channel.newest.next_lock",
+        ("test_channel_view.py",),
     ),
 )

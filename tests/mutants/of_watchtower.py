@@ -36,8 +36,8 @@ MUTANTS = (
     Mutant(
         "tell nobody that a tower cannot pay for what it guards",
         "watchtower/tower.py",
-        "account.look(Standing(held, soon))",
-        "account.look(Standing(held, 0))",
+        "account.look(FundsAndDuties(held, soon))",
+        "account.look(FundsAndDuties(held, 0))",
         ("test_tower_end_to_end.py",),
     ),
     Mutant(
@@ -78,8 +78,8 @@ MUTANTS = (
     Mutant(
         "sleep through an appointment that comes late",
         "watchtower/watch.py",
-        "        if channel in self.cases:\n            self._awake[channel] = None",
-        "        if channel in self.cases:\n            pass",
+        "        if channel in self.disputes:\n            self._awake[channel] = None",
+        "        if channel in self.disputes:\n            pass",
         ("test_tower_sleep.py",),
     ),
     Mutant(

@@ -15,15 +15,15 @@ import msgspec
 from tallystick.channels.node.alarms import Alarm
 from tallystick.channels.protocol.keys import keccak
 from tallystick.channels.protocol.objects import NATIVE, Address
-from tallystick.settlement.chain import Call, Header, Receipt, RegisterSecretCall, TransferCall
+from tallystick.settlement.chain import Call, Header, RegisterSecretCall, TransactionReceipt, TransferCall
 from tallystick.settlement.errors import Refusal
 from tallystick.settlement.sending.obligations import (
     FINAL,
-    Book,
     Obligation,
+    ObligationBook,
+    ObligationStatus,
     Observation,
-    Policy,
-    Status,
+    SendingPolicy,
     accepted,
     book_of,
     finish,
@@ -35,7 +35,7 @@ from tallystick.settlement.sending.rounds import decide
 
 ACCOUNT = Address(b"\x01" * 20)
 ELSEWHERE = Address(b"\x02" * 20)
-POLICY = Policy(confirmations=3, resting_depth=12, patience=10, in_flight=4, tries=3, filler_budget=10_000)
+POLICY = SendingPolicy(confirmations=3, resting_depth=12, patience=10, in_flight=4, tries=3, filler_budget=10_000)
 GAS = 10
 
 
@@ -74,7 +74,7 @@ class AccountWorld:
         self.market = 5
         self.disk: dict[str, Obligation] = {}
         self.disk_highest = -1
-        self.book: Book = book_of(())
+        self.book: ObligationBook = book_of(())
         self.signed: dict[int, set[tuple[str, int]]] = {}
         self.alarms: list[Alarm] = []
         self.fails: set[str] = set()
@@ -144,7 +144,9 @@ class AccountWorld:
     def observe(self) -> Observation:
         """Return what the chain node says."""
         receipts = {
-            tx.hash: Receipt(tx.hash, header, not tx.fails, tx.price * GAS, "not-newer: stands" if tx.fails else "")
+            tx.hash: TransactionReceipt(
+                tx.hash, header, not tx.fails, tx.price * GAS, "not-newer: stands" if tx.fails else ""
+            )
             for header, tx in self.mined().values()
         }
         deep = self.blocks[max(0, len(self.blocks) - POLICY.confirmations)][0]
@@ -213,7 +215,7 @@ class AccountWorld:
         """Say that it is moot."""
         obligation = self.book.obligations.get(identifier)
         if obligation is not None and obligation.status not in FINAL:
-            obligation = finish(obligation, Status.SUPERSEDED, "moot")
+            obligation = finish(obligation, ObligationStatus.SUPERSEDED, "moot")
             self.book = self.book.with_(obligation)
             self.store(obligation)
 

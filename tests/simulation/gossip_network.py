@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import trio
 
-from simulation.gossip_scene import DOMAIN, Truth, person
+from simulation.gossip_scene import DOMAIN, ChainTruth, person
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
 from tallystick.channels.storage.writer import Writer
 from tallystick.channels.testing.clock import virtual_clock
@@ -20,7 +20,7 @@ from tallystick.router.gossip.core import Gossip, GossipStatistics
 from tallystick.router.gossip.own_announcements import Description
 from tallystick.router.gossip.policy import GossipPolicy
 from tallystick.router.gossip.schema import GOSSIP_SCHEMA
-from tallystick.router.gossip.service import Gossiper
+from tallystick.router.gossip.service import GossipService
 from tallystick.router.gossip.store import ChannelDropped, EdgeKnown, GraphEvent
 from tallystick.router.objects import Edge, ForwardingPolicy, NodeKey
 from tallystick.settlement.chain import CooperativelyClosed
@@ -31,11 +31,11 @@ QUICK = GossipPolicy(reconcile=60, stalled=20)
 """Minutes where others take ten, to keep simulations short."""
 
 
-class Resident:
+class GossipNode:
     """A node of the simulation: a gossiper on a disk, and the graph that it was told."""
 
     def __init__(
-        self, number: int, truth: Truth, disk: SimulatedDisk | None = None, policy: GossipPolicy | None = None
+        self, number: int, truth: ChainTruth, disk: SimulatedDisk | None = None, policy: GossipPolicy | None = None
     ) -> None:
         self.number = number
         self.key = person(number)
@@ -48,7 +48,7 @@ class Resident:
         self.links: dict[bytes, trio.MemorySendChannel[bytes]] = {}
         self.writer = Writer(self.disk.open(), inline=True)
         self.punished: list[bytes] = []
-        self.shell = Gossiper(
+        self.shell = GossipService(
             self.gossip,
             truth,
             self.writer,
@@ -85,29 +85,29 @@ class Resident:
 
     def from_scratch(self) -> Graph:
         """Return the graph as computed from what is believed now."""
-        return {(edge.channel, edge.source): edge for edge in self.gossip.book.edges().values()}
+        return {(edge.channel, edge.source): edge for edge in self.gossip.store.edges().values()}
 
 
-class Land:
+class GossipNetwork:
     """Residents, and links between them that delay, lose and can be cut."""
 
-    def __init__(self, nursery: trio.Nursery, seed: int, truth: Truth) -> None:
+    def __init__(self, nursery: trio.Nursery, seed: int, truth: ChainTruth) -> None:
         self.nursery = nursery
         self.rng = random.Random(seed)
         self.truth = truth
-        self.residents: list[Resident] = []
+        self.residents: list[GossipNode] = []
         self.loss = 0.0
         """Share of frames that get lost."""
         self._cuts: dict[tuple[int, int], trio.CancelScope] = {}
 
-    def settle(self, number: int) -> Resident:
+    def settle(self, number: int) -> GossipNode:
         """Let a node live here."""
-        resident = Resident(number, self.truth)
+        resident = GossipNode(number, self.truth)
         self.residents.append(resident)
         self.nursery.start_soon(resident.run)
         return resident
 
-    def link(self, first: Resident, second: Resident) -> None:
+    def link(self, first: GossipNode, second: GossipNode) -> None:
         """Connect two nodes, until `cut`."""
         scope = self._cuts[first.number, second.number] = trio.CancelScope()
         self.nursery.start_soon(self._carry_both, first, second, scope)
@@ -116,7 +116,7 @@ class Land:
         """End the link that was made between these two, in this order."""
         self._cuts.pop((first, second)).cancel()
 
-    async def _carry_both(self, first: Resident, second: Resident, scope: trio.CancelScope) -> None:
+    async def _carry_both(self, first: GossipNode, second: GossipNode, scope: trio.CancelScope) -> None:
         with scope:
             async with trio.open_nursery() as nursery:
                 for here, there in ((first, second), (second, first)):
@@ -128,7 +128,7 @@ class Land:
             del here.links[there.name]
             here.shell.disconnected(there.name)
 
-    async def _carry(self, here: Resident, there: Resident, frames: trio.MemoryReceiveChannel[bytes]) -> None:
+    async def _carry(self, here: GossipNode, there: GossipNode, frames: trio.MemoryReceiveChannel[bytes]) -> None:
         async for frame in frames:
             await trio.sleep(self.rng.uniform(0.001, 0.1))
             if self.rng.random() >= self.loss:
@@ -160,7 +160,7 @@ async def divide_and_heal(seed: int, size: int, assets: Sequence[Address] = (NAT
     """
     rng = random.Random(seed)
     async with trio.open_nursery() as nursery:
-        land = Land(nursery, seed, Truth())
+        land = GossipNetwork(nursery, seed, ChainTruth())
         people = [land.settle(number) for number in range(size)]
         channels = _open_channels(land, rng, assets)
         for resident in people:
@@ -186,14 +186,16 @@ async def divide_and_heal(seed: int, size: int, assets: Sequence[Address] = (NAT
         land.check()
         named = {number for pair in channels for number in pair}  # a name is kept while a channel of it is
         for resident in people:
-            names = resident.gossip.book.announcements - len(resident.graph)
+            names = resident.gossip.store.announcements - len(resident.graph)
             if len(resident.graph) != 2 * len(channels) or names != len(named):
                 raise AssertionError(f"node {resident.number} does not know all channels and names")
         nursery.cancel_scope.cancel()
     return [resident.shell.statistics() for resident in people]
 
 
-def _open_channels(land: Land, rng: random.Random, assets: Sequence[Address]) -> dict[tuple[int, int], ChannelId]:
+def _open_channels(
+    land: GossipNetwork, rng: random.Random, assets: Sequence[Address]
+) -> dict[tuple[int, int], ChannelId]:
     """Open a ring of channels and as many chords, link their ends, and announce them."""
     people = land.residents
     size = len(people)

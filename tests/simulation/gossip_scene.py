@@ -17,7 +17,7 @@ from tallystick.channels.protocol.objects import NATIVE, ZERO32, Address, Channe
 from tallystick.router.gossip.announcements import ChannelUpdate, sign_update
 from tallystick.router.gossip.store import ChannelFacts
 from tallystick.router.objects import ForwardingPolicy
-from tallystick.settlement.chain import ChannelView
+from tallystick.settlement.chain import ContractChannel
 from tallystick.settlement.errors import ChainUnavailable
 from tallystick.settlement.following.index import GONE, OPEN
 
@@ -32,11 +32,11 @@ def person(number: int) -> PrivateKey:
     return PrivateKey(keccak(b"a person of a test, number %d" % number))
 
 
-class Truth:
+class ChainTruth:
     """What the chain knows. Serves as the part of `Chain` that gossip asks."""
 
     def __init__(self) -> None:
-        self.views: dict[ChannelId, ChannelView] = {}
+        self.views: dict[ChannelId, ContractChannel] = {}
         self.owners: dict[ChannelId, tuple[PrivateKey, PrivateKey]] = {}
         self.questions = 0
         """How often `channel` was called."""
@@ -58,13 +58,13 @@ class Truth:
         terms = Terms(CHAIN_ID, CONTRACT, participants, asset, number, 600, ZERO32)
         channel = channel_id(terms)
         self.owners[channel] = owners
-        self.views[channel] = ChannelView(terms=terms, status=OPEN, deposits=(capacity, 0), withdrawn=(0, 0))
+        self.views[channel] = ContractChannel(terms=terms, status=OPEN, deposits=(capacity, 0), withdrawn=(0, 0))
         return channel
 
     def close(self, channel: ChannelId) -> None:
         """Close a channel for good."""
         view = self.views[channel]
-        self.views[channel] = ChannelView(
+        self.views[channel] = ContractChannel(
             terms=view.terms, status=GONE, deposits=view.deposits, withdrawn=view.withdrawn
         )
 
@@ -82,7 +82,7 @@ class Truth:
         policy = ForwardingPolicy(base_fee=base_fee)
         return sign_update(signer or self.owners[channel][side], DOMAIN, channel, side, timestamp, policy)
 
-    async def channel(self, channel: ChannelId) -> ChannelView | None:
+    async def channel(self, channel: ChannelId) -> ContractChannel | None:
         """Answer as a chain node does, after a moment."""
         await trio.sleep(0.01)
         if self.silent:

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 import msgspec
 
 from tallystick.channels.protocol.conditions import STREAM
-from tallystick.channels.protocol.core import Channel, Phase, Wish
+from tallystick.channels.protocol.core import Channel, CloseInitiator, Phase
 from tallystick.channels.protocol.hashchain import StreamProof
 from tallystick.channels.protocol.messages import Update, decode
 from tallystick.channels.protocol.objects import ChannelId, Lock
@@ -253,7 +253,7 @@ def unsettled(world: World, names: list[str]) -> list[str]:
                     found.append(f"{label} has something in flight, waiting or locked: {session!r}")
                 if channel.withdrawals != (None, None) or channel.offer is not None:
                     found.append(f"{label} has a live offer")
-                if channel.shutdown is not Wish.NONE:
+                if channel.shutdown is not CloseInitiator.NONE:
                     found.append(f"{label} is about to close")
                 if session.funding != channel.funding(channel.side):
                     found.append(f"{label} is not counted alike")

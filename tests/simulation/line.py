@@ -19,15 +19,15 @@ from tallystick.channels.errors import PeerError, StoreError
 from tallystick.channels.limits import Policy
 from tallystick.channels.node.alarms import Alarm
 from tallystick.channels.node.engine import Engine
-from tallystick.channels.protocol.conditions import digest_of
+from tallystick.channels.protocol.conditions import HASH, digest_of
 from tallystick.channels.protocol.core import Channel, Phase, new_channel
 from tallystick.channels.protocol.eip712 import channel_id
 from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.channels.protocol.messages import Message, decode
-from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Lock, Terms
-from tallystick.channels.session import resync
+from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Lock, Puzzle, Terms
 from tallystick.channels.session.chaintime import ChainTime
 from tallystick.channels.session.effects import Event
+from tallystick.channels.session.inputs import FundingConfirmed
 from tallystick.channels.session.session import Session
 from tallystick.channels.storage.schema import SCHEMA as CHANNELS_SCHEMA
 from tallystick.channels.storage.store import Moment
@@ -245,7 +245,7 @@ class Line:
         for member, peer in ((one, other), (other, one)):
             side = terms.side_of(member.key.address)
             session = member.engine.add_channel(new_channel(terms, side, peer.node, 0))
-            resync.set_funding(session, (self.deposit, self.deposit), (0, 0))
+            member.engine.apply(session.channel.id, FundingConfirmed((self.deposit, self.deposit)))
             member.step()
 
     def channel(self, pair: str, number: int = 0) -> ChannelId:
@@ -281,9 +281,9 @@ class Line:
 
     # --- the chain -----------------------------------------------------------------------------------------------
 
-    def confirmed(self) -> dict[bytes, tuple[int, bytes]]:
+    def confirmed(self) -> dict[Puzzle, tuple[int, bytes]]:
         """Return the registered secrets that are confirmed."""
-        return {digest: seen for digest, seen in self.registered.items() if seen[0] <= self.time - CONFIRMED}
+        return {(HASH, digest): seen for digest, seen in self.registered.items() if seen[0] <= self.time - CONFIRMED}
 
     def register(self, secret: bytes, time: int | None = None) -> None:
         """A secret becomes public on chain."""

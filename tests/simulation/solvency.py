@@ -26,7 +26,7 @@ from tallystick.channels.protocol.operations import AddLock, Cancel, Unlock
 from tallystick.channels.storage.schema import load_channels, received_after
 from tallystick.channels.storage.store import Store
 from tallystick.router.forwarding.circuits import Forward, forwards_after, load_circuits
-from tallystick.router.forwarding.forwarder import Circuit, Name, Outcome
+from tallystick.router.forwarding.forwarder import Circuit, ForwardOutcome, Name
 from tallystick.router.receiving.issued import InvoiceRecord, list_invoices
 from tallystick.router.sending.payments import PaymentRecord, list_payments, load_parts
 from tallystick.sdk.testing.audit import Violation
@@ -52,7 +52,7 @@ class Ledger(msgspec.Struct, frozen=True):
         """By how much all this has made the node richer, by asset; without those in which it has not."""
         gains: Counter[Address] = Counter()
         for forward in self.forwards:
-            if forward.outcome is Outcome.PAID:
+            if forward.outcome is ForwardOutcome.PAID:
                 gains[self.assets[forward.circuit.outgoing]] += forward.circuit.fee
         for invoice in self.invoices:
             gains[invoice.asset] += invoice.received
@@ -149,12 +149,12 @@ def _check_forwarder(name: str, store: Store) -> None:
     if any(channels[c.incoming].terms.asset != channels[c.outgoing].terms.asset for c in circuits):
         raise Violation(f"{name} has forwarded one asset for another")
     for forward in forwards:
-        if forward.outcome is Outcome.LOST:
+        if forward.outcome is ForwardOutcome.LOST:
             raise Violation(f"{name} has paid {forward.circuit.amount_out} onwards and lost what was to pay for it")
         incoming, lock = channels[forward.circuit.incoming], forward.circuit.incoming_lock
         pending = any(waiting.id == lock for waiting in incoming.theirs.simplex.locks)
         claimable = any(known.lock == lock for known in incoming.secrets)
-        if forward.outcome is Outcome.PAID and pending and not claimable and incoming.phase is Phase.OPEN:
+        if forward.outcome is ForwardOutcome.PAID and pending and not claimable and incoming.phase is Phase.OPEN:
             raise Violation(f"{name} has paid onwards, and cannot claim lock {lock} of {incoming.id.hex()[:8]}")
 
 

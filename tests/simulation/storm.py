@@ -32,8 +32,8 @@ from simulation.mallory import repeat
 from simulation.solvency import Loss, check_circuits, check_payments, ledgers, losses
 from simulation.storm_faults import Faults
 from simulation.storm_load import Load
-from simulation.storm_scene import Scene
-from simulation.storm_weather import CHALLENGE_PERIOD, DEPOSIT, LOCK_SECONDS, Weather, draw_weather
+from simulation.storm_scene import StormNetwork
+from simulation.storm_weather import CHALLENGE_PERIOD, DEPOSIT, LOCK_SECONDS, FaultRates, draw_weather
 from simulation.strangers import Stranger, draw_strangers
 from simulation.town import CHEATS
 from tallystick.channels.protocol.objects import NATIVE, Address
@@ -57,8 +57,8 @@ TOKEN = Address(b"\1" * 20)
 class Storm:
     """One network in one storm."""
 
-    def __init__(self, world: World, rng: random.Random, weather: Weather, log: list[str]) -> None:
-        self.scene = Scene(world, rng, weather, log)
+    def __init__(self, world: World, rng: random.Random, weather: FaultRates, log: list[str]) -> None:
+        self.scene = StormNetwork(world, rng, weather, log)
         self.world = world
         self.rng = rng
         self.weather = weather

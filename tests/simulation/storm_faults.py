@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import trio
 
-from simulation.storm_scene import Scene
+from simulation.storm_scene import StormNetwork
 from simulation.storm_weather import LOCK_SECONDS, STEPS
 from tallystick.router.objects import ForwardingPolicy
 from tallystick.sdk.node.node import Node
@@ -18,7 +18,7 @@ CLOSES = 5
 class Faults:
     """The faults of one storm."""
 
-    def __init__(self, scene: Scene) -> None:
+    def __init__(self, scene: StormNetwork) -> None:
         self._scene = scene
         self._world, self._rng = scene.world, scene.rng
 

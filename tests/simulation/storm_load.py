@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from simulation.solvency import ledgers
-from simulation.storm_scene import Scene
+from simulation.storm_scene import StormNetwork
 from simulation.storm_weather import DEPOSIT, LOCK_SECONDS
 from tallystick.channels.errors import TallystickError
 from tallystick.channels.protocol.objects import NATIVE, Address
@@ -19,7 +19,7 @@ from tallystick.sdk.testing.audit import Violation
 class Load:
     """The payments of one storm, and what each payer was told of them."""
 
-    def __init__(self, scene: Scene) -> None:
+    def __init__(self, scene: StormNetwork) -> None:
         self._scene = scene
         self._world, self._rng = scene.world, scene.rng
         self.shared: set[bytes] = set()

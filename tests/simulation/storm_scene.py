@@ -8,17 +8,17 @@ from collections.abc import Callable
 
 import trio
 
-from simulation.storm_weather import Weather
+from simulation.storm_weather import FaultRates
 from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.objects import ChannelId
 from tallystick.sdk.testing.world import World
 from tallystick.settlement.testing.chaos import ChaosChain
 
 
-class Scene:
+class StormNetwork:
     """One network in one storm."""
 
-    def __init__(self, world: World, rng: random.Random, weather: Weather, log: list[str]) -> None:
+    def __init__(self, world: World, rng: random.Random, weather: FaultRates, log: list[str]) -> None:
         self.world = world
         self.rng = rng
         self.weather = weather

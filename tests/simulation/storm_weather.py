@@ -20,7 +20,7 @@ STEPS = (-366 * 86_400.0, -86_400.0, -600.0, -40.0, 40.0, 600.0, 86_400.0, 366 *
 WAYS_TO_CHEAT = (*CHEATS, "repeats itself")
 
 
-class Weather(msgspec.Struct, frozen=True, kw_only=True):
+class FaultRates(msgspec.Struct, frozen=True, kw_only=True):
     """How bad a storm is. Rates are shares of all steps."""
 
     nodes: int
@@ -55,7 +55,7 @@ class Weather(msgspec.Struct, frozen=True, kw_only=True):
     """How often somebody's clock is put forward or back."""
 
 
-def draw_weather(rng: random.Random, steps: int, *, small: bool = False) -> Weather:
+def draw_weather(rng: random.Random, steps: int, *, small: bool = False) -> FaultRates:
     """Draw a storm, or one for few nodes; each kind of fault is absent in some."""
 
     def rate(most: float) -> float:
@@ -66,7 +66,7 @@ def draw_weather(rng: random.Random, steps: int, *, small: bool = False) -> Weat
     streets = rng.choice((nodes, nodes + 1)) if small else rng.choice((7, 8, 9))
     others = [tuple(sorted(rng.sample(range(nodes), 2))) for _ in range(streets - nodes)]
     token = rng.random() < 0.4
-    return Weather(
+    return FaultRates(
         nodes=nodes,
         streets=(*ring, *((one, other, token) for one, other in others)),
         shy=rng.random() < 0.6,

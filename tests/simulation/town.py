@@ -71,7 +71,7 @@ REST = 20_000.0
 """Seconds within which a healed town comes to rest."""
 
 
-class Street(msgspec.Struct, frozen=True):
+class PlannedChannel(msgspec.Struct, frozen=True):
     """A channel to be opened between two nodes, by their numbers. Policies are what each asks for towards the other."""
 
     one: int
@@ -81,7 +81,7 @@ class Street(msgspec.Struct, frozen=True):
     asset: Address = NATIVE
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
+class NetworkPlan(msgspec.Struct, frozen=True, kw_only=True):
     """What happens in a town."""
 
     nodes: int
@@ -105,7 +105,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return [NATIVE, *(Address(bytes([number]) * 20) for number in range(1, self.tokens + 1))]
 
 
-class TownReport(msgspec.Struct, frozen=True):
+class NetworkReport(msgspec.Struct, frozen=True):
     """How it went."""
 
     seed: int
@@ -131,7 +131,7 @@ class TownReport(msgspec.Struct, frozen=True):
     """Real time by phase."""
 
 
-def core_of(edges: Sequence[Edge], nodes: int) -> list[Street]:
+def core_of(edges: Sequence[Edge], nodes: int) -> list[PlannedChannel]:
     """Return the channels between the best connected nodes of a graph: the largest, and what holds them together."""
     ways: dict[ChannelId, list[Edge]] = {}
     for edge in edges:
@@ -147,7 +147,7 @@ def core_of(edges: Sequence[Edge], nodes: int) -> list[Street]:
     largest = [max(channels.values(), key=lambda both: both[0].capacity) for channels in pairs.values()]
     group = list(range(nodes))
     count = [0] * nodes
-    streets: list[Street] = []
+    streets: list[PlannedChannel] = []
     for both in sorted(largest, key=lambda both: (-both[0].capacity, both[0].channel)):
         first, second = both
         one, other = number[first.source], number[first.target]
@@ -157,7 +157,7 @@ def core_of(edges: Sequence[Edge], nodes: int) -> list[Street]:
         group = [group[one] if each == group[other] else each for each in group]
         count[one] += 1
         count[other] += 1
-        streets.append(Street(one, other, first.capacity, (first.policy, second.policy)))
+        streets.append(PlannedChannel(one, other, first.capacity, (first.policy, second.policy)))
     return streets
 
 
@@ -183,7 +183,7 @@ def _centre(edges: Sequence[Edge], nodes: int) -> list[NodeKey]:
     return chosen
 
 
-def made_up(nodes: int, rng: random.Random) -> list[Street]:
+def made_up(nodes: int, rng: random.Random) -> list[PlannedChannel]:
     """Return a ring with chords, for when there is no graph file."""
     pairs = {(index, (index + 1) % nodes) for index in range(nodes)}
     pairs |= {(index, (index + nodes // 3) % nodes) for index in range(nodes)}
@@ -191,13 +191,13 @@ def made_up(nodes: int, rng: random.Random) -> list[Street]:
     def policy() -> ForwardingPolicy:
         return ForwardingPolicy(base_fee=rng.choice((0, 1_000)), fee_ppm=rng.choice((0, 1, 100, 1_000, 2_500)))
 
-    return [Street(one, other, 10 ** rng.choice((9, 10)), (policy(), policy())) for one, other in sorted(pairs)]
+    return [PlannedChannel(one, other, 10 ** rng.choice((9, 10)), (policy(), policy())) for one, other in sorted(pairs)]
 
 
-class Town:
+class SimulatedNetwork:
     """One town under load and faults."""
 
-    def __init__(self, world: World, plan: Plan, streets: Sequence[Street], rng: random.Random) -> None:
+    def __init__(self, world: World, plan: NetworkPlan, streets: Sequence[PlannedChannel], rng: random.Random) -> None:
         self.world = world
         self.plan = plan
         self.streets = streets
@@ -231,14 +231,14 @@ class Town:
         """Return who does not know all streets, and in which assets."""
         directions = {asset: 2 * sum(street.asset == asset for street in self.streets) for asset in self.plan.assets}
         return [
-            f"{name}: {len(maps.graph(asset))} of {count} in 0x{asset.hex()}"
+            f"{name}: {len(asset_graphs.graph(asset))} of {count} in 0x{asset.hex()}"
             for name in self.names
-            for maps in [self.world.node(name).routing.maps]
+            for asset_graphs in [self.world.node(name).routing.asset_graphs]
             for asset, count in directions.items()
-            if asset not in maps or len(maps.graph(asset)) < count
+            if asset not in asset_graphs or len(asset_graphs.graph(asset)) < count
         ]
 
-    async def _open(self, street: Street) -> None:
+    async def _open(self, street: PlannedChannel) -> None:
         one, other = (self.world.node(self.names[number]) for number in (street.one, street.other))
         peer = self.world.address(self.names[street.other])
         handle = await one.open_channel(peer, street.capacity // 2, asset=street.asset)
@@ -331,7 +331,9 @@ class Town:
         check_payments(self.world)
 
 
-def run_town(plan: Plan, seed: int, streets: Sequence[Street] = (), pings: Sequence[float] = ()) -> TownReport:
+def run_town(
+    plan: NetworkPlan, seed: int, streets: Sequence[PlannedChannel] = (), pings: Sequence[float] = ()
+) -> NetworkReport:
     """Run a town; raise Violation if anything is wrong. `pings`: round trips in seconds to draw distances from."""
     rng = random.Random(seed)
     places = tuple(f"n{number}" for number in range(plan.nodes))
@@ -339,7 +341,7 @@ def run_town(plan: Plan, seed: int, streets: Sequence[Street] = (), pings: Seque
     streets = [msgspec.structs.replace(street, asset=asset) for asset in plan.assets for street in streets]
     marks = [time.perf_counter()]
 
-    async def main() -> TownReport:
+    async def main() -> NetworkReport:
         config = Config(
             challenge_period=600,
             routing=RoutingOptions(policies=dict.fromkeys(plan.assets[1:], ForwardingPolicy())),
@@ -353,7 +355,7 @@ def run_town(plan: Plan, seed: int, streets: Sequence[Street] = (), pings: Seque
                 world.network.distances[ends] = rng.choice(pings) / 2
             for asset in plan.assets[1:]:
                 world.give_everybody(asset)
-            town = Town(world, plan, streets, rng)
+            town = SimulatedNetwork(world, plan, streets, rng)
             for phase in (town.build, town.live, town.rest):
                 await phase()
                 marks.append(time.perf_counter())
@@ -363,12 +365,12 @@ def run_town(plan: Plan, seed: int, streets: Sequence[Street] = (), pings: Seque
         return simulate(main, seed)
 
 
-def _report(town: Town, seed: int, marks: list[float]) -> TownReport:
+def _report(town: SimulatedNetwork, seed: int, marks: list[float]) -> NetworkReport:
     books = ledgers(town.world)
     records = [record for book in books.values() for record in book.payments]
     stores = [seat.audit.store for seat in town.world.seats.values() if seat.audit.store is not None]
     attempts = sum(store.read("SELECT count(*) FROM parts")[0][0] for store in stores)
-    return TownReport(
+    return NetworkReport(
         seed=seed,
         trace=town.world.trace.digest(),
         events=town.world.trace.events,
@@ -403,7 +405,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--cheats", nargs="*", choices=CHEATS, default=list(CHEATS)[:2])
     chosen = parser.parse_args(arguments)
-    plan = Plan(
+    plan = NetworkPlan(
         nodes=chosen.nodes,
         payments=chosen.payments,
         rate=chosen.rate,

@@ -29,7 +29,7 @@ Client = tuple[Any, ...]
 """Host and port of a connection's other end."""
 
 
-class Door:
+class ConnectionLimit:
     """Which connections have shown the token, and the turns of those that have not."""
 
     def __init__(self, strangers: int = CONTROL_STRANGERS_MAX) -> None:

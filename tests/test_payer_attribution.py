@@ -13,8 +13,8 @@ from tallystick.router.objects import NodeKey
 from tallystick.router.onion.failures import Failure, first_wrap, notice, wrap
 from tallystick.router.onion.payload import FinalPayload, ForwardPayload, encode_payload
 from tallystick.router.onion.sphinx import BuiltOnion, build_onion, onions_of, peel
-from tallystick.router.sending.attribution import lesson_of
-from tallystick.router.sending.payer import Lesson, PartFailure
+from tallystick.router.sending.attribution import attribution_of
+from tallystick.router.sending.payer import Attribution, PartFailure
 
 KEYS = [PrivateKey(bytes([number]) * 32) for number in (1, 2, 3)]
 CONDITION = b"\x2a" * 32
@@ -46,9 +46,9 @@ def told(hop: int, code: Code, packet: bytes) -> bytes:
     return reason
 
 
-def blame(reason: bytes, onion: BuiltOnion = ONION) -> tuple[Lesson, int]:
-    found: PartFailure = lesson_of(onion, reason)
-    return found.lesson, found.at
+def blame(reason: bytes, onion: BuiltOnion = ONION) -> tuple[Attribution, int]:
+    found: PartFailure = attribution_of(onion, reason)
+    return found.attribution, found.at
 
 
 def test_a_payer_knows_what_each_hop_must_have_received() -> None:
@@ -58,7 +58,7 @@ def test_a_payer_knows_what_each_hop_must_have_received() -> None:
 @pytest.mark.parametrize("code", BAD)
 def test_a_peer_that_says_it_cannot_open_what_we_sent_blames_itself(code: Code) -> None:
     for packet in (ONION.packet, b"another one"):
-        assert blame(notice(code, packet)) == (Lesson.NODE, 0), "nobody but the peer has touched that onion"
+        assert blame(notice(code, packet)) == (Attribution.NODE, 0), "nobody but the peer has touched that onion"
 
 
 @pytest.mark.parametrize("code", BAD)
@@ -66,7 +66,7 @@ def test_a_peer_that_says_it_cannot_open_what_we_sent_blames_itself(code: Code) 
 def test_a_node_that_passed_the_right_onion_on_is_believed_that_the_next_one_did_not_open_it(
     code: Code, hop: int
 ) -> None:
-    assert blame(told(hop, code, received()[hop + 1])) == (Lesson.CHANNEL, hop)
+    assert blame(told(hop, code, received()[hop + 1])) == (Attribution.CHANNEL, hop)
 
 
 @pytest.mark.parametrize("code", BAD)
@@ -75,13 +75,13 @@ def test_a_node_that_passed_the_right_onion_on_is_believed_that_the_next_one_did
 def test_a_node_that_names_another_onion_than_the_next_one_must_have_got_blames_itself(
     code: Code, hop: int, packet: bytes
 ) -> None:
-    assert blame(told(hop, code, packet)) == (Lesson.NODE, hop), "it damaged the onion, or made the failure up"
+    assert blame(told(hop, code, packet)) == (Attribution.NODE, hop), "it damaged the onion, or made the failure up"
 
 
 def test_a_payee_has_nobody_behind_it_to_blame() -> None:
-    assert blame(told(2, Code.INVALID_ONION_HMAC, b"no next one"))[0] is Lesson.REFUSED
+    assert blame(told(2, Code.INVALID_ONION_HMAC, b"no next one"))[0] is Attribution.REFUSED
 
 
 def test_what_cannot_be_checked_after_a_restart_is_not_believed() -> None:
     forgotten = BuiltOnion(b"", ONION.secrets)
-    assert blame(told(0, Code.INVALID_ONION_HMAC, received()[1]), forgotten) == (Lesson.NODE, 0)
+    assert blame(told(0, Code.INVALID_ONION_HMAC, received()[1]), forgotten) == (Attribution.NODE, 0)

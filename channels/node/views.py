@@ -1,0 +1,76 @@
+"""All channels of a node, to be looked at: for whoever decides by what they are, and changes none of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from tallystick.channels.errors import InvalidInput
+from tallystick.channels.protocol.hashchain import StreamProof
+from tallystick.channels.protocol.objects import ChannelId
+from tallystick.channels.protocol.operations import AddLock
+from tallystick.channels.session.session import Session
+from tallystick.channels.session.view import ChannelView, view_of
+
+
+class Views:
+    """The channels that an engine knows, gone ones included. Each is seen as it is when it is asked for."""
+
+    def __init__(
+        self, sessions: Mapping[ChannelId, Session], by_peer: Mapping[bytes, Mapping[ChannelId, Session]]
+    ) -> None:
+        self._sessions = sessions
+        self._by_peer = by_peer
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def __iter__(self) -> Iterator[ChannelView]:
+        return iter([view_of(session) for session in self._sessions.values()])
+
+    @property
+    def ids(self) -> list[ChannelId]:
+        """The ids of all channels."""
+        return list(self._sessions)
+
+    def get(self, channel: ChannelId) -> ChannelView | None:
+        """Return one channel, None if there is none of that id."""
+        session = self._sessions.get(channel)
+        return None if session is None else view_of(session)
+
+    def of(self, channel: ChannelId) -> ChannelView:
+        """Return one channel; raise InvalidInput if there is none of that id."""
+        return view_of(self._session(channel))
+
+    def with_peer(self, peer: bytes) -> list[ChannelView]:
+        """Return all channels with that peer, gone ones included."""
+        return [view_of(session) for session in self._by_peer.get(peer, {}).values()]
+
+    # --- what belongs to single locks, and stands in no view -----------------------------------------------------
+
+    def undecided(self, channel: ChannelId) -> list[AddLock]:
+        """Return the peer's pending hash locks that were neither revealed nor rejected, with their onions."""
+        return self._session(channel).locks.undecided()
+
+    def onion(self, channel: ChannelId, lock: int) -> bytes:
+        """Return the onion of a pending lock of the peer's that nobody answered yet; empty if there is none."""
+        return self._session(channel).locks.onion(lock)
+
+    def secret_in_flight(self, channel: ChannelId, lock: int) -> bytes:
+        """Return the secret by which an unlock of ours pays that the peer has not countersigned; empty if none does."""
+        ends = [end for sent in self._session(channel).sent for end in sent.ended if end.lock.id == lock]
+        return ends[0].secret if ends else b""
+
+    def claims(self, channel: ChannelId) -> dict[int, StreamProof]:
+        """Return what the peer's pending locks owe us by the links of their streams that we hold."""
+        return self._session(channel).streams.claims()
+
+    def _session(self, channel: ChannelId) -> Session:
+        try:
+            return self._sessions[channel]
+        except KeyError:
+            raise unknown_channel(channel) from None
+
+
+def unknown_channel(channel: ChannelId) -> InvalidInput:
+    """The error for an id that no channel of this node has."""
+    return InvalidInput(f"this node has no channel {channel.hex()}; `tally channel list` shows all")

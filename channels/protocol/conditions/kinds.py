@@ -1,0 +1,88 @@
+"""What a kind of lock is, and the table that holds one entry per kind.
+
+Both sides of a channel, every later start of a node, and the contract must give a kind the same meaning for ever. So a
+table belongs to the program, as its messages do, and is no setting that one of many callers could forget to hand on:
+whoever brings a kind of its own registers it before the first node is opened. The first question that is asked of a
+table closes it, so that no answer can change while anything relies on it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import ClassVar, Generic, Protocol, TypeVar
+
+from tallystick.channels.errors import InvalidInput
+from tallystick.channels.limits import KIND_MAX
+from tallystick.channels.protocol.objects import Lock
+from tallystick.channels.protocol.operations import AddLock
+
+
+class LockKind(ABC):
+    """How the locks of one kind are decided off chain. Entries have no state."""
+
+    number: ClassVar[int]
+    """`Lock.kind`, 0 to KIND_MAX."""
+    name: ClassVar[str]
+    revealed: ClassVar[bool] = True
+    """Whether the receiver claims a lock with one proof, its secret. If not, the kind has a way of its own."""
+    routed: ClassVar[bool] = False
+    """Whether its condition is a payment hash: such locks are a router's to decide about."""
+
+    @abstractmethod
+    def amount_paid(self, lock: Lock, proof: bytes) -> int:
+        """Return how much of the lock's amount `proof` pays; raise InvalidUpdate (BAD_PROOF) if nothing may be paid.
+
+        It must say the same at any time, on both sides, and no less than the contract does.
+        """
+
+    def objection(self, added: AddLock) -> str | None:
+        """Return why a peer's new lock cannot be followed with what came with it (its onion), None if it can."""
+        return None
+
+    def steps(self, proof: bytes) -> int:
+        """Return how many hashes a receiver takes to follow `proof`, beyond a few; it may be no proof at all."""
+        return 0
+
+
+class Numbered(Protocol):
+    """An entry of a table."""
+
+    @property
+    def number(self) -> int:
+        """The kind that it is about."""
+        ...
+
+
+Entry = TypeVar("Entry", bound=Numbered)
+
+
+class KindTable(Generic[Entry]):
+    """One entry per kind, by its number. Closed by the first look into it."""
+
+    def __init__(self, *entries: Entry) -> None:
+        self._entries: dict[int, Entry] = {}
+        self._closed = False
+        for entry in entries:
+            self.register(entry)
+
+    def __repr__(self) -> str:
+        return f"<KindTable {sorted(self._entries)}{' closed' if self._closed else ''}>"
+
+    def register(self, entry: Entry) -> None:
+        """Add a kind; raise InvalidInput if its number is taken or none, or if the table is in use already."""
+        number = entry.number
+        if self._closed:
+            raise InvalidInput(f"kind {number} comes too late: register kinds of locks before a node is opened")
+        if not 0 <= number <= KIND_MAX or number in self._entries:
+            raise InvalidInput(f"kind {number} is taken, or not from 0 to {KIND_MAX}: choose another number")
+        self._entries[number] = entry
+
+    def find(self, number: int) -> Entry | None:
+        """Return the entry of a kind, None if there is none."""
+        self._closed = True
+        return self._entries.get(number)
+
+    def __iter__(self) -> Iterator[Entry]:
+        self._closed = True
+        return iter(self._entries.values())

@@ -1,0 +1,102 @@
+"""One channel as all those see it who do not change it: router, SDK, control, enforcement, towers. Frozen.
+
+A view is the channel at one moment. It holds what is frozen in the session anyway, and a few numbers: to make one costs
+about a microsecond, however much the channel has carried, and everything else is worked out when it is asked for.
+Nothing that happens later shows in it; whoever wants to know asks for another one (`Engine.view`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from tallystick.channels.limits import LOCKS_MAX
+from tallystick.channels.protocol import core
+from tallystick.channels.protocol.core import Channel
+from tallystick.channels.protocol.keys import PublicKey
+from tallystick.channels.session.standing import Headroom, require_payable
+from tallystick.channels.values.discretion import Discreet
+
+if TYPE_CHECKING:
+    from tallystick.channels.session.session import Session
+
+
+class ChannelView(Discreet, msgspec.Struct, frozen=True):
+    """A channel as it was when this was asked for."""
+
+    channel: Channel
+    """What was signed, agreed, confirmed and wanted in it: all that is durable, or will be with the round."""
+    peer: PublicKey
+    ready: bool
+    """Whether the peer is connected and in step."""
+    cuts: int
+    """Connections in a row that were ended because the peer acknowledged nothing."""
+    funding: int
+    """Our funding that both sides count: what is safe to spend from. It may be below 0."""
+    queued: int
+    """The amount that waits to be signed, payments and locks together."""
+    queued_locks: int
+    """How many new locks wait to be signed."""
+    lost: bool
+    """Whether the chain is another one than this channel is on."""
+
+    @property
+    def payable(self) -> bool:
+        """Whether new payments are taken."""
+        return not self.lost and Headroom.of(self.channel).payable
+
+    @property
+    def stuck(self) -> bool:
+        """Whether the peer holds back an acknowledgement, and a new connection did not help."""
+        return self.cuts > 0
+
+    @property
+    def usable(self) -> bool:
+        """Whether the peer is in step and takes what we sign: what a new lock needs."""
+        return self.ready and not self.stuck
+
+    @property
+    def spendable(self) -> int:
+        """What can be accepted: capacity by all confirmed funding, less the reserve and what waits. Never below 0."""
+        return max(0, Headroom.of(self.channel).allowance - self.queued)
+
+    @property
+    def signable(self) -> int:
+        """What can be signed at once, of what both sides count, beyond the reserve and what waits. Never below 0."""
+        reserve = self.channel.own_reserve(self.funding)
+        return max(0, core.capacity(self.channel, self.funding) - reserve - self.queued)
+
+    @property
+    def unsecured(self) -> int:
+        """The amount that was accepted, whether signed or not, and is not countersigned."""
+        return max(0, self.queued + Headroom.of(self.channel).exposed)
+
+    @property
+    def next_lock(self) -> int:
+        """The id of the next lock that is added."""
+        return self.channel.newest.next_lock + self.queued_locks
+
+    @property
+    def lock_slots(self) -> int:
+        """How many more locks may be queued."""
+        return LOCKS_MAX - len(self.channel.newest.locks) - self.queued_locks
+
+    def require_payable(self) -> None:
+        """Raise ChannelNotReady unless new payments are taken."""
+        require_payable(self.channel, lost=self.lost)
+
+
+def view_of(session: Session) -> ChannelView:
+    """Return a channel as it is now."""
+    outbox = session.outbox
+    return ChannelView(
+        session.channel,
+        session.peer,
+        session.ready,
+        session.patience.cuts,
+        session.funding,
+        outbox.total,
+        outbox.queued_locks,
+        session.lost(),
+    )
