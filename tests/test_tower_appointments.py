@@ -13,6 +13,7 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from simulation.tower_house import Pair
 from tallystick.channels.errors import MalformedMessage, StoreError
 from tallystick.channels.node.alarms import Alarm
 from tallystick.channels.ports import Link, PeerAddress
@@ -46,7 +47,6 @@ from tallystick.watchtower.schema import (
     read_appointments,
 )
 from tallystick.watchtower.sealing import BLOB_SIZE, Appointment, locator_of, seal, unseal
-from tallystick.watchtower.testing import Pair
 
 ALICE, BOB, TOWER, CAROL = (PrivateKey(bytes([n]) * 32) for n in (1, 2, 3, 4))
 PAIR = Pair(ALICE, BOB, chain_id=1337, contract=Address(b"\x09" * 20))

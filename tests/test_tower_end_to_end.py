@@ -24,6 +24,7 @@ import msgspec
 import pytest
 import trio
 
+from simulation.tower_house import Pair, TowerHouse
 from tallystick.channels.errors import StoreError
 from tallystick.channels.node.alarms import Alarm, AlarmKind
 from tallystick.channels.protocol.keys import PrivateKey
@@ -49,7 +50,6 @@ from tallystick.watchtower.disputes import ChallengeBudget, Defence
 from tallystick.watchtower.messages import VERSION, TowerReceipt, Upload
 from tallystick.watchtower.schema import CLIENT_SCHEMA
 from tallystick.watchtower.sealing import Appointment, locator_of, seal
-from tallystick.watchtower.testing import Pair, TowerHouse
 from tallystick.watchtower.tower import SCHEMAS, TowerPolicy
 
 ALICE, MALLORY, TOWER, CAROL = (PrivateKey(bytes([n]) * 32) for n in (1, 2, 3, 4))

@@ -10,6 +10,7 @@ import pytest
 import trio
 import trio.testing
 
+from simulation.tower_house import Pair
 from tallystick.channels.errors import LinkClosed
 from tallystick.channels.ports import PeerAddress
 from tallystick.channels.protocol.keys import PrivateKey
@@ -26,7 +27,6 @@ from tallystick.watchtower.messages import VERSION, Fetch, Held, Message, Refuse
 from tallystick.watchtower.quotas import RENEW, SHARE, TERM, AppointmentQuota
 from tallystick.watchtower.schema import CLIENT_SCHEMA, TOWER_SCHEMA, AppointmentStored, DisputeOver, count_appointments
 from tallystick.watchtower.sealing import BLOB_SIZE
-from tallystick.watchtower.testing import Pair
 
 ALICE, BOB, TOWER = (PrivateKey(bytes([n]) * 32) for n in (1, 2, 3))
 FLOOD, HOME = "203.0.113.9", "192.0.2.1"

@@ -16,7 +16,7 @@ CANCEL_MARGIN = 30
 def on_chain_moved(session: Session, chain: ChainTime) -> bool:
     """Let chain time pass in a channel; return whether anything in it waits for that."""
     session.chain = chain
-    waits = session.channel.phase is not Phase.GONE and (session.missed or not confirmed.timeless(session.channel))
+    waits = session.channel.phase is not Phase.GONE and (session.link.missed or not confirmed.timeless(session.channel))
     if waits:
         let_pass(session, chain)
     session.locks.on_time()
