@@ -237,6 +237,4 @@ def redeem(court: DisputeFixture, side: int, pending: list[list[Lock]]) -> None:
     except Reverted as error:
         assert error.code is Revert.NOTHING_TO_REDEEM
         return
-    pending[side] = [
-        lock for lock in pending[side] if lock.condition not in court.secrets and court.time <= lock.expiry
-    ]
+    pending[side] = [lock for lock in pending[side] if lock.puzzle not in court.kept and court.time <= lock.expiry]

@@ -32,6 +32,7 @@ from tallystick.channels.storage.older import OlderState, older_state
 from tallystick.channels.storage.store import Moment
 from tallystick.channels.storage.writer import Writer
 from tallystick.settlement.chain import ApproveCall, Call, Chain, ContractChannel, DepositCall, OpenCall
+from tallystick.settlement.contract.verdicts import require_judged
 from tallystick.settlement.enforcement.budgets import DutyPolicy, duty_budget, moved_by
 from tallystick.settlement.enforcement.duties import (
     DUTY_NAMES,
@@ -95,6 +96,7 @@ class OnChain:
         elapsed: Elapsed,
     ) -> None:
         """`alarm` is told what a person should know; `changed` is called after each block, `observe` before."""
+        require_judged()
         self._key = key
         self._chain = chain
         self._writer = writer
