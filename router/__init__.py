@@ -1,14 +1,12 @@
-"""Payments through others who need not be trusted (PROTOCOL section 8, ROUTING.md). The files, by what they are about:
+"""Payments through others who need not be trusted (docs/forwarding.md, docs/routing.md). The parts, the lowest first:
 
-words      objects (nodes, policies, edges, routes), errors
-onions     tlv, payload, sphinx (packets on the way out), codes, failures (errors on the way back), replay
-invoices   bech32, invoice (one line of text), qr, invoices (those that this node issued, on disk), hints (route hints)
-gossip     announcements, book (what is believed), gossip (who tells whom what), gossiper (its shell), and their parts:
-           gossip_policy, gossip_schema, gossip_wire, hearsay, parking, rates, reconciliation, room, voice; imports
-routes     graph, liquidity (what was learned; liquidity_schema), search (one path), flow (many parts), kernels, steps,
-           planner, ways (found before)
-forwarding service (the router of a node, which all locks go through), seams (what it and those around it say), entrance
-           (what becomes of a lock that comes in), forwarder (pure), circuits (on disk); admission, jamming, exposure
-paying     payer (pure), lessons (what failures teach), payments (on disk), atlas (the map), outgoing (the shell)
-paid       payee (pure), receiving (the shell)
+words         objects (nodes, policies, edges, routes), codes (why a hop refuses), errors
+onion         packets on the way out, failures on the way back, replays
+invoices      what a payee asks for, as one line of text
+gossip        what nodes tell each other of channels: announcements, the store of what is believed, who is told what
+pathfinding   the graph, what was learned of balances, searches for one path and for many parts, the route cache
+forwarding    what becomes of locks that come in; circuits, admission, jamming, exposure
+receiving     payments that end here: their parts, and the invoices that this node issued
+sending       payments that start here: a payment's steps, failure attribution, the asset's graph
+network       all of it, put to a node
 """

@@ -12,12 +12,12 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from simulation.disputes import PERIOD, ChannelFixture, DisputeFixture
 from tallystick.channels.protocol.conditions import digest_of
 from tallystick.channels.protocol.objects import Address, Lock, SignedProof
 from tallystick.settlement.chain import RedeemCall, SettleCall
 from tallystick.settlement.contract.state import BPS, ChannelState, ChannelStatus, StandingProof
 from tallystick.settlement.errors import Revert, Reverted
-from tallystick.settlement.testing.disputes import PERIOD, ChannelFixture, DisputeFixture
 
 PAPER = ChannelFixture()
 TOWER = Address(b"\x77" * 20)

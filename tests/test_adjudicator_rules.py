@@ -7,6 +7,7 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
+from simulation.disputes import CLOSE_KEY, PERIOD, ChannelFixture, DisputeFixture
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.limits import AMOUNT_MAX, CHALLENGE_PERIOD_MAX
 from tallystick.channels.protocol.conditions import digest_of
@@ -31,7 +32,6 @@ from tallystick.settlement.contract.state import ChannelStatus, Parameters, view
 from tallystick.settlement.contract.verdicts.hash_lock import HashVerdict
 from tallystick.settlement.errors import Revert, Reverted
 from tallystick.settlement.ethereum.signatures import HALF_ORDER
-from tallystick.settlement.testing.disputes import CLOSE_KEY, PERIOD, ChannelFixture, DisputeFixture
 
 PAPER = ChannelFixture()
 TOWER = Address(b"\x77" * 20)

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 import trio
 
+from simulation.tower_house import Pair, TowerHouse
 from tallystick.channels.node.alarms import Alarm, AlarmKind
 from tallystick.channels.ports import PeerAddress
 from tallystick.channels.protocol.keys import PrivateKey, keccak
@@ -25,7 +26,6 @@ from tallystick.settlement.sending import sender
 from tallystick.settlement.simulated.branch import ChainSettings
 from tallystick.settlement.testing.local import LocalChain
 from tallystick.watchtower.sealing import Appointment, seal
-from tallystick.watchtower.testing import Pair, TowerHouse
 from tallystick.watchtower.tower import TowerPolicy
 
 TESTS = Path(__file__).resolve().parent

@@ -9,12 +9,12 @@ import pytest
 import trio
 import trio.testing
 
+from simulation.processes import TALLY, run
 from tallystick.channels.storage.schema import SCHEMA
 from tallystick.channels.storage.writer import IDLE, Writer
 from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.sdk.bench.network import check_line
 from tallystick.sdk.errors import MeasurementVoid
-from tallystick.sdk.testing.processes import TALLY, run
 
 FIGURES = {
     "per_second",
@@ -39,8 +39,8 @@ async def bench(*arguments: str) -> dict[str, object]:
 
 @pytest.mark.processes
 async def test_the_json_of_a_class_has_all_figures_and_says_how_durable_it_was(tmp_path: Path) -> None:
-    weather = ("--rtt", "2", "--cuts", "1", "--tries", "1")
-    result = await bench("direct", "--class", "locked", "--seconds", "0.2", "--directory", str(tmp_path), *weather)
+    conditions = ("--rtt", "2", "--cuts", "1", "--tries", "1")
+    result = await bench("direct", "--class", "locked", "--seconds", "0.2", "--directory", str(tmp_path), *conditions)
     assert (result["rtt_ms"], result["cuts_percent"]) == (2, 1)
     assert set(result) >= {"control", "channels", "processes", "durability", "seconds"}
     assert (result["channels"], result["processes"], result["durability"]) == (1, 2, "full")

@@ -180,7 +180,7 @@ async def test_bad_weather_is_compared_with_fair_weather_on_the_same_stage(monke
     story: list[object] = []
 
     class Rough(FakeStage):
-        async def weather(self, rtt_ms: float, cuts: float) -> None:
+        async def conditions(self, rtt_ms: float, cuts: float) -> None:
             story.append((rtt_ms, cuts))
 
     async def measure(stage: Stage, name: str, seconds: float, tries: int, say: object) -> ClassResult:

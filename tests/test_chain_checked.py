@@ -8,6 +8,7 @@ import msgspec
 import pytest
 import trio
 
+from simulation.disputes import ChannelFixture
 from tallystick.channels.errors import TallystickError
 from tallystick.channels.protocol.conditions import digest_of
 from tallystick.channels.protocol.keys import PrivateKey, keccak
@@ -30,7 +31,6 @@ from tallystick.settlement.following.checked import (
     check_header,
     plain,
 )
-from tallystick.settlement.testing.disputes import ChannelFixture
 from tallystick.settlement.testing.local import LocalChain
 
 ALICE = PrivateKey(keccak(b"alice"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 
 import pytest
 import trio
@@ -11,9 +10,8 @@ import trio
 from simulation.journeys import LINE, LOCK_SECONDS, Journey, configuration
 from simulation.pair import Pair
 from tallystick.channels.protocol.core import Phase
-from tallystick.channels.session import negotiation
 from tallystick.channels.session.chaintime import LEAD, ChainTime
-from tallystick.channels.session.session import Session
+from tallystick.channels.session.inputs import Asks, RequestClose, RequestWithdrawal
 from tallystick.channels.testing.clock import EPOCH
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.sdk.node.node import Node
@@ -76,15 +74,14 @@ def test_an_opening_is_not_forgotten_because_a_block_was_dated_wrong() -> None:
     simulate(main, 3)
 
 
-@pytest.mark.parametrize("ask", [negotiation.request_close, lambda session: negotiation.request_withdrawal(session, 5)])
-def test_no_offer_lives_for_days_because_a_block_was_dated_wrong(ask: Callable[[Session], object]) -> None:
+@pytest.mark.parametrize("ask", [RequestClose(), RequestWithdrawal(5)])
+def test_no_offer_lives_for_days_because_a_block_was_dated_wrong(ask: Asks[object]) -> None:
     pair = Pair((1_000, 1_000))
     pair.connect()
     pair.settle()
     for party in pair.parties:
         party.time(int(EPOCH) + 2 * 86_400, int(EPOCH))  # both hear the same slip
-    ask(pair.alice.session)
-    pair.alice.touch()
+    pair.alice.apply(ask)
     pair.settle()
     channel = pair.alice.channel
     dates = [] if channel.offer is None else [channel.offer.close.valid_until]

@@ -11,6 +11,7 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from simulation.disputes import PERIOD, ChannelFixture
 from tallystick.channels.errors import InvalidInput, StoreError
 from tallystick.channels.protocol.conditions import digest_of
 from tallystick.channels.protocol.keys import PrivateKey, keccak
@@ -33,7 +34,6 @@ from tallystick.settlement.simulated.branch import ChainSettings
 from tallystick.settlement.simulated.journal import SCHEMA
 from tallystick.settlement.simulated.ledger import Mint, execute
 from tallystick.settlement.simulated.world import Layer, balance_key, channel_key, check_conservation, supply_key
-from tallystick.settlement.testing.disputes import PERIOD, ChannelFixture
 from tallystick.settlement.testing.local import LocalChain
 
 PAPER = ChannelFixture()

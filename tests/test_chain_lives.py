@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from simulation.disputes import PERIOD, ChannelFixture
 from tallystick.channels.protocol.conditions import digest_of
 from tallystick.channels.protocol.eip712 import locks_root
 from tallystick.channels.protocol.keys import PrivateKey, keccak
@@ -21,7 +22,6 @@ from tallystick.settlement.chain import (
     SettleCall,
     Settled,
 )
-from tallystick.settlement.testing.disputes import PERIOD, ChannelFixture
 from tallystick.settlement.testing.local import LocalChain
 
 TOKEN = Address(b"\x70" * 20)

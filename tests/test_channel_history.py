@@ -8,8 +8,8 @@ from simulation.pair import Pair, Party
 from tallystick.channels.errors import HistoryGone, InvalidInput, StoreError
 from tallystick.channels.limits import HISTORY_BATCH, Policy
 from tallystick.channels.protocol.conditions import digest_of
-from tallystick.channels.session import history
 from tallystick.channels.session.history import LOCK_HISTORY
+from tallystick.channels.session.inputs import KeepHistory, RevealSecret, SubmitLock
 from tallystick.channels.storage.older import older_state
 from tallystick.channels.storage.schema import payment_of
 from tallystick.channels.testing.clock import EPOCH
@@ -45,11 +45,9 @@ def test_the_journals_stay_small_and_the_money_is_all_there(keep: int) -> None:
 def test_a_channel_that_ever_held_a_lock_keeps_what_tells_the_locks_of_states_that_may_stand() -> None:
     pair = ready(Policy(history=0))
     secret = b"\x01" * 32
-    number = pair.alice.session.add_lock(1_000, int(EPOCH) + 5_000, digest_of(secret))
-    pair.alice.touch()
+    number = pair.alice.apply(SubmitLock(1_000, int(EPOCH) + 5_000, digest_of(secret)))
     pair.settle()
-    pair.bob.session.reveal(number, secret)
-    pair.bob.touch()
+    pair.bob.apply(RevealSecret(number, secret))
     pair.settle()
     pay(pair, 2 * HISTORY_BATCH)
     assert LOCK_HISTORY > 2 * HISTORY_BATCH + 10
@@ -70,8 +68,7 @@ def test_what_is_signed_and_not_agreed_is_never_pruned_and_is_resumed_after_a_cr
     pay(pair, HISTORY_BATCH - 1)
     pair.alice.engine.pay(pair.id, 1)
     pair.alice.step()
-    history.keep(pair.alice.session, 0)
-    pair.alice.touch()
+    pair.alice.apply(KeepHistory(0))
     pair.alice.step()
     pair.crash(pair.alice)
     assert len(pair.alice.channel.flight) == 1
@@ -82,8 +79,7 @@ def test_what_is_signed_and_not_agreed_is_never_pruned_and_is_resumed_after_a_cr
 
 def test_a_channels_own_choice_is_stored_and_goes_before_the_nodes() -> None:
     pair = ready(Policy(history=0))
-    history.keep(pair.bob.session, None)
-    pair.bob.touch()
+    pair.bob.apply(KeepHistory(None))
     pair.settle()
     pair.crash(pair.bob)
     pair.connect()
@@ -91,7 +87,7 @@ def test_a_channels_own_choice_is_stored_and_goes_before_the_nodes() -> None:
     assert rows(pair.bob, "received") == HISTORY_BATCH + 5
     assert rows(pair.alice, "sent") < HISTORY_BATCH
     with pytest.raises(InvalidInput):
-        history.keep(pair.bob.session, -1)
+        pair.bob.apply(KeepHistory(-1))
 
 
 def test_who_has_read_everything_reads_on_and_who_has_not_is_told() -> None:
@@ -101,8 +97,7 @@ def test_who_has_read_everything_reads_on_and_who_has_not_is_told() -> None:
     reader, late = journal.payments("", pair.id), journal.payments("", None)
     cursors = [payment.cursor for payment in reader.take(10)]
     assert len(cursors) == 4
-    history.keep(pair.bob.session, 0)
-    pair.bob.touch()
+    pair.bob.apply(KeepHistory(0))
     pair.settle()
     pay(pair, 2)
     assert [payment.payment for payment in reader.take(10)] == [4, 5]

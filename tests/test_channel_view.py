@@ -17,7 +17,14 @@ from tallystick.channels.errors import ChannelNotReady, InsufficientFunds, Inval
 from tallystick.channels.limits import LOCKS_MAX
 from tallystick.channels.protocol.core import CloseInitiator, Phase
 from tallystick.channels.protocol.objects import ChannelId
-from tallystick.channels.session import negotiation
+from tallystick.channels.session.inputs import (
+    ForceClose,
+    RequestClose,
+    RequestWithdrawal,
+    RevealSecret,
+    SubmitLock,
+    SubmitPayment,
+)
 from tallystick.channels.session.view import ChannelView
 
 SECRET = b"s" * 32
@@ -38,24 +45,20 @@ def figures(seen: ChannelView) -> dict[str, Any]:
 
 
 def pay(pair: Pair, party: Party) -> None:
-    party.session.pay(1 + party.session.spendable // 3, b"", "", pair.now)
-    party.touch()
+    party.apply(SubmitPayment(1 + party.session.spendable // 3))
 
 
 def lock(pair: Pair, party: Party) -> None:
-    party.session.add_lock(7, party.chain.now + 900, CONDITION, b"onion")
-    party.touch()
+    party.apply(SubmitLock(7, party.chain.now + 900, CONDITION, b"onion"))
 
 
 def answer(pair: Pair, party: Party) -> None:
     for pending in party.channel.theirs.simplex.locks[:1]:
-        party.session.reveal(pending.id, SECRET)
-        party.touch()
+        party.apply(RevealSecret(pending.id, SECRET))
 
 
 def withdraw(pair: Pair, party: Party) -> None:
-    negotiation.request_withdrawal(party.session, 5)
-    party.touch()
+    party.apply(RequestWithdrawal(5))
 
 
 def deposit(pair: Pair, party: Party) -> None:
@@ -66,13 +69,11 @@ def deposit(pair: Pair, party: Party) -> None:
 
 
 def close(pair: Pair, party: Party) -> None:
-    negotiation.request_close(party.session)
-    party.touch()
+    party.apply(RequestClose())
 
 
 def freeze(pair: Pair, party: Party) -> None:
-    party.session.force_close()
-    party.touch()
+    party.apply(ForceClose())
 
 
 def cut(pair: Pair, party: Party) -> None:
@@ -137,11 +138,11 @@ def check(party: Party, seen: ChannelView) -> None:
     except ChannelNotReady as error:
         assert not seen.payable
         with pytest.raises(ChannelNotReady, match=str(error)[:30]):
-            session.pay(1, b"", "", 0.0)
+            party.apply(SubmitPayment(1))
         return
     assert seen.payable
     with pytest.raises(InsufficientFunds):
-        session.pay(seen.spendable + 1, b"", "", 0.0)
+        party.apply(SubmitPayment(seen.spendable + 1))
 
 
 def test_what_a_view_says_can_be_spent_and_locked_is_taken_to_the_last_unit() -> None:
@@ -150,16 +151,15 @@ def test_what_a_view_says_can_be_spent_and_locked_is_taken_to_the_last_unit() ->
     pair.settle()
     alice, _ = pair.parties
     before = view(alice)
-    number = alice.session.add_lock(before.spendable - 3, alice.chain.now + 900, CONDITION, b"")
+    number = alice.apply(SubmitLock(before.spendable - 3, alice.chain.now + 900, CONDITION, b""))
     assert number == before.next_lock and view(alice).next_lock == number + 1
     assert (view(alice).queued, view(alice).queued_locks, view(alice).spendable) == (before.spendable - 3, 1, 3)
     assert view(alice).lock_slots == LOCKS_MAX - 1
-    alice.touch()
     pair.settle()
     after = view(alice)
     assert (after.queued, after.spendable, after.signable, after.unsecured) == (0, 3, 3, 0)
     assert len(after.channel.newest.locks) == 1 and not before.channel.newest.locks
-    alice.session.pay(3, b"", "", 0.0)
+    alice.apply(SubmitPayment(3))
     assert view(alice).spendable == 0 and after.spendable == 3
 
 

@@ -18,8 +18,9 @@ from tallystick.channels.words import plain
 from tallystick.router.objects import Hop, NodeKey, Route
 from tallystick.sdk.cli import network_tables, tables
 from tallystick.sdk.cli.screen import add_row, facts, make_table, say, say_as_it_is, say_json, show_table, warn
+from tallystick.sdk.control.kinds import NATIVE_ASSET
 from tallystick.sdk.control.network_views import InvoiceInfo
-from tallystick.sdk.control.views import NATIVE_ASSET, IncomingInfo
+from tallystick.sdk.control.views import IncomingInfo
 from tallystick.sdk.errors import ControlError, OpeningFailed
 from tallystick.settlement.errors import ChainError
 

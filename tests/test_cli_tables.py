@@ -6,6 +6,7 @@ import pytest
 
 from tallystick.channels.node.alarms import Alarm, AlarmKind
 from tallystick.sdk.cli import network_tables, tables
+from tallystick.sdk.control.kinds import NATIVE_ASSET
 from tallystick.sdk.control.network_views import (
     ForwardInfo,
     HopInfo,
@@ -15,7 +16,7 @@ from tallystick.sdk.control.network_views import (
     PolicyInfo,
     RouteInfo,
 )
-from tallystick.sdk.control.views import NATIVE_ASSET, ChannelInfo, IncomingInfo, NodeInfo, PeerInfo
+from tallystick.sdk.control.views import ChannelInfo, IncomingInfo, NodeInfo, PeerInfo
 
 KEY, OTHER = "02" + "ab" * 32, "0x" + "cd" * 20
 LARGE = 340_282_366_920_938_463_463_374_607_431_768_211_455

@@ -167,20 +167,20 @@ def test_what_others_said_while_we_were_ahead_does_not_stand_in_the_way_of_what_
     gossip.set_date(now + YEAR, now)
     hear(now + YEAR)
     item = item_of(truth.update(channel, 0, 1))
-    assert gossip.book.get(item) is not None
+    assert gossip.store.get(item) is not None
     gossip.set_date(now, now)
     for _ in range(600):
         now += 1
         gossip.tick(now)
-    assert gossip.book.get(item) is None
+    assert gossip.store.get(item) is None
     hear(now)
-    kept = gossip.book.get(item)
+    kept = gossip.store.get(item)
     assert kept is not None and kept.announcement.timestamp == int(now)
 
 
 def test_rounds_of_reconciliation_go_on_when_the_clock_goes_back() -> None:
     async def act(journey: Journey) -> None:
-        gossip = journey.node("bob").routing.gossiper
+        gossip = journey.node("bob").routing.gossip
         before = gossip.statistics().rounds
         journey.world.seats["bob"].clock.step(-YEAR)
         await trio.sleep(1_300)
@@ -195,9 +195,9 @@ def test_channels_that_the_chain_confirmed_in_the_future_are_asked_about_again()
     channel = truth.open(person(1), person(2))
     gossip.set_date(now + YEAR, now)
     gossip.announce(channel, ForwardingPolicy(), now)
-    gossip.book.put_channel(channel, truth.facts(channel), now + YEAR)  # type: ignore[arg-type]
-    gossip.book.put(update := truth.update(channel, 0, int(now)), b"\1" * 32)
-    assert gossip.book.get(item_of(update)) is not None
+    gossip.store.put_channel(channel, truth.facts(channel), now + YEAR)  # type: ignore[arg-type]
+    gossip.store.put(update := truth.update(channel, 0, int(now)), b"\1" * 32)
+    assert gossip.store.get(item_of(update)) is not None
     gossip.set_date(now, now)
     asked = set()
     for _ in range(600):

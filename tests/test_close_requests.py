@@ -12,6 +12,7 @@ from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.hashchain import HashChain, stream_seed
 from tallystick.channels.protocol.messages import CloseRequest, encode
 from tallystick.channels.session.effects import CloseRequested, PeerNotice
+from tallystick.channels.session.inputs import BeginStream, SubmitLock, SubmitUnits
 from tallystick.channels.testing.clock import EPOCH
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.sdk.testing.world import open_world
@@ -52,8 +53,7 @@ def test_who_has_just_shown_the_newest_states_lost_nothing(pair: Pair) -> None:
 def test_what_is_on_its_way_when_the_link_breaks_is_no_loss(pair: Pair) -> None:
     """Alice's update has arrived, its acknowledgement has not; Bob's has been signed, and has not left him."""
     pair.alice.engine.pay(pair.id, 5)
-    pair.bob.session.add_lock(7, int(EPOCH) + 900, hashlib.sha256(SECRET).digest())
-    pair.bob.touch()
+    pair.bob.apply(SubmitLock(7, int(EPOCH) + 900, hashlib.sha256(SECRET).digest()))
     pair.alice.step()
     pair.deliver(pair.bob)
     pair.bob.step()
@@ -88,12 +88,10 @@ def test_who_has_not_greeted_may_know_nothing_of_the_channel_any_more(pair: Pair
 
 
 def test_who_does_not_show_a_link_that_it_released_is_believed(pair: Pair) -> None:
-    session = pair.alice.session
-    stream = session.streams.open(HashChain.built(stream_seed(pair.alice.key, pair.id, 0), 100), 3, int(EPOCH) + 10_000)
-    pair.alice.touch()
+    chain = HashChain.built(stream_seed(pair.alice.key, pair.id, 0), 100)
+    stream = pair.alice.apply(BeginStream(chain, 3, int(EPOCH) + 10_000))
     pair.settle()
-    session.streams.submit(stream, 5)
-    pair.alice.touch()
+    pair.alice.apply(SubmitUnits(stream.lock, stream.condition, 5))
     pair.settle()
     assert not ask(pair)
     pair.connect()

@@ -20,6 +20,7 @@ from tallystick.channels.protocol.keys import keccak
 from tallystick.channels.protocol.objects import Lock
 from tallystick.channels.protocol.operations import Unlock
 from tallystick.channels.session.effects import LockEnded, LockReceived, SecretLearned
+from tallystick.channels.session.inputs import RevealSecret, SubmitLock
 from tallystick.channels.session.outbox import Outbox
 from tallystick.channels.testing.clock import EPOCH
 
@@ -44,15 +45,13 @@ def connected() -> Pair:
 
 
 def offer(pair: Pair, amount: int = 101, kind: int = HALF, condition: bytes = LOCK.condition) -> int:
-    number = pair.alice.session.add_lock(amount, NOW + 600, condition, b"", kind)
-    pair.alice.touch()
+    number = pair.alice.apply(SubmitLock(amount, NOW + 600, condition, b"", kind))
     pair.settle()
     return number
 
 
 def reveal(pair: Pair, number: int, proof: bytes = PREIMAGE) -> None:
-    pair.bob.session.reveal(number, proof)
-    pair.bob.touch()
+    pair.bob.apply(RevealSecret(number, proof))
     pair.settle()
 
 
@@ -105,8 +104,7 @@ def test_a_kind_that_nobody_registered_is_refused_everywhere() -> None:
 
 def test_a_peer_that_does_not_know_a_kind_refuses_it_loudly(half: None, monkeypatch: pytest.MonkeyPatch) -> None:
     pair = connected()
-    pair.alice.session.add_lock(101, NOW + 600, LOCK.condition, b"", HALF)
-    pair.alice.touch()
+    pair.alice.apply(SubmitLock(101, NOW + 600, LOCK.condition, b"", HALF))
     pair.alice.step()
     monkeypatch.setattr(conditions, "KINDS", KindTable[LockKind](HashLock(), StreamLock()))
     pair.deliver(pair.bob)
@@ -122,7 +120,7 @@ def test_a_lock_of_a_kind_from_outside_is_offered_revealed_and_paid_as_it_says(h
     number = offer(pair)
     assert [event.lock for event in told(pair.bob, LockReceived)] == [LOCK]  # type: ignore[attr-defined]
     with pytest.raises(InvalidUpdate, match="preimage"):
-        pair.bob.session.reveal(number, b"s" * 32)
+        pair.bob.apply(RevealSecret(number, b"s" * 32))
     reveal(pair, number)
     proof = pair.bob.channel.theirs.simplex.proof
     assert pair.faults == [] and (proof.transferred, proof.locked) == (50, 0)
@@ -182,12 +180,10 @@ def test_unlocks_with_long_proofs_fit_into_the_updates_that_carry_them(half: Non
     assert sum(map(len, proofs)) > 2 * MESSAGE_MAX and len(proofs) < LOCKS_MAX
     pair = connected()
     for proof in proofs:
-        pair.alice.session.add_lock(2, NOW + 600, keccak(proof), b"", HALF)
-    pair.alice.touch()
+        pair.alice.apply(SubmitLock(2, NOW + 600, keccak(proof), b"", HALF))
     pair.settle()
     for number, proof in enumerate(proofs):
-        pair.bob.session.reveal(number, proof)
-    pair.bob.touch()
+        pair.bob.apply(RevealSecret(number, proof))
     pair.settle()
     assert pair.faults == [] and pair.bob.channel.theirs.simplex.proof.transferred == 200
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from simulation.disputes import ChannelFixture, DisputeFixture
 from simulation.half_lock import HALF, HalfLock, HalfVerdict
 from simulation.invariants import histories, unsettled
 from tallystick.channels.errors import InvalidInput, MalformedMessage
@@ -47,7 +48,6 @@ from tallystick.settlement.ethereum.event_logs import decode_event, encode_event
 from tallystick.settlement.ethereum.transactions import gas_of
 from tallystick.settlement.following.checked import check_block
 from tallystick.settlement.following.index import INDEX_SCHEMA, ChainIndex
-from tallystick.settlement.testing.disputes import ChannelFixture, DisputeFixture
 
 DEPOSIT = 1_000_000_000_000_000
 AMOUNT = 500_000_000_000_001
@@ -240,6 +240,7 @@ def test_a_payer_that_withholds_its_unlock_is_made_to_pay_by_the_chain(half: Non
 def test_a_program_registers_its_kind_before_anything_else_and_not_later() -> None:
     """In a process of its own, with the tables as they are delivered."""
     program = """
+from simulation.disputes import ChannelFixture, DisputeFixture
 from simulation.half_lock import HALF, HalfLock, HalfVerdict
 from tallystick.channels.protocol import conditions
 from tallystick.channels.protocol.keys import keccak

@@ -16,10 +16,11 @@ import trio
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.sdk.cli.tables import stream_line
-from tallystick.sdk.control import server
+from tallystick.sdk.control import handlers, server
 from tallystick.sdk.control.client import ControlClient, control_at
 from tallystick.sdk.control.http import BODY_MAX
-from tallystick.sdk.control.server import ControlServer, serve_control
+from tallystick.sdk.control.server import serve_control
+from tallystick.sdk.control.service import ControlServer
 from tallystick.sdk.errors import ConfigurationError, ControlError, NodeUnreachable
 from tallystick.sdk.node.node import Node, open_node
 from tallystick.settlement.simulated.branch import ChainSettings
@@ -211,7 +212,7 @@ async def test_peers_are_listed_with_where_they_are_and_whether_they_are_connect
 async def test_a_peer_that_cannot_be_reached_is_an_answer_and_not_a_wait_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "CONNECT_SECONDS", 0.1)
+    monkeypatch.setattr(handlers, "CONNECT_SECONDS", 0.1)
     async with two_nodes(tmp_path) as pair:
         stranger = bytes(PrivateKey(bytes([3]) * 32).public).hex()
         with pytest.raises(ControlError, match="was not reached") as caught:
@@ -305,7 +306,7 @@ async def test_a_client_that_never_reads_does_not_keep_the_node_from_stopping(
         return bytes(1 << 24)
 
     monkeypatch.setattr(server, "STUCK_SECONDS", 0.5)
-    monkeypatch.setattr(server.Lines, "__anext__", more_than_fits)
+    monkeypatch.setattr(handlers.Lines, "__anext__", more_than_fits)
     async with two_nodes(tmp_path) as pair:
         place = urlsplit(pair.control.url)
         stuck = await trio.open_tcp_stream(str(place.hostname), place.port or 0)

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message
 from tallystick.channels.node.alarms import AlarmKind
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.sdk.control.http import TokenCheck
-from tallystick.sdk.control.server import ControlServer
+from tallystick.sdk.control.service import ControlServer
 from tallystick.sdk.node.node import Node
 from tallystick.sdk.testing.world import open_world
 
@@ -100,20 +100,20 @@ def bodies(asked: Asked) -> dict[str, dict[str, Any]]:
     to, channel = asked.peer, asked.channel
     return {
         "/channels": {"peer": to, "deposit": 10, "asset": "0x" + "00" * 20, "challenge_period": 600, "wait": False},
-        "/channels/{id}/deposit": {"amount": 5, "wait": False},
-        "/channels/{id}/withdraw": {"amount": 5, "wait": False},
-        "/channels/{id}/policy": POLICY,
-        "/channels/{id}/streams": {"unit": 1, "length": 10, "lifetime": 3_600},
-        "/channels/{id}/streams/{lock}/pay": {"units": 1},
-        "/channels/{id}/streams/{lock}/close": {},
+        "/channels/{channel}/deposit": {"amount": 5, "wait": False},
+        "/channels/{channel}/withdraw": {"amount": 5, "wait": False},
+        "/channels/{channel}/policy": POLICY,
+        "/channels/{channel}/streams": {"unit": 1, "length": 10, "lifetime": 3_600},
+        "/channels/{channel}/streams/{lock}/pay": {"units": 1},
+        "/channels/{channel}/streams/{lock}/close": {},
         "/payments": {"to": channel, "amount": 5, "memo": "m", "memo_hex": "", "key": "", "asset": "0x" + "00" * 20},
         "/peers": {"address": f"{to}@127.0.0.1:9"},
         "/invoices": {
             "amount": 5, "memo": "m", "lifetime": 60, "hold": False, "payment_hash": "", "hints": True,
             "asset": "0x" + "00" * 20,
         },
-        "/invoices/{hash}/settle": {"secret": ""},
-        "/invoices/{hash}/cancel": {},
+        "/invoices/{payment_hash}/settle": {"secret": ""},
+        "/invoices/{payment_hash}/cancel": {},
         "/pay": {"invoice": "tally", "amount": 5, "max_fee": 5, "timeout": 1.0, "wait": False},
         "/keysend": {
             "to": to, "amount": 5, "max_fee": 5, "timeout": 1.0, "secret": "", "wait": False, "asset": "0x" + "00" * 20,
@@ -122,9 +122,14 @@ def bodies(asked: Asked) -> dict[str, dict[str, Any]]:
         "/probe": {"to": to, "amount": 5, "timeout": 1.0, "asset": "0x" + "00" * 20},
         "/rebalance": {"out": channel, "back": channel, "amount": 5, "max_fee": 1, "timeout": 1.0, "wait": False},
         "/stop": {},
-        "/channels/{id}/close": {"wait": False},
-        "/channels/{id}/force-close": {"wait": False},
+        "/channels/{channel}/close": {"wait": False},
+        "/channels/{channel}/force-close": {"wait": False},
     }  # fmt: skip
+
+
+def fill(path: str, channel: str, lock: str, payment_hash: str) -> str:
+    """Put names into a path of the table."""
+    return path.format(channel=channel, lock=lock, payment_hash=payment_hash)
 
 
 async def check(asked: Asked, method: str, url: str, content: bytes = b"") -> None:
@@ -145,7 +150,11 @@ def test_no_wrong_request_to_any_route_meets_a_fault_of_the_program() -> None:
             posts = {route.path for route in routes if "POST" in (route.methods or ())}
             assert posts == table.keys(), "a new route needs a row in `bodies`"
             for route in routes:
-                path = route.path.replace("{id}", asked.channel).replace("{lock}", "0").replace("{hash}", "00" * 32)
+                path = (
+                    route.path.replace("{channel}", asked.channel)
+                    .replace("{lock}", "0")
+                    .replace("{payment_hash}", "00" * 32)
+                )
                 if "GET" in (route.methods or ()):
                     for query in QUERIES:
                         for word in WORDS:
@@ -153,10 +162,18 @@ def test_no_wrong_request_to_any_route_meets_a_fault_of_the_program() -> None:
                 for name in NAMES:
                     if "{" in route.path:
                         method = "GET" if "GET" in (route.methods or ()) else "POST"
-                        wrong = route.path.replace("{id}", name).replace("{lock}", name).replace("{hash}", name)
+                        wrong = (
+                            route.path.replace("{channel}", name)
+                            .replace("{lock}", name)
+                            .replace("{payment_hash}", name)
+                        )
                         await check(asked, method, wrong, b"{}")
             for template, body in table.items():
-                path = template.replace("{id}", asked.channel).replace("{lock}", "0").replace("{hash}", "00" * 32)
+                path = (
+                    template.replace("{channel}", asked.channel)
+                    .replace("{lock}", "0")
+                    .replace("{payment_hash}", "00" * 32)
+                )
                 for raw in RAW:
                     await check(asked, "POST", path, raw)
                 for field in body:

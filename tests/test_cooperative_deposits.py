@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from simulation.disputes import ChannelFixture, DisputeFixture
 from simulation.invariants import histories
 from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.keys import PrivateKey, keccak
@@ -15,7 +16,6 @@ from tallystick.sdk.testing.world import open_world
 from tallystick.settlement.chain import CooperativelyClosed, DepositCall, OpenCall
 from tallystick.settlement.contract.state import ChannelStatus
 from tallystick.settlement.errors import Revert, Reverted
-from tallystick.settlement.testing.disputes import ChannelFixture, DisputeFixture
 from tallystick.settlement.testing.local import LocalChain
 
 PAPER = ChannelFixture()

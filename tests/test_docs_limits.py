@@ -13,9 +13,8 @@ from tallystick.channels.transport import descriptors, turns, wires
 from tallystick.channels.transport import links as transport
 from tallystick.router.gossip.policy import DAY, GossipPolicy
 from tallystick.sdk.bench.hostile import ATTACKS
-from tallystick.sdk.control import door
-from tallystick.watchtower import appointments as desk
-from tallystick.watchtower import quotas as shelves
+from tallystick.sdk.control import connections
+from tallystick.watchtower import appointments, quotas
 
 PAGE = (Path(__file__).resolve().parent.parent / "docs" / "operations.md").read_text("utf-8")
 ROWS = dict(re.findall(r"^\| ([^|]+?) \| ([^|]+?(?: \| [^|]+?)?) \|$", PAGE, flags=re.MULTILINE))
@@ -43,7 +42,7 @@ GOSSIP = GossipPolicy()
             "connections of the control API on which its token was not shown yet",
             (descriptors.CONTROL_STRANGERS_MAX,),
         ),
-        ("the loop's time for requests without the token", (round(100 * door.REFUSALS_PART),)),
+        ("the loop's time for requests without the token", (round(100 * connections.REFUSALS_PART),)),
         ("the loop's time for handshakes", (round(100 * transport.HANDSHAKE_PART),)),
         (
             "the loop's time for strangers' messages",
@@ -66,11 +65,14 @@ GOSSIP = GossipPolicy()
             "pings, errors, messages about unknown channels and the like, per second",
             (int(wires.STRANGER_UNPAID_RATE), int(wires.UNPAID_RATE)),
         ),
-        ("time for which a receipt promises that an appointment is kept", (shelves.TERM // DAY, shelves.RENEW // DAY)),
-        ("appointments of all clients", (shelves.APPOINTMENTS_MAX,)),
-        ("appointments from one address", (shelves.SHARE,)),
-        ("new appointments from one address per second", (int(shelves.NEW_RATE), int(shelves.NEW_BURST))),
-        ("the loop's time for clients, waiting for the disk included", (round(100 * desk.CLIENTS_PART),)),
+        (
+            "time for which a receipt promises that an appointment is kept",
+            (quotas.TERM // DAY, quotas.RENEW // DAY),
+        ),
+        ("appointments of all clients", (quotas.APPOINTMENTS_MAX,)),
+        ("appointments from one address", (quotas.SHARE,)),
+        ("new appointments from one address per second", (int(quotas.NEW_RATE), int(quotas.NEW_BURST))),
+        ("the loop's time for clients, waiting for the disk included", (round(100 * appointments.CLIENTS_PART),)),
         ("the same at once", (int(wires.STRANGER_UNPAID_BURST), int(wires.UNPAID_BURST))),
     ],
 )
@@ -85,5 +87,5 @@ def test_every_attack_of_the_hostile_measurement_is_explained_with_its_rate() ->
     told = dict(re.findall(r"^\| (\w+) \| ([^|]*[a-z][^|]*) \|$", section, flags=re.MULTILINE))
     told.pop("attack", None)
     assert set(told) == set(ATTACKS)
-    for attack, (connections, rate) in ATTACKS.items():
-        assert f"{connections if attack == 'idle' else round(rate):,}" in told[attack]
+    for attack, (count, rate) in ATTACKS.items():
+        assert f"{count if attack == 'idle' else round(rate):,}" in told[attack]

@@ -23,8 +23,8 @@ from tallystick.channels.protocol.core import new_channel
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.messages import Error, Hello, Message, Ping, Pong, Reestablish, decode, encode
 from tallystick.channels.protocol.objects import NATIVE, ChannelId, Terms
-from tallystick.channels.session import resync
 from tallystick.channels.session.chaintime import ChainTime
+from tallystick.channels.session.inputs import FundingConfirmed
 from tallystick.channels.storage.schema import SCHEMA
 from tallystick.channels.storage.writer import Writer
 from tallystick.channels.testing.clock import EPOCH, seeded_entropy, virtual_clock
@@ -72,7 +72,7 @@ class Host:
         self.terms = Terms(CHAIN_ID, CONTRACT, (first, second), NATIVE, 0, 3_600, bytes(32))
         side = self.terms.side_of(key.address)
         session = self.engine.add_channel(new_channel(self.terms, side, bytes(PARTNER.public), 0))
-        resync.set_funding(session, (10_000, 10_000), (0, 0))
+        self.engine.apply(session.channel.id, FundingConfirmed((10_000, 10_000)))
         self.engine.chain_moved(ChainTime(int(EPOCH), int(EPOCH)))
 
     async def run(self, *, task_status: trio.TaskStatus[None]) -> None:

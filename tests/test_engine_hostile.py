@@ -63,8 +63,8 @@ from tallystick.channels.protocol.objects import (
 )
 from tallystick.channels.protocol.operations import AddLock, Cancel, Operation, Pay, Unlock
 from tallystick.channels.protocol.simplex import extend
-from tallystick.channels.session import negotiation
 from tallystick.channels.session.effects import OpenRequested, PeerNotice
+from tallystick.channels.session.inputs import RequestClose, RequestWithdrawal, SubmitLock
 from tallystick.channels.testing.clock import EPOCH
 
 NOW = int(EPOCH)
@@ -208,7 +208,7 @@ def test_a_close_while_something_is_pending_is_not_signed(pair: Pair) -> None:
 
 
 def test_a_wrong_signature_under_our_own_offers_is_noticed(pair: Pair) -> None:
-    withdrawal = negotiation.request_withdrawal(pair.bob.session, 5)
+    withdrawal = pair.bob.apply(RequestWithdrawal(5))
     assert faults(pair, WithdrawGrant(withdrawal, bytes(64))) == [Fault.BAD_SIGNATURE]
     other = msgspec.structs.replace(withdrawal, total=6)
     pair.connect()
@@ -219,8 +219,7 @@ def test_a_wrong_signature_under_our_own_offers_is_noticed(pair: Pair) -> None:
 
 def test_a_wrong_signature_under_our_closing_offer_is_noticed() -> None:
     pair = ready()
-    negotiation.request_close(pair.alice.session)
-    pair.alice.touch()
+    pair.alice.apply(RequestClose())
     pair.inject(pair.alice, encode(Shutdown(pair.id, 0)))
     pair.alice.step()
     offer = pair.alice.channel.offer
@@ -384,7 +383,7 @@ def test_whatever_comes_is_taken_answered_or_named_and_no_coin_is_lost(
 ) -> None:
     pair = ready()
     pair.bob.engine.pay(pair.id, 5)
-    pair.bob.session.add_lock(3, NOW + 900, bytes(32))
+    pair.bob.apply(SubmitLock(3, NOW + 900, bytes(32)))
     pair.bob.step()
     pair.bob.session.change(msgspec.structs.replace(pair.bob.channel, phase=phase))
     for plan in plans:

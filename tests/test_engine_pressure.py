@@ -13,7 +13,7 @@ from tallystick.channels.protocol.core import Phase, new_channel
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.messages import Funding, Update, decode
 from tallystick.channels.protocol.objects import NATIVE, ChannelId, Terms
-from tallystick.channels.session import resync
+from tallystick.channels.session.inputs import FundingConfirmed, PhaseReached
 
 CAROL = PrivateKey(b"\x33" * 32)
 
@@ -34,9 +34,9 @@ class Carol:
         terms = Terms(CHAIN_ID, CONTRACT, (first, second), NATIVE, 0, 86_400, bytes(32))
         peer = bytes(CAROL.public)
         session = alice.engine.add_channel(new_channel(terms, terms.side_of(alice.key.address), peer, 0))
-        resync.set_funding(session, (100, 100), (0, 0))
+        alice.engine.apply(session.channel.id, FundingConfirmed((100, 100)))
         alice.engine.connected(peer, self)
-        session.ready = True
+        session.learn(ready=True)
         session.counting.on_funding(Funding(session.channel.id, 100))
         self.channel: ChannelId = session.channel.id
 
@@ -75,8 +75,7 @@ async def test_whoever_waits_for_room_hears_that_the_channel_closes() -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(engine.room, pair.id)
             await trio.testing.wait_all_tasks_blocked()
-            pair.alice.session.enter(Phase.CLOSING)
-            pair.alice.touch()
+            pair.alice.apply(PhaseReached(Phase.CLOSING))
             pair.alice.step()
 
 

@@ -34,12 +34,12 @@ LOCK = Lock(7, 1_005, EXPIRY, HASH, bytes(32))
 ORDER = ForwardPayload(1_000, EXPIRY, OUT)
 
 
-def outlet(channel: ChannelId = OUT, peer: bytes = PEER, **changes: object) -> OutboundChannel:
+def outbound(channel: ChannelId = OUT, peer: bytes = PEER, **changes: object) -> OutboundChannel:
     plain = OutboundChannel(channel, peer, NATIVE, POLICY, Readiness.OPEN, 5_000, 9)
     return msgspec.structs.replace(plain, **changes)
 
 
-ORIGIN = outlet(IN, PAYER)
+ORIGIN = outbound(IN, PAYER)
 
 
 def go(*outlets: OutboundChannel, lock: Lock = LOCK, order: ForwardPayload = ORDER, now: int = NOW) -> ChannelId | Code:
@@ -51,35 +51,35 @@ def go(*outlets: OutboundChannel, lock: Lock = LOCK, order: ForwardPayload = ORD
 
 
 def test_the_named_channel_is_taken_if_it_can_carry_it_to_the_last_unit() -> None:
-    assert go(outlet(spendable=1_000, slots=1), outlet(TWIN)) == OUT
-    assert go(outlet(spendable=999)) == Code.TEMPORARY_CHANNEL_FAILURE
-    assert go(outlet(slots=0)) == Code.TEMPORARY_CHANNEL_FAILURE
+    assert go(outbound(spendable=1_000, slots=1), outbound(TWIN)) == OUT
+    assert go(outbound(spendable=999)) == Code.TEMPORARY_CHANNEL_FAILURE
+    assert go(outbound(slots=0)) == Code.TEMPORARY_CHANNEL_FAILURE
 
 
 def test_else_the_one_with_the_same_peer_that_it_fills_best() -> None:
-    twins = outlet(TWIN, spendable=3_000), outlet(ELSE, spendable=2_000)
-    assert go(outlet(spendable=0), *twins) == ELSE
-    assert go(outlet(slots=0), *twins) == ELSE
-    assert go(outlet(way=Readiness.OFFLINE), *twins) == ELSE
-    assert go(outlet(spendable=0), outlet(TWIN, b"another")) == Code.TEMPORARY_CHANNEL_FAILURE
-    assert go(outlet(spendable=0), outlet(TWIN, asset=Address(b"t" * 20))) == Code.TEMPORARY_CHANNEL_FAILURE
+    twins = outbound(TWIN, spendable=3_000), outbound(ELSE, spendable=2_000)
+    assert go(outbound(spendable=0), *twins) == ELSE
+    assert go(outbound(slots=0), *twins) == ELSE
+    assert go(outbound(way=Readiness.OFFLINE), *twins) == ELSE
+    assert go(outbound(spendable=0), outbound(TWIN, b"another")) == Code.TEMPORARY_CHANNEL_FAILURE
+    assert go(outbound(spendable=0), outbound(TWIN, asset=Address(b"t" * 20))) == Code.TEMPORARY_CHANNEL_FAILURE
 
 
 def test_an_asset_never_becomes_another_one_on_its_way() -> None:
-    assert go(outlet(asset=Address(b"t" * 20))) == Code.UNKNOWN_NEXT_PEER
+    assert go(outbound(asset=Address(b"t" * 20))) == Code.UNKNOWN_NEXT_PEER
     assert go() == Code.UNKNOWN_NEXT_PEER
 
 
 def test_it_says_whether_waiting_could_help() -> None:
-    assert go(outlet(way=Readiness.CLOSING)) == Code.PERMANENT_CHANNEL_FAILURE
-    assert go(outlet(way=Readiness.CLOSING), outlet(TWIN, way=Readiness.OFFLINE)) == Code.CHANNEL_DISABLED
-    assert go(outlet(way=Readiness.CLOSING), outlet(TWIN, spendable=0)) == Code.TEMPORARY_CHANNEL_FAILURE
+    assert go(outbound(way=Readiness.CLOSING)) == Code.PERMANENT_CHANNEL_FAILURE
+    assert go(outbound(way=Readiness.CLOSING), outbound(TWIN, way=Readiness.OFFLINE)) == Code.CHANNEL_DISABLED
+    assert go(outbound(way=Readiness.CLOSING), outbound(TWIN, spendable=0)) == Code.TEMPORARY_CHANNEL_FAILURE
 
 
 def test_nothing_goes_back_where_it_came_from_though_another_channel_with_that_peer_may_carry_it() -> None:
     order = msgspec.structs.replace(ORDER, channel=IN)
     assert go(order=order) == Code.TEMPORARY_CHANNEL_FAILURE
-    assert go(outlet(TWIN, PAYER), order=order) == TWIN
+    assert go(outbound(TWIN, PAYER), order=order) == TWIN
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_amounts_and_fees_are_held_to_the_policy_to_the_last_unit(
 ) -> None:
     lock = msgspec.structs.replace(LOCK, amount=taken)
     order = msgspec.structs.replace(ORDER, amount=amount)
-    assert go(outlet(spendable=20_000), lock=lock, order=order) == expected
+    assert go(outbound(spendable=20_000), lock=lock, order=order) == expected
 
 
 @pytest.mark.parametrize(
@@ -117,12 +117,12 @@ def test_times_are_held_to_the_policy_to_the_second(
     margin: int, expiry: int, lock_expiry: int, expected: ChannelId | Code
 ) -> None:
     lock, policy = msgspec.structs.replace(LOCK, expiry=lock_expiry), msgspec.structs.replace(POLICY, margin=margin)
-    assert go(outlet(policy=policy), lock=lock, order=msgspec.structs.replace(ORDER, expiry=expiry)) == expected
+    assert go(outbound(policy=policy), lock=lock, order=msgspec.structs.replace(ORDER, expiry=expiry)) == expected
 
 
 def test_a_channel_that_is_switched_off_carries_nothing_whatever_its_twins_do() -> None:
     off = msgspec.structs.replace(POLICY, enabled=False)
-    assert go(outlet(policy=off), outlet(TWIN)) == Code.CHANNEL_DISABLED
+    assert go(outbound(policy=off), outbound(TWIN)) == Code.CHANNEL_DISABLED
 
 
 # --- what follows -----------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from tallystick.channels.protocol.conditions import digest_of
 from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.messages import Reveal
 from tallystick.channels.protocol.objects import ChannelId
+from tallystick.channels.session.inputs import PhaseReached
 from tallystick.router.codes import Code
 from tallystick.router.forwarding.admission import TOLD_BEFORE
 from tallystick.router.forwarding.circuits import load_bars, load_circuits
@@ -181,9 +182,8 @@ def test_nothing_is_counted_of_a_channel_that_is_gone_or_of_a_lock_that_was_give
         assert len(exposure) == 3 and exposure.small(world["A"].node, LockDirection.IN, FEE) == (0, 0)
         assert exposure.small(world["C"].node, LockDirection.OUT, FEE) == (3 * AMOUNT, 3)
         world.crash(b)
-    session = b.engine.session(world.channel("BC"))
     for phase in (Phase.CLOSED, Phase.SETTLED, Phase.GONE):
-        session.enter(phase)
+        b.engine.apply(world.channel("BC"), PhaseReached(phase))
     world.pass_time(1)
     assert len(b.router._admission.exposure) == 0
 

@@ -12,6 +12,7 @@ from tallystick.channels.protocol.conditions import digest_of
 from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.messages import Ack, Message, Reestablish, Reject, Update
 from tallystick.channels.protocol.objects import NATIVE
+from tallystick.channels.session.inputs import PhaseReached, RejectLock
 from tallystick.router.codes import Code
 from tallystick.router.forwarding.circuits import forwards_after, load_circuits
 from tallystick.router.forwarding.forwarder import ForwardingLimits, ForwardOutcome
@@ -78,8 +79,7 @@ def test_a_forwarder_whose_onion_was_not_opened_names_the_one_that_it_sent_whate
     (final,) = world["C"].finals
     sent = list(onions_of(built))[1]
     said = notice(Code.INVALID_ONION_HMAC, b"another one" if lie else sent)
-    world["C"].session(world["B"]).reject(final.lock.id, said)
-    world["C"].engine.touch(world["C"].session(world["B"]))
+    world["C"].engine.apply(final.channel, RejectLock(final.lock.id, said))
     world.settle()
     unpaid(world)
     found = world.failure("A", built)
@@ -191,9 +191,7 @@ def test_a_lock_that_channel_policy_refuses_comes_back_encrypted() -> None:
 
 def test_more_than_the_channel_can_carry_is_refused() -> None:
     world = Line()
-    bc = world["B"].session(world["C"])
-    bc.pay(950_000, b"", "", 0.0)
-    world["B"].engine.touch(bc)
+    world["B"].engine.pay(world.channel("BC"), 950_000)
     world.settle()
     before = {name: world.wealth(name) for name in "ABC"}
     built = world.send("ABC", AMOUNTS, SECRET)
@@ -253,9 +251,7 @@ def test_a_node_with_an_old_view_of_the_chain_forwards_nothing() -> None:
 def test_another_channel_with_the_same_peer_carries_what_the_named_one_cannot() -> None:
     world = Line(twins=("BC",))
     first, second = world.channel("BC", 0), world.channel("BC", 1)
-    session = world["B"].engine.session(first)
-    session.pay(950_000, b"", "", 0.0)
-    world["B"].engine.touch(session)
+    world["B"].engine.pay(first, 950_000)
     world["C"].secrets[digest_of(SECRET)] = SECRET
     world.settle()
     world.send("ABC", AMOUNTS, SECRET)
@@ -364,15 +360,13 @@ def test_an_outgoing_channel_on_chain_is_decided_by_the_chain(phase: Phase, regi
     world.settle()
     world.disconnect(b, world["C"])
     session = b.engine.session(world.channel("BC"))
-    session.enter(Phase.CLOSED)
-    b.engine.touch(session)
+    b.engine.apply(session.channel.id, PhaseReached(Phase.CLOSED))
     b.step()
     if phase is Phase.GONE:
         if registered:
             world.register(SECRET)  # what was redeemed by a secret is gone only after that secret
             world.time += 20
-        session.enter(Phase.GONE)
-        b.engine.touch(session)
+        b.engine.apply(session.channel.id, PhaseReached(Phase.GONE))
         b.step()
     if crash:
         world.crash(b)
@@ -458,9 +452,8 @@ def test_nothing_is_sent_on_for_a_lock_whose_own_channel_has_closed(crash: bool)
     b = world["B"]
     session = b.engine.session(world.channel("AB"))
     world.disconnect(world["A"], b)
-    session.enter(Phase.CLOSED)
-    session.enter(Phase.SETTLED)
-    b.engine.touch(session)
+    b.engine.apply(session.channel.id, PhaseReached(Phase.CLOSED))
+    b.engine.apply(session.channel.id, PhaseReached(Phase.SETTLED))
     if crash:
         b.step()
         world.crash(b)
@@ -482,9 +475,8 @@ def test_nothing_is_claimed_for_a_lock_whose_channel_was_paid_out() -> None:
     world.settle()
     c = world["C"]
     session = c.engine.session(world.channel("BC"))
-    session.enter(Phase.CLOSED)
-    session.enter(Phase.SETTLED)
-    c.engine.touch(session)
+    c.engine.apply(session.channel.id, PhaseReached(Phase.CLOSED))
+    c.engine.apply(session.channel.id, PhaseReached(Phase.SETTLED))
     c.step()
     c.secrets[digest_of(SECRET)] = SECRET
     world.crash(c)

@@ -10,6 +10,7 @@ from tallystick.channels.protocol.conditions import digest_of
 from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.messages import Ack
 from tallystick.channels.protocol.objects import ChannelId
+from tallystick.channels.session.inputs import PhaseReached, RejectLock, SubmitLock
 from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.router.codes import Code
 from tallystick.router.forwarding.circuits import (
@@ -99,8 +100,7 @@ def test_a_lock_whose_channel_is_closing_goes_on_no_more_after_a_restart() -> No
     world, _ = waiting()
     b = world["B"]
     session = b.engine.session(world.channel("AB"))
-    session.enter(Phase.CLOSED)
-    b.engine.touch(session)
+    b.engine.apply(session.channel.id, PhaseReached(Phase.CLOSED))
     b.step()
     world["C"].mute = lambda message: False
     world.crash(b)
@@ -131,7 +131,8 @@ def test_a_lock_that_expires_unsigned_is_never_signed_though_another_one_stands_
     world, _ = waiting()
     b, out = world["B"], world.channel("BC")
     session = b.engine.session(out)
-    session.add_lock(500, world.time + 10 * LIFETIME, digest_of(b"p" * 32), b"")
+    asked = SubmitLock(500, world.time + 10 * LIFETIME, digest_of(b"p" * 32))
+    b.engine.apply(session.channel.id, asked)
     world.pass_time(UNSIGNED + 1)
     world.settle()
     assert session.outbox.queued_locks == 2
@@ -195,8 +196,7 @@ def test_a_loss_is_told_and_written_down() -> None:
     world.send("ABC", AMOUNTS, SECRET, lifetime=LIFETIME)
     world.settle()
     b = world["B"]
-    b.engine.session(world.channel("AB")).reject(0, b"")
-    b.engine.touch(b.engine.session(world.channel("AB")))
+    b.engine.apply(world.channel("AB"), RejectLock(0))
     world.settle()
     world["C"].router.reveal(world.channel("BC"), 0, SECRET)
     world.settle()

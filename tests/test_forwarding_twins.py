@@ -8,6 +8,7 @@ from simulation.line import Line
 from tallystick.channels.protocol.conditions import digest_of
 from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.messages import Ack, Reveal
+from tallystick.channels.session.inputs import SignDue
 from tallystick.router.codes import Code
 from tallystick.router.forwarding.circuits import forwards_after, load_circuits
 from tallystick.router.forwarding.forwarder import ForwardOutcome
@@ -135,7 +136,7 @@ def test_a_lock_that_waits_unsigned_keeps_its_price_unless_it_is_decided_anew(cr
     else:
         session = b.engine.session(world.channel("BC"))
         world["C"].engine.sessions[world.channel("BC")].must_ack = True
-        world["C"].engine.touch(world["C"].engine.sessions[world.channel("BC")])
+        world["C"].engine.apply(world.channel("BC"), SignDue())
         world.settle()
         assert session.channel.phase is Phase.OPEN and world.wealth("B") == start + AMOUNTS[0] - AMOUNTS[1]
         assert world["A"].receipts == {SECRET}

@@ -55,9 +55,9 @@ def test_an_edge_is_told_with_the_asset_that_the_chain_says_its_channel_carries(
     coins, gold = truth.open(ANN, BEA), truth.open(ANN, BEA, asset=GOLD)
     told = hear(gossip, truth, coins, gold)
     assert {(event.edge.channel, event.asset) for event in told} == {(coins, NATIVE), (gold, GOLD)}
-    assert {key[0] for key in gossip.book.edges(GOLD)} == {gold}
-    assert {key[0] for key in gossip.book.edges(NATIVE)} == {coins}
-    assert len(gossip.book.edges()) == 4
+    assert {key[0] for key in gossip.store.edges(GOLD)} == {gold}
+    assert {key[0] for key in gossip.store.edges(NATIVE)} == {coins}
+    assert len(gossip.store.edges()) == 4
 
 
 def test_a_land_of_several_assets_agrees_after_it_was_divided() -> None:
@@ -77,34 +77,34 @@ def test_a_flood_of_channels_in_worthless_tokens_pushes_out_nothing_that_the_nod
     tokens = [Address(bytes([number]) * 20) for number in range(10, 30)]
     flood = [truth.open(ANN, BEA, capacity=2**120, asset=token) for token in tokens]
     hear(gossip, truth, *flood)
-    kept = {key[0] for key in gossip.book.edges()}
+    kept = {key[0] for key in gossip.store.edges()}
     assert kept >= set(useful)
-    assert len(kept) == len(useful) + 2 == len(gossip.book)
+    assert len(kept) == len(useful) + 2 == len(gossip.store)
 
 
 def test_an_asset_that_becomes_of_use_gets_room_of_its_own_and_loses_it_with_its_use() -> None:
-    book = GossipStore(native=2, other=2)
-    book.prefer([GOLD])
+    store = GossipStore(native=2, other=2)
+    store.prefer([GOLD])
     for number in range(2):
-        assert book.put_channel(channel(number), ChannelFacts((ANN.address, BEA.address), 10, GOLD), NOW)
-        assert book.put_channel(channel(10 + number), ChannelFacts((ANN.address, BEA.address), 50, JUNK), NOW)
-    assert not book.put_channel(channel(20), ChannelFacts((ANN.address, BEA.address), 9, JUNK), NOW)
-    assert len(book) == 4
-    book.prefer([GOLD, SILVER])
-    assert len(book) == 4
-    book.prefer([])
-    assert [book.facts(channel(number)) is not None for number in (0, 1, 10, 11)] == [False, False, True, True]
-    book.prefer([GOLD, JUNK])
-    assert book.put_channel(channel(0), ChannelFacts((ANN.address, BEA.address), 1, GOLD), NOW)
+        assert store.put_channel(channel(number), ChannelFacts((ANN.address, BEA.address), 10, GOLD), NOW)
+        assert store.put_channel(channel(10 + number), ChannelFacts((ANN.address, BEA.address), 50, JUNK), NOW)
+    assert not store.put_channel(channel(20), ChannelFacts((ANN.address, BEA.address), 9, JUNK), NOW)
+    assert len(store) == 4
+    store.prefer([GOLD, SILVER])
+    assert len(store) == 4
+    store.prefer([])
+    assert [store.facts(channel(number)) is not None for number in (0, 1, 10, 11)] == [False, False, True, True]
+    store.prefer([GOLD, JUNK])
+    assert store.put_channel(channel(0), ChannelFacts((ANN.address, BEA.address), 1, GOLD), NOW)
 
 
 def test_a_channel_that_grew_competes_with_its_new_capacity() -> None:
-    room = ChannelQuota(native=2, other=0)
-    assert [room.put(channel(number), NATIVE, 10 + number) for number in (1, 2)] == [[], []]
-    assert room.put(channel(1), NATIVE, 100) == []
-    assert room.put(channel(3), NATIVE, 50) == [channel(2)]
-    assert room.put(channel(4), NATIVE, 50) == [channel(3)], "of two with one capacity, the higher id stays"
-    assert room.put(channel(5), GOLD, 2**100) is None
+    quota = ChannelQuota(native=2, other=0)
+    assert [quota.put(channel(number), NATIVE, 10 + number) for number in (1, 2)] == [[], []]
+    assert quota.put(channel(1), NATIVE, 100) == []
+    assert quota.put(channel(3), NATIVE, 50) == [channel(2)]
+    assert quota.put(channel(4), NATIVE, 50) == [channel(3)], "of two with one capacity, the higher id stays"
+    assert quota.put(channel(5), GOLD, 2**100) is None
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -114,10 +114,10 @@ def test_which_channels_stay_does_not_depend_on_the_order_in_which_they_came(see
 
     def outcome() -> set[ChannelId]:
         rng.shuffle(offers)
-        room, here = ChannelQuota(native=6, other=4), set[ChannelId]()
-        room.prefer([GOLD])
+        quota, here = ChannelQuota(native=6, other=4), set[ChannelId]()
+        quota.prefer([GOLD])
         for each, asset, capacity in offers:
-            poorer = room.put(each, asset, capacity)
+            poorer = quota.put(each, asset, capacity)
             if poorer is not None:
                 here = (here - set(poorer)) | {each}
         return here

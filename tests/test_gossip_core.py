@@ -89,18 +89,18 @@ class House:
         return edges
 
     def contents(self) -> dict[Any, bytes]:
-        buckets, book = self.gossip.book.buckets, self.gossip.book
+        buckets, store = self.gossip.store.buckets, self.gossip.store
         found = {}
         for number in range(512):
             for item in buckets.items(number):
-                kept = book.get(item)
+                kept = store.get(item)
                 assert kept is not None
                 found[item] = kept.digest
         return found
 
     def check(self) -> None:
         """The incremental graph is the one computed from scratch (I10)."""
-        scratch = {(edge.channel, bytes(edge.source)): edge for edge in self.gossip.book.edges().values()}
+        scratch = {(edge.channel, bytes(edge.source)): edge for edge in self.gossip.store.edges().values()}
         assert self.graph() == scratch
 
 
@@ -164,7 +164,7 @@ def test_an_update_of_a_channel_that_the_chain_does_not_confirm_is_dropped(
     else:
         del truth.views[channel]
     house.hear(update)
-    assert (len(house.gossip.book), house.gossip.statistics().refused, house.faults) == (0, 1, [])
+    assert (len(house.gossip.store), house.gossip.statistics().refused, house.faults) == (0, 1, [])
     assert house.answer() == 0
     house.hear(update)  # known to be none for a while: the chain is not asked again
     assert house.gossip.statistics().pending == 0
@@ -287,7 +287,7 @@ def test_what_is_not_renewed_is_dropped_after_two_weeks(truth: ChainTruth, house
     house.check()
     house.pass_time(DAY + 600, step=300)
     house.pass_time(600)
-    assert (house.contents(), len(house.gossip.book), house.graph()) == ({}, 0, {})
+    assert (house.contents(), len(house.gossip.store), house.graph()) == ({}, 0, {})
 
 
 # --- telling others --------------------------------------------------------------------------------------------------
@@ -403,7 +403,9 @@ def test_a_changed_policy_is_said_with_a_higher_timestamp_and_an_unchanged_one_i
         house.gossip.announce(channel, ForwardingPolicy(base_fee=fee), house.now)
         house.gossip.tick(house.now)  # no time passes
         house.answer()
-        stamps.append(max(kept.announcement.timestamp for kept in map(house.gossip.book.get, house.contents()) if kept))
+        stamps.append(
+            max(kept.announcement.timestamp for kept in map(house.gossip.store.get, house.contents()) if kept)
+        )
     assert stamps == [NOW, NOW, NOW + 1, NOW + 2]
 
 
@@ -415,7 +417,7 @@ def test_what_an_earlier_life_of_ours_said_is_replaced(truth: ChainTruth) -> Non
     house.pass_time(2)
     house.hear(truth.update(channel, side, NOW + 300, base_fee=50))
     house.pass_time(2)
-    kept = house.gossip.book.get((channel, side))
+    kept = house.gossip.store.get((channel, side))
     assert kept is not None and isinstance(kept.announcement, ChannelUpdate)
     assert (kept.announcement.timestamp, kept.announcement.policy.base_fee) == (NOW + 301, 1)
 
@@ -515,11 +517,11 @@ def test_one_channel_may_change_only_so_often(truth: ChainTruth, house: House) -
     channel = truth.open(ANN, BEA)
     for step in range(20):
         house.hear(truth.update(channel, 0, NOW + step))
-    kept = house.gossip.book.get((channel, 0))
+    kept = house.gossip.store.get((channel, 0))
     assert kept is not None and kept.announcement.timestamp == NOW + 6  # the first, and a burst of six
     house.now += 301
     house.hear(truth.update(channel, 0, NOW + 20))
-    kept = house.gossip.book.get((channel, 0))
+    kept = house.gossip.store.get((channel, 0))
     assert kept is not None and kept.announcement.timestamp == NOW + 20
 
 
@@ -662,7 +664,7 @@ def test_a_dropped_channel_event_precedes_the_edges_that_stay(truth: ChainTruth,
     house.hear(truth.update(channel, 0, NOW), truth.update(channel, 1, NOW))
     house.hear(sign_node(ANN, DOMAIN, NOW), sign_node(BEA, DOMAIN, NOW))
     house.told.clear()
-    house.gossip.book.drop((channel, 0))
+    house.gossip.store.drop((channel, 0))
     house.take()
     assert house.told[0] == ChannelDropped(channel)
     assert [type(event) for event in house.told[1:]] == [EdgeKnown]

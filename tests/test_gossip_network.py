@@ -55,15 +55,15 @@ async def survive() -> None:
     again.shell.load()
     await again.writer.round()
     assert again.graph == bea.graph == again.from_scratch()
-    assert (len(again.graph), len(again.gossip.book), again.gossip.book.announcements) == (4, 2, 7)
-    assert again.gossip.book.buckets.digests() == bea.gossip.book.buckets.digests()
+    assert (len(again.graph), len(again.gossip.store), again.gossip.store.announcements) == (4, 2, 7)
+    assert again.gossip.store.buckets.digests() == bea.gossip.store.buckets.digests()
     assert truth.questions == questions
 
     async with trio.open_nursery() as nursery:  # and it goes on renewing what it had announced
         nursery.start_soon(again.run)
         await trio.sleep(4_000)
         side = truth.owners[first].index(again.key)
-        kept = again.gossip.book.get((first, side))
+        kept = again.gossip.store.get((first, side))
         assert kept is not None and kept.announcement.timestamp > virtual_clock()() - 3_700
         nursery.cancel_scope.cancel()
 

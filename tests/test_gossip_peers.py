@@ -44,7 +44,7 @@ class Host:
         )
         self.peers = Peers(self.engine, network.endpoint(self.key), Random(number), self.on_event)
         self.gossip = Gossip(self.key, DOMAIN)
-        self.gossiper = GossipService(
+        self.service = GossipService(
             self.gossip,
             truth,
             self.writer,
@@ -54,13 +54,13 @@ class Host:
             tell=self.follow,
             jitter=Random(number).random,
         )
-        self.peers.extend(self.gossiper.receive)
+        self.peers.extend(self.service.receive)
         self.address = PeerAddress(bytes(self.key.public), f"host{number}", 9735)
 
     def on_event(self, event: Event) -> None:
         self.events.append(event)
         if isinstance(event, PeerConnected):
-            (self.gossiper.connected if event.up else self.gossiper.disconnected)(event.peer)
+            (self.service.connected if event.up else self.service.disconnected)(event.peer)
 
     def follow(self, event: GraphEvent) -> None:
         if isinstance(event, EdgeKnown):
@@ -74,7 +74,7 @@ class Host:
     async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.writer.run)
-            nursery.start_soon(self.gossiper.run)
+            nursery.start_soon(self.service.run)
             await self.peers.run((self.address.host, 9735), started=lambda address: task_status.started())
 
 
@@ -98,19 +98,19 @@ async def spread() -> None:
         first = truth.open(hosts[0].key, hosts[1].key, capacity=500)
         second = truth.open(hosts[1].key, hosts[2].key)
         for host, channel in zip((0, 1, 1, 2), (first, first, second, second), strict=True):
-            hosts[host].gossiper.announce(channel, ForwardingPolicy(base_fee=host))
+            hosts[host].service.announce(channel, ForwardingPolicy(base_fee=host))
         await trio.sleep(30)
         for host in hosts:
             assert {(edge.channel, edge.policy.base_fee) for edge in host.graph} == {
                 *((first, 0), (first, 1), (second, 1), (second, 2))
             }
             assert len(list(host.graph)) == 4
-            scratch = {(edge.channel, edge.target): edge for edge in host.gossip.book.edges().values()}
+            scratch = {(edge.channel, edge.target): edge for edge in host.gossip.store.edges().values()}
             assert {(edge.channel, edge.target): edge for edge in host.graph} == scratch
 
         hosts[0].peers.drop(hosts[1].address.key)  # a change that it makes alone arrives once it is back
         await trio.sleep(5)
-        hosts[0].gossiper.announce(first, ForwardingPolicy(base_fee=77))
+        hosts[0].service.announce(first, ForwardingPolicy(base_fee=77))
         await trio.sleep(10)
         assert all(edge.policy.base_fee != 77 for edge in hosts[2].graph)
         hosts[0].peers.keep(hosts[1].address)

@@ -31,43 +31,43 @@ CHANNEL = ChannelId(bytes([9]) * 32)
 FREE = ForwardingPolicy()
 
 
-def inlet(number: int, inbound: int, *, ready: bool = True, policy: ForwardingPolicy = FREE) -> InboundChannel:
+def candidate(number: int, inbound: int, *, ready: bool = True, policy: ForwardingPolicy = FREE) -> InboundChannel:
     return InboundChannel(Edge(ChannelId(bytes([number]) * 32), HUB, PAYEE, 10**6, policy), inbound, ready)
 
 
-def chosen(amount: int | None, *inlets: InboundChannel) -> list[int]:
-    return [edge.channel[0] for edge in choose_hints(inlets, amount)]
+def chosen(amount: int | None, *candidates: InboundChannel) -> list[int]:
+    return [edge.channel[0] for edge in choose_hints(candidates, amount)]
 
 
 def test_ways_that_carry_all_come_first_and_the_cheap_before_the_dear() -> None:
     dear = ForwardingPolicy(base_fee=50)
-    assert chosen(100, inlet(1, 99), inlet(2, 500, policy=dear), inlet(3, 100)) == [3, 2, 1]
-    assert chosen(None, inlet(1, 99), inlet(2, 500, policy=dear), inlet(3, 100)) == [2, 3, 1]
-    assert chosen(100, inlet(1, 200, policy=ForwardingPolicy(maximum=10)), inlet(2, 50)) == [2, 1]
+    assert chosen(100, candidate(1, 99), candidate(2, 500, policy=dear), candidate(3, 100)) == [3, 2, 1]
+    assert chosen(None, candidate(1, 99), candidate(2, 500, policy=dear), candidate(3, 100)) == [2, 3, 1]
+    assert chosen(100, candidate(1, 200, policy=ForwardingPolicy(maximum=10)), candidate(2, 50)) == [2, 1]
 
 
 def test_ways_whose_peers_are_away_come_last() -> None:
-    assert chosen(100, inlet(1, 500, ready=False), inlet(2, 7)) == [2, 1]
+    assert chosen(100, candidate(1, 500, ready=False), candidate(2, 7)) == [2, 1]
 
 
 def test_ways_that_carry_nothing_are_left_out_and_no_more_than_a_few_are_named() -> None:
     closed, large = ForwardingPolicy(enabled=False), ForwardingPolicy(minimum=1_000)
-    assert chosen(100, inlet(1, 0), inlet(2, 500, policy=closed), inlet(3, 5_000, policy=large)) == []
-    assert len(chosen(100, *(inlet(number, 500) for number in range(20)))) == OFFERED
+    assert chosen(100, candidate(1, 0), candidate(2, 500, policy=closed), candidate(3, 5_000, policy=large)) == []
+    assert len(chosen(100, *(candidate(number, 500) for number in range(20)))) == OFFERED
 
 
 @given(st.lists(st.tuples(st.integers(0, 300), st.booleans(), st.integers(0, 50)), max_size=9), st.integers(1, 400))
 def test_the_choice_does_not_depend_on_the_order_and_never_leaves_out_what_would_do(
     ways: list[tuple[int, bool, int]], amount: int
 ) -> None:
-    inlets = [
-        inlet(number, inbound, ready=ready, policy=ForwardingPolicy(base_fee=fee))
+    candidates = [
+        candidate(number, inbound, ready=ready, policy=ForwardingPolicy(base_fee=fee))
         for number, (inbound, ready, fee) in enumerate(ways)
     ]
-    names = chosen(amount, *inlets)
-    assert names == chosen(amount, *reversed(inlets))
-    if any(one.ready and one.inbound >= amount for one in inlets):
-        assert inlets[names[0]].ready and inlets[names[0]].inbound >= amount
+    names = chosen(amount, *candidates)
+    assert names == chosen(amount, *reversed(candidates))
+    if any(one.ready and one.inbound >= amount for one in candidates):
+        assert candidates[names[0]].ready and candidates[names[0]].inbound >= amount
 
 
 def test_what_a_peer_is_told_alone_is_read_back_and_noise_is_refused() -> None:

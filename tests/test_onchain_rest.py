@@ -24,7 +24,7 @@ def test_a_full_look_at_channels_at_rest_changes_nothing(seed: int, monkeypatch:
         for session in resting:
             effects, before, frames = session.effects.all_moments(), session.channel, len(session.effects.frames)
             self._follow(session)
-            if not session.missed and before.phase is not Phase.GONE:  # the engine lets time pass in no other either
+            if not session.link.missed and before.phase is not Phase.GONE:  # in no other either
                 let_pass(session, self._engine.chain)
             assert self.derive([session.channel.id]) == []
             assert session.channel is before

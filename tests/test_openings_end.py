@@ -17,6 +17,7 @@ from tallystick.channels.protocol.keys import PrivateKey, close_key, keccak
 from tallystick.channels.protocol.messages import OpenProposal, OpenRefuse, decode
 from tallystick.channels.protocol.objects import Address, Terms
 from tallystick.channels.session.effects import OpenRequested
+from tallystick.channels.session.inputs import PhaseReached
 from tallystick.channels.storage import schema
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.sdk.daemon.configuration import Settings
@@ -181,8 +182,7 @@ def test_an_opening_that_had_failed_and_is_mined_after_all_is_a_channel(restarts
         before = await alice.balance()
         channel = await alice.open_channel(world.address("bob"), 10**6, wait=False)
         await world.blocks(3)
-        channel.session.enter(Phase.GONE)
-        alice.engine.touch(channel.session)
+        alice.engine.apply(channel.id, PhaseReached(Phase.GONE))
         await world.blocks(3)
         if restarts:
             await world.restart(restarts)

@@ -101,7 +101,7 @@ class Road:
     def margin(self, route: Route) -> int:
         return 0
 
-    def hope(
+    def retry_plan(
         self, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float
     ) -> Steps[RetryPlan | None]:
         yield from ()

@@ -66,7 +66,7 @@ class Slow:
     def margin(self, route: Route) -> int:
         return 0
 
-    def hope(
+    def retry_plan(
         self, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float
     ) -> Steps[RetryPlan | None]:
         yield from ()

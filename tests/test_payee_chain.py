@@ -65,9 +65,9 @@ class World:
             created=1_000,
         )
         self.store.commit([issue(invoice, key, b"", hold=True)])
-        self.door = Door()
+        self.port = Door()
         self.receiving = Receiving(
-            self.door,
+            self.port,
             self.store,
             patience=PayeeOptions(),
             keysend=(NATIVE,),
@@ -93,7 +93,7 @@ def paid_by_the_peer(world: World) -> list[Moment]:
 
 
 def let_go_for_want_of_parts(world: World) -> list[Moment]:
-    world.door.shown, world.door.now = SECRET, 1_061
+    world.port.shown, world.port.now = SECRET, 1_061
     return list(world.receiving.time_passed())
 
 
@@ -103,14 +103,14 @@ def let_go_for_want_of_parts(world: World) -> list[Moment]:
 def test_no_part_is_let_go_whose_secret_is_out(event: Callable[[World], list[Moment]], revealed: list[int]) -> None:
     world = World()
     assert world.received(event(world)) == 70
-    assert world.door.revealed == revealed and world.door.refused == []
+    assert world.port.revealed == revealed and world.port.refused == []
 
 
 def test_parts_that_others_do_not_follow_are_let_go_while_the_secret_is_none_of_the_chains() -> None:
     world = World()
-    world.door.now = 1_061
+    world.port.now = 1_061
     assert world.received(list(world.receiving.time_passed())) == 0
-    assert world.door.refused == [0, 1]
+    assert world.port.refused == [0, 1]
 
 
 def test_a_secret_that_a_stranger_registers_makes_the_held_payment_a_received_one() -> None:

@@ -43,16 +43,16 @@ class Roads:
         self.reserved: list[Route] = []
         self.policy_is_news = True
         self.policy_is_kept = True
-        self.hoped: RetryPlan | None = None
+        self.planned_retry: RetryPlan | None = None
 
     def margin(self, route: Route) -> int:
         return 0
 
-    def hope(
+    def retry_plan(
         self, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float
     ) -> Steps[RetryPlan | None]:
         yield from ()
-        return self.hoped
+        return self.planned_retry
 
     def plan(
         self, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float
@@ -162,14 +162,14 @@ def test_a_policy_that_gossip_told_while_the_part_was_on_its_way_is_no_reason_to
     roads.policy_is_news, roads.policy_is_kept = False, False
     payment, (part,) = begin(roads)
     assert len(finish(payment.part_failed(part.number, PartFailure(Attribution.POLICY, 1, b"known by now"), 1))) == 1
-    assert not any(lesson[0] == "avoid" for lesson in roads.lessons)
+    assert not any(attribution[0] == "avoid" for attribution in roads.lessons)
 
 
 def test_a_failure_that_nobody_signed_for_makes_every_forwarder_suspect() -> None:
     roads = Roads(1_000)
     payment, (part,) = begin(roads)
     finish(payment.part_failed(part.number, PartFailure(Attribution.UNKNOWN), 1))
-    assert [lesson for lesson in roads.lessons if lesson[0] == "avoid"] == [
+    assert [attribution for attribution in roads.lessons if attribution[0] == "avoid"] == [
         ("avoid", hop.channel) for hop in part.route.hops[1:]
     ]
 
@@ -268,7 +268,7 @@ def test_never_more_under_way_than_owed_and_always_an_end(
             assert payment.parts
 
     check(finish(payment.start(0)))
-    for action, which, lesson, at, widest_now in steps:
+    for action, which, attribution, at, widest_now in steps:
         roads.widest = widest_now
         if action == Step.STOP:
             payment.stop(Unpaid.TIMEOUT, "timed out")
@@ -281,7 +281,7 @@ def test_never_more_under_way_than_owed_and_always_an_end(
             elif action == Step.UNSENT:
                 check(finish(payment.part_unsent(part.number, 1)))
             else:
-                check(finish(payment.part_failed(part.number, PartFailure(lesson, at), 1)))
+                check(finish(payment.part_failed(part.number, PartFailure(attribution, at), 1)))
     paid = bool(payment.secret)
     for part in payment.parts:
         check(finish(payment.part_failed(part.number, PartFailure(Attribution.REFUSED, 2), 2)))
@@ -304,7 +304,7 @@ def test_a_payment_that_may_send_no_further_part_is_resumed_and_ends_with_those_
     assert outcome is not None and outcome.reason is Unpaid.NO_LIQUIDITY
 
 
-def hope(since: float, *, away: bool = False) -> RetryPlan:
+def retry_plan(since: float, *, away: bool = False) -> RetryPlan:
     return RetryPlan((path(1_000, 0),), since, away, "a node to be back")
 
 
@@ -313,7 +313,7 @@ def test_what_failed_for_a_moment_gets_another_chance_after_pauses_that_grow_up_
     payment, (part,) = begin(roads)
     roads.widest, now, waits = 1, 10.0, []
     for _ in range(7):
-        roads.hoped = hope(since=now)
+        roads.planned_retry = retry_plan(since=now)
         assert finish(payment.part_failed(part.number, PartFailure(Attribution.NODE, 1, brief=True), now)) == []
         assert payment.waiting is not None and payment.outcome is None
         waits.append(payment.waiting.until - now)
@@ -324,11 +324,11 @@ def test_what_failed_for_a_moment_gets_another_chance_after_pauses_that_grow_up_
 
 def test_without_hope_a_payment_fails_at_once_and_with_hope_for_its_own_channel_nothing_is_sent() -> None:
     roads = Roads(1)
-    roads.hoped = hope(since=-1e9, away=True)
+    roads.planned_retry = retry_plan(since=-1e9, away=True)
     payment, parts = begin(roads)
     assert parts == [] and payment.outcome is None
     assert finish(payment.wake(1.0)) == [] and payment.waiting is not None
-    roads.hoped = None
+    roads.planned_retry = None
     assert finish(payment.wake(3.0)) == [] and payment.waiting is None
     assert payment.outcome is not None and payment.outcome.reason is Unpaid.NO_LIQUIDITY
 
@@ -346,7 +346,7 @@ def test_a_payment_whose_rest_finds_no_way_waits_for_its_parts_under_way_and_pla
 
 def test_rounds_that_found_no_way_for_all_do_not_count_as_attempts() -> None:
     roads = Roads(600)
-    roads.hoped = hope(since=-1e9, away=True)
+    roads.planned_retry = retry_plan(since=-1e9, away=True)
     payment = Payment(roads, TARGET, 100_000, max_fee=100, limits=LIMITS)
     finish(payment.start(0.0))
     for now in range(1, 50):
@@ -357,7 +357,7 @@ def test_rounds_that_found_no_way_for_all_do_not_count_as_attempts() -> None:
 @pytest.mark.parametrize("end", ["paid", "stopped"])
 def test_a_payment_that_has_ended_waits_for_nothing(end: str) -> None:
     roads = Roads(1)
-    roads.hoped = hope(since=0.0)
+    roads.planned_retry = retry_plan(since=0.0)
     payment, _ = begin(roads)
     assert payment.waiting is not None
     payment.secret_learned(SECRET) if end == "paid" else payment.stop(Unpaid.CANCELLED, "enough")
@@ -367,7 +367,7 @@ def test_a_payment_that_has_ended_waits_for_nothing(end: str) -> None:
 
 def test_news_shortens_a_wait_but_never_below_the_first_pause() -> None:
     roads = Roads(1)
-    roads.hoped = hope(since=-1e9, away=True)
+    roads.planned_retry = retry_plan(since=-1e9, away=True)
     payment, _ = begin(roads)
     for now in (1.0, 3.0, 7.0, 15.0):
         finish(payment.wake(now))

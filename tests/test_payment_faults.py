@@ -244,12 +244,12 @@ def test_a_forwarder_that_blames_others_is_avoided_itself(code: Code, pair: tupl
 
     async def fault(journey: Journey) -> None:
         invoice = await journey.invoice()
-        entrance = journey.node("bob").router._entrance
+        entrance = journey.node("bob").router._incoming
         channel = channel_between(journey, *pair)
         entrance._forward = lambda *lock: Failure(code, channel=channel)  # type: ignore[method-assign]  # he lies
         journey.ask(invoice)
         await journey.world.until(lambda: bool(journey.errors), 60)
-        knowledge = journey.node("alice").routing.maps.of(NATIVE).knowledge
+        knowledge = journey.node("alice").routing.asset_graphs.of(NATIVE).knowledge
         blamed = {learned[0] for learned in knowledge.changes().learned}
         assert channel_between(journey, "carol", "dave") not in blamed, "his word counts for his own channels only"
         await journey.world.restart("bob")
@@ -266,7 +266,7 @@ def test_a_forwarder_that_takes_a_lock_and_sends_nothing_on_binds_money_and_take
     async def fault(journey: Journey) -> None:
         invoice = await journey.invoice()
         began = journey.world.chain.newest.header.time
-        entrance = journey.node(name).router._entrance
+        entrance = journey.node(name).router._incoming
         entrance.decide = lambda *lock, **how: []  # type: ignore[method-assign]  # the lock is taken, and that is all
         journey.ask(invoice)
         await journey.world.until(lambda: bool(journey.errors), 2 * LOCK_SECONDS)

@@ -11,6 +11,7 @@ from tallystick.channels.protocol.conditions import digest_of
 from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.messages import Ack
 from tallystick.channels.protocol.objects import ChannelId
+from tallystick.channels.session.inputs import PhaseReached
 from tallystick.router.forwarding.circuits import PolicySet
 from tallystick.router.invoices.invoice import decode_invoice
 from tallystick.router.network.adapters import PayerEnd
@@ -49,9 +50,9 @@ def test_a_part_whose_peer_is_away_is_over_once_the_confirmed_chain_is_past_its_
 def test_a_part_whose_channel_is_gone_is_over_at_once() -> None:
     payer = Payer()
     for phase in (Phase.CLOSED, Phase.SETTLED):
-        payer.session.enter(phase)
+        payer.world["A"].engine.apply(payer.channel, PhaseReached(phase))
         assert not payer.part()
-    payer.session.enter(Phase.GONE)
+    payer.world["A"].engine.apply(payer.channel, PhaseReached(Phase.GONE))
     assert payer.part()
 
 

@@ -21,9 +21,9 @@ from tallystick.channels.protocol.eip712 import channel_id
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.messages import Error, Hello, Message, Ping, Pong, Reestablish, decode, encode
 from tallystick.channels.protocol.objects import NATIVE, Terms
-from tallystick.channels.session import resync
 from tallystick.channels.session.chaintime import ChainTime
 from tallystick.channels.session.effects import Event, PeerConnected, PeerNotice
+from tallystick.channels.session.inputs import FundingConfirmed
 from tallystick.channels.storage.schema import SCHEMA
 from tallystick.channels.storage.writer import Writer
 from tallystick.channels.testing.clock import EPOCH, virtual_clock
@@ -58,7 +58,7 @@ class Host:
         terms = Terms(CHAIN_ID, CONTRACT, (KEYS[0].address, KEYS[1].address), NATIVE, 0, 3_600, bytes(32))
         self.channel = channel_id(terms)
         session = self.engine.add_channel(new_channel(terms, side, bytes(self.other.public), 0))
-        resync.set_funding(session, (10_000, 10_000), (0, 0))
+        self.engine.apply(session.channel.id, FundingConfirmed((10_000, 10_000)))
         self.engine.chain_moved(ChainTime(int(EPOCH), int(EPOCH)))
 
     async def run(self, *, task_status: trio.TaskStatus[None]) -> None:

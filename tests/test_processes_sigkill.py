@@ -9,7 +9,14 @@ import trio
 
 from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.sdk.bench.driver import DriverOptions
-from tallystick.sdk.bench.launcher import DriverFailed, DriverProcess, DriverProcesses, chain_run, open_troupe, party
+from tallystick.sdk.bench.launcher import (
+    DriverFailed,
+    DriverProcess,
+    DriverProcesses,
+    chain_run,
+    driver,
+    open_processes,
+)
 
 COUNT = 6_000
 """Payments in all, each with an id of its own."""
@@ -21,8 +28,8 @@ pytestmark = pytest.mark.processes
 class Stage:
     """A chain that stays up, and two nodes that get killed."""
 
-    def __init__(self, troupe: DriverProcesses, url: str, directory: Path) -> None:
-        self.troupe = troupe
+    def __init__(self, processes: DriverProcesses, url: str, directory: Path) -> None:
+        self.processes = processes
         self.url = url
         self.directory = directory
         self.actors: dict[str, DriverProcess] = {}
@@ -34,7 +41,7 @@ class Stage:
         )
         if name == "bob":
             role.port = self.port
-        self.actors[name] = await self.troupe.start(name, party(role))
+        self.actors[name] = await self.processes.start(name, driver(role))
         if name == "bob":
             self.port = int(self.actors[name].first["peer"].rpartition(":")[2])
 
@@ -58,9 +65,9 @@ class Stage:
 async def test_no_payment_is_lost_or_doubled_when_processes_are_killed(tmp_path: Path) -> None:
     accounts = {PrivateKey(secret).address: 10**15 for secret in KEYS.values()}
     with trio.fail_after(90):
-        async with open_troupe() as troupe:
-            chain = await troupe.start("chain", chain_run(str(tmp_path / "chain"), accounts, interval=0.05))
-            stage = Stage(troupe, chain.first["url"], tmp_path)
+        async with open_processes() as processes:
+            chain = await processes.start("chain", chain_run(str(tmp_path / "chain"), accounts, interval=0.05))
+            stage = Stage(processes, chain.first["url"], tmp_path)
             await stage.start("bob")
             await stage.start("alice")
             await stage.actors["alice"].ask("open", peer=stage.actors["bob"].first["peer"], deposit=10**9)

@@ -11,6 +11,7 @@ from tallystick.channels.limits import RESERVE_PPM_MAX, WINDOW_MAX, Policy
 from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.messages import Counts, OpenRefuse, OpenRequest, Reestablish, decode, encode
 from tallystick.channels.session.effects import Event
+from tallystick.channels.session.inputs import RequestWithdrawal
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.sdk.node.options import Config
 from tallystick.sdk.testing.world import CLAIM_ALL, World, open_world
@@ -175,12 +176,10 @@ def test_a_peer_that_takes_its_word_back_still_has_to_keep_the_reserve() -> None
 
 def test_a_withdrawal_that_died_is_not_spent_while_the_peer_may_count_it() -> None:
     """It dies in Bob's chain before Alice has even got the request, and she grants it after that."""
-    from tallystick.channels.session import negotiation
 
     pair = connected((1_000, 10_000))
     now = pair.bob.chain.now
-    negotiation.request_withdrawal(pair.bob.session, 8_000)
-    pair.bob.touch()
+    pair.bob.apply(RequestWithdrawal(8_000))
     pair.bob.step()
     pair.bob.time(now + 5_000, now + 5_000)
     pair.bob.engine.pay(pair.id, 5_000)

@@ -68,8 +68,8 @@ class Line:
 
 
 def knows(node: Node, asset: Address, channels: list[ChannelId]) -> bool:
-    maps = node.routing.maps
-    return asset in maps and all(len(maps.graph(asset).slots_of(channel)) == 2 for channel in channels)
+    asset_graphs = node.routing.asset_graphs
+    return asset in asset_graphs and all(len(asset_graphs.graph(asset).slots_of(channel)) == 2 for channel in channels)
 
 
 def in_a_line(act: Callable[[Line], Awaitable[None]], config: Config = CONFIG) -> None:
@@ -134,7 +134,7 @@ def test_keysend_probe_estimate_and_rebalancing_take_an_asset() -> None:
         await line.bob.keysend(to, 1_000_000, asset=TOKEN)
         back = await carol.open_channel(line.world.address("alice"), 100_000, asset=TOKEN)
         out = line.channels[TOKEN][0].id
-        await alice.until(lambda: alice.routing.maps.graph(TOKEN).get(back.id, key_of(alice)) is not None)
+        await alice.until(lambda: alice.routing.asset_graphs.graph(TOKEN).get(back.id, key_of(alice)) is not None)
         circle = await alice.rebalance(out, back.id, 50_000)
         assert (circle.asset, circle.amount) == (TOKEN, 50_000)
         with pytest.raises(InvalidInput, match="different assets"):
@@ -175,7 +175,7 @@ def test_an_invoice_in_tokens_names_the_channels_in_tokens_that_nobody_else_know
                 await alice.open_channel(world.address("bob"), DEPOSIT, asset=asset)
                 opened[asset] = (await bob.open_channel(world.address("carol"), DEPOSIT, asset=asset)).id
             for asset in (NATIVE, TOKEN):
-                await carol.until(lambda asset=asset: bool(carol.routing.inlets.now(asset)))  # type: ignore[misc]  # a bound default
+                await carol.until(lambda asset=asset: bool(carol.routing.private_channels.now(asset)))  # type: ignore[misc]  # a bound default
                 invoice = await carol.create_invoice(10_000, asset=asset)
                 assert [hint.channel for hint in decode_invoice(invoice.text).hints] == [opened[asset]]
                 assert (await alice.pay(invoice.text, max_fee=2_000)).asset == asset
@@ -258,7 +258,7 @@ def test_an_invoice_is_paid_in_the_asset_that_it_asks_for_or_not_at_all() -> Non
             tokens = await bob.create_invoice(5_000, asset=TOKEN)
             assert (await alice.pay(tokens.text)).fee == 0
             await channel.close()
-            await world.until(lambda: TOKEN not in [*alice.routing.maps, *bob.routing.maps])
+            await world.until(lambda: TOKEN not in [*alice.routing.asset_graphs, *bob.routing.asset_graphs])
             with pytest.raises(InvalidInput, match="no open channel in asset"):
                 await bob.create_invoice(5_000, asset=TOKEN)
             later = decode_invoice(tokens.text)
@@ -304,16 +304,16 @@ def test_maps_are_bounded_named_assets_come_first_then_those_with_own_money_and_
                 node, other = (bob, "alice") if token == tokens[2] else (alice, "bob")
                 world.chain.fund(node.address, 1_000_000, token)
                 opened[token] = (await node.open_channel(world.address(other), 1_000_000, asset=token)).id
-            assert list(bob.routing.maps) == [NATIVE, tokens[3], tokens[2]]
+            assert list(bob.routing.asset_graphs) == [NATIVE, tokens[3], tokens[2]]
             with pytest.raises(InvalidInput, match="could be paid over"):
                 await bob.create_invoice(5, asset=tokens[1])
             for token in (tokens[3], tokens[2]):
                 await bob.until(lambda token=token: knows(bob, token, [opened[token]]))  # type: ignore[misc]  # a bound default
             receipt = await alice.keysend(key_of(bob), 5, asset=tokens[3])
             bob = await world.restart("bob")
-            assert list(bob.routing.maps) == [NATIVE, tokens[3], tokens[2]]
+            assert list(bob.routing.asset_graphs) == [NATIVE, tokens[3], tokens[2]]
             await bob.until(lambda: knows(bob, tokens[2], [opened[tokens[2]]]))
-            assert bob.routing.maps.graph(tokens[2]).slots_of(opened[tokens[3]]) == ()
+            assert bob.routing.asset_graphs.graph(tokens[2]).slots_of(opened[tokens[3]]) == ()
             assert bob.invoice(receipt.payment_hash).asset == tokens[3]
 
     simulate(main, 1)

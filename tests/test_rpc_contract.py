@@ -10,6 +10,7 @@ import pytest
 import trio
 import trio.testing
 
+from simulation.disputes import PERIOD, ChannelFixture
 from tallystick.channels.protocol.conditions import digest_of
 from tallystick.channels.protocol.eip712 import channel_id
 from tallystick.channels.protocol.keys import PrivateKey, keccak
@@ -30,7 +31,6 @@ from tallystick.settlement.ethereum.abi import Deployment
 from tallystick.settlement.ethereum.rpc_client import open_rpc_chain
 from tallystick.settlement.ethereum.transactions import sign_call
 from tallystick.settlement.simulated.rpc_server import serve_chain
-from tallystick.settlement.testing.disputes import PERIOD, ChannelFixture
 from tallystick.settlement.testing.local import LocalChain
 
 CAROL = PrivateKey(keccak(b"carol"))

@@ -12,6 +12,7 @@ import pytest
 import trio
 from eth_utils.address import to_checksum_address
 
+from simulation.disputes import ChannelFixture
 from tallystick.channels.protocol.eip712 import channel_id
 from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.channels.protocol.objects import NATIVE, Address
@@ -23,7 +24,6 @@ from tallystick.settlement.simulated.branch import ChainSettings
 from tallystick.settlement.simulated.chain import BLOCKS_MAX
 from tallystick.settlement.simulated.rpc_methods import LOGS_MAX, METHODS, MINE_MAX
 from tallystick.settlement.simulated.rpc_server import BODY_MAX, make_app
-from tallystick.settlement.testing.disputes import ChannelFixture
 from tallystick.settlement.testing.local import LocalChain
 
 PAPER = ChannelFixture()

@@ -12,11 +12,11 @@ from tallystick.channels.protocol.eip712 import digest_proof
 from tallystick.channels.protocol.messages import CloseRequest, Error, Message, Reestablish, decode, encode
 from tallystick.channels.protocol.objects import SignedProof
 from tallystick.channels.session.effects import CloseRequested
+from tallystick.channels.session.inputs import SubmitPayment
 
 
 def pay(pair: Pair, party: Party, amount: int) -> None:
-    party.session.pay(amount, b"", "", pair.now)
-    party.touch()
+    party.apply(SubmitPayment(amount))
     pair.settle()
 
 
@@ -56,7 +56,7 @@ def test_newer_proofs_of_either_simplex_make_a_restored_node_recover(
     assert CloseRequested(pair.id) in pair.alice.events
     pay(pair, pair.alice, 7)
     with pytest.raises(ChannelNotReady):
-        pair.bob.session.pay(1, b"", "", pair.now)
+        pair.bob.apply(SubmitPayment(1))
     pair.crash(pair.bob)
     pair.connect()
     pair.settle()
@@ -141,8 +141,7 @@ def test_what_was_signed_before_the_loss_was_noticed_is_not_signed_differently(p
     image = pair.bob.disk.image()
     pay(pair, pair.bob, 5)
     lose(pair, pair.bob, image)
-    pair.bob.session.pay(6, b"", "", pair.now)
-    pair.bob.touch()
+    pair.bob.apply(SubmitPayment(6))
     before = set(pair.bob.key.signed)
     pair.bob.step()
     pair.connect()
@@ -151,8 +150,7 @@ def test_what_was_signed_before_the_loss_was_noticed_is_not_signed_differently(p
 
 
 def test_the_frames_of_a_flight_survive_a_restart_unchanged(pair: Pair) -> None:
-    pair.alice.session.pay(5, b"memo", "", pair.now)
-    pair.alice.touch()
+    pair.alice.apply(SubmitPayment(5, b"memo"))
     pair.alice.step()
     frame = pair.bob.incoming[-1]
     pair.crash(pair.alice)

@@ -13,9 +13,16 @@ from tallystick.channels.protocol.conditions import HASH
 from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.objects import ChannelId, Lock
 from tallystick.channels.protocol.operations import AddLock
-from tallystick.channels.session import negotiation
 from tallystick.channels.session.claims import pending_puzzles
 from tallystick.channels.session.effects import LockDropped, LockEnded, SecretLearned
+from tallystick.channels.session.inputs import (
+    ForceClose,
+    PhaseReached,
+    RejectLock,
+    RequestClose,
+    RevealSecret,
+    SubmitLock,
+)
 from tallystick.channels.storage.schema import StreamSaved, load_onions, load_streams
 from tallystick.channels.storage.store import Moment
 from tallystick.channels.testing.clock import EPOCH
@@ -86,9 +93,7 @@ def marks(party: Party) -> list[bytes]:
 
 
 def lock(party: Party, amount: int = 10, onion: bytes = ONION, attach: Moment | None = None) -> int:
-    number = party.session.add_lock(amount, party.chain.now + 600, CONDITION, onion, attach=attach)
-    party.touch()
-    return number
+    return party.apply(SubmitLock(amount, party.chain.now + 600, CONDITION, onion, attach=attach))
 
 
 # --- companions -------------------------------------------------------------------------------------------------
@@ -120,8 +125,7 @@ def test_locks_that_are_given_up_unsigned_are_told_and_leave_no_companion() -> N
     pair.disconnect()
     first = lock(pair.alice, attach=companion(1))
     pair.alice.step()
-    pair.alice.session.force_close()
-    pair.alice.touch()
+    pair.alice.apply(ForceClose())
     pair.alice.step()
     assert [event.lock.id for event in pair.alice.events if isinstance(event, LockDropped)] == [first]
     assert keeper.told == [("dropped", first)]
@@ -134,8 +138,7 @@ def test_a_peer_that_closes_makes_us_drop_what_is_not_signed() -> None:
     lock(pair.alice)
     pair.alice.step()
     number = lock(pair.alice, attach=companion(1))
-    negotiation.request_close(pair.bob.session)
-    pair.bob.touch()
+    pair.bob.apply(RequestClose())
     pair.settle()
     assert ("dropped", number) in keeper.told
     assert companions(pair.alice) == []
@@ -167,9 +170,8 @@ def test_a_pending_lock_keeps_its_onion_across_a_crash_until_it_is_gone() -> Non
     pair.settle()
     pair.crash(pair.bob)
     assert pair.bob.session.locks.undecided() == [AddLock(pair.bob.channel.theirs.simplex.locks[0], ONION)]
-    pair.bob.session.reject(number, b"")
+    pair.bob.apply(RejectLock(number, b""))
     assert pair.bob.session.locks.undecided() == []
-    pair.bob.touch()
     pair.connect()
     pair.settle()
     assert load_onions(pair.bob.store, pair.id) == []
@@ -215,8 +217,7 @@ def test_a_lock_that_policy_objects_to_is_rejected_in_the_keepers_words() -> Non
 def revealed(pair: Pair) -> int:
     number = lock(pair.alice)
     pair.settle()
-    pair.bob.session.reveal(number, SECRET)
-    pair.bob.touch()
+    pair.bob.apply(RevealSecret(number, SECRET))
     pair.bob.step()
     return number
 
@@ -255,7 +256,7 @@ def test_a_secret_on_chain_is_told_once_whatever_the_channels_phase(phase: Phase
     pair, keeper, _ = connected()
     number = lock(pair.alice)
     pair.settle()
-    pair.alice.session.enter(phase)
+    pair.alice.apply(PhaseReached(phase))
     for _ in range(2):
         pair.alice.time(NOW + 100, NOW + 90, {(HASH, CONDITION): (NOW + 50, SECRET)})
         pair.alice.step()
@@ -266,8 +267,7 @@ def test_a_secret_of_a_lock_whose_cancellation_the_peer_holds_back_is_told() -> 
     pair, keeper, _ = connected()
     number = lock(pair.alice)
     pair.settle()
-    pair.bob.session.reject(number, b"no")
-    pair.bob.touch()
+    pair.bob.apply(RejectLock(number, b"no"))
     pair.bob.step()
     while pair.deliver(pair.alice):
         pass
@@ -283,7 +283,7 @@ def test_a_secret_that_came_too_late_is_not_told() -> None:
     pair, keeper, _ = connected()
     lock(pair.alice)
     pair.settle()
-    pair.alice.session.enter(Phase.CLOSED)
+    pair.alice.apply(PhaseReached(Phase.CLOSED))
     pair.alice.time(NOW + 700, NOW + 690, {(HASH, CONDITION): (NOW + 601, SECRET)})
     assert keeper.told == []
 
@@ -317,8 +317,7 @@ def test_both_sides_are_told_how_a_lock_ended() -> None:
     pair, alice, bob = connected()
     number = lock(pair.alice)
     pair.settle()
-    pair.bob.session.reject(number, b"no")
-    pair.bob.touch()
+    pair.bob.apply(RejectLock(number, b"no"))
     pair.settle()
     assert alice.told == [("rejected", number), ("ended 0 0", number)]
     assert bob.told == [("received", number), ("ended 0 0", number)]

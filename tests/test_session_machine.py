@@ -23,7 +23,15 @@ from tallystick.channels.protocol.core import Channel, Phase
 from tallystick.channels.protocol.messages import Ack, CloseOffer, Message, Reestablish, Update, WithdrawRequest, decode
 from tallystick.channels.protocol.objects import BalanceProof
 from tallystick.channels.protocol.operations import Pay
-from tallystick.channels.session import negotiation
+from tallystick.channels.session.inputs import (
+    RejectLock,
+    RequestClose,
+    RequestWithdrawal,
+    RevealSecret,
+    SubmitLock,
+    SubmitPayment,
+    SubmitPayments,
+)
 from tallystick.channels.session.tickets import Ticket
 from tallystick.channels.storage.schema import load_channels, received_after
 from tallystick.channels.testing.clock import EPOCH
@@ -84,20 +92,18 @@ class Payments(RuleBasedStateMachine):
         party = self.parties[side]
         for amount in amounts:
             try:
-                ticket = party.session.pay(amount, memo, "", self.pair.now)
+                ticket = party.apply(SubmitPayment(amount, memo))
             except InvalidInput:
                 continue
             self.tickets[side].append(ticket)
-        party.touch()
 
     @rule(side=SIDES, amounts=st.lists(AMOUNTS, min_size=1, max_size=12))
     def pay_many(self, side: int, amounts: list[int]) -> None:
         party = self.parties[side]
         try:
-            self.tickets[side].extend(party.session.pay_many(amounts, self.pair.now))
+            self.tickets[side].extend(party.apply(SubmitPayments(tuple(amounts))))
         except InvalidInput:
             return
-        party.touch()
 
     @rule(side=SIDES, percent=st.sampled_from([20, 100]))
     def pay_share(self, side: int, percent: int) -> None:
@@ -108,10 +114,9 @@ class Payments(RuleBasedStateMachine):
         party = self.parties[side]
         amount = max(1, party.session.spendable * percent // 100)
         try:
-            party.session.add_lock(amount, party.chain.now + lifetime, CONDITIONS[which], b"onion")
+            party.apply(SubmitLock(amount, party.chain.now + lifetime, CONDITIONS[which], b"onion"))
         except InvalidInput:
             return
-        party.touch()
 
     @precondition(lambda self: any(party.channel.theirs.simplex.locks for party in self.parties))
     @rule(side=SIDES, data=st.data(), accept=st.booleans())
@@ -123,30 +128,27 @@ class Payments(RuleBasedStateMachine):
         lock = data.draw(st.sampled_from(locks))
         try:
             if accept:
-                party.session.reveal(lock.id, SECRETS[CONDITIONS.index(lock.condition)])
+                party.apply(RevealSecret(lock.id, SECRETS[CONDITIONS.index(lock.condition)]))
             else:
-                party.session.reject(lock.id, b"no")
+                party.apply(RejectLock(lock.id, b"no"))
         except InvalidInput:
             return
-        party.touch()
 
     @rule(side=SIDES, amount=st.integers(1, 200))
     def withdraw(self, side: int, amount: int) -> None:
         party = self.parties[side]
         try:
-            negotiation.request_withdrawal(party.session, amount)
+            party.apply(RequestWithdrawal(amount))
         except InvalidInput:
             return
-        party.touch()
 
     @rule(side=SIDES)
     def close(self, side: int) -> None:
         party = self.parties[side]
         try:
-            negotiation.request_close(party.session)
+            party.apply(RequestClose())
         except InvalidInput:
             return
-        party.touch()
 
     # --- the chain -----------------------------------------------------------------------------------------------
 
@@ -338,8 +340,7 @@ class Payments(RuleBasedStateMachine):
             self.check_payments(self.tickets[channel.side], frames, channel)
         for party in self.parties:
             if party.session.spendable:
-                ticket = party.session.pay(1, b"", "", self.pair.now)
-                party.touch()
+                ticket = party.apply(SubmitPayment(1))
                 self.pair.settle()
                 assert ticket.receipt is not None, "the channel cannot carry a payment any more"
 

@@ -17,6 +17,7 @@ from tallystick.channels.protocol.conditions import digest_of
 from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.messages import Ack, Error, Message, Ping, Reestablish, Update, decode, encode
 from tallystick.channels.session.effects import PeerNotice
+from tallystick.channels.session.inputs import SubmitPayment, SubmitPayments
 from tallystick.channels.session.patience import EXCUSED, PATIENCE_MAX, STEP_MAX, Patience
 from tallystick.channels.session.tickets import Ticket
 from tallystick.channels.testing.scheduling import simulate
@@ -41,8 +42,7 @@ def pair() -> Pair:
 
 def pay(pair: Pair, amount: int = 1) -> Ticket:
     """Alice signs a payment, and it leaves."""
-    ticket = pair.alice.session.pay(amount, b"", "", pair.now)
-    pair.alice.touch()
+    ticket = pair.alice.apply(SubmitPayment(amount))
     pair.alice.step()
     return ticket
 
@@ -112,8 +112,7 @@ def test_progress_begins_the_patience_anew() -> None:
     pair = Pair((100_000, 0))
     pair.connect()
     pair.settle()
-    pair.alice.session.pay_many([1] * 40_000, pair.now)
-    pair.alice.touch()
+    pair.alice.apply(SubmitPayments(tuple([1] * 40_000)))
     pair.alice.step()
     assert len(pair.alice.channel.flight) > 3
     while pair.bob.incoming:
@@ -134,8 +133,7 @@ def test_a_peer_whose_disk_stalls_is_waited_for(pair: Pair) -> None:
 
 
 def test_our_own_disk_is_not_the_peers_fault(pair: Pair) -> None:
-    ticket = pair.alice.session.pay(1, b"", "", pair.now)
-    pair.alice.touch()
+    ticket = pair.alice.apply(SubmitPayment(1))
     pair.alice.begin()
     assert lasts(pair, 500) is None
     pair.settle()

@@ -28,9 +28,20 @@ from tallystick.channels.protocol.core import CloseInitiator, Phase
 from tallystick.channels.protocol.messages import Ack, Message, Reject, Reveal, Update, decode, encode
 from tallystick.channels.protocol.objects import ChannelId
 from tallystick.channels.protocol.operations import Cancel
-from tallystick.channels.session import negotiation
 from tallystick.channels.session.claims import pending_puzzles
 from tallystick.channels.session.effects import LockEnded, LockReceived, LockRejected
+from tallystick.channels.session.inputs import (
+    ForceClose,
+    PhaseReached,
+    RejectLock,
+    RequestClose,
+    RequestWithdrawal,
+    RevealSecret,
+    SignDue,
+    SubmitLock,
+    SubmitPayment,
+    SubmitPayments,
+)
 from tallystick.channels.session.outbox import Outbox
 from tallystick.channels.session.tickets import Ticket
 from tallystick.channels.testing.clock import EPOCH
@@ -59,9 +70,7 @@ def pay(pair: Pair, party: Party, amount: int) -> Ticket:
 
 
 def queue_lock(pair: Pair, amount: int = 10, lifetime: int = 600) -> int:
-    number = pair.alice.session.add_lock(amount, NOW + lifetime, CONDITION)
-    pair.alice.touch()
-    return number
+    return pair.alice.apply(SubmitLock(amount, NOW + lifetime, CONDITION))
 
 
 def add_lock(pair: Pair, amount: int = 10, lifetime: int = 600) -> int:
@@ -81,8 +90,7 @@ def paid(pair: Pair) -> int:
 def test_a_revealed_lock_is_paid(pair: Pair) -> None:
     lock = add_lock(pair)
     assert [event.lock.id for event in pair.bob.events if isinstance(event, LockReceived)] == [lock]
-    pair.bob.session.reveal(lock, SECRET)
-    pair.bob.touch()
+    pair.bob.apply(RevealSecret(lock, SECRET))
     pair.settle()
     assert paid(pair) == 10
     for party in pair.parties:
@@ -95,9 +103,8 @@ def test_an_answer_to_a_lock_is_repeated_until_the_writer_has_it(pair: Pair, off
     first, second = add_lock(pair), add_lock(pair)
     if offline:
         pair.disconnect()
-    pair.bob.session.reveal(first, SECRET)
-    pair.bob.session.reject(second, b"why not")
-    pair.bob.touch()
+    pair.bob.apply(RevealSecret(first, SECRET))
+    pair.bob.apply(RejectLock(second, b"why not"))
     if offline:
         pair.connect()
     else:
@@ -120,8 +127,7 @@ def test_a_late_reveal_is_not_paid_unless_the_chain_has_it(pair: Pair) -> None:
     lock = add_lock(pair)
     late = NOW + 590
     pair.alice.time(late, late - 12)
-    pair.bob.session.reveal(lock, SECRET)
-    pair.bob.touch()
+    pair.bob.apply(RevealSecret(lock, SECRET))
     pair.settle()
     assert paid(pair) == 0
     pair.alice.time(late, late - 12, {(HASH, CONDITION): (NOW + 300, SECRET)})
@@ -132,8 +138,7 @@ def test_a_late_reveal_is_not_paid_unless_the_chain_has_it(pair: Pair) -> None:
 def test_a_node_that_does_not_know_the_time_yet_pays_for_no_reveal(pair: Pair) -> None:
     lock = add_lock(pair)
     pair.alice.time(0, 0)
-    pair.bob.session.reveal(lock, SECRET)
-    pair.bob.touch()
+    pair.bob.apply(RevealSecret(lock, SECRET))
     pair.settle()
     assert paid(pair) == 0
 
@@ -164,7 +169,7 @@ def test_a_cancel_of_a_lock_that_was_registered_in_time_ends_the_connection(pair
     pair.bob.time(NOW + 700, NOW + 690, {(HASH, CONDITION): (NOW, SECRET)})
     pair.bob.step()
     pair.alice.session.outbox.end_lock(Cancel(lock))
-    pair.alice.touch()
+    pair.alice.apply(SignDue())
     pair.settle()
     ((accuser, fault),) = pair.faults
     assert accuser is pair.bob and "cancelled" in str(fault)
@@ -172,7 +177,6 @@ def test_a_cancel_of_a_lock_that_was_registered_in_time_ends_the_connection(pair
 
 
 def test_locks_that_cannot_be_are_refused_before_anything_is_signed(pair: Pair) -> None:
-    session = pair.alice.session
     for amount, expiry, condition, onion in (
         (0, NOW + 600, CONDITION, b""),
         (10, NOW, CONDITION, b""),
@@ -182,17 +186,15 @@ def test_locks_that_cannot_be_are_refused_before_anything_is_signed(pair: Pair) 
         (1_001, NOW + 600, CONDITION, b""),
     ):
         with pytest.raises(InvalidInput):
-            session.add_lock(amount, expiry, condition, onion)
+            pair.alice.apply(SubmitLock(amount, expiry, condition, onion))
     for _ in range(LOCKS_MAX):
-        session.add_lock(1, NOW + 600, CONDITION, bytes(ONION_MAX))
+        pair.alice.apply(SubmitLock(1, NOW + 600, CONDITION, bytes(ONION_MAX)))
     with pytest.raises(ChannelNotReady):
-        session.add_lock(1, NOW + 600, CONDITION)
-    pair.alice.touch()
+        pair.alice.apply(SubmitLock(1, NOW + 600, CONDITION))
     pair.settle()
     assert len(pair.bob.channel.theirs.simplex.locks) == LOCKS_MAX and pair.faults == []
     for lock in pair.bob.channel.theirs.simplex.locks:
-        pair.bob.session.reveal(lock.id, SECRET)
-    pair.bob.touch()
+        pair.bob.apply(RevealSecret(lock.id, SECRET))
     pair.settle()
     assert paid(pair) == LOCKS_MAX
 
@@ -223,11 +225,10 @@ def test_no_batch_is_larger_than_a_message(amount: int, every: int) -> None:
 def test_runs_are_split_so_that_each_fits_and_are_numbered_through(amount: int) -> None:
     pair = connected((AMOUNT_MAX >> 10, 0))
     session = pair.alice.session
-    session.pay(7, b"a memo", "", 0.0)
-    tickets = session.pay_many((amount,) * 15_000, 0.0)
-    session.pay(8, b"", "", 0.0)
+    pair.alice.apply(SubmitPayment(7, b"a memo"))
+    tickets = pair.alice.apply(SubmitPayments((amount,) * 15_000))
+    pair.alice.apply(SubmitPayment(8))
     assert session.outbox.payments == 15_002
-    pair.alice.touch()
     pair.settle()
     receipts = [ticket.receipt for ticket in tickets]
     assert all(receipt is not None for receipt in receipts)
@@ -241,10 +242,10 @@ def test_runs_are_split_so_that_each_fits_and_are_numbered_through(amount: int) 
 
 @pytest.mark.parametrize("amounts", [(), (0,), (1, -1), (1, 2.0), (True,), (1, AMOUNT_MAX)])
 def test_runs_of_what_are_no_payments_are_refused_whole(amounts: tuple[int, ...]) -> None:
-    session = connected((1_000, 0)).alice.session
+    alice = connected((1_000, 0)).alice
     with pytest.raises(InvalidInput):
-        session.pay_many(amounts, 0.0)
-    assert len(session.outbox) == 0
+        alice.apply(SubmitPayments(amounts))
+    assert len(alice.session.outbox) == 0
 
 
 def test_a_batch_of_locks_fits_too() -> None:
@@ -328,8 +329,7 @@ def test_locks_that_are_worth_an_update_do_not_wait_for_the_last_ack(pair: Pair)
 def test_full_batches_fly_up_to_the_window() -> None:
     pair = connected((10**6, 0), policy=Policy(window=3))
     for _ in range(5 * BATCH_PAYMENTS_MAX):
-        pair.alice.session.pay(1, b"", "", pair.now)
-    pair.alice.touch()
+        pair.alice.apply(SubmitPayment(1))
     pair.alice.step()
     assert len(pair.alice.channel.flight) == 3
     pair.crash(pair.alice)
@@ -342,8 +342,7 @@ def test_full_batches_fly_up_to_the_window() -> None:
 
 
 def close(pair: Pair, party: Party) -> None:
-    negotiation.request_close(party.session)
-    party.touch()
+    party.apply(RequestClose())
     pair.settle()
 
 
@@ -393,7 +392,7 @@ def test_updates_behind_one_that_was_left_aside_wait_for_it(pair: Pair) -> None:
     for _ in range(BATCH_PAYMENTS_MAX):
         pair.alice.session.outbox.add_payment(Ticket(pair.id, (1,), b"", "", 0.0))
     pair.bob.time(later, later - 12)
-    pair.alice.touch()
+    pair.alice.apply(SignDue())
     pair.alice.step()
     assert len(pair.alice.channel.flight) == 2
     pair.deliver(pair.bob)
@@ -417,10 +416,9 @@ def test_an_offer_that_the_other_cannot_take_is_answered_not_punished(pair: Pair
 
 
 def test_a_withdrawal_counts_as_gone_until_it_is_mined_or_dead(pair: Pair) -> None:
-    withdrawal = negotiation.request_withdrawal(pair.alice.session, 400)
+    withdrawal = pair.alice.apply(RequestWithdrawal(400))
     with pytest.raises(ChannelNotReady):
-        negotiation.request_withdrawal(pair.alice.session, 1)
-    pair.alice.touch()
+        pair.alice.apply(RequestWithdrawal(1))
     pair.settle()
     pending = pair.alice.channel.withdrawals[0]
     assert pending is not None and pending.peer_signature and withdrawal.total == 400
@@ -434,8 +432,7 @@ def test_a_withdrawal_counts_as_gone_until_it_is_mined_or_dead(pair: Pair) -> No
 
 
 def test_after_a_withdrawal_died_its_amount_can_be_spent_again_without_a_reconnect(pair: Pair) -> None:
-    negotiation.request_withdrawal(pair.alice.session, 400)
-    pair.alice.touch()
+    pair.alice.apply(RequestWithdrawal(400))
     pair.settle()
     later = NOW + 2_000
     for party in pair.parties:
@@ -445,8 +442,7 @@ def test_after_a_withdrawal_died_its_amount_can_be_spent_again_without_a_reconne
 
 
 def test_a_request_is_granted_again_after_a_reconnect_and_another_one_is_not(pair: Pair) -> None:
-    negotiation.request_withdrawal(pair.alice.session, 400)
-    pair.alice.touch()
+    pair.alice.apply(RequestWithdrawal(400))
     pair.alice.step()
     pair.deliver(pair.bob)
     pair.bob.step()
@@ -456,8 +452,7 @@ def test_a_request_is_granted_again_after_a_reconnect_and_another_one_is_not(pai
     pending = pair.alice.channel.withdrawals[0]
     assert pending is not None and pending.peer_signature
     pair.alice.session.change(msgspec.structs.replace(pair.alice.channel, withdrawals=(None, None)))
-    negotiation.request_withdrawal(pair.alice.session, 10)
-    pair.alice.touch()
+    pair.alice.apply(RequestWithdrawal(10))
     pair.settle()
     assert pair.faults == [] and pair.connected
     again = pair.alice.channel.withdrawals[0]
@@ -465,8 +460,7 @@ def test_a_request_is_granted_again_after_a_reconnect_and_another_one_is_not(pai
 
 
 def test_a_close_whose_answer_was_lost_is_answered_again(pair: Pair) -> None:
-    negotiation.request_close(pair.alice.session)
-    pair.alice.touch()
+    pair.alice.apply(RequestClose())
     for _ in range(3):
         for party in pair.parties:
             party.step()
@@ -492,10 +486,9 @@ def test_a_lock_waits_until_the_peer_counts_the_deposit(pair: Pair) -> None:
 
 def test_answers_that_come_twice_are_taken_once(pair: Pair) -> None:
     lock = add_lock(pair)
-    pair.bob.session.reveal(lock, SECRET)
+    pair.bob.apply(RevealSecret(lock, SECRET))
     for message in (Reveal(pair.id, lock, SECRET), Reject(pair.id, lock, b"")):
         pair.inject(pair.alice, encode(message))
-    pair.bob.touch()
     pair.settle()
     theirs = pair.bob.channel.theirs
     for message in (Ack(pair.id, theirs.seq, theirs.countersignature), Reveal(pair.id, lock, SECRET)):
@@ -519,7 +512,7 @@ def test_a_link_that_is_replaced_before_the_ack_left_is_no_fault(pair: Pair) -> 
 def test_what_was_said_while_nobody_listened_does_not_come_before_the_greeting(pair: Pair) -> None:
     lock = add_lock(pair)
     pair.disconnect()
-    pair.bob.session.reveal(lock, SECRET)
+    pair.bob.apply(RevealSecret(lock, SECRET))
     pair.bob.session.counting.tell()
     pair.connect()
     pair.settle()
@@ -555,28 +548,27 @@ def test_greetings_that_come_in_a_flood_are_answered_once_per_round() -> None:
 
 
 def test_a_closing_node_answers_and_does_not_break_the_connection(pair: Pair) -> None:
-    pair.bob.session.force_close()
-    pair.bob.touch()
+    pair.bob.apply(ForceClose())
     pair.connect()
     pair.alice.fund((2_000, 1_000))
     pair.settle()
     ticket = pay(pair, pair.alice, 5)
     assert pair.faults == [] and pair.connected and ticket.receipt is None
     assert any(getattr(event, "code", None) == Fault.WRONG_PHASE for event in pair.alice.events)
-    pair.bob.session.enter(Phase.CLOSED)
-    pair.bob.session.enter(Phase.CLOSED)
-    pair.bob.session.enter(Phase.SETTLED)
+    pair.bob.apply(PhaseReached(Phase.CLOSED))
+    pair.bob.apply(PhaseReached(Phase.CLOSED))
+    pair.bob.apply(PhaseReached(Phase.SETTLED))
     with pytest.raises(ChannelNotReady):
-        pair.bob.session.enter(Phase.OPEN)
+        pair.bob.apply(PhaseReached(Phase.OPEN))
 
 
 def test_a_closed_channel_ends_its_tickets(pair: Pair) -> None:
     flying = pair.alice.engine.pay(pair.id, 5)
     pair.alice.step()
     waiting = pair.alice.engine.pay(pair.id, 5)
-    pair.alice.session.enter(Phase.CLOSED)
+    pair.alice.apply(PhaseReached(Phase.CLOSED))
     assert isinstance(waiting.error, ChannelNotReady) and not flying.done
-    pair.alice.session.enter(Phase.SETTLED)
+    pair.alice.apply(PhaseReached(Phase.SETTLED))
     assert isinstance(flying.error, ChannelNotReady)
     assert "SETTLED" in repr(pair.alice.session)
 
@@ -585,7 +577,7 @@ def test_what_was_accepted_is_countersigned_before_a_channel_freezes(pair: Pair)
     pair.alice.engine.pay(pair.id, 5)
     pair.alice.step()
     pair.deliver(pair.bob)
-    pair.bob.session.force_close()
+    pair.bob.apply(ForceClose())
     assert pair.bob.channel.theirs.countersignature
     pair.settle()
     assert not pair.alice.channel.flight
@@ -625,7 +617,7 @@ async def test_a_ticket_wakes_its_waiters_with_the_receipt_or_the_reason(pair: P
     receipt = await ticket.wait()
     assert (receipt.amount, receipt.memo, receipt.payment, receipt.seq) == (7, b"memo", 0, 1)
     failed = pair.alice.engine.pay(pair.id, 7)
-    pair.alice.session.force_close()
+    pair.alice.apply(ForceClose())
     assert repr(failed) == "<Ticket 7 failed>"
     with pytest.raises(ChannelNotReady):
         await failed.wait()

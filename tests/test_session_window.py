@@ -9,6 +9,7 @@ import pytest
 
 from simulation.pair import Pair
 from tallystick.channels.limits import BATCH_PAYMENTS_MAX, WINDOW_FIRST, WINDOW_MAX, Policy
+from tallystick.channels.session.inputs import SubmitPayments
 from tallystick.channels.session.window import Window
 
 
@@ -118,8 +119,7 @@ def test_a_session_lets_more_updates_fly_with_each_long_round_trip_and_begins_an
     pair = Pair((10**7, 0), policy=Policy(outbox=10**7))
     pair.connect()
     pair.settle()
-    pair.alice.session.pay_many([1] * (200 * BATCH_PAYMENTS_MAX), pair.now)
-    pair.alice.touch()
+    pair.alice.apply(SubmitPayments(tuple([1] * (200 * BATCH_PAYMENTS_MAX))))
     assert flights(pair, 3, 0.1) == [8, 16, 32]
     pair.connect()
     assert pair.alice.session.window.size == WINDOW_FIRST

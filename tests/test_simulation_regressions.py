@@ -11,7 +11,7 @@ from simulation.pair import Pair
 from tallystick.channels.errors import TallystickError
 from tallystick.channels.protocol.conditions import digest_of
 from tallystick.channels.protocol.core import Phase
-from tallystick.channels.session import negotiation
+from tallystick.channels.session.inputs import RejectLock, RequestClose, SubmitLock, SubmitPayment
 from tallystick.channels.storage.schema import HistoryPruned, received_after
 from tallystick.channels.testing.clock import EPOCH
 from tallystick.channels.testing.scheduling import simulate
@@ -185,17 +185,13 @@ def test_a_wish_to_close_outlives_a_second_greeting_on_one_connection() -> None:
     pair.connect()
     pair.settle()
     alice, bob = pair.alice, pair.bob
-    alice.session.add_lock(10, int(EPOCH) + 600, digest_of(bytes(32)))
-    alice.touch()
+    alice.apply(SubmitLock(10, int(EPOCH) + 600, digest_of(bytes(32))))
     pair.settle()
-    negotiation.request_close(bob.session)
-    bob.touch()
+    bob.apply(RequestClose())
     pair.settle()
     bob.session.greet()  # as it does to have something repeated that it had to leave aside
-    bob.touch()
     pair.settle()
-    bob.session.reject(0, b"")
-    bob.touch()
+    bob.apply(RejectLock(0, b""))
     pair.settle()
     assert alice.channel.phase is bob.channel.phase is Phase.FROZEN
 
@@ -205,8 +201,7 @@ def test_a_greeting_carries_the_countersignature_of_what_was_accepted_in_the_sam
     pair.connect()
     pair.settle()
     alice, bob = pair.alice, pair.bob
-    alice.session.pay(5, b"", "", pair.now)
-    alice.touch()
+    alice.apply(SubmitPayment(5))
     alice.step()
     assert pair.deliver(bob)
     bob.session.greet()
@@ -238,8 +233,7 @@ def test_pruning_all_history_does_not_hide_later_payments_from_a_reader_with_a_c
     pair.settle()
 
     def pay() -> int:
-        pair.alice.session.pay(5, b"", "", pair.now)
-        pair.alice.touch()
+        pair.alice.apply(SubmitPayment(5))
         pair.settle()
         return max(row.position for row in received_after(pair.bob.store, 0, 10))
 

@@ -17,6 +17,7 @@ from tallystick.channels.protocol.conditions import digest_of
 from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.messages import OpenProposal
 from tallystick.channels.protocol.objects import Address
+from tallystick.channels.session.inputs import PhaseReached
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.sdk.errors import OpeningFailed
 from tallystick.sdk.node.handle import ChannelHandle
@@ -112,8 +113,8 @@ def test_a_redeem_just_before_a_registration_in_one_block_does_not_hide_the_lock
 @pytest.mark.parametrize("confirmed", [False, True])
 def test_a_node_that_lost_data_does_not_close_in_place_of_a_close_that_left_the_chain(confirmed: bool) -> None:
     async def act(world: World, mallory: Mallory, channel: ChannelHandle) -> None:
-        channel.session.enter(Phase.RECOVERING)  # as when the peer proves in its greeting what is lost
-        world.node("alice").engine.touch(channel.session)
+        lost = PhaseReached(Phase.RECOVERING)  # as when the peer proves in its greeting what is lost
+        world.node("alice").engine.apply(channel.id, lost)
         await world.crash("mallory")
         await mallory.close(channel.id, 3, 3)
         assert await world.until(lambda: standing(world, "alice") == CLOSED, 60)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from simulation.tower_house import Pair
 from tallystick.channels.errors import StoreError, StoreForeign, StoreInUse
 from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.keys import PrivateKey, keccak
@@ -26,7 +27,6 @@ from tallystick.settlement.testing.local import LocalChain
 from tallystick.watchtower.daemon import run_tower
 from tallystick.watchtower.disputes import DisputeEvent
 from tallystick.watchtower.schema import DisputeSeen, said_by_tower
-from tallystick.watchtower.testing import Pair
 from tallystick.watchtower.tower import SCHEMAS as TOWER_SCHEMAS
 
 ALICE, BOB, CAROL = (PrivateKey(keccak(name)) for name in (b"alice", b"bob", b"carol"))

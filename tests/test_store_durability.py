@@ -13,6 +13,7 @@ import trio
 
 from simulation.pair import Pair
 from tallystick.channels.errors import EngineStopped, StoreError, StoreInUse, StoreVersion
+from tallystick.channels.session.inputs import SubmitPayment
 from tallystick.channels.storage.schema import SCHEMA, HistoryPruned, UpdateSigned, load_channels, sent_with
 from tallystick.channels.storage.store import Moment, Schema, open_store
 from tallystick.channels.storage.writer import Writer
@@ -165,8 +166,7 @@ def test_one_transaction_covers_all_channels_of_a_round() -> None:
     pair.settle()
     before, journal = pair.alice.store.commits, "SELECT count(*) FROM sent"
     for _ in range(50):
-        pair.alice.session.pay(1, b"", "", pair.now)
-    pair.alice.touch()
+        pair.alice.apply(SubmitPayment(1))
     pair.alice.step()
     assert pair.alice.store.commits == before + 1
     assert pair.alice.store.read(journal) == [(1,)]

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from simulation.disputes import PERIOD, ChannelFixture, DisputeFixture
 from tallystick.channels.errors import Fault, InvalidInput, InvalidUpdate
 from tallystick.channels.limits import AMOUNT_MAX, STREAM_LENGTH_MAX
 from tallystick.channels.protocol.conditions import STREAM, amount_paid
@@ -31,7 +32,6 @@ from tallystick.settlement.contract.verdicts.stream import StreamVerdict
 from tallystick.settlement.errors import Revert, Reverted
 from tallystick.settlement.ethereum.transactions import gas_of
 from tallystick.settlement.following.index import INDEX_SCHEMA, ChainIndex
-from tallystick.settlement.testing.disputes import PERIOD, ChannelFixture, DisputeFixture
 
 EXPIRY = 5_000
 SEED = keccak(b"a seed")

@@ -16,6 +16,16 @@ from tallystick.channels.protocol.messages import Links, Shutdown, encode
 from tallystick.channels.protocol.objects import Lock
 from tallystick.channels.protocol.operations import AddLock, Operation, Unlock
 from tallystick.channels.protocol.simplex import extend, genesis
+from tallystick.channels.session.inputs import (
+    BeginStream,
+    FinishStream,
+    ForceClose,
+    RejectLock,
+    SignDue,
+    SubmitLock,
+    SubmitPayment,
+    SubmitUnits,
+)
 from tallystick.channels.session.streamed import OutgoingStreamState
 from tallystick.channels.testing.clock import EPOCH
 
@@ -37,9 +47,7 @@ def queue(pair: Pair, length: int = 100, unit: int = UNIT) -> OutgoingStreamStat
     chain = session.streams.chain_for(session.next_lock, length)
     for _ in chain.build():
         pass
-    stream = session.streams.open(chain, unit, EXPIRY)
-    pair.alice.touch()
-    return stream
+    return pair.alice.apply(BeginStream(chain, unit, EXPIRY))
 
 
 def begin(pair: Pair, length: int = 100, unit: int = UNIT) -> OutgoingStreamState:
@@ -49,8 +57,7 @@ def begin(pair: Pair, length: int = 100, unit: int = UNIT) -> OutgoingStreamStat
 
 
 def pay(pair: Pair, stream: OutgoingStreamState, units: int) -> None:
-    pair.alice.session.streams.submit(stream, units)
-    pair.alice.touch()
+    pair.alice.apply(SubmitUnits(stream.lock, stream.condition, units))
     pair.settle()
 
 
@@ -72,7 +79,7 @@ def transferred(pair: Pair) -> int:
 
 def test_a_link_that_meets_our_rejection_is_not_taken(pair: Pair) -> None:
     stream = begin(pair)
-    pair.bob.session.reject(0, b"no")
+    pair.bob.apply(RejectLock(0, b"no"))
     pair.inject(pair.bob, encode(Links(pair.id, 0, 5, link(pair, 5))))
     assert held(pair) == 0 and not pair.bob.session.streams.claims()
     pair.settle()
@@ -97,8 +104,7 @@ def test_a_link_that_waits_for_the_time_is_not_forgotten_over_a_payment(pair: Pa
     pair.bob.time(0, 0)
     pair.connect()
     pay(pair, stream, 5)
-    pair.alice.session.pay(1, b"", "", pair.now)
-    pair.alice.touch()
+    pair.alice.apply(SubmitPayment(1))
     pair.settle()
     pair.bob.time(NOW, NOW)
     pair.settle()
@@ -141,8 +147,7 @@ def test_a_link_that_came_under_an_old_view_is_not_taken_if_time_has_run_out_mea
 def test_a_link_that_waits_ends_with_its_stream(pair: Pair) -> None:
     stream, views = begin(pair), outdated(pair)
     pay(pair, stream, 5)
-    stream.closing = True
-    pair.alice.touch()
+    pair.alice.apply(FinishStream(stream.lock, stream.condition))
     pair.settle()
     views.append(True)
     pair.bob.time(NOW + 2, NOW + 2)
@@ -235,8 +240,7 @@ def test_a_payer_spreads_deep_unlocks_over_several_updates(pair: Pair) -> None:
         pay(pair, stream, 40_000)
     before = pair.bob.channel.theirs.seq
     for stream in streams:
-        stream.closing = True
-    pair.alice.touch()
+        pair.alice.apply(FinishStream(stream.lock, stream.condition))
     pair.settle()
     assert [stream.paid for stream in streams] == [40_000] * 3 and not pair.faults
     assert pair.bob.channel.theirs.seq == before + 3
@@ -247,7 +251,7 @@ def test_a_stream_whose_unlock_is_on_its_way_has_not_ended(pair: Pair) -> None:
     pay(pair, stream, 5)
     stream.closing = True
     for _ in range(3):
-        pair.alice.touch()
+        pair.alice.apply(SignDue())
         pair.alice.step()
     assert pair.alice.channel.newest.lock(0) is None and not stream.ended
     pair.settle()
@@ -258,8 +262,7 @@ def test_what_was_streamed_is_counted_once_also_while_the_unlock_is_in_flight(pa
     stream = begin(pair)
     pay(pair, stream, 5)
     assert pair.alice.session.streams.streamed == 15
-    stream.closing = True
-    pair.alice.touch()
+    pair.alice.apply(FinishStream(stream.lock, stream.condition))
     pair.alice.step()
     pair.crash(pair.alice)
     assert pair.alice.channel.newest.lock(0) is None
@@ -275,8 +278,7 @@ def test_what_was_streamed_is_counted_once_also_while_the_unlock_is_in_flight(pa
 
 
 def test_a_stream_that_was_dropped_unsigned_ends_and_leaves_its_number_to_another_lock(pair: Pair) -> None:
-    pair.alice.session.pay(1, b"", "", 0.0)
-    pair.alice.touch()
+    pair.alice.apply(SubmitPayment(1))
     pair.alice.step()  # one update is in flight: the lock has to wait
     stream = queue(pair)
     pair.alice.step()
@@ -287,22 +289,18 @@ def test_a_stream_that_was_dropped_unsigned_ends_and_leaves_its_number_to_anothe
     pair.disconnect()
     pair.connect()
     pair.settle()
-    assert pair.alice.session.add_lock(50, EXPIRY, digest_of(bytes(32))) == 0
-    pair.alice.touch()
+    assert pair.alice.apply(SubmitLock(50, EXPIRY, digest_of(bytes(32)))) == 0
     pair.settle()
-    stream.closing = True
-    pair.alice.touch()
+    pair.alice.apply(FinishStream(stream.lock, stream.condition))
     pair.settle()
     assert pair.alice.channel.newest.lock(0) is not None and not pair.faults
 
 
 async def test_a_stream_that_is_dropped_as_the_channel_closes_alone_ends_at_once(pair: Pair) -> None:
-    pair.alice.session.pay(1, b"", "", 0.0)
-    pair.alice.touch()
+    pair.alice.apply(SubmitPayment(1))
     pair.alice.step()
     stream = queue(pair)
-    pair.alice.session.force_close()
-    pair.alice.touch()
+    pair.alice.apply(ForceClose())
     pair.settle()
     with trio.fail_after(1):
         await stream.wait_ended()
@@ -312,8 +310,8 @@ async def test_a_stream_that_is_dropped_as_the_channel_closes_alone_ends_at_once
 async def test_whoever_waits_for_units_that_will_never_be_released_is_told(pair: Pair, autojump_clock: object) -> None:
     stream = begin(pair)
     pair.disconnect()
-    pair.alice.session.streams.submit(stream, 7)
-    pair.alice.session.force_close()
+    pair.alice.apply(SubmitUnits(stream.lock, stream.condition, 7))
+    pair.alice.apply(ForceClose())
     with trio.fail_after(1):
         await stream.wait(7)
     assert (stream.acked, stream.released) == (0, 0)

@@ -10,6 +10,7 @@ from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.hashchain import HashChain, StreamProof, stream_seed
 from tallystick.channels.protocol.messages import CloseRequest, LinksHeld, Message, encode
 from tallystick.channels.session.effects import CloseRequested, StreamReceived
+from tallystick.channels.session.inputs import BeginStream, FinishStream, SubmitUnits
 from tallystick.channels.session.streamed import OutgoingStreamState
 from tallystick.channels.storage.schema import load_streams
 from tallystick.channels.testing.clock import EPOCH
@@ -32,17 +33,15 @@ def pair(sent: list[tuple[str, Message]]) -> Pair:
 
 
 def begin(pair: Pair) -> OutgoingStreamState:
-    session = pair.alice.session
-    stream = session.streams.open(HashChain.built(stream_seed(pair.alice.key, pair.id, 0), 100), UNIT, EXPIRY)
-    pair.alice.touch()
+    chain = HashChain.built(stream_seed(pair.alice.key, pair.id, 0), 100)
+    stream = pair.alice.apply(BeginStream(chain, UNIT, EXPIRY))
     pair.settle()
     return stream
 
 
 def pay(pair: Pair, units: int) -> None:
-    session = pair.alice.session
-    session.streams.submit(session.streams.outgoing[0], units)
-    pair.alice.touch()
+    stream = pair.alice.session.streams.outgoing[0]
+    pair.alice.apply(SubmitUnits(stream.lock, stream.condition, units))
     pair.settle()
 
 
@@ -129,8 +128,7 @@ def test_a_forged_link_proves_nothing_and_is_a_fault(pair: Pair, depth: int) -> 
 def test_what_is_held_of_a_stream_that_is_gone_says_nothing(pair: Pair) -> None:
     stream = begin(pair)
     pay(pair, 5)
-    stream.closing = True
-    pair.alice.touch()
+    pair.alice.apply(FinishStream(stream.lock, stream.condition))
     pair.settle()
     pair.inject(pair.alice, encode(LinksHeld(pair.id, 0, 6, bytes(32))))
     assert pair.faults == [] and pair.alice.channel.phase is Phase.OPEN
@@ -139,9 +137,9 @@ def test_what_is_held_of_a_stream_that_is_gone_says_nothing(pair: Pair) -> None:
 def test_an_acknowledgement_that_never_left_is_not_said_on_the_next_connection(pair: Pair) -> None:
     """It may have been to a payer that lost it since; what is held is said with its proof."""
     begin(pair)
-    pair.alice.session.streams.submit(pair.alice.session.streams.outgoing[0], 4)
+    stream = pair.alice.session.streams.outgoing[0]
+    pair.alice.apply(SubmitUnits(stream.lock, stream.condition, 4))
     image = pair.alice.disk.image()
-    pair.alice.touch()
     pair.alice.step()
     while pair.deliver(pair.bob):
         pass

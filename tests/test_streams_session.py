@@ -15,8 +15,18 @@ from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.hashchain import HashChain, StreamProof, StreamTerms, stream_seed
 from tallystick.channels.protocol.messages import Links, LinksAck, Message, encode
 from tallystick.channels.protocol.operations import Cancel, Unlock
-from tallystick.channels.session import negotiation
 from tallystick.channels.session.effects import LockRejected, StreamReceived
+from tallystick.channels.session.inputs import (
+    BeginStream,
+    FinishStream,
+    ForceClose,
+    RejectLock,
+    RequestClose,
+    RevealSecret,
+    SignDue,
+    SubmitLock,
+    SubmitUnits,
+)
 from tallystick.channels.session.streamed import OutgoingStreamState
 from tallystick.channels.storage.schema import load_streams
 from tallystick.channels.testing.clock import EPOCH
@@ -43,20 +53,17 @@ def begin(pair: Pair, length: int = 100, unit: int = UNIT, expiry: int = EXPIRY)
     chain = session.streams.chain_for(session.next_lock, length)
     for _ in chain.build():
         pass
-    stream = session.streams.open(chain, unit, expiry)
-    pair.alice.touch()
+    stream = pair.alice.apply(BeginStream(chain, unit, expiry))
     pair.settle()
     return stream
 
 
 def submit(pair: Pair, stream: OutgoingStreamState, units: int) -> None:
-    pair.alice.session.streams.submit(stream, units)
-    pair.alice.touch()
+    pair.alice.apply(SubmitUnits(stream.lock, stream.condition, units))
 
 
 def close(pair: Pair, stream: OutgoingStreamState) -> None:
-    stream.closing = True
-    pair.alice.touch()
+    pair.alice.apply(FinishStream(stream.lock, stream.condition))
     pair.settle()
 
 
@@ -124,15 +131,15 @@ def test_more_than_the_stream_the_bound_or_its_life_allows_is_refused() -> None:
     stream = begin(pair, length=15)
     for units, error in ((16, InsufficientFunds), (11, ChannelNotReady), (0, InvalidInput)):
         with pytest.raises(error):
-            pair.alice.session.streams.submit(stream, units)
+            pair.alice.apply(SubmitUnits(stream.lock, stream.condition, units))
     submit(pair, stream, 10)
     with pytest.raises(ChannelNotReady):
-        pair.alice.session.streams.submit(stream, 1)
+        pair.alice.apply(SubmitUnits(stream.lock, stream.condition, 1))
     pair.settle()
     submit(pair, stream, 5)
     close(pair, stream)
     with pytest.raises(ChannelNotReady):
-        pair.alice.session.streams.submit(stream, 1)
+        pair.alice.apply(SubmitUnits(stream.lock, stream.condition, 1))
     with pytest.raises(InvalidInput):
         begin(pair, expiry=NOW + 599)
     with pytest.raises(InsufficientFunds):
@@ -142,8 +149,7 @@ def test_more_than_the_stream_the_bound_or_its_life_allows_is_refused() -> None:
 
 def test_a_cooperative_close_settles_open_streams_first(pair: Pair) -> None:
     submit(pair, begin(pair), 9)
-    negotiation.request_close(pair.alice.session)
-    pair.alice.touch()
+    pair.alice.apply(RequestClose())
     pair.settle()
     assert pair.alice.channel.phase is pair.bob.channel.phase is Phase.FROZEN
     assert pair.alice.channel.offer is not None
@@ -156,8 +162,7 @@ def test_no_unit_is_taken_once_the_channel_closes_alone_and_what_came_is_stored_
     pair.alice.step()
     pair.deliver(pair.bob)
     for party in pair.parties:
-        party.session.force_close()
-        party.touch()
+        party.apply(ForceClose())
     pair.settle()
     pair.crash(pair.alice)
     for same in (stream, pair.alice.session.streams.outgoing[0]):
@@ -174,8 +179,7 @@ def test_no_unit_is_taken_once_the_channel_closes_alone_and_what_came_is_stored_
 def test_the_peers_wish_to_close_settles_them_too(pair: Pair) -> None:
     submit(pair, begin(pair), 9)
     pair.settle()
-    negotiation.request_close(pair.bob.session)
-    pair.bob.touch()
+    pair.bob.apply(RequestClose())
     pair.settle()
     assert pair.bob.channel.phase is Phase.FROZEN and transferred(pair) == 27
 
@@ -237,6 +241,7 @@ def test_a_deeper_link_that_comes_first_covers_those_that_were_lost(pair: Pair) 
     pair.alice.step()
     pair.bob.incoming.clear()
     submit(pair, stream, 4)
+    pair.alice.apply(SignDue())  # a round begins for another reason: the first link is not acknowledged yet
     pair.settle()
     assert (held(pair.bob), received(pair.bob), stream.acked) == (8, 8, 8)
 
@@ -245,8 +250,7 @@ def test_an_unlock_that_is_in_flight_at_a_crash_is_repeated_and_the_stream_is_go
     stream = begin(pair)
     submit(pair, stream, 4)
     pair.settle()
-    stream.closing = True
-    pair.alice.touch()
+    pair.alice.apply(FinishStream(stream.lock, stream.condition))
     pair.crash_at_commit(pair.alice, takes_effect=True)
     pair.connect()
     pair.settle()
@@ -300,7 +304,7 @@ def test_an_unlock_for_less_than_the_payee_holds_is_refused(pair: Pair) -> None:
     pair.settle()
     proof = StreamProof(cheating_chain(pair).link(7), 7, stream.terms)
     pair.alice.session.outbox.end_lock(Unlock(0, proof.encode(), proof.amount))
-    pair.alice.touch()
+    pair.alice.apply(SignDue())
     pair.settle()
     assert fault_of(pair, pair.bob) is Fault.BAD_AMOUNT
     assert (held(pair.bob), transferred(pair)) == (8, 0)
@@ -312,7 +316,7 @@ def test_a_stream_cannot_be_cancelled_without_consent(pair: Pair) -> None:
     submit(pair, stream, 8)
     pair.settle()
     pair.alice.session.outbox.end_lock(Cancel(0))
-    pair.alice.touch()
+    pair.alice.apply(SignDue())
     pair.settle()
     assert transferred(pair) == 0 and pair.bob.channel.theirs.simplex.lock(0) is not None
     assert pair.bob.session.streams.claims()[0].depth == 8
@@ -322,17 +326,16 @@ def test_the_payee_cannot_reject_a_stream_that_has_paid(pair: Pair) -> None:
     submit(pair, begin(pair), 1)
     pair.settle()
     with pytest.raises(InvalidInput):
-        pair.bob.session.reject(0, b"")
+        pair.bob.apply(RejectLock(0, b""))
     with pytest.raises(InvalidInput):
-        pair.bob.session.reveal(0, bytes(32))
+        pair.bob.apply(RevealSecret(0, bytes(32)))
 
 
 def test_a_stream_on_other_terms_than_its_locks_is_rejected(pair: Pair) -> None:
     tip = cheating_chain(pair).tip
     right, wrong = StreamTerms(tip, 3, 100), StreamTerms(tip, 30, 100)
     for terms, onion in ((right, wrong.encode()), (right, b""), (wrong, wrong.encode())):
-        pair.alice.session.add_lock(300, EXPIRY, terms.condition(EXPIRY), onion, STREAM)
-        pair.alice.touch()
+        pair.alice.apply(SubmitLock(300, EXPIRY, terms.condition(EXPIRY), onion, STREAM))
         pair.settle()
     assert len([event for event in pair.alice.events if isinstance(event, LockRejected)]) == 3
     assert pair.bob.session.streams.incoming == {} and pair.faults == []
@@ -470,8 +473,7 @@ class StreamMachine(RuleBasedStateMachine):
     @rule()
     def close(self) -> None:
         assert self.stream is not None
-        self.stream.closing = True
-        self.pair.alice.touch()
+        self.pair.alice.apply(FinishStream(self.stream.lock, self.stream.condition))
 
     @invariant()
     def nobody_forgets(self) -> None:

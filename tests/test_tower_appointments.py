@@ -13,6 +13,7 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from simulation.tower_house import Pair
 from tallystick.channels.errors import MalformedMessage, StoreError
 from tallystick.channels.node.alarms import Alarm
 from tallystick.channels.ports import Link, PeerAddress
@@ -46,7 +47,6 @@ from tallystick.watchtower.schema import (
     read_appointments,
 )
 from tallystick.watchtower.sealing import BLOB_SIZE, Appointment, locator_of, seal, unseal
-from tallystick.watchtower.testing import Pair
 
 ALICE, BOB, TOWER, CAROL = (PrivateKey(bytes([n]) * 32) for n in (1, 2, 3, 4))
 PAIR = Pair(ALICE, BOB, chain_id=1337, contract=Address(b"\x09" * 20))
@@ -143,7 +143,7 @@ class Office:
         self.alarms: list[Alarm] = []
         self.disk_full = False
         self.committed: list[Moment] = []
-        self.desk = AppointmentService(
+        self.service = AppointmentService(
             key=TOWER,
             store=self.store,
             commit=self.commit,
@@ -151,7 +151,7 @@ class Office:
             troubles=lambda: self.troubles,
             quota=2,
             alarm=self.alarms.append,
-            shelves=AppointmentQuota(self.store, b"secret", 1_000, 1.0, 100.0),
+            new_quota=AppointmentQuota(self.store, b"secret", 1_000, 1.0, 100.0),
         )
 
     async def commit(self, moments: Sequence[Moment]) -> None:
@@ -165,7 +165,7 @@ class Office:
         self, locator: int, revision: int, blob: bytes = b"", client: PrivateKey = ALICE
     ) -> TowerReceipt | Refused:
         message = Upload(VERSION, bytes([locator]) * 32, revision, blob.ljust(BLOB_SIZE, b"b"))
-        answer = await self.desk.answer(client.address, message)
+        answer = await self.service.answer(client.address, message)
         if isinstance(answer, TowerReceipt):
             verify_receipt(answer, TOWER.public, client.address, message)
         assert isinstance(answer, TowerReceipt | Refused)
@@ -227,10 +227,10 @@ async def test_the_quota_is_per_client(office: Office) -> None:
 
 async def test_a_client_gets_back_its_own_blobs_only(office: Office) -> None:
     await office.upload(1, 7, b"mine")
-    held = await office.desk.answer(ALICE.address, Fetch(VERSION, b"\1" * 32))
+    held = await office.service.answer(ALICE.address, Fetch(VERSION, b"\1" * 32))
     assert isinstance(held, Held)
     assert (held.revision, held.blob[:4]) == (7, b"mine")
-    other = await office.desk.answer(BOB.address, Fetch(VERSION, b"\1" * 32))
+    other = await office.service.answer(BOB.address, Fetch(VERSION, b"\1" * 32))
     assert isinstance(other, Refused)
     assert other.why is TowerRefusal.UNKNOWN
 
@@ -274,7 +274,7 @@ class Home:
                 if isinstance(message, Upload):
                     self.journal.append(f"upload {message.revision}")
                     self.arrived()
-                await link.send([encode(await self.office.desk.answer(link.peer.address, message))])
+                await link.send([encode(await self.office.service.answer(link.peer.address, message))])
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[TowerClient]:
@@ -433,7 +433,7 @@ async def test_a_tower_that_breaks_the_protocol_covers_nothing(
             TOWER.address, client, message.locator, message.revision, keccak(message.blob), 1, CAROL.sign(bytes(32))
         )
 
-    home.office.desk.answer = lie  # type: ignore[method-assign]  # Mallory runs the tower
+    home.office.service.answer = lie  # type: ignore[method-assign]  # Mallory runs the tower
     async with home.client() as client:
         offer(client, 1, 1)
         await trio.sleep(20)

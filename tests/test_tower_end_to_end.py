@@ -24,6 +24,7 @@ import msgspec
 import pytest
 import trio
 
+from simulation.tower_house import Pair, TowerHouse
 from tallystick.channels.errors import StoreError
 from tallystick.channels.node.alarms import Alarm, AlarmKind
 from tallystick.channels.protocol.keys import PrivateKey
@@ -49,7 +50,6 @@ from tallystick.watchtower.disputes import ChallengeBudget, Defence
 from tallystick.watchtower.messages import VERSION, TowerReceipt, Upload
 from tallystick.watchtower.schema import CLIENT_SCHEMA
 from tallystick.watchtower.sealing import Appointment, locator_of, seal
-from tallystick.watchtower.testing import Pair, TowerHouse
 from tallystick.watchtower.tower import SCHEMAS, TowerPolicy
 
 ALICE, MALLORY, TOWER, CAROL = (PrivateKey(bytes([n]) * 32) for n in (1, 2, 3, 4))
@@ -400,15 +400,15 @@ async def test_a_challenge_that_earns_next_to_nothing_costs_no_more_than_courtes
 def test_a_challenge_may_cost_half_of_what_it_earns() -> None:
     pair = Pair(ALICE, MALLORY, chain_id=1, contract=Address(bytes(20)))
     proofs = pair.proof(0, 7, 600), pair.proof(1, 3, 40)
-    purse = ChallengeBudget(budget=10**6, courtesy=5, reward_bps=1_000)
+    budget = ChallengeBudget(budget=10**6, courtesy=5, reward_bps=1_000)
     promised = Defence(pair.keys[0].address, proofs, Voucher(pair.channel, TOWER.address), bytes(64))
     unpromised = msgspec.structs.replace(promised, voucher=None, voucher_signature=b"")
-    assert purse.for_challenge(promised, 1, (1_000, 1_000)) == (1_000 + 600 - 40) // 10 // 2
-    assert purse.for_challenge(promised, 1, (10**9, 10**9)) == 10**6
-    assert purse.for_challenge(promised, 1, (1_000, 0)) == 560 // 20
-    assert purse.for_challenge(promised, 0, (600, 1_000)) == 5
-    assert purse.for_challenge(promised, 1, None) == 10**6, "not known after a restart"
-    assert purse.for_challenge(unpromised, 1, (10**9, 10**9)) == purse.for_challenge(unpromised, 1, None) == 5
+    assert budget.for_challenge(promised, 1, (1_000, 1_000)) == (1_000 + 600 - 40) // 10 // 2
+    assert budget.for_challenge(promised, 1, (10**9, 10**9)) == 10**6
+    assert budget.for_challenge(promised, 1, (1_000, 0)) == 560 // 20
+    assert budget.for_challenge(promised, 0, (600, 1_000)) == 5
+    assert budget.for_challenge(promised, 1, None) == 10**6, "not known after a restart"
+    assert budget.for_challenge(unpromised, 1, (10**9, 10**9)) == budget.for_challenge(unpromised, 1, None) == 5
 
 
 class FullDisk(SqliteStore):
@@ -554,7 +554,7 @@ async def test_what_others_leave_under_a_clients_locator_delays_no_challenge(
                 ALICE.address,
                 seeded_entropy(str(seq)),
             )
-            answer = await tower.desk.answer(Address(bytes([number + 10]) * 20), Upload(VERSION, locator, 1, blob))
+            answer = await tower.service.answer(Address(bytes([number + 10]) * 20), Upload(VERSION, locator, 1, blob))
             assert isinstance(answer, TowerReceipt)
         await town.cheat()
         await town.mine(8)

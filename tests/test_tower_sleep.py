@@ -46,7 +46,7 @@ class House:
             commit=self.commit,
             sender=self,  # type: ignore[arg-type]
             alarm=lambda alarm: None,
-            purse=ChallengeBudget(10**15, 0, 1_000),
+            budget=ChallengeBudget(10**15, 0, 1_000),
         )
 
     # what a watch asks of its store, sender and chain
@@ -90,7 +90,7 @@ async def test_what_strangers_close_costs_nothing_once_it_was_looked_at_and_is_d
 ):
     house = House()
     await house.mine(*(house.close(number) for number in range(50)))
-    assert len(house.watch.cases) == 50
+    assert len(house.watch.disputes) == 50
     await house.mine()
     before = house.reads
     for _ in range(20):
@@ -101,7 +101,7 @@ async def test_what_strangers_close_costs_nothing_once_it_was_looked_at_and_is_d
     assert house.reads > before and house.watch.at_work == []
     for _ in range(PERIOD // INTERVAL + HEADERS_KEPT):
         await house.mine()
-    assert house.watch.cases == {}
+    assert house.watch.disputes == {}
     assert house.store.read("SELECT count(*) FROM cases")[0][0] == 0
 
 
@@ -130,7 +130,7 @@ async def test_a_close_that_left_the_chain_is_no_case_and_wakes_nobody() -> None
     party = house.terms[closed.channel].participants[1]
     await house.watch.on_step(BlockRemoved(Header(house.number, bytes(32), bytes(32), house.number * INTERVAL)))
     await house.watch.on_step(BlockRemoved(Header(house.number - 1, bytes(32), bytes(32), 0)))
-    assert house.watch.cases == {}
+    assert house.watch.disputes == {}
     house.watch.appointed(locator_of(closed.close_key, TOWER, party))
     house.number -= 2
     await house.mine()

@@ -10,6 +10,7 @@ import pytest
 import trio
 import trio.testing
 
+from simulation.tower_house import Pair
 from tallystick.channels.errors import LinkClosed
 from tallystick.channels.ports import PeerAddress
 from tallystick.channels.protocol.keys import PrivateKey
@@ -26,7 +27,6 @@ from tallystick.watchtower.messages import VERSION, Fetch, Held, Message, Refuse
 from tallystick.watchtower.quotas import RENEW, SHARE, TERM, AppointmentQuota
 from tallystick.watchtower.schema import CLIENT_SCHEMA, TOWER_SCHEMA, AppointmentStored, DisputeOver, count_appointments
 from tallystick.watchtower.sealing import BLOB_SIZE
-from tallystick.watchtower.testing import Pair
 
 ALICE, BOB, TOWER = (PrivateKey(bytes([n]) * 32) for n in (1, 2, 3))
 FLOOD, HOME = "203.0.113.9", "192.0.2.1"
@@ -41,7 +41,7 @@ class Office:
         self.now = 1e9
         self.kept: set[bytes] = set()
         self.clients = 0
-        self.desk = AppointmentService(
+        self.service = AppointmentService(
             key=TOWER,
             store=self.store,
             commit=self.commit,
@@ -49,7 +49,7 @@ class Office:
             troubles=tuple,
             quota=10_000,
             alarm=lambda alarm: None,
-            shelves=AppointmentQuota(self.store, b"secret", MOST, rate, burst),
+            new_quota=AppointmentQuota(self.store, b"secret", MOST, rate, burst),
             kept=lambda: self.kept,
         )
 
@@ -62,7 +62,7 @@ class Office:
         self.clients += number is None
         name = self.clients if number is None else number
         client = Address(name.to_bytes(20, "big"))
-        return await self.desk.answer(
+        return await self.service.answer(
             client, Upload(VERSION, name.to_bytes(32, "big"), revision, bytes(BLOB_SIZE)), source
         )
 
@@ -101,7 +101,7 @@ async def test_a_full_tower_refuses_what_is_new_and_drops_nothing_within_its_ter
 
 
 async def test_what_was_not_renewed_within_its_term_makes_room_the_oldest_first(office: Office) -> None:
-    mark, began = office.desk._shelves.mark(FLOOD), int(office.now)
+    mark, began = office.service._new_quota.mark(FLOOD), int(office.now)
     old = [
         AppointmentStored(Address(n.to_bytes(20, "big")), n.to_bytes(32, "big"), 1, bytes(9), began + n, mark)
         for n in range(MOST - 10)
@@ -170,7 +170,7 @@ def test_idle_strangers_end_each_other_and_no_client(tmp_path: Path, monkeypatch
             endpoint, bound = network.endpoint(TOWER), list[PeerAddress]()
 
             async def serve() -> None:
-                await endpoint.serve("tower", 1, office.desk.handle, started=bound.append)
+                await endpoint.serve("tower", 1, office.service.handle, started=bound.append)
 
             nursery.start_soon(serve)
             await trio.testing.wait_all_tasks_blocked()
@@ -208,7 +208,7 @@ def test_a_client_renews_in_time_what_it_was_promised(tmp_path: Path) -> None:
             endpoint, bound = network.endpoint(TOWER), list[PeerAddress]()
 
             async def serve() -> None:
-                await endpoint.serve("tower", 1, office.desk.handle, started=bound.append)
+                await endpoint.serve("tower", 1, office.service.handle, started=bound.append)
 
             async def live() -> TowerClient:
                 client = TowerClient(
@@ -224,17 +224,17 @@ def test_a_client_renews_in_time_what_it_was_promised(tmp_path: Path) -> None:
             nursery.start_soon(serve)
             await trio.testing.wait_all_tasks_blocked()
             client = await live()
-            first = office.desk.accepted
+            first = office.service.accepted
             await trio.sleep(RENEW - 7_200)
-            assert office.desk.accepted == first == 1
+            assert office.service.accepted == first == 1
             await trio.sleep(14_400)
-            assert office.desk.accepted == 2 and client.statistics().dirty == 0
+            assert office.service.accepted == 2 and client.statistics().dirty == 0
             await trio.sleep(RENEW - 14_400)
             client.forget(pair.channel)
             await trio.sleep(14_400)
-            assert office.desk.accepted == 2
+            assert office.service.accepted == 2
             await live()  # a new life of the client: what it remembers of the receipt is old by now
-            assert office.desk.accepted == 3
+            assert office.service.accepted == 3
             nursery.cancel_scope.cancel()
 
     simulate(story, 1)
@@ -293,5 +293,5 @@ async def test_who_asks_much_and_reads_nothing_takes_little_memory_and_is_ended(
 ) -> None:
     link = DeafLink()
     with trio.fail_after(600), pytest.raises(LinkClosed, match="does not read"):
-        await office.desk.handle(link)
+        await office.service.handle(link)
     assert [len(answers) for answers in link.sent] == [16]

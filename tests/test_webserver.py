@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from tallystick.channels.transport import webserver
 from tallystick.channels.transport.webserver import WebServer
-from tallystick.sdk.control.door import ConnectionLimit
+from tallystick.sdk.control.connections import ConnectionLimit
 from tallystick.sdk.control.http import TokenCheck
 from tallystick.settlement.simulated.rpc_server import serve_chain
 from tallystick.settlement.testing.local import LocalChain

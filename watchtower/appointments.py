@@ -1,4 +1,5 @@
-"""The tower's desk: takes appointments from clients, and says why when it does not. Receipts follow the commit.
+"""The tower's appointment service: takes appointments from clients, and says why when it does not. Receipts follow the
+commit.
 
 A new appointment is refused while the tower could not be relied on (it lags, its disk is nearly full, its fee account
 is empty): then it only defends what it has. A newer revision of an appointment that it has is still taken, since
@@ -64,7 +65,7 @@ class AppointmentService:
         troubles: Troubles,
         quota: int,
         alarm: OnAlarm,
-        shelves: AppointmentQuota,
+        new_quota: AppointmentQuota,
         kept: Callable[[], Collection[bytes]] = frozenset,
         stored: Callable[[bytes], None] = lambda locator: None,
     ) -> None:
@@ -79,7 +80,7 @@ class AppointmentService:
         self._troubles = troubles
         self._quota = quota
         self._alarm = alarm
-        self._shelves = shelves
+        self._new_quota = new_quota
         self._kept = kept
         self._told = stored
         self._turns = Turns(CLIENTS_PART)
@@ -160,14 +161,14 @@ class AppointmentService:
             if count_appointments(self._store, client) >= self._quota:
                 text = f"this client has {self._quota} appointments already; more need another tower"
                 return self._refuse(upload.locator, TowerRefusal.QUOTA, 0, text)
-            if full := self._shelves.refusal(source, self._clock()):
+            if full := self._new_quota.refusal(source, self._clock()):
                 return self._refuse(upload.locator, TowerRefusal.QUOTA, 0, full)
         time = int(self._clock())
-        mark = self._shelves.mark(source)
+        mark = self._new_quota.mark(source)
         moments: list[Moment] = [
             AppointmentStored(client, upload.locator, upload.revision, upload.blob, time, mark),
         ]
-        if overdue := self._shelves.overdue(time, self._kept()):
+        if overdue := self._new_quota.overdue(time, self._kept()):
             moments.insert(0, overdue)
         try:
             await self._commit(moments)

@@ -1,4 +1,4 @@
-"""The tower's cases: channels that were closed unilaterally, folded from events, and what they call for. Pure.
+"""The tower's disputes: channels that were closed unilaterally, folded from events, and what they call for. Pure.
 
 | the chain says                                         | the tower                                                |
 | ------------------------------------------------------ | -------------------------------------------------------- |
@@ -6,7 +6,7 @@
 | challenged by somebody, still lower than held          | owes it still                                            |
 | challenged by somebody, as high as held or higher      | owes nothing: superseded                                 |
 | closed by its own client                               | owes nothing: a challenge would only convict the client  |
-| settled                                                | owes nothing any more; the case is over when that is deep |
+| settled                                                | owes nothing any more; it is over when that is deep      |
 | the block of any of these left the chain               | whatever the remaining events call for                   |
 
 No duty is remembered as an event that could get lost: all are derived again at every block, from the events that
@@ -31,7 +31,7 @@ CaseEvent = Closed | Challenged | Settled
 
 
 class DisputeEvent(msgspec.Struct, frozen=True, array_like=True):
-    """One event of a case, and its block."""
+    """One event of a dispute, and its block."""
 
     block: Header
     event: CaseEvent
@@ -70,11 +70,11 @@ class Dispute(msgspec.Struct, frozen=True):
         return seq, by
 
     def seen(self, block: Header, event: CaseEvent) -> Dispute:
-        """Return the case with one more event."""
+        """Return the dispute with one more event."""
         return msgspec.structs.replace(self, sightings=(*self.sightings, DisputeEvent(block, event)))
 
     def without(self, number: int) -> Dispute:
-        """Return the case as it was before the block of that number."""
+        """Return the dispute as it was before the block of that number."""
         kept = tuple(s for s in self.sightings if s.block.number < number)
         return msgspec.structs.replace(self, sightings=kept)
 
@@ -139,42 +139,42 @@ class ChallengeBudget(msgspec.Struct, frozen=True):
 
 
 def duties(
-    case: Dispute, defences: Iterable[Defence], purse: ChallengeBudget, funds: tuple[int, int] | None = None
+    dispute: Dispute, defences: Iterable[Defence], budget: ChallengeBudget, funds: tuple[int, int] | None = None
 ) -> list[Obligation]:
-    """Return the challenges that the case calls for now, each under a name that no other need of it has."""
-    closed = case.closed
-    if closed is None or case.settled is not None:
+    """Return the challenges that the dispute calls for now, each under a name that no other need of it has."""
+    closed = dispute.closed
+    if closed is None or dispute.settled is not None:
         return []
     found: dict[int, Obligation] = {}
     for defence in defences:
-        if defence.party == case.terms.participants[closed.closer]:
+        if defence.party == dispute.terms.participants[closed.closer]:
             continue
         for sender, signed in enumerate(defence.proofs):
-            if signed is None or signed.proof.seq <= case.standing(sender)[0]:
+            if signed is None or signed.proof.seq <= dispute.standing(sender)[0]:
                 continue
-            name = case.channel.hex()
+            name = dispute.channel.hex()
             # A later need of the same challenge (after a reorganisation) has another newest event, so another name.
-            cause = case.sightings[-1].block.hash.hex()[:16]
+            cause = dispute.sightings[-1].block.hash.hex()[:16]
             found[sender] = Obligation(
                 id=f"challenge:{name}:{sender}:{signed.proof.seq}:{cause}",
                 call=ChallengeCall(signed, defence.voucher, defence.voucher_signature),
                 purpose=f"challenge the close of channel {name[:8]} on side {sender}",
-                budget=purse.for_challenge(defence, closed.closer, funds),
-                channel=case.channel,
+                budget=budget.for_challenge(defence, closed.closer, funds),
+                channel=dispute.channel,
                 deadline=closed.deadline,
             )
     return list(found.values())
 
 
-def moot(case: Dispute | None, obligation: Obligation, tower: Address) -> str:
+def moot(dispute: Dispute | None, obligation: Obligation, tower: Address) -> str:
     """Return why a challenge is not needed any more, empty if it is, or if its own success is why it is not."""
     call = obligation.call
     if not isinstance(call, ChallengeCall):
         return ""
-    if case is None or case.closed is None:
+    if dispute is None or dispute.closed is None:
         return "the close has left the chain"
-    seq, by = case.standing(call.proof.proof.sender)
-    if case.settled is not None and by != tower:
+    seq, by = dispute.standing(call.proof.proof.sender)
+    if dispute.settled is not None and by != tower:
         return "the channel is settled"
     if seq >= call.proof.proof.seq and by != tower:
         return f"seq {seq} stands already"

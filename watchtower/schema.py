@@ -28,7 +28,7 @@ class AppointmentStored(Moment, frozen=True):
     blob: bytes
     time: int
     source: bytes = b""
-    """From which address it came (`shelves.mark`)."""
+    """From which address it came (`new_quota.mark`)."""
 
 
 class AppointmentsDropped(Moment, frozen=True):
@@ -54,7 +54,7 @@ class DisputesUndone(Moment, frozen=True):
 
 
 class DisputeOver(Moment, frozen=True):
-    """The channel's settlement is final: its case and the blobs under these locators are of no use any more."""
+    """The channel's settlement is final: its dispute and the blobs under these locators are of no use any more."""
 
     channel: ChannelId
     locators: tuple[bytes, ...]
@@ -105,23 +105,23 @@ def has_appointments(store: Store, client: Address) -> bool:
     return bool(store.read("SELECT 1 FROM appointments WHERE client = ? LIMIT 1", (client,)))
 
 
-def read_cases(store: Store) -> dict[ChannelId, Dispute]:
-    """Return the open cases."""
-    cases = {
+def read_disputes(store: Store) -> dict[ChannelId, Dispute]:
+    """Return the open disputes."""
+    disputes = {
         ChannelId(row[0]): Dispute(decoded(_TERMS, row[1], "cases", row[0]))
         for row in store.read("SELECT channel, terms FROM cases")
     }
     for channel, data in store.read("SELECT channel, data FROM case_events ORDER BY number, position"):
         sighting = decoded(_SIGHTING, data, "case_events", channel)
-        cases[channel] = cases[channel].seen(sighting.block, sighting.event)
-    return cases
+        disputes[channel] = disputes[channel].seen(sighting.block, sighting.event)
+    return disputes
 
 
 def said_by_tower(store: Store) -> Iterator[Identity]:
     """Return what a tower's data of version 0.1.0, which did not remember it, says about whose it is."""
     yield from said_by_settlement(store)
-    for case in read_cases(store).values():
-        yield Identity(chain_id=case.terms.chain_id, contract=case.terms.contract)
+    for dispute in read_disputes(store).values():
+        yield Identity(chain_id=dispute.terms.chain_id, contract=dispute.terms.contract)
 
 
 def read_coverage(store: Store, tower: Address) -> dict[ChannelId, Coverage]:

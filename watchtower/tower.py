@@ -151,9 +151,9 @@ class Tower:
             commit=self._commit_surely,
             sender=self.sender,
             alarm=self._alarm,
-            purse=ChallengeBudget(self._policy.budget, self._policy.courtesy, self._policy.reward_bps),
+            budget=ChallengeBudget(self._policy.budget, self._policy.courtesy, self._policy.reward_bps),
         )
-        self.desk = AppointmentService(
+        self.service = AppointmentService(
             key=key,
             store=store,
             commit=self._commit_once,
@@ -161,7 +161,7 @@ class Tower:
             troubles=self.troubles,
             quota=self._policy.quota,
             alarm=self._alarm,
-            shelves=AppointmentQuota(
+            new_quota=AppointmentQuota(
                 store,
                 keccak(b"tallystick/tower/addresses/1" + key.reveal()),
                 self._policy.appointments,
@@ -181,7 +181,7 @@ class Tower:
             nursery.start_soon(self._guard)
             nursery.start_soon(self.sender.run)
             nursery.start_soon(self._check_fees)
-            await self._network.serve(host, port, self.desk.handle, started=started)
+            await self._network.serve(host, port, self.service.handle, started=started)
 
     def troubles(self) -> tuple[str, ...]:
         """Return why nothing new should be taken now; empty if all is well."""
@@ -205,9 +205,9 @@ class Tower:
         """Return the figures of this moment. Must be called within trio."""
         return TowerStatistics(
             appointments=count_appointments(self._store),
-            accepted=self.desk.accepted,
-            refused=self.desk.refused,
-            cases=len(self.watch.cases),
+            accepted=self.service.accepted,
+            refused=self.service.refused,
+            cases=len(self.watch.disputes),
             challenges=self.watch.challenged,
             troubles=self.troubles(),
             alarms=self._alarms,
@@ -235,7 +235,7 @@ class Tower:
         position = self.follower.followed.position
         if position is None:
             return None
-        closed = [case.closed for case in self.watch.at_work if case.settled is None]
+        closed = [dispute.closed for dispute in self.watch.at_work if dispute.settled is None]
         left = [found.deadline - position.time for found in closed if found is not None]
         return min((float(time) for time in left if time >= 0), default=None)
 
@@ -264,7 +264,8 @@ class Tower:
             await trio.sleep(LOOK_AGAIN if account.in_doubt else LOOK_EVERY)
 
     def _needed(self, price: int) -> tuple[int, int]:
-        """Return what to hold for the cases that are open, or as a reserve; and what for some of the appointments, too.
+        """Return what to hold for the disputes that are open, or as a reserve; and what for some of the appointments,
+        too.
 
         The latter is for the owner only: strangers may leave as many appointments as they like.
         """

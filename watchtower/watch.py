@@ -1,12 +1,13 @@
 """The watching engine: one store transaction per block with position, events and obligations, through any failure.
 
-Each block is handed in by the follower. What needs the chain is asked first; then, in one synchronous step, the cases
-change, their duties are derived anew and become obligations; then everything is committed at once. If the chain does
-not answer, the block is handed in again. If the disk refuses, the commit is tried again until it succeeds: nothing
-moves on without it.
+Each block is handed in by the follower. What needs the chain is asked first; then, in one synchronous step, the
+disputes change, their duties are derived anew and become obligations; then everything is committed at once. If the
+chain does not answer, the block is handed in again. If the disk refuses, the commit is tried again until it succeeds:
+nothing moves on without it.
 
-Strangers close channels, too, and need not settle them. A case for which the tower holds nothing sleeps: no block costs
-anything for it until something happens to it, or an appointment comes. One whose window has long been over is dropped.
+Strangers close channels, too, and need not settle them. A dispute for which the tower holds nothing sleeps: no block
+costs anything for it until something happens to it, or an appointment comes. One whose window has long been over is
+dropped.
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ from tallystick.settlement.sending.moments import step_moment
 from tallystick.settlement.sending.obligations import FINAL
 from tallystick.settlement.sending.sender import Commit, Sender
 from tallystick.watchtower.disputes import ChallengeBudget, Defence, Dispute, DisputeEvent, check, duties, moot
-from tallystick.watchtower.schema import DisputeOver, DisputeSeen, DisputesUndone, read_appointments, read_cases
+from tallystick.watchtower.schema import DisputeOver, DisputeSeen, DisputesUndone, read_appointments, read_disputes
 from tallystick.watchtower.sealing import locator_of, unseal
 
 
 class Watch:
-    """The cases of one tower on one chain. `on_step` is the follower's consumer."""
+    """The disputes of one tower on one chain. `on_step` is the follower's consumer."""
 
     def __init__(
         self,
@@ -43,7 +44,7 @@ class Watch:
         commit: Commit,
         sender: Sender,
         alarm: OnAlarm,
-        purse: ChallengeBudget,
+        budget: ChallengeBudget,
     ) -> None:
         self._tower = tower
         self._chain = chain
@@ -51,21 +52,21 @@ class Watch:
         self._commit = commit
         self._sender = sender
         self._alarm = alarm
-        self._purse = purse
+        self._budget = budget
         self._funds: dict[ChannelId, tuple[int, int]] = {}
         """What each side has in the channels that were closed since the start, in the coin: 0 in other assets."""
         self._opened: dict[tuple[bytes, Address, int], Defence | None] = {}
-        self.cases: dict[ChannelId, Dispute] = read_cases(store)
-        self._awake: dict[ChannelId, None] = dict.fromkeys(self.cases)
+        self.disputes: dict[ChannelId, Dispute] = read_disputes(store)
+        self._awake: dict[ChannelId, None] = dict.fromkeys(self.disputes)
         """Cases for which something may have to be done."""
         self._asleep: dict[bytes, ChannelId] = {}
-        """By locator: the cases that an appointment under it would wake."""
+        """By locator: the disputes that an appointment under it would wake."""
         self._windows: list[tuple[int, ChannelId]] = []
-        """Deadlines of the cases, the next one first."""
+        """Deadlines of the disputes, the next one first."""
         self._closing: deque[tuple[int, ChannelId]] = deque()
         """Cases whose window is over, and at which block that is beyond any reorganisation."""
-        for case in self.cases.values():
-            self._mark(case)
+        for dispute in self.disputes.values():
+            self._mark(dispute)
         self.challenged = 0
         """Challenges taken on since the start."""
 
@@ -98,22 +99,22 @@ class Watch:
         moments: list[Moment] = []
         for position, event in enumerate(block.events):
             if isinstance(event, Closed):
-                self.cases[event.channel] = Dispute(terms[event.channel])
+                self.disputes[event.channel] = Dispute(terms[event.channel])
                 heappush(self._windows, (event.deadline, event.channel))
-            if isinstance(event, Closed | Challenged | Settled) and event.channel in self.cases:
-                case = self.cases[event.channel]
-                self.cases[event.channel] = case.seen(block.header, event)
+            if isinstance(event, Closed | Challenged | Settled) and event.channel in self.disputes:
+                dispute = self.disputes[event.channel]
+                self.disputes[event.channel] = dispute.seen(block.header, event)
                 self._awake[event.channel] = None
-                moments.append(DisputeSeen(event.channel, case.terms, position, DisputeEvent(block.header, event)))
+                moments.append(DisputeSeen(event.channel, dispute.terms, position, DisputeEvent(block.header, event)))
         return moments
 
     def _remove(self, header: Header) -> list[Moment]:
         moments: list[Moment] = [DisputesUndone(header.number)]
-        for channel, case in list(self.cases.items()):
-            self.cases[channel] = case.without(header.number)
-            if len(self.cases[channel].sightings) < len(case.sightings):
+        for channel, dispute in list(self.disputes.items()):
+            self.disputes[channel] = dispute.without(header.number)
+            if len(self.disputes[channel].sightings) < len(dispute.sightings):
                 self._awake[channel] = None
-            if not self.cases[channel].sightings:
+            if not self.disputes[channel].sightings:
                 moments += self._supersede(None, channel)
                 moments.append(self._drop(channel, ()))
         return moments
@@ -122,72 +123,73 @@ class Watch:
         """Derive all duties anew; return what to store."""
         moments: list[Moment] = []
         for channel in list(self._awake):
-            case = self.cases[channel]
-            defences = self._defences(case)
-            moments += self._supersede(case, channel)
-            moments += self._require(case, head, defences)
-            settled = case.settled
+            dispute = self.disputes[channel]
+            defences = self._defences(dispute)
+            moments += self._supersede(dispute, channel)
+            moments += self._require(dispute, head, defences)
+            settled = dispute.settled
             if settled is not None and head.number - settled.block.number >= HEADERS_KEPT:
-                moments.append(self._drop(channel, self._locators(case)))
+                moments.append(self._drop(channel, self._locators(dispute)))
             elif not (defences or settled or any(o.channel == channel for o in self._sender.obligations())):
                 del self._awake[channel]
-                self._asleep.update(dict.fromkeys(self._locators(case), channel))
+                self._asleep.update(dict.fromkeys(self._locators(dispute), channel))
         moments += self._end_windows(head)
-        if not self.cases:
+        if not self.disputes:
             self._opened.clear()
         return moments
 
     def _end_windows(self, head: Header) -> list[Moment]:
-        """Drop the cases whose window has been over for as many blocks as can be reorganised: nothing can be done."""
+        """Drop the disputes whose window has been over for as many blocks as can be reorganised: nothing can be
+        done."""
         moments: list[Moment] = []
         while self._windows and self._windows[0][0] < head.time:
             self._closing.append((head.number + HEADERS_KEPT, heappop(self._windows)[1]))
         while self._closing and self._closing[0][0] <= head.number:
-            case = self.cases.get(self._closing.popleft()[1])
-            if case is not None and case.closed is not None and case.closed.deadline < head.time:
-                moments.append(self._drop(case.channel, self._locators(case)))
+            dispute = self.disputes.get(self._closing.popleft()[1])
+            if dispute is not None and dispute.closed is not None and dispute.closed.deadline < head.time:
+                moments.append(self._drop(dispute.channel, self._locators(dispute)))
         return moments
 
-    def _mark(self, case: Dispute) -> None:
-        if case.closed is not None:
-            heappush(self._windows, (case.closed.deadline, case.channel))
+    def _mark(self, dispute: Dispute) -> None:
+        if dispute.closed is not None:
+            heappush(self._windows, (dispute.closed.deadline, dispute.channel))
 
     def _drop(self, channel: ChannelId, locators: tuple[bytes, ...]) -> DisputeOver:
-        case = self.cases.pop(channel)
+        dispute = self.disputes.pop(channel)
         self._awake.pop(channel, None)
         self._funds.pop(channel, None)
-        for locator in self._locators(case):
+        for locator in self._locators(dispute):
             self._asleep.pop(locator, None)
         return DisputeOver(channel, locators)
 
     def appointed(self, locator: bytes) -> None:
-        """An appointment was stored there: look at its case, if there is one, with the next block."""
+        """An appointment was stored there: look at its dispute, if there is one, with the next block."""
         channel = self._asleep.get(locator)
-        if channel in self.cases:
+        if channel in self.disputes:
             self._awake[channel] = None
 
     @property
     def at_work(self) -> list[Dispute]:
-        """The cases for which something may have to be done."""
-        return [self.cases[channel] for channel in self._awake]
+        """The disputes for which something may have to be done."""
+        return [self.disputes[channel] for channel in self._awake]
 
-    def _supersede(self, case: Dispute | None, channel: ChannelId) -> list[Moment]:
+    def _supersede(self, dispute: Dispute | None, channel: ChannelId) -> list[Moment]:
         moments: list[Moment] = []
         for obligation in self._sender.obligations():
-            if obligation.channel == channel and (reason := moot(case, obligation, self._tower)):
+            if obligation.channel == channel and (reason := moot(dispute, obligation, self._tower)):
                 moments += self._sender.supersede(obligation.id, reason)
         return moments
 
-    def _require(self, case: Dispute, head: Header, defences: Sequence[Defence]) -> list[Moment]:
+    def _require(self, dispute: Dispute, head: Header, defences: Sequence[Defence]) -> list[Moment]:
         moments: list[Moment] = []
-        at_work = {o.call for o in self._sender.obligations() if o.status not in FINAL and o.channel == case.channel}
-        for duty in duties(case, defences, self._purse, self._funds.get(case.channel)):
+        at_work = {o.call for o in self._sender.obligations() if o.status not in FINAL and o.channel == dispute.channel}
+        for duty in duties(dispute, defences, self._budget, self._funds.get(dispute.channel)):
             if duty.call in at_work:
                 continue
             try:
                 added = self._sender.pursue(duty, head.number)
             except InvalidInput as error:  # derived again at the next block
-                text = f"a challenge for channel {case.channel.hex()[:8]} must wait: {error}"
+                text = f"a challenge for channel {dispute.channel.hex()[:8]} must wait: {error}"
                 self._alarm(Alarm(AlarmKind.DUTY_WAITS, text))
                 continue
             self.challenged += bool(added)
@@ -196,27 +198,27 @@ class Watch:
 
     def locators(self) -> set[bytes]:
         """Return the locators of all channels that are being closed."""
-        return {locator for case in self.cases.values() for locator in self._locators(case)}
+        return {locator for dispute in self.disputes.values() for locator in self._locators(dispute)}
 
-    def _locators(self, case: Dispute) -> tuple[bytes, ...]:
-        closed = case.closed
+    def _locators(self, dispute: Dispute) -> tuple[bytes, ...]:
+        closed = dispute.closed
         if closed is None:
             return ()
-        return tuple(locator_of(closed.close_key, self._tower, party) for party in case.terms.participants)
+        return tuple(locator_of(closed.close_key, self._tower, party) for party in dispute.terms.participants)
 
-    def _defences(self, case: Dispute) -> Sequence[Defence]:
-        """Return what the tower holds for the case, opened with the key that the close has published."""
-        closed = case.closed
+    def _defences(self, dispute: Dispute) -> Sequence[Defence]:
+        """Return what the tower holds for the dispute, opened with the key that the close has published."""
+        closed = dispute.closed
         if closed is None:
             return []
         defences = []
-        for party, locator in zip(case.terms.participants, self._locators(case), strict=True):
+        for party, locator in zip(dispute.terms.participants, self._locators(dispute), strict=True):
             for row in read_appointments(self._store, locator):
                 if row.client != party:  # the peer knows the locator too, and would leave old proofs there
                     continue
                 name = (locator, row.client, row.revision)
                 if name not in self._opened:
-                    self._opened[name] = self._open(row.blob, closed.close_key, case.terms, party)
+                    self._opened[name] = self._open(row.blob, closed.close_key, dispute.terms, party)
                 defence = self._opened[name]
                 if defence is not None:
                     defences.append(defence)

@@ -9,7 +9,7 @@ at all, and the node must be restarted from what is durable.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import trio
 
@@ -21,7 +21,6 @@ from tallystick.channels.node.work import EngineStatistics, statistics_of
 from tallystick.channels.ports import Clock
 from tallystick.channels.protocol import core
 from tallystick.channels.protocol.conditions import require_known
-from tallystick.channels.protocol.confirmed import timeless
 from tallystick.channels.protocol.core import Channel, Phase
 from tallystick.channels.protocol.eip712 import domain_separator
 from tallystick.channels.protocol.keys import PrivateKey
@@ -37,15 +36,15 @@ from tallystick.channels.protocol.messages import (
     channel_of,
 )
 from tallystick.channels.protocol.objects import Address, ChannelId
-from tallystick.channels.session import negotiation, resync
+from tallystick.channels.session import inputs, resync
 from tallystick.channels.session.chaintime import ChainTime
-from tallystick.channels.session.dispatch import dispatch
 from tallystick.channels.session.effects import Effects, Event, PeerConnected, PeerNotice
+from tallystick.channels.session.inputs import Asks, Env, LinkDown, LinkUp, PeerMessage, SubmitUnits
 from tallystick.channels.session.locks import LockKeeper, always_fresh
+from tallystick.channels.session.machine import process
 from tallystick.channels.session.session import Session
 from tallystick.channels.session.standing import never_lost
 from tallystick.channels.session.tickets import Ticket
-from tallystick.channels.session.timing import let_pass
 from tallystick.channels.session.view import ChannelView
 from tallystick.channels.storage import schema
 from tallystick.channels.storage.store import Moment
@@ -69,6 +68,9 @@ LATER = (Fault.WRONG_PHASE, Fault.CANCEL_REFUSED)
 
 KEYED_MIN = 1_000
 """Idempotency keys that are remembered before those whose payments have ended are forgotten."""
+
+
+R = TypeVar("R")
 
 
 class Wire(Protocol):
@@ -183,10 +185,10 @@ class Engine:
         session = self._add(channel)
         session.change(channel)
         if channel.peer_key in self._wires:
-            resync.connected(session)
+            process(session, LinkUp(), self._env())
             if old is not None:
                 resync.succeed(session, old)
-        self.touch(session)
+        self._due(session)
         return session
 
     def forget_channel(self, session: Session) -> None:
@@ -214,8 +216,22 @@ class Engine:
         """Return all channels with that peer, gone ones included."""
         return list(self._by_peer.get(peer, {}).values())
 
-    def touch(self, session: Session) -> None:
-        """Say that a session was changed: it takes part in the next round."""
+    def apply(self, channel: ChannelId, command: Asks[R]) -> R:
+        """Let something happen to a channel, and return its answer; what follows is durable with the next commit.
+
+        Raise InvalidInput if there is no such channel, and what the command is refused with: nothing was done then.
+        """
+        session = self.session(channel)
+        answer = process(session, command, self._env())
+        if type(command) is not SubmitUnits or session.streams.waits(command.lock):
+            self._due(session)
+        return answer
+
+    def _env(self) -> Env:
+        return Env(self._clock())
+
+    def _due(self, session: Session) -> None:
+        """Let a channel to which something has happened take part in the next round."""
         identity = session.channel.id
         self._stirred.add(identity)
         if self._dirty.get(identity) is not session:
@@ -263,17 +279,17 @@ class Engine:
         session = self._payable(channel)
         if key:
             self._require_unused(key)
-        ticket = session.pay(amount, memo, key, self._clock())
+        ticket = process(session, inputs.SubmitPayment(amount, memo, key), self._env())
         if key:
             self._remember(key, ticket)
-        self.touch(session)
+        self._due(session)
         return ticket
 
     def pay_many(self, channel: ChannelId, amounts: Sequence[int]) -> list[Ticket]:
         """Accept payments at once, in runs (`room` first). Raises as `Session.pay_many` does, and EngineStopped."""
         session = self._payable(channel)
-        tickets = session.pay_many(amounts, self._clock())
-        self.touch(session)
+        tickets = process(session, inputs.SubmitPayments(tuple(amounts)), self._env())
+        self._due(session)
         return tickets
 
     def _payable(self, channel: ChannelId) -> Session:
@@ -305,8 +321,8 @@ class Engine:
         self._wires[peer] = wire
         self._effects.emit(PeerConnected(peer, True))
         for session in self.sessions_with(peer):
-            resync.connected(session)
-            self.touch(session)
+            process(session, LinkUp(), self._env())
+            self._due(session)
         self.opening.repeat(peer)
         self.writer.wake()
 
@@ -318,7 +334,7 @@ class Engine:
         self._effects.forget_frames(peer)
         self._effects.emit(PeerConnected(peer, False))
         for session in self.sessions_with(peer):
-            resync.disconnected(session)
+            process(session, LinkDown(), self._env())
             self._stirred.add(session.channel.id)
         self.writer.wake()
 
@@ -331,13 +347,10 @@ class Engine:
 
         Ask now and then, by one clock. `queued`: whether frames for the peer wait on our side.
         """
+        tick, env = inputs.Tick((self._rounds, self._durable), queued), Env(now)
         owes = False
         for session in self.sessions_with(peer):
-            waits, patience = session.ready and session.channel.phase is Phase.OPEN, session.patience
-            oldest = session.sent[0].seq if session.sent and waits else 0
-            if patience.look(oldest, (self._rounds, self._durable), now, queued=queued):
-                raise patience.cut(session.channel.id)
-            owes = owes or oldest > 0
+            owes |= process(session, tick, env)
         return owes
 
     def receive(self, peer: bytes, message: Message, frame: bytes) -> bool:
@@ -358,8 +371,8 @@ class Engine:
             if session is None or session.channel.peer_key != peer:
                 self._on_unknown(peer, identity, message)
                 return False
-            self.touch(session)
-            dispatch(session, message, frame, self._clock())
+            self._due(session)
+            process(session, PeerMessage(message, frame), self._env())
             return True
         return False
 
@@ -368,9 +381,9 @@ class Engine:
         session = self.sessions.get(identity)
         if message.code == Fault.UNKNOWN_CHANNEL and session is not None and session.channel.peer_key == peer:
             self._stirred.add(identity)
-            resync.disconnected(session)  # it may learn of the channel yet, and greet us then
+            process(session, LinkDown(), self._env())  # it may learn of the channel yet, and greet us then
         elif message.code in LATER and session is not None and session.channel.peer_key == peer:
-            session.patience.excused = True
+            process(session, inputs.PeerExcused(), self._env())
 
     def _on_unknown(self, peer: bytes, identity: ChannelId, message: Message) -> None:
         domain = domain_separator(self.chain_id, self.contract)
@@ -394,14 +407,10 @@ class Engine:
     def chain_moved(self, chain: ChainTime) -> None:
         """The chain has moved: let its time pass in every channel in which something waits for that."""
         self.chain = chain
+        moved, env = inputs.ChainMoved(chain), self._env()
         for session in self.sessions.values():
-            session.chain = chain
-            gone = session.channel.phase is Phase.GONE
-            if not gone and (session.missed or not timeless(session.channel)):
-                let_pass(session, chain)
-                self.touch(session)
-            else:
-                session.locks.on_time()
+            if process(session, moved, env):
+                self._due(session)
         if self._keeper is not None:
             self.store(self._keeper.chain_moved())
 
@@ -411,21 +420,19 @@ class Engine:
         """Sign what is due and give everything that has gathered to the writer."""
         if not self._dirty and not self._effects:
             return
-        now = self._clock()
+        env, due = self._env(), inputs.SignDue()
         dirty, self._dirty = self._dirty, {}
         self._stirred.update(dirty)
         self._stirred.update(channel.id for channel in self._effects.saved)
         updates = payments = 0
         for session in dirty.values():
             before = session.channel.newest
-            resync.repeat(session)
-            session.flush(now)
-            negotiation.advance_close(session)
+            process(session, due, env)
             self._make_room(session)
             updates += session.channel.newest.proof.seq - before.proof.seq
             payments += session.channel.newest.next_payment - before.next_payment
         if updates:
-            self.writer.rest(REST * (self._clock() - now) * updates / (updates + payments / BATCH_WORTH))
+            self.writer.rest(REST * (self._clock() - env.now) * updates / (updates + payments / BATCH_WORTH))
         if not self._effects:
             return
         self._rounds += 1
@@ -467,7 +474,7 @@ class Engine:
         for session in self.sessions.values():
             session.locks.keeper = None  # it will look at every pending lock when the node starts again
         for session in self.sessions.values():
-            session.abandon(EngineStopped("the node is stopping: this payment was not made"))
+            process(session, inputs.Stop(), self._env())
         for space in self._space.values():
             space.set()
 

@@ -164,7 +164,7 @@ class Locks:
         """Pay for a secret, while there is still time to register it ourselves; raise InvalidUpdate if it is wrong."""
         channel = self._session.channel
         lock = channel.newest.lock(message.lock)
-        if lock is None or channel.phase is not Phase.OPEN:
+        if lock is None or channel.phase is not Phase.OPEN:  # what waited for a fresh view comes here again
             return
         amount = amount_paid(lock, message.secret)
         registered = self._session.chain.registered_in_time(lock) is not None

@@ -15,7 +15,6 @@ from collections.abc import Iterable
 from tallystick.channels.errors import Fault
 from tallystick.channels.protocol import answers, core
 from tallystick.channels.protocol.conditions import kind_of
-from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.eip712 import digest_proof
 from tallystick.channels.protocol.messages import Error, Update
 from tallystick.channels.protocol.objects import Lock
@@ -31,16 +30,14 @@ def on_update(session: Session, message: Update, frame: bytes, now: float) -> No
     """Take in the peer's update; raise InvalidUpdate or InvalidSignature, and nothing has changed."""
     before = session.channel.theirs.simplex
     session.counting.heard(message.seq)
-    if session.channel.phase is not Phase.OPEN:
-        _leave_aside(session, Fault.WRONG_PHASE, f"this channel is {session.channel.phase.name.lower()} here, not open")
-        return
     if 0 < message.seq <= before.proof.seq:
         session.must_ack = True  # repeated after a reconnect: acknowledge again
         return
-    if session.missed and message.seq > before.proof.seq + 1:
+    if session.link.missed and message.seq > before.proof.seq + 1:
         return
     if _is_early(session, message.operations):
-        _leave_aside(session, Fault.CANCEL_REFUSED, "a lock that is cancelled is not known to have expired here yet")
+        text = "a lock that is cancelled is not known to have expired here yet"
+        leave_aside(session, message, Fault.CANCEL_REFUSED, text)
         return
     session.streams.check_unlocks(message.operations)
     simplex = core.accept(
@@ -48,7 +45,9 @@ def on_update(session: Session, message: Update, frame: bytes, now: float) -> No
     )
     session.peer.verify(digest_proof(session.domain, simplex.proof), message.signature)
     session.channel = core.accepted(session.channel, simplex, message.signature)
-    session.must_ack, session.missed = True, False
+    session.must_ack = True
+    if session.link.missed:
+        session.learn(missed=False)
     session.counting.advance()
     count = simplex.next_payment - before.next_payment
     session.effects.store(UpdateReceived(session.channel.id, message.seq, before.next_payment, count, frame, now))
@@ -63,9 +62,10 @@ def on_update(session: Session, message: Update, frame: bytes, now: float) -> No
     tidy(session)
 
 
-def _leave_aside(session: Session, code: Fault, text: str) -> None:
+def leave_aside(session: Session, message: Update, code: Fault, text: str) -> None:
     """Do not take an update that may become right: the peer is asked to repeat it once time has passed."""
-    session.missed = True
+    session.counting.heard(message.seq)
+    session.learn(missed=True)
     session.send(Error(session.channel.id, code, text))
 
 

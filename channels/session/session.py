@@ -12,11 +12,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
 
 from tallystick.channels.errors import ChannelNotReady, InsufficientFunds, InvalidInput, TallystickError
 from tallystick.channels.limits import LOCKS_MAX, MEMO_MAX, ONION_MAX, UINT64_MAX, Policy
 from tallystick.channels.protocol import answers, core
-from tallystick.channels.protocol.conditions import HASH, require_known
+from tallystick.channels.protocol.conditions import require_known
 from tallystick.channels.protocol.core import Channel, Phase
 from tallystick.channels.protocol.eip712 import digest_proof, domain_separator
 from tallystick.channels.protocol.keys import PrivateKey, PublicKey
@@ -33,15 +36,16 @@ from tallystick.channels.session.effects import (
 )
 from tallystick.channels.session.flight import EndedLock, SentUpdate, ended_locks
 from tallystick.channels.session.history import tidy
+from tallystick.channels.session.inputs import SubmitLock
 from tallystick.channels.session.locks import Locks
 from tallystick.channels.session.outbox import Outbox, run_limit
 from tallystick.channels.session.patience import Patience
 from tallystick.channels.session.standing import Headroom, never_lost, require_payable
+from tallystick.channels.session.state import LinkState
 from tallystick.channels.session.streams import Streams
 from tallystick.channels.session.tickets import Ticket
 from tallystick.channels.session.window import Window
 from tallystick.channels.storage.schema import UpdateSigned
-from tallystick.channels.storage.store import Moment
 
 
 class Session:
@@ -63,21 +67,9 @@ class Session:
         self.sent: deque[SentUpdate] = deque()
         self.patience = Patience(policy.ack_patience)
         self.chain = ChainTime()
-        self.ready = False
-        """Whether both sides have said Reestablish on the present connection."""
-        self.greeted = False
-        """Whether we have."""
+        self.link = LinkState()
         self.counting = Counting(self)
-        self.peer_final: int | None = None
-        """Where the peer's simplex ends, if it said Shutdown on the present connection."""
-        self.shutdown_said = False
-        self.peer_behind = False
-        """Whether the peer's greeting on the present connection showed less than what it must have known."""
         self.must_ack = False
-        self.missed = False
-        """An update came that could not be taken yet: what follows it is left aside until the peer repeats it."""
-        self.repeat_above: int | None = None
-        """The peer asked, in this round, for everything above this number of ours."""
         self._keyed: dict[str, Ticket] = {}
         self.signatures = 0
         """Balance proofs signed and countersigned since the start."""
@@ -138,6 +130,11 @@ class Session:
     def stuck(self) -> bool:
         """Whether the peer holds back an acknowledgement, and a new connection did not help."""
         return self.patience.cuts > 0
+
+    @property
+    def ready(self) -> bool:
+        """Whether both sides have said Reestablish on the present connection."""
+        return self.link.ready
 
     @property
     def usable(self) -> bool:
@@ -217,34 +214,26 @@ class Session:
         """How many more locks may be queued now."""
         return LOCKS_MAX - len(self.channel.newest.locks) - self.outbox.queued_locks
 
-    def add_lock(
-        self,
-        amount: int,
-        expiry: int,
-        condition: bytes,
-        onion: bytes = b"",
-        kind: int = HASH,
-        attach: Moment | None = None,
-    ) -> int:
-        """Queue a lock (a hash lock, unless told otherwise) and return its id; raise as `pay` does.
+    def add_lock(self, asked: SubmitLock) -> int:
+        """Queue a lock and return its id; raise as `pay` does.
 
-        `attach` is stored in the very commit that stores the lock's signature. If the lock is given up before it is
-        signed, so is its companion, and LockDropped is told. `next_lock` says beforehand which id it will have.
+        If it is given up before it is signed, so is its companion, and LockDropped is told. `next_lock` says beforehand
+        which id it will have.
         """
-        check_amount(amount, minimum=1)
-        self._require(amount)
-        if len(condition) != 32:
+        check_amount(asked.amount, minimum=1)
+        self._require(asked.amount)
+        if len(asked.condition) != 32:
             raise InvalidInput("the condition of a lock is a digest: 32 bytes")
-        if len(onion) > ONION_MAX:
-            raise InvalidInput(f"an onion has at most {ONION_MAX} bytes, this one has {len(onion)}")
-        if not self.chain.now < expiry <= UINT64_MAX:
-            raise InvalidInput(f"the lock would expire at {expiry}, chain time is {self.chain.now} already")
+        if len(asked.onion) > ONION_MAX:
+            raise InvalidInput(f"an onion has at most {ONION_MAX} bytes, this one has {len(asked.onion)}")
+        if not self.chain.now < asked.expiry <= UINT64_MAX:
+            raise InvalidInput(f"the lock would expire at {asked.expiry}, chain time is {self.chain.now} already")
         if self.lock_slots < 1:
             raise ChannelNotReady(f"{LOCKS_MAX} locks are pending already: wait until some are resolved")
-        lock = Lock(self.next_lock, amount, expiry, kind, condition)
+        lock = Lock(self.next_lock, asked.amount, asked.expiry, asked.kind, asked.condition)
         require_known((lock,))
-        self.outbox.add_lock(AddLock(lock, onion))
-        self.locks.attach(lock.id, attach)
+        self.outbox.add_lock(AddLock(lock, asked.onion))
+        self.locks.attach(lock.id, asked.attach)
         return lock.id
 
     def reveal(self, lock_id: int, secret: bytes) -> None:
@@ -260,10 +249,6 @@ class Session:
         self._change(answers.reject(self.channel, lock_id, reason))
         if self.ready:
             self.send(Reject(self.channel.id, lock_id, reason))
-
-    def force_close(self) -> None:
-        """Freeze the channel for a unilateral close, durably; raise ChannelNotReady. The node submits it."""
-        self.enter(Phase.CLOSING)
 
     # --- what both need ------------------------------------------------------------------------------------------
 
@@ -294,6 +279,10 @@ class Session:
             self.streams.abandon()
         self.changed()
 
+    def learn(self, **changes: Any) -> None:
+        """Note what was said on the present link."""
+        self.link = msgspec.structs.replace(self.link, **changes)
+
     def abandon(self, error: TallystickError) -> None:
         """End everything that waits unsigned."""
         self.locks.drop()
@@ -314,8 +303,7 @@ class Session:
         """
         self.seal()
         channel = self.channel
-        self.greeted = True
-        self.shutdown_said, self.peer_final = False, None
+        self.learn(greeted=True, shutdown_said=False, peer_final=None)
         self.send(
             Reestablish(
                 channel.id,
@@ -380,11 +368,10 @@ class Session:
 
     def on_ack(self, message: Ack, now: float) -> None:
         """The peer countersigned: everything up to that number is agreed. Raise InvalidUpdate or InvalidSignature."""
-        if self.channel.phase in (Phase.OPEN, Phase.FROZEN):
-            newest = next((sent for sent in self.sent if sent.seq == message.seq), None)
-            self.agree(message.seq, message.signature)
-            if newest is not None:
-                self.window.acknowledged(newest.seq - newest.agreed, now - newest.signed)
+        newest = next((sent for sent in self.sent if sent.seq == message.seq), None)
+        self.agree(message.seq, message.signature)
+        if newest is not None:
+            self.window.acknowledged(newest.seq - newest.agreed, now - newest.signed)
 
     def agree(self, seq: int, countersignature: bytes) -> None:
         """Verify and take in a countersignature of ours; raise InvalidUpdate or InvalidSignature."""
@@ -434,5 +421,5 @@ class Session:
     def resume(self, before: Phase) -> None:
         """Ask the peer to repeat what was left aside, now that the channel is open (again) or time has passed."""
         thawed = before is Phase.FROZEN and self.channel.phase is Phase.OPEN
-        if self.ready and self.channel.phase is Phase.OPEN and (thawed or self.missed):
+        if self.ready and self.channel.phase is Phase.OPEN and (thawed or self.link.missed):
             self.greet()

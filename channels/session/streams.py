@@ -28,6 +28,7 @@ from tallystick.channels.protocol.messages import CloseRequest, Links, LinksAck,
 from tallystick.channels.protocol.objects import Lock
 from tallystick.channels.protocol.operations import AddLock, Operation, Unlock
 from tallystick.channels.session.effects import StreamReceived
+from tallystick.channels.session.inputs import SubmitLock
 from tallystick.channels.session.streamed import IncomingStreamState, OutgoingStreamState
 from tallystick.channels.storage.schema import StreamEnded, StreamSaved
 
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 FRAMES_MAX = 4
 """Links of one stream that may be on their way at once: what comes meanwhile gathers, as payments do."""
+
+_ENDED = "this stream has ended or is about to: open another one"
 
 
 class Streams:
@@ -95,12 +98,30 @@ class Streams:
             raise InvalidInput("a stream must expire before 2**64: that is the last time that there is")
         terms = StreamTerms(chain.tip, unit, chain.length)
         condition = terms.condition(expiry)
-        number = session.add_lock(terms.amount, expiry, condition, terms.encode(), STREAM)
+        number = session.add_lock(SubmitLock(terms.amount, expiry, condition, terms.encode(), STREAM))
         self._forget_unsigned()
         lock = Lock(number, terms.amount, expiry, STREAM, condition)
         stream = self.outgoing[number] = OutgoingStreamState(lock, terms, chain, session.policy.stream_unsecured)
         self._save(session.channel.side, number, stream.proof)
         return stream
+
+    def find(self, lock: int, condition: bytes) -> OutgoingStreamState:
+        """Return our stream on that lock; raise ChannelNotReady if it has ended."""
+        stream = self.outgoing.get(lock)
+        if stream is None or stream.condition != condition:
+            raise ChannelNotReady(_ENDED)
+        return stream
+
+    def waits(self, lock: int) -> bool:
+        """Whether what was submitted waits for the next round, and not for an acknowledgement that is on its way."""
+        stream = self.outgoing.get(lock)
+        return stream is None or not stream.frames
+
+    def finish(self, lock: int, condition: bytes) -> None:
+        """Take no more units of our stream on that lock, and unlock it as soon as possible."""
+        stream = self.outgoing.get(lock)
+        if stream is not None and stream.condition == condition:
+            stream.closing = True
 
     def submit(self, stream: OutgoingStreamState, units: int) -> int:
         """Ask for more units to be paid; return the depth that covers them.
@@ -118,7 +139,7 @@ class Streams:
         if units < 1:
             raise InvalidInput(f"units are whole numbers from 1 on, not {units}")
         if stream.closing:
-            raise ChannelNotReady("this stream has ended or is about to: open another one")
+            raise ChannelNotReady(_ENDED)
         if units > left:
             raise InsufficientFunds(f"this stream has {left} units left, not {units}: open another one")
         raise ChannelNotReady("too many units wait for the payee's acknowledgement: wait for room")

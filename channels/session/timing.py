@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tallystick.channels.protocol import confirmed
 from tallystick.channels.protocol.conditions import worth
+from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.operations import Cancel
 from tallystick.channels.session.chaintime import ChainTime
 from tallystick.channels.session.session import Session
@@ -12,9 +13,18 @@ CANCEL_MARGIN = 30
 """Seconds of confirmed chain time after a lock's expiry before its writer cancels it: the peer sees it expired too."""
 
 
-def let_pass(session: Session, chain: ChainTime) -> None:
-    """Let time pass in a channel: dead offers, what was left aside, expired locks, registered secrets."""
+def on_chain_moved(session: Session, chain: ChainTime) -> bool:
+    """Let chain time pass in a channel; return whether anything in it waits for that."""
     session.chain = chain
+    waits = session.channel.phase is not Phase.GONE and (session.link.missed or not confirmed.timeless(session.channel))
+    if waits:
+        let_pass(session, chain)
+    session.locks.on_time()
+    return waits
+
+
+def let_pass(session: Session, chain: ChainTime) -> None:
+    """Let time pass: dead offers, what was left aside, expired locks, registered secrets, links that wait."""
     before, after = session.channel, confirmed.expire_offers(session.channel, chain.final)
     if after is not before:
         session.change(after)
@@ -31,4 +41,3 @@ def let_pass(session: Session, chain: ChainTime) -> None:
         elif lock.expiry + CANCEL_MARGIN < chain.final:
             session.locks.end(Cancel(lock.id))
     session.streams.chain_moved()
-    session.locks.on_time()

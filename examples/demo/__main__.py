@@ -27,7 +27,7 @@ from stage import FUNDS, Stage, Wrong
 from tallystick.channels.errors import TallystickError
 from tallystick.channels.ports import system_entropy
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
-from tallystick.sdk.bench.launcher import DriverProcess, DriverProcesses, chain_run, open_troupe, party, tally
+from tallystick.sdk.bench.launcher import DriverProcess, DriverProcesses, chain_run, driver, open_processes, tally
 from tallystick.settlement.chain import Challenged, Closed, CooperativelyClosed, Deposited, Event, Settled
 from tallystick.settlement.ethereum.rpc_client import RpcChain, open_rpc_chain
 
@@ -73,35 +73,35 @@ async def _play(console: Console, folder: Path) -> None:
     stage = Stage(folder, console)
     coins: dict[Address, int] = {key.address: FUNDS for key in stage.keys.values()}
     rng = random.Random(int.from_bytes(system_entropy(8), "big"))
-    async with open_troupe() as troupe:
-        stage.url = (await troupe.start("chain", chain_run(str(folder / "chain"), coins, interval=INTERVAL))).first[
+    async with open_processes() as processes:
+        stage.url = (await processes.start("chain", chain_run(str(folder / "chain"), coins, interval=INTERVAL))).first[
             "url"
         ]
         async with open_rpc_chain(stage.url, jitter=rng.random) as chain:
-            tower = await _start_tower(stage, troupe)
+            tower = await _start_tower(stage, processes)
             stage.tell(f"a chain runs at {stage.url}, a watchtower beside it")
             stage.before = await stage.balances(chain)
-            figures = await act_one(stage, troupe, chain)
+            figures = await act_one(stage, processes, chain)
             nodes: dict[str, DriverProcess] = {}
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(build_ring, stage, troupe, nodes)
-                theft = await act_two(stage, troupe, chain, tower)
+                nursery.start_soon(build_ring, stage, processes, nodes)
+                theft = await act_two(stage, processes, chain, tower)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(theft.judge)  # what both acts wait for most is the chain's time
-                await act_three(stage, troupe, nodes)
+                await act_three(stage, processes, nodes)
             after = await stage.balances(chain)
     stage.check(sum(after.values()) == sum(stage.before.values()), "coins are conserved, to the last unit")
     _table(stage, figures, after)
 
 
-async def _start_tower(stage: Stage, troupe: DriverProcesses) -> str:
+async def _start_tower(stage: Stage, processes: DriverProcesses) -> str:
     """Start a tower; return the address at which clients reach it."""
     key_file = stage.folder / "tower.key"
     key_file.touch(mode=0o600)
     key_file.write_text(stage.keys["tower"].reveal().hex())
     command = tally("tower", "run", "--data", str(stage.folder / "tower"), "--key-file", str(key_file))
     fees = [f"--budget={FUNDS // 100}", f"--fee-reserve={FUNDS // 10}"]
-    tower = await troupe.start("tower", [*command, "--chain", stage.url, "--listen", "127.0.0.1:0", "--json", *fees])
+    tower = await processes.start("tower", [*command, "--chain", stage.url, "--listen", "127.0.0.1:0", "--json", *fees])
     address: str = tower.first["status"]["peer_address"]
     return address
 
@@ -109,12 +109,12 @@ async def _start_tower(stage: Stage, troupe: DriverProcesses) -> str:
 # --- act one --------------------------------------------------------------------------------------------------------
 
 
-async def act_one(stage: Stage, troupe: DriverProcesses, chain: RpcChain) -> Figures:
+async def act_one(stage: Stage, processes: DriverProcesses, chain: RpcChain) -> Figures:
     """Alice and Bob: open, pay, crash, resume, close."""
     stage.act("One. Alice and Bob pay each other, and Bob crashes")
     half = PAYMENTS // 2
     start = (await chain.head()).number
-    pair = await troupe.start_parties({"alice": stage.role("alice"), "bob": stage.role("bob")})
+    pair = await processes.start_parties({"alice": stage.role("alice"), "bob": stage.role("bob")})
     alice, bob = pair["alice"], pair["bob"]
     opened = await alice.ask("open", peer=bob.first["peer"], deposit=DEPOSIT)
     await bob.ask("deposit", amount=DEPOSIT)
@@ -128,7 +128,7 @@ async def act_one(stage: Stage, troupe: DriverProcesses, chain: RpcChain) -> Fig
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(stream, alice, "alice", ALICE_PAYS)
-        bob = await _kill_and_restart(stage, troupe, alice, bob)
+        bob = await _kill_and_restart(stage, processes, alice, bob)
         await stream(bob, "bob", BOB_PAYS)
     seconds = time.perf_counter() - began
     await _audit(stage, alice, bob, half)
@@ -149,7 +149,7 @@ async def act_one(stage: Stage, troupe: DriverProcesses, chain: RpcChain) -> Fig
 
 
 async def _kill_and_restart(
-    stage: Stage, troupe: DriverProcesses, alice: DriverProcess, bob: DriverProcess
+    stage: Stage, processes: DriverProcesses, alice: DriverProcess, bob: DriverProcess
 ) -> DriverProcess:
     """Let Bob pay too, kill him in mid-stream, and bring him back on the same data and port."""
     async with trio.open_nursery() as nursery:
@@ -168,7 +168,7 @@ async def _kill_and_restart(
         await bob.kill()
     stage.tell(f"Bob is killed (SIGKILL) after {state['sent']:,} payments to him and {state['received']:,} from him")
     port = int(bob.first["peer"].rpartition(":")[2])
-    reborn = await troupe.start("bob", party(stage.role("bob", port=port)))
+    reborn = await processes.start("bob", driver(stage.role("bob", port=port)))
     stage.tell("Bob is back, from what his disk held; he asks for his payments again, each under its old name")
     return reborn
 
@@ -194,19 +194,19 @@ async def _check_payout(stage: Stage, chain: RpcChain) -> None:
 # --- act two --------------------------------------------------------------------------------------------------------
 
 
-async def act_two(stage: Stage, troupe: DriverProcesses, chain: RpcChain, tower: str) -> Theft:
+async def act_two(stage: Stage, processes: DriverProcesses, chain: RpcChain, tower: str) -> Theft:
     """Let Mallory pay Bob, and close with an old copy of her data while he is down; return what is to be judged."""
     stage.act("Two. Mallory pays Bob, and cheats him while he is away")
     data, old = stage.folder / "mallory", stage.folder / "mallory-old"
     roles = {"bob": stage.role("bob", towers=[tower]), "mallory": stage.role("mallory")}
-    pair = await troupe.start_parties(roles)
+    pair = await processes.start_parties(roles)
     bob, mallory = pair["bob"], pair["mallory"]
     opened = await mallory.ask("open", peer=bob.first["peer"], deposit=DEPOSIT)
     await mallory.ask("pay", count=EARLY, amount=MALLORY_PAYS, prefix="early")
     await mallory.stop()
     shutil.copytree(data, old)
     stage.tell(f"Mallory paid Bob {EARLY * MALLORY_PAYS:,} and keeps a copy of her data")
-    mallory = await troupe.start("mallory", party(stage.role("mallory")))
+    mallory = await processes.start("mallory", driver(stage.role("mallory")))
     await mallory.ask("pay", count=LATE, amount=MALLORY_PAYS, prefix="late")
     await mallory.stop()
     await bob.ask("covered")
@@ -217,7 +217,7 @@ async def act_two(stage: Stage, troupe: DriverProcesses, chain: RpcChain, tower:
     shutil.rmtree(data)
     shutil.copytree(old, data)
     start = (await chain.head()).number
-    mallory = await troupe.start("mallory", party(stage.role("mallory")))
+    mallory = await processes.start("mallory", driver(stage.role("mallory")))
     await mallory.ask("force_close", channel=opened["channel"])
     return Theft(stage, chain, mallory, ChannelId(bytes.fromhex(opened["channel"])), start, before)
 

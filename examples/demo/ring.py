@@ -16,7 +16,7 @@ from stage import RING, Stage
 
 from tallystick.sdk.bench.driver import FORGET_SECONDS
 from tallystick.sdk.bench.driver_network import LOOK_SECONDS
-from tallystick.sdk.bench.launcher import DriverProcess, DriverProcesses, party
+from tallystick.sdk.bench.launcher import DriverProcess, DriverProcesses, driver
 
 CHANNELS = (("ann", "ben"), ("ben", "cid"), ("cid", "dot"), ("eve", "dot"), ("eve", "ann"), ("ben", "eve"))
 """Who opens a channel to whom, with DEPOSIT of their own: a ring of five, and a chord."""
@@ -31,12 +31,12 @@ LOCK_SECONDS = 70
 """Chain time for which a payment without an invoice may be kept by somebody: short, so that the show goes on."""
 
 
-async def act_three(stage: Stage, troupe: DriverProcesses, nodes: dict[str, DriverProcess]) -> None:
+async def act_three(stage: Stage, processes: DriverProcesses, nodes: dict[str, DriverProcess]) -> None:
     """Ann pays Dot through others; Ben is killed on the way, and Cid withholds."""
     stage.act("Three. Meanwhile, Ann pays Dot, with whom she has no channel")
     stage.tell("Ann, Ben, Cid, Dot and Eve sit in a ring, with a chord from Ben to Eve; gossip has told all of all")
     before = await _holdings(nodes)
-    paid, fees = INVOICES * AMOUNT, await _pay_while_ben_dies(stage, troupe, nodes)
+    paid, fees = INVOICES * AMOUNT, await _pay_while_ben_dies(stage, processes, nodes)
     fee = await _pay_while_cid_withholds(stage, nodes)
     await _check_books(stage, nodes, before, paid + KEPT_AMOUNT, fees + fee)
     async with trio.open_nursery() as nursery:
@@ -44,9 +44,9 @@ async def act_three(stage: Stage, troupe: DriverProcesses, nodes: dict[str, Driv
             nursery.start_soon(node.stop)
 
 
-async def build_ring(stage: Stage, troupe: DriverProcesses, nodes: dict[str, DriverProcess]) -> None:
+async def build_ring(stage: Stage, processes: DriverProcesses, nodes: dict[str, DriverProcess]) -> None:
     """Start five nodes and open their channels; return once all of them, which are put into `nodes`, know the way."""
-    nodes |= await troupe.start_parties({name: stage.role(name, lock_seconds=LOCK_SECONDS) for name in RING})
+    nodes |= await processes.start_parties({name: stage.role(name, lock_seconds=LOCK_SECONDS) for name in RING})
     channels: list[str] = []
 
     async def open_channel(opener: str, peer: str) -> None:
@@ -61,7 +61,7 @@ async def build_ring(stage: Stage, troupe: DriverProcesses, nodes: dict[str, Dri
         await node.ask("know", channels=channels)
 
 
-async def _pay_while_ben_dies(stage: Stage, troupe: DriverProcesses, nodes: dict[str, DriverProcess]) -> int:
+async def _pay_while_ben_dies(stage: Stage, processes: DriverProcesses, nodes: dict[str, DriverProcess]) -> int:
     """Let Ann pay Dot's invoices and kill Ben meanwhile; return the fees."""
     ann, dot = nodes["ann"], nodes["dot"]
     invoices = (await dot.ask("ask", count=INVOICES, amount=AMOUNT))["invoices"]
@@ -79,7 +79,7 @@ async def _pay_while_ben_dies(stage: Stage, troupe: DriverProcesses, nodes: dict
         stage.tell(f"Ben is killed (SIGKILL) with payments in his hands; {arrived} of {INVOICES} have come to Dot")
         port = int(ben.first["peer"].rpartition(":")[2])
         role = stage.role("ben", port=port, lock_seconds=LOCK_SECONDS)
-        nodes["ben"] = await troupe.start("ben", party(role))
+        nodes["ben"] = await processes.start("ben", driver(role))
         stage.tell("Ben is back: what he had signed, his disk tells him, and he goes on with it")
     came = await dot.ask("receipts")
     whole = done["proven"] == came["count"] == INVOICES and came["total"] == INVOICES * AMOUNT

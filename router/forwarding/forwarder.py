@@ -159,29 +159,31 @@ def choose(
     lock: Lock,
     source: ChannelId,
     order: ForwardPayload,
-    outlets: Iterable[OutboundChannel],
+    candidates: Iterable[OutboundChannel],
     now: int,
     limits: ForwardingLimits,
 ) -> OutboundChannel | Failure:
     """Return over which channel to forward `lock`, which came over `source`, or why not to. `now` is chain time."""
-    known = {outlet.channel: outlet for outlet in outlets}
+    known = {candidate.channel: candidate for candidate in candidates}
     named, origin = known.get(order.channel), known.get(source)
     if named is None or origin is None or named.asset != origin.asset:
         return Failure(Code.UNKNOWN_NEXT_PEER, channel=order.channel)
     failure = _terms(lock, order, named, now, limits)
     if failure is not None:
         return failure
-    same_peer = [outlet for outlet in known.values() if (outlet.peer, outlet.asset) == (named.peer, named.asset)]
-    ways = sorted(
-        (outlet for outlet in same_peer if outlet.channel != source),
-        key=lambda outlet: (outlet.channel != order.channel, outlet.spendable),
+    same_peer = [
+        candidate for candidate in known.values() if (candidate.peer, candidate.asset) == (named.peer, named.asset)
+    ]
+    usable = sorted(
+        (candidate for candidate in same_peer if candidate.channel != source),
+        key=lambda candidate: (candidate.channel != order.channel, candidate.spendable),
     )
-    for outlet in ways:
-        if outlet.way is Readiness.OPEN and outlet.slots > 0 and outlet.spendable >= order.amount:
-            return outlet
-    if all(outlet.way is Readiness.CLOSING for outlet in same_peer):
+    for candidate in usable:
+        if candidate.way is Readiness.OPEN and candidate.slots > 0 and candidate.spendable >= order.amount:
+            return candidate
+    if all(candidate.way is Readiness.CLOSING for candidate in same_peer):
         return Failure(Code.PERMANENT_CHANNEL_FAILURE, channel=order.channel)
-    if all(outlet.way is not Readiness.OPEN for outlet in same_peer):
+    if all(candidate.way is not Readiness.OPEN for candidate in same_peer):
         return Failure(Code.CHANNEL_DISABLED, channel=order.channel)
     return Failure(Code.TEMPORARY_CHANNEL_FAILURE, channel=order.channel)
 

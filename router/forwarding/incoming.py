@@ -1,4 +1,4 @@
-"""The entrance of a router: what becomes of a lock that comes in with an onion. It is forwarded, kept or refused.
+"""What becomes of a lock that comes in with an onion. It is forwarded, kept or refused.
 
     peel, read, replay record ──▶ is its channel alive, our view of the chain fresh? ──▶ forwarded: `forwarder.choose`,
                                                                                        │  `admission`, then queued with
@@ -23,6 +23,7 @@ from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import ChannelId, Lock
 from tallystick.channels.protocol.operations import AddLock
+from tallystick.channels.session.inputs import RejectLock, SubmitLock
 from tallystick.channels.session.view import ChannelView
 from tallystick.channels.storage.store import Moment
 from tallystick.router.codes import Code
@@ -172,15 +173,14 @@ class IncomingLocks:
     def _forward(self, channel: ChannelId, lock: Lock, order: ForwardPayload, peeled: Peeled) -> Failure | None:
         """Queue the outgoing lock with its circuit, or return why not."""
         now = self._engine.chain.now
-        found = choose(lock, channel, order, self._outlets(channel, order.channel), now, self._limits)
+        found = choose(lock, channel, order, self._outbound_channels(channel, order.channel), now, self._limits)
         if isinstance(found, Failure):
             return found
-        session = self._engine.session(found.channel)
         circuit = Circuit(
             incoming=channel,
             incoming_lock=lock.id,
             outgoing=found.channel,
-            outgoing_lock=session.next_lock,
+            outgoing_lock=self._engine.session(found.channel).next_lock,
             amount_in=lock.amount,
             amount_out=order.amount,
             expiry=order.expiry,
@@ -192,24 +192,24 @@ class IncomingLocks:
             if bucket is None:  # nothing is said of what the channel can carry: this is over in a moment
                 return Failure(Code.CHANNEL_DISABLED, channel=order.channel)
             onion = peeled.next_packet or b""
-            session.add_lock(order.amount, order.expiry, lock.condition, onion, attach=CircuitOpened(circuit))
+            asked = SubmitLock(order.amount, order.expiry, lock.condition, onion, attach=CircuitOpened(circuit))
+            self._engine.apply(found.channel, asked)
         except InvalidInput:
             return Failure(Code.TEMPORARY_CHANNEL_FAILURE, channel=order.channel)
         self._forwarder.opened(circuit)
         self._admission.began(circuit, lock, bucket)
-        self._engine.touch(session)
         return None
 
-    def _outlets(self, source: ChannelId, target: ChannelId) -> list[OutboundChannel]:
+    def _outbound_channels(self, source: ChannelId, target: ChannelId) -> list[OutboundChannel]:
         """Return what a payment from `source` over `target` could go through."""
         named = self._engine.views.get(target)
         if named is None:
             return []
         views = {view.channel.id: view for view in self._engine.views.with_peer(named.channel.peer_key)}
         views[source] = self._engine.view(source)
-        return [self._outlet(view) for view in views.values() if view.channel.phase is not Phase.GONE]
+        return [self._outbound_channel(view) for view in views.values() if view.channel.phase is not Phase.GONE]
 
-    def _outlet(self, view: ChannelView) -> OutboundChannel:
+    def _outbound_channel(self, view: ChannelView) -> OutboundChannel:
         channel = view.channel
         way = Readiness.CLOSING
         if view.payable:
@@ -255,13 +255,11 @@ class IncomingLocks:
 
     def release(self, channel: ChannelId, lock: int, reason: bytes) -> None:
         """Reject an incoming lock. One that is gone, or was claimed, stays as it is."""
-        session = self._engine.session(channel)
         try:
-            session.reject(lock, reason)
+            self._engine.apply(channel, RejectLock(lock, reason))
         except InvalidInput:
             return
         self._admission.freed(channel, lock)
-        self._engine.touch(session)
 
     def hide(self, secret: bytes, failure: Failure) -> bytes:
         """Return the reason that tells the payer of a failure of ours, with the newest policy of what it is about."""

@@ -4,7 +4,7 @@ It hangs on the engine as its `LockKeeper`: everything it decides is part of the
 incoming lock, the record of its onion, the circuit and the outgoing lock's signature are one transaction. It has no
 task and no clock of its own; time passes with the chain's blocks.
 
-    entrance    what becomes of a lock that comes in: forwarded, kept or refused
+    incoming    what becomes of a lock that comes in: forwarded, kept or refused
     admission   from whom how much is taken on
     forwarder   what follows for the incoming lock from what becomes of the outgoing one; done here
 
@@ -24,6 +24,7 @@ from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Lock
 from tallystick.channels.protocol.operations import AddLock
+from tallystick.channels.session.inputs import RevealSecret, SubmitLock
 from tallystick.channels.storage.store import Moment, Store
 from tallystick.channels.values.arguments import Options
 from tallystick.router.codes import Code
@@ -128,7 +129,7 @@ class Router:
         self._admission = Admission(
             engine, store, options.jamming, options.exposure, named=options.policies, fee=claim_fee, alarm=alarm
         )
-        self._entrance = IncomingLocks(
+        self._incoming = IncomingLocks(
             key,
             engine,
             self._forwarder,
@@ -149,7 +150,7 @@ class Router:
         engine.keep_locks(self)
 
     def _hide(self, secret: bytes, failure: Failure) -> bytes:
-        return self._entrance.hide(secret, failure)
+        return self._incoming.hide(secret, failure)
 
     def _newest_update(self, channel: ChannelId) -> bytes:
         return self.update_of(channel)
@@ -161,7 +162,7 @@ class Router:
 
     def start(self) -> None:
         """Look again at every incoming lock that was pending when the node went down. Peers come after."""
-        self._entrance.start()
+        self._incoming.start()
 
     @property
     def fresh(self) -> bool:
@@ -196,16 +197,14 @@ class Router:
     ) -> int:
         """Queue a lock of our own and return its number (before: `next_lock`).
 
-        Raise ChannelNotReady unless the channel is `usable`, else as `Session.add_lock` does; nothing was done then.
+        Raise ChannelNotReady unless the channel is `usable`, else as `SubmitLock` is refused; nothing was done then.
         """
         session = self._engine.session(channel)
         if not session.usable:
             raise ChannelNotReady(
                 f"the peer of channel {channel.hex()[:8]} is not connected or acknowledges nothing now"
             )
-        lock = session.add_lock(amount, expiry, condition, onion, attach=attach)
-        self._engine.touch(session)
-        return lock
+        return self._engine.apply(channel, SubmitLock(amount, expiry, condition, onion, attach=attach))
 
     def next_lock(self, channel: ChannelId) -> int:
         """Return the number that the next lock over a channel will have."""
@@ -213,35 +212,33 @@ class Router:
 
     def reveal(self, channel: ChannelId, lock: int, secret: bytes) -> bool:
         """Claim an incoming lock; return whether it is there (still) to be claimed."""
-        session = self._engine.session(channel)
         try:
-            session.reveal(lock, secret)
+            self._engine.apply(channel, RevealSecret(lock, secret))
         except InvalidInput:
             return False
         self._admission.claimed(self._engine.view(channel), lock)
-        self._engine.touch(session)
         return True
 
     def refuse(self, final: FinalLock, failure: Failure) -> None:
         """Let a lock that ends here go, for a reason that only the payer can read."""
-        self._entrance.release(final.channel, final.lock.id, self._hide(final.secret, failure))
+        self._incoming.release(final.channel, final.lock.id, self._hide(final.secret, failure))
 
     def statistics(self) -> RouterStatistics:
         """Return the figures of this moment."""
         paid = self._counts[ForwardOutcome.PAID]
         failed = self._counts[ForwardOutcome.FAILED] + self._counts[ForwardOutcome.EXPIRED]
         earned = {"0x" + asset.hex(): fees for asset, fees in self._earned.items()}
-        return RouterStatistics(len(self._forwarder), paid, failed, self._entrance.refused, earned, len(self._replays))
+        return RouterStatistics(len(self._forwarder), paid, failed, self._incoming.refused, earned, len(self._replays))
 
     # --- LockKeeper: the peers' locks ----------------------------------------------------------------------------
 
     def lock_received(self, channel: ChannelId, added: AddLock) -> Sequence[Moment]:
         """Decide about a lock that came with an onion."""
-        return self._entrance.decide(channel, added, patient=False) or () if added.onion else ()
+        return self._incoming.decide(channel, added, patient=False) or () if added.onion else ()
 
     def refusal(self, channel: ChannelId, added: AddLock, objection: str) -> bytes:
         """Say a channel's objection to a lock in words that only the payer can read."""
-        return self._entrance.refusal(channel, added, objection)
+        return self._incoming.refusal(channel, added, objection)
 
     def _arrived(self, final: FinalLock) -> Sequence[Moment]:
         if self.payee is not None:
@@ -249,7 +246,7 @@ class Router:
         details = Failure(
             Code.INCORRECT_OR_UNKNOWN_PAYMENT_DETAILS, amount=final.lock.amount, time=self._engine.chain.now
         )
-        self._entrance.refuse(final.channel, final.lock, final.secret, details)
+        self._incoming.refuse(final.channel, final.lock, final.secret, details)
         return ()
 
     # --- LockKeeper: our locks -----------------------------------------------------------------------------------
@@ -264,7 +261,7 @@ class Router:
         """A lock of ours is being given back."""
         circuit = self._forwarder.circuit(channel, lock.id)
         if circuit is not None:
-            reason = self._entrance.checked(circuit, lock, reason)
+            reason = self._incoming.checked(circuit, lock, reason)
             return self._do(self._forwarder.rejected(channel, lock.id, reason))
         return self.payer.lock_rejected(channel, lock, reason) if self.payer is not None else ()
 
@@ -274,7 +271,7 @@ class Router:
             self._admission.freed(channel, lock.id)
             if self._forwarder.of_origin(channel, lock.id) is not None:
                 return self._do(self._forwarder.origin_paid(channel, lock.id)) if paid else ()
-            self._entrance.forget(channel, lock.id)
+            self._incoming.forget(channel, lock.id)
             return self.payee.gone(channel, lock, secret) if self.payee is not None else ()
         if self._forwarder.holds(channel, lock.id):
             return self._do(self._forwarder.ended(channel, lock.id, secret))
@@ -290,7 +287,7 @@ class Router:
     def channel_ready(self, channel: ChannelId) -> Sequence[Moment]:
         """A channel can carry locks again: look again at what waited for it."""
         self.on_ready(channel)
-        moments = self._entrance.look_again()
+        moments = self._incoming.look_again()
         return (*moments, *self.payer.channel_ready(channel)) if self.payer is not None else moments
 
     def chain_moved(self) -> Sequence[Moment]:
@@ -299,7 +296,7 @@ class Router:
         self._give_up_unsigned()
         moments += self._admission.chain_moved()
         moments += self._do(self._forwarder.on_time(self._engine.chain.final, self._is_gone))
-        moments += self._entrance.look_again()
+        moments += self._incoming.look_again()
         for seam in (self.payee, self.payer):
             moments += seam.time_passed() if seam is not None else ()
         forgotten = self._replays.prune(self._engine.chain.final)
@@ -333,7 +330,7 @@ class Router:
             if isinstance(answer, ClaimLock):
                 moments += self._claim(answer)
             elif isinstance(answer, ReleaseLock):
-                self._entrance.release(answer.channel, answer.lock, answer.reason)
+                self._incoming.release(answer.channel, answer.lock, answer.reason)
             elif isinstance(answer, KeepReason):
                 circuit = answer.circuit
                 moments.append(CircuitRejected(circuit.outgoing, circuit.outgoing_lock, answer.reason))

@@ -9,7 +9,7 @@ Rules:
 - What no honest peer sends (bytes that are no message, wrong signatures, updates by others than the participant)
   is a PeerError. What honest peers may send (old, too early, of a channel that we do not see yet) is dropped.
 - Every peer has budgets: bytes and announcements per second, parked updates, questions to the chain, bytes served. A
-  flood uses up its sender's own. What is kept is bounded by `book` and costs money on chain.
+  flood uses up its sender's own. What is kept is bounded by `store` and costs money on chain.
 
 Why all nodes come to hold the same: a book is a map from ids to the highest version in a total order, so merging two
 books is commutative, associative and idempotent. A round of reconciliation brings the asker every version that the peer
@@ -133,17 +133,17 @@ class Gossip:
         """
         self._domain = domain
         self._policy = policy or GossipPolicy()
-        self.book = GossipStore(self._policy.channels_max, self._policy.asset_channels_max)
+        self.store = GossipStore(self._policy.channels_max, self._policy.asset_channels_max)
         self._effects = GossipEffects()
         self._peers: dict[bytes, _Peer] = {}
         self._gone: OrderedDict[bytes, _Budgets] = OrderedDict()
         self._partner = partner
-        self._parking = PendingUpdates(self._policy, partner)
+        self._pending = PendingUpdates(self._policy, partner)
         self._served = TokenBucket(self._policy.strangers_serve_rate, self._policy.strangers_serve_burst, 0.0)
         """Bytes that strangers get in answer to their requests, all together."""
-        self._voice = OwnAnnouncements(key, domain, self._policy, self.book)
+        self._own = OwnAnnouncements(key, domain, self._policy, self.store)
         self._paces = Paces(self._policy.update_every, self._policy.update_burst)
-        self._hearsay = PrivateUpdates(domain, self._policy, self.book, self._paces)
+        self._private = PrivateUpdates(domain, self._policy, self.store, self._paces)
         self._cursor = 0
         self._drift = 0.0
         self._accepted = self._repeated = self._ignored = self._refusals = self._rounds = 0
@@ -153,29 +153,29 @@ class Gossip:
     def take(self) -> GossipEffects:
         """Return what gathered since the last call."""
         taken, self._effects = self._effects, GossipEffects()
-        taken.changes, self.book.changes = self.book.changes, []
-        taken.events, self.book.events = self.book.events, []
-        taken.questions = self._parking.curious
+        taken.changes, self.store.changes = self.store.changes, []
+        taken.events, self.store.events = self.store.events, []
+        taken.questions = self._pending.curious
         return taken
 
     def next_question(self, now: float) -> ChannelId | None:
         """Return a channel to ask the chain about, None if there is none now. `answer` must follow."""
-        return self._parking.next_question(now)
+        return self._pending.next_question(now)
 
     @property
     def busy(self) -> bool:
         """Whether something is on its way that the next tick should bring further."""
-        return self._parking.curious or any(
+        return self._pending.curious or any(
             state.news or state.requests or state.queried or state.todo or state.asked for state in self._peers.values()
         )
 
     def statistics(self) -> GossipStatistics:
         """Return the figures of this moment."""
         return GossipStatistics(
-            channels=len(self.book),
-            announcements=self.book.announcements,
+            channels=len(self.store),
+            announcements=self.store.announcements,
             peers=len(self._peers),
-            pending=len(self._parking),
+            pending=len(self._pending),
             accepted=self._accepted,
             repeated=self._repeated,
             ignored=self._ignored,
@@ -194,38 +194,38 @@ class Gossip:
 
     def load(self, channels: Iterable[FactsKept], announcements: Iterable[KeptAnnouncement], now: float) -> None:
         """Take in what was stored. Call it once, before anything else; `effects` then tells the edges."""
-        book = self.book
+        store = self.store
         forgotten: list[Change] = []
         for known in channels:
-            if not book.put_channel(known.channel, known.facts, known.verified):
+            if not store.put_channel(known.channel, known.facts, known.verified):
                 forgotten.append(FactsForgotten(known.channel))
         for kept in announcements:
-            if book.takes(kept.announcement):
-                book.put(kept.announcement, kept.digest)
-                self._voice.remember(kept.announcement)
+            if store.takes(kept.announcement):
+                store.put(kept.announcement, kept.digest)
+                self._own.remember(kept.announcement)
             else:
                 forgotten.append(AnnouncementForgotten(item_of(kept.announcement)))
-        book.changes = [c for c in book.changes if isinstance(c, FactsForgotten | AnnouncementForgotten)] + forgotten
+        store.changes = [c for c in store.changes if isinstance(c, FactsForgotten | AnnouncementForgotten)] + forgotten
         for bucket in range(BUCKETS):
             self._drop_beyond(bucket, self._date(now))
 
     def prefer(self, assets: Collection[Address]) -> None:
         """Keep room for channels in these assets, besides the coin: this node can use them."""
-        self.book.prefer(assets)
+        self.store.prefer(assets)
 
     def connected(self, peer: bytes, now: float) -> None:
         """A peer is there: reconcile with it at the next tick."""
         if peer not in self._peers:
             budgets = self._gone.pop(peer, None) or _Budgets(self._policy, now)
             self._peers[peer] = _Peer(budgets, now)
-            self._parking.join(peer)
+            self._pending.join(peer)
 
     def disconnected(self, peer: bytes) -> None:
         """A peer is gone: forget what was going on with it, but not what it has used up of its budgets."""
         state = self._peers.pop(peer, None)
         if state is None:
             return
-        self._parking.leave(peer)
+        self._pending.leave(peer)
         self._gone[peer] = state.budgets
         while len(self._gone) > self._policy.gone_max:
             self._gone.popitem(last=False)
@@ -258,7 +258,7 @@ class Gossip:
             case wire.Summary(number, digests):
                 if number == state.round and state.queried:
                     state.queried = False
-                    state.todo.extend(_order(self.book.buckets.differing(digests), peer))
+                    state.todo.extend(_order(self.store.buckets.differing(digests), peer))
                     state.moved = now
                     self._rounds += not state.todo
                     self._ask_more(peer, state, now)
@@ -271,39 +271,39 @@ class Gossip:
 
     def answer(self, channel: ChannelId, facts: ChannelFacts | None, now: float) -> None:
         """Take the chain's answer to a question; None: there is no such channel, or it is closed."""
-        self._parking.answered(channel)
-        parked = self._parking.take(channel)
+        self._pending.answered(channel)
+        pending = self._pending.take(channel)
         if facts is None:
-            for peer in parked:
+            for peer in pending:
                 self._peers[peer].budgets.items.charge(self._policy.lookup_cost, now)
-            self._refusals += len(parked)
+            self._refusals += len(pending)
             self._forget(channel, now + self._policy.refused_seconds)
         else:
-            self._confirmed(channel, facts, self._fitting(parked, facts), now)
-        for peer in parked:
+            self._confirmed(channel, facts, self._fitting(pending, facts), now)
+        for peer in pending:
             self._ask_more(peer, self._peers[peer], now)
 
     def _confirmed(
-        self, channel: ChannelId, facts: ChannelFacts, parked: list[tuple[bytes, KeptAnnouncement]], now: float
+        self, channel: ChannelId, facts: ChannelFacts, pending: list[tuple[bytes, KeptAnnouncement]], now: float
     ) -> None:
         """Take in a channel, if there is something to keep of it: a flood of updates by others makes no room here."""
-        if not parked and not self._voice.wants(channel) and self.book.facts(channel) is None:
+        if not pending and not self._own.wants(channel) and self.store.facts(channel) is None:
             return
-        if not self.book.put_channel(channel, facts, self._date(now)):
+        if not self.store.put_channel(channel, facts, self._date(now)):
             self._forget(channel, now + self._policy.refused_seconds)
             return
-        for peer, kept in parked:
+        for peer, kept in pending:
             if self._in_pace(kept, now):
                 self._admit(peer, kept, now)
-        self._say(self._voice.update(channel, self._date(now)), now)
-        self.book.tidy(channel)
+        self._say(self._own.update(channel, self._date(now)), now)
+        self.store.tidy(channel)
 
     def _fitting(
-        self, parked: dict[bytes, list[KeptAnnouncement]], facts: ChannelFacts
+        self, pending: dict[bytes, list[KeptAnnouncement]], facts: ChannelFacts
     ) -> list[tuple[bytes, KeptAnnouncement]]:
         """Return what is signed by the right participant, and from whom; anything else is the peer's fault."""
         fitting = []
-        for peer, waiting in parked.items():
+        for peer, waiting in pending.items():
             for kept in waiting:
                 try:
                     check_signer(kept.announcement, facts.participants)
@@ -316,32 +316,32 @@ class Gossip:
     def closed(self, channel: ChannelId, now: float) -> None:
         """The chain says that a channel is closing or closed, or its opening was undone: it can carry nothing."""
         self._forget(channel, now + self._policy.stale)
-        self._voice.forget(channel)
+        self._own.forget(channel)
 
     def opened(self, channel: ChannelId, now: float) -> None:
         """The chain says that a channel is open now. If we refused what we were told of it, we ask our peers again."""
-        if self._parking.pardon(channel):
+        if self._pending.pardon(channel):
             for state in self._peers.values():
                 state.next_round = min(state.next_round, now + self._policy.soon)
 
     def recheck(self, channel: ChannelId) -> None:
         """Ask the chain again about a channel if it is here: its funding may have changed."""
-        if self.book.facts(channel) is not None:
-            self._parking.ask(channel)
+        if self.store.facts(channel) is not None:
+            self._pending.ask(channel)
 
     def recheck_since(self, time: float) -> None:
         """Ask the chain again about all channels that it confirmed since then: it was reorganised."""
-        self._parking.pardon_all()
-        for channel in self.book.verified_since(self._date(time)):
-            self._parking.ask(channel)
+        self._pending.pardon_all()
+        for channel in self.store.verified_since(self._date(time)):
+            self._pending.ask(channel)
 
     def tick(self, now: float) -> None:
         """Do what is due. Call it about once per second."""
         self._sweep(now)
-        due = self._voice.due(now, self._date(now))
+        due = self._own.due(now, self._date(now))
         self._say(due.say, now)
         for channel in due.ask:
-            self._parking.ask(channel)
+            self._pending.ask(channel)
         for peer, state in self._peers.items():
             self._serve(peer, state, now)
             self._tell_news(peer, state)
@@ -357,16 +357,16 @@ class Gossip:
         It is signed at once if the chain has confirmed the channel, else as soon as it does: a payment that is refused
         for a new policy must not come back with the old one. Raise InvalidInput if the policy cannot be announced.
         """
-        self._voice.announce(channel, policy)
-        self._say(self._voice.update(channel, self._date(now)), now)
+        self._own.announce(channel, policy)
+        self._say(self._own.update(channel, self._date(now)), now)
 
     def describe(self, description: Description) -> None:
         """Let the network know our name and addresses once we have a channel. Raise InvalidInput if they are none."""
-        self._voice.describe(description)
+        self._own.describe(description)
 
     def update_of(self, channel: ChannelId) -> bytes:
         """Return our own update of a channel, as failures carry it (BOLT 4); empty if there is none."""
-        update = self._voice.said_of(channel)
+        update = self._own.said_of(channel)
         return encode_update(update) if update is not None else b""
 
     def learn(self, update: bytes, now: float) -> ChannelUpdate | None:
@@ -374,7 +374,7 @@ class Gossip:
 
         Our own graph is told, and nobody else (see `router/gossip/private_updates.py`).
         """
-        return self._hearsay.learn(update, now, self._date(now))
+        return self._private.learn(update, now, self._date(now))
 
     # --- announcements ------------------------------------------------------------------------------------------------
 
@@ -387,24 +387,24 @@ class Gossip:
         if not date - self._policy.stale < announcement.timestamp <= date + self._policy.skew:
             self._refusals += 1
             return
-        there = self.book.get(item_of(announcement))
+        there = self.store.get(item_of(announcement))
         if there is not None and there.announcement == announcement:  # most of what is heard: it comes from all sides
             self._repeated += 1
             state.news.pop(item_of(announcement), None)
             return
         kept = KeptAnnouncement(announcement, digest_of(self._domain, announcement))
-        if not self.book.newer(announcement, kept.digest):
+        if not self.store.newer(announcement, kept.digest):
             self._repeated += 1
             if there is not None and there.digest == kept.digest:
                 state.news.pop(item_of(announcement), None)
             return
         if isinstance(announcement, ChannelUpdate):
-            facts = self.book.facts(announcement.channel)
+            facts = self.store.facts(announcement.channel)
             if facts is None:
                 self._park(peer, announcement, kept, now)
                 return
             check_signer(announcement, facts.participants)
-        elif not self.book.owns_channel(signer_address(announcement)):
+        elif not self.store.owns_channel(signer_address(announcement)):
             self._refusals += 1
             return
         if not self._paces.ready(item_of(announcement), now):
@@ -417,7 +417,7 @@ class Gossip:
     def _admit(self, peer: bytes | None, kept: KeptAnnouncement, now: float) -> None:
         """Keep what is believed, and tell it on if it is young."""
         announcement = kept.announcement
-        if not self.book.put(announcement, kept.digest):
+        if not self.store.put(announcement, kept.digest):
             return
         self._accepted += 1
         item = item_of(announcement)
@@ -426,7 +426,7 @@ class Gossip:
                 if other != peer and len(state.news) < self._policy.news_max:
                     state.news[item] = None
         if peer is not None:
-            self._voice.heard(announcement)
+            self._own.heard(announcement)
 
     def _say(self, own: list[KeptAnnouncement], now: float) -> None:
         for kept in own:
@@ -436,28 +436,28 @@ class Gossip:
     def _in_pace(self, kept: KeptAnnouncement, now: float) -> bool:
         """Whether this id may change once more now; if so, count it. What is new to us is no change."""
         item = item_of(kept.announcement)
-        return self.book.get(item) is None or self._paces.take(item, now)
+        return self.store.get(item) is None or self._paces.take(item, now)
 
     # --- what waits for the chain ------------------------------------------------------------------------------------
 
     def _park(self, peer: bytes, update: ChannelUpdate, kept: KeptAnnouncement, now: float) -> None:
         place = (update.channel, update.side)
-        if self._parking.is_refused(update.channel, now):
+        if self._pending.is_refused(update.channel, now):
             self._refusals += 1
-        elif self._parking.newest(peer, place) < update.timestamp:
+        elif self._pending.newest(peer, place) < update.timestamp:
             verify_announcement(update, kept.digest)
-            self._ignored += not self._parking.park(peer, place, kept)
+            self._ignored += not self._pending.keep(peer, place, kept)
 
     def _forget(self, channel: ChannelId, until: float) -> None:
         """Drop a channel and what waits for it, and let nothing about it in until then."""
-        self._parking.take(channel)
-        self._parking.refuse(channel, until)
-        self.book.drop_channel(channel)
+        self._pending.take(channel)
+        self._pending.refuse(channel, until)
+        self.store.drop_channel(channel)
 
     # --- telling and reconciling -------------------------------------------------------------------------------------
 
     def _tell_news(self, peer: bytes, state: _Peer) -> None:
-        news = [kept.announcement for kept in map(self.book.get, state.news) if kept is not None]
+        news = [kept.announcement for kept in map(self.store.get, state.news) if kept is not None]
         state.news.clear()
         self._effects.frames += [(peer, frame) for frame in wire.frames(news)]
 
@@ -473,10 +473,10 @@ class Gossip:
         """Ask for the next buckets that differ, as fast as our own budgets and the chain's answers allow."""
         policy = self._policy
         while state.todo and len(state.asked) < policy.window:
-            parked = self._parking.of(peer)
-            busy = state.budgets.items.settle(now) < policy.items_burst / 2 or 2 * parked > policy.parked_per_peer
+            pending = self._pending.of(peer)
+            busy = state.budgets.items.settle(now) < policy.items_burst / 2 or 2 * pending > policy.parked_per_peer
             names_too_early = state.todo[0] >= UPDATE_BUCKETS and (
-                parked or any(n < UPDATE_BUCKETS for n in state.asked)
+                pending or any(n < UPDATE_BUCKETS for n in state.asked)
             )
             if busy or names_too_early:
                 if not state.asked:
@@ -484,11 +484,11 @@ class Gossip:
                 return
             bucket = state.todo.popleft()
             state.asked.add(bucket)
-            self._send(peer, wire.Fill(state.round, bucket, self.book.buckets.marks(bucket)[: wire.KNOWN_BYTES_MAX]))
+            self._send(peer, wire.Fill(state.round, bucket, self.store.buckets.marks(bucket)[: wire.KNOWN_BYTES_MAX]))
 
     def _serve(self, peer: bytes, state: _Peer, now: float) -> None:
         """Answer the peer's requests while its budget lasts; what is left waits for the next tick."""
-        buckets = self.book.buckets
+        buckets = self.store.buckets
         stranger = not self._partner(peer)
         while state.requests and state.budgets.served.settle(now) > 0:
             if stranger and self._served.settle(now) <= 0:
@@ -497,7 +497,7 @@ class Gossip:
                 case wire.Query(number):
                     answers = [wire.encode(wire.Summary(number, buckets.digests()))]
                 case wire.Fill(number, bucket, known):
-                    found = [self.book.get(item) for item in buckets.beyond(bucket, known)]
+                    found = [self.store.get(item) for item in buckets.beyond(bucket, known)]
                     answers = wire.frames([kept.announcement for kept in found if kept is not None])
                     answers.append(wire.encode(wire.Filled(number, bucket)))
             self._effects.frames += [(peer, frame) for frame in answers]
@@ -513,13 +513,13 @@ class Gossip:
         bucket, self._cursor = self._cursor, (self._cursor + 1) % BUCKETS
         date = self._date(now)
         self._drop_beyond(bucket, date)
-        for channel in self.book.unverified(bucket, date - self._policy.recheck, date):
-            self._parking.ask(channel)
+        for channel in self.store.unverified(bucket, date - self._policy.recheck, date):
+            self._pending.ask(channel)
         if not bucket:
             self._paces.sweep(now)
 
     def _drop_beyond(self, bucket: int, date: float) -> None:
-        self.book.drop_beyond(bucket, date - self._policy.stale, date + self._policy.skew)
+        self.store.drop_beyond(bucket, date - self._policy.stale, date + self._policy.skew)
 
 
 def _order(buckets: list[int], peer: bytes) -> list[int]:

@@ -47,12 +47,12 @@ class Due(msgspec.Struct):
 class OwnAnnouncements:
     """Our own announcements. They are signed here, and stand only once they are in the book."""
 
-    def __init__(self, key: PrivateKey, domain: bytes, policy: GossipPolicy, book: GossipStore) -> None:
+    def __init__(self, key: PrivateKey, domain: bytes, policy: GossipPolicy, store: GossipStore) -> None:
         self._key = key
         self._own = NodeKey(bytes(key.public))
         self._domain = domain
         self._policy = policy
-        self._book = book
+        self._store = store
         self._wishes: dict[ChannelId, ForwardingPolicy] = {}
         self._due: dict[ChannelId, None] = {}
         self._description: Description | None = None
@@ -83,7 +83,7 @@ class OwnAnnouncements:
     def said_of(self, channel: ChannelId) -> ChannelUpdate | None:
         """Return our newest update of a channel, None if there is none."""
         for side in (0, 1):
-            kept = self._book.get((channel, side))
+            kept = self._store.get((channel, side))
             if kept is not None and kept.announcement.key == self._own and isinstance(kept.announcement, ChannelUpdate):
                 return kept.announcement
         return None
@@ -116,7 +116,7 @@ class OwnAnnouncements:
         for channel in list(self._due)[: self._policy.own_per_tick]:
             del self._due[channel]
             if channel in self._wishes:
-                if self._book.facts(channel) is None:
+                if self._store.facts(channel) is None:
                     found.ask.append(channel)
                 else:
                     found.say += self.update(channel, date)
@@ -124,7 +124,7 @@ class OwnAnnouncements:
 
     def update(self, channel: ChannelId, date: float) -> list[KeptAnnouncement]:
         """Return the update of a confirmed channel of ours, signed anew, if what the book has is not what we want."""
-        facts = self._book.facts(channel)
+        facts = self._store.facts(channel)
         policy = self._wishes.get(channel)
         if facts is None or policy is None:
             return []
@@ -133,7 +133,7 @@ class OwnAnnouncements:
             return []
         side = facts.participants.index(self._key.address)
         there = self._standing((channel, side), date)
-        if self._book.facts(channel) is None:  # it was known by that only: the chain is asked again
+        if self._store.facts(channel) is None:  # it was known by that only: the chain is asked again
             self._due[channel] = None
             return []
         said = self._fresh(there, date)
@@ -144,7 +144,7 @@ class OwnAnnouncements:
 
     def _node(self, date: float) -> list[KeptAnnouncement]:
         wanted = self._description
-        if wanted is None or not self._book.owns_channel(self._key.address):
+        if wanted is None or not self._store.owns_channel(self._key.address):
             return []
         there = self._standing(self._own, date)
         said = self._fresh(there, date)
@@ -155,9 +155,9 @@ class OwnAnnouncements:
 
     def _standing(self, item: ItemId, date: float) -> KeptAnnouncement | None:
         """Return what the book has of ours; forget it first if it is of the future."""
-        there = self._book.get(item)
+        there = self._store.get(item)
         if there is not None and there.announcement.timestamp > date + self._policy.skew:
-            self._book.drop(item)
+            self._store.drop(item)
             return None
         return there
 

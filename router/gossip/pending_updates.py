@@ -28,7 +28,7 @@ class PendingUpdates:
         self._policy = policy
         self._partner = partner
         self._lookups = TokenBucket(policy.strangers_lookup_rate, policy.strangers_lookup_burst, 0.0)
-        self._parked: dict[bytes, dict[Place, KeptAnnouncement]] = {}
+        self._pending: dict[bytes, dict[Place, KeptAnnouncement]] = {}
         self._unasked: dict[bytes, dict[ChannelId, None]] = {}
         self._turn: deque[bytes] = deque()
         self._waiting: dict[ChannelId, dict[bytes, None]] = {}
@@ -43,19 +43,19 @@ class PendingUpdates:
 
     def join(self, peer: bytes) -> None:
         """Give a peer places."""
-        self._parked[peer], self._unasked[peer] = {}, {}
+        self._pending[peer], self._unasked[peer] = {}, {}
         self._turn.append(peer)
 
     def leave(self, peer: bytes) -> None:
         """Drop what is parked for a peer, and its places."""
-        for channel in dict.fromkeys(channel for channel, _ in self._parked[peer]):  # once: it frees both sides
+        for channel in dict.fromkeys(channel for channel, _ in self._pending[peer]):  # once: it frees both sides
             self._release(peer, channel)
-        del self._parked[peer], self._unasked[peer]
+        del self._pending[peer], self._unasked[peer]
         self._turn.remove(peer)
 
     def of(self, peer: bytes) -> int:
         """How many updates are parked for a peer."""
-        return len(self._parked[peer])
+        return len(self._pending[peer])
 
     def __len__(self) -> int:
         """How many channels wait for the chain's word."""
@@ -65,12 +65,12 @@ class PendingUpdates:
 
     def newest(self, peer: bytes, place: Place) -> int:
         """Return the timestamp of what is parked there for a peer, -1 if nothing is."""
-        kept = self._parked[peer].get(place)
+        kept = self._pending[peer].get(place)
         return kept.announcement.timestamp if kept is not None else -1
 
-    def park(self, peer: bytes, place: Place, kept: KeptAnnouncement) -> bool:
+    def keep(self, peer: bytes, place: Place, kept: KeptAnnouncement) -> bool:
         """Let an update wait, in place of an older one of that peer; return False if the peer has no place left."""
-        mine = self._parked[peer]
+        mine = self._pending[peer]
         if place not in mine:
             if not self._make_room(peer):
                 return False
@@ -86,25 +86,25 @@ class PendingUpdates:
         found: dict[bytes, list[KeptAnnouncement]] = {}
         for peer in list(self._waiting.get(channel, ())):
             places = [(channel, side) for side in (0, 1)]
-            found[peer] = [self._parked[peer][place] for place in places if place in self._parked[peer]]
+            found[peer] = [self._pending[peer][place] for place in places if place in self._pending[peer]]
             self._release(peer, channel)
         return found
 
     def _make_room(self, peer: bytes) -> bool:
-        mine = len(self._parked[peer])
+        mine = len(self._pending[peer])
         if mine >= self._policy.parked_per_peer:
             return False
         if self._taken < self._policy.parked_max:
             return True
-        greediest = max(self._parked, key=lambda other: (len(self._parked[other]), other))
-        if len(self._parked[greediest]) <= mine + 1:
+        greediest = max(self._pending, key=lambda other: (len(self._pending[other]), other))
+        if len(self._pending[greediest]) <= mine + 1:
             return False
-        self._release(greediest, next(reversed(self._parked[greediest]))[0])
+        self._release(greediest, next(reversed(self._pending[greediest]))[0])
         return True
 
     def _release(self, peer: bytes, channel: ChannelId) -> None:
         for side in (0, 1):
-            self._taken -= self._parked[peer].pop((channel, side), None) is not None
+            self._taken -= self._pending[peer].pop((channel, side), None) is not None
         self._unasked[peer].pop(channel, None)
         waiting = self._waiting[channel]
         del waiting[peer]

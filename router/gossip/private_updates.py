@@ -27,10 +27,10 @@ def encode_update(update: ChannelUpdate) -> bytes:
 class PrivateUpdates:
     """What was learned from failures, a bounded number of updates."""
 
-    def __init__(self, domain: bytes, policy: GossipPolicy, book: GossipStore, paces: Paces) -> None:
+    def __init__(self, domain: bytes, policy: GossipPolicy, store: GossipStore, paces: Paces) -> None:
         self._domain = domain
         self._policy = policy
-        self._book = book
+        self._store = store
         self._paces = paces
         self._heard: OrderedDict[ItemId, KeptAnnouncement] = OrderedDict()
 
@@ -38,7 +38,7 @@ class PrivateUpdates:
         """Tell the graph of an encoded update that is sound and news, and return it; None for anything else."""
         try:
             found = _UPDATE.decode(update)
-            facts = self._book.facts(found.channel)
+            facts = self._store.facts(found.channel)
             kept = KeptAnnouncement(found, digest_of(self._domain, found))
             timely = date - self._policy.stale < found.timestamp <= date + self._policy.skew
             if facts is None or not timely or not self._is_news(kept) or not self._paces.ready(item_of(found), now):
@@ -52,12 +52,12 @@ class PrivateUpdates:
         self._heard.move_to_end(item_of(found))
         while len(self._heard) > self._policy.private_max:
             self._heard.popitem(last=False)
-        self._book.tell_apart(found)
+        self._store.tell_apart(found)
         return found
 
     def _is_news(self, kept: KeptAnnouncement) -> bool:
         heard = self._heard.get(item_of(kept.announcement))
-        return self._book.newer(kept.announcement, kept.digest) and (
+        return self._store.newer(kept.announcement, kept.digest) and (
             heard is None
             or replaces(kept.announcement.timestamp, kept.digest, heard.announcement.timestamp, heard.digest)
         )

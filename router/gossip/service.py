@@ -187,7 +187,7 @@ class GossipService:
 
     def edges(self, asset: Address) -> Iterable[Edge]:
         """Return the directions in one asset that are routable now: what `tell` has said of it, all at once."""
-        return self._gossip.book.edges(asset).values()
+        return self._gossip.store.edges(asset).values()
 
     def update_of(self, channel: ChannelId) -> bytes:
         """Return our newest update of a channel, as failures carry it; empty if there is none."""
@@ -201,7 +201,7 @@ class GossipService:
 
     def addresses_of(self, node: bytes) -> tuple[str, ...]:
         """Return the addresses, <host>:<port>, that a node tells the network; none if it told nothing."""
-        kept = self._gossip.book.get(NodeKey(node))
+        kept = self._gossip.store.get(NodeKey(node))
         said = kept.announcement if kept is not None else None
         return said.addresses if isinstance(said, NodeAnnouncement) else ()
 

@@ -103,7 +103,7 @@ class GossipStore:
 
     def __init__(self, native: int, other: int) -> None:
         """Make an empty book with room for so many channels of the coin, and of each other pool (`quota`)."""
-        self._room = ChannelQuota(native, other)
+        self._quota = ChannelQuota(native, other)
         self.buckets = Buckets()
         self.changes: list[Change] = []
         self.events: list[GraphEvent] = []
@@ -176,12 +176,12 @@ class GossipStore:
 
     def prefer(self, assets: Collection[Address]) -> None:
         """Let these assets have room of their own, besides the coin, and no others."""
-        for channel in self._room.prefer(assets):
+        for channel in self._quota.prefer(assets):
             self.drop_channel(channel)
 
     def put_channel(self, channel: ChannelId, facts: ChannelFacts, verified: float) -> bool:
         """Take in what the chain says of a channel; return False if there is no room beside those of more capacity."""
-        poorer = self._room.put(channel, facts.asset, facts.capacity)
+        poorer = self._quota.put(channel, facts.asset, facts.capacity)
         if poorer is None:
             return False
         for each in poorer:
@@ -238,7 +238,7 @@ class GossipStore:
         kept = self._channels.pop(channel, None)
         if kept is None:
             return
-        self._room.remove(channel, kept.facts.asset)
+        self._quota.remove(channel, kept.facts.asset)
         self._tell(channel)
         for side in (0, 1):
             self.drop((channel, side))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from tallystick.channels.node.engine import Engine
 from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.objects import ChannelId, Lock
+from tallystick.channels.session.inputs import GiveUpLocks
 from tallystick.channels.storage.store import Moment
 from tallystick.router.forwarding.service import Router
 
@@ -41,8 +42,7 @@ class PayerEnd:
     def give_up(self, channel: ChannelId, lock: int) -> None:
         session = self._engine.session(channel)
         if lock >= session.channel.newest.next_lock:
-            session.locks.drop_accompanied()
-            self._engine.touch(session)
+            self._engine.apply(channel, GiveUpLocks())
 
     def paid_with(self, channel: ChannelId, lock: int) -> bytes:
         return self._engine.views.secret_in_flight(channel, lock)

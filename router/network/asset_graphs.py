@@ -1,6 +1,6 @@
 """One map of the network for each asset that a node can use: the chain's coin, and what else it has channels in.
 
-Gossip tells of channels in every asset; a payment stays in one. So each asset has a graph, beliefs and an atlas of its
+Gossip tells of channels in every asset; a payment stays in one. So each asset has a graph and beliefs of its
 own, made when the node's first channel in it opens (or because the settings name it) and dropped when the last one is
 closed. At most `PaymentOptions.assets_max` besides the coin: first those that the settings name, then those in which
 the node has put money of its own. A peer that opens channels in one token after the other takes no room from them.
@@ -42,8 +42,8 @@ class AssetGraphs:
         own: NodeKey,
         engine: Engine,
         writer: Writer,
-        gossiper: GossipService,
-        inlets: PrivateChannels,
+        gossip: GossipService,
+        private_channels: PrivateChannels,
         domain: bytes,
         options: PaymentOptions,
         clock: Clock,
@@ -54,44 +54,44 @@ class AssetGraphs:
         self._engine = engine
         self._views = engine.views
         self._writer = writer
-        self._gossiper = gossiper
-        self._inlets = inlets
+        self._gossip = gossip
+        self._private_channels = private_channels
         self._domain = domain
         self._named = tuple(options.assets)
         self._limit = options.assets_max
         self._compiled = options.compiled
         self._clock = clock
         self._steady = steady
-        self._atlases: dict[Address, AssetGraph] = {}
+        self._asset_graphs: dict[Address, AssetGraph] = {}
         self._stirred: dict[Address, set[ChannelId]] = {}
         """Channels to which something has happened of which the map of their asset does not know yet."""
 
     def __iter__(self) -> Iterator[Address]:
-        return iter(self._atlases)
+        return iter(self._asset_graphs)
 
     def of(self, asset: Address) -> AssetGraph:
         """Return the map for payments in an asset; raise InvalidInput if the node has none."""
-        atlas = self._atlases.get(asset)
-        if atlas is None:
+        asset_graph = self._asset_graphs.get(asset)
+        if asset_graph is None:
             raise InvalidInput(
                 f"this node has no map of the network for asset 0x{asset.hex()}: it makes one when a channel in it is "
                 f"open, for {self._limit} assets besides the coin at most; those named in the settings come first"
             )
-        return atlas
+        return asset_graph
 
     def graph(self, asset: Address = NATIVE) -> Graph:
         """Return the graph of the channels in an asset; raise InvalidInput if the node has none."""
         return self.of(asset).planner.graph
 
-    def map_for(self, order: Order) -> OrderRoutes:
+    def routes_for(self, order: Order) -> OrderRoutes:
         """Return the map for one payment: of its asset, as long as the payment lasts."""
-        return self._atlas(order.asset).map_for(order)
+        return self._asset_graph(order.asset).routes_for(order)
 
     @property
     def usable(self) -> tuple[Address, ...]:
         """The assets in which this node has an open channel and a map, the coin in any case."""
         held = self._held()
-        return tuple(asset for asset in self._atlases if asset == NATIVE or asset in held)
+        return tuple(asset for asset in self._asset_graphs if asset == NATIVE or asset in held)
 
     # --- which maps there are ------------------------------------------------------------------------------------
 
@@ -102,13 +102,13 @@ class AssetGraphs:
     def look(self) -> None:
         """Make the maps that have come to be wanted, and drop those that are not wanted any more."""
         held = self._held()
-        others = sorted(held, key=lambda asset: (not held[asset], asset not in self._atlases, asset))
+        others = sorted(held, key=lambda asset: (not held[asset], asset not in self._asset_graphs, asset))
         wanted = [asset for asset in dict.fromkeys([*self._named, *others]) if asset != NATIVE][: self._limit]
-        self._gossiper.prefer(wanted)
-        for asset in [asset for asset in self._atlases if asset not in (NATIVE, *wanted)]:
-            self._writer.add(moments_of(self._atlases.pop(asset).knowledge.changes(), asset))
+        self._gossip.prefer(wanted)
+        for asset in [asset for asset in self._asset_graphs if asset not in (NATIVE, *wanted)]:
+            self._writer.add(moments_of(self._asset_graphs.pop(asset).knowledge.changes(), asset))
         for asset in (NATIVE, *wanted):
-            self._atlas(asset)
+            self._asset_graph(asset)
 
     def changed(self, channel: ChannelId) -> None:
         """A channel of ours has opened or closed, or will soon."""
@@ -126,39 +126,43 @@ class AssetGraphs:
                 held[asset] = held.get(asset, False) or channel.funding(channel.side) > 0
         return held
 
-    def _atlas(self, asset: Address) -> AssetGraph:
+    def _asset_graph(self, asset: Address) -> AssetGraph:
         """Return the map for an asset, made now if there is none."""
-        if asset not in self._atlases:
-            graph = Graph(self._gossiper.edges(asset), compiled=self._compiled)
+        if asset not in self._asset_graphs:
+            graph = Graph(self._gossip.edges(asset), compiled=self._compiled)
             knowledge = Knowledge(graph)
             knowledge.restore(load_beliefs(self._writer.store, asset), self._steady())
             learn = partial(self._learn, graph, HintUpdates(graph, self._domain))
             stirred = partial(self._take_stirred, asset)
             self._stirred[asset] = {view.channel.id for view in self._views if view.channel.terms.asset == asset}
-            self._atlases[asset] = AssetGraph(self._own, Planner(graph, knowledge), stirred, self._own_channel, learn)
-        return self._atlases[asset]
+            self._asset_graphs[asset] = AssetGraph(
+                self._own, Planner(graph, knowledge), stirred, self._own_channel, learn
+            )
+        return self._asset_graphs[asset]
 
     # --- what is on them -----------------------------------------------------------------------------------------
 
     def draw(self, event: GraphEvent) -> None:
         """Take in what gossip tells."""
         if isinstance(event, EdgeKnown):
-            if event.asset in self._atlases:
+            if event.asset in self._asset_graphs:
                 self.graph(event.asset).put(event.edge)
         else:
-            for asset in self._atlases:
+            for asset in self._asset_graphs:
                 self.graph(asset).drop(event.channel)
 
     def news(self) -> list[Moment]:
         """Return what payments have taught since the last call, to be stored."""
-        found = [moments_of(atlas.knowledge.changes(), asset) for asset, atlas in self._atlases.items()]
+        found = [
+            moments_of(asset_graph.knowledge.changes(), asset) for asset, asset_graph in self._asset_graphs.items()
+        ]
         return [moment for moments in found for moment in moments]
 
-    def _learn(self, graph: Graph, lessons: HintUpdates, update: bytes) -> bool:
+    def _learn(self, graph: Graph, hint_updates: HintUpdates, update: bytes) -> bool:
         """Take in the channel update of a failure, for the very next plan already."""
-        found = self._gossiper.learn(update)
+        found = self._gossip.learn(update)
         if found is None:
-            return lessons.learn(update, self._clock())
+            return hint_updates.learn(update, self._clock())
         for slot in graph.slots_of(found.channel):
             edge = graph.edge(slot)
             if edge.source == found.key:
@@ -184,6 +188,6 @@ class AssetGraphs:
             view.channel.terms.asset,
             capacity_of(view.channel),
             spendable if view.usable and view.lock_slots > 0 else 0,
-            self._inlets.asked(channel),
+            self._private_channels.asked(channel),
             0 if view.usable else spendable,
         )

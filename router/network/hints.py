@@ -66,26 +66,28 @@ class InboundChannel(msgspec.Struct, frozen=True):
     """Whether the peer is connected and in step."""
 
 
-def choose_hints(inlets: Iterable[InboundChannel], amount: int | None, most: int = OFFERED) -> tuple[Edge, ...]:
+def choose_hints(candidates: Iterable[InboundChannel], amount: int | None, most: int = OFFERED) -> tuple[Edge, ...]:
     """Return the ways in that an invoice should name, the best first; `amount` is what it asks for, None: any.
 
     Those whose peers are there come first, then those that can carry all of it, cheap ones before dear ones; then those
     that can carry most of it. What carries nothing at all is left out.
     """
 
-    def rank(inlet: InboundChannel) -> tuple[bool, int, int, bytes]:
-        policy = inlet.edge.policy
-        carried = min(inlet.inbound, policy.maximum or inlet.inbound)
+    def rank(candidate: InboundChannel) -> tuple[bool, int, int, bytes]:
+        policy = candidate.edge.policy
+        carried = min(candidate.inbound, policy.maximum or candidate.inbound)
         enough = carried if amount is None else min(carried, amount)
-        return (not inlet.ready, -enough, policy.fee(amount or carried), inlet.edge.channel)
+        return (not candidate.ready, -enough, policy.fee(amount or carried), candidate.edge.channel)
 
-    def is_useful(inlet: InboundChannel) -> bool:
-        policy = inlet.edge.policy
+    def is_useful(candidate: InboundChannel) -> bool:
+        policy = candidate.edge.policy
         return (
-            policy.enabled and inlet.inbound >= max(1, policy.minimum) and (amount is None or amount >= policy.minimum)
+            policy.enabled
+            and candidate.inbound >= max(1, policy.minimum)
+            and (amount is None or amount >= policy.minimum)
         )
 
-    return tuple(inlet.edge for inlet in sorted(filter(is_useful, inlets), key=rank)[:most])
+    return tuple(candidate.edge for candidate in sorted(filter(is_useful, candidates), key=rank)[:most])
 
 
 class HintUpdates:

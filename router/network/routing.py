@@ -95,7 +95,7 @@ class Routing(Paying):
         self._steady = steady
         self._entropy = entropy
         self._domain = domain_separator(chain.chain_id, chain.contract)
-        self.gossiper = GossipService(
+        self.gossip = GossipService(
             Gossip(key, self._domain, partner=lambda peer: engine.rank(peer) is Rank.PARTNER),
             chain,
             writer,
@@ -106,23 +106,23 @@ class Routing(Paying):
             tell=self._draw,
             jitter=jitter,
         )
-        self.inlets = PrivateChannels(
+        self.private_channels = PrivateChannels(
             key,
             self._domain,
             engine,
             router,
             is_known=self._is_known,
-            announced=self.gossiper.update_of,
+            announced=self.gossip.update_of,
             say=peers.say,
             clock=clock,
             announces=options.announce,
         )
-        self.maps = AssetGraphs(
-            self._own, engine, writer, self.gossiper, self.inlets, self._domain, options, clock, steady
+        self.asset_graphs = AssetGraphs(
+            self._own, engine, writer, self.gossip, self.private_channels, self._domain, options, clock, steady
         )
         self.outgoing = OutgoingPayments(
             PayerEnd(engine, router),
-            self.maps.map_for,
+            self.asset_graphs.routes_for,
             store=writer.store,
             record=writer.add,
             clock=clock,
@@ -141,16 +141,16 @@ class Routing(Paying):
             tell=tell,
         )
         router.payer, router.payee = self.outgoing, self.receiving
-        router.update_of = self.inlets.update_of
-        router.on_ready = self.inlets.tell
+        router.update_of = self.private_channels.update_of
+        router.on_ready = self.private_channels.tell
         peers.extend(self._receive)
 
     # --- life ----------------------------------------------------------------------------------------------------
 
     def load(self) -> None:
         """Take in what is on disk. Before the chain is followed."""
-        self.maps.load()
-        self.gossiper.load()
+        self.asset_graphs.load()
+        self.gossip.load()
         self.outgoing.load()
 
     def start(self) -> None:
@@ -163,12 +163,12 @@ class Routing(Paying):
         """Let the network know where we are."""
         if self.options.announce:
             with suppress(InvalidInput):  # an address that cannot be announced is of no use to others
-                self.gossiper.describe(Description(self.options.alias, addresses))
+                self.gossip.describe(Description(self.options.alias, addresses))
 
     async def run(self) -> None:
         """Gossip, watch over payments and write down what they teach, until cancelled."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.gossiper.run)
+            nursery.start_soon(self.gossip.run)
             nursery.start_soon(self.outgoing.run)
             nursery.start_soon(self._save_forever)
             while True:
@@ -179,16 +179,16 @@ class Routing(Paying):
     async def _save_forever(self) -> None:
         while True:
             await trio.sleep(SAVE_SECONDS)
-            moments = self.maps.news()
+            moments = self.asset_graphs.news()
             if moments:
                 await self._writer.commit(moments)
 
     def on_event(self, event: Event) -> None:
         """Take in what the engine and the peers tell."""
         if isinstance(event, PeerConnected):
-            (self.gossiper.connected if event.up else self.gossiper.disconnected)(event.peer)
+            (self.gossip.connected if event.up else self.gossip.disconnected)(event.peer)
         elif isinstance(event, ChannelChanged):
-            self.maps.changed(event.channel)
+            self.asset_graphs.changed(event.channel)
             self._announce(event.channel)
         else:
             self.outgoing.on_event(event)
@@ -196,15 +196,15 @@ class Routing(Paying):
     def on_step(self, step: Step) -> None:
         """Take in a block that came or went."""
         if isinstance(step, BlockAdded):
-            self.gossiper.on_block(step.block.events)
+            self.gossip.on_block(step.block.events)
         else:
-            self.gossiper.on_undone()
+            self.gossip.on_undone()
 
     def _receive(self, peer: bytes, frame: bytes) -> Iterator[None] | None:
         """Take a frame of the router's; raise PeerError for what no honest peer sends."""
         if number_of(frame) != TOLD_TAG:
-            return self.gossiper.receiving(peer, frame)
-        channel = self.inlets.receive(peer, frame)
+            return self.gossip.receiving(peer, frame)
+        channel = self.private_channels.receive(peer, frame)
         if channel is not None:
             self._announce(channel)
         return None
@@ -213,28 +213,30 @@ class Routing(Paying):
 
     @property
     def graph(self) -> Graph:
-        """The graph of the channels in the chain's coin; of other assets: `maps.graph`."""
-        return self.maps.graph()
+        """The graph of the channels in the chain's coin; of other assets: `asset_graphs.graph`."""
+        return self.asset_graphs.graph()
 
     def _draw(self, event: GraphEvent) -> None:
-        self.maps.draw(event)
+        self.asset_graphs.draw(event)
         self.outgoing.map_changed()
 
     def _is_known(self, channel: ChannelId, asset: Address) -> bool:
         """Whether the network knows a channel of ours as a way to us."""
-        return asset in self.maps and self.maps.graph(asset).get(channel, self._own) is not None
+        return asset in self.asset_graphs and self.asset_graphs.graph(asset).get(channel, self._own) is not None
 
     def _announce(self, channel: ChannelId) -> None:
         view = self._engine.views.get(channel)
-        if view is not None and view.channel.phase is Phase.OPEN and self.inlets.may_announce(channel):
-            self.gossiper.announce(channel, self.router.policy_of(channel))
+        if view is not None and view.channel.phase is Phase.OPEN and self.private_channels.may_announce(channel):
+            self.gossip.announce(channel, self.router.policy_of(channel))
 
     async def set_policy(self, channel: ChannelId, policy: ForwardingPolicy) -> None:
         """Ask something else for payments over a channel from now on, and tell the network. Raise InvalidInput."""
-        self.inlets.check(channel, policy)  # before it is stored, as a node that starts says again what is stored
+        self.private_channels.check(
+            channel, policy
+        )  # before it is stored, as a node that starts says again what is stored
         await self._writer.commit(list(self.router.set_policy(channel, policy)))
         self._announce(channel)
-        self.inlets.tell(channel)
+        self.private_channels.tell(channel)
 
     def _later(self, then: Callable[[], None]) -> None:
         self._writer.add((), then)
@@ -259,11 +261,11 @@ class Routing(Paying):
         not know, as far as payers need them. Raise InvalidInput, also if this node has no open channel in the `asset`,
         in which case nobody could pay.
         """
-        if asset not in self.maps.usable:
+        if asset not in self.asset_graphs.usable:
             raise InvalidInput(
                 f"this node has no open channel in asset 0x{asset.hex()} that could be paid over: open one first"
             )
-        ways = choose_hints(self.inlets.now(asset), amount) if hints and self.options.hints else ()
+        ways = choose_hints(self.private_channels.now(asset), amount) if hints and self.options.hints else ()
         return await self._ask(
             amount, memo, lifetime=lifetime, hold=hold, payment_hash=payment_hash, asset=asset, hints=ways
         )

@@ -129,7 +129,7 @@ class Receiving:
 
     def __init__(
         self,
-        door: PayeePort,
+        port: PayeePort,
         store: Store,
         *,
         patience: PayeeOptions,
@@ -141,7 +141,7 @@ class Receiving:
 
         `later(then)` calls `then` after the commit that covers everything done so far.
         """
-        self._door = door
+        self._port = port
         self._store = store
         self._keysend = keysend
         self._later = later
@@ -187,7 +187,7 @@ class Receiving:
             keysend = final.asset in self._keysend
             claimable = wanted(self._store, digest, payload, keysend=keysend, asset=final.asset)
         self._finals[final.channel, lock.id] = final
-        return self._perform(self._payee.arrived(digest, part, claimable, self._door.now))
+        return self._perform(self._payee.arrived(digest, part, claimable, self._port.now))
 
     def gone(self, channel: ChannelId, lock: Lock, secret: bytes) -> Sequence[Moment]:
         """A lock that ended here is no more. If it was paid for a secret that we did not reveal, all parts are ours."""
@@ -202,7 +202,7 @@ class Receiving:
     def time_passed(self) -> Sequence[Moment]:
         """Chain time has passed."""
         held = self._payee.held
-        answers = self._payee.on_time(self._door.now)
+        answers = self._payee.on_time(self._port.now)
         left = self._payee.held
         self._lapsed.update(dict.fromkeys(digest for digest in held if digest not in left))
         while len(self._lapsed) > LAPSED_MAX:
@@ -219,12 +219,12 @@ class Receiving:
         digest = digest_of(secret)
         if self._state(digest) is InvoiceState.CLAIMED:
             return []
-        if digest in self._payee.held and not self._door.fresh:
+        if digest in self._payee.held and not self._port.fresh:
             raise ChannelNotReady(
                 "this node's view of the chain is old, as its chain node does not answer or stands still: a secret "
                 "that is given away now might not be paid for. Nothing was done; settle again once it is followed"
             )
-        claim = self._payee.settle(digest, secret, self._door.now)
+        claim = self._payee.settle(digest, secret, self._port.now)
         if claim is None:
             raise InvalidInput(self._why_not_held(digest))
         moments = self._perform([claim])
@@ -258,13 +258,13 @@ class Receiving:
         if state is InvoiceState.CANCELLED:
             return []
         self._close(payment_hash, InvoiceState.CANCELLED)
-        moments: list[Moment] = [InvoiceCancelled(payment_hash, self._door.now)]
+        moments: list[Moment] = [InvoiceCancelled(payment_hash, self._port.now)]
         return moments + self._perform(self._payee.cancel(payment_hash))
 
     def _state(self, payment_hash: bytes) -> InvoiceState | None:
         """Return what became of an invoice, with what is not durable yet; None if it is unknown."""
         record = find_invoice(self._store, payment_hash)
-        return self._closed.get(payment_hash) or (record.state(self._door.now) if record is not None else None)
+        return self._closed.get(payment_hash) or (record.state(self._port.now) if record is not None else None)
 
     # --- doing it -----------------------------------------------------------------------------------------------
 
@@ -290,7 +290,7 @@ class Receiving:
             secret = b""
             if isinstance(answer, RefusePart) and answer.verdict in (PartRefusal.INCOMPLETE, PartRefusal.TOO_SOON):
                 lock = self._finals[answer.part.channel, answer.part.lock].lock
-                secret = self._door.registered(lock)
+                secret = self._port.registered(lock)
             if not secret or not isinstance(answer, RefusePart):
                 kept.append(answer)
                 continue
@@ -300,10 +300,10 @@ class Receiving:
 
     def _claim(self, claim: ClaimPayment, asset: Address, received: int = 0) -> list[Moment]:
         """Reveal for all parts of a claim, which are in one asset; `received` was paid before."""
-        digest, now = claim.payment_hash, self._door.now
+        digest, now = claim.payment_hash, self._port.now
         for part in claim.parts:
             self._finals.pop((part.channel, part.lock), None)
-            if self._door.reveal(part.channel, part.lock, claim.secret):
+            if self._port.reveal(part.channel, part.lock, claim.secret):
                 received += part.amount
         if not received:
             return []
@@ -328,7 +328,7 @@ class Receiving:
         final = self._finals.pop((part.channel, part.lock), None)
         if final is not None:
             self._note(final.lock.condition, part, verdict)
-            self._door.refuse(final, _failure(part, verdict, self._door.now))
+            self._port.refuse(final, _failure(part, verdict, self._port.now))
 
     def _note(self, digest: bytes, part: IncomingPart, verdict: PartRefusal) -> None:
         """Remember for the owner why something was refused, if it was for an invoice."""
@@ -338,7 +338,7 @@ class Receiving:
         why = _WORDS[verdict].format(total=part.total, asked=record.amount, told=part.told)
         if verdict is PartRefusal.UNWANTED:
             why = _ENDED.get(state, "it is not wanted any more")
-        self._refusals[digest] = PartRefused(digest, part.amount, self._door.now, why)
+        self._refusals[digest] = PartRefused(digest, part.amount, self._port.now, why)
         self._refusals.move_to_end(digest)
         while len(self._refusals) > REFUSALS_MAX:
             self._refusals.popitem(last=False)

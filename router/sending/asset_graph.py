@@ -1,9 +1,10 @@
 """What a node knows of the network, put to use for its own payments: graph, beliefs, own channels, avoided nodes.
 
-One `AssetGraph` for each asset that a node uses; `AssetGraph.map_for(order)` is the `payer.RouteSource` of one payment.
-Own channels are known exactly: those to which something has happened are asked anew before every search, so that a hub
-with thousands of channels pays for the busy ones only. They are in the graph whether they are announced or not; the
-channels that an invoice names are there as long as its payment lasts. A way that was found is remembered (`ways`).
+One `AssetGraph` for each asset that a node uses; `AssetGraph.routes_for(order)` is the `payer.RouteSource` of one
+payment. Own channels are known exactly: those to which something has happened are asked anew before every search, so
+that a hub with thousands of channels pays for the busy ones only. They are in the graph whether they are announced or
+not; the channels that an invoice names are there as long as its payment lasts. A way that was found is remembered
+(`route_cache`).
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ class AssetGraph:
         """
         self.source = source
         self.planner = planner
-        self.ways = RouteCache(planner)
+        self.route_cache = RouteCache(planner)
         self.learn_policy = learn_policy
         self._stirred = stirred
         self.own_channel = own_channel
@@ -124,7 +125,7 @@ class AssetGraph:
         other = hint.target == payee and hint.source != payee and self.source not in ends
         return other and all({edge.source, edge.target} == ends for edge in known)
 
-    def map_for(self, order: Order) -> OrderRoutes:
+    def routes_for(self, order: Order) -> OrderRoutes:
         """Return the map for one payment; `close` it when the payment has ended."""
         return OrderRoutes(self, order)
 
@@ -137,43 +138,43 @@ class AssetGraph:
 class OrderRoutes:
     """The `payer.RouteSource` of one payment."""
 
-    def __init__(self, atlas: AssetGraph, order: Order) -> None:
-        self._atlas = atlas
+    def __init__(self, asset_graph: AssetGraph, order: Order) -> None:
+        self._asset_graph = asset_graph
         self._order = order
-        self._hints = tuple(edge for edge in order.hints if atlas.believes(edge, order.target))
-        atlas.planner.graph.hint(self._hints)
+        self._hints = tuple(edge for edge in order.hints if asset_graph.believes(edge, order.target))
+        asset_graph.planner.graph.hint(self._hints)
 
     def close(self) -> None:
         """Take back the channels that only this payment's invoice named."""
-        self._atlas.planner.graph.unhint(self._hints)
+        self._asset_graph.planner.graph.unhint(self._hints)
         self._hints = ()
 
     def plan(
         self, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float
     ) -> Steps[tuple[Route, ...]]:
         """Find routes that deliver `amount` together; raise NoRoute."""
-        atlas = self._atlas
+        asset_graph = self._asset_graph
         if self._order.last_channel is not None:
             return ((yield from self.route(target, amount, max_fee=max_fee, now=now)),)
-        atlas.refresh()
-        known = atlas.ways.recall(target, amount, max_fee, now)
+        asset_graph.refresh()
+        known = asset_graph.route_cache.recall(target, amount, max_fee, now)
         if known is not None and self._fits((known,)):
             return (known,)
         routes = yield from self._planned(target, amount, max_fee, max_parts, now)
         if len(routes) == 1:
-            atlas.ways.remember(target, routes[0], now)
+            asset_graph.route_cache.remember(target, routes[0], now)
         return routes
 
     def route(self, target: NodeKey, amount: int, *, max_fee: int, now: float) -> Steps[Route]:
         """Find one route; raise NoRoute."""
-        atlas = self._atlas
-        atlas.refresh()
+        asset_graph = self._asset_graph
+        asset_graph.refresh()
         if self._order.first_channel is not None and self._order.last_channel is not None:
             return (yield from self._circle(self._order.first_channel, self._order.last_channel, amount, max_fee, now))
 
         def one(hops: int) -> Steps[tuple[Route, ...]]:
-            found = yield from atlas.planner.routing(
-                atlas.source, target, amount, max_fee=max_fee, now=now, hops_max=hops
+            found = yield from asset_graph.planner.routing(
+                asset_graph.source, target, amount, max_fee=max_fee, now=now, hops_max=hops
             )
             return (found,)
 
@@ -183,23 +184,23 @@ class OrderRoutes:
         self, target: NodeKey, amount: int, max_fee: int, max_parts: int, now: float
     ) -> Steps[tuple[Route, ...]]:
         def parts(hops: int) -> Steps[tuple[Route, ...]]:
-            return self._atlas.planner.planning(
-                self._atlas.source, target, amount, max_fee=max_fee, max_parts=max_parts, now=now, hops_max=hops
+            return self._asset_graph.planner.planning(
+                self._asset_graph.source, target, amount, max_fee=max_fee, max_parts=max_parts, now=now, hops_max=hops
             )
 
         return self._fitting(parts)
 
-    def hope(
+    def retry_plan(
         self, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float
     ) -> Steps[RetryPlan | None]:
         """Find what there would be if what failed for a moment were back; then, if our own peers that are away were."""
-        atlas = self._atlas
-        atlas.refresh()
-        if atlas.knowledge.hopes:
+        asset_graph = self._asset_graph
+        asset_graph.refresh()
+        if asset_graph.knowledge.hopes:
             found = yield from self._hope_for(target, amount, max_fee, max_parts, now, {})
             if found is not None:
                 return found
-        away = atlas.away()
+        away = asset_graph.away()
         if not away:
             return None
         return (yield from self._hope_for(target, amount, max_fee, max_parts, now, away))
@@ -207,8 +208,8 @@ class OrderRoutes:
     def _hope_for(
         self, target: NodeKey, amount: int, max_fee: int, max_parts: int, now: float, away: dict[Direction, int]
     ) -> Steps[RetryPlan | None]:
-        atlas = self._atlas
-        with atlas.knowledge.hoping(away):
+        asset_graph = self._asset_graph
+        with asset_graph.knowledge.hoping(away):
             try:
                 if self._order.last_channel is not None:
                     found: tuple[Route, ...] = ((yield from self.route(target, amount, max_fee=max_fee, now=now)),)
@@ -221,7 +222,7 @@ class OrderRoutes:
     def _hope_of(self, routes: tuple[Route, ...], away: dict[Direction, int]) -> RetryPlan:
         since, waits_for = -math.inf, {}
         for hop in (hop for route in routes for hop in route.hops):
-            failed = self._atlas.knowledge.failed_since(hop)
+            failed = self._asset_graph.knowledge.failed_since(hop)
             if failed is not None:
                 since = max(since, failed)
                 waits_for[hop.node] = f"the way to node {hop.node.hex()[:16]}…, which failed a while ago"
@@ -252,9 +253,9 @@ class OrderRoutes:
 
     def _circle(self, first: ChannelId, last: ChannelId, amount: int, max_fee: int, now: float) -> Steps[Route]:
         """Find the route out over one channel of ours and back over another."""
-        atlas, graph, knowledge = self._atlas, self._atlas.planner.graph, self._atlas.knowledge
-        out, back = atlas.own_channel(first), atlas.own_channel(last)
-        edge = graph.get(last, atlas.source)
+        asset_graph, graph, knowledge = self._asset_graph, self._asset_graph.planner.graph, self._asset_graph.knowledge
+        out, back = asset_graph.own_channel(first), asset_graph.own_channel(last)
+        edge = graph.get(last, asset_graph.source)
         asked = edge.policy if edge is not None else back.asked if back is not None else None
         if out is None or back is None or asked is None:
             raise NoRoute("one of the two channels is not usable now, or its peer has not said what it asks for")
@@ -266,62 +267,64 @@ class OrderRoutes:
         if out.peer == back.peer:
             between: tuple[Hop, ...] = ()
         else:
-            knowledge.avoid_node(atlas.source, now + 1)
-            between = (yield from atlas.planner.routing(out.peer, back.peer, carried, max_fee=max_fee, now=now)).hops
+            knowledge.avoid_node(asset_graph.source, now + 1)
+            between = (
+                yield from asset_graph.planner.routing(out.peer, back.peer, carried, max_fee=max_fee, now=now)
+            ).hops
             carried = between[0].amount + _fee_of(graph.get(between[0].channel, between[0].node), between[0].amount)
-        route = Route((Hop(first, out.peer, carried), *between, Hop(last, atlas.source, amount)))
+        route = Route((Hop(first, out.peer, carried), *between, Hop(last, asset_graph.source, amount)))
         if route.fee > max_fee or carried > out.spendable:
             raise NoRoute(f"the way round costs {route.fee} and carries {carried}; that is more than is allowed")
         return route
 
     def reserve(self, route: Route) -> None:
         """A part goes this way."""
-        self._atlas.knowledge.reserve(route)
-        self._atlas.look_again(route.hops[0].channel)
+        self._asset_graph.knowledge.reserve(route)
+        self._asset_graph.look_again(route.hops[0].channel)
 
     def release(self, route: Route) -> None:
         """The part has ended."""
-        self._atlas.knowledge.release(route)
-        self._atlas.look_again(route.hops[0].channel)
+        self._asset_graph.knowledge.release(route)
+        self._asset_graph.look_again(route.hops[0].channel)
 
     def passed(self, channel: ChannelId, node: NodeKey, amount: int, now: float) -> None:
         """The direction carried `amount`."""
-        self._atlas.knowledge.passed(channel, node, amount, now)
+        self._asset_graph.knowledge.passed(channel, node, amount, now)
 
     def failed(self, channel: ChannelId, node: NodeKey, amount: int, now: float) -> None:
         """The direction could not carry `amount`."""
-        self._atlas.knowledge.failed(channel, node, amount, now)
+        self._asset_graph.knowledge.failed(channel, node, amount, now)
 
     def settled(self, route: Route, now: float) -> None:
         """The part was paid."""
-        self._atlas.knowledge.settled(route, now)
+        self._asset_graph.knowledge.settled(route, now)
 
     def avoid(self, channel: ChannelId, node: NodeKey, until: float, since: float | None = None) -> None:
         """Plan no part over this direction until then."""
-        self._atlas.knowledge.avoid(channel, node, until, since)
+        self._asset_graph.knowledge.avoid(channel, node, until, since)
 
     def avoid_node(self, node: NodeKey, until: float, since: float | None = None) -> None:
         """Plan no part over this node until then."""
-        self._atlas.knowledge.avoid_node(node, until, since)
+        self._asset_graph.knowledge.avoid_node(node, until, since)
 
     def margin(self, route: Route) -> int:
         """Return the largest margin that is asked for on the way."""
         return max((self._margin_of(hop) for hop in route.hops[1:]), default=0)
 
     def _margin_of(self, hop: Hop) -> int:
-        edge = self._atlas.planner.graph.get(hop.channel, hop.node)
-        own = self._atlas.own_channel(hop.channel) if edge is None else None
+        edge = self._asset_graph.planner.graph.get(hop.channel, hop.node)
+        own = self._asset_graph.own_channel(hop.channel) if edge is None else None
         asked = edge.policy if edge is not None else own.asked if own is not None else None
         return asked.margin if asked is not None else 0
 
     def allows(self, hop: Hop, fee: int) -> bool:
         """Whether what is known now lets `hop` be sent for that fee."""
-        edge = self._atlas.planner.graph.get(hop.channel, hop.node)
+        edge = self._asset_graph.planner.graph.get(hop.channel, hop.node)
         return edge is not None and edge.policy.carries(hop.amount) and edge.policy.fee(hop.amount) <= fee
 
     def learn_policy(self, update: bytes) -> bool:
         """Take in a channel update from a failure."""
-        return self._atlas.learn_policy(update)
+        return self._asset_graph.learn_policy(update)
 
 
 def _fee_of(edge: Edge | None, amount: int) -> int:

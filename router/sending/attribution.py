@@ -41,7 +41,7 @@ _BRIEF = {
 """What may be over at any moment: a node that starts, a peer that is not connected, a margin that was news to us."""
 
 
-def lesson_of(onion: BuiltOnion, reason: bytes) -> PartFailure:
+def attribution_of(onion: BuiltOnion, reason: bytes) -> PartFailure:
     """Return what to learn from the reason with which a part came back; `onion` is the one that it was sent with.
 
     No reason at all is the direct peer's silence: the lock expired, or the reason was lost in a crash.
@@ -52,13 +52,13 @@ def lesson_of(onion: BuiltOnion, reason: bytes) -> PartFailure:
     if found is None:
         return PartFailure(Attribution.UNKNOWN, text="a node on the way made the reason unreadable")
     at, failure = found
-    lesson = _lesson(at, failure, len(onion.secrets))
-    if failure.code.bad_onion and lesson is Attribution.CHANNEL and not _passed_on(onion, at, failure):
-        lesson = Attribution.NODE
-    if lesson is Attribution.CHANNEL and at and at == len(onion.secrets) - 1:
+    attribution = _attribution(at, failure, len(onion.secrets))
+    if failure.code.bad_onion and attribution is Attribution.CHANNEL and not _passed_on(onion, at, failure):
+        attribution = Attribution.NODE
+    if attribution is Attribution.CHANNEL and at and at == len(onion.secrets) - 1:
         at -= 1  # the payee got another lock than the payer meant: whoever sent it that is to blame
-    brief = failure.code in _BRIEF and lesson in (Attribution.CHANNEL, Attribution.NODE, Attribution.POLICY)
-    return PartFailure(lesson, at, failure.update, str(failure), brief)
+    brief = failure.code in _BRIEF and attribution in (Attribution.CHANNEL, Attribution.NODE, Attribution.POLICY)
+    return PartFailure(attribution, at, failure.update, str(failure), brief)
 
 
 def _passed_on(onion: BuiltOnion, at: int, failure: Failure) -> bool:
@@ -72,7 +72,7 @@ def _passed_on(onion: BuiltOnion, at: int, failure: Failure) -> bool:
     return failure.onion_hash == hashlib.sha256(following).digest()
 
 
-def _lesson(at: int, failure: Failure, hops: int) -> Attribution:
+def _attribution(at: int, failure: Failure, hops: int) -> Attribution:
     code, is_payee = failure.code, at >= hops - 1
     if code in _OF_PAYEE:
         return _OF_PAYEE[code] if is_payee else Attribution.NODE

@@ -38,7 +38,7 @@ from tallystick.router.objects import Route
 from tallystick.router.onion.payload import FinalPayload, ForwardPayload, encode_payload
 from tallystick.router.onion.sphinx import BuiltOnion, build_onion
 from tallystick.router.pathfinding.steps import Steps
-from tallystick.router.sending.attribution import lesson_of
+from tallystick.router.sending.attribution import attribution_of
 from tallystick.router.sending.payer import Limits, Part, Payment, RouteSource
 from tallystick.router.sending.payments import (
     Order,
@@ -120,7 +120,7 @@ class PayerPort(Protocol):
 
 class _Active(msgspec.Struct):
     order: Order
-    map: RouteSource
+    routes: RouteSource
     payment: Payment
     gives_up: float
     """By this run's own time."""
@@ -148,7 +148,7 @@ class OutgoingPayments:
     def __init__(
         self,
         locks: PayerPort,
-        map_for: Callable[[Order], RouteSource],
+        routes_for: Callable[[Order], RouteSource],
         *,
         store: Store,
         record: Callable[[Sequence[Moment], Callable[[], None]], None],
@@ -165,7 +165,7 @@ class OutgoingPayments:
         `inline`: nobody will call `run`; ways are looked for at once, however long it takes.
         """
         self._locks = locks
-        self._map_for = map_for
+        self._routes_for = routes_for
         self._store = store
         self._record = record
         self._clock = clock
@@ -249,14 +249,14 @@ class OutgoingPayments:
                 self._look(active, active.payment.start(self._now()))
 
     def _add(self, order: Order, gives_up: float) -> _Active:
-        roads = self._map_for(order)
+        routes = self._routes_for(order)
         limits = self._limits(order.asset)
         if not order.parts:
             limits = msgspec.structs.replace(limits, parts=1)
         if order.kind is PaymentKind.PROBE:  # it asks what can be paid now
             limits = msgspec.structs.replace(limits, waits=False)
-        payment = Payment(roads, order.target, order.amount, max_fee=order.max_fee, limits=limits)
-        active = self._active[order.payment_hash] = _Active(order, roads, payment, gives_up, {}, trio.Event())
+        payment = Payment(routes, order.target, order.amount, max_fee=order.max_fee, limits=limits)
+        active = self._active[order.payment_hash] = _Active(order, routes, payment, gives_up, {}, trio.Event())
         self._remind(order.payment_hash, gives_up)
         return active
 
@@ -395,7 +395,7 @@ class OutgoingPayments:
 
     def _send(self, active: _Active, parts: list[Part]) -> None:
         for part in parts:
-            margin = active.map.margin(part.route)
+            margin = active.routes.margin(part.route)
             expiry = self._locks.now + max(active.order.lock_seconds, margin + SLACK if margin else 0)
             try:
                 onion = self._onion(active.order, part.route, expiry)
@@ -514,7 +514,7 @@ class OutgoingPayments:
             active.payment.part_paid(sent.number, secret, self._now())
             self._settle(active)
             return
-        failure = lesson_of(active.onions.pop(sent.number, _UNKNOWN), sent.reason)
+        failure = attribution_of(active.onions.pop(sent.number, _UNKNOWN), sent.reason)
         self._look(active, active.payment.part_failed(sent.number, failure, self._now()))
 
     def _forget(self, channel: ChannelId, lock: int) -> tuple[_Active, _Sent] | None:
@@ -548,7 +548,7 @@ class OutgoingPayments:
         if active.payment.complete and self._active.get(digest) is active:
             del self._active[digest]
             self._waiting.discard(digest)
-            active.map.close()
+            active.routes.close()
 
 
 _UNKNOWN = BuiltOnion(b"", ())

@@ -80,7 +80,7 @@ class Attribution(enum.Enum):
 class PartFailure(msgspec.Struct, frozen=True):
     """Why a part failed: the node that said so is `hops[at].node` of its route (0: our own peer)."""
 
-    lesson: Attribution
+    attribution: Attribution
     at: int = 0
     update: bytes = b""
     """An encoded channel update that came with it."""
@@ -124,7 +124,7 @@ class RouteSource(Protocol):
         """Find one route that delivers `amount` for at most `max_fee`; raise NoRoute."""
         ...
 
-    def hope(
+    def retry_plan(
         self, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float
     ) -> Steps[RetryPlan | None]:
         """Find what `plan` would if all that failed for a moment only were back; None if that would not help."""
@@ -195,7 +195,7 @@ class PaymentOutcome(Discreet, msgspec.Struct, frozen=True):
 class Payment:
     """See the module's docstring. Methods return the steps to the parts to send."""
 
-    def __init__(self, map: RouteSource, target: NodeKey, amount: int, *, max_fee: int, limits: Limits) -> None:
+    def __init__(self, routes: RouteSource, target: NodeKey, amount: int, *, max_fee: int, limits: Limits) -> None:
         self.target = target
         self.amount = amount
         self.max_fee = max_fee
@@ -207,7 +207,7 @@ class Payment:
         self.fee_paid = 0
         self.waiting: WaitUntil | None = None
         """Set while nothing can be sent: `wake` it then."""
-        self._map = map
+        self._routes = routes
         self._under_way: dict[int, Part] = {}
         self._stopped: tuple[Unpaid, str] | None = None
         self._last_failure = ""
@@ -264,7 +264,7 @@ class Payment:
         """Take over parts that were signed before a restart, and are under way still."""
         for part in parts:
             self._under_way[part.number] = part
-            self._map.reserve(part.route)
+            self._routes.reserve(part.route)
         self.attempts = max([attempts, *(number + 1 for number in self._under_way)])
 
     def start(self, now: float) -> Steps[list[Part]]:
@@ -276,7 +276,7 @@ class Payment:
             return (yield from self._place(self.owed, now, None))
         budget = self.max_fee - self.fee
         try:
-            routes = yield from self._map.plan(self.target, self.owed, max_fee=budget, max_parts=self._room, now=now)
+            routes = yield from self._routes.plan(self.target, self.owed, max_fee=budget, max_parts=self._room, now=now)
         except NoRoute as error:
             return (yield from self._place(self.owed, now, error))
         return [] if self._over else [self._send(route) for route in routes]
@@ -302,7 +302,7 @@ class Payment:
             return
         self.delivered += part.route.delivered
         self.fee_paid += part.route.fee
-        self._map.settled(part.route, now)
+        self._routes.settled(part.route, now)
 
     def secret_learned(self, secret: bytes) -> None:
         """The secret is known: whatever is under way belongs to a payment that is paid."""
@@ -315,7 +315,7 @@ class Payment:
         if part is None:
             return _nothing()
         first = part.route.hops[0]
-        self._map.failed(first.channel, first.node, first.amount, now)
+        self._routes.failed(first.channel, first.node, first.amount, now)
         return self._retry(part, now)
 
     def part_impossible(self, number: int, why: str) -> None:
@@ -330,8 +330,8 @@ class Payment:
             return _nothing()
         self._last_failure = failure.text
         self._learn(part.route, failure, now)
-        self._given_back += failure.lesson is Attribution.AGAIN
-        if failure.lesson is Attribution.REFUSED or self._given_back > self.limits.again:
+        self._given_back += failure.attribution is Attribution.AGAIN
+        if failure.attribution is Attribution.REFUSED or self._given_back > self.limits.again:
             self.stop(Unpaid.PAYEE_REFUSES, f"the payee refuses this payment: {failure.text or 'it gives no reason'}")
             return _nothing()
         return self._retry(part, now)
@@ -363,13 +363,13 @@ class Payment:
         part = Part(self.attempts, route)
         self.attempts += 1
         self._under_way[part.number] = part
-        self._map.reserve(route)
+        self._routes.reserve(route)
         return part
 
     def _end(self, number: int) -> Part | None:
         part = self._under_way.pop(number, None)
         if part is not None:
-            self._map.release(part.route)
+            self._routes.release(part.route)
         return part
 
     def _retry(self, part: Part, now: float) -> Steps[list[Part]]:
@@ -405,11 +405,11 @@ class Payment:
         budget = self.max_fee - self.fee
         owed = max(amount, self.owed)
         try:
-            return (yield from self._map.route(self.target, amount, max_fee=budget * amount // owed, now=now))
+            return (yield from self._routes.route(self.target, amount, max_fee=budget * amount // owed, now=now))
         except NoRoute:
             if owed == amount:
                 raise
-            return (yield from self._map.route(self.target, amount, max_fee=budget, now=now))
+            return (yield from self._routes.route(self.target, amount, max_fee=budget, now=now))
 
     def _take_back(self, sent: list[Part]) -> list[Part]:
         """Nothing of this round was handed out yet, and it does not add up to what is owed: send none of it."""
@@ -420,23 +420,23 @@ class Payment:
 
     def _hold(self, cause: NoRoute, now: float) -> Steps[list[Part]]:
         """Nothing can be placed: give another chance to what failed for a moment, wait for it, or give all up."""
-        hope = yield from self._hope(now)
+        retry_plan = yield from self._retry_plan(now)
         if self._over or self.owed <= 0:
             return []
-        if hope is not None and not hope.away and hope.since <= now - self._pause / 4:
-            return [self._send(route) for route in hope.routes]
-        if self.limits.waits and self.attempts < self.limits.attempts and (hope is not None or self._under_way):
-            text = hope.text if hope is not None else "the parts of it that are under way"
+        if retry_plan is not None and not retry_plan.away and retry_plan.since <= now - self._pause / 4:
+            return [self._send(route) for route in retry_plan.routes]
+        if self.limits.waits and self.attempts < self.limits.attempts and (retry_plan is not None or self._under_way):
+            text = retry_plan.text if retry_plan is not None else "the parts of it that are under way"
             self.waiting = WaitUntil(now, now + self._pause, self._with_last_failure(text))
         else:
             self.stop(cause.reason, self._with_last_failure(str(cause)))
         return []
 
-    def _hope(self, now: float) -> Steps[RetryPlan | None]:
+    def _retry_plan(self, now: float) -> Steps[RetryPlan | None]:
         room, budget = self._room, self.max_fee - self.fee
         if not self.limits.waits or not room or self.owed <= 0:
             return None
-        return (yield from self._map.hope(self.target, self.owed, max_fee=budget, max_parts=room, now=now))
+        return (yield from self._routes.retry_plan(self.target, self.owed, max_fee=budget, max_parts=room, now=now))
 
     def _with_last_failure(self, text: str) -> str:
         if not self._last_failure:
@@ -447,24 +447,26 @@ class Payment:
 
     def _learn(self, route: Route, failure: PartFailure, now: float) -> None:
         hops, until, since = route.hops, now + self.limits.avoid_seconds, now if failure.brief else None
-        if failure.lesson is Attribution.UNKNOWN or failure.at >= len(hops):
+        if failure.attribution is Attribution.UNKNOWN or failure.at >= len(hops):
             for hop in hops[1:] or hops:
-                self._map.avoid(hop.channel, hop.node, until, since)
+                self._routes.avoid(hop.channel, hop.node, until, since)
             return
         for hop in hops[: failure.at + 1]:
-            self._map.passed(hop.channel, hop.node, hop.amount, now)
-        if failure.lesson in (Attribution.REFUSED, Attribution.AGAIN):
+            self._routes.passed(hop.channel, hop.node, hop.amount, now)
+        if failure.attribution in (Attribution.REFUSED, Attribution.AGAIN):
             return
-        if failure.lesson is Attribution.NODE or failure.at + 1 >= len(hops):
-            self._map.avoid_node(hops[failure.at].node, until, since)
+        if failure.attribution is Attribution.NODE or failure.at + 1 >= len(hops):
+            self._routes.avoid_node(hops[failure.at].node, until, since)
             return
         onwards = hops[failure.at + 1]
-        news = bool(failure.update) and self._map.learn_policy(failure.update)
-        changed = not self._map.allows(onwards, hops[failure.at].amount - onwards.amount)  # gossip may have been faster
-        if failure.lesson is Attribution.LIQUIDITY:
-            self._map.failed(onwards.channel, onwards.node, onwards.amount, now)
-        elif failure.lesson is Attribution.CHANNEL or not (news or changed):
-            self._map.avoid(onwards.channel, onwards.node, until, since)
+        news = bool(failure.update) and self._routes.learn_policy(failure.update)
+        changed = not self._routes.allows(
+            onwards, hops[failure.at].amount - onwards.amount
+        )  # gossip may have been faster
+        if failure.attribution is Attribution.LIQUIDITY:
+            self._routes.failed(onwards.channel, onwards.node, onwards.amount, now)
+        elif failure.attribution is Attribution.CHANNEL or not (news or changed):
+            self._routes.avoid(onwards.channel, onwards.node, until, since)
 
 
 def _nothing() -> Steps[list[Part]]:

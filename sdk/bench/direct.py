@@ -33,7 +33,7 @@ LOADS = (0.02, 0.1, 0.25, 0.5, 0.7, 0.85, 1.0, 1.15)
 
 
 class LinkConditions(msgspec.Struct, frozen=True):
-    """What is done to the links (see `weather`)."""
+    """What is done to the links (see `network_conditions`)."""
 
     rtt_ms: float = 0.0
     cuts: float = 0.0
@@ -50,22 +50,22 @@ async def run_direct(
     seconds: float,
     *,
     directory: str | None = None,
-    weather: LinkConditions = FAIR,
+    conditions: LinkConditions = FAIR,
     loads: Sequence[float] = (),
     tries: int = TRIES,
     say: Say,
 ) -> DirectResult:
     """Measure these classes for `seconds` each. `say` is told how it goes.
 
-    In bad `weather`, every class is measured in fair weather first. With `loads`, payments are also offered at these
+    Under `conditions`, every class is measured without them first. With `loads`, payments are also offered at these
     parts of the rate of `submitted`, which must be among the classes. Raise MeasurementVoid if payments got lost.
     """
     with tempfile.TemporaryDirectory(prefix="tally-bench-", dir=directory) as folder:
-        async with pair_stage(folder, say, rough=bool(weather)) as stage:
-            results = await _measure_all(stage, classes, seconds, weather, tries, say)
+        async with pair_stage(folder, say, rough=bool(conditions)) as stage:
+            results = await _measure_all(stage, classes, seconds, conditions, tries, say)
             points = await _offer_all(stage, [load * results["submitted"].per_second for load in loads], seconds, say)
             await stage.close_books()
-            return _summary(stage, results, seconds, weather, await stage.memory(), load=points)
+            return _summary(stage, results, seconds, conditions, await stage.memory(), load=points)
 
 
 async def run_hub(
@@ -74,17 +74,17 @@ async def run_hub(
     seconds: float,
     *,
     directory: str | None = None,
-    weather: LinkConditions = FAIR,
+    conditions: LinkConditions = FAIR,
     tries: int = TRIES,
     say: Say,
 ) -> DirectResult:
     """Measure submitted payments from one process over that many channels, whose peers fill the other processes."""
     with tempfile.TemporaryDirectory(prefix="tally-bench-", dir=directory) as folder:
-        async with hub_stage(folder, channels, processes, say, rough=bool(weather)) as stage:
-            results = await _measure_all(stage, ["submitted"], seconds, weather, tries, say)
+        async with hub_stage(folder, channels, processes, say, rough=bool(conditions)) as stage:
+            results = await _measure_all(stage, ["submitted"], seconds, conditions, tries, say)
             await stage.close_books()
             memory = await stage.memory()
-            return _summary(stage, results, seconds, weather, memory, channels=channels, processes=processes)
+            return _summary(stage, results, seconds, conditions, memory, channels=channels, processes=processes)
 
 
 async def run_fairness(seconds: float, *, directory: str | None = None, say: Say) -> FairnessResult:
@@ -108,7 +108,7 @@ def _summary(
     stage: Stage,
     results: dict[str, ClassResult],
     seconds: float,
-    weather: LinkConditions,
+    conditions: LinkConditions,
     memory: dict[str, int],
     **more: Any,
 ) -> DirectResult:
@@ -118,22 +118,22 @@ def _summary(
         primitives_us=stage.primitives,
         seconds=seconds,
         memory_kib=memory,
-        rtt_ms=weather.rtt_ms,
-        cuts_percent=weather.cuts,
+        rtt_ms=conditions.rtt_ms,
+        cuts_percent=conditions.cuts,
         **more,
     )
 
 
 async def _measure_all(
-    stage: Stage, classes: Sequence[str], seconds: float, weather: LinkConditions, tries: int, say: Say
+    stage: Stage, classes: Sequence[str], seconds: float, conditions: LinkConditions, tries: int, say: Say
 ) -> dict[str, ClassResult]:
     calm = {name: await measure(stage, name, seconds, tries, say) for name in classes}
-    if not weather:
+    if not conditions:
         return calm
-    say(f"now with {weather.rtt_ms:g} ms of round trip and {weather.cuts:g} % of the links cut every second")
-    await stage.weather(weather.rtt_ms, weather.cuts)
+    say(f"now with {conditions.rtt_ms:g} ms of round trip and {conditions.cuts:g} % of the links cut every second")
+    await stage.conditions(conditions.rtt_ms, conditions.cuts)
     rough = {name: await measure(stage, name, seconds, tries, say) for name in classes}
-    await stage.weather(0, 0)
+    await stage.conditions(0, 0)
     return {name: _compared(rough[name], calm[name].per_second) for name in classes}
 
 

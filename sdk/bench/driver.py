@@ -41,7 +41,7 @@ from tallystick.router.sending.payer import Limits
 from tallystick.sdk.bench.driver_network import NetworkDriver
 from tallystick.sdk.bench.kinds import KINDS, OFFERED, Job, offered, open_locks
 from tallystick.sdk.bench.latencies import Latencies, timing
-from tallystick.sdk.bench.network_conditions import WEATHER_SEED, NetworkConditions
+from tallystick.sdk.bench.network_conditions import CONDITIONS_SEED, NetworkConditions
 from tallystick.sdk.node.handle import ChannelHandle
 from tallystick.sdk.node.node import Config, Node, open_node
 from tallystick.settlement.enforcement.budgets import DutyPolicy
@@ -61,7 +61,7 @@ FORGET_SECONDS = 2
 
 
 class DriverOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """What a party is told on its command line."""
+    """What a driver is told on its command line."""
 
     data: str
     chain: str
@@ -77,7 +77,7 @@ class DriverOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     cpu: int | None = None
     """Core to stay on: unpinned pairs of processes often share one."""
     rough: bool = False
-    """Whether its links have some weather (`do_weather`)."""
+    """Whether its links have conditions (`do_conditions`)."""
     opens_locks: bool = False
     """Whether it opens the locks of a measurement, whose secrets it can derive, by itself."""
     lock_seconds: int = 0
@@ -90,9 +90,9 @@ class DriverOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 class Driver(NetworkDriver):
     """The commands, by name: each method `do_NAME` is one."""
 
-    def __init__(self, node: Node, weather: NetworkConditions) -> None:
+    def __init__(self, node: Node, conditions: NetworkConditions) -> None:
         self.node = node
-        self.weather = weather
+        self.conditions = conditions
 
     def _channel(self, command: dict[str, Any]) -> ChannelHandle:
         if "channel" in command:
@@ -154,16 +154,16 @@ class Driver(NetworkDriver):
             "cpu": usage.ru_utime + usage.ru_stime,
             "received": figures.engine.payments_received,
             "updates": sum(c.session.channel.ours.seq for c in self.node.channels),
-            "cut": self.weather.cut,
+            "cut": self.conditions.cut,
         }
 
-    async def do_weather(self, command: dict[str, Any]) -> dict[str, Any]:
+    async def do_conditions(self, command: dict[str, Any]) -> dict[str, Any]:
         """Make the round trip last `rtt` seconds and cut `cuts` percent of the links a second; cut all of them now.
 
         With `redials`, return once this side has a new link to the peer of its channel, which is in step again.
         """
         dials = self.node.statistics().peers.dials
-        await self.weather.change(command["rtt"], command["cuts"])
+        await self.conditions.change(command["rtt"], command["cuts"])
         while command.get("redials") and not (
             self.node.statistics().peers.dials > dials and self._channel(command).connected
         ):
@@ -226,8 +226,8 @@ class Driver(NetworkDriver):
 
     async def do_covered(self, command: dict[str, Any]) -> dict[str, Any]:
         """Wait until the towers hold what this node holds."""
-        await self.node.guard.covered()
-        return {"towers": len(self.node.guard.towers)}
+        await self.node.tower_manager.covered()
+        return {"towers": len(self.node.tower_manager.towers)}
 
 
 def batch_sizes(store: Store, channel: ChannelId, after: int) -> list[int]:
@@ -255,7 +255,7 @@ async def _commands() -> AsyncIterator[dict[str, Any]]:
 
 
 def _configuration(role: DriverOptions) -> Config:
-    """Return how the node of a party behaves."""
+    """Return how the driver's node behaves."""
     channels, forwarding, payments = Policy(challenge_period_min=1), ForwardingLimits(), PaymentOptions()
     jamming = OPEN_HANDED if role.forwards_all else JammingLimits()
     if role.lock_seconds:
@@ -291,11 +291,11 @@ async def _run(role: DriverOptions) -> None:
     config = _configuration(role)
     rng = random.Random(int.from_bytes(system_entropy(16), "big"))
     network: Network = TcpNetwork(key, system_entropy)
-    weather = NetworkConditions(random.Random(WEATHER_SEED))
+    conditions = NetworkConditions(random.Random(CONDITIONS_SEED))
     if role.rough:
-        network = weather.network(network)
+        network = conditions.network(network)
     async with trio.open_nursery() as nursery:
-        await nursery.start(weather.run)
+        await nursery.start(conditions.run)
         async with (
             open_rpc_chain(role.chain, jitter=rng.random) as chain,
             open_node(Path(role.data), key=key, chain=chain, config=config, network=network) as node,
@@ -303,7 +303,7 @@ async def _run(role: DriverOptions) -> None:
             if role.opens_locks:
                 nursery.start_soon(open_locks, node)
             first = {"peer": str(node.listening or ""), "address": node.address.hex(), "key": bytes(key.public).hex()}
-            await obey(Driver(node, weather), first)
+            await obey(Driver(node, conditions), first)
             nursery.cancel_scope.cancel()
 
 
@@ -334,7 +334,7 @@ def first_of(group: BaseExceptionGroup[TallystickError]) -> TallystickError:
 
 
 def main() -> None:
-    """Run one party."""
+    """Run one driver."""
     trio.run(_run, msgspec.json.decode(sys.argv[1], type=DriverOptions))
 
 

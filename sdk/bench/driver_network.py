@@ -1,4 +1,4 @@
-"""What a party does about payments over several hops: commands of `party`, for `bench network` and the demo."""
+"""Commands of `driver` about payments over several hops, for `bench network` and the demo."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tallystick.sdk.bench.latencies import Latencies, timing
 from tallystick.sdk.node.node import Node
 
 LOOK_SECONDS = 0.01
-"""How often a party looks whether something has come to pass."""
+"""How often a driver looks whether something has come to pass."""
 
 LOOK_LONGEST = 30.0
 """Seconds after which it will not."""

@@ -27,7 +27,7 @@ from tallystick.channels.protocol.objects import ChannelId
 from tallystick.channels.session.tickets import Ticket
 from tallystick.sdk.bench.control import CONTROL_MIN, capacity_control
 from tallystick.sdk.bench.fleet import Fleet, FleetOptions, run
-from tallystick.sdk.bench.launcher import DriverProcess, open_troupe
+from tallystick.sdk.bench.launcher import DriverProcess, open_processes
 
 TENTHS = 10
 WARM_UP = 0.02
@@ -117,7 +117,7 @@ class Runner(Fleet):
         """Tell what this process has and keeps."""
         store = self.writer.store
         rows, size = store.read("SELECT count(*), coalesce(sum(length(state)), 0) FROM channels")[0]
-        database = Path(self.crew.data) / "tally.db"
+        database = Path(self.options.data) / "tally.db"
         log = database.with_name("tally.db-wal")
         usage = Usage(_memory(), database.stat().st_size, log.stat().st_size if log.exists() else 0, rows, size)
         return {"usage": msgspec.to_builtins(usage)}
@@ -142,10 +142,10 @@ async def run_endurance(
     """Make that many payments over that many channels of one hub; `say` is told how it goes."""
     before = await trio.to_thread.run_sync(capacity_control)
     with tempfile.TemporaryDirectory(prefix="tally-endurance-", dir=directory) as folder:
-        async with open_troupe() as troupe:
+        async with open_processes() as processes:
             hub_command = runner(FleetOptions(data=f"{folder}/hub", first=0, count=1, cpu=0))
-            hub = await troupe.start("hub", hub_command)
-            peers = await troupe.start(
+            hub = await processes.start("hub", hub_command)
+            peers = await processes.start(
                 "peers", runner(FleetOptions(data=f"{folder}/peers", first=1, count=channels, cpu=1))
             )
             addresses = peers.first["peers"]
@@ -154,7 +154,7 @@ async def run_endurance(
             await hub.ask("tenth", payments=max(channels, int(payments * WARM_UP)))
             tenths = [await _tenth(number, payments, hub, peers, say) for number in range(TENTHS)]
             await hub.stop()
-            hub = await troupe.start("hub, again", hub_command)
+            hub = await processes.start("hub, again", hub_command)
             resumed = await hub.ask("connect", addresses=addresses)
             await hub.ask("tenth", payments=channels)
     control = min(before, await trio.to_thread.run_sync(capacity_control))
@@ -200,9 +200,9 @@ def broken_bounds(result: EnduranceResult) -> Iterator[str]:
         yield f"the restart took {result.restart_seconds:.2f} s"
 
 
-def runner(crew: FleetOptions) -> list[str]:
+def runner(options: FleetOptions) -> list[str]:
     """Return the command that runs one process of this measurement."""
-    return ["-m", "tallystick.sdk.bench.endurance", msgspec.json.encode(crew).decode()]
+    return ["-m", "tallystick.sdk.bench.endurance", msgspec.json.encode(options).decode()]
 
 
 def main() -> None:

@@ -5,7 +5,7 @@
 Every peer has a key, an engine and a TCP link of its own; the peers of one process share a store, so that their commits
 are grouped. There is no chain here: each side is told that the channel is funded, as a confirmed opening would tell it,
 because a thousand openings in a row are not what this measures. All else is the product: signatures, Noise over TCP,
-`synchronous=FULL` on both sides. Spoken to as a `party` is.
+`synchronous=FULL` on both sides. Spoken to as a `driver` is.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tallystick.channels.ports import Network, PeerAddress, system_clock, system
 from tallystick.channels.protocol.core import new_channel
 from tallystick.channels.protocol.keys import PrivateKey, PublicKey
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Terms
-from tallystick.channels.session import resync
+from tallystick.channels.session.inputs import FundingConfirmed
 from tallystick.channels.session.session import Session
 from tallystick.channels.session.tickets import Ticket
 from tallystick.channels.storage.schema import SCHEMA
@@ -40,7 +40,7 @@ from tallystick.channels.transport.links import TcpNetwork
 from tallystick.sdk.bench.driver import batch_sizes, obey
 from tallystick.sdk.bench.kinds import take_receipt
 from tallystick.sdk.bench.latencies import Latencies, timing
-from tallystick.sdk.bench.network_conditions import WEATHER_SEED, NetworkConditions
+from tallystick.sdk.bench.network_conditions import CONDITIONS_SEED, NetworkConditions
 
 CHAIN_ID = 31_337
 CONTRACT = Address(b"\xbe" * 20)
@@ -58,7 +58,7 @@ class FleetOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     count: int
     cpu: int | None = None
     rough: bool = False
-    """Whether its links have some weather (`do_weather`)."""
+    """Whether its links have conditions (`do_conditions`)."""
 
 
 def key_of(number: int) -> PrivateKey:
@@ -69,14 +69,14 @@ def key_of(number: int) -> PrivateKey:
 class Member:
     """One party: its engine and its links."""
 
-    def __init__(self, key: PrivateKey, writer: Writer, weather: NetworkConditions | None) -> None:
+    def __init__(self, key: PrivateKey, writer: Writer, conditions: NetworkConditions | None) -> None:
         self.engine = Engine(
             key, writer, system_clock, Policy(), chain_id=CHAIN_ID, contract=CONTRACT, tell=lambda event: None
         )
         rng = random.Random(int.from_bytes(system_entropy(16), "big"))
         network: Network = TcpNetwork(key, system_entropy)
-        if weather is not None:
-            network = weather.network(network)
+        if conditions is not None:
+            network = conditions.network(network)
         self.peers = Peers(self.engine, network, rng, lambda event: None)
 
     def open(self, peer: PublicKey, payer: Address) -> Session:
@@ -85,19 +85,19 @@ class Member:
         terms = Terms(CHAIN_ID, CONTRACT, (first, second), NATIVE, 0, 86_400, bytes(32))
         session = self.engine.add_channel(new_channel(terms, terms.side_of(self.engine.key.address), bytes(peer), 0))
         deposits = (DEPOSIT, 0) if first == payer else (0, DEPOSIT)
-        resync.set_funding(session, deposits, (0, 0))
+        self.engine.apply(session.channel.id, FundingConfirmed(deposits))
         return session
 
 
 class Fleet:
     """The commands, by name: each method `do_NAME` is one."""
 
-    def __init__(self, crew: FleetOptions, writer: Writer, weather: NetworkConditions) -> None:
-        numbers = range(crew.first, crew.first + crew.count)
-        self.members = [Member(key_of(number), writer, weather if crew.rough else None) for number in numbers]
+    def __init__(self, options: FleetOptions, writer: Writer, conditions: NetworkConditions) -> None:
+        numbers = range(options.first, options.first + options.count)
+        self.members = [Member(key_of(number), writer, conditions if options.rough else None) for number in numbers]
         self.writer = writer
-        self.weather = weather
-        self.crew = crew
+        self.conditions = conditions
+        self.options = options
 
     async def do_connect(self, command: dict[str, Any]) -> dict[str, Any]:
         """Connect the hub to these addresses, and wait until it can pay each of them."""
@@ -115,11 +115,12 @@ class Fleet:
             while hub.peers.statistics().dials < dials or not (session.ready and session.funding):
                 await self.writer.commit(())  # greetings are taken in between rounds
 
-    async def do_weather(self, command: dict[str, Any]) -> dict[str, Any]:
-        """Change the weather, which cuts all links. With `redials`, wait until all are back. See `sdk.bench.driver`."""
+    async def do_conditions(self, command: dict[str, Any]) -> dict[str, Any]:
+        """Change the conditions, which cuts all links. With `redials`, wait until all are back. See
+        `sdk.bench.driver`."""
         dials = sum(member.peers.statistics().dials for member in self.members)
-        links = len(self.weather.links)
-        await self.weather.change(command["rtt"], command["cuts"])
+        links = len(self.conditions.links)
+        await self.conditions.change(command["rtt"], command["cuts"])
         if command.get("redials"):
             await self._in_step(dials + links)
         return {}
@@ -185,7 +186,7 @@ class Fleet:
             "sent": sum(engine.payments_secured for engine in engines),
             "received": sum(engine.payments_received for engine in engines),
             "updates": sum(self._signed().values()),
-            "cut": self.weather.cut,
+            "cut": self.conditions.cut,
         }
 
     async def do_counters(self, command: dict[str, Any]) -> dict[str, Any]:
@@ -208,23 +209,23 @@ async def _submit(engine: Engine, channels: list[ChannelId], deadline: float) ->
     return latencies
 
 
-async def run(crew: FleetOptions, kind: type[Fleet] = Fleet) -> None:
+async def run(options: FleetOptions, kind: type[Fleet] = Fleet) -> None:
     """Run one process of a fleet, which obeys the commands of `kind`."""
-    if crew.cpu is not None and crew.cpu < (os.cpu_count() or 1):
-        os.sched_setaffinity(0, {crew.cpu})
+    if options.cpu is not None and options.cpu < (os.cpu_count() or 1):
+        os.sched_setaffinity(0, {options.cpu})
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     began = time.perf_counter()
-    store = open_store(Path(crew.data), [SCHEMA], owner="bench fleet")
+    store = open_store(Path(options.data), [SCHEMA], owner="bench fleet")
     try:
         writer = Writer(store)
-        weather = NetworkConditions(random.Random(WEATHER_SEED))
-        fleet = kind(crew, writer, weather)
+        conditions = NetworkConditions(random.Random(CONDITIONS_SEED))
+        fleet = kind(options, writer, conditions)
         started = time.perf_counter() - began
         async with trio.open_nursery() as nursery:
-            await nursery.start(weather.run)
+            await nursery.start(conditions.run)
             nursery.start_soon(writer.run)
             addresses = [await nursery.start(_meet, member) for member in fleet.members]
-            if crew.first:
+            if options.first:
                 hub = key_of(0).public
                 for member in fleet.members:
                     member.open(hub, hub.address)

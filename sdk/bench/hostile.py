@@ -26,7 +26,7 @@ from tallystick.channels.transport.links import TcpNetwork
 from tallystick.sdk.bench.attackers import AttackOptions
 from tallystick.sdk.bench.control import capacity_control
 from tallystick.sdk.bench.driver import DriverOptions
-from tallystick.sdk.bench.launcher import DriverProcess, DriverProcesses, chain_run, open_troupe, party, tally
+from tallystick.sdk.bench.launcher import DriverProcess, DriverProcesses, chain_run, driver, open_processes, tally
 from tallystick.sdk.bench.stage import DEPOSIT, FUNDS, Say
 from tallystick.sdk.daemon.configuration import Settings, write_settings
 from tallystick.sdk.daemon.keystore import create
@@ -121,8 +121,8 @@ async def run_hostile(
     """Measure in quiet, then under each of these attacks, for `seconds` each."""
     before = await trio.to_thread.run_sync(capacity_control)
     with tempfile.TemporaryDirectory(prefix="tally-bench-", dir=directory) as folder:
-        async with open_troupe() as troupe:
-            stage = await _build(Path(folder), troupe, say)
+        async with open_processes() as processes:
+            stage = await _build(Path(folder), processes, say)
             await stage.pay(1.0)
             quiet = await stage.pay(seconds)
             connects = await _newcomers(stage, "idle")
@@ -130,7 +130,7 @@ async def run_hostile(
             say(f"quiet: p50 {quiet['p50_ms']:.1f} ms, somebody new connects in {connects:.2f} s")
             rows = []
             for kind in attacks:
-                rows.append(await _attack(stage, troupe, kind, seconds, calm[stage.attacked(kind).name]))
+                rows.append(await _attack(stage, processes, kind, seconds, calm[stage.attacked(kind).name]))
                 say(f"{kind}: p50 {rows[-1].p50_ms:.1f} ms, new peer {rows[-1].new_peer_connects_s:.2f} s")
     control = min(before, await trio.to_thread.run_sync(capacity_control))
     return HostileResult(
@@ -143,16 +143,16 @@ async def run_hostile(
     )
 
 
-async def _build(folder: Path, troupe: DriverProcesses, say: Say) -> _Processes:
+async def _build(folder: Path, processes: DriverProcesses, say: Say) -> _Processes:
     keys = {name: PrivateKey(bytes([number]) * 32) for number, name in enumerate(("payer", "tower"), 1)}
     coins = {key.address: FUNDS * 1_000 for key in keys.values()}
-    chain = await troupe.start("chain", chain_run(str(folder / "chain"), coins, interval=0.5))
+    chain = await processes.start("chain", chain_run(str(folder / "chain"), coins, interval=0.5))
     url = str(chain.first["url"])
     key_file = folder / "tower.key"
     key_file.touch(mode=0o600)
     key_file.write_text(keys["tower"].reveal().hex())
     command = ["tower", "run", "--data", str(folder / "tower"), "--key-file", str(key_file), "--chain", url]
-    tower = await troupe.start("tower", tally(*command, "--listen", "127.0.0.1:0", "--fee-reserve", "1", "--json"))
+    tower = await processes.start("tower", tally(*command, "--listen", "127.0.0.1:0", "--fee-reserve", "1", "--json"))
     node_folder, password = folder / "node", folder / "password"
     node_folder.mkdir()
     password.touch(mode=0o600)
@@ -167,7 +167,7 @@ async def _build(folder: Path, troupe: DriverProcesses, say: Say) -> _Processes:
         towers=(tower.first["status"]["peer_address"],),
     )
     write_settings(node_folder, settings)
-    node = await troupe.start(
+    node = await processes.start(
         "node", tally("node", "run", "--data", str(node_folder), "--password-file", str(password), "--json")
     )
     role = DriverOptions(
@@ -178,7 +178,7 @@ async def _build(folder: Path, troupe: DriverProcesses, say: Say) -> _Processes:
         listen=False,
         challenge_period=86_400,
     )
-    payer = await troupe.start("payer", party(role))
+    payer = await processes.start("payer", driver(role))
     if hasattr(os, "sched_setaffinity") and (os.cpu_count() or 1) > 1:
         os.sched_setaffinity(node.process.pid, {1})
     say("a payer, a node, its tower and a chain; the channel is being opened")
@@ -186,7 +186,7 @@ async def _build(folder: Path, troupe: DriverProcesses, say: Say) -> _Processes:
     return _Processes(payer, node, tower)
 
 
-async def _attack(stage: _Processes, troupe: DriverProcesses, kind: str, seconds: float, calm: float) -> HostileRow:
+async def _attack(stage: _Processes, processes: DriverProcesses, kind: str, seconds: float, calm: float) -> HostileRow:
     connections, rate = ATTACKS[kind]
     attack = AttackOptions(
         kind=kind,
@@ -197,7 +197,7 @@ async def _attack(stage: _Processes, troupe: DriverProcesses, kind: str, seconds
         chain_id=CHAIN_ID,
         contract=ADJUDICATOR.hex(),
     )
-    attacker = await troupe.start(
+    attacker = await processes.start(
         f"attack {kind}", ["-m", "tallystick.sdk.bench.attackers", msgspec.json.encode(attack).decode()]
     )
     most = 0.0

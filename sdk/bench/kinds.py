@@ -1,4 +1,4 @@
-"""Ways to pay, by the name of their class of payment: what `party` does when it is told to `bench`.
+"""Ways to pay, by the name of their class of payment: what `driver` does when it is told to `bench`.
 
 Each takes a `Job` and returns the latency of every payment that it made, once all of them have ended.
 """

@@ -21,7 +21,7 @@ START_SECONDS = 30.0
 
 
 class DriverFailed(TallystickError):
-    """A process of the troupe refused a command or ended."""
+    """A process refused a command or ended."""
 
 
 class DriverProcess:
@@ -64,7 +64,7 @@ class DriverProcess:
         self._news = trio.Event()
 
     async def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
-        """Give a party a command and return its answer; raise Failed with its error, or if it ends meanwhile."""
+        """Give it a command and return its answer; raise DriverFailed with its error, or if it ends meanwhile."""
         self._asked += 1
         number = self._asked
         line = msgspec.json.encode({"id": number, "do": do, **arguments}) + b"\n"
@@ -96,7 +96,7 @@ class DriverProcess:
 
 
 class DriverProcesses:
-    """The actors of one show: all of them end with it. Make it with `open_troupe`."""
+    """The actors of one show: all of them end with it. Make it with `open_processes`."""
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self._nursery = nursery
@@ -121,7 +121,7 @@ class DriverProcesses:
         started: dict[str, DriverProcess] = {}
 
         async def start(name: str, role: DriverOptions) -> None:
-            started[name] = await self.start(name, party(role))
+            started[name] = await self.start(name, driver(role))
 
         async with trio.open_nursery() as nursery:
             for name, role in roles.items():
@@ -140,20 +140,20 @@ class DriverProcesses:
 
 
 @asynccontextmanager
-async def open_troupe() -> AsyncIterator[DriverProcesses]:
-    """Give a troupe for the length of the block."""
+async def open_processes() -> AsyncIterator[DriverProcesses]:
+    """Give a group of processes, which ends with the block."""
     async with trio.open_nursery() as nursery:
-        troupe = DriverProcesses(nursery)
+        processes = DriverProcesses(nursery)
         try:
-            yield troupe
+            yield processes
         finally:
             nursery.cancel_scope.cancel()
             with trio.CancelScope(shield=True):
-                await troupe.disband()
+                await processes.disband()
 
 
-def party(role: DriverOptions) -> list[str]:
-    """Return the command that runs a party."""
+def driver(role: DriverOptions) -> list[str]:
+    """Return the command that runs a driver."""
     return ["-m", "tallystick.sdk.bench.driver", msgspec.json.encode(role).decode()]
 
 

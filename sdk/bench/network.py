@@ -35,7 +35,7 @@ from tallystick.router.onion.payload import FinalPayload, ForwardPayload, encode
 from tallystick.router.onion.sphinx import build_onion, peel
 from tallystick.sdk.bench.control import CONTROL_MIN, Primitives, capacity_control, measure_primitives
 from tallystick.sdk.bench.driver import DriverOptions
-from tallystick.sdk.bench.launcher import DriverProcess, chain_run, open_troupe, party
+from tallystick.sdk.bench.launcher import DriverProcess, chain_run, driver, open_processes
 from tallystick.sdk.errors import MeasurementVoid
 
 FUNDS = 10**15
@@ -163,15 +163,15 @@ async def run_network(
 async def _line(folder: str, hops: int) -> AsyncIterator[NodeLine]:
     """Give nodes in a line, each with a funded channel to the next one, which all of them know."""
     keys = [PrivateKey(hashlib.sha256(f"tallystick bench {number}".encode()).digest()) for number in range(hops + 1)]
-    async with open_troupe() as troupe:
+    async with open_processes() as processes:
         coins = {key.address: FUNDS for key in keys}
-        chain = await troupe.start("chain", chain_run(f"{folder}/chain", coins, interval=0.5))
+        chain = await processes.start("chain", chain_run(f"{folder}/chain", coins, interval=0.5))
         nodes: list[DriverProcess] = []
         for number, key in enumerate(keys):
             role = DriverOptions(
                 data=f"{folder}/{number}", chain=chain.first["url"], key=key.reveal().hex(), forwards_all=True
             )
-            nodes.append(await troupe.start(f"node {number}", party(role)))
+            nodes.append(await processes.start(f"node {number}", driver(role)))
         channels = [
             (await one.ask("open", peer=other.first["peer"], deposit=DEPOSIT))["channel"]
             for one, other in itertools.pairwise(nodes)

@@ -1,4 +1,5 @@
-"""Bad weather for links: a round trip that takes its time, and connections that are cut. Wraps any `ports.Network`.
+"""Network conditions for links: a round trip that takes its time, and connections that are cut. Wraps any
+`ports.Network`.
 
     delay   what is sent waits rtt/2 and then goes on, in order, with all else that is due: only the time of arrival
             changes, not how much passes. Both ends delay what they send, so a round trip takes rtt longer; a dial takes
@@ -9,7 +10,7 @@
             links, ten a second with `cuts = 1`.
 
 One `NetworkConditions` belongs to one process, is shared by all of its networks, and may change while links are open:
-`change` cuts them all first, so that nothing that an end has learned of the old weather is left.
+`change` cuts them all first, so that nothing that an end has learned of the old ones is left.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from tallystick.channels.protocol.keys import PublicKey
 BUFFER_BYTES = 64_000_000
 """Bytes that may be on their way over one link in one direction; then its sender waits, as for a full socket."""
 
-WEATHER_SEED = 1
+CONDITIONS_SEED = 1
 """Of what is cut in a measurement."""
 
 CUT_SECONDS = 1.0
@@ -74,11 +75,11 @@ class NetworkConditions:
         await link.aclose()
 
     def network(self, inner: Network) -> Network:
-        """Return `inner` as it is in this weather."""
+        """Return `inner` under these conditions."""
         return ImpairedNetwork(inner, self)
 
     def link(self, inner: Link) -> ImpairedLink:
-        """Return `inner` as it is in this weather; `run` must be running."""
+        """Return `inner` under these conditions; `run` must be running."""
         link = ImpairedLink(inner, self)
         self.links[link] = None
         if self._nursery is not None:
@@ -87,16 +88,16 @@ class NetworkConditions:
 
 
 class ImpairedNetwork:
-    """A network in some weather (`ports.Network`)."""
+    """A network under conditions (`ports.Network`)."""
 
-    def __init__(self, inner: Network, weather: NetworkConditions) -> None:
+    def __init__(self, inner: Network, conditions: NetworkConditions) -> None:
         self._inner = inner
-        self._weather = weather
+        self._conditions = conditions
 
     async def dial(self, address: PeerAddress) -> Link:
         """As the inner network's, some round trips later."""
-        await trio.sleep(DIAL_TRIPS * self._weather.rtt)
-        return self._weather.link(await self._inner.dial(address))
+        await trio.sleep(DIAL_TRIPS * self._conditions.rtt)
+        return self._conditions.link(await self._inner.dial(address))
 
     async def serve(
         self,
@@ -109,17 +110,17 @@ class ImpairedNetwork:
         """As the inner network's."""
 
         async def handle(link: Link) -> None:
-            await handler(self._weather.link(link))
+            await handler(self._conditions.link(link))
 
         await self._inner.serve(host, port, handle, started=started)
 
 
 class ImpairedLink:
-    """A link in some weather (`ports.Link`). What it delays is lost when it ends."""
+    """A link under conditions (`ports.Link`). What it delays is lost when it ends."""
 
-    def __init__(self, inner: Link, weather: NetworkConditions) -> None:
+    def __init__(self, inner: Link, conditions: NetworkConditions) -> None:
         self._inner = inner
-        self._weather = weather
+        self._conditions = conditions
         self._waiting: deque[tuple[float, list[bytes], int]] = deque()
         self._bytes = 0
         self._news = trio.Event()
@@ -139,15 +140,15 @@ class ImpairedLink:
 
     async def send(self, messages: list[bytes]) -> None:
         """Put messages on their way, waiting while BUFFER_BYTES are. Raise LinkClosed if the link has ended."""
-        while self._open and self._bytes >= self._weather.buffer:
+        while self._open and self._bytes >= self._conditions.buffer:
             await self._moved.wait()
         if not self._open:
             raise LinkClosed("the connection is closed; what matters is repeated after the next one")
-        if not self._weather.rtt and not self._waiting:
+        if not self._conditions.rtt and not self._waiting:
             await self._inner.send(messages)
             return
         size = sum(map(len, messages))
-        self._waiting.append((trio.current_time() + self._weather.rtt / 2, messages, size))
+        self._waiting.append((trio.current_time() + self._conditions.rtt / 2, messages, size))
         self._bytes += size
         self._news.set()
         await trio.lowlevel.checkpoint()
@@ -186,7 +187,7 @@ class ImpairedLink:
 
     def _finish(self) -> None:
         self._open = False
-        self._weather.links.pop(self, None)
+        self._conditions.links.pop(self, None)
         self._waiting.clear()
         self._bytes = 0
         self._scope.cancel()

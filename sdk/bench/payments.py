@@ -174,7 +174,7 @@ class _PlannedRoutes:
         """Find one route; raise NoRoute."""
         return self._planner.routing(self._source, target, amount, max_fee=max_fee, now=now)
 
-    def hope(
+    def retry_plan(
         self, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float
     ) -> Steps[RetryPlan | None]:
         """Nothing comes back here by waiting."""

@@ -37,7 +37,7 @@ class ClassResult(msgspec.Struct, frozen=True, kw_only=True):
     cut: int = 0
     """How often a link was cut meanwhile."""
     calm_per_second: float | None = None
-    """In bad weather: what the same class did before, on the same links in fair weather."""
+    """Under conditions: what the same class did before, on the same links without them."""
     kept: float | None = None
     """per_second / calm_per_second."""
 

@@ -13,7 +13,7 @@ from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.sdk.bench.control import Primitives, measure_primitives
 from tallystick.sdk.bench.driver import DriverOptions
 from tallystick.sdk.bench.fleet import FleetOptions
-from tallystick.sdk.bench.launcher import DriverProcess, chain_run, fleet, open_troupe, party
+from tallystick.sdk.bench.launcher import DriverProcess, chain_run, driver, fleet, open_processes
 from tallystick.sdk.errors import MeasurementVoid
 
 FUNDS = 10**15
@@ -25,7 +25,7 @@ WARM_UP = 0.5
 """Seconds of payments before the first measured class."""
 
 REDIAL_SECONDS = 60.0
-"""How long links may take to be back after the weather has changed."""
+"""How long links may take to be back after the conditions have changed."""
 
 Say = Callable[[str], None]
 Books = dict[str, int]
@@ -60,14 +60,14 @@ class Stage:
         """Return the most memory (KiB) that each process has used."""
         return {actor.name: (await actor.ask("counters"))["memory"] for actor in (self.payer, *self.payees)}
 
-    async def weather(self, rtt_ms: float, cuts: float) -> None:
-        """Change the weather and wait until all links are back; raise MeasurementVoid if they do not come."""
+    async def conditions(self, rtt_ms: float, cuts: float) -> None:
+        """Change the conditions and wait until all links are back; raise MeasurementVoid if they do not come."""
         for payee in self.payees:
-            await payee.ask("weather", rtt=rtt_ms / 1e3, cuts=0.0)
+            await payee.ask("conditions", rtt=rtt_ms / 1e3, cuts=0.0)
         with trio.move_on_after(REDIAL_SECONDS + rtt_ms / 1e3 * len(self.payees)) as scope:
-            await self.payer.ask("weather", rtt=rtt_ms / 1e3, cuts=cuts, redials=True)
+            await self.payer.ask("conditions", rtt=rtt_ms / 1e3, cuts=cuts, redials=True)
         if scope.cancelled_caught:
-            raise MeasurementVoid("the links did not come back after the weather had changed: nothing was measured")
+            raise MeasurementVoid("the links did not come back after the conditions had changed: nothing was measured")
 
     async def close_books(self) -> None:
         """Raise MeasurementVoid unless every payment with a receipt has come exactly once, and no other."""
@@ -100,12 +100,12 @@ async def pair_stage(folder: str, say: Say, *, rough: bool = False) -> AsyncIter
     primitives = await trio.to_thread.run_sync(measure_primitives, folder)
     keys = [PrivateKey(bytes([number]) * 32) for number in (1, 2)]
     coins = {key.address: FUNDS for key in keys}
-    async with open_troupe() as troupe:
-        chain = await troupe.start("chain", chain_run(f"{folder}/chain", coins, interval=0.5))
+    async with open_processes() as group:
+        chain = await group.start("chain", chain_run(f"{folder}/chain", coins, interval=0.5))
         payer, payee = [
-            await troupe.start(
+            await group.start(
                 name,
-                party(
+                driver(
                     DriverOptions(
                         data=f"{folder}/{name}",
                         chain=chain.first["url"],
@@ -135,22 +135,22 @@ async def hub_stage(
     The hub has the first core, its peers share the others; or all share the core `home`.
     """
     primitives = await trio.to_thread.run_sync(measure_primitives, folder)
-    async with open_troupe() as troupe:
-        hub = await troupe.start(
+    async with open_processes() as group:
+        hub = await group.start(
             "hub", fleet(FleetOptions(data=f"{folder}/hub", first=0, count=1, cpu=home or 0, rough=rough))
         )
-        crews: list[DriverProcess] = []
+        fleets: list[DriverProcess] = []
         first = 1
         for number in range(processes - 1):
             count = channels // (processes - 1) + (number < channels % (processes - 1))
             cpu = 1 + number % max(1, CORES - 1) if home is None else home
-            crew = FleetOptions(data=f"{folder}/peers{number}", first=first, count=count, cpu=cpu, rough=rough)
-            crews.append(await troupe.start(f"peers {number}", fleet(crew)))
+            options = FleetOptions(data=f"{folder}/peers{number}", first=first, count=count, cpu=cpu, rough=rough)
+            fleets.append(await group.start(f"peers {number}", fleet(options)))
             first += count
-        addresses = [address for crew in crews for address in crew.first["peers"]]
+        addresses = [address for options in fleets for address in options.first["peers"]]
         ready = await hub.ask("connect", addresses=addresses)
         say(f"{channels} channels stand after {ready['seconds']:.1f} s; warming up")
-        stage = Stage(hub, crews, primitives)
+        stage = Stage(hub, fleets, primitives)
         await stage.open_books()
         await stage.pay("submitted", WARM_UP)
         yield stage

@@ -78,19 +78,25 @@ def direct(
         raise typer.BadParameter("a picture is of one channel, and needs the class submitted")
     if picture is not None and picture.suffix not in FORMATS:
         raise typer.BadParameter(f"a picture's name ends with {', '.join(FORMATS)}")
-    weather = LinkConditions(rtt, cuts)
+    conditions = LinkConditions(rtt, cuts)
     errors = Console(stderr=True)
     folder = str(directory or Path.cwd())
 
     async def run() -> None:
         if hub:
             result = await run_hub(
-                channels, processes, seconds, directory=folder, weather=weather, tries=tries, say=errors.print
+                channels, processes, seconds, directory=folder, conditions=conditions, tries=tries, say=errors.print
             )
         else:
             loads = LOADS if picture is not None else ()
             result = await run_direct(
-                only or CLASSES, seconds, directory=folder, weather=weather, loads=loads, tries=tries, say=errors.print
+                only or CLASSES,
+                seconds,
+                directory=folder,
+                conditions=conditions,
+                loads=loads,
+                tries=tries,
+                say=errors.print,
             )
         if picture is not None:
             draw(result, picture)

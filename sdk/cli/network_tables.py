@@ -9,8 +9,8 @@ from tallystick.channels.words import plain
 from tallystick.sdk.cli.screen import add_row, facts, make_table, say, show_table
 from tallystick.sdk.cli.shell import amount_in
 from tallystick.sdk.cli.tables import asset_name, short_amount
+from tallystick.sdk.control.kinds import NATIVE_ASSET
 from tallystick.sdk.control.network_views import ForwardInfo, GraphInfo, InvoiceInfo, PaymentInfo, PolicyInfo
-from tallystick.sdk.control.views import NATIVE_ASSET
 
 
 def _when(time: float | None) -> str:

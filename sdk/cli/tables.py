@@ -11,7 +11,8 @@ from msgspec.structs import asdict, astuple
 from tallystick.router.objects import NodeKey, Route
 from tallystick.router.pathfinding.imports import GraphStatistics, Spread
 from tallystick.sdk.cli.screen import add_row, facts, make_table, say, show_table, warn
-from tallystick.sdk.control.views import NATIVE_ASSET, ChannelInfo, IncomingInfo, NodeInfo, PeerInfo, StreamInfo
+from tallystick.sdk.control.kinds import NATIVE_ASSET
+from tallystick.sdk.control.views import ChannelInfo, IncomingInfo, NodeInfo, PeerInfo, StreamInfo
 
 
 def asset_name(asset: str) -> str:

@@ -1,1 +1,1 @@
-"""The node's control API: HTTP on loopback, for the `tally` command and for programs. `server`, `client`, `views`."""
+"""The node's control API: HTTP on loopback, for the `tally` command and for programs. See `operations`."""

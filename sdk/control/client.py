@@ -3,22 +3,24 @@
     async with connect_control(directory) as node:
         receipt = await node.pay("3f9a", 5, memo="order 17")
 
-Methods return the types of `views`. They raise InvalidInput for arguments that cannot be, NodeUnreachable if no node
-answers, and ControlError, with the API's code, if the node refuses.
+Each method asks for the operation of its name (`operations`), and returns the types of `views`. They raise InvalidInput
+for arguments that cannot be, NodeUnreachable if no node answers, and ControlError, with the API's code, if the node
+refuses.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import httpx
 import msgspec
 
 from tallystick.channels.protocol.objects import (
+    Address,
     Amount,
     AnyAddress,
     AnyMemo,
@@ -26,15 +28,29 @@ from tallystick.channels.protocol.objects import (
     Lifetime,
     PaymentKey,
     Seconds,
+    Total,
     Units,
     Whole64,
+    to_address,
     to_memo,
+    to_text,
 )
 from tallystick.channels.values.arguments import checked
+from tallystick.sdk.control import network_views as network
 from tallystick.sdk.control import views
+from tallystick.sdk.control.caller import Caller
 from tallystick.sdk.control.files import find_node
-from tallystick.sdk.control.network_client import NetworkCalls, written
-from tallystick.sdk.errors import ControlError, NodeUnreachable
+from tallystick.sdk.control.kinds import NATIVE_ASSET
+from tallystick.sdk.control.operations import (
+    OfChannels,
+    OfForwarding,
+    OfInvoices,
+    OfNetwork,
+    OfNode,
+    OfPayments,
+    OfPeers,
+    OfStreams,
+)
 
 CONNECT_SECONDS = 5.0
 """How long the node may take to accept a connection. Answers may take as long as the chain does."""
@@ -44,37 +60,38 @@ IDLE_SECONDS = 2.0
 five seconds), perhaps in the very moment in which the next request is sent on one."""
 
 POLL_SECONDS = 20
-"""How long a follower's question for more payments stands."""
+"""How long a follower's question for more stands."""
 
-Answer = TypeVar("Answer")
+Item = TypeVar("Item")
+Place = TypeVar("Place")
 
 
-class ControlClient(NetworkCalls):
+class ControlClient:
     """Talks to one running node. Make it with `connect_control` or `control_at`."""
 
     def __init__(self, http: httpx.AsyncClient) -> None:
-        self._http = http
+        self._caller = Caller(http)
 
     async def info(self) -> views.NodeInfo:
         """Return what the node is."""
-        return await self._get("/info", views.NodeInfo)
+        return await self._caller.ask(OfNode.info)
 
     async def stop(self) -> None:
         """Ask the node to stop cleanly."""
-        await self._post("/stop", None, dict[str, bool])
+        await self._caller.ask(OfNode.stop)
 
     async def statistics(self) -> dict[str, Any]:
         """Return the node's counters, by part."""
-        return await self._get("/statistics", dict[str, Any])
+        return await self._caller.ask(OfNode.statistics)
 
     async def channels(self) -> list[views.ChannelInfo]:
         """Return all channels, gone ones included."""
-        return await self._get("/channels", list[views.ChannelInfo])
+        return await self._caller.ask(OfChannels.channels)
 
     @checked
     async def channel(self, name: str) -> views.ChannelInfo:
         """Return one channel, named by an unambiguous beginning of its id."""
-        return await self._get(f"/channels/{_segment(name)}", views.ChannelInfo)
+        return await self._caller.ask(OfChannels.channel, channel=name)
 
     @checked
     async def open_channel(
@@ -82,23 +99,23 @@ class ControlClient(NetworkCalls):
         peer: str,
         deposit: Amount,
         *,
-        asset: AnyAddress = views.NATIVE_ASSET,
+        asset: AnyAddress = NATIVE_ASSET,
         challenge_period: Count | None = None,
         wait: bool = True,
     ) -> views.ChannelInfo:
         """Open a channel and return it once it is usable (`wait=False`: once it is on its way)."""
-        body = views.OpenChannel(peer, deposit, written(asset), challenge_period, wait)
-        return await self._post("/channels", body, views.ChannelInfo)
+        body = views.OpenChannel(peer, deposit, _written(asset), challenge_period, wait)
+        return await self._caller.ask(OfChannels.open_channel, body)
 
     @checked
     async def deposit(self, channel: str, amount: Amount, *, wait: bool = True) -> views.ChannelInfo | None:
         """Add to our deposit; return the channel, None if it was not waited for."""
-        return await self._operate(channel, "deposit", views.Amount(amount, wait))
+        return await self._caller.ask_late(OfChannels.deposit, views.Transfer(amount, wait), channel=channel)
 
     @checked
     async def withdraw(self, channel: str, amount: Amount, *, wait: bool = True) -> views.ChannelInfo | None:
         """Take an amount out of a channel; return the channel, None if it was not waited for."""
-        return await self._operate(channel, "withdraw", views.Amount(amount, wait))
+        return await self._caller.ask_late(OfChannels.withdraw, views.Transfer(amount, wait), channel=channel)
 
     @checked
     async def close(
@@ -108,12 +125,12 @@ class ControlClient(NetworkCalls):
 
         After `timeout` seconds: ControlError of code "still-pending"; it closes once the peer agrees.
         """
-        return await self._operate(channel, "close", views.CloseChannel(wait, timeout))
+        return await self._caller.ask_late(OfChannels.close, views.CloseChannel(wait, timeout), channel=channel)
 
     @checked
-    async def force_close(self, channel: str, *, wait: bool = False) -> views.ChannelInfo | None:
+    async def force_close(self, channel: str, *, wait: bool = False) -> views.ChannelInfo:
         """Close without the peer; return the channel once that is stored (`wait`: once nothing is left on chain)."""
-        return await self._operate(channel, "force-close", views.CloseChannel(wait))
+        return await self._caller.ask(OfChannels.force_close, views.CloseChannel(wait), channel=channel)
 
     @checked
     async def pay(
@@ -123,7 +140,7 @@ class ControlClient(NetworkCalls):
         *,
         memo: AnyMemo = "",
         key: PaymentKey = "",
-        asset: AnyAddress = views.NATIVE_ASSET,
+        asset: AnyAddress = NATIVE_ASSET,
         timeout: Seconds | None = None,
     ) -> views.PaymentMade:
         """Pay in a channel, or to a peer; return the receipt. The same `key` pays once, however often it is called.
@@ -131,12 +148,12 @@ class ControlClient(NetworkCalls):
         `memo` is text or bytes, 256 at most. After `timeout` seconds: ControlError, of code "still-pending" if the
         payment may still be made.
         """
-        body = views.CreatePayment(to, amount, *_text_or_hex(to_memo(memo)), key, written(asset), timeout)
-        return await self._post("/payments", body, views.PaymentMade)
+        body = views.CreatePayment(to, amount, *_text_or_hex(to_memo(memo)), key, _written(asset), timeout)
+        return await self._caller.ask(OfPayments.pay, body)
 
     async def streams(self) -> list[views.StreamInfo]:
         """Return the pending streams of all channels, in both directions."""
-        return await self._get("/streams", list[views.StreamInfo])
+        return await self._caller.ask(OfStreams.streams)
 
     @checked
     async def open_stream(
@@ -144,105 +161,226 @@ class ControlClient(NetworkCalls):
     ) -> views.StreamInfo:
         """Open a stream in a channel; return it once it is agreed."""
         body = views.OpenStream(unit, length, lifetime)
-        return await self._post(f"/channels/{_segment(channel)}/streams", body, views.StreamInfo)
+        return await self._caller.ask(OfStreams.open_stream, body, channel=channel)
 
     @checked
     async def pay_units(self, channel: str, lock: Whole64, units: Units = 1) -> views.StreamInfo:
         """Pay units of a stream of ours; return it once the payee holds them durably."""
-        path = f"/channels/{_segment(channel)}/streams/{lock}/pay"
-        return await self._post(path, views.PayUnits(units), views.StreamInfo)
+        return await self._caller.ask(OfStreams.pay_units, views.PayUnits(units), channel=channel, lock=lock)
 
     @checked
     async def close_stream(self, channel: str, lock: Whole64) -> views.StreamInfo:
         """End a stream of ours; return it once both have signed what it paid."""
-        return await self._post(f"/channels/{_segment(channel)}/streams/{lock}/close", None, views.StreamInfo)
+        return await self._caller.ask(OfStreams.close_stream, channel=channel, lock=lock)
 
     @checked
-    async def balance(self, asset: AnyAddress = views.NATIVE_ASSET) -> views.Balance:
+    async def balance(self, asset: AnyAddress = NATIVE_ASSET) -> views.Balance:
         """Return what the node holds."""
-        return await self._get("/balance", views.Balance, asset=written(asset))
+        return await self._caller.ask(OfNode.balance, views.AskedAsset(_written(asset)))
 
     async def peers(self) -> list[views.PeerInfo]:
         """Return all peers that the node knows."""
-        return await self._get("/peers", list[views.PeerInfo])
+        return await self._caller.ask(OfPeers.peers)
 
     @checked
     async def connect(self, address: str) -> views.PeerInfo:
         """Connect to a peer and keep the connection."""
-        return await self._post("/peers", views.Connect(address), views.PeerInfo)
+        return await self._caller.ask(OfPeers.connect, views.Connect(address))
 
     @checked
     async def incoming(
         self, after: str = "", *, limit: Count = 100, channel: str = "", wait: Count = 0
     ) -> list[views.IncomingInfo]:
         """Return up to `limit` received payments behind a cursor; if there are none, wait so many seconds for one."""
-        query = {"after": after, "limit": str(limit), "wait": str(wait), **({"channel": channel} if channel else {})}
-        return await self._get("/incoming", list[views.IncomingInfo], **query)
+        query = views.IncomingPage(after, limit, channel or None, wait)
+        return await self._caller.ask(OfPayments.incoming, query)
 
     @checked
-    def follow(self, after: str = "", *, channel: str = "") -> PolledPayments:
+    def follow(self, after: str = "", *, channel: str = "") -> Polled[views.IncomingInfo, str]:
         """Return an async iterator over received payments behind a cursor, for ever."""
-        return PolledPayments(self, after, channel)
 
-    async def _operate(self, channel: str, name: str, body: msgspec.Struct) -> views.ChannelInfo | None:
-        answer = await self._post(f"/channels/{_segment(channel)}/{name}", body, dict[str, Any])
-        try:
-            return None if "accepted" in answer else msgspec.convert(answer, views.ChannelInfo)
-        except msgspec.ValidationError as error:
-            raise _strange(error) from error
+        async def page(after: str) -> list[views.IncomingInfo]:
+            return await self.incoming(after, channel=channel, wait=POLL_SECONDS)
 
-    async def _get(self, path: str, kind: type[Answer], **query: str) -> Answer:
-        return await self._ask(self._http.build_request("GET", path, params=query), kind)
+        return Polled(page, after, lambda last: last.cursor)
 
-    async def _post(self, path: str, body: msgspec.Struct | None, kind: type[Answer]) -> Answer:
-        content = msgspec.json.encode(body) if body is not None else b"{}"
-        headers = {"content-type": "application/json"}
-        return await self._ask(self._http.build_request("POST", path, content=content, headers=headers), kind)
+    # --- being paid ----------------------------------------------------------------------------------------------
 
-    async def _sent(self, request: httpx.Request) -> httpx.Response:
-        """Send a request. A question is asked once more if its connection ended: it may have been an idle one."""
-        try:
-            return await self._http.send(request)
-        except (httpx.RemoteProtocolError, httpx.NetworkError) as error:
-            if request.method != "GET" or isinstance(error, httpx.ConnectError):
-                raise
-        return await self._http.send(request)
+    @checked
+    async def create_invoice(
+        self,
+        amount: Amount | None = None,
+        memo: AnyMemo = "",
+        *,
+        lifetime: Lifetime = 3_600,
+        hold: bool = False,
+        payment_hash: str = "",
+        asset: AnyAddress = NATIVE_ASSET,
+        hints: bool = True,
+    ) -> network.InvoiceInfo:
+        """Ask for a payment; the answer's `invoice` is for the payer."""
+        body = network.CreateInvoice(amount, to_text(memo), lifetime, hold, payment_hash, _written(asset), hints)
+        return await self._caller.ask(OfInvoices.create_invoice, body)
 
-    async def _ask(self, request: httpx.Request, kind: type[Answer]) -> Answer:
-        try:
-            response = await self._sent(request)
-        except httpx.TransportError as error:
-            raise _unreachable(self._http, error) from error
-        except httpx.DecodingError as error:
-            raise _strange(error) from error
-        if not response.is_success:
-            raise _refusal(response)
-        try:
-            return msgspec.json.decode(response.content, type=kind)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise _strange(error) from error
+    @checked
+    async def invoices(self, limit: Count = 100, before: Count | None = None) -> list[network.InvoiceInfo]:
+        """Return invoices and payments without one, newest first; `before` goes on from a position."""
+        return await self._caller.ask(OfInvoices.invoices, network.Page(limit, before))
+
+    @checked
+    async def invoice(self, payment_hash: str, *, wait: Count = 0) -> network.InvoiceInfo:
+        """Return one invoice; while it is open, wait so many seconds for its payment."""
+        return await self._caller.ask(OfInvoices.invoice, network.Waited(wait), payment_hash=payment_hash)
+
+    @checked
+    async def paid_invoices(
+        self, after: Count = 0, *, limit: Count = 100, wait: Count = 0
+    ) -> list[network.InvoiceInfo]:
+        """Return up to `limit` paid invoices behind a count (`paid`); if there are none, wait so many seconds."""
+        return await self._caller.ask(OfInvoices.paid_invoices, network.PaidPage(after, limit, wait))
+
+    @checked
+    def follow_paid(self, after: Count = 0) -> Polled[network.InvoiceInfo, int]:
+        """Return an async iterator over paid invoices behind a count, for ever."""
+
+        async def page(after: int) -> list[network.InvoiceInfo]:
+            return await self.paid_invoices(after, wait=POLL_SECONDS)
+
+        return Polled(page, after, lambda last: last.paid)
+
+    @checked
+    async def settle_invoice(self, payment_hash: str, secret: str = "") -> network.InvoiceInfo:
+        """Take a held payment. The secret is needed only if the node does not know it."""
+        return await self._caller.ask(OfInvoices.settle_invoice, network.Settle(secret), payment_hash=payment_hash)
+
+    @checked
+    async def cancel_invoice(self, payment_hash: str) -> network.InvoiceInfo:
+        """Refuse what has come for an invoice, and take nothing more."""
+        return await self._caller.ask(OfInvoices.cancel_invoice, payment_hash=payment_hash)
+
+    # --- paying --------------------------------------------------------------------------------------------------
+
+    @checked
+    async def pay_invoice(
+        self,
+        invoice: str,
+        *,
+        amount: Amount | None = None,
+        max_fee: Total | None = None,
+        timeout: Seconds | None = None,
+        wait: bool = True,
+    ) -> network.PaymentInfo | None:
+        """Pay an invoice, once however often this is called; None if it was not waited for."""
+        body = network.PayInvoice(invoice, amount, max_fee, timeout, wait)
+        return await self._caller.ask_late(OfNetwork.pay_invoice, body)
+
+    @checked
+    async def keysend(
+        self,
+        to: str,
+        amount: Amount,
+        *,
+        max_fee: Total | None = None,
+        timeout: Seconds | None = None,
+        secret: str = "",
+        wait: bool = True,
+        asset: AnyAddress = NATIVE_ASSET,
+    ) -> network.PaymentInfo | None:
+        """Pay a node without an invoice; None if it was not waited for. The same `secret` pays once."""
+        body = network.Keysend(to, amount, max_fee, timeout, secret, wait, _written(asset))
+        return await self._caller.ask_late(OfNetwork.keysend, body)
+
+    @checked
+    async def rebalance(
+        self,
+        out: str,
+        back: str,
+        amount: Amount,
+        *,
+        max_fee: Total | None = None,
+        timeout: Seconds | None = None,
+        wait: bool = True,
+    ) -> network.PaymentInfo | None:
+        """Move an amount from one channel of ours into another; None if it was not waited for."""
+        body = network.Rebalance(out, back, amount, max_fee, timeout, wait)
+        return await self._caller.ask_late(OfNetwork.rebalance, body)
+
+    @checked
+    async def payments(
+        self, limit: Count = 100, before: Count | None = None, *, probes: bool = False
+    ) -> list[network.PaymentInfo]:
+        """Return the node's payments over several hops, newest first; `before` goes on from a position.
+
+        `probes`: with those that only found out something.
+        """
+        return await self._caller.ask(OfNetwork.payments, network.PaymentPage(limit, before, int(probes)))
+
+    @checked
+    async def payment(self, payment_hash: str, *, wait: Count = 0) -> network.PaymentInfo:
+        """Return one payment with its parts; if it is pending, wait so many seconds for its end."""
+        return await self._caller.ask(OfNetwork.payment, network.Waited(wait), payment_hash=payment_hash)
+
+    @checked
+    async def estimate(self, to: str, amount: Amount, *, asset: AnyAddress = NATIVE_ASSET) -> network.RouteInfo:
+        """Return the way that a payment would try first."""
+        return await self._caller.ask(OfNetwork.estimate, network.Probe(to, amount, None, _written(asset)))
+
+    @checked
+    async def probe(
+        self, to: str, amount: Amount, *, timeout: Seconds | None = None, asset: AnyAddress = NATIVE_ASSET
+    ) -> network.RouteInfo:
+        """Find out by trying whether an amount could be paid now, and which way. Nothing is paid."""
+        return await self._caller.ask(OfNetwork.probe, network.Probe(to, amount, timeout, _written(asset)))
+
+    # --- forwarding ----------------------------------------------------------------------------------------------
+
+    @checked
+    async def forwards(self, limit: Count = 100, before: Count | None = None) -> list[network.ForwardInfo]:
+        """Return what the node carried for others, newest first; `before` goes on from a position."""
+        return await self._caller.ask(OfForwarding.forwards, network.Page(limit, before))
+
+    @checked
+    async def policy(self, channel: str) -> network.PolicyInfo:
+        """Return what the node asks for carrying payments out over a channel."""
+        return await self._caller.ask(OfForwarding.policy, channel=channel)
+
+    @checked
+    async def set_policy(self, channel: str, **changes: int | bool) -> network.PolicyInfo:
+        """Ask something else from now on: the fields of `SetPolicy`; those left out stay as they are."""
+        body = msgspec.convert(changes, network.SetPolicy)
+        return await self._caller.ask(OfForwarding.set_policy, body, channel=channel)
+
+    async def graph(self) -> network.GraphInfo:
+        """Return how much of the network the node knows."""
+        return await self._caller.ask(OfForwarding.graph)
 
 
-class PolledPayments:
-    """An async iterator over received payments, by long polling. It holds nothing open: just stop using it."""
+class Polled(Generic[Item, Place]):
+    """An async iterator over what comes, by long polling. It holds nothing open: just stop using it."""
 
-    def __init__(self, client: ControlClient, after: str, channel: str) -> None:
-        self._client = client
+    def __init__(
+        self, page: Callable[[Place], Awaitable[list[Item]]], after: Place, place_of: Callable[[Item], Place]
+    ) -> None:
+        self._page = page
         self._after = after
-        self._channel = channel
-        self._waiting: deque[views.IncomingInfo] = deque()
+        self._place_of = place_of
+        self._waiting: deque[Item] = deque()
 
-    def __aiter__(self) -> PolledPayments:
+    def __aiter__(self) -> Polled[Item, Place]:
         return self
 
-    async def __anext__(self) -> views.IncomingInfo:
-        """Return the next payment, once there is one."""
+    async def __anext__(self) -> Item:
+        """Return the next one, once there is one."""
         while not self._waiting:
-            page = await self._client.incoming(self._after, channel=self._channel, wait=POLL_SECONDS)
-            self._waiting.extend(page)
-            if page:
-                self._after = page[-1].cursor
+            self._waiting.extend(await self._page(self._after))
+            if self._waiting:
+                self._after = self._place_of(self._waiting[-1])
         return self._waiting.popleft()
+
+
+def _written(asset: Address | str) -> str:
+    """Return an asset as the API takes it."""
+    return "0x" + to_address(asset, "asset").hex()
 
 
 def _text_or_hex(memo: bytes) -> tuple[str, str]:
@@ -251,39 +389,6 @@ def _text_or_hex(memo: bytes) -> tuple[str, str]:
         return memo.decode(), ""
     except UnicodeDecodeError:
         return "", memo.hex()
-
-
-def _segment(name: str) -> str:
-    """Make sure that a channel's name is one segment of a path."""
-    if not name.isalnum() or not name.isascii():
-        raise ControlError(f"a channel is named by hex digits of its id, not {name!r}", "invalid-input")
-    return name
-
-
-def _strange(error: Exception) -> ControlError:
-    return ControlError(f"the node's answer is not understood, is it of another version? ({error})")
-
-
-def _refusal(response: httpx.Response) -> ControlError:
-    if response.status_code == httpx.codes.UNAUTHORIZED:
-        return ControlError(
-            "the node that runs there does not know this token: each start writes a new control.token into its data "
-            "directory; read it again, or name the right directory",
-            "unauthorized",
-        )
-    try:
-        error = msgspec.json.decode(response.content, type=dict[str, dict[str, str]])["error"]
-        return ControlError(error["text"], error["code"])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError):
-        return ControlError(f"the node answered with HTTP status {response.status_code}: see its log")
-
-
-def _unreachable(http: httpx.AsyncClient, error: httpx.TransportError) -> NodeUnreachable:
-    if isinstance(error, httpx.UnsupportedProtocol):
-        return NodeUnreachable(f"{str(http.base_url)!r} is no address of a node: `tally node run` writes it anew")
-    if isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout)):
-        return NodeUnreachable(f"no node answers at {http.base_url}: start it with `tally node run`")
-    return NodeUnreachable("the node stopped before it answered; what was asked for may or may not have been done")
 
 
 @checked

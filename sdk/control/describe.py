@@ -11,6 +11,7 @@ from tallystick.sdk.control import views
 from tallystick.sdk.node.handle import ChannelHandle
 from tallystick.sdk.node.incoming import IncomingPayment
 from tallystick.sdk.node.node import Node
+from tallystick.sdk.node.streams import IncomingStream, OutgoingStream
 
 
 def node_info(node: Node, alarms: tuple[Alarm, ...]) -> views.NodeInfo:
@@ -87,6 +88,20 @@ def incoming(received: IncomingPayment) -> views.IncomingInfo:
         memo_hex=received.memo.hex(),
         time=received.time,
         cursor=received.cursor,
+    )
+
+
+def stream_info(handle: ChannelHandle, stream: OutgoingStream | IncomingStream) -> views.StreamInfo:
+    """Describe a stream that is pending, or has just ended."""
+    return views.StreamInfo(
+        channel=handle.id.hex(),
+        lock=stream.lock,
+        direction="out" if isinstance(stream, OutgoingStream) else "in",
+        unit=stream.unit,
+        length=stream.length,
+        units=stream.secured if isinstance(stream, OutgoingStream) else stream.received,
+        expiry=stream.expiry,
+        ended=stream.ended,
     )
 
 

@@ -107,8 +107,8 @@ def policy_info(channel: ChannelHandle, policy: ForwardingPolicy) -> views.Polic
 
 def graph_info(node: Node) -> views.GraphInfo:
     """Describe how much of the network a node knows."""
-    maps, gossip = node.routing.maps, node.routing.gossiper.statistics()
-    graphs = {asset: maps.graph(asset) for asset in maps}
+    asset_graphs, gossip = node.routing.asset_graphs, node.routing.gossip.statistics()
+    graphs = {asset: asset_graphs.graph(asset) for asset in asset_graphs}
     known = tuple(views.AssetGraphInfo(_hex(asset), len(graph.nodes), len(graph)) for asset, graph in graphs.items())
     coin = graphs[NATIVE]
     return views.GraphInfo(len(coin.nodes), gossip.channels, len(coin), gossip.peers, gossip.pending, known)

@@ -14,7 +14,7 @@ from tallystick.channels.errors import (
     StoreError,
     TallystickError,
 )
-from tallystick.router.errors import InvalidInvoice, PaymentFailed
+from tallystick.router.errors import InvalidInvoice, PaymentFailed, Unpaid
 from tallystick.sdk.control.lookup import UnknownChannel
 from tallystick.sdk.control.lookup_network import UnknownHash
 from tallystick.sdk.errors import OpeningFailed
@@ -48,6 +48,20 @@ _TABLE: tuple[tuple[type[TallystickError], int, str], ...] = (
     (StoreError, 500, "store-error"),
     (EngineStopped, 503, "stopping"),
 )
+
+
+STATUSES: dict[str, int] = {
+    **{code: status for _, status, code in _TABLE},
+    **{reason.value: 409 for reason in Unpaid if reason is not Unpaid.FAULT},
+    "malformed": 400,
+    "too-large": 413,
+    "unauthorized": 401,
+    "not-found": 404,
+    "wrong-method": 405,
+    "failed": 409,
+    "program-fault": 500,
+}
+"""All codes, and the status with which each comes; `program-fault` comes with 409, too, if a payment met it."""
 
 
 def status_of(error: TallystickError) -> tuple[int, str]:

@@ -1,59 +1,29 @@
-"""One request of the control API and its answer: the guard at the door, bounded typed bodies, errors as JSON."""
+"""One request of the control API and its answer: the check of the token, bounded typed requests, errors as JSON."""
 
 from __future__ import annotations
 
 import hmac
 import json
-from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 import msgspec
-import trio
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from tallystick.channels.errors import TallystickError
-from tallystick.channels.values.argument_rules import Whole, refuse
-from tallystick.sdk.control.door import ConnectionLimit
-from tallystick.sdk.control.faults import Malformed, status_of
-from tallystick.sdk.node.node import Node
+from tallystick.channels.values.argument_rules import Flag, OneOf, Rule, Whole, refuse
+from tallystick.channels.values.arguments import rule_of
+from tallystick.sdk.control.connections import ConnectionLimit
+from tallystick.sdk.control.faults import Malformed
+from tallystick.sdk.control.views import ErrorAnswer, FaultInfo
 
 BODY_MAX = 16_384
 """Bytes of one request's body."""
 
-READY_SECONDS = 5.0
-"""How long a request waits for a node that has just begun."""
-
-TROUBLE_SECONDS = 0.1
-"""Between two looks at whether something stands in the way of a node that has just begun."""
-
-NEEDS_CHAIN = ("/balance",)
-"""What asks the chain although it only reads."""
-
-Body = TypeVar("Body", bound=msgspec.Struct)
-
-_FAULT = "this request met a fault of the program ({}), and came to nothing; please report it. The node goes on"
-
-
-def make_route(method: str, path: str, handler: Callable[[Request], Awaitable[Response]]) -> Route:
-    """Return a route whose handler's errors become JSON."""
-
-    async def endpoint(request: Request) -> Response:
-        try:
-            return await handler(request)
-        except TallystickError as error:
-            status, code = status_of(error)
-            return fault(code, str(error), status)
-        except Exception as error:  # a fault of the program: this request fails, and nothing else
-            request.app.state.note_fault(f"answer {method} {path}", error)
-            return fault("program-fault", _FAULT.format(place_of(error)), 500)
-
-    return Route(path, endpoint, methods=[method])
+Asked = TypeVar("Asked", bound=msgspec.Struct)
 
 
 def place_of(error: BaseException) -> str:
@@ -67,7 +37,7 @@ def place_of(error: BaseException) -> str:
     return f"{type(error).__name__} at {file.parent.name}/{file.name}:{trace.tb_lineno}"
 
 
-async def read_body(request: Request, kind: type[Body]) -> Body:
+async def read_body(request: Request, kind: type[Asked]) -> Asked:
     """Read a JSON object of that type; raise Malformed or InvalidInput."""
     body = bytearray()
     try:
@@ -95,21 +65,35 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def whole_number(name: str, text: str, least: int, most: int) -> int:
-    """Read a number of a query; raise InvalidInput if it is none, or out of bounds."""
-    if not (text.isascii() and text.isdigit() and len(text) <= 9 and least <= int(text) <= most):
-        raise refuse(name, Whole(least, most).expects, text)
-    return int(text)
+def read_query(request: Request, kind: type[Asked]) -> Asked:
+    """Read the query of a request; raise InvalidInput."""
+    hints, given = get_type_hints(kind, include_extras=True), request.query_params
+    return kind(**{name: _read_word(name, given[name], rule_of(hints[name])) for name in hints if name in given})
 
 
-def answer(content: Any, status: int = 200) -> Response:
+def _read_word(name: str, text: str, rule: Rule) -> Any:
+    match rule:
+        case OneOf():  # something or None, of which a query says nothing
+            return _read_word(name, text, rule.rules[0])
+        case Whole(low=low, high=high):
+            if text.isascii() and text.isdigit() and len(text) <= 9 and (low or 0) <= int(text) <= (high or 0):
+                return int(text)
+            raise refuse(name, rule.expects, text)
+        case Flag():
+            if text in ("true", "false"):
+                return text == "true"
+            raise refuse(name, "true or false", text)
+    return text
+
+
+def answer(content: Any, status: int) -> Response:
     """Return a JSON answer."""
     return Response(msgspec.json.encode(content), status, media_type="application/json")
 
 
 def fault(code: str, text: str, status: int) -> Response:
     """Return an error as the API says it."""
-    return answer({"error": {"code": code, "text": text}}, status)
+    return answer(ErrorAnswer(FaultInfo(code, text)), status)
 
 
 async def http_fault(request: Request, error: Exception) -> Response:
@@ -122,9 +106,9 @@ async def http_fault(request: Request, error: Exception) -> Response:
 class TokenCheck:
     """Lets only requests with the bearer token through to the application behind it."""
 
-    def __init__(self, app: ASGIApp, token: str, door: ConnectionLimit | None = None) -> None:
+    def __init__(self, app: ASGIApp, token: str, connections: ConnectionLimit | None = None) -> None:
         self._app = app
-        self._door = door or ConnectionLimit()
+        self._connections = connections or ConnectionLimit()
         self._expected = b"Bearer " + token.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -134,48 +118,9 @@ class TokenCheck:
         elif scope["type"] == "http":
             given = [value for name, value in scope["headers"] if name == b"authorization"]
             if len(given) == 1 and hmac.compare_digest(given[0], self._expected):
-                self._door.trust(scope.get("client") or ())
+                self._connections.trust(scope.get("client") or ())
                 await self._app(scope, receive, send)
             else:
-                await self._door.refuse()
+                await self._connections.refuse()
                 text = "the request needs the header `Authorization: Bearer <the content of control.token>`"
                 await fault("unauthorized", text, 401)(scope, receive, send)
-
-
-class StartupCheck:
-    """Lets nothing but reading and stopping through to the application behind it while the node waits for its chain.
-
-    Reading waits too, as long as nothing stands in the way of the start: whoever asks where a node listens that was
-    started a moment ago is told, not that it will listen.
-    """
-
-    def __init__(self, node: Node, app: ASGIApp) -> None:
-        self._node = node
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one ASGI scope."""
-        await self._begin(scope)
-        if not self._node.ready.is_set() and _must_wait(scope):
-            with trio.move_on_after(READY_SECONDS) as timeout:
-                await self._node.ready.wait()
-            if timeout.cancelled_caught:
-                text = f"this node waits for {self._node.waiting_for}; until then it does nothing of that kind"
-                await fault("chain-unavailable", text, 503)(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
-
-    async def _begin(self, scope: Scope) -> None:
-        """Wait until the node has begun, or has told of something that keeps it from beginning."""
-        if scope["type"] != "http" or scope["path"] == "/stop":
-            return
-        with trio.move_on_after(READY_SECONDS):
-            while not self._node.ready.is_set() and not self._node.alarms:
-                with trio.move_on_after(TROUBLE_SECONDS):
-                    await self._node.ready.wait()
-
-
-def _must_wait(scope: Scope) -> bool:
-    if scope["type"] != "http" or scope["path"] == "/stop":
-        return False
-    return scope["method"] != "GET" or scope["path"] in NEEDS_CHAIN

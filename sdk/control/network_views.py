@@ -11,228 +11,263 @@ from typing import Annotated
 import msgspec
 
 from tallystick.channels.values.discretion import Discreet
-from tallystick.sdk.control.views import NATIVE_ASSET
-
-Seconds = Annotated[float, msgspec.Meta(gt=0, le=604_800)]
-"""How long something may be tried."""
-
-Size = Annotated[int, msgspec.Meta(ge=0)]
+from tallystick.sdk.control import kinds
+from tallystick.sdk.control.kinds import NATIVE_ASSET
 
 # --- requests ---------------------------------------------------------------------------------------------------
 
 
 class CreateInvoice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """POST /invoices. No amount: the payer chooses. With a payment hash, somebody else knows the secret."""
+    """A payment that is asked for."""
 
-    amount: int | None = None
-    memo: str = ""
-    lifetime: int = 3_600
+    amount: kinds.Paid | None = None
+    """Null: the payer chooses."""
+    memo: kinds.Memo = ""
+    """At most 256 bytes in UTF-8."""
+    lifetime: kinds.Lifetime = 3_600
+    """Seconds of chain time."""
     hold: bool = False
-    payment_hash: str = ""
-    asset: str = NATIVE_ASSET
+    """Whether a payment is held until it is settled or cancelled."""
+    payment_hash: kinds.HashOrNone = ""
+    """If somebody else knows the secret."""
+    asset: kinds.AnyAsset = NATIVE_ASSET
     hints: bool = True
     """Whether the invoice may name channels of the node that gossip does not know."""
 
 
 class Settle(Discreet, msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """POST /invoices/{hash}/settle. The secret is needed only if this node does not know it."""
+    """How a held payment is taken."""
 
-    secret: str = ""
+    secret: kinds.HashOrNone = ""
+    """Needed only if this node does not know it."""
 
 
 class PayInvoice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """POST /pay. The same invoice is paid once, however often this is asked for."""
+    """An invoice that is to be paid: once, however often this is asked for."""
 
     invoice: str
-    amount: int | None = None
-    max_fee: int | None = None
-    timeout: Seconds | None = None
+    amount: kinds.Paid | None = None
+    """If the invoice says none."""
+    max_fee: kinds.FeeLimit | None = None
+    """Null: as the node's own rule says."""
+    timeout: kinds.Seconds | None = None
     wait: bool = True
+    """False: 202 as soon as it is on its way."""
 
 
 class Keysend(Discreet, msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """POST /keysend. `to` is a node's public key. The same `secret` (32 random bytes) pays once."""
+    """A payment to a node without an invoice."""
 
-    to: str
-    amount: int
-    max_fee: int | None = None
-    timeout: Seconds | None = None
-    secret: str = ""
+    to: kinds.AnyNode
+    amount: kinds.Paid
+    max_fee: kinds.FeeLimit | None = None
+    """Null: as the node's own rule says."""
+    timeout: kinds.Seconds | None = None
+    secret: kinds.HashOrNone = ""
+    """32 random bytes: the same ones pay once. Empty: the node takes new ones."""
     wait: bool = True
-    asset: str = NATIVE_ASSET
+    asset: kinds.AnyAsset = NATIVE_ASSET
 
 
 class Probe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """POST /estimate and /probe: a way to the node `to`, as it is believed to be, or as it was tried."""
+    """A payment to a node whose way is asked for."""
 
-    to: str
-    amount: int
-    timeout: Seconds | None = None
-    asset: str = NATIVE_ASSET
+    to: kinds.AnyNode
+    amount: kinds.Paid
+    timeout: kinds.Seconds | None = None
+    asset: kinds.AnyAsset = NATIVE_ASSET
 
 
 class Rebalance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """POST /rebalance: `amount` comes back over one channel of ours, having gone out over another."""
+    """An amount that goes out over one channel of ours and comes back over another."""
 
-    out: str
-    back: str
-    amount: int
-    max_fee: int | None = None
-    timeout: Seconds | None = None
+    out: kinds.Named
+    back: kinds.Named
+    amount: kinds.Paid
+    max_fee: kinds.FeeLimit | None = None
+    timeout: kinds.Seconds | None = None
     wait: bool = True
 
 
 class SetPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """POST /channels/{id}/policy. What is left out stays as it is."""
+    """What is asked for carrying payments from now on; what is left out stays as it is."""
 
-    base_fee: Size | None = None
-    fee_ppm: Size | None = None
-    minimum: Size | None = None
-    maximum: Size | None = None
-    margin: Size | None = None
+    base_fee: kinds.Size | None = None
+    fee_ppm: kinds.Size | None = None
+    minimum: kinds.Size | None = None
+    maximum: kinds.Size | None = None
+    margin: kinds.Size | None = None
     enabled: bool | None = None
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Which part of a list is asked for, newest first."""
+
+    limit: kinds.PageSize = 100
+    before: kinds.Position | None = None
+    """Goes on from a position."""
+
+
+class PaymentPage(Page, frozen=True):
+    """Which payments are asked for."""
+
+    probes: Annotated[int, msgspec.Meta(ge=0, le=1, examples=[0])] = 0
+    """1: with those that only found out something."""
+
+
+class PaidPage(msgspec.Struct, frozen=True):
+    """Which paid invoices are asked for, in the order in which they were paid."""
+
+    after: kinds.Position = 0
+    """Those behind this count (`paid`)."""
+    limit: kinds.PageSize = 100
+    wait: kinds.Wait = 0
+    """Seconds to wait for one, if there is none."""
+
+
+class Waited(msgspec.Struct, frozen=True):
+    """How long the answer may wait for something to happen."""
+
+    wait: kinds.Wait = 0
+    """Seconds."""
 
 
 # --- answers ----------------------------------------------------------------------------------------------------
 
 
 class InvoiceInfo(Discreet, msgspec.Struct, frozen=True):
-    """One invoice, as in GET /invoices; or a payment that came without one."""
+    """An invoice; or a payment that came without one."""
 
-    payment_hash: str
-    state: str
-    """open, held, claimed, cancelled or expired."""
-    amount: int | None
-    """None: the payer chooses."""
-    received: int
+    payment_hash: kinds.Hash
+    state: kinds.InvoiceState
+    amount: kinds.Sum | None
+    """Null: the payer chooses."""
+    received: kinds.Sum
     """0 unless it was claimed."""
     memo: str
     invoice: str
     """What the payer gets; empty for keysend."""
-    created: int
-    expires: int
-    ended: int | None
+    created: kinds.Second
+    expires: kinds.Second
+    ended: kinds.Second | None
     hold: bool
-    secret: str | None
-    """The payer's receipt; None before it was claimed: until then, nobody else may know it."""
-    position: int
-    paid: int
-    """Counts what was claimed: GET /invoices/paid?after= goes on behind it. 0 unless it was claimed."""
+    secret: kinds.Hash | None
+    """The payer's receipt; null before it was claimed: until then, nobody else may know it."""
+    position: kinds.Sum
+    paid: kinds.Sum
+    """Counts what was claimed: a list of paid ones goes on behind it. 0 unless it was claimed."""
     refused: str = ""
     """What was given back last of what came for it since the node started, and why."""
-    asset: str = NATIVE_ASSET
+    asset: kinds.Asset = NATIVE_ASSET
     """Of both amounts."""
 
 
 class HopInfo(msgspec.Struct, frozen=True):
     """One lock of a route: `amount` goes over `channel` to `node`."""
 
-    channel: str
-    node: str
-    amount: int
+    channel: kinds.Hash
+    node: kinds.Key
+    amount: kinds.Sum
 
 
 class RouteInfo(msgspec.Struct, frozen=True):
-    """A way to a payee, as POST /estimate and /probe answer it."""
+    """A way to a payee, hop by hop."""
 
-    amount: int
-    fee: int
+    amount: kinds.Sum
+    fee: kinds.Sum
     hops: tuple[HopInfo, ...]
-    asset: str = NATIVE_ASSET
+    asset: kinds.Asset = NATIVE_ASSET
 
 
 class PartInfo(msgspec.Struct, frozen=True):
     """One part of a payment."""
 
-    state: str
-    """pending, paid or failed."""
+    state: kinds.PaymentState
     route: RouteInfo
 
 
 class PaymentInfo(Discreet, msgspec.Struct, frozen=True):
-    """A payment over several hops, as in GET /payments."""
+    """A payment over several hops."""
 
-    payment_hash: str
-    state: str
-    """pending, paid or failed. A probe always fails; if the payee refused it, it could have been paid."""
-    kind: str
-    """invoice, keysend, rebalance or probe."""
-    to: str
-    amount: int
-    fee: int
+    payment_hash: kinds.Hash
+    state: kinds.PaymentState
+    """A probe always fails; if the payee refused it, it could have been paid."""
+    kind: kinds.PaymentKind
+    to: kinds.Key
+    amount: kinds.Sum
+    fee: kinds.Sum
     """What it has cost; 0 unless it was paid."""
-    max_fee: int
+    max_fee: kinds.Sum
     memo: str
     invoice: str
-    secret: str | None
-    """The receipt; None unless it was paid."""
-    reason: str | None
+    secret: kinds.Hash | None
+    """The receipt; null unless it was paid."""
+    reason: kinds.Reason | None
     """Why it failed, as a code."""
     text: str
     """Why it failed, in words."""
-    created: float
-    ended: float | None
-    position: int | None = None
+    created: kinds.Clock
+    ended: kinds.Clock | None
+    position: kinds.Sum | None = None
     """In the list of payments."""
     parts: tuple[PartInfo, ...] | None = None
     """Only where one payment is asked for."""
-    asset: str = NATIVE_ASSET
+    asset: kinds.Asset = NATIVE_ASSET
     """Of all amounts."""
 
 
 class ForwardInfo(msgspec.Struct, frozen=True):
-    """A payment of others that this node carried, as in GET /forwards."""
+    """A payment of others that this node carried."""
 
-    position: int
-    incoming: str
-    outgoing: str
-    amount_in: int
-    amount_out: int
-    fee: int
+    position: kinds.Sum
+    incoming: kinds.Hash
+    outgoing: kinds.Hash
+    amount_in: kinds.Sum
+    amount_out: kinds.Sum
+    fee: kinds.Sum
     """What was earned, if it was paid."""
-    outcome: str
-    """paid, failed, expired or lost."""
-    began: int
-    ended: int
-    asset: str = NATIVE_ASSET
+    outcome: kinds.Outcome
+    began: kinds.Second
+    ended: kinds.Second
+    asset: kinds.Asset = NATIVE_ASSET
 
 
 class PolicyInfo(msgspec.Struct, frozen=True):
     """What a node asks for carrying payments out over a channel."""
 
-    channel: str
-    base_fee: int
-    fee_ppm: int
-    minimum: int
-    maximum: int
+    channel: kinds.Hash
+    base_fee: kinds.Sum
+    fee_ppm: kinds.Sum
+    minimum: kinds.Sum
+    maximum: kinds.Sum
     """0: as much as there is."""
-    margin: int
+    margin: kinds.Sum
     enabled: bool
-    asset: str = NATIVE_ASSET
+    asset: kinds.Asset = NATIVE_ASSET
     """Of all amounts, as the channel carries it."""
 
 
 class AssetGraphInfo(msgspec.Struct, frozen=True):
     """What is known of the channels in one asset."""
 
-    asset: str
-    nodes: int
-    directions: int
+    asset: kinds.Asset
+    nodes: kinds.Sum
+    directions: kinds.Sum
     """That payments may take: with a policy, or our own."""
 
 
 class GraphInfo(msgspec.Struct, frozen=True):
-    """GET /graph: how much of the network this node knows."""
+    """How much of the network this node knows."""
 
-    nodes: int
+    nodes: kinds.Sum
     """With channels in the chain's coin."""
-    channels: int
+    channels: kinds.Sum
     """Announced and confirmed by the chain, in all assets."""
-    directions: int
+    directions: kinds.Sum
     """That payments in the coin may take: with a policy, or our own."""
-    peers: int
+    peers: kinds.Sum
     """With whom announcements are exchanged now."""
-    pending: int
+    pending: kinds.Sum
     """Channels about which the chain has not answered yet."""
     assets: tuple[AssetGraphInfo, ...] = ()
     """The assets that this node has a map of the network for, the coin first."""

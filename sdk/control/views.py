@@ -2,7 +2,8 @@
 
 Amounts are JSON integers of any size, in the asset's smallest unit. Keys, ids, addresses and assets are hex strings
 (addresses and assets with 0x). Times are Unix seconds. Both sides use these types; unknown fields in a request are
-refused, and fields that a later version adds to an answer are ignored by an older client.
+refused, and fields that a later version adds to an answer are ignored by an older client. Which request takes and
+answers which is in `operations`; the documents show these classes, with the text below each field.
 """
 
 from __future__ import annotations
@@ -10,88 +11,117 @@ from __future__ import annotations
 import msgspec
 
 from tallystick.channels.node.alarms import Alarm
-
-NATIVE_ASSET = "0x" + 40 * "0"
-"""The chain's own coin."""
+from tallystick.sdk.control import kinds
+from tallystick.sdk.control.kinds import NATIVE_ASSET
 
 # --- requests ---------------------------------------------------------------------------------------------------
 
 
 class OpenChannel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """POST /channels. `peer` is `<public key>@<host>:<port>`, or the public key of a connected peer."""
+    """A channel to be opened."""
 
-    peer: str
-    deposit: int
-    asset: str = NATIVE_ASSET
-    challenge_period: int | None = None
+    peer: kinds.Place
+    """`<public key>@<host>:<port>`, or the public key of a connected peer."""
+    deposit: kinds.Paid
+    asset: kinds.AnyAsset = NATIVE_ASSET
+    challenge_period: kinds.Period | None = None
+    """How long each side has to answer a close without the peer. The node bounds it; null: its own choice."""
     wait: bool = True
+    """Whether the answer comes once the channel is usable, or once it is on its way."""
 
 
-class Amount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """POST /channels/{id}/deposit and /withdraw."""
+class Transfer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An amount that goes into a channel, or out of it."""
 
-    amount: int
+    amount: kinds.Paid
     wait: bool = True
+    """False: 202 as soon as it is on its way."""
 
 
 class CloseChannel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """POST /channels/{id}/close and /force-close (which takes no `timeout`: it waits for nobody)."""
+    """How a channel is closed."""
 
     wait: bool = True
-    timeout: float | None = None
-    """Seconds to wait for the peer; None: for as long as it takes."""
+    """False: 202 as soon as it is on its way. Without the peer, true: once nothing is left on chain."""
+    timeout: kinds.Patience | None = None
+    """Seconds to wait for the peer; null: for as long as it takes. A close without the peer takes none."""
 
 
 class CreatePayment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """POST /payments. `to` is a channel's id (or an unambiguous beginning of it), or a peer's key or address."""
+    """A payment in a channel."""
 
-    to: str
-    amount: int
-    memo: str = ""
-    memo_hex: str = ""
-    key: str = ""
-    asset: str = NATIVE_ASSET
-    timeout: float | None = None
-    """Seconds; None: it waits for the peer for as long as it takes."""
+    to: kinds.Payee
+    """A channel's id (or an unambiguous beginning of it), or a peer's key or address."""
+    amount: kinds.Paid
+    memo: kinds.Memo = ""
+    """At most 256 bytes in UTF-8."""
+    memo_hex: kinds.HexMemo = ""
+    """The memo, if it is no text."""
+    key: kinds.PaymentKey = ""
+    """Any text: the same key pays once, however often it is sent."""
+    asset: kinds.AnyAsset = NATIVE_ASSET
+    timeout: kinds.Patience | None = None
+    """Seconds; null: it waits for the peer for as long as it takes."""
 
 
 class OpenStream(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """POST /channels/{id}/streams. `lifetime` in seconds of chain time."""
+    """A stream to be opened: `length` units of `unit` each."""
 
-    unit: int
-    length: int
-    lifetime: int = 86_400
+    unit: kinds.Paid
+    length: kinds.Units
+    lifetime: kinds.Lifetime = 86_400
+    """Seconds of chain time."""
 
 
 class PayUnits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """POST /channels/{id}/streams/{lock}/pay."""
+    """How many units of a stream are paid."""
 
-    units: int = 1
+    units: kinds.Units = 1
 
 
 class Connect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """POST /peers."""
+    """A peer to connect to."""
 
-    address: str
+    address: kinds.Place
+
+
+class AskedAsset(msgspec.Struct, frozen=True):
+    """An asset, the chain's coin unless another is given."""
+
+    asset: kinds.AnyAsset = NATIVE_ASSET
+
+
+class IncomingPage(msgspec.Struct, frozen=True):
+    """Which received payments are asked for."""
+
+    after: kinds.Cursor = ""
+    """A cursor: those behind it. Empty or "oldest": from the oldest on; "newest": what comes from now on."""
+    limit: kinds.PageSize = 100
+    channel: kinds.Named | None = None
+    """Only those in this channel."""
+    wait: kinds.Wait = 0
+    """Seconds to wait for one, if there is none."""
+    follow: bool = False
+    """Answer with one JSON object a line (NDJSON), for ever."""
 
 
 # --- answers ----------------------------------------------------------------------------------------------------
 
 
 class NodeInfo(msgspec.Struct, frozen=True):
-    """GET /info."""
+    """What a node is."""
 
-    address: str
-    public_key: str
-    peer_address: str | None
-    """What others connect to; None if the node only dials."""
-    chain_id: int
-    contract: str
-    block: int
-    block_time: int
-    channels: int
+    address: kinds.Address
+    public_key: kinds.Key
+    peer_address: kinds.Place | None
+    """What others connect to; null if the node only dials."""
+    chain_id: kinds.Sum
+    contract: kinds.Address
+    block: kinds.Sum
+    block_time: kinds.Second
+    channels: kinds.Sum
     """Those that are not gone."""
-    connected_peers: int
+    connected_peers: kinds.Sum
     alarms: tuple[Alarm, ...]
     """What a person should know, newest last."""
     waiting_for: str = ""
@@ -103,86 +133,113 @@ class NodeInfo(msgspec.Struct, frozen=True):
 
 
 class ChannelInfo(msgspec.Struct, frozen=True):
-    """One channel, as in GET /channels. Pairs are (own, peer's)."""
+    """A channel. Pairs are (own, peer's)."""
 
-    id: str
-    peer: str
-    peer_address: str
-    asset: str
-    phase: str
+    id: kinds.Hash
+    peer: kinds.Key
+    peer_address: kinds.Address
+    asset: kinds.Asset
+    phase: kinds.PhaseName
     connected: bool
-    balance: int
-    peer_balance: int
-    spendable: int
-    reserve: int
-    deposits: tuple[int, int]
-    withdrawn: tuple[int, int]
-    payments_sent: int
-    payments_received: int
-    challenge_period: int
+    balance: kinds.Sum
+    peer_balance: kinds.Sum
+    spendable: kinds.Sum
+    reserve: kinds.Sum
+    deposits: tuple[kinds.Sum, kinds.Sum]
+    withdrawn: tuple[kinds.Sum, kinds.Sum]
+    payments_sent: kinds.Sum
+    payments_received: kinds.Sum
+    challenge_period: kinds.Period
     closing: bool = False
     """Whether a close with the peer's consent is under way: nothing new is taken."""
-    receivable: int = 0
+    receivable: kinds.Sum = 0
     """What the peer could pay now, as far as this side knows."""
 
 
 class PaymentMade(msgspec.Struct, frozen=True):
     """A receipt: both hold the payment durably and the payee has countersigned it."""
 
-    channel: str
-    payment: int
-    amount: int
+    channel: kinds.Hash
+    payment: kinds.Sum
+    amount: kinds.Sum
     memo: str | None
-    """None if it is no text."""
-    memo_hex: str
-    seq: int
-    accepted: float
-    secured: float
+    """Null if it is no text."""
+    memo_hex: kinds.Hex
+    seq: kinds.Sum
+    accepted: kinds.Clock
+    secured: kinds.Clock
 
 
 class IncomingInfo(msgspec.Struct, frozen=True):
-    """A payment that was received, as in GET /incoming."""
+    """A payment that was received."""
 
-    channel: str
-    payment: int
-    amount: int
+    channel: kinds.Hash
+    payment: kinds.Sum
+    amount: kinds.Sum
     memo: str | None
-    memo_hex: str
-    time: float
+    memo_hex: kinds.Hex
+    time: kinds.Clock
     cursor: str
 
 
 class StreamInfo(msgspec.Struct, frozen=True):
-    """A stream, as in GET /streams."""
+    """A stream of units in a channel."""
 
-    channel: str
-    lock: int
+    channel: kinds.Hash
+    lock: kinds.Sum
     """With the direction, its name within the channel."""
-    direction: str
+    direction: kinds.Direction
     """"out" if this node pays it, else "in"."""
-    unit: int
-    length: int
-    units: int
+    unit: kinds.Sum
+    length: kinds.Sum
+    units: kinds.Sum
     """How many were paid so far, durably at both ends."""
-    expiry: int
+    expiry: kinds.Second
     ended: bool
 
 
 class Balance(msgspec.Struct, frozen=True):
-    """GET /balance: on chain in the node's account, and in its channels."""
+    """What a node holds: on chain in the node's account, and in its channels."""
 
-    address: str
-    asset: str
-    chain: int
-    channels: int
+    address: kinds.Address
+    asset: kinds.Asset
+    chain: kinds.Sum
+    channels: kinds.Sum
 
 
 class PeerInfo(msgspec.Struct, frozen=True):
-    """One peer, as in GET /peers."""
+    """A peer."""
 
-    public_key: str
-    address: str
-    place: str | None
+    public_key: kinds.Key
+    address: kinds.Address
+    place: kinds.Place | None
     """Where it was last found, as `<public key>@<host>:<port>`."""
     connected: bool
-    channels: int
+    channels: kinds.Sum
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """It is on its way; what goes wrong from now on is in the alarms of the node's info."""
+
+    accepted: bool = True
+
+
+class Stopping(msgspec.Struct, frozen=True):
+    """The node stops once this answer has left."""
+
+    stopping: bool = True
+
+
+class FaultInfo(msgspec.Struct, frozen=True):
+    """Why a request came to nothing."""
+
+    code: str
+    """Part of the API: it never changes its meaning."""
+    text: str
+    """A sentence for a person; nobody matches on it."""
+
+
+class ErrorAnswer(msgspec.Struct, frozen=True):
+    """The answer to a request that came to nothing."""
+
+    error: FaultInfo

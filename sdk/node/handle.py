@@ -34,7 +34,16 @@ from tallystick.channels.protocol.objects import (
     to_memo,
 )
 from tallystick.channels.protocol.operations import Pay
-from tallystick.channels.session import history, negotiation
+from tallystick.channels.session.inputs import (
+    ForceClose,
+    JoinUpdate,
+    KeepHistory,
+    RejectLock,
+    RequestClose,
+    RequestWithdrawal,
+    RevealSecret,
+    SubmitLock,
+)
 from tallystick.channels.session.session import Session
 from tallystick.channels.session.tickets import Receipt, Ticket
 from tallystick.channels.storage.schema import payment_of, sent_with
@@ -213,7 +222,7 @@ class ChannelHandle:
         elif self.phase in (Phase.SETTLED, Phase.GONE):
             ticket.fail(ChannelNotReady("the channel closed before the payee acknowledged this payment"))
         else:
-            self._session.join(row.seq, ticket)
+            self._node.engine.apply(self.id, JoinUpdate(row.seq, ticket))
         return ticket
 
     # --- locks ---------------------------------------------------------------------------------------------------
@@ -226,21 +235,18 @@ class ChannelHandle:
 
         A hash lock's `condition` is the sha256 digest of its secret; other kinds: `channels.protocol.conditions`.
         """
-        lock_id = self._session.add_lock(amount, expiry, to_hash(condition, "condition"), onion, kind)
-        self._node.engine.touch(self._session)
-        return lock_id
+        asked = SubmitLock(amount, expiry, to_hash(condition, "condition"), onion, kind)
+        return self._node.engine.apply(self.id, asked)
 
     @checked
     def reveal(self, lock_id: Whole64, secret: Secret) -> None:
         """Claim the peer's lock with its secret; it is registered on chain if the peer does not pay in time."""
-        self._session.reveal(lock_id, secret)
-        self._node.engine.touch(self._session)
+        self._node.engine.apply(self.id, RevealSecret(lock_id, secret))
 
     @checked
     def reject(self, lock_id: Whole64, reason: Reason = b"") -> None:
         """Let the peer take its lock back."""
-        self._session.reject(lock_id, reason)
-        self._node.engine.touch(self._session)
+        self._node.engine.apply(self.id, RejectLock(lock_id, reason))
 
     # --- streams -------------------------------------------------------------------------------------------------
 
@@ -302,8 +308,7 @@ class ChannelHandle:
         """
         if not self._session.ready:
             raise self._node.not_connected(self.peer)
-        withdrawal = negotiation.request_withdrawal(self._session, amount)
-        self._node.engine.touch(self._session)
+        withdrawal = self._node.engine.apply(self.id, RequestWithdrawal(amount))
         side = self._session.channel.side
         await self._node.until(lambda: self._session.channel.withdrawals[side] is None)
         if self._session.channel.withdrawn[side] < withdrawal.total:
@@ -316,8 +321,7 @@ class ChannelHandle:
         Returns once the choice is stored; it lasts. What is more is pruned now and then, not at every update. Who reads
         `incoming` behind what was pruned gets HistoryGone; a key of a pruned payment still is never paid twice.
         """
-        history.keep(self._session, updates)
-        self._node.engine.touch(self._session)
+        self._node.engine.apply(self.id, KeepHistory(updates))
         await self._node.engine.durable()
 
     # --- closing -------------------------------------------------------------------------------------------------
@@ -340,8 +344,7 @@ class ChannelHandle:
         )
 
     async def _close(self) -> None:
-        negotiation.request_close(self._session)
-        self._node.engine.touch(self._session)
+        self._node.engine.apply(self.id, RequestClose())
         offered = False
 
         def ended() -> bool:
@@ -358,8 +361,7 @@ class ChannelHandle:
 
         The node submits the close, settles after the window and redeems locks by itself; `wait_gone` waits for it.
         """
-        self._session.force_close()
-        self._node.engine.touch(self._session)
+        self._node.engine.apply(self.id, ForceClose())
         await self._node.engine.durable()
 
     async def wait_gone(self) -> None:

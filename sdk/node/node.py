@@ -61,6 +61,7 @@ from tallystick.channels.session.effects import (
     PeerNotice,
     SecretLearned,
 )
+from tallystick.channels.session.inputs import ForceClose
 from tallystick.channels.storage.identity import IDENTITY_SCHEMA, Identity, claim_directory, hold_identity
 from tallystick.channels.storage.schema import SCHEMA as CHANNELS_SCHEMA
 from tallystick.channels.storage.store import SqliteStore, Store, open_store
@@ -177,7 +178,7 @@ class Node(Wallet):
             )
             for address in config.towers
         ]
-        self.guard = TowerManager(towers, close_keys)
+        self.tower_manager = TowerManager(towers, close_keys)
         self.engine = Engine(
             key,
             self.writer,
@@ -186,7 +187,7 @@ class Node(Wallet):
             chain_id=chain.chain_id,
             contract=chain.contract,
             tell=self._tell,
-            saved=self.guard.offer,
+            saved=self.tower_manager.offer,
         )
         self.peers = Peers(self.engine, network, rng, self._tell)
         self.journal = Journal(store)
@@ -287,10 +288,10 @@ class Node(Wallet):
                 nursery.start_soon(self.onchain.following.run)
                 nursery.start_soon(self.onchain.watch_fees)
                 nursery.start_soon(self.onchain.sender.run)
-                for tower in self.guard.towers:
+                for tower in self.tower_manager.towers:
                     nursery.start_soon(tower.run)
                 for session in self.engine.sessions.values():
-                    self.guard.offer(session.channel)
+                    self.tower_manager.offer(session.channel)
                 self.whereabouts.begin()
                 begun()
                 await self.onchain.following.catch_up()
@@ -361,10 +362,8 @@ class Node(Wallet):
         self._note_change()
 
     def _close_for_peer(self, channel: ChannelId) -> None:
-        session = self.engine.session(channel)
-        if session.channel.phase in (Phase.OPEN, Phase.FROZEN):
-            session.force_close()
-            self.engine.touch(session)
+        if self.engine.session(channel).channel.phase in (Phase.OPEN, Phase.FROZEN):
+            self.engine.apply(channel, ForceClose())
 
     def _note_change(self) -> None:
         self._changed.set()
@@ -472,7 +471,7 @@ class Node(Wallet):
             self.peers.statistics(),
             self.onchain.follower.statistics(),
             self.onchain.sender.statistics(),
-            self.guard.statistics(),
+            self.tower_manager.statistics(),
             self.router.statistics(),
         )
 

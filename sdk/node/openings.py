@@ -24,6 +24,7 @@ from tallystick.channels.protocol.keys import PrivateKey, PublicKey, close_key, 
 from tallystick.channels.protocol.messages import OpenProposal
 from tallystick.channels.protocol.objects import Address, ChannelId, Terms
 from tallystick.channels.session.effects import OpenRequested
+from tallystick.channels.session.inputs import PhaseReached
 from tallystick.channels.session.session import Session
 from tallystick.channels.storage.writer import Writer
 from tallystick.sdk.errors import OpeningFailed
@@ -163,8 +164,7 @@ class Openings:
 
     def _end_if_failed(self, session: Session) -> None:
         if self._waits(session) and self._onchain.opening_failed(session.channel.id):
-            session.enter(Phase.GONE)
-            self._engine.touch(session)
+            self._engine.apply(session.channel.id, PhaseReached(Phase.GONE))
 
     async def _terms(self, peer: PublicKey, asset: Address, challenge_period: int) -> Terms:
         first, second = sorted((self._key.address, peer.address))

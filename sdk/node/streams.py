@@ -16,6 +16,7 @@ import trio
 
 from tallystick.channels.errors import ChannelNotReady
 from tallystick.channels.protocol.objects import Depth, Units
+from tallystick.channels.session.inputs import BeginStream, FinishStream, SubmitUnits
 from tallystick.channels.session.session import Session
 from tallystick.channels.session.streamed import IncomingStreamState, OutgoingStreamState
 from tallystick.channels.values.arguments import checked
@@ -92,10 +93,8 @@ class OutgoingStream(_Stream[OutgoingStreamState]):
         At most `Policy.stream_unsecured` units may wait for the payee: `room` waits until there is some. Raise
         InsufficientFunds if the stream has not so many left, ChannelNotReady or InvalidInput, and nothing was done.
         """
-        depth = self._session.streams.submit(self._stream, units)
-        if not self._stream.frames:  # else the next acknowledgement goes on with it
-            self._node.engine.touch(self._session)
-        return depth
+        asked = SubmitUnits(self._stream.lock, self._stream.condition, units)
+        return self._node.engine.apply(self._session.channel.id, asked)
 
     @checked
     async def room(self, units: Units = 1) -> None:
@@ -121,8 +120,8 @@ class OutgoingStream(_Stream[OutgoingStreamState]):
 
     def finish(self) -> None:
         """Take no more units, and pay out what was submitted; `wait_ended` waits for it."""
-        self._stream.closing = True
-        self._node.engine.touch(self._session)
+        asked = FinishStream(self._stream.lock, self._stream.condition)
+        self._node.engine.apply(self._session.channel.id, asked)
 
     async def wait_ended(self) -> int:
         """Return the amount that was paid, once both have signed it."""
@@ -175,8 +174,7 @@ async def begin_stream(node: Node, session: Session, unit: int, length: int, exp
         chain = session.streams.chain_for(number, length)
         for _ in chain.build():
             pass
-    stream = session.streams.open(chain, unit, expiry)
-    node.engine.touch(session)
+    stream = node.engine.apply(session.channel.id, BeginStream(chain, unit, expiry))
     return OutgoingStream(node, session, stream)
 
 

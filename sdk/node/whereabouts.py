@@ -83,4 +83,4 @@ class Whereabouts:
         self._describe()
 
     def _announced_by(self, peer: bytes) -> tuple[str, ...]:
-        return places_to_dial(self._routing.gossiper.addresses_of(peer), self._local())
+        return places_to_dial(self._routing.gossip.addresses_of(peer), self._local())

@@ -23,10 +23,10 @@ from tallystick.channels.protocol.confirmed import timeless
 from tallystick.channels.protocol.core import Channel, Phase, never_used, new_channel
 from tallystick.channels.protocol.keys import PrivateKey, PublicKey, close_key
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Puzzle
-from tallystick.channels.session import resync
 from tallystick.channels.session.chaintime import ChainTime
 from tallystick.channels.session.claims import pending_puzzles
 from tallystick.channels.session.claims import stakes as stakes_of
+from tallystick.channels.session.inputs import ForceClose, FundingConfirmed, PhaseReached
 from tallystick.channels.session.session import Session
 from tallystick.channels.storage.older import OlderState, older_state
 from tallystick.channels.storage.store import Moment
@@ -210,8 +210,7 @@ class OnChain:
             name = session.channel.id.hex()[:8]
             text = f"channel {name} is being closed: its peer does not pay for locks that the chain shows as ours"
             self._alarm(Alarm(AlarmKind.PEER_OWES, text))
-            session.force_close()
-            self._engine.touch(session)
+            self._engine.apply(session.channel.id, ForceClose())
 
     def _follow(self, session: Session) -> None:
         """Bring one channel's phase and funding in line with the chain."""
@@ -228,18 +227,17 @@ class OnChain:
                 self._alarm(Alarm(AlarmKind.OTHER_TERMS, text))
             return
         if final is not None and channel.phase is not Phase.SETTLED:
-            resync.set_funding(session, final.deposits, final.withdrawn)
+            self._engine.apply(channel.id, FundingConfirmed(final.deposits, final.withdrawn))
         # Who lost data must never close, not even in place of a close that left the chain, however deep it was: it
         # goes on recovering until the settlement stays, for which a window of challenges had to pass.
         lost = session.channel.phase is Phase.RECOVERING
         closed, statuses = (final, (SETTLED,)) if lost else (head, (CLOSED, SETTLED))
         if closed is not None and closed.status in statuses and session.channel.phase not in _CLOSED_PHASES:
-            session.enter(Phase.CLOSED)
+            self._engine.apply(channel.id, PhaseReached(Phase.CLOSED))
         if final is not None and final.status == SETTLED and session.channel.phase is Phase.CLOSED:
-            session.enter(Phase.SETTLED)
+            self._engine.apply(channel.id, PhaseReached(Phase.SETTLED))
         if final is not None and final.status == GONE and session.channel.phase is not Phase.OPENING:
-            session.enter(Phase.GONE)
-        self._engine.touch(session)
+            self._engine.apply(channel.id, PhaseReached(Phase.GONE))
 
     # --- duties --------------------------------------------------------------------------------------------------
 

@@ -150,6 +150,6 @@ MUTANTS = (
         "router/gossip/pending_updates.py",
         "self._lookups.charge(1, now)",
         "pass",
-        ("test_gossip_parking.py",),
+        ("test_gossip_pending.py",),
     ),
 )

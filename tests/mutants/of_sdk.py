@@ -147,7 +147,7 @@ MUTANTS = (
     ),
     Mutant(
         "let a fault of the program in one request end the node",
-        "sdk/control/server.py",
+        "sdk/control/service.py",
         "except Exception as error:  # of our own tree",
         "except TallystickError as error:  # of our own tree",
         ("test_control_faults.py",),
@@ -168,7 +168,7 @@ MUTANTS = (
     ),
     Mutant(
         "send what does something twice",
-        "sdk/control/client.py",
+        "sdk/control/caller.py",
         'if request.method != "GET" or',
         "if",
         ("test_control_idle.py",),
@@ -238,9 +238,9 @@ MUTANTS = (
     ),
     Mutant(
         "let strangers' connections crowd the owner out of the control API",
-        "sdk/control/door.py",
+        "sdk/control/connections.py",
         'guest = Guest("", lambda: Rank.PARTNER if client in self._trusted else Rank.STRANGER, scope.cancel)',
         'guest = Guest("", lambda: Rank.STRANGER, scope.cancel)',
-        ("test_control_door.py",),
+        ("test_control_connections.py",),
     ),
 )

@@ -78,8 +78,8 @@ MUTANTS = (
     Mutant(
         "sleep through an appointment that comes late",
         "watchtower/watch.py",
-        "        if channel in self.cases:\n            self._awake[channel] = None",
-        "        if channel in self.cases:\n            pass",
+        "        if channel in self.disputes:\n            self._awake[channel] = None",
+        "        if channel in self.disputes:\n            pass",
         ("test_tower_sleep.py",),
     ),
     Mutant(

@@ -85,7 +85,7 @@ class GossipNode:
 
     def from_scratch(self) -> Graph:
         """Return the graph as computed from what is believed now."""
-        return {(edge.channel, edge.source): edge for edge in self.gossip.book.edges().values()}
+        return {(edge.channel, edge.source): edge for edge in self.gossip.store.edges().values()}
 
 
 class GossipNetwork:
@@ -186,7 +186,7 @@ async def divide_and_heal(seed: int, size: int, assets: Sequence[Address] = (NAT
         land.check()
         named = {number for pair in channels for number in pair}  # a name is kept while a channel of it is
         for resident in people:
-            names = resident.gossip.book.announcements - len(resident.graph)
+            names = resident.gossip.store.announcements - len(resident.graph)
             if len(resident.graph) != 2 * len(channels) or names != len(named):
                 raise AssertionError(f"node {resident.number} does not know all channels and names")
         nursery.cancel_scope.cancel()

@@ -25,9 +25,9 @@ from tallystick.channels.protocol.eip712 import channel_id
 from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.channels.protocol.messages import Message, decode
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Lock, Puzzle, Terms
-from tallystick.channels.session import resync
 from tallystick.channels.session.chaintime import ChainTime
 from tallystick.channels.session.effects import Event
+from tallystick.channels.session.inputs import FundingConfirmed
 from tallystick.channels.session.session import Session
 from tallystick.channels.storage.schema import SCHEMA as CHANNELS_SCHEMA
 from tallystick.channels.storage.store import Moment
@@ -245,7 +245,7 @@ class Line:
         for member, peer in ((one, other), (other, one)):
             side = terms.side_of(member.key.address)
             session = member.engine.add_channel(new_channel(terms, side, peer.node, 0))
-            resync.set_funding(session, (self.deposit, self.deposit), (0, 0))
+            member.engine.apply(session.channel.id, FundingConfirmed((self.deposit, self.deposit)))
             member.step()
 
     def channel(self, pair: str, number: int = 0) -> ChannelId:

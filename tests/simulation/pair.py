@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections import deque
 from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import msgspec
 
@@ -21,9 +22,9 @@ from tallystick.channels.protocol.eip712 import channel_id
 from tallystick.channels.protocol.keys import PrivateKey, close_key, keccak
 from tallystick.channels.protocol.messages import Message, decode
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Puzzle, Terms
-from tallystick.channels.session import resync
 from tallystick.channels.session.chaintime import ChainTime
 from tallystick.channels.session.effects import Event
+from tallystick.channels.session.inputs import Asks, FundingConfirmed
 from tallystick.channels.session.session import Session
 from tallystick.channels.storage.schema import SCHEMA
 from tallystick.channels.storage.writer import Round, Writer
@@ -34,6 +35,8 @@ CHAIN_ID = 31_337
 CONTRACT = Address(b"\xc0" * 20)
 
 Sent = Callable[["Party", Message], None]
+
+R = TypeVar("R")
 
 
 class RecordingKey(PrivateKey):
@@ -114,9 +117,9 @@ class Party:
         """The only channel as this side knows it."""
         return self.session.channel
 
-    def touch(self) -> None:
-        """Let the session take part in the next round, after something was done to it directly."""
-        self.engine.touch(self.session)
+    def apply(self, given: Asks[R]) -> R:
+        """Let something happen to the only channel."""
+        return self.engine.apply(self.session.channel.id, given)
 
     def begin(self) -> None:
         """Sign what is due; it waits for its commit. A round that waits already is finished first."""
@@ -136,8 +139,7 @@ class Party:
 
     def fund(self, deposits: tuple[int, int], withdrawn: tuple[int, int] = (0, 0)) -> None:
         """The chain confirmed these deposits and withdrawals to this side."""
-        resync.set_funding(self.session, deposits, withdrawn)
-        self.touch()
+        self.apply(FundingConfirmed(deposits, withdrawn))
 
     def time(self, now: int, final: int, proofs: Mapping[Puzzle, tuple[int, bytes]] | None = None) -> None:
         """Chain time moves on for this side; `proofs` are all that the chain has confirmed."""

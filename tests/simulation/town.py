@@ -231,11 +231,11 @@ class SimulatedNetwork:
         """Return who does not know all streets, and in which assets."""
         directions = {asset: 2 * sum(street.asset == asset for street in self.streets) for asset in self.plan.assets}
         return [
-            f"{name}: {len(maps.graph(asset))} of {count} in 0x{asset.hex()}"
+            f"{name}: {len(asset_graphs.graph(asset))} of {count} in 0x{asset.hex()}"
             for name in self.names
-            for maps in [self.world.node(name).routing.maps]
+            for asset_graphs in [self.world.node(name).routing.asset_graphs]
             for asset, count in directions.items()
-            if asset not in maps or len(maps.graph(asset)) < count
+            if asset not in asset_graphs or len(asset_graphs.graph(asset)) < count
         ]
 
     async def _open(self, street: PlannedChannel) -> None:

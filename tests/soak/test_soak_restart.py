@@ -13,7 +13,7 @@ from tallystick.channels.ports import system_clock
 from tallystick.channels.protocol.core import Phase, new_channel
 from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.channels.protocol.objects import NATIVE, Terms
-from tallystick.channels.session.resync import set_funding
+from tallystick.channels.session.inputs import FundingConfirmed
 from tallystick.channels.storage.store import Moment, open_store
 from tallystick.channels.storage.writer import Writer
 from tallystick.sdk.node.node import SCHEMAS, Config, Node, open_node
@@ -48,7 +48,7 @@ def fill(directory: Path, chain: LocalChain) -> None:
         side = terms.side_of(KEY.address)
         channel = engine.add_channel(new_channel(terms, side, bytes(peer), 0))
         deposits = (10**9, 0) if side == 0 else (0, 10**9)
-        set_funding(channel, deposits, (0, 0))
+        engine.apply(channel.channel.id, FundingConfirmed(deposits))
         sightings.append(EventInBlock(0, 0, ChannelOpened(channel.channel.id, terms)))
         sightings.append(EventInBlock(0, 0, Deposited(channel.channel.id, side, 10**9)))
     due = writer.gather()

@@ -32,15 +32,15 @@ class World:
         self.graph = Graph([edge(1, 0, 1), edge(2, 1, 3), edge(3, 0, 2), edge(4, 2, 3, DEAR)])
         self.knowledge = Knowledge(self.graph)
         self.planner = Planner(self.graph, self.knowledge)
-        self.ways = RouteCache(self.planner)
+        self.cache = RouteCache(self.planner)
         self.best = self.search()
-        self.ways.remember(PAYEE, self.best, NOW)
+        self.cache.remember(PAYEE, self.best, NOW)
 
     def search(self, amount: int = AMOUNT) -> Route:
         return self.planner.route(PAYER, PAYEE, amount, max_fee=amount, now=NOW)
 
     def recall(self, amount: int = AMOUNT, max_fee: int = AMOUNT, now: float = NOW) -> Route | None:
-        return self.ways.recall(PAYEE, amount, max_fee, now)
+        return self.cache.recall(PAYEE, amount, max_fee, now)
 
 
 def test_a_way_is_taken_again_with_exact_amounts() -> None:
@@ -48,7 +48,7 @@ def test_a_way_is_taken_again_with_exact_amounts() -> None:
     assert world.recall() == world.best and world.best.hops[0].node == LEFT
     near = AMOUNT + 77
     assert world.recall(near) == world.search(near), "what is nearly as much goes the same way, exactly"
-    assert world.recall(2 * AMOUNT) is None and world.ways.recall(RIGHT, AMOUNT, AMOUNT, NOW) is None
+    assert world.recall(2 * AMOUNT) is None and world.cache.recall(RIGHT, AMOUNT, AMOUNT, NOW) is None
 
 
 def test_many_payments_at_once_do_not_make_a_way_forgotten_that_has_room() -> None:
@@ -79,7 +79,7 @@ HAPPENINGS: dict[str, Callable[[World], object]] = {
 def test_a_way_that_may_not_be_the_best_any_more_is_forgotten(happening: Callable[[World], object]) -> None:
     world = World()
     happening(world)
-    assert world.recall() is None and len(world.ways) == 0
+    assert world.recall() is None and len(world.cache) == 0
 
 
 def test_a_way_that_costs_more_than_this_payment_may_is_not_taken() -> None:
@@ -98,8 +98,8 @@ def test_a_way_is_looked_for_again_after_a_while() -> None:
 def test_ways_are_bounded_and_the_oldest_goes_first() -> None:
     world = World()
     for number in range(WAYS_MAX):
-        world.ways.remember(node_key(1_000 + number), world.best, NOW)
-    assert len(world.ways) == WAYS_MAX and world.recall() is None
+        world.cache.remember(node_key(1_000 + number), world.best, NOW)
+    assert len(world.cache) == WAYS_MAX and world.recall() is None
 
 
 def test_what_is_recalled_keeps_every_limit_and_costs_about_what_a_search_would_find() -> None:

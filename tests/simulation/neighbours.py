@@ -52,5 +52,5 @@ async def a_line(
 
 
 def _knows(node: Node, asset: Address, channels: tuple[ChannelId, ...]) -> bool:
-    maps = node.routing.maps
-    return asset in maps and all(len(maps.graph(asset).slots_of(channel)) == 2 for channel in channels)
+    asset_graphs = node.routing.asset_graphs
+    return asset in asset_graphs and all(len(asset_graphs.graph(asset).slots_of(channel)) == 2 for channel in channels)

@@ -13,7 +13,7 @@ from tallystick.router.objects import NodeKey
 from tallystick.router.onion.failures import Failure, first_wrap, notice, wrap
 from tallystick.router.onion.payload import FinalPayload, ForwardPayload, encode_payload
 from tallystick.router.onion.sphinx import BuiltOnion, build_onion, onions_of, peel
-from tallystick.router.sending.attribution import lesson_of
+from tallystick.router.sending.attribution import attribution_of
 from tallystick.router.sending.payer import Attribution, PartFailure
 
 KEYS = [PrivateKey(bytes([number]) * 32) for number in (1, 2, 3)]
@@ -47,8 +47,8 @@ def told(hop: int, code: Code, packet: bytes) -> bytes:
 
 
 def blame(reason: bytes, onion: BuiltOnion = ONION) -> tuple[Attribution, int]:
-    found: PartFailure = lesson_of(onion, reason)
-    return found.lesson, found.at
+    found: PartFailure = attribution_of(onion, reason)
+    return found.attribution, found.at
 
 
 def test_a_payer_knows_what_each_hop_must_have_received() -> None:

@@ -64,10 +64,10 @@ class FakeNetwork:
 
 
 @pytest.fixture
-async def weather(nursery: trio.Nursery) -> NetworkConditions:
-    weather = NetworkConditions(Random(1))
-    await nursery.start(weather.run)
-    return weather
+async def conditions(nursery: trio.Nursery) -> NetworkConditions:
+    conditions = NetworkConditions(Random(1))
+    await nursery.start(conditions.run)
+    return conditions
 
 
 def times(inner: FakeLink, since: float) -> list[float]:
@@ -75,11 +75,11 @@ def times(inner: FakeLink, since: float) -> list[float]:
 
 
 async def test_every_message_arrives_half_a_round_trip_after_it_was_sent_whatever_is_ahead_of_it(
-    weather: NetworkConditions, autojump_clock: trio.testing.MockClock
+    conditions: NetworkConditions, autojump_clock: trio.testing.MockClock
 ) -> None:
-    weather.rtt = 0.1
+    conditions.rtt = 0.1
     inner = FakeLink()
-    link = weather.link(inner)
+    link = conditions.link(inner)
     began = trio.current_time()
     for number in range(20):
         await link.send([bytes([number])])
@@ -90,11 +90,11 @@ async def test_every_message_arrives_half_a_round_trip_after_it_was_sent_whateve
 
 
 async def test_what_is_sent_at_once_arrives_at_once_and_in_order(
-    weather: NetworkConditions, autojump_clock: trio.testing.MockClock
+    conditions: NetworkConditions, autojump_clock: trio.testing.MockClock
 ) -> None:
-    weather.rtt = 0.02
+    conditions.rtt = 0.02
     inner = FakeLink()
-    link = weather.link(inner)
+    link = conditions.link(inner)
     began = trio.current_time()
     for number in range(1_000):
         await link.send([number.to_bytes(2, "big"), b"x" * 6_000])
@@ -103,9 +103,9 @@ async def test_what_is_sent_at_once_arrives_at_once_and_in_order(
     assert inner.arrived[0][1][::2] == [number.to_bytes(2, "big") for number in range(1_000)]
 
 
-async def test_fair_weather_adds_nothing(weather: NetworkConditions, autojump_clock: trio.testing.MockClock) -> None:
+async def test_fair_weather_adds_nothing(conditions: NetworkConditions, autojump_clock: trio.testing.MockClock) -> None:
     inner = FakeLink()
-    link = weather.link(inner)
+    link = conditions.link(inner)
     began = trio.current_time()
     await link.send([b"a"])
     assert times(inner, began) == [0]
@@ -114,11 +114,11 @@ async def test_fair_weather_adds_nothing(weather: NetworkConditions, autojump_cl
 async def test_a_sender_waits_while_too_much_is_on_its_way(
     nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> None:
-    weather = NetworkConditions(Random(1), buffer=100)
-    await nursery.start(weather.run)
-    weather.rtt = 1.0
+    conditions = NetworkConditions(Random(1), buffer=100)
+    await nursery.start(conditions.run)
+    conditions.rtt = 1.0
     inner = FakeLink()
-    link = weather.link(inner)
+    link = conditions.link(inner)
     began = trio.current_time()
     for _ in range(4):
         await link.send([b"x" * 60])
@@ -128,11 +128,11 @@ async def test_a_sender_waits_while_too_much_is_on_its_way(
 
 
 async def test_what_is_on_its_way_is_lost_with_its_link_and_both_calls_say_so(
-    weather: NetworkConditions, autojump_clock: trio.testing.MockClock
+    conditions: NetworkConditions, autojump_clock: trio.testing.MockClock
 ) -> None:
-    weather.rtt = 1.0
+    conditions.rtt = 1.0
     inner = FakeLink()
-    link = weather.link(inner)
+    link = conditions.link(inner)
     await link.send([b"lost"])
     await link.aclose()
     await trio.sleep(2)
@@ -141,27 +141,27 @@ async def test_what_is_on_its_way_is_lost_with_its_link_and_both_calls_say_so(
         await link.send([b"more"])
     with pytest.raises(LinkClosed):
         await link.receive()
-    assert not weather.links
+    assert not conditions.links
 
 
 async def test_a_sender_that_waits_hears_that_its_link_was_cut(
     nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> None:
-    weather = NetworkConditions(Random(1), buffer=1)
-    await nursery.start(weather.run)
-    weather.rtt, weather.cuts = 100.0, 100.0
-    link = weather.link(FakeLink())
+    conditions = NetworkConditions(Random(1), buffer=1)
+    await nursery.start(conditions.run)
+    conditions.rtt, conditions.cuts = 100.0, 100.0
+    link = conditions.link(FakeLink())
     await link.send([b"first"])
     with pytest.raises(LinkClosed):
         await link.send([b"second"])
 
 
 async def test_a_link_whose_peer_is_gone_takes_nothing_more(
-    weather: NetworkConditions, autojump_clock: trio.testing.MockClock
+    conditions: NetworkConditions, autojump_clock: trio.testing.MockClock
 ) -> None:
-    weather.rtt = 0.1
+    conditions.rtt = 0.1
     inner = FakeLink()
-    link = weather.link(inner)
+    link = conditions.link(inner)
     await inner.aclose()
     await link.send([b"into the void"])
     await trio.sleep(0.2)
@@ -173,26 +173,26 @@ async def test_a_link_whose_peer_is_gone_takes_nothing_more(
     ("links", "percent", "a_second"), [(1, 1, 1), (100, 1, 1), (101, 1, 2), (200, 2.5, 5), (3, 100, 3), (9, 0, 0)]
 )
 async def test_so_many_of_the_links_are_cut_each_second(
-    weather: NetworkConditions, autojump_clock: trio.testing.MockClock, links: int, percent: float, a_second: int
+    conditions: NetworkConditions, autojump_clock: trio.testing.MockClock, links: int, percent: float, a_second: int
 ) -> None:
-    weather.cuts = percent
+    conditions.cuts = percent
     inner = [FakeLink() for _ in range(links)]
     for each in inner:
-        weather.link(each)
+        conditions.link(each)
     await trio.sleep(CUT_SECONDS * 1.5)
-    assert weather.cut == sum(not each.open for each in inner) == a_second
-    assert len(weather.links) == links - a_second
+    assert conditions.cut == sum(not each.open for each in inner) == a_second
+    assert len(conditions.links) == links - a_second
 
 
 async def test_the_same_seed_cuts_the_same_links(nursery: trio.Nursery, autojump_clock: trio.testing.MockClock) -> None:
     survivors = []
     for _ in range(2):
-        weather = NetworkConditions(Random(5))
-        await nursery.start(weather.run)
-        weather.cuts = 10
+        conditions = NetworkConditions(Random(5))
+        await nursery.start(conditions.run)
+        conditions.cuts = 10
         inner = [FakeLink() for _ in range(40)]
         for each in inner:
-            weather.link(each)
+            conditions.link(each)
         await trio.sleep(CUT_SECONDS * 2.5)
         survivors.append([each.open for each in inner])
     assert survivors[0] == survivors[1]
@@ -200,32 +200,34 @@ async def test_the_same_seed_cuts_the_same_links(nursery: trio.Nursery, autojump
 
 
 async def test_a_change_of_weather_ends_all_links_and_is_not_counted(
-    weather: NetworkConditions, autojump_clock: trio.testing.MockClock
+    conditions: NetworkConditions, autojump_clock: trio.testing.MockClock
 ) -> None:
     inner = [FakeLink() for _ in range(3)]
     for each in inner:
-        weather.link(each)
-    await weather.change(0.1, 0.0)
+        conditions.link(each)
+    await conditions.change(0.1, 0.0)
     assert not any(each.open for each in inner)
-    assert (weather.cut, weather.rtt, weather.links) == (0, 0.1, {})
+    assert (conditions.cut, conditions.rtt, conditions.links) == (0, 0.1, {})
 
 
 async def test_a_dial_takes_the_round_trips_of_its_handshakes_and_gives_a_rough_link(
-    weather: NetworkConditions, autojump_clock: trio.testing.MockClock
+    conditions: NetworkConditions, autojump_clock: trio.testing.MockClock
 ) -> None:
-    weather.rtt = 0.1
+    conditions.rtt = 0.1
     began = trio.current_time()
-    link = await weather.network(FakeNetwork()).dial(PeerAddress(bytes(KEY), "host", 1))
+    link = await conditions.network(FakeNetwork()).dial(PeerAddress(bytes(KEY), "host", 1))
     assert trio.current_time() - began == pytest.approx(DIAL_TRIPS * 0.1)
     assert isinstance(link, ImpairedLink)
     assert (link.peer, link.dialed) == (KEY, True)
 
 
-async def test_inbound_links_are_rough_too(weather: NetworkConditions, autojump_clock: trio.testing.MockClock) -> None:
+async def test_inbound_links_are_rough_too(
+    conditions: NetworkConditions, autojump_clock: trio.testing.MockClock
+) -> None:
     seen: list[Link] = []
 
     async def handler(link: Link) -> None:
         seen.append(link)
 
-    await weather.network(FakeNetwork()).serve("", 0, handler, started=lambda address: None)
+    await conditions.network(FakeNetwork()).serve("", 0, handler, started=lambda address: None)
     assert [type(link) for link in seen] == [ImpairedLink]

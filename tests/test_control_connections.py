@@ -14,7 +14,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from tallystick.channels.transport.turns import CREDIT
-from tallystick.sdk.control.door import REFUSAL_SECONDS, REFUSALS_PART, ConnectionLimit
+from tallystick.sdk.control.connections import REFUSAL_SECONDS, REFUSALS_PART, ConnectionLimit
 from tallystick.sdk.control.http import TokenCheck
 
 
@@ -35,16 +35,16 @@ async def ask(stream: trio.SocketStream, token: str) -> bytes:
 
 
 async def test_idle_connections_make_room_and_the_owners_stays() -> None:
-    door, config = ConnectionLimit(strangers=4), Config()
+    connections, config = ConnectionLimit(strangers=4), Config()
     config.keep_alive_timeout = 60
     config.loglevel = "CRITICAL"
     sock = socket.socket()
     sock.bind(("127.0.0.1", 0))
     place = sock.getsockname()
-    guard = TokenCheck(Starlette(routes=[Route("/", hello)]), "secret", door)
+    checked_app = TokenCheck(Starlette(routes=[Route("/", hello)]), "secret", connections)
 
     async def serve(task_status: trio.TaskStatus[None]) -> None:
-        await door.serve(guard, config, sock, task_status=task_status)
+        await connections.serve(checked_app, config, sock, task_status=task_status)
 
     with trio.fail_after(30):
         async with AsyncExitStack() as stack, trio.open_nursery() as nursery:
@@ -58,9 +58,9 @@ async def test_idle_connections_make_room_and_the_owners_stays() -> None:
             idle = []
             for number in range(20):
                 idle.append(await connect())
-                while door.guests.ended + len(door.guests) < number + 1:
+                while connections.guests.ended + len(connections.guests) < number + 1:
                     await trio.lowlevel.checkpoint()
-            assert len(door.guests) <= 4
+            assert len(connections.guests) <= 4
             for stream in idle[:15]:
                 assert await stream.receive_some(1) == b"", "the oldest make room"
             assert await ask(owner, "secret") == b"HTTP/1.1 200 ", "the owner's connection stays"
@@ -70,8 +70,8 @@ async def test_idle_connections_make_room_and_the_owners_stays() -> None:
 
 
 async def test_refusals_take_a_bounded_part_of_the_time(autojump_clock: trio.testing.MockClock) -> None:
-    door, began, count = ConnectionLimit(), trio.current_time(), 200
+    connections, began, count = ConnectionLimit(), trio.current_time(), 200
     async with trio.open_nursery() as nursery:
         for _ in range(count):
-            nursery.start_soon(door.refuse)
+            nursery.start_soon(connections.refuse)
     assert trio.current_time() - began >= (count * REFUSAL_SECONDS - CREDIT) / REFUSALS_PART - 0.1

@@ -1,0 +1,70 @@
+"""The one door to a channel: every input goes through `process`, which obeys the table of rules.
+
+What it works on is a `Session`. Of that, what is signed (`channel`) and what the present link has brought (`link`) are
+frozen values, replaced as a whole; the queue of what waits, the tickets, the streams and the companions of locks are
+mutable beside them, for speed: hundreds of thousands of payments a second pass through, and a copy per payment would
+cost more than all else. Nothing else comes in: no clock, no key but by signing, no event loop. So the same inputs give
+the same states, which `recording` builds on. What follows is appended to the session's `effects`, in the order store,
+send, tell. An input that raises has changed nothing that is signed or stored.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from tallystick.channels.errors import ChannelNotReady, Fault, InvalidUpdate
+from tallystick.channels.protocol import core
+from tallystick.channels.protocol.messages import Error, Reestablish, Update
+from tallystick.channels.session import receiver
+from tallystick.channels.session.inputs import Asks, Env, PeerMessage
+from tallystick.channels.session.rules import OPEN, RULES, Otherwise, Rule
+
+if TYPE_CHECKING:
+    from tallystick.channels.session.session import Session
+
+R = TypeVar("R")
+
+
+def process(session: Session, given: Asks[R], env: Env) -> R:
+    """Let something happen to a channel and return its answer; what follows from it is in the session's `effects`.
+
+    Raise TallystickError for a command that is refused, PeerError for a message that must not be: nothing was done.
+    """
+    rule = RULES.get(type(given))
+    if rule is None:
+        rule = _rule_of_message(given)
+    if rule.unlinked is not None and not session.link.ready:
+        return cast(R, _decline(session, given, rule.unlinked, "this channel was not resumed: greet first"))
+    if session.channel.phase not in rule.phases:
+        return cast(R, _out_of_phase(session, given, rule))
+    return cast(R, rule.handler(session, given, env))
+
+
+def _rule_of_message(given: Asks[Any]) -> Rule:
+    kind = type(given.message) if isinstance(given, PeerMessage) else type(given)
+    rule = RULES.get(kind)
+    if rule is None:
+        raise InvalidUpdate(f"{kind.__name__} makes no sense now", Fault.UNKNOWN_MESSAGE)
+    return rule
+
+
+def _out_of_phase(session: Session, given: Asks[Any], rule: Rule) -> None:
+    phase = session.channel.phase.name.lower()
+    if isinstance(given, PeerMessage):
+        open_only = ", not open" if rule.otherwise is Otherwise.LEAVE_ASIDE else ""
+        _decline(session, given, rule.otherwise, f"this channel is {phase} here{open_only}")
+    elif rule.phases is OPEN:
+        core.require_open(session.channel)
+    else:
+        raise ChannelNotReady(f"channel {session.channel.id.hex()[:8]} is {phase}: it is too late for that")
+
+
+def _decline(session: Session, given: Asks[Any], otherwise: Otherwise, text: str) -> None:
+    """Do what the table says of a message that comes at the wrong time."""
+    message = cast(PeerMessage, given).message
+    if otherwise is Otherwise.REFUSE:
+        # One that was never used may be opened anew: the peer has to greet it again then.
+        anew = isinstance(message, Reestablish) and core.never_used(session.channel)
+        session.send(Error(session.channel.id, Fault.UNKNOWN_CHANNEL if anew else Fault.WRONG_PHASE, text))
+    elif otherwise is Otherwise.LEAVE_ASIDE:
+        receiver.leave_aside(session, cast(Update, message), Fault.WRONG_PHASE, text)

@@ -1,0 +1,204 @@
+"""What a node does for each operation of the control API: a method of the operation's name, in one of these classes.
+
+A method takes the parameters of its operation's path, and in `asked` what is asked, and returns the answer; it raises
+errors of our own tree. `service` binds them to the table, and refuses to be imported if the two do not match.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import trio
+from starlette.background import BackgroundTask
+from starlette.responses import Response, StreamingResponse
+
+from tallystick.channels.errors import ChannelNotReady, InvalidInput
+from tallystick.channels.node.alarms import Alarm
+from tallystick.channels.ports import PeerAddress
+from tallystick.channels.protocol.keys import PublicKey
+from tallystick.channels.protocol.objects import Lifetime
+from tallystick.channels.values.arguments import rule_of
+from tallystick.sdk.control import describe, views
+from tallystick.sdk.control.http import answer
+from tallystick.sdk.control.lookup import channel_to_pay, find_channel, parse_asset, parse_peer
+from tallystick.sdk.node.handle import ChannelHandle
+from tallystick.sdk.node.holdings import holdings
+from tallystick.sdk.node.incoming import ReceivedPayments
+from tallystick.sdk.node.known_peers import known_peers
+from tallystick.sdk.node.node import Node
+from tallystick.sdk.node.streams import OutgoingStream
+
+CONNECT_SECONDS = 30.0
+"""How long a peer may take to be reached before the request is answered with an error; the node keeps trying."""
+
+
+class NodeHandlers:
+    """What is asked of the node as a whole."""
+
+    def __init__(self, node: Node, failures: Callable[[], tuple[Alarm, ...]], stop: Callable[[], None]) -> None:
+        self._node = node
+        self._failures = failures
+        self._stop = stop
+
+    async def info(self) -> views.NodeInfo:
+        return describe.node_info(self._node, self._failures())
+
+    async def statistics(self) -> dict[str, Any]:
+        found: dict[str, Any] = msgspec.to_builtins(self._node.statistics())
+        return found
+
+    async def balance(self, asked: views.AskedAsset) -> views.Balance:
+        node, asset = self._node, parse_asset(asked.asset)
+        on_chain, held = await holdings(node, asset)
+        return views.Balance("0x" + node.address.hex(), "0x" + asset.hex(), on_chain, held)
+
+    async def stop(self) -> views.Stopping | Response:
+        async def stop() -> None:
+            self._stop()
+
+        response = answer(views.Stopping(), 202)
+        response.background = BackgroundTask(stop)  # runs when the answer has left
+        return response
+
+
+class ChannelHandlers:
+    """What is asked of channels, their payments and streams, and of peers."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    # --- peers ---------------------------------------------------------------------------------------------------
+
+    async def peers(self) -> list[views.PeerInfo]:
+        places: dict[bytes, PeerAddress | None] = {place.key: place for place in known_peers(self._node.store)}
+        others = [*self._node.peers.connected(), *(bytes(channel.peer) for channel in self._node.channels)]
+        for key in others:
+            places.setdefault(key, None)
+        return [describe.peer_info(self._node, key, places[key]) for key in sorted(places)]
+
+    async def connect(self, asked: views.Connect) -> views.PeerInfo:
+        place = PeerAddress.parse(asked.address)
+        await self._reach(place)
+        return describe.peer_info(self._node, place.key, place)
+
+    async def _reach(self, place: PeerAddress) -> PublicKey:
+        with trio.move_on_after(CONNECT_SECONDS):
+            return await self._node.connect(place)
+        raise ChannelNotReady(f"{place} was not reached in {CONNECT_SECONDS:g} s; the node keeps trying")
+
+    # --- channels ------------------------------------------------------------------------------------------------
+
+    async def channels(self) -> list[views.ChannelInfo]:
+        return [describe.channel_info(channel) for channel in self._node.channels]
+
+    async def channel(self, channel: str) -> views.ChannelInfo:
+        return describe.channel_info(find_channel(self._node, channel))
+
+    async def open_channel(self, asked: views.OpenChannel) -> views.ChannelInfo:
+        place, asset = parse_peer(asked.peer), parse_asset(asked.asset)
+        peer = await self._reach(place) if isinstance(place, PeerAddress) else place
+        handle = await self._node.open_channel(
+            peer, asked.deposit, asset=asset, challenge_period=asked.challenge_period, wait=asked.wait
+        )
+        return describe.channel_info(handle)
+
+    async def deposit(self, channel: str, asked: views.Transfer) -> views.ChannelInfo:
+        handle = find_channel(self._node, channel)
+        await handle.deposit(asked.amount)
+        return describe.channel_info(handle)
+
+    async def withdraw(self, channel: str, asked: views.Transfer) -> views.ChannelInfo:
+        handle = find_channel(self._node, channel)
+        await handle.withdraw(asked.amount)
+        return describe.channel_info(handle)
+
+    async def close(self, channel: str, asked: views.CloseChannel) -> views.ChannelInfo:
+        handle = find_channel(self._node, channel)
+        await handle.close(timeout=asked.timeout)
+        return describe.channel_info(handle)
+
+    async def force_close(self, channel: str, asked: views.CloseChannel) -> views.ChannelInfo:
+        handle = find_channel(self._node, channel)
+        if asked.timeout is not None:
+            raise InvalidInput("a close without the peer has no timeout: it waits for nobody")
+        await handle.force_close()
+        if asked.wait:
+            await handle.wait_gone()
+        return describe.channel_info(handle)
+
+    # --- payments ------------------------------------------------------------------------------------------------
+
+    async def pay(self, asked: views.CreatePayment) -> views.PaymentMade:
+        asset, memo = parse_asset(asked.asset), _memo(asked)
+        handle = channel_to_pay(self._node, asked.to, asked.amount, asset, asked.key)
+        return describe.payment(await handle.pay(asked.amount, memo, key=asked.key, timeout=asked.timeout))
+
+    async def incoming(self, asked: views.IncomingPage) -> list[views.IncomingInfo] | Response:
+        channel = None if asked.channel is None else find_channel(self._node, asked.channel).id
+        payments = self._node.journal.payments(asked.after, channel)
+        if asked.follow:
+            return StreamingResponse(Lines(payments), media_type="application/x-ndjson")
+        page = payments.take(asked.limit)
+        if not page:
+            with trio.move_on_after(asked.wait):
+                page = [await anext(payments), *payments.take(asked.limit - 1)]
+        return [describe.incoming(payment) for payment in page]
+
+    # --- streams -------------------------------------------------------------------------------------------------
+
+    async def streams(self) -> list[views.StreamInfo]:
+        found = [(handle, stream) for handle in self._node.channels for side in handle.streams for stream in side]
+        return [describe.stream_info(handle, stream) for handle, stream in found]
+
+    async def open_stream(self, channel: str, asked: views.OpenStream) -> views.StreamInfo:
+        handle = find_channel(self._node, channel)
+        lifetime: int = rule_of(Lifetime).take(asked.lifetime, "lifetime")
+        expiry = self._node.engine.chain.sure + lifetime
+        return describe.stream_info(handle, await handle.open_stream(asked.unit, asked.length, expiry=expiry))
+
+    async def pay_units(self, channel: str, lock: str, asked: views.PayUnits) -> views.StreamInfo:
+        handle, stream = self._find_stream(channel, lock)
+        await stream.pay(asked.units)
+        return describe.stream_info(handle, stream)
+
+    async def close_stream(self, channel: str, lock: str) -> views.StreamInfo:
+        handle, stream = self._find_stream(channel, lock)
+        await stream.close()
+        return describe.stream_info(handle, stream)
+
+    def _find_stream(self, channel: str, lock: str) -> tuple[ChannelHandle, OutgoingStream]:
+        """Return a stream of ours; raise InvalidInput if none is pending."""
+        handle = find_channel(self._node, channel)
+        for stream in handle.streams[0]:
+            if str(stream.lock) == lock:
+                return handle, stream
+        raise InvalidInput("this node pays no such stream in that channel; `tally stream list` shows all")
+
+
+def _memo(asked: views.CreatePayment) -> bytes:
+    if asked.memo and asked.memo_hex:
+        raise InvalidInput("give `memo` or `memo_hex`, not both")
+    try:
+        return asked.memo.encode() if asked.memo else bytes.fromhex(asked.memo_hex)
+    except ValueError as error:
+        raise InvalidInput("the memo is neither text nor hex") from error
+
+
+class Lines:
+    """Received payments as NDJSON, for ever. Not a generator, as nobody closes one when its client has gone."""
+
+    def __init__(self, payments: ReceivedPayments) -> None:
+        self._payments = payments
+        self._begun = False
+
+    def __aiter__(self) -> Lines:
+        return self
+
+    async def __anext__(self) -> bytes:
+        """Return the next line; at first an empty part, which makes the server send its headers."""
+        if not self._begun:
+            self._begun = True
+            return b""
+        return msgspec.json.encode(describe.incoming(await anext(self._payments))) + b"\n"

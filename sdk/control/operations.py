@@ -1,0 +1,239 @@
+"""The control API as one table: what it can be asked, by which path, with what, and what it answers.
+
+The server's routes, the client's calls, the OpenAPI document and docs/api.md are made from it. An operation is named as
+the method of `ControlClient` that asks for it and as the handler that answers it (`handlers`, `network_handlers`).
+
+Rules: every request needs the bearer token, compared in constant time, before anything else is looked at. Bodies are
+bounded. Until the node has reached its chain, only reading is answered, and stopping. What takes long is done by the
+node and not by the request: it goes on if the client leaves (`outlives`). Some is answered with 202 as soon as it is on
+its way if asked with `wait: false` (`is_late`); what goes wrong after that is in the alarms of the node's info.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from tallystick.sdk.control import network_views as network
+from tallystick.sdk.control import views
+from tallystick.sdk.control.kinds import REASONS
+
+Asked = TypeVar("Asked", bound=msgspec.Struct)
+Answer = TypeVar("Answer")
+
+GET, POST = "GET", "POST"
+
+
+class Needs(enum.Enum):
+    """What must be before a request is answered."""
+
+    NOTHING = enum.auto()
+    BEGINNING = enum.auto()
+    """That the node has begun, or has told of something that keeps it from beginning."""
+    CHAIN = enum.auto()
+    """That the node knows its chain."""
+
+
+class Empty(msgspec.Struct, frozen=True):
+    """What is asked where there is nothing to say."""
+
+
+@dataclass(frozen=True)
+class Operation(Generic[Asked, Answer]):
+    """One thing that the API can be asked."""
+
+    method: str
+    """GET only reads; POST has an effect."""
+    path: str
+    """With the names of its parameters in braces, see `NAMES`."""
+    asked: type[Asked]
+    """Of a GET the query, of a POST the body as JSON."""
+    answer: type[Answer]
+    does: str
+    """One sentence, for the documents."""
+    faults: tuple[str, ...] = ()
+    """The codes of its own (`faults`), besides those that the form of the request brings."""
+    status: int = 200
+    outlives: str = ""
+    """What the node goes on to do if the client leaves, in words for the alarm if it fails then; empty: nothing."""
+    is_late: bool = False
+    """Whether it is answered with 202 and `Accepted` if `wait` is false."""
+    has_lines: bool = False
+    """Whether it is answered line by line, for ever, if `follow` is true."""
+    needs: Needs | None = None
+    """None: a GET that the node has begun, a POST that it knows its chain."""
+    name: str = field(default="", init=False)
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        object.__setattr__(self, "name", name)
+
+    @property
+    def names(self) -> list[str]:
+        """The parameters in the path."""
+        return re.findall(r"\{(\w+)\}", self.path)
+
+    @property
+    def needed(self) -> Needs:
+        """What must be before it is done."""
+        return self.needs or (Needs.CHAIN if self.method == POST else Needs.BEGINNING)
+
+
+NAMES = {
+    "channel": "A channel's id, or an unambiguous beginning of it, of four hex digits at least.",
+    "lock": "The number of a stream of ours in the channel.",
+    "payment_hash": "A payment hash, or an unambiguous beginning of it, of four hex digits at least.",
+}
+"""What the parameters in paths are."""
+
+_CHAIN = ("chain-unavailable", "chain-error", "transaction-refused", "insufficient-funds")
+_PEER = ("channel-not-ready", "peer-error", "link-closed", "still-pending")
+_PAID = (*REASONS, "insufficient-funds", "channel-not-ready", "still-pending")
+
+
+# fmt: off
+class OfNode:
+    """The node"""
+
+    info = Operation(GET, "/info", Empty, views.NodeInfo, "Says what the node is, and what a person should know.")
+    statistics = Operation(GET, "/statistics", Empty, dict[str, Any], "Gives the node's counters, by part.")
+    balance = Operation(
+        GET, "/balance", views.AskedAsset, views.Balance, "Says what the node holds, on chain and in channels.",
+        faults=("chain-error",), needs=Needs.CHAIN)
+    stop = Operation(
+        POST, "/stop", Empty, views.Stopping, "Stops the node cleanly.", status=202, needs=Needs.NOTHING)
+
+
+class OfPeers:
+    """Peers"""
+
+    peers = Operation(GET, "/peers", Empty, list[views.PeerInfo], "Lists the peers that the node knows.")
+    connect = Operation(
+        POST, "/peers", views.Connect, views.PeerInfo, "Connects to a peer, and keeps the connection.", faults=_PEER)
+
+
+class OfChannels:
+    """Channels"""
+
+    channels = Operation(GET, "/channels", Empty, list[views.ChannelInfo], "Lists all channels, gone ones included.")
+    channel = Operation(GET, "/channels/{channel}", Empty, views.ChannelInfo, "Shows one channel.")
+    open_channel = Operation(
+        POST, "/channels", views.OpenChannel, views.ChannelInfo, "Opens a channel with a peer.",
+        faults=("opening-failed", *_PEER, *_CHAIN), outlives="open a channel")
+    deposit = Operation(
+        POST, "/channels/{channel}/deposit", views.Transfer, views.ChannelInfo, "Adds to our deposit in a channel.",
+        faults=(*_PEER, *_CHAIN), outlives="deposit", is_late=True)
+    withdraw = Operation(
+        POST, "/channels/{channel}/withdraw", views.Transfer, views.ChannelInfo, "Takes an amount out of a channel.",
+        faults=(*_PEER, *_CHAIN), outlives="withdraw", is_late=True)
+    close = Operation(
+        POST, "/channels/{channel}/close", views.CloseChannel, views.ChannelInfo, "Closes a channel with its peer.",
+        faults=(*_PEER, *_CHAIN), outlives="close", is_late=True)
+    force_close = Operation(
+        POST, "/channels/{channel}/force-close", views.CloseChannel, views.ChannelInfo,
+        "Closes a channel without its peer; answers once that is stored, or with `wait` once nothing is left on chain.",
+        faults=(*_PEER, *_CHAIN), outlives="force-close")
+
+
+class OfPayments:
+    """Payments in a channel"""
+
+    pay = Operation(
+        POST, "/payments", views.CreatePayment, views.PaymentMade, "Pays in a channel, and answers with the receipt.",
+        faults=("insufficient-funds", *_PEER))
+    incoming = Operation(
+        GET, "/incoming", views.IncomingPage, list[views.IncomingInfo], "Lists received payments behind a cursor.",
+        faults=("unknown-channel", "history-gone"), has_lines=True)
+
+
+class OfStreams:
+    """Streams"""
+
+    streams = Operation(GET, "/streams", Empty, list[views.StreamInfo], "Lists the pending streams, both ways.")
+    open_stream = Operation(
+        POST, "/channels/{channel}/streams", views.OpenStream, views.StreamInfo, "Opens a stream in a channel.",
+        faults=("insufficient-funds", *_PEER), outlives="open a stream")
+    pay_units = Operation(
+        POST, "/channels/{channel}/streams/{lock}/pay", views.PayUnits, views.StreamInfo,
+        "Pays units of a stream of ours; answers once the payee holds them durably.",
+        faults=("insufficient-funds", *_PEER))
+    close_stream = Operation(
+        POST, "/channels/{channel}/streams/{lock}/close", Empty, views.StreamInfo,
+        "Ends a stream of ours; answers once both have signed what it paid.", faults=_PEER, outlives="end a stream")
+
+
+class OfInvoices:
+    """Invoices"""
+
+    create_invoice = Operation(
+        POST, "/invoices", network.CreateInvoice, network.InvoiceInfo,
+        "Asks for a payment; the answer's `invoice` is for the payer.")
+    invoices = Operation(
+        GET, "/invoices", network.Page, list[network.InvoiceInfo],
+        "Lists invoices, and payments that came without one, newest first.")
+    paid_invoices = Operation(
+        GET, "/invoices/paid", network.PaidPage, list[network.InvoiceInfo],
+        "Lists those that were paid, in that order, behind a count.")
+    invoice = Operation(
+        GET, "/invoices/{payment_hash}", network.Waited, network.InvoiceInfo,
+        "Shows an invoice; while it is open, `wait` waits so many seconds for its payment.")
+    settle_invoice = Operation(
+        POST, "/invoices/{payment_hash}/settle", network.Settle, network.InvoiceInfo, "Takes a held payment.",
+        outlives="settle an invoice")
+    cancel_invoice = Operation(
+        POST, "/invoices/{payment_hash}/cancel", Empty, network.InvoiceInfo,
+        "Refuses what has come for an invoice, and takes nothing more.", outlives="cancel an invoice")
+
+
+class OfNetwork:
+    """Payments over several hops"""
+
+    pay_invoice = Operation(
+        POST, "/pay", network.PayInvoice, network.PaymentInfo, "Pays an invoice: once, by its payment hash.",
+        faults=("invalid-invoice", *_PAID), outlives="pay an invoice", is_late=True)
+    keysend = Operation(
+        POST, "/keysend", network.Keysend, network.PaymentInfo, "Pays a node without an invoice.", faults=_PAID,
+        outlives="pay without an invoice", is_late=True)
+    rebalance = Operation(
+        POST, "/rebalance", network.Rebalance, network.PaymentInfo,
+        "Moves an amount from one channel of ours into another.", faults=("unknown-channel", *_PAID),
+        outlives="rebalance", is_late=True)
+    payments = Operation(
+        GET, "/payments", network.PaymentPage, list[network.PaymentInfo],
+        "Lists the node's payments over several hops, newest first.")
+    payment = Operation(
+        GET, "/payments/{payment_hash}", network.Waited, network.PaymentInfo,
+        "Shows a payment with its parts; while it is pending, `wait` waits so many seconds for its end.")
+    estimate = Operation(
+        POST, "/estimate", network.Probe, network.RouteInfo,
+        "Shows the way that a payment would take, as it is believed to be.", faults=_PAID)
+    probe = Operation(
+        POST, "/probe", network.Probe, network.RouteInfo, "Tries out the way that a payment would take.", faults=_PAID,
+        outlives="probe")
+
+
+class OfForwarding:
+    """Carrying payments of others"""
+
+    forwards = Operation(
+        GET, "/forwards", network.Page, list[network.ForwardInfo], "Lists what was carried for others, newest first.")
+    policy = Operation(
+        GET, "/channels/{channel}/policy", Empty, network.PolicyInfo,
+        "Says what the node asks for carrying payments out over a channel.")
+    set_policy = Operation(
+        POST, "/channels/{channel}/policy", network.SetPolicy, network.PolicyInfo,
+        "Asks something else for carrying payments from now on.", faults=("channel-not-ready",))
+    graph = Operation(GET, "/graph", Empty, network.GraphInfo, "Says how much of the network the node knows.")
+# fmt: on
+
+
+SUBJECTS: tuple[type, ...] = (OfNode, OfPeers, OfChannels, OfPayments, OfStreams, OfInvoices, OfNetwork, OfForwarding)
+"""The parts of the table; the docstring of each is its heading."""
+
+
+def operations() -> list[Operation[Any, Any]]:
+    """Return all operations, in the order of the table."""
+    return [one for subject in SUBJECTS for one in vars(subject).values() if isinstance(one, Operation)]

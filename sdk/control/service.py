@@ -1,0 +1,178 @@
+"""The control API as an application: the routes of the table, and how a request becomes an answer."""
+
+from __future__ import annotations
+
+import inspect
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, get_args, get_type_hints
+
+import trio
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from tallystick.channels.errors import TallystickError
+from tallystick.channels.node.alarms import Alarm, AlarmKind
+from tallystick.sdk.control.faults import status_of
+from tallystick.sdk.control.handlers import ChannelHandlers, NodeHandlers
+from tallystick.sdk.control.http import answer, fault, http_fault, place_of, read_body, read_query
+from tallystick.sdk.control.network_handlers import NetworkHandlers
+from tallystick.sdk.control.operations import GET, Empty, Needs, Operation, operations
+from tallystick.sdk.control.views import Accepted
+from tallystick.sdk.node.node import Node
+from tallystick.settlement.errors import ChainUnavailable
+
+READY_SECONDS = 5.0
+"""How long a request waits for a node that has just begun."""
+
+TROUBLE_SECONDS = 0.1
+"""Between two looks at whether something stands in the way of a node that has just begun."""
+
+PROMPT_SECONDS = 0.25
+"""With `wait: false`: how long an operation may take to be refused in the answer rather than in an alarm."""
+
+FAILURES_KEPT = 100
+"""Failed operations that nobody waited for and that `/info` still tells of."""
+
+_FAULT = "this request met a fault of the program ({}), and came to nothing; please report it. The node goes on"
+
+AnyOperation = Operation[Any, Any]
+
+
+def match(table: Sequence[AnyOperation], kinds: Sequence[type]) -> dict[str, type]:
+    """Return the class that answers each operation, by name; raise TypeError if they do not match the table exactly."""
+    found: dict[str, type] = {}
+    for kind in kinds:
+        for name, function in inspect.getmembers(kind, inspect.isfunction):
+            if not name.startswith("_"):
+                if name in found:
+                    raise TypeError(f"two handlers are named {name}")
+                found[name] = kind
+                _match(next((one for one in table if one.name == name), None), name, function)
+    if missing := {one.name for one in table} - found.keys():
+        raise TypeError(f"no handler answers {', '.join(sorted(missing))}")
+    return found
+
+
+def _match(operation: AnyOperation | None, name: str, handler: Callable[..., Any]) -> None:
+    if operation is None:
+        raise TypeError(f"the handler {name} has no operation in the table")
+    hints = get_type_hints(handler)
+    answers = hints.pop("return")
+    asked = {} if operation.asked is Empty else {"asked": operation.asked}
+    if hints != dict.fromkeys(operation.names, str) | asked:
+        raise TypeError(f"the handler {name} does not take what its operation is asked")
+    if answers != operation.answer and operation.answer not in get_args(answers):
+        raise TypeError(f"the handler {name} does not answer what its operation does")
+
+
+HANDLERS = match(operations(), (NodeHandlers, ChannelHandlers, NetworkHandlers))
+"""Which class answers which operation."""
+
+
+class ControlServer:
+    """A running control server."""
+
+    def __init__(self, node: Node, nursery: trio.Nursery, url: str = "") -> None:
+        self.node = node
+        self.url = url
+        self.stop_asked = trio.Event()
+        """Set when a client asked the node to stop."""
+        self._nursery = nursery
+        self._failures: deque[Alarm] = deque(maxlen=FAILURES_KEPT)
+        self._handlers = {
+            NodeHandlers: NodeHandlers(node, lambda: tuple(self._failures), self.stop_asked.set),
+            ChannelHandlers: ChannelHandlers(node),
+            NetworkHandlers: NetworkHandlers(node),
+        }
+
+    def app(self) -> Starlette:
+        """Return the application, without the check of the token."""
+        routes = [Route(one.path, partial(self._answer, one), methods=[one.method]) for one in operations()]
+        return Starlette(routes=routes, exception_handlers={HTTPException: http_fault})
+
+    async def _answer(self, operation: AnyOperation, request: Request) -> Response:
+        """Answer one request; its errors become JSON, and a fault of the program is this request's alone."""
+        try:
+            await self._wait_for(operation.needed)
+            handler = getattr(self._handlers[HANDLERS[operation.name]], operation.name)
+            given: dict[str, Any] = request.path_params
+            wait = True
+            if operation.asked is not Empty:
+                read = read_query(request, operation.asked) if operation.method == GET else None
+                asked = read or await read_body(request, operation.asked)
+                given, wait = given | {"asked": asked}, not operation.is_late or asked.wait
+            act = partial(handler, **given)
+            result = await self._perform(operation.outlives, act, wait) if operation.outlives else await act()
+        except TallystickError as error:
+            status, code = status_of(error)
+            return fault(code, str(error), status)
+        except Exception as error:
+            self._note_fault(f"answer {operation.method} {operation.path}", error)
+            return fault("program-fault", _FAULT.format(place_of(error)), 500)
+        if isinstance(result, Response):
+            return result
+        return answer(result, 202 if isinstance(result, Accepted) else operation.status)
+
+    async def _wait_for(self, needed: Needs) -> None:
+        """Wait until the node is as far as is needed; raise ChainUnavailable if it takes long.
+
+        Reading waits too, as long as nothing stands in the way of the start: whoever asks where a node listens that was
+        started a moment ago is told, not that it will listen.
+        """
+        ready = self.node.ready
+        if ready.is_set() or needed is Needs.NOTHING:
+            return
+        with trio.move_on_after(READY_SECONDS):
+            while not ready.is_set() and not self.node.alarms:
+                with trio.move_on_after(TROUBLE_SECONDS):
+                    await ready.wait()
+        if needed is Needs.CHAIN:
+            with trio.move_on_after(READY_SECONDS) as timeout:
+                await ready.wait()
+            if timeout.cancelled_caught:
+                text = f"this node waits for {self.node.waiting_for}; until then it does nothing of that kind"
+                raise ChainUnavailable(text)
+
+    async def _perform(self, name: str, act: Callable[[], Awaitable[Any]], wait: bool) -> Any:
+        """Do something in the node's nursery, so that it outlives the request; return its result, or Accepted."""
+        result: Any = None
+        fault: Exception | None = None
+        done, left = trio.Event(), False
+
+        async def run() -> None:
+            nonlocal result, fault
+            try:
+                result = await act()
+            except Exception as error:  # of our own tree, or a fault of the program: it is this request's alone
+                fault = error
+                if left and isinstance(error, TallystickError):
+                    self._raise(Alarm(AlarmKind.REQUEST_FAILED, f"cannot {name}: {error}"))
+                elif left:
+                    self._note_fault(name, error)
+            done.set()
+
+        self._nursery.start_soon(run)
+        try:
+            if wait:
+                await done.wait()
+            else:
+                with trio.move_on_after(PROMPT_SECONDS):
+                    await done.wait()
+        finally:
+            left = not done.is_set()
+        if fault is not None:
+            raise fault
+        return Accepted() if left else result
+
+    def _note_fault(self, what: str, error: Exception) -> None:
+        """Raise the alarm for a fault of the program that a request met: where it is, and nothing secret."""
+        self._raise(Alarm(AlarmKind.PROGRAM_FAULT, f"cannot {what}: a fault of this program, {place_of(error)}"))
+
+    def _raise(self, alarm: Alarm) -> None:
+        self._failures.append(alarm)
+        self.node.on_alarm(alarm)
