@@ -103,9 +103,9 @@ def test_a_channel_on_other_terms_is_told_once(monkeypatch: pytest.MonkeyPatch) 
         terms = msgspec.structs.replace(seen.terms, challenge_period=seen.terms.challenge_period + 1)
         other = msgspec.structs.replace(seen, terms=terms)
         monkeypatch.setattr(alice.onchain.index, "view", lambda identity, up_to: other)
-        alice.onchain._confirmed.clear()
+        alice.onchain.enforcer._confirmed.clear()
         for _ in range(2):
-            alice.onchain.react()
+            alice.onchain.enforcer.react()
         assert [alarm.kind for alarm in alice.alarms] == [AlarmKind.OTHER_TERMS]
 
     with_a_channel(act)
@@ -114,11 +114,11 @@ def test_a_channel_on_other_terms_is_told_once(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.alarm(AlarmKind.LOCKS_UNKNOWN)
 def test_what_waits_for_locks_that_nothing_here_tells_of_is_told() -> None:
     async def act(world: World, alice: Node, channel: ChannelHandle) -> None:
-        terms = channel.session.channel.terms
+        terms = channel.view.channel.terms
         view = ContractChannel(
             terms=terms, status=SETTLED, deposits=(5, 5), withdrawn=(0, 0), seqs=(99, 99), pots=(3, 0)
         )
-        alice.onchain._older(channel.session, view)
+        alice.onchain.enforcer._older(channel.view.channel, view)
         assert kinds(alice.alarms) == {AlarmKind.LOCKS_UNKNOWN}
 
     with_a_channel(act)

@@ -124,7 +124,7 @@ def test_a_pot_of_an_older_state_that_a_tower_let_stand_is_had_back() -> None:
     async def story(world: World) -> None:
         alice, mallory = await world.start("alice"), await world.start("mallory")
         channel = await alice.open_channel(world.address("mallory"), 10_000_000)
-        side = channel.session.channel.side
+        side = channel.view.channel.side
         await channel.pay(1, b"")
         villain = Mallory(world)
         old = villain.newest(channel.id, side)
@@ -134,7 +134,7 @@ def test_a_pot_of_an_older_state_that_a_tower_let_stand_is_had_back() -> None:
         appointment = world.seats["alice"].audit.statements[channel.id][side, 2]
         await trio.sleep(1)
         mallory.channel(channel.id).reject(lock, b"no")
-        assert await world.until(lambda: not channel.session.channel.ours.simplex.locks, 60)
+        assert await world.until(lambda: not channel.view.channel.ours.simplex.locks, 60)
         before = await alice.balance()
         await world.crash("alice")
         await world.crash("mallory")

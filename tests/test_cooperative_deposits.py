@@ -116,7 +116,7 @@ def test_a_stranger_cannot_keep_two_nodes_from_closing() -> None:
             await attempt.ended.wait()
             assert attempt.error is None and channel.phase is Phase.GONE
             found, _ = histories(world)
-            side = channel.session.channel.side
+            side = channel.view.channel.side
             own = 10_000_000 - 5 + (side == 0)
             assert found[channel.id].paid == ([own, 5 + (side == 1)] if side == 0 else [5 + 1, own])
 

@@ -94,7 +94,7 @@ def test_when_both_sides_open_at_once_one_channel_results_and_works() -> None:
         assert mine.phase is yours.phase is Phase.OPEN
         payer = mine if mine.spendable else yours
         await payer.pay(5)
-        assert mine.session.channel.peer_reserve() == yours.session.channel.peer_reserve() > 0
+        assert mine.view.channel.peer_reserve() == yours.view.channel.peer_reserve() > 0
         await come_to_rest(world)
 
     in_a_world(act)

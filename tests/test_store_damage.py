@@ -31,7 +31,7 @@ from tallystick.router.forwarding.circuits import load_circuits
 from tallystick.router.receiving.issued import list_invoices
 from tallystick.router.sending.payments import list_payments
 from tallystick.sdk.node.known_peers import PEERS_SCHEMA, PeerKnown
-from tallystick.sdk.node.node import SCHEMAS, open_node
+from tallystick.sdk.node.running import SCHEMAS, open_node
 from tallystick.sdk.node.whose import said_by_node
 from tallystick.settlement.sending.moments import read_book
 from tallystick.settlement.testing.local import LocalChain

@@ -204,7 +204,7 @@ def test_a_link_leaves_the_index_with_its_block_and_the_deepest_one_left_counts(
     proofs = {depth: StreamProof(chain.link(depth), depth, terms).encode() for depth in (4, 9)}
     assert index.proofs([lock.puzzle], 2) == {lock.puzzle: (102, proofs[9])}
     assert index.proofs([lock.puzzle], 1) == {lock.puzzle: (101, proofs[4])}
-    store.commit(index.remove(2))
+    store.commit(index.remove(2, 101))
     assert index.proofs([lock.puzzle], 2) == {lock.puzzle: (101, proofs[4])}
 
 

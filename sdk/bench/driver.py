@@ -43,7 +43,8 @@ from tallystick.sdk.bench.kinds import KINDS, OFFERED, Job, offered, open_locks
 from tallystick.sdk.bench.latencies import Latencies, timing
 from tallystick.sdk.bench.network_conditions import CONDITIONS_SEED, NetworkConditions
 from tallystick.sdk.node.handle import ChannelHandle
-from tallystick.sdk.node.node import Config, Node, open_node
+from tallystick.sdk.node.node import Config, Node
+from tallystick.sdk.node.running import open_node
 from tallystick.settlement.enforcement.budgets import DutyPolicy
 from tallystick.settlement.ethereum.rpc_client import open_rpc_chain
 
@@ -134,7 +135,7 @@ class Driver(NetworkDriver):
     async def do_bench(self, command: dict[str, Any]) -> dict[str, Any]:
         """Pay one unit again and again for `seconds`, in the way that `kind` says; report figures of this side."""
         channel, deadline = self._channel(command), time.perf_counter() + command["seconds"]
-        before, signed = self._counters(), channel.session.channel.newest.proof.seq
+        before, signed = self._counters(), channel.view.channel.newest.proof.seq
         began = time.perf_counter()
         pay = (KINDS | {OFFERED: offered})[command["kind"]]
         job = Job(self.node, channel, deadline, command.get("tasks", 1), command.get("rate", 0.0))
@@ -153,7 +154,7 @@ class Driver(NetworkDriver):
             "bytes": figures.peers.bytes_sent + figures.peers.bytes_received,
             "cpu": usage.ru_utime + usage.ru_stime,
             "received": figures.engine.payments_received,
-            "updates": sum(c.session.channel.ours.seq for c in self.node.channels),
+            "updates": sum(c.view.channel.ours.seq for c in self.node.channels),
             "cut": self.conditions.cut,
         }
 

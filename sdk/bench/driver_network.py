@@ -66,7 +66,7 @@ class NetworkDriver:
 
         def knows() -> bool:
             heard = all(len(graph.slots_of(channel)) == 2 for channel in channels)
-            return heard and all(channel.session.ready for channel in self.node.channels)
+            return heard and all(channel.view.ready for channel in self.node.channels)
 
         await look_for(knows)
         return {}
@@ -139,7 +139,7 @@ class NetworkDriver:
 
         Balances are those of agreed statements: what the newest ones say of a lock counts once they are agreed.
         """
-        states = [channel.session.channel for channel in self.node.channels]
+        states = [channel.view.channel for channel in self.node.channels]
         locks = sum(len(state.newest.locks) + len(state.theirs.simplex.locks) + len(state.flight) for state in states)
         own = sum(channel.balances[0] for channel in self.node.channels)
         earned = self.node.router.statistics().earned.get("0x" + NATIVE.hex(), 0)

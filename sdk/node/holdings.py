@@ -35,7 +35,7 @@ async def holdings(node: Node, asset: Address) -> tuple[int, int]:
             break
         with trio.move_on_after(FOLLOW_SECONDS):
             await node.until(lambda head=head: index.head_number >= head)  # type: ignore[misc]
-    channels = [handle.session.channel for handle in node.channels if handle.asset == asset]
+    channels = [handle.view.channel for handle in node.channels if handle.asset == asset]
     return held, sum(_own(channel, index.view(channel.id, index.head_number)) for channel in channels)
 
 

@@ -28,6 +28,7 @@ from tallystick.settlement.chain import (
     ContractChannel,
     CooperativelyClosed,
     Deposited,
+    Header,
     LinkRegistered,
     ProofRegistered,
     Redeemed,
@@ -105,12 +106,12 @@ def _with(pair: tuple[int, int], side: int, value: int) -> tuple[int, int]:
 class ChainIndex:
     """The events of one account's channels. Change it only together with the moments that it returns."""
 
-    def __init__(self, account: Address, store: Store) -> None:
+    def __init__(self, account: Address, store: Store, head: Header | None = None) -> None:
+        """`head`: the newest block that was taken in before, None if there is none."""
         self._account = account
         self._store = store
         self._histories: dict[ChannelId, list[EventInBlock]] = {}
-        self.head_number = -1
-        self.head_time = 0
+        self.head_number, self.head_time = (-1, 0) if head is None else (head.number, head.time)
         for (blob,) in store.read("SELECT sighting FROM chain_events ORDER BY number, position"):
             sighting = decoded(_SIGHTING, blob, "chain_events")
             self._histories.setdefault(sighting.event.channel, []).append(sighting)
@@ -137,9 +138,9 @@ class ChainIndex:
             return []
         return [EventsSeen(number, tuple(sightings), tuple(secrets), tuple(links), tuple(others))]
 
-    def remove(self, number: int) -> list[Moment]:
-        """Take back the block of that number, which was the newest; return what to store."""
-        self.head_number = number - 1
+    def remove(self, number: int, time: int) -> list[Moment]:
+        """Take back the block of that number, which was the newest; return what to store. `time`: of the one below."""
+        self.head_number, self.head_time = number - 1, time
         for channel, history in list(self._histories.items()):
             self._histories[channel] = [sighting for sighting in history if sighting.number < number]
         return [EventsUndone(number)]

@@ -55,7 +55,7 @@ class Load:
 
     def _asset(self, name: str) -> Address:
         """Return the coin or the token: what one of a node's channels carries."""
-        found = [handle.session.channel.terms.asset for handle in self._world.node(name).channels]
+        found = [handle.view.channel.terms.asset for handle in self._world.node(name).channels]
         return self._rng.choice(found or [NATIVE])
 
     async def _ask(self, payee: str, amount: int, *, hold: bool = False) -> tuple[str, bytes]:
