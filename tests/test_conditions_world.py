@@ -84,7 +84,7 @@ def settled_court(lock: Lock) -> DisputeFixture:
 def test_the_contract_pays_by_the_verdict_of_a_kind_from_outside(half: None) -> None:
     made = settled_court(msgspec.structs.replace(LOCK, expiry=10**6))
     lock = msgspec.structs.replace(LOCK, expiry=10**6)
-    redeem = RedeemCall(made.paper.id, 0, (lock,))
+    redeem = RedeemCall(made.fixture.id, 0, (lock,))
     with pytest.raises(Reverted) as early:
         made.apply(redeem)
     assert early.value.code is Revert.NOTHING_TO_REDEEM
@@ -99,7 +99,7 @@ def test_a_lock_of_a_kind_that_the_contract_does_not_know_goes_back_to_its_sende
     made = settled_court(LOCK)
     made.kept[HALF, CONDITION] = 1
     made.time = max(made.time, LOCK.expiry + 1)
-    made.apply(RedeemCall(made.paper.id, 0, (LOCK,)))
+    made.apply(RedeemCall(made.fixture.id, 0, (LOCK,)))
     assert (made.received(0), made.received(1)) == (DEPOSIT, 50)
 
 
@@ -152,7 +152,7 @@ def test_a_proof_leaves_the_index_with_its_block_and_the_last_one_left_counts() 
     puzzle = (HALF, CONDITION)
     assert index.proofs([puzzle], 2) == {puzzle: (102, b"\2")} and index.proofs([puzzle], 1) == {puzzle: (101, b"\1")}
     assert index.proofs([(HALF + 1, CONDITION), (0, CONDITION), (2, CONDITION)], 2) == {}
-    store.commit(index.remove(2))
+    store.commit(index.remove(2, 101))
     assert index.proofs([puzzle], 2) == {puzzle: (101, b"\1")}
 
 
@@ -187,7 +187,7 @@ def play(act: Act, payer: str, payee: str) -> None:
             expiry = world.chain.newest.header.time + 3_000
             number = await channel.lock(AMOUNT, expiry, CONDITION, kind=HALF)
             there = world.node(payee).channels[0]
-            assert await world.until(lambda: len(there.session.channel.theirs.simplex.locks) == 1, 60)
+            assert await world.until(lambda: len(there.view.channel.theirs.simplex.locks) == 1, 60)
             await act(world, channel, number)
 
     simulate(main, 5)
@@ -197,7 +197,7 @@ def test_two_nodes_settle_such_a_lock_between_them(half: None) -> None:
     async def act(world: World, channel: ChannelHandle, number: int) -> None:
         bob = world.node("bob").channels[0]
         bob.reveal(number, PREIMAGE)
-        assert await world.until(lambda: not channel.session.channel.newest.locks, 60)
+        assert await world.until(lambda: not channel.view.channel.newest.locks, 60)
         assert bob.balances == (AMOUNT // 2, DEPOSIT - AMOUNT // 2)
 
     play(act, "alice", "bob")
@@ -220,7 +220,7 @@ def test_a_payer_that_withholds_its_unlock_is_made_to_pay_by_the_chain(half: Non
 
         world.seats["mallory"].tamper = withhold
         alice = world.node("alice").channels[0]
-        (lock,) = alice.session.channel.theirs.simplex.locks
+        (lock,) = alice.view.channel.theirs.simplex.locks
         alice.reveal(number, PREIMAGE)
         assert await world.until(lambda: world.chain.newest.header.time > lock.expiry + 60, 6_000)
         assert await proofs_on_chain(world) == [PREIMAGE]
@@ -231,7 +231,7 @@ def test_a_payer_that_withholds_its_unlock_is_made_to_pay_by_the_chain(half: Non
 
         assert await world.until(over, 12_000)
         paid = histories(world)[0][alice.id].paid
-        side = alice.session.channel.side
+        side = alice.view.channel.side
         assert (paid[side], paid[1 - side]) == (AMOUNT // 2, DEPOSIT - AMOUNT // 2)
 
     play(act, "mallory", "alice")

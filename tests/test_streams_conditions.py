@@ -35,7 +35,7 @@ from tallystick.settlement.following.index import INDEX_SCHEMA, ChainIndex
 
 EXPIRY = 5_000
 SEED = keccak(b"a seed")
-PAPER = ChannelFixture()
+FIXTURE = ChannelFixture()
 
 seeds = st.binary(min_size=32, max_size=32)
 lengths = st.integers(1, 300)
@@ -197,7 +197,7 @@ def test_the_deepest_link_of_the_longest_stream_fits_into_half_a_block() -> None
 def test_a_link_leaves_the_index_with_its_block_and_the_deepest_one_left_counts() -> None:
     chain, terms, lock = stream(20)
     store = SimulatedDisk([INDEX_SCHEMA]).open()
-    index = ChainIndex(PAPER.address(0), store)
+    index = ChainIndex(FIXTURE.address(0), store)
     for number, depth in ((1, 4), (2, 9)):
         event = register(0, call(chain, terms, depth), 100 + number).event
         store.commit(index.add(Block(Header(number, bytes(32), bytes(32), 100 + number), (event,))))
@@ -212,11 +212,11 @@ def test_a_link_leaves_the_index_with_its_block_and_the_deepest_one_left_counts(
 
 
 def settled(lock: Lock, *, deposit: int = 1_000) -> DisputeFixture:
-    made = DisputeFixture(PAPER)
+    made = DisputeFixture(FIXTURE)
     made.open(deposit, 50)
-    made.apply(PAPER.close(PAPER.proof(0, 1, 0, (lock,)), None))
+    made.apply(FIXTURE.close(FIXTURE.proof(0, 1, 0, (lock,)), None))
     made.time += PERIOD + 1
-    made.apply(SettleCall(PAPER.id))
+    made.apply(SettleCall(FIXTURE.id))
     return made
 
 
@@ -227,7 +227,7 @@ def test_a_settled_stream_pays_what_is_registered_and_refunds_the_rest(depth: in
     made = settled(lock, deposit=lock.amount)
     made.kept[lock.puzzle] = depth * unit
     made.time = EXPIRY + 1
-    (event,) = made.apply(RedeemCall(PAPER.id, 0, (lock,)))
+    (event,) = made.apply(RedeemCall(FIXTURE.id, 0, (lock,)))
     assert isinstance(event, Redeemed) and (event.paid, event.refunded) == (depth * unit, (20 - depth) * unit)
     assert made.state.status == ChannelStatus.GONE and made.received(1) == 50 + depth * unit
 
@@ -238,7 +238,7 @@ def test_a_stream_is_not_decided_before_its_expiry_however_deep_the_link() -> No
     made.kept[lock.puzzle] = lock.amount
     made.time = EXPIRY
     with pytest.raises(Reverted) as caught:
-        made.apply(RedeemCall(PAPER.id, 0, (lock,)))
+        made.apply(RedeemCall(FIXTURE.id, 0, (lock,)))
     assert caught.value.code is Revert.NOTHING_TO_REDEEM
 
 
@@ -247,5 +247,5 @@ def test_a_stream_whose_pot_is_short_pays_the_receiver_first() -> None:
     made = settled(lock, deposit=35)
     made.kept[lock.puzzle] = 30
     made.time = EXPIRY + 1
-    made.apply(RedeemCall(PAPER.id, 0, (lock,)))
+    made.apply(RedeemCall(FIXTURE.id, 0, (lock,)))
     assert (made.received(0), made.received(1)) == (5, 80)

@@ -128,8 +128,8 @@ MUTANTS = (
     Mutant(
         "acknowledge and send before the commit",
         "channels/node/engine.py",
-        "self.writer.add(effects.all_moments(), lambda: self._deliver(effects, wires))",
-        "self._deliver(effects, wires)\n        self.writer.add(effects.all_moments())",
+        "due.thens.append(lambda: self._deliver(effects, wires))",
+        "self._deliver(effects, wires)",
         SIMULATIONS,
     ),
     Mutant(
