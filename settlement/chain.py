@@ -133,10 +133,19 @@ class LinkRegistered(Discreet, msgspec.Struct, frozen=True, array_like=True, tag
     time: int
 
 
+class ProofRegistered(Discreet, msgspec.Struct, frozen=True, array_like=True, tag=11):
+    """What solves a puzzle of that kind and condition is public since the block time `time`, better than before."""
+
+    condition: bytes
+    kind: int
+    proof: bytes
+    time: int
+
+
 ChannelEvent: TypeAlias = (
     ChannelOpened | Deposited | Withdrawn | CooperativelyClosed | Closed | Challenged | Settled | Redeemed
 )
-RegistryEvent: TypeAlias = SecretRegistered | LinkRegistered
+RegistryEvent: TypeAlias = SecretRegistered | LinkRegistered | ProofRegistered
 Event: TypeAlias = ChannelEvent | RegistryEvent
 
 
@@ -282,6 +291,17 @@ class RegisterLinkCall(Discreet, msgspec.Struct, frozen=True, array_like=True, t
     expiry: int
 
 
+class RegisterProofCall(Discreet, msgspec.Struct, frozen=True, array_like=True, tag=13):
+    """Make public what solves a puzzle of a kind that has no call of its own."""
+
+    kind: int
+    condition: bytes
+    proof: bytes
+
+
+RegistryCall: TypeAlias = RegisterSecretCall | RegisterLinkCall | RegisterProofCall
+"""The calls that touch no channel: they make proofs public."""
+
 Call: TypeAlias = (
     OpenCall
     | DepositCall
@@ -291,8 +311,7 @@ Call: TypeAlias = (
     | ChallengeCall
     | SettleCall
     | RedeemCall
-    | RegisterSecretCall
-    | RegisterLinkCall
+    | RegistryCall
     | TransferCall
     | ApproveCall
 )

@@ -240,6 +240,4 @@ def redeem(dispute: DisputeFixture, side: int, pending: list[list[Lock]]) -> Non
     except Reverted as error:
         assert error.code is Revert.NOTHING_TO_REDEEM
         return
-    pending[side] = [
-        lock for lock in pending[side] if lock.condition not in dispute.secrets and dispute.time <= lock.expiry
-    ]
+    pending[side] = [lock for lock in pending[side] if lock.puzzle not in dispute.kept and dispute.time <= lock.expiry]

@@ -28,8 +28,8 @@ from tallystick.settlement.chain import (
     Settled,
 )
 from tallystick.settlement.contract.adjudicator import ChannelCall
-from tallystick.settlement.contract.registry import register
 from tallystick.settlement.contract.state import ChannelStatus, Parameters, view
+from tallystick.settlement.contract.verdicts.hash_lock import HashVerdict
 from tallystick.settlement.errors import Revert, Reverted
 from tallystick.settlement.ethereum.signatures import HALF_ORDER
 
@@ -436,12 +436,13 @@ def test_a_pot_without_locks_goes_back_to_its_sender() -> None:
 
 
 def test_a_secret_is_registered_once_and_has_32_bytes() -> None:
-    assert register(None, RegisterSecretCall(SECRET), 5).time == 5
+    verdict = HashVerdict()
+    assert verdict.register(RegisterSecretCall(SECRET), lambda digest: 0, 5).kept == 5
     with pytest.raises(Reverted) as again:
-        register(5, RegisterSecretCall(SECRET), 6)
+        verdict.register(RegisterSecretCall(SECRET), lambda digest: 5, 6)
     assert again.value.code is Revert.ALREADY_REGISTERED
     with pytest.raises(Reverted):
-        register(None, RegisterSecretCall(b"short"), 5)
+        verdict.register(RegisterSecretCall(b"short"), lambda digest: 0, 5)
 
 
 def test_the_reward_is_a_part_of_the_whole() -> None:

@@ -34,6 +34,7 @@ from tallystick.settlement.chain import (
     Deposited,
     Header,
     LinkRegistered,
+    ProofRegistered,
     Redeemed,
     SecretRegistered,
     Settled,
@@ -56,6 +57,7 @@ class EventsSeen(Discreet, Moment, frozen=True):
     sightings: tuple[EventInBlock, ...]
     secrets: tuple[SecretRegistered, ...]
     links: tuple[LinkRegistered, ...] = ()
+    others: tuple[ProofRegistered, ...] = ()
 
 
 class EventsUndone(Moment, frozen=True):
@@ -119,21 +121,23 @@ class ChainIndex:
         """Take in a block; return what to store."""
         number, time = block.header.number, block.header.time
         self.head_number, self.head_time = number, time
-        sightings, secrets, links = [], [], []
+        sightings, secrets, links, others = [], [], [], []
         for event in block.events:
             if isinstance(event, SecretRegistered):
                 secrets.append(event)
             elif isinstance(event, LinkRegistered):
                 links.append(event)
+            elif isinstance(event, ProofRegistered):
+                others.append(event)
             elif event.channel in self._histories or (
                 isinstance(event, ChannelOpened) and self._account in event.terms.participants
             ):
                 sighting = EventInBlock(number, time, event)
                 self._histories.setdefault(event.channel, []).append(sighting)
                 sightings.append(sighting)
-        if not sightings and not secrets and not links:
+        if not sightings and not secrets and not links and not others:
             return []
-        return [EventsSeen(number, tuple(sightings), tuple(secrets), tuple(links))]
+        return [EventsSeen(number, tuple(sightings), tuple(secrets), tuple(links), tuple(others))]
 
     def remove(self, number: int, time: int) -> list[Moment]:
         """Take back the block of that number, which was the newest; return what to store. `time`: of the one below."""
@@ -164,10 +168,13 @@ class ChainIndex:
         hashes = [puzzle for puzzle in puzzles if puzzle[0] == HASH]
         rows = [(row, puzzle) for puzzle in hashes for row in self._store.read(sql, (puzzle[1], up_to))]
         found: dict[Puzzle, tuple[int, bytes]] = {puzzle: (time, secret) for (_, time, secret), puzzle in sorted(rows)}
-        sql = "SELECT time, proof FROM chain_links WHERE condition = ? AND number <= ? ORDER BY depth DESC LIMIT 1"
-        for puzzle in puzzles:
-            for time, proof in self._store.read(sql, (puzzle[1], up_to)) if puzzle[0] == STREAM else ():
-                found[puzzle] = (time, proof)
+        links = "SELECT time, proof FROM chain_links WHERE condition = ? AND number <= ? ORDER BY depth DESC LIMIT 1"
+        others = """SELECT time, proof FROM chain_proofs WHERE condition = ? AND number <= ? AND kind = ?
+            ORDER BY number DESC, rowid DESC LIMIT 1"""
+        for kind, condition in puzzles:
+            values = (condition, up_to) if kind == STREAM else (condition, up_to, kind)
+            for time, proof in self._store.read(links if kind == STREAM else others, values) if kind != HASH else ():
+                found[kind, condition] = (time, proof)
         return found
 
     def known(self) -> list[ChannelId]:
@@ -195,12 +202,18 @@ def _seen(connection: sqlite3.Connection, moment: EventsSeen) -> None:
             "INSERT OR IGNORE INTO chain_links VALUES (?, ?, ?, ?, ?)",
             (link.condition, link.depth, proof.encode(), link.time, moment.number),
         )
+    for other in moment.others:
+        connection.execute(
+            "INSERT OR IGNORE INTO chain_proofs VALUES (?, ?, ?, ?, ?)",
+            (other.kind, other.condition, other.proof, other.time, moment.number),
+        )
 
 
 def _undone(connection: sqlite3.Connection, moment: EventsUndone) -> None:
     connection.execute("DELETE FROM chain_events WHERE number >= ?", (moment.number,))
     connection.execute("DELETE FROM chain_secrets WHERE number >= ?", (moment.number,))
     connection.execute("DELETE FROM chain_links WHERE number >= ?", (moment.number,))
+    connection.execute("DELETE FROM chain_proofs WHERE number >= ?", (moment.number,))
 
 
 INDEX_SCHEMA = Schema(
@@ -217,7 +230,12 @@ CREATE TABLE chain_links (
     condition BLOB NOT NULL, depth INTEGER NOT NULL, proof BLOB NOT NULL, time INTEGER NOT NULL,
     number INTEGER NOT NULL, PRIMARY KEY (condition, depth))
 """,
+        """
+CREATE TABLE chain_proofs (
+    kind INTEGER NOT NULL, condition BLOB NOT NULL, proof BLOB NOT NULL, time INTEGER NOT NULL,
+    number INTEGER NOT NULL, PRIMARY KEY (kind, condition, number, proof))
+""",
     ),
     {EventsSeen: _seen, EventsUndone: _undone},
-    tuple(Sealed(table) for table in ("chain_events", "chain_secrets", "chain_links")),
+    tuple(Sealed(table) for table in ("chain_events", "chain_secrets", "chain_links", "chain_proofs")),
 )

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from tallystick.channels.protocol.conditions import digest_of
+from tallystick.channels.protocol.conditions import HASH, digest_of
 from tallystick.channels.protocol.eip712 import (
     channel_id,
     digest_cooperative_close,
@@ -30,6 +30,7 @@ from tallystick.channels.protocol.objects import (
     ChannelId,
     CooperativeClose,
     Lock,
+    Puzzle,
     SignedProof,
     Terms,
     Voucher,
@@ -110,9 +111,9 @@ class DisputeFixture:
         self.fixture = fixture
         self.time = time
         self.channel: ChannelState | None = None
-        self.secrets: dict[bytes, int] = {}
-        self.links: Counter[bytes] = Counter()
-        """What the deepest registered link of each stream is worth."""
+        self.kept: Counter[Puzzle] = Counter()
+        """What the registry keeps of each puzzle: of a hash lock, when its secret became public; of a stream, what its
+        deepest link is worth."""
         self.shared: dict[int, int] = {}
         """What side 0 had deposited, by the sum of both sides' deposits."""
         self.paid: Counter[Address] = Counter()
@@ -138,8 +139,7 @@ class DisputeFixture:
             self.time,
             self.count,
             self.asset_exists,
-            self.secrets.get,
-            self.links.__getitem__,
+            self.kept.__getitem__,
             self.shared.get,
         )
         outcome = apply(self.channel, call, situation)
@@ -160,7 +160,7 @@ class DisputeFixture:
 
     def register(self, secret: bytes) -> None:
         """Make a secret public now."""
-        self.secrets.setdefault(digest_of(secret), self.time)
+        self.kept.setdefault((HASH, digest_of(secret)), self.time)
 
     def received(self, side: int) -> int:
         """What a side was paid so far."""
