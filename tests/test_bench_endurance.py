@@ -7,8 +7,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from simulation.processes import TALLY, run
 from tallystick.sdk.bench.endurance import EnduranceResult, Tenth, Usage, broken_bounds
-from tallystick.sdk.testing.processes import TALLY, run
 
 CALM = Usage(memory=60_000_000, database=10_000_000, log=4_000_000, channel_rows=1, channel_bytes=600)
 

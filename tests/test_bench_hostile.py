@@ -9,12 +9,12 @@ import msgspec
 import pytest
 from rich.console import Console
 
+from simulation.processes import TALLY, run
 from tallystick.sdk.bench import attackers
 from tallystick.sdk.bench.attackers import AttackOptions
 from tallystick.sdk.bench.hostile import ATTACKS, HostileResult, HostileRow
 from tallystick.sdk.bench.report import hostile_table
 from tallystick.sdk.errors import MeasurementVoid
-from tallystick.sdk.testing.processes import TALLY, run
 
 
 @pytest.mark.processes

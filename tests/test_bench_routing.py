@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from simulation.processes import TALLY, run
 from tallystick.channels.errors import InvalidInput
 from tallystick.router.objects import Edge, ForwardingPolicy
 from tallystick.router.pathfinding.graph import Graph
@@ -16,7 +17,6 @@ from tallystick.router.testing.networks import channel_id, node_key, random_netw
 from tallystick.sdk.bench.payments import run_payments
 from tallystick.sdk.bench.report import payments_table, route_table
 from tallystick.sdk.bench.route import run_route
-from tallystick.sdk.testing.processes import TALLY, run
 
 
 @pytest.fixture

@@ -10,13 +10,13 @@ from typing import Any
 import trio
 from typer.testing import CliRunner, Result
 
+from simulation.neighbours import DEPOSIT, a_line
 from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.router.network.routing import AssetOptions, PaymentOptions
 from tallystick.sdk.cli.app import app
 from tallystick.sdk.control.files import announced
 from tallystick.sdk.control.server import serve_control
 from tallystick.sdk.node.node import Config
-from tallystick.sdk.testing.neighbours import DEPOSIT, a_line
 
 TOKEN = Address(b"\x70" * 20)
 NAME = "0x" + TOKEN.hex()

@@ -14,8 +14,8 @@ import pytest
 import trio
 from typer.testing import CliRunner
 
+from simulation.processes import TALLY, Running, run, started
 from tallystick.sdk.cli.app import app
-from tallystick.sdk.testing.processes import TALLY, Running, run, started
 
 PASSWORD = {"TALLY_PASSWORD": "a password"}
 PATIENCE = 90

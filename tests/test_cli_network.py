@@ -12,12 +12,12 @@ import pytest
 import trio
 from typer.testing import CliRunner, Result
 
+from simulation.neighbours import a_line
 from tallystick.sdk.cli.app import app
 from tallystick.sdk.cli.invoice import too_little_to_come
 from tallystick.sdk.control.files import announced
 from tallystick.sdk.control.server import serve_control
 from tallystick.sdk.control.views import ChannelInfo
-from tallystick.sdk.testing.neighbours import a_line
 
 Do = Callable[..., Awaitable[Any]]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import typing
 from pathlib import Path
@@ -18,6 +19,7 @@ from tallystick.channels.protocol.core import LEAVES, Phase
 from tallystick.channels.protocol.eip712 import TYPES
 from tallystick.channels.session import timing
 from tallystick.channels.session.patience import EXCUSED
+from tallystick.channels.session.rules import RULES
 from tallystick.sdk.node import openings
 from tallystick.settlement.contract.state import Parameters
 from tallystick.settlement.enforcement import duties
@@ -54,6 +56,14 @@ def test_the_diagram_of_phases_has_the_arrows_of_the_code_and_no_other() -> None
 def test_the_table_of_phases_names_each_once_and_only_open_signs() -> None:
     table = {row[0]: row[2] for row in rows(section("Phases"))[2:]}
     assert table == {phase.name: "yes" if phase is Phase.OPEN else "no" for phase in Phase}
+
+
+def test_the_page_prints_the_table_of_what_may_happen_when(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    made = importlib.import_module("rules")
+    assert made.written(PAGE) == PAGE, "run: python tools/rules.py --write"
+    listed = [row[0].strip("`") for row in rows(section("What may happen when")) if row[0].startswith("`")]
+    assert listed.count("Update") == 1 and sorted(listed) == sorted(kind.__name__ for kind in RULES)
 
 
 @pytest.mark.parametrize("module", [messages, tower_messages])

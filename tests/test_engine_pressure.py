@@ -36,7 +36,7 @@ class Carol:
         session = alice.engine.add_channel(new_channel(terms, terms.side_of(alice.key.address), peer, 0))
         alice.engine.apply(session.channel.id, FundingConfirmed((100, 100)))
         alice.engine.connected(peer, self)
-        session.ready = True
+        session.learn(ready=True)
         session.counting.on_funding(Funding(session.channel.id, 100))
         self.channel: ChannelId = session.channel.id
 

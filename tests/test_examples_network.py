@@ -14,13 +14,13 @@ import pytest
 import trio
 from typer.testing import CliRunner
 
+from simulation.neighbours import a_line
+from simulation.processes import TALLY, run, started
 from tallystick.router.invoices.invoice import decode_invoice
 from tallystick.sdk.cli.app import app
 from tallystick.sdk.control.files import announced
 from tallystick.sdk.control.server import serve_control
 from tallystick.sdk.node.node import Node
-from tallystick.sdk.testing.neighbours import a_line
-from tallystick.sdk.testing.processes import TALLY, run, started
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 PASSWORD = {"TALLY_PASSWORD": "example"}

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from tallystick.sdk.testing.processes import TALLY, Running, run, started
+from simulation.processes import TALLY, Running, run, started
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 PASSWORD = {"TALLY_PASSWORD": "example"}

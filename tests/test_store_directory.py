@@ -12,6 +12,7 @@ import pytest
 import trio
 
 from simulation.rows import sql
+from simulation.tower_house import Pair
 from tallystick.channels.errors import StoreError, StoreForeign, StoreInUse
 from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.keys import PrivateKey, keccak
@@ -19,7 +20,8 @@ from tallystick.channels.protocol.objects import Address
 from tallystick.channels.storage.directory import hold_identity, lock_directory
 from tallystick.channels.storage.identity import Identity, claim_directory
 from tallystick.channels.storage.sqlite.store import open_store
-from tallystick.sdk.node.node import Node, open_node
+from tallystick.sdk.node.node import Node
+from tallystick.sdk.node.running import open_node
 from tallystick.sdk.node.sqlite import SCHEMAS
 from tallystick.settlement.chain import Closed, Header
 from tallystick.settlement.simulated.branch import ChainSettings
@@ -29,7 +31,6 @@ from tallystick.watchtower.daemon import run_tower
 from tallystick.watchtower.disputes import DisputeEvent
 from tallystick.watchtower.schema import DisputeSeen, said_by_tower
 from tallystick.watchtower.sqlite import SCHEMAS as TOWER_SCHEMAS
-from tallystick.watchtower.testing import Pair
 
 ALICE, BOB, CAROL = (PrivateKey(keccak(name)) for name in (b"alice", b"bob", b"carol"))
 PATIENCE = 20

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 import tomllib
 from collections.abc import Callable
@@ -158,7 +159,7 @@ def test_an_arrow_to_a_floor_above_or_to_the_side_is_told(faults: Faults) -> Non
 
 
 def test_a_room_that_is_on_no_floor_is_told(faults: Faults) -> None:
-    (told,) = faults({"shop/cellar.py": ""})
+    (told,) = faults({"shop/cellar.py": "from tallystick.shop import errors", "shop/errors.py": ""})
     assert told.startswith("shop.cellar is on no floor")
 
 
@@ -218,6 +219,18 @@ def test_lines_of_the_product_are_those_without_kits_and_benchmarks(faults: Faul
         {"shop/till/open.py": "1\n2", "shop/stock.py": "1", "shop/bench/direct.py": "1", "base/testing/disk.py": "1"}
     )
     assert structure.product(tmp_path, RULES["packages"]) == {"shop": 3, "base": 0}
+
+
+def test_every_kit_is_one_that_users_are_told_of_or_that_these_and_the_benchmark_use() -> None:
+    tree = structure.read(ROOT, ("channels", "router", "sdk", "settlement", "watchtower"))
+    kits = {place for place in tree.lines if "testing" in place and place[-1] != "__init__"}
+    told = "".join((ROOT / "docs" / "sdk.md").read_text("utf-8").split("## Testing your program")[1:])
+    needed = {place for place in kits if re.search(rf"\b{place[-1]}\b", told)}
+    assert len(needed) > 6
+    needed |= {place for place in tree.lines if place[:2] == ("sdk", "bench")}
+    for _ in tree.lines:
+        needed |= {arrow.target for arrow in tree.arrows if arrow.source in needed}
+    assert kits - needed == set()
 
 
 def test_this_tree_is_as_it_is_drawn() -> None:

@@ -19,7 +19,8 @@ from pathlib import Path
 import pytest
 
 import tallystick
-from tallystick.sdk.node.node import open_node
+from tallystick import _moved
+from tallystick.sdk.node.running import open_node
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "tallystick" / "__init__.py"
@@ -110,11 +111,32 @@ def test_a_wheel_from_the_sdist_works_in_an_environment_of_its_own(built: Path, 
         for part in ("channels", "router", "sdk", "settlement", "watchtower")
         for file in (ROOT / part).rglob("*.py")
     }
-    assert on_disk | {Path("tallystick/__init__.py"), Path("tallystick/py.typed")} <= packed
+    own = {Path("tallystick") / name for name in ("__init__.py", "_moved.py", "py.typed")}
+    assert {name for name in packed if name.parts[0] == "tallystick"} == on_disk | own
     where = (
         "import tallystick, tallystick.channels.protocol.core as core;"
         "print(tallystick.__version__, tallystick.__file__, core.__file__, tallystick.open_node.__module__)"
     )
     version, top, core, module = run(python, "-I", "-W", "error", "-c", where, cwd=tmp_path).split()
-    assert version == tallystick.__version__ and module == "tallystick.sdk.node.node"
+    assert version == tallystick.__version__ and module == "tallystick.sdk.node.running"
     assert Path(top).is_relative_to(purelib) and Path(core).is_relative_to(purelib)
+    old = (
+        "from importlib import import_module; from tallystick._moved import MODULES, NAMES;"
+        "found = [import_module(f'tallystick.{name}') for name in MODULES];"
+        "found += [getattr(import_module(f'tallystick.{name}'), each) for name in NAMES for each in NAMES[name]];"
+        "from tallystick.channels.core import Phase; from tallystick.sdk.node import open_node;"
+        "print(len(found), Phase.__module__, open_node.__module__)"
+    )
+    count, *modules = run(python, "-I", "-W", "ignore", "-c", old, cwd=tmp_path).split()
+    assert int(count) == len(_moved.MODULES) + sum(map(len, _moved.NAMES.values()))
+    assert modules == ["tallystick.channels.protocol.core", "tallystick.sdk.node.running"]
+    kits = "import tallystick.sdk.cli.bench, tallystick.sdk.testing.world"
+    run(python, "-I", "-W", "error", "-c", kits, cwd=tmp_path)
+
+
+def test_what_is_installed_holds_no_campaign_and_no_demo(built: Path) -> None:
+    (wheel,) = built.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        packed = archive.namelist()
+    assert len(packed) > 200
+    assert [name for name in packed if re.search("simulation|campaign|storm|demo|examples|test_", name)] == []

@@ -13,6 +13,7 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from simulation.tower_house import Pair
 from tallystick.channels.errors import MalformedMessage, StoreError
 from tallystick.channels.node.alarms import Alarm
 from tallystick.channels.ports import Link, PeerAddress
@@ -42,7 +43,6 @@ from tallystick.watchtower.quotas import AppointmentQuota
 from tallystick.watchtower.schema import Coverage, count_appointments, read_appointments
 from tallystick.watchtower.sealing import BLOB_SIZE, Appointment, locator_of, seal, unseal
 from tallystick.watchtower.sqlite import CLIENT_SCHEMA, TOWER_SCHEMA
-from tallystick.watchtower.testing import Pair
 
 ALICE, BOB, TOWER, CAROL = (PrivateKey(bytes([n]) * 32) for n in (1, 2, 3, 4))
 PAIR = Pair(ALICE, BOB, chain_id=1337, contract=Address(b"\x09" * 20))

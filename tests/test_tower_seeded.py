@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from simulation.tower_house import Pair, TowerHouse
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.testing.network import MemoryNetwork
 from tallystick.channels.testing.scheduling import simulate
@@ -17,7 +18,6 @@ from tallystick.settlement.ethereum.transactions import Transaction
 from tallystick.settlement.testing.local import LocalChain
 from tallystick.watchtower.messages import VERSION, TowerReceipt, Upload
 from tallystick.watchtower.sealing import Appointment, locator_of, seal
-from tallystick.watchtower.testing import Pair, TowerHouse
 from tallystick.watchtower.tower import TowerPolicy
 
 ALICE, MALLORY, TOWER = (PrivateKey(bytes([n]) * 32) for n in (1, 2, 3))

@@ -11,6 +11,7 @@ import trio
 import trio.testing
 
 from simulation.rows import sql
+from simulation.tower_house import Pair
 from tallystick.channels.errors import LinkClosed
 from tallystick.channels.ports import PeerAddress
 from tallystick.channels.protocol.keys import PrivateKey
@@ -30,7 +31,6 @@ from tallystick.watchtower.schema import TOWER as SUBJECT
 from tallystick.watchtower.schema import AppointmentStored, DisputeOver, count_appointments
 from tallystick.watchtower.sealing import BLOB_SIZE
 from tallystick.watchtower.sqlite import CLIENT_SCHEMA, TOWER_SCHEMA
-from tallystick.watchtower.testing import Pair
 
 ALICE, BOB, TOWER = (PrivateKey(bytes([n]) * 32) for n in (1, 2, 3))
 FLOOD, HOME = "203.0.113.9", "192.0.2.1"

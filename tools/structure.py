@@ -172,7 +172,7 @@ def misplaced(tree: Tree, rules: dict[str, Any]) -> Iterator[str]:
         if source[0] != target[0]:
             if packages.index(source[0]) > packages.index(target[0]):
                 yield f"{told(arrow)}: {source[0]} is below {target[0]}"
-        elif source != target and floor.get(source, 0) <= floor.get(target, -1):
+        elif source != target and {source, target} <= floor.keys() and floor[source] <= floor[target]:
             yield f"{told(arrow)}: {source[1]} is on floor {floor[source]}, {target[1]} on {floor[target]}"
         if "testing" in arrow.target[:-1] and "testing" not in arrow.source and ".".join(source) not in rules["kits"]:
             yield f"{told(arrow)}: the product uses a test kit"

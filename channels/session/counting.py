@@ -25,26 +25,10 @@ if TYPE_CHECKING:
 
 
 class Counting:
-    """What one peer has said, on the present connection, to count as ours."""
+    """What one peer counts as ours: what it has said of it is in the session's `link`."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self.forget()
-
-    def forget(self) -> None:
-        """The connection is gone, and with it the peer's word."""
-        self._funding = 0
-        self._deposits: int | None = None
-        self._taken: int | None = None
-        self._waiting: tuple[int, int] | None = None
-        """The peer's word on our deposits, and the number of the update behind which it holds."""
-        self._signed = 0
-        """The newest number of the peer's that we have heard of."""
-
-    def succeed(self, old: Counting) -> None:
-        """Take over what the peer has said already of a channel that is proposed anew."""
-        self._funding, self._deposits, self._taken = old._funding, old._deposits, old._taken
-        self._waiting, self._signed = old._waiting, old._signed
 
     @property
     def _follows(self) -> bool:
@@ -53,22 +37,22 @@ class Counting:
     @property
     def funding(self) -> int:
         """Our funding that both sides count: what is safe to spend from. It may be below 0."""
-        channel = self._session.channel
+        channel, link = self._session.channel, self._session.link
         own = channel.funding(channel.side)
         if not self._follows:
-            return min(own, self._funding)
-        if self._taken is None:
+            return min(own, link.funding)
+        if link.taken is None:
             return -AMOUNT_MAX  # its greeting has come, and its count is behind it
-        return min(channel.deposits[channel.side], channel.counted) - max(channel.taken(channel.side), self._taken)
+        return min(channel.deposits[channel.side], channel.counted) - max(channel.taken(channel.side), link.taken)
 
     @property
     def agreed(self) -> bool:
         """Whether the peer counts just what we count as our funding."""
-        channel = self._session.channel
+        channel, link = self._session.channel, self._session.link
         own = channel.funding(channel.side)
         if not self._follows:  # who has withdrawn what it received counts below zero; the wire says zero then
-            return max(0, own) == self._funding
-        return self._deposits is not None and self._taken is not None and own == self._deposits - self._taken
+            return max(0, own) == link.funding
+        return link.deposits is not None and link.taken is not None and own == link.deposits - link.taken
 
     # --- what we say -----------------------------------------------------------------------------------------------
 
@@ -76,9 +60,9 @@ class Counting:
         """Tell the peer what we count as its funding now, once we have greeted it."""
         session = self._session
         channel, peer = session.channel, session.channel.peer_side
-        if session.greeted and self._follows:
+        if session.link.greeted and self._follows:
             session.send(Counts(channel.id, channel.heeded, channel.taken(peer)))
-        elif session.greeted:
+        elif session.link.greeted:
             session.send(Funding(channel.id, max(0, channel.funding(peer))))
 
     def heed(self) -> bool:
@@ -103,44 +87,46 @@ class Counting:
             raise InvalidUpdate(f"nobody has signed {message.signed_seq} updates here", Fault.STATE_MISMATCH)
         self.heard(message.signed_seq)
         if not self._follows:
-            self._funding = message.funding
+            self._session.learn(funding=message.funding)
 
     def on_funding(self, message: Funding) -> None:
         """The peer counts our funding anew."""
         if not self._follows:
-            self._funding = message.funding
+            self._session.learn(funding=message.funding)
 
     def on_counts(self, message: Counts) -> None:
         """The peer counts our deposits, and what we have taken out, anew."""
         if self._follows:
-            self._taken = message.taken
-            self._waiting = (self._signed, message.deposits)
+            behind = (self._session.link.heard, message.deposits)
+            self._session.learn(taken=message.taken, deposits_behind=behind)
             self.advance()
 
     def heard(self, seq: int) -> None:
         """An update of that number was signed by the peer; whether we can take it in yet does not matter."""
-        self._signed = max(self._signed, min(seq, self._session.channel.theirs.seq + WINDOW_MAX))
+        newest = min(seq, self._session.channel.theirs.seq + WINDOW_MAX)
+        if newest > self._session.link.heard:
+            self._session.learn(heard=newest)
 
     def advance(self) -> None:
         """The peer's updates were taken in: what it said to count may hold from here on."""
-        session = self._session
-        if self._waiting is not None and session.channel.theirs.seq >= self._waiting[0]:
-            self._deposits, self._waiting = self._waiting[1], None
+        session, waiting = self._session, self._session.link.deposits_behind
+        if waiting is not None and session.channel.theirs.seq >= waiting[0]:
+            session.learn(deposits=waiting[1], deposits_behind=None)
             self.reckon()
 
     def reckon(self) -> None:
         """Hold the peer to a reserve of all that both count."""
-        if self._deposits is not None:
-            after = reckoned(self._session.channel, self._deposits)
+        deposits = self._session.link.deposits
+        if deposits is not None:
+            after = reckoned(self._session.channel, deposits)
             if after is not self._session.channel:
                 self._session.change(after)
 
     def outlived(self, before: Channel) -> None:
         """A withdrawal of ours has died here. The peer may count it still: ask, and do without until it answers."""
-        channel = self._session.channel
+        session, channel, link = self._session, self._session.channel, self._session.link
         if channel.taken(channel.side) < before.taken(channel.side):
-            if self._taken is not None:
-                self._taken = max(self._taken, before.taken(channel.side))
-            self._funding = min(self._funding, before.funding(channel.side))
-            if self._session.ready:
-                self._session.greet()
+            taken = None if link.taken is None else max(link.taken, before.taken(channel.side))
+            session.learn(taken=taken, funding=min(link.funding, before.funding(channel.side)))
+            if link.ready:
+                session.greet()

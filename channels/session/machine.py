@@ -33,7 +33,7 @@ def process(session: Session, given: Asks[R], env: Env) -> R:
     rule = RULES.get(type(given))
     if rule is None:
         rule = _rule_of_message(given)
-    if rule.unlinked is not None and not session.ready:
+    if rule.unlinked is not None and not session.link.ready:
         return cast(R, _decline(session, given, rule.unlinked, "this channel was not resumed: greet first"))
     if session.channel.phase not in rule.phases:
         return cast(R, _out_of_phase(session, given, rule))

@@ -36,7 +36,7 @@ def request_close(session: Session) -> None:
 
 def on_shutdown(session: Session, message: Shutdown) -> None:
     """The peer wants to close, or agrees to."""
-    session.peer_final = message.final_seq
+    session.learn(peer_final=message.final_seq)
     if session.channel.shutdown is CloseInitiator.NONE:
         session.change(msgspec.structs.replace(session.channel, shutdown=CloseInitiator.PEER))
         session.locks.drop()
@@ -50,16 +50,16 @@ def advance_close(session: Session) -> None:
     if (
         channel.shutdown is CloseInitiator.NONE
         or channel.phase is not Phase.OPEN
-        or not session.ready
+        or not session.link.ready
         or len(session.outbox)
     ):
         return
     if channel.flight or channel.ours.simplex.locks:
         return
-    if not session.shutdown_said:
-        session.shutdown_said = True
+    if not session.link.shutdown_said:
+        session.learn(shutdown_said=True)
         session.send(Shutdown(channel.id, channel.ours.seq))
-    ended = session.peer_final == channel.theirs.seq and offers.is_quiet(channel)
+    ended = session.link.peer_final == channel.theirs.seq and offers.is_quiet(channel)
     if channel.side == 0 and ended and session.counting.agreed:  # else the balances would differ
         close = offers.closing_statement(channel, session.chain.sure + session.policy.offer_lifetime)
         signature = session.key.sign(digest_cooperative_close(session.domain, close))

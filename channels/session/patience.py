@@ -41,8 +41,8 @@ class Patience:
         self._seconds = self._grown = seconds
         self.cuts = 0
         """Connections in a row that were ended for the same oldest update."""
-        self.excused = False
-        """Whether the peer said, on this connection, why it leaves our updates aside."""
+        self._excused = False
+        """Whether the peer had said, when it was last looked at, why it leaves our updates aside."""
         self._oldest = 0
         self._round = 0
         self._looked = 0.0
@@ -55,13 +55,15 @@ class Patience:
     @property
     def bound(self) -> float:
         """How many seconds the oldest update may wait now."""
-        return max(self._grown, EXCUSED) if self.excused else self._grown
+        return max(self._grown, EXCUSED) if self._excused else self._grown
 
-    def look(self, oldest: int, rounds: tuple[int, int], now: float, *, queued: bool) -> bool:
+    def look(self, oldest: int, rounds: tuple[int, int], now: float, *, queued: bool, excused: bool = False) -> bool:
         """Return whether the update with number `oldest`, the oldest in flight (0: none), has waited for too long.
 
-        `rounds`: how many were prepared and how many of them are durable; `queued`: whether frames for the peer wait.
+        `rounds`: how many were prepared and how many of them are durable; `queued`: whether frames for the peer wait;
+        `excused`: whether it said, on this connection, why it leaves our updates aside.
         """
+        self._excused = excused
         prepared, durable = rounds
         if not oldest or oldest != self._oldest:
             self._oldest, self._round, self._waited = oldest, prepared, 0.0
@@ -90,10 +92,6 @@ class Patience:
         """The peer acknowledged something."""
         self.cuts, self._grown = 0, self._seconds
 
-    def excuse(self) -> None:
-        """The peer said why it leaves our updates aside."""
-        self.excused = True
-
     def forget(self) -> None:
         """Another connection begins."""
-        self._oldest, self.excused = 0, False
+        self._oldest = 0

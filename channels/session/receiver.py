@@ -33,7 +33,7 @@ def on_update(session: Session, message: Update, frame: bytes, now: float) -> No
     if 0 < message.seq <= before.proof.seq:
         session.must_ack = True  # repeated after a reconnect: acknowledge again
         return
-    if session.missed and message.seq > before.proof.seq + 1:
+    if session.link.missed and message.seq > before.proof.seq + 1:
         return
     if _is_early(session, message.operations):
         text = "a lock that is cancelled is not known to have expired here yet"
@@ -45,7 +45,9 @@ def on_update(session: Session, message: Update, frame: bytes, now: float) -> No
     )
     session.peer.verify(digest_proof(session.domain, simplex.proof), message.signature)
     session.channel = core.accepted(session.channel, simplex, message.signature)
-    session.must_ack, session.missed = True, False
+    session.must_ack = True
+    if session.link.missed:
+        session.learn(missed=False)
     session.counting.advance()
     count = simplex.next_payment - before.next_payment
     session.effects.store(UpdateReceived(session.channel.id, message.seq, before.next_payment, count, frame, now))
@@ -63,7 +65,7 @@ def on_update(session: Session, message: Update, frame: bytes, now: float) -> No
 def leave_aside(session: Session, message: Update, code: Fault, text: str) -> None:
     """Do not take an update that may become right: the peer is asked to repeat it once time has passed."""
     session.counting.heard(message.seq)
-    session.missed = True
+    session.learn(missed=True)
     session.send(Error(session.channel.id, code, text))
 
 

@@ -30,6 +30,7 @@ from tallystick.channels.protocol.simplex import extend
 from tallystick.channels.session.effects import CloseRequested
 from tallystick.channels.session.flight import SentUpdate, ended_locks
 from tallystick.channels.session.session import Session
+from tallystick.channels.session.state import LinkState
 from tallystick.channels.storage.schema import Journaled
 
 _GREETING = (Phase.OPENING, Phase.OPEN, Phase.FROZEN, Phase.RECOVERING)
@@ -60,9 +61,7 @@ def connected(session: Session) -> None:
 
 def disconnected(session: Session) -> None:
     """The link is gone: what was said on it does not count any more."""
-    session.ready = session.greeted = session.shutdown_said = session.missed = False
-    session.counting.forget()
-    session.peer_final = session.repeat_above = None
+    session.link = LinkState()
     session.patience.forget()
     session.streams.disconnected()
     session.locks.drop_accompanied()
@@ -71,8 +70,15 @@ def disconnected(session: Session) -> None:
 
 def succeed(session: Session, old: Session) -> None:
     """Take over what the peer has said already, on this connection, of a channel that is proposed anew."""
-    session.ready = old.ready
-    session.counting.succeed(old.counting)
+    said = old.link
+    session.learn(
+        ready=said.ready,
+        funding=said.funding,
+        deposits=said.deposits,
+        taken=said.taken,
+        deposits_behind=said.deposits_behind,
+        heard=said.heard,
+    )
 
 
 def on_reestablish(session: Session, message: Reestablish) -> None:
@@ -85,19 +91,18 @@ def on_reestablish(session: Session, message: Reestablish) -> None:
     ):
         recover(session)
         return
-    if session.greeted:
+    if session.link.greeted:
         _forget_shutdown(session)
     else:
         connected(session)
     session.counting.on_reestablish(message)
-    session.peer_behind = _is_behind(channel, message)
     if session.ready:  # it asks anew, and may not know any more what we count
         session.counting.tell()
-    session.ready = True
+    session.learn(ready=True, peer_behind=_is_behind(channel, message))
     known = message.theirs.proof.seq if message.theirs else 0
     if message.theirs is not None and known > channel.ours.seq:
         session.agree(known, message.theirs.countersignature)
-    session.repeat_above = known
+    session.learn(repeat_above=known)
     session.locks.ready()
 
 
@@ -115,7 +120,7 @@ def recover(session: Session) -> None:
 
 def _forget_shutdown(session: Session) -> None:
     """A greeting starts the talk about closing anew: whoever still wants to close says so again."""
-    session.shutdown_said, session.peer_final = False, None
+    session.learn(shutdown_said=False, peer_final=None)
     if session.channel.shutdown is CloseInitiator.PEER and session.channel.phase is Phase.OPEN:
         session.change(msgspec.structs.replace(session.channel, shutdown=CloseInitiator.NONE))
 
@@ -172,8 +177,11 @@ def proves_loss(message: Reestablish, ours: PublicKey, domain: bytes) -> bool:
 
 def repeat(session: Session) -> None:
     """Say again, once per round, what the peer may not have: updates, reveals, rejects, open offers."""
-    known, session.repeat_above = session.repeat_above, None
-    if known is None or session.channel.phase is Phase.RECOVERING:
+    known = session.link.repeat_above
+    if known is None:
+        return
+    session.learn(repeat_above=None)
+    if session.channel.phase is Phase.RECOVERING:
         return
     channel = session.channel
     for sent in session.sent:
@@ -196,7 +204,7 @@ def on_close_request(session: Session) -> None:
 
     Who has not greeted on this connection may know nothing of the channel any more.
     """
-    if session.ready and not session.peer_behind and not session.streams.forgotten:
+    if session.ready and not session.link.peer_behind and not session.streams.forgotten:
         text = "your greeting shows all that you ever signed here: close with our consent, or alone"
         session.send(Error(session.channel.id, Fault.REFUSED, text))
     else:

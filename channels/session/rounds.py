@@ -20,9 +20,9 @@ def look(session: Session, rounds: tuple[int, int], now: float, *, queued: bool)
 
     Only of what it could acknowledge now: in step, and open.
     """
-    waits = session.ready and session.channel.phase is Phase.OPEN
+    waits = session.link.ready and session.channel.phase is Phase.OPEN
     oldest = session.sent[0].seq if session.sent and waits else 0
-    if session.patience.look(oldest, rounds, now, queued=queued):
+    if session.patience.look(oldest, rounds, now, queued=queued, excused=session.link.excused):
         raise session.patience.cut(session.channel.id)
     return oldest > 0
 

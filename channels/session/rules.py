@@ -88,7 +88,7 @@ RULES: dict[type, Rule] = {
     # what happens by itself
     inputs.LinkUp: Rule(lambda s, g, env: resync.connected(s), ALL),
     inputs.LinkDown: Rule(lambda s, g, env: resync.disconnected(s), ALL),
-    inputs.PeerExcused: Rule(lambda s, g, env: s.patience.excuse(), ALL),
+    inputs.PeerExcused: Rule(lambda s, g, env: s.learn(excused=True), ALL),
     inputs.ChainMoved: Rule(lambda s, g, env: timing.on_chain_moved(s, g.chain), ALL),
     inputs.FundingConfirmed: Rule(lambda s, g, env: resync.set_funding(s, g.deposits, g.withdrawn), ALL),
     inputs.PhaseReached: Rule(lambda s, g, env: s.enter(g.phase), ALL),

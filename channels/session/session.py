@@ -12,6 +12,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
 
 from tallystick.channels.errors import ChannelNotReady, InsufficientFunds, InvalidInput, TallystickError
 from tallystick.channels.limits import LOCKS_MAX, MEMO_MAX, ONION_MAX, UINT64_MAX, Policy
@@ -38,6 +41,7 @@ from tallystick.channels.session.locks import Locks
 from tallystick.channels.session.outbox import Outbox, run_limit
 from tallystick.channels.session.patience import Patience
 from tallystick.channels.session.standing import Headroom, never_lost, require_payable
+from tallystick.channels.session.state import LinkState
 from tallystick.channels.session.streams import Streams
 from tallystick.channels.session.tickets import Ticket
 from tallystick.channels.session.window import Window
@@ -63,21 +67,9 @@ class Session:
         self.sent: deque[SentUpdate] = deque()
         self.patience = Patience(policy.ack_patience)
         self.chain = ChainTime()
-        self.ready = False
-        """Whether both sides have said Reestablish on the present connection."""
-        self.greeted = False
-        """Whether we have."""
+        self.link = LinkState()
         self.counting = Counting(self)
-        self.peer_final: int | None = None
-        """Where the peer's simplex ends, if it said Shutdown on the present connection."""
-        self.shutdown_said = False
-        self.peer_behind = False
-        """Whether the peer's greeting on the present connection showed less than what it must have known."""
         self.must_ack = False
-        self.missed = False
-        """An update came that could not be taken yet: what follows it is left aside until the peer repeats it."""
-        self.repeat_above: int | None = None
-        """The peer asked, in this round, for everything above this number of ours."""
         self._keyed: dict[str, Ticket] = {}
         self.signatures = 0
         """Balance proofs signed and countersigned since the start."""
@@ -138,6 +130,11 @@ class Session:
     def stuck(self) -> bool:
         """Whether the peer holds back an acknowledgement, and a new connection did not help."""
         return self.patience.cuts > 0
+
+    @property
+    def ready(self) -> bool:
+        """Whether both sides have said Reestablish on the present connection."""
+        return self.link.ready
 
     @property
     def usable(self) -> bool:
@@ -282,6 +279,10 @@ class Session:
             self.streams.abandon()
         self.changed()
 
+    def learn(self, **changes: Any) -> None:
+        """Note what was said on the present link."""
+        self.link = msgspec.structs.replace(self.link, **changes)
+
     def abandon(self, error: TallystickError) -> None:
         """End everything that waits unsigned."""
         self.locks.drop()
@@ -302,8 +303,7 @@ class Session:
         """
         self.seal()
         channel = self.channel
-        self.greeted = True
-        self.shutdown_said, self.peer_final = False, None
+        self.learn(greeted=True, shutdown_said=False, peer_final=None)
         self.send(
             Reestablish(
                 channel.id,
@@ -421,5 +421,5 @@ class Session:
     def resume(self, before: Phase) -> None:
         """Ask the peer to repeat what was left aside, now that the channel is open (again) or time has passed."""
         thawed = before is Phase.FROZEN and self.channel.phase is Phase.OPEN
-        if self.ready and self.channel.phase is Phase.OPEN and (thawed or self.missed):
+        if self.ready and self.channel.phase is Phase.OPEN and (thawed or self.link.missed):
             self.greet()

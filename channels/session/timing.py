@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tallystick.channels.protocol import confirmed
-from tallystick.channels.protocol.conditions import amount_paid
+from tallystick.channels.protocol.conditions import worth
 from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.operations import Cancel
 from tallystick.channels.session.chaintime import ChainTime
@@ -16,7 +16,7 @@ CANCEL_MARGIN = 30
 def on_chain_moved(session: Session, chain: ChainTime) -> bool:
     """Let chain time pass in a channel; return whether anything in it waits for that."""
     session.chain = chain
-    waits = session.channel.phase is not Phase.GONE and (session.missed or not confirmed.timeless(session.channel))
+    waits = session.channel.phase is not Phase.GONE and (session.link.missed or not confirmed.timeless(session.channel))
     if waits:
         let_pass(session, chain)
     session.locks.on_time()
@@ -36,8 +36,8 @@ def let_pass(session: Session, chain: ChainTime) -> None:
         secret = chain.registered_in_time(lock)
         if lock.id in session.streams.outgoing:
             session.streams.on_time(lock)
-        elif secret is not None:
-            session.locks.pay(lock, secret, amount_paid(lock, secret))
+        elif secret is not None and (amount := worth(lock, secret)):
+            session.locks.pay(lock, secret, amount)
         elif lock.expiry + CANCEL_MARGIN < chain.final:
             session.locks.end(Cancel(lock.id))
     session.streams.chain_moved()

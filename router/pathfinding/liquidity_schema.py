@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
 from tallystick.channels.storage.store import Moment, Store, Subject
 from tallystick.channels.storage.tables import Rows, below, table
-from tallystick.router.pathfinding.liquidity import Belief, Changes
+from tallystick.router.pathfinding.beliefs import Belief
+from tallystick.router.pathfinding.liquidity import Changes
 
 
 class BeliefLearned(Moment, frozen=True):

@@ -19,6 +19,10 @@ from tallystick.channels.storage.store import Moment, Store, Subject
 from tallystick.channels.storage.tables import CAME, Rows, at_least, at_most, decoded, table
 from tallystick.channels.values.discretion import Discreet
 from tallystick.settlement.chain import (
+    CLOSED,
+    GONE,
+    OPEN,
+    SETTLED,
     Block,
     Challenged,
     ChannelEvent,
@@ -27,15 +31,14 @@ from tallystick.settlement.chain import (
     ContractChannel,
     CooperativelyClosed,
     Deposited,
+    Header,
     LinkRegistered,
+    ProofRegistered,
     Redeemed,
     SecretRegistered,
     Settled,
     Withdrawn,
 )
-
-OPEN, CLOSED, SETTLED, GONE = range(4)
-"""The values of `ContractChannel.status`."""
 
 
 class EventInBlock(msgspec.Struct, frozen=True, array_like=True):
@@ -53,6 +56,7 @@ class EventsSeen(Discreet, Moment, frozen=True):
     sightings: tuple[EventInBlock, ...]
     secrets: tuple[SecretRegistered, ...]
     links: tuple[LinkRegistered, ...] = ()
+    others: tuple[ProofRegistered, ...] = ()
 
 
 class EventsUndone(Moment, frozen=True):
@@ -102,12 +106,12 @@ def _with(pair: tuple[int, int], side: int, value: int) -> tuple[int, int]:
 class ChainIndex:
     """The events of one account's channels. Change it only together with the moments that it returns."""
 
-    def __init__(self, account: Address, store: Store) -> None:
+    def __init__(self, account: Address, store: Store, head: Header | None = None) -> None:
+        """`head`: the newest block that was taken in before, None if there is none."""
         self._account = account
         self._store = store
         self._histories: dict[ChannelId, list[EventInBlock]] = {}
-        self.head_number = -1
-        self.head_time = 0
+        self.head_number, self.head_time = (-1, 0) if head is None else (head.number, head.time)
         for *_, blob in store.read(_EVENTS.rows()):
             sighting = decoded(_SIGHTING, blob, "chain_events")
             self._histories.setdefault(sighting.event.channel, []).append(sighting)
@@ -116,25 +120,27 @@ class ChainIndex:
         """Take in a block; return what to store."""
         number, time = block.header.number, block.header.time
         self.head_number, self.head_time = number, time
-        sightings, secrets, links = [], [], []
+        sightings, secrets, links, others = [], [], [], []
         for event in block.events:
             if isinstance(event, SecretRegistered):
                 secrets.append(event)
             elif isinstance(event, LinkRegistered):
                 links.append(event)
+            elif isinstance(event, ProofRegistered):
+                others.append(event)
             elif event.channel in self._histories or (
                 isinstance(event, ChannelOpened) and self._account in event.terms.participants
             ):
                 sighting = EventInBlock(number, time, event)
                 self._histories.setdefault(event.channel, []).append(sighting)
                 sightings.append(sighting)
-        if not sightings and not secrets and not links:
+        if not sightings and not secrets and not links and not others:
             return []
-        return [EventsSeen(number, tuple(sightings), tuple(secrets), tuple(links))]
+        return [EventsSeen(number, tuple(sightings), tuple(secrets), tuple(links), tuple(others))]
 
-    def remove(self, number: int) -> list[Moment]:
-        """Take back the block of that number, which was the newest; return what to store."""
-        self.head_number = number - 1
+    def remove(self, number: int, time: int) -> list[Moment]:
+        """Take back the block of that number, which was the newest; return what to store. `time`: of the one below."""
+        self.head_number, self.head_time = number - 1, time
         for channel, history in list(self._histories.items()):
             self._histories[channel] = [sighting for sighting in history if sighting.number < number]
         return [EventsUndone(number)]
@@ -163,10 +169,14 @@ class ChainIndex:
         ]
         rows = sorted((row, puzzle) for query, puzzle in hashes for row in self._store.read(query))
         found: dict[Puzzle, tuple[int, bytes]] = {puzzle: (time, secret) for (_, time, secret), puzzle in rows}
-        for puzzle in puzzles:
-            deepest = _LINKS.rows(until, columns="time proof", condition=puzzle[1], order=("-depth",), limit=1)
-            for time, proof in self._store.read(deepest) if puzzle[0] == STREAM else ():
-                found[puzzle] = (time, proof)
+        for kind, condition in puzzles:
+            if kind == STREAM:
+                query = _LINKS.rows(until, columns="time proof", order=("-depth",), limit=1, condition=condition)
+            else:
+                order = ("-number", f"-{CAME}")
+                query = _PROOFS.rows(until, columns="time proof", order=order, limit=1, kind=kind, condition=condition)
+            for time, proof in self._store.read(query) if kind != HASH else ():
+                found[kind, condition] = (time, proof)
         return found
 
     def known(self) -> list[ChannelId]:
@@ -179,6 +189,7 @@ _SIGHTING: Codec[EventInBlock] = Codec(EventInBlock, canonical=False)
 _EVENTS = table("chain_events", "number position sighting", keys=2)
 _SECRETS = table("chain_secrets", "digest secret time number")
 _LINKS = table("chain_links", "condition depth proof time number", keys=2)
+_PROOFS = table("chain_proofs", "kind condition number proof time", keys=4)
 
 
 def _seen(rows: Rows, moment: EventsSeen) -> None:
@@ -189,6 +200,8 @@ def _seen(rows: Rows, moment: EventsSeen) -> None:
     for link in moment.links:
         proof = StreamProof(link.link, link.depth, StreamTerms(link.tip, link.unit, link.length))
         rows.keep(_LINKS, link.condition, link.depth, proof.encode(), link.time, moment.number)
+    for other in moment.others:
+        rows.keep(_PROOFS, other.kind, other.condition, moment.number, other.proof, other.time)
 
 
 def _undone(rows: Rows, moment: EventsUndone) -> None:
@@ -196,4 +209,4 @@ def _undone(rows: Rows, moment: EventsUndone) -> None:
         rows.delete(of, at_least("number", moment.number))
 
 
-INDEX = Subject("index", (_EVENTS, _SECRETS, _LINKS), {EventsSeen: _seen, EventsUndone: _undone})
+INDEX = Subject("index", (_EVENTS, _SECRETS, _LINKS, _PROOFS), {EventsSeen: _seen, EventsUndone: _undone})

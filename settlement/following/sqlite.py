@@ -19,5 +19,10 @@ CREATE TABLE chain_links (
     condition BLOB NOT NULL, depth INTEGER NOT NULL, proof BLOB NOT NULL, time INTEGER NOT NULL,
     number INTEGER NOT NULL, PRIMARY KEY (condition, depth))
 """,
+        """
+CREATE TABLE chain_proofs (
+    kind INTEGER NOT NULL, condition BLOB NOT NULL, proof BLOB NOT NULL, time INTEGER NOT NULL,
+    number INTEGER NOT NULL, PRIMARY KEY (kind, condition, number, proof))
+""",
     ),
 )

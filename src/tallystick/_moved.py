@@ -1,8 +1,8 @@
 """Import paths that the documents of 0.1.0 told of: they work for one release more, and then no longer.
 
-A module that moved is found by its old name too, and is the same module: no class exists twice. Whoever imports it so
-is warned (`DeprecationWarning`) with the new name. Two old modules have the names of packages now: those packages ask
-`moved_name` for what the documents said is in them.
+The old name of a module finds one that takes each thing from where it is now, so that no class exists twice. Whoever
+imports it is warned (`DeprecationWarning`) with the new name. Two old modules have the names of packages now: those
+packages ask `moved_name` for what the documents said is in them.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import importlib
 import sys
 import warnings
 from collections.abc import Sequence
+from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -33,16 +34,19 @@ MODULES = {
     "sdk.keystore": "sdk.daemon.keystore",
     "settlement.rpc_client": "settlement.ethereum.rpc_client",
 }
+"""Where each module is now."""
 NAMES = {
     "router.receiving": {"Paid": "router.receiving.service", "PaymentHeld": "router.receiving.service"},
     "sdk.node": {
         "Alarm": "channels.node.alarms",
         "Config": "sdk.node.node",
         "Node": "sdk.node.node",
-        "open_node": "sdk.node.node",
+        "open_node": "sdk.node.running",
     },
 }
 """Of each module whose old name is that of a package now: its names, and the module that each is in."""
+RENAMED = {"router.forwarder.Outcome": "ForwardOutcome"}
+"""What has another name in the module where it is now."""
 
 
 def moved_name(package: str, name: str) -> Any:
@@ -50,36 +54,39 @@ def moved_name(package: str, name: str) -> Any:
     home = NAMES[package.removeprefix(_TOP)].get(name)
     if home is None:
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
-    _warn(f"{package}.{name}", f"{_TOP}{home}.{name}")
+    _warn(f"{package}.{name}", f"{_TOP}{home}.{name}", by=4)
     return getattr(importlib.import_module(_TOP + home), name)
 
 
-class _OldNames:
-    """Finds modules by their old names, and loads them: what it loads is the module of the new name."""
+class _OldModule(ModuleType):
+    """A module by its old name: it has what the one of the new name has."""
+
+    def __getattr__(self, name: str) -> Any:
+        old = self.__name__.removeprefix(_TOP)
+        return getattr(importlib.import_module(_TOP + MODULES[old]), RENAMED.get(f"{old}.{name}", name))
+
+
+class _OldNames(MetaPathFinder, Loader):
+    """Finds modules by their old names, and loads them."""
 
     def find_spec(
-        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Return how to load `name`, if it is an old one."""
-        old = name.startswith(_TOP) and name.removeprefix(_TOP) in MODULES
-        return ModuleSpec(name, self) if old else None  # type: ignore[arg-type]  # a loader by its methods
+        """Return how to load a module, if its name is an old one."""
+        old = fullname.startswith(_TOP) and fullname.removeprefix(_TOP) in MODULES
+        return ModuleSpec(fullname, self) if old else None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        """Return the module of the new name."""
-        home = _TOP + MODULES[spec.name.removeprefix(_TOP)]
-        _warn(spec.name, home)
-        module = importlib.import_module(home)
-        spec.loader_state = module.__spec__  # Python puts the old name's in its place
-        return module
+        """Return the module by its old name."""
+        return _OldModule(spec.name)
 
     def exec_module(self, module: ModuleType) -> None:
-        """Give the module, which has run under its new name, what it says of itself back."""
-        if module.__spec__ is not None:
-            module.__spec__ = module.__spec__.loader_state
+        """Warn who imports it."""
+        _warn(module.__name__, _TOP + MODULES[module.__name__.removeprefix(_TOP)], by=3)
 
 
-def _warn(old: str, new: str) -> None:
-    warnings.warn(f"{old} is {new} now: the old name goes with the next release", DeprecationWarning, stacklevel=4)
+def _warn(old: str, new: str, *, by: int) -> None:
+    warnings.warn(f"{old} is {new} now: the old name goes with the next release", DeprecationWarning, stacklevel=by)
 
 
 def install() -> None:

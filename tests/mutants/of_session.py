@@ -6,6 +6,62 @@ from mutant import FORWARDING, SIMULATIONS, Mutant
 
 MUTANTS = (
     Mutant(
+        "let what a peer said of its end outlive the link",
+        "channels/session/resync.py",
+        "    session.link = LinkState()\n",
+        "    session.link = LinkState(peer_final=session.link.peer_final)\n",
+        ("test_channel_links.py",),
+    ),
+    Mutant(
+        "let an update that was left aside stay so on the next link",
+        "channels/session/resync.py",
+        "    session.link = LinkState()\n",
+        "    session.link = LinkState(missed=session.link.missed)\n",
+        ("test_channel_links.py",),
+    ),
+    Mutant(
+        "take a channel for in step before the next greeting",
+        "channels/session/resync.py",
+        "    session.link = LinkState()\n",
+        "    session.link = LinkState(ready=session.link.ready)\n",
+        ("test_channel_links.py", "test_channel_rules.py"),
+    ),
+    Mutant(
+        "have no rule for the peer's rejections",
+        "channels/session/rules.py",
+        "    messages.Reject: Rule(lambda s, g, env: s.locks.on_reject(g.message), OPEN, IGNORE, REFUSE),\n",
+        "",
+        ("test_channel_rules.py",),
+    ),
+    Mutant(
+        "take updates while a close is agreed",
+        "channels/session/rules.py",
+        "receiver.on_update(s, g.message, g.frame, env.now), OPEN, ASIDE, REFUSE)",
+        "receiver.on_update(s, g.message, g.frame, env.now), SIGNED, ASIDE, REFUSE)",
+        ("test_session_rules.py",),
+    ),
+    Mutant(
+        "take acknowledgements while the channel is open alone",
+        "channels/session/rules.py",
+        "s.on_ack(g.message, env.now), SIGNED, IGNORE, REFUSE)",
+        "s.on_ack(g.message, env.now), OPEN, IGNORE, REFUSE)",
+        ("test_docs_protocol.py",),
+    ),
+    Mutant(
+        "take updates before both have greeted",
+        "channels/session/rules.py",
+        "receiver.on_update(s, g.message, g.frame, env.now), OPEN, ASIDE, REFUSE)",
+        "receiver.on_update(s, g.message, g.frame, env.now), OPEN, ASIDE)",
+        ("test_docs_protocol.py", "test_session_rules.py"),
+    ),
+    Mutant(
+        "call what is legal in any phase",
+        "channels/session/machine.py",
+        "    if session.channel.phase not in rule.phases:\n",
+        "    if session.channel.phase not in tuple(type(session.channel.phase)):\n",
+        ("test_channel_rules.py",),
+    ),
+    Mutant(
         "acknowledge without a place in the journal",
         "channels/session/receiver.py",
         "effects.store(UpdateReceived(session.channel.id, message.seq, before.next_payment, count, frame, now))",
@@ -29,15 +85,15 @@ MUTANTS = (
     Mutant(
         "count what the peer says behind what it may have signed before",
         "channels/session/counting.py",
-        "session.channel.theirs.seq >= self._waiting[0]",
-        "self._waiting[0] >= 0",
+        "session.channel.theirs.seq >= waiting[0]",
+        "waiting[0] >= 0",
         ("test_reserve_follows.py",),
     ),
     Mutant(
         "let a channel that is proposed anew forget that the peer has greeted",
         "channels/session/resync.py",
-        "session.ready = old.ready",
-        "session.ready = False",
+        "ready=said.ready,",
+        "ready=False,",
         ("test_openings_end.py",),
     ),
     Mutant(
@@ -50,7 +106,7 @@ MUTANTS = (
     Mutant(
         "close at our cost for a peer that has lost nothing",
         "channels/session/resync.py",
-        "if session.ready and not session.peer_behind and not session.streams.forgotten:",
+        "if session.ready and not session.link.peer_behind and not session.streams.forgotten:",
         "if False:",
         ("test_close_requests.py",),
     ),

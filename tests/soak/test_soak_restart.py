@@ -17,7 +17,8 @@ from tallystick.channels.session.inputs import FundingConfirmed
 from tallystick.channels.storage.sqlite.store import open_store
 from tallystick.channels.storage.store import Moment
 from tallystick.channels.storage.writer import Writer
-from tallystick.sdk.node.node import Config, Node, open_node
+from tallystick.sdk.node.node import Config, Node
+from tallystick.sdk.node.running import open_node
 from tallystick.sdk.node.sqlite import SCHEMAS
 from tallystick.settlement.chain import ChannelOpened, Deposited
 from tallystick.settlement.following.index import EventInBlock, EventsSeen
