@@ -75,7 +75,7 @@ async def get_coins(node: Node, chain: RpcChain) -> None:
 
 def lonely(channel: ChannelHandle) -> bool:
     """Whether a channel is open and nothing of ours was ever put into it."""
-    inner = channel.session.channel
+    inner = channel.view.channel
     return channel.phase is Phase.OPEN and channel.connected and not inner.funding(inner.side)
 
 
@@ -84,7 +84,8 @@ async def match_deposits(node: Node, most: int) -> None:
     while True:
         await node.until(lambda: any(map(lonely, node.channels)))
         for channel in filter(lonely, node.channels):
-            theirs = channel.session.channel.funding(channel.session.channel.peer_side)
+            inner = channel.view.channel
+            theirs = inner.funding(inner.peer_side)
             try:
                 await channel.deposit(min(theirs, most))
                 print(f"{name(channel.id)}: put {min(theirs, most)} in, as its opener did", flush=True)

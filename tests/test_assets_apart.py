@@ -13,7 +13,8 @@ from tallystick.router.invoices.invoice import Invoice
 from tallystick.router.objects import NodeKey
 from tallystick.router.onion.payload import FinalPayload
 from tallystick.router.pathfinding import liquidity_schema
-from tallystick.router.pathfinding.liquidity import Belief, Changes
+from tallystick.router.pathfinding.beliefs import Belief
+from tallystick.router.pathfinding.liquidity import Changes
 from tallystick.router.pathfinding.liquidity_schema import load_beliefs, moments_of
 from tallystick.router.receiving import issued as invoices
 from tallystick.router.receiving.issued import InvoiceClaimed, KeysendClaimed, find_invoice, issue, wanted

@@ -11,7 +11,7 @@ import trio.testing
 
 from simulation.processes import TALLY, run
 from tallystick.channels.storage.schema import SCHEMA
-from tallystick.channels.storage.writer import IDLE, Writer
+from tallystick.channels.storage.writer import IDLE, Round, Writer
 from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.sdk.bench.network import check_line
 from tallystick.sdk.errors import MeasurementVoid
@@ -73,12 +73,12 @@ async def rounds_and_turns(seconds_of_a_turn: float, rest: float) -> int:
         nonlocal turns
         rounds = 0
 
-        def prepare() -> None:
+        def prepare() -> Round:
             nonlocal rounds
             counted[min(rounds, 1)] = turns
             rounds += 1
-            writer.rest(rest)
             writer.wake()
+            return Round(rest=rest)
 
         writer.before_commit(prepare)
         async with trio.open_nursery() as nursery:

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 import trio
 
-from simulation.gossip_scene import DOMAIN, ChainTruth, person
+from simulation.gossip_fixtures import DOMAIN, ChainTruth, person
 from simulation.journeys import Journey, configuration
 from tallystick.channels.ports import SteadyClock
 from tallystick.channels.storage.schema import SCHEMA
@@ -25,8 +25,9 @@ from tallystick.router.gossip.core import Gossip
 from tallystick.router.gossip.policy import DAY
 from tallystick.router.gossip.store import item_of
 from tallystick.router.objects import ForwardingPolicy
+from tallystick.router.pathfinding.beliefs import Belief
 from tallystick.router.pathfinding.graph import Graph
-from tallystick.router.pathfinding.liquidity import Belief, Knowledge
+from tallystick.router.pathfinding.liquidity import Knowledge
 from tallystick.sdk.testing.world import open_world
 from tallystick.watchtower.daemon import STATUS, STATUS_OLD, TowerStatus, read_status
 

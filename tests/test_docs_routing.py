@@ -8,9 +8,10 @@ import pytest
 
 from tallystick.router.onion.payload import HOPS_MAX
 from tallystick.router.pathfinding import planner
+from tallystick.router.pathfinding.beliefs import BIMODAL, UNIFORM
 from tallystick.router.pathfinding.flow import pieces_of
 from tallystick.router.pathfinding.graph import LOCK_RATE
-from tallystick.router.pathfinding.liquidity import BELIEFS_MAX, BIMODAL, FORGET_AFTER, HALF_LIFE, UNIFORM
+from tallystick.router.pathfinding.liquidity import BELIEFS_MAX, FORGET_AFTER, HALF_LIFE
 from tallystick.router.pathfinding.planner import Costs
 
 PAGE = " ".join((Path(__file__).resolve().parent.parent / "docs" / "routing.md").read_text("utf-8").split())

@@ -15,10 +15,12 @@ from ortools.graph.python.min_cost_flow import SimpleMinCostFlow
 from tallystick.channels.errors import InvalidInput
 from tallystick.router.errors import NoRoute, Unpaid
 from tallystick.router.objects import Edge, ForwardingPolicy, Route
-from tallystick.router.pathfinding.flow import Pieces, pieces_of, split
+from tallystick.router.pathfinding.beliefs import BIMODAL, UNIFORM, Prior
+from tallystick.router.pathfinding.columns import floats
+from tallystick.router.pathfinding.flow import Demand, Pieces, pieces_of, split
 from tallystick.router.pathfinding.graph import Graph
 from tallystick.router.pathfinding.kernels import PAUSE, PLAIN, compiled
-from tallystick.router.pathfinding.liquidity import BIMODAL, UNIFORM, Knowledge, Prior
+from tallystick.router.pathfinding.liquidity import Knowledge
 from tallystick.router.pathfinding.planner import Costs, Planner
 from tallystick.router.pathfinding.steps import finish
 from tallystick.router.testing.networks import channel_id, node_key, random_network
@@ -103,12 +105,21 @@ def test_the_flow_costs_what_the_optimum_costs(seed: int, amount: int, numba: bo
     source, target = graph.index(node_key(0)), graph.index(node_key(1))
     assert source is not None and target is not None
     kernels = compiled() if numba else PLAIN
-    flows = finish(kernels.cheapest_flow(
-        graph.count, PAUSE, len(c.base), source, target, float(amount), 1.0, RISK, HOP, SPREAD, LEAST, 10_000,
-        graph.floats(pieces.ends), graph.floats(pieces.slopes),
-        c.first_out, c.first_in, c.only_next, c.only_before, c.next_out, c.next_in, c.source, c.target,
-        c.base, c.weight, c.minimum, c.limit, c.lower, c.upper, c.held,
-    ))  # fmt: skip
+    demand = Demand(
+        nodes=graph.count,
+        source=source,
+        target=target,
+        amount=float(amount),
+        unit=1.0,
+        risk=RISK,
+        hop=HOP,
+        spread=SPREAD,
+        least=LEAST,
+        rounds=10_000,
+        ends=floats(pieces.ends, compiled=numba),
+        slopes=floats(pieces.slopes, compiled=numba),
+    )
+    flows = finish(kernels.cheapest_flow(c, demand, PAUSE))
     arcs = straight(graph, amount, pieces, source)
     flowing, best = oracle(arcs, source, target, amount)
     balance: Counter[int] = Counter()

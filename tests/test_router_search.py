@@ -15,10 +15,12 @@ from tallystick.channels.errors import InvalidInput
 from tallystick.router.errors import NoRoute, Unpaid
 from tallystick.router.objects import Edge, ForwardingPolicy, Hop, NodeKey, Route
 from tallystick.router.onion.payload import HOPS_MAX
+from tallystick.router.pathfinding.beliefs import BIMODAL, UNIFORM, Prior
 from tallystick.router.pathfinding.graph import LOCK_RATE, Graph
 from tallystick.router.pathfinding.kernels import PAUSE, PLAIN, Compiled, Kernels, compilable, compiled
-from tallystick.router.pathfinding.liquidity import BIMODAL, UNIFORM, Knowledge, Prior
+from tallystick.router.pathfinding.liquidity import Knowledge
 from tallystick.router.pathfinding.planner import Costs, Planner, warm_up
+from tallystick.router.pathfinding.search import Question
 from tallystick.router.pathfinding.steps import finish
 from tallystick.router.testing.networks import channel_id, node_key, random_network
 
@@ -96,20 +98,10 @@ def test_both_searches_find_the_same_costs_in_larger_networks(numba: bool, prior
         one, other = rng.sample(graph.nodes, 2)
         amount = 10 ** rng.uniform(3, 6)
         start, end = graph.index(one), graph.index(other)
-        c = graph.columns
-        weights = (amount / 1000, amount / 100_000, prior.slope)
-        both = finish(kernels.two_sided(
-            graph.count, PAUSE, start, end, amount, *weights,
-            c.first_out, c.first_in, c.only_next, c.only_before, c.next_out, c.next_in, c.source, c.target,
-            c.base, c.weight, c.minimum, c.limit, c.per_capacity, c.lower, c.upper, c.share_lower, c.share_upper,
-            c.held,
-        ))  # fmt: skip
-        exact = finish(kernels.one_sided(
-            graph.count, PAUSE, start, end, amount, *weights,
-            c.first_in, c.only_before, c.next_in, c.source, c.target, c.base, c.share, c.weight, c.minimum, c.limit,
-            c.per_capacity, c.lower, c.upper, c.share_lower, c.share_upper, c.held, c.inbound_base, c.inbound_share,
-            c.discount_base, c.discount_share, 0.0,
-        ))  # fmt: skip
+        assert start is not None and end is not None
+        ask = Question(graph.count, start, end, amount, amount / 1000, amount / 100_000, prior.slope)
+        both = finish(kernels.two_sided(graph.columns, ask, PAUSE))
+        exact = finish(kernels.one_sided(graph.columns, ask, PAUSE))
         assert bool(both) == bool(exact)
         if exact:
             found += 1

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 import random
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import pytest
@@ -15,11 +14,13 @@ from tallystick.channels.protocol.objects import ChannelId
 from tallystick.router.errors import NoRoute
 from tallystick.router.objects import Edge, ForwardingPolicy, Hop, NodeKey, Route
 from tallystick.router.pathfinding import planner as planner_module
+from tallystick.router.pathfinding.columns import floats
+from tallystick.router.pathfinding.flow import Demand, pieces_of
 from tallystick.router.pathfinding.graph import WAITING_MAX, Graph
-from tallystick.router.pathfinding.kernels import without_pauses
+from tallystick.router.pathfinding.kernels import CHEAPEST_FLOW, ONE_SIDED, TWO_SIDED, Kernel
 from tallystick.router.pathfinding.liquidity import Knowledge
 from tallystick.router.pathfinding.planner import Planner
-from tallystick.router.pathfinding.search import two_sided
+from tallystick.router.pathfinding.search import Question
 from tallystick.router.pathfinding.steps import Steps, finish
 from tallystick.router.testing.networks import channel_id, node_key, random_network
 
@@ -79,7 +80,8 @@ def pauses(steps: Steps[T]) -> int:
 def test_between_two_pauses_no_search_looks_at_more_than_it_may(amount: int) -> None:
     who = network()
     columns = who.graph.columns
-    columns.next_out, columns.next_in = out, into = Counted(columns.next_out), Counted(columns.next_in)
+    out, into = Counted(columns.next_out), Counted(columns.next_in)
+    who.graph.columns = columns._replace(next_out=out, next_in=into)
     steps, before, most, count = planning(who, amount), 0, 0, 0
     ended = False
     while not ended:
@@ -145,9 +147,9 @@ def test_what_happens_in_a_pause_waits_for_the_end_of_the_search_and_is_not_lost
     with contextlib.suppress(StopIteration, NoRoute):  # what is exact knows of the news: a route may not fit any more
         while True:
             next(steps)
-            before = [list(column) for column in msgspec.structs.astuple(who.graph.columns)]
+            before = [list(column) for column in who.graph.columns]
             happenings(who, edges, rng)
-            assert [list(column) for column in msgspec.structs.astuple(who.graph.columns)] == before
+            assert [list(column) for column in who.graph.columns] == before
             many += 1
     rng = random.Random(seed)
     calm.knowledge.refresh(NOW)
@@ -200,11 +202,38 @@ def test_bringing_many_beliefs_up_to_date_pauses_too() -> None:
     assert pauses(who.knowledge.refreshing(NOW + who.knowledge.half_life)) == 0
 
 
-def test_what_numba_compiles_is_the_kernel_without_its_pauses() -> None:
-    plain = without_pauses(two_sided)
-    assert inspect.isgeneratorfunction(two_sided) and not inspect.isgeneratorfunction(plain)
-    assert plain.__code__.co_filename == two_sided.__code__.co_filename
-    assert plain.__code__.co_firstlineno == two_sided.__code__.co_firstlineno
+def demand_of(who: Planner, question: Question) -> Demand:
+    pieces = pieces_of(who.knowledge.prior)
+    return Demand(
+        nodes=question.nodes,
+        source=question.source,
+        target=question.target,
+        amount=question.amount,
+        unit=1.0,
+        risk=question.risk,
+        hop=1e-6,
+        spread=1e-6,
+        least=1.0,
+        rounds=50,
+        ends=floats(pieces.ends, compiled=False),
+        slopes=floats(pieces.slopes, compiled=False),
+    )
+
+
+@pytest.mark.parametrize("budget", [1, 7, 10**9])
+@pytest.mark.parametrize("kernel", [TWO_SIDED, ONE_SIDED, CHEAPEST_FLOW])
+def test_a_kernel_finds_the_same_in_steps_of_any_size_as_in_one(kernel: Kernel[Any, Any, Any], budget: int) -> None:
+    who = network(100, 400)
+    one, other = far_ones(who)
+    start, end = who.graph.index(one.source), who.graph.index(other.target)
+    assert start is not None and end is not None
+    question: Any = Question(who.graph.count, start, end, 1e6, 1e3, 1.0, who.knowledge.prior.slope)
+    if kernel is CHEAPEST_FLOW:
+        question = demand_of(who, question)
+    columns = who.graph.columns
+    whole = kernel.whole(columns, question)
+    assert whole and finish(kernel.plain(columns, question, budget)) == whole
+    assert (pauses(kernel.plain(columns, question, budget)) > 10) == (budget < 10)
 
 
 @pytest.mark.parametrize("numba", [False, True])

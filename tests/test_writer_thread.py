@@ -22,7 +22,7 @@ from tallystick.channels.session.tickets import Ticket
 from tallystick.channels.storage import disk_thread
 from tallystick.channels.storage.disk_thread import open_disk_thread
 from tallystick.channels.storage.store import LOG_SIZE, Moment, Schema, open_store
-from tallystick.channels.storage.writer import Writer
+from tallystick.channels.storage.writer import Round, Writer
 from tallystick.channels.testing.disk import SimulatedDisk
 
 
@@ -152,10 +152,10 @@ async def test_a_round_is_one_commit_and_asks_for_no_other(tmp_path: Path) -> No
     store = open_store(tmp_path, [NOTES], owner="test")
     writer, prepared = Writer(store), list[int]()
 
-    def prepare() -> None:
-        if not prepared:
-            writer.add([Noted("signed in this round")])
+    def prepare() -> Round:
+        moments: list[Moment] = [] if prepared else [Noted("signed in this round")]
         prepared.append(store.commits)
+        return Round(moments)
 
     writer.before_commit(prepare)
     async with trio.open_nursery() as nursery:
@@ -170,10 +170,11 @@ async def test_a_round_is_one_commit_and_asks_for_no_other(tmp_path: Path) -> No
 async def test_what_is_woken_while_a_round_is_prepared_gets_a_round() -> None:
     writer, rounds = Writer(SimulatedDisk([NOTES]).open(), inline=True), list[int]()
 
-    def prepare() -> None:
+    def prepare() -> Round:
         rounds.append(len(rounds))
         if len(rounds) == 1:
             writer.wake()
+        return Round()
 
     writer.before_commit(prepare)
     async with trio.open_nursery() as nursery:
@@ -228,7 +229,7 @@ async def test_a_failure_told_twice_is_the_same_failure_and_keeps_no_frames() ->
 def test_keys_are_refused_after_thousands_of_others_and_free_again_when_nothing_was_paid(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("tallystick.channels.node.engine.KEYED_MIN", 10)
+    monkeypatch.setattr("tallystick.channels.node.payment_keys.KEYED_MIN", 10)
     pair = Pair(deposits=(10_000, 0))
     engine = pair.alice.engine
     waiting = engine.pay(pair.id, 1, key="waiting")

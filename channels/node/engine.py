@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, TypeVar
 
-import trio
-
 from tallystick.channels.errors import EngineStopped, Fault, InvalidInput, InvalidUpdate
 from tallystick.channels.limits import Policy
+from tallystick.channels.node.backpressure import Backpressure
 from tallystick.channels.node.opening import Opening
+from tallystick.channels.node.payment_keys import PaymentKeys
 from tallystick.channels.node.views import Views, unknown_channel
 from tallystick.channels.node.work import EngineStatistics, statistics_of
 from tallystick.channels.ports import Clock
@@ -48,7 +48,7 @@ from tallystick.channels.session.tickets import Ticket
 from tallystick.channels.session.view import ChannelView
 from tallystick.channels.storage import schema
 from tallystick.channels.storage.store import Moment
-from tallystick.channels.storage.writer import Writer
+from tallystick.channels.storage.writer import Round, Writer
 from tallystick.channels.transport.guests import Rank, rank_of
 from tallystick.channels.words import plain
 
@@ -57,17 +57,11 @@ REST = 8
 again. With many busy channels a round signs an update in each, at a fixed price for both sides: work that gathers
 meanwhile makes the next updates larger instead of more. Batches grow with the load of the whole node."""
 
-TURN = 100
-"""Payments after which whoever pays without ever waiting lets other tasks have their turn."""
-
 BATCH_WORTH = 100
 """Payments in an update that cost about as much as its fixed price: larger updates need less rest."""
 
 LATER = (Fault.WRONG_PHASE, Fault.CANCEL_REFUSED)
 """With these a peer says that it leaves an update aside, and will ask for it again."""
-
-KEYED_MIN = 1_000
-"""Idempotency keys that are remembered before those whose payments have ended are forgotten."""
 
 
 R = TypeVar("R")
@@ -95,8 +89,14 @@ class Engine:
         contract: Address,
         tell: Callable[[Event], None],
         saved: Callable[[Channel], None] = lambda channel: None,
+        fresh: Callable[[], bool] = always_fresh,
+        lost: Callable[[], bool] = never_lost,
     ) -> None:
-        """`tell` gets each event and `saved` each channel's agreed state, both after the commit that holds them."""
+        """`tell` gets each event and `saved` each channel's agreed state, both after the commit that holds them.
+
+        `fresh`: whether our view of the chain is up to date; no secret is paid for while it is old. `lost`: whether the
+        chain does not know our channels; no new payments are taken then.
+        """
         self.key = key
         self.writer = writer
         self.policy = policy
@@ -109,22 +109,19 @@ class Engine:
         self._dirty: dict[ChannelId, Session] = {}
         self._stirred: set[ChannelId] = set()
         self._wires: dict[bytes, Wire] = {}
-        self._space: dict[ChannelId, trio.Event] = {}
+        self._backpressure = Backpressure()
         self.opening = Opening(self)
-        self._keyed: dict[str, Ticket] = {}
-        self._keyed_many = KEYED_MIN
-        """How many keys are worth looking for those whose payments have ended."""
+        self._keys = PaymentKeys(writer.store)
         self._keeper: LockKeeper | None = None
-        self._fresh: Callable[[], bool] = always_fresh
-        self._lost: Callable[[], bool] = never_lost
+        self._fresh = fresh
+        self._lost = lost
         self._stopped = False
         self._rounds = self._durable = 0
-        self._admitted = 0
         self.sessions: dict[ChannelId, Session] = {}
         self._by_peer: dict[bytes, dict[ChannelId, Session]] = {}
         self.views = Views(self.sessions, self._by_peer)
         self.chain = ChainTime()
-        writer.before_commit(self._prepare)
+        writer.before_commit(self.prepare)
         choices = schema.load_choices(writer.store)
         for channel in schema.load_channels(writer.store):
             session = self._add(channel)
@@ -154,18 +151,6 @@ class Engine:
         for session in self.sessions.values():
             session.locks.keeper = keeper
 
-    def trust_chain(self, fresh: Callable[[], bool]) -> None:
-        """Pay for no secret while `fresh` says that the view of the chain is old."""
-        self._fresh = fresh
-        for session in self.sessions.values():
-            session.locks.fresh = fresh
-
-    def stop_paying(self, lost: Callable[[], bool]) -> None:
-        """Take no new payments while `lost` says that the chain does not know our channels."""
-        self._lost = lost
-        for session in self.sessions.values():
-            session.lost = lost
-
     def session(self, channel: ChannelId) -> Session:
         """Return a channel's session; raise InvalidInput if there is no such channel."""
         try:
@@ -191,17 +176,17 @@ class Engine:
         self._due(session)
         return session
 
-    def forget_channel(self, session: Session) -> None:
+    def forget_channel(self, channel: ChannelId) -> None:
         """Drop a channel that was only ever talked about; raise InvalidInput if anything was signed or funded in it."""
-        identity = session.channel.id
-        if not core.never_used(session.channel) or self.sessions.get(identity) is not session:
-            raise InvalidInput(f"channel {identity.hex()[:8]} has been used: it is never forgotten")
-        del self.sessions[identity]
-        self._by_peer[session.channel.peer_key].pop(identity)
+        session = self.session(channel)
+        if not core.never_used(session.channel):
+            raise InvalidInput(f"channel {channel.hex()[:8]} has been used: it is never forgotten")
+        del self.sessions[channel]
+        self._by_peer[session.channel.peer_key].pop(channel)
         if not self._by_peer[session.channel.peer_key]:
             del self._by_peer[session.channel.peer_key]
-        self._dirty.pop(identity, None)
-        self._effects.drop(identity)
+        self._dirty.pop(channel, None)
+        self._effects.drop(channel)
         self.writer.wake()
 
     def has_business_with(self, peer: bytes) -> bool:
@@ -260,16 +245,11 @@ class Engine:
 
         `Policy.outbox` and `Policy.unsecured` say what is full; what reaches a limit is the last one let in.
         """
-        session = self.session(channel)
-        while session.full and not self._stopped:
-            session.require_payable()
-            await self._space.setdefault(channel, trio.Event()).wait()
+        await self._backpressure.room(self.session(channel))
 
     async def turn(self) -> None:
         """Let others work after every TURN payments: for who submits many without waiting for receipts."""
-        self._admitted += 1
-        if self._admitted % TURN == 0:
-            await trio.lowlevel.checkpoint()
+        await self._backpressure.turn()
 
     def pay(self, channel: ChannelId, amount: int, memo: bytes = b"", key: str = "") -> Ticket:
         """Accept a payment at once (`room` first).
@@ -278,10 +258,10 @@ class Engine:
         """
         session = self._payable(channel)
         if key:
-            self._require_unused(key)
+            self._keys.require_unused(key)
         ticket = process(session, inputs.SubmitPayment(amount, memo, key), self._env())
         if key:
-            self._remember(key, ticket)
+            self._keys.remember(key, ticket)
         self._due(session)
         return ticket
 
@@ -298,19 +278,6 @@ class Engine:
             raise EngineStopped("the node is stopping: this payment was not made")
         self.writer.require_running()
         return session
-
-    def _require_unused(self, key: str) -> None:
-        waiting = self._keyed.get(key)
-        pending = waiting is not None and not waiting.withdrawn and waiting.error is None
-        if pending or schema.payment_of(self.writer.store, key) is not None:
-            raise InvalidInput(f"the key {key!r} stands for another payment already: choose another key")
-
-    def _remember(self, key: str, ticket: Ticket) -> None:
-        """Note who has this key until its payment has ended: from then on the store knows it, or it is free again."""
-        if len(self._keyed) >= self._keyed_many:
-            self._keyed = {name: held for name, held in self._keyed.items() if not (held.done or held.withdrawn)}
-            self._keyed_many = max(KEYED_MIN, 2 * len(self._keyed))
-        self._keyed[key] = ticket
 
     # --- what peers say ------------------------------------------------------------------------------------------
 
@@ -416,29 +383,31 @@ class Engine:
 
     # --- the round -----------------------------------------------------------------------------------------------
 
-    def _prepare(self) -> None:
-        """Sign what is due and give everything that has gathered to the writer."""
+    def prepare(self) -> Round:
+        """Sign what is due, and return everything that has gathered, with what follows once it is durable."""
+        due = Round()
         if not self._dirty and not self._effects:
-            return
-        env, due = self._env(), inputs.SignDue()
+            return due
+        env, sign = self._env(), inputs.SignDue()
         dirty, self._dirty = self._dirty, {}
         self._stirred.update(dirty)
         self._stirred.update(channel.id for channel in self._effects.saved)
         updates = payments = 0
         for session in dirty.values():
             before = session.channel.newest
-            process(session, due, env)
-            self._make_room(session)
+            process(session, sign, env)
+            self._backpressure.look(session)
             updates += session.channel.newest.proof.seq - before.proof.seq
             payments += session.channel.newest.next_payment - before.next_payment
         if updates:
-            self.writer.rest(REST * (self._clock() - env.now) * updates / (updates + payments / BATCH_WORTH))
-        if not self._effects:
-            return
-        self._rounds += 1
-        effects = self._effects.take()
-        wires = {peer: self._wires.get(peer) for peer, _ in effects.frames}
-        self.writer.add(effects.all_moments(), lambda: self._deliver(effects, wires))
+            due.rest = REST * (self._clock() - env.now) * updates / (updates + payments / BATCH_WORTH)
+        if self._effects:
+            self._rounds += 1
+            effects = self._effects.take()
+            wires = {peer: self._wires.get(peer) for peer, _ in effects.frames}
+            due.moments = effects.all_moments()
+            due.thens.append(lambda: self._deliver(effects, wires))
+        return due
 
     def _deliver(self, effects: Effects, wires: dict[bytes, Wire | None]) -> None:
         """Let the consequences of a durable round out: frames on the links they were meant for, events, receipts."""
@@ -461,13 +430,6 @@ class Engine:
         for event in effects.events:
             self._tell(event)
 
-    def _make_room(self, session: Session) -> None:
-        """Let those in who wait for a place, or let them see that there will be none."""
-        if not session.full or not session.payable:
-            space = self._space.pop(session.channel.id, None)
-            if space is not None:
-                space.set()
-
     def stop(self) -> None:
         """End what waits unsigned: the node is going down. What was signed is resumed at the next start."""
         self._stopped = True
@@ -475,8 +437,7 @@ class Engine:
             session.locks.keeper = None  # it will look at every pending lock when the node starts again
         for session in self.sessions.values():
             process(session, inputs.Stop(), self._env())
-        for space in self._space.values():
-            space.set()
+        self._backpressure.end()
 
     def statistics(self) -> EngineStatistics:
         """Counters and queue lengths."""

@@ -39,8 +39,10 @@ IDLE = 0.0001
 class Round(msgspec.Struct):
     """What one transaction writes, and what happens once it is durable."""
 
-    moments: list[Moment]
-    thens: list[Then]
+    moments: list[Moment] = []
+    thens: list[Then] = []
+    rest: float = 0.0
+    """Seconds that everybody else should have before the next round (`Writer.rest`)."""
 
     def release(self) -> None:
         """Let what waited for the commit happen, in order."""
@@ -56,17 +58,15 @@ class Writer:
         self._inline = inline
         self._moments: list[Moment] = []
         self._thens: list[Then] = []
-        self._prepare: list[Then] = []
+        self._sources: list[Callable[[], Round]] = []
         self._rest = 0.0
-        self._gathering = False
-        """What is added now is part of the round that is being prepared: it does not ask for another one."""
         self._wake = trio.Event()
         self._round_done = trio.Event()
         self._failure: StoreError | None = None
 
-    def before_commit(self, prepare: Then) -> None:
-        """Call `prepare` at the start of each round: the place where an engine signs what has gathered."""
-        self._prepare.append(prepare)
+    def before_commit(self, prepare: Callable[[], Round]) -> None:
+        """Ask `prepare` at the start of each round for its part of it: there an engine signs what has gathered."""
+        self._sources.append(prepare)
 
     def wake(self) -> None:
         """Ask for a round although no moment was added: something will be at `prepare`'s turn."""
@@ -84,14 +84,15 @@ class Writer:
 
         Raise EngineStopped after a failure, InvalidInput for a moment that the store would not give back as it is.
         """
+        self._take(moments, () if then is None else (then,))
+        self._wake.set()
+
+    def _take(self, moments: Sequence[Moment], thens: Sequence[Then]) -> None:
         self.require_running()
         for moment in moments:
             check_types(moment)
         self._moments.extend(moments)
-        if then is not None:
-            self._thens.append(then)
-        if not self._gathering:
-            self._wake.set()
+        self._thens.extend(thens)
 
     async def commit(self, moments: Sequence[Moment]) -> None:
         """Queue moments and wait until they are durable (and everything added before them has happened)."""
@@ -136,11 +137,12 @@ class Writer:
                 due.release()
 
     def gather(self) -> Round:
-        """Prepare, and take everything that has gathered. Half of a round, for who must come between the halves."""
-        self._gathering = True
-        for prepare in self._prepare:
-            prepare()
-        self._gathering = False
+        """Ask the sources, and take all that has gathered. Half of a round, for who must come between the halves."""
+        for prepare in self._sources:
+            part = prepare()
+            if part.moments or part.thens:
+                self._take(part.moments, part.thens)
+            self.rest(part.rest)
         due = Round(self._moments, self._thens)
         self._moments, self._thens = [], []
         return due

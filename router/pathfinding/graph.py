@@ -1,8 +1,8 @@
 """The network as a path search reads it: flat columns, patched in place, never rebuilt.
 
-Each direction of a channel has a *slot*, each node an *index*. What kernels read of a slot stands in columns (one
-sequence per figure, floats and ints), so that the same function body runs over lists as plain Python and over numpy
-arrays when compiled (`kernels`). What a route is made of stands in the slot's `Edge`, exact.
+Each direction of a channel has a *slot*, each node an *index*. What kernels read of them stands in `columns`, so that
+the same functions run over lists as plain Python and over numpy arrays when compiled (`kernels`). What a route is made
+of stands in the slot's `Edge`, exact.
 
     first_out[node] → slot → next_out[slot] → …    slots that leave a node; first_in and next_in: those that reach it
 
@@ -16,14 +16,12 @@ A search may pause, so that others can work. Meanwhile nothing that it reads may
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableSequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import Any, cast
-
-import msgspec
 
 from tallystick.channels.protocol.objects import ChannelId
 from tallystick.router.objects import MILLION, Edge, NodeKey
+from tallystick.router.pathfinding.columns import BY_NODE, BY_SLOT, Column, empty_columns, grown
 from tallystick.router.pathfinding.inbound import InboundFee
 
 LOCK_RATE = 0.1 / (365 * 86400)
@@ -39,56 +37,6 @@ _FIRST_ROOM = 64
 
 Direction = tuple[ChannelId, NodeKey]
 """A channel, and the node that this direction of it leads to."""
-
-Column = MutableSequence[Any]
-
-
-class Columns(msgspec.Struct):
-    """What kernels read, by slot or by index. -1 ends a chain."""
-
-    first_out: Column
-    """By node: its newest slot outwards."""
-    first_in: Column
-    only_next: Column
-    """By node: the one node that its slots lead to, -1 if there are several or none: passing it leads nowhere else."""
-    only_before: Column
-    """By node: the one node whose slots reach it, -1 if there are several or none."""
-    next_out: Column
-    next_in: Column
-    source: Column
-    target: Column
-    base: Column
-    """By slot: fee for each payment."""
-    share: Column
-    """By slot: fee for each unit."""
-    weight: Column
-    """By slot: what a unit costs: the fee, and the worth of the time for which this hop lengthens the lock."""
-    minimum: Column
-    limit: Column
-    """By slot: the largest lock."""
-    per_capacity: Column
-    """By slot: 1 / capacity."""
-    lower: Column
-    """By slot: this much is known to pass."""
-    upper: Column
-    """By slot: this much is known not to pass, if more than `lower`."""
-    share_lower: Column
-    """By slot: how probable less than `lower` was before anything was known (see `liquidity`)."""
-    share_upper: Column
-    held: Column
-    """By slot: what parts under way have taken of it; infinite: not to be used."""
-    inbound_base: Column
-    """By slot: what its target asks for each payment that comes in over it (see `inbound`)."""
-    inbound_share: Column
-    """By slot: the same for each unit."""
-    discount_base: Column
-    """By node: the most that it takes off for each payment, over any of its channels."""
-    discount_share: Column
-
-
-_ENDS = ("first_out", "first_in", "only_next", "only_before")
-_BY_NODE = (*_ENDS, "discount_base", "discount_share")
-_WHOLE = (*_ENDS, "next_out", "next_in", "source", "target")
 
 
 class Graph:
@@ -116,7 +64,7 @@ class Graph:
         """Whether a search is in the middle of reading: see the module's docstring."""
         self._waiting: list[Callable[[], None]] = []
         self._stale: set[int] = set()
-        self.columns = Columns(*(_column(compiled, name in _WHOLE, _FIRST_ROOM) for name in Columns.__struct_fields__))
+        self.columns = empty_columns(_FIRST_ROOM, compiled=compiled)
         self._edges: list[Edge | None] = [None] * _FIRST_ROOM
         self._channels: dict[ChannelId, tuple[int, ...]] = {}
         self._indices: dict[NodeKey, int] = {}
@@ -322,11 +270,6 @@ class Graph:
 
     # --- columns -------------------------------------------------------------------------------------------------
 
-    def floats(self, figures: Iterable[float]) -> Column:
-        """Return figures in the form of this graph's columns."""
-        made = _column(self.compiled, False, 0)
-        return _joined(made, list(figures), self.compiled)
-
     def _chain(self, node: NodeKey, first: Column, following: Column) -> Iterator[int]:
         index = self._indices.get(node)
         slot = -1 if index is None else int(first[index])
@@ -360,19 +303,14 @@ class Graph:
         room = len(self._edges)
         self._edges += [None] * room
         self._free_slots = list(range(2 * room - 1, room - 1, -1))
-        self._grow([name for name in Columns.__struct_fields__ if name not in _BY_NODE], room)
+        self.columns = grown(self.columns, BY_SLOT, room, compiled=self.compiled)
 
     def _grow_nodes(self) -> None:
         room = len(self._nodes)
         self._nodes += [None] * room
         self._uses += [0] * room
         self._free_nodes = list(range(2 * room - 1, room - 1, -1))
-        self._grow(_BY_NODE, room)
-
-    def _grow(self, names: Iterable[str], room: int) -> None:
-        for name in names:
-            more = _column(self.compiled, name in _WHOLE, room)
-            setattr(self.columns, name, _joined(getattr(self.columns, name), more, self.compiled))
+        self.columns = grown(self.columns, BY_NODE, room, compiled=self.compiled)
 
     def _forget(self, slot: int, edge: Edge) -> None:
         """Nothing is known of what is in this slot's channel."""
@@ -458,22 +396,3 @@ def _cut(first: Column, following: Column, node: int, slot: int) -> None:
     while following[before] != slot:
         before = following[before]
     following[before] = following[slot]
-
-
-def _column(compiled: bool, whole: bool, room: int) -> Column:
-    if not compiled:
-        return [-1] * room if whole else [0.0] * room
-    import numpy as np
-
-    made: Any = np.full(room, -1, np.int64) if whole else np.zeros(room)
-    return cast(Column, made)
-
-
-def _joined(column: Column, more: Column, compiled: bool) -> Column:
-    if not compiled:
-        column.extend(more)
-        return column
-    import numpy as np
-
-    joined: Any = np.concatenate([column, more])
-    return cast(Column, joined)

@@ -20,6 +20,7 @@ import msgspec
 
 from tallystick.channels.protocol.objects import ChannelId
 from tallystick.router.objects import Edge, Hop, NodeKey, Route
+from tallystick.router.pathfinding.beliefs import BIMODAL, Belief, Prior
 from tallystick.router.pathfinding.graph import Direction, Graph, capacity_of
 from tallystick.router.pathfinding.steps import Steps, finish
 
@@ -40,71 +41,6 @@ _PAUSE = 250
 
 _PAUSE_FRESH = 4_000
 """The same for slots of which nothing may be known."""
-
-
-class Prior(msgspec.Struct, frozen=True):
-    """How balances are distributed before anything is known, by share of the capacity.
-
-    The density falls as exp(−slope · share) from both ends towards the middle; slope 0 is uniform.
-    """
-
-    slope: float = 10.0
-
-    def below(self, share: float) -> float:
-        """Return how probable a balance under that share of the capacity is."""
-        share = min(1.0, max(0.0, share))
-        if self.slope <= 0.0:
-            return share
-        ends = math.exp(-self.slope)
-        return 0.5 * (1.0 - math.exp(-self.slope * share) + math.exp(self.slope * (share - 1.0)) - ends) / (1.0 - ends)
-
-    def quantile(self, chance: float) -> float:
-        """Return the share of the capacity that a balance is under with that probability: what `below` undoes."""
-        low, high = 0.0, 1.0
-        for _ in range(40):
-            middle = (low + high) / 2
-            low, high = (middle, high) if self.below(middle) < chance else (low, middle)
-        return low
-
-
-BIMODAL = Prior()
-UNIFORM = Prior(0.0)
-
-
-class Belief(msgspec.Struct, frozen=True):
-    """What is known of a channel's direction to that of its ends whose key is the smaller one."""
-
-    lower: int
-    """That much passed."""
-    upper: int
-    """That much did not; more than the capacity: nothing failed yet."""
-    time: float
-
-    def faded(self, capacity: int, now: float, half_life: float) -> Belief:
-        """Return what is left of it."""
-        if now <= self.time:
-            return self
-        left = 2.0 ** (-(now - self.time) / half_life)
-        lower = int(self.lower * left)
-        return Belief(lower, max(lower + 1, capacity + 1 - int((capacity + 1 - self.upper) * left)), now)
-
-    def mirrored(self, capacity: int) -> Belief:
-        """Return the same of the other direction."""
-        return Belief(max(0, capacity + 1 - self.upper), max(1, capacity + 1 - self.lower), self.time)
-
-    def passes(self, amount: int, capacity: int) -> Belief:
-        """Return it with the news that `amount` passed. Where news contradicts, what was known is out of date."""
-        upper = self.upper if self.upper > amount else capacity + 1
-        return Belief(max(self.lower, min(amount, capacity)), upper, self.time)
-
-    def fails(self, amount: int) -> Belief:
-        """Return it with the news that `amount` did not pass."""
-        return Belief(self.lower if self.lower < amount else 0, max(1, min(self.upper, amount)), self.time)
-
-    def moved(self, amount: int, capacity: int) -> Belief:
-        """Return it after `amount` was paid over the direction."""
-        lower = min(capacity, max(0, self.lower - amount))
-        return Belief(lower, max(lower + 1, min(capacity + 1, self.upper - amount)), self.time)
 
 
 _News = Callable[[Belief, int], Belief]

@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
 from tallystick.channels.storage.seals import Sealed
 from tallystick.channels.storage.store import Moment, Schema, Store
-from tallystick.router.pathfinding.liquidity import Belief, Changes
+from tallystick.router.pathfinding.beliefs import Belief
+from tallystick.router.pathfinding.liquidity import Changes
 
 
 class BeliefLearned(Moment, frozen=True):

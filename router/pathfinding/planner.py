@@ -23,13 +23,16 @@ from tallystick.channels.protocol.objects import ChannelId, check_amount
 from tallystick.router.errors import NoRoute, Unpaid
 from tallystick.router.objects import MILLION, Edge, ForwardingPolicy, Hop, NodeKey, Route
 from tallystick.router.onion.payload import HOPS_MAX
-from tallystick.router.pathfinding.flow import ROUNDS_MAX, pieces_of, split
+from tallystick.router.pathfinding.columns import floats
+from tallystick.router.pathfinding.flow import ROUNDS_MAX, Demand, pieces_of, split
 from tallystick.router.pathfinding.graph import Graph, limit_of
 from tallystick.router.pathfinding.inbound import InboundFee, asked
-from tallystick.router.pathfinding.kernels import PAUSE, PLAIN, Kernels, compiled
+from tallystick.router.pathfinding.kernels import PAUSE, PLAIN, Kernels, Search, compiled
 from tallystick.router.pathfinding.liquidity import Knowledge
+from tallystick.router.pathfinding.search import Question
 from tallystick.router.pathfinding.steps import Steps, finish
 
+Q = TypeVar("Q")
 T = TypeVar("T")
 
 
@@ -88,7 +91,8 @@ class Planner:
         pieces = pieces_of(knowledge.prior)
         self._worked = False
         """Whether there was a search since the last pause between two."""
-        self._ends, self._slopes = graph.floats(pieces.ends), graph.floats(pieces.slopes)
+        self._ends = floats(pieces.ends, compiled=graph.compiled)
+        self._slopes = floats(pieces.slopes, compiled=graph.compiled)
 
     def route(self, source: NodeKey, target: NodeKey, amount: int, *, max_fee: int, now: float) -> Route:
         """Return the best single path that delivers `amount` for at most `max_fee`; raise NoRoute."""
@@ -155,11 +159,11 @@ class Planner:
             whole.close()  # takes back what an abandoned plan has penciled in
             self.knowledge.settle()
 
-    def _paced(self, search: Steps[T]) -> Steps[T]:
+    def _paced(self, search: Search[Q, T], question: Q) -> Steps[T]:
         """Run one search of a plan, after a pause if another one went before."""
         if self._worked and self.graph.count >= _LARGE:
             yield
-        found = yield from search
+        found = yield from search(self.graph.columns, question, PAUSE)
         self._worked = True
         return found
 
@@ -201,20 +205,28 @@ class Planner:
         start, end = self.graph.index(source), self.graph.index(target)
         if start is None or end is None:
             return None
-        costs, slope = self.costs, self.knowledge.prior.slope
-        risk, hop = factor * amount * costs.risk_ppm / MILLION, amount * costs.hop_ppm / MILLION + 1e-9
-        guess = amount * (1.0 + costs.guess_ppm / MILLION)
+        costs = self.costs
+        ask = Question(
+            nodes=self.graph.count,
+            source=start,
+            target=end,
+            amount=float(amount),
+            risk=factor * amount * costs.risk_ppm / MILLION,
+            hop=amount * costs.hop_ppm / MILLION + 1e-9,
+            slope=self.knowledge.prior.slope,
+        )
         path: list[int] = []
         if not self.graph.inbound:
-            path = yield from self._two_sided(start, end, guess, risk, hop, slope)
+            guess = ask._replace(amount=amount * (1.0 + costs.guess_ppm / MILLION))
+            path = yield from self._paced(self._kernels.two_sided, guess)
         route = self.along(path, amount)
-        if not path and not (yield from self._two_sided(start, end, float(amount), risk, hop, slope)):
+        if not path and not (yield from self._paced(self._kernels.two_sided, ask)):
             return None  # not even without fees
         if route is None:
-            path = yield from self._one_sided(start, end, float(amount), risk, hop, slope)
+            path = yield from self._paced(self._kernels.one_sided, ask)
             route = self.along(path, amount)
         if self.graph.inbound:
-            hopeful = yield from self._one_sided(start, end, float(amount), risk, hop, slope, eager=1.0)
+            hopeful = yield from self._paced(self._kernels.one_sided, ask._replace(eager=1.0))
             other = self.along(hopeful, amount)
             if other is not None and (
                 route is None or self.weigh((other,), amount, factor) < self.weigh((route,), amount, factor)
@@ -222,33 +234,9 @@ class Planner:
                 path, route = hopeful, other
         for weight in _LONG:
             if len(path) > hops_max:
-                path = yield from self._one_sided(start, end, float(amount), risk, hop * weight, slope)
+                path = yield from self._paced(self._kernels.one_sided, ask._replace(hop=ask.hop * weight))
                 route = self.along(path, amount)
         return route if route is not None and len(route.hops) <= hops_max else None
-
-    def _two_sided(
-        self, start: int, end: int, amount: float, risk: float, hop: float, slope: float
-    ) -> Steps[list[int]]:
-        c = self.graph.columns
-        search = self._kernels.two_sided(
-            self.graph.count, PAUSE, start, end, amount, risk, hop, slope,
-            c.first_out, c.first_in, c.only_next, c.only_before, c.next_out, c.next_in, c.source, c.target,
-            c.base, c.weight, c.minimum, c.limit, c.per_capacity, c.lower, c.upper, c.share_lower, c.share_upper,
-            c.held,
-        )  # fmt: skip
-        return self._paced(search)
-
-    def _one_sided(
-        self, start: int, end: int, amount: float, risk: float, hop: float, slope: float, eager: float = 0.0
-    ) -> Steps[list[int]]:
-        c = self.graph.columns
-        search = self._kernels.one_sided(
-            self.graph.count, PAUSE, start, end, amount, risk, hop, slope,
-            c.first_in, c.only_before, c.next_in, c.source, c.target, c.base, c.share, c.weight, c.minimum, c.limit,
-            c.per_capacity, c.lower, c.upper, c.share_lower, c.share_upper, c.held, c.inbound_base, c.inbound_share,
-            c.discount_base, c.discount_share, eager,
-        )  # fmt: skip
-        return self._paced(search)
 
     def along(self, slots: Sequence[int], amount: int) -> Route | None:
         """Return the path as a route with exact amounts, None if there is none or it breaks a limit."""
@@ -326,16 +314,23 @@ class Planner:
         if start is None or end is None or not self._wide_enough(source, target, amount):
             return []
         unit = max(1, amount >> _FLOW_BITS)
-        costs, c = self.costs, self.graph.columns
-        search = self._kernels.cheapest_flow(
-            self.graph.count, PAUSE, len(c.base), start, end, float(amount // unit), float(unit),
-            factor * amount * costs.risk_ppm / MILLION, costs.hop_ppm / MILLION + 1e-12, _SPREAD / amount,
-            amount / max_parts / _SPREAD, ROUNDS_MAX, self._ends, self._slopes,
-            c.first_out, c.first_in, c.only_next, c.only_before, c.next_out, c.next_in, c.source, c.target,
-            c.base, c.weight, c.minimum, c.limit, c.lower, c.upper, c.held,
-        )  # fmt: skip
-        flows = yield from self._paced(search)
-        ends = {slot: (int(c.source[slot]), int(c.target[slot])) for slot, _ in flows}
+        costs, columns = self.costs, self.graph.columns
+        demand = Demand(
+            nodes=self.graph.count,
+            source=start,
+            target=end,
+            amount=float(amount // unit),
+            unit=float(unit),
+            risk=factor * amount * costs.risk_ppm / MILLION,
+            hop=costs.hop_ppm / MILLION + 1e-12,
+            spread=_SPREAD / amount,
+            least=amount / max_parts / _SPREAD,
+            rounds=ROUNDS_MAX,
+            ends=self._ends,
+            slopes=self._slopes,
+        )
+        flows = yield from self._paced(self._kernels.cheapest_flow, demand)
+        ends = {slot: (int(columns.source[slot]), int(columns.target[slot])) for slot, _ in flows}
         paths = split([(slot, int(units)) for slot, units in flows], ends, start)
         return [
             (path, units * unit + (amount % unit if not number else 0)) for number, (path, units) in enumerate(paths)

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 from tallystick.channels.protocol.objects import ChannelId
 from tallystick.router.objects import Edge, ForwardingPolicy, NodeKey, Route
+from tallystick.router.pathfinding.beliefs import Prior
 from tallystick.router.pathfinding.graph import Direction
-from tallystick.router.pathfinding.liquidity import Prior
 
 
 def node_key(number: int) -> NodeKey:

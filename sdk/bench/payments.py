@@ -18,10 +18,13 @@ from pathlib import Path
 import msgspec
 
 from tallystick.router.objects import MILLION, Hop, NodeKey, Route
+from tallystick.router.pathfinding.beliefs import BIMODAL, UNIFORM
+from tallystick.router.pathfinding.columns import floats
+from tallystick.router.pathfinding.flow import Demand
 from tallystick.router.pathfinding.graph import Graph
 from tallystick.router.pathfinding.imports import MSAT
 from tallystick.router.pathfinding.kernels import PAUSE, PLAIN, compiled
-from tallystick.router.pathfinding.liquidity import BIMODAL, UNIFORM, Knowledge
+from tallystick.router.pathfinding.liquidity import Knowledge
 from tallystick.router.pathfinding.planner import Costs, Planner
 from tallystick.router.pathfinding.steps import Steps, finish
 from tallystick.router.sending.payer import Attribution, Limits, PartFailure, Payment, RetryPlan
@@ -207,8 +210,8 @@ class _HiddenDraw:
         self._hidden = hidden
         self._kernel = compiled() if planner.graph.compiled else PLAIN
         columns, graph = planner.graph.columns, planner.graph
-        self._none = graph.floats([0.0] * len(columns.base))
-        self._balances = graph.floats([0.0] * len(columns.base))
+        self._none = floats([0.0] * len(columns.base), compiled=graph.compiled)
+        self._balances = floats([0.0] * len(columns.base), compiled=graph.compiled)
         for (channel, target), balance in hidden.balances.items():
             slot = graph.slot(channel, target)
             if slot is not None:
@@ -261,11 +264,25 @@ class _HiddenDraw:
     def _feasible(self, payer: NodeKey, payee: NodeKey, amount: int) -> bool:
         """Whether the maximum flow over the hidden balances is `amount` at least."""
         graph, none, balances = self._planner.graph, self._none, self._balances
-        c, source = graph.columns, graph.index(payer)
-        steps = self._kernel.cheapest_flow(
-            graph.count, PAUSE, len(c.base), source, graph.index(payee), float(amount), 1.0, 0.0, 1.0, 0.0, 0.0,
-            MAX_FLOW_ROUNDS, graph.floats([1.0]), graph.floats([0.0]),
-            c.first_out, c.first_in, c.only_next, c.only_before, c.next_out, c.next_in, c.source, c.target,
-            none, none, none, balances, balances, balances, none,
-        )  # fmt: skip
-        return sum(units for slot, units in finish(steps) if c.source[slot] == source) >= amount
+        source, target = graph.index(payer), graph.index(payee)
+        if source is None or target is None:
+            return False
+        columns = graph.columns._replace(
+            base=none, weight=none, minimum=none, limit=balances, lower=balances, upper=balances, held=none
+        )
+        demand = Demand(
+            nodes=graph.count,
+            source=source,
+            target=target,
+            amount=float(amount),
+            unit=1.0,
+            risk=0.0,
+            hop=1.0,
+            spread=0.0,
+            least=0.0,
+            rounds=MAX_FLOW_ROUNDS,
+            ends=floats([1.0], compiled=graph.compiled),
+            slopes=floats([0.0], compiled=graph.compiled),
+        )
+        steps = self._kernel.cheapest_flow(columns, demand, PAUSE)
+        return sum(units for slot, units in finish(steps) if columns.source[slot] == source) >= amount

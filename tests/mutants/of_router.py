@@ -29,8 +29,8 @@ MUTANTS = (
     Mutant(
         "hope for no discount",
         "router/pathfinding/planner.py",
-        "slope, eager=1.0)",
-        "slope, eager=0.0)",
+        "ask._replace(eager=1.0)",
+        "ask._replace(eager=0.0)",
         ("test_router_inbound.py",),
     ),
     Mutant(

@@ -153,8 +153,8 @@ class Member:
             chain_id=CHAIN_ID,
             contract=CONTRACT,
             tell=self.events.append,
+            fresh=lambda: self.fresh,
         )
-        self.engine.trust_chain(lambda: self.fresh)
         self.router = Router(
             self.key,
             self.engine,
