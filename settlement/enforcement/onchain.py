@@ -22,6 +22,7 @@ from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.storage.store import Moment
 from tallystick.channels.storage.writer import Writer
 from tallystick.settlement.chain import Chain
+from tallystick.settlement.contract.verdicts import require_judged
 from tallystick.settlement.enforcement.account import Account
 from tallystick.settlement.enforcement.budgets import DutyPolicy
 from tallystick.settlement.enforcement.claims import time_left
@@ -58,6 +59,7 @@ class OnChain:
         elapsed: Elapsed,
     ) -> None:
         """`alarm` is told what a person should know; `changed` is called after each block, `observe` before."""
+        require_judged()
         self._policy = duties
         self._observe = observe
         views = engine.views
