@@ -18,9 +18,6 @@ from tallystick.channels.protocol.conditions import digest_of
 from tallystick.channels.protocol.hashchain import HashChain, stream_seed
 from tallystick.channels.protocol.messages import Reveal, Shutdown, decode, encode
 from tallystick.channels.protocol.objects import ChannelId
-from tallystick.channels.recording import recorder
-from tallystick.channels.recording.document import FORMAT, Recording, read, written
-from tallystick.channels.recording.replay import Lived, Replay
 from tallystick.channels.session.inputs import (
     BeginStream,
     FinishStream,
@@ -33,6 +30,9 @@ from tallystick.channels.session.inputs import (
     SubmitPayments,
     SubmitUnits,
 )
+from tallystick.channels.session.recording import recorder
+from tallystick.channels.session.recording.document import FORMAT, Recording, read, written
+from tallystick.channels.session.recording.replay import Lived, Replay
 from tallystick.channels.testing.clock import EPOCH
 
 NOW = int(EPOCH)
@@ -305,7 +305,7 @@ def test_a_file_that_is_not_what_was_exported_is_refused_in_a_sentence(
 def test_a_step_that_has_not_its_form_is_refused_in_a_sentence_though_its_checksum_is_right(field: str) -> None:
     document = json.loads(damaged(lambda data: data))
     document["recording"]["steps"][0][field] = "nonsense"
-    from tallystick.channels.recording import document as form
+    from tallystick.channels.session.recording import document as form
 
     document["checksum"] = form._checksum(document["recording"])
     with pytest.raises(InvalidInput):

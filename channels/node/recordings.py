@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.objects import ChannelId
-from tallystick.channels.recording.document import Recording
-from tallystick.channels.recording.recorder import Recorder
+from tallystick.channels.session.recording.document import Recording
+from tallystick.channels.session.recording.recorder import Recorder
 from tallystick.channels.session.session import Session
 
 

@@ -49,7 +49,7 @@ from tallystick.channels.storage.schema import UpdateSigned
 
 
 class Recorder(Protocol):
-    """Stands before the rules and takes down what passes (`channels.recording`)."""
+    """Stands before the rules and takes down what passes (`channels.session.recording`)."""
 
     def take(self, given: Asks[Any], env: Env, act: Callable[[Session, Asks[Any], Env], Any]) -> Any:
         """Let it happen by `act`, and return what that returns."""

@@ -10,7 +10,10 @@ from tallystick.channels.protocol.core import Channel
 from tallystick.channels.protocol.hashchain import HashChain, StreamProof, StreamTerms
 from tallystick.channels.protocol.messages import Update, decode
 from tallystick.channels.protocol.objects import Lock
-from tallystick.channels.recording.document import (
+from tallystick.channels.session.chaintime import ChainTime
+from tallystick.channels.session.effects import Effects
+from tallystick.channels.session.flight import SentUpdate
+from tallystick.channels.session.recording.document import (
     EarlySecret,
     Figures,
     FlyingUpdate,
@@ -22,9 +25,6 @@ from tallystick.channels.recording.document import (
     Snapshot,
     WaitingPayment,
 )
-from tallystick.channels.session.chaintime import ChainTime
-from tallystick.channels.session.effects import Effects
-from tallystick.channels.session.flight import SentUpdate
 from tallystick.channels.session.session import Session
 from tallystick.channels.session.streamed import IncomingStreamState, OutgoingStreamState
 from tallystick.channels.session.tickets import Ticket

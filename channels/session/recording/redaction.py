@@ -23,8 +23,8 @@ from tallystick.channels.protocol.hashchain import PROOF_SIZE, TERMS_SIZE, HashC
 from tallystick.channels.protocol.messages import Links, LinksHeld
 from tallystick.channels.protocol.objects import ZERO32, BalanceProof, Lock
 from tallystick.channels.protocol.simplex import Simplex
-from tallystick.channels.recording.document import PaidStream
-from tallystick.channels.recording.snapshots import BAD, GOOD
+from tallystick.channels.session.recording.document import PaidStream
+from tallystick.channels.session.recording.snapshots import BAD, GOOD
 
 SIGNATURES = frozenset({"signature", "countersignature", "peer_signature"})
 BLANKED = frozenset({"memo", "memos", "reason"})

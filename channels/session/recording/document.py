@@ -19,6 +19,7 @@ from tallystick.channels.protocol.messages import Update
 from tallystick.channels.protocol.operations import AddLock, Cancel, Unlock
 from tallystick.channels.session.flight import EndedLock
 from tallystick.channels.session.state import ChannelState, LinkState
+from tallystick.channels.values.discretion import Discreet
 
 FORMAT = "tallystick recording 1"
 
@@ -26,7 +27,7 @@ Figures = dict[str, int | float | bool | None]
 """The attributes of a part that holds nothing but numbers; None: infinity."""
 
 
-class SeenProof(msgspec.Struct, frozen=True):
+class SeenProof(Discreet, msgspec.Struct, frozen=True):
     """What the chain registered of one puzzle, and when."""
 
     kind: int
@@ -35,7 +36,7 @@ class SeenProof(msgspec.Struct, frozen=True):
     proof: bytes
 
 
-class SeenChain(msgspec.Struct, frozen=True):
+class SeenChain(Discreet, msgspec.Struct, frozen=True):
     """What the chain showed of this channel's locks (`ChainTime`)."""
 
     now: int
@@ -51,7 +52,7 @@ class WaitingPayment(msgspec.Struct, frozen=True):
     accepted: float
 
 
-class FlyingUpdate(msgspec.Struct, frozen=True):
+class FlyingUpdate(Discreet, msgspec.Struct, frozen=True):
     """An update of ours without acknowledgement."""
 
     update: Update
@@ -68,14 +69,14 @@ class KeptOnion(msgspec.Struct, frozen=True):
     onion: bytes
 
 
-class EarlySecret(msgspec.Struct, frozen=True):
+class EarlySecret(Discreet, msgspec.Struct, frozen=True):
     """A secret that came while our view of the chain was old."""
 
     lock: int
     secret: bytes
 
 
-class PaidStream(msgspec.Struct, frozen=True):
+class PaidStream(Discreet, msgspec.Struct, frozen=True):
     """A stream of ours. `seed` is a stand-in: it makes a chain of the same length."""
 
     lock: int
@@ -89,7 +90,7 @@ class PaidStream(msgspec.Struct, frozen=True):
     frames: tuple[int, ...]
 
 
-class ReceivedStream(msgspec.Struct, frozen=True):
+class ReceivedStream(Discreet, msgspec.Struct, frozen=True):
     """A stream of the peer's. Proofs as an unlock carries them."""
 
     lock: int
@@ -99,7 +100,7 @@ class ReceivedStream(msgspec.Struct, frozen=True):
     figures: Figures
 
 
-class Snapshot(msgspec.Struct, frozen=True):
+class Snapshot(Discreet, msgspec.Struct, frozen=True):
     """A channel at one moment: all that a session consists of."""
 
     channel: Channel

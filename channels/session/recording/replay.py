@@ -13,12 +13,12 @@ import msgspec
 
 from tallystick.channels.errors import TallystickError
 from tallystick.channels.protocol.messages import decode, encode
-from tallystick.channels.recording import inputs_written
-from tallystick.channels.recording.document import Asked, Recording, Step, digest
-from tallystick.channels.recording.snapshots import restored
 from tallystick.channels.session.inputs import Asks, Env, PeerMessage
 from tallystick.channels.session.locks import LockKeeper
 from tallystick.channels.session.machine import process
+from tallystick.channels.session.recording import inputs_written
+from tallystick.channels.session.recording.document import Asked, Recording, Step, digest
+from tallystick.channels.session.recording.snapshots import restored
 from tallystick.channels.session.state import ChannelState, state_of
 
 

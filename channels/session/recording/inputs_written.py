@@ -11,13 +11,14 @@ from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.hashchain import HashChain
 from tallystick.channels.protocol.messages import Message, encode
 from tallystick.channels.protocol.objects import ChannelId
-from tallystick.channels.recording.document import SeenChain
-from tallystick.channels.recording.redaction import Redactor, stand_in
-from tallystick.channels.recording.snapshots import Companion, chain_time, seen
 from tallystick.channels.session import inputs
 from tallystick.channels.session.inputs import Asks, BeginStream, ChainMoved, JoinUpdate, PeerMessage, SubmitLock
+from tallystick.channels.session.recording.document import SeenChain
+from tallystick.channels.session.recording.redaction import Redactor, stand_in
+from tallystick.channels.session.recording.snapshots import Companion, chain_time, seen
 from tallystick.channels.session.session import Session
 from tallystick.channels.session.tickets import Ticket
+from tallystick.channels.values.discretion import Discreet
 
 KINDS: dict[str, type] = {kind.__name__: kind for kind in typing.get_args(inputs.Input)}
 
@@ -34,7 +35,7 @@ class WrittenLock(msgspec.Struct, frozen=True):
     """Whether something was to be stored with it."""
 
 
-class WrittenStream(msgspec.Struct, frozen=True):
+class WrittenStream(Discreet, msgspec.Struct, frozen=True):
     """A `BeginStream`, over a chain from a stand-in."""
 
     seed: bytes

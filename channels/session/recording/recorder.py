@@ -12,12 +12,12 @@ import msgspec
 
 from tallystick.channels.errors import InvalidSignature, TallystickError
 from tallystick.channels.protocol.hashchain import StreamTerms
-from tallystick.channels.recording import inputs_written
-from tallystick.channels.recording.document import Asked, Recording, Step, digest
-from tallystick.channels.recording.redaction import Redactor
-from tallystick.channels.recording.snapshots import snapshot
 from tallystick.channels.session.inputs import Asks, BeginStream, Env, SignDue
 from tallystick.channels.session.locks import LockKeeper
+from tallystick.channels.session.recording import inputs_written
+from tallystick.channels.session.recording.document import Asked, Recording, Step, digest
+from tallystick.channels.session.recording.redaction import Redactor
+from tallystick.channels.session.recording.snapshots import snapshot
 from tallystick.channels.session.session import Session
 from tallystick.channels.session.state import ChannelState, state_of
 
