@@ -14,8 +14,9 @@ from tallystick.channels.protocol.objects import Address
 from tallystick.channels.storage.seals import Sealed
 from tallystick.channels.storage.store import Moment, Schema, Store, decoded
 from tallystick.settlement.chain import Header
+from tallystick.settlement.errors import read_revert
 from tallystick.settlement.following.follower import HEADERS_KEPT, BlockAdded, BlockRemoved, Followed, Step
-from tallystick.settlement.sending.obligations import Obligation, ObligationBook, book_of
+from tallystick.settlement.sending.obligations import Duty, Obligation, ObligationBook, book_of, change
 
 
 class ChainAdvanced(Moment, frozen=True):
@@ -81,7 +82,7 @@ def read_book(store: Store, chain_id: int, account: Address) -> ObligationBook:
         "SELECT max(highest_nonce) FROM obligations WHERE chain_id = ? AND account = ?", (chain_id, account)
     )
     highest = top[0][0]
-    found = [decoded(_CODEC, data, "obligations", name) for name, data in rows]
+    found = [_read(data, name) for name, data in rows]
     return book_of(found, -1 if highest is None else highest)
 
 
@@ -90,7 +91,23 @@ def read_obligation(store: Store, chain_id: int, account: Address, identifier: s
     rows = store.read(
         "SELECT data FROM obligations WHERE chain_id = ? AND account = ? AND id = ?", (chain_id, account, identifier)
     )
-    return decoded(_CODEC, rows[0][0], "obligations", identifier) if rows else None
+    return _read(rows[0][0], identifier) if rows else None
+
+
+def _read(data: bytes, name: str) -> Obligation:
+    """Return a stored obligation. In data of 0.1.0, ids and texts of receipts say what has fields of its own now."""
+    found = decoded(_CODEC, data, "obligations", name)
+    base, slash, attempt = found.id.partition("/")
+    kind = base.partition(":")[0]
+    if found.duty is None and kind in _DUTIES:
+        found = change(found, duty=Duty(kind), attempt=int(attempt) if slash else 0)
+    if found.receipt is not None and found.receipt.revert is None:
+        revert, sentence = read_revert(found.receipt.reason)
+        found = change(found, receipt=change(found.receipt, reason=sentence, revert=revert))
+    return found
+
+
+_DUTIES = frozenset(duty.value for duty in Duty)
 
 
 def _write_advanced(connection: sqlite3.Connection, moment: ChainAdvanced) -> None:
