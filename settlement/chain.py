@@ -176,12 +176,15 @@ class TransactionReceipt(msgspec.Struct, frozen=True, array_like=True):
         return f"{self.revert}: {self.reason}" if self.revert else self.reason
 
 
+OPEN, CLOSED, SETTLED, GONE = range(4)
+"""The values of `ContractChannel.status`. CLOSED: the window runs, or waits for the settlement; SETTLED: locks wait."""
+
+
 class ContractChannel(msgspec.Struct, frozen=True, kw_only=True):
     """The contract's state of one channel at the head."""
 
     terms: Terms
     status: int
-    """0 open, 1 closed (window running or waiting for settle), 2 settled (locks wait), 3 gone."""
     deposits: tuple[int, int]
     withdrawn: tuple[int, int]
     closer: int | None = None

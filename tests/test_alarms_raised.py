@@ -20,8 +20,7 @@ from tallystick.channels.testing.scheduling import simulate
 from tallystick.sdk.node.handle import ChannelHandle
 from tallystick.sdk.node.node import Node
 from tallystick.sdk.testing.world import World, open_world
-from tallystick.settlement.chain import ContractChannel
-from tallystick.settlement.following.index import SETTLED
+from tallystick.settlement.chain import SETTLED, ContractChannel
 from tallystick.settlement.sending import sender
 from tallystick.settlement.simulated.branch import ChainSettings
 from tallystick.settlement.testing.local import LocalChain

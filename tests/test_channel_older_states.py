@@ -15,18 +15,17 @@ from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.messages import Update, encode
 from tallystick.channels.protocol.objects import NATIVE, Address, Lock, Terms
 from tallystick.channels.protocol.operations import AddLock, Cancel, Operation, Pay, Unlock
-from tallystick.channels.protocol.simplex import Simplex, extend, genesis
+from tallystick.channels.protocol.simplex import OlderState, Simplex, extend, genesis
 from tallystick.channels.session.history import LOCK_HISTORY
-from tallystick.channels.storage.older import ROWS_AT_ONCE, OlderState, older_state
+from tallystick.channels.storage.older import ROWS_AT_ONCE, older_state
 from tallystick.channels.storage.schema import SCHEMA, ChannelSaved, HistoryPruned, UpdateReceived, UpdateSigned
 from tallystick.channels.storage.store import Moment, Store
 from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.sdk.node.node import Config
 from tallystick.sdk.testing.world import CLAIM_ALL, World, open_world
-from tallystick.settlement.chain import ChallengeCall, ContractChannel, RegisterSecretCall, SettleCall
+from tallystick.settlement.chain import SETTLED, ChallengeCall, ContractChannel, RegisterSecretCall, SettleCall
 from tallystick.settlement.enforcement.duties import ChannelOnChain, duties
-from tallystick.settlement.following.index import SETTLED
 
 KEYS = sorted((PrivateKey(bytes([n]) * 32) for n in (1, 2)), key=lambda key: key.address)
 TERMS = Terms(1, Address(bytes(20)), (KEYS[0].address, KEYS[1].address), NATIVE, 0, 600, bytes(32))

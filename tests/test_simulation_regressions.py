@@ -17,8 +17,8 @@ from tallystick.channels.testing.clock import EPOCH
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.sdk.node.node import Node
 from tallystick.sdk.testing.world import World, open_world
+from tallystick.settlement.chain import SETTLED
 from tallystick.settlement.ethereum.transactions import Transaction
-from tallystick.settlement.following.index import SETTLED
 
 DEPOSIT = 1_000_000
 

@@ -24,10 +24,9 @@ from tallystick.sdk.node.handle import ChannelHandle
 from tallystick.sdk.node.node import Node
 from tallystick.sdk.node.openings import OPENINGS_PER_PEER
 from tallystick.sdk.testing.world import COINS, World, open_world
-from tallystick.settlement.chain import RedeemCall, RegisterSecretCall
+from tallystick.settlement.chain import CLOSED, OPEN, RedeemCall, RegisterSecretCall
 from tallystick.settlement.errors import ChainError
 from tallystick.settlement.ethereum.transactions import Transaction
-from tallystick.settlement.following.index import CLOSED, OPEN
 
 DEPOSIT = 1_000_000
 PERIOD = 600

@@ -16,7 +16,7 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,8 +88,8 @@ class DriverOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Whether a stranger may take all slots of a channel that it forwards over: for measurements."""
 
 
-class Driver(NetworkDriver):
-    """The commands, by name: each method `do_NAME` is one."""
+class Driver:
+    """The commands about channels, by name: each method `do_NAME` is one."""
 
     def __init__(self, node: Node, conditions: NetworkConditions) -> None:
         self.node = node
@@ -304,26 +304,26 @@ async def _run(role: DriverOptions) -> None:
             if role.opens_locks:
                 nursery.start_soon(open_locks, node)
             first = {"peer": str(node.listening or ""), "address": node.address.hex(), "key": bytes(key.public).hex()}
-            await obey(Driver(node, conditions), first)
+            await obey(first, Driver(node, conditions), NetworkDriver(node))
             nursery.cancel_scope.cancel()
 
 
-async def obey(actor: object, first: dict[str, Any]) -> None:
-    """Say the first line, then perform the commands on stdin until it ends: each is a method `do_NAME` of `actor`."""
+async def obey(first: dict[str, Any], *actors: object) -> None:
+    """Say the first line, then perform the commands on stdin until it ends: each is a method `do_NAME` of an actor."""
     _say(first)
     async with trio.open_nursery() as nursery:
         async for command in _commands():
-            nursery.start_soon(_perform, actor, command)
+            nursery.start_soon(_perform, actors, command)
         nursery.cancel_scope.cancel()
 
 
-async def _perform(actor: object, command: dict[str, Any]) -> None:
+async def _perform(actors: Sequence[object], command: dict[str, Any]) -> None:
     answer: dict[str, Any] = {"id": command.get("id")}
     try:
-        act = getattr(actor, f"do_{command.get('do')}", None)
-        if act is None:
+        acts = [act for actor in actors if (act := getattr(actor, f"do_{command.get('do')}", None)) is not None]
+        if not acts:
             raise InvalidInput(f"unknown command {command.get('do')!r}")
-        _say(answer | {"ok": True} | await act(command))
+        _say(answer | {"ok": True} | await acts[0](command))
     except* TallystickError as group:
         _say(answer | {"ok": False, "error": str(first_of(group))})
 

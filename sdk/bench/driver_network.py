@@ -54,10 +54,11 @@ class Withholder:
 
 
 class NetworkDriver:
-    """The commands, by name: each method `do_NAME` is one."""
+    """The commands about payments over several hops, by name: each method `do_NAME` is one."""
 
-    node: Node
-    _withholder: Withholder | None = None
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self._withholder: Withholder | None = None
 
     async def do_know(self, command: dict[str, Any]) -> dict[str, Any]:
         """Wait until gossip has told what both directions of these `channels` ask for, and all of ours are usable."""

@@ -232,7 +232,7 @@ async def run(options: FleetOptions, kind: type[Fleet] = Fleet) -> None:
                 hub = key_of(0).public
                 for member in fleet.members:
                     member.open(hub, hub.address)
-            await obey(fleet, {"peers": addresses, "started": started})
+            await obey({"peers": addresses, "started": started}, fleet)
             nursery.cancel_scope.cancel()
     finally:
         store.close()

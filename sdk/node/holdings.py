@@ -8,8 +8,7 @@ import trio
 
 from tallystick.channels.protocol.core import Channel, Phase
 from tallystick.channels.protocol.objects import Address
-from tallystick.settlement.chain import ContractChannel
-from tallystick.settlement.following.index import CLOSED, OPEN
+from tallystick.settlement.chain import CLOSED, OPEN, ContractChannel
 
 if TYPE_CHECKING:
     from tallystick.sdk.node.node import Node

@@ -28,9 +28,8 @@ from tallystick.channels.session.inputs import PhaseReached
 from tallystick.channels.storage.writer import Writer
 from tallystick.sdk.errors import OpeningFailed
 from tallystick.sdk.node.options import Config
-from tallystick.settlement.chain import Chain, OpenCall
+from tallystick.settlement.chain import OPEN, Chain, OpenCall
 from tallystick.settlement.enforcement.onchain import OnChain
-from tallystick.settlement.following.index import OPEN
 
 ANSWER_SECONDS = 30.0
 """How long a peer may take to answer an opening."""

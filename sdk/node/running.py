@@ -108,7 +108,7 @@ async def open_node(
                 await node.ready.wait()
             try:
                 yield node
-            except Exception as error:
+            except Exception as error:  # whatever the block raises comes out as it is, and in no group
                 failure = error
             finally:
                 nursery.cancel_scope.cancel()

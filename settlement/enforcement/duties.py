@@ -31,9 +31,12 @@ from tallystick.channels.protocol.core import Channel, CloseInitiator, Phase
 from tallystick.channels.protocol.eip712 import locks_root
 from tallystick.channels.protocol.hashchain import StreamProof
 from tallystick.channels.protocol.objects import Lock, Puzzle, SignedProof
-from tallystick.channels.storage.older import OlderState
+from tallystick.channels.protocol.simplex import OlderState
 from tallystick.channels.values.discretion import Discreet
 from tallystick.settlement.chain import (
+    CLOSED,
+    OPEN,
+    SETTLED,
     Call,
     ChallengeCall,
     CloseCall,
@@ -50,7 +53,6 @@ from tallystick.settlement.contract.verdicts import verdict_of
 from tallystick.settlement.enforcement.budgets import DutyPolicy, claim_budget, duty_budget, is_worth
 from tallystick.settlement.errors import Revert
 from tallystick.settlement.ethereum.transactions import GAS, LOCK_GAS, gas_of
-from tallystick.settlement.following.index import CLOSED, OPEN, SETTLED
 from tallystick.settlement.sending.obligations import Duty, Obligation, ObligationStatus
 
 STAND_IN = 300

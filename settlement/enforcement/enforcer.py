@@ -15,12 +15,13 @@ from tallystick.channels.node.engine import Engine
 from tallystick.channels.protocol.confirmed import timeless
 from tallystick.channels.protocol.core import Channel, Phase, never_used, new_channel
 from tallystick.channels.protocol.objects import ChannelId, Puzzle
+from tallystick.channels.protocol.simplex import OlderState
 from tallystick.channels.session.chaintime import ChainTime
 from tallystick.channels.session.inputs import ForceClose, FundingConfirmed, PhaseReached
-from tallystick.channels.storage.older import OlderState, older_state
+from tallystick.channels.storage.older import older_state
 from tallystick.channels.storage.store import Moment
 from tallystick.channels.storage.writer import Writer
-from tallystick.settlement.chain import ContractChannel
+from tallystick.settlement.chain import CLOSED, GONE, SETTLED, ContractChannel
 from tallystick.settlement.enforcement.budgets import DutyPolicy
 from tallystick.settlement.enforcement.claims import pending_puzzles, stakes
 from tallystick.settlement.enforcement.close_keys import CloseKeys
@@ -33,7 +34,7 @@ from tallystick.settlement.enforcement.duties import (
 )
 from tallystick.settlement.enforcement.following import ChainFollowing
 from tallystick.settlement.following.follower import BlockAdded, Step
-from tallystick.settlement.following.index import CLOSED, GONE, SETTLED, EventsSeen
+from tallystick.settlement.following.index import EventsSeen
 from tallystick.settlement.sending.obligations import UNMINED, Obligation, ObligationStatus
 from tallystick.settlement.sending.sender import Sender
 

@@ -20,6 +20,10 @@ from tallystick.channels.storage.seals import Sealed
 from tallystick.channels.storage.store import Moment, Schema, Store, decoded
 from tallystick.channels.values.discretion import Discreet
 from tallystick.settlement.chain import (
+    CLOSED,
+    GONE,
+    OPEN,
+    SETTLED,
     Block,
     Challenged,
     ChannelEvent,
@@ -36,9 +40,6 @@ from tallystick.settlement.chain import (
     Settled,
     Withdrawn,
 )
-
-OPEN, CLOSED, SETTLED, GONE = range(4)
-"""The values of `ContractChannel.status`."""
 
 
 class EventInBlock(msgspec.Struct, frozen=True, array_like=True):

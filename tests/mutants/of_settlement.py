@@ -20,13 +20,6 @@ MUTANTS = (
         ("test_obligations_older.py",),
     ),
     Mutant(
-        "give up what the owner asked for, as if it were a duty that is moot",
-        "settlement/enforcement/enforcer.py",
-        "moot = obligation.duty is not None and obligation.name not in due",
-        "moot = obligation.name not in due",
-        ("test_control_api.py", "test_openings_end.py", "test_closing_shown.py"),
-    ),
-    Mutant(
         "take a proof for a kind that has a call of its own",
         "settlement/contract/verdicts/__init__.py",
         "if verdict is None or verdict.call is not type(call):",
