@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from tallystick.channels.protocol.objects import Address
-from tallystick.channels.storage.store import open_store
+from tallystick.channels.storage.sqlite.store import open_store
 from tallystick.sdk.node.running import SCHEMAS
 from tallystick.settlement.chain import Header
 from tallystick.settlement.enforcement.duties import judge
