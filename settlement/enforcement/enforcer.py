@@ -26,7 +26,6 @@ from tallystick.settlement.enforcement.budgets import DutyPolicy
 from tallystick.settlement.enforcement.claims import pending_puzzles, stakes
 from tallystick.settlement.enforcement.close_keys import CloseKeys
 from tallystick.settlement.enforcement.duties import (
-    DUTY_NAMES,
     OFFERS,
     ChannelOnChain,
     duties,
@@ -83,13 +82,13 @@ class Enforcer:
         views = self._engine.views
         restless = [channel.id for channel in views.channels if not self.at_rest(channel)]
         for identity in restless:
-            self._bring_back(views.of(identity).channel)
+            self._bring_back(views.channel(identity))
         for identity in restless:
-            self._follow(views.of(identity).channel)
+            self._follow(views.channel(identity))
         proofs = self._index.proofs(pending_puzzles(views.channels), self._following.final_number)
         self._engine.chain_moved(ChainTime(self._index.head_time, self._following.final_time, proofs))
         for identity in restless:
-            self._close_if_must(views.of(identity).channel)
+            self._close_if_must(views.channel(identity))
         return self.derive(restless)
 
     def _at_head(self, channel: ChannelId) -> ContractChannel | None:
@@ -144,7 +143,7 @@ class Enforcer:
             self._engine.apply(identity, PhaseReached(Phase.GONE))
 
     def _phase(self, channel: ChannelId) -> Phase:
-        return self._engine.view(channel).channel.phase
+        return self._engine.views.channel(channel).phase
 
     # --- duties --------------------------------------------------------------------------------------------------
 
@@ -199,8 +198,8 @@ class Enforcer:
     def _give_up(self, unfinished: Sequence[Obligation], due: set[str]) -> list[Moment]:
         moments: list[Moment] = []
         for obligation in unfinished:
-            duty = obligation.id.partition("/")[0]
-            if obligation.status is ObligationStatus.WAITING and duty not in due and duty.startswith(DUTY_NAMES):
+            moot = obligation.duty is not None and obligation.name not in due
+            if obligation.status is ObligationStatus.WAITING and moot:
                 moments += self._sender.supersede(obligation.id, "the channel has moved on")
         return moments
 
