@@ -62,7 +62,7 @@ def test_a_payment_that_the_payee_refuses_comes_back_and_only_the_payer_can_read
     built = world.send("ABC", AMOUNTS, SECRET)
     world.settle()
     (final,) = world["C"].finals
-    world["C"].router.refuse(final, Failure(Code.INCORRECT_OR_UNKNOWN_PAYMENT_DETAILS))
+    world["C"].locks.refuse(final, Failure(Code.INCORRECT_OR_UNKNOWN_PAYMENT_DETAILS))
     world.settle()
     unpaid(world)
     found = world.failure("A", built)
@@ -111,14 +111,14 @@ def test_an_amount_outside_the_policy_is_refused() -> None:
 
 def test_a_channel_that_is_switched_off_forwards_nothing() -> None:
     world = Line()
-    moments = world["B"].router.set_policy(world.channel("BC"), ForwardingPolicy(enabled=False))
+    moments = world["B"].policies.set_policy(world.channel("BC"), ForwardingPolicy(enabled=False))
     world["B"].writer.add(moments)
     world.settle()
     refused(world, Code.CHANNEL_DISABLED)
     world.crash(world["B"])
     world.connect()
     world.settle()
-    assert not world["B"].router.policy_of(world.channel("BC")).enabled
+    assert not world["B"].policies.policy_of(world.channel("BC")).enabled
 
 
 @pytest.mark.parametrize(
@@ -134,11 +134,11 @@ def test_a_channel_that_is_switched_off_forwards_nothing() -> None:
 )
 def test_a_policy_that_cannot_be_announced_is_refused_before_it_is_stored(policy: ForwardingPolicy) -> None:
     world = Line()
-    router, channel = world["B"].router, world.channel("BC")
-    before = router.policy_of(channel)
+    policies, channel = world["B"].policies, world.channel("BC")
+    before = policies.policy_of(channel)
     with pytest.raises(InvalidInput):
-        router.set_policy(channel, policy)
-    assert router.policy_of(channel) == before
+        policies.set_policy(channel, policy)
+    assert policies.policy_of(channel) == before
 
 
 @pytest.mark.parametrize(("lifetime", "code"), [(299, Code.EXPIRY_TOO_SOON), (7 * 86_400 + 1, Code.EXPIRY_TOO_FAR)])
@@ -152,7 +152,7 @@ def test_a_lock_that_expires_before_what_its_onion_says_is_refused(route: str, c
     amounts, expiry, condition = AMOUNTS[: len(route) - 1], world.time + 3_600, digest_of(SECRET)
     world["B"].secrets[condition] = world["C"].secrets[condition] = SECRET
     built = world.onion(route[1:], amounts, expiry + 1, condition)
-    world["A"].router.send_lock(world.channel("AB"), amounts[0], expiry, condition, built.packet)
+    world["A"].channels.send_lock(world.channel("AB"), amounts[0], expiry, condition, built.packet)
     world.settle()
     unpaid(world)
     found = world.failure("A", built)
@@ -165,7 +165,7 @@ def test_a_forwarder_that_paid_and_cannot_claim_raises_an_alarm_and_writes_its_l
 ) -> None:
     world = Line()
     world["C"].secrets[digest_of(SECRET)] = SECRET
-    monkeypatch.setattr(world["B"].router, "reveal", lambda channel, lock, secret: False)  # as on an old copy of data
+    monkeypatch.setattr(world["B"].locks, "reveal", lambda channel, lock, secret: False)  # as on an old copy of data
     world.send("ABC", AMOUNTS, SECRET)
     world.settle()
     (alarm,) = world["B"].alarms
@@ -211,12 +211,12 @@ def test_an_onion_that_names_an_unknown_channel_or_a_damaged_one_is_refused() ->
     world = Line()
     condition, expiry = digest_of(SECRET), world.time + 3_600
     built = world.onion("BC", AMOUNTS, expiry, condition, number=9)
-    world["A"].router.send_lock(world.channel("AB"), AMOUNTS[0], expiry, condition, built.packet)
+    world["A"].channels.send_lock(world.channel("AB"), AMOUNTS[0], expiry, condition, built.packet)
     world.settle()
     found = world.failure("A", built)
     assert found is not None and (found[0], found[1].code) == (0, Code.UNKNOWN_NEXT_PEER)
     damaged = built.packet[:100] + bytes([built.packet[100] ^ 1]) + built.packet[101:]
-    world["A"].router.send_lock(world.channel("AB"), AMOUNTS[0], expiry, condition, damaged)
+    world["A"].channels.send_lock(world.channel("AB"), AMOUNTS[0], expiry, condition, damaged)
     world.settle()
     unpaid(world)
     found = world.failure("A", built)
@@ -232,7 +232,7 @@ def test_an_onion_serves_once_also_after_a_crash() -> None:
     world.connect()
     world.settle()
     expiry = world.time + 3_600
-    world["A"].router.send_lock(world.channel("AB"), AMOUNTS[0], expiry, digest_of(SECRET), built.packet)
+    world["A"].channels.send_lock(world.channel("AB"), AMOUNTS[0], expiry, digest_of(SECRET), built.packet)
     world.settle()
     paid(world)
     found = world.failure("A", built)
@@ -275,11 +275,11 @@ def test_two_payments_with_one_hash_are_two_payments() -> None:
     world.send("ABC", AMOUNTS, SECRET, seed=b"2")
     world.settle()
     assert len(world["C"].finals) == 2 and len(load_circuits(world["B"].store)) == 2
-    world["C"].router.reveal(world["C"].finals[0].channel, world["C"].finals[0].lock.id, SECRET)
+    world["C"].locks.reveal(world["C"].finals[0].channel, world["C"].finals[0].lock.id, SECRET)
     world.settle()
     assert world.wealth("C") == WEALTH["C"] + AMOUNTS[1]
     assert len(load_circuits(world["B"].store)) == 1
-    world["C"].router.reveal(world["C"].finals[1].channel, world["C"].finals[1].lock.id, SECRET)
+    world["C"].locks.reveal(world["C"].finals[1].channel, world["C"].finals[1].lock.id, SECRET)
     world.settle()
     paid(world, times=2)
 
@@ -297,7 +297,7 @@ def test_a_secret_goes_on_before_the_peer_acknowledges_that_it_was_paid() -> Non
     world.settle()
     world["C"].mute = mute_acks
     final = world["C"].finals[0]
-    world["C"].router.reveal(final.channel, final.lock.id, SECRET)
+    world["C"].locks.reveal(final.channel, final.lock.id, SECRET)
     world.settle()
     assert world["A"].receipts == {SECRET}
     assert world.wealth("A") == WEALTH["A"] - AMOUNTS[0]
@@ -314,7 +314,7 @@ def test_a_reject_alone_releases_nothing() -> None:
     built = world.send("ABC", AMOUNTS, SECRET)
     world.settle()
     world["C"].mute = lambda message: isinstance(message, Ack | Reestablish)  # the greeting is an acknowledgement too
-    world["C"].router.refuse(world["C"].finals[0], Failure(Code.MPP_TIMEOUT))
+    world["C"].locks.refuse(world["C"].finals[0], Failure(Code.MPP_TIMEOUT))
     world.settle()
     assert world["A"].ended == []
     world.crash(world["B"])  # the reason survives as well
@@ -440,7 +440,7 @@ def test_a_lock_that_waits_too_long_is_given_up_unsigned() -> None:
     world["C"].secrets[digest_of(OTHER)] = OTHER
     world.connect()
     world.settle()
-    world["C"].router.reveal(world["C"].finals[0].channel, world["C"].finals[0].lock.id, OTHER)
+    world["C"].locks.reveal(world["C"].finals[0].channel, world["C"].finals[0].lock.id, OTHER)
     world.settle()
     paid(world)
 
@@ -490,7 +490,7 @@ def test_a_peer_that_takes_a_secret_and_does_not_pay_is_served_no_more() -> None
     world.send("ABC", AMOUNTS, SECRET, lifetime=600)
     world.settle()
     world["A"].mute = lambda message: isinstance(message, Update)
-    world["C"].router.reveal(world["C"].finals[0].channel, 0, SECRET)
+    world["C"].locks.reveal(world["C"].finals[0].channel, 0, SECRET)
     world.settle()
     world.pass_time(613)  # too little to be claimed on chain
     world.settle()
@@ -523,7 +523,7 @@ class Story:
         """C refuses what it cannot open."""
         payee = self.world["C"]
         if not self.opens and payee.session(self.world["B"]).locks.undecided():
-            payee.router.refuse(payee.finals[-1], Failure(Code.MPP_TIMEOUT))
+            payee.locks.refuse(payee.finals[-1], Failure(Code.MPP_TIMEOUT))
 
     def moments(self) -> list[tuple[Member, str]]:
         self.act()

@@ -151,6 +151,11 @@ class Engine:
         for session in self.sessions.values():
             session.locks.fresh = fresh
 
+    @property
+    def fresh(self) -> bool:
+        """Whether our view of the chain is up to date."""
+        return self._fresh()
+
     def stop_paying(self, lost: Callable[[], bool]) -> None:
         """Take no new payments while `lost` says that the chain does not know our channels."""
         self._lost = lost

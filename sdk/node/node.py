@@ -69,7 +69,7 @@ from tallystick.channels.storage.writer import Writer
 from tallystick.channels.transport.links import TcpNetwork
 from tallystick.channels.values.arguments import checked
 from tallystick.router.forwarding.circuits import SCHEMA as CIRCUITS_SCHEMA
-from tallystick.router.forwarding.service import Router, RouterStatistics
+from tallystick.router.forwarding.service import RouterStatistics
 from tallystick.router.gossip.schema import GOSSIP_SCHEMA
 from tallystick.router.network.paid import PaidJournal
 from tallystick.router.network.routing import Routing
@@ -210,29 +210,21 @@ class Node(Wallet):
         )
         self.engine.trust_chain(lambda: self.onchain.fresh)
         self.engine.stop_paying(lambda: self.onchain.following.lost)
-        self.router = Router(
-            key,
-            self.engine,
-            store,
-            config.routing,
-            fresh=lambda: self.onchain.fresh,
-            alarm=self._alarm,
-            claim_fee=lambda: self.onchain.claim_fee,
-        )
         self.routing = Routing(
             key=key,
             steady=SteadyClock(clock, trio.current_time),
             engine=self.engine,
             writer=self.writer,
             chain=chain,
-            router=self.router,
             peers=self.peers,
             options=config.payments,
+            forwarding=config.routing,
             clock=clock,
             entropy=entropy,
             jitter=rng.random,
             tell=self._tell_paid,
             alarm=self._alarm,
+            claim_fee=lambda: self.onchain.claim_fee,
         )
         self.whereabouts = Whereabouts(self.engine, self.writer, self.peers, self.routing, config.announce_address)
         self.openings = Openings(
@@ -298,7 +290,6 @@ class Node(Wallet):
                 self.openings.tidy()
                 if self.config.payments.compiled:
                     await trio.to_thread.run_sync(warm_up)  # before peers come: compiling must not hold up the loop
-                self.router.start()
                 self.routing.start()
                 nursery.start_soon(self.routing.run)
                 nursery.start_soon(meet_peers)
@@ -472,7 +463,7 @@ class Node(Wallet):
             self.onchain.follower.statistics(),
             self.onchain.sender.statistics(),
             self.tower_manager.statistics(),
-            self.router.statistics(),
+            self.routing.router.statistics(),
         )
 
 

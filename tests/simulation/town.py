@@ -380,7 +380,7 @@ def _report(town: SimulatedNetwork, seed: int, marks: list[float]) -> NetworkRep
         paid=sum(record.paid for record in records),
         paid_in=dict(Counter("0x" + record.order.asset.hex() for record in records if record.paid)),
         unpaid=dict(Counter(str(record.reason) for record in records if not record.paid)),
-        forwarded=sum(town.world.node(name).router.statistics().forwarded for name in town.names),
+        forwarded=sum(town.world.node(name).routing.router.statistics().forwarded for name in town.names),
         attempts=attempts,
         crashes=town.counts["crashes"],
         cuts=town.counts["cuts"],
