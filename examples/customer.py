@@ -22,7 +22,8 @@ from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import NATIVE
 from tallystick.sdk.daemon.keystore import KEYSTORE, create, find_password, load_key
 from tallystick.sdk.node.handle import ChannelHandle
-from tallystick.sdk.node.node import Config, Node, open_node
+from tallystick.sdk.node.node import Config, Node
+from tallystick.sdk.node.running import open_node
 from tallystick.settlement.ethereum.rpc_client import RpcChain, open_rpc_chain
 
 COINS = 10**18

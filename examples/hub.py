@@ -45,7 +45,8 @@ from tallystick.router.objects import ForwardingPolicy
 from tallystick.sdk.control.server import open_control
 from tallystick.sdk.daemon.keystore import KEYSTORE, create, find_password, load_key
 from tallystick.sdk.node.handle import ChannelHandle
-from tallystick.sdk.node.node import Config, Node, open_node
+from tallystick.sdk.node.node import Config, Node
+from tallystick.sdk.node.running import open_node
 from tallystick.settlement.ethereum.rpc_client import RpcChain, open_rpc_chain
 
 COINS = 10**18
@@ -69,7 +70,7 @@ async def get_coins(node: Node, chain: RpcChain) -> None:
 
 def lonely(channel: ChannelHandle) -> bool:
     """Whether a channel is open and nothing of ours was ever put into it."""
-    inner = channel.session.channel
+    inner = channel.view.channel
     return channel.phase is Phase.OPEN and channel.connected and not inner.funding(inner.side)
 
 
@@ -78,7 +79,8 @@ async def match_deposits(node: Node, most: int) -> None:
     while True:
         await node.until(lambda: any(map(lonely, node.channels)))
         for channel in filter(lonely, node.channels):
-            theirs = channel.session.channel.funding(channel.session.channel.peer_side)
+            inner = channel.view.channel
+            theirs = inner.funding(inner.peer_side)
             try:
                 await channel.deposit(min(theirs, most))
                 print(f"{name(channel.id)}: put {min(theirs, most)} in, as its opener did", flush=True)

@@ -37,7 +37,8 @@ from tallystick.channels.words import plain
 from tallystick.sdk.control.server import open_control
 from tallystick.sdk.daemon.keystore import KEYSTORE, create, find_password, load_key
 from tallystick.sdk.node.incoming import IncomingPayment
-from tallystick.sdk.node.node import Config, Node, open_node
+from tallystick.sdk.node.node import Config, Node
+from tallystick.sdk.node.running import open_node
 from tallystick.settlement.ethereum.rpc_client import open_rpc_chain
 
 

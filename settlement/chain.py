@@ -133,10 +133,19 @@ class LinkRegistered(Discreet, msgspec.Struct, frozen=True, array_like=True, tag
     time: int
 
 
+class ProofRegistered(Discreet, msgspec.Struct, frozen=True, array_like=True, tag=11):
+    """What solves a puzzle of that kind and condition is public since the block time `time`, better than before."""
+
+    condition: bytes
+    kind: int
+    proof: bytes
+    time: int
+
+
 ChannelEvent: TypeAlias = (
     ChannelOpened | Deposited | Withdrawn | CooperativelyClosed | Closed | Challenged | Settled | Redeemed
 )
-RegistryEvent: TypeAlias = SecretRegistered | LinkRegistered
+RegistryEvent: TypeAlias = SecretRegistered | LinkRegistered | ProofRegistered
 Event: TypeAlias = ChannelEvent | RegistryEvent
 
 
@@ -159,12 +168,15 @@ class TransactionReceipt(msgspec.Struct, frozen=True, array_like=True):
     """Empty on success; else `<Revert code>: <sentence>`."""
 
 
+OPEN, CLOSED, SETTLED, GONE = range(4)
+"""The values of `ContractChannel.status`. CLOSED: the window runs, or waits for the settlement; SETTLED: locks wait."""
+
+
 class ContractChannel(msgspec.Struct, frozen=True, kw_only=True):
     """The contract's state of one channel at the head."""
 
     terms: Terms
     status: int
-    """0 open, 1 closed (window running or waiting for settle), 2 settled (locks wait), 3 gone."""
     deposits: tuple[int, int]
     withdrawn: tuple[int, int]
     closer: int | None = None
@@ -279,6 +291,17 @@ class RegisterLinkCall(Discreet, msgspec.Struct, frozen=True, array_like=True, t
     expiry: int
 
 
+class RegisterProofCall(Discreet, msgspec.Struct, frozen=True, array_like=True, tag=13):
+    """Make public what solves a puzzle of a kind that has no call of its own."""
+
+    kind: int
+    condition: bytes
+    proof: bytes
+
+
+RegistryCall: TypeAlias = RegisterSecretCall | RegisterLinkCall | RegisterProofCall
+"""The calls that touch no channel: they make proofs public."""
+
 Call: TypeAlias = (
     OpenCall
     | DepositCall
@@ -288,8 +311,7 @@ Call: TypeAlias = (
     | ChallengeCall
     | SettleCall
     | RedeemCall
-    | RegisterSecretCall
-    | RegisterLinkCall
+    | RegistryCall
     | TransferCall
     | ApproveCall
 )

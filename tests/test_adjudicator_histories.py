@@ -19,7 +19,7 @@ from tallystick.settlement.chain import RedeemCall, SettleCall
 from tallystick.settlement.contract.state import BPS, ChannelState, ChannelStatus, StandingProof
 from tallystick.settlement.errors import Revert, Reverted
 
-PAPER = ChannelFixture()
+FIXTURE = ChannelFixture()
 TOWER = Address(b"\x77" * 20)
 START = 1_000
 
@@ -39,7 +39,7 @@ class Update(msgspec.Struct, frozen=True):
     def signed(self, sender: int) -> SignedProof | None:
         if self.seq == 0:
             return None
-        return PAPER.proof(sender, self.seq, self.transferred, self.locks, self.seen)
+        return FIXTURE.proof(sender, self.seq, self.transferred, self.locks, self.seen)
 
 
 class History(msgspec.Struct):
@@ -100,7 +100,7 @@ def closed(history: History, pair: tuple[Update, Update]) -> ChannelState:
         for update in pair
     )
     return ChannelState(
-        PAPER.terms,
+        FIXTURE.terms,
         history.deposits,
         status=ChannelStatus.CLOSED,
         deadline=START - 1,
@@ -119,13 +119,13 @@ def test_every_pair_of_updates_settles_without_creating_losing_or_going_below_ze
     history = play(deposits, steps)
     total = sum(deposits)
     for pair in product(*history.updates):
-        court = DisputeFixture(PAPER, time=START)
-        court.channel = closed(history, pair)
-        court.apply(SettleCall(PAPER.id))
-        nets, pots = (court.received(0), court.received(1)), court.state.pots
+        dispute = DisputeFixture(FIXTURE, time=START)
+        dispute.channel = closed(history, pair)
+        dispute.apply(SettleCall(FIXTURE.id))
+        nets, pots = (dispute.received(0), dispute.received(1)), dispute.state.pots
         assert sum(nets) + sum(pots) == total
         assert min(*nets, *pots) >= 0
-        assert court.state.held == sum(pots)
+        assert dispute.state.held == sum(pots)
         for side in (0, 1):
             if pair[1 - side] is history.newest(1 - side):
                 assert nets[side] + pots[side] >= history.due(side)
@@ -141,13 +141,16 @@ def test_a_conviction_moves_exactly_the_closers_net(
 ) -> None:
     history = play(deposits, steps)
     for pair in product(*history.updates):
-        free, convicted = DisputeFixture(PAPER, time=START), DisputeFixture(PAPER, time=START, reward_bps=reward_bps)
+        free, convicted = (
+            DisputeFixture(FIXTURE, time=START),
+            DisputeFixture(FIXTURE, time=START, reward_bps=reward_bps),
+        )
         free.channel = closed(history, pair)
         convicted.channel = msgspec.structs.replace(
             free.state, convicted=True, closer=closer, beneficiary=TOWER if reward_bps else None
         )
-        free.apply(SettleCall(PAPER.id))
-        convicted.apply(SettleCall(PAPER.id))
+        free.apply(SettleCall(FIXTURE.id))
+        convicted.apply(SettleCall(FIXTURE.id))
         loot = free.received(closer)
         assert convicted.received(closer) == 0
         assert convicted.paid[TOWER] == loot * reward_bps // BPS
@@ -163,17 +166,17 @@ def test_an_honest_closer_is_never_convicted_by_anything_that_was_ever_signed(
     history = play(deposits, steps)
     held: list[Update] = [history.newest(0), history.newest(1)]
     held[closer] = history.updates[closer][history.acked[closer]]
-    court = DisputeFixture(PAPER, time=START)
-    court.open(*deposits)
-    court.apply(PAPER.close(held[0].signed(0), held[1].signed(1)), closer)
+    dispute = DisputeFixture(FIXTURE, time=START)
+    dispute.open(*deposits)
+    dispute.apply(FIXTURE.close(held[0].signed(0), held[1].signed(1)), closer)
     challenges = [(side, update) for side in (0, 1) for update in history.updates[side][1:]]
     for side, update in data.draw(st.permutations(challenges)):
         try:
-            court.apply(PAPER.challenge(update.signed(side), tower=TOWER, victim=1 - closer), TOWER)
+            dispute.apply(FIXTURE.challenge(update.signed(side), tower=TOWER, victim=1 - closer), TOWER)
         except Reverted as error:
             assert error.code is Revert.NOT_NEWER
-    assert not court.state.convicted
-    assert court.state.standing[closer].seq == history.newest(closer).seq
+    assert not dispute.state.convicted
+    assert dispute.state.standing[closer].seq == history.newest(closer).seq
 
 
 @given(DEPOSITS, STEPS, st.integers(0, 1), st.data())
@@ -184,22 +187,22 @@ def test_only_a_guilty_closer_is_convicted_and_the_victim_with_all_proofs_never_
     history = play(deposits, steps)
     victim = 1 - closer
     chosen = [data.draw(st.sampled_from(history.updates[side])) for side in (0, 1)]
-    court = DisputeFixture(PAPER, time=START)
-    court.open(*deposits)
-    court.apply(PAPER.close(chosen[0].signed(0), chosen[1].signed(1)), closer)
+    dispute = DisputeFixture(FIXTURE, time=START)
+    dispute.open(*deposits)
+    dispute.apply(FIXTURE.close(chosen[0].signed(0), chosen[1].signed(1)), closer)
     for side in (0, 1):
         newest = history.newest(side)
         if newest.seq > chosen[side].seq:
-            court.apply(PAPER.challenge(newest.signed(side), tower=TOWER, victim=victim), TOWER)
+            dispute.apply(FIXTURE.challenge(newest.signed(side), tower=TOWER, victim=victim), TOWER)
     hid_incoming = chosen[victim].seq < history.newest(victim).seq
     hid_own = chosen[closer].seq < history.acked[closer]
     proven = hid_incoming or history.newest(closer).seen > chosen[closer].seq
-    assert court.state.convicted is proven
+    assert dispute.state.convicted is proven
     assert not proven or hid_incoming or hid_own
-    court.time += PERIOD + 1
-    court.apply(SettleCall(PAPER.id))
-    assert court.received(victim) + court.state.pots[victim] >= history.due(victim)
-    assert sum(court.paid.values()) + court.state.held == sum(deposits)
+    dispute.time += PERIOD + 1
+    dispute.apply(SettleCall(FIXTURE.id))
+    assert dispute.received(victim) + dispute.state.pots[victim] >= history.due(victim)
+    assert sum(dispute.paid.values()) + dispute.state.held == sum(deposits)
 
 
 @given(DEPOSITS, STEPS, st.lists(st.integers(1, 20), max_size=6), st.lists(st.integers(0, 900), min_size=1, max_size=4))
@@ -210,33 +213,31 @@ def test_redeeming_ends_with_every_unit_paid_out_and_no_matter_when_it_was_done(
     history = play(deposits, steps)
     results = []
     for pauses in (waits, []):
-        court = DisputeFixture(PAPER, time=START)
-        court.open(*deposits)
-        court.apply(PAPER.close(history.newest(0).signed(0), history.newest(1).signed(1)))
+        dispute = DisputeFixture(FIXTURE, time=START)
+        dispute.open(*deposits)
+        dispute.apply(FIXTURE.close(history.newest(0).signed(0), history.newest(1).signed(1)))
         for number in secrets:
-            court.register(number.to_bytes(32, "big"))
-        court.time += PERIOD + 1
-        court.apply(SettleCall(PAPER.id))
+            dispute.register(number.to_bytes(32, "big"))
+        dispute.time += PERIOD + 1
+        dispute.apply(SettleCall(FIXTURE.id))
         pending = [list(history.newest(side).locks) for side in (0, 1)]
         for pause in (*pauses, 10_000):
-            court.time += pause
+            dispute.time += pause
             for side in (0, 1):
-                redeem(court, side, pending)
-                assert sum(court.paid.values()) + court.state.held == sum(deposits)
-        assert court.state.status == ChannelStatus.GONE
-        results.append(court.paid)
+                redeem(dispute, side, pending)
+                assert sum(dispute.paid.values()) + dispute.state.held == sum(deposits)
+        assert dispute.state.status == ChannelStatus.GONE
+        results.append(dispute.paid)
     assert results[0] == results[1]
 
 
-def redeem(court: DisputeFixture, side: int, pending: list[list[Lock]]) -> None:
+def redeem(dispute: DisputeFixture, side: int, pending: list[list[Lock]]) -> None:
     """Redeem what is decided of a simplex; `pending` is what remains."""
-    if court.state.status != ChannelStatus.SETTLED or not court.state.pots[side]:
+    if dispute.state.status != ChannelStatus.SETTLED or not dispute.state.pots[side]:
         return
     try:
-        court.apply(RedeemCall(PAPER.id, side, tuple(pending[side])))
+        dispute.apply(RedeemCall(FIXTURE.id, side, tuple(pending[side])))
     except Reverted as error:
         assert error.code is Revert.NOTHING_TO_REDEEM
         return
-    pending[side] = [
-        lock for lock in pending[side] if lock.condition not in court.secrets and court.time <= lock.expiry
-    ]
+    pending[side] = [lock for lock in pending[side] if lock.puzzle not in dispute.kept and dispute.time <= lock.expiry]

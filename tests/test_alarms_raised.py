@@ -20,8 +20,7 @@ from tallystick.channels.testing.scheduling import simulate
 from tallystick.sdk.node.handle import ChannelHandle
 from tallystick.sdk.node.node import Node
 from tallystick.sdk.testing.world import World, open_world
-from tallystick.settlement.chain import ContractChannel
-from tallystick.settlement.following.index import SETTLED
+from tallystick.settlement.chain import SETTLED, ContractChannel
 from tallystick.settlement.sending import sender
 from tallystick.settlement.simulated.branch import ChainSettings
 from tallystick.settlement.testing.local import LocalChain
@@ -103,9 +102,9 @@ def test_a_channel_on_other_terms_is_told_once(monkeypatch: pytest.MonkeyPatch) 
         terms = msgspec.structs.replace(seen.terms, challenge_period=seen.terms.challenge_period + 1)
         other = msgspec.structs.replace(seen, terms=terms)
         monkeypatch.setattr(alice.onchain.index, "view", lambda identity, up_to: other)
-        alice.onchain._confirmed.clear()
+        alice.onchain.enforcer._confirmed.clear()
         for _ in range(2):
-            alice.onchain.react()
+            alice.onchain.enforcer.react()
         assert [alarm.kind for alarm in alice.alarms] == [AlarmKind.OTHER_TERMS]
 
     with_a_channel(act)
@@ -114,11 +113,11 @@ def test_a_channel_on_other_terms_is_told_once(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.alarm(AlarmKind.LOCKS_UNKNOWN)
 def test_what_waits_for_locks_that_nothing_here_tells_of_is_told() -> None:
     async def act(world: World, alice: Node, channel: ChannelHandle) -> None:
-        terms = channel.session.channel.terms
+        terms = channel.view.channel.terms
         view = ContractChannel(
             terms=terms, status=SETTLED, deposits=(5, 5), withdrawn=(0, 0), seqs=(99, 99), pots=(3, 0)
         )
-        alice.onchain._older(channel.session, view)
+        alice.onchain.enforcer._older(channel.view.channel, view)
         assert kinds(alice.alarms) == {AlarmKind.LOCKS_UNKNOWN}
 
     with_a_channel(act)
@@ -134,10 +133,10 @@ def house(directory: Path, chain: LocalChain) -> TowerHouse:
 
 @pytest.mark.alarm(AlarmKind.FEE_ACCOUNT)
 async def test_a_tower_without_coins_says_so(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
-    town = house(tmp_path, LocalChain())
-    async with town.open() as (tower, _):
+    network = house(tmp_path, LocalChain())
+    async with network.open() as (tower, _):
         await trio.sleep(100)
-        assert AlarmKind.FEE_ACCOUNT in kinds(town.alarms)
+        assert AlarmKind.FEE_ACCOUNT in kinds(network.alarms)
         assert any("its fee account" in trouble for trouble in tower.troubles())
 
 
@@ -145,16 +144,16 @@ async def test_a_tower_without_coins_says_so(tmp_path: Path, autojump_clock: tri
 async def test_a_tower_tells_of_appointments_that_are_no_good(
     tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
-    town = house(tmp_path, LocalChain(funds={TOWER.address: 10**18}))
-    pair = Pair(ALICE, MALLORY, chain_id=town.chain.chain_id, contract=town.chain.contract)
+    network = house(tmp_path, LocalChain(funds={TOWER.address: 10**18}))
+    pair = Pair(ALICE, MALLORY, chain_id=network.chain.chain_id, contract=network.chain.contract)
     bare = Appointment(pair.terms, pair.proof(0, 3, 5), None, b"v" * 64)
     blob = seal(bare, pair.close_key, TOWER.address, ALICE.address, seeded_entropy(1))
-    async with town.open() as (tower, _):
+    async with network.open() as (tower, _):
         await trio.sleep(1)
-        assert not town.alarms
+        assert not network.alarms
         for what, kind in ((b"junk", AlarmKind.APPOINTMENT_USELESS), (blob, AlarmKind.APPOINTMENT_UNREWARDED)):
             tower.watch._open(what, pair.close_key, pair.terms, ALICE.address)
-            assert town.alarms[-1].kind is kind
+            assert network.alarms[-1].kind is kind
 
 
 @pytest.mark.alarm(AlarmKind.CHAIN_STANDS_STILL, AlarmKind.CHAIN_BACK)
@@ -162,17 +161,17 @@ async def test_a_tower_whose_chain_stands_still_takes_nothing_new_and_says_so(
     tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
     chain = LocalChain(funds={TOWER.address: 10**18}, settings=ChainSettings(dev=True, interval=10.0))
-    town = house(tmp_path, chain)
-    async with town.open() as (tower, _), trio.open_nursery() as nursery:
+    network = house(tmp_path, chain)
+    async with network.open() as (tower, _), trio.open_nursery() as nursery:
         with trio.move_on_after(60):
             await chain.run()
-        assert tower.troubles() == () and not town.alarms
+        assert tower.troubles() == () and not network.alarms
         await trio.sleep(300)  # nobody mines
         assert any("stands still" in trouble for trouble in tower.troubles())
-        assert kinds(town.alarms) == {AlarmKind.CHAIN_STANDS_STILL}
+        assert kinds(network.alarms) == {AlarmKind.CHAIN_STANDS_STILL}
         nursery.start_soon(chain.run)
         await trio.sleep(60)
-        assert tower.troubles() == () and town.alarms[-1].kind is AlarmKind.CHAIN_BACK
+        assert tower.troubles() == () and network.alarms[-1].kind is AlarmKind.CHAIN_BACK
         nursery.cancel_scope.cancel()
 
 
@@ -190,7 +189,7 @@ def test_a_tower_that_was_never_reached_is_told_while_something_depends_on_it(tm
             await trio.sleep(3_600)
             assert [alarm.kind for alarm in bob.alarms] == 3 * [AlarmKind.TOWER_UNREACHABLE]
             world.chain.fund(TOWER.address, 10**18)
-            town = TowerHouse(
+            network = TowerHouse(
                 key=TOWER,
                 directory=tmp_path,
                 network=world.network.endpoint(TOWER),
@@ -198,7 +197,7 @@ def test_a_tower_that_was_never_reached_is_told_while_something_depends_on_it(tm
                 policy=TowerPolicy(),
                 alarms=[],
             )
-            async with town.open():
+            async with network.open():
                 await trio.sleep(200)
                 assert bob.alarms[-1].kind is AlarmKind.TOWER_BACK
 

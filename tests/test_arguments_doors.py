@@ -34,7 +34,7 @@ CLASSES = (Node, ChannelHandle, OutgoingStream, IncomingStream, RollingStream, C
 MADE_BY_USERS = (Node, LocalChain, Tower)
 """Whose constructors are public, too."""
 FUNCTIONS = (
-    "sdk.node.node.open_node",
+    "sdk.node.running.open_node",
     "sdk.control.client.control_at",
     "sdk.control.client.connect_control",
     "sdk.control.server.serve_control",

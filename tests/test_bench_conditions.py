@@ -1,4 +1,4 @@
-"""Bad weather delays and cuts, and does nothing else: order and throughput stay, memory is bounded."""
+"""Network conditions delay and cut, and do nothing else: order and throughput stay, memory is bounded."""
 
 from __future__ import annotations
 
@@ -103,7 +103,9 @@ async def test_what_is_sent_at_once_arrives_at_once_and_in_order(
     assert inner.arrived[0][1][::2] == [number.to_bytes(2, "big") for number in range(1_000)]
 
 
-async def test_fair_weather_adds_nothing(conditions: NetworkConditions, autojump_clock: trio.testing.MockClock) -> None:
+async def test_without_conditions_nothing_is_added(
+    conditions: NetworkConditions, autojump_clock: trio.testing.MockClock
+) -> None:
     inner = FakeLink()
     link = conditions.link(inner)
     began = trio.current_time()
@@ -199,7 +201,7 @@ async def test_the_same_seed_cuts_the_same_links(nursery: trio.Nursery, autojump
     assert survivors[0].count(False) == 8
 
 
-async def test_a_change_of_weather_ends_all_links_and_is_not_counted(
+async def test_a_change_of_conditions_ends_all_links_and_is_not_counted(
     conditions: NetworkConditions, autojump_clock: trio.testing.MockClock
 ) -> None:
     inner = [FakeLink() for _ in range(3)]

@@ -176,7 +176,7 @@ async def test_a_long_run_is_repeated_only_once_so_that_a_class_stays_within_15_
     assert stage.tries == 2
 
 
-async def test_bad_weather_is_compared_with_fair_weather_on_the_same_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_conditions_are_compared_with_none_on_the_same_stage(monkeypatch: pytest.MonkeyPatch) -> None:
     story: list[object] = []
 
     class Rough(FakeStage):
@@ -229,7 +229,7 @@ def shown(what: Any) -> str:
     return capture.get()
 
 
-def test_tables_show_every_class_and_what_bad_weather_left() -> None:
+def test_tables_show_every_class_and_what_conditions_left() -> None:
     assert "kept of it" not in shown(table(direct_result()))
     classes = {"bulk": class_result(kept=0.83, calm_per_second=1_234_567.0)}
     rough = shown(table(msgspec.structs.replace(direct_result(rtt_ms=20.0), classes=classes)))

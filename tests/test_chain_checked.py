@@ -62,13 +62,13 @@ def lying(**answers: Any) -> CheckedChain:
 
 async def test_what_a_good_chain_says_passes_unchanged() -> None:
     chain = LocalChain(funds={ALICE.address: 10**18})
-    paper = ChannelFixture()
-    chain.fund(paper.address(0))
-    await chain.call(paper.keys[0], OpenCall(paper.terms, 1_000))
+    fixture = ChannelFixture()
+    chain.fund(fixture.address(0))
+    await chain.call(fixture.keys[0], OpenCall(fixture.terms, 1_000))
     checked = CheckedChain(chain)
     assert await checked.head() == await chain.head() and await checked.header(1) == await chain.header(1)
     assert await checked.blocks(0, 100) == await chain.blocks(0, 100)
-    assert await checked.channel(paper.id) == await chain.channel(paper.id)
+    assert await checked.channel(fixture.id) == await chain.channel(fixture.id)
     assert await checked.balance(ALICE.address, NATIVE) == 10**18
     assert await checked.header(99) is None and await checked.secret_time(bytes(32)) is None
 
@@ -146,10 +146,10 @@ async def test_a_receipt_of_another_transaction_is_refused_and_its_words_are_fit
 
 
 async def test_the_state_of_another_channel_is_refused() -> None:
-    paper = ChannelFixture()
-    chain = LocalChain(funds={paper.address(0): 10**18})
-    await chain.call(paper.keys[0], OpenCall(paper.terms, 1_000))
-    other = CheckedChain(Lying(chain, channel=await chain.channel(paper.id)))  # type: ignore[arg-type]  # by name
+    fixture = ChannelFixture()
+    chain = LocalChain(funds={fixture.address(0): 10**18})
+    await chain.call(fixture.keys[0], OpenCall(fixture.terms, 1_000))
+    other = CheckedChain(Lying(chain, channel=await chain.channel(fixture.id)))  # type: ignore[arg-type]  # by name
     with pytest.raises(ChainError, match="another channel"):
         await other.channel(ChannelId(bytes(32)))
 

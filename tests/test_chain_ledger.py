@@ -36,24 +36,24 @@ from tallystick.settlement.simulated.ledger import Mint, execute
 from tallystick.settlement.simulated.world import Layer, balance_key, channel_key, check_conservation, supply_key
 from tallystick.settlement.testing.local import LocalChain
 
-PAPER = ChannelFixture()
+FIXTURE = ChannelFixture()
 TOKEN = Address(b"\x70" * 20)
 CAROL = PrivateKey(keccak(b"carol"))
-ACCOUNTS = (*PAPER.keys, CAROL)
+ACCOUNTS = (*FIXTURE.keys, CAROL)
 START = 10**8
 
 CALLS: tuple[Call, ...] = (
-    OpenCall(PAPER.terms, 1_000),
-    DepositCall(PAPER.id, 1, 300),
-    PAPER.withdrawal(0, 200, 2**40),
-    PAPER.cooperative_close(900, 200, 2**40),
-    PAPER.close(None, PAPER.proof(1, 1, 7)),
-    PAPER.challenge(PAPER.proof(1, 2, 30), tower=CAROL.address, victim=1),
-    SettleCall(PAPER.id),
+    OpenCall(FIXTURE.terms, 1_000),
+    DepositCall(FIXTURE.id, 1, 300),
+    FIXTURE.withdrawal(0, 200, 2**40),
+    FIXTURE.cooperative_close(900, 200, 2**40),
+    FIXTURE.close(None, FIXTURE.proof(1, 1, 7)),
+    FIXTURE.challenge(FIXTURE.proof(1, 2, 30), tower=CAROL.address, victim=1),
+    SettleCall(FIXTURE.id),
     RegisterSecretCall(b"s" * 32),
     TransferCall(NATIVE, CAROL.address, 5_000),
     TransferCall(TOKEN, CAROL.address, 50),
-    TransferCall(TOKEN, PAPER.terms.contract, 50),
+    TransferCall(TOKEN, FIXTURE.terms.contract, 50),
     TransferCall(Address(b"\x71" * 20), CAROL.address, 0),
     ApproveCall(TOKEN, 70),
     ApproveCall(Address(b"\x71" * 20), 70),
@@ -73,7 +73,7 @@ ACTIONS = st.lists(
 
 def start(store: object = None) -> LocalChain:
     chain = reopen(store)
-    chain.fund(PAPER.address(0), 1_000, TOKEN)
+    chain.fund(FIXTURE.address(0), 1_000, TOKEN)
     return chain
 
 
@@ -171,7 +171,7 @@ async def test_when_the_disk_refuses_the_chain_stays_what_it_was() -> None:
     disk = FullDisk()
     chain = start(disk)
     await chain.call(CAROL, RegisterSecretCall(b"s" * 32))
-    waiting = await chain.send(CAROL, TransferCall(NATIVE, PAPER.address(0), 5))
+    waiting = await chain.send(CAROL, TransferCall(NATIVE, FIXTURE.address(0), 5))
     before, world = chain.newest, dict(chain._branch._world)
     disk.full = True
     for step in (chain.mine, lambda: chain.reorganise(1)):
@@ -201,18 +201,18 @@ async def test_coins_cannot_be_sent_to_the_adjudicator_or_calls_to_nowhere() -> 
         (ApproveCall(Address(b"\x71" * 20), 1), "unknown-call: "),
         (TransferCall(TOKEN, CAROL.address, 10**6), "insufficient-balance: "),
     ):
-        receipt = await chain.call(PAPER.keys[0], call)
+        receipt = await chain.call(FIXTURE.keys[0], call)
         assert not receipt.success and receipt.reason.startswith(reason)
 
 
 async def test_a_deposit_that_fails_half_way_leaves_the_allowance_as_it_was() -> None:
     chain = start()
-    owner, paper = PAPER.keys[0], ChannelFixture(asset=TOKEN)
+    owner, fixture = FIXTURE.keys[0], ChannelFixture(asset=TOKEN)
     await chain.call(owner, ApproveCall(TOKEN, 1_500))
-    failed = await chain.call(owner, OpenCall(paper.terms, 1_200))
+    failed = await chain.call(owner, OpenCall(fixture.terms, 1_200))
     assert failed.reason.startswith("insufficient-balance: ")
     chain.fund(owner.address, 500, TOKEN)
-    assert (await chain.call(owner, OpenCall(paper.terms, 1_500))).success
+    assert (await chain.call(owner, OpenCall(fixture.terms, 1_500))).success
 
 
 def test_plain_coins_to_the_adjudicator_come_back_as_a_failed_call() -> None:
@@ -226,7 +226,7 @@ def test_plain_coins_to_the_adjudicator_come_back_as_a_failed_call() -> None:
 
 def test_genesis_cannot_create_coins_for_the_adjudicator() -> None:
     with pytest.raises(InvalidInput):
-        LocalChain(funds={PAPER.terms.contract: 5})
+        LocalChain(funds={FIXTURE.terms.contract: 5})
 
 
 async def test_mints_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,8 +257,8 @@ async def test_a_transaction_that_allows_too_little_gas_is_refused() -> None:
 
 # --- the guards themselves --------------------------------------------------------------------------------------
 
-VAULT = PAPER.terms.contract
-HOLDING = ChannelState(PAPER.terms, (5, 0))
+VAULT = FIXTURE.terms.contract
+HOLDING = ChannelState(FIXTURE.terms, (5, 0))
 
 
 @pytest.mark.parametrize(
@@ -267,8 +267,8 @@ HOLDING = ChannelState(PAPER.terms, (5, 0))
         {balance_key(NATIVE, CAROL.address): 5},
         {supply_key(NATIVE): 5},
         {supply_key(NATIVE): 5, balance_key(NATIVE, VAULT): 5},
-        {channel_key(PAPER.id): HOLDING},
-        {supply_key(NATIVE): 5, balance_key(NATIVE, CAROL.address): 5, channel_key(PAPER.id): HOLDING},
+        {channel_key(FIXTURE.id): HOLDING},
+        {supply_key(NATIVE): 5, balance_key(NATIVE, CAROL.address): 5, channel_key(FIXTURE.id): HOLDING},
     ],
 )
 def test_made_lost_or_stranded_coins_are_found(after: dict[bytes, int | ChannelState]) -> None:
@@ -277,15 +277,15 @@ def test_made_lost_or_stranded_coins_are_found(after: dict[bytes, int | ChannelS
 
 
 def test_coins_in_channels_are_found_where_they_belong() -> None:
-    after = {supply_key(NATIVE): 5, balance_key(NATIVE, VAULT): 5, channel_key(PAPER.id): HOLDING}
+    after = {supply_key(NATIVE): 5, balance_key(NATIVE, VAULT): 5, channel_key(FIXTURE.id): HOLDING}
     check_conservation({}, after, VAULT)
     check_conservation(after, {**after, b"n" + CAROL.address: 3, b"s" + digest_of(ZERO32): 9}, VAULT)
 
 
 def test_a_layer_refuses_values_of_the_wrong_kind_and_negative_numbers() -> None:
-    layer = Layer({channel_key(PAPER.id): HOLDING, b"cx": 5})
+    layer = Layer({channel_key(FIXTURE.id): HOLDING, b"cx": 5})
     with pytest.raises(LedgerBroken):
-        layer.number(channel_key(PAPER.id))
+        layer.number(channel_key(FIXTURE.id))
     with pytest.raises(LedgerBroken):
         layer.channel(b"x")  # type: ignore[arg-type]
     with pytest.raises(LedgerBroken):

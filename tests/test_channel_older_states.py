@@ -15,18 +15,17 @@ from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.messages import Update, encode
 from tallystick.channels.protocol.objects import NATIVE, Address, Lock, Terms
 from tallystick.channels.protocol.operations import AddLock, Cancel, Operation, Pay, Unlock
-from tallystick.channels.protocol.simplex import Simplex, extend, genesis
+from tallystick.channels.protocol.simplex import OlderState, Simplex, extend, genesis
 from tallystick.channels.session.history import LOCK_HISTORY
-from tallystick.channels.storage.older import ROWS_AT_ONCE, OlderState, older_state
+from tallystick.channels.storage.older import ROWS_AT_ONCE, older_state
 from tallystick.channels.storage.schema import SCHEMA, ChannelSaved, HistoryPruned, UpdateReceived, UpdateSigned
 from tallystick.channels.storage.store import Moment, Store
 from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.sdk.node.node import Config
 from tallystick.sdk.testing.world import CLAIM_ALL, World, open_world
-from tallystick.settlement.chain import ChallengeCall, ContractChannel, RegisterSecretCall, SettleCall
+from tallystick.settlement.chain import SETTLED, ChallengeCall, ContractChannel, RegisterSecretCall, SettleCall
 from tallystick.settlement.enforcement.duties import ChannelOnChain, duties
-from tallystick.settlement.following.index import SETTLED
 
 KEYS = sorted((PrivateKey(bytes([n]) * 32) for n in (1, 2)), key=lambda key: key.address)
 TERMS = Terms(1, Address(bytes(20)), (KEYS[0].address, KEYS[1].address), NATIVE, 0, 600, bytes(32))
@@ -124,7 +123,7 @@ def test_a_pot_of_an_older_state_that_a_tower_let_stand_is_had_back() -> None:
     async def story(world: World) -> None:
         alice, mallory = await world.start("alice"), await world.start("mallory")
         channel = await alice.open_channel(world.address("mallory"), 10_000_000)
-        side = channel.session.channel.side
+        side = channel.view.channel.side
         await channel.pay(1, b"")
         villain = Mallory(world)
         old = villain.newest(channel.id, side)
@@ -134,7 +133,7 @@ def test_a_pot_of_an_older_state_that_a_tower_let_stand_is_had_back() -> None:
         appointment = world.seats["alice"].audit.statements[channel.id][side, 2]
         await trio.sleep(1)
         mallory.channel(channel.id).reject(lock, b"no")
-        assert await world.until(lambda: not channel.session.channel.ours.simplex.locks, 60)
+        assert await world.until(lambda: not channel.view.channel.ours.simplex.locks, 60)
         before = await alice.balance()
         await world.crash("alice")
         await world.crash("mallory")

@@ -27,7 +27,7 @@ from tallystick.sdk.cli.shell import guarded
 from tallystick.sdk.control.client import ControlClient
 from tallystick.sdk.errors import ControlError
 from tallystick.sdk.node.handle import ChannelHandle
-from tallystick.sdk.node.node import open_node
+from tallystick.sdk.node.running import open_node
 from tallystick.settlement.simulated.branch import ChainSettings
 from tallystick.settlement.testing.local import LocalChain
 

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 import trio
 
-from simulation.gossip_scene import DOMAIN, ChainTruth, person
+from simulation.gossip_fixtures import DOMAIN, ChainTruth, person
 from simulation.journeys import Journey, configuration
 from tallystick.channels.ports import SteadyClock
 from tallystick.channels.storage.schema import SCHEMA

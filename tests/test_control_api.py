@@ -22,7 +22,8 @@ from tallystick.sdk.control.http import BODY_MAX
 from tallystick.sdk.control.server import serve_control
 from tallystick.sdk.control.service import ControlServer
 from tallystick.sdk.errors import ConfigurationError, ControlError, NodeUnreachable
-from tallystick.sdk.node.node import Node, open_node
+from tallystick.sdk.node.node import Node
+from tallystick.sdk.node.running import open_node
 from tallystick.settlement.simulated.branch import ChainSettings
 from tallystick.settlement.testing.local import LocalChain
 

@@ -18,7 +18,7 @@ from tallystick.settlement.contract.state import ChannelStatus
 from tallystick.settlement.errors import Revert, Reverted
 from tallystick.settlement.testing.local import LocalChain
 
-PAPER = ChannelFixture()
+FIXTURE = ChannelFixture()
 STRANGER = Address(b"\x66" * 20)
 Deposits = list[tuple[int, int]]
 DEPOSITS = st.lists(st.tuples(st.integers(0, 1), st.integers(1, 50)), max_size=8)
@@ -32,52 +32,52 @@ def test_what_comes_after_the_signatures_neither_gives_nor_takes_anything(
     taken: int,
     data: st.DataObject,
 ) -> None:
-    court = DisputeFixture(PAPER)
-    court.open(*opened)
+    dispute = DisputeFixture(FIXTURE)
+    dispute.open(*opened)
     for side, amount in before:
-        court.apply(DepositCall(PAPER.id, side, amount), STRANGER)
-    taken = min(taken, court.state.total)
+        dispute.apply(DepositCall(FIXTURE.id, side, amount), STRANGER)
+    taken = min(taken, dispute.state.total)
     if taken:
-        court.apply(PAPER.withdrawal(1, taken, court.time), STRANGER)
-    total = court.state.total
+        dispute.apply(FIXTURE.withdrawal(1, taken, dispute.time), STRANGER)
+    total = dispute.state.total
     balance0 = data.draw(st.integers(0, total))
-    close = PAPER.cooperative_close(balance0, total - balance0, court.time)
+    close = FIXTURE.cooperative_close(balance0, total - balance0, dispute.time)
     for side, amount in after:
-        court.apply(DepositCall(PAPER.id, side, amount), STRANGER)
+        dispute.apply(DepositCall(FIXTURE.id, side, amount), STRANGER)
     late = [sum(amount for side, amount in after if side == which) for which in (0, 1)]
-    received = court.received(1)
-    (event,) = court.apply(close, STRANGER)
-    assert event == CooperativelyClosed(PAPER.id, balance0 + late[0], total - balance0 + late[1])
-    assert court.received(0) == balance0 + late[0] and court.received(1) - received == total - balance0 + late[1]
-    assert court.state.status == ChannelStatus.GONE and court.state.held == 0
-    assert sum(court.paid.values()) == sum(court.state.deposits)
+    received = dispute.received(1)
+    (event,) = dispute.apply(close, STRANGER)
+    assert event == CooperativelyClosed(FIXTURE.id, balance0 + late[0], total - balance0 + late[1])
+    assert dispute.received(0) == balance0 + late[0] and dispute.received(1) - received == total - balance0 + late[1]
+    assert dispute.state.status == ChannelStatus.GONE and dispute.state.held == 0
+    assert sum(dispute.paid.values()) == sum(dispute.state.deposits)
 
 
 @given(DEPOSITS, st.integers(1, 400))
 def test_balances_that_the_channel_never_held_are_refused(deposits: Deposits, total: int) -> None:
-    court = DisputeFixture(PAPER)
-    court.open(30, 20)
+    dispute = DisputeFixture(FIXTURE)
+    dispute.open(30, 20)
     sums = {50}
     for side, amount in deposits:
-        court.apply(DepositCall(PAPER.id, side, amount), STRANGER)
-        sums.add(court.state.total)
-    close = PAPER.cooperative_close(total // 2, total - total // 2, court.time)
+        dispute.apply(DepositCall(FIXTURE.id, side, amount), STRANGER)
+        sums.add(dispute.state.total)
+    close = FIXTURE.cooperative_close(total // 2, total - total // 2, dispute.time)
     if total in sums:
-        court.apply(close)
-        assert sum(court.paid.values()) == court.state.total
+        dispute.apply(close)
+        assert sum(dispute.paid.values()) == dispute.state.total
     else:
         with pytest.raises(Reverted) as refused:
-            court.apply(close)
-        assert refused.value.code is Revert.BAD_BALANCES and court.state.status == ChannelStatus.OPEN
+            dispute.apply(close)
+        assert refused.value.code is Revert.BAD_BALANCES and dispute.state.status == ChannelStatus.OPEN
 
 
 def test_a_withdrawal_that_is_mined_in_between_makes_it_void_rather_than_pay_twice() -> None:
-    court = DisputeFixture(PAPER)
-    court.open(100, 50)
-    close = PAPER.cooperative_close(90, 60, court.time)
-    court.apply(PAPER.withdrawal(0, 40, court.time))
+    dispute = DisputeFixture(FIXTURE)
+    dispute.open(100, 50)
+    close = FIXTURE.cooperative_close(90, 60, dispute.time)
+    dispute.apply(FIXTURE.withdrawal(0, 40, dispute.time))
     with pytest.raises(Reverted) as refused:
-        court.apply(close)
+        dispute.apply(close)
     assert refused.value.code is Revert.BAD_BALANCES
 
 
@@ -86,20 +86,20 @@ def test_the_ledger_remembers_how_deposits_were_shared_through_a_reorganisation(
 
     async def main() -> None:
         chain = LocalChain(funds={key.address: 10**18 for key in keys})
-        paper = ChannelFixture(chain_id=chain.chain_id, contract=chain.contract)
-        await chain.send(keys[0], OpenCall(paper.terms, 1_000))
+        fixture = ChannelFixture(chain_id=chain.chain_id, contract=chain.contract)
+        await chain.send(keys[0], OpenCall(fixture.terms, 1_000))
         chain.mine()
         for side, amount in ((1, 500), (0, 7), (1, 8)):
-            await chain.send(keys[1], DepositCall(paper.id, side, amount, NATIVE))
+            await chain.send(keys[1], DepositCall(fixture.id, side, amount, NATIVE))
             chain.mine()
         chain.reorganise(2)
         chain.mine(1)
-        close = paper.cooperative_close(300, 1_200, chain.newest.header.time + 600)
+        close = fixture.cooperative_close(300, 1_200, chain.newest.header.time + 600)
         await chain.send(keys[1], close)
         chain.mine()
-        view = await chain.channel(paper.id)
+        view = await chain.channel(fixture.id)
         assert view is not None and view.status == ChannelStatus.GONE
-        assert chain.newest.block.events == (CooperativelyClosed(paper.id, 307, 1_208),)
+        assert chain.newest.block.events == (CooperativelyClosed(fixture.id, 307, 1_208),)
 
     simulate(main, 1)
 
@@ -116,7 +116,7 @@ def test_a_stranger_cannot_keep_two_nodes_from_closing() -> None:
             await attempt.ended.wait()
             assert attempt.error is None and channel.phase is Phase.GONE
             found, _ = histories(world)
-            side = channel.session.channel.side
+            side = channel.view.channel.side
             own = 10_000_000 - 5 + (side == 0)
             assert found[channel.id].paid == ([own, 5 + (side == 1)] if side == 0 else [5 + 1, own])
 

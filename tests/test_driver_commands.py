@@ -33,5 +33,5 @@ class Actor:
 async def test_a_command_that_fails_is_answered_with_its_error(
     do: str, error: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    await _perform(Actor(), {"id": 7, "do": do})
+    await _perform([Actor()], {"id": 7, "do": do})
     assert json.loads(capsys.readouterr().out) == {"id": 7, "ok": False, "error": error}

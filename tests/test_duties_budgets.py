@@ -13,6 +13,9 @@ from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import NATIVE, ZERO32, Address, BalanceProof, Lock, Puzzle, SignedProof, Terms
 from tallystick.channels.protocol.simplex import Simplex
 from tallystick.settlement.chain import (
+    CLOSED,
+    OPEN,
+    SETTLED,
     ContractChannel,
     DepositCall,
     OpenCall,
@@ -23,7 +26,6 @@ from tallystick.settlement.chain import (
 from tallystick.settlement.enforcement.budgets import DutyPolicy, duty_budget, moved_by
 from tallystick.settlement.enforcement.duties import ChannelOnChain, duties, must_close
 from tallystick.settlement.ethereum.transactions import GAS, gas_of
-from tallystick.settlement.following.index import CLOSED, OPEN, SETTLED
 from tallystick.settlement.following.market import ANSWERS, REMEMBERED, Market
 from tallystick.settlement.sending.obligations import Obligation
 

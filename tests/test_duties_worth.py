@@ -12,11 +12,18 @@ from tallystick.channels.protocol.hashchain import StreamProof, StreamTerms, wal
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import NATIVE, Address, BalanceProof, Lock, Puzzle, Terms
 from tallystick.channels.protocol.simplex import Simplex
-from tallystick.settlement.chain import CloseCall, ContractChannel, RedeemCall, RegisterSecretCall, SettleCall
+from tallystick.settlement.chain import (
+    CLOSED,
+    OPEN,
+    CloseCall,
+    ContractChannel,
+    RedeemCall,
+    RegisterSecretCall,
+    SettleCall,
+)
 from tallystick.settlement.enforcement.budgets import DutyPolicy
 from tallystick.settlement.enforcement.duties import ChannelOnChain, duties, must_close
 from tallystick.settlement.ethereum.transactions import GAS, LOCK_GAS
-from tallystick.settlement.following.index import CLOSED, OPEN
 
 SECRET = b"s" * 32
 CONDITION = digest_of(SECRET)

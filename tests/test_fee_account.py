@@ -7,16 +7,24 @@ import pytest
 import trio
 
 from tallystick.channels.node.alarms import Alarm, AlarmKind
-from tallystick.channels.protocol.core import Channel, KnownSecret, Phase, new_channel
+from tallystick.channels.protocol.conditions import HASH
+from tallystick.channels.protocol.core import Channel, KnownSecret, Phase, SignedSimplex, new_channel
 from tallystick.channels.protocol.keys import PrivateKey
-from tallystick.channels.protocol.objects import NATIVE, Address, Terms
+from tallystick.channels.protocol.objects import NATIVE, Address, Lock, Terms
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.sdk.node.node import Config
 from tallystick.sdk.testing.world import CLAIM_ALL, COINS, World, open_world
-from tallystick.settlement.chain import ChallengeCall, CloseCall, RegisterSecretCall, SettleCall, TransferCall
+from tallystick.settlement.chain import (
+    ChallengeCall,
+    CloseCall,
+    RedeemCall,
+    RegisterSecretCall,
+    SettleCall,
+    TransferCall,
+)
 from tallystick.settlement.enforcement.budgets import DutyPolicy
 from tallystick.settlement.enforcement.fee_needs import MARGIN, needed
-from tallystick.settlement.ethereum.transactions import GAS
+from tallystick.settlement.ethereum.transactions import GAS, LOCK_GAS
 from tallystick.settlement.sending.fee_account import (
     AT_ONCE,
     LOOK_AGAIN,
@@ -74,8 +82,11 @@ def test_what_is_needed_follows_channels_prices_and_stakes() -> None:
     assert needed([], PRICE, policy) == 0
     assert needed([channel(Phase.OPENING), channel(Phase.GONE)], PRICE, policy) == 0
     assert needed([open_one], PRICE, policy) == MARGIN * END * PRICE
-    claiming = msgspec.structs.replace(open_one, secrets=(KnownSecret(0, b"s" * 32),))
-    assert needed([claiming], PRICE, policy) == MARGIN * (END + GAS[RegisterSecretCall]) * PRICE
+    pending = msgspec.structs.replace(open_one.theirs.simplex, locks=(Lock(0, 10**6, 10_000, HASH, bytes(32)),))
+    owed = msgspec.structs.replace(open_one, theirs=SignedSimplex(pending))
+    claiming = msgspec.structs.replace(owed, secrets=(KnownSecret(0, b"s" * 32),))
+    assert needed([owed], PRICE, policy) == MARGIN * (END + 2 * GAS[RedeemCall] + LOCK_GAS) * PRICE
+    assert needed([claiming], PRICE, policy) - needed([owed], PRICE, policy) == MARGIN * GAS[RegisterSecretCall] * PRICE
     assert needed([open_one], 10**12, policy) <= 3 * policy.budget
     assert needed([open_one], None, policy) > 0, "some coins are needed whatever they cost"
     many = needed([open_one] * 100, PRICE, policy)

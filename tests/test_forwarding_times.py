@@ -8,13 +8,14 @@ hop and did not go to the chain (`settlement.enforcement.duties`) has lost what 
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import pairwise
 
 import pytest
 
 from simulation.line import Line
 from tallystick.channels.limits import Policy
-from tallystick.channels.protocol.conditions import digest_of
+from tallystick.channels.protocol.conditions import HASH, digest_of
 from tallystick.channels.protocol.messages import Reveal
 from tallystick.channels.protocol.objects import Lock
 from tallystick.router.forwarding.circuits import forwards_after, load_circuits
@@ -111,9 +112,9 @@ def test_a_hop_that_hears_of_the_secret_late_pays_up_to_the_margin_and_then_by_t
     assert barred == ([] if paid else [source]), "whoever was not paid says so, and nobody else"
 
     if not in_time:  # the contract would have decided each lock above the late hop in the same way
-        seen = {} if registered is None else {digest_of(SECRET): expiry + registered}
+        seen = Counter({} if registered is None else {(HASH, digest_of(SECRET)): expiry + registered})
         for pair, lock in pending.items():
-            verdict = decide(lock, expiry + 200, seen.get, lambda condition: 0)
+            verdict = decide(lock, expiry + 200, seen.__getitem__)
             assert verdict == (AMOUNTS[pair] if paid else 0)
 
 

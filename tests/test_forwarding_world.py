@@ -192,9 +192,7 @@ def test_a_secret_that_is_learned_at_the_last_moment_is_claimed_on_chain_if_it_i
         margin = world.config.channels.reveal_margin
         assert await world.until(lambda: now(world) + 5 > expiry - margin, 2_000)
         route.payee.open()
-        assert await world.until(
-            lambda: not world.node("bob").channel(route.second.id).session.channel.newest.locks, 60
-        )
+        assert await world.until(lambda: not world.node("bob").channel(route.second.id).view.channel.newest.locks, 60)
         assert await world.until(lambda: now(world) > expiry + 60, 2_000)
         _, secrets = histories(world)
         assert (secrets.get(CONDITION, expiry + 1) <= expiry) is worth
@@ -205,7 +203,7 @@ def test_a_secret_that_is_learned_at_the_last_moment_is_claimed_on_chain_if_it_i
         assert bob.phase is Phase.OPEN, "there is no hurry"
         if worth:
             assert await world.until(lambda: bob.phase is Phase.GONE, 4_000)
-            side = bob.session.channel.side
+            side = bob.view.channel.side
             assert histories(world)[0][route.first.id].paid[side] == amount + amount // 1_000
             assert "peer-owes" in {alarm.kind for alarm in world.node("bob").alarms}
         else:

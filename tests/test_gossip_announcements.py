@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eth_account.messages import _hash_eip191_message, encode_typed_data  # isort: skip
-from simulation.gossip_scene import CHAIN_ID, CONTRACT, DOMAIN, person
+from simulation.gossip_fixtures import CHAIN_ID, CONTRACT, DOMAIN, person
 from tallystick.channels.errors import InvalidSignature, MalformedMessage
 from tallystick.channels.protocol.eip712 import domain_separator
 from tallystick.channels.protocol.objects import Address, ChannelId

@@ -7,8 +7,8 @@ import sqlite3
 
 import pytest
 
+from simulation.gossip_fixtures import DOMAIN, ChainTruth, person
 from simulation.gossip_network import divide_and_heal
-from simulation.gossip_scene import DOMAIN, ChainTruth, person
 from tallystick.channels.protocol.codec import Codec
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
 from tallystick.channels.storage.store import Moment, Schema

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulation.gossip_scene import DOMAIN, ChainTruth, person
+from simulation.gossip_fixtures import DOMAIN, ChainTruth, person
 from tallystick.channels.errors import InvalidInput, InvalidSignature, MalformedMessage
 from tallystick.channels.protocol.objects import ChannelId
 from tallystick.router.errors import GossipRefused

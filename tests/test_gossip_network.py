@@ -6,8 +6,8 @@ import msgspec
 import pytest
 import trio
 
+from simulation.gossip_fixtures import ChainTruth, person
 from simulation.gossip_network import GossipNetwork, GossipNode, divide_and_heal
-from simulation.gossip_scene import ChainTruth, person
 from tallystick.channels.errors import PeerError
 from tallystick.channels.testing.clock import virtual_clock
 from tallystick.channels.testing.scheduling import simulate
@@ -33,19 +33,19 @@ async def survive() -> None:
     """Write, forget, restart: what is on disk is what was believed, and nothing is asked for again."""
     truth = ChainTruth()
     async with trio.open_nursery() as nursery:
-        land = GossipNetwork(nursery, 1, truth)
-        ann, bea, cal = (land.settle(number) for number in range(3))
+        network = GossipNetwork(nursery, 1, truth)
+        ann, bea, cal = (network.settle(number) for number in range(3))
         first = truth.open(ann.key, bea.key)
         second = truth.open(bea.key, cal.key)
         third = truth.open(ann.key, cal.key)
         for here, there, channel in ((ann, bea, first), (bea, cal, second), (ann, cal, third)):
-            land.link(here, there)
+            network.link(here, there)
             for each in (here, there):
                 each.shell.announce(channel, ForwardingPolicy(base_fee=each.number))
                 each.shell.describe(Description("somebody"))
         await trio.sleep(200)
         assert len(bea.graph) == 6
-        land.close(second)
+        network.close(second)
         bea.shell.announce(first, ForwardingPolicy(base_fee=77))
         await trio.sleep(10)
         nursery.cancel_scope.cancel()
@@ -83,8 +83,8 @@ async def outage() -> None:
     truth = ChainTruth()
     truth.silent = True
     async with trio.open_nursery() as nursery:
-        land = GossipNetwork(nursery, 1, truth)
-        ann = land.settle(0)
+        network = GossipNetwork(nursery, 1, truth)
+        ann = network.settle(0)
         channels = [truth.open(person(1), person(2), number=number) for number in range(3 * LOOKUPS)]
         now = int(virtual_clock()())
         ann.shell.connected(b"bea")

@@ -8,7 +8,7 @@ from random import Random
 
 import trio
 
-from simulation.gossip_scene import CHAIN_ID, CONTRACT, DOMAIN, ChainTruth, person
+from simulation.gossip_fixtures import CHAIN_ID, CONTRACT, DOMAIN, ChainTruth, person
 from tallystick.channels.errors import Fault
 from tallystick.channels.limits import Policy
 from tallystick.channels.node.engine import Engine

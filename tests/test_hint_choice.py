@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulation.gossip_scene import DOMAIN, person
+from simulation.gossip_fixtures import DOMAIN, person
 from tallystick.channels.errors import MalformedMessage
 from tallystick.channels.protocol.objects import ChannelId
 from tallystick.router.gossip.announcements import ChannelUpdate, sign_update

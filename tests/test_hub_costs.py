@@ -9,14 +9,14 @@ import pytest
 
 from simulation.hub import HUB, Star
 from simulation.mallory import is_one_of
+from tallystick.channels.protocol.core import Channel
 from tallystick.channels.protocol.messages import Update, decode
 from tallystick.channels.protocol.operations import AddLock
-from tallystick.channels.session.claims import stakes
-from tallystick.channels.session.session import Session
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.router.network.routing import PaymentOptions
 from tallystick.sdk.node.node import Config
 from tallystick.sdk.testing.world import open_world
+from tallystick.settlement.enforcement.claims import stakes
 
 SPOKES = ("s0", "s1", "s2", "s3")
 
@@ -33,10 +33,10 @@ def test_what_secrets_are_worth_is_counted_once_a_block_however_many_channels_ow
 ) -> None:
     looks = 0
 
-    def counted(sessions: Iterable[Session]) -> dict[bytes, int]:
+    def counted(channels: Iterable[Channel]) -> dict[bytes, int]:
         nonlocal looks
         looks += 1
-        return stakes(sessions)
+        return stakes(channels)
 
     async def main() -> None:
         config = Config(challenge_period=600, payments=PaymentOptions(announce=False, lock_seconds=900))
@@ -47,9 +47,9 @@ def test_what_secrets_are_worth_is_counted_once_a_block_however_many_channels_ow
                 world.seats[name].tamper = only_locks
             await star.pay_round()
             hub = world.node(HUB)
-            assert all(handle.session.channel.secrets for handle in hub.channels), "all owe the hub for a secret"
-            monkeypatch.setattr("tallystick.settlement.enforcement.onchain.stakes_of", counted)
-            hub.onchain.react()
+            assert all(handle.view.channel.secrets for handle in hub.channels), "all owe the hub for a secret"
+            monkeypatch.setattr("tallystick.settlement.enforcement.enforcer.stakes", counted)
+            hub.onchain.enforcer.react()
             assert looks == 1
             for name in SPOKES:
                 world.seats[name].tamper = None

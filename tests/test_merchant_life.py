@@ -39,7 +39,7 @@ def in_a_shop(act: Act, seed: int = 1) -> None:
             await act(world, alice, carol)
             paid = sum(record.received for record in carol.invoices())
             assert await world.until(lambda: alice.channels[0].balances == (DEPOSIT - paid, paid), 600)
-            assert await world.until(lambda: not alice.channels[0].session.channel.newest.locks, 600)
+            assert await world.until(lambda: not alice.channels[0].view.channel.newest.locks, 600)
 
     simulate(main, seed)
 

@@ -43,7 +43,7 @@ async def fail(world: World, node: Node, peer: str, *, wait: bool) -> None:
     async def looks_fine(*_: object) -> None:
         return
 
-    node.onchain.require_balance = looks_fine  # type: ignore[method-assign]
+    node.onchain.account.require_balance = looks_fine  # type: ignore[method-assign]
     try:
         everything = await node.balance()
         if wait:
@@ -52,7 +52,7 @@ async def fail(world: World, node: Node, peer: str, *, wait: bool) -> None:
         else:
             await node.open_channel(world.address(peer), everything, wait=False)
     finally:
-        del node.onchain.require_balance
+        del node.onchain.account.require_balance
 
 
 # --- the next one -------------------------------------------------------------------------------------------------
@@ -168,7 +168,7 @@ def test_a_peer_that_forgot_an_opening_which_is_mined_after_all_is_asked_again(r
             await ours.wait_usable()
             await ours.pay(5)
         (theirs,) = world.node("bob").channels
-        assert theirs.session.channel.reserve_ppm == ours.session.channel.reserve_ppm > 0
+        assert theirs.view.channel.reserve_ppm == ours.view.channel.reserve_ppm > 0
 
     run(act)
 
@@ -203,7 +203,7 @@ def test_what_was_used_is_never_forgotten() -> None:
     async def act(world: World, alice: Node, bob: Node) -> None:
         channel = await alice.open_channel(world.address("bob"), 10**6)
         with pytest.raises(InvalidInput):
-            alice.engine.forget_channel(channel.session)
+            alice.engine.forget_channel(channel.id)
 
     run(act)
 
@@ -246,8 +246,8 @@ def test_what_strangers_ask_for_is_bounded_and_ends() -> None:
         answers = [await Stranger(alice, number).ask() for number in range(STRANGERS_OPENINGS + 5)]
         assert sum(answer == "" for answer in answers) == STRANGERS_OPENINGS
         assert all("try again in some minutes" in answer for answer in answers[-5:])
-        quiet = alice.onchain.react
-        rested = [session for session in alice.engine.sessions.values() if alice.onchain.at_rest(session)]
+        quiet = alice.onchain.enforcer.react
+        rested = [channel for channel in alice.engine.views.channels if alice.onchain.enforcer.at_rest(channel)]
         assert len(rested) >= STRANGERS_OPENINGS and quiet() == []  # a block costs nothing for them
         # who has a channel comes first, and so do our own
         terms = await bob.openings._terms(alice.key.public, Address(bytes(20)), 600)

@@ -25,6 +25,6 @@ def test_an_opening_on_a_chain_that_forgot_the_last_one_says_so(monkeypatch: pyt
             monkeypatch.setattr(LocalChain, "channel_count", nothing)
             with pytest.raises(OpeningFailed, match=f"knows nothing of channel {channel.id.hex()[:8]}.*begun anew"):
                 await alice.open_channel(bob.peer_address, 1_000)
-            assert len(alice.engine.sessions) == 1 and alice.engine.sessions[channel.id] is channel.session
+            assert alice.engine.views.ids == [channel.id]
 
     simulate(main, 1)

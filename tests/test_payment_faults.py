@@ -90,7 +90,7 @@ def test_a_secret_that_comes_at_the_last_second_pays_everybody_and_one_that_come
         journey.ask(invoice)
         await until_held(journey)
         world, dave = journey.world, journey.node("dave")
-        (lock,) = dave.channels[0].session.channel.theirs.simplex.locks
+        (lock,) = dave.channels[0].view.channel.theirs.simplex.locks
         last = lock.expiry - dave.config.payments.patience.claim // 2
         world.chain.advance(last - early - world.chain.newest.header.time)
         await dave.until(lambda: dave.onchain.index.head_number == world.chain.newest.header.number)

@@ -23,15 +23,16 @@ from tallystick.sdk.daemon.configuration import Settings, parse_place, read_sett
 from tallystick.sdk.daemon.daemon import node_config
 from tallystick.sdk.errors import ConfigurationError
 from tallystick.sdk.node.known_peers import known_peers
-from tallystick.sdk.node.node import SCHEMAS, Config, Node, open_node
+from tallystick.sdk.node.node import Config, Node
 from tallystick.sdk.node.places import is_one_machine, places_to_announce, places_to_dial, write_place
+from tallystick.sdk.node.running import SCHEMAS, open_node
 from tallystick.settlement.testing.local import LocalChain
 
 KEYS = {name: PrivateKey(keccak(name.encode())) for name in ("alice", "bob", "carol")}
 CONTRACT = "0x" + "11" * 20
 
 
-class Land:
+class Network:
     """Nodes by name, which may live several lives, each at a place of its own."""
 
     def __init__(self) -> None:
@@ -55,12 +56,12 @@ class Land:
         )
 
 
-def play(story: Callable[[Land], Awaitable[None]]) -> None:
+def play(story: Callable[[Network], Awaitable[None]]) -> None:
     async def main() -> None:
-        land = Land()
+        nodes = Network()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(land.chain.run)
-            await story(land)
+            nursery.start_soon(nodes.chain.run)
+            await story(nodes)
             nursery.cancel_scope.cancel()
 
     simulate(main, 1)
@@ -71,8 +72,8 @@ def at(name: str, host: str, port: int = 7735) -> PeerAddress:
 
 
 def test_a_wrong_address_of_a_connected_peer_is_refused_and_neither_cuts_the_link_nor_stays() -> None:
-    async def story(land: Land) -> None:
-        async with land.live("alice", "alice") as alice, land.live("bob", "bob") as bob:
+    async def story(nodes: Network) -> None:
+        async with nodes.live("alice", "alice") as alice, nodes.live("bob", "bob") as bob:
             channel = await alice.open_channel(bob.listening or "", 10**6)
             dials = alice.statistics().peers.dials
             with pytest.raises(ChannelNotReady, match="is not at"):
@@ -86,11 +87,11 @@ def test_a_wrong_address_of_a_connected_peer_is_refused_and_neither_cuts_the_lin
 
 
 def test_a_right_address_of_a_connected_peer_is_checked_and_kept() -> None:
-    async def story(land: Land) -> None:
-        async with land.live("alice", None) as alice, land.live("bob", "bob") as bob:
+    async def story(nodes: Network) -> None:
+        async with nodes.live("alice", None) as alice, nodes.live("bob", "bob") as bob:
             channel = await alice.open_channel(bob.listening or "", 10**6)
             async with trio.open_nursery() as nursery:
-                endpoint = land.network.endpoint(KEYS["bob"])
+                endpoint = nodes.network.endpoint(KEYS["bob"])
 
                 async def stay(link: Link) -> None:
                     await trio.sleep_forever()
@@ -108,15 +109,15 @@ def test_a_right_address_of_a_connected_peer_is_checked_and_kept() -> None:
 
 
 def test_a_wrong_address_of_an_absent_peer_does_not_replace_the_one_where_it_was() -> None:
-    async def story(land: Land) -> None:
-        async with land.live("alice", None) as alice:
-            async with land.live("bob", "bob", announce=False) as bob:
+    async def story(nodes: Network) -> None:
+        async with nodes.live("alice", None) as alice:
+            async with nodes.live("bob", "bob", announce=False) as bob:
                 channel = await alice.open_channel(bob.listening or "", 10**6)
             await trio.sleep(60)
             with pytest.raises(ChannelNotReady, match="goes on dialing"):
                 await alice.connect(at("bob", "nowhere"))
             assert known_peers(alice.store) == [at("bob", "bob")]
-            async with land.live("bob", "bob", announce=False):
+            async with nodes.live("bob", "bob", announce=False):
                 await trio.sleep(200)
                 assert channel.connected
 
@@ -126,14 +127,14 @@ def test_a_wrong_address_of_an_absent_peer_does_not_replace_the_one_where_it_was
 def test_a_peer_that_moved_is_found_where_it_says_that_it_is() -> None:
     """Alice listens nowhere, so that Bob cannot come to her; she hears of his new place from Carol."""
 
-    async def story(land: Land) -> None:
-        async with land.live("alice", None) as alice, land.live("carol", "carol") as carol:
-            async with land.live("bob", "at-home") as bob:
+    async def story(nodes: Network) -> None:
+        async with nodes.live("alice", None) as alice, nodes.live("carol", "carol") as carol:
+            async with nodes.live("bob", "at-home") as bob:
                 channel = await alice.open_channel(bob.listening or "", 10**6)
                 await carol.open_channel(bob.listening or "", 10**6)
                 await alice.open_channel(carol.listening or "", 10**6)
                 await trio.sleep(120)
-            async with land.live("bob", "elsewhere") as bob:
+            async with nodes.live("bob", "elsewhere") as bob:
                 await carol.connect(bob.listening or "")
                 await trio.sleep(900)
                 assert channel.connected
@@ -143,19 +144,19 @@ def test_a_peer_that_moved_is_found_where_it_says_that_it_is() -> None:
 
 
 def test_a_peer_that_always_dialed_us_is_looked_for_once_it_stays_away() -> None:
-    async def story(land: Land) -> None:
-        async with land.live("bob", "bob") as bob:
-            async with land.live("alice", "alice") as alice:
+    async def story(nodes: Network) -> None:
+        async with nodes.live("bob", "bob") as bob:
+            async with nodes.live("alice", "alice") as alice:
                 await alice.open_channel(bob.listening or "", 10**6)
                 await trio.sleep(120)
                 assert known_peers(bob.store) == []
             forgetful = SimulatedDisk(SCHEMAS)
-            land.disks["alice"], kept = forgetful, land.disks["alice"]
-            async with land.live("alice", "alice") as alice:  # it knows nothing of Bob, and so does not come by itself
+            nodes.disks["alice"], kept = forgetful, nodes.disks["alice"]
+            async with nodes.live("alice", "alice") as alice:  # it knows nothing of Bob, and so does not come by itself
                 await trio.sleep(300)
                 assert bytes(KEYS["alice"].public) in bob.peers.connected()
                 assert known_peers(bob.store) == [at("alice", "alice")]
-            land.disks["alice"] = kept
+            nodes.disks["alice"] = kept
 
     play(story)
 

@@ -55,7 +55,7 @@ async def cheat(world: World) -> None:
     channel = await bob.open_channel(world.address("alice"), 1)
     await channel.deposit(10_000_000)
     await bob.until(lambda: channel.spendable > 9_000_000)
-    side = channel.session.channel.side
+    side = channel.view.channel.side
     await channel.pay(1)
     await world.blocks(1)
     villain = Mallory(world)
@@ -66,7 +66,7 @@ async def cheat(world: World) -> None:
     with pytest.raises(InsufficientFunds):
         await channel.pay(1)
     await world.blocks(1)
-    assert channel.balances[0] == 100_000 == channel.session.channel.own_reserve(10_000_001)
+    assert channel.balances[0] == 100_000 == channel.view.channel.own_reserve(10_000_001)
     await world.crash("mallory")
     await villain.close(channel.id, *old)
     await world.until(lambda: alice.channel(channel.id).phase is Phase.GONE, 3_000)

@@ -175,7 +175,7 @@ def test_hints_that_lead_nowhere_are_given_up_and_an_honest_one_beside_them_is_f
         )
         with pytest.raises(PaymentFailed):
             await alice.pay(msgspec.structs.replace(honest, hints=lies))
-        assert len(alice.routing.graph) == 2 and not alice.channels[0].session.channel.newest.locks
+        assert len(alice.routing.graph) == 2 and not alice.channels[0].view.channel.newest.locks
         assert (await alice.pay(msgspec.structs.replace(honest, hints=(*lies, true)))).fee == 50
 
     behind_a_hub(act)
@@ -190,7 +190,7 @@ def test_a_payee_that_is_away_is_told_to_the_payer_and_paid_once_it_is_back() ->
             await alice.pay(record.text, timeout=20)
         back = await world.start("carol", world.seats["carol"].config)
         with trio.fail_after(600):
-            await back.until(lambda: back.channels[0].connected and bob.channels[-1].session.ready)
+            await back.until(lambda: back.channels[0].connected and bob.channels[-1].view.ready)
         await world.blocks(130)  # the payer avoids what failed for ten minutes
         assert (await alice.pay(record.text)).fee == 50
         (hint,) = decode_invoice((await back.create_invoice(5)).text).hints

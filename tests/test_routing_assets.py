@@ -237,8 +237,8 @@ async def send_and_see_it_refused(line: Line, packet: bytes, digest: bytes, amou
     router.lock_rejected = lambda channel, lock, reason: reasons.append(reason) or told(channel, lock, reason)  # type: ignore[method-assign,func-returns-value]
     lock = alice.routing.channels.send_lock(channel.id, amount, expiry, digest, packet)
     with trio.fail_after(60):
-        await alice.until(lambda: channel.session.channel.newest.next_lock > lock)
-        await alice.until(lambda: not channel.session.channel.newest.locks)
+        await alice.until(lambda: channel.view.channel.newest.next_lock > lock)
+        await alice.until(lambda: not channel.view.channel.newest.locks)
     return reasons[0]
 
 
@@ -254,7 +254,7 @@ def test_an_invoice_is_paid_in_the_asset_that_it_asks_for_or_not_at_all() -> Non
             with pytest.raises(PaymentFailed) as caught:
                 await alice.pay(record.text, timeout=30)
             assert caught.value.reason in (Unpaid.NO_ROUTE, Unpaid.NO_LIQUIDITY)
-            assert channel.session.channel.newest.next_lock == 0, "nothing was even tried"
+            assert channel.view.channel.newest.next_lock == 0, "nothing was even tried"
 
             tokens = await bob.create_invoice(5_000, asset=TOKEN)
             assert (await alice.pay(tokens.text)).fee == 0

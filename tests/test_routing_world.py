@@ -124,7 +124,7 @@ def test_what_cannot_be_paid_is_explained_and_leaves_nothing_under_way() -> None
             await alice.pay(cancelled.text)
         assert caught.value.reason is Unpaid.PAYEE_REFUSES
         assert len(alice.routing.outgoing) == 0
-        assert not alice.channels[0].session.channel.newest.locks
+        assert not alice.channels[0].view.channel.newest.locks
 
     in_a_line(act)
 
@@ -178,7 +178,7 @@ def test_a_crash_on_the_way_neither_loses_nor_doubles(victim: str) -> None:
             if victim != "alice":
                 await carol.until(lambda: carol.channels[0].balances[0] == 20_000)
             for node in (alice, world.node("bob")):
-                await node.until(lambda node=node: not any(c.session.channel.newest.locks for c in node.channels))
+                await node.until(lambda node=node: not any(c.view.channel.newest.locks for c in node.channels))
         received = sum(record.received for record in world.node("carol").routing.invoices())
         assert received == world.node("carol").channels[0].balances[0]
         paid = [record for _, record in world.node("alice").routing.payments() if record.paid]

@@ -34,8 +34,8 @@ from tallystick.settlement.simulated.rpc_server import serve_chain
 from tallystick.settlement.testing.local import LocalChain
 
 CAROL = PrivateKey(keccak(b"carol"))
-PAPER = ChannelFixture()
-ONE, TWO = PAPER.keys
+FIXTURE = ChannelFixture()
+ONE, TWO = FIXTURE.keys
 TOKEN = Address(b"\x70" * 20)
 START = 10**12
 
@@ -86,16 +86,16 @@ async def act(chain: LocalChain, key: PrivateKey, call: Call) -> None:
 async def story(chain: LocalChain) -> None:
     """Bring every event and every status about."""
     chain.fund(ONE.address, 1_000, TOKEN)
-    await act(chain, ONE, OpenCall(PAPER.terms, 100))
-    await act(chain, TWO, DepositCall(PAPER.id, 1, 50))
-    await act(chain, ONE, PAPER.withdrawal(0, 10, 2**40))
+    await act(chain, ONE, OpenCall(FIXTURE.terms, 100))
+    await act(chain, TWO, DepositCall(FIXTURE.id, 1, 50))
+    await act(chain, ONE, FIXTURE.withdrawal(0, 10, 2**40))
     await act(chain, ONE, RegisterSecretCall(b"s" * 32))
     await act(chain, ONE, ApproveCall(TOKEN, 10))
     await act(chain, ONE, TransferCall(TOKEN, TWO.address, 5))
-    await act(chain, ONE, PAPER.close())
-    await act(chain, TWO, PAPER.challenge(PAPER.proof(1, 1, 4, seen=0), tower=CAROL.address, victim=1))
+    await act(chain, ONE, FIXTURE.close())
+    await act(chain, TWO, FIXTURE.challenge(FIXTURE.proof(1, 1, 4, seen=0), tower=CAROL.address, victim=1))
     chain.advance(PERIOD + 1)
-    await act(chain, TWO, SettleCall(PAPER.id))
+    await act(chain, TWO, SettleCall(FIXTURE.id))
 
 
 @both
@@ -130,8 +130,8 @@ async def test_identity_head_headers_and_blocks_agree(opened: Open) -> None:
 async def test_state_is_that_of_the_head(opened: Open) -> None:
     async with opened() as (local, chain):
         await story(local)
-        seen = await chain.channel(PAPER.id)
-        assert seen is not None and seen == await local.channel(PAPER.id)
+        seen = await chain.channel(FIXTURE.id)
+        assert seen is not None and seen == await local.channel(FIXTURE.id)
         assert (seen.status, seen.convicted, seen.closer) == (3, True, 0)
         assert await chain.channel(ChannelId(ZERO32)) is None
         assert await chain.channel_count(ONE.address, TWO.address, NATIVE) == 1
@@ -148,10 +148,10 @@ async def test_state_is_that_of_the_head(opened: Open) -> None:
 @both
 async def test_an_open_channel_shows_no_closer_and_a_settled_one_its_pots(opened: Open) -> None:
     async with opened() as (local, chain):
-        await act(local, ONE, OpenCall(PAPER.terms, 100))
-        seen = await chain.channel(PAPER.id)
+        await act(local, ONE, OpenCall(FIXTURE.terms, 100))
+        seen = await chain.channel(FIXTURE.id)
         assert seen is not None and seen.closer is None and seen.deadline is None and seen.status == 0
-        assert seen.terms == PAPER.terms and channel_id(seen.terms) == PAPER.id
+        assert seen.terms == FIXTURE.terms and channel_id(seen.terms) == FIXTURE.id
 
 
 @both
@@ -172,7 +172,7 @@ async def test_a_transaction_goes_from_submission_to_its_receipt(opened: Open) -
 @both
 async def test_a_failed_call_has_a_receipt_with_code_and_sentence(opened: Open) -> None:
     async with opened() as (local, chain):
-        failed = await local.call(ONE, RedeemCall(PAPER.id, 0, ()))
+        failed = await local.call(ONE, RedeemCall(FIXTURE.id, 0, ()))
         receipt = await chain.receipt(failed.transaction)
         assert receipt == failed
         assert receipt is not None and not receipt.success and receipt.reason.startswith("unknown-channel: ")

@@ -26,8 +26,8 @@ from tallystick.settlement.simulated.rpc_methods import LOGS_MAX, METHODS, MINE_
 from tallystick.settlement.simulated.rpc_server import BODY_MAX, make_app
 from tallystick.settlement.testing.local import LocalChain
 
-PAPER = ChannelFixture()
-ALICE = PAPER.keys[0]
+FIXTURE = ChannelFixture()
+ALICE = FIXTURE.keys[0]
 BOB = PrivateKey(keccak(b"bob"))
 START = 10**12
 
@@ -123,13 +123,13 @@ async def test_blocks_have_ethereums_fields() -> None:
 
 async def test_logs_are_filtered_by_block_address_and_topics() -> None:
     async with remote() as node:
-        await node.chain.call(ALICE, OpenCall(PAPER.terms, 10))
-        await node.chain.call(ALICE, DepositCall(PAPER.id, 1, 5))
+        await node.chain.call(ALICE, OpenCall(FIXTURE.terms, 10))
+        await node.chain.call(ALICE, DepositCall(FIXTURE.id, 1, 5))
         await node.chain.call(ALICE, RegisterSecretCall(b"s" * 32))
         everything = await node.call("eth_getLogs", {"fromBlock": "earliest"})
         assert [log["blockNumber"] for log in everything] == ["0x1", "0x1", "0x2", "0x3"]
         assert [log["logIndex"] for log in everything] == ["0x0", "0x1", "0x0", "0x0"]
-        of_channel = {"fromBlock": "0x0", "toBlock": "latest", "topics": [None, "0x" + PAPER.id.hex()]}
+        of_channel = {"fromBlock": "0x0", "toBlock": "latest", "topics": [None, "0x" + FIXTURE.id.hex()]}
         assert await node.call("eth_getLogs", of_channel) == everything[:3]
         deposits = {"fromBlock": "0x0", "topics": [[everything[1]["topics"][0].upper().replace("X", "x")]]}
         assert await node.call("eth_getLogs", deposits) == everything[1:3]
@@ -144,7 +144,7 @@ async def test_logs_are_filtered_by_block_address_and_topics() -> None:
 
 async def test_a_failed_transaction_says_why() -> None:
     async with remote() as node:
-        failed = await node.chain.call(ALICE, DepositCall(PAPER.id, 0, 5))
+        failed = await node.chain.call(ALICE, DepositCall(FIXTURE.id, 0, 5))
         receipt = await node.call("eth_getTransactionReceipt", "0x" + failed.transaction.hex())
         assert receipt["status"] == "0x0" and receipt["tallyReason"].startswith("unknown-channel: ")
 
@@ -187,7 +187,7 @@ async def test_too_many_logs_are_cut_at_a_block_or_refused(monkeypatch: pytest.M
     assert LOGS_MAX > 2
     monkeypatch.setattr("tallystick.settlement.simulated.rpc_methods.LOGS_MAX", 2)
     async with remote() as node:
-        await node.chain.call(ALICE, OpenCall(PAPER.terms, 10))
+        await node.chain.call(ALICE, OpenCall(FIXTURE.terms, 10))
         await node.chain.call(ALICE, RegisterSecretCall(b"s" * 32))
         assert len(await node.call("tally_blocks", "0x0", "0x10")) == 2
         assert len(await node.call("tally_blocks", "0x2", "0x10")) == 1
@@ -278,9 +278,9 @@ async def test_an_endless_or_broken_off_body_is_not_read_on(message: dict[str, A
 
 async def test_views_answer_over_eth_call() -> None:
     async with remote() as node:
-        await node.chain.call(ALICE, OpenCall(PAPER.terms, 10))
-        data = CHANNEL_COUNT.encode_call(*PAPER.terms.participants, NATIVE)
+        await node.chain.call(ALICE, OpenCall(FIXTURE.terms, 10))
+        data = CHANNEL_COUNT.encode_call(*FIXTURE.terms.participants, NATIVE)
         call = {"to": "0x" + node.chain.contract.hex(), "input": "0x" + data.hex()}
         assert int(await node.call("eth_call", call, "latest"), 16) == 1
-        assert channel_id(PAPER.terms) == PAPER.id
+        assert channel_id(FIXTURE.terms) == FIXTURE.id
         assert await node.call("tally_contract") == call["to"]

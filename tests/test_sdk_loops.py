@@ -12,7 +12,8 @@ import pytest
 from tallystick.channels.errors import ChannelNotReady, InvalidInput
 from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.channels.testing.scheduling import simulate
-from tallystick.sdk.node.node import Config, open_node
+from tallystick.sdk.node.node import Config
+from tallystick.sdk.node.running import open_node
 from tallystick.settlement.ethereum.rpc_client import open_rpc_chain
 from tallystick.settlement.testing.local import LocalChain
 from tallystick.watchtower.daemon import run_tower

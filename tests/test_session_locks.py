@@ -13,7 +13,6 @@ from tallystick.channels.protocol.conditions import HASH
 from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.objects import ChannelId, Lock
 from tallystick.channels.protocol.operations import AddLock
-from tallystick.channels.session.claims import pending_puzzles
 from tallystick.channels.session.effects import LockDropped, LockEnded, SecretLearned
 from tallystick.channels.session.inputs import (
     ForceClose,
@@ -26,6 +25,7 @@ from tallystick.channels.session.inputs import (
 from tallystick.channels.storage.schema import StreamSaved, load_onions, load_streams
 from tallystick.channels.storage.store import Moment
 from tallystick.channels.testing.clock import EPOCH
+from tallystick.settlement.enforcement.claims import pending_puzzles
 
 NOW = int(EPOCH)
 SECRET = b"s" * 32
@@ -274,7 +274,7 @@ def test_a_secret_of_a_lock_whose_cancellation_the_peer_holds_back_is_told() -> 
     pair.alice.step()
     pair.disconnect()  # the acknowledgement never comes: the older state, with the lock, can still be enforced
     assert pair.alice.channel.newest.locks == ()
-    assert (HASH, CONDITION) in pending_puzzles([pair.alice.session])
+    assert (HASH, CONDITION) in pending_puzzles([pair.alice.channel])
     pair.alice.time(NOW + 100, NOW + 90, {(HASH, CONDITION): (NOW + 50, SECRET)})
     assert keeper.told == [("rejected", number), ("secret", number)]
 
@@ -290,12 +290,11 @@ def test_a_secret_that_came_too_late_is_not_told() -> None:
 
 def test_a_node_with_an_old_view_of_the_chain_pays_once_its_view_is_new() -> None:
     pair, keeper, _ = connected()
-    fresh = False
-    pair.alice.engine.trust_chain(lambda: fresh)
+    pair.alice.fresh = False
     revealed(pair)
     pair.settle()
     assert len(pair.alice.channel.newest.locks) == 1 and keeper.told == []
-    fresh = True
+    pair.alice.fresh = True
     pair.alice.time(NOW + 20, NOW + 10)
     pair.settle()
     assert pair.alice.channel.newest.locks == () and ("secret", 0) in keeper.told
@@ -303,11 +302,10 @@ def test_a_node_with_an_old_view_of_the_chain_pays_once_its_view_is_new() -> Non
 
 def test_a_node_with_an_old_view_of_the_chain_pays_nothing_when_the_new_one_shows_that_it_is_late() -> None:
     pair, keeper, _ = connected()
-    fresh = False
-    pair.alice.engine.trust_chain(lambda: fresh)
+    pair.alice.fresh = False
     revealed(pair)
     pair.settle()
-    fresh = True
+    pair.alice.fresh = True
     pair.alice.time(NOW + 541, NOW + 530)
     pair.settle()
     assert len(pair.alice.channel.newest.locks) == 1 and keeper.told == []

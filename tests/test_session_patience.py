@@ -296,7 +296,7 @@ def test_a_peer_that_answers_pings_and_withholds_acks_is_cut_off_with_a_reason_a
             assert notices[alice][0].text == notices[mallory][0].text
             world.seats["mallory"].tamper = None
             await channel.pay(7)
-            assert not channel.session.stuck
+            assert not channel.view.stuck
             nursery.cancel_scope.cancel()
 
     simulate(main, 3)
@@ -342,9 +342,9 @@ def test_the_owner_is_told_of_a_channel_that_stays_stuck() -> None:
             await channel.pay(1)
             world.seats["alice"].tamper = withhold(Update)  # Mallory's node says that it never got one
             ticket = await channel.submit(5)
-            await world.until(lambda: channel.session.patience.cuts == 1, 100)
+            await world.until(lambda: channel.view.cuts == 1, 100)
             assert not any("acknowledges nothing" in alarm.text for alarm in alice.alarms)
-            await world.until(lambda: channel.session.patience.cuts == 2, 200)
+            await world.until(lambda: channel.view.cuts == 2, 200)
             await world.until(lambda: bool(alice.alarms), 5)
             assert [alarm.text for alarm in alice.alarms if channel.id.hex()[:8] in alarm.text] == [
                 f"the peer of channel {channel.id.hex()[:8]} acknowledges nothing, 2 connections in a row: "

@@ -28,7 +28,6 @@ from tallystick.channels.protocol.core import CloseInitiator, Phase
 from tallystick.channels.protocol.messages import Ack, Message, Reject, Reveal, Update, decode, encode
 from tallystick.channels.protocol.objects import ChannelId
 from tallystick.channels.protocol.operations import Cancel
-from tallystick.channels.session.claims import pending_puzzles
 from tallystick.channels.session.effects import LockEnded, LockReceived, LockRejected
 from tallystick.channels.session.inputs import (
     ForceClose,
@@ -45,6 +44,7 @@ from tallystick.channels.session.inputs import (
 from tallystick.channels.session.outbox import Outbox
 from tallystick.channels.session.tickets import Ticket
 from tallystick.channels.testing.clock import EPOCH
+from tallystick.settlement.enforcement.claims import pending_puzzles
 
 NOW = int(EPOCH)
 SECRET = b"s" * 32
@@ -481,7 +481,7 @@ def test_a_lock_waits_until_the_peer_counts_the_deposit(pair: Pair) -> None:
     pair.bob.fund((5_000, 1_000))
     pair.settle()
     assert [lock.amount for lock in pair.bob.channel.theirs.simplex.locks] == [4_000]
-    assert {(HASH, CONDITION)} == pending_puzzles([pair.alice.session]) == pending_puzzles([pair.bob.session])
+    assert {(HASH, CONDITION)} == pending_puzzles([pair.alice.channel]) == pending_puzzles([pair.bob.channel])
 
 
 def test_answers_that_come_twice_are_taken_once(pair: Pair) -> None:

@@ -58,7 +58,7 @@ PAIRS = [(own, victims) for own in range(4) for victims in range(4)]
 @pytest.mark.parametrize("seqs", PAIRS, ids=str)
 def test_closing_with_any_pair_of_old_proofs_earns_nothing(seqs: tuple[int, int], asleep: bool) -> None:
     async def act(world: World, mallory: Mallory, channel: ChannelHandle) -> None:
-        side = channel.session.channel.peer_side
+        side = channel.view.channel.peer_side
         await world.crash("mallory")
         if asleep:
             await world.crash("alice")
@@ -94,9 +94,9 @@ def test_an_honest_closer_whose_acks_are_withheld_is_not_convicted(payments: int
         mallory.withhold_acks()
         for _ in range(payments):
             await channel.submit(10)
-        side = channel.session.channel.side
+        side = channel.view.channel.side
         assert await world.until(lambda: mallory.newest(channel.id, side) > 3, 60)
-        assert channel.session.channel.ours.seq == 3
+        assert channel.view.channel.ours.seq == 3
         await channel.force_close()
         await world.until(lambda: channel.phase is Phase.CLOSED, 60)
         await world.crash("mallory")
@@ -139,12 +139,12 @@ def test_a_secret_counts_up_to_the_second_of_its_locks_expiry(late: int, closed:
     async def act(world: World, mallory: Mallory, channel: ChannelHandle) -> None:
         expiry = _next_free_second(world, 200)
         await channel.lock(50_000, expiry, digest_of(SECRET))
-        await world.until(lambda: len(channel.session.channel.ours.simplex.locks) == 1, 60)
+        await world.until(lambda: len(channel.view.channel.ours.simplex.locks) == 1, 60)
         if closed:
             await channel.force_close()
         await _register(world, expiry + late)
         if not closed:
-            await world.until(lambda: not channel.session.channel.ours.simplex.locks, 300)
+            await world.until(lambda: not channel.view.channel.ours.simplex.locks, 300)
             paid = 50_000 if late == 0 else 0
             assert channel.balances[0] == DEPOSIT - 210_000 - paid
             await channel.force_close()
@@ -158,7 +158,7 @@ def test_a_secret_counts_up_to_the_second_of_its_locks_expiry(late: int, closed:
 def test_a_cheater_that_is_caught_twice_loses_once(seen: int) -> None:
     async def act(world: World, mallory: Mallory, channel: ChannelHandle) -> None:
         identity: ChannelId = channel.id
-        side = channel.session.channel.side
+        side = channel.view.channel.side
         await world.crash("mallory")
         await mallory.close(identity, *((0, seen) if side == 0 else (seen, 0)))
         await world.blocks(1)

@@ -17,8 +17,8 @@ from tallystick.channels.testing.clock import EPOCH
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.sdk.node.node import Node
 from tallystick.sdk.testing.world import World, open_world
+from tallystick.settlement.chain import SETTLED
 from tallystick.settlement.ethereum.transactions import Transaction
-from tallystick.settlement.following.index import SETTLED
 
 DEPOSIT = 1_000_000
 
@@ -94,7 +94,7 @@ def test_when_both_sides_open_at_once_one_channel_results_and_works() -> None:
         assert mine.phase is yours.phase is Phase.OPEN
         payer = mine if mine.spendable else yours
         await payer.pay(5)
-        assert mine.session.channel.peer_reserve() == yours.session.channel.peer_reserve() > 0
+        assert mine.view.channel.peer_reserve() == yours.view.channel.peer_reserve() > 0
         await come_to_rest(world)
 
     in_a_world(act)

@@ -16,13 +16,13 @@ from simulation.campaign import run_campaign
 from simulation.hub import run_hub
 from simulation.journeys import live_through
 from simulation.storm import run_storm
-from simulation.town import Plan, run_town
+from simulation.simulated_network import NetworkPlan, run_network
 
 async def pay(journey):
     await journey.insist(await journey.invoice())
 
 print("campaign", run_campaign(8, 60).trace)
-print("town", run_town(Plan(nodes=5, payments=15, faults=0.1, tokens=1), 5).trace)
+print("network", run_network(NetworkPlan(nodes=5, payments=15, faults=0.1, tokens=1), 5).trace)
 print("storm", run_storm(10, small=True).trace)
 print("hub", run_hub(3, 1, 5).trace)
 print("journey", live_through(pay, 5).world.trace.digest())

@@ -24,10 +24,9 @@ from tallystick.sdk.node.handle import ChannelHandle
 from tallystick.sdk.node.node import Node
 from tallystick.sdk.node.openings import OPENINGS_PER_PEER
 from tallystick.sdk.testing.world import COINS, World, open_world
-from tallystick.settlement.chain import RedeemCall, RegisterSecretCall
+from tallystick.settlement.chain import CLOSED, OPEN, RedeemCall, RegisterSecretCall
 from tallystick.settlement.errors import ChainError
 from tallystick.settlement.ethereum.transactions import Transaction
-from tallystick.settlement.following.index import CLOSED, OPEN
 
 DEPOSIT = 1_000_000
 PERIOD = 600
@@ -75,7 +74,7 @@ def standing(world: World, name: str) -> int:
 
 def test_a_challenge_that_came_to_nothing_in_a_reorganisation_is_made_again_when_the_close_returns() -> None:
     async def act(world: World, mallory: Mallory, channel: ChannelHandle) -> None:
-        seqs = (0, 3) if channel.session.channel.peer_side == 0 else (3, 0)  # without what Mallory has paid
+        seqs = (0, 3) if channel.view.channel.peer_side == 0 else (3, 0)  # without what Mallory has paid
         await world.crash("mallory")
         await mallory.close(channel.id, *seqs)
         await world.blocks(2)  # Alice has challenged
@@ -94,9 +93,9 @@ def test_a_redeem_just_before_a_registration_in_one_block_does_not_hide_the_lock
         now = alice.onchain.index.head_time
         await theirs.lock(1_000, now + 700, digest_of(b"nobody knows".ljust(32)))
         await theirs.lock(20_000, now + 3_000, digest_of(SECRET))
-        await world.until(lambda: len(channel.session.channel.theirs.simplex.locks) == 2, 60)
-        locks = channel.session.channel.theirs.simplex.locks
-        side = theirs.session.channel.side
+        await world.until(lambda: len(channel.view.channel.theirs.simplex.locks) == 2, 60)
+        locks = channel.view.channel.theirs.simplex.locks
+        side = theirs.view.channel.side
         await world.crash("mallory")
         await channel.force_close()
         assert await world.until(lambda: channel.phase is Phase.SETTLED, 2 * PERIOD)
@@ -131,7 +130,7 @@ def test_a_node_that_lost_data_does_not_close_in_place_of_a_close_that_left_the_
 
 def test_a_deposit_that_the_account_cannot_pay_does_not_hold_up_a_challenge() -> None:
     async def act(world: World, mallory: Mallory, channel: ChannelHandle) -> None:
-        seqs = (0, 3) if channel.session.channel.peer_side == 0 else (3, 0)
+        seqs = (0, 3) if channel.view.channel.peer_side == 0 else (3, 0)
         await world.crash("mallory")
 
         async def deposit(node: Node) -> None:
@@ -183,7 +182,7 @@ def test_asking_again_for_a_payment_that_was_never_acknowledged_ends_when_the_ch
     async def act(world: World, mallory: Mallory, channel: ChannelHandle) -> None:
         mallory.withhold_acks()
         await channel.submit(7, key="order 7")
-        await world.until(lambda: bool(channel.session.channel.flight), 30)
+        await world.until(lambda: bool(channel.view.channel.flight), 30)
         await channel.force_close()
         await alice_gone(world)
         for again in (False, True):

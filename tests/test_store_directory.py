@@ -19,7 +19,8 @@ from tallystick.channels.protocol.objects import Address
 from tallystick.channels.storage.directory import lock_directory
 from tallystick.channels.storage.identity import Identity, claim_directory, hold_identity
 from tallystick.channels.storage.store import open_store
-from tallystick.sdk.node.node import SCHEMAS, Node, open_node
+from tallystick.sdk.node.node import Node
+from tallystick.sdk.node.running import SCHEMAS, open_node
 from tallystick.settlement.chain import Closed, Header
 from tallystick.settlement.simulated.branch import ChainSettings
 from tallystick.settlement.simulated.journal import SCHEMA as LEDGER

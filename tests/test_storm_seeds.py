@@ -71,7 +71,7 @@ def test_whoever_was_away_past_the_expiry_of_what_it_claimed_blames_no_peer_for_
             world.network.partition(world.seats["carol"].key.public, bob)
             await dave.routing.settle_invoice(dave.routing.invoice(invoice.payment_hash).secret)
             (channel,) = world.channels_between("carol", "bob")
-            assert await world.until(lambda: bool(carol.channel(channel).session.channel.secrets), 60)
+            assert await world.until(lambda: bool(carol.channel(channel).view.channel.secrets), 60)
             await world.crash("carol")
             await world.until(lambda: False, LOCK_SECONDS + 100)
             world.network.heal()

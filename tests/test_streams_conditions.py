@@ -26,15 +26,16 @@ from tallystick.settlement.chain import (
     RegisterLinkCall,
     SettleCall,
 )
-from tallystick.settlement.contract.registry import condition_of, register_link, worth
 from tallystick.settlement.contract.state import ChannelStatus
+from tallystick.settlement.contract.verdicts.rules import Registration
+from tallystick.settlement.contract.verdicts.stream import StreamVerdict
 from tallystick.settlement.errors import Revert, Reverted
 from tallystick.settlement.ethereum.transactions import gas_of
 from tallystick.settlement.following.index import INDEX_SCHEMA, ChainIndex
 
 EXPIRY = 5_000
 SEED = keccak(b"a seed")
-PAPER = ChannelFixture()
+FIXTURE = ChannelFixture()
 
 seeds = st.binary(min_size=32, max_size=32)
 lengths = st.integers(1, 300)
@@ -145,19 +146,23 @@ def call(chain: HashChain, terms: StreamTerms, depth: int, expiry: int = EXPIRY)
     return RegisterLinkCall(chain.link(depth), depth, terms.tip, terms.unit, terms.length, expiry)
 
 
+def register(known: int, call: RegisterLinkCall, time: int) -> Registration:
+    return StreamVerdict().register(call, lambda condition: known, time)
+
+
 def test_a_link_is_registered_up_to_the_expiry_and_not_after() -> None:
     chain, terms, lock = stream(20)
-    event = register_link(0, call(chain, terms, 7), EXPIRY)
+    event = register(0, call(chain, terms, 7), EXPIRY).event
     assert event == LinkRegistered(lock.condition, chain.link(7), 7, terms.tip, terms.unit, 20, EXPIRY)
     with pytest.raises(Reverted) as late:
-        register_link(0, call(chain, terms, 7), EXPIRY + 1)
+        register(0, call(chain, terms, 7), EXPIRY + 1)
     assert late.value.code is Revert.EXPIRED
 
 
 def test_another_expiry_is_another_condition() -> None:
     chain, terms, lock = stream(20)
-    later = register_link(0, call(chain, terms, 7, EXPIRY + 100), EXPIRY + 50)
-    assert later.condition != lock.condition == condition_of(call(chain, terms, 7))
+    later = register(0, call(chain, terms, 7, EXPIRY + 100), EXPIRY + 50)
+    assert later.condition != lock.condition == register(0, call(chain, terms, 7), 1).condition
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=12))
@@ -166,11 +171,10 @@ def test_the_deepest_link_stands_in_whatever_order_they_come(depths: list[int]) 
     known = 0
     for depth in depths:
         if depth * terms.unit > known:
-            register_link(known, call(chain, terms, depth), 1)
-            known = worth(call(chain, terms, depth))
+            known = register(known, call(chain, terms, depth), 1).kept
         else:
             with pytest.raises(Reverted) as caught:
-                register_link(known, call(chain, terms, depth), 1)
+                register(known, call(chain, terms, depth), 1)
             assert caught.value.code is Revert.NOT_NEWER
     assert known == max(depths) * terms.unit
 
@@ -180,7 +184,7 @@ def test_a_forged_link_or_impossible_terms_are_not_registered() -> None:
     good = call(chain, terms, 7)
     for change in ({"depth": 8}, {"link": SEED}, {"depth": 21}, {"length": 6}, {"unit": 0}, {"length": 2**40}):
         with pytest.raises(Reverted) as caught:
-            register_link(0, msgspec.structs.replace(good, **change), 1)
+            register(0, msgspec.structs.replace(good, **change), 1)
         assert caught.value.code is Revert.BAD_PROOF
 
 
@@ -193,14 +197,14 @@ def test_the_deepest_link_of_the_longest_stream_fits_into_half_a_block() -> None
 def test_a_link_leaves_the_index_with_its_block_and_the_deepest_one_left_counts() -> None:
     chain, terms, lock = stream(20)
     store = SimulatedDisk([INDEX_SCHEMA]).open()
-    index = ChainIndex(PAPER.address(0), store)
+    index = ChainIndex(FIXTURE.address(0), store)
     for number, depth in ((1, 4), (2, 9)):
-        event = register_link(0, call(chain, terms, depth), 100 + number)
+        event = register(0, call(chain, terms, depth), 100 + number).event
         store.commit(index.add(Block(Header(number, bytes(32), bytes(32), 100 + number), (event,))))
     proofs = {depth: StreamProof(chain.link(depth), depth, terms).encode() for depth in (4, 9)}
     assert index.proofs([lock.puzzle], 2) == {lock.puzzle: (102, proofs[9])}
     assert index.proofs([lock.puzzle], 1) == {lock.puzzle: (101, proofs[4])}
-    store.commit(index.remove(2))
+    store.commit(index.remove(2, 101))
     assert index.proofs([lock.puzzle], 2) == {lock.puzzle: (101, proofs[4])}
 
 
@@ -208,11 +212,11 @@ def test_a_link_leaves_the_index_with_its_block_and_the_deepest_one_left_counts(
 
 
 def settled(lock: Lock, *, deposit: int = 1_000) -> DisputeFixture:
-    made = DisputeFixture(PAPER)
+    made = DisputeFixture(FIXTURE)
     made.open(deposit, 50)
-    made.apply(PAPER.close(PAPER.proof(0, 1, 0, (lock,)), None))
+    made.apply(FIXTURE.close(FIXTURE.proof(0, 1, 0, (lock,)), None))
     made.time += PERIOD + 1
-    made.apply(SettleCall(PAPER.id))
+    made.apply(SettleCall(FIXTURE.id))
     return made
 
 
@@ -221,9 +225,9 @@ def settled(lock: Lock, *, deposit: int = 1_000) -> DisputeFixture:
 def test_a_settled_stream_pays_what_is_registered_and_refunds_the_rest(depth: int, unit: int) -> None:
     _, _, lock = stream(20, unit)
     made = settled(lock, deposit=lock.amount)
-    made.links[lock.condition] = depth * unit
+    made.kept[lock.puzzle] = depth * unit
     made.time = EXPIRY + 1
-    (event,) = made.apply(RedeemCall(PAPER.id, 0, (lock,)))
+    (event,) = made.apply(RedeemCall(FIXTURE.id, 0, (lock,)))
     assert isinstance(event, Redeemed) and (event.paid, event.refunded) == (depth * unit, (20 - depth) * unit)
     assert made.state.status == ChannelStatus.GONE and made.received(1) == 50 + depth * unit
 
@@ -231,17 +235,17 @@ def test_a_settled_stream_pays_what_is_registered_and_refunds_the_rest(depth: in
 def test_a_stream_is_not_decided_before_its_expiry_however_deep_the_link() -> None:
     _, _, lock = stream(20)
     made = settled(lock)
-    made.links[lock.condition] = lock.amount
+    made.kept[lock.puzzle] = lock.amount
     made.time = EXPIRY
     with pytest.raises(Reverted) as caught:
-        made.apply(RedeemCall(PAPER.id, 0, (lock,)))
+        made.apply(RedeemCall(FIXTURE.id, 0, (lock,)))
     assert caught.value.code is Revert.NOTHING_TO_REDEEM
 
 
 def test_a_stream_whose_pot_is_short_pays_the_receiver_first() -> None:
     _, _, lock = stream(20)
     made = settled(lock, deposit=35)
-    made.links[lock.condition] = 30
+    made.kept[lock.puzzle] = 30
     made.time = EXPIRY + 1
-    made.apply(RedeemCall(PAPER.id, 0, (lock,)))
+    made.apply(RedeemCall(FIXTURE.id, 0, (lock,)))
     assert (made.received(0), made.received(1)) == (5, 80)

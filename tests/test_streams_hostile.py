@@ -44,7 +44,7 @@ def pair() -> Pair:
 
 def queue(pair: Pair, length: int = 100, unit: int = UNIT) -> OutgoingStreamState:
     session = pair.alice.session
-    chain = session.streams.chain_for(session.next_lock, length)
+    chain = HashChain(stream_seed(session.key, session.channel.id, session.next_lock), length)
     for _ in chain.build():
         pass
     return pair.alice.apply(BeginStream(chain, unit, EXPIRY))
@@ -111,23 +111,16 @@ def test_a_link_that_waits_for_the_time_is_not_forgotten_over_a_payment(pair: Pa
     assert (held(pair), stream.acked, pair.faults) == (5, 5, [])
 
 
-def outdated(pair: Pair) -> list[bool]:
-    """Make Bob's view of the chain an old one, until True is put at the end of what is returned."""
-    views = [False]
-    pair.bob.engine.trust_chain(lambda: views[-1])
-    return views
-
-
 def test_a_payee_whose_view_of_the_chain_is_old_takes_a_link_once_it_is_not(pair: Pair) -> None:
     """Else it would deliver for links that it may not be able to register any more."""
-    stream, views = begin(pair), outdated(pair)
+    stream, pair.bob.fresh = begin(pair), False
     for units in (2, 3):
         pay(pair, stream, units)
     assert (held(pair), stream.acked) == (0, 0)
     pair.bob.time(NOW + 1, NOW + 1)
     pair.settle()
     assert (held(pair), stream.acked) == (0, 0)
-    views.append(True)
+    pair.bob.fresh = True
     pair.bob.time(NOW + 2, NOW + 2)
     pair.settle()
     assert (held(pair), stream.acked, pair.faults) == (5, 5, [])
@@ -136,20 +129,20 @@ def test_a_payee_whose_view_of_the_chain_is_old_takes_a_link_once_it_is_not(pair
 
 
 def test_a_link_that_came_under_an_old_view_is_not_taken_if_time_has_run_out_meanwhile(pair: Pair) -> None:
-    stream, views = begin(pair), outdated(pair)
+    stream, pair.bob.fresh = begin(pair), False
     pay(pair, stream, 5)
-    views.append(True)
+    pair.bob.fresh = True
     pair.bob.time(EXPIRY - 149, EXPIRY - 149)
     pair.settle()
     assert (held(pair), stream.acked, pair.bob.session.streams.claims()) == (0, 0, {})
 
 
 def test_a_link_that_waits_ends_with_its_stream(pair: Pair) -> None:
-    stream, views = begin(pair), outdated(pair)
+    stream, pair.bob.fresh = begin(pair), False
     pay(pair, stream, 5)
     pair.alice.apply(FinishStream(stream.lock, stream.condition))
     pair.settle()
-    views.append(True)
+    pair.bob.fresh = True
     pair.bob.time(NOW + 2, NOW + 2)
     pair.settle()
     assert (transferred(pair), stream.paid, pair.faults) == (15, 15, [])
@@ -157,7 +150,7 @@ def test_a_link_that_waits_ends_with_its_stream(pair: Pair) -> None:
 
 def test_links_that_wait_are_checked_and_cost_each_hash_once(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     begin(pair)
-    outdated(pair)
+    pair.bob.fresh = False
     steps: list[int] = []
     walk = hashchain.walk
     monkeypatch.setattr(hashchain, "walk", lambda link, count: steps.append(count) or walk(link, count))

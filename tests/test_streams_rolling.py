@@ -33,7 +33,7 @@ def play(act: Act, *, deposit: int = 100_000, seed: int = 3) -> None:
 
 def got(world: World) -> int:
     """What Bob was paid."""
-    return world.node("bob").channels[0].session.channel.theirs.simplex.proof.transferred
+    return world.node("bob").channels[0].view.channel.theirs.simplex.proof.transferred
 
 
 def test_it_rolls_over_to_the_unit_with_at_most_two_streams_pending() -> None:
@@ -43,10 +43,10 @@ def test_it_rolls_over_to_the_unit_with_at_most_two_streams_pending() -> None:
         for number in range(76):
             await rolling.pay()
             assert channel.streamed == UNIT * (number + 1)
-            pending = max(pending, len(channel.session.channel.newest.locks))
+            pending = max(pending, len(channel.view.channel.newest.locks))
         await rolling.close()
         assert (got(world), pending) == (760, 2)
-        assert channel.session.channel.newest.next_lock == 5  # the fifth was there before the fourth was used up
+        assert channel.view.channel.newest.next_lock == 5  # the fifth was there before the fourth was used up
 
     play(act)
 
@@ -56,7 +56,7 @@ def test_the_next_stream_is_agreed_before_the_last_unit_is_paid() -> None:
         rolling = channel.rolling_stream(UNIT, LENGTH, lifetime=LIFETIME)
         for _ in range(LENGTH):
             await rolling.pay()
-        assert channel.session.channel.ours.simplex.lock(1) is not None
+        assert channel.view.channel.ours.simplex.lock(1) is not None
         await rolling.close()
 
     play(act)
@@ -96,7 +96,7 @@ def test_it_goes_on_when_a_streams_time_is_over() -> None:
             await trio.sleep(500)
         await rolling.close()
         assert got(world) == 60
-        assert channel.session.channel.newest.next_lock > 2
+        assert channel.view.channel.newest.next_lock > 2
 
     play(act)
 

@@ -50,7 +50,7 @@ def pair() -> Pair:
 
 def begin(pair: Pair, length: int = 100, unit: int = UNIT, expiry: int = EXPIRY) -> OutgoingStreamState:
     session = pair.alice.session
-    chain = session.streams.chain_for(session.next_lock, length)
+    chain = HashChain(stream_seed(session.key, session.channel.id, session.next_lock), length)
     for _ in chain.build():
         pass
     stream = pair.alice.apply(BeginStream(chain, unit, expiry))

@@ -58,7 +58,7 @@ async def settled(world: World, payee: str = "bob") -> tuple[int, int]:
 
     assert await world.until(over, 12_000)
     paid = histories(world)[0][handle.id].paid
-    side = handle.session.channel.side
+    side = handle.view.channel.side
     return paid[1 - side], paid[side]
 
 

@@ -20,7 +20,7 @@ import pytest
 
 import tallystick
 from tallystick import _moved
-from tallystick.sdk.node.node import open_node
+from tallystick.sdk.node.running import open_node
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "tallystick" / "__init__.py"
@@ -118,7 +118,7 @@ def test_a_wheel_from_the_sdist_works_in_an_environment_of_its_own(built: Path, 
         "print(tallystick.__version__, tallystick.__file__, core.__file__, tallystick.open_node.__module__)"
     )
     version, top, core, module = run(python, "-I", "-W", "error", "-c", where, cwd=tmp_path).split()
-    assert version == tallystick.__version__ and module == "tallystick.sdk.node.node"
+    assert version == tallystick.__version__ and module == "tallystick.sdk.node.running"
     assert Path(top).is_relative_to(purelib) and Path(core).is_relative_to(purelib)
     old = (
         "from importlib import import_module; from tallystick._moved import MODULES, NAMES;"
@@ -129,7 +129,7 @@ def test_a_wheel_from_the_sdist_works_in_an_environment_of_its_own(built: Path, 
     )
     count, *modules = run(python, "-I", "-W", "ignore", "-c", old, cwd=tmp_path).split()
     assert int(count) == len(_moved.MODULES) + sum(map(len, _moved.NAMES.values()))
-    assert modules == ["tallystick.channels.protocol.core", "tallystick.sdk.node.node"]
+    assert modules == ["tallystick.channels.protocol.core", "tallystick.sdk.node.running"]
     kits = "import tallystick.sdk.cli.bench, tallystick.sdk.testing.world"
     run(python, "-I", "-W", "error", "-c", kits, cwd=tmp_path)
 

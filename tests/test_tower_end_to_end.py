@@ -56,7 +56,7 @@ ALICE, MALLORY, TOWER, CAROL = (PrivateKey(bytes([n]) * 32) for n in (1, 2, 3, 4
 FUNDS = 10**18
 
 
-class Town:
+class TowerWorld:
     """Alice and Mallory share a channel on a chain; a tower watches over Alice's side."""
 
     def __init__(self, directory: Path) -> None:
@@ -163,104 +163,108 @@ async def settle_down(reached: Callable[[int], Awaitable[None]], number: int) ->
 
 
 @pytest.fixture
-def town(tmp_path: Path) -> AsyncIterator[Town]:
-    made = Town(tmp_path)
+def world(tmp_path: Path) -> AsyncIterator[TowerWorld]:
+    made = TowerWorld(tmp_path)
     yield made  # type: ignore[misc]  # a plain generator fixture
     made.store.close()
 
 
-async def test_a_cheat_is_caught_while_the_tower_runs(town: Town, autojump_clock: trio.testing.MockClock) -> None:
-    await town.appointed()
-    async with town.house.open() as (tower, _):
-        await town.cheat()
-        await town.mine(6)
+async def test_a_cheat_is_caught_while_the_tower_runs(
+    world: TowerWorld, autojump_clock: trio.testing.MockClock
+) -> None:
+    await world.appointed()
+    async with world.house.open() as (tower, _):
+        await world.cheat()
+        await world.mine(6)
         assert tower.statistics().challenges == 2
         assert tower.statistics().sender.done == 2
-    await town.assert_caught()
-    assert town.alarms == []
+    await world.assert_caught()
+    assert world.alarms == []
 
 
 async def test_a_cheat_during_downtime_is_caught_although_no_block_ever_matched_before(
-    town: Town, autojump_clock: trio.testing.MockClock
+    world: TowerWorld, autojump_clock: trio.testing.MockClock
 ) -> None:
-    await town.appointed()
-    await town.mine(20)
-    await town.cheat()
-    await town.mine(20)
-    async with town.house.open():
-        await town.mine(3)
-        await town.assert_caught()
+    await world.appointed()
+    await world.mine(20)
+    await world.cheat()
+    await world.mine(20)
+    async with world.house.open():
+        await world.mine(3)
+        await world.assert_caught()
 
 
 async def test_a_cheat_is_caught_by_a_tower_that_restarts_after_every_block(
-    town: Town, autojump_clock: trio.testing.MockClock
+    world: TowerWorld, autojump_clock: trio.testing.MockClock
 ) -> None:
-    await town.appointed()
-    await town.cheat()
+    await world.appointed()
+    await world.cheat()
     for _ in range(8):
-        async with town.house.open():
-            await town.mine(1, pause=0.5)
-    await town.assert_caught()
+        async with world.house.open():
+            await world.mine(1, pause=0.5)
+    await world.assert_caught()
 
 
-async def test_a_cheat_is_caught_at_any_moment_of_a_crash(town: Town, autojump_clock: trio.testing.MockClock) -> None:
-    await town.appointed()
-    await town.cheat()
+async def test_a_cheat_is_caught_at_any_moment_of_a_crash(
+    world: TowerWorld, autojump_clock: trio.testing.MockClock
+) -> None:
+    await world.appointed()
+    await world.cheat()
     for pause in range(12):
-        async with town.house.open():
+        async with world.house.open():
             for _ in range(5 * pause):
                 await trio.lowlevel.checkpoint()
         if pause % 3 == 2:
-            town.chain.mine()
-    async with town.house.open():
-        await town.mine(3)
-    await town.assert_caught()
+            world.chain.mine()
+    async with world.house.open():
+        await world.mine(3)
+    await world.assert_caught()
 
 
 async def test_a_challenge_that_a_reorganisation_takes_back_is_made_again(
-    town: Town, autojump_clock: trio.testing.MockClock
+    world: TowerWorld, autojump_clock: trio.testing.MockClock
 ) -> None:
-    await town.appointed()
-    async with town.house.open():
-        await town.cheat()
-        await town.mine(1)
-        assert (await town.view()).seqs[town.mallory] == 7
-        town.chain.reorganise(2, keep=lambda transaction: transaction.sender == MALLORY.address)
-        assert (await town.view()).seqs[town.mallory] == 1
-        await town.mine(4)
-        await town.assert_caught()
+    await world.appointed()
+    async with world.house.open():
+        await world.cheat()
+        await world.mine(1)
+        assert (await world.view()).seqs[world.mallory] == 7
+        world.chain.reorganise(2, keep=lambda transaction: transaction.sender == MALLORY.address)
+        assert (await world.view()).seqs[world.mallory] == 1
+        await world.mine(4)
+        await world.assert_caught()
 
 
 async def test_a_close_that_a_reorganisation_takes_away_and_brings_back_is_caught(
-    town: Town, autojump_clock: trio.testing.MockClock
+    world: TowerWorld, autojump_clock: trio.testing.MockClock
 ) -> None:
-    await town.appointed()
-    async with town.house.open() as (tower, _):
-        await town.cheat()
-        await town.mine(5)
-        town.chain.reorganise(6, keep=lambda transaction: False)
-        await town.mine(2)
-        assert (await town.view()).status == 0
+    await world.appointed()
+    async with world.house.open() as (tower, _):
+        await world.cheat()
+        await world.mine(5)
+        world.chain.reorganise(6, keep=lambda transaction: False)
+        await world.mine(2)
+        assert (await world.view()).status == 0
         assert tower.statistics().cases == 0
-        await town.cheat()
-        await town.mine(8)
-        await town.assert_caught()
+        await world.cheat()
+        await world.mine(8)
+        await world.assert_caught()
 
 
 async def test_a_cheat_is_caught_under_congestion_by_rising_fees(
-    town: Town, autojump_clock: trio.testing.MockClock
+    world: TowerWorld, autojump_clock: trio.testing.MockClock
 ) -> None:
-    await town.appointed()
-    async with town.house.open() as (tower, _):
-        await town.cheat()
-        town.chain.congest(5 * 10**9)
+    await world.appointed()
+    async with world.house.open() as (tower, _):
+        await world.cheat()
+        world.chain.congest(5 * 10**9)
         prices: list[int] = []
         for _ in range(80):
-            await town.mine(1, pause=3)
+            await world.mine(1, pause=3)
             prices += [o.fee_price for o in tower.sender.obligations() if o.status is ObligationStatus.SENT]
         assert max(prices) > 5 * 10**9
         assert max(prices) * 110_000 <= 10**15
-        await town.assert_caught()
+        await world.assert_caught()
 
 
 class Fickle:
@@ -286,33 +290,33 @@ class Fickle:
 
 @pytest.mark.parametrize("fault", [ChainUnavailable("no answer"), ChainError("error -32603: unheard of")])
 async def test_a_cheat_is_caught_after_the_chain_node_failed_for_most_of_the_window(
-    town: Town, fault: Exception, autojump_clock: trio.testing.MockClock
+    world: TowerWorld, fault: Exception, autojump_clock: trio.testing.MockClock
 ) -> None:
-    await town.appointed()
-    fickle = Fickle(town.chain)
-    town.house.chain = fickle  # type: ignore[assignment]  # it hands on the whole interface
-    async with town.house.open() as (tower, _):
+    await world.appointed()
+    fickle = Fickle(world.chain)
+    world.house.chain = fickle  # type: ignore[assignment]  # it hands on the whole interface
+    async with world.house.open() as (tower, _):
         await trio.sleep(1)
         fickle.failing = fault
-        await town.cheat()
-        await town.mine(10, pause=30)
-        assert (await town.view()).seqs[town.mallory] == 1
+        await world.cheat()
+        await world.mine(10, pause=30)
+        assert (await world.view()).seqs[world.mallory] == 1
         assert tower.troubles()
         assert tower.statistics().appointments == 1
         fickle.failing = None
-        await town.mine(5, pause=31)
+        await world.mine(5, pause=31)
         assert tower.troubles() == ()
-        await town.assert_caught()
+        await world.assert_caught()
 
 
 async def test_a_handler_that_fails_in_mid_block_loses_no_event(
-    town: Town, autojump_clock: trio.testing.MockClock
+    world: TowerWorld, autojump_clock: trio.testing.MockClock
 ) -> None:
-    await town.appointed()
-    fickle = Fickle(town.chain)
-    town.house.chain = fickle  # type: ignore[assignment]  # it hands on the whole interface
+    await world.appointed()
+    fickle = Fickle(world.chain)
+    world.house.chain = fickle  # type: ignore[assignment]  # it hands on the whole interface
     asked = 0
-    channel = town.chain.channel
+    channel = world.chain.channel
 
     async def stubborn(wanted: bytes) -> ContractChannel | None:
         nonlocal asked
@@ -323,78 +327,78 @@ async def test_a_handler_that_fails_in_mid_block_loses_no_event(
         return await channel(wanted)  # type: ignore[arg-type]  # a ChannelId
 
     fickle.channel = stubborn  # type: ignore[attr-defined]  # in place of the node's own
-    async with town.house.open():
-        await town.cheat()
-        await town.mine(6, pause=10)
+    async with world.house.open():
+        await world.cheat()
+        await world.mine(6, pause=10)
         assert asked >= 4
-        await town.assert_caught()
+        await world.assert_caught()
 
 
 async def test_a_cheat_is_caught_after_a_chain_node_said_for_a_while_that_the_window_was_over(
-    town: Town, autojump_clock: trio.testing.MockClock
+    world: TowerWorld, autojump_clock: trio.testing.MockClock
 ) -> None:
-    await town.appointed()
-    fickle = Fickle(town.chain)
-    town.house.chain = fickle  # type: ignore[assignment]  # it hands on the whole interface
+    await world.appointed()
+    fickle = Fickle(world.chain)
+    world.house.chain = fickle  # type: ignore[assignment]  # it hands on the whole interface
 
     def later(found: Header) -> Header:
         return msgspec.structs.replace(found, time=found.time + 2 * 86_400)
 
     async def head() -> Header:
-        return later(await town.chain.head())
+        return later(await world.chain.head())
 
     async def header(number: int) -> Header | None:
-        found = await town.chain.header(number)
+        found = await world.chain.header(number)
         return None if found is None else later(found)
 
-    async with town.house.open() as (tower, _):
+    async with world.house.open() as (tower, _):
         await trio.sleep(1)
-        await town.cheat()
+        await world.cheat()
         fickle.head, fickle.header = head, header  # type: ignore[attr-defined]  # in place of the node's own
-        await town.mine(8)
+        await world.mine(8)
         assert tower.statistics().sender.quarantined >= 2
         del fickle.head, fickle.header  # type: ignore[attr-defined]  # the node's own again
-        await town.mine(10)
-        await town.assert_caught()
+        await world.mine(10)
+        await world.assert_caught()
 
 
 async def test_a_tower_whose_account_holds_too_little_says_so_takes_nothing_new_and_says_when_it_is_over(
-    town: Town, autojump_clock: trio.testing.MockClock
+    world: TowerWorld, autojump_clock: trio.testing.MockClock
 ) -> None:
-    await town.appointed()
-    async with town.house.open() as (tower, _):
+    await world.appointed()
+    async with world.house.open() as (tower, _):
         await trio.sleep(40)
         assert tower.troubles() == ()
-        held = await town.chain.balance(TOWER.address, NATIVE)
-        await town.chain.call(TOWER, TransferCall(NATIVE, CAROL.address, held - 10**11))
+        held = await world.chain.balance(TOWER.address, NATIVE)
+        await world.chain.call(TOWER, TransferCall(NATIVE, CAROL.address, held - 10**11))
         await trio.sleep(70)
         assert any("fee account" in trouble for trouble in tower.troubles())
-        await town.chain.call(CAROL, TransferCall(NATIVE, TOWER.address, 5 * 10**14))
+        await world.chain.call(CAROL, TransferCall(NATIVE, TOWER.address, 5 * 10**14))
         await trio.sleep(70)
         assert tower.troubles() == ()
-        town.chain.congest(10**12)
+        world.chain.congest(10**12)
         await trio.sleep(200)
     fees = [AlarmKind.FEE_ACCOUNT, AlarmKind.FEE_ACCOUNT_FUNDED, AlarmKind.FEE_ACCOUNT]
-    assert [alarm.kind for alarm in town.alarms if alarm.kind in fees] == fees, (
+    assert [alarm.kind for alarm in world.alarms if alarm.kind in fees] == fees, (
         "dear gas makes what it guards dear, too"
     )
 
 
 async def test_a_challenge_that_earns_next_to_nothing_costs_no_more_than_courtesy(
-    town: Town, autojump_clock: trio.testing.MockClock
+    world: TowerWorld, autojump_clock: trio.testing.MockClock
 ) -> None:
     """Both ends of a channel of 2,000 may belong to one who wants a tower's coins to be spent."""
-    town.house.policy = TowerPolicy(budget=10**15, fee_reserve=10**12, courtesy=3 * 10**6)
-    await town.appointed()
-    async with town.house.open() as (tower, _):
-        town.chain.congest(10**6)
-        await town.cheat()
-        await town.mine(2)
+    world.house.policy = TowerPolicy(budget=10**15, fee_reserve=10**12, courtesy=3 * 10**6)
+    await world.appointed()
+    async with world.house.open() as (tower, _):
+        world.chain.congest(10**6)
+        await world.cheat()
+        await world.mine(2)
         budgets = {o.budget for o in tower.sender.obligations() if isinstance(o.call, ChallengeCall)}
         assert budgets == {3 * 10**6}
-        town.chain.congest(0)
-        await town.mine(6)
-        await town.assert_caught()
+        world.chain.congest(0)
+        await world.mine(6)
+        await world.assert_caught()
 
 
 def test_a_challenge_may_cost_half_of_what_it_earns() -> None:
@@ -422,142 +426,148 @@ class FullDisk(SqliteStore):
         super().commit(moments)
 
 
-async def test_a_full_disk_stops_nothing_for_good(town: Town, autojump_clock: trio.testing.MockClock) -> None:
-    await town.appointed()
-    plain = open_store(town.house.directory, SCHEMAS, owner="a tower", durable=False)
+async def test_a_full_disk_stops_nothing_for_good(world: TowerWorld, autojump_clock: trio.testing.MockClock) -> None:
+    await world.appointed()
+    plain = open_store(world.house.directory, SCHEMAS, owner="a tower", durable=False)
     disk = FullDisk(plain._writer, plain._reader, SCHEMAS)
-    async with town.house.run_on(disk) as (tower, _):
+    async with world.house.run_on(disk) as (tower, _):
         disk.full = True
-        await town.cheat()
-        await town.mine(3, pause=10)
+        await world.cheat()
+        await world.mine(3, pause=10)
         assert any("disk" in trouble for trouble in tower.troubles())
-        assert any("disk" in alarm.text for alarm in town.alarms)
-        assert await town.chain.nonce(TOWER.address) == 0
+        assert any("disk" in alarm.text for alarm in world.alarms)
+        assert await world.chain.nonce(TOWER.address) == 0
         disk.full = False
-        await town.mine(5, pause=31)
+        await world.mine(5, pause=31)
         assert tower.troubles() == ()
-        await town.assert_caught()
+        await world.assert_caught()
     plain.close()
 
 
 async def test_somebody_elses_equal_challenge_makes_the_towers_superfluous(
-    town: Town, autojump_clock: trio.testing.MockClock
+    world: TowerWorld, autojump_clock: trio.testing.MockClock
 ) -> None:
-    await town.appointed()
-    town.chain.censor(lambda transaction: transaction.sender == TOWER.address)
-    async with town.house.open() as (tower, _):
-        await town.cheat()
-        await town.mine(1)
-        for sender, seq, amount in ((town.mallory, 7, 600), (town.alice, 3, 40)):
-            await town.chain.call(CAROL, ChallengeCall(town.proof(sender, seq, amount)))
-        await town.mine(2)
+    await world.appointed()
+    world.chain.censor(lambda transaction: transaction.sender == TOWER.address)
+    async with world.house.open() as (tower, _):
+        await world.cheat()
+        await world.mine(1)
+        for sender, seq, amount in ((world.mallory, 7, 600), (world.alice, 3, 40)):
+            await world.chain.call(CAROL, ChallengeCall(world.proof(sender, seq, amount)))
+        await world.mine(2)
         assert {o.status for o in tower.sender.obligations()} == {ObligationStatus.SUPERSEDED}
-        town.chain.censor(None)
-        await town.mine(4)
+        world.chain.censor(None)
+        await world.mine(4)
         assert all(o.receipt is not None for o in tower.sender.obligations())
-        assert (await town.view()).seqs[town.mallory] == 7
+        assert (await world.view()).seqs[world.mallory] == 7
 
 
 async def test_a_challenge_on_its_way_is_not_made_twice_when_somebody_challenges_with_less(
-    town: Town, autojump_clock: trio.testing.MockClock
+    world: TowerWorld, autojump_clock: trio.testing.MockClock
 ) -> None:
-    await town.appointed()
-    town.chain.censor(lambda transaction: transaction.sender == TOWER.address)
-    async with town.house.open() as (tower, _):
-        await town.cheat()
-        await town.mine(1)
-        await town.chain.call(CAROL, ChallengeCall(town.proof(town.mallory, 3, 30)))
-        await town.mine(2)
+    await world.appointed()
+    world.chain.censor(lambda transaction: transaction.sender == TOWER.address)
+    async with world.house.open() as (tower, _):
+        await world.cheat()
+        await world.mine(1)
+        await world.chain.call(CAROL, ChallengeCall(world.proof(world.mallory, 3, 30)))
+        await world.mine(2)
         assert tower.statistics().challenges == 2
-        town.chain.censor(None)
-        await town.mine(4)
-        assert await town.chain.nonce(TOWER.address) == 2
-        await town.assert_caught()
+        world.chain.censor(None)
+        await world.mine(4)
+        assert await world.chain.nonce(TOWER.address) == 2
+        await world.assert_caught()
 
 
-async def test_its_own_clients_close_is_never_challenged(town: Town, autojump_clock: trio.testing.MockClock) -> None:
-    await town.appointed()
-    async with town.house.open() as (tower, _):
-        await town.chain.call(ALICE, CloseCall(town.pair.channel, None, None, town.pair.close_key))
-        await town.mine(4)
+async def test_its_own_clients_close_is_never_challenged(
+    world: TowerWorld, autojump_clock: trio.testing.MockClock
+) -> None:
+    await world.appointed()
+    async with world.house.open() as (tower, _):
+        await world.chain.call(ALICE, CloseCall(world.pair.channel, None, None, world.pair.close_key))
+        await world.mine(4)
         assert tower.statistics().cases == 1
         assert tower.sender.obligations() == ()
-        assert not (await town.view()).convicted
+        assert not (await world.view()).convicted
 
 
 async def test_an_honest_close_is_left_alone_and_forgotten_once_settled_for_good(
-    town: Town, autojump_clock: trio.testing.MockClock
+    world: TowerWorld, autojump_clock: trio.testing.MockClock
 ) -> None:
-    await town.appointed()
-    async with town.house.open() as (tower, _):
-        proofs = sorted((town.proof(town.mallory, 7, 600), town.proof(town.alice, 3, 40)), key=lambda s: s.proof.sender)
-        await town.chain.call(MALLORY, CloseCall(town.pair.channel, *proofs, town.pair.close_key))
-        await town.mine(3)
+    await world.appointed()
+    async with world.house.open() as (tower, _):
+        proofs = sorted(
+            (world.proof(world.mallory, 7, 600), world.proof(world.alice, 3, 40)), key=lambda s: s.proof.sender
+        )
+        await world.chain.call(MALLORY, CloseCall(world.pair.channel, *proofs, world.pair.close_key))
+        await world.mine(3)
         assert tower.sender.obligations() == ()
-        town.chain.advance(700)
-        await town.chain.call(CAROL, SettleCall(town.pair.channel))
-        town.chain.mine(130)
+        world.chain.advance(700)
+        await world.chain.call(CAROL, SettleCall(world.pair.channel))
+        world.chain.mine(130)
         await trio.sleep(5)
         assert tower.statistics().cases == 0
         assert tower.statistics().appointments == 0
 
 
-async def test_a_newer_appointment_within_the_window_counts(town: Town, autojump_clock: trio.testing.MockClock) -> None:
-    await town.open_channel()
-    old = town.proof(town.mallory, 1, 10)
-    await town.upload(*((old, None) if town.mallory == 0 else (None, old)))
-    async with town.house.open() as (tower, at):
-        await town.cheat()
-        await town.mine(2)
+async def test_a_newer_appointment_within_the_window_counts(
+    world: TowerWorld, autojump_clock: trio.testing.MockClock
+) -> None:
+    await world.open_channel()
+    old = world.proof(world.mallory, 1, 10)
+    await world.upload(*((old, None) if world.mallory == 0 else (None, old)))
+    async with world.house.open() as (tower, at):
+        await world.cheat()
+        await world.mine(2)
         assert tower.sender.obligations() == ()
-        async with town.client(at) as client:
+        async with world.client(at) as client:
             proofs = sorted(
-                (town.proof(town.mallory, 7, 600), town.proof(town.alice, 3, 40)), key=lambda s: s.proof.sender
+                (world.proof(world.mallory, 7, 600), world.proof(world.alice, 3, 40)), key=lambda s: s.proof.sender
             )
-            client.offer(town.pair.terms, town.pair.close_key, *proofs)
+            client.offer(world.pair.terms, world.pair.close_key, *proofs)
             await client.covered()
-        await town.mine(4)
-        await town.assert_caught()
+        await world.mine(4)
+        await world.assert_caught()
 
 
 async def test_an_appointment_given_while_the_tower_was_cut_off_arrives_later(
-    town: Town, autojump_clock: trio.testing.MockClock
+    world: TowerWorld, autojump_clock: trio.testing.MockClock
 ) -> None:
-    await town.open_channel()
-    async with town.house.open() as (tower, at):
-        await settle_down(tower.follower.reached, town.chain.newest.header.number)
-        town.network.partition(TOWER.public)
-        async with town.client(at) as client:
-            client.offer(town.pair.terms, town.pair.close_key, town.proof(0, 1, 5), None)
+    await world.open_channel()
+    async with world.house.open() as (tower, at):
+        await settle_down(tower.follower.reached, world.chain.newest.header.number)
+        world.network.partition(TOWER.public)
+        async with world.client(at) as client:
+            client.offer(world.pair.terms, world.pair.close_key, world.proof(0, 1, 5), None)
             await trio.sleep(60)
             assert client.statistics().dirty == 1
             assert client.statistics().exposed == 5
-            town.network.heal(TOWER.public)
+            world.network.heal(TOWER.public)
             await client.covered()
             assert client.statistics().exposed == 0
 
 
 async def test_what_others_leave_under_a_clients_locator_delays_no_challenge(
-    town: Town, autojump_clock: trio.testing.MockClock
+    world: TowerWorld, autojump_clock: trio.testing.MockClock
 ) -> None:
-    await town.appointed()
-    locator = locator_of(town.pair.close_key, TOWER.address, ALICE.address)
-    async with town.house.open() as (tower, _):
-        await town.mine(1)
+    await world.appointed()
+    locator = locator_of(world.pair.close_key, TOWER.address, ALICE.address)
+    async with world.house.open() as (tower, _):
+        await world.mine(1)
         for number, seq in enumerate(range(2, 6)):  # Mallory shares the close key, and can be many clients
-            low = town.proof(town.mallory, seq, 10 * seq)
-            proofs = (low, None) if town.mallory == 0 else (None, low)
+            low = world.proof(world.mallory, seq, 10 * seq)
+            proofs = (low, None) if world.mallory == 0 else (None, low)
             blob = seal(
-                Appointment(town.pair.terms, *proofs, bytes(64)),
-                town.pair.close_key,
+                Appointment(world.pair.terms, *proofs, bytes(64)),
+                world.pair.close_key,
                 TOWER.address,
                 ALICE.address,
                 seeded_entropy(str(seq)),
             )
             answer = await tower.service.answer(Address(bytes([number + 10]) * 20), Upload(VERSION, locator, 1, blob))
             assert isinstance(answer, TowerReceipt)
-        await town.cheat()
-        await town.mine(8)
+        await world.cheat()
+        await world.mine(8)
         assert tower.statistics().challenges == 2
         assert tower.statistics().sender.done == 2
-    await town.assert_caught()
+    await world.assert_caught()

@@ -46,15 +46,22 @@ class Dialer:
         connected: Callable[[bytes], bool],
         wait_gone: Callable[[bytes], Awaitable[None]],
         wanted: Callable[[bytes], bool],
+        announced: Callable[[bytes], tuple[str, ...]],
+        reached: Callable[[PeerAddress], None],
         tell: Callable[[Event], None],
     ) -> None:
-        """`wait_gone` returns while a peer is not connected; `wanted` says whether to look for it unasked."""
+        """`wait_gone` returns while a peer is not connected; `wanted` says whether to look for it unasked.
+
+        The others are as in `Peers`.
+        """
         self._network = network
         self._rng = rng
         self._attend = attend
         self._connected = connected
         self._wait_gone = wait_gone
         self._wanted = wanted
+        self._announced = announced
+        self._on_reached = reached
         self._tell = tell
         self._reached: dict[bytes, PeerAddress] = {}
         """Where each node was reached last; at first, where it is said to be."""
@@ -66,10 +73,6 @@ class Dialer:
         self._keepers: dict[bytes, trio.CancelScope] = {}
         self._nursery: trio.Nursery | None = None
         self.dials = 0
-        self.announced: Callable[[bytes], tuple[str, ...]] = lambda key: ()
-        """Returns the addresses, <host>:<port>, that a node tells the network."""
-        self.reached: Callable[[PeerAddress], None] = lambda address: None
-        """Gets the address at which a node was reached, the first time and when it is another one."""
 
     def start(self, nursery: trio.Nursery) -> None:
         """Dial from now on, in tasks of this nursery."""
@@ -117,7 +120,7 @@ class Dialer:
         """Return where to look for a node, in order."""
         own = [self._given.get(key), self._reached.get(key)]
         found = dict.fromkeys(place for place in own if place is not None)
-        for text in self.announced(key)[:ANNOUNCED_MAX]:
+        for text in self._announced(key)[:ANNOUNCED_MAX]:
             with contextlib.suppress(InvalidInput):
                 found[PeerAddress.parse(f"{key.hex()}@{text}")] = None
         return list(found)
@@ -127,7 +130,7 @@ class Dialer:
         self._reached[address.key] = address
         if self._proved.get(address.key) != address:
             self._proved[address.key] = address
-            self.reached(address)
+            self._on_reached(address)
 
     def _start(self, key: bytes) -> None:
         if self._nursery is not None and key not in self._keepers:

@@ -89,8 +89,14 @@ class Engine:
         contract: Address,
         tell: Callable[[Event], None],
         saved: Callable[[Channel], None] = lambda channel: None,
+        fresh: Callable[[], bool] = always_fresh,
+        lost: Callable[[], bool] = never_lost,
     ) -> None:
-        """`tell` gets each event and `saved` each channel's agreed state, both after the commit that holds them."""
+        """`tell` gets each event and `saved` each channel's agreed state, both after the commit that holds them.
+
+        `fresh`: whether our view of the chain is up to date; no secret is paid for while it is old. `lost`: whether the
+        chain does not know our channels; no new payments are taken then.
+        """
         self.key = key
         self.writer = writer
         self.policy = policy
@@ -107,8 +113,8 @@ class Engine:
         self.opening = Opening(self)
         self._keys = PaymentKeys(writer.store)
         self._keeper: LockKeeper | None = None
-        self._fresh: Callable[[], bool] = always_fresh
-        self._lost: Callable[[], bool] = never_lost
+        self._fresh = fresh
+        self._lost = lost
         self._stopped = False
         self._rounds = self._durable = 0
         self.sessions: dict[ChannelId, Session] = {}
@@ -145,22 +151,10 @@ class Engine:
         for session in self.sessions.values():
             session.locks.keeper = keeper
 
-    def trust_chain(self, fresh: Callable[[], bool]) -> None:
-        """Pay for no secret while `fresh` says that the view of the chain is old."""
-        self._fresh = fresh
-        for session in self.sessions.values():
-            session.locks.fresh = fresh
-
     @property
     def fresh(self) -> bool:
         """Whether our view of the chain is up to date."""
         return self._fresh()
-
-    def stop_paying(self, lost: Callable[[], bool]) -> None:
-        """Take no new payments while `lost` says that the chain does not know our channels."""
-        self._lost = lost
-        for session in self.sessions.values():
-            session.lost = lost
 
     def session(self, channel: ChannelId) -> Session:
         """Return a channel's session; raise InvalidInput if there is no such channel."""
@@ -187,17 +181,17 @@ class Engine:
         self._due(session)
         return session
 
-    def forget_channel(self, session: Session) -> None:
+    def forget_channel(self, channel: ChannelId) -> None:
         """Drop a channel that was only ever talked about; raise InvalidInput if anything was signed or funded in it."""
-        identity = session.channel.id
-        if not core.never_used(session.channel) or self.sessions.get(identity) is not session:
-            raise InvalidInput(f"channel {identity.hex()[:8]} has been used: it is never forgotten")
-        del self.sessions[identity]
-        self._by_peer[session.channel.peer_key].pop(identity)
+        session = self.session(channel)
+        if not core.never_used(session.channel):
+            raise InvalidInput(f"channel {channel.hex()[:8]} has been used: it is never forgotten")
+        del self.sessions[channel]
+        self._by_peer[session.channel.peer_key].pop(channel)
         if not self._by_peer[session.channel.peer_key]:
             del self._by_peer[session.channel.peer_key]
-        self._dirty.pop(identity, None)
-        self._effects.drop(identity)
+        self._dirty.pop(channel, None)
+        self._effects.drop(channel)
         self.writer.wake()
 
     def has_business_with(self, peer: bytes) -> bool:

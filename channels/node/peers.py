@@ -84,8 +84,14 @@ class Peers:
         tell: Callable[[Event], None],
         *,
         strangers: int | None = None,
+        announced: Callable[[bytes], tuple[str, ...]] = lambda key: (),
+        reached: Callable[[PeerAddress], None] = lambda address: None,
     ) -> None:
-        """`strangers`: inbound connections of peers without a funded channel, at most (`descriptors.allowance`)."""
+        """`strangers`: inbound connections of peers without a funded channel, at most (`descriptors.allowance`).
+
+        `announced` returns the addresses, <host>:<port>, that a node tells the network. `reached` gets the address at
+        which a node was reached, the first time and when it is another one.
+        """
         self._engine = engine
         self._network = network
         self._tell = tell
@@ -106,6 +112,8 @@ class Peers:
             connected=lambda key: key in self._wires,
             wait_gone=self._wait_gone,
             wanted=engine.has_business_with,
+            announced=announced,
+            reached=reached,
             tell=tell,
         )
 

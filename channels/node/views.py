@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from tallystick.channels.errors import InvalidInput
+from tallystick.channels.protocol.core import Channel
 from tallystick.channels.protocol.hashchain import StreamProof
 from tallystick.channels.protocol.objects import ChannelId
 from tallystick.channels.protocol.operations import AddLock
 from tallystick.channels.session.session import Session
+from tallystick.channels.session.streamed import IncomingStreamState, OutgoingStreamState
+from tallystick.channels.session.tickets import Ticket
 from tallystick.channels.session.view import ChannelView, view_of
 
 
@@ -32,6 +35,11 @@ class Views:
         """The ids of all channels."""
         return list(self._sessions)
 
+    @property
+    def channels(self) -> list[Channel]:
+        """What is signed, confirmed and wanted in each: for whoever asks of all of them, and needs no more."""
+        return [session.channel for session in self._sessions.values()]
+
     def get(self, channel: ChannelId) -> ChannelView | None:
         """Return one channel, None if there is none of that id."""
         session = self._sessions.get(channel)
@@ -45,7 +53,7 @@ class Views:
         """Return all channels with that peer, gone ones included."""
         return [view_of(session) for session in self._by_peer.get(peer, {}).values()]
 
-    # --- what belongs to single locks, and stands in no view -----------------------------------------------------
+    # --- what belongs to single locks and payments, and stands in no view ----------------------------------------
 
     def undecided(self, channel: ChannelId) -> list[AddLock]:
         """Return the peer's pending hash locks that were neither revealed nor rejected, with their onions."""
@@ -63,6 +71,19 @@ class Views:
     def claims(self, channel: ChannelId) -> dict[int, StreamProof]:
         """Return what the peer's pending locks owe us by the links of their streams that we hold."""
         return self._session(channel).streams.claims()
+
+    def streamed(self, channel: ChannelId) -> int:
+        """Return what all our streams have paid over the channel's whole life. Only grows."""
+        return self._session(channel).streams.streamed
+
+    def streams(self, channel: ChannelId) -> tuple[list[OutgoingStreamState], list[IncomingStreamState]]:
+        """Return the streams whose locks are pending: (ours, the peer's). As tickets do, each shows how far it is."""
+        streams = self._session(channel).streams
+        return list(streams.outgoing.values()), list(streams.incoming.values())
+
+    def ticket(self, channel: ChannelId, key: str) -> Ticket | None:
+        """Return the ticket with this idempotency key that is waiting or in flight in this process."""
+        return self._session(channel).find_ticket(key)
 
     def _session(self, channel: ChannelId) -> Session:
         try:

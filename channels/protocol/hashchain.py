@@ -107,8 +107,12 @@ class StreamProof(Discreet, msgspec.Struct, frozen=True, array_like=True, forbid
         """Whether the link is one of this chain, `depth` steps from its tip. Costs that many hashes."""
         if len(self.link) != 32 or not 0 <= self.depth <= self.terms.length:
             return False
-        place = (self.depth, self.terms.tip)
-        return _FOLLOWED.get(self.link) == place or walk(self.link, self.depth) == self.terms.tip
+        if _FOLLOWED.get(self.link) == (self.depth, self.terms.tip):
+            return True
+        leads = walk(self.link, self.depth) == self.terms.tip
+        if leads:
+            _remember(self.link, self.depth, self.terms.tip)
+        return leads
 
     def follows(self, before: StreamProof) -> bool:
         """Whether the link leads to that of `before`, which holds, on the same terms: a hash for each step."""

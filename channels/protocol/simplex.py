@@ -46,6 +46,15 @@ class Simplex(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
         return self.locks[index] if index < len(self.locks) and self.locks[index].id == lock_id else None
 
 
+class OlderState(msgspec.Struct, frozen=True):
+    """The locks of a state that was left behind."""
+
+    locks: tuple[Lock, ...]
+    """In order of id."""
+    proofs: dict[int, bytes]
+    """What satisfied them later, by lock: those of them that were paid."""
+
+
 def genesis(channel: ChannelId, sender: int) -> Simplex:
     """The state at which each simplex starts: seq 0, all zeros, valid without signatures."""
     return Simplex(BalanceProof(channel, sender))

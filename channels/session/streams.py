@@ -84,10 +84,6 @@ class Streams:
 
     # --- the payer -----------------------------------------------------------------------------------------------
 
-    def chain_for(self, lock: int, length: int) -> HashChain:
-        """Return the chain of our stream on that lock, not built yet."""
-        return HashChain(stream_seed(self._session.key, self._session.channel.id, lock), length)
-
     def open(self, chain: HashChain, unit: int, expiry: int) -> OutgoingStreamState:
         """Queue the lock of a stream over a chain that was made for the next lock; raise as `Session.add_lock` does."""
         session = self._session

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tallystick.channels.protocol import confirmed
-from tallystick.channels.protocol.conditions import amount_paid
+from tallystick.channels.protocol.conditions import worth
 from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.operations import Cancel
 from tallystick.channels.session.chaintime import ChainTime
@@ -36,8 +36,8 @@ def let_pass(session: Session, chain: ChainTime) -> None:
         secret = chain.registered_in_time(lock)
         if lock.id in session.streams.outgoing:
             session.streams.on_time(lock)
-        elif secret is not None:
-            session.locks.pay(lock, secret, amount_paid(lock, secret))
+        elif secret is not None and (amount := worth(lock, secret)):
+            session.locks.pay(lock, secret, amount)
         elif lock.expiry + CANCEL_MARGIN < chain.final:
             session.locks.end(Cancel(lock.id))
     session.streams.chain_moved()

@@ -10,25 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import msgspec
-
 from tallystick.channels.protocol.core import Channel
 from tallystick.channels.protocol.messages import Update, decode
 from tallystick.channels.protocol.objects import ChannelId, Lock
 from tallystick.channels.protocol.operations import AddLock, Cancel, Operation, Unlock
+from tallystick.channels.protocol.simplex import OlderState
 from tallystick.channels.storage.store import Store
 
 ROWS_AT_ONCE = 256
 """Updates that are read at a time."""
-
-
-class OlderState(msgspec.Struct, frozen=True):
-    """The locks of a state that was left behind."""
-
-    locks: tuple[Lock, ...]
-    """In order of id."""
-    proofs: dict[int, bytes]
-    """What satisfied them later, by lock: those of them that were paid."""
 
 
 def older_state(store: Store, channel: Channel, sender: int, seq: int) -> OlderState | None:

@@ -24,6 +24,7 @@ from tallystick.router.gossip.schema import GossipChanged, load_announcements, l
 from tallystick.router.gossip.store import ChannelFacts, GraphEvent
 from tallystick.router.objects import Edge, ForwardingPolicy, NodeKey
 from tallystick.settlement.chain import (
+    OPEN,
     ChannelOpened,
     Closed,
     ContractChannel,
@@ -34,7 +35,6 @@ from tallystick.settlement.chain import (
     Withdrawn,
 )
 from tallystick.settlement.errors import ChainError, ChainUnavailable
-from tallystick.settlement.following.index import OPEN
 
 TICK = 1.0
 """Seconds between two looks at what is due: the time for which news gathers."""

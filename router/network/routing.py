@@ -3,8 +3,8 @@
     router       decides about every lock that comes with an onion (`router.forwarding.service`)
     outgoing     this node's own payments (`router/network/paying.py`)
     receiving    the invoices that others pay
-    gossiper     tells and hears what channels there are, and what they ask for
-    maps         a graph for each asset, drawn by gossip, on which payments find their ways (`asset_graphs`)
+    gossip       tells and hears what channels there are, and what they ask for
+    asset_graphs a graph for each asset, drawn by gossip, on which payments find their ways (`asset_graphs`)
 
 Everything is stored before it has consequences, as everywhere; after a restart payments go on by themselves.
 """

@@ -16,7 +16,7 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,8 @@ from tallystick.sdk.bench.kinds import KINDS, OFFERED, Job, offered, open_locks
 from tallystick.sdk.bench.latencies import Latencies, timing
 from tallystick.sdk.bench.network_conditions import CONDITIONS_SEED, NetworkConditions
 from tallystick.sdk.node.handle import ChannelHandle
-from tallystick.sdk.node.node import Config, Node, open_node
+from tallystick.sdk.node.node import Config, Node
+from tallystick.sdk.node.running import open_node
 from tallystick.settlement.enforcement.budgets import DutyPolicy
 from tallystick.settlement.ethereum.rpc_client import open_rpc_chain
 
@@ -87,8 +88,8 @@ class DriverOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Whether a stranger may take all slots of a channel that it forwards over: for measurements."""
 
 
-class Driver(NetworkDriver):
-    """The commands, by name: each method `do_NAME` is one."""
+class Driver:
+    """The commands about channels, by name: each method `do_NAME` is one."""
 
     def __init__(self, node: Node, conditions: NetworkConditions) -> None:
         self.node = node
@@ -134,7 +135,7 @@ class Driver(NetworkDriver):
     async def do_bench(self, command: dict[str, Any]) -> dict[str, Any]:
         """Pay one unit again and again for `seconds`, in the way that `kind` says; report figures of this side."""
         channel, deadline = self._channel(command), time.perf_counter() + command["seconds"]
-        before, signed = self._counters(), channel.session.channel.newest.proof.seq
+        before, signed = self._counters(), channel.view.channel.newest.proof.seq
         began = time.perf_counter()
         pay = (KINDS | {OFFERED: offered})[command["kind"]]
         job = Job(self.node, channel, deadline, command.get("tasks", 1), command.get("rate", 0.0))
@@ -153,7 +154,7 @@ class Driver(NetworkDriver):
             "bytes": figures.peers.bytes_sent + figures.peers.bytes_received,
             "cpu": usage.ru_utime + usage.ru_stime,
             "received": figures.engine.payments_received,
-            "updates": sum(c.session.channel.ours.seq for c in self.node.channels),
+            "updates": sum(c.view.channel.ours.seq for c in self.node.channels),
             "cut": self.conditions.cut,
         }
 
@@ -303,26 +304,26 @@ async def _run(role: DriverOptions) -> None:
             if role.opens_locks:
                 nursery.start_soon(open_locks, node)
             first = {"peer": str(node.listening or ""), "address": node.address.hex(), "key": bytes(key.public).hex()}
-            await obey(Driver(node, conditions), first)
+            await obey(first, Driver(node, conditions), NetworkDriver(node))
             nursery.cancel_scope.cancel()
 
 
-async def obey(actor: object, first: dict[str, Any]) -> None:
-    """Say the first line, then perform the commands on stdin until it ends: each is a method `do_NAME` of `actor`."""
+async def obey(first: dict[str, Any], *actors: object) -> None:
+    """Say the first line, then perform the commands on stdin until it ends: each is a method `do_NAME` of an actor."""
     _say(first)
     async with trio.open_nursery() as nursery:
         async for command in _commands():
-            nursery.start_soon(_perform, actor, command)
+            nursery.start_soon(_perform, actors, command)
         nursery.cancel_scope.cancel()
 
 
-async def _perform(actor: object, command: dict[str, Any]) -> None:
+async def _perform(actors: Sequence[object], command: dict[str, Any]) -> None:
     answer: dict[str, Any] = {"id": command.get("id")}
     try:
-        act = getattr(actor, f"do_{command.get('do')}", None)
-        if act is None:
+        acts = [act for actor in actors if (act := getattr(actor, f"do_{command.get('do')}", None)) is not None]
+        if not acts:
             raise InvalidInput(f"unknown command {command.get('do')!r}")
-        _say(answer | {"ok": True} | await act(command))
+        _say(answer | {"ok": True} | await acts[0](command))
     except* TallystickError as group:
         _say(answer | {"ok": False, "error": str(first_of(group))})
 

@@ -54,10 +54,11 @@ class Withholder:
 
 
 class NetworkDriver:
-    """The commands, by name: each method `do_NAME` is one."""
+    """The commands about payments over several hops, by name: each method `do_NAME` is one."""
 
-    node: Node
-    _withholder: Withholder | None = None
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self._withholder: Withholder | None = None
 
     async def do_know(self, command: dict[str, Any]) -> dict[str, Any]:
         """Wait until gossip has told what both directions of these `channels` ask for, and all of ours are usable."""
@@ -66,7 +67,7 @@ class NetworkDriver:
 
         def knows() -> bool:
             heard = all(len(graph.slots_of(channel)) == 2 for channel in channels)
-            return heard and all(channel.session.ready for channel in self.node.channels)
+            return heard and all(channel.view.ready for channel in self.node.channels)
 
         await look_for(knows)
         return {}
@@ -139,7 +140,7 @@ class NetworkDriver:
 
         Balances are those of agreed statements: what the newest ones say of a lock counts once they are agreed.
         """
-        states = [channel.session.channel for channel in self.node.channels]
+        states = [channel.view.channel for channel in self.node.channels]
         locks = sum(len(state.newest.locks) + len(state.theirs.simplex.locks) + len(state.flight) for state in states)
         own = sum(channel.balances[0] for channel in self.node.channels)
         earned = self.node.routing.router.statistics().earned.get("0x" + NATIVE.hex(), 0)

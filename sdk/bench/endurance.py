@@ -102,7 +102,7 @@ class Runner(Fleet):
     async def do_tenth(self, command: dict[str, Any]) -> dict[str, Any]:
         """Submit that many payments, over all channels in turn; return once all are secured."""
         (hub,) = self.members
-        channels = list(hub.engine.sessions)
+        channels = hub.engine.views.ids
         newest: deque[Ticket] = deque(maxlen=len(channels))
         began = time.perf_counter()
         for channel in _turns(channels, command["payments"]):

@@ -31,7 +31,6 @@ from tallystick.channels.protocol.core import new_channel
 from tallystick.channels.protocol.keys import PrivateKey, PublicKey
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Terms
 from tallystick.channels.session.inputs import FundingConfirmed
-from tallystick.channels.session.session import Session
 from tallystick.channels.session.tickets import Ticket
 from tallystick.channels.storage.schema import SCHEMA
 from tallystick.channels.storage.store import open_store
@@ -79,14 +78,14 @@ class Member:
             network = conditions.network(network)
         self.peers = Peers(self.engine, network, rng, lambda event: None)
 
-    def open(self, peer: PublicKey, payer: Address) -> Session:
+    def open(self, peer: PublicKey, payer: Address) -> None:
         """Take in the channel with `peer`, funded by `payer` and confirmed."""
         first, second = sorted((self.engine.key.address, peer.address))
         terms = Terms(CHAIN_ID, CONTRACT, (first, second), NATIVE, 0, 86_400, bytes(32))
-        session = self.engine.add_channel(new_channel(terms, terms.side_of(self.engine.key.address), bytes(peer), 0))
+        channel = new_channel(terms, terms.side_of(self.engine.key.address), bytes(peer), 0)
+        self.engine.add_channel(channel)
         deposits = (DEPOSIT, 0) if first == payer else (0, DEPOSIT)
-        self.engine.apply(session.channel.id, FundingConfirmed(deposits))
-        return session
+        self.engine.apply(channel.id, FundingConfirmed(deposits))
 
 
 class Fleet:
@@ -111,9 +110,13 @@ class Fleet:
     async def _in_step(self, dials: int) -> None:
         """Wait until the hub has dialed that often, and can pay each of its peers."""
         (hub,) = self.members
-        for session in hub.engine.sessions.values():
-            while hub.peers.statistics().dials < dials or not (session.ready and session.funding):
+        for channel in hub.engine.views.ids:
+            while hub.peers.statistics().dials < dials or not self._can_pay(channel):
                 await self.writer.commit(())  # greetings are taken in between rounds
+
+    def _can_pay(self, channel: ChannelId) -> bool:
+        view = self.members[0].engine.view(channel)
+        return view.ready and view.funding != 0
 
     async def do_conditions(self, command: dict[str, Any]) -> dict[str, Any]:
         """Change the conditions, which cuts all links. With `redials`, wait until all are back. See
@@ -127,7 +130,7 @@ class Fleet:
 
     async def do_books(self, command: dict[str, Any]) -> dict[str, Any]:
         """Tell how many payments this side has sent and received, by the agreed statements, and what it owns."""
-        channels = [session.channel for member in self.members for session in member.engine.sessions.values()]
+        channels = [channel for member in self.members for channel in member.engine.views.channels]
         return {
             "sent": sum(channel.ours.simplex.next_payment for channel in channels),
             "received": sum(channel.theirs.simplex.next_payment for channel in channels),
@@ -139,7 +142,7 @@ class Fleet:
         (hub,) = self.members
         deadline, before, signed = time.perf_counter() + command["seconds"], self._counters(), self._signed()
         began = time.perf_counter()
-        latencies = await _submit(hub.engine, list(hub.engine.sessions), deadline)
+        latencies = await _submit(hub.engine, hub.engine.views.ids, deadline)
         result = timing(latencies, time.perf_counter() - began)
         after = self._counters()
         batches = sorted(
@@ -151,7 +154,7 @@ class Fleet:
     async def do_fairness(self, command: dict[str, Any]) -> dict[str, Any]:
         """Flood the first channel for `seconds`, pay now and then in the last one; report the quiet one's figures."""
         (hub,) = self.members
-        flooded, *_, quiet = hub.engine.sessions
+        flooded, *_, quiet = hub.engine.views.ids
         deadline = time.perf_counter() + command["seconds"]
         latencies = Latencies()
         before = self._counters()
@@ -171,8 +174,8 @@ class Fleet:
         return timing(latencies, seconds) | {"flood_per_second": (self._counters()["sent"] - before["sent"]) / seconds}
 
     def _signed(self) -> dict[ChannelId, int]:
-        sessions = (session for member in self.members for session in member.engine.sessions.values())
-        return {session.channel.id: session.channel.newest.proof.seq for session in sessions}
+        channels = (channel for member in self.members for channel in member.engine.views.channels)
+        return {channel.id: channel.newest.proof.seq for channel in channels}
 
     def _counters(self) -> dict[str, Any]:
         engines = [member.engine.statistics() for member in self.members]
@@ -229,7 +232,7 @@ async def run(options: FleetOptions, kind: type[Fleet] = Fleet) -> None:
                 hub = key_of(0).public
                 for member in fleet.members:
                     member.open(hub, hub.address)
-            await obey(fleet, {"peers": addresses, "started": started})
+            await obey({"peers": addresses, "started": started}, fleet)
             nursery.cancel_scope.cancel()
     finally:
         store.close()

@@ -139,7 +139,7 @@ async def _stream(job: Job) -> Latencies:
     async def prepare() -> None:
         async with ready:
             while time.perf_counter() < job.deadline:
-                expiry = int(channel.session.chain.now) + LOCK_LIFETIME
+                expiry = job.node.engine.chain.now + LOCK_LIFETIME
                 await ready.send(await channel.open_stream(1, STREAM_LENGTH_MAX, expiry=expiry))
 
     async def finish(stream: OutgoingStream, chunks: trio.MemoryReceiveChannel[tuple[int, float]]) -> None:
@@ -171,12 +171,12 @@ def secret_of(number: int) -> bytes:
 
 async def _locked(job: Job) -> Latencies:
     """As many locks as a simplex may hold are pending; each that the payee opens makes room for the next."""
-    session, began, latencies = job.channel.session, dict[int, float](), Latencies()
-    expiry = session.chain.now + LOCK_LIFETIME
+    began, latencies, side = dict[int, float](), Latencies(), job.channel.view.channel.side
+    expiry = job.node.engine.chain.now + LOCK_LIFETIME
 
     async def fill() -> None:
         while len(began) < LOCKS_MAX and time.perf_counter() < job.deadline:
-            number = session.next_lock
+            number = job.channel.view.next_lock
             began[number] = time.perf_counter()
             await job.channel.lock(1, expiry, digest_of(secret_of(number)))
 
@@ -184,7 +184,7 @@ async def _locked(job: Job) -> Latencies:
         await fill()
         while began:
             event = await anext(events)
-            if isinstance(event, LockEnded) and event.sender == session.channel.side:
+            if isinstance(event, LockEnded) and event.sender == side:
                 if not event.paid:
                     raise MeasurementVoid(f"lock {event.lock.id} was not paid: this measurement is void")
                 latencies.one(time.perf_counter() - began.pop(event.lock.id))

@@ -58,7 +58,7 @@ class Root(TyperGroup):
         try:
             with _interruptible():
                 return super().invoke(ctx)
-        except Exception as error:
+        except Exception as error:  # of whichever click typer brings along: its parser tells of an option
             option = str(getattr(error, "option_name", ""))  # the parser takes it for one
             if re.match(r"-[0-9]", option):
                 raise typer.BadParameter(

@@ -40,7 +40,8 @@ def is_gone(channel: ChannelHandle) -> bool:
 
 def channel_info(handle: ChannelHandle) -> views.ChannelInfo:
     """Describe a channel."""
-    channel, (own, peers) = handle.session.channel, handle.balances
+    view, (own, peers) = handle.view, handle.balances
+    channel = view.channel
     sent, received = handle.payments
     mine, other = channel.side, channel.peer_side
     return views.ChannelInfo(
@@ -53,7 +54,7 @@ def channel_info(handle: ChannelHandle) -> views.ChannelInfo:
         balance=own,
         peer_balance=peers,
         spendable=handle.spendable if handle.phase is Phase.OPEN else 0,
-        receivable=max(0, peers - channel.coming_reserve) if handle.session.payable else 0,
+        receivable=max(0, peers - channel.coming_reserve) if view.payable else 0,
         reserve=channel.coming_reserve,
         deposits=(channel.deposits[mine], channel.deposits[other]),
         withdrawn=(channel.withdrawn[mine], channel.withdrawn[other]),

@@ -64,7 +64,7 @@ def channel_to_pay(node: Node, text: str, amount: int, asset: Address, key: str)
     before = _used_before(node, candidates, key) if key else None
     if before is not None:
         return before
-    usable = [channel for channel in candidates if channel.session.payable]
+    usable = [channel for channel in candidates if channel.view.payable]
     if not usable and any(channel.closing for channel in candidates):
         raise ChannelNotReady(
             f"the channel with the peer {bytes(peer).hex()[:16]}… is about to close: open another one, "
@@ -85,7 +85,7 @@ def channel_to_pay(node: Node, text: str, amount: int, asset: Address, key: str)
 def _used_before(node: Node, channels: list[ChannelHandle], key: str) -> ChannelHandle | None:
     signed = payment_of(node.store, key)
     for channel in channels:
-        if (signed is not None and signed[0] == channel.id) or channel.session.find_ticket(key) is not None:
+        if (signed is not None and signed[0] == channel.id) or node.engine.views.ticket(channel.id, key) is not None:
             return channel
     return None
 

@@ -175,4 +175,4 @@ class ControlServer:
 
     def _raise(self, alarm: Alarm) -> None:
         self._failures.append(alarm)
-        self.node.on_alarm(alarm)
+        self.node.news.on_alarm(alarm)

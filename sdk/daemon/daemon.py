@@ -25,7 +25,8 @@ from tallystick.router.network.routing import AssetOptions, PaymentOptions
 from tallystick.router.objects import ForwardingPolicy
 from tallystick.sdk.control.server import open_control
 from tallystick.sdk.daemon.configuration import Settings
-from tallystick.sdk.node.node import Config, Node, open_node
+from tallystick.sdk.node.node import Config, Node
+from tallystick.sdk.node.running import open_node
 from tallystick.settlement.ethereum.abi import Deployment
 from tallystick.settlement.ethereum.rpc_client import open_rpc_chain
 

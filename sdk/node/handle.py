@@ -44,8 +44,8 @@ from tallystick.channels.session.inputs import (
     RevealSecret,
     SubmitLock,
 )
-from tallystick.channels.session.session import Session
 from tallystick.channels.session.tickets import Receipt, Ticket
+from tallystick.channels.session.view import ChannelView
 from tallystick.channels.storage.schema import payment_of, sent_with
 from tallystick.channels.values.arguments import checked
 from tallystick.sdk.node.rolling import RollingStream
@@ -62,9 +62,9 @@ SECONDS_MAX = 31_536_000
 class ChannelHandle:
     """One channel of a node. Amounts are in the asset's smallest unit."""
 
-    def __init__(self, node: Node, session: Session) -> None:
+    def __init__(self, node: Node, view: ChannelView) -> None:
         self._node = node
-        self._session = session
+        self._seen = view
 
     def __repr__(self) -> str:
         own, peers = self.balances
@@ -74,61 +74,65 @@ class ChannelHandle:
     # --- what it is ----------------------------------------------------------------------------------------------
 
     @property
+    def view(self) -> ChannelView:
+        """The channel as it is now: all that is known of it. One that was forgotten stays as it was."""
+        self._seen = self._node.engine.views.get(self.id) or self._seen
+        return self._seen
+
+    @property
     def id(self) -> ChannelId:
         """32 bytes; its name on chain and off."""
-        return self._session.channel.id
+        return self._seen.channel.id
 
     @property
     def peer(self) -> PublicKey:
         """The other participant's key."""
-        return self._session.peer
+        return self._seen.peer
 
     @property
     def asset(self) -> Address:
         """The asset that flows in it."""
-        return self._session.channel.terms.asset
+        return self._seen.channel.terms.asset
 
     @property
     def phase(self) -> Phase:
         """Where it is in its life."""
-        return self._session.channel.phase
+        return self.view.channel.phase
 
     @property
     def closing(self) -> bool:
         """Whether a cooperative close was asked for, by either side: it takes nothing new, and ends soon."""
-        return self.phase in (Phase.OPEN, Phase.FROZEN) and self._session.channel.shutdown is not CloseInitiator.NONE
+        channel = self.view.channel
+        return channel.phase in (Phase.OPEN, Phase.FROZEN) and channel.shutdown is not CloseInitiator.NONE
 
     @property
     def balances(self) -> tuple[int, int]:
         """(Own, peer's) balance by the agreed statements; amounts in pending locks count as their sender's."""
-        first, second = self._session.channel.balances()
-        return (first, second) if self._session.channel.side == 0 else (second, first)
+        channel = self.view.channel
+        first, second = channel.balances()
+        return (first, second) if channel.side == 0 else (second, first)
 
     @property
     def spendable(self) -> int:
         """What can be paid now: 0 unless the channel is open."""
-        return self._session.spendable if self._session.payable else 0
+        view = self.view
+        return view.spendable if view.payable else 0
 
     @property
     def unsecured(self) -> int:
         """What was accepted and is not secured yet: the payee cannot enforce it (capped by `Policy.unsecured`)."""
-        return self._session.unsecured
+        return self.view.unsecured
 
     @property
     def connected(self) -> bool:
         """Whether the peer is connected and in step."""
-        return self._session.ready
+        return self.view.ready
 
     @property
     def payments(self) -> tuple[int, int]:
         """How many payments were (sent and secured, received) over the channel's whole life."""
-        channel = self._session.channel
+        channel = self.view.channel
         return channel.ours.simplex.next_payment, channel.theirs.simplex.next_payment
-
-    @property
-    def session(self) -> Session:
-        """The channel's inner works, for tests and statistics."""
-        return self._session
 
     # --- paying --------------------------------------------------------------------------------------------------
 
@@ -178,7 +182,7 @@ class ChannelHandle:
         The fastest way to pay. It waits while the outbox is full. Raise InvalidInput, or InsufficientFunds if they do
         not fit together, and nothing was done.
         """
-        self._session.require_payable()
+        self.view.require_payable()
         total = sum(amounts)
         if total > self.spendable:
             raise InsufficientFunds(f"this channel can send {self.spendable} now, {total} was asked")
@@ -195,7 +199,7 @@ class ChannelHandle:
 
     def _known(self, key: str, amount: int, memo: bytes) -> Ticket | None:
         """Return the ticket of the payment that was made under this key before."""
-        waiting = self._session.find_ticket(key)
+        waiting = self._node.engine.views.ticket(self.id, key)
         if waiting is None:
             signed = payment_of(self._node.store, key)
             if signed is None:
@@ -217,7 +221,7 @@ class ChannelHandle:
         index = payment - run.first
         ticket = Ticket(self.id, (run.amounts[index],), run.memos[index] if run.memos else b"", key, row.time)
         ticket.payment = payment
-        if row.seq <= self._session.channel.ours.seq:
+        if row.seq <= self.view.channel.ours.seq:
             ticket.resolve((row.seq, row.time))
         elif self.phase in (Phase.SETTLED, Phase.GONE):
             ticket.fail(ChannelNotReady("the channel closed before the payee acknowledged this payment"))
@@ -257,7 +261,7 @@ class ChannelHandle:
         It settles itself a while before the expiry (`Policy.stream_margin`). Raise InsufficientFunds, ChannelNotReady
         or InvalidInput, and nothing was done.
         """
-        return await open_stream(self._node, self._session, unit, length, expiry)
+        return await open_stream(self._node, self.id, unit, length, expiry)
 
     @checked
     def rolling_stream(self, unit: Amount, length: Units, *, lifetime: Lifetime) -> RollingStream:
@@ -266,7 +270,7 @@ class ChannelHandle:
         At most two of them are pending, for `lifetime` seconds each. What a crash left pending on these very terms is
         gone on with, so there should be one for each terms. Raise InvalidInput if it would not last long enough.
         """
-        return RollingStream(self._node, self._session, unit, length, lifetime)
+        return RollingStream(self._node, self.id, unit, length, lifetime)
 
     @property
     def streamed(self) -> int:
@@ -274,30 +278,30 @@ class ChannelHandle:
 
         Whoever wants to pay an exact sum pays what is missing to it.
         """
-        return self._session.streams.streamed
+        return self._node.engine.views.streamed(self.id)
 
     @property
     def streams(self) -> tuple[list[OutgoingStream], list[IncomingStream]]:
         """The streams whose locks are pending: (ours, the peer's)."""
-        streams = self._session.streams
-        ours = [OutgoingStream(self._node, self._session, stream) for stream in streams.outgoing.values()]
-        return ours, [IncomingStream(self._node, stream) for stream in streams.incoming.values()]
+        ours, theirs = self._node.engine.views.streams(self.id)
+        outgoing = [OutgoingStream(self._node, self.id, stream) for stream in ours]
+        return outgoing, [IncomingStream(self._node, stream) for stream in theirs]
 
     # --- funding -------------------------------------------------------------------------------------------------
 
     @checked
     async def deposit(self, amount: Amount) -> None:
         """Add to our deposit on chain, and return once the chain has confirmed it."""
-        self._session.require_payable()
-        await self._node.onchain.require_balance(amount, self.asset, DepositCall)
-        side = self._session.channel.side
-        target = self._session.channel.deposits[side] + amount
-        async with self._node.onchain.allowance(self.asset, amount, self.id):
-            identifier = await self._node.onchain.take_on(
+        self.view.require_payable()
+        await self._node.onchain.account.require_balance(amount, self.asset, DepositCall)
+        channel = self.view.channel
+        side, target = channel.side, channel.deposits[channel.side] + amount
+        async with self._node.onchain.account.allowance(self.asset, amount, self.id):
+            identifier = await self._node.onchain.transactions.take_on(
                 "deposit", DepositCall(self.id, side, amount, self.asset), self.id
             )
-        await self._node.onchain.outcome(identifier)
-        await self._node.until(lambda: self._session.channel.deposits[side] >= target)
+        await self._node.onchain.transactions.outcome(identifier)
+        await self._node.until(lambda: self.view.channel.deposits[side] >= target)
 
     @checked
     async def withdraw(self, amount: Amount) -> None:
@@ -306,12 +310,12 @@ class ChannelHandle:
         Raise InsufficientFunds or ChannelNotReady; if the peer does not consent in time, ChannelNotReady, and the
         amount is in the channel again.
         """
-        if not self._session.ready:
+        if not self.connected:
             raise self._node.not_connected(self.peer)
         withdrawal = self._node.engine.apply(self.id, RequestWithdrawal(amount))
-        side = self._session.channel.side
-        await self._node.until(lambda: self._session.channel.withdrawals[side] is None)
-        if self._session.channel.withdrawn[side] < withdrawal.total:
+        side = self.view.channel.side
+        await self._node.until(lambda: self.view.channel.withdrawals[side] is None)
+        if self.view.channel.withdrawn[side] < withdrawal.total:
             raise self._node.offer_died("withdrawal")
 
     @checked
@@ -370,13 +374,9 @@ class ChannelHandle:
 
     async def wait_usable(self) -> None:
         """Return when the channel is open, the peer is in step, and both count our confirmed funding."""
-        session = self._session
 
         def usable() -> bool:
-            return (
-                session.ready
-                and session.channel.phase is Phase.OPEN
-                and (session.funding == session.channel.funding(session.channel.side))
-            )
+            view, channel = self.view, self.view.channel
+            return view.ready and channel.phase is Phase.OPEN and view.funding == channel.funding(channel.side)
 
         await self._node.until(usable)

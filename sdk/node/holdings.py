@@ -8,8 +8,7 @@ import trio
 
 from tallystick.channels.protocol.core import Channel, Phase
 from tallystick.channels.protocol.objects import Address
-from tallystick.settlement.chain import ContractChannel
-from tallystick.settlement.following.index import CLOSED, OPEN
+from tallystick.settlement.chain import CLOSED, OPEN, ContractChannel
 
 if TYPE_CHECKING:
     from tallystick.sdk.node.node import Node
@@ -35,7 +34,7 @@ async def holdings(node: Node, asset: Address) -> tuple[int, int]:
             break
         with trio.move_on_after(FOLLOW_SECONDS):
             await node.until(lambda head=head: index.head_number >= head)  # type: ignore[misc]
-    channels = [handle.session.channel for handle in node.channels if handle.asset == asset]
+    channels = [handle.view.channel for handle in node.channels if handle.asset == asset]
     return held, sum(_own(channel, index.view(channel.id, index.head_number)) for channel in channels)
 
 

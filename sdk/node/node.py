@@ -13,19 +13,15 @@ changes (`onchain`), so that no event can be lost. Everything outside is injecte
 
 from __future__ import annotations
 
-import contextlib
 import random
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from pathlib import Path
 
 import msgspec
 import trio
 
-from tallystick.channels.errors import ChannelNotReady, Fault, InvalidInput, TallystickError
-from tallystick.channels.node.alarms import Alarm, AlarmKind, OnAlarm
+from tallystick.channels.errors import ChannelNotReady, InvalidInput
+from tallystick.channels.node.alarms import Alarm, OnAlarm
 from tallystick.channels.node.engine import Engine
-from tallystick.channels.node.loops import require_trio
 from tallystick.channels.node.peers import Peers, PeerStatistics
 from tallystick.channels.node.work import EngineStatistics
 from tallystick.channels.ports import (
@@ -35,11 +31,7 @@ from tallystick.channels.ports import (
     Network,
     PeerAddress,
     SteadyClock,
-    system_clock,
-    system_elapsed,
-    system_entropy,
 )
-from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.keys import PrivateKey, PublicKey
 from tallystick.channels.protocol.objects import (
     NATIVE,
@@ -47,75 +39,39 @@ from tallystick.channels.protocol.objects import (
     Amount,
     AnyAddress,
     AnyChannel,
-    ChannelId,
     to_address,
     to_channel,
 )
-from tallystick.channels.session.claims import owed_for
 from tallystick.channels.session.effects import (
-    ChannelChanged,
-    CloseRequested,
     Event,
-    OpenRequested,
-    PaymentsReceived,
-    PeerNotice,
-    SecretLearned,
 )
-from tallystick.channels.session.inputs import ForceClose
-from tallystick.channels.storage.identity import IDENTITY_SCHEMA, Identity, claim_directory, hold_identity
-from tallystick.channels.storage.schema import SCHEMA as CHANNELS_SCHEMA
-from tallystick.channels.storage.store import SqliteStore, Store, open_store
+from tallystick.channels.storage.store import Store
 from tallystick.channels.storage.writer import Writer
-from tallystick.channels.transport.links import TcpNetwork
 from tallystick.channels.values.arguments import checked
-from tallystick.router.forwarding.circuits import SCHEMA as CIRCUITS_SCHEMA
 from tallystick.router.forwarding.service import RouterStatistics
-from tallystick.router.gossip.schema import GOSSIP_SCHEMA
 from tallystick.router.network.paid import PaidJournal
 from tallystick.router.network.routing import Routing
-from tallystick.router.onion.replay import SCHEMA as REPLAY_SCHEMA
-from tallystick.router.pathfinding.liquidity_schema import SCHEMA as LIQUIDITY_SCHEMA
 from tallystick.router.pathfinding.planner import warm_up
-from tallystick.router.receiving.issued import SCHEMA as INVOICES_SCHEMA
 from tallystick.router.receiving.service import Paid, PaymentHeld
-from tallystick.router.sending.payments import SCHEMA as PAYMENTS_SCHEMA
 from tallystick.sdk.node.handle import ChannelHandle
 from tallystick.sdk.node.incoming import IncomingPayment, Journal
-from tallystick.sdk.node.known_peers import PEERS_SCHEMA
+from tallystick.sdk.node.news import News
 from tallystick.sdk.node.openings import Openings
 from tallystick.sdk.node.options import Config, Period
+from tallystick.sdk.node.reactions import Reactions
 from tallystick.sdk.node.towers import TowerManager
-from tallystick.sdk.node.wallet import Wallet
-from tallystick.sdk.node.watchers import Subscription, Watchers
+from tallystick.sdk.node.wallet import Wallet, by_wallet
+from tallystick.sdk.node.watchers import Subscription
 from tallystick.sdk.node.whereabouts import Whereabouts
-from tallystick.sdk.node.whose import said_by_node
 from tallystick.settlement.chain import Chain, OpenCall
-from tallystick.settlement.enforcement.onchain import CloseKeys, OnChain
+from tallystick.settlement.enforcement.close_keys import CloseKeys
+from tallystick.settlement.enforcement.onchain import OnChain
 from tallystick.settlement.following.checked import checked as cross_checked
 from tallystick.settlement.following.follower import FollowerStatistics, Step
-from tallystick.settlement.following.index import INDEX_SCHEMA
-from tallystick.settlement.sending.moments import SCHEMA as SETTLEMENT_SCHEMA
 from tallystick.settlement.sending.sender import SenderStatistics
 from tallystick.watchtower.client import TowerClient, TowerClientStatistics
-from tallystick.watchtower.schema import CLIENT_SCHEMA
 
-__all__ = ["SCHEMAS", "Alarm", "Config", "Node", "NodeStatistics", "open_node"]
-
-SCHEMAS = (
-    IDENTITY_SCHEMA,
-    CHANNELS_SCHEMA,
-    SETTLEMENT_SCHEMA,
-    INDEX_SCHEMA,
-    PEERS_SCHEMA,
-    CLIENT_SCHEMA,
-    CIRCUITS_SCHEMA,
-    REPLAY_SCHEMA,
-    PAYMENTS_SCHEMA,
-    INVOICES_SCHEMA,
-    LIQUIDITY_SCHEMA,
-    GOSSIP_SCHEMA,
-)
-"""What a node keeps on disk."""
+__all__ = ["Alarm", "Config", "Node", "NodeStatistics"]
 
 
 class NodeStatistics(msgspec.Struct, frozen=True):
@@ -129,8 +85,8 @@ class NodeStatistics(msgspec.Struct, frozen=True):
     router: RouterStatistics
 
 
-class Node(Wallet):
-    """See the module's docstring. Make one with `open_node`. What it pays and is paid over several hops: `wallet`."""
+class Node:
+    """See the module's docstring. Make one with `open_node`."""
 
     @checked
     def __init__(
@@ -152,15 +108,11 @@ class Node(Wallet):
         self.store = store
         self.chain = chain
         self.config = config
-        self.alarms: list[Alarm] = []
-        """The newest hundred."""
-        self.on_alarm: OnAlarm = alarm
+        self.news = News(alarm)
+        """What is told: alarms, events, and that something has changed."""
         self.ready = trio.Event()
         """Set once the chain was followed to its head, and peers can connect."""
         rng = random.Random(int.from_bytes(entropy(16), "big"))
-        self._watchers = Watchers()
-        self._changed = trio.Event()
-        self._nursery: trio.Nursery | None = None
         self.writer = Writer(store, inline=inline)
         close_keys = CloseKeys(key)
         towers = [
@@ -172,7 +124,7 @@ class Node(Wallet):
                 commit=self.writer.commit,
                 entropy=entropy,
                 jitter=rng.random,
-                alarm=self._alarm,
+                alarm=self.news.alarm,
                 clock=clock,
                 policy=config.tower_policy,
             )
@@ -188,10 +140,17 @@ class Node(Wallet):
             contract=chain.contract,
             tell=self._tell,
             saved=self.tower_manager.offer,
+            fresh=lambda: self.onchain.fresh,
+            lost=lambda: self.onchain.following.lost,
         )
-        self.peers = Peers(self.engine, network, rng, self._tell)
-        self.journal = Journal(store)
-        self.paid = PaidJournal(store)
+        self.peers = Peers(
+            self.engine,
+            network,
+            rng,
+            self._tell,
+            announced=self._announced_by,
+            reached=self._on_reached,
+        )
         self.onchain = OnChain(
             key=key,
             chain=chain,
@@ -202,14 +161,12 @@ class Node(Wallet):
             start_block=config.start_block,
             close_keys=close_keys,
             rng=rng,
-            alarm=self._alarm,
-            changed=self._note_change,
+            alarm=self.news.alarm,
+            changed=self.news.changed,
             observe=self._on_step,
             clock=clock,
             elapsed=elapsed,
         )
-        self.engine.trust_chain(lambda: self.onchain.fresh)
-        self.engine.stop_paying(lambda: self.onchain.following.lost)
         self.routing = Routing(
             key=key,
             steady=SteadyClock(clock, trio.current_time),
@@ -223,17 +180,30 @@ class Node(Wallet):
             entropy=entropy,
             jitter=rng.random,
             tell=self._tell_paid,
-            alarm=self._alarm,
+            alarm=self.news.alarm,
             claim_fee=lambda: self.onchain.claim_fee,
         )
         self.whereabouts = Whereabouts(self.engine, self.writer, self.peers, self.routing, config.announce_address)
         self.openings = Openings(
             key=key, chain=chain, engine=self.engine, writer=self.writer, onchain=self.onchain, config=config
         )
+        self.journal, self.paid = Journal(store), PaidJournal(store)
+        self.wallet = Wallet(self.routing, store, self.paid)
+        """What this node pays and is paid over several hops."""
+        self._reactions = Reactions(
+            engine=self.engine,
+            onchain=self.onchain,
+            openings=self.openings,
+            routing=self.routing,
+            journal=self.journal,
+            paid=self.paid,
+            news=self.news,
+            config=config,
+        )
 
     def __repr__(self) -> str:
         number = self.onchain.index.head_number
-        return f"<Node 0x{self.address.hex()} channels={len(self.engine.sessions)} at block {number}>"
+        return f"<Node 0x{self.address.hex()} channels={len(self.engine.views)} at block {number}>"
 
     @property
     def listening(self) -> PeerAddress | None:
@@ -273,17 +243,15 @@ class Node(Wallet):
 
         try:
             async with trio.open_nursery() as nursery:
-                self._nursery = nursery
                 nursery.start_soon(self.writer.run)
+                nursery.start_soon(self.openings.run)
                 self.routing.load()
-                self.writer.add(self.onchain.react())
-                nursery.start_soon(self.onchain.following.run)
-                nursery.start_soon(self.onchain.watch_fees)
-                nursery.start_soon(self.onchain.sender.run)
+                self.writer.add(self.onchain.enforcer.react())
+                nursery.start_soon(self.onchain.run)
                 for tower in self.tower_manager.towers:
                     nursery.start_soon(tower.run)
-                for session in self.engine.sessions.values():
-                    self.tower_manager.offer(session.channel)
+                for channel in self.engine.views.channels:
+                    self.tower_manager.offer(channel)
                 self.whereabouts.begin()
                 begun()
                 await self.onchain.following.catch_up()
@@ -298,85 +266,45 @@ class Node(Wallet):
                 await trio.sleep_forever()
         finally:
             self.engine.stop()
-            self._watchers.close()
+            self.news.watchers.close()
 
-    def _alarm(self, alarm: Alarm) -> None:
-        self.alarms.append(alarm)
-        del self.alarms[:-100]
-        self.on_alarm(alarm)
-        self._watchers.publish(alarm)
+    @property
+    def alarms(self) -> list[Alarm]:
+        """The newest ones."""
+        return self.news.alarms
 
     def _on_step(self, step: Step) -> None:
         self.openings.tidy()
         self.routing.on_step(step)
 
     def _tell(self, event: Event) -> None:
-        """Take an event of the engine or the peers, after its commit."""
-        self.routing.on_event(event)
-        if isinstance(event, PaymentsReceived):
-            self.journal.notify()
-        elif isinstance(event, ChannelChanged):
-            self.onchain.pursue([event.channel])
-            self.openings.remind(event.channel)
-        elif isinstance(event, SecretLearned):
-            self._claim_in_time(event)
-        elif isinstance(event, OpenRequested) and self._nursery is not None:
-            self._nursery.start_soon(self.openings.consider, event)
-        elif isinstance(event, CloseRequested) and self.config.keep_closing:
-            self._close_for_peer(event.channel)
-        elif isinstance(event, PeerNotice) and event.ours and event.code == Fault.UNACKNOWLEDGED:
-            self._warn_of_stuck(event.peer)
-        elif isinstance(event, PeerNotice) and not event.ours and event.code == Fault.UNKNOWN_CHANNEL:
-            self.openings.remind(ChannelId(event.channel), event.peer)
-        self._watchers.publish(event)
-        self._note_change()
-
-    def _warn_of_stuck(self, peer: bytes) -> None:
-        """Tell the owner of channels that another connection did not help."""
-        for session in self.engine.sessions_with(peer):
-            if session.patience.cuts > 1:
-                text = (
-                    f"the peer of channel {session.channel.id.hex()[:8]} acknowledges nothing, {session.patience.cuts} "
-                    "connections in a row: no locks go over it, what is signed waits; close it alone if that goes on"
-                )
-                self._alarm(Alarm(AlarmKind.PEER_STUCK, text))
-
-    def _claim_in_time(self, event: SecretLearned) -> None:
-        """Go to the chain at once with a secret that was learned so late that the next block may be too late."""
-        if event.lock.expiry - self.engine.chain.now <= self.config.duties.secret_margin:
-            self.onchain.pursue(owed_for(self.engine.sessions.values(), event.lock.condition))
+        self._reactions.on_event(event)
 
     def _tell_paid(self, event: Paid | PaymentHeld) -> None:
-        """Take in what became of payments to us, after its commit."""
-        self.paid.notify(event.payment_hash)
-        self._watchers.publish(event)
-        self._note_change()
+        self._reactions.on_paid(event)
 
-    def _close_for_peer(self, channel: ChannelId) -> None:
-        if self.engine.session(channel).channel.phase in (Phase.OPEN, Phase.FROZEN):
-            self.engine.apply(channel, ForceClose())
+    def _announced_by(self, peer: bytes) -> tuple[str, ...]:
+        return self.whereabouts.announced_by(peer)
 
-    def _note_change(self) -> None:
-        self._changed.set()
-        self._changed = trio.Event()
+    def _on_reached(self, address: PeerAddress) -> None:
+        self.whereabouts.on_reached(address)
 
     @checked
     async def until(self, condition: Callable[[], bool]) -> None:
         """Return once `condition` holds; it is looked at after each event and each block."""
-        while not condition():
-            await self._changed.wait()
+        await self.news.until(condition)
 
     # --- channels ------------------------------------------------------------------------------------------------
 
     @property
     def channels(self) -> list[ChannelHandle]:
         """All channels that this node knows, gone ones included."""
-        return [ChannelHandle(self, session) for session in self.engine.sessions.values()]
+        return [ChannelHandle(self, view) for view in self.engine.views]
 
     @checked
     def channel(self, channel: AnyChannel) -> ChannelHandle:
         """Return one channel; raise InvalidInput if it is unknown."""
-        return ChannelHandle(self, self.engine.session(to_channel(channel)))
+        return ChannelHandle(self, self.engine.view(to_channel(channel)))
 
     @checked
     async def connect(self, peer: PeerAddress | str) -> PublicKey:
@@ -408,12 +336,12 @@ class Node(Wallet):
         """
         token = to_address(asset, "asset")
         period = self.openings.check_period(challenge_period)
-        await self.onchain.require_balance(deposit, token, OpenCall)
+        await self.onchain.account.require_balance(deposit, token, OpenCall)
         key = peer if isinstance(peer, PublicKey) else await self.connect(peer)
-        session, identifier = await self.openings.begin(key, deposit, token, period)
-        handle = ChannelHandle(self, session)
+        identity, identifier = await self.openings.begin(key, deposit, token, period)
+        handle = self.channel(identity)
         if wait:
-            await self.openings.finish(session, identifier)
+            await self.openings.finish(identity, identifier)
             await handle.wait_usable()
         return handle
 
@@ -448,7 +376,7 @@ class Node(Wallet):
 
         It holds a bounded number of events; a reader that falls behind gets an error instead of losing some silently.
         """
-        return self._watchers.subscribe()
+        return self.news.watchers.subscribe()
 
     @checked
     async def balance(self, asset: AnyAddress = NATIVE) -> int:
@@ -466,90 +394,23 @@ class Node(Wallet):
             self.routing.router.statistics(),
         )
 
+    # --- payments over several hops: the wallet's ---------------------------------------------------------------
 
-@checked
-@asynccontextmanager
-async def open_node(
-    directory: str | Path,
-    *,
-    key: PrivateKey,
-    chain: Chain,
-    config: Config | None = None,
-    alarm: OnAlarm = lambda alarm: None,
-    at_once: bool = False,
-    network: Network | None = None,
-    clock: Clock = system_clock,
-    elapsed: Elapsed = system_elapsed,
-    entropy: Entropy = system_entropy,
-    store: Store | None = None,
-    inline: bool = False,
-    sole: bool = False,
-) -> AsyncIterator[Node]:
-    """Open the node that lives in `directory`, run it inside the block, and close it at the end.
-
-    Raise InvalidInput outside of trio, StoreInUse if another process has it open, StoreForeign if it is another key's,
-    chain's or contract's, StoreDamaged if a row is not what was written, WrongChain if the chain node serves another
-    chain, StoreError if its disk refuses while it runs. What the block raises comes out as it is.
-
-    `alarm` is told of every alarm. `at_once`: do not wait for the chain node; until it is `ready`, a node speaks to no
-    peer. `sole`: refuse to run beside another process of this machine that is the same node, as of a copy of the
-    directory; daemons do. The six parameters before it are for simulations.
-    """
-    require_trio("open_node")
-    own = store or open_store(Path(directory), SCHEMAS, owner=f"node 0x{key.address.hex()}")
-    failure: Exception | None = None
-    alone = contextlib.ExitStack()
-    try:
-        ours = Identity(key.address, chain.chain_id, chain.contract)
-        claim_directory(own, ours, said_by_node(own), str(directory))
-        if sole:
-            alone.enter_context(hold_identity("node", ours))
-        node = Node(
-            key,
-            own,
-            chain,
-            network or TcpNetwork(key, entropy),
-            config or Config(),
-            clock=clock,
-            elapsed=elapsed,
-            entropy=entropy,
-            alarm=alarm,
-            inline=inline,
-        )
-        for text in own.healed if isinstance(own, SqliteStore) else ():
-            node._alarm(Alarm(AlarmKind.DATA_HEALED, text))
-        async with trio.open_nursery() as nursery:
-            await nursery.start(_run, node)
-            if not at_once:
-                await node.ready.wait()
-            try:
-                yield node
-            except Exception as error:
-                failure = error
-            finally:
-                nursery.cancel_scope.cancel()
-    except BaseExceptionGroup as group:
-        raise _only(group) or group from None
-    finally:
-        alone.close()
-        if store is None:
-            own.close()
-    if failure is not None:
-        raise failure
-
-
-async def _run(node: Node, *, task_status: trio.TaskStatus[None]) -> None:
-    await node.run(begun=task_status.started)
-
-
-def _only(group: BaseExceptionGroup[BaseException]) -> TallystickError | None:
-    """Return the one error that ended a node, None if there are several or it is none of ours."""
-    inner = group
-    while len(inner.exceptions) == 1:
-        first = inner.exceptions[0]
-        if isinstance(first, TallystickError):
-            return first
-        if not isinstance(first, BaseExceptionGroup):
-            return None
-        inner = first
-    return None
+    create_invoice = by_wallet(Wallet.create_invoice)
+    invoice = by_wallet(Wallet.invoice)
+    invoices = by_wallet(Wallet.invoices)
+    refusal = by_wallet(Wallet.refusal)
+    paid_invoices = by_wallet(Wallet.paid_invoices)
+    settle_invoice = by_wallet(Wallet.settle_invoice)
+    cancel_invoice = by_wallet(Wallet.cancel_invoice)
+    pay = by_wallet(Wallet.pay)
+    keysend = by_wallet(Wallet.keysend)
+    rebalance = by_wallet(Wallet.rebalance)
+    probe = by_wallet(Wallet.probe)
+    estimate = by_wallet(Wallet.estimate)
+    payment = by_wallet(Wallet.payment)
+    payments = by_wallet(Wallet.payments)
+    forwards = by_wallet(Wallet.forwards)
+    forwards_after = by_wallet(Wallet.forwards_after)
+    policy = by_wallet(Wallet.policy)
+    set_policy = by_wallet(Wallet.set_policy)

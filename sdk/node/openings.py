@@ -18,20 +18,18 @@ from tallystick.channels.errors import InvalidInput, TallystickError
 from tallystick.channels.limits import CHALLENGE_PERIOD_MAX, RESERVE_PPM_MAX
 from tallystick.channels.node.engine import Engine
 from tallystick.channels.protocol import core
-from tallystick.channels.protocol.core import Phase
+from tallystick.channels.protocol.core import Channel, Phase
 from tallystick.channels.protocol.eip712 import channel_id
 from tallystick.channels.protocol.keys import PrivateKey, PublicKey, close_key, keccak
 from tallystick.channels.protocol.messages import OpenProposal
 from tallystick.channels.protocol.objects import Address, ChannelId, Terms
 from tallystick.channels.session.effects import OpenRequested
 from tallystick.channels.session.inputs import PhaseReached
-from tallystick.channels.session.session import Session
 from tallystick.channels.storage.writer import Writer
 from tallystick.sdk.errors import OpeningFailed
 from tallystick.sdk.node.options import Config
-from tallystick.settlement.chain import Chain, OpenCall
+from tallystick.settlement.chain import OPEN, Chain, OpenCall
 from tallystick.settlement.enforcement.onchain import OnChain
-from tallystick.settlement.following.index import OPEN
 
 ANSWER_SECONDS = 30.0
 """How long a peer may take to answer an opening."""
@@ -71,6 +69,12 @@ class Openings:
         """Peers' requests that are being checked: one each at a time."""
         self._asked: dict[ChannelId, int] = {}
         """Peers' channels that wait for the chain: since when, by chain time; not before our start."""
+        self._nursery: trio.Nursery | None = None
+
+    async def run(self) -> None:
+        """Answer peers that ask, until cancelled."""
+        async with trio.open_nursery() as self._nursery:
+            await trio.sleep_forever()
 
     # --- ours ----------------------------------------------------------------------------------------------------
 
@@ -84,41 +88,43 @@ class Openings:
             )
         return period
 
-    async def begin(self, peer: PublicKey, deposit: int, asset: Address, challenge_period: int) -> tuple[Session, str]:
+    async def begin(
+        self, peer: PublicKey, deposit: int, asset: Address, challenge_period: int
+    ) -> tuple[ChannelId, str]:
         """Agree with the peer, store, and return the channel and the id of the obligation that opens it.
 
         Raise OpeningFailed or InsufficientFunds; nothing is locked then.
         """
-        await self._onchain.require_balance(deposit, asset, OpenCall)
+        await self._onchain.account.require_balance(deposit, asset, OpenCall)
         terms = await self._terms(peer, asset, challenge_period)
         identity = channel_id(terms)
-        known = self._engine.sessions.get(identity)
+        known = self._engine.views.get(identity)
         if known is not None and not core.never_used(known.channel):
             raise OpeningFailed(
                 f"this chain knows nothing of channel {identity.hex()[:8]}, which this node has with that peer: it is "
                 "another chain, or it was begun anew. A data directory belongs to one chain: use a new one here"
             )
-        if identity in self._asking or self._onchain.is_opening(identity):
+        if identity in self._asking or self._onchain.transactions.is_opening(identity):
             raise OpeningFailed("a channel with this peer is being opened already: wait until it is confirmed")
         self._asking.add(identity)
         try:
             reserve_ppm = self._config.channels.reserve_ppm
             await self._ask(peer, OpenProposal(terms, reserve_ppm))
-            async with self._onchain.allowance(asset, deposit):
+            async with self._onchain.account.allowance(asset, deposit):
                 side = terms.side_of(self._key.address)
-                session = self._engine.add_channel(core.new_channel(terms, side, bytes(peer), reserve_ppm=reserve_ppm))
-                identifier, moments = self._onchain.prepare("open", OpenCall(terms, deposit), identity)
+                self._engine.add_channel(core.new_channel(terms, side, bytes(peer), reserve_ppm=reserve_ppm))
+                identifier, moments = self._onchain.transactions.prepare("open", OpenCall(terms, deposit), identity)
                 await self._writer.commit(moments)  # the channel and the intent to open it, in one commit
         finally:
             self._asking.discard(identity)
-        return session, identifier
+        return identity, identifier
 
-    async def finish(self, session: Session, identifier: str) -> None:
+    async def finish(self, channel: ChannelId, identifier: str) -> None:
         """Wait until the opening is confirmed; raise OpeningFailed, with nothing locked, if it fails."""
         try:
-            await self._onchain.outcome(identifier)
+            await self._onchain.transactions.outcome(identifier)
         except TallystickError as error:
-            self._end_if_failed(session)
+            self._end_if_failed(channel)
             raise OpeningFailed(f"the channel was not opened, nothing is locked: {error}") from error
 
     def remind(self, channel: ChannelId, says: bytes | None = None) -> None:
@@ -126,12 +132,12 @@ class Openings:
 
         `says`: who says not to know it, if somebody does.
         """
-        session = self._engine.sessions.get(channel)
-        if session is None or says not in (None, session.channel.peer_key):
+        view = self._engine.views.get(channel)
+        if view is None or says not in (None, view.channel.peer_key):
             return
-        if session.ready or session.channel.phase is not Phase.OPEN:
+        if view.ready or view.channel.phase is not Phase.OPEN:
             return
-        state = session.channel
+        state = view.channel
         if state.reserve_ppm and state.newest.proof.seq == state.theirs.seq == 0:
             self._engine.send(state.peer_key, OpenProposal(state.terms, state.reserve_ppm))
 
@@ -143,28 +149,28 @@ class Openings:
     def tidy(self) -> None:
         """End the openings that have come to nothing. Called after each block."""
         now = self._engine.chain.sure
-        waiting = [session for session in self._engine.sessions.values() if self._waits(session)]
-        for session in waiting:
-            identity = session.channel.id
-            if self._onchain.opening_failed(identity) is not None:
-                self._end_if_failed(session)
+        waiting = [channel.id for channel in self._engine.views.channels if self._waits(channel)]
+        for identity in waiting:
+            if self._onchain.transactions.opening_failed(identity) is not None:
+                self._end_if_failed(identity)
             elif self._asked.setdefault(identity, now) + OPENING_SECONDS < now and identity not in self._asking:
-                self._engine.forget_channel(session)
-        for identity in self._asked.keys() - {session.channel.id for session in waiting}:
+                self._engine.forget_channel(identity)
+        for identity in self._asked.keys() - set(waiting):
             del self._asked[identity]
 
-    def _waits(self, session: Session) -> bool:
+    def _waits(self, channel: Channel) -> bool:
         """Whether a channel has only been talked about as yet, and the chain shows nothing of it."""
-        channel, index = session.channel, self._onchain.index
+        index = self._onchain.index
         return (
             channel.phase is Phase.OPENING
             and core.never_used(channel)
             and index.view(channel.id, index.head_number) is None
         )
 
-    def _end_if_failed(self, session: Session) -> None:
-        if self._waits(session) and self._onchain.opening_failed(session.channel.id):
-            self._engine.apply(session.channel.id, PhaseReached(Phase.GONE))
+    def _end_if_failed(self, channel: ChannelId) -> None:
+        view = self._engine.views.get(channel)
+        if view is not None and self._waits(view.channel) and self._onchain.transactions.opening_failed(channel):
+            self._engine.apply(channel, PhaseReached(Phase.GONE))
 
     async def _terms(self, peer: PublicKey, asset: Address, challenge_period: int) -> Terms:
         first, second = sorted((self._key.address, peer.address))
@@ -198,6 +204,11 @@ class Openings:
 
     # --- the peers' ----------------------------------------------------------------------------------------------
 
+    def consider_soon(self, event: OpenRequested) -> None:
+        """Answer a peer that wants to open a channel with us, in a task of its own. Not before `run`."""
+        if self._nursery is not None:
+            self._nursery.start_soon(self.consider, event)
+
     async def consider(self, event: OpenRequested) -> None:
         """Answer a peer that wants to open a channel with us."""
         considered = self._considering.get(event.peer)
@@ -224,23 +235,23 @@ class Openings:
 
     def _is_stranger(self, peer: bytes) -> bool:
         """Whether a peer has never had a channel with us."""
-        return all(core.never_used(session.channel) for session in self._engine.sessions_with(peer))
+        return all(core.never_used(view.channel) for view in self._engine.views.with_peer(peer))
 
     def _make_room(self, identity: ChannelId) -> bool:
         """Find a stranger's opening a place, that of the oldest if it has had its time; return whether there is one."""
         waiting = [
-            session
+            view.channel
             for asked in self._asked
-            if asked != identity and (session := self._engine.sessions.get(asked)) is not None
-            if self._waits(session) and self._is_stranger(session.channel.peer_key)
+            if asked != identity and (view := self._engine.views.get(asked)) is not None
+            if self._waits(view.channel) and self._is_stranger(view.channel.peer_key)
         ]
         if len(waiting) < STRANGERS_OPENINGS:
             return True
-        oldest = min(waiting, key=lambda session: self._asked[session.channel.id])
-        if self._asked.get(oldest.channel.id, 0) + OPENING_GRACE > self._engine.chain.sure:
+        oldest = min(waiting, key=lambda channel: self._asked[channel.id])
+        if self._asked.get(oldest.id, 0) + OPENING_GRACE > self._engine.chain.sure:
             return False
-        del self._asked[oldest.channel.id]
-        self._engine.forget_channel(oldest)
+        del self._asked[oldest.id]
+        self._engine.forget_channel(oldest.id)
         return True
 
     async def _objection(self, peer: PublicKey, request: OpenProposal) -> str | None:
@@ -261,10 +272,12 @@ class Openings:
         identity = channel_id(terms)
         if terms.number != number and not self._is_open(identity, terms):
             return f"its number must be {number}"
-        others = [session.channel for session in self._engine.sessions_with(bytes(peer))]
+        others = [view.channel for view in self._engine.views.with_peer(bytes(peer))]
         if sum(channel.phase is Phase.OPENING and channel.id != identity for channel in others) >= OPENINGS_PER_PEER:
             return f"{OPENINGS_PER_PEER} channels with this node wait to be opened already: open those first"
-        if self._onchain.is_opening(identity) or (identity in self._asking and self._key.address < peer.address):
+        if self._onchain.transactions.is_opening(identity) or (
+            identity in self._asking and self._key.address < peer.address
+        ):
             return "this node is opening that very channel itself: use it once it is confirmed"
         if self._is_stranger(bytes(peer)) and not self._make_room(identity):
             return "too many openings of peers without a channel wait for the chain: try again in some minutes"

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import trio
 
 from tallystick.channels.errors import ChannelNotReady
-from tallystick.channels.protocol.objects import Depth, Units
+from tallystick.channels.protocol.hashchain import HashChain, stream_seed
+from tallystick.channels.protocol.objects import ChannelId, Depth, Units
 from tallystick.channels.session.inputs import BeginStream, FinishStream, SubmitUnits
-from tallystick.channels.session.session import Session
 from tallystick.channels.session.streamed import IncomingStreamState, OutgoingStreamState
 from tallystick.channels.values.arguments import checked
 
@@ -64,9 +64,9 @@ class _Stream(Generic[Kind]):
 class OutgoingStream(_Stream[OutgoingStreamState]):
     """A stream that this node pays."""
 
-    def __init__(self, node: Node, session: Session, stream: OutgoingStreamState) -> None:
+    def __init__(self, node: Node, channel: ChannelId, stream: OutgoingStreamState) -> None:
         super().__init__(node, stream)
-        self._session = session
+        self._channel = channel
 
     def __repr__(self) -> str:
         return f"<OutgoingStream {self.lock} {self.secured} of {self.length} units{' ended' if self.ended else ''}>"
@@ -94,12 +94,12 @@ class OutgoingStream(_Stream[OutgoingStreamState]):
         InsufficientFunds if the stream has not so many left, ChannelNotReady or InvalidInput, and nothing was done.
         """
         asked = SubmitUnits(self._stream.lock, self._stream.condition, units)
-        return self._node.engine.apply(self._session.channel.id, asked)
+        return self._node.engine.apply(self._channel, asked)
 
     @checked
     async def room(self, units: Units = 1) -> None:
         """Wait until that many more units may be submitted."""
-        await self._stream.wait(self._stream.wanted + units - self._session.policy.stream_unsecured)
+        await self._stream.wait(self._stream.wanted + units - self._node.engine.policy.stream_unsecured)
 
     @checked
     async def wait(self, depth: Depth) -> None:
@@ -121,7 +121,7 @@ class OutgoingStream(_Stream[OutgoingStreamState]):
     def finish(self) -> None:
         """Take no more units, and pay out what was submitted; `wait_ended` waits for it."""
         asked = FinishStream(self._stream.lock, self._stream.condition)
-        self._node.engine.apply(self._session.channel.id, asked)
+        self._node.engine.apply(self._channel, asked)
 
     async def wait_ended(self) -> int:
         """Return the amount that was paid, once both have signed it."""
@@ -163,25 +163,32 @@ class IncomingStream(_Stream[IncomingStreamState]):
             yield units
 
 
-async def begin_stream(node: Node, session: Session, unit: int, length: int, expiry: int) -> OutgoingStream:
+async def begin_stream(node: Node, channel: ChannelId, unit: int, length: int, expiry: int) -> OutgoingStream:
     """Begin a stream; what is submitted waits until its lock is agreed. Raise as `ChannelHandle.open_stream` does."""
-    number = session.next_lock
-    chain = session.streams.chain_for(number, length)
+    number = node.engine.view(channel).next_lock
+    chain = _chain(node, channel, number, length)
     for _ in chain.build():
         await trio.lowlevel.checkpoint()
-    if session.next_lock != number:  # somebody else took the number while this was hashed
-        number = session.next_lock
-        chain = session.streams.chain_for(number, length)
+    if node.engine.view(channel).next_lock != number:  # somebody else took the number while this was hashed
+        number = node.engine.view(channel).next_lock
+        chain = _chain(node, channel, number, length)
         for _ in chain.build():
             pass
-    stream = node.engine.apply(session.channel.id, BeginStream(chain, unit, expiry))
-    return OutgoingStream(node, session, stream)
+    stream = node.engine.apply(channel, BeginStream(chain, unit, expiry))
+    return OutgoingStream(node, channel, stream)
 
 
-async def open_stream(node: Node, session: Session, unit: int, length: int, expiry: int) -> OutgoingStream:
+def _chain(node: Node, channel: ChannelId, lock: int, length: int) -> HashChain:
+    """Return the chain of our stream on that lock, not built yet."""
+    return HashChain(stream_seed(node.key, channel, lock), length)
+
+
+async def open_stream(node: Node, channel: ChannelId, unit: int, length: int, expiry: int) -> OutgoingStream:
     """Open a stream; return it once its lock is agreed. Raise as `ChannelHandle.open_stream` does."""
-    stream = await begin_stream(node, session, unit, length, expiry)
-    await node.until(lambda: stream.ended or session.channel.ours.simplex.lock(stream.lock) is not None)
+    stream = await begin_stream(node, channel, unit, length, expiry)
+    await node.until(
+        lambda: stream.ended or node.engine.view(channel).channel.ours.simplex.lock(stream.lock) is not None
+    )
     if stream.ended:
         raise ChannelNotReady("the peer did not take this stream: the events say why")
     return stream

@@ -1,4 +1,4 @@
-"""What every node can do in the payment network, as methods of `Node`: thin, over `routing` and the store.
+"""What every node can do in the payment network: thin, over `routing` and the store. `Node` has all of it, too.
 
 invoice = await node.create_invoice(250, "a tin of tea")     # invoice.text is for the payer
 receipt = await node.pay(text, max_fee=10, timeout=30)       # receipt.secret proves it
@@ -6,6 +6,10 @@ async for invoice in node.paid_invoices(after=position): ...
 """
 
 from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.objects import (
@@ -36,13 +40,20 @@ from tallystick.router.receiving.issued import InvoiceRecord
 from tallystick.router.receiving.service import PartRefused
 from tallystick.router.sending.payments import PaymentRecord, find_payment
 
+if TYPE_CHECKING:
+    from tallystick.sdk.node.node import Node
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
 
 class Wallet:
-    """The part of a node that pays and is paid over several hops. `Node` is one."""
+    """The part of a node that pays and is paid over several hops."""
 
-    routing: Routing
-    store: Store
-    paid: PaidJournal
+    def __init__(self, routing: Routing, store: Store, paid: PaidJournal) -> None:
+        self._routing = routing
+        self._store = store
+        self._paid = paid
 
     # --- being paid ----------------------------------------------------------------------------------------------
 
@@ -65,7 +76,7 @@ class Wallet:
         is held in any case. An `asset` other than the chain's coin needs an open channel in it. `hints`: it may name
         channels of ours that gossip does not know; without, it tells nobody of them. Raise InvalidInput.
         """
-        return await self.routing.create_invoice(
+        return await self._routing.create_invoice(
             amount,
             to_text(memo),
             lifetime=lifetime,
@@ -78,12 +89,12 @@ class Wallet:
     @checked
     def invoice(self, payment_hash: AnyHash) -> InvoiceRecord:
         """Return one invoice of ours; raise InvalidInput if it is unknown."""
-        return self.routing.invoice(to_hash(payment_hash))
+        return self._routing.invoice(to_hash(payment_hash))
 
     @checked
     def invoices(self, limit: Count = 100, before: Count | None = None) -> list[InvoiceRecord]:
         """Return invoices and payments without one, newest first; `before` goes on from a `position`."""
-        return self.routing.invoices(limit, before)
+        return self._routing.invoices(limit, before)
 
     @checked
     def refusal(self, payment_hash: AnyHash) -> PartRefused | None:
@@ -91,7 +102,7 @@ class Wallet:
 
         For a merchant whose customer says that it was refused. Kept in memory, of the newest invoices.
         """
-        return self.routing.receiving.refusal(to_hash(payment_hash))
+        return self._routing.receiving.refusal(to_hash(payment_hash))
 
     @checked
     def paid_invoices(self, after: Count = 0) -> PaidInvoices:
@@ -100,7 +111,7 @@ class Wallet:
         Each has a count, `paid`; store that of the last one that you handled and pass it as `after` when you start
         again: then none is missed and none comes twice, across any crash. Raise InvalidInput.
         """
-        return self.paid.after(after)
+        return self._paid.after(after)
 
     @checked
     async def settle_invoice(self, secret: AnyHash) -> None:
@@ -108,7 +119,7 @@ class Wallet:
 
         Raise InvalidInput if none is held, or ChannelNotReady while this node's view of the chain is old.
         """
-        await self.routing.settle_invoice(to_hash(secret, "secret"))
+        await self._routing.settle_invoice(to_hash(secret, "secret"))
 
     @checked
     async def cancel_invoice(self, payment_hash: AnyHash) -> None:
@@ -117,8 +128,8 @@ class Wallet:
         Raise InvalidInput if it was claimed.
         """
         digest = to_hash(payment_hash)
-        await self.routing.cancel_invoice(digest)
-        self.paid.notify(digest)
+        await self._routing.cancel_invoice(digest)
+        self._paid.notify(digest)
 
     # --- paying --------------------------------------------------------------------------------------------------
 
@@ -138,7 +149,7 @@ class Wallet:
         InvalidInvoice, InvalidInput, or PaymentFailed, which says why; nothing is under way then. If this is
         cancelled, the payment goes on: call it again to wait for it.
         """
-        return await self.routing.pay(invoice, amount=amount, max_fee=max_fee, timeout=timeout)
+        return await self._routing.pay(invoice, amount=amount, max_fee=max_fee, timeout=timeout)
 
     @checked
     async def keysend(
@@ -156,7 +167,7 @@ class Wallet:
         A `secret` of yours (32 random bytes) makes it safe to ask again: what it opens is paid once. Raise InvalidInput
         or PaymentFailed.
         """
-        return await self.routing.keysend(
+        return await self._routing.keysend(
             to_node(to),
             amount,
             max_fee=max_fee,
@@ -176,24 +187,26 @@ class Wallet:
         timeout: Seconds | None = None,
     ) -> PaymentReceipt:
         """Pay ourselves: `amount` comes back over one channel of ours, having gone out over another with the fee."""
-        return await self.routing.rebalance(to_channel(out), to_channel(back), amount, max_fee=max_fee, timeout=timeout)
+        return await self._routing.rebalance(
+            to_channel(out), to_channel(back), amount, max_fee=max_fee, timeout=timeout
+        )
 
     @checked
     async def probe(
         self, to: AnyNode, amount: Amount, *, timeout: Seconds | None = None, asset: AnyAddress = NATIVE
     ) -> Route:
         """Find out by trying whether `amount` could be paid now; return the way, or raise PaymentFailed."""
-        return await self.routing.probe(to_node(to), amount, timeout=timeout, asset=to_address(asset, "asset"))
+        return await self._routing.probe(to_node(to), amount, timeout=timeout, asset=to_address(asset, "asset"))
 
     @checked
     def estimate(self, to: AnyNode, amount: Amount, *, asset: AnyAddress = NATIVE) -> Route:
         """Return the way that a payment would try first; its `fee` is an estimate. Raise NoRoute or InvalidInput."""
-        return self.routing.estimate(to_node(to), amount, asset=to_address(asset, "asset"))
+        return self._routing.estimate(to_node(to), amount, asset=to_address(asset, "asset"))
 
     @checked
     def payment(self, payment_hash: AnyHash) -> PaymentRecord:
         """Return one payment of ours; raise InvalidInput if it is unknown."""
-        found = find_payment(self.store, to_hash(payment_hash))
+        found = find_payment(self._store, to_hash(payment_hash))
         if found is None:
             raise InvalidInput("this node made no payment of that hash; `tally payments` shows all")
         return found
@@ -206,26 +219,36 @@ class Wallet:
 
         `order.kind` says what each was for. `probes`: with those that only found out something.
         """
-        return self.routing.payments(limit, before, probes=probes)
+        return self._routing.payments(limit, before, probes=probes)
 
     # --- forwarding ----------------------------------------------------------------------------------------------
 
     @checked
     def forwards(self, limit: Count = 100, before: Count = 0) -> list[Forward]:
         """Return payments of others that ended, newest first; `before` goes on from a position."""
-        return forwards_before(self.store, before, limit)
+        return forwards_before(self._store, before, limit)
 
     @checked
     def forwards_after(self, position: Count = 0, limit: Count = 100) -> list[Forward]:
         """Return payments of others that ended, oldest first, behind a position."""
-        return forwards_after(self.store, position, limit)
+        return forwards_after(self._store, position, limit)
 
     @checked
     def policy(self, channel: AnyChannel) -> ForwardingPolicy:
         """Return what this node asks for carrying payments out over one of its channels."""
-        return self.routing.policies.policy_of(to_channel(channel))
+        return self._routing.policies.policy_of(to_channel(channel))
 
     @checked
     async def set_policy(self, channel: AnyChannel, policy: ForwardingPolicy) -> None:
         """Ask something else from now on, and tell the network. Raise InvalidInput."""
-        await self.routing.set_policy(to_channel(channel), policy)
+        await self._routing.set_policy(to_channel(channel), policy)
+
+
+def by_wallet(method: Callable[Concatenate[Wallet, P], R]) -> Callable[Concatenate[Node, P], R]:
+    """Return the method of a node that has its wallet do it: same name, same arguments, same words about it."""
+
+    def by_its_wallet(node: Node, /, *arguments: P.args, **named: P.kwargs) -> R:
+        return method(node.wallet, *arguments, **named)
+
+    functools.update_wrapper(by_its_wallet, method)
+    return by_its_wallet

@@ -32,14 +32,13 @@ class Whereabouts:
         self._setting = setting
         self.listening: PeerAddress | None = None
         """Where peers connect; None if this node only dials, or does not run yet."""
-        peers.dialer.announced, peers.dialer.reached = self._announced_by, self._on_reached
 
     def begin(self) -> None:
         """Keep connections to all with whom there is business: where they were, or where they say that they are."""
         for address in known_peers(self._writer.store):
             if self._engine.has_business_with(address.key):
                 self._peers.keep(address)
-        for key in {session.channel.peer_key for session in self._engine.sessions.values()}:
+        for key in {channel.peer_key for channel in self._engine.views.channels}:
             self._peers.dialer.seek(key)
 
     def listen(self, address: PeerAddress | None) -> None:
@@ -77,10 +76,12 @@ class Whereabouts:
         """Tell the network where we are."""
         self._routing.describe(places_to_announce(self._setting, self.listening, self._local()))
 
-    def _on_reached(self, address: PeerAddress) -> None:
+    def on_reached(self, address: PeerAddress) -> None:
+        """A node was reached at this address, the first time or after another one."""
         if address not in known_peers(self._writer.store):
             self._writer.add([PeerKnown(address.key, str(address))])
         self._describe()
 
-    def _announced_by(self, peer: bytes) -> tuple[str, ...]:
+    def announced_by(self, peer: bytes) -> tuple[str, ...]:
+        """Return the addresses, <host>:<port>, that a node tells the network, as far as they may lead to it."""
         return places_to_dial(self._routing.gossip.addresses_of(peer), self._local())

@@ -32,7 +32,8 @@ from tallystick.channels.testing.clock import SteppedClock, seeded_entropy
 from tallystick.channels.testing.disk import SimulatedDisk, SimulatedStore
 from tallystick.channels.testing.network import Delivery, MemoryEndpoint, MemoryNetwork
 from tallystick.channels.values.arguments import checked
-from tallystick.sdk.node.node import SCHEMAS, Config, Node, open_node
+from tallystick.sdk.node.node import Config, Node
+from tallystick.sdk.node.running import SCHEMAS, open_node
 from tallystick.sdk.testing.audit import Audit
 from tallystick.sdk.testing.gates import Gate, GatedChain, GatedNetwork, GatedStore, Hooks
 from tallystick.settlement.chain import Chain, Header

@@ -66,7 +66,7 @@ from tallystick.settlement.contract.state import (
     Payout,
     StandingProof,
 )
-from tallystick.settlement.contract.verdicts import SecretTime, Streamed, decide
+from tallystick.settlement.contract.verdicts import Kept, decide
 from tallystick.settlement.errors import Revert, Reverted
 from tallystick.settlement.ethereum.signatures import verify_signer
 
@@ -92,8 +92,7 @@ class CallContext(msgspec.Struct, frozen=True):
     """Channels that the pair of an `open` has had in its asset."""
     asset_exists: bool
     """Whether the asset of an `open` is the native coin or a token of this chain."""
-    secret_time: SecretTime
-    streamed: Streamed = lambda condition: 0
+    kept: Kept
     shared: Shared = lambda total: None
 
 
@@ -314,7 +313,7 @@ def _redeem(channel: ChannelState, call: RedeemCall, situation: CallContext) -> 
     for lock in call.locks:
         share = min(lock.amount, left)
         left -= share
-        due = decide(lock, situation.time, situation.secret_time, situation.streamed)
+        due = decide(lock, situation.time, situation.kept)
         if due is None:
             kept.append(lock)
         else:

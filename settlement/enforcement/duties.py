@@ -26,29 +26,31 @@ from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 
-from tallystick.channels.protocol.conditions import HASH, worth
+from tallystick.channels.protocol.conditions import worth
 from tallystick.channels.protocol.core import Channel, CloseInitiator, Phase
 from tallystick.channels.protocol.eip712 import locks_root
 from tallystick.channels.protocol.hashchain import StreamProof
 from tallystick.channels.protocol.objects import Lock, Puzzle, SignedProof
-from tallystick.channels.storage.older import OlderState
+from tallystick.channels.protocol.simplex import OlderState
 from tallystick.channels.values.discretion import Discreet
 from tallystick.settlement.chain import (
+    CLOSED,
+    OPEN,
+    SETTLED,
     Call,
     ChallengeCall,
     CloseCall,
     ContractChannel,
     CooperativeCloseCall,
     RedeemCall,
-    RegisterLinkCall,
     RegisterSecretCall,
     SettleCall,
     WithdrawCall,
 )
+from tallystick.settlement.contract.verdicts import verdict_of
 from tallystick.settlement.enforcement.budgets import DutyPolicy, claim_budget, duty_budget, is_worth
 from tallystick.settlement.errors import Revert
 from tallystick.settlement.ethereum.transactions import GAS, LOCK_GAS, gas_of
-from tallystick.settlement.following.index import CLOSED, OPEN, SETTLED
 from tallystick.settlement.sending.obligations import Obligation, ObligationStatus
 
 DUTY_NAMES = (
@@ -60,6 +62,7 @@ DUTY_NAMES = (
     "redeem",
     "register-secret",
     "register-link",
+    "register-proof",
 )
 """With these begin the names of obligations that are duties."""
 
@@ -118,7 +121,6 @@ def duties(
         *_settle(channel, situation),
         *_redeem(channel, situation, policy),
         *_register(channel, situation, policy),
-        *_register_links(channel, situation, policy),
         *_register_older(channel, situation, policy),
     ]
     return [
@@ -243,8 +245,8 @@ def _brought(channel: Channel, situation: ChannelOnChain, sender: int, pot: int,
 
 
 def _decided(lock: Lock, situation: ChannelOnChain, time: int) -> bool:
-    """Whether the contract pays or refunds the lock in a block of that time. A stream waits for its expiry."""
-    registered = situation.proofs.get(lock.puzzle) if lock.kind == HASH else None
+    """Whether the contract pays or refunds the lock in a block of that time."""
+    registered = situation.proofs.get(lock.puzzle) if verdict_of(lock).early else None
     return time > lock.expiry or (registered is not None and registered[0] <= min(time, lock.expiry))
 
 
@@ -307,52 +309,36 @@ def must_close(channel: Channel, situation: ChannelOnChain, policy: DutyPolicy) 
 
 def _due(lock: Lock, registered: int) -> int:
     """Return since when the peer could have known that the lock is to be paid, and how much of it."""
-    return registered if lock.kind == HASH else lock.expiry
+    return registered if verdict_of(lock).early else lock.expiry
 
 
 def _register(channel: Channel, situation: ChannelOnChain, policy: DutyPolicy) -> Iterator[_Duty]:
-    for known in channel.secrets:
-        lock = channel.theirs.simplex.lock(known.lock)
-        if lock is None or lock.puzzle in situation.proofs or situation.now > lock.expiry:
+    """What solves the peer's locks goes to the chain when time runs out, or the channel is closing."""
+    held = [(known.lock, known.secret) for known in channel.secrets]
+    held += [(lock, claim.encode()) for lock, claim in situation.claims.items()]
+    for number, proof in held:
+        lock = channel.theirs.simplex.lock(number)
+        if lock is None or (channel.phase is Phase.OPEN and lock.expiry - situation.now > policy.secret_margin):
             continue
-        call = RegisterSecretCall(known.secret)
-        stake = max(lock.amount, situation.stakes.get(lock.puzzle, 0))
-        if not is_worth(channel.terms.asset, stake, gas_of(call), situation.lowest, policy):
-            continue
-        if channel.phase is not Phase.OPEN or lock.expiry - situation.now <= policy.secret_margin:
-            yield _Duty("register-secret", call, stake, f":{lock.id}", lock.expiry, claim=True)
-
-
-def _register_links(channel: Channel, situation: ChannelOnChain, policy: DutyPolicy) -> Iterator[_Duty]:
-    for lock_id, claim in situation.claims.items():
-        lock = channel.theirs.simplex.lock(lock_id)
-        if lock is None or situation.now > lock.expiry:
-            continue
-        _, proof = situation.proofs.get(lock.puzzle, (0, b""))
-        known = StreamProof.decode(proof).amount if proof else 0
-        if known >= claim.amount:
-            continue
-        if channel.phase is not Phase.OPEN or lock.expiry - situation.now <= policy.secret_margin:
-            terms = claim.terms
-            call = RegisterLinkCall(claim.link, claim.depth, terms.tip, terms.unit, terms.length, lock.expiry)
-            stake = claim.amount - known
-            if not is_worth(channel.terms.asset, stake, gas_of(call), situation.lowest, policy):
-                continue
-            yield _Duty("register-link", call, stake, f":{lock.id}:{claim.depth}", lock.expiry, claim=True)
+        yield from _claim(channel, situation, policy, lock, proof, f":{lock.id}")
 
 
 def _register_older(channel: Channel, situation: ChannelOnChain, policy: DutyPolicy) -> Iterator[_Duty]:
     """The peer's locks of a state that we left behind, and that stands: they pay us only by what the chain shows."""
     older = situation.older.get(channel.peer_side)
-    for lock in older.locks if older is not None and situation.view.status == SETTLED else ():
-        proof, known = older.proofs.get(lock.id) if older is not None else None, situation.proofs.get(lock.puzzle)
-        if proof is None or situation.now > lock.expiry or (known is not None and lock.kind == HASH):
-            continue
-        gain = worth(lock, proof) - (worth(lock, known[1]) if known is not None else 0)
-        call: Call = RegisterSecretCall(proof)
-        if lock.kind != HASH:
-            claim = StreamProof.decode(proof)
-            terms = claim.terms
-            call = RegisterLinkCall(claim.link, claim.depth, terms.tip, terms.unit, terms.length, lock.expiry)
-        if gain > 0 and is_worth(channel.terms.asset, gain, gas_of(call), situation.lowest, policy):
-            yield _Duty("register-secret", call, gain, f":older:{lock.id}", lock.expiry, claim=True)
+    if older is not None and situation.view.status == SETTLED:
+        for lock in older.locks:
+            if lock.id in older.proofs:
+                yield from _claim(channel, situation, policy, lock, older.proofs[lock.id], f":older:{lock.id}")
+
+
+def _claim(
+    channel: Channel, situation: ChannelOnChain, policy: DutyPolicy, lock: Lock, proof: bytes, detail: str
+) -> Iterator[_Duty]:
+    verdict, known = verdict_of(lock), situation.proofs.get(lock.puzzle)
+    if situation.now > lock.expiry or (known is not None and verdict.early):
+        return
+    gain = worth(lock, proof) - (worth(lock, known[1]) if known is not None else 0)
+    call, stake = verdict.registration(lock, proof), max(gain, situation.stakes.get(lock.puzzle, 0))
+    if gain > 0 and is_worth(channel.terms.asset, stake, gas_of(call), situation.lowest, policy):
+        yield _Duty(verdict.duty, call, stake, detail + verdict.mark(proof), lock.expiry, claim=True)

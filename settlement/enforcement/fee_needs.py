@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tallystick.channels.protocol.core import Channel, Phase
-from tallystick.settlement.chain import ChallengeCall, CloseCall, RedeemCall, RegisterSecretCall, SettleCall
+from tallystick.settlement.chain import ChallengeCall, CloseCall, RedeemCall, SettleCall
+from tallystick.settlement.contract.verdicts import verdict_of
 from tallystick.settlement.enforcement.budgets import DutyPolicy, duty_budget
-from tallystick.settlement.ethereum.transactions import GAS, LOCK_GAS
+from tallystick.settlement.ethereum.transactions import GAS, LOCK_GAS, gas_of
 from tallystick.settlement.sending.fee_account import at_one_time
 
 MARGIN = 2
@@ -32,6 +33,8 @@ def _cost(channel: Channel, market: int | None, policy: DutyPolicy) -> int:
     locks = len(channel.theirs.simplex.locks) + len(channel.newest.locks)
     steps = [GAS[CloseCall], GAS[ChallengeCall], GAS[SettleCall]]
     steps += [2 * GAS[RedeemCall] + LOCK_GAS * locks] if locks else []
-    steps += [GAS[RegisterSecretCall]] * len(channel.secrets)
+    for known in channel.secrets:
+        lock = channel.theirs.simplex.lock(known.lock)
+        steps += [gas_of(verdict_of(lock).registration(lock, known.secret))] if lock is not None else []
     price, stake = max(1, market or 0), max(0, channel.balances()[channel.side])
     return sum(min(MARGIN * gas * price, duty_budget(channel.terms.asset, stake, gas, price, policy)) for gas in steps)

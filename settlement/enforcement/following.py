@@ -84,12 +84,16 @@ class ChainFollowing:
         alarm: OnAlarm,
         react: Callable[[Step, Sequence[EventsSeen]], Sequence[Moment]],
         changed: Callable[[], None],
+        wants_market: Callable[[], bool],
+        time_left: Callable[[], float | None],
         clock: Clock,
         elapsed: Elapsed,
     ) -> None:
         """`react` takes in a block with what of it concerns us, and returns what to store with it.
 
-        `alarm` is told what a person should know; `changed` is called after each block's commit.
+        `alarm` is told what a person should know; `changed` is called after each block's commit. `wants_market`:
+        whether there is something whose worth must be held against its fee; `time_left`: the shortest time within which
+        something may have to be done on chain, None if nothing is there.
         """
         self._chain = chain
         self._writer = writer
@@ -99,22 +103,18 @@ class ChainFollowing:
         self._react = react
         self._changed = changed
         self.market = Market(chain)
-        self.wants_market: Callable[[], bool] = lambda: True
-        """Whether there is something whose worth must be held against its fee."""
-        self.at_stake: Callable[[], float | None] = lambda: None
-        """The shortest time within which something must be done on chain if it must."""
+        self._wants_market = wants_market
+        self._time_left = time_left
         self.waiting_for = ""
         """What the node waits for before it speaks to peers; empty once the chain was reached."""
-        self.index = ChainIndex(account, writer.store)
         followed = read_followed(writer.store, chain.chain_id, start_block)
+        self.index = ChainIndex(account, writer.store, followed.position)
         self.follower = Follower(chain, followed, self._on_step, jitter=rng.random, elapsed=elapsed, clock=clock)
         self._elapsed = elapsed
         self._vigil = begun(elapsed())
         self._block = trio.Event()
         self._priced = trio.Event()
         self._times = {header.number: header.time for header in followed.headers}
-        if followed.position is not None:
-            self.index.head_number, self.index.head_time = followed.position.number, followed.position.time
 
     async def catch_up(self) -> None:
         """Follow the chain to its head of now: before that, the node listens to nobody.
@@ -134,7 +134,7 @@ class ChainFollowing:
             fault = self.follower.fault
             self.waiting_for = f"the chain up to block {head.number}" if fault is None else f"its chain node: {fault}"
         self.waiting_for = ""
-        if self.wants_market():
+        if self._wants_market():
             with trio.move_on_after(PRICE_SECONDS):
                 await self._priced.wait()
 
@@ -167,7 +167,7 @@ class ChainFollowing:
         """Tell the owner when the chain is not followed, in time for what is at stake."""
         while True:
             await trio.sleep(TICK)
-            self._vigil, alarms = look(self._vigil, self.follower.sight(self.at_stake()), MEANS)
+            self._vigil, alarms = look(self._vigil, self.follower.sight(self._time_left()), MEANS)
             for alarm in alarms:
                 self._alarm(alarm)
 
@@ -175,13 +175,13 @@ class ChainFollowing:
         """Ask what gas costs with every block, while that may matter. The last answers have to do until it is told."""
         since, told, times = None, -math.inf, 0
         while True:
-            if not self.wants_market() or await self._ask_market():
+            if not self._wants_market() or await self._ask_market():
                 since, times = None, 0
                 await self._block.wait()
                 continue
             now = self._elapsed()
             since = now if since is None else since
-            due = max(since + first_after(self.at_stake()), told + again_after(self.at_stake(), times))
+            due = max(since + first_after(self._time_left()), told + again_after(self._time_left(), times))
             if now >= due and self.fresh:
                 text = f"the chain node has not told for {spell(now - since)} what gas costs: this node's transactions"
                 self._alarm(Alarm(AlarmKind.PRICE_UNKNOWN, f"{text} may offer too little or too much"))
@@ -231,9 +231,8 @@ class ChainFollowing:
             self._times[step.block.header.number] = step.block.header.time
             self._times.pop(step.block.header.number - TIMES_KEPT, None)
         else:
-            moments += self.index.remove(step.header.number)
             self._times.pop(step.header.number, None)
-            self.index.head_time = self._time_of(self.index.head_number)
+            moments += self.index.remove(step.header.number, self._time_of(step.header.number - 1))
         moments += self._react(step, seen)
         await self._writer.commit(moments)
         self._block.set()

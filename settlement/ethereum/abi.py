@@ -43,6 +43,7 @@ from tallystick.settlement.chain import (
     OpenCall,
     RedeemCall,
     RegisterLinkCall,
+    RegisterProofCall,
     RegisterSecretCall,
     SettleCall,
     TransferCall,
@@ -173,6 +174,12 @@ _FORMS: dict[type[Any], _CallForm] = {
         ("bytes32", "uint64", "bytes32", "uint128", "uint64", "uint64"),
         msgspec.structs.astuple,
         lambda at, *values: RegisterLinkCall(*values),
+    ),
+    RegisterProofCall: _CallForm(
+        "registerProof",
+        ("uint8", "bytes32", "bytes"),
+        msgspec.structs.astuple,
+        lambda at, *values: RegisterProofCall(*values),
     ),
 }
 _TRANSFER = keccak(b"transfer(address,uint256)")[:4]

@@ -25,6 +25,7 @@ from tallystick.settlement.chain import (
     Deposited,
     Event,
     LinkRegistered,
+    ProofRegistered,
     Redeemed,
     SecretRegistered,
     Settled,
@@ -64,6 +65,7 @@ _FORMS: dict[type[Any], _EventForm] = {
     Redeemed: _EventForm("Redeemed", ("uint8", "uint128", "uint128", "bytes32")),
     SecretRegistered: _EventForm("SecretRegistered", ("bytes32", "uint64")),
     LinkRegistered: _EventForm("LinkRegistered", ("bytes32", "uint64", "bytes32", "uint128", "uint64", "uint64")),
+    ProofRegistered: _EventForm("ProofRegistered", ("uint8", "bytes", "uint64")),
 }
 _BY_TOPIC: dict[bytes, tuple[Callable[..., Event], _EventForm]] = {
     form.topic: (kind, form) for kind, form in _FORMS.items()

@@ -26,6 +26,7 @@ from tallystick.settlement.chain import (
     OpenCall,
     RedeemCall,
     RegisterLinkCall,
+    RegisterProofCall,
     RegisterSecretCall,
     SettleCall,
     TransferCall,
@@ -47,6 +48,9 @@ LOCK_GAS = 9_000
 LINK_GAS = 200
 """Gas of each step from a registered link to its stream's tip: one call of the sha256 precompile, in a loop."""
 
+PROOF_GAS = 50
+"""Gas of each byte of a proof of any other kind: to be carried, hashed and told."""
+
 GAS: dict[type[Any], int] = {
     OpenCall: 180_000,
     DepositCall: 70_000,
@@ -58,6 +62,7 @@ GAS: dict[type[Any], int] = {
     RedeemCall: 60_000,
     RegisterSecretCall: 48_000,
     RegisterLinkCall: 60_000,
+    RegisterProofCall: 60_000,
     TransferCall: 55_000,
     ApproveCall: 48_000,
 }
@@ -93,6 +98,8 @@ def gas_of(call: Call) -> int:
         return base + LOCK_GAS * len(call.locks)
     if isinstance(call, RegisterLinkCall):
         return base + LINK_GAS * min(call.depth, STREAM_LENGTH_MAX)  # a deeper one is refused before it is followed
+    if isinstance(call, RegisterProofCall):
+        return base + PROOF_GAS * len(call.proof)
     return base
 
 

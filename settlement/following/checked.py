@@ -14,7 +14,7 @@ import msgspec
 import trio
 
 from tallystick.channels.errors import InvalidInput, TallystickError
-from tallystick.channels.limits import UINT64_MAX
+from tallystick.channels.limits import KIND_MAX, PROOF_MAX, UINT64_MAX
 from tallystick.channels.protocol.conditions import digest_of
 from tallystick.channels.protocol.eip712 import channel_id
 from tallystick.channels.protocol.hashchain import StreamTerms
@@ -31,7 +31,9 @@ from tallystick.settlement.chain import (
     Event,
     Header,
     LinkRegistered,
+    ProofRegistered,
     Redeemed,
+    RegistryEvent,
     SecretRegistered,
     Settled,
     TransactionReceipt,
@@ -234,17 +236,14 @@ def _check_view(view: ContractChannel) -> None:
 
 
 def _check_event(event: Event, block: Header) -> None:
+    if isinstance(event, RegistryEvent):
+        _check_registered(event)
+        if event.time != block.time:
+            raise ChainError(
+                f"the chain node says that a block of time {block.time} registered something at {event.time}"
+            )
+        return
     match event:
-        case SecretRegistered(digest, secret, time):
-            _bytes(secret, 32, "a secret")
-            if digest_of(secret) != digest:
-                raise ChainError("the chain node shows a secret that does not open its digest")
-            _check_time(time, block)
-            return
-        case LinkRegistered():
-            _check_link(event)
-            _check_time(event.time, block)
-            return
         case ChannelOpened(channel, terms):
             _number(terms.challenge_period, "a challenge period")
             if channel_id(terms) != channel:
@@ -276,16 +275,21 @@ def _check_event(event: Event, block: Header) -> None:
     _bytes(event.channel, 32, "a channel's id")
 
 
-def _check_link(event: LinkRegistered) -> None:
-    _bytes(event.condition, 32, "a condition")
-    _bytes(event.link, 32, "a link")
-    try:
-        terms = StreamTerms(event.tip, event.unit, event.length)
-    except InvalidInput as error:
-        raise ChainError(f"the chain node shows a stream that cannot be: {error}") from error
-    _number(event.depth, "a link's depth", terms.length)
-
-
-def _check_time(time: int, block: Header) -> None:
-    if time != block.time:
-        raise ChainError(f"the chain node says that a block of time {block.time} registered something at {time}")
+def _check_registered(event: RegistryEvent) -> None:
+    match event:
+        case SecretRegistered(digest, secret):
+            _bytes(secret, 32, "a secret")
+            if digest_of(secret) != digest:
+                raise ChainError("the chain node shows a secret that does not open its digest")
+        case LinkRegistered(condition, link, depth, tip, unit, length):
+            _bytes(condition, 32, "a condition")
+            _bytes(link, 32, "a link")
+            try:
+                StreamTerms(tip, unit, length)
+            except InvalidInput as error:
+                raise ChainError(f"the chain node shows a stream that cannot be: {error}") from error
+            _number(depth, "a link's depth", length)
+        case ProofRegistered(condition, kind, proof):
+            _bytes(condition, 32, "a condition")
+            _number(kind, "a kind of locks", KIND_MAX)
+            _number(len(proof), "the length of a proof", PROOF_MAX)

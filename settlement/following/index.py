@@ -20,6 +20,10 @@ from tallystick.channels.storage.seals import Sealed
 from tallystick.channels.storage.store import Moment, Schema, Store, decoded
 from tallystick.channels.values.discretion import Discreet
 from tallystick.settlement.chain import (
+    CLOSED,
+    GONE,
+    OPEN,
+    SETTLED,
     Block,
     Challenged,
     ChannelEvent,
@@ -28,15 +32,14 @@ from tallystick.settlement.chain import (
     ContractChannel,
     CooperativelyClosed,
     Deposited,
+    Header,
     LinkRegistered,
+    ProofRegistered,
     Redeemed,
     SecretRegistered,
     Settled,
     Withdrawn,
 )
-
-OPEN, CLOSED, SETTLED, GONE = range(4)
-"""The values of `ContractChannel.status`."""
 
 
 class EventInBlock(msgspec.Struct, frozen=True, array_like=True):
@@ -54,6 +57,7 @@ class EventsSeen(Discreet, Moment, frozen=True):
     sightings: tuple[EventInBlock, ...]
     secrets: tuple[SecretRegistered, ...]
     links: tuple[LinkRegistered, ...] = ()
+    others: tuple[ProofRegistered, ...] = ()
 
 
 class EventsUndone(Moment, frozen=True):
@@ -103,12 +107,12 @@ def _with(pair: tuple[int, int], side: int, value: int) -> tuple[int, int]:
 class ChainIndex:
     """The events of one account's channels. Change it only together with the moments that it returns."""
 
-    def __init__(self, account: Address, store: Store) -> None:
+    def __init__(self, account: Address, store: Store, head: Header | None = None) -> None:
+        """`head`: the newest block that was taken in before, None if there is none."""
         self._account = account
         self._store = store
         self._histories: dict[ChannelId, list[EventInBlock]] = {}
-        self.head_number = -1
-        self.head_time = 0
+        self.head_number, self.head_time = (-1, 0) if head is None else (head.number, head.time)
         for (blob,) in store.read("SELECT sighting FROM chain_events ORDER BY number, position"):
             sighting = decoded(_SIGHTING, blob, "chain_events")
             self._histories.setdefault(sighting.event.channel, []).append(sighting)
@@ -117,25 +121,27 @@ class ChainIndex:
         """Take in a block; return what to store."""
         number, time = block.header.number, block.header.time
         self.head_number, self.head_time = number, time
-        sightings, secrets, links = [], [], []
+        sightings, secrets, links, others = [], [], [], []
         for event in block.events:
             if isinstance(event, SecretRegistered):
                 secrets.append(event)
             elif isinstance(event, LinkRegistered):
                 links.append(event)
+            elif isinstance(event, ProofRegistered):
+                others.append(event)
             elif event.channel in self._histories or (
                 isinstance(event, ChannelOpened) and self._account in event.terms.participants
             ):
                 sighting = EventInBlock(number, time, event)
                 self._histories.setdefault(event.channel, []).append(sighting)
                 sightings.append(sighting)
-        if not sightings and not secrets and not links:
+        if not sightings and not secrets and not links and not others:
             return []
-        return [EventsSeen(number, tuple(sightings), tuple(secrets), tuple(links))]
+        return [EventsSeen(number, tuple(sightings), tuple(secrets), tuple(links), tuple(others))]
 
-    def remove(self, number: int) -> list[Moment]:
-        """Take back the block of that number, which was the newest; return what to store."""
-        self.head_number = number - 1
+    def remove(self, number: int, time: int) -> list[Moment]:
+        """Take back the block of that number, which was the newest; return what to store. `time`: of the one below."""
+        self.head_number, self.head_time = number - 1, time
         for channel, history in list(self._histories.items()):
             self._histories[channel] = [sighting for sighting in history if sighting.number < number]
         return [EventsUndone(number)]
@@ -162,10 +168,13 @@ class ChainIndex:
         hashes = [puzzle for puzzle in puzzles if puzzle[0] == HASH]
         rows = [(row, puzzle) for puzzle in hashes for row in self._store.read(sql, (puzzle[1], up_to))]
         found: dict[Puzzle, tuple[int, bytes]] = {puzzle: (time, secret) for (_, time, secret), puzzle in sorted(rows)}
-        sql = "SELECT time, proof FROM chain_links WHERE condition = ? AND number <= ? ORDER BY depth DESC LIMIT 1"
-        for puzzle in puzzles:
-            for time, proof in self._store.read(sql, (puzzle[1], up_to)) if puzzle[0] == STREAM else ():
-                found[puzzle] = (time, proof)
+        links = "SELECT time, proof FROM chain_links WHERE condition = ? AND number <= ? ORDER BY depth DESC LIMIT 1"
+        others = """SELECT time, proof FROM chain_proofs WHERE condition = ? AND number <= ? AND kind = ?
+            ORDER BY number DESC, rowid DESC LIMIT 1"""
+        for kind, condition in puzzles:
+            values = (condition, up_to) if kind == STREAM else (condition, up_to, kind)
+            for time, proof in self._store.read(links if kind == STREAM else others, values) if kind != HASH else ():
+                found[kind, condition] = (time, proof)
         return found
 
     def known(self) -> list[ChannelId]:
@@ -193,12 +202,18 @@ def _seen(connection: sqlite3.Connection, moment: EventsSeen) -> None:
             "INSERT OR IGNORE INTO chain_links VALUES (?, ?, ?, ?, ?)",
             (link.condition, link.depth, proof.encode(), link.time, moment.number),
         )
+    for other in moment.others:
+        connection.execute(
+            "INSERT OR IGNORE INTO chain_proofs VALUES (?, ?, ?, ?, ?)",
+            (other.kind, other.condition, other.proof, other.time, moment.number),
+        )
 
 
 def _undone(connection: sqlite3.Connection, moment: EventsUndone) -> None:
     connection.execute("DELETE FROM chain_events WHERE number >= ?", (moment.number,))
     connection.execute("DELETE FROM chain_secrets WHERE number >= ?", (moment.number,))
     connection.execute("DELETE FROM chain_links WHERE number >= ?", (moment.number,))
+    connection.execute("DELETE FROM chain_proofs WHERE number >= ?", (moment.number,))
 
 
 INDEX_SCHEMA = Schema(
@@ -215,7 +230,12 @@ CREATE TABLE chain_links (
     condition BLOB NOT NULL, depth INTEGER NOT NULL, proof BLOB NOT NULL, time INTEGER NOT NULL,
     number INTEGER NOT NULL, PRIMARY KEY (condition, depth))
 """,
+        """
+CREATE TABLE chain_proofs (
+    kind INTEGER NOT NULL, condition BLOB NOT NULL, proof BLOB NOT NULL, time INTEGER NOT NULL,
+    number INTEGER NOT NULL, PRIMARY KEY (kind, condition, number, proof))
+""",
     ),
     {EventsSeen: _seen, EventsUndone: _undone},
-    tuple(Sealed(table) for table in ("chain_events", "chain_secrets", "chain_links")),
+    tuple(Sealed(table) for table in ("chain_events", "chain_secrets", "chain_links", "chain_proofs")),
 )

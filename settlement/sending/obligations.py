@@ -82,6 +82,7 @@ class ObligationStatus(enum.IntEnum):
     QUARANTINED = 5
 
 
+UNMINED = frozenset({ObligationStatus.WAITING, ObligationStatus.SENT})
 FINAL = frozenset({ObligationStatus.DONE, ObligationStatus.SUPERSEDED, ObligationStatus.QUARANTINED})
 
 

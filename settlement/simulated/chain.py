@@ -25,11 +25,12 @@ from tallystick.channels.storage.store import Store
 from tallystick.channels.values.arguments import checked
 from tallystick.settlement.chain import Block, ContractChannel, Header, TransactionReceipt
 from tallystick.settlement.contract.state import view
+from tallystick.settlement.contract.verdicts.hash_lock import HashVerdict
 from tallystick.settlement.ethereum.transactions import Transaction
 from tallystick.settlement.simulated.blocks import BlockRecord, next_nonce
 from tallystick.settlement.simulated.branch import Branch, ChainSettings, Choice
 from tallystick.settlement.simulated.ledger import Mint
-from tallystick.settlement.simulated.world import balance_key, count_key, secret_key
+from tallystick.settlement.simulated.world import balance_key, count_key
 
 BLOCKS_MAX = 1_000
 """Blocks that one call of `blocks` returns at most."""
@@ -137,7 +138,7 @@ class SimulatedChain:
     async def secret_time(self, digest: bytes) -> int | None:
         """Return the block time at which the secret of this sha256 digest was registered."""
         await trio.lowlevel.checkpoint()
-        return self._branch.state.number(secret_key(digest)) or None
+        return self._branch.state.number(HashVerdict().slot(digest)) or None
 
     # --- blocks -------------------------------------------------------------------------------------------------
 

@@ -10,20 +10,21 @@ import msgspec
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.limits import AMOUNT_MAX
-from tallystick.channels.protocol.conditions import digest_of
-from tallystick.channels.protocol.objects import NATIVE, Address
+from tallystick.channels.protocol.objects import NATIVE, Address, Puzzle
 from tallystick.settlement.chain import (
     ApproveCall,
     Call,
     Event,
     OpenCall,
     RegisterLinkCall,
+    RegisterProofCall,
     RegisterSecretCall,
     TransferCall,
 )
+from tallystick.settlement.contract import verdicts
 from tallystick.settlement.contract.adjudicator import CallContext, ChannelCall, apply, channel_of
-from tallystick.settlement.contract.registry import condition_of, register, register_link, worth
 from tallystick.settlement.contract.state import Parameters
+from tallystick.settlement.contract.verdicts import verdict_for
 from tallystick.settlement.errors import Revert, Reverted
 from tallystick.settlement.ethereum.abi import Deployment, decode_call
 from tallystick.settlement.ethereum.transactions import Transaction, gas_needed
@@ -34,9 +35,7 @@ from tallystick.settlement.simulated.world import (
     channel_key,
     count_key,
     deposits_key,
-    link_key,
     nonce_key,
-    secret_key,
     supply_key,
 )
 
@@ -103,16 +102,11 @@ def _run(state: Layer, rules: Parameters, caller: Address, call: Call, time: int
             _check_token(state, asset)
             state.put(allowance_key(asset, caller), amount)
             return ()
-        case RegisterSecretCall(secret):
-            key = secret_key(digest_of(secret))
-            event = register(state.number(key) or None, call, time)
-            state.put(key, event.time)
-            return (event,)
-        case RegisterLinkCall():
-            key = link_key(condition_of(call))
-            registered = register_link(state.number(key), call, time)
-            state.put(key, worth(call))
-            return (registered,)
+        case RegisterSecretCall() | RegisterLinkCall() | RegisterProofCall():
+            verdict = verdict_for(call)
+            done = verdict.register(call, lambda condition: state.number(verdict.slot(condition)), time)
+            state.put(verdict.slot(done.condition), done.kept)
+            return (done.event,)
         case _:
             return _run_channel_call(state, rules, caller, call, time)
 
@@ -142,17 +136,16 @@ def _situation(state: Layer, rules: Parameters, caller: Address, call: ChannelCa
         count = state.number(count_key(*call.terms.participants, call.terms.asset))
         exists = _exists(state, call.terms.asset)
 
-    def secret_time(digest: bytes) -> int | None:
-        return state.number(secret_key(digest)) or None
-
-    def streamed(condition: bytes) -> int:
-        return state.number(link_key(condition))
+    def kept(puzzle: Puzzle) -> int:
+        kind, condition = puzzle
+        verdict = verdicts.VERDICTS.find(kind)
+        return state.number(verdict.slot(condition)) if verdict is not None else 0
 
     def shared(total: int) -> int | None:
         noted = state.number(deposits_key(channel_of(call), total)) if 0 <= total <= AMOUNT_MAX else 0
         return noted - 1 if noted else None
 
-    return CallContext(rules, caller, time, count, exists, secret_time, streamed, shared)
+    return CallContext(rules, caller, time, count, exists, kept, shared)
 
 
 def _exists(state: Layer, asset: Address) -> bool:

@@ -13,6 +13,7 @@ A key is one letter and what it names; a value is a number, or a channel's state
 | p      | p0, p1, asset      | how many channels this pair has had in this asset         |
 | s      | sha256 of a secret | block time of its registration                            |
 | l      | stream's condition | what its deepest registered link is worth                 |
+| k      | kind, condition    | what the verdict of any other kind of lock keeps of it    |
 
 A transaction runs in a `Layer` of its own, so that dropping the layer undoes it, and what it wrote is known exactly:
 what a parallel executor needs to find conflicts, and a reorganisation to go back.
@@ -68,16 +69,6 @@ def deposits_key(channel: ChannelId, total: int) -> bytes:
 def count_key(first: Address, second: Address, asset: Address) -> bytes:
     """Key of a pair's channel counter. The addresses are in ascending order."""
     return b"p" + first + second + asset
-
-
-def secret_key(digest: bytes) -> bytes:
-    """Key of a secret's registration."""
-    return b"s" + digest
-
-
-def link_key(condition: bytes) -> bytes:
-    """Key of what a stream's deepest registered link is worth."""
-    return b"l" + condition
 
 
 class Layer:

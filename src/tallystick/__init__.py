@@ -26,7 +26,8 @@ if TYPE_CHECKING:  # what type checkers and editors see; `_HOMES` says the same 
     from tallystick.sdk.errors import ControlError, NodeUnreachable, OpeningFailed
     from tallystick.sdk.node.handle import ChannelHandle
     from tallystick.sdk.node.incoming import IncomingPayment
-    from tallystick.sdk.node.node import Config, Node, open_node
+    from tallystick.sdk.node.node import Config, Node
+    from tallystick.sdk.node.running import open_node
     from tallystick.settlement.ethereum.rpc_client import open_rpc_chain
     from tallystick.settlement.testing.local import LocalChain
 
@@ -77,7 +78,8 @@ _HOMES = {
     "sdk.node.handle": ("ChannelHandle",),
     "sdk.node.incoming": ("IncomingPayment",),
     "sdk.daemon.keystore": ("load_key",),
-    "sdk.node.node": ("Config", "Node", "open_node"),
+    "sdk.node.node": ("Config", "Node"),
+    "sdk.node.running": ("open_node",),
     "settlement.ethereum.rpc_client": ("open_rpc_chain",),
     "settlement.testing.local": ("LocalChain",),
 }

@@ -41,7 +41,7 @@ NAMES = {
         "Alarm": "channels.node.alarms",
         "Config": "sdk.node.node",
         "Node": "sdk.node.node",
-        "open_node": "sdk.node.node",
+        "open_node": "sdk.node.running",
     },
 }
 """Of each module whose old name is that of a package now: its names, and the module that each is in."""

@@ -128,8 +128,8 @@ MUTANTS = (
     Mutant(
         "acknowledge and send before the commit",
         "channels/node/engine.py",
-        "self.writer.add(effects.all_moments(), lambda: self._deliver(effects, wires))",
-        "self._deliver(effects, wires)\n        self.writer.add(effects.all_moments())",
+        "due.thens.append(lambda: self._deliver(effects, wires))",
+        "self._deliver(effects, wires)",
         SIMULATIONS,
     ),
     Mutant(
@@ -275,8 +275,8 @@ MUTANTS = (
     Mutant(
         "do not look for a peer where it says that it is",
         "channels/node/dialer.py",
-        "for text in self.announced(key)[:ANNOUNCED_MAX]:",
-        "for text in self.announced(key)[:0]:",
+        "for text in self._announced(key)[:ANNOUNCED_MAX]:",
+        "for text in self._announced(key)[:0]:",
         ("test_peers_addresses.py",),
     ),
     Mutant(

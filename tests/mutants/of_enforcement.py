@@ -7,9 +7,9 @@ from mutant import CHAIN, SIMULATIONS, Mutant
 MUTANTS = (
     Mutant(
         "leave a deposit in a channel whose opening had failed on another branch",
-        "settlement/enforcement/onchain.py",
-        "        restless = [self._brought_back(session) for session in restless]\n",
-        "",
+        "settlement/enforcement/enforcer.py",
+        "            self._bring_back(views.of(identity).channel)\n",
+        "            pass\n",
         ("test_openings_end.py",),
     ),
     Mutant(
@@ -42,22 +42,22 @@ MUTANTS = (
     ),
     Mutant(
         "look at every opening of strangers at each block",
-        "settlement/enforcement/onchain.py",
+        "settlement/enforcement/enforcer.py",
         "return (talk or channel.id in self._confirmed) and timeless(channel)",
         "return channel.id in self._confirmed and timeless(channel)",
         ("test_openings_end.py",),
     ),
     Mutant(
         "open with coins that leave nothing for the fee",
-        "settlement/enforcement/onchain.py",
+        "settlement/enforcement/account.py",
         "if coins < max(1, fee):",
         "if coins < 0:",
         ("test_openings_end.py",),
     ),
     Mutant(
         "give up a duty before what made it moot is confirmed",
-        "settlement/enforcement/onchain.py",
-        "if self.index.view(identity, self.following.final_number) == view:",
+        "settlement/enforcement/enforcer.py",
+        "if self._index.view(identity, self._following.final_number) == contract:",
         "if True:",
         SIMULATIONS,
     ),
@@ -140,9 +140,9 @@ MUTANTS = (
     ),
     Mutant(
         "give a duty up for ever (node)",
-        "settlement/enforcement/onchain.py",
-        "self.sender.pursue(duty, self.index.head_number)",
-        "self.sender.require(duty)",
+        "settlement/enforcement/enforcer.py",
+        "self._sender.pursue(duty, self._index.head_number)",
+        "self._sender.require(duty)",
         ("test_sending_world.py",),
     ),
     Mutant(
@@ -169,10 +169,8 @@ MUTANTS = (
     Mutant(
         "drop claims at one absurd price",
         "settlement/enforcement/duties.py",
-        "situation.stakes.get(lock.puzzle, 0))\n"
-        "        if not is_worth(channel.terms.asset, stake, gas_of(call), situation.lowest,",
-        "situation.stakes.get(lock.puzzle, 0))\n"
-        "        if not is_worth(channel.terms.asset, stake, gas_of(call), situation.market,",
+        "if gain > 0 and is_worth(channel.terms.asset, stake, gas_of(call), situation.lowest,",
+        "if gain > 0 and is_worth(channel.terms.asset, stake, gas_of(call), situation.market,",
         ("test_duties_budgets.py",),
     ),
     Mutant(
@@ -184,7 +182,7 @@ MUTANTS = (
     ),
     Mutant(
         "forget the locks of states that were left behind",
-        "settlement/enforcement/onchain.py",
+        "settlement/enforcement/enforcer.py",
         "                found[sender] = left_behind",
         "                pass",
         ("test_channel_older_states.py",),
@@ -198,7 +196,7 @@ MUTANTS = (
     ),
     Mutant(
         "let who lost data close with old proofs, in place of a confirmed close that left the chain",
-        "settlement/enforcement/onchain.py",
+        "settlement/enforcement/enforcer.py",
         "(final, (SETTLED,)) if lost",
         "(final, (CLOSED, SETTLED)) if lost",
         ("test_simulation_thefts.py",),

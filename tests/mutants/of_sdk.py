@@ -70,7 +70,7 @@ MUTANTS = (
     ),
     Mutant(
         "run a copy of a directory beside it",
-        "sdk/node/node.py",
+        "sdk/node/running.py",
         '            alone.enter_context(hold_identity("node", ours))',
         "            pass",
         ("test_store_directory.py",),
@@ -78,7 +78,7 @@ MUTANTS = (
     Mutant(
         "let an opening that the chain refused wait for ever",
         "sdk/node/openings.py",
-        "if self._waits(session) and self._onchain.opening_failed(session.channel.id):",
+        "if view is not None and self._waits(view.channel) and self._onchain.transactions.opening_failed(channel):",
         "if False:",
         ("test_openings_end.py",),
     ),
@@ -113,14 +113,14 @@ MUTANTS = (
     Mutant(
         "take a deposit into a channel that is about to close",
         "sdk/node/handle.py",
-        "self._session.require_payable()\n        await self._node.onchain.require_balance",
-        "await self._node.onchain.require_balance",
+        "self.view.require_payable()\n        await self._node.onchain.account.require_balance",
+        "await self._node.onchain.account.require_balance",
         ("test_closing_shown.py",),
     ),
     Mutant(
         "advise to deposit more into a channel that is about to close",
         "sdk/control/lookup.py",
-        "[channel for channel in candidates if channel.session.payable]",
+        "[channel for channel in candidates if channel.view.payable]",
         "[channel for channel in candidates if channel.phase is Phase.OPEN]",
         ("test_closing_shown.py",),
     ),
@@ -134,14 +134,14 @@ MUTANTS = (
     Mutant(
         "open the same channel twice",
         "sdk/node/openings.py",
-        "if identity in self._asking or self._onchain.is_opening(identity):",
+        "if identity in self._asking or self._onchain.transactions.is_opening(identity):",
         "if False:",
         SIMULATIONS,
     ),
     Mutant(
         "tell nobody that a node cannot pay for what may be due",
-        "sdk/node/node.py",
-        "                nursery.start_soon(self.onchain.watch_fees)\n",
+        "settlement/enforcement/onchain.py",
+        "            nursery.start_soon(self.account.watch_fees)\n",
         "",
         ("test_fee_account.py",),
     ),
@@ -204,8 +204,8 @@ MUTANTS = (
     Mutant(
         "go on paying in channels that no chain knows",
         "sdk/node/node.py",
-        "self.engine.stop_paying(lambda: self.onchain.following.lost)",
-        "pass",
+        "lost=lambda: self.onchain.following.lost,",
+        "",
         ("test_chain_reset.py",),
     ),
     Mutant(

@@ -6,6 +6,34 @@ from mutant import CHAIN, Mutant
 
 MUTANTS = (
     Mutant(
+        "take a proof for a kind that has a call of its own",
+        "settlement/contract/verdicts/__init__.py",
+        "if verdict is None or verdict.call is not type(call):",
+        "if verdict is None:",
+        ("test_conditions_world.py",),
+    ),
+    Mutant(
+        "pay a lock of a kind that the contract does not know",
+        "settlement/contract/verdicts/__init__.py",
+        "        return None if time <= lock.expiry else 0\n",
+        "        return None if time <= lock.expiry else lock.amount\n",
+        ("test_conditions_world.py",),
+    ),
+    Mutant(
+        "run a node that signs locks which the contract gives back",
+        "settlement/enforcement/onchain.py",
+        "        require_judged()\n",
+        "",
+        ("test_conditions_world.py",),
+    ),
+    Mutant(
+        "count a proof for every kind of lock",
+        "settlement/following/index.py",
+        "AND number <= ? AND kind = ?",
+        "AND number <= ? AND ? >= 0",
+        ("test_conditions_world.py",),
+    ),
+    Mutant(
         "take a challenge a second after the window",
         "settlement/contract/adjudicator.py",
         "if situation.time > channel.deadline:",
@@ -35,9 +63,9 @@ MUTANTS = (
     ),
     Mutant(
         "miss a secret that is registered in the expiry's second",
-        "settlement/contract/verdicts.py",
-        "registered <= lock.expiry",
-        "registered < lock.expiry",
+        "settlement/contract/verdicts/hash_lock.py",
+        "kept <= lock.expiry",
+        "kept < lock.expiry",
         ("test_simulation_mallory.py",),
     ),
     Mutant(

@@ -244,7 +244,7 @@ class Campaign:
             return
         name, channel = chosen
         handle = self.world.node(name).channel(channel)
-        locks = handle.session.channel.theirs.simplex.locks
+        locks = handle.view.channel.theirs.simplex.locks
         if not locks:
             return
         lock = self.rng.choice(locks)

@@ -118,7 +118,7 @@ async def _withdraw(world: World) -> None:
     async def withdraw(node: Node) -> None:
         channel = node.channels[0]
         await channel.wait_usable()
-        state = channel.session.channel
+        state = channel.view.channel
         if state.withdrawn[state.side] == 0 and state.withdrawals[state.side] is None:
             await channel.withdraw(500)
 
@@ -129,12 +129,12 @@ async def _lock(world: World) -> None:
     async def lock(node: Node) -> None:
         channel = node.channels[0]
         await channel.wait_usable()
-        if channel.session.channel.newest.next_lock == 0:
+        if channel.view.channel.newest.next_lock == 0:
             await channel.lock(300, node.onchain.index.head_time + 900, digest_of(SECRET))
 
     async def reveal(node: Node) -> None:
         channel = node.channels[0]
-        await node.until(lambda: bool(channel.session.channel.theirs.simplex.locks))
+        await node.until(lambda: bool(channel.view.channel.theirs.simplex.locks))
         channel.reveal(0, SECRET)
 
     _try(world, "alice", lock)
@@ -145,7 +145,7 @@ async def _stream(world: World) -> None:
     async def stream(node: Node) -> None:
         channel = node.channels[0]
         await channel.wait_usable()
-        if channel.session.channel.newest.next_lock == 0:
+        if channel.view.channel.newest.next_lock == 0:
             await channel.open_stream(3, 20, expiry=node.onchain.index.head_time + 900)
         for own in channel.streams[0]:
             while own.submitted < UNITS:  # who did not crash may still be at it from before
@@ -156,11 +156,11 @@ async def _stream(world: World) -> None:
 
 
 def _withdrawn(world: World) -> bool:
-    return all(sum(world.node(name).channels[0].session.channel.withdrawn) == 500 for name in SIDES)
+    return all(sum(world.node(name).channels[0].view.channel.withdrawn) == 500 for name in SIDES)
 
 
 def _unlocked(world: World) -> bool:
-    state = world.node("alice").channels[0].session.channel
+    state = world.node("alice").channels[0].view.channel
     return state.ours.simplex.next_lock == 1 and not state.newest.locks and not state.flight
 
 

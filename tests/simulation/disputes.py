@@ -1,4 +1,5 @@
-"""A channel on paper: two parties that sign anything, and the adjudicator's rules applied to one channel at a time.
+"""A channel without a node: two parties that sign anything, and the adjudicator's rules applied to one channel at a
+time.
 
 For tests of the rules without a chain. `ChannelFixture` makes signed statements; `DisputeFixture` holds the channel's
 contract state, its clock and what was paid, and applies calls.
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from tallystick.channels.protocol.conditions import digest_of
+from tallystick.channels.protocol.conditions import HASH, digest_of
 from tallystick.channels.protocol.eip712 import (
     channel_id,
     digest_cooperative_close,
@@ -29,6 +30,7 @@ from tallystick.channels.protocol.objects import (
     ChannelId,
     CooperativeClose,
     Lock,
+    Puzzle,
     SignedProof,
     Terms,
     Voucher,
@@ -105,13 +107,13 @@ class ChannelFixture:
 class DisputeFixture:
     """One channel before the adjudicator. `paid` counts who got how much, `taken` what was deposited."""
 
-    def __init__(self, paper: ChannelFixture, *, time: int = 1_000, reward_bps: int = 1_000) -> None:
-        self.paper = paper
+    def __init__(self, fixture: ChannelFixture, *, time: int = 1_000, reward_bps: int = 1_000) -> None:
+        self.fixture = fixture
         self.time = time
         self.channel: ChannelState | None = None
-        self.secrets: dict[bytes, int] = {}
-        self.links: Counter[bytes] = Counter()
-        """What the deepest registered link of each stream is worth."""
+        self.kept: Counter[Puzzle] = Counter()
+        """What the registry keeps of each puzzle: of a hash lock, when its secret became public; of a stream, what its
+        deepest link is worth."""
         self.shared: dict[int, int] = {}
         """What side 0 had deposited, by the sum of both sides' deposits."""
         self.paid: Counter[Address] = Counter()
@@ -119,26 +121,25 @@ class DisputeFixture:
         self.events: list[ChannelEvent] = []
         self.count = 0
         self.asset_exists = True
-        self.parameters = Parameters(paper.terms.chain_id, paper.terms.contract, reward_bps)
+        self.parameters = Parameters(fixture.terms.chain_id, fixture.terms.contract, reward_bps)
 
     @property
     def state(self) -> ChannelState:
         """The channel's state; it must have been opened."""
         if self.channel is None:
-            raise LookupError("the channel was never opened in this court")
+            raise LookupError("the channel was never opened in this dispute")
         return self.channel
 
     def apply(self, call: ChannelCall, by: int | Address = 0) -> tuple[ChannelEvent, ...]:
         """Apply a call of a side, or of an address; return its events. Raise Reverted, with nothing changed."""
-        caller = self.paper.address(by) if isinstance(by, int) else by
+        caller = self.fixture.address(by) if isinstance(by, int) else by
         situation = CallContext(
             self.parameters,
             caller,
             self.time,
             self.count,
             self.asset_exists,
-            self.secrets.get,
-            self.links.__getitem__,
+            self.kept.__getitem__,
             self.shared.get,
         )
         outcome = apply(self.channel, call, situation)
@@ -153,14 +154,14 @@ class DisputeFixture:
 
     def open(self, deposit0: int, deposit1: int) -> None:
         """Open the channel with these deposits."""
-        self.apply(OpenCall(self.paper.terms, deposit0), 0)
+        self.apply(OpenCall(self.fixture.terms, deposit0), 0)
         self.channel = msgspec.structs.replace(self.state, deposits=(deposit0, deposit1))
         self.taken += deposit1
 
     def register(self, secret: bytes) -> None:
         """Make a secret public now."""
-        self.secrets.setdefault(digest_of(secret), self.time)
+        self.kept.setdefault((HASH, digest_of(secret)), self.time)
 
     def received(self, side: int) -> int:
         """What a side was paid so far."""
-        return self.paid[self.paper.address(side)]
+        return self.paid[self.fixture.address(side)]

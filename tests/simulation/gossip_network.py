@@ -1,7 +1,8 @@
-"""A land of gossiping nodes in virtual time, whose links delay, lose and can be cut; and a story that it must survive.
+"""A network of gossiping nodes in virtual time, whose links delay, lose and can be cut; and a story that it must
+survive.
 
-Every resident is the real shell and core over a simulated disk; the chain is a table (`testing/gossip.py`). Run it with
-`channels.testing.scheduling.simulate`.
+Every node is the real shell and core over a simulated disk; the chain is a table (`simulation.gossip_fixtures`). Run it
+with `channels.testing.scheduling.simulate`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 
 import trio
 
-from simulation.gossip_scene import DOMAIN, ChainTruth, person
+from simulation.gossip_fixtures import DOMAIN, ChainTruth, person
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
 from tallystick.channels.storage.writer import Writer
 from tallystick.channels.testing.clock import virtual_clock
@@ -32,7 +33,7 @@ QUICK = GossipPolicy(reconcile=60, stalled=20)
 
 
 class GossipNode:
-    """A node of the simulation: a gossiper on a disk, and the graph that it was told."""
+    """A node of the simulation: gossip on a disk, and the graph that it was told."""
 
     def __init__(
         self, number: int, truth: ChainTruth, disk: SimulatedDisk | None = None, policy: GossipPolicy | None = None
@@ -95,17 +96,17 @@ class GossipNetwork:
         self.nursery = nursery
         self.rng = random.Random(seed)
         self.truth = truth
-        self.residents: list[GossipNode] = []
+        self.nodes: list[GossipNode] = []
         self.loss = 0.0
         """Share of frames that get lost."""
         self._cuts: dict[tuple[int, int], trio.CancelScope] = {}
 
     def settle(self, number: int) -> GossipNode:
         """Let a node live here."""
-        resident = GossipNode(number, self.truth)
-        self.residents.append(resident)
-        self.nursery.start_soon(resident.run)
-        return resident
+        node = GossipNode(number, self.truth)
+        self.nodes.append(node)
+        self.nursery.start_soon(node.run)
+        return node
 
     def link(self, first: GossipNode, second: GossipNode) -> None:
         """Connect two nodes, until `cut`."""
@@ -137,67 +138,67 @@ class GossipNetwork:
     def close(self, channel: ChannelId) -> None:
         """Close a channel on chain, and let everybody's follower see it."""
         self.truth.close(channel)
-        for resident in self.residents:
-            resident.shell.on_block([CooperativelyClosed(channel, 0, 0)])
+        for node in self.nodes:
+            node.shell.on_block([CooperativelyClosed(channel, 0, 0)])
 
     def check(self) -> None:
         """Raise AssertionError unless there is one graph everywhere, and each is as computed from scratch (I10)."""
-        for resident in self.residents:
-            if resident.graph != resident.from_scratch():
-                raise AssertionError(f"node {resident.number} told its graph of other changes than there were")
-            if resident.graph != self.residents[0].graph:
-                raise AssertionError(f"node {resident.number} and node 0 see different graphs")
-            if any(asset != self.truth.views[channel].terms.asset for channel, asset in resident.assets.items()):
-                raise AssertionError(f"node {resident.number} believes that a channel carries another asset")
-            if resident.punished:
-                raise AssertionError(f"node {resident.number} blames honest peers")
+        for node in self.nodes:
+            if node.graph != node.from_scratch():
+                raise AssertionError(f"node {node.number} told its graph of other changes than there were")
+            if node.graph != self.nodes[0].graph:
+                raise AssertionError(f"node {node.number} and node 0 see different graphs")
+            if any(asset != self.truth.views[channel].terms.asset for channel, asset in node.assets.items()):
+                raise AssertionError(f"node {node.number} believes that a channel carries another asset")
+            if node.punished:
+                raise AssertionError(f"node {node.number} blames honest peers")
 
 
 async def divide_and_heal(seed: int, size: int, assets: Sequence[Address] = (NATIVE,)) -> list[GossipStatistics]:
-    """Announce, lose frames, cut the land in two, change and close on both sides, heal: then all must agree.
+    """Announce, lose frames, cut the network in two, change and close on both sides, heal: then all must agree.
 
     Channels are in these assets, in turn. Return everybody's figures; raise AssertionError if they do not agree.
     """
     rng = random.Random(seed)
     async with trio.open_nursery() as nursery:
-        land = GossipNetwork(nursery, seed, ChainTruth())
-        people = [land.settle(number) for number in range(size)]
-        channels = _open_channels(land, rng, assets)
-        for resident in people:
-            resident.shell.describe(Description(f"node {resident.number}"))
-        land.loss = 0.2
+        network = GossipNetwork(nursery, seed, ChainTruth())
+        people = [network.settle(number) for number in range(size)]
+        channels = _open_channels(network, rng, assets)
+        for node in people:
+            node.shell.describe(Description(f"node {node.number}"))
+        network.loss = 0.2
         await trio.sleep(120)
 
         crossing = [pair for pair in channels if (pair[0] < size // 2) != (pair[1] < size // 2)]
         for pair in crossing:
-            land.cut(*pair)
+            network.cut(*pair)
         for i, j in rng.sample(sorted(channels), size):
             people[i].shell.announce(channels[i, j], ForwardingPolicy(base_fee=rng.randrange(100, 1_000)))
         for pair in rng.sample(sorted(channels), 3):
-            land.close(channels.pop(pair))
+            network.close(channels.pop(pair))
         await trio.sleep(120)
-        if all(resident.graph == people[0].graph for resident in people):
-            raise AssertionError("the land was not divided: this shows nothing")
+        if all(node.graph == people[0].graph for node in people):
+            raise AssertionError("the network was not divided: this shows nothing")
 
         for i, j in crossing:
-            land.link(people[i], people[j])
-        land.loss = 0.0
+            network.link(people[i], people[j])
+        network.loss = 0.0
         await trio.sleep(600)
-        land.check()
+        network.check()
         named = {number for pair in channels for number in pair}  # a name is kept while a channel of it is
-        for resident in people:
-            names = resident.gossip.store.announcements - len(resident.graph)
-            if len(resident.graph) != 2 * len(channels) or names != len(named):
-                raise AssertionError(f"node {resident.number} does not know all channels and names")
+        for node in people:
+            names = node.gossip.store.announcements - len(node.graph)
+            if len(node.graph) != 2 * len(channels) or names != len(named):
+                raise AssertionError(f"node {node.number} does not know all channels and names")
         nursery.cancel_scope.cancel()
-    return [resident.shell.statistics() for resident in people]
+    return [node.shell.statistics() for node in people]
 
 
 def _open_channels(
-    land: GossipNetwork, rng: random.Random, assets: Sequence[Address]
+    network: GossipNetwork, rng: random.Random, assets: Sequence[Address]
 ) -> dict[tuple[int, int], ChannelId]:
     """Open a ring of channels and as many chords, link their ends, and announce them."""
-    people = land.residents
+    people = network.nodes
     size = len(people)
     ends = [(i, (i + 1) % size) for i in range(size)]
     ends += [(rng.randrange(size), rng.randrange(size)) for _ in range(size)]
@@ -205,8 +206,8 @@ def _open_channels(
     channels: dict[tuple[int, int], ChannelId] = {}
     for i, j in sorted(pairs):
         number, asset = len(channels), assets[len(channels) % len(assets)]
-        channels[i, j] = land.truth.open(people[i].key, people[j].key, number=number, asset=asset)
-        land.link(people[i], people[j])
+        channels[i, j] = network.truth.open(people[i].key, people[j].key, number=number, asset=asset)
+        network.link(people[i], people[j])
         for each in (i, j):
             people[each].shell.announce(channels[i, j], ForwardingPolicy(base_fee=each))
     return channels

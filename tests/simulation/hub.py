@@ -89,8 +89,8 @@ class Star:
         node = await self.world.start(name)
         async with self._joining:
             handle = await node.open_channel(self.world.address(HUB), deposit)
-        hubs = 1 - handle.session.channel.side
-        await node.onchain.transact("fund the hub", DepositCall(handle.id, hubs, deposit), handle.id)
+        hubs = 1 - handle.view.channel.side
+        await node.onchain.transactions.transact("fund the hub", DepositCall(handle.id, hubs, deposit), handle.id)
 
     async def pay_round(self) -> None:
         """Let every spoke pay another one, all at once; everybody is paid once."""

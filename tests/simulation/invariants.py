@@ -33,6 +33,7 @@ from tallystick.settlement.chain import (
     Deposited,
     Event,
     LinkRegistered,
+    ProofRegistered,
     Redeemed,
     SecretRegistered,
     Settled,
@@ -128,7 +129,7 @@ def histories(world: World) -> tuple[dict[ChannelId, History], dict[bytes, int]]
         if isinstance(event, SecretRegistered):
             secrets.setdefault(event.digest, time)
             continue
-        if isinstance(event, LinkRegistered):
+        if isinstance(event, LinkRegistered | ProofRegistered):
             continue
         history = found.setdefault(event.channel, History([0, 0], [0, 0], [0, 0]))
         match event:

@@ -158,8 +158,8 @@ class Member:
             chain_id=CHAIN_ID,
             contract=CONTRACT,
             tell=self.events.append,
+            fresh=lambda: self.fresh,
         )
-        self.engine.trust_chain(lambda: self.fresh)
         self.channels, options = NodeChannels(self.engine), self.options
         self.policies = Policies(self.channels, self.store, options.policy_in)
         self.admission = Admission(

@@ -15,7 +15,8 @@ import trio
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
 from tallystick.channels.values.arguments import checked
-from tallystick.sdk.node.node import Config, Node, open_node
+from tallystick.sdk.node.node import Config, Node
+from tallystick.sdk.node.running import open_node
 from tallystick.settlement.simulated.branch import ChainSettings
 from tallystick.settlement.testing.local import LocalChain
 

@@ -81,6 +81,10 @@ class Party:
         """Frames on their way here."""
         self._clock = clock
         self.pending: Round | None = None
+        self.fresh = True
+        """Whether its view of the chain is up to date."""
+        self.lost = False
+        """Whether the chain that it follows knows none of its channels."""
         self.start()
 
     def __repr__(self) -> str:
@@ -99,6 +103,8 @@ class Party:
             chain_id=CHAIN_ID,
             contract=CONTRACT,
             tell=self.events.append,
+            fresh=lambda: self.fresh,
+            lost=lambda: self.lost,
         )
         self.engine.chain_moved(self.chain)
 

@@ -8,8 +8,8 @@ each other in every way there is, in the coin and in a token: invoices (small on
 pay), hold invoices that are settled late, cancelled or forgotten, without invoices, and themselves (`storm_load`).
 Meanwhile nodes crash, some past the expiry of all locks, links break, chains are silent or reorganised, chain nodes lie
 (`settlement.testing.chaos`), clocks are put forward and back, channels are closed, policies change, one node may cheat
-(`storm_faults`), and strangers knock (`strangers`). Then all heals and comes to rest: whatever a payer was told must be
-what its coins say, and all invariants hold (`invariants`, `solvency`).
+(`fault_schedule`), and strangers knock (`strangers`). Then all heals and comes to rest: whatever a payer was told must
+be what its coins say, and all invariants hold (`invariants`, `solvency`).
 
 One loss is excused, and no other: of whoever gave a secret away, and was not there for long enough (`THERE`) in the
 time in which it would have been registered on chain (docs/forwarding.md). Who is lied to by its chain node is not
@@ -27,15 +27,15 @@ from collections.abc import Callable, Sequence
 import msgspec
 import trio
 
+from simulation.fault_rates import CHALLENGE_PERIOD, DEPOSIT, LOCK_SECONDS, FaultRates, draw_rates
+from simulation.fault_schedule import FaultSchedule
 from simulation.invariants import check_always, check_settled, unsettled
 from simulation.mallory import repeat
+from simulation.simulated_network import CHEATS
 from simulation.solvency import Loss, check_circuits, check_payments, ledgers, losses
-from simulation.storm_faults import Faults
 from simulation.storm_load import Load
-from simulation.storm_scene import StormNetwork
-from simulation.storm_weather import CHALLENGE_PERIOD, DEPOSIT, LOCK_SECONDS, FaultRates, draw_weather
+from simulation.storm_network import StormNetwork
 from simulation.strangers import Stranger, draw_strangers
-from simulation.town import CHEATS
 from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.router.network.options import PaymentOptions
@@ -57,14 +57,14 @@ TOKEN = Address(b"\1" * 20)
 class Storm:
     """One network in one storm."""
 
-    def __init__(self, world: World, rng: random.Random, weather: FaultRates, log: list[str]) -> None:
-        self.scene = StormNetwork(world, rng, weather, log)
+    def __init__(self, world: World, rng: random.Random, rates: FaultRates, log: list[str]) -> None:
+        self.network = StormNetwork(world, rng, rates, log)
         self.world = world
         self.rng = rng
-        self.weather = weather
-        self.names = self.scene.names
-        self.load = Load(self.scene)
-        self.faults = Faults(self.scene)
+        self.rates = rates
+        self.names = self.network.names
+        self.load = Load(self.network)
+        self.faults = FaultSchedule(self.network)
         self.strangers: Sequence[Stranger] = ()
         self._seen: dict[str, list[int]] = {name: [] for name in self.names}
         """Second by second, the chain time if each was up and had a chain, else -1."""
@@ -73,39 +73,39 @@ class Storm:
         """Go through all phases; raise Violation if anything was wrong."""
         async with self.world.brisk():
             await self._build()
-        self.strangers = draw_strangers(self.world, self.rng, self.weather.strangers)
+        self.strangers = draw_strangers(self.world, self.rng, self.rates.strangers)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch)
-            self.scene.nursery = nursery
-            if self.weather.cheat:
+            self.network.nursery = nursery
+            if self.rates.cheat:
                 self.world.seats[self.names[1]].tamper = self._tamper()
-            for liar in self.scene.liars.values():
+            for liar in self.network.liars.values():
                 liar.start()
             for stranger in self.strangers:
                 nursery.start_soon(stranger.run)
-            for _ in range(self.weather.steps):
-                await trio.sleep(self.rng.uniform(0.01, self.weather.pause))
+            for _ in range(self.rates.steps):
+                await trio.sleep(self.rng.uniform(0.01, self.rates.pause))
                 await self._step()
                 if self.rng.random() < 0.1:
                     check_always(self.world)
                     check_circuits(self.world)
-            await trio.sleep(self.weather.aftermath)
+            await trio.sleep(self.rates.aftermath)
             await self._come_to_rest()
             nursery.cancel_scope.cancel()
 
     async def _build(self) -> None:
         for number, name in enumerate(self.names):
             config = self.world.config
-            if self.weather.shy and number == len(self.names) - 1:
+            if self.rates.shy and number == len(self.names) - 1:
                 payments = msgspec.structs.replace(config.payments, announce=False)
                 config = msgspec.structs.replace(config, payments=payments)
             await self.world.start(name, config)
-        if any(token for _, _, token in self.weather.streets):
+        if any(token for _, _, token in self.rates.pairs):
             self.world.give_everybody(TOKEN)
-        for one, other, token in self.weather.streets:
+        for one, other, token in self.rates.pairs:
             await self._open(self.world.node(self.names[one]), self.names[other], TOKEN if token else NATIVE)
-        shy = len(self.names) - 1 if self.weather.shy else -1
-        coins = sum(not token and shy not in (one, other) for one, other, token in self.weather.streets)
+        shy = len(self.names) - 1 if self.rates.shy else -1
+        coins = sum(not token and shy not in (one, other) for one, other, token in self.rates.pairs)
         nodes = [self.world.node(name) for name in self.names]
         if not await self.world.until(lambda: all(len(node.routing.graph) >= 2 * coins for node in nodes), REST):
             raise Violation(f"gossip did not reach everybody: {sorted(len(node.routing.graph) for node in nodes)}")
@@ -118,7 +118,7 @@ class Storm:
         await other.channel(handle.id).deposit(DEPOSIT)
 
     def _tamper(self) -> Callable[[bytes], list[bytes]]:
-        name, cheat = self.names[1], self.weather.cheat
+        name, cheat = self.names[1], self.rates.cheat
         if cheat not in CHEATS:
             return repeat()
         return CHEATS[cheat](self.world, name, random.Random(f"{self.world.seed}/{name}"))
@@ -127,7 +127,7 @@ class Storm:
         """Note who is there."""
         while True:
             for name in self.names:
-                there = self.scene.sees_the_chain(name)
+                there = self.network.sees_the_chain(name)
                 self._seen[name].append(self.world.chain.newest.header.time if there else -1)
             await trio.sleep(1.0)
 
@@ -143,17 +143,17 @@ class Storm:
     # --- the end -------------------------------------------------------------------------------------------------
 
     async def _come_to_rest(self) -> None:
-        self.scene.log.append(f"{trio.current_time():.0f} heal")
+        self.network.log.append(f"{trio.current_time():.0f} heal")
         for name, seat in self.world.seats.items():
             seat.tamper = None
             seat.clock.step(-seat.clock.off)
-            if name in self.scene.liars:
-                self.scene.liars[name].heal()
+            if name in self.network.liars:
+                self.network.liars[name].heal()
         self.world.heal()
         for name in self.names:
             self.world.network.cut(self.world.seats[name].key.public)
         names = list(self.names)
-        await self.world.until(lambda: not self.scene.away and all(map(self.world.is_up, names)), REST)
+        await self.world.until(lambda: not self.network.away and all(map(self.world.is_up, names)), REST)
         for _ in range(int(REST / 20)):
             busy = any(len(self.world.node(name).routing.outgoing) for name in names)
             if not busy and not unsettled(self.world, names):
@@ -165,7 +165,7 @@ class Storm:
         for loss in lost:
             if not self._is_excused(loss):
                 raise Violation(f"{loss.name} claimed lock {loss.lock} at {loss.since}, was there, and was not paid")
-            self.scene.counts["losses"] += 1
+            self.network.counts["losses"] += 1
         check_payments(self.world, excused=lost, shared=self.load.shared)
         self.load.check()
 
@@ -206,20 +206,20 @@ class Failed(AssertionError):
 def run_storm(seed: int, steps: int = 0, *, small: bool = False) -> StormReport:
     """Run the storm of a seed to its end; raise Failed with the line that replays it. `steps` 0: as many as usual."""
     rng = random.Random(seed)
-    weather = draw_weather(rng, steps or (SMALL_STEPS if small else STEPS), small=small)
+    rates = draw_rates(rng, steps or (SMALL_STEPS if small else STEPS), small=small)
     log: list[str] = []
-    names = tuple(f"n{number}" for number in range(weather.nodes))
+    names = tuple(f"n{number}" for number in range(rates.nodes))
     config = Config(
         challenge_period=CHALLENGE_PERIOD,
-        confirmations=weather.confirmations,
+        confirmations=rates.confirmations,
         duties=CLAIM_ALL,
         payments=PaymentOptions(lock_seconds=LOCK_SECONDS),
     )
 
     async def main() -> StormReport:
-        delay = (weather.delay / 10, weather.delay)
-        async with open_world(seed, config=config, interval=weather.interval, delay=delay, names=names) as world:
-            storm = Storm(world, rng, weather, log)
+        delay = (rates.delay / 10, rates.delay)
+        async with open_world(seed, config=config, interval=rates.interval, delay=delay, names=names) as world:
+            storm = Storm(world, rng, rates, log)
             await storm.run()
             return _report(storm, seed)
 
@@ -227,8 +227,8 @@ def run_storm(seed: int, steps: int = 0, *, small: bool = False) -> StormReport:
         return simulate(main, seed)
     except BaseException as error:
         raise Failed(
-            f"{_leaf(error)!r}\n{weather}\n" + "\n".join(log) + f"\nreplay: python -m simulation.storm "
-            f"--seed {seed} --steps {weather.steps}{' --small' if small else ''}"
+            f"{_leaf(error)!r}\n{rates}\n" + "\n".join(log) + f"\nreplay: python -m simulation.storm "
+            f"--seed {seed} --steps {rates.steps}{' --small' if small else ''}"
         ) from error
 
 
@@ -243,7 +243,7 @@ def _report(storm: Storm, seed: int) -> StormReport:
     world = storm.world
     records = [record for ledger in ledgers(world).values() for record in ledger.payments]
     lies: Counter[str] = Counter()
-    for liar in storm.scene.liars.values():
+    for liar in storm.network.liars.values():
         lies.update(liar.told)
     met: Counter[str] = Counter()
     for stranger in storm.strangers:
@@ -255,7 +255,7 @@ def _report(storm: Storm, seed: int) -> StormReport:
         paid=sum(record.paid for record in records),
         unpaid=dict(Counter(str(record.reason) for record in records if not record.paid)),
         forwarded=sum(len(ledger.forwards) for ledger in ledgers(world).values()),
-        counts=dict(storm.scene.counts),
+        counts=dict(storm.network.counts),
         lies=dict(lies),
         strangers=dict(met),
         seconds=trio.current_time(),

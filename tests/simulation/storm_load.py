@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from simulation.fault_rates import DEPOSIT, LOCK_SECONDS
 from simulation.solvency import ledgers
-from simulation.storm_scene import StormNetwork
-from simulation.storm_weather import DEPOSIT, LOCK_SECONDS
+from simulation.storm_network import StormNetwork
 from tallystick.channels.errors import TallystickError
 from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.router.errors import PaymentFailed
@@ -19,9 +19,9 @@ from tallystick.sdk.testing.audit import Violation
 class Load:
     """The payments of one storm, and what each payer was told of them."""
 
-    def __init__(self, scene: StormNetwork) -> None:
-        self._scene = scene
-        self._world, self._rng = scene.world, scene.rng
+    def __init__(self, network: StormNetwork) -> None:
+        self._network = network
+        self._world, self._rng = network.world, network.rng
         self.shared: set[bytes] = set()
         """Invoices that two paid."""
         self._held: list[tuple[str, bytes, bytes]] = []
@@ -32,7 +32,7 @@ class Load:
     async def act(self) -> None:
         """Let somebody pay somebody."""
         loads = [self._invoice, self._invoice, self._parts, self._hold, self._decide, self._keysend, self._rebalance]
-        await self._rng.choice([*loads, self._share] if self._scene.weather.shares else loads)()
+        await self._rng.choice([*loads, self._share] if self._network.rates.shares else loads)()
 
     def check(self) -> None:
         """What each payer was told is what its records say, which were checked against its coins."""
@@ -50,12 +50,12 @@ class Load:
                 raise Violation(f"{name} was told that payment {digest.hex()[:8]} failed, and it was paid: {error}")
 
     def _two(self) -> tuple[str, str] | None:
-        up = self._scene.up()
+        up = self._network.up()
         return (*self._rng.sample(up, 2),) if len(up) > 1 else None  # type: ignore[return-value]
 
     def _asset(self, name: str) -> Address:
         """Return the coin or the token: what one of a node's channels carries."""
-        found = [handle.session.channel.terms.asset for handle in self._world.node(name).channels]
+        found = [handle.view.channel.terms.asset for handle in self._world.node(name).channels]
         return self._rng.choice(found or [NATIVE])
 
     async def _ask(self, payee: str, amount: int, *, hold: bool = False) -> tuple[str, bytes]:
@@ -88,10 +88,10 @@ class Load:
             self._receipts[payer, receipt.payment_hash] = receipt
 
     async def _pay_invoice(self, amount: int, *, hold: bool = False, payers: int = 1) -> None:
-        chosen = self._rng.sample(self._scene.up(), payers + 1) if len(self._scene.up()) > payers else []
+        chosen = self._rng.sample(self._network.up(), payers + 1) if len(self._network.up()) > payers else []
         if not chosen:
             return
-        self._scene.note(f"{'hold' if hold else 'pay'} {chosen[1:]} to {chosen[0]}: {amount}")
+        self._network.note(f"{'hold' if hold else 'pay'} {chosen[1:]} to {chosen[0]}: {amount}")
         text, digest = await self._ask(chosen[0], amount, hold=hold)
         if payers > 1:
             self.shared.add(digest)
@@ -121,11 +121,11 @@ class Load:
         if self._rng.random() < 0.5:
             self._decide_on(held, settles)
         else:  # much later, perhaps when the locks are about to expire
-            self._scene.later(self._rng.uniform(0, LOCK_SECONDS), lambda: self._decide_on(held, settles))
+            self._network.later(self._rng.uniform(0, LOCK_SECONDS), lambda: self._decide_on(held, settles))
 
     def _decide_on(self, held: tuple[str, bytes, bytes], settles: bool) -> None:
         payee, digest, secret = held
-        self._scene.note(f"{'settle' if settles else 'cancel'} {payee}")
+        self._network.note(f"{'settle' if settles else 'cancel'} {payee}")
 
         async def decide(node: Node) -> None:
             await (node.routing.settle_invoice(secret) if settles else node.routing.cancel_invoice(digest))
@@ -139,7 +139,7 @@ class Load:
         payer, payee = chosen
         key, amount = NodeKey(bytes(self._world.seats[payee].key.public)), self._rng.choice((1, 20_000, 100_000))
         asset = self._asset(payer)
-        self._scene.note(f"keysend {payer} to {payee}: {amount}")
+        self._network.note(f"keysend {payer} to {payee}: {amount}")
 
         async def pay(node: Node) -> None:
             await self._told(payer, b"", lambda: node.routing.keysend(key, amount, timeout=60.0, asset=asset))
@@ -147,13 +147,13 @@ class Load:
         self._world.attempt(payer, pay)
 
     async def _rebalance(self) -> None:
-        name = self._rng.choice(self._scene.up() or [""])
-        channels = self._scene.open_channels(name) if name else []
+        name = self._rng.choice(self._network.up() or [""])
+        channels = self._network.open_channels(name) if name else []
         if len(channels) < 2:
             return
         out, back = self._rng.sample(channels, 2)
         amount = self._rng.choice((10_000, 300_000))
-        self._scene.note(f"rebalance {name}: {amount}")
+        self._network.note(f"rebalance {name}: {amount}")
 
         async def pay(node: Node) -> None:
             await self._told(name, b"", lambda: node.routing.rebalance(out, back, amount, timeout=60.0))

@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from simulation.journeys import check_crash, crash_points, make_payment
+from simulation.simulated_network import CHEATS, NetworkPlan, core_of, run_network
 from simulation.storm import run_storm
-from simulation.town import CHEATS, NetworkPlan, core_of, run_town
 from tallystick.router.pathfinding.imports import read_graph
 
 pytestmark = pytest.mark.soak
@@ -32,11 +32,11 @@ def test_every_crash_point_with_a_crash_in_the_recovery(again: int) -> None:
         check_crash(msgspec.structs.replace(crash, again=again), expected)
 
 
-def test_towns(campaign_seed: int) -> None:
+def test_networks(campaign_seed: int) -> None:
     cheats = random.Random(campaign_seed).sample(list(CHEATS), campaign_seed % 4)
     faults = 0.02 * (campaign_seed % 5)
     plan = NetworkPlan(nodes=8 + campaign_seed % 9, payments=300, faults=faults, cheats=tuple(cheats))
-    report = run_town(plan, campaign_seed)
+    report = run_network(plan, campaign_seed)
     assert report.paid > report.payments // (2 if len(cheats) < 3 else 4)
 
 
@@ -47,7 +47,7 @@ def test_storms(campaign_seed: int) -> None:
 @pytest.mark.skipif(not GRAPH.exists(), reason=f"{GRAPH} is not there")
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_hundred_nodes_of_the_real_graph(seed: int) -> None:
-    streets = core_of(read_graph(GRAPH.read_bytes()).edges, 100)
+    planned_channels = core_of(read_graph(GRAPH.read_bytes()).edges, 100)
     pings = [float(line) / 1e3 for line in PINGS.read_text().split()]
-    report = run_town(NetworkPlan(nodes=100, payments=3_000), seed, streets, pings)
+    report = run_network(NetworkPlan(nodes=100, payments=3_000), seed, planned_channels, pings)
     assert report.paid > 1_000 and report.crashes and report.cuts

@@ -16,7 +16,8 @@ from tallystick.channels.protocol.objects import NATIVE, Terms
 from tallystick.channels.session.inputs import FundingConfirmed
 from tallystick.channels.storage.store import Moment, open_store
 from tallystick.channels.storage.writer import Writer
-from tallystick.sdk.node.node import SCHEMAS, Config, Node, open_node
+from tallystick.sdk.node.node import Config, Node
+from tallystick.sdk.node.running import SCHEMAS, open_node
 from tallystick.settlement.chain import ChannelOpened, Deposited
 from tallystick.settlement.following.index import EventInBlock, EventsSeen
 from tallystick.settlement.testing.local import LocalChain

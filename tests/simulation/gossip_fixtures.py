@@ -17,9 +17,8 @@ from tallystick.channels.protocol.objects import NATIVE, ZERO32, Address, Channe
 from tallystick.router.gossip.announcements import ChannelUpdate, sign_update
 from tallystick.router.gossip.store import ChannelFacts
 from tallystick.router.objects import ForwardingPolicy
-from tallystick.settlement.chain import ContractChannel
+from tallystick.settlement.chain import GONE, OPEN, ContractChannel
 from tallystick.settlement.errors import ChainUnavailable
-from tallystick.settlement.following.index import GONE, OPEN
 
 CHAIN_ID = 7
 CONTRACT = Address(bytes([7]) * 20)

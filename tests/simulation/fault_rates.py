@@ -6,7 +6,7 @@ import random
 
 import msgspec
 
-from simulation.town import CHEATS
+from simulation.simulated_network import CHEATS
 from tallystick.settlement.testing.chaos import Chaos, Lie
 
 DEPOSIT = 1_000_000
@@ -24,7 +24,7 @@ class FaultRates(msgspec.Struct, frozen=True, kw_only=True):
     """How bad a storm is. Rates are shares of all steps."""
 
     nodes: int
-    streets: tuple[tuple[int, int, bool], ...]
+    pairs: tuple[tuple[int, int, bool], ...]
     """Pairs of nodes that share a channel, and whether it is in the token; some share two."""
     shy: bool
     """Whether the last node keeps its channels out of gossip."""
@@ -55,7 +55,7 @@ class FaultRates(msgspec.Struct, frozen=True, kw_only=True):
     """How often somebody's clock is put forward or back."""
 
 
-def draw_weather(rng: random.Random, steps: int, *, small: bool = False) -> FaultRates:
+def draw_rates(rng: random.Random, steps: int, *, small: bool = False) -> FaultRates:
     """Draw a storm, or one for few nodes; each kind of fault is absent in some."""
 
     def rate(most: float) -> float:
@@ -63,12 +63,12 @@ def draw_weather(rng: random.Random, steps: int, *, small: bool = False) -> Faul
 
     nodes = rng.choice((3, 3, 4) if small else (4, 5, 6))
     ring = [(index, (index + 1) % nodes, False) for index in range(nodes)]
-    streets = rng.choice((nodes, nodes + 1)) if small else rng.choice((7, 8, 9))
-    others = [tuple(sorted(rng.sample(range(nodes), 2))) for _ in range(streets - nodes)]
+    pairs = rng.choice((nodes, nodes + 1)) if small else rng.choice((7, 8, 9))
+    others = [tuple(sorted(rng.sample(range(nodes), 2))) for _ in range(pairs - nodes)]
     token = rng.random() < 0.4
     return FaultRates(
         nodes=nodes,
-        streets=(*ring, *((one, other, token) for one, other in others)),
+        pairs=(*ring, *((one, other, token) for one, other in others)),
         shy=rng.random() < 0.6,
         cheat=rng.choice(("", "", *WAYS_TO_CHEAT)),
         shares=rng.random() < 0.4,

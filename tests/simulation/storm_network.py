@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import trio
 
-from simulation.storm_weather import FaultRates
+from simulation.fault_rates import FaultRates
 from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.objects import ChannelId
 from tallystick.sdk.testing.world import World
@@ -18,10 +18,10 @@ from tallystick.settlement.testing.chaos import ChaosChain
 class StormNetwork:
     """One network in one storm."""
 
-    def __init__(self, world: World, rng: random.Random, weather: FaultRates, log: list[str]) -> None:
+    def __init__(self, world: World, rng: random.Random, rates: FaultRates, log: list[str]) -> None:
         self.world = world
         self.rng = rng
-        self.weather = weather
+        self.rates = rates
         self.names = tuple(world.seats)
         self.log = log
         self.counts: Counter[str] = Counter()
@@ -31,9 +31,9 @@ class StormNetwork:
         """The chain nodes that lie, by whose they are."""
         self.nursery: trio.Nursery | None = None
         """Of what goes on beside the steps."""
-        if weather.chaos is not None:
+        if rates.chaos is not None:
             for name, seat in world.seats.items():
-                liar = ChaosChain(world.chain, random.Random(f"{world.seed}/{name}'s chain node"), weather.chaos)
+                liar = ChaosChain(world.chain, random.Random(f"{world.seed}/{name}'s chain node"), rates.chaos)
                 self.liars[name] = liar
                 seat.chain_node = liar
 

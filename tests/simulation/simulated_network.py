@@ -1,6 +1,6 @@
 """The payment network as a whole: whole nodes by the dozen, real fees and distances, crashes, cuts and cheats.
 
-    python -m simulation.town --graph GRAPH --nodes 100 --payments 2000 --seed 1
+    python -m simulation.simulated_network --graph GRAPH --nodes 100 --payments 2000 --seed 1
 
 A core of a graph file (the best connected nodes and their largest channels) is rebuilt as nodes of this product, with
 the file's policies and half of each channel's money on either side. Random pairs pay each other invoices while nodes
@@ -68,7 +68,7 @@ DEGREE = 6
 DOWN = 4.0
 """Seconds that a crashed node stays down, at most."""
 REST = 20_000.0
-"""Seconds within which a healed town comes to rest."""
+"""Seconds within which a healed network comes to rest."""
 
 
 class PlannedChannel(msgspec.Struct, frozen=True):
@@ -82,7 +82,7 @@ class PlannedChannel(msgspec.Struct, frozen=True):
 
 
 class NetworkPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """What happens in a town."""
+    """What happens in a network."""
 
     nodes: int
     payments: int
@@ -147,7 +147,7 @@ def core_of(edges: Sequence[Edge], nodes: int) -> list[PlannedChannel]:
     largest = [max(channels.values(), key=lambda both: both[0].capacity) for channels in pairs.values()]
     group = list(range(nodes))
     count = [0] * nodes
-    streets: list[PlannedChannel] = []
+    planned_channels: list[PlannedChannel] = []
     for both in sorted(largest, key=lambda both: (-both[0].capacity, both[0].channel)):
         first, second = both
         one, other = number[first.source], number[first.target]
@@ -157,8 +157,8 @@ def core_of(edges: Sequence[Edge], nodes: int) -> list[PlannedChannel]:
         group = [group[one] if each == group[other] else each for each in group]
         count[one] += 1
         count[other] += 1
-        streets.append(PlannedChannel(one, other, first.capacity, (first.policy, second.policy)))
-    return streets
+        planned_channels.append(PlannedChannel(one, other, first.capacity, (first.policy, second.policy)))
+    return planned_channels
 
 
 def _centre(edges: Sequence[Edge], nodes: int) -> list[NodeKey]:
@@ -195,12 +195,14 @@ def made_up(nodes: int, rng: random.Random) -> list[PlannedChannel]:
 
 
 class SimulatedNetwork:
-    """One town under load and faults."""
+    """One network under load and faults."""
 
-    def __init__(self, world: World, plan: NetworkPlan, streets: Sequence[PlannedChannel], rng: random.Random) -> None:
+    def __init__(
+        self, world: World, plan: NetworkPlan, planned_channels: Sequence[PlannedChannel], rng: random.Random
+    ) -> None:
         self.world = world
         self.plan = plan
-        self.streets = streets
+        self.planned_channels = planned_channels
         self.rng = rng
         self.names = tuple(world.seats)
         self.cheats = dict(zip(self.names[1:], plan.cheats, strict=False))
@@ -216,20 +218,22 @@ class SimulatedNetwork:
         async with self.world.brisk():
             for asset in self.plan.assets:  # one after the other: a node answers one opening of a peer's at a time
                 async with trio.open_nursery() as nursery:
-                    for street in self.streets:
-                        if street.asset == asset:
-                            nursery.start_soon(self._open, street)
+                    for planned in self.planned_channels:
+                        if planned.asset == asset:
+                            nursery.start_soon(self._open, planned)
         if not await self.world.until(lambda: not self._unknown(), REST):
             raise Violation(f"gossip did not reach everybody: {self._unknown()}")
         for _ in range(int(REST / 20)):
             if not unsettled(self.world, list(self.names)):
                 return
             await trio.sleep(20.0)
-        raise Violation(f"the town is not at rest from the start: {unsettled(self.world, list(self.names))[:5]}")
+        raise Violation(f"the network is not at rest from the start: {unsettled(self.world, list(self.names))[:5]}")
 
     def _unknown(self) -> list[str]:
-        """Return who does not know all streets, and in which assets."""
-        directions = {asset: 2 * sum(street.asset == asset for street in self.streets) for asset in self.plan.assets}
+        """Return who does not know all channels, and in which assets."""
+        directions = {
+            asset: 2 * sum(planned.asset == asset for planned in self.planned_channels) for asset in self.plan.assets
+        }
         return [
             f"{name}: {len(asset_graphs.graph(asset))} of {count} in 0x{asset.hex()}"
             for name in self.names
@@ -238,14 +242,14 @@ class SimulatedNetwork:
             if asset not in asset_graphs or len(asset_graphs.graph(asset)) < count
         ]
 
-    async def _open(self, street: PlannedChannel) -> None:
-        one, other = (self.world.node(self.names[number]) for number in (street.one, street.other))
-        peer = self.world.address(self.names[street.other])
-        handle = await one.open_channel(peer, street.capacity // 2, asset=street.asset)
+    async def _open(self, planned: PlannedChannel) -> None:
+        one, other = (self.world.node(self.names[number]) for number in (planned.one, planned.other))
+        peer = self.world.address(self.names[planned.other])
+        handle = await one.open_channel(peer, planned.capacity // 2, asset=planned.asset)
         await other.until(lambda: any(channel.id == handle.id for channel in other.channels))
         await other.channel(handle.id).wait_usable()
-        await other.channel(handle.id).deposit(street.capacity // 2)
-        for node, policy in zip((one, other), street.policies, strict=True):
+        await other.channel(handle.id).deposit(planned.capacity // 2)
+        for node, policy in zip((one, other), planned.policies, strict=True):
             await node.routing.set_policy(handle.id, policy)
 
     async def live(self) -> None:
@@ -305,8 +309,8 @@ class SimulatedNetwork:
         await self.world.start(name)
 
     def _cut(self) -> None:
-        street = self.rng.choice(self.streets)
-        one, other = (self.world.seats[self.names[number]].key.public for number in (street.one, street.other))
+        planned = self.rng.choice(self.planned_channels)
+        one, other = (self.world.seats[self.names[number]].key.public for number in (planned.one, planned.other))
         self.counts["cuts"] += self.world.network.cut(one, other)
 
     async def rest(self) -> None:
@@ -331,14 +335,16 @@ class SimulatedNetwork:
         check_payments(self.world)
 
 
-def run_town(
-    plan: NetworkPlan, seed: int, streets: Sequence[PlannedChannel] = (), pings: Sequence[float] = ()
+def run_network(
+    plan: NetworkPlan, seed: int, planned_channels: Sequence[PlannedChannel] = (), pings: Sequence[float] = ()
 ) -> NetworkReport:
-    """Run a town; raise Violation if anything is wrong. `pings`: round trips in seconds to draw distances from."""
+    """Run a network; raise Violation if anything is wrong. `pings`: round trips in seconds to draw distances from."""
     rng = random.Random(seed)
     places = tuple(f"n{number}" for number in range(plan.nodes))
-    streets = streets or made_up(plan.nodes, rng)
-    streets = [msgspec.structs.replace(street, asset=asset) for asset in plan.assets for street in streets]
+    planned_channels = planned_channels or made_up(plan.nodes, rng)
+    planned_channels = [
+        msgspec.structs.replace(planned, asset=asset) for asset in plan.assets for planned in planned_channels
+    ]
     marks = [time.perf_counter()]
 
     async def main() -> NetworkReport:
@@ -350,40 +356,40 @@ def run_town(
         async with open_world(
             seed, config=config, interval=plan.interval, delay=(0.0005, 0.002), names=places
         ) as world:
-            for street in streets if pings else ():
-                ends = frozenset(world.seats[places[number]].key.public for number in (street.one, street.other))
+            for planned in planned_channels if pings else ():
+                ends = frozenset(world.seats[places[number]].key.public for number in (planned.one, planned.other))
                 world.network.distances[ends] = rng.choice(pings) / 2
             for asset in plan.assets[1:]:
                 world.give_everybody(asset)
-            town = SimulatedNetwork(world, plan, streets, rng)
-            for phase in (town.build, town.live, town.rest):
+            network = SimulatedNetwork(world, plan, planned_channels, rng)
+            for phase in (network.build, network.live, network.rest):
                 await phase()
                 marks.append(time.perf_counter())
-            return _report(town, seed, marks)
+            return _report(network, seed, marks)
 
     with rare_collections():
         return simulate(main, seed)
 
 
-def _report(town: SimulatedNetwork, seed: int, marks: list[float]) -> NetworkReport:
-    books = ledgers(town.world)
+def _report(network: SimulatedNetwork, seed: int, marks: list[float]) -> NetworkReport:
+    books = ledgers(network.world)
     records = [record for book in books.values() for record in book.payments]
-    stores = [seat.audit.store for seat in town.world.seats.values() if seat.audit.store is not None]
+    stores = [seat.audit.store for seat in network.world.seats.values() if seat.audit.store is not None]
     attempts = sum(store.read("SELECT count(*) FROM parts")[0][0] for store in stores)
     return NetworkReport(
         seed=seed,
-        trace=town.world.trace.digest(),
-        events=town.world.trace.events,
-        nodes=town.plan.nodes,
-        channels=len(town.streets),
+        trace=network.world.trace.digest(),
+        events=network.world.trace.events,
+        nodes=network.plan.nodes,
+        channels=len(network.planned_channels),
         payments=len(records),
         paid=sum(record.paid for record in records),
         paid_in=dict(Counter("0x" + record.order.asset.hex() for record in records if record.paid)),
         unpaid=dict(Counter(str(record.reason) for record in records if not record.paid)),
-        forwarded=sum(town.world.node(name).routing.router.statistics().forwarded for name in town.names),
+        forwarded=sum(network.world.node(name).routing.router.statistics().forwarded for name in network.names),
         attempts=attempts,
-        crashes=town.counts["crashes"],
-        cuts=town.counts["cuts"],
+        crashes=network.counts["crashes"],
+        cuts=network.counts["cuts"],
         virtual_seconds=trio.current_time(),
         seconds={
             name: round(after - before, 2)
@@ -393,7 +399,7 @@ def _report(town: SimulatedNetwork, seed: int, marks: list[float]) -> NetworkRep
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one town and print its report as JSON."""
+    """Run one network and print its report as JSON."""
     parser = argparse.ArgumentParser(description="Run a payment network of whole nodes in virtual time.")
     parser.add_argument("--graph", type=Path, help="a graph file: LND's, Core Lightning's or CSV")
     parser.add_argument("--pings", type=Path, help="round trips in milliseconds, one a line")
@@ -413,9 +419,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tokens=chosen.tokens,
         cheats=tuple(chosen.cheats),
     )
-    streets = core_of(read_graph(chosen.graph.read_bytes()).edges, plan.nodes) if chosen.graph else ()
+    planned_channels = core_of(read_graph(chosen.graph.read_bytes()).edges, plan.nodes) if chosen.graph else ()
     pings = [float(line) / 1e3 for line in chosen.pings.read_text().split()] if chosen.pings else ()
-    print(msgspec.json.encode(run_town(plan, chosen.seed, streets, pings)).decode())
+    print(msgspec.json.encode(run_network(plan, chosen.seed, planned_channels, pings)).decode())
     return 0
 
 
