@@ -15,16 +15,21 @@ from pathlib import Path
 
 import trio
 
-from tallystick.channels.errors import TallystickError
-from tallystick.channels.ports import PeerAddress
+from tallystick import (
+    NATIVE,
+    ChannelHandle,
+    Config,
+    Node,
+    PeerAddress,
+    PrivateKey,
+    TallystickError,
+    load_key,
+    open_node,
+    open_rpc_chain,
+)
 from tallystick.channels.protocol.core import Phase
-from tallystick.channels.protocol.keys import PrivateKey
-from tallystick.channels.protocol.objects import NATIVE
-from tallystick.sdk.daemon.keystore import KEYSTORE, create, find_password, load_key
-from tallystick.sdk.node.handle import ChannelHandle
-from tallystick.sdk.node.node import Config, Node
-from tallystick.sdk.node.running import open_node
-from tallystick.settlement.ethereum.rpc_client import RpcChain, open_rpc_chain
+from tallystick.sdk.daemon.keystore import KEYSTORE, create, find_password
+from tallystick.settlement.ethereum.rpc_client import RpcChain
 
 COINS = 10**18
 """What we take from a development chain if we have nothing."""

@@ -34,20 +34,25 @@ from pathlib import Path
 
 import trio
 
-from tallystick.channels.errors import TallystickError
+from tallystick import (
+    NATIVE,
+    ChannelHandle,
+    Config,
+    Node,
+    PrivateKey,
+    TallystickError,
+    load_key,
+    open_node,
+    open_rpc_chain,
+)
 from tallystick.channels.protocol.core import Phase
-from tallystick.channels.protocol.keys import PrivateKey
-from tallystick.channels.protocol.objects import NATIVE
 from tallystick.router.forwarding.circuits import Forward
 from tallystick.router.forwarding.forwarder import ForwardOutcome
 from tallystick.router.forwarding.service import RoutingOptions
 from tallystick.router.objects import ForwardingPolicy
 from tallystick.sdk.control.server import open_control
-from tallystick.sdk.daemon.keystore import KEYSTORE, create, find_password, load_key
-from tallystick.sdk.node.handle import ChannelHandle
-from tallystick.sdk.node.node import Config, Node
-from tallystick.sdk.node.running import open_node
-from tallystick.settlement.ethereum.rpc_client import RpcChain, open_rpc_chain
+from tallystick.sdk.daemon.keystore import KEYSTORE, create, find_password
+from tallystick.settlement.ethereum.rpc_client import RpcChain
 
 COINS = 10**18
 """What we take from a development chain if we have nothing."""

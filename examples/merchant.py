@@ -31,15 +31,10 @@ from pathlib import Path
 
 import trio
 
-from tallystick.channels.errors import TallystickError
-from tallystick.channels.protocol.keys import PrivateKey
+from tallystick import Config, IncomingPayment, Node, PrivateKey, TallystickError, load_key, open_node, open_rpc_chain
 from tallystick.channels.words import plain
 from tallystick.sdk.control.server import open_control
-from tallystick.sdk.daemon.keystore import KEYSTORE, create, find_password, load_key
-from tallystick.sdk.node.incoming import IncomingPayment
-from tallystick.sdk.node.node import Config, Node
-from tallystick.sdk.node.running import open_node
-from tallystick.settlement.ethereum.rpc_client import open_rpc_chain
+from tallystick.sdk.daemon.keystore import KEYSTORE, create, find_password
 
 
 class Shop:

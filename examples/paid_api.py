@@ -35,11 +35,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from tallystick.channels.errors import InvalidInput, TallystickError
+from tallystick import ControlClient, ControlError, InvalidInput, TallystickError, connect_control, decode_invoice
 from tallystick.channels.transport.webserver import WebServer
-from tallystick.router.invoices.invoice import decode_invoice
-from tallystick.sdk.control.client import ControlClient, connect_control
-from tallystick.sdk.errors import ControlError
 
 FORTUNES = (
     "Two halves of one stick agree.",

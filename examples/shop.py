@@ -24,10 +24,9 @@ from pathlib import Path
 
 import trio
 
-from tallystick.channels.errors import TallystickError
+from tallystick import TallystickError, connect_control
 from tallystick.channels.words import plain
 from tallystick.router.invoices.qr import as_text
-from tallystick.sdk.control.client import connect_control
 from tallystick.sdk.control.network_views import InvoiceInfo
 
 WAIT = 20

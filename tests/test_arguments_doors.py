@@ -44,7 +44,7 @@ FUNCTIONS = (
     "settlement.ethereum.rpc_client.open_rpc_chain",
     "settlement.simulated.rpc_server.serve_chain",
     "watchtower.daemon.run_tower",
-    "channels.storage.store.open_store",
+    "channels.storage.sqlite.store.open_store",
 )
 CHAIN_PORT = {
     *("blocks", "header", "wait", "submit", "receipt", "nonce", "balance", "channel", "channel_count", "secret_time"),

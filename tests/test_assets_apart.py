@@ -6,17 +6,17 @@ from tallystick.channels.limits import AMOUNT_MAX
 from tallystick.channels.protocol.conditions import digest_of
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
-from tallystick.channels.storage.store import Schema
+from tallystick.channels.storage.sqlite.schemas import Schema
+from tallystick.channels.storage.store import Subject
 from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.router.forwarding.jamming import Bucket, ForwardRequest, Jamming, JammingLimits
 from tallystick.router.invoices.invoice import Invoice
 from tallystick.router.objects import NodeKey
 from tallystick.router.onion.payload import FinalPayload
-from tallystick.router.pathfinding import liquidity_schema
 from tallystick.router.pathfinding.beliefs import Belief
 from tallystick.router.pathfinding.liquidity import Changes
 from tallystick.router.pathfinding.liquidity_schema import load_beliefs, moments_of
-from tallystick.router.receiving import issued as invoices
+from tallystick.router.pathfinding.sqlite import SCHEMA as LIQUIDITY_SCHEMA
 from tallystick.router.receiving.issued import InvoiceClaimed, KeysendClaimed, find_invoice, issue, wanted
 from tallystick.router.receiving.payee import (
     Claimable,
@@ -27,6 +27,7 @@ from tallystick.router.receiving.payee import (
     PayeeOptions,
     RefusePart,
 )
+from tallystick.router.receiving.sqlite import SCHEMA as INVOICES_SCHEMA
 
 NOW = 1_000_000
 TOKEN = Address(b"\x70" * 20)
@@ -101,13 +102,13 @@ def test_a_debtor_is_barred_in_every_asset() -> None:
 
 
 def test_beliefs_are_forgotten_asset_by_asset_and_old_ones_are_of_the_coin() -> None:
-    old = Schema("liquidity", liquidity_schema.SCHEMA.migrations[:1], {})
+    old = Schema(Subject("liquidity", (), {}), LIQUIDITY_SCHEMA.migrations[:1])
     disk = SimulatedDisk([old])
     disk.open()
     disk._connection.execute(
         "INSERT INTO liquidity VALUES (?, ?, ?, ?)", (CHANNEL, bytes(16) + b"\x05", bytes(16) + b"\x09", 7.0)
     )
-    store = SimulatedDisk([liquidity_schema.SCHEMA], disk.image()).open()
+    store = SimulatedDisk([LIQUIDITY_SCHEMA], disk.image()).open()
     assert list(load_beliefs(store)) == [(CHANNEL, Belief(5, 9, 7.0))]
     other = ChannelId(b"d" * 32)
     store.commit(moments_of(Changes(-1.0, ((other, Belief(1, 2, 3.0)),)), TOKEN))
@@ -118,12 +119,12 @@ def test_beliefs_are_forgotten_asset_by_asset_and_old_ones_are_of_the_coin() -> 
 
 
 def test_invoices_and_keysends_keep_their_asset_and_old_ones_are_of_the_coin() -> None:
-    old = Schema("invoices", invoices.SCHEMA.migrations[:2], {})
+    old = Schema(Subject("invoices", (), {}), INVOICES_SCHEMA.migrations[:2])
     disk = SimulatedDisk([old])
     disk.open()
     row = (b"o" * 32, 1, WORD, SECRET, bytes(16), False, NOW, NOW + 60, "tea", "text", None, bytes(16), None)
     disk._connection.execute(f"INSERT INTO invoices VALUES ({', '.join('?' * len(row))})", row)
-    store = SimulatedDisk([invoices.SCHEMA], disk.image()).open()
+    store = SimulatedDisk([INVOICES_SCHEMA], disk.image()).open()
     before = find_invoice(store, b"o" * 32)
     assert before is not None and (before.asset, before.memo) == (NATIVE, "tea")
 

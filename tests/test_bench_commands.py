@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from simulation.processes import TALLY, run
-from tallystick.channels.storage.schema import SCHEMA
+from tallystick.channels.storage.sqlite.channels import SCHEMA
 from tallystick.channels.storage.writer import IDLE, Round, Writer
 from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.sdk.bench.network import check_line

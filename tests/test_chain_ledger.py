@@ -16,7 +16,9 @@ from tallystick.channels.errors import InvalidInput, StoreError
 from tallystick.channels.protocol.conditions import digest_of
 from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.channels.protocol.objects import NATIVE, ZERO32, Address
-from tallystick.channels.storage.store import Moment, open_store
+from tallystick.channels.storage.sqlite.store import open_store
+from tallystick.channels.storage.store import Moment
+from tallystick.channels.storage.tables import Query, Row
 from tallystick.settlement.chain import (
     ApproveCall,
     Call,
@@ -31,8 +33,8 @@ from tallystick.settlement.errors import LedgerBroken, TransactionRefused
 from tallystick.settlement.ethereum.abi import Envelope
 from tallystick.settlement.ethereum.transactions import BASE_GAS, Transaction
 from tallystick.settlement.simulated.branch import ChainSettings
-from tallystick.settlement.simulated.journal import SCHEMA
 from tallystick.settlement.simulated.ledger import Mint, execute
+from tallystick.settlement.simulated.sqlite import SCHEMA
 from tallystick.settlement.simulated.world import Layer, balance_key, channel_key, check_conservation, supply_key
 from tallystick.settlement.testing.local import LocalChain
 
@@ -160,7 +162,9 @@ class FullDisk:
             raise StoreError("the disk is full")
         self.commits += 1
 
-    def read(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
+    healed = ()
+
+    def read(self, query: Query) -> list[Row]:
         return []
 
     def close(self) -> None:

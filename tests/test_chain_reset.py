@@ -10,14 +10,15 @@ import trio
 
 from tallystick.channels.errors import ChannelNotReady
 from tallystick.channels.node.alarms import AlarmKind
-from tallystick.channels.storage.store import SqliteStore, open_store
+from tallystick.channels.storage.sqlite.store import SqliteStore, open_store
 from tallystick.channels.testing.clock import EPOCH
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.sdk.node.node import Config
 from tallystick.sdk.testing.world import CLAIM_ALL, World, open_world
 from tallystick.settlement.errors import WrongChain
 from tallystick.settlement.following.follower import Followed, Follower, Step
-from tallystick.settlement.sending.moments import SCHEMA, read_followed, step_moment
+from tallystick.settlement.sending.moments import read_followed, step_moment
+from tallystick.settlement.sending.sqlite import SCHEMA
 from tallystick.settlement.testing.local import LocalChain
 
 CONFIG = Config(challenge_period=600, duties=CLAIM_ALL)

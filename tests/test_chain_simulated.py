@@ -12,7 +12,7 @@ from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.eip712 import channel_id
 from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.channels.protocol.objects import NATIVE, Address, Terms
-from tallystick.channels.storage.store import SqliteStore, open_store
+from tallystick.channels.storage.sqlite.store import SqliteStore, open_store
 from tallystick.settlement.chain import (
     ApproveCall,
     ChannelOpened,
@@ -27,8 +27,8 @@ from tallystick.settlement.ethereum.transactions import GAS, sign_call
 from tallystick.settlement.simulated.blocks import MINER
 from tallystick.settlement.simulated.branch import ChainSettings
 from tallystick.settlement.simulated.chain import SimulatedChain
-from tallystick.settlement.simulated.journal import SCHEMA
 from tallystick.settlement.simulated.ledger import Mint
+from tallystick.settlement.simulated.sqlite import SCHEMA
 from tallystick.settlement.testing.local import LocalChain
 
 ALICE = PrivateKey(keccak(b"alice"))

@@ -12,12 +12,13 @@ from tallystick.channels.session.history import LOCK_HISTORY
 from tallystick.channels.session.inputs import KeepHistory, RevealSecret, SubmitLock
 from tallystick.channels.storage.older import older_state
 from tallystick.channels.storage.schema import payment_of
+from tallystick.channels.storage.tables import table
 from tallystick.channels.testing.clock import EPOCH
 from tallystick.sdk.node.incoming import Journal
 
 
-def rows(party: Party, table: str) -> int:
-    return int(party.store.read(f"SELECT count(*) FROM {table}")[0][0])
+def rows(party: Party, name: str) -> int:
+    return int(party.store.read(table(name, "seq").groups())[0][0])
 
 
 def ready(policy: Policy | None = None) -> Pair:
@@ -37,8 +38,8 @@ def pay(pair: Pair, times: int) -> None:
 def test_the_journals_stay_small_and_the_money_is_all_there(keep: int) -> None:
     pair = ready(Policy(history=keep))
     pay(pair, 3 * HISTORY_BATCH)
-    for party, table in ((pair.alice, "sent"), (pair.bob, "received")):
-        assert keep <= rows(party, table) <= keep + HISTORY_BATCH + 1
+    for party, journal in ((pair.alice, "sent"), (pair.bob, "received")):
+        assert keep <= rows(party, journal) <= keep + HISTORY_BATCH + 1
     assert pair.bob.channel.theirs.simplex.next_payment == 3 * HISTORY_BATCH
 
 
@@ -136,7 +137,7 @@ def test_a_node_whose_disk_fills_up_in_a_flood_stops_clearly_and_goes_on_once_th
     with pytest.raises(StoreError, match="free space"):
         flood()
     assert paid > 0
-    signed = {seq for (seq,) in pair.alice.store.read("SELECT seq FROM sent")}
+    signed = {seq for (seq,) in pair.alice.store.read(table("sent", "seq").rows())}
     sent_to_bob = pair.bob.channel.theirs.seq
     writer.execute("PRAGMA max_page_count = 1000000")
     pair.crash(pair.alice)

@@ -18,7 +18,8 @@ from tallystick.channels.protocol.operations import AddLock, Cancel, Operation, 
 from tallystick.channels.protocol.simplex import OlderState, Simplex, extend, genesis
 from tallystick.channels.session.history import LOCK_HISTORY
 from tallystick.channels.storage.older import ROWS_AT_ONCE, older_state
-from tallystick.channels.storage.schema import SCHEMA, ChannelSaved, HistoryPruned, UpdateReceived, UpdateSigned
+from tallystick.channels.storage.schema import ChannelSaved, HistoryPruned, UpdateReceived, UpdateSigned
+from tallystick.channels.storage.sqlite.channels import SCHEMA
 from tallystick.channels.storage.store import Moment, Store
 from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.channels.testing.scheduling import simulate

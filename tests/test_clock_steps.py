@@ -15,7 +15,7 @@ import trio
 from simulation.gossip_fixtures import DOMAIN, ChainTruth, person
 from simulation.journeys import Journey, configuration
 from tallystick.channels.ports import SteadyClock
-from tallystick.channels.storage.schema import SCHEMA
+from tallystick.channels.storage.sqlite.channels import SCHEMA
 from tallystick.channels.storage.writer import REST_MAX, Writer
 from tallystick.channels.testing.clock import EPOCH, SteppedClock
 from tallystick.channels.testing.disk import SimulatedDisk

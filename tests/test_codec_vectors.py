@@ -16,7 +16,8 @@ import pytest
 
 from tallystick.channels.protocol.core import Channel, CloseInitiator, Phase
 from tallystick.channels.protocol.messages import PROTOCOL_VERSION, Message, decode, encode
-from tallystick.channels.storage.schema import SCHEMA, ChannelSaved, load_channels
+from tallystick.channels.storage.schema import CHANNELS, ChannelSaved, load_channels
+from tallystick.channels.storage.sqlite.channels import SCHEMA
 from tallystick.channels.testing.disk import SimulatedDisk, SimulatedStore
 
 VECTORS = Path(__file__).parent / "vectors"
@@ -88,7 +89,7 @@ def test_a_channel_row_of_version_2_is_read_and_written_the_same(vector: dict[st
     (channel,) = load_channels(store)
     assert plain(channel) == vector["value"] == independent(state)
     store.commit([ChannelSaved(channel)])
-    assert store.read("SELECT state FROM channels") == [(state,)]
+    assert store.read(CHANNELS.tables[0].rows(columns="state")) == [(state,)]
 
 
 @pytest.mark.parametrize("vector", OLD_STORE, ids=lambda vector: vector["name"])

@@ -47,7 +47,8 @@ from tallystick.settlement.ethereum.abi import Deployment, decode_call, encode_c
 from tallystick.settlement.ethereum.event_logs import decode_event, encode_event
 from tallystick.settlement.ethereum.transactions import gas_of
 from tallystick.settlement.following.checked import check_block
-from tallystick.settlement.following.index import INDEX_SCHEMA, ChainIndex
+from tallystick.settlement.following.index import ChainIndex
+from tallystick.settlement.following.sqlite import INDEX_SCHEMA
 
 DEPOSIT = 1_000_000_000_000_000
 AMOUNT = 500_000_000_000_001

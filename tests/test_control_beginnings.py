@@ -15,10 +15,10 @@ from tallystick.channels.protocol.conditions import digest_of
 from tallystick.channels.storage.directory import holder_of, lock_directory
 from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.router.objects import NodeKey
-from tallystick.router.receiving.issued import SCHEMA as INVOICES
 from tallystick.router.receiving.issued import InvoiceIssued, KeysendClaimed
-from tallystick.router.sending.payments import SCHEMA as PAYMENTS
+from tallystick.router.receiving.sqlite import SCHEMA as INVOICES
 from tallystick.router.sending.payments import Order, PaymentOrdered
+from tallystick.router.sending.sqlite import SCHEMA as PAYMENTS
 from tallystick.sdk.cli.app import app
 from tallystick.sdk.cli.payments import _beginning
 from tallystick.sdk.control.lookup_network import UnknownHash, find_invoice_of, find_payment_of

@@ -25,7 +25,7 @@ from tallystick.channels.protocol.messages import Error, Hello, Message, Ping, P
 from tallystick.channels.protocol.objects import NATIVE, ChannelId, Terms
 from tallystick.channels.session.chaintime import ChainTime
 from tallystick.channels.session.inputs import FundingConfirmed
-from tallystick.channels.storage.schema import SCHEMA
+from tallystick.channels.storage.sqlite.channels import SCHEMA
 from tallystick.channels.storage.writer import Writer
 from tallystick.channels.testing.clock import EPOCH, seeded_entropy, virtual_clock
 from tallystick.channels.testing.disk import SimulatedDisk

@@ -9,11 +9,12 @@ import pytest
 import trio
 
 from tallystick.channels.errors import TallystickError
-from tallystick.channels.storage.store import SqliteStore, open_store
+from tallystick.channels.storage.sqlite.store import SqliteStore, open_store
 from tallystick.settlement.chain import Block, Header
 from tallystick.settlement.errors import ChainUnavailable
 from tallystick.settlement.following.follower import BlockAdded, BlockRemoved, Follower, Step
-from tallystick.settlement.sending.moments import SCHEMA, read_followed, step_moment
+from tallystick.settlement.sending.moments import read_followed, step_moment
+from tallystick.settlement.sending.sqlite import SCHEMA
 
 CHAIN_ID = 31_337
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import pytest
 
 from simulation.line import Line, Member
+from simulation.rows import sql
 from tallystick.channels.protocol.conditions import digest_of
 from tallystick.channels.protocol.messages import Reject, Update, decode, encode
 from tallystick.channels.protocol.operations import AddLock
@@ -82,8 +83,8 @@ def masked(frame: bytes) -> str:
 
 def dump(member: Member) -> set[str]:
     """Return every row of every table that a node has."""
-    tables = [name for (name,) in member.store.read("SELECT name FROM sqlite_master WHERE type = 'table'")]
-    return {f"{table} {row}" for table in tables for row in member.store.read(f"SELECT * FROM {table}")}
+    tables = [name for (name,) in sql(member.store, "SELECT name FROM sqlite_master WHERE type = 'table'")]
+    return {f"{table} {row}" for table in tables for row in sql(member.store, f"SELECT * FROM {table}")}
 
 
 @pytest.mark.parametrize("paid", [True, False], ids=["paid", "refused"])

@@ -14,7 +14,6 @@ from tallystick.channels.session.inputs import PhaseReached, RejectLock, SubmitL
 from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.router.codes import Code
 from tallystick.router.forwarding.circuits import (
-    SCHEMA,
     CircuitClosed,
     ForwardsPruned,
     forwards_after,
@@ -22,6 +21,7 @@ from tallystick.router.forwarding.circuits import (
     load_circuits,
 )
 from tallystick.router.forwarding.forwarder import Circuit, ForwardingLimits, ForwardOutcome
+from tallystick.router.forwarding.sqlite import SCHEMA
 from tallystick.router.onion.failures import Failure
 from tallystick.router.onion.payload import FinalPayload, ForwardPayload, encode_payload
 from tallystick.router.onion.replay import load_onions

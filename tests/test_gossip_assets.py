@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import sqlite3
 
 import pytest
 
@@ -11,14 +10,17 @@ from simulation.gossip_fixtures import DOMAIN, ChainTruth, person
 from simulation.gossip_network import divide_and_heal
 from tallystick.channels.protocol.codec import Codec
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
-from tallystick.channels.storage.store import Moment, Schema
+from tallystick.channels.storage.sqlite.schemas import Schema
+from tallystick.channels.storage.store import Moment, Subject
+from tallystick.channels.storage.tables import Rows
 from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.router.gossip import wire
 from tallystick.router.gossip.core import Gossip
 from tallystick.router.gossip.policy import GossipPolicy
 from tallystick.router.gossip.quota import ChannelQuota
-from tallystick.router.gossip.schema import GOSSIP_SCHEMA, GossipChanged, load_gossip_channels
+from tallystick.router.gossip.schema import GOSSIP, GossipChanged, load_gossip_channels
+from tallystick.router.gossip.sqlite import GOSSIP_SCHEMA
 from tallystick.router.gossip.store import ChannelFacts, EdgeKnown, FactsKept, GossipStore
 
 NOW = 1_750_000_000
@@ -141,15 +143,15 @@ class OldRow(Moment, frozen=True):
 _OLD_FACTS: Codec[tuple[tuple[bytes, bytes], int]] = Codec(tuple[tuple[bytes, bytes], int])
 
 
-def _write_old(connection: sqlite3.Connection, row: OldRow) -> None:
+def _write_old(rows: Rows, row: OldRow) -> None:
     facts = _OLD_FACTS.encode((row.participants, row.capacity))
-    connection.execute("INSERT INTO gossip_channels VALUES (?, ?, ?)", (row.channel, facts, 6.0))
+    rows.add(GOSSIP.tables[0], row.channel, facts, 6.0)
 
 
 @pytest.mark.parametrize("capacity", [5, 2**100])
 def test_the_asset_of_a_channel_is_stored_and_rows_from_before_there_were_others_are_of_the_coin(capacity: int) -> None:
     ends = (ANN.address, BEA.address)
-    disk = SimulatedDisk([GOSSIP_SCHEMA, Schema("old", (), {OldRow: _write_old})])
+    disk = SimulatedDisk([GOSSIP_SCHEMA, Schema(Subject("old", (), {OldRow: _write_old}), ())])
     kept = FactsKept(channel(1), ChannelFacts(ends, capacity, GOLD), 5.0)
     disk.open().commit([GossipChanged((kept,)), OldRow(channel(2), ends, capacity)])
     old = FactsKept(channel(2), ChannelFacts(ends, capacity, NATIVE), 6.0)

@@ -15,7 +15,7 @@ from tallystick.channels.node.engine import Engine
 from tallystick.channels.node.peers import Peers
 from tallystick.channels.ports import PeerAddress
 from tallystick.channels.session.effects import Event, PeerConnected, PeerNotice
-from tallystick.channels.storage.schema import SCHEMA
+from tallystick.channels.storage.sqlite.channels import SCHEMA
 from tallystick.channels.storage.writer import Writer
 from tallystick.channels.testing.clock import virtual_clock
 from tallystick.channels.testing.disk import SimulatedDisk
@@ -23,8 +23,8 @@ from tallystick.channels.testing.network import MemoryNetwork
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.router.gossip import wire
 from tallystick.router.gossip.core import Gossip
-from tallystick.router.gossip.schema import GOSSIP_SCHEMA
 from tallystick.router.gossip.service import GossipService
+from tallystick.router.gossip.sqlite import GOSSIP_SCHEMA
 from tallystick.router.gossip.store import EdgeKnown, GraphEvent
 from tallystick.router.objects import ForwardingPolicy
 from tallystick.router.pathfinding.graph import Graph

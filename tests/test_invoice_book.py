@@ -16,7 +16,6 @@ from tallystick.router.invoices.invoice import Invoice, decode_invoice
 from tallystick.router.objects import NodeKey
 from tallystick.router.onion.payload import FinalPayload
 from tallystick.router.receiving.issued import (
-    SCHEMA,
     InvoiceCancelled,
     InvoiceClaimed,
     InvoiceIssued,
@@ -29,6 +28,7 @@ from tallystick.router.receiving.issued import (
     wanted,
 )
 from tallystick.router.receiving.payee import Claimable, IncomingPart, Payee, PayeeOptions
+from tallystick.router.receiving.sqlite import SCHEMA
 
 KEY = PrivateKey(b"\x41" * 32)
 NOW = 1_700_000_000

@@ -14,12 +14,14 @@ from tallystick.channels.errors import InvalidInput
 from tallystick.channels.node.alarms import Alarm
 from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.channels.protocol.objects import NATIVE, Address
-from tallystick.channels.storage.store import Moment, SqliteStore, open_store
+from tallystick.channels.storage.sqlite.store import SqliteStore, open_store
+from tallystick.channels.storage.store import Moment
 from tallystick.settlement.chain import Call, Header, TransactionReceipt, TransferCall
 from tallystick.settlement.errors import ChainError, ChainUnavailable, Refusal, TransactionRefused
-from tallystick.settlement.sending.moments import SCHEMA, NoncesLowered, ObligationStored, read_book
+from tallystick.settlement.sending.moments import NoncesLowered, ObligationStored, read_book
 from tallystick.settlement.sending.obligations import Obligation, ObligationStatus
 from tallystick.settlement.sending.sender import Sender
+from tallystick.settlement.sending.sqlite import SCHEMA
 
 KEY = PrivateKey(b"\x07" * 32)
 ELSEWHERE = Address(b"\x02" * 20)

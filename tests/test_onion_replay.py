@@ -11,7 +11,8 @@ from tallystick.channels.protocol.objects import ChannelId
 from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.router.codes import Code
 from tallystick.router.errors import InvalidOnion
-from tallystick.router.onion.replay import SCHEMA, OnionsForgotten, Replays, load_onions
+from tallystick.router.onion.replay import OnionsForgotten, Replays, load_onions
+from tallystick.router.onion.sqlite import SCHEMA
 
 ALICE, BOB = ChannelId(b"\x0a" * 32), ChannelId(b"\x0b" * 32)
 NOW = 1_700_000_000

@@ -23,7 +23,8 @@ from tallystick.router.objects import Hop, NodeKey, Route
 from tallystick.router.pathfinding.steps import Steps
 from tallystick.router.sending.outgoing import OutgoingPayments
 from tallystick.router.sending.payer import Limits, RetryPlan
-from tallystick.router.sending.payments import SCHEMA, Order, PaymentRecord, find_payment, parts_under_way
+from tallystick.router.sending.payments import Order, PaymentRecord, find_payment, parts_under_way
+from tallystick.router.sending.sqlite import SCHEMA
 
 SECRET, OTHER = b"s" * 32, b"o" * 32
 DIGEST = digest_of(SECRET)

@@ -23,7 +23,8 @@ from tallystick.router.objects import Hop, NodeKey, Route
 from tallystick.router.pathfinding.steps import Steps, finish
 from tallystick.router.sending.outgoing import TURN, OutgoingPayments
 from tallystick.router.sending.payer import Attribution, Limits, Part, PartFailure, Payment, RetryPlan
-from tallystick.router.sending.payments import SCHEMA, Order, PartSent, PaymentOrdered, find_payment
+from tallystick.router.sending.payments import Order, PartSent, PaymentOrdered, find_payment
+from tallystick.router.sending.sqlite import SCHEMA
 
 PEER = NodeKey(bytes(PrivateKey(b"\x42" * 32).public))
 CHANNEL = ChannelId(b"c" * 32)

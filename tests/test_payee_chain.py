@@ -20,9 +20,10 @@ from tallystick.router.invoices.invoice import Invoice
 from tallystick.router.objects import NodeKey
 from tallystick.router.onion.failures import Failure
 from tallystick.router.onion.payload import FinalPayload
-from tallystick.router.receiving.issued import SCHEMA, find_invoice, issue
+from tallystick.router.receiving.issued import find_invoice, issue
 from tallystick.router.receiving.payee import PayeeOptions
 from tallystick.router.receiving.service import Receiving
+from tallystick.router.receiving.sqlite import SCHEMA
 from tallystick.settlement.chain import RegisterSecretCall
 
 SECRET, WORD = b"s" * 32, b"w" * 32

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from contextlib import closing
 from pathlib import Path
 
@@ -11,11 +10,13 @@ import pytest
 
 from tallystick.channels.errors import StoreError
 from tallystick.channels.protocol.objects import ChannelId
-from tallystick.channels.storage.store import Moment, Schema, SqliteStore, open_store
+from tallystick.channels.storage.sqlite.schemas import Schema
+from tallystick.channels.storage.sqlite.store import SqliteStore, open_store
+from tallystick.channels.storage.store import Moment, Subject
+from tallystick.channels.storage.tables import Rows, last, table
 from tallystick.router.errors import Unpaid
 from tallystick.router.objects import Hop, NodeKey, Route
 from tallystick.router.sending.payments import (
-    SCHEMA,
     Order,
     PartEnded,
     PartSent,
@@ -29,6 +30,7 @@ from tallystick.router.sending.payments import (
     part_of_lock,
     pending_payments,
 )
+from tallystick.router.sending.sqlite import SCHEMA
 
 TARGET = NodeKey(b"\x02" * 33)
 CHANNEL = ChannelId(b"c" * 32)
@@ -133,16 +135,17 @@ class _OldOrder(Moment, frozen=True):
     order: Order
 
 
-def _write_old(connection: sqlite3.Connection, moment: _OldOrder) -> None:
+_OLD = table("payments", "hash position body ended secret fee reason text")
+
+
+def _write_old(rows: Rows, moment: _OldOrder) -> None:
     fields = {name: value for name, value in msgspec.structs.asdict(moment.order).items() if name != "kind"}
-    connection.execute(
-        "INSERT INTO payments SELECT ?, coalesce(max(position), 0) + 1, ?, NULL, x'', x'', '', '' FROM payments",
-        (moment.order.payment_hash, msgspec.msgpack.encode(fields)),
-    )
+    position = last(rows, _OLD, "position") + 1
+    rows.add(_OLD, moment.order.payment_hash, position, msgspec.msgpack.encode(fields), None, b"", b"", "", "")
 
 
 def test_payments_of_older_versions_get_their_kinds(tmp_path: Path) -> None:
-    old = Schema("payments", SCHEMA.migrations[:1], {_OldOrder: _write_old})
+    old = Schema(Subject("payments", (), {_OldOrder: _write_old}), SCHEMA.migrations[:1])
     orders = (
         msgspec.structs.replace(order(1, 5), memo="probe"),
         msgspec.structs.replace(order(2, 5), first_channel=CHANNEL, last_channel=CHANNEL),

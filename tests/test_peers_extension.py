@@ -18,7 +18,7 @@ from tallystick.channels.node.peers import EXTENSION_TAGS, Peers
 from tallystick.channels.ports import PeerAddress
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.session.effects import Event, PeerNotice
-from tallystick.channels.storage.schema import SCHEMA
+from tallystick.channels.storage.sqlite.channels import SCHEMA
 from tallystick.channels.storage.writer import Writer
 from tallystick.channels.testing.clock import virtual_clock
 from tallystick.channels.testing.disk import SimulatedDisk

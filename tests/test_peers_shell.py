@@ -24,7 +24,7 @@ from tallystick.channels.protocol.objects import NATIVE, Terms
 from tallystick.channels.session.chaintime import ChainTime
 from tallystick.channels.session.effects import Event, PeerConnected, PeerNotice
 from tallystick.channels.session.inputs import FundingConfirmed
-from tallystick.channels.storage.schema import SCHEMA
+from tallystick.channels.storage.sqlite.channels import SCHEMA
 from tallystick.channels.storage.writer import Writer
 from tallystick.channels.testing.clock import EPOCH, virtual_clock
 from tallystick.channels.testing.disk import SimulatedDisk

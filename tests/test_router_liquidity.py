@@ -10,14 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tallystick.channels.storage.store import open_store
+from tallystick.channels.storage.sqlite.store import open_store
 from tallystick.router.errors import NoRoute
 from tallystick.router.objects import Edge, ForwardingPolicy, Hop, NodeKey, Route
 from tallystick.router.pathfinding.beliefs import BIMODAL, UNIFORM, Prior
 from tallystick.router.pathfinding.graph import Graph
 from tallystick.router.pathfinding.liquidity import FORGET_AFTER, HALF_LIFE, Knowledge
-from tallystick.router.pathfinding.liquidity_schema import SCHEMA, load_beliefs, moments_of
+from tallystick.router.pathfinding.liquidity_schema import load_beliefs, moments_of
 from tallystick.router.pathfinding.planner import Planner
+from tallystick.router.pathfinding.sqlite import SCHEMA
 from tallystick.router.testing.networks import HiddenBalances, channel_id, node_key, random_network
 
 CAPACITY = 10_000

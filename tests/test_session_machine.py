@@ -34,8 +34,10 @@ from tallystick.channels.session.inputs import (
 )
 from tallystick.channels.session.tickets import Ticket
 from tallystick.channels.storage.schema import load_channels, received_after
+from tallystick.channels.storage.tables import table
 from tallystick.channels.testing.clock import EPOCH
 
+SENT = table("sent", "seq frame")
 SECRETS = [bytes([n]) * 32 for n in range(4)]
 CONDITIONS = [hashlib.sha256(secret).digest() for secret in SECRETS]
 CONFIRMED = 12
@@ -233,8 +235,8 @@ class Payments(RuleBasedStateMachine):
     def on_sent(self, party: Party, message: Message) -> None:
         """Nothing leaves that is not durable."""
         if isinstance(message, Update):
-            rows = party.store.read("SELECT frame FROM sent WHERE seq = ?", (message.seq,))
-            assert [decode(frame) for (frame,) in rows] == [message]
+            rows = party.store.read(SENT.rows(seq=message.seq))
+            assert [decode(frame) for _, frame in rows] == [message]
             return
         if not isinstance(message, (Ack, Reestablish, CloseOffer, WithdrawRequest)):
             return
@@ -335,7 +337,7 @@ class Payments(RuleBasedStateMachine):
             assert channel.own_reserve(writer.session.funding) == reader.channel.peer_reserve()
             assert writer.session.funding == channel.funding(channel.side)
             assert len(writer.session.outbox) == 0
-            frames = [frame for (frame,) in writer.store.read("SELECT frame FROM sent ORDER BY seq")]
+            frames = [frame for _, frame in writer.store.read(SENT.rows())]
             assert frames == [row.frame for row in received_after(reader.store, 0, 10**6)]
             self.check_payments(self.tickets[channel.side], frames, channel)
         for party in self.parties:

@@ -18,20 +18,25 @@ import msgspec
 import pytest
 import trio
 
-import tallystick.channels.storage.store as store_module
+import tallystick.channels.storage.sqlite.store as store_module
+from simulation.rows import sql
 from tallystick.channels.errors import StoreDamaged, StoreError
 from tallystick.channels.node.alarms import AlarmKind
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import ChannelId
-from tallystick.channels.storage.log_check import verify_log
 from tallystick.channels.storage.schema import UpdateReceived, UpdateSigned, load_channels, received_after
-from tallystick.channels.storage.seals import Sealed, register
-from tallystick.channels.storage.store import Schema, SqliteStore, open_store
+from tallystick.channels.storage.sqlite.log_check import verify_log
+from tallystick.channels.storage.sqlite.schemas import Schema
+from tallystick.channels.storage.sqlite.seals import register
+from tallystick.channels.storage.sqlite.store import SqliteStore, open_store
+from tallystick.channels.storage.store import Subject
+from tallystick.channels.storage.tables import table
 from tallystick.router.forwarding.circuits import load_circuits
 from tallystick.router.receiving.issued import list_invoices
 from tallystick.router.sending.payments import list_payments
-from tallystick.sdk.node.known_peers import PEERS_SCHEMA, PeerKnown
-from tallystick.sdk.node.running import SCHEMAS, open_node
+from tallystick.sdk.node.known_peers import PeerKnown
+from tallystick.sdk.node.running import open_node
+from tallystick.sdk.node.sqlite import PEERS_SCHEMA, SCHEMAS
 from tallystick.sdk.node.whose import said_by_node
 from tallystick.settlement.sending.moments import read_book
 from tallystick.settlement.testing.local import LocalChain
@@ -54,11 +59,11 @@ def old_data(name: str, directory: Path) -> Path:
 
 def rows_of(store: SqliteStore) -> Rows:
     """Return everything that is in a store, but for versions and seals."""
-    names = [name for (name,) in store.read("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
+    names = [name for (name,) in sql(store, "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
     found: Rows = {}
     for name in names:
-        columns = [row[1] for row in store.read(f"PRAGMA table_xinfo({name})") if row[1] != "seal"]
-        found[name] = sorted(store.read(f"SELECT {', '.join(columns)} FROM {name}"), key=repr)
+        columns = [row[1] for row in sql(store, f"PRAGMA table_xinfo({name})") if row[1] != "seal"]
+        found[name] = sorted(sql(store, f"SELECT {', '.join(columns)} FROM {name}"), key=repr)
     return found
 
 
@@ -83,11 +88,11 @@ def test_data_of_the_first_version_is_brought_to_this_one_with_nothing_changed(t
         assert {table: rows for table, rows in after.items() if table not in ("schemas", "identity")} == {
             table: rows for table, rows in before.items() if table != "schemas"
         }
-        assert indices <= set(store.read("SELECT name FROM sqlite_master WHERE type = 'index'"))
-        sealed = {table.table for table in store.sealed}
+        assert indices <= set(sql(store, "SELECT name FROM sqlite_master WHERE type = 'index'"))
+        sealed = {table.name for table in store.tables}
         assert sealed | {"schemas"} == {*after, *ADDED}
-        for table in sealed:
-            assert store.read(f"SELECT count(*) FROM {table} WHERE seal IS NULL") == [(0,)]
+        for each in sealed:
+            assert sql(store, f"SELECT count(*) FROM {each} WHERE seal IS NULL") == [(0,)]
         assert load_channels(store)
         assert {whose.chain_id for whose in said_by_node(store)} == {1337}
         store.close()
@@ -184,7 +189,7 @@ def test_what_is_learned_anew_is_dropped_and_said(tmp_path: Path) -> None:
     damage(directory, "UPDATE gossip_updates SET body = x'00' WHERE side = 0")
     store = open_store(directory, SCHEMAS, owner="test", durable=False)
     assert store.healed == ["2 damaged rows of the table gossip_updates were dropped: they are learned anew"]
-    assert store.read("SELECT count(*) FROM gossip_updates") == [(2,)]
+    assert sql(store, "SELECT count(*) FROM gossip_updates") == [(2,)]
     store.close()
 
 
@@ -200,13 +205,13 @@ async def test_a_node_tells_its_owner_what_was_dropped(tmp_path: Path) -> None:
 
 
 def test_old_history_is_compared_when_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tallystick.channels.storage.seals.ROWS_MAX", 2)
+    monkeypatch.setattr("tallystick.channels.storage.sqlite.seals.ROWS_MAX", 2)
     directory = old_data("bob", tmp_path / "bob")
     open_store(directory, SCHEMAS, owner="test", durable=False).close()
     damage(directory, "UPDATE received SET frame = x'00' WHERE position = 1")
     store = open_store(directory, SCHEMAS, owner="test", durable=False)
     assert len(received_after(store, 1, 100)) == 5
-    with pytest.raises(StoreDamaged, match="journal"):
+    with pytest.raises(StoreDamaged, match="of the table received is damaged"):
         received_after(store, 0, 100)
     store.close()
 
@@ -270,7 +275,7 @@ def test_a_flipped_bit_in_the_log_is_noticed_unless_only_the_last_commit_is_lost
     verify_log(log)
     log.write_bytes(whole)
     store = open_store(tmp_path / "after", [PEERS_SCHEMA], owner="test")
-    assert store.read("SELECT count(*) FROM peers") == [(6,)]
+    assert sql(store, "SELECT count(*) FROM peers") == [(6,)]
     store.close()
     for short in (b"", b"x", bytes(100), whole[:20], whole[:40]):
         log.write_bytes(short)
@@ -293,7 +298,8 @@ def test_a_flipped_bit_in_the_header_of_the_log_or_in_a_salt_is_noticed(tmp_path
 def test_a_crash_while_the_tables_are_changed_leaves_them_as_they_were(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    old = Schema("part", ("CREATE TABLE things (id INTEGER PRIMARY KEY, what BLOB NOT NULL)",), {}, (Sealed("things"),))
+    part = Subject("part", (table("things", "id what"),), {})
+    old = Schema(part, ("CREATE TABLE things (id INTEGER PRIMARY KEY, what BLOB NOT NULL)",))
     added = "ALTER TABLE things ADD COLUMN more INTEGER NOT NULL DEFAULT 0"
     new = msgspec.structs.replace(old, migrations=(*old.migrations, added))
     open_store(tmp_path, [old], owner="test").close()
@@ -310,7 +316,7 @@ def test_a_crash_while_the_tables_are_changed_leaves_them_as_they_were(
         with pytest.raises(KeyboardInterrupt):
             open_store(tmp_path, [new], owner="test")
     store = open_store(tmp_path, [new], owner="test")
-    assert store.read("SELECT id, what, more FROM things") == [(1, b"\x01", 0)]
+    assert sql(store, "SELECT id, what, more FROM things") == [(1, b"\x01", 0)]
     store.close()
 
 
@@ -320,5 +326,5 @@ def test_a_clock_of_whole_seconds_makes_rows_that_can_be_read_back(tmp_path: Pat
     store.commit([UpdateSigned(channel, 1, 0, 1, b"frame", 1_000), UpdateReceived(channel, 1, 0, 1, b"frame", 1_000)])
     store.close()
     store = open_store(tmp_path, SCHEMAS, owner="test")
-    assert store.read("SELECT time FROM sent") == store.read("SELECT time FROM received") == [(1_000.0,)]
+    assert sql(store, "SELECT time FROM sent") == sql(store, "SELECT time FROM received") == [(1_000.0,)]
     store.close()

@@ -11,24 +11,26 @@ from pathlib import Path
 import pytest
 import trio
 
+from simulation.rows import sql
 from simulation.tower_house import Pair
 from tallystick.channels.errors import StoreError, StoreForeign, StoreInUse
 from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.channels.protocol.objects import Address
-from tallystick.channels.storage.directory import lock_directory
-from tallystick.channels.storage.identity import Identity, claim_directory, hold_identity
-from tallystick.channels.storage.store import open_store
+from tallystick.channels.storage.directory import hold_identity, lock_directory
+from tallystick.channels.storage.identity import Identity, claim_directory
+from tallystick.channels.storage.sqlite.store import open_store
 from tallystick.sdk.node.node import Node
-from tallystick.sdk.node.running import SCHEMAS, open_node
+from tallystick.sdk.node.running import open_node
+from tallystick.sdk.node.sqlite import SCHEMAS
 from tallystick.settlement.chain import Closed, Header
 from tallystick.settlement.simulated.branch import ChainSettings
-from tallystick.settlement.simulated.journal import SCHEMA as LEDGER
+from tallystick.settlement.simulated.sqlite import SCHEMA as LEDGER
 from tallystick.settlement.testing.local import LocalChain
 from tallystick.watchtower.daemon import run_tower
 from tallystick.watchtower.disputes import DisputeEvent
 from tallystick.watchtower.schema import DisputeSeen, said_by_tower
-from tallystick.watchtower.tower import SCHEMAS as TOWER_SCHEMAS
+from tallystick.watchtower.sqlite import SCHEMAS as TOWER_SCHEMAS
 
 ALICE, BOB, CAROL = (PrivateKey(keccak(name)) for name in (b"alice", b"bob", b"carol"))
 PATIENCE = 20
@@ -115,7 +117,7 @@ async def test_a_directory_refuses_another_key_chain_and_contract_and_harms_no_c
             await alice.until(lambda: alice.channels[0].connected)
             await alice.channels[0].pay(5)
     store = open_store(tmp_path / "alice", SCHEMAS, owner="test")
-    assert store.read("SELECT account, chain_id, contract FROM identity") == [(ALICE.address, "1337", chain.contract)]
+    assert sql(store, "SELECT account, chain_id, contract FROM identity") == [(ALICE.address, "1337", chain.contract)]
     store.close()
 
 

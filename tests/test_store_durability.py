@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import subprocess
 import sys
 from functools import partial
@@ -14,8 +13,12 @@ import trio
 from simulation.pair import Pair
 from tallystick.channels.errors import EngineStopped, StoreError, StoreInUse, StoreVersion
 from tallystick.channels.session.inputs import SubmitPayment
-from tallystick.channels.storage.schema import SCHEMA, HistoryPruned, UpdateSigned, load_channels, sent_with
-from tallystick.channels.storage.store import Moment, Schema, open_store
+from tallystick.channels.storage.schema import HistoryPruned, UpdateSigned, load_channels, sent_with
+from tallystick.channels.storage.sqlite.channels import SCHEMA
+from tallystick.channels.storage.sqlite.schemas import Schema
+from tallystick.channels.storage.sqlite.store import open_store
+from tallystick.channels.storage.store import Moment, Subject
+from tallystick.channels.storage.tables import Rows, table
 from tallystick.channels.storage.writer import Writer
 from tallystick.channels.testing.disk import SimulatedDisk
 
@@ -24,14 +27,18 @@ class Noted(Moment, frozen=True):
     text: str
 
 
-def write_note(connection: sqlite3.Connection, moment: Noted) -> None:
-    connection.execute("INSERT INTO notes (text) VALUES (?)", (moment.text,))
+NOTES = table("notes", "text")
 
 
-FIRST = "CREATE TABLE notes (text TEXT NOT NULL UNIQUE)"
-V1 = Schema("notes", (FIRST,), {Noted: write_note})
-V2 = Schema("notes", (FIRST, "ALTER TABLE notes ADD COLUMN length INTEGER; UPDATE notes SET length = length(text)"), {})
-BROKEN = Schema("notes", (FIRST, "UPDATE notes SET text = 'gone'; CREATE TABLE notes (text TEXT)"), {Noted: write_note})
+def write_note(rows: Rows, moment: Noted) -> None:
+    rows.add(NOTES, moment.text)
+
+
+SUBJECT = Subject("notes", (NOTES,), {Noted: write_note})
+FIRST = "CREATE TABLE notes (text TEXT PRIMARY KEY)"
+V1 = Schema(SUBJECT, (FIRST,))
+V2 = Schema(SUBJECT, (FIRST, "ALTER TABLE notes ADD COLUMN length INTEGER; UPDATE notes SET length = length(text)"))
+BROKEN = Schema(SUBJECT, (FIRST, "UPDATE notes SET text = 'gone'; CREATE TABLE notes (text TEXT)"))
 
 
 def test_what_was_committed_is_there_after_reopening(tmp_path: Path) -> None:
@@ -40,7 +47,7 @@ def test_what_was_committed_is_there_after_reopening(tmp_path: Path) -> None:
     assert store.commits == 1
     store.close()
     again = open_store(tmp_path, [V1], owner="test")
-    assert again.read("SELECT text FROM notes ORDER BY text") == [("one",), ("two",)]
+    assert again.read(NOTES.rows()) == [("one",), ("two",)]
     again.close()
     assert (tmp_path / "tally.db").stat().st_mode & 0o777 == 0o600
 
@@ -50,7 +57,7 @@ def test_a_newer_program_migrates_and_the_older_one_is_refused(tmp_path: Path) -
     store.commit([Noted("three")])
     store.close()
     store = open_store(tmp_path, [V2], owner="test")
-    assert store.read("SELECT text, length FROM notes") == [("three", 5)]
+    assert store.read(table("notes", "text length").rows()) == [("three", 5)]
     store.close()
     with pytest.raises(StoreVersion, match="newer program"):
         open_store(tmp_path, [V1], owner="test")
@@ -64,7 +71,7 @@ def test_a_migration_that_fails_changes_nothing(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="version 2"):
         open_store(tmp_path, [BROKEN], owner="test")
     store = open_store(tmp_path, [V1], owner="test")
-    assert store.read("SELECT text FROM notes") == [("kept",)]
+    assert store.read(NOTES.rows()) == [("kept",)]
     store.close()
 
 
@@ -73,10 +80,10 @@ def test_a_commit_that_fails_writes_nothing_of_its_group(tmp_path: Path) -> None
     store.commit([Noted("one")])
     with pytest.raises(StoreError):
         store.commit([Noted("two"), Noted("one")])
-    assert store.read("SELECT text FROM notes") == [("one",)]
+    assert store.read(NOTES.rows()) == [("one",)]
     assert store.commits == 1
     with pytest.raises(StoreError):
-        store.read("SELECT nonsense")
+        store.read(table("nonsense", "text").rows())
     store.close()
 
 
@@ -89,7 +96,7 @@ def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
 HOLDER = """
 import sys
 from pathlib import Path
-from tallystick.channels.storage.store import open_store
+from tallystick.channels.storage.sqlite.store import open_store
 store = open_store(Path(sys.argv[1]), [], owner="the other node")
 print("open", flush=True)
 sys.stdin.read()
@@ -139,7 +146,7 @@ async def test_when_the_disk_refuses_nothing_that_waited_happens_ever() -> None:
         writer.add([Noted("too late")])
     await writer.room()
     assert happened == []
-    assert store.read("SELECT * FROM notes") == []
+    assert store.read(NOTES.rows()) == []
 
 
 async def test_producers_wait_while_the_disk_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,7 +171,7 @@ def test_one_transaction_covers_all_channels_of_a_round() -> None:
     pair = Pair()
     pair.connect()
     pair.settle()
-    before, journal = pair.alice.store.commits, "SELECT count(*) FROM sent"
+    before, journal = pair.alice.store.commits, table("sent", "seq").groups()
     for _ in range(50):
         pair.alice.apply(SubmitPayment(1))
     pair.alice.step()

@@ -31,7 +31,8 @@ from tallystick.settlement.contract.verdicts.rules import Registration
 from tallystick.settlement.contract.verdicts.stream import StreamVerdict
 from tallystick.settlement.errors import Revert, Reverted
 from tallystick.settlement.ethereum.transactions import gas_of
-from tallystick.settlement.following.index import INDEX_SCHEMA, ChainIndex
+from tallystick.settlement.following.index import ChainIndex
+from tallystick.settlement.following.sqlite import INDEX_SCHEMA
 
 EXPIRY = 5_000
 SEED = keccak(b"a seed")

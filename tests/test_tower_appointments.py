@@ -19,7 +19,8 @@ from tallystick.channels.node.alarms import Alarm
 from tallystick.channels.ports import Link, PeerAddress
 from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.channels.protocol.objects import Address, BalanceProof, SignedProof
-from tallystick.channels.storage.store import Moment, SqliteStore, open_store
+from tallystick.channels.storage.sqlite.store import SqliteStore, open_store
+from tallystick.channels.storage.store import Moment
 from tallystick.channels.testing.clock import seeded_entropy
 from tallystick.channels.testing.network import MemoryNetwork
 from tallystick.watchtower.appointments import AppointmentService
@@ -39,14 +40,9 @@ from tallystick.watchtower.messages import (
     verify_receipt,
 )
 from tallystick.watchtower.quotas import AppointmentQuota
-from tallystick.watchtower.schema import (
-    CLIENT_SCHEMA,
-    TOWER_SCHEMA,
-    Coverage,
-    count_appointments,
-    read_appointments,
-)
+from tallystick.watchtower.schema import Coverage, count_appointments, read_appointments
 from tallystick.watchtower.sealing import BLOB_SIZE, Appointment, locator_of, seal, unseal
+from tallystick.watchtower.sqlite import CLIENT_SCHEMA, TOWER_SCHEMA
 
 ALICE, BOB, TOWER, CAROL = (PrivateKey(bytes([n]) * 32) for n in (1, 2, 3, 4))
 PAIR = Pair(ALICE, BOB, chain_id=1337, contract=Address(b"\x09" * 20))

@@ -29,7 +29,8 @@ from tallystick.channels.errors import StoreError
 from tallystick.channels.node.alarms import Alarm, AlarmKind
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import NATIVE, Address, SignedProof, Voucher
-from tallystick.channels.storage.store import Moment, SqliteStore, open_store
+from tallystick.channels.storage.sqlite.store import SqliteStore, open_store
+from tallystick.channels.storage.store import Moment
 from tallystick.channels.testing.clock import seeded_entropy, virtual_clock
 from tallystick.channels.testing.network import MemoryNetwork
 from tallystick.settlement.chain import (
@@ -48,9 +49,9 @@ from tallystick.settlement.testing.local import LocalChain
 from tallystick.watchtower.client import ClientPolicy, TowerClient
 from tallystick.watchtower.disputes import ChallengeBudget, Defence
 from tallystick.watchtower.messages import VERSION, TowerReceipt, Upload
-from tallystick.watchtower.schema import CLIENT_SCHEMA
 from tallystick.watchtower.sealing import Appointment, locator_of, seal
-from tallystick.watchtower.tower import SCHEMAS, TowerPolicy
+from tallystick.watchtower.sqlite import CLIENT_SCHEMA, SCHEMAS
+from tallystick.watchtower.tower import TowerPolicy
 
 ALICE, MALLORY, TOWER, CAROL = (PrivateKey(bytes([n]) * 32) for n in (1, 2, 3, 4))
 FUNDS = 10**18

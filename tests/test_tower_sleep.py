@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 import trio
@@ -12,13 +11,15 @@ from tallystick.channels.protocol.eip712 import channel_id
 from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Terms
 from tallystick.channels.storage.store import Moment
+from tallystick.channels.storage.tables import Query, Row
 from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.settlement.chain import Block, Closed, ContractChannel, Header
 from tallystick.settlement.following.follower import HEADERS_KEPT, BlockAdded, BlockRemoved
-from tallystick.settlement.sending.moments import SCHEMA
+from tallystick.settlement.sending.sqlite import SCHEMA
 from tallystick.watchtower.disputes import ChallengeBudget
-from tallystick.watchtower.schema import TOWER_SCHEMA, AppointmentStored
+from tallystick.watchtower.schema import AppointmentStored, read_disputes
 from tallystick.watchtower.sealing import locator_of
+from tallystick.watchtower.sqlite import TOWER_SCHEMA
 from tallystick.watchtower.watch import Watch
 
 TOWER = Address(b"\7" * 20)
@@ -53,9 +54,9 @@ class House:
 
     chain_id = 1337
 
-    def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        self.reads += "FROM appointments" in sql
-        return self.store.read(sql, parameters)
+    def read(self, query: Query) -> list[Row]:
+        self.reads += query.table.name == "appointments"
+        return self.store.read(query)
 
     async def commit(self, moments: Sequence[Moment]) -> None:
         await trio.lowlevel.checkpoint()
@@ -102,7 +103,7 @@ async def test_what_strangers_close_costs_nothing_once_it_was_looked_at_and_is_d
     for _ in range(PERIOD // INTERVAL + HEADERS_KEPT):
         await house.mine()
     assert house.watch.disputes == {}
-    assert house.store.read("SELECT count(*) FROM cases")[0][0] == 0
+    assert not read_disputes(house.store)
 
 
 async def test_an_appointment_that_comes_late_wakes_its_case() -> None:

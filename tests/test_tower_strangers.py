@@ -10,12 +10,14 @@ import pytest
 import trio
 import trio.testing
 
+from simulation.rows import sql
 from simulation.tower_house import Pair
 from tallystick.channels.errors import LinkClosed
 from tallystick.channels.ports import PeerAddress
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import Address, ChannelId
-from tallystick.channels.storage.store import SqliteStore, open_store
+from tallystick.channels.storage.sqlite.schemas import Schema
+from tallystick.channels.storage.sqlite.store import SqliteStore, open_store
 from tallystick.channels.testing.clock import seeded_entropy
 from tallystick.channels.testing.network import MemoryNetwork
 from tallystick.channels.testing.scheduling import simulate
@@ -25,8 +27,10 @@ from tallystick.watchtower.daemon import read_status, run_tower
 from tallystick.watchtower.errors import TowerRefusal
 from tallystick.watchtower.messages import VERSION, Fetch, Held, Message, Refused, TowerReceipt, Upload, decode, encode
 from tallystick.watchtower.quotas import RENEW, SHARE, TERM, AppointmentQuota
-from tallystick.watchtower.schema import CLIENT_SCHEMA, TOWER_SCHEMA, AppointmentStored, DisputeOver, count_appointments
+from tallystick.watchtower.schema import TOWER as SUBJECT
+from tallystick.watchtower.schema import AppointmentStored, DisputeOver, count_appointments
 from tallystick.watchtower.sealing import BLOB_SIZE
+from tallystick.watchtower.sqlite import CLIENT_SCHEMA, TOWER_SCHEMA
 
 ALICE, BOB, TOWER = (PrivateKey(bytes([n]) * 32) for n in (1, 2, 3))
 FLOOD, HOME = "203.0.113.9", "192.0.2.1"
@@ -114,10 +118,10 @@ async def test_what_was_not_renewed_within_its_term_makes_room_the_oldest_first(
     office.now += 101.5
     office.kept = {(3).to_bytes(32, "big")}
     assert isinstance(await office.upload(HOME), TowerReceipt)
-    left = {row[0] for row in office.store.read("SELECT time FROM appointments")}
+    left = {row[0] for row in sql(office.store, "SELECT time FROM appointments")}
     assert min(left) == old[3].time, "an appointment of a channel that is being closed stays"
     assert sorted(left)[1] >= office.now - TERM - 1
-    assert office.store.read("SELECT count(*) FROM appointment_sources")[0][0] == len(left)
+    assert sql(office.store, "SELECT count(*) FROM appointment_sources")[0][0] == len(left)
 
 
 async def test_new_appointments_come_at_a_rate_and_renewals_at_once(tmp_path: Path) -> None:
@@ -137,20 +141,21 @@ async def test_an_end_frees_the_share_of_its_address_and_addresses_are_not_reada
     office.store.commit([over])
     office.now += 100
     assert 9 <= await office.flood(FLOOD) <= 10
-    rows = office.store.read("SELECT source FROM appointment_sources")
+    rows = sql(office.store, "SELECT source FROM appointment_sources")
     assert {len(source) for (source,) in rows} == {16}
     assert not any(FLOOD.encode() in source for (source,) in rows)
 
 
 def test_data_of_an_earlier_version_is_kept_and_its_clients_are_renewed(tmp_path: Path) -> None:
-    first = msgspec.structs.replace(TOWER_SCHEMA, migrations=TOWER_SCHEMA.migrations[:1], sealed=())
+    tables = [table for table in SUBJECT.tables if table.name != "appointment_sources"]
+    first = Schema(msgspec.structs.replace(SUBJECT, tables=tuple(tables)), TOWER_SCHEMA.migrations[:1])
     store = open_store(tmp_path, [first], owner="a tower", durable=False)
     store.commit([AppointmentStored(ALICE.address, bytes(32), 1, b"old", 5)])
     store.close()
     store = open_store(tmp_path, [TOWER_SCHEMA], owner="a tower", durable=False)
     assert count_appointments(store) == 1
     store.commit([AppointmentStored(ALICE.address, bytes(32), 2, b"new", 6, b"s" * 16)])
-    assert store.read("SELECT source FROM appointment_sources") == [(b"s" * 16,)]
+    assert sql(store, "SELECT source FROM appointment_sources") == [(b"s" * 16,)]
     store.close()
 
 

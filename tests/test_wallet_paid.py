@@ -12,7 +12,6 @@ from tallystick.channels.storage.store import Moment
 from tallystick.channels.testing.disk import SimulatedDisk, SimulatedStore
 from tallystick.router.network.paid import PaidJournal
 from tallystick.router.receiving.issued import (
-    SCHEMA,
     InvoiceCancelled,
     InvoiceClaimed,
     InvoiceIssued,
@@ -22,6 +21,7 @@ from tallystick.router.receiving.issued import (
     last_paid,
     paid_after,
 )
+from tallystick.router.receiving.sqlite import SCHEMA
 
 
 def secret(number: int) -> bytes:

@@ -7,7 +7,6 @@ import gc
 import os
 import queue
 import shutil
-import sqlite3
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,12 +15,16 @@ import pytest
 import trio
 
 from simulation.pair import Pair
+from simulation.rows import sql
 from tallystick.channels.errors import InvalidInput, StoreError
 from tallystick.channels.protocol.objects import ChannelId
 from tallystick.channels.session.tickets import Ticket
 from tallystick.channels.storage import disk_thread
 from tallystick.channels.storage.disk_thread import open_disk_thread
-from tallystick.channels.storage.store import LOG_SIZE, Moment, Schema, open_store
+from tallystick.channels.storage.sqlite.schemas import Schema
+from tallystick.channels.storage.sqlite.store import LOG_SIZE, open_store
+from tallystick.channels.storage.store import Moment, Subject
+from tallystick.channels.storage.tables import Rows, table
 from tallystick.channels.storage.writer import Round, Writer
 from tallystick.channels.testing.disk import SimulatedDisk
 
@@ -30,11 +33,14 @@ class Noted(Moment, frozen=True):
     text: str
 
 
-def write_note(connection: sqlite3.Connection, moment: Noted) -> None:
-    connection.execute("INSERT INTO notes (text) VALUES (?)", (moment.text,))
+ROWS = table("notes", "text")
 
 
-NOTES = Schema("notes", ("CREATE TABLE notes (text TEXT NOT NULL UNIQUE)",), {Noted: write_note})
+def write_note(rows: Rows, moment: Noted) -> None:
+    rows.add(ROWS, moment.text)
+
+
+NOTES = Schema(Subject("notes", (ROWS,), {Noted: write_note}), ("CREATE TABLE notes (text TEXT PRIMARY KEY)",))
 
 
 async def test_the_loop_goes_on_while_a_call_is_under_way() -> None:
@@ -206,9 +212,9 @@ def test_a_crash_leaves_every_commit_in_the_log_that_was_laid_out(tmp_path: Path
         if not name.endswith("-shm"):  # memory that is shared between processes: gone after a crash
             shutil.copy(tmp_path / "before" / name, tmp_path / "after" / name)
     again = open_store(tmp_path / "after", [NOTES], owner="test")
-    assert again.read("SELECT count(*), count(DISTINCT text) FROM notes") == [(notes, notes)]
+    assert sql(again, "SELECT count(*), count(DISTINCT text) FROM notes") == [(notes, notes)]
     again.commit([Noted("goes on")])
-    assert again.read("PRAGMA integrity_check") == [("ok",)]
+    assert sql(again, "PRAGMA integrity_check") == [("ok",)]
     again.close()
     store.close()
 

@@ -30,8 +30,9 @@ def main() -> int:
             for number, code in enumerate(programs(page.read_text("utf-8"))):
                 files.append(Path(folder) / f"{page.stem.lower()}_{number}.py")
                 files[-1].write_text(code, "utf-8")
-        for example in sorted((ROOT / "examples").glob("*.py")):
-            files.append(Path(folder) / example.name)
+        for example in sorted((ROOT / "examples").rglob("*.py")):
+            files.append(Path(folder) / example.relative_to(ROOT / "examples"))
+            files[-1].parent.mkdir(exist_ok=True)
             files[-1].write_text(example.read_text("utf-8"), "utf-8")
         command = [sys.executable, "-m", "mypy", "--strict", "--config-file", "", "--cache-dir", CACHE]
         return subprocess.run([*command, *files], cwd=folder, check=False).returncode

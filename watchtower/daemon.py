@@ -21,8 +21,9 @@ from tallystick.channels.node.alarms import Alarm, AlarmKind, OnAlarm
 from tallystick.channels.node.loops import require_trio
 from tallystick.channels.ports import Clock, Entropy, PeerAddress, system_clock, system_elapsed, system_entropy
 from tallystick.channels.protocol.keys import PrivateKey
-from tallystick.channels.storage.identity import Identity, claim_directory, hold_identity
-from tallystick.channels.storage.store import open_store
+from tallystick.channels.storage.directory import hold_identity
+from tallystick.channels.storage.identity import Identity, claim_directory
+from tallystick.channels.storage.sqlite.store import open_store
 from tallystick.channels.transport.descriptors import raise_descriptor_limit
 from tallystick.channels.transport.links import TcpNetwork
 from tallystick.channels.values.arguments import checked
@@ -31,7 +32,8 @@ from tallystick.settlement.errors import ChainError, ChainUnavailable
 from tallystick.settlement.ethereum.rpc_client import open_rpc_chain
 from tallystick.settlement.following.vigil import TICK, Sight, begun, look, spell
 from tallystick.watchtower.schema import said_by_tower
-from tallystick.watchtower.tower import SCHEMAS, Tower, TowerPolicy, TowerStatistics
+from tallystick.watchtower.sqlite import SCHEMAS
+from tallystick.watchtower.tower import Tower, TowerPolicy, TowerStatistics
 
 STATUS = "status.json"
 STATUS_EVERY = 2.0

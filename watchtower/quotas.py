@@ -14,7 +14,12 @@ from collections.abc import Collection
 from tallystick.channels.protocol.keys import keccak
 from tallystick.channels.storage.store import Store
 from tallystick.channels.transport.rates import Paces
-from tallystick.watchtower.schema import AppointmentsDropped, count_appointments
+from tallystick.watchtower.schema import (
+    AppointmentsDropped,
+    count_appointments,
+    count_sources,
+    oldest_of_largest_source,
+)
 
 TERM = 30 * 86_400
 """Seconds for which a receipt promises that an appointment is kept, at least."""
@@ -66,8 +71,7 @@ class AppointmentQuota:
             self._total, self._counted = count_appointments(self._store), now
             self._new.sweep(now)
         free = max(0, self._most - self._total)
-        sql = "SELECT count(*) FROM appointment_sources WHERE source = ?"
-        held = int(self._store.read(sql, (self.mark(source),))[0][0])
+        held = count_sources(self._store, self.mark(source))
         if held >= max(1, free // SHARE) or not free:
             return f"the tower keeps {held} appointments from your address, and has no room for more from there"
         if not self._new.take(source, now):
@@ -79,12 +83,7 @@ class AppointmentQuota:
         """Return what to drop because room is short: beyond its term, and not with one of the `kept` locators."""
         if self._total < SHORT * self._most:
             return None
-        largest = "SELECT source FROM appointment_sources GROUP BY source ORDER BY count(*) DESC LIMIT 1"
-        found = self._store.read(
-            f"""SELECT client, locator FROM appointments JOIN appointment_sources USING (client, locator)
-            WHERE source = ({largest}) AND time < ? ORDER BY time LIMIT ?""",
-            (int(now) - TERM, DROPPED_AT_ONCE),
-        )
+        found = oldest_of_largest_source(self._store, int(now) - TERM, DROPPED_AT_ONCE)
         names = tuple((client, locator) for client, locator in found if locator not in kept)
         self._total -= len(names)
         return AppointmentsDropped(names) if names else None

@@ -7,15 +7,14 @@ being closed. `tower_coverage` is the client's: what its towers have acknowledge
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 
 from tallystick.channels.protocol.codec import Codec
 from tallystick.channels.protocol.objects import Address, ChannelId, Terms
 from tallystick.channels.storage.identity import Identity
-from tallystick.channels.storage.seals import Sealed
-from tallystick.channels.storage.store import Moment, Schema, Store, decoded
-from tallystick.settlement.following.whose import said_by_settlement
+from tallystick.channels.storage.store import Moment, Store, Subject
+from tallystick.channels.storage.tables import CAME, COUNT, Rows, at_least, below, decoded, find, table
+from tallystick.settlement.sending.moments import said_by_settlement
 from tallystick.watchtower.disputes import Dispute, DisputeEvent
 
 
@@ -87,31 +86,52 @@ _TERMS: Codec[Terms] = Codec(Terms, canonical=False)
 _SIGHTING: Codec[DisputeEvent] = Codec(DisputeEvent, canonical=False)
 
 
+_APPOINTMENTS = table("appointments", "client locator revision blob time", keys=2)
+_SOURCES = table("appointment_sources", "client locator source", keys=2, learned=True)
+_CASES = table("cases", "channel terms")
+_EVENTS = table("case_events", "channel number position data", keys=3)
+_COVERAGE = table("tower_coverage", "tower channel revision seq0 seq1 moved receipt", keys=2)
+
+
 def read_appointments(store: Store, locator: bytes) -> list[StoredAppointment]:
     """Return all blobs under a locator (of one client, unless somebody copied a locator)."""
-    sql = "SELECT client, revision, blob, time FROM appointments WHERE locator = ?"
-    return [StoredAppointment(*row) for row in store.read(sql, (locator,))]
+    query = _APPOINTMENTS.rows(columns="client revision blob time", locator=locator, order=(CAME,))
+    return [StoredAppointment(*row) for row in store.read(query)]
 
 
 def count_appointments(store: Store, client: Address | None = None) -> int:
     """Return how many appointments a client has, or all clients have."""
-    if client is None:
-        return int(store.read("SELECT count(*) FROM appointments")[0][0])
-    return int(store.read("SELECT count(*) FROM appointments WHERE client = ?", (client,))[0][0])
+    query = _APPOINTMENTS.groups() if client is None else _APPOINTMENTS.groups(client=client)
+    return int(store.read(query)[0][0])
+
+
+def count_sources(store: Store, source: bytes) -> int:
+    """Return how many appointments came from an address."""
+    return int(store.read(_SOURCES.groups(source=source))[0][0])
+
+
+def oldest_of_largest_source(store: Store, before: int, limit: int) -> list[tuple[Address, bytes]]:
+    """Return (client, locator) of appointments from the address with most of them: those from before that time."""
+    largest = store.read(_SOURCES.groups(columns="source", order=("-" + COUNT,), limit=1))
+    if not largest:
+        return []
+    old, how = below("time", before), {"joined": _SOURCES, "source": largest[0][0]}
+    query = _APPOINTMENTS.rows(old, columns="client locator", order=("time",), limit=limit, **how)
+    return [(Address(client), locator) for client, locator in store.read(query)]
 
 
 def has_appointments(store: Store, client: Address) -> bool:
     """Return whether a client has any appointment."""
-    return bool(store.read("SELECT 1 FROM appointments WHERE client = ? LIMIT 1", (client,)))
+    return bool(store.read(_APPOINTMENTS.rows(columns="client", client=client, limit=1)))
 
 
 def read_disputes(store: Store) -> dict[ChannelId, Dispute]:
     """Return the open disputes."""
     disputes = {
-        ChannelId(row[0]): Dispute(decoded(_TERMS, row[1], "cases", row[0]))
-        for row in store.read("SELECT channel, terms FROM cases")
+        ChannelId(channel): Dispute(decoded(_TERMS, terms, "cases", channel))
+        for channel, terms in store.read(_CASES.rows(order=(CAME,)))
     }
-    for channel, data in store.read("SELECT channel, data FROM case_events ORDER BY number, position"):
+    for channel, _, _, data in store.read(_EVENTS.rows(order=("number", "position"))):
         sighting = decoded(_SIGHTING, data, "case_events", channel)
         disputes[channel] = disputes[channel].seen(sighting.block, sighting.event)
     return disputes
@@ -126,118 +146,59 @@ def said_by_tower(store: Store) -> Iterator[Identity]:
 
 def read_coverage(store: Store, tower: Address) -> dict[ChannelId, Coverage]:
     """Return what one tower has acknowledged."""
-    rows = store.read(
-        "SELECT channel, revision, seq0, seq1, moved, receipt FROM tower_coverage WHERE tower = ?", (tower,)
-    )
     return {
-        ChannelId(channel): Coverage(
-            tower, ChannelId(channel), revision, seq0, seq1, int.from_bytes(moved, "big"), receipt
-        )
-        for channel, revision, seq0, seq1, moved, receipt in rows
+        ChannelId(channel): Coverage(tower, channel, revision, seq0, seq1, int.from_bytes(moved, "big"), receipt)
+        for _, channel, revision, seq0, seq1, moved, receipt in store.read(_COVERAGE.rows(tower=tower))
     }
 
 
-def _write_appointment(connection: sqlite3.Connection, moment: AppointmentStored) -> None:
-    connection.execute(
-        """INSERT INTO appointments (client, locator, revision, blob, time) VALUES (?, ?, ?, ?, ?)
-        ON CONFLICT (client, locator) DO UPDATE
-        SET revision = excluded.revision, blob = excluded.blob, time = excluded.time
-        WHERE excluded.revision > revision""",
-        (moment.client, moment.locator, moment.revision, moment.blob, moment.time),
-    )
+def _stored(rows: Rows, moment: AppointmentStored) -> None:
+    name = (moment.client, moment.locator)
+    before = find(rows, _APPOINTMENTS, *name)
+    if before is None or before[2] < moment.revision:
+        rows.put(_APPOINTMENTS, *name, moment.revision, moment.blob, moment.time)
     if moment.source:
-        connection.execute(
-            "INSERT OR REPLACE INTO appointment_sources VALUES (?, ?, ?)",
-            (moment.client, moment.locator, moment.source),
-        )
+        rows.put(_SOURCES, *name, moment.source)
 
 
-def _write_dropped(connection: sqlite3.Connection, moment: AppointmentsDropped) -> None:
-    for table in ("appointments", "appointment_sources"):
-        connection.executemany(f"DELETE FROM {table} WHERE client = ? AND locator = ?", moment.names)
+def _dropped(rows: Rows, moment: AppointmentsDropped) -> None:
+    for client, locator in moment.names:
+        for of in (_APPOINTMENTS, _SOURCES):
+            rows.delete(of, client=client, locator=locator)
 
 
-def _write_seen(connection: sqlite3.Connection, moment: DisputeSeen) -> None:
-    connection.execute("INSERT OR IGNORE INTO cases VALUES (?, ?)", (moment.channel, _TERMS.encode(moment.terms)))
-    connection.execute(
-        "INSERT OR REPLACE INTO case_events VALUES (?, ?, ?, ?)",
-        (moment.channel, moment.sighting.block.number, moment.position, _SIGHTING.encode(moment.sighting)),
-    )
+def _seen(rows: Rows, moment: DisputeSeen) -> None:
+    rows.keep(_CASES, moment.channel, _TERMS.encode(moment.terms))
+    number, data = moment.sighting.block.number, _SIGHTING.encode(moment.sighting)
+    rows.put(_EVENTS, moment.channel, number, moment.position, data)
 
 
-def _write_undone(connection: sqlite3.Connection, moment: DisputesUndone) -> None:
-    connection.execute("DELETE FROM case_events WHERE number >= ?", (moment.number,))
+def _undone(rows: Rows, moment: DisputesUndone) -> None:
+    rows.delete(_EVENTS, at_least("number", moment.number))
 
 
-def _write_over(connection: sqlite3.Connection, moment: DisputeOver) -> None:
-    connection.execute("DELETE FROM case_events WHERE channel = ?", (moment.channel,))
-    connection.execute("DELETE FROM cases WHERE channel = ?", (moment.channel,))
+def _over(rows: Rows, moment: DisputeOver) -> None:
+    rows.delete(_EVENTS, channel=moment.channel)
+    rows.delete(_CASES, channel=moment.channel)
     for locator in moment.locators:
-        connection.execute("DELETE FROM appointments WHERE locator = ?", (locator,))
-        connection.execute("DELETE FROM appointment_sources WHERE locator = ?", (locator,))
+        for of in (_APPOINTMENTS, _SOURCES):
+            rows.delete(of, locator=locator)
 
 
-def _write_coverage(connection: sqlite3.Connection, moment: Coverage) -> None:
-    connection.execute(
-        "INSERT OR REPLACE INTO tower_coverage VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (
-            moment.tower,
-            moment.channel,
-            moment.revision,
-            moment.seq0,
-            moment.seq1,
-            moment.moved.to_bytes(32, "big"),
-            moment.receipt,
-        ),
-    )
+def _covered(rows: Rows, moment: Coverage) -> None:
+    seqs = (moment.revision, moment.seq0, moment.seq1)
+    rows.put(_COVERAGE, moment.tower, moment.channel, *seqs, moment.moved.to_bytes(32, "big"), moment.receipt)
 
 
-TOWER_SCHEMA = Schema(
+TOWER = Subject(
     "tower",
-    (
-        """
-CREATE TABLE appointments (
-    client BLOB NOT NULL, locator BLOB NOT NULL, revision INTEGER NOT NULL, blob BLOB NOT NULL, time INTEGER NOT NULL,
-    PRIMARY KEY (client, locator));
-CREATE INDEX appointments_by_locator ON appointments (locator);
-CREATE TABLE cases (channel BLOB PRIMARY KEY, terms BLOB NOT NULL);
-CREATE TABLE case_events (
-    channel BLOB NOT NULL, number INTEGER NOT NULL, position INTEGER NOT NULL, data BLOB NOT NULL,
-    PRIMARY KEY (channel, number, position))
-""",
-        """
-CREATE TABLE appointment_sources (
-    client BLOB NOT NULL, locator BLOB NOT NULL, source BLOB NOT NULL, PRIMARY KEY (client, locator));
-CREATE INDEX appointment_sources_by_source ON appointment_sources (source);
-CREATE INDEX appointment_sources_by_locator ON appointment_sources (locator)
-""",
-    ),
+    (_APPOINTMENTS, _CASES, _EVENTS, _SOURCES),
     {
-        AppointmentStored: _write_appointment,
-        AppointmentsDropped: _write_dropped,
-        DisputeSeen: _write_seen,
-        DisputesUndone: _write_undone,
-        DisputeOver: _write_over,
+        AppointmentStored: _stored,
+        AppointmentsDropped: _dropped,
+        DisputeSeen: _seen,
+        DisputesUndone: _undone,
+        DisputeOver: _over,
     },
-    (
-        Sealed("appointments"),
-        Sealed("cases"),
-        Sealed("case_events"),
-        Sealed("appointment_sources", heal=True),
-    ),
 )
-"""A tower's store has this schema and `settlement.moments.SCHEMA`."""
-
-CLIENT_SCHEMA = Schema(
-    "tower-client",
-    (
-        """
-CREATE TABLE tower_coverage (
-    tower BLOB NOT NULL, channel BLOB NOT NULL, revision INTEGER NOT NULL, seq0 INTEGER NOT NULL,
-    seq1 INTEGER NOT NULL, moved BLOB NOT NULL, receipt BLOB NOT NULL, PRIMARY KEY (tower, channel)) WITHOUT ROWID
-""",
-    ),
-    {Coverage: _write_coverage},
-    (Sealed("tower_coverage"),),
-)
-"""A node that uses towers has this schema in its store."""
+CLIENT = Subject("tower-client", (_COVERAGE,), {Coverage: _covered})

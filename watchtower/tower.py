@@ -21,7 +21,6 @@ from tallystick.channels.node.alarms import Alarm, AlarmKind, OnAlarm
 from tallystick.channels.ports import Clock, Elapsed, Network, PeerAddress, system_elapsed
 from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.channels.protocol.objects import NATIVE
-from tallystick.channels.storage.identity import IDENTITY_SCHEMA
 from tallystick.channels.storage.store import Moment, Store
 from tallystick.channels.values.arguments import Options, checked
 from tallystick.settlement.chain import Chain, ChallengeCall
@@ -39,17 +38,14 @@ from tallystick.settlement.sending.fee_account import (
     FeeAccount,
     FundsAndDuties,
 )
-from tallystick.settlement.sending.moments import SCHEMA, read_followed
+from tallystick.settlement.sending.moments import read_followed
 from tallystick.settlement.sending.obligations import SendingPolicy
 from tallystick.settlement.sending.sender import Sender, SenderStatistics
 from tallystick.watchtower.appointments import AppointmentService
 from tallystick.watchtower.disputes import ChallengeBudget
 from tallystick.watchtower.quotas import APPOINTMENTS_MAX, NEW_BURST, NEW_RATE, AppointmentQuota
-from tallystick.watchtower.schema import TOWER_SCHEMA, count_appointments
+from tallystick.watchtower.schema import count_appointments
 from tallystick.watchtower.watch import Watch
-
-SCHEMAS = (IDENTITY_SCHEMA, SCHEMA, TOWER_SCHEMA)
-"""What a tower's store is opened with."""
 
 
 class TowerPolicy(Options, frozen=True, kw_only=True):

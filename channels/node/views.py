@@ -40,6 +40,10 @@ class Views:
         """What is signed, confirmed and wanted in each: for whoever asks of all of them, and needs no more."""
         return [session.channel for session in self._sessions.values()]
 
+    def channel(self, channel: ChannelId) -> Channel:
+        """Return the same of one channel; raise InvalidInput if there is none of that id."""
+        return self._session(channel).channel
+
     def get(self, channel: ChannelId) -> ChannelView | None:
         """Return one channel, None if there is none of that id."""
         session = self._sessions.get(channel)

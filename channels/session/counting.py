@@ -35,17 +35,6 @@ class Counting:
         return self._session.channel.reserve_ppm > 0
 
     @property
-    def funding(self) -> int:
-        """Our funding that both sides count: what is safe to spend from. It may be below 0."""
-        channel, link = self._session.channel, self._session.link
-        own = channel.funding(channel.side)
-        if not self._follows:
-            return min(own, link.funding)
-        if link.taken is None:
-            return -AMOUNT_MAX  # its greeting has come, and its count is behind it
-        return min(channel.deposits[channel.side], channel.counted) - max(channel.taken(channel.side), link.taken)
-
-    @property
     def agreed(self) -> bool:
         """Whether the peer counts just what we count as our funding."""
         channel, link = self._session.channel, self._session.link

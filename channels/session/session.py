@@ -93,7 +93,7 @@ class Session:
     @property
     def funding(self) -> int:
         """Our funding that both sides count: what is safe to spend from."""
-        return self.counting.funding
+        return self.link.counted_funding(self.channel)
 
     @property
     def signable(self) -> int:

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import msgspec
 
+from tallystick.channels.limits import AMOUNT_MAX
+from tallystick.channels.protocol.core import Channel
+
 
 class LinkState(msgspec.Struct, frozen=True):
     """What both have said on the present connection. The defaults are those of one that has just begun."""
@@ -37,3 +40,11 @@ class LinkState(msgspec.Struct, frozen=True):
     """The number of the update behind which its newest word on our deposits holds, and that word."""
     heard: int = 0
     """The newest number of the peer's updates that we have heard of."""
+
+    def counted_funding(self, channel: Channel) -> int:
+        """Return our funding that both sides count: what is safe to spend from. It may be below 0."""
+        if channel.reserve_ppm == 0:
+            return min(channel.funding(channel.side), self.funding)
+        if self.taken is None:
+            return -AMOUNT_MAX  # its greeting has come, and its count is behind it
+        return min(channel.deposits[channel.side], channel.counted) - max(channel.taken(channel.side), self.taken)

@@ -16,6 +16,7 @@ from tallystick.channels.protocol import core
 from tallystick.channels.protocol.core import Channel
 from tallystick.channels.protocol.keys import PublicKey
 from tallystick.channels.session.standing import Headroom, require_payable
+from tallystick.channels.session.state import LinkState
 from tallystick.channels.values.discretion import Discreet
 
 if TYPE_CHECKING:
@@ -27,19 +28,27 @@ class ChannelView(Discreet, msgspec.Struct, frozen=True):
 
     channel: Channel
     """What was signed, agreed, confirmed and wanted in it: all that is durable, or will be with the round."""
+    link: LinkState
+    """What both have said on the present connection."""
     peer: PublicKey
-    ready: bool
-    """Whether the peer is connected and in step."""
     cuts: int
     """Connections in a row that were ended because the peer acknowledged nothing."""
-    funding: int
-    """Our funding that both sides count: what is safe to spend from. It may be below 0."""
     queued: int
     """The amount that waits to be signed, payments and locks together."""
     queued_locks: int
     """How many new locks wait to be signed."""
     lost: bool
     """Whether the chain is another one than this channel is on."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether the peer is connected and in step."""
+        return self.link.ready
+
+    @property
+    def funding(self) -> int:
+        """Our funding that both sides count: what is safe to spend from. It may be below 0."""
+        return self.link.counted_funding(self.channel)
 
     @property
     def payable(self) -> bool:
@@ -64,8 +73,8 @@ class ChannelView(Discreet, msgspec.Struct, frozen=True):
     @property
     def signable(self) -> int:
         """What can be signed at once, of what both sides count, beyond the reserve and what waits. Never below 0."""
-        reserve = self.channel.own_reserve(self.funding)
-        return max(0, core.capacity(self.channel, self.funding) - reserve - self.queued)
+        funding = self.funding
+        return max(0, core.capacity(self.channel, funding) - self.channel.own_reserve(funding) - self.queued)
 
     @property
     def unsecured(self) -> int:
@@ -92,10 +101,9 @@ def view_of(session: Session) -> ChannelView:
     outbox = session.outbox
     return ChannelView(
         session.channel,
+        session.link,
         session.peer,
-        session.ready,
         session.patience.cuts,
-        session.funding,
         outbox.total,
         outbox.queued_locks,
         session.lost(),

@@ -4,27 +4,18 @@ From its first commit on, a directory remembers whose data it holds: which key's
 Opened for another one, everything in it would be taken for something that it is not, down to closing the channels of
 others, so it is refused by name before anything is done. Directories of version 0.1.0 did not remember it: `known` is
 what follows from the rest of their data.
-
-Daemons also hold a name that only one process of a machine can have, so that a copy of a directory does not run beside
-it (`hold_identity`).
 """
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import hashlib
-import socket
-import sqlite3
-import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import msgspec
 
-from tallystick.channels.errors import StoreError, StoreForeign, StoreInUse
+from tallystick.channels.errors import StoreForeign
 from tallystick.channels.protocol.objects import Address
-from tallystick.channels.storage.seals import Sealed
-from tallystick.channels.storage.store import Moment, Schema, Store
+from tallystick.channels.storage.store import Moment, Store, Subject
+from tallystick.channels.storage.tables import Rows, table
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -41,23 +32,20 @@ class DirectoryClaimed(Moment, frozen=True):
     identity: Identity
 
 
-def _claimed(connection: sqlite3.Connection, moment: DirectoryClaimed) -> None:
+_IDENTITY = table("identity", "account chain_id contract")
+
+
+def _claimed(rows: Rows, moment: DirectoryClaimed) -> None:
     identity = moment.identity
-    row = (identity.account, str(identity.chain_id), identity.contract)
-    connection.execute("INSERT INTO identity (account, chain_id, contract) VALUES (?, ?, ?)", row)
+    rows.add(_IDENTITY, identity.account, str(identity.chain_id), identity.contract)
 
 
-IDENTITY_SCHEMA = Schema(
-    "identity",
-    ("CREATE TABLE identity (account BLOB PRIMARY KEY, chain_id TEXT NOT NULL, contract BLOB NOT NULL) WITHOUT ROWID",),
-    {DirectoryClaimed: _claimed},
-    (Sealed("identity"),),
-)
+IDENTITY = Subject("identity", (_IDENTITY,), {DirectoryClaimed: _claimed})
 
 
 def read_identity(store: Store) -> Identity | None:
     """Return whose the data is, None if it was never said."""
-    rows = store.read("SELECT account, chain_id, contract FROM identity")
+    rows = store.read(_IDENTITY.rows())
     return Identity(Address(rows[0][0]), int(rows[0][1]), Address(rows[0][2])) if rows else None
 
 
@@ -76,8 +64,8 @@ def claim_directory(store: Store, ours: Identity, known: Iterable[Identity], pla
 def _compare(theirs: Identity, ours: Identity, place: str) -> None:
     if theirs.account is not None and theirs.account != ours.account:
         raise StoreForeign(
-            f"the data in {place} belongs to the key {_hex(theirs.account)}, and this is the key {_hex(ours.account)}: "
-            "nothing was done; give it the key that it belongs to, or choose another directory"
+            f"the data in {place} belongs to the key {shown(theirs.account)}, and this is the key "
+            f"{shown(ours.account)}: nothing was done; give it the key that it belongs to, or choose another directory"
         )
     if theirs.chain_id is not None and theirs.chain_id != ours.chain_id:
         raise StoreForeign(
@@ -86,45 +74,11 @@ def _compare(theirs: Identity, ours: Identity, place: str) -> None:
         )
     if theirs.contract is not None and theirs.contract != ours.contract:
         raise StoreForeign(
-            f"the data in {place} belongs to the contract {_hex(theirs.contract)}, and this is the contract "
-            f"{_hex(ours.contract)}: nothing was done; give it its own contract, or choose another directory"
+            f"the data in {place} belongs to the contract {shown(theirs.contract)}, and this is the contract "
+            f"{shown(ours.contract)}: nothing was done; give it its own contract, or choose another directory"
         )
 
 
-def _hex(address: bytes | None) -> str:
+def shown(address: bytes | None) -> str:
+    """Return an address as people read it."""
     return "none" if address is None else f"0x{address.hex()}"
-
-
-@contextlib.contextmanager
-def hold_identity(what: str, identity: Identity) -> Iterator[None]:
-    """Be the only process of this machine that is this `what` ("node", say); raise StoreInUse if there is one already.
-
-    Of two directories that are copies of each other at most one may run: what both sign contradicts itself. It is an
-    abstract socket's name, which the kernel gives away once and takes back at the process's end.
-    """
-    words = repr((what, identity.account, identity.chain_id, identity.contract))
-    name = "\0tallystick/" + hashlib.sha256(words.encode()).hexdigest()
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as held:
-        try:
-            held.bind(name)
-            held.listen(1)
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                raise StoreInUse(
-                    f"{_holder(name)} of this machine is the {what} of the key {_hex(identity.account)} already: stop "
-                    "it first, and never run a copy of a data directory: two of one key lose each other's money"
-                ) from error
-            if error.errno not in (errno.EINVAL, errno.ENOENT):  # of systems without such names
-                raise StoreError(f"this process cannot make sure that it is the only {what}: {error}") from error
-        yield
-
-
-def _holder(name: str) -> str:
-    """Return which process has an abstract socket."""
-    credentials = struct.Struct("3i")
-    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as question:
-        question.setblocking(False)
-        question.connect(name)
-        process, _, _ = credentials.unpack(question.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, credentials.size))
-        return f"process {process}"
-    return "another process"

@@ -15,6 +15,7 @@ from tallystick.channels.protocol.messages import Update, decode
 from tallystick.channels.protocol.objects import ChannelId, Lock
 from tallystick.channels.protocol.operations import AddLock, Cancel, Operation, Unlock
 from tallystick.channels.protocol.simplex import OlderState
+from tallystick.channels.storage.schema import journal_back
 from tallystick.channels.storage.store import Store
 
 ROWS_AT_ONCE = 256
@@ -30,7 +31,7 @@ def older_state(store: Store, channel: Channel, sender: int, seq: int) -> OlderS
     lowest = state.seq + 1
     if seq > state.seq:
         return None
-    for number, operation in _backwards(store, channel.id, "sent" if sender == channel.side else "received", state.seq):
+    for number, operation in _backwards(store, channel.id, state.seq, ours=sender == channel.side):
         lowest = number
         if number > seq:
             _undo(operation, locks, missing, proofs)
@@ -56,14 +57,12 @@ def _undo(operation: Operation, locks: dict[int, Lock], missing: set[int], proof
         missing.discard(operation.lock.id)
 
 
-def _backwards(store: Store, channel: ChannelId, journal: str, seq: int) -> Iterator[tuple[int, Operation]]:
+def _backwards(store: Store, channel: ChannelId, seq: int, *, ours: bool) -> Iterator[tuple[int, Operation]]:
     """Give the operations of a journal, the newest first, with the numbers of their updates."""
-    sql = f"SELECT seq, frame FROM {journal} WHERE channel = ? AND seq <= ? ORDER BY seq DESC LIMIT {ROWS_AT_ONCE}"
-    expected = seq
-    while rows := store.read(sql, (channel, expected)):
-        for number, frame in rows:
-            update = decode(frame)
-            if number != expected or not isinstance(update, Update):
+    while rows := journal_back(store, channel, seq, ROWS_AT_ONCE, ours=ours):
+        for row in rows:
+            update = decode(row.frame)
+            if row.seq != seq or not isinstance(update, Update):
                 return  # a hole: pruned, or no update at all
-            yield from ((number, operation) for operation in reversed(update.operations))
-            expected -= 1
+            yield from ((seq, operation) for operation in reversed(update.operations))
+            seq -= 1

@@ -13,7 +13,9 @@ import weakref
 from collections.abc import Sequence
 
 from tallystick.channels.errors import StoreError
-from tallystick.channels.storage.store import Moment, Schema, SqliteStore
+from tallystick.channels.storage.sqlite.schemas import Schema
+from tallystick.channels.storage.sqlite.store import SqliteStore
+from tallystick.channels.storage.store import Moment
 
 PAGE = 1_024
 """Bytes of a page: a world may have thousands of disks, whose tables are nearly empty."""

@@ -3,7 +3,7 @@
 Act one: Alice and Bob open a channel and pay each other thousands of times. Bob is killed in mid-stream, restarts and
 resumes; no payment is lost or doubled; they close in agreement. Act two: Mallory pays Bob, keeps an old copy of her
 data, and closes with it while Bob is down. Bob's tower, which could not read what it held, opens it and challenges:
-Mallory forfeits. Act three (`demo_ring`), while her window runs: five nodes pay each other through others; one of
+Mallory forfeits. Act three (`ring`), while her window runs: five nodes pay each other through others; one of
 those is killed in mid-payment, and another one keeps a payment to itself. Whatever is off is reported, and makes the
 program exit with 1.
 """
@@ -24,12 +24,12 @@ from rich.table import Table
 from ring import act_three, build_ring
 from stage import FUNDS, Stage, Wrong
 
-from tallystick.channels.errors import TallystickError
+from tallystick import NATIVE, TallystickError, open_rpc_chain
 from tallystick.channels.ports import system_entropy
-from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
+from tallystick.channels.protocol.objects import Address, ChannelId
 from tallystick.sdk.bench.launcher import DriverProcess, DriverProcesses, chain_run, driver, open_processes, tally
 from tallystick.settlement.chain import Challenged, Closed, CooperativelyClosed, Deposited, Event, Settled
-from tallystick.settlement.ethereum.rpc_client import RpcChain, open_rpc_chain
+from tallystick.settlement.ethereum.rpc_client import RpcChain
 
 DEPOSIT = 10_000_000
 PAYMENTS = 20_000

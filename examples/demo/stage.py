@@ -7,9 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tallystick.channels.errors import TallystickError
-from tallystick.channels.protocol.keys import PrivateKey, keccak
-from tallystick.channels.protocol.objects import NATIVE
+from tallystick import NATIVE, PrivateKey, TallystickError, keccak
 from tallystick.sdk.bench.driver import DriverOptions
 from tallystick.settlement.ethereum.rpc_client import RpcChain
 from tallystick.settlement.simulated.blocks import MINER

@@ -13,14 +13,12 @@ incoming lock either has a circuit, and its outgoing lock is signed, or has none
 
 from __future__ import annotations
 
-import sqlite3
-
 import msgspec
 
 from tallystick.channels.protocol.codec import Codec
 from tallystick.channels.protocol.objects import ChannelId
-from tallystick.channels.storage.seals import Sealed
-from tallystick.channels.storage.store import Moment, Schema, Store, decoded
+from tallystick.channels.storage.store import Moment, Store, Subject
+from tallystick.channels.storage.tables import Row, Rows, above, below, decoded, last, table
 from tallystick.router.forwarding.forwarder import Circuit, ForwardOutcome
 from tallystick.router.objects import ForwardingPolicy
 
@@ -88,67 +86,51 @@ class PeerBarred(Moment, frozen=True):
     """Chain time."""
 
 
-_MIGRATION_1 = """
-CREATE TABLE circuits (
-    channel BLOB NOT NULL, lock INTEGER NOT NULL, body BLOB NOT NULL, reason BLOB NOT NULL,
-    PRIMARY KEY (channel, lock)) WITHOUT ROWID;
-CREATE TABLE forwards (
-    position INTEGER PRIMARY KEY, body BLOB NOT NULL, outcome INTEGER NOT NULL, time INTEGER NOT NULL);
-CREATE INDEX forwards_by_time ON forwards (time);
-CREATE TABLE reputations (peer BLOB PRIMARY KEY, worth REAL NOT NULL, earned REAL NOT NULL, time INTEGER NOT NULL);
-CREATE TABLE policies (channel BLOB PRIMARY KEY, body BLOB NOT NULL)
-"""
-
-_MIGRATION_2 = "CREATE TABLE bars (peer BLOB PRIMARY KEY, until INTEGER NOT NULL) WITHOUT ROWID"
+_CIRCUITS = table("circuits", "channel lock body reason", keys=2)
+_FORWARDS = table("forwards", "position body outcome time", numbered=True, history="position")
+_POLICIES = table("policies", "channel body")
+_REPUTATIONS = table("reputations", "peer worth earned time", learned=True)
+_BARS = table("bars", "peer until", learned=True)
 
 _CIRCUIT: Codec[Circuit] = Codec(Circuit, canonical=False)
 _POLICY: Codec[ForwardingPolicy] = Codec(ForwardingPolicy, canonical=False)
 
 
-def _opened(connection: sqlite3.Connection, moment: CircuitOpened) -> None:
+def _opened(rows: Rows, moment: CircuitOpened) -> None:
     circuit = moment.circuit
-    row = (circuit.outgoing, circuit.outgoing_lock, _CIRCUIT.encode(circuit))
-    connection.execute("INSERT INTO circuits VALUES (?, ?, ?, x'')", row)
+    rows.add(_CIRCUITS, circuit.outgoing, circuit.outgoing_lock, _CIRCUIT.encode(circuit), b"")
 
 
-def _rejected(connection: sqlite3.Connection, moment: CircuitRejected) -> None:
-    connection.execute(
-        "UPDATE circuits SET reason = ? WHERE channel = ? AND lock = ?", (moment.reason, moment.outgoing, moment.lock)
-    )
+def _rejected(rows: Rows, moment: CircuitRejected) -> None:
+    rows.update(_CIRCUITS, {"reason": moment.reason}, channel=moment.outgoing, lock=moment.lock)
 
 
-def _closed(connection: sqlite3.Connection, moment: CircuitClosed) -> None:
+def _closed(rows: Rows, moment: CircuitClosed) -> None:
     circuit = moment.circuit
-    connection.execute("DELETE FROM circuits WHERE channel = ? AND lock = ?", (circuit.outgoing, circuit.outgoing_lock))
-    connection.execute(
-        "INSERT INTO forwards (body, outcome, time) VALUES (?, ?, ?)",
-        (_CIRCUIT.encode(circuit), int(moment.outcome), moment.time),
-    )
+    rows.delete(_CIRCUITS, channel=circuit.outgoing, lock=circuit.outgoing_lock)
+    rows.add(_FORWARDS, _CIRCUIT.encode(circuit), int(moment.outcome), moment.time)
 
 
-def _pruned(connection: sqlite3.Connection, moment: ForwardsPruned) -> None:
-    newest = "(SELECT max(position) FROM forwards)"  # the last row stays: positions only grow
-    connection.execute(f"DELETE FROM forwards WHERE time < ? AND position < {newest}", (moment.before,))
+def _pruned(rows: Rows, moment: ForwardsPruned) -> None:
+    newest = last(rows, _FORWARDS, "position")  # the last row stays: positions only grow
+    rows.delete(_FORWARDS, below("time", moment.before), below("position", newest))
 
 
-def _reputation(connection: sqlite3.Connection, moment: ReputationSaved) -> None:
-    connection.execute(
-        "INSERT OR REPLACE INTO reputations VALUES (?, ?, ?, ?)",
-        (moment.peer, moment.worth, moment.earned, moment.time),
-    )
+def _reputation(rows: Rows, moment: ReputationSaved) -> None:
+    rows.put(_REPUTATIONS, moment.peer, moment.worth, moment.earned, moment.time)
 
 
-def _barred(connection: sqlite3.Connection, moment: PeerBarred) -> None:
-    connection.execute("INSERT OR REPLACE INTO bars VALUES (?, ?)", (moment.peer, moment.until))
+def _barred(rows: Rows, moment: PeerBarred) -> None:
+    rows.put(_BARS, moment.peer, moment.until)
 
 
-def _policy(connection: sqlite3.Connection, moment: PolicySet) -> None:
-    connection.execute("INSERT OR REPLACE INTO policies VALUES (?, ?)", (moment.channel, _POLICY.encode(moment.policy)))
+def _policy(rows: Rows, moment: PolicySet) -> None:
+    rows.put(_POLICIES, moment.channel, _POLICY.encode(moment.policy))
 
 
-SCHEMA = Schema(
+CIRCUITS = Subject(
     "circuits",
-    (_MIGRATION_1, _MIGRATION_2),
+    (_CIRCUITS, _FORWARDS, _POLICIES, _REPUTATIONS, _BARS),
     {
         CircuitOpened: _opened,
         CircuitRejected: _rejected,
@@ -158,13 +140,6 @@ SCHEMA = Schema(
         ReputationSaved: _reputation,
         PeerBarred: _barred,
     },
-    (
-        Sealed("circuits"),
-        Sealed("forwards", order="position"),
-        Sealed("policies"),
-        Sealed("reputations", heal=True),
-        Sealed("bars", heal=True),
-    ),
 )
 
 
@@ -172,41 +147,39 @@ def load_circuits(store: Store) -> list[tuple[Circuit, bytes]]:
     """Return all payments that are being forwarded, each with the reason for which it is being given back, if it is."""
     return [
         (decoded(_CIRCUIT, body, "circuits", channel, lock), reason)
-        for channel, lock, body, reason in store.read("SELECT channel, lock, body, reason FROM circuits")
+        for channel, lock, body, reason in store.read(_CIRCUITS.rows())
     ]
 
 
 def load_reputations(store: Store) -> list[ReputationSaved]:
     """Return what every peer is worth."""
-    return [ReputationSaved(*row) for row in store.read("SELECT peer, worth, earned, time FROM reputations")]
+    return [ReputationSaved(*row) for row in store.read(_REPUTATIONS.rows())]
 
 
 def load_bars(store: Store) -> list[tuple[bytes, int]]:
     """Return which peers were barred, each with the time until which it is."""
-    return [(peer, until) for peer, until in store.read("SELECT peer, until FROM bars")]
+    return [(peer, until) for peer, until in store.read(_BARS.rows())]
 
 
 def load_policies(store: Store) -> dict[ChannelId, ForwardingPolicy]:
     """Return what the owner asks for over each channel for which it said so."""
     return {
         ChannelId(channel): decoded(_POLICY, body, "policies", channel)
-        for channel, body in store.read("SELECT channel, body FROM policies")
+        for channel, body in store.read(_POLICIES.rows())
     }
 
 
 def forwards_after(store: Store, position: int, limit: int) -> list[Forward]:
     """Return up to `limit` ended forwards behind `position` (0: from the beginning), in order."""
-    sql = "SELECT position, body, outcome, time FROM forwards WHERE position > ? ORDER BY position LIMIT ?"
-    return [
-        Forward(row, decoded(_CIRCUIT, body, "forwards", row), ForwardOutcome(outcome), time)
-        for row, body, outcome, time in store.read(sql, (position, limit))
-    ]
+    return [_forward(row) for row in store.read(_FORWARDS.rows(above("position", position), limit=limit))]
 
 
 def forwards_before(store: Store, position: int, limit: int) -> list[Forward]:
     """Return up to `limit` ended forwards before `position` (0: from the end), the newest first."""
-    sql = "SELECT position, body, outcome, time FROM forwards WHERE position < ? ORDER BY position DESC LIMIT ?"
-    return [
-        Forward(row, decoded(_CIRCUIT, body, "forwards", row), ForwardOutcome(outcome), time)
-        for row, body, outcome, time in store.read(sql, (position or 2**62, limit))
-    ]
+    where = [below("position", position)] if position else []
+    return [_forward(row) for row in store.read(_FORWARDS.rows(*where, order=("-position",), limit=limit))]
+
+
+def _forward(row: Row) -> Forward:
+    position, body, outcome, time = row
+    return Forward(position, decoded(_CIRCUIT, body, "forwards", position), ForwardOutcome(outcome), time)

@@ -14,13 +14,12 @@ Source: BOLT 4, "Replay Protection".
 from __future__ import annotations
 
 import heapq
-import sqlite3
 from collections import Counter
 from collections.abc import Iterable
 
 from tallystick.channels.protocol.objects import ChannelId
-from tallystick.channels.storage.seals import Sealed
-from tallystick.channels.storage.store import Moment, Schema, Store
+from tallystick.channels.storage.store import Moment, Store, Subject
+from tallystick.channels.storage.tables import Rows, below, table
 from tallystick.router.codes import Code
 from tallystick.router.errors import InvalidOnion
 from tallystick.router.onion.sphinx import derive
@@ -30,7 +29,7 @@ REMEMBERED_MAX = 1_000_000
 
 TAG_SIZE = 16
 
-_SQLITE_MAX = 2**63 - 1
+_TIME_MAX = 2**63 - 1
 
 
 class OnionSeen(Moment, frozen=True):
@@ -48,30 +47,23 @@ class OnionsForgotten(Moment, frozen=True):
     before: int
 
 
-def _seen(connection: sqlite3.Connection, moment: OnionSeen) -> None:
-    row = (moment.tag, moment.channel, moment.lock, moment.expiry)
-    connection.execute("INSERT OR REPLACE INTO onions VALUES (?, ?, ?, ?)", row)
+_ONIONS = table("onions", "tag channel lock expiry")
 
 
-def _forgotten(connection: sqlite3.Connection, moment: OnionsForgotten) -> None:
-    connection.execute("DELETE FROM onions WHERE expiry < ?", (moment.before,))
+def _seen(rows: Rows, moment: OnionSeen) -> None:
+    rows.put(_ONIONS, moment.tag, moment.channel, moment.lock, moment.expiry)
 
 
-SCHEMA = Schema(
-    "onions",
-    (
-        "CREATE TABLE onions (tag BLOB PRIMARY KEY, channel BLOB NOT NULL, lock INTEGER NOT NULL, "
-        "expiry INTEGER NOT NULL) WITHOUT ROWID; CREATE INDEX onions_by_expiry ON onions (expiry)",
-    ),
-    {OnionSeen: _seen, OnionsForgotten: _forgotten},
-    (Sealed("onions"),),
-)
+def _forgotten(rows: Rows, moment: OnionsForgotten) -> None:
+    rows.delete(_ONIONS, below("expiry", moment.before))
+
+
+ONIONS = Subject("onions", (_ONIONS,), {OnionSeen: _seen, OnionsForgotten: _forgotten})
 
 
 def load_onions(store: Store) -> list[OnionSeen]:
     """Return the onions that are remembered."""
-    rows = store.read("SELECT tag, channel, lock, expiry FROM onions")
-    return [OnionSeen(tag, ChannelId(channel), lock, expiry) for tag, channel, lock, expiry in rows]
+    return [OnionSeen(*row) for row in store.read(_ONIONS.rows())]
 
 
 class Replays:
@@ -108,7 +100,7 @@ class Replays:
         if self._counts[channel] >= self._limit - len(self):
             text = f"{self._counts[channel]} onions of this channel are remembered; the next waits until locks expire"
             raise InvalidOnion(text, Code.TEMPORARY_NODE_FAILURE, secret)
-        moment = OnionSeen(tag, channel, lock, min(expiry, _SQLITE_MAX))
+        moment = OnionSeen(tag, channel, lock, min(expiry, _TIME_MAX))
         self._remember(moment)
         return moment
 

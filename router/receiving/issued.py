@@ -13,9 +13,7 @@ is of all that this node was paid. Nothing that ended changes again: a late canc
 from __future__ import annotations
 
 import enum
-import sqlite3
 from collections.abc import Collection
-from typing import Any
 
 import msgspec
 
@@ -23,8 +21,8 @@ from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.conditions import SECRET_SIZE, digest_of
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import NATIVE, Address
-from tallystick.channels.storage.seals import Sealed
-from tallystick.channels.storage.store import Moment, Schema, Store
+from tallystick.channels.storage.store import Moment, Store, Subject
+from tallystick.channels.storage.tables import Row, Rows, above, beginning, below, equals, find, last, table
 from tallystick.channels.values.discretion import Discreet
 from tallystick.router.invoices.invoice import Invoice, encode_invoice
 from tallystick.router.onion.payload import FinalPayload
@@ -181,37 +179,11 @@ def wanted(
     return None
 
 
-_MIGRATION_1 = """
-CREATE TABLE invoices (
-    hash BLOB PRIMARY KEY, position INTEGER NOT NULL, payment_secret BLOB NOT NULL, secret BLOB NOT NULL,
-    amount BLOB NOT NULL, hold INTEGER NOT NULL, created INTEGER NOT NULL, expires INTEGER NOT NULL,
-    memo TEXT NOT NULL, text TEXT NOT NULL, ended INTEGER, received BLOB NOT NULL) WITHOUT ROWID;
-CREATE UNIQUE INDEX invoices_by_position ON invoices (position)
-"""
-
-_MIGRATION_2 = """
-ALTER TABLE invoices ADD COLUMN paid INTEGER;
-UPDATE invoices SET paid = position WHERE received > zeroblob(16);
-CREATE UNIQUE INDEX invoices_by_claim ON invoices (paid) WHERE paid IS NOT NULL
-"""
-
-_MIGRATION_3 = """
-ALTER TABLE invoices ADD COLUMN own INTEGER NOT NULL DEFAULT 0;
-CREATE INDEX invoices_of_others ON invoices (position) WHERE NOT own
-"""
-
-_MIGRATION_4 = f"ALTER TABLE invoices ADD COLUMN asset BLOB NOT NULL DEFAULT x'{NATIVE.hex()}'"
-
-_COLUMNS = (
-    "position, hash, payment_secret, secret, amount, hold, created, expires, memo, text, ended, received, paid, own, "
-    "asset"
+_INVOICES = table(
+    "invoices",
+    "hash position payment_secret secret amount hold created expires memo text ended received paid own asset",
+    unique=(("position",), ("paid",)),
 )
-_NEXT = "(SELECT coalesce(max(paid), 0) + 1 FROM invoices WHERE paid IS NOT NULL)"
-_INSERT = (
-    "INSERT INTO invoices (position, hash, payment_secret, secret, amount, hold, created, expires, memo, text, ended, "
-    "received, own, asset) SELECT coalesce(max(position), 0) + 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM invoices "
-    "WHERE true "
-)  # (SQLite takes an ON CONFLICT after it for a join without that WHERE)
 _NONE = bytes(16)
 
 
@@ -219,51 +191,50 @@ def _amount(value: int) -> bytes:
     return value.to_bytes(16, "big")
 
 
-def _issued(connection: sqlite3.Connection, moment: InvoiceIssued) -> None:
-    times = (moment.created, moment.expires)
-    row = (moment.payment_hash, moment.payment_secret, moment.secret, _amount(moment.amount), moment.hold, *times)
-    connection.execute(
-        _INSERT + "ON CONFLICT (hash) DO NOTHING",
-        (*row, moment.memo, moment.text, None, _NONE, moment.own, moment.asset),
-    )
+def _issued(rows: Rows, moment: InvoiceIssued) -> None:
+    position, amount = last(rows, _INVOICES, "position") + 1, _amount(moment.amount)
+    words, times = (moment.payment_hash, position, moment.payment_secret), (moment.created, moment.expires)
+    asked = (moment.secret, amount, moment.hold, *times, moment.memo, moment.text)
+    rows.keep(_INVOICES, *words, *asked, None, _NONE, None, moment.own, moment.asset)
 
 
-def _claimed(connection: sqlite3.Connection, moment: InvoiceClaimed) -> None:
-    connection.execute(
-        f"UPDATE invoices SET secret = ?, received = ?, ended = ?, paid = CASE WHEN own THEN NULL ELSE {_NEXT} END "
-        "WHERE hash = ? AND ended IS NULL",
-        (moment.secret, _amount(moment.received), moment.time, moment.payment_hash),
-    )
+def _claimed(rows: Rows, moment: InvoiceClaimed) -> None:
+    before = find(rows, _INVOICES, moment.payment_hash)
+    if before is not None and (record := _record(before)).ended is None:
+        changes = {"secret": moment.secret, "received": _amount(moment.received), "ended": moment.time}
+        paid = None if record.own else last(rows, _INVOICES, "paid") + 1
+        rows.update(_INVOICES, {**changes, "paid": paid}, hash=moment.payment_hash)
 
 
-def _keysend(connection: sqlite3.Connection, moment: KeysendClaimed) -> None:
-    row = (moment.payment_hash, b"", moment.secret, _NONE, False, moment.time, moment.time, "", "")
-    paid = "ON CONFLICT (hash) DO UPDATE SET secret = excluded.secret, received = excluded.received, "
-    paid += "ended = excluded.ended, asset = excluded.asset WHERE ended IS NULL"
-    connection.execute(_INSERT + paid, (*row, moment.time, _amount(moment.received), False, moment.asset))
-    unlisted = "hash = ? AND paid IS NULL AND received > zeroblob(16)"
-    connection.execute(f"UPDATE invoices SET paid = {_NEXT} WHERE {unlisted}", (moment.payment_hash,))
+def _keysend(rows: Rows, moment: KeysendClaimed) -> None:
+    digest, secret, received, time = moment.payment_hash, moment.secret, _amount(moment.received), moment.time
+    before = find(rows, _INVOICES, digest)
+    if before is None:
+        position = last(rows, _INVOICES, "position") + 1
+        words = (digest, position, b"", secret, _NONE, False, time, time, "", "")
+        rows.add(_INVOICES, *words, time, received, None, False, moment.asset)
+    elif _record(before).ended is None:
+        changes = {"secret": secret, "received": received, "ended": time, "asset": moment.asset}
+        rows.update(_INVOICES, changes, hash=digest)
+    paid = last(rows, _INVOICES, "paid") + 1
+    rows.update(_INVOICES, {"paid": paid}, above("received", _NONE), hash=digest, paid=None)
 
 
-def _cancelled(connection: sqlite3.Connection, moment: InvoiceCancelled) -> None:
-    connection.execute(
-        "UPDATE invoices SET ended = ? WHERE hash = ? AND ended IS NULL", (moment.time, moment.payment_hash)
-    )
+def _cancelled(rows: Rows, moment: InvoiceCancelled) -> None:
+    rows.update(_INVOICES, {"ended": moment.time}, hash=moment.payment_hash, ended=None)
 
 
-def _pruned(connection: sqlite3.Connection, moment: InvoicesPruned) -> None:
-    newest = "(SELECT max(position) FROM invoices)"  # the last rows stay, so that positions only grow
-    last = "(SELECT max(paid) FROM invoices WHERE paid IS NOT NULL)"
-    connection.execute(
-        f"DELETE FROM invoices WHERE coalesce(ended, expires) < ? AND position < {newest} "
-        f"AND (paid IS NULL OR paid < {last})",
-        (moment.before,),
-    )
+def _pruned(rows: Rows, moment: InvoicesPruned) -> None:
+    newest = below("position", last(rows, _INVOICES, "position"))  # the last rows stay, so that positions only grow
+    paid = last(rows, _INVOICES, "paid")
+    for over in ((below("ended", moment.before),), (below("expires", moment.before), equals("ended", None))):
+        rows.delete(_INVOICES, newest, below("paid", paid), *over)
+        rows.delete(_INVOICES, newest, *over, paid=None)
 
 
-SCHEMA = Schema(
+INVOICES = Subject(
     "invoices",
-    (_MIGRATION_1, _MIGRATION_2, _MIGRATION_3, _MIGRATION_4),
+    (_INVOICES,),
     {
         InvoiceIssued: _issued,
         InvoiceClaimed: _claimed,
@@ -271,58 +242,26 @@ SCHEMA = Schema(
         InvoiceCancelled: _cancelled,
         InvoicesPruned: _pruned,
     },
-    (Sealed("invoices"),),
 )
 
 
-def _record(row: tuple[Any, ...]) -> InvoiceRecord:
-    (
-        position,
-        digest,
-        payment_secret,
-        secret,
-        amount,
-        hold,
-        created,
-        expires,
-        memo,
-        text,
-        ended,
-        received,
-        paid,
-        own,
-        asset,
-    ) = row
-    return InvoiceRecord(
-        position,
-        digest,
-        payment_secret,
-        secret,
-        int.from_bytes(amount, "big"),
-        bool(hold),
-        created,
-        expires,
-        memo,
-        text,
-        ended,
-        int.from_bytes(received, "big"),
-        paid or 0,
-        bool(own),
-        Address(asset),
-    )
+def _record(row: Row) -> InvoiceRecord:
+    digest, position, words, secret, amount, hold, created, expires, memo, text, ended, received, paid, own, asset = row
+    asked = (int.from_bytes(amount, "big"), bool(hold), created, expires, memo, text)
+    got = (ended, int.from_bytes(received, "big"), paid or 0, bool(own), Address(asset))
+    return InvoiceRecord(position, digest, words, secret, *asked, *got)
 
 
 def find_invoice(store: Store, payment_hash: bytes) -> InvoiceRecord | None:
     """Return the invoice (or keysend payment) of that hash, None if there is none."""
-    rows = store.read(f"SELECT {_COLUMNS} FROM invoices WHERE hash = ?", (payment_hash,))
-    return _record(rows[0]) if rows else None
+    row = find(store, _INVOICES, payment_hash)
+    return _record(row) if row else None
 
 
 def invoices_beginning(store: Store, digits: str, limit: int = 100) -> list[InvoiceRecord]:
     """Return the invoices (but those of payments of this node to itself) whose hash begins with these hex digits."""
-    ends = (bytes.fromhex(digits.ljust(64, "0")), bytes.fromhex(digits.ljust(64, "f")))
-    rows = store.read(f"SELECT {_COLUMNS} FROM invoices WHERE hash BETWEEN ? AND ? AND NOT own LIMIT ?", (*ends, limit))
-    return [_record(row) for row in rows]
+    query = _INVOICES.rows(*beginning("hash", digits), own=False, limit=limit)
+    return [_record(row) for row in store.read(query)]
 
 
 def list_invoices(store: Store, limit: int, before: int | None = None, *, own: bool = False) -> list[InvoiceRecord]:
@@ -330,20 +269,17 @@ def list_invoices(store: Store, limit: int, before: int | None = None, *, own: b
 
     `own`: with those of payments of this node to itself.
     """
-    chosen = "" if own else "AND NOT own "
-    rows = store.read(
-        f"SELECT {_COLUMNS} FROM invoices WHERE position < ? {chosen}ORDER BY position DESC LIMIT ?",
-        (before if before is not None else 2**62, limit),
-    )
-    return [_record(row) for row in rows]
+    where = [] if own else [equals("own", False)]
+    if before is not None:
+        where.append(below("position", before))
+    return [_record(row) for row in store.read(_INVOICES.rows(*where, order=("-position",), limit=limit))]
 
 
 def paid_after(store: Store, position: int, limit: int) -> list[InvoiceRecord]:
     """Return up to `limit` payments that were claimed behind a position (`InvoiceRecord.paid`), in that order."""
-    rows = store.read(f"SELECT {_COLUMNS} FROM invoices WHERE paid > ? ORDER BY paid LIMIT ?", (position, limit))
-    return [_record(row) for row in rows]
+    return [_record(row) for row in store.read(_INVOICES.rows(above("paid", position), order=("paid",), limit=limit))]
 
 
 def last_paid(store: Store) -> int:
     """Return the position of what was claimed last, 0 if nothing was."""
-    return int(store.read("SELECT coalesce(max(paid), 0) FROM invoices WHERE paid IS NOT NULL")[0][0])
+    return last(store, _INVOICES, "paid")

@@ -11,15 +11,14 @@ ended are history: `PaymentsPruned` removes them.
 from __future__ import annotations
 
 import enum
-import sqlite3
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 
 from tallystick.channels.protocol.codec import Codec
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
-from tallystick.channels.storage.seals import Sealed
-from tallystick.channels.storage.store import Moment, Schema, Store, decoded
+from tallystick.channels.storage.store import Moment, Store, Subject
+from tallystick.channels.storage.tables import Row, Rows, beginning, below, decoded, find, last, other, table
 from tallystick.channels.values.discretion import Discreet
 from tallystick.router.errors import Unpaid
 from tallystick.router.objects import Edge, Key33, Route
@@ -146,90 +145,53 @@ class PaymentRecord(Discreet, msgspec.Struct, frozen=True):
         return bool(self.secret)
 
 
-_MIGRATION_1 = """
-CREATE TABLE payments (
-    hash BLOB PRIMARY KEY, position INTEGER NOT NULL, body BLOB NOT NULL, ended REAL, secret BLOB NOT NULL,
-    fee BLOB NOT NULL, reason TEXT NOT NULL, text TEXT NOT NULL) WITHOUT ROWID;
-CREATE INDEX payments_by_position ON payments (position);
-CREATE INDEX payments_pending ON payments (hash) WHERE ended IS NULL;
-CREATE TABLE parts (
-    channel BLOB NOT NULL, lock INTEGER NOT NULL, hash BLOB NOT NULL, number INTEGER NOT NULL, body BLOB NOT NULL,
-    ended INTEGER NOT NULL, secret BLOB NOT NULL, reason BLOB NOT NULL, PRIMARY KEY (channel, lock)) WITHOUT ROWID;
-CREATE INDEX parts_by_payment ON parts (hash, number);
-CREATE INDEX parts_pending ON parts (hash) WHERE ended = 0
-"""
-
-_MIGRATION_2 = """
-ALTER TABLE payments ADD COLUMN kind TEXT NOT NULL DEFAULT 'invoice';
-UPDATE payments SET kind = CASE
-    WHEN instr(body, CAST('keysend' AS BLOB) || x'c420') THEN 'keysend'
-    WHEN instr(body, CAST('first_channel' AS BLOB) || x'c420') THEN 'rebalance'
-    WHEN instr(body, x'a46d656d6fa570726f6265') AND instr(body, CAST('invoice' AS BLOB) || x'a0') THEN 'probe'
-    ELSE 'invoice' END;
-CREATE INDEX payments_but_probes ON payments (position) WHERE kind != 'probe'
-"""  # the kinds of older payments, by their orders in MessagePack: c4 20 is 32 bytes, a4 and a5 begin short texts
+_PAYMENTS = table("payments", "hash position body ended secret fee reason text kind")
+_PARTS = table("parts", "channel lock hash number body ended secret reason", keys=2)
 
 _ORDER: Codec[Order] = Codec(Order, canonical=False)
 _PART: Codec[tuple[Route, tuple[bytes, ...]]] = Codec(tuple[Route, tuple[bytes, ...]], canonical=False)
 
 
-def _ordered(connection: sqlite3.Connection, moment: PaymentOrdered) -> None:
-    digest = moment.order.payment_hash
+def _ordered(rows: Rows, moment: PaymentOrdered) -> None:
+    digest, kind = moment.order.payment_hash, moment.order.kind.value
     if not moment.first:
-        connection.execute("DELETE FROM parts WHERE hash = ?", (digest,))
-        connection.execute("DELETE FROM payments WHERE hash = ? AND ended IS NOT NULL AND secret = x''", (digest,))
-    connection.execute(
-        "INSERT INTO payments SELECT ?, coalesce(max(position), 0) + 1, ?, NULL, x'', x'', '', '', ? FROM payments",
-        (digest, _ORDER.encode(moment.order), moment.order.kind.value),
-    )
+        rows.delete(_PARTS, hash=digest)
+        rows.delete(_PAYMENTS, other("ended", None), hash=digest, secret=b"")
+    position = last(rows, _PAYMENTS, "position") + 1
+    rows.add(_PAYMENTS, digest, position, _ORDER.encode(moment.order), None, b"", b"", "", "", kind)
 
 
-def _part_sent(connection: sqlite3.Connection, moment: PartSent) -> None:
-    connection.execute(
-        "INSERT INTO parts VALUES (?, ?, ?, ?, ?, 0, x'', x'')",
-        (
-            moment.channel,
-            moment.lock,
-            moment.payment_hash,
-            moment.number,
-            _PART.encode((moment.route, moment.secrets)),
-        ),
-    )
+def _part_sent(rows: Rows, moment: PartSent) -> None:
+    body = _PART.encode((moment.route, moment.secrets))
+    rows.add(_PARTS, moment.channel, moment.lock, moment.payment_hash, moment.number, body, 0, b"", b"")
 
 
-def _part_ended(connection: sqlite3.Connection, moment: PartEnded) -> None:
-    connection.execute(
-        "UPDATE parts SET ended = 1, secret = ?, reason = ? WHERE channel = ? AND lock = ?",
-        (moment.secret, moment.reason, moment.channel, moment.lock),
-    )
+def _part_ended(rows: Rows, moment: PartEnded) -> None:
+    ended = {"ended": 1, "secret": moment.secret, "reason": moment.reason}
+    rows.update(_PARTS, ended, channel=moment.channel, lock=moment.lock)
 
 
-def _payment_ended(connection: sqlite3.Connection, moment: PaymentEnded) -> None:
-    connection.execute(
-        "UPDATE payments SET ended = ?, secret = ?, fee = ?, reason = ?, text = ? WHERE hash = ? AND secret = x''",
-        (
-            moment.time,
-            moment.secret,
-            moment.fee.to_bytes(16, "big"),
-            moment.reason.value if moment.reason else "",
-            moment.text,
-            moment.payment_hash,
-        ),
-    )
+def _payment_ended(rows: Rows, moment: PaymentEnded) -> None:
+    ended = {
+        "ended": moment.time,
+        "secret": moment.secret,
+        "fee": moment.fee.to_bytes(16, "big"),
+        "reason": moment.reason.value if moment.reason else "",
+        "text": moment.text,
+    }
+    rows.update(_PAYMENTS, ended, hash=moment.payment_hash, secret=b"")
 
 
-def _pruned(connection: sqlite3.Connection, moment: PaymentsPruned) -> None:
-    connection.execute(
-        "DELETE FROM parts WHERE ended = 1 AND hash IN (SELECT hash FROM payments WHERE ended < ?)", (moment.before,)
-    )
-    connection.execute(
-        "DELETE FROM payments WHERE ended < ? AND hash NOT IN (SELECT hash FROM parts)", (moment.before,)
-    )
+def _pruned(rows: Rows, moment: PaymentsPruned) -> None:
+    for (digest,) in rows.read(_PAYMENTS.rows(below("ended", moment.before), columns="hash")):
+        rows.delete(_PARTS, hash=digest, ended=1)
+        if not rows.read(_PARTS.rows(columns="hash", hash=digest, limit=1)):
+            rows.delete(_PAYMENTS, hash=digest)
 
 
-SCHEMA = Schema(
+PAYMENTS = Subject(
     "payments",
-    (_MIGRATION_1, _MIGRATION_2),
+    (_PAYMENTS, _PARTS),
     {
         PaymentOrdered: _ordered,
         PartSent: _part_sent,
@@ -237,35 +199,29 @@ SCHEMA = Schema(
         PaymentEnded: _payment_ended,
         PaymentsPruned: _pruned,
     },
-    (Sealed("payments"), Sealed("parts")),
 )
 
-_PART_COLUMNS = "number, channel, lock, body, ended, secret, reason"
-_COLUMNS = "body, ended, secret, fee, reason, text, kind"
 
-
-def _record(row: tuple[Any, ...]) -> PaymentRecord:
-    body, ended, secret, fee, reason, text, kind = row
+def _record(row: Row) -> PaymentRecord:
+    _, _, body, ended, secret, fee, reason, text, kind = row
     order = msgspec.structs.replace(decoded(_ORDER, body, "payments"), kind=PaymentKind(kind))
     return PaymentRecord(order, ended, secret, int.from_bytes(fee, "big"), Unpaid(reason) if reason else None, text)
 
 
 def find_payment(store: Store, payment_hash: bytes) -> PaymentRecord | None:
     """Return the payment of that hash, None if there was none."""
-    rows = store.read(f"SELECT {_COLUMNS} FROM payments WHERE hash = ?", (payment_hash,))
-    return _record(rows[0]) if rows else None
+    row = find(store, _PAYMENTS, payment_hash)
+    return _record(row) if row else None
 
 
 def payments_beginning(store: Store, digits: str, limit: int = 100) -> list[PaymentRecord]:
     """Return the payments whose hash begins with these hex digits."""
-    ends = (bytes.fromhex(digits.ljust(64, "0")), bytes.fromhex(digits.ljust(64, "f")))
-    rows = store.read(f"SELECT {_COLUMNS} FROM payments WHERE hash BETWEEN ? AND ? LIMIT ?", (*ends, limit))
-    return [_record(row) for row in rows]
+    return [_record(row) for row in store.read(_PAYMENTS.rows(*beginning("hash", digits), limit=limit))]
 
 
 def pending_payments(store: Store) -> list[PaymentRecord]:
     """Return the payments that have not ended."""
-    return [_record(row) for row in store.read(f"SELECT {_COLUMNS} FROM payments WHERE ended IS NULL")]
+    return [_record(row) for row in store.read(_PAYMENTS.rows(ended=None))]
 
 
 def list_payments(
@@ -275,33 +231,29 @@ def list_payments(
 
     `probes`: with what was only tried, too.
     """
-    chosen = "" if probes else "AND kind != 'probe' "
-    rows = store.read(
-        f"SELECT position, {_COLUMNS} FROM payments WHERE position < ? {chosen}ORDER BY position DESC LIMIT ?",
-        (before if before is not None else 2**62, limit),
-    )
-    return [(row[0], _record(row[1:])) for row in rows]
+    where = [] if probes else [other("kind", PaymentKind.PROBE)]
+    if before is not None:
+        where.append(below("position", before))
+    return [(row[1], _record(row)) for row in store.read(_PAYMENTS.rows(*where, order=("-position",), limit=limit))]
 
 
 def load_parts(store: Store, payment_hash: bytes) -> list[PartRecord]:
     """Return the parts of a payment, in order."""
-    rows = store.read(f"SELECT {_PART_COLUMNS} FROM parts WHERE hash = ? ORDER BY number", (payment_hash,))
-    return [_part(row) for row in rows]
+    return [_part(row) for row in store.read(_PARTS.rows(hash=payment_hash, order=("number",)))]
 
 
 def parts_under_way(store: Store) -> list[tuple[bytes, PartRecord]]:
     """Return (payment hash, part) of every part whose lock has not ended."""
-    rows = store.read(f"SELECT hash, {_PART_COLUMNS} FROM parts WHERE ended = 0")
-    return [(row[0], _part(row[1:])) for row in rows]
+    return [(row[2], _part(row)) for row in store.read(_PARTS.rows(ended=0, order=("hash", *_PARTS.key)))]
 
 
-def _part(row: tuple[Any, ...]) -> PartRecord:
-    number, channel, lock, body, ended, secret, reason = row
+def _part(row: Row) -> PartRecord:
+    channel, lock, _, number, body, ended, secret, reason = row
     route, secrets = decoded(_PART, body, "parts", channel, lock)
     return PartRecord(number, ChannelId(channel), lock, route, secrets, bool(ended), secret, reason)
 
 
 def part_of_lock(store: Store, channel: ChannelId, lock: int) -> tuple[bytes, int] | None:
     """Return (payment hash, part number) of the lock, None if it belongs to no payment of ours."""
-    rows = store.read("SELECT hash, number FROM parts WHERE channel = ? AND lock = ?", (channel, lock))
-    return (rows[0][0], rows[0][1]) if rows else None
+    row = find(store, _PARTS, channel, lock)
+    return (row[2], row[3]) if row else None

@@ -23,8 +23,9 @@ from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.messages import Update, decode, encode
 from tallystick.channels.protocol.objects import Address, BalanceProof, ChannelId
 from tallystick.channels.protocol.operations import Pay
-from tallystick.channels.storage.schema import SCHEMA, UpdateSigned
-from tallystick.channels.storage.store import open_store
+from tallystick.channels.storage.schema import UpdateSigned
+from tallystick.channels.storage.sqlite.channels import SCHEMA
+from tallystick.channels.storage.sqlite.store import open_store
 
 CONTROL_MIN = 1.75
 """Below this, the machine was busy with something else: repeat."""

@@ -29,6 +29,7 @@ from tallystick.channels.ports import Network, PeerAddress, system_entropy
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.messages import Update, decode
 from tallystick.channels.protocol.objects import ChannelId
+from tallystick.channels.storage.schema import sent_after
 from tallystick.channels.storage.store import Store
 from tallystick.channels.transport.links import TcpNetwork
 from tallystick.router.forwarding.exposure import ExposureLimits
@@ -233,8 +234,7 @@ class Driver:
 
 def batch_sizes(store: Store, channel: ChannelId, after: int) -> list[int]:
     """Return how many payments (where there are none: lock operations) each of our updates behind `after` carried."""
-    rows = store.read("SELECT count, frame FROM sent WHERE channel = ? AND seq > ?", (channel, after))
-    return [count or _operations(frame) for count, frame in rows]
+    return [row.count or _operations(row.frame) for row in sent_after(store, channel, after)]
 
 
 def _operations(frame: bytes) -> int:

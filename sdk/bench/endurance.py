@@ -25,6 +25,7 @@ import trio
 
 from tallystick.channels.protocol.objects import ChannelId
 from tallystick.channels.session.tickets import Ticket
+from tallystick.channels.storage.schema import CHANNELS
 from tallystick.sdk.bench.control import CONTROL_MIN, capacity_control
 from tallystick.sdk.bench.fleet import Fleet, FleetOptions, run
 from tallystick.sdk.bench.launcher import DriverProcess, open_processes
@@ -115,11 +116,16 @@ class Runner(Fleet):
 
     async def do_usage(self, command: dict[str, Any]) -> dict[str, Any]:
         """Tell what this process has and keeps."""
-        store = self.writer.store
-        rows, size = store.read("SELECT count(*), coalesce(sum(length(state)), 0) FROM channels")[0]
+        states = [state for _, state in self.writer.store.read(CHANNELS.tables[0].rows())]
         database = Path(self.options.data) / "tally.db"
         log = database.with_name("tally.db-wal")
-        usage = Usage(_memory(), database.stat().st_size, log.stat().st_size if log.exists() else 0, rows, size)
+        usage = Usage(
+            _memory(),
+            database.stat().st_size,
+            log.stat().st_size if log.exists() else 0,
+            len(states),
+            sum(map(len, states)),
+        )
         return {"usage": msgspec.to_builtins(usage)}
 
 

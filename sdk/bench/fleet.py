@@ -32,8 +32,8 @@ from tallystick.channels.protocol.keys import PrivateKey, PublicKey
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Terms
 from tallystick.channels.session.inputs import FundingConfirmed
 from tallystick.channels.session.tickets import Ticket
-from tallystick.channels.storage.schema import SCHEMA
-from tallystick.channels.storage.store import open_store
+from tallystick.channels.storage.sqlite.channels import SCHEMA
+from tallystick.channels.storage.sqlite.store import open_store
 from tallystick.channels.storage.writer import Writer
 from tallystick.channels.transport.links import TcpNetwork
 from tallystick.sdk.bench.driver import batch_sizes, obey

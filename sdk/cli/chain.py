@@ -14,7 +14,7 @@ import typer
 from tallystick.channels.errors import InvalidInput, TallystickError
 from tallystick.channels.ports import system_clock, system_entropy
 from tallystick.channels.protocol.objects import NATIVE, Address
-from tallystick.channels.storage.store import open_store
+from tallystick.channels.storage.sqlite.store import open_store
 from tallystick.sdk.cli.screen import say, say_json
 from tallystick.sdk.cli.shell import UNREACHABLE, example, make_group
 from tallystick.settlement.errors import ChainUnavailable
@@ -22,9 +22,9 @@ from tallystick.settlement.ethereum.rpc_client import RpcChain, open_rpc_chain
 from tallystick.settlement.ethereum.rpc_shapes import read_address
 from tallystick.settlement.simulated.branch import ChainSettings
 from tallystick.settlement.simulated.chain import SimulatedChain
-from tallystick.settlement.simulated.journal import SCHEMA
 from tallystick.settlement.simulated.ledger import Mint
 from tallystick.settlement.simulated.rpc_server import serve_chain
+from tallystick.settlement.simulated.sqlite import SCHEMA
 
 T = TypeVar("T")
 

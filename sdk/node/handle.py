@@ -219,8 +219,8 @@ class ChannelHandle:
         runs = [op for op in update.operations if isinstance(op, Pay)] if isinstance(update, Update) else []
         run = next(op for op in runs if op.first <= payment < op.first + len(op.amounts))
         index = payment - run.first
-        ticket = Ticket(self.id, (run.amounts[index],), run.memos[index] if run.memos else b"", key, row.time)
-        ticket.payment = payment
+        memo = run.memos[index] if run.memos else b""
+        ticket = Ticket(self.id, (run.amounts[index],), memo, key, row.time, payment=payment)
         if row.seq <= self.view.channel.ours.seq:
             ticket.resolve((row.seq, row.time))
         elif self.phase in (Phase.SETTLED, Phase.GONE):

@@ -17,7 +17,7 @@ from tallystick.channels.errors import HistoryGone, InvalidInput
 from tallystick.channels.protocol.messages import Update, decode
 from tallystick.channels.protocol.objects import ChannelId
 from tallystick.channels.protocol.operations import Pay
-from tallystick.channels.storage.schema import Journaled, Pruned, pruned_of, received_after
+from tallystick.channels.storage.schema import Journaled, Pruned, last_received, pruned_of, received_after
 from tallystick.channels.storage.store import Store
 
 OLDEST, NEWEST = "oldest", "newest"
@@ -54,7 +54,7 @@ class Journal:
 
     def newest(self) -> str:
         """Return the cursor of the newest payment."""
-        return f"{self._store.read('SELECT coalesce(max(position), 0) FROM received')[0][0]}.{2**32}"
+        return f"{last_received(self._store)}.{2**32}"
 
     def payments(self, after: str, channel: ChannelId | None) -> ReceivedPayments:
         """Return an iterator over the payments behind the cursor `after`; raise InvalidInput if it is none."""

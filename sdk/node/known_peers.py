@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import sqlite3
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.ports import PeerAddress
-from tallystick.channels.storage.seals import Sealed
-from tallystick.channels.storage.store import Moment, Schema, Store
+from tallystick.channels.storage.store import Moment, Store, Subject
+from tallystick.channels.storage.tables import Rows, table
 
 
 class PeerKnown(Moment, frozen=True):
@@ -18,16 +17,14 @@ class PeerKnown(Moment, frozen=True):
     address: str
 
 
-def _write(connection: sqlite3.Connection, moment: PeerKnown) -> None:
-    connection.execute("INSERT OR REPLACE INTO peers VALUES (?, ?)", (moment.key, moment.address))
+_PEERS = table("peers", "key address", learned=True)
 
 
-PEERS_SCHEMA = Schema(
-    "peers",
-    ("CREATE TABLE peers (key BLOB PRIMARY KEY, address TEXT NOT NULL)",),
-    {PeerKnown: _write},
-    (Sealed("peers", heal=True),),
-)
+def _known(rows: Rows, moment: PeerKnown) -> None:
+    rows.put(_PEERS, moment.key, moment.address)
+
+
+PEERS = Subject("peers", (_PEERS,), {PeerKnown: _known})
 
 
 def known_peers(store: Store) -> list[PeerAddress]:
@@ -36,7 +33,7 @@ def known_peers(store: Store) -> list[PeerAddress]:
     What is none any more (older versions looked less closely) is left out: it must not keep a node from starting.
     """
     found = []
-    for (address,) in store.read("SELECT address FROM peers ORDER BY key"):
+    for _, address in store.read(_PEERS.rows()):
         with contextlib.suppress(InvalidInput):
             found.append(PeerAddress.parse(address))
     return found

@@ -93,5 +93,5 @@ class Reactions:
                 self._news.alarm(Alarm(AlarmKind.PEER_STUCK, text))
 
     def _close_for_peer(self, channel: ChannelId) -> None:
-        if self._engine.view(channel).channel.phase in (Phase.OPEN, Phase.FROZEN):
+        if self._engine.views.channel(channel).phase in (Phase.OPEN, Phase.FROZEN):
             self._engine.apply(channel, ForceClose())

@@ -14,41 +14,17 @@ from tallystick.channels.node.alarms import Alarm, AlarmKind, OnAlarm
 from tallystick.channels.node.loops import require_trio
 from tallystick.channels.ports import Clock, Elapsed, Entropy, Network, system_clock, system_elapsed, system_entropy
 from tallystick.channels.protocol.keys import PrivateKey
-from tallystick.channels.storage.identity import IDENTITY_SCHEMA, Identity, claim_directory, hold_identity
-from tallystick.channels.storage.schema import SCHEMA as CHANNELS_SCHEMA
-from tallystick.channels.storage.store import SqliteStore, Store, open_store
+from tallystick.channels.storage.directory import hold_identity
+from tallystick.channels.storage.identity import Identity, claim_directory
+from tallystick.channels.storage.sqlite.store import open_store
+from tallystick.channels.storage.store import Store
 from tallystick.channels.transport.links import TcpNetwork
 from tallystick.channels.values.arguments import checked
-from tallystick.router.forwarding.circuits import SCHEMA as CIRCUITS_SCHEMA
-from tallystick.router.gossip.schema import GOSSIP_SCHEMA
-from tallystick.router.onion.replay import SCHEMA as REPLAY_SCHEMA
-from tallystick.router.pathfinding.liquidity_schema import SCHEMA as LIQUIDITY_SCHEMA
-from tallystick.router.receiving.issued import SCHEMA as INVOICES_SCHEMA
-from tallystick.router.sending.payments import SCHEMA as PAYMENTS_SCHEMA
-from tallystick.sdk.node.known_peers import PEERS_SCHEMA
 from tallystick.sdk.node.node import Node
 from tallystick.sdk.node.options import Config
+from tallystick.sdk.node.sqlite import SCHEMAS
 from tallystick.sdk.node.whose import said_by_node
 from tallystick.settlement.chain import Chain
-from tallystick.settlement.following.index import INDEX_SCHEMA
-from tallystick.settlement.sending.moments import SCHEMA as SETTLEMENT_SCHEMA
-from tallystick.watchtower.schema import CLIENT_SCHEMA
-
-SCHEMAS = (
-    IDENTITY_SCHEMA,
-    CHANNELS_SCHEMA,
-    SETTLEMENT_SCHEMA,
-    INDEX_SCHEMA,
-    PEERS_SCHEMA,
-    CLIENT_SCHEMA,
-    CIRCUITS_SCHEMA,
-    REPLAY_SCHEMA,
-    PAYMENTS_SCHEMA,
-    INVOICES_SCHEMA,
-    LIQUIDITY_SCHEMA,
-    GOSSIP_SCHEMA,
-)
-"""What a node keeps on disk."""
 
 
 @checked
@@ -100,7 +76,7 @@ async def open_node(
             alarm=alarm,
             inline=inline,
         )
-        for text in own.healed if isinstance(own, SqliteStore) else ():
+        for text in own.healed:
             node.news.alarm(Alarm(AlarmKind.DATA_HEALED, text))
         async with trio.open_nursery() as nursery:
             await nursery.start(_run, node)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from tallystick.channels.storage.identity import Identity
 from tallystick.channels.storage.schema import load_channels
 from tallystick.channels.storage.store import Store
-from tallystick.settlement.following.whose import said_by_settlement
+from tallystick.settlement.sending.moments import said_by_settlement
 
 
 def said_by_node(store: Store) -> Iterator[Identity]:

@@ -31,7 +31,7 @@ from tallystick.channels.protocol.messages import (
     decode,
 )
 from tallystick.channels.protocol.objects import Address, ChannelId, SignedProof
-from tallystick.channels.storage.schema import ChannelSaved, find_channel, load_streams
+from tallystick.channels.storage.schema import ChannelSaved, find_channel, journal_back, load_streams
 from tallystick.channels.storage.store import Moment, Store
 from tallystick.sdk.testing.gates import Hooks
 from tallystick.settlement.sending.moments import read_book
@@ -152,9 +152,11 @@ class Audit(Hooks):
         self._require_thawed(message.channel, "an update")
         known = self._updates.setdefault((message.channel, message.seq), frame)
         self.require(known == frame, f"signed two different updates numbered {message.seq}")
-        sql = "SELECT frame FROM sent WHERE channel = ? AND seq = ?"
-        rows = self.store.read(sql, (message.channel, message.seq))
-        self.require(bool(rows) and rows[0][0] == frame, f"sends update {message.seq} before it is on disk")
+        rows = journal_back(self.store, message.channel, message.seq, 1, ours=True)
+        self.require(
+            bool(rows) and (rows[0].seq, rows[0].frame) == (message.seq, frame),
+            f"sends update {message.seq} before it is on disk",
+        )
 
     def _check_ack(self, message: Ack) -> None:
         assert self.store is not None
@@ -165,8 +167,10 @@ class Audit(Hooks):
             row.theirs.seq >= message.seq and bool(row.theirs.countersignature),
             f"acknowledges update {message.seq}, disk has {row.theirs.seq}",
         )
-        rows = self.store.read("SELECT 1 FROM received WHERE channel = ? AND seq = ?", (message.channel, message.seq))
-        self.require(bool(rows), f"acknowledges update {message.seq}, which is not in its journal")
+        rows = journal_back(self.store, message.channel, message.seq, 1, ours=False)
+        self.require(
+            bool(rows) and rows[0].seq == message.seq, f"acknowledges update {message.seq}, which is not in its journal"
+        )
 
     def _require_thawed(self, channel: ChannelId, what: str) -> None:
         until = self._frozen.get(channel, 0)

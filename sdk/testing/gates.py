@@ -8,7 +8,6 @@ just after: a crash at every point that matters. A dead node's disk, links and c
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
 
 import trio
 
@@ -17,6 +16,7 @@ from tallystick.channels.ports import Link, Network, PeerAddress
 from tallystick.channels.protocol.keys import PublicKey
 from tallystick.channels.protocol.objects import Address, ChannelId
 from tallystick.channels.storage.store import Moment, Store
+from tallystick.channels.storage.tables import Query, Row
 from tallystick.settlement.chain import Block, Chain, ContractChannel, Header, TransactionReceipt
 from tallystick.settlement.errors import ChainUnavailable
 
@@ -98,9 +98,14 @@ class GatedStore:
         if not self._gate.leave():
             raise StoreError("the simulated node died after this commit")
 
-    def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    @property
+    def healed(self) -> Sequence[str]:
+        """What was dropped when it was opened."""
+        return self._store.healed
+
+    def read(self, query: Query) -> list[Row]:
         """Return the rows of a query over what is durable."""
-        return self._store.read(sql, parameters)
+        return self._store.read(query)
 
     def close(self) -> None:
         """Release the store."""

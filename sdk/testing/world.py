@@ -33,7 +33,8 @@ from tallystick.channels.testing.disk import SimulatedDisk, SimulatedStore
 from tallystick.channels.testing.network import Delivery, MemoryEndpoint, MemoryNetwork
 from tallystick.channels.values.arguments import checked
 from tallystick.sdk.node.node import Config, Node
-from tallystick.sdk.node.running import SCHEMAS, open_node
+from tallystick.sdk.node.running import open_node
+from tallystick.sdk.node.sqlite import SCHEMAS
 from tallystick.sdk.testing.audit import Audit
 from tallystick.sdk.testing.gates import Gate, GatedChain, GatedNetwork, GatedStore, Hooks
 from tallystick.settlement.chain import Chain, Header

@@ -83,13 +83,13 @@ class Enforcer:
         views = self._engine.views
         restless = [channel.id for channel in views.channels if not self.at_rest(channel)]
         for identity in restless:
-            self._bring_back(views.of(identity).channel)
+            self._bring_back(views.channel(identity))
         for identity in restless:
-            self._follow(views.of(identity).channel)
+            self._follow(views.channel(identity))
         proofs = self._index.proofs(pending_puzzles(views.channels), self._following.final_number)
         self._engine.chain_moved(ChainTime(self._index.head_time, self._following.final_time, proofs))
         for identity in restless:
-            self._close_if_must(views.of(identity).channel)
+            self._close_if_must(views.channel(identity))
         return self.derive(restless)
 
     def _at_head(self, channel: ChannelId) -> ContractChannel | None:
@@ -144,7 +144,7 @@ class Enforcer:
             self._engine.apply(identity, PhaseReached(Phase.GONE))
 
     def _phase(self, channel: ChannelId) -> Phase:
-        return self._engine.view(channel).channel.phase
+        return self._engine.views.channel(channel).phase
 
     # --- duties --------------------------------------------------------------------------------------------------
 

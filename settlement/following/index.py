@@ -7,7 +7,6 @@ time, at the confirmed height to count funds. There is no second, incremental co
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable
 
 import msgspec
@@ -16,8 +15,8 @@ from tallystick.channels.protocol.codec import Codec
 from tallystick.channels.protocol.conditions import HASH, STREAM
 from tallystick.channels.protocol.hashchain import StreamProof, StreamTerms
 from tallystick.channels.protocol.objects import ZERO32, Address, ChannelId, Puzzle
-from tallystick.channels.storage.seals import Sealed
-from tallystick.channels.storage.store import Moment, Schema, Store, decoded
+from tallystick.channels.storage.store import Moment, Store, Subject
+from tallystick.channels.storage.tables import CAME, Rows, at_least, at_most, decoded, table
 from tallystick.channels.values.discretion import Discreet
 from tallystick.settlement.chain import (
     CLOSED,
@@ -113,7 +112,7 @@ class ChainIndex:
         self._store = store
         self._histories: dict[ChannelId, list[EventInBlock]] = {}
         self.head_number, self.head_time = (-1, 0) if head is None else (head.number, head.time)
-        for (blob,) in store.read("SELECT sighting FROM chain_events ORDER BY number, position"):
+        for *_, blob in store.read(_EVENTS.rows()):
             sighting = decoded(_SIGHTING, blob, "chain_events")
             self._histories.setdefault(sighting.event.channel, []).append(sighting)
 
@@ -164,16 +163,19 @@ class ChainIndex:
         The proof of a hash lock is its secret; that of a stream tells its deepest link.
         """
         puzzles = sorted(set(puzzles))
-        sql = "SELECT rowid, time, secret FROM chain_secrets WHERE digest = ? AND number <= ?"
-        hashes = [puzzle for puzzle in puzzles if puzzle[0] == HASH]
-        rows = [(row, puzzle) for puzzle in hashes for row in self._store.read(sql, (puzzle[1], up_to))]
-        found: dict[Puzzle, tuple[int, bytes]] = {puzzle: (time, secret) for (_, time, secret), puzzle in sorted(rows)}
-        links = "SELECT time, proof FROM chain_links WHERE condition = ? AND number <= ? ORDER BY depth DESC LIMIT 1"
-        others = """SELECT time, proof FROM chain_proofs WHERE condition = ? AND number <= ? AND kind = ?
-            ORDER BY number DESC, rowid DESC LIMIT 1"""
+        until, come = at_most("number", up_to), f"{CAME} time secret"
+        hashes = [
+            (_SECRETS.rows(until, columns=come, digest=puzzle[1]), puzzle) for puzzle in puzzles if puzzle[0] == HASH
+        ]
+        rows = sorted((row, puzzle) for query, puzzle in hashes for row in self._store.read(query))
+        found: dict[Puzzle, tuple[int, bytes]] = {puzzle: (time, secret) for (_, time, secret), puzzle in rows}
         for kind, condition in puzzles:
-            values = (condition, up_to) if kind == STREAM else (condition, up_to, kind)
-            for time, proof in self._store.read(links if kind == STREAM else others, values) if kind != HASH else ():
+            if kind == STREAM:
+                query = _LINKS.rows(until, columns="time proof", order=("-depth",), limit=1, condition=condition)
+            else:
+                order = ("-number", f"-{CAME}")
+                query = _PROOFS.rows(until, columns="time proof", order=order, limit=1, kind=kind, condition=condition)
+            for time, proof in self._store.read(query) if kind != HASH else ():
                 found[kind, condition] = (time, proof)
         return found
 
@@ -184,58 +186,27 @@ class ChainIndex:
 
 _SIGHTING: Codec[EventInBlock] = Codec(EventInBlock, canonical=False)
 
+_EVENTS = table("chain_events", "number position sighting", keys=2)
+_SECRETS = table("chain_secrets", "digest secret time number")
+_LINKS = table("chain_links", "condition depth proof time number", keys=2)
+_PROOFS = table("chain_proofs", "kind condition number proof time", keys=4)
 
-def _seen(connection: sqlite3.Connection, moment: EventsSeen) -> None:
+
+def _seen(rows: Rows, moment: EventsSeen) -> None:
     for position, sighting in enumerate(moment.sightings):
-        connection.execute(
-            "INSERT OR REPLACE INTO chain_events VALUES (?, ?, ?)",
-            (moment.number, position, _SIGHTING.encode(sighting)),
-        )
+        rows.put(_EVENTS, moment.number, position, _SIGHTING.encode(sighting))
     for event in moment.secrets:
-        connection.execute(
-            "INSERT OR IGNORE INTO chain_secrets VALUES (?, ?, ?, ?)",
-            (event.digest, event.secret, event.time, moment.number),
-        )
+        rows.keep(_SECRETS, event.digest, event.secret, event.time, moment.number)
     for link in moment.links:
         proof = StreamProof(link.link, link.depth, StreamTerms(link.tip, link.unit, link.length))
-        connection.execute(
-            "INSERT OR IGNORE INTO chain_links VALUES (?, ?, ?, ?, ?)",
-            (link.condition, link.depth, proof.encode(), link.time, moment.number),
-        )
+        rows.keep(_LINKS, link.condition, link.depth, proof.encode(), link.time, moment.number)
     for other in moment.others:
-        connection.execute(
-            "INSERT OR IGNORE INTO chain_proofs VALUES (?, ?, ?, ?, ?)",
-            (other.kind, other.condition, other.proof, other.time, moment.number),
-        )
+        rows.keep(_PROOFS, other.kind, other.condition, moment.number, other.proof, other.time)
 
 
-def _undone(connection: sqlite3.Connection, moment: EventsUndone) -> None:
-    connection.execute("DELETE FROM chain_events WHERE number >= ?", (moment.number,))
-    connection.execute("DELETE FROM chain_secrets WHERE number >= ?", (moment.number,))
-    connection.execute("DELETE FROM chain_links WHERE number >= ?", (moment.number,))
-    connection.execute("DELETE FROM chain_proofs WHERE number >= ?", (moment.number,))
+def _undone(rows: Rows, moment: EventsUndone) -> None:
+    for of in INDEX.tables:
+        rows.delete(of, at_least("number", moment.number))
 
 
-INDEX_SCHEMA = Schema(
-    "index",
-    (
-        """
-CREATE TABLE chain_events (
-    number INTEGER NOT NULL, position INTEGER NOT NULL, sighting BLOB NOT NULL, PRIMARY KEY (number, position));
-CREATE TABLE chain_secrets (
-    digest BLOB PRIMARY KEY, secret BLOB NOT NULL, time INTEGER NOT NULL, number INTEGER NOT NULL)
-""",
-        """
-CREATE TABLE chain_links (
-    condition BLOB NOT NULL, depth INTEGER NOT NULL, proof BLOB NOT NULL, time INTEGER NOT NULL,
-    number INTEGER NOT NULL, PRIMARY KEY (condition, depth))
-""",
-        """
-CREATE TABLE chain_proofs (
-    kind INTEGER NOT NULL, condition BLOB NOT NULL, proof BLOB NOT NULL, time INTEGER NOT NULL,
-    number INTEGER NOT NULL, PRIMARY KEY (kind, condition, number, proof))
-""",
-    ),
-    {EventsSeen: _seen, EventsUndone: _undone},
-    tuple(Sealed(table) for table in ("chain_events", "chain_secrets", "chain_links", "chain_proofs")),
-)
+INDEX = Subject("index", (_EVENTS, _SECRETS, _LINKS, _PROOFS), {EventsSeen: _seen, EventsUndone: _undone})

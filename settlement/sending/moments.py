@@ -1,4 +1,4 @@
-"""What following a chain and sending transactions write to the store: `SCHEMA`, its moments and their readers.
+"""What following a chain and sending transactions write to the store: moments, tables and readers.
 
 Two tables, both keyed by chain id, so that one store may serve several chains. `followed_headers` holds the last
 headers of the branch that was followed, and its first for ever: the newest is the position. `obligations` holds every
@@ -7,12 +7,13 @@ obligation ever taken on, one row each, replaced in place and never deleted.
 
 from __future__ import annotations
 
-import sqlite3
+from collections.abc import Iterator
 
 from tallystick.channels.protocol.codec import Codec
 from tallystick.channels.protocol.objects import Address
-from tallystick.channels.storage.seals import Sealed
-from tallystick.channels.storage.store import Moment, Schema, Store, decoded
+from tallystick.channels.storage.identity import Identity
+from tallystick.channels.storage.store import Moment, Store, Subject
+from tallystick.channels.storage.tables import CAME, Rows, above, at_least, at_most, decoded, equals, find, table
 from tallystick.settlement.chain import Header
 from tallystick.settlement.following.follower import HEADERS_KEPT, BlockAdded, BlockRemoved, Followed, Step
 from tallystick.settlement.sending.obligations import Obligation, ObligationBook, book_of
@@ -61,100 +62,67 @@ def step_moment(chain_id: int, step: Step) -> ChainAdvanced | ChainRewound:
             return ChainRewound(chain_id, header)
 
 
+_HEADERS = table("followed_headers", "chain_id number hash parent time", keys=2)
+_OBLIGATIONS = table("obligations", "chain_id account id resting highest_nonce data", keys=3)
+
+
 def read_followed(store: Store, chain_id: int, start: int) -> Followed:
     """Return how far the chain was followed; `start` is the first block to follow and stays the same for ever."""
-    rows = store.read(
-        "SELECT number, hash, parent, time FROM followed_headers WHERE chain_id = ? ORDER BY number", (chain_id,)
-    )
-    headers = tuple(Header(*row) for row in rows)
+    headers = tuple(Header(*row[1:]) for row in store.read(_HEADERS.rows(chain_id=chain_id)))
     root = headers[0] if headers and (headers[0].number == 0 or len(headers) >= HEADERS_KEPT) else None
     return Followed(start, headers[-HEADERS_KEPT:] if len(headers) > HEADERS_KEPT else headers, root=root)
 
 
 def read_book(store: Store, chain_id: int, account: Address) -> ObligationBook:
     """Return the account's obligations that are not at rest, and the highest nonce it ever bound."""
-    rows = store.read(
-        "SELECT id, data FROM obligations WHERE chain_id = ? AND account = ? AND resting = 0 ORDER BY rowid",
-        (chain_id, account),
-    )
-    top = store.read(
-        "SELECT max(highest_nonce) FROM obligations WHERE chain_id = ? AND account = ?", (chain_id, account)
-    )
-    highest = top[0][0]
+    own = (equals("chain_id", chain_id), equals("account", account))
+    rows = store.read(_OBLIGATIONS.rows(*own, columns="id data", order=(CAME,), resting=0))
+    top = store.read(_OBLIGATIONS.rows(*own, columns="highest_nonce", order=("-highest_nonce",), limit=1))
     found = [decoded(_CODEC, data, "obligations", name) for name, data in rows]
-    return book_of(found, -1 if highest is None else highest)
+    return book_of(found, top[0][0] if top else -1)
 
 
 def read_obligation(store: Store, chain_id: int, account: Address, identifier: str) -> Obligation | None:
     """Return one obligation, at rest or not, None if there never was one of that id."""
-    rows = store.read(
-        "SELECT data FROM obligations WHERE chain_id = ? AND account = ? AND id = ?", (chain_id, account, identifier)
-    )
-    return decoded(_CODEC, rows[0][0], "obligations", identifier) if rows else None
+    row = find(store, _OBLIGATIONS, chain_id, account, identifier)
+    return decoded(_CODEC, row[-1], "obligations", identifier) if row else None
 
 
-def _write_advanced(connection: sqlite3.Connection, moment: ChainAdvanced) -> None:
-    header = moment.header
-    connection.execute(
-        "INSERT OR REPLACE INTO followed_headers VALUES (?, ?, ?, ?, ?)",
-        (moment.chain_id, header.number, header.hash, header.parent, header.time),
-    )
-    connection.execute(
-        """DELETE FROM followed_headers WHERE chain_id = ?1 AND number <= ?2
-        AND number > (SELECT min(number) FROM followed_headers WHERE chain_id = ?1)""",
-        (moment.chain_id, header.number - moment.kept),
-    )
+def said_by_settlement(store: Store) -> Iterator[Identity]:
+    """Return whose data it is, by whose obligations there are, and which chains were followed."""
+    for chain_id, account, _ in store.read(_OBLIGATIONS.groups(columns="chain_id account")):
+        yield Identity(Address(account), chain_id)
+    for chain_id, _ in store.read(_HEADERS.groups(columns="chain_id")):
+        yield Identity(chain_id=chain_id)
 
 
-def _write_rewound(connection: sqlite3.Connection, moment: ChainRewound) -> None:
-    connection.execute(
-        "DELETE FROM followed_headers WHERE chain_id = ? AND number >= ?", (moment.chain_id, moment.header.number)
-    )
+def _advanced(rows: Rows, moment: ChainAdvanced) -> None:
+    header, chain = moment.header, moment.chain_id
+    rows.put(_HEADERS, chain, header.number, header.hash, header.parent, header.time)
+    ((first,),) = rows.read(_HEADERS.rows(columns="number", chain_id=chain, limit=1))
+    rows.delete(_HEADERS, at_most("number", header.number - moment.kept), above("number", first), chain_id=chain)
 
 
-def _write_obligation(connection: sqlite3.Connection, moment: ObligationStored) -> None:
-    obligation = moment.obligation
-    connection.execute(
-        """INSERT INTO obligations (chain_id, account, id, resting, highest_nonce, data) VALUES (?, ?, ?, ?, ?, ?)
-        ON CONFLICT (chain_id, account, id) DO UPDATE SET resting = excluded.resting, data = excluded.data,
-        highest_nonce = max(highest_nonce, excluded.highest_nonce)""",
-        (
-            moment.chain_id,
-            moment.account,
-            obligation.id,
-            obligation.resting,
-            -1 if obligation.nonce is None or obligation.far else obligation.nonce,
-            _CODEC.encode(obligation),
-        ),
-    )
+def _rewound(rows: Rows, moment: ChainRewound) -> None:
+    rows.delete(_HEADERS, at_least("number", moment.header.number), chain_id=moment.chain_id)
 
 
-def _write_lowered(connection: sqlite3.Connection, moment: NoncesLowered) -> None:
-    connection.execute(
-        "UPDATE obligations SET highest_nonce = ?3 WHERE chain_id = ?1 AND account = ?2 AND highest_nonce > ?3",
-        (moment.chain_id, moment.account, moment.highest),
-    )
+def _stored(rows: Rows, moment: ObligationStored) -> None:
+    chain, account, obligation = moment.chain_id, moment.account, moment.obligation
+    before = find(rows, _OBLIGATIONS, chain, account, obligation.id)
+    nonce = -1 if obligation.nonce is None or obligation.far else obligation.nonce
+    highest = max(nonce, before[4]) if before else nonce
+    rows.put(_OBLIGATIONS, chain, account, obligation.id, obligation.resting, highest, _CODEC.encode(obligation))
 
 
-_TABLES = """
-CREATE TABLE followed_headers (
-    chain_id INTEGER NOT NULL, number INTEGER NOT NULL, hash BLOB NOT NULL, parent BLOB NOT NULL,
-    time INTEGER NOT NULL, PRIMARY KEY (chain_id, number)) WITHOUT ROWID;
-CREATE TABLE obligations (
-    chain_id INTEGER NOT NULL, account BLOB NOT NULL, id TEXT NOT NULL, resting INTEGER NOT NULL,
-    highest_nonce INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (chain_id, account, id));
-CREATE INDEX obligations_at_work ON obligations (chain_id, account) WHERE resting = 0
-"""
+def _lowered(rows: Rows, moment: NoncesLowered) -> None:
+    higher = above("highest_nonce", moment.highest)
+    lowered = {"highest_nonce": moment.highest}
+    rows.update(_OBLIGATIONS, lowered, higher, chain_id=moment.chain_id, account=moment.account)
 
-SCHEMA = Schema(
-    name="settlement",
-    migrations=(_TABLES,),
-    writes={
-        ChainAdvanced: _write_advanced,
-        ChainRewound: _write_rewound,
-        ObligationStored: _write_obligation,
-        NoncesLowered: _write_lowered,
-    },
-    sealed=(Sealed("followed_headers"), Sealed("obligations")),
+
+SETTLEMENT = Subject(
+    "settlement",
+    (_HEADERS, _OBLIGATIONS),
+    {ChainAdvanced: _advanced, ChainRewound: _rewound, ObligationStored: _stored, NoncesLowered: _lowered},
 )
-"""Include it in `open_store` of whatever follows a chain or sends transactions."""

@@ -7,12 +7,11 @@ it again.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping
 
 from tallystick.channels.protocol.codec import Codec
-from tallystick.channels.storage.seals import Sealed
-from tallystick.channels.storage.store import Moment, Schema, Store
+from tallystick.channels.storage.store import Moment, Store, Subject
+from tallystick.channels.storage.tables import Rows, at_least, find, table
 from tallystick.settlement.contract.state import ChannelState
 from tallystick.settlement.simulated.blocks import BlockRecord
 from tallystick.settlement.simulated.world import Value, World
@@ -20,13 +19,9 @@ from tallystick.settlement.simulated.world import Value, World
 _RECORDS: Codec[BlockRecord] = Codec(BlockRecord, canonical=False)
 _VALUES: Codec[Value] = Codec(int | ChannelState)
 
-MIGRATIONS = (
-    """
-    CREATE TABLE ledger_state (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
-    CREATE TABLE ledger_blocks (number INTEGER PRIMARY KEY, record BLOB NOT NULL);
-    CREATE TABLE ledger_facts (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID
-    """,
-)
+_STATE = table("ledger_state", "key value")
+_BLOCKS = table("ledger_blocks", "number record", history="number")
+_FACTS = table("ledger_facts", "name value")
 
 
 class ChainMoved(Moment, frozen=True):
@@ -45,48 +40,42 @@ class ChainFounded(Moment, frozen=True):
     identity: bytes
 
 
-def _write_moved(connection: sqlite3.Connection, moment: ChainMoved) -> None:
-    connection.execute("DELETE FROM ledger_blocks WHERE number >= ?", (moment.dropped_from,))
-    connection.executemany(
-        "INSERT INTO ledger_blocks VALUES (?, ?)",
-        [(record.header.number, _RECORDS.encode(record)) for record in moment.added],
-    )
-    gone = [(key,) for key, value in moment.changes.items() if value is None]
-    kept = [(key, _VALUES.encode(value)) for key, value in moment.changes.items() if value is not None]
-    connection.executemany("DELETE FROM ledger_state WHERE key = ?", gone)
-    connection.executemany("INSERT OR REPLACE INTO ledger_state VALUES (?, ?)", kept)
-    connection.execute("INSERT OR REPLACE INTO ledger_facts VALUES ('salt', ?)", (moment.salt,))
+def _moved(rows: Rows, moment: ChainMoved) -> None:
+    rows.delete(_BLOCKS, at_least("number", moment.dropped_from))
+    for record in moment.added:
+        rows.add(_BLOCKS, record.header.number, _RECORDS.encode(record))
+    for key, value in moment.changes.items():
+        if value is None:
+            rows.delete(_STATE, key=key)
+        else:
+            rows.put(_STATE, key, _VALUES.encode(value))
+    rows.put(_FACTS, "salt", moment.salt)
 
 
-def _write_founded(connection: sqlite3.Connection, moment: ChainFounded) -> None:
-    connection.execute("INSERT INTO ledger_facts VALUES ('identity', ?)", (moment.identity,))
+def _founded(rows: Rows, moment: ChainFounded) -> None:
+    rows.add(_FACTS, "identity", moment.identity)
 
 
-SCHEMA = Schema(
-    "ledger",
-    MIGRATIONS,
-    {ChainMoved: _write_moved, ChainFounded: _write_founded},
-    (Sealed("ledger_state"), Sealed("ledger_blocks", order="number"), Sealed("ledger_facts")),
-)
+LEDGER = Subject("ledger", (_STATE, _BLOCKS, _FACTS), {ChainMoved: _moved, ChainFounded: _founded})
 
 
 def read_identity(store: Store) -> bytes | None:
     """Return which chain the data is of, None if it is new."""
-    rows = store.read("SELECT value FROM ledger_facts WHERE name = 'identity'")
-    return rows[0][0] if rows else None
+    row = find(store, _FACTS, "identity")
+    return row[1] if row else None
 
 
 def read_salt(store: Store) -> int:
     """Return how often the chain was reorganised."""
-    rows = store.read("SELECT value FROM ledger_facts WHERE name = 'salt'")
-    return rows[0][0] if rows else 0
+    row = find(store, _FACTS, "salt")
+    return row[1] if row else 0
 
 
 def read_world(store: Store) -> World:
     """Return the state as the newest block left it."""
-    return {key: _VALUES.decode(value) for key, value in store.read("SELECT key, value FROM ledger_state")}
+    return {key: _VALUES.decode(value) for key, value in store.read(_STATE.rows())}
 
 
 def read_records(store: Store) -> list[BlockRecord]:
     """Return all blocks in order."""
-    return [_RECORDS.decode(row[0]) for row in store.read("SELECT record FROM ledger_blocks ORDER BY number")]
+    return [_RECORDS.decode(record) for _, record in store.read(_BLOCKS.rows())]

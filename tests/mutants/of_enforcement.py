@@ -8,7 +8,7 @@ MUTANTS = (
     Mutant(
         "leave a deposit in a channel whose opening had failed on another branch",
         "settlement/enforcement/enforcer.py",
-        "            self._bring_back(views.of(identity).channel)\n",
+        "            self._bring_back(views.channel(identity))\n",
         "            pass\n",
         ("test_openings_end.py",),
     ),

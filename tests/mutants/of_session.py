@@ -77,7 +77,7 @@ MUTANTS = (
     ),
     Mutant(
         "spend a deposit before the peer's reserve follows it",
-        "channels/session/counting.py",
+        "channels/session/state.py",
         "min(channel.deposits[channel.side], channel.counted)",
         "channel.deposits[channel.side]",
         ("test_reserve_follows.py", "test_session_machine.py"),
@@ -239,8 +239,8 @@ MUTANTS = (
     Mutant(
         "show what waits to be signed as free to be signed",
         "channels/session/view.py",
-        "core.capacity(self.channel, self.funding) - reserve - self.queued)",
-        "core.capacity(self.channel, self.funding) - reserve)",
+        "core.capacity(self.channel, funding) - self.channel.own_reserve(funding) - self.queued)",
+        "core.capacity(self.channel, funding) - self.channel.own_reserve(funding))",
         ("test_channel_view.py",),
     ),
     Mutant(

@@ -29,8 +29,8 @@ MUTANTS = (
     Mutant(
         "count a proof for every kind of lock",
         "settlement/following/index.py",
-        "AND number <= ? AND kind = ?",
-        "AND number <= ? AND ? >= 0",
+        "limit=1, kind=kind, condition=condition)",
+        "limit=1, condition=condition)",
         ("test_conditions_world.py",),
     ),
     Mutant(

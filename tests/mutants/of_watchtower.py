@@ -99,8 +99,8 @@ MUTANTS = (
     Mutant(
         "drop what a tower promised to keep",
         "watchtower/quotas.py",
-        "(int(now) - TERM, DROPPED_AT_ONCE),",
-        "(int(now), DROPPED_AT_ONCE),",
+        "int(now) - TERM, DROPPED_AT_ONCE",
+        "int(now), DROPPED_AT_ONCE",
         ("test_tower_strangers.py",),
     ),
     Mutant(

@@ -20,8 +20,8 @@ from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.router.gossip.core import Gossip, GossipStatistics
 from tallystick.router.gossip.own_announcements import Description
 from tallystick.router.gossip.policy import GossipPolicy
-from tallystick.router.gossip.schema import GOSSIP_SCHEMA
 from tallystick.router.gossip.service import GossipService
+from tallystick.router.gossip.sqlite import GOSSIP_SCHEMA
 from tallystick.router.gossip.store import ChannelDropped, EdgeKnown, GraphEvent
 from tallystick.router.objects import Edge, ForwardingPolicy, NodeKey
 from tallystick.settlement.chain import CooperativelyClosed

@@ -29,24 +29,24 @@ from tallystick.channels.session.chaintime import ChainTime
 from tallystick.channels.session.effects import Event
 from tallystick.channels.session.inputs import FundingConfirmed
 from tallystick.channels.session.session import Session
-from tallystick.channels.storage.schema import SCHEMA as CHANNELS_SCHEMA
+from tallystick.channels.storage.sqlite.channels import SCHEMA as CHANNELS_SCHEMA
 from tallystick.channels.storage.store import Moment
 from tallystick.channels.storage.writer import Writer
 from tallystick.channels.testing.clock import EPOCH
 from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.channels.values.discretion import Discreet
 from tallystick.router.forwarding.admission import Admission
-from tallystick.router.forwarding.circuits import SCHEMA as CIRCUITS_SCHEMA
 from tallystick.router.forwarding.incoming import IncomingLocks
 from tallystick.router.forwarding.policies import Policies
 from tallystick.router.forwarding.ports import FinalLock
 from tallystick.router.forwarding.service import Router, RoutingOptions
+from tallystick.router.forwarding.sqlite import SCHEMA as CIRCUITS_SCHEMA
 from tallystick.router.network.adapters import NodeChannels
 from tallystick.router.objects import NodeKey
 from tallystick.router.onion.failures import Failure, attribute
 from tallystick.router.onion.payload import FinalPayload, ForwardPayload, encode_payload
-from tallystick.router.onion.replay import SCHEMA as REPLAY_SCHEMA
 from tallystick.router.onion.sphinx import BuiltOnion, build_onion
+from tallystick.router.onion.sqlite import SCHEMA as REPLAY_SCHEMA
 
 SCHEMAS = (CHANNELS_SCHEMA, CIRCUITS_SCHEMA, REPLAY_SCHEMA)
 CONFIRMED = 12

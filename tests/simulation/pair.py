@@ -26,7 +26,7 @@ from tallystick.channels.session.chaintime import ChainTime
 from tallystick.channels.session.effects import Event
 from tallystick.channels.session.inputs import Asks, FundingConfirmed
 from tallystick.channels.session.session import Session
-from tallystick.channels.storage.schema import SCHEMA
+from tallystick.channels.storage.sqlite.channels import SCHEMA
 from tallystick.channels.storage.writer import Round, Writer
 from tallystick.channels.testing.clock import EPOCH
 from tallystick.channels.testing.disk import SimulatedDisk, SimulatedStore

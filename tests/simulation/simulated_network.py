@@ -45,6 +45,7 @@ from tallystick.router.network.routing import PaymentOptions
 from tallystick.router.objects import Edge, ForwardingPolicy, NodeKey
 from tallystick.router.pathfinding.imports import read_graph
 from tallystick.router.receiving.issued import InvoiceRecord
+from tallystick.router.sending.payments import PAYMENTS
 from tallystick.sdk.node.node import Config, Node
 from tallystick.sdk.testing.audit import Violation
 from tallystick.sdk.testing.world import World, open_world
@@ -375,7 +376,7 @@ def _report(network: SimulatedNetwork, seed: int, marks: list[float]) -> Network
     books = ledgers(network.world)
     records = [record for book in books.values() for record in book.payments]
     stores = [seat.audit.store for seat in network.world.seats.values() if seat.audit.store is not None]
-    attempts = sum(store.read("SELECT count(*) FROM parts")[0][0] for store in stores)
+    attempts = sum(store.read(PAYMENTS.tables[1].groups())[0][0] for store in stores)
     return NetworkReport(
         seed=seed,
         trace=network.world.trace.digest(),

@@ -15,10 +15,12 @@ from tallystick.channels.ports import Network, PeerAddress
 from tallystick.channels.protocol.eip712 import channel_id, digest_proof, domain_separator
 from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.channels.protocol.objects import NATIVE, Address, BalanceProof, ChannelId, SignedProof, Terms
-from tallystick.channels.storage.store import SqliteStore, Store, open_store
+from tallystick.channels.storage.sqlite.store import SqliteStore, open_store
+from tallystick.channels.storage.store import Store
 from tallystick.channels.testing.clock import virtual_clock
 from tallystick.settlement.chain import Chain
-from tallystick.watchtower.tower import SCHEMAS, Tower, TowerPolicy
+from tallystick.watchtower.sqlite import SCHEMAS
+from tallystick.watchtower.tower import Tower, TowerPolicy
 
 
 class Pair:

@@ -14,10 +14,12 @@ from tallystick.channels.protocol.core import Phase, new_channel
 from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.channels.protocol.objects import NATIVE, Terms
 from tallystick.channels.session.inputs import FundingConfirmed
-from tallystick.channels.storage.store import Moment, open_store
+from tallystick.channels.storage.sqlite.store import open_store
+from tallystick.channels.storage.store import Moment
 from tallystick.channels.storage.writer import Writer
 from tallystick.sdk.node.node import Config, Node
-from tallystick.sdk.node.running import SCHEMAS, open_node
+from tallystick.sdk.node.running import open_node
+from tallystick.sdk.node.sqlite import SCHEMAS
 from tallystick.settlement.chain import ChannelOpened, Deposited
 from tallystick.settlement.following.index import EventInBlock, EventsSeen
 from tallystick.settlement.testing.local import LocalChain

@@ -1,12 +1,12 @@
 """Checksums of rows: a bit that turned, on the disk or on its way there, is found before anything relies on it.
 
-A table that is `Sealed` has a column `seal`, a CRC-32 over the row's other columns. SQLite computes it by itself, as a
-generated column, so that no statement can forget it; the few tables that every payment writes have it computed by who
-writes them (`written`), which spares the disk's thread two ways through Python for each row. Tables of older versions
-are brought to this form when they are opened.
+Each table has a column `seal`, a CRC-32 over the row's other columns. SQLite computes it by itself, as a generated
+column, so that no statement can forget it; the few tables that every payment writes (`hot`) have it computed where rows
+are written (`statements`), which spares the disk's thread two ways through Python for each row. Tables of older
+versions are brought to this form when they are opened.
 
 At each start all rows are compared, of mere history the newest ROWS_MAX, and the file's structure is looked through.
-What is damaged is named and nothing is done with it: StoreDamaged. Only rows that can be learned anew (`heal`: gossip,
+What is damaged is named and nothing is done with it: StoreDamaged. Only rows that are learned anew (gossip,
 beliefs) are dropped, and that is said.
 """
 
@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import sqlite3
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
 from tallystick.channels.errors import StoreDamaged, StoreError
+from tallystick.channels.storage.tables import ADVICE, Table, damage
 
 ROWS_MAX = 100_000
 """Rows of a history that are looked at when a store is opened, the newest."""
@@ -32,23 +33,7 @@ FUNCTION = "tally_seal"
 UNREADABLE = (sqlite3.Error, UnicodeDecodeError)
 """What SQLite raises over a damaged file; the second if the damage is in the words of its complaint."""
 
-_ADVICE = (
-    "nothing was done; check the disk and the memory, keep the file, and see 'Damage' in docs/operations.md: an old "
-    "copy must not take its place"
-)
 _encode = msgspec.msgpack.Encoder().encode
-
-
-class Sealed(msgspec.Struct, frozen=True):
-    """A table whose rows carry a checksum."""
-
-    table: str
-    heal: bool = False
-    """Whether a damaged row is dropped: what it said is learned anew."""
-    order: str = ""
-    """Of a history: the column by which rows are new. Of other tables all rows are looked at."""
-    written: bool = False
-    """Whether those who write rows write the seal, too; else SQLite does."""
 
 
 def seal(*values: Any) -> int:
@@ -70,7 +55,7 @@ class _Column(msgspec.Struct, frozen=True):
     """Its place in the primary key, from 1 on; 0: it is not part of it."""
 
 
-class _Table(msgspec.Struct, frozen=True):
+class _Made(msgspec.Struct, frozen=True):
     """How a table is made."""
 
     name: str
@@ -103,7 +88,7 @@ class _Table(msgspec.Struct, frozen=True):
         return ", ".join(column.name for column in self.columns if column.name not in ("seal", self.number))
 
 
-def _look(connection: sqlite3.Connection, name: str) -> _Table | None:
+def _look(connection: sqlite3.Connection, name: str) -> _Made | None:
     row = connection.execute("SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ?", (name,)).fetchone()
     if row is None:
         return None
@@ -111,7 +96,7 @@ def _look(connection: sqlite3.Connection, name: str) -> _Table | None:
     columns = (
         _Column(column, kind, bool(required), default, key) for _, column, kind, required, default, key, _ in found
     )
-    return _Table(name, tuple(columns), row[0])
+    return _Made(name, tuple(columns), row[0])
 
 
 def _layout(connection: sqlite3.Connection) -> int:
@@ -127,7 +112,7 @@ def verify_layout(connection: sqlite3.Connection) -> None:
         return
     row = connection.execute("SELECT version FROM schemas WHERE name = ''").fetchone()
     if row is not None and row[0] != _layout(connection):
-        raise StoreDamaged(f"the description of the store's tables is damaged: {_ADVICE}")
+        raise StoreDamaged(f"the description of the store's tables is damaged: {ADVICE}")
 
 
 def seal_layout(connection: sqlite3.Connection) -> None:
@@ -140,16 +125,16 @@ def seal_layout(connection: sqlite3.Connection) -> None:
         connection.execute("INSERT OR REPLACE INTO schemas VALUES ('', ?)", (layout,))
 
 
-def unsealed(connection: sqlite3.Connection, tables: Iterable[Sealed]) -> list[Sealed]:
+def unsealed(connection: sqlite3.Connection, tables: Iterable[Table]) -> list[Table]:
     """Return the tables that SQLite should seal and does not: those of older versions."""
     made = dict(connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'").fetchall())
-    return [table for table in tables if not table.written and FUNCTION not in made[table.table]]
+    return [table for table in tables if not table.hot and FUNCTION not in made[table.name]]
 
 
-def install(connection: sqlite3.Connection, tables: Iterable[Sealed]) -> None:
+def install(connection: sqlite3.Connection, tables: Iterable[Table]) -> None:
     """See to it, within a transaction, that the tables carry seals over all columns. Raise StoreError if that fails."""
-    for sealed in tables:
-        table = None if sealed.written else _look(connection, sealed.table)
+    for declared in tables:
+        table = None if declared.hot else _look(connection, declared.name)
         if table is None or f"{FUNCTION}({table.guarded})" in table.sql:
             continue
         try:
@@ -158,7 +143,7 @@ def install(connection: sqlite3.Connection, tables: Iterable[Sealed]) -> None:
             raise StoreError(f"the table {table.name} could not be given checksums ({error})") from error
 
 
-def _rebuild(connection: sqlite3.Connection, table: _Table) -> None:
+def _rebuild(connection: sqlite3.Connection, table: _Made) -> None:
     """Make the table anew, with a seal: SQLite adds no stored column to one that exists."""
     indices = connection.execute(
         "SELECT sql FROM sqlite_master WHERE type = 'index' AND tbl_name = ? AND sql IS NOT NULL", (table.name,)
@@ -188,56 +173,48 @@ def _declaration(column: _Column) -> str:
     return f"{column.name} {column.kind}{' NOT NULL' if column.required else ''}{default}"
 
 
-def verify(connection: sqlite3.Connection, tables: Iterable[Sealed]) -> list[str]:
+def verify(connection: sqlite3.Connection, tables: Iterable[Table]) -> list[str]:
     """Compare all rows with their seals; return a sentence for each table some of whose rows were dropped.
 
     Raise StoreDamaged, naming the row, if another one is damaged.
     """
     healed = []
-    for sealed in tables:
-        table = _look(connection, sealed.table)
+    for declared in tables:
+        table = _look(connection, declared.name)
         if table is None or not table.sealed:
             continue  # of an older version
         damaged = f"seal IS NOT {FUNCTION}({table.guarded})"
         try:
-            if sealed.heal:
+            if declared.learned:
                 dropped = connection.execute(f"DELETE FROM {table.name} WHERE {damaged}").rowcount
                 if dropped:
                     healed.append(
                         f"{dropped} damaged rows of the table {table.name} were dropped: they are learned anew"
                     )
                 continue
-            rows = f"(SELECT * FROM {table.name} ORDER BY {sealed.order} DESC LIMIT {ROWS_MAX})"
-            source = rows if sealed.order else table.name
+            rows = f"(SELECT * FROM {table.name} ORDER BY {declared.history} DESC LIMIT {ROWS_MAX})"
+            source = rows if declared.history else table.name
             found = connection.execute(
                 f"SELECT {', '.join(table.keys)} FROM {source} WHERE {damaged} LIMIT 1"
             ).fetchone()
         except UNREADABLE as error:
             raise StoreDamaged(
-                f"rows of the table {table.name} are damaged and cannot be read ({error}); {_ADVICE}"
+                f"rows of the table {table.name} are damaged and cannot be read ({error}); {ADVICE}"
             ) from error
         if found is not None:
             raise damage(table.name, found)
     return healed
 
 
-def damage(table: str, key: Sequence[Any]) -> StoreDamaged:
-    """Return the error for a row that is not what was written."""
-    words = ", ".join(f"0x{part.hex()}" if isinstance(part, bytes) else str(part) for part in key)
-    return StoreDamaged(f"the row ({words}) of the table {table} is damaged: {_ADVICE}")
-
-
-def verify_structure(connection: sqlite3.Connection, tables: Iterable[Sealed]) -> None:
+def verify_structure(connection: sqlite3.Connection, tables: Iterable[Table]) -> None:
     """Look through the structure of the file; raise StoreDamaged with what is wrong with it."""
     (pages,), (size,) = (connection.execute(f"PRAGMA {name}").fetchone() for name in ("page_count", "page_size"))
     small = pages * size <= PAGES_MAX
-    looks = (
-        ["integrity_check(1)"] if small else [f"quick_check({sealed.table})" for sealed in tables if not sealed.order]
-    )
+    looks = ["integrity_check(1)"] if small else [f"quick_check({table.name})" for table in tables if not table.history]
     for look in looks:
         try:
             (found, *_), *_ = connection.execute(f"PRAGMA {look}").fetchall()
         except UNREADABLE as error:
             found = str(error)
         if found != "ok":
-            raise StoreDamaged(f"the structure of the store's file is damaged ({found}); {_ADVICE}")
+            raise StoreDamaged(f"the structure of the store's file is damaged ({found}); {ADVICE}")

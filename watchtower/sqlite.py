@@ -1,0 +1,45 @@
+"""What a tower and its clients keep, in SQLite, and how that of older versions was brought to this one."""
+
+from __future__ import annotations
+
+from tallystick.channels.storage.sqlite.identity import IDENTITY_SCHEMA
+from tallystick.channels.storage.sqlite.schemas import Schema
+from tallystick.settlement.sending.sqlite import SCHEMA as SETTLEMENT_SCHEMA
+from tallystick.watchtower.schema import CLIENT, TOWER
+
+TOWER_SCHEMA = Schema(
+    TOWER,
+    (
+        """
+CREATE TABLE appointments (
+    client BLOB NOT NULL, locator BLOB NOT NULL, revision INTEGER NOT NULL, blob BLOB NOT NULL, time INTEGER NOT NULL,
+    PRIMARY KEY (client, locator));
+CREATE INDEX appointments_by_locator ON appointments (locator);
+CREATE TABLE cases (channel BLOB PRIMARY KEY, terms BLOB NOT NULL);
+CREATE TABLE case_events (
+    channel BLOB NOT NULL, number INTEGER NOT NULL, position INTEGER NOT NULL, data BLOB NOT NULL,
+    PRIMARY KEY (channel, number, position))
+""",
+        """
+CREATE TABLE appointment_sources (
+    client BLOB NOT NULL, locator BLOB NOT NULL, source BLOB NOT NULL, PRIMARY KEY (client, locator));
+CREATE INDEX appointment_sources_by_source ON appointment_sources (source);
+CREATE INDEX appointment_sources_by_locator ON appointment_sources (locator)
+""",
+    ),
+)
+
+CLIENT_SCHEMA = Schema(
+    CLIENT,
+    (
+        """
+CREATE TABLE tower_coverage (
+    tower BLOB NOT NULL, channel BLOB NOT NULL, revision INTEGER NOT NULL, seq0 INTEGER NOT NULL,
+    seq1 INTEGER NOT NULL, moved BLOB NOT NULL, receipt BLOB NOT NULL, PRIMARY KEY (tower, channel)) WITHOUT ROWID
+""",
+    ),
+)
+"""A node that uses towers has this schema in its store."""
+
+SCHEMAS = (IDENTITY_SCHEMA, SETTLEMENT_SCHEMA, TOWER_SCHEMA)
+"""What is in a tower's store."""
