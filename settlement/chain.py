@@ -23,6 +23,7 @@ from tallystick.channels.protocol.objects import (
     Withdrawal,
 )
 from tallystick.channels.values.discretion import Discreet
+from tallystick.settlement.errors import Revert
 
 # --- what the chain says ----------------------------------------------------------------------------------------
 
@@ -164,8 +165,15 @@ class TransactionReceipt(msgspec.Struct, frozen=True, array_like=True):
     success: bool
     fee: int
     """Paid, in the native coin."""
-    reason: str
-    """Empty on success; else `<Revert code>: <sentence>`."""
+    reason: str = ""
+    """Why it failed, as a sentence; empty on success."""
+    revert: Revert | None = None
+    """Which rule refused the call, None if none did, or none that we know."""
+
+    @property
+    def why(self) -> str:
+        """The rule and the sentence, for people; empty on success."""
+        return f"{self.revert}: {self.reason}" if self.revert else self.reason
 
 
 OPEN, CLOSED, SETTLED, GONE = range(4)

@@ -53,7 +53,7 @@ class TransactionRefused(TallystickError):
 
 
 class Revert(enum.StrEnum):
-    """Why a contract refuses a call. The values stand in receipts and never change."""
+    """Why a contract refuses a call. The values stand in receipts (`read_revert`) and never change."""
 
     UNKNOWN_CHANNEL = "unknown-channel"
     CHANNEL_EXISTS = "channel-exists"
@@ -84,6 +84,16 @@ class Reverted(TallystickError):
     def __init__(self, code: Revert, text: str) -> None:
         super().__init__(text)
         self.code = code
+
+
+_REVERTS = {code.value: code for code in Revert}
+
+
+def read_revert(text: str) -> tuple[Revert | None, str]:
+    """Return what a failed receipt says as `<code>: <sentence>`; all of it is the sentence if the code is unknown."""
+    code, _, sentence = text.partition(":")
+    found = _REVERTS.get(code)
+    return (None, text) if found is None else (found, sentence.removeprefix(" "))
 
 
 class LedgerBroken(TallystickError):

@@ -29,7 +29,7 @@ from tallystick.settlement.chain import (
     TransferCall,
 )
 from tallystick.settlement.contract.state import ChannelState
-from tallystick.settlement.errors import LedgerBroken, TransactionRefused
+from tallystick.settlement.errors import LedgerBroken, Revert, TransactionRefused
 from tallystick.settlement.ethereum.abi import Envelope
 from tallystick.settlement.ethereum.transactions import BASE_GAS, Transaction
 from tallystick.settlement.simulated.branch import ChainSettings
@@ -206,7 +206,7 @@ async def test_coins_cannot_be_sent_to_the_adjudicator_or_calls_to_nowhere() -> 
         (TransferCall(TOKEN, CAROL.address, 10**6), "insufficient-balance: "),
     ):
         receipt = await chain.call(FIXTURE.keys[0], call)
-        assert not receipt.success and receipt.reason.startswith(reason)
+        assert not receipt.success and receipt.why.startswith(reason)
 
 
 async def test_a_deposit_that_fails_half_way_leaves_the_allowance_as_it_was() -> None:
@@ -214,7 +214,7 @@ async def test_a_deposit_that_fails_half_way_leaves_the_allowance_as_it_was() ->
     owner, fixture = FIXTURE.keys[0], ChannelFixture(asset=TOKEN)
     await chain.call(owner, ApproveCall(TOKEN, 1_500))
     failed = await chain.call(owner, OpenCall(fixture.terms, 1_200))
-    assert failed.reason.startswith("insufficient-balance: ")
+    assert failed.revert is Revert.INSUFFICIENT_BALANCE
     chain.fund(owner.address, 500, TOKEN)
     assert (await chain.call(owner, OpenCall(fixture.terms, 1_500))).success
 

@@ -22,6 +22,7 @@ from tallystick.settlement.chain import (
     SettleCall,
     Settled,
 )
+from tallystick.settlement.errors import Revert
 from tallystick.settlement.testing.local import LocalChain
 
 TOKEN = Address(b"\x70" * 20)
@@ -90,6 +91,6 @@ async def test_a_cooperative_close_pays_at_once_and_the_pair_can_open_its_next_c
     assert chain.newest.block.events == (CooperativelyClosed(fixture.id, 1, 1_499),)
     assert await chain.balance(fixture.address(1), TOKEN) == 1_499
     again = await chain.call(fixture.keys[0], OpenCall(fixture.terms, 0))
-    assert again.reason.startswith("channel-exists: ")
+    assert again.revert is Revert.CHANNEL_EXISTS
     await act(chain, fixture.keys[0], OpenCall(msgspec.structs.replace(fixture.terms, number=1), 0))
     assert await chain.channel_count(fixture.address(0), fixture.address(1), TOKEN) == 2

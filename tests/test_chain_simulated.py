@@ -22,7 +22,7 @@ from tallystick.settlement.chain import (
     RegisterSecretCall,
     TransferCall,
 )
-from tallystick.settlement.errors import Refusal, TransactionRefused
+from tallystick.settlement.errors import Refusal, Revert, TransactionRefused
 from tallystick.settlement.ethereum.transactions import GAS, sign_call
 from tallystick.settlement.simulated.blocks import MINER
 from tallystick.settlement.simulated.branch import ChainSettings
@@ -69,7 +69,7 @@ async def test_a_failed_call_changes_nothing_but_nonce_and_fee_and_its_receipt_s
     before = await chain.balance(ALICE.address, NATIVE)
     receipt = await chain.call(ALICE, RegisterSecretCall(b"s" * 32))
     assert not receipt.success
-    assert receipt.reason.startswith("already-registered: ")
+    assert receipt.revert is Revert.ALREADY_REGISTERED
     assert await chain.nonce(ALICE.address) == 2
     assert await chain.balance(ALICE.address, NATIVE) == before - receipt.fee
     assert (await chain.blocks(receipt.block.number, 1))[0].events == ()
@@ -81,13 +81,13 @@ async def test_a_token_deposit_needs_an_allowance_and_uses_it_up() -> None:
     terms = terms_between(chain, TOKEN)
     side = terms.side_of(ALICE.address)
     refused = await chain.call(ALICE, OpenCall(terms, 300))
-    assert refused.reason.startswith("insufficient-allowance: ")
+    assert refused.revert is Revert.INSUFFICIENT_ALLOWANCE
     assert (await chain.call(ALICE, ApproveCall(TOKEN, 400))).success
     opened = await chain.call(ALICE, OpenCall(terms, 300))
     block = (await chain.blocks(opened.block.number, 1))[0]
     assert block.events == (ChannelOpened(channel_id(terms), terms), Deposited(channel_id(terms), side, 300))
     more = await chain.call(ALICE, DepositCall(channel_id(terms), side, 200, TOKEN))
-    assert more.reason.startswith("insufficient-allowance: ")
+    assert more.revert is Revert.INSUFFICIENT_ALLOWANCE
     assert (await chain.call(ALICE, DepositCall(channel_id(terms), side, 100, TOKEN))).success
     seen = await chain.channel(channel_id(terms))
     assert seen is not None and seen.deposits[side] == 400 and seen.status == 0

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from simulation.accounts import ACCOUNT, ELSEWHERE, POLICY, AccountWorld, gas
 from tallystick.channels.protocol.objects import NATIVE
 from tallystick.settlement.chain import ChallengeCall, Header, RegisterSecretCall, TransferCall
-from tallystick.settlement.errors import Refusal
+from tallystick.settlement.errors import Refusal, Revert
 from tallystick.settlement.sending.fees import bumped, curve, next_price
 from tallystick.settlement.sending.obligations import (
     FINAL,
@@ -202,10 +202,10 @@ def test_trouble_raises_one_alarm_not_one_per_block() -> None:
 
 
 def test_a_failed_call_is_judged_by_its_reason() -> None:
-    assert judge_failure("not-newer: a higher seq stands") is ObligationStatus.SUPERSEDED
-    assert judge_failure("window-open: too early") is ObligationStatus.WAITING
-    assert judge_failure("bad-proof: no") is ObligationStatus.QUARANTINED
-    assert judge_failure("something nobody ever heard of") is ObligationStatus.QUARANTINED
+    assert judge_failure(Revert.NOT_NEWER) is ObligationStatus.SUPERSEDED
+    assert judge_failure(Revert.WINDOW_OPEN) is ObligationStatus.WAITING
+    assert judge_failure(Revert.BAD_PROOF) is ObligationStatus.QUARANTINED
+    assert judge_failure(None) is ObligationStatus.QUARANTINED
 
 
 def test_fees_reach_the_budget_at_60_percent_of_the_window_under_congestion() -> None:

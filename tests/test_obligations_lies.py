@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from simulation.accounts import GAS, POLICY, AccountWorld
 from tallystick.channels.node.alarms import AlarmKind
 from tallystick.settlement.chain import Header
-from tallystick.settlement.errors import Refusal
+from tallystick.settlement.errors import Refusal, Revert
 from tallystick.settlement.sending.nonces import GAPS_MAX
-from tallystick.settlement.sending.obligations import FILLER, UNKNOWN_FATE, ObligationStatus, Observation
+from tallystick.settlement.sending.obligations import UNKNOWN_FATE, Duty, ObligationStatus, Observation
 
 Lie = Callable[[Observation], Observation]
 
@@ -63,7 +63,7 @@ def test_a_nonce_that_was_claimed_for_a_few_heads_is_never_bound(by: int, heads:
     world.lie = None
     rounds(world, 8)
     assert owners(world) == ["first", "o"]
-    assert not [o for o in world.disk.values() if o.id.startswith(FILLER)]
+    assert not [o for o in world.disk.values() if o.duty is Duty.USE_NONCE]
 
 
 @pytest.mark.parametrize("by", [3, GAPS_MAX, 1_000_000])
@@ -85,7 +85,7 @@ def test_after_a_long_lie_duties_move_to_the_true_nonce_and_nothing_is_burnt(by:
     world.require("later", deadline=None, budget=1_000)
     rounds(world, 12)
     assert owners(world).count("later") == 1
-    assert not [o for o in world.disk.values() if o.id.startswith(FILLER)], "no coin is spent on gaps"
+    assert not [o for o in world.disk.values() if o.duty is Duty.USE_NONCE], "no coin is spent on gaps"
 
 
 def test_gaps_below_a_payment_are_filled_few_at_a_time_for_a_bounded_fee() -> None:
@@ -221,9 +221,8 @@ def test_one_receipt_that_is_not_true_ends_nothing() -> None:
         from tallystick.settlement.chain import TransactionReceipt
 
         made = world.disk["o"].attempts[-1].hash
-        return msgspec.structs.replace(
-            truth, nonce=1, receipts={made: TransactionReceipt(made, world.blocks[1][0], False, 7, "bad-proof: no")}
-        )
+        failed = TransactionReceipt(made, world.blocks[1][0], False, 7, "no", Revert.BAD_PROOF)
+        return msgspec.structs.replace(truth, nonce=1, receipts={made: failed})
 
     world.lie = lie
     world.round()

@@ -7,7 +7,7 @@ import pytest
 
 from simulation.accounts import GAS, POLICY, AccountWorld
 from tallystick.settlement.chain import Header, TransactionReceipt
-from tallystick.settlement.errors import Refusal
+from tallystick.settlement.errors import Refusal, Revert
 from tallystick.settlement.sending.obligations import FINAL, Observation, may_try_again
 
 FAR = 2**62
@@ -50,7 +50,7 @@ def test_a_fee_that_no_transaction_can_cost_takes_no_budget_away() -> None:
     made = sent(world)
 
     def lie(truth: Observation) -> Observation:
-        failed = TransactionReceipt(made, world.blocks[0][0], False, 10**30, "unknown-channel: no such channel")
+        failed = TransactionReceipt(made, world.blocks[0][0], False, 10**30, "no such channel", Revert.UNKNOWN_CHANNEL)
         return msgspec.structs.replace(truth, receipts={made: failed})
 
     rounds(world, 3, minimum=10**9)
@@ -75,7 +75,7 @@ def test_what_ended_at_a_head_that_is_no_head_is_tried_again(success: bool) -> N
         head = Header(FAR, bytes(32), bytes(32), truth.head.time + 1)
         block = Header(FAR - 100, bytes(32), bytes(32), truth.head.time)
         return msgspec.structs.replace(
-            truth, head=head, receipts={made: TransactionReceipt(made, block, success, 1, "bad-proof")}
+            truth, head=head, receipts={made: TransactionReceipt(made, block, success, 1, "", Revert.BAD_PROOF)}
         )
 
     world.lie = lie

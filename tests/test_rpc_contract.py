@@ -26,7 +26,7 @@ from tallystick.settlement.chain import (
     SettleCall,
     TransferCall,
 )
-from tallystick.settlement.errors import Refusal, TransactionRefused
+from tallystick.settlement.errors import Refusal, Revert, TransactionRefused
 from tallystick.settlement.ethereum.abi import Deployment
 from tallystick.settlement.ethereum.rpc_client import open_rpc_chain
 from tallystick.settlement.ethereum.transactions import sign_call
@@ -175,7 +175,7 @@ async def test_a_failed_call_has_a_receipt_with_code_and_sentence(opened: Open) 
         failed = await local.call(ONE, RedeemCall(FIXTURE.id, 0, ()))
         receipt = await chain.receipt(failed.transaction)
         assert receipt == failed
-        assert receipt is not None and not receipt.success and receipt.reason.startswith("unknown-channel: ")
+        assert receipt is not None and not receipt.success and receipt.revert is Revert.UNKNOWN_CHANNEL
 
 
 @both

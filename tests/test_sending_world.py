@@ -15,7 +15,7 @@ from tallystick.channels.testing.scheduling import simulate
 from tallystick.sdk.node.node import Config, Node
 from tallystick.sdk.testing.world import CLAIM_ALL, World, open_world
 from tallystick.settlement.chain import Header, TransactionReceipt
-from tallystick.settlement.errors import Refusal, TransactionRefused
+from tallystick.settlement.errors import Refusal, Revert, TransactionRefused
 
 CONFIG = Config(challenge_period=600, duties=CLAIM_ALL)
 DEPOSIT = 10_000_000
@@ -124,7 +124,7 @@ def failing(chain: Any) -> None:
         if trio.current_time() > until or transaction not in seen:
             found: TransactionReceipt | None = await receipt(transaction)
             return found
-        return TransactionReceipt(transaction, seen[transaction], False, 7, "bad-proof: no")
+        return TransactionReceipt(transaction, seen[transaction], False, 7, "no", Revert.BAD_PROOF)
 
     async def higher(account: bytes) -> int:
         return int(await nonce(account)) + (len(seen) if trio.current_time() <= until else 0)

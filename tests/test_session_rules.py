@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-
-import msgspec
 import pytest
-import trio
-import trio.testing
 
-from simulation.pair import Pair, Party
-from tallystick.channels.errors import ChannelNotReady, Fault, InsufficientFunds, InvalidInput, TallystickError
+from simulation.connected_pair import CONDITION, NOW, SECRET, add_lock, connected, paid, pay, queue_lock
+from simulation.pair import Pair
+from tallystick.channels.errors import ChannelNotReady, InsufficientFunds, InvalidInput, TallystickError
 from tallystick.channels.limits import (
     AMOUNT_MAX,
     BATCH_BYTES_MAX,
@@ -24,17 +20,12 @@ from tallystick.channels.limits import (
     Policy,
 )
 from tallystick.channels.protocol.conditions import HASH
-from tallystick.channels.protocol.core import CloseInitiator, Phase
-from tallystick.channels.protocol.messages import Ack, Message, Reject, Reveal, Update, decode, encode
+from tallystick.channels.protocol.messages import Update, decode, encode
 from tallystick.channels.protocol.objects import ChannelId
 from tallystick.channels.protocol.operations import Cancel
 from tallystick.channels.session.effects import LockEnded, LockReceived, LockRejected
 from tallystick.channels.session.inputs import (
-    ForceClose,
-    PhaseReached,
     RejectLock,
-    RequestClose,
-    RequestWithdrawal,
     RevealSecret,
     SignDue,
     SubmitLock,
@@ -43,19 +34,6 @@ from tallystick.channels.session.inputs import (
 )
 from tallystick.channels.session.outbox import Outbox
 from tallystick.channels.session.tickets import Ticket
-from tallystick.channels.testing.clock import EPOCH
-from tallystick.settlement.enforcement.claims import pending_puzzles
-
-NOW = int(EPOCH)
-SECRET = b"s" * 32
-CONDITION = hashlib.sha256(SECRET).digest()
-
-
-def connected(deposits: tuple[int, int] = (1_000, 1_000), reserve: int = 0, policy: Policy | None = None) -> Pair:
-    pair = Pair(deposits, reserve=reserve, policy=policy)
-    pair.connect()
-    pair.settle()
-    return pair
 
 
 @pytest.fixture
@@ -63,28 +41,7 @@ def pair() -> Pair:
     return connected()
 
 
-def pay(pair: Pair, party: Party, amount: int) -> Ticket:
-    ticket = party.engine.pay(pair.id, amount)
-    pair.settle()
-    return ticket
-
-
-def queue_lock(pair: Pair, amount: int = 10, lifetime: int = 600) -> int:
-    return pair.alice.apply(SubmitLock(amount, NOW + lifetime, CONDITION))
-
-
-def add_lock(pair: Pair, amount: int = 10, lifetime: int = 600) -> int:
-    number = queue_lock(pair, amount, lifetime)
-    pair.settle()
-    return number
-
-
-def paid(pair: Pair) -> int:
-    assert pair.faults == []
-    return pair.bob.channel.theirs.simplex.proof.transferred
-
-
-# --- locks ------------------------------------------------------------------------------------------------------
+# --- locks --------------------------------------------------------------------------------------------------------
 
 
 def test_a_revealed_lock_is_paid(pair: Pair) -> None:
@@ -199,7 +156,7 @@ def test_locks_that_cannot_be_are_refused_before_anything_is_signed(pair: Pair) 
     assert paid(pair) == LOCKS_MAX
 
 
-# --- limits -----------------------------------------------------------------------------------------------------
+# --- limits -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("amount", [1, 2**32, UINT64_MAX, AMOUNT_MAX])
@@ -336,303 +293,3 @@ def test_full_batches_fly_up_to_the_window() -> None:
     pair.connect()
     pair.settle()
     assert paid(pair) == 3 * BATCH_PAYMENTS_MAX
-
-
-# --- offers -----------------------------------------------------------------------------------------------------
-
-
-def close(pair: Pair, party: Party) -> None:
-    party.apply(RequestClose())
-    pair.settle()
-
-
-@pytest.mark.parametrize("side", [0, 1])
-def test_both_sign_the_same_close_and_freeze(pair: Pair, side: int) -> None:
-    pay(pair, pair.alice, 100)
-    close(pair, pair.parties[side])
-    offers = [party.channel.offer for party in pair.parties]
-    assert offers[0] is not None and offers[1] is not None and offers[0].close == offers[1].close
-    assert (offers[0].close.balance0, offers[0].close.balance1) == (900, 1_100)
-    assert offers[0].peer_signature == offers[1].signature and offers[1].peer_signature == offers[0].signature
-    assert [party.channel.shutdown for party in pair.parties][side] is CloseInitiator.OWN
-    with pytest.raises(ChannelNotReady):
-        pair.alice.engine.pay(pair.id, 1)
-
-
-def test_payments_that_wait_go_before_the_close(pair: Pair) -> None:
-    ticket = pair.alice.engine.pay(pair.id, 100)
-    other = pair.bob.engine.pay(pair.id, 30)
-    close(pair, pair.alice)
-    assert ticket.receipt is not None and other.receipt is not None
-    assert pair.bob.channel.offer is not None and pair.bob.channel.offer.close.balance0 == 930
-
-
-def test_a_channel_goes_on_when_its_close_has_expired_even_if_one_side_sees_it_later(pair: Pair) -> None:
-    close(pair, pair.alice)
-    later = NOW + 2_000
-    pair.alice.time(later, later - 12)
-    ticket = pay(pair, pair.alice, 7)
-    assert pair.alice.channel.phase is Phase.OPEN and pair.bob.channel.phase is Phase.FROZEN
-    assert ticket.receipt is None
-    pair.bob.time(later, later - 12)
-    pair.settle()
-    assert ticket.receipt is not None and paid(pair) == 7
-    close(pair, pair.bob)
-    assert pair.alice.channel.phase is pair.bob.channel.phase is Phase.FROZEN
-
-
-def test_updates_behind_one_that_was_left_aside_wait_for_it(pair: Pair) -> None:
-    close(pair, pair.alice)
-    later = NOW + 2_000
-    pair.alice.time(later, later - 12)
-    pay(pair, pair.alice, 1)
-    pair.bob.fund((10_000, 1_000))
-    pair.alice.fund((10_000, 1_000))
-    pair.settle()
-    for _ in range(BATCH_PAYMENTS_MAX):
-        pair.alice.session.outbox.add_payment(Ticket(pair.id, (1,), b"", "", 0.0))
-    pair.bob.time(later, later - 12)
-    pair.alice.apply(SignDue())
-    pair.alice.step()
-    assert len(pair.alice.channel.flight) == 2
-    pair.deliver(pair.bob)
-    assert pair.bob.channel.theirs.seq == 0 and pair.connected
-    pair.settle()
-    assert paid(pair) == 1 + BATCH_PAYMENTS_MAX
-
-
-def test_an_offer_that_the_other_cannot_take_is_answered_not_punished(pair: Pair) -> None:
-    """Bob's view of the chain is far ahead: for him the offer is dead before it arrives."""
-    pair.bob.time(NOW + 5_000, NOW + 4_988)
-    pair.settle()
-    close(pair, pair.alice)
-    assert pair.alice.channel.phase is Phase.FROZEN and pair.bob.channel.phase is Phase.OPEN
-    pair.connect()
-    pair.settle()
-    assert pair.connected and pair.faults == []
-    pair.alice.time(NOW + 5_000, NOW + 4_988)
-    pair.settle()
-    assert pay(pair, pair.alice, 1).receipt is not None
-
-
-def test_a_withdrawal_counts_as_gone_until_it_is_mined_or_dead(pair: Pair) -> None:
-    withdrawal = pair.alice.apply(RequestWithdrawal(400))
-    with pytest.raises(ChannelNotReady):
-        pair.alice.apply(RequestWithdrawal(1))
-    pair.settle()
-    pending = pair.alice.channel.withdrawals[0]
-    assert pending is not None and pending.peer_signature and withdrawal.total == 400
-    with pytest.raises(InsufficientFunds):
-        pair.alice.engine.pay(pair.id, 601)
-    pair.alice.fund((1_000, 1_000), (400, 0))
-    pair.bob.fund((1_000, 1_000), (400, 0))
-    pair.settle()
-    assert pair.alice.channel.withdrawals == (None, None) == pair.bob.channel.withdrawals
-    assert pair.alice.session.spendable == 600
-
-
-def test_after_a_withdrawal_died_its_amount_can_be_spent_again_without_a_reconnect(pair: Pair) -> None:
-    pair.alice.apply(RequestWithdrawal(400))
-    pair.settle()
-    later = NOW + 2_000
-    for party in pair.parties:
-        party.time(later, later - 12)
-        pair.settle()
-    assert pay(pair, pair.alice, 1_000).receipt is not None
-
-
-def test_a_request_is_granted_again_after_a_reconnect_and_another_one_is_not(pair: Pair) -> None:
-    pair.alice.apply(RequestWithdrawal(400))
-    pair.alice.step()
-    pair.deliver(pair.bob)
-    pair.bob.step()
-    pair.connect()
-    pair.bob.time(NOW + 10_000, NOW)
-    pair.settle()
-    pending = pair.alice.channel.withdrawals[0]
-    assert pending is not None and pending.peer_signature
-    pair.alice.session.change(msgspec.structs.replace(pair.alice.channel, withdrawals=(None, None)))
-    pair.alice.apply(RequestWithdrawal(10))
-    pair.settle()
-    assert pair.faults == [] and pair.connected
-    again = pair.alice.channel.withdrawals[0]
-    assert again is not None and not again.peer_signature
-
-
-def test_a_close_whose_answer_was_lost_is_answered_again(pair: Pair) -> None:
-    pair.alice.apply(RequestClose())
-    for _ in range(3):
-        for party in pair.parties:
-            party.step()
-            if pair.bob.channel.phase is not Phase.FROZEN:
-                pair.deliver(pair.other(party))
-    assert pair.bob.channel.offer is not None
-    pair.crash(pair.alice)
-    assert pair.alice.channel.offer is not None and not pair.alice.channel.offer.peer_signature
-    pair.connect()
-    pair.settle()
-    assert pair.alice.channel.offer.peer_signature == pair.bob.channel.offer.signature
-
-
-def test_a_lock_waits_until_the_peer_counts_the_deposit(pair: Pair) -> None:
-    pair.alice.fund((5_000, 1_000))
-    add_lock(pair, amount=4_000)
-    assert pair.alice.channel.newest.locks == ()
-    pair.bob.fund((5_000, 1_000))
-    pair.settle()
-    assert [lock.amount for lock in pair.bob.channel.theirs.simplex.locks] == [4_000]
-    assert {(HASH, CONDITION)} == pending_puzzles([pair.alice.channel]) == pending_puzzles([pair.bob.channel])
-
-
-def test_answers_that_come_twice_are_taken_once(pair: Pair) -> None:
-    lock = add_lock(pair)
-    pair.bob.apply(RevealSecret(lock, SECRET))
-    for message in (Reveal(pair.id, lock, SECRET), Reject(pair.id, lock, b"")):
-        pair.inject(pair.alice, encode(message))
-    pair.settle()
-    theirs = pair.bob.channel.theirs
-    for message in (Ack(pair.id, theirs.seq, theirs.countersignature), Reveal(pair.id, lock, SECRET)):
-        pair.inject(pair.alice, encode(message))
-    pair.settle()
-    assert paid(pair) == 10 and pair.alice.channel.ours.seq == 2
-
-
-# --- resuming ---------------------------------------------------------------------------------------------------
-
-
-def test_a_link_that_is_replaced_before_the_ack_left_is_no_fault(pair: Pair) -> None:
-    pair.alice.engine.pay(pair.id, 5)
-    pair.alice.step()
-    pair.deliver(pair.bob)
-    pair.connect()
-    pair.settle()
-    assert paid(pair) == 5 and not pair.alice.channel.flight
-
-
-def test_what_was_said_while_nobody_listened_does_not_come_before_the_greeting(pair: Pair) -> None:
-    lock = add_lock(pair)
-    pair.disconnect()
-    pair.bob.apply(RevealSecret(lock, SECRET))
-    pair.bob.session.counting.tell()
-    pair.connect()
-    pair.settle()
-    assert paid(pair) == 10
-
-
-def test_a_peer_that_learns_of_the_channel_late_is_greeted_again() -> None:
-    pair = Pair()
-    known = pair.bob.channel
-    pair.bob.engine.sessions.clear()
-    pair.connect()
-    pair.settle()
-    pair.bob.engine.add_channel(known)
-    pair.settle()
-    assert pay(pair, pair.bob, 5).receipt is not None and pay(pair, pair.alice, 5).receipt is not None
-
-
-def test_greetings_that_come_in_a_flood_are_answered_once_per_round() -> None:
-    said: list[Message] = []
-    pair = Pair(sent=lambda party, message: said.append(message))
-    pair.connect()
-    pair.settle()
-    pair.alice.engine.pay(pair.id, 5)
-    pair.alice.step()
-    pair.bob.session.greet()
-    pair.bob.step()
-    greeting = pair.alice.incoming[-1]
-    said.clear()
-    for _ in range(100):
-        pair.inject(pair.alice, greeting)
-    pair.alice.step()
-    assert len([message for message in said if isinstance(message, Update)]) == 1
-
-
-def test_a_closing_node_answers_and_does_not_break_the_connection(pair: Pair) -> None:
-    pair.bob.apply(ForceClose())
-    pair.connect()
-    pair.alice.fund((2_000, 1_000))
-    pair.settle()
-    ticket = pay(pair, pair.alice, 5)
-    assert pair.faults == [] and pair.connected and ticket.receipt is None
-    assert any(getattr(event, "code", None) == Fault.WRONG_PHASE for event in pair.alice.events)
-    pair.bob.apply(PhaseReached(Phase.CLOSED))
-    pair.bob.apply(PhaseReached(Phase.CLOSED))
-    pair.bob.apply(PhaseReached(Phase.SETTLED))
-    with pytest.raises(ChannelNotReady):
-        pair.bob.apply(PhaseReached(Phase.OPEN))
-
-
-def test_a_closed_channel_ends_its_tickets(pair: Pair) -> None:
-    flying = pair.alice.engine.pay(pair.id, 5)
-    pair.alice.step()
-    waiting = pair.alice.engine.pay(pair.id, 5)
-    pair.alice.apply(PhaseReached(Phase.CLOSED))
-    assert isinstance(waiting.error, ChannelNotReady) and not flying.done
-    pair.alice.apply(PhaseReached(Phase.SETTLED))
-    assert isinstance(flying.error, ChannelNotReady)
-    assert "SETTLED" in repr(pair.alice.session)
-
-
-def test_what_was_accepted_is_countersigned_before_a_channel_freezes(pair: Pair) -> None:
-    pair.alice.engine.pay(pair.id, 5)
-    pair.alice.step()
-    pair.deliver(pair.bob)
-    pair.bob.apply(ForceClose())
-    assert pair.bob.channel.theirs.countersignature
-    pair.settle()
-    assert not pair.alice.channel.flight
-
-
-async def test_whoever_pays_waits_while_the_outbox_is_full() -> None:
-    pair = Pair(policy=Policy(outbox=2))
-    engine = pair.alice.engine
-    for _ in range(2):
-        await engine.room(pair.id)
-        engine.pay(pair.id, 1)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(engine.room, pair.id)
-        await trio.testing.wait_all_tasks_blocked()
-        assert len(nursery.child_tasks) == 1
-        pair.connect()
-        pair.settle()
-    assert paid(pair) == 2
-    pair.disconnect()
-    for _ in range(2):
-        engine.pay(pair.id, 1)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(engine.room, pair.id)
-        await trio.testing.wait_all_tasks_blocked()
-        engine.stop()
-
-
-async def test_a_ticket_wakes_its_waiters_with_the_receipt_or_the_reason(pair: Pair) -> None:
-    ticket = pair.alice.engine.pay(pair.id, 7, b"memo")
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(ticket.wait)
-        await trio.testing.wait_all_tasks_blocked()
-        assert repr(ticket) == "<Ticket 7 accepted>"
-        pair.alice.step()
-        assert repr(ticket) == "<Ticket 7 signed>"
-        pair.settle()
-    receipt = await ticket.wait()
-    assert (receipt.amount, receipt.memo, receipt.payment, receipt.seq) == (7, b"memo", 0, 1)
-    failed = pair.alice.engine.pay(pair.id, 7)
-    pair.alice.apply(ForceClose())
-    assert repr(failed) == "<Ticket 7 failed>"
-    with pytest.raises(ChannelNotReady):
-        await failed.wait()
-
-
-async def test_giving_up_before_the_signature_means_no_payment_and_after_it_one(pair: Pair) -> None:
-    unsigned, signed = pair.alice.engine.pay(pair.id, 1), pair.alice.engine.pay(pair.id, 2)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(unsigned.wait)
-        await trio.testing.wait_all_tasks_blocked()
-        nursery.cancel_scope.cancel()
-    pair.alice.step()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(signed.wait)
-        await trio.testing.wait_all_tasks_blocked()
-        nursery.cancel_scope.cancel()
-    pair.settle()
-    assert unsigned.error is not None and signed.receipt is not None and paid(pair) == 2

@@ -24,7 +24,7 @@ from tallystick.channels.protocol.eip712 import channel_id, digest_proof, digest
 from tallystick.channels.protocol.keys import with_recovery_id
 from tallystick.channels.protocol.objects import Address, ChannelId, SignedProof, Terms, Voucher
 from tallystick.settlement.chain import ChallengeCall, Challenged, Closed, Header, Settled
-from tallystick.settlement.sending.obligations import Obligation
+from tallystick.settlement.sending.obligations import Duty, Obligation
 from tallystick.watchtower.sealing import Appointment
 
 CaseEvent = Closed | Challenged | Settled
@@ -161,6 +161,7 @@ def duties(
                 purpose=f"challenge the close of channel {name[:8]} on side {sender}",
                 budget=budget.for_challenge(defence, closed.closer, funds),
                 channel=dispute.channel,
+                duty=Duty.CHALLENGE,
                 deadline=closed.deadline,
             )
     return list(found.values())

@@ -16,6 +16,7 @@ from tallystick.channels.limits import Policy
 from tallystick.channels.node.backpressure import Backpressure
 from tallystick.channels.node.opening import Opening
 from tallystick.channels.node.payment_keys import PaymentKeys
+from tallystick.channels.node.recordings import Recordings
 from tallystick.channels.node.views import Views, unknown_channel
 from tallystick.channels.node.work import EngineStatistics, statistics_of
 from tallystick.channels.ports import Clock
@@ -120,6 +121,7 @@ class Engine:
         self.sessions: dict[ChannelId, Session] = {}
         self._by_peer: dict[bytes, dict[ChannelId, Session]] = {}
         self.views = Views(self.sessions, self._by_peer)
+        self.recordings = Recordings(self.sessions)
         self.chain = ChainTime()
         writer.before_commit(self.prepare)
         choices = schema.load_choices(writer.store)

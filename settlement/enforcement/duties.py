@@ -43,6 +43,8 @@ from tallystick.settlement.chain import (
     ContractChannel,
     CooperativeCloseCall,
     RedeemCall,
+    RegisterLinkCall,
+    RegisterProofCall,
     RegisterSecretCall,
     SettleCall,
     WithdrawCall,
@@ -51,20 +53,7 @@ from tallystick.settlement.contract.verdicts import verdict_of
 from tallystick.settlement.enforcement.budgets import DutyPolicy, claim_budget, duty_budget, is_worth
 from tallystick.settlement.errors import Revert
 from tallystick.settlement.ethereum.transactions import GAS, LOCK_GAS, gas_of
-from tallystick.settlement.sending.obligations import Obligation, ObligationStatus
-
-DUTY_NAMES = (
-    "cooperative-close",
-    "withdraw",
-    "close",
-    "challenge",
-    "settle",
-    "redeem",
-    "register-secret",
-    "register-link",
-    "register-proof",
-)
-"""With these begin the names of obligations that are duties."""
+from tallystick.settlement.sending.obligations import Duty, Obligation, ObligationStatus
 
 STAND_IN = 300
 """Seconds before a cooperative close dies at which the side that did not ask for it submits it too."""
@@ -76,13 +65,19 @@ COURTESY = 60
 OFFERS = (CooperativeCloseCall, WithdrawCall)
 """Calls that both signed for a while: they are sent once, and die by themselves."""
 
+_REGISTRATIONS: dict[type[Call], Duty] = {
+    RegisterSecretCall: Duty.REGISTER_SECRET,
+    RegisterLinkCall: Duty.REGISTER_LINK,
+    RegisterProofCall: Duty.REGISTER_PROOF,
+}
+
 _OFFER_DEAD = frozenset({Revert.EXPIRED, Revert.BAD_BALANCES, Revert.BAD_AMOUNT})
 
 
-def judge(obligation: Obligation, reason: str) -> ObligationStatus | None:
+def judge(obligation: Obligation, revert: Revert | None) -> ObligationStatus | None:
     """Say that a failed offer is moot: it was mined too late, or the channel is not what it was about."""
     offered = isinstance(obligation.call, OFFERS)
-    return ObligationStatus.SUPERSEDED if offered and reason.partition(":")[0] in _OFFER_DEAD else None
+    return ObligationStatus.SUPERSEDED if offered and revert in _OFFER_DEAD else None
 
 
 class ChannelOnChain(Discreet, msgspec.Struct, frozen=True):
@@ -125,9 +120,10 @@ def duties(
     ]
     return [
         Obligation(
-            id=f"{duty.name}:{name}{duty.detail}",
+            id=f"{duty.kind}:{name}{duty.detail}",
+            duty=duty.kind,
             call=duty.call,
-            purpose=f"{duty.name} channel {name[:8]}",
+            purpose=f"{duty.kind} channel {name[:8]}",
             budget=_budget(channel, duty, situation, policy),
             channel=channel.id,
             deadline=duty.deadline,
@@ -137,15 +133,15 @@ def duties(
     ]
 
 
-def _budget(channel: Channel, duty: _Duty, situation: ChannelOnChain, policy: DutyPolicy) -> int:
+def _budget(channel: Channel, duty: _Step, situation: ChannelOnChain, policy: DutyPolicy) -> int:
     asset = channel.terms.asset
     if duty.claim:
         return max(1, claim_budget(asset, duty.stake, policy))
     return max(1, duty_budget(asset, duty.stake, gas_of(duty.call), situation.market, policy))
 
 
-class _Duty(msgspec.Struct, frozen=True):
-    name: str
+class _Step(msgspec.Struct, frozen=True):
+    kind: Duty
     call: Call
     stake: int
     """What depends on it for us, in the channel's asset."""
@@ -175,52 +171,54 @@ def statements(channel: Channel) -> tuple[SignedProof | None, SignedProof | None
     return (ours, theirs) if channel.side == 0 else (theirs, ours)
 
 
-def _cooperate(channel: Channel, situation: ChannelOnChain) -> Iterator[_Duty]:
+def _cooperate(channel: Channel, situation: ChannelOnChain) -> Iterator[_Step]:
     offer = channel.offer
     if situation.view.status != OPEN or offer is None or not offer.peer_signature or channel.phase is not Phase.FROZEN:
         return
     until = offer.close.valid_until
     if channel.shutdown is CloseInitiator.OWN or situation.now > until - STAND_IN:
         call = CooperativeCloseCall(offer.close, *_in_order(channel, offer.signature, offer.peer_signature))
-        yield _Duty("cooperative-close", call, _ours(channel), f":{until}", until)
+        yield _Step(Duty.COOPERATIVE_CLOSE, call, _ours(channel), f":{until}", until)
 
 
-def _withdraw(channel: Channel, situation: ChannelOnChain) -> Iterator[_Duty]:
+def _withdraw(channel: Channel, situation: ChannelOnChain) -> Iterator[_Step]:
     pending = channel.withdrawals[channel.side]
     if situation.view.status == OPEN and pending is not None and pending.peer_signature:
         until = pending.withdrawal.valid_until
         call = WithdrawCall(pending.withdrawal, *_in_order(channel, pending.signature, pending.peer_signature))
         stake = max(0, pending.withdrawal.total - situation.view.withdrawn[channel.side])
-        yield _Duty("withdraw", call, stake, f":{pending.withdrawal.total}:{until}", until)
+        yield _Step(Duty.WITHDRAW, call, stake, f":{pending.withdrawal.total}:{until}", until)
 
 
-def _close(channel: Channel, situation: ChannelOnChain, close_key: Callable[[Channel], bytes]) -> Iterator[_Duty]:
+def _close(channel: Channel, situation: ChannelOnChain, close_key: Callable[[Channel], bytes]) -> Iterator[_Step]:
     if channel.phase in (Phase.CLOSING, Phase.CLOSED, Phase.SETTLED) and situation.view.status == OPEN:
         proof0, proof1 = statements(channel)
         patience = 0 if channel.phase is Phase.CLOSING else situation.now + COURTESY
         call = CloseCall(channel.id, proof0, proof1, close_key(channel))
-        yield _Duty("close", call, _ours(channel), not_before=patience)
+        yield _Step(Duty.CLOSE, call, _ours(channel), not_before=patience)
 
 
-def _challenge(channel: Channel, situation: ChannelOnChain) -> Iterator[_Duty]:
+def _challenge(channel: Channel, situation: ChannelOnChain) -> Iterator[_Step]:
     view = situation.view
     if view.status != CLOSED or view.deadline is None or situation.now > view.deadline:
         return
     for sender, statement in enumerate(statements(channel)):
         if statement is not None and statement.proof.seq > view.seqs[sender]:
             detail = f":{sender}:{statement.proof.seq}:{view.seqs[sender]}"
-            yield _Duty("challenge", ChallengeCall(statement), _all(channel), detail, view.deadline)
+            yield _Step(Duty.CHALLENGE, ChallengeCall(statement), _all(channel), detail, view.deadline)
 
 
-def _settle(channel: Channel, situation: ChannelOnChain) -> Iterator[_Duty]:
+def _settle(channel: Channel, situation: ChannelOnChain) -> Iterator[_Step]:
     view = situation.view
     if view.status == CLOSED and view.deadline is not None:
         patience = 1 if view.closer == channel.side else COURTESY
         stake = _all(channel) if view.convicted else _ours(channel)
-        yield _Duty("settle", SettleCall(channel.id), stake, f":{view.deadline}", not_before=view.deadline + patience)
+        yield _Step(
+            Duty.SETTLE, SettleCall(channel.id), stake, f":{view.deadline}", not_before=view.deadline + patience
+        )
 
 
-def _redeem(channel: Channel, situation: ChannelOnChain, policy: DutyPolicy) -> Iterator[_Duty]:
+def _redeem(channel: Channel, situation: ChannelOnChain, policy: DutyPolicy) -> Iterator[_Step]:
     if situation.view.status != SETTLED:
         return
     for sender, pot in enumerate(situation.view.pots):
@@ -229,7 +227,7 @@ def _redeem(channel: Channel, situation: ChannelOnChain, policy: DutyPolicy) -> 
             call, stake = RedeemCall(channel.id, sender, locks), _brought(channel, situation, sender, pot, locks)
             if is_worth(channel.terms.asset, stake, gas_of(call), situation.lowest, policy):
                 detail = f":{sender}:{locks_root(locks).hex()[:8]}"
-                yield _Duty("redeem", call, stake, detail, claim=True)
+                yield _Step(Duty.REDEEM, call, stake, detail, claim=True)
 
 
 def _brought(channel: Channel, situation: ChannelOnChain, sender: int, pot: int, locks: tuple[Lock, ...]) -> int:
@@ -312,7 +310,7 @@ def _due(lock: Lock, registered: int) -> int:
     return registered if verdict_of(lock).early else lock.expiry
 
 
-def _register(channel: Channel, situation: ChannelOnChain, policy: DutyPolicy) -> Iterator[_Duty]:
+def _register(channel: Channel, situation: ChannelOnChain, policy: DutyPolicy) -> Iterator[_Step]:
     """What solves the peer's locks goes to the chain when time runs out, or the channel is closing."""
     held = [(known.lock, known.secret) for known in channel.secrets]
     held += [(lock, claim.encode()) for lock, claim in situation.claims.items()]
@@ -323,7 +321,7 @@ def _register(channel: Channel, situation: ChannelOnChain, policy: DutyPolicy) -
         yield from _claim(channel, situation, policy, lock, proof, f":{lock.id}")
 
 
-def _register_older(channel: Channel, situation: ChannelOnChain, policy: DutyPolicy) -> Iterator[_Duty]:
+def _register_older(channel: Channel, situation: ChannelOnChain, policy: DutyPolicy) -> Iterator[_Step]:
     """The peer's locks of a state that we left behind, and that stands: they pay us only by what the chain shows."""
     older = situation.older.get(channel.peer_side)
     if older is not None and situation.view.status == SETTLED:
@@ -334,11 +332,11 @@ def _register_older(channel: Channel, situation: ChannelOnChain, policy: DutyPol
 
 def _claim(
     channel: Channel, situation: ChannelOnChain, policy: DutyPolicy, lock: Lock, proof: bytes, detail: str
-) -> Iterator[_Duty]:
+) -> Iterator[_Step]:
     verdict, known = verdict_of(lock), situation.proofs.get(lock.puzzle)
     if situation.now > lock.expiry or (known is not None and verdict.early):
         return
     gain = worth(lock, proof) - (worth(lock, known[1]) if known is not None else 0)
     call, stake = verdict.registration(lock, proof), max(gain, situation.stakes.get(lock.puzzle, 0))
     if gain > 0 and is_worth(channel.terms.asset, stake, gas_of(call), situation.lowest, policy):
-        yield _Duty(verdict.duty, call, stake, detail + verdict.mark(proof), lock.expiry, claim=True)
+        yield _Step(_REGISTRATIONS[type(call)], call, stake, detail + verdict.mark(proof), lock.expiry, claim=True)

@@ -26,7 +26,6 @@ from tallystick.settlement.enforcement.budgets import DutyPolicy
 from tallystick.settlement.enforcement.claims import pending_puzzles, stakes
 from tallystick.settlement.enforcement.close_keys import CloseKeys
 from tallystick.settlement.enforcement.duties import (
-    DUTY_NAMES,
     OFFERS,
     ChannelOnChain,
     duties,
@@ -199,8 +198,8 @@ class Enforcer:
     def _give_up(self, unfinished: Sequence[Obligation], due: set[str]) -> list[Moment]:
         moments: list[Moment] = []
         for obligation in unfinished:
-            duty = obligation.id.partition("/")[0]
-            if obligation.status is ObligationStatus.WAITING and duty not in due and duty.startswith(DUTY_NAMES):
+            moot = obligation.duty is not None and obligation.name not in due
+            if obligation.status is ObligationStatus.WAITING and moot:
                 moments += self._sender.supersede(obligation.id, "the channel has moved on")
         return moments
 

@@ -10,7 +10,7 @@ from typing import Any
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.objects import Address
 from tallystick.settlement.chain import Block, Event, Header, TransactionReceipt
-from tallystick.settlement.errors import ChainError
+from tallystick.settlement.errors import ChainError, read_revert
 from tallystick.settlement.ethereum.abi import Deployment
 from tallystick.settlement.ethereum.event_logs import Log, decode_event
 
@@ -97,4 +97,6 @@ def read_receipt(value: dict[str, Any], header: Header) -> TransactionReceipt:
     fee = read_quantity(value.get("gasUsed"), "gasUsed") * read_quantity(value.get("effectiveGasPrice"), "gas price")
     success = read_quantity(value.get("status"), "status") == 1
     reason = "" if success else str(value.get(REASON) or "unknown: the chain node does not say why")
-    return TransactionReceipt(read_bytes(value.get("transactionHash"), "hash", 32), header, success, fee, reason)
+    revert, sentence = read_revert(reason)
+    made = read_bytes(value.get("transactionHash"), "hash", 32)
+    return TransactionReceipt(made, header, success, fee, sentence, revert)

@@ -15,8 +15,9 @@ from tallystick.channels.storage.identity import Identity
 from tallystick.channels.storage.store import Moment, Store, Subject
 from tallystick.channels.storage.tables import CAME, Rows, above, at_least, at_most, decoded, equals, find, table
 from tallystick.settlement.chain import Header
+from tallystick.settlement.errors import read_revert
 from tallystick.settlement.following.follower import HEADERS_KEPT, BlockAdded, BlockRemoved, Followed, Step
-from tallystick.settlement.sending.obligations import Obligation, ObligationBook, book_of
+from tallystick.settlement.sending.obligations import Duty, Obligation, ObligationBook, book_of, change
 
 
 class ChainAdvanced(Moment, frozen=True):
@@ -78,14 +79,30 @@ def read_book(store: Store, chain_id: int, account: Address) -> ObligationBook:
     own = (equals("chain_id", chain_id), equals("account", account))
     rows = store.read(_OBLIGATIONS.rows(*own, columns="id data", order=(CAME,), resting=0))
     top = store.read(_OBLIGATIONS.rows(*own, columns="highest_nonce", order=("-highest_nonce",), limit=1))
-    found = [decoded(_CODEC, data, "obligations", name) for name, data in rows]
+    found = [_read(data, name) for name, data in rows]
     return book_of(found, top[0][0] if top else -1)
 
 
 def read_obligation(store: Store, chain_id: int, account: Address, identifier: str) -> Obligation | None:
     """Return one obligation, at rest or not, None if there never was one of that id."""
     row = find(store, _OBLIGATIONS, chain_id, account, identifier)
-    return decoded(_CODEC, row[-1], "obligations", identifier) if row else None
+    return _read(row[-1], identifier) if row else None
+
+
+def _read(data: bytes, name: str) -> Obligation:
+    """Return a stored obligation. In data of 0.1.0, ids and texts of receipts say what has fields of its own now."""
+    found = decoded(_CODEC, data, "obligations", name)
+    base, slash, attempt = found.id.partition("/")
+    kind = base.partition(":")[0]
+    if found.duty is None and kind in _DUTIES:
+        found = change(found, duty=Duty(kind), attempt=int(attempt) if slash else 0)
+    if found.receipt is not None and found.receipt.revert is None:
+        revert, sentence = read_revert(found.receipt.reason)
+        found = change(found, receipt=change(found.receipt, reason=sentence, revert=revert))
+    return found
+
+
+_DUTIES = frozenset(duty.value for duty in Duty)
 
 
 def said_by_settlement(store: Store) -> Iterator[Identity]:

@@ -23,10 +23,10 @@ from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.settlement.chain import TransferCall
 from tallystick.settlement.sending.fees import bumped
 from tallystick.settlement.sending.obligations import (
-    FILLER,
     FINAL,
     LOOKS_KEPT,
     PAST_MAX,
+    Duty,
     Gas,
     Look,
     Obligation,
@@ -185,7 +185,7 @@ def _is_fixed(obligation: Obligation) -> bool:
 
 def _moved(obligation: Obligation) -> Obligation:
     left = leave_nonce(obligation)
-    if obligation.id.startswith(FILLER):
+    if obligation.duty is Duty.USE_NONCE:
         left = finish(left, ObligationStatus.SUPERSEDED, "the nonce is needed no more")
     return left
 
@@ -194,12 +194,13 @@ def fillers(
     book: ObligationBook, gaps: tuple[int, ...], seen: Observation, account: Address, gas: Gas, policy: SendingPolicy
 ) -> ObligationBook:
     """Return the book with obligations that use up these nonces, few at a time."""
-    open_now = sum(o.id.startswith(FILLER) and o.status not in FINAL for o in book.obligations.values())
+    open_now = sum(o.duty is Duty.USE_NONCE and o.status not in FINAL for o in book.obligations.values())
     call = TransferCall(NATIVE, account, 0)
     return book.with_(
         *(
             Obligation(
-                id=f"{FILLER}{nonce}:{seen.head.hash.hex()[:16]}",
+                id=f"{Duty.USE_NONCE}:{nonce}:{seen.head.hash.hex()[:16]}",
+                duty=Duty.USE_NONCE,
                 call=call,
                 purpose=f"use up nonce {nonce}, whose transaction left the chain",
                 budget=min(10 * bumped(seen.market) * gas(call), policy.filler_budget),

@@ -62,14 +62,27 @@ PAUSE_MAX = 512
 AHEAD_MAX = 16
 """Blocks by which a chain node may fall back behind what it said before, by changing its back end."""
 
-FILLER = "filler:"
-"""With this begin the ids of obligations that only use a nonce up."""
-
 UNKNOWN_FATE = "its nonce is used up, and the chain node shows no receipt of it: whether it was mined is not known"
 BUDGET_SHORT = "what is left of its budget is below the market's fees"
 
 Gas: TypeAlias = Callable[[Call], int]
 """Returns how much gas a call is charged for at most."""
+
+
+class Duty(enum.StrEnum):
+    """What an obligation does that its owner did not ask for. The values are part of the disk format."""
+
+    COOPERATIVE_CLOSE = "cooperative-close"
+    WITHDRAW = "withdraw"
+    CLOSE = "close"
+    CHALLENGE = "challenge"
+    SETTLE = "settle"
+    REDEEM = "redeem"
+    REGISTER_SECRET = "register-secret"
+    REGISTER_LINK = "register-link"
+    REGISTER_PROOF = "register-proof"
+    USE_NONCE = "filler"
+    """A transfer of nothing, which only uses a nonce up."""
 
 
 class ObligationStatus(enum.IntEnum):
@@ -160,6 +173,19 @@ class Obligation(msgspec.Struct, frozen=True, kw_only=True):
     """Fees paid for tries that failed."""
     resting: bool = False
     """Nothing more can happen to it."""
+    duty: Duty | None = None
+    """None: its owner asked for it."""
+    attempt: int = 0
+    """How many obligations came before it under the same `name`."""
+
+    @property
+    def name(self) -> str:
+        """Its id, less the number of the attempt."""
+        return self.id.removesuffix(f"/{self.attempt}")
+
+    def again(self, attempt: int, budget: int) -> Obligation:
+        """Return the same as a further attempt, with an id of its own."""
+        return change(self, id=f"{self.name}/{attempt}" if attempt else self.name, attempt=attempt, budget=budget)
 
     @property
     def fee_price(self) -> int:
@@ -244,8 +270,8 @@ class SendingRound(msgspec.Struct, frozen=True):
 Verdict: TypeAlias = ObligationStatus
 """WAITING (try again), SUPERSEDED or QUARANTINED."""
 
-Judge: TypeAlias = Callable[[Obligation, str], Verdict | None]
-"""A caller's own opinion on a failed receipt's reason; None leaves it to `judge_failure`."""
+Judge: TypeAlias = Callable[[Obligation, Revert | None], Verdict | None]
+"""A caller's own opinion on why it failed; None leaves it to `judge_failure`."""
 
 _MOOT = frozenset({Revert.NOT_NEWER, Revert.ALREADY_REGISTERED, Revert.WRONG_STATUS, Revert.NOTHING_TO_REDEEM})
 _TRANSIENT = frozenset(
@@ -253,15 +279,14 @@ _TRANSIENT = frozenset(
 )
 
 
-def judge_failure(reason: str) -> Verdict:
-    """Return what a failed receipt's reason means where the caller has no opinion of its own."""
-    code = reason.partition(":")[0]
-    if code in _MOOT:
+def judge_failure(revert: Revert | None) -> Verdict:
+    """Return what a failed receipt means where the caller has no opinion of its own."""
+    if revert in _MOOT:
         return ObligationStatus.SUPERSEDED
-    return ObligationStatus.WAITING if code in _TRANSIENT else ObligationStatus.QUARANTINED
+    return ObligationStatus.WAITING if revert in _TRANSIENT else ObligationStatus.QUARANTINED
 
 
-def no_opinion(obligation: Obligation, reason: str) -> None:
+def no_opinion(obligation: Obligation, revert: Revert | None) -> None:
     """Leave every failed receipt to `judge_failure`."""
 
 

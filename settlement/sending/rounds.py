@@ -7,10 +7,10 @@ from tallystick.settlement.chain import TransactionReceipt
 from tallystick.settlement.errors import Revert
 from tallystick.settlement.sending.nonces import bind, fillers, free, leave_nonce, look, rest, stalled_from
 from tallystick.settlement.sending.obligations import (
-    FILLER,
     FINAL,
     UNKNOWN_FATE,
     Attempt,
+    Duty,
     Gas,
     Judge,
     Obligation,
@@ -112,7 +112,7 @@ class _Eye:
         return rest(obligation) if deep and obligation.status in FINAL else obligation
 
     def _confirmed(self, obligation: Obligation, attempt: Attempt, receipt: TransactionReceipt) -> Obligation:
-        ours = not attempt.filler or obligation.id.startswith(FILLER)
+        ours = not attempt.filler or obligation.duty is Duty.USE_NONCE
         open_still = obligation.status is ObligationStatus.SENT or (
             obligation.status is ObligationStatus.QUARANTINED and ours
         )
@@ -125,13 +125,13 @@ class _Eye:
         fee = min(receipt.fee, attempt.price * self.gas(obligation.call))  # more than was signed nobody can take
         if not ours:
             return self._again(obligation, fee)
-        verdict = self.judge(obligation, receipt.reason) or judge_failure(receipt.reason)
+        verdict = self.judge(obligation, receipt.revert) or judge_failure(receipt.revert)
         if verdict is ObligationStatus.WAITING and pays(obligation.call) and self._depth(receipt) < PAID_TWICE_DEPTH:
             return obligation
         if verdict is ObligationStatus.WAITING and obligation.tries + 1 < self.policy.tries:
             return self._again(obligation, fee, at_once=True)
         final = ObligationStatus.SUPERSEDED if verdict is ObligationStatus.SUPERSEDED else ObligationStatus.QUARANTINED
-        return finish(change(obligation, spent=obligation.spent + fee), final, receipt.reason)
+        return finish(change(obligation, spent=obligation.spent + fee), final, receipt.why)
 
     def _again(self, obligation: Obligation, fee: int, *, at_once: bool = False) -> Obligation:
         """Return it without its nonce, which is used up for certain: it is tried again."""
@@ -175,7 +175,7 @@ class _Eye:
                         obligation, ObligationStatus.QUARANTINED, f"{UNKNOWN_FATE}; look before asking again"
                     )
             return rest(obligation) if heads >= 2 * patience else obligation
-        if obligation.status is ObligationStatus.SENT and not obligation.id.startswith(FILLER):
+        if obligation.status is ObligationStatus.SENT and obligation.duty is not Duty.USE_NONCE:
             return leave_nonce(obligation)
         if obligation.status is ObligationStatus.SENT:
             obligation = finish(obligation, ObligationStatus.SUPERSEDED, "its nonce is used up")
@@ -191,7 +191,7 @@ class _Eye:
         if obligation.late_heads <= self.policy.confirmations:
             return obligation
         reason = f"{Revert.EXPIRED}: not on the chain by its deadline {deadline}"
-        return finish(obligation, self.judge(obligation, reason) or ObligationStatus.QUARANTINED, reason)
+        return finish(obligation, self.judge(obligation, Revert.EXPIRED) or ObligationStatus.QUARANTINED, reason)
 
     def _ended(self, obligation: Obligation) -> Obligation:
         final = obligation.status in FINAL

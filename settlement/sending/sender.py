@@ -136,7 +136,7 @@ class Sender:
         """
         budget = duty.budget
         for attempt in range(TRIES_MAX):
-            named = change(duty, id=f"{duty.id}/{attempt}" if attempt else duty.id, budget=budget)
+            named = duty.again(attempt, budget)
             earlier = self.find(named.id)
             if earlier is None:
                 return self.require(named) if budget > 0 else ()

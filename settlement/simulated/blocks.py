@@ -11,6 +11,7 @@ from tallystick.channels.protocol.keys import keccak
 from tallystick.channels.protocol.objects import ZERO32, Address
 from tallystick.settlement.chain import Block, Event, Header, TransactionReceipt
 from tallystick.settlement.contract.state import ChannelState, Parameters
+from tallystick.settlement.errors import read_revert
 from tallystick.settlement.ethereum.abi import Deployment
 from tallystick.settlement.ethereum.transactions import Transaction, gas_needed
 from tallystick.settlement.simulated.ledger import Execution, Mint, affordable, execute, mint
@@ -54,7 +55,8 @@ class BlockRecord(msgspec.Struct, frozen=True, array_like=True, dict=True):
         """Yield the receipt of each transaction."""
         for entry in self.entries:
             done = entry.execution
-            yield TransactionReceipt(entry.hash, self.header, done.success, done.fee, done.reason)
+            revert, sentence = read_revert(done.reason)
+            yield TransactionReceipt(entry.hash, self.header, done.success, done.fee, sentence, revert)
 
 
 class Plan(msgspec.Struct, frozen=True):

@@ -47,7 +47,7 @@ class Execution(msgspec.Struct, frozen=True, array_like=True):
     gas: int
     fee: int
     reason: str
-    """Empty on success; else `<Revert code>: <sentence>`."""
+    """Empty on success; else `<Revert code>: <sentence>`, as receipts say it on the wire."""
     events: tuple[Event, ...]
 
 

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-FORWARDING = ("test_forwarding_line.py", "test_session_locks.py")
+FORWARDING = (
+    "test_forwarding_line.py",
+    "test_forwarding_refusals.py",
+    "test_forwarding_waits.py",
+    "test_session_locks.py",
+)
 CHAIN = (
     "test_chain_freshness.py",
     "test_chain_vigil.py",

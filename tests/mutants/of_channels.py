@@ -151,7 +151,13 @@ MUTANTS = (
         "channels/protocol/core.py",
         "after = extend(before, operations, channel.ours.seq)",
         "after = extend(before, operations, before.proof.seq)",
-        ("test_simulation_mallory.py", "test_session_rules.py", "test_core_accept.py"),
+        (
+            "test_simulation_mallory.py",
+            "test_session_rules.py",
+            "test_session_offers.py",
+            "test_session_resuming.py",
+            "test_core_accept.py",
+        ),
     ),
     Mutant(
         "let the reserve stay what it was at the opening",
@@ -179,14 +185,20 @@ MUTANTS = (
         "channels/protocol/core.py",
         "return bearable - channel.newest.committed",
         "return bearable - channel.newest.proof.transferred",
-        (*SIMULATIONS, "test_session_rules.py"),
+        (*SIMULATIONS, "test_session_rules.py", "test_session_offers.py", "test_session_resuming.py"),
     ),
     Mutant(
         "accept updates without counting the pending locks",
         "channels/protocol/core.py",
         "if after.committed > spendable:",
         "if after.proof.transferred > spendable:",
-        ("test_core_accept.py", "test_session_rules.py", "test_engine_hostile.py"),
+        (
+            "test_core_accept.py",
+            "test_session_rules.py",
+            "test_session_offers.py",
+            "test_session_resuming.py",
+            "test_engine_hostile.py",
+        ),
     ),
     Mutant(
         "take text for the bytes of a memo as it is",

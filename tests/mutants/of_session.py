@@ -38,7 +38,11 @@ MUTANTS = (
         "channels/session/rules.py",
         "receiver.on_update(s, g.message, g.frame, env.now), OPEN, ASIDE, REFUSE)",
         "receiver.on_update(s, g.message, g.frame, env.now), SIGNED, ASIDE, REFUSE)",
-        ("test_session_rules.py",),
+        (
+            "test_session_rules.py",
+            "test_session_offers.py",
+            "test_session_resuming.py",
+        ),
     ),
     Mutant(
         "take acknowledgements while the channel is open alone",
@@ -52,7 +56,7 @@ MUTANTS = (
         "channels/session/rules.py",
         "receiver.on_update(s, g.message, g.frame, env.now), OPEN, ASIDE, REFUSE)",
         "receiver.on_update(s, g.message, g.frame, env.now), OPEN, ASIDE)",
-        ("test_docs_protocol.py", "test_session_rules.py"),
+        ("test_docs_protocol.py", "test_session_rules.py", "test_session_offers.py", "test_session_resuming.py"),
     ),
     Mutant(
         "call what is legal in any phase",
@@ -122,28 +126,34 @@ MUTANTS = (
         "channels/session/streams.py",
         "            self._save(self._session.channel.side, stream.lock, stream.proof)\n\n    def _say",
         "\n    def _say",
-        ("test_streams_session.py",),
+        (
+            "test_streams_session.py",
+            "test_streams_cheats.py",
+        ),
     ),
     Mutant(
         "acknowledge a link that is not stored",
         "channels/session/streams.py",
         "self._save(self._session.channel.peer_side, stream.lock, stream.proof)",
         "pass",
-        ("test_streams_session.py",),
+        (
+            "test_streams_session.py",
+            "test_streams_cheats.py",
+        ),
     ),
     Mutant(
         "go on with a stream until it expires",
         "channels/session/streams.py",
         "return self._session.chain.now > expiry - self._session.policy.stream_margin",
         "return self._session.chain.now > expiry",
-        ("test_streams_session.py", "test_streams_world.py"),
+        ("test_streams_session.py", "test_streams_cheats.py", "test_streams_world.py"),
     ),
     Mutant(
         "take an unlock for less than the deepest link",
         "channels/session/streams.py",
         "operation.amount < stream.proof.amount:",
         "operation.amount < 0:",
-        ("test_streams_session.py", "test_streams_hostile.py"),
+        ("test_streams_session.py", "test_streams_cheats.py", "test_streams_hostile.py"),
     ),
     Mutant(
         "let an older link replace a deeper one",
@@ -157,14 +167,14 @@ MUTANTS = (
         "            proof = StreamProof(message.link, message.depth, stream.terms)\n"
         "            if message.depth != before.depth:\n"
         "                if message.depth > before.depth and not proof.follows(before):\n",
-        ("test_streams_session.py", "test_streams_hostile.py"),
+        ("test_streams_session.py", "test_streams_cheats.py", "test_streams_hostile.py"),
     ),
     Mutant(
         "take links of a stream that was rejected",
         "channels/session/streams.py",
         "return channel.phase is Phase.OPEN and not rejected",
         "return channel.phase is Phase.OPEN",
-        ("test_streams_session.py", "test_streams_hostile.py"),
+        ("test_streams_session.py", "test_streams_cheats.py", "test_streams_hostile.py"),
     ),
     Mutant(
         "claim only once the peer has acknowledged that it was paid",
@@ -183,7 +193,7 @@ MUTANTS = (
     Mutant(
         "store a circuit before its lock is signed",
         "channels/session/locks.py",
-        "            self._companions[lock] = companion\n",
+        "            self.companions[lock] = companion\n",
         "            self._session.effects.store(companion)\n",
         FORWARDING,
     ),

@@ -6,6 +6,20 @@ from mutant import CHAIN, Mutant
 
 MUTANTS = (
     Mutant(
+        "forget what the stored receipts of the first version say",
+        "settlement/sending/moments.py",
+        "    if found.receipt is not None and found.receipt.revert is None:\n",
+        "    if False and found.receipt is not None:\n",
+        ("test_obligations_older.py",),
+    ),
+    Mutant(
+        "forget which stored obligations of the first version are duties",
+        "settlement/sending/moments.py",
+        "    if found.duty is None and kind in _DUTIES:\n",
+        "    if False and kind in _DUTIES:\n",
+        ("test_obligations_older.py",),
+    ),
+    Mutant(
         "take a proof for a kind that has a call of its own",
         "settlement/contract/verdicts/__init__.py",
         "if verdict is None or verdict.call is not type(call):",

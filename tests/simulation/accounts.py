@@ -16,7 +16,7 @@ from tallystick.channels.node.alarms import Alarm
 from tallystick.channels.protocol.keys import keccak
 from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.settlement.chain import Call, Header, RegisterSecretCall, TransactionReceipt, TransferCall
-from tallystick.settlement.errors import Refusal
+from tallystick.settlement.errors import Refusal, Revert
 from tallystick.settlement.sending.obligations import (
     FINAL,
     Obligation,
@@ -145,7 +145,7 @@ class AccountWorld:
         """Return what the chain node says."""
         receipts = {
             tx.hash: TransactionReceipt(
-                tx.hash, header, not tx.fails, tx.price * GAS, "not-newer: stands" if tx.fails else ""
+                tx.hash, header, not tx.fails, tx.price * GAS, *(("stands", Revert.NOT_NEWER) if tx.fails else ())
             )
             for header, tx in self.mined().values()
         }

@@ -20,7 +20,6 @@ class HashVerdict(Verdict):
     number = HASH
     call = RegisterSecretCall
     early = True
-    duty = "register-secret"
 
     def registration(self, lock: Lock, proof: bytes) -> RegisterSecretCall:
         """Return the call that makes the secret public."""

@@ -29,8 +29,6 @@ class Verdict(ABC):
     """The type of the calls by which proofs are registered."""
     early: ClassVar[bool] = False
     """Whether the first proof decides a lock at once. If not, better ones may come until its expiry."""
-    duty: ClassVar[str]
-    """What a node calls it when it registers a proof: the same for ever, as names of obligations begin with it."""
 
     @abstractmethod
     def registration(self, lock: Lock, proof: bytes) -> RegistryCall:
@@ -57,7 +55,6 @@ class PlainVerdict(Verdict):
     """A kind without a function of its own in the contract: what `registerProof` carries, `keep` judges."""
 
     call = RegisterProofCall
-    duty = "register-proof"
 
     @abstractmethod
     def keep(self, condition: bytes, proof: bytes, known: int, time: int) -> int:

@@ -24,7 +24,6 @@ class StreamVerdict(Verdict):
 
     number = STREAM
     call = RegisterLinkCall
-    duty = "register-link"
 
     def registration(self, lock: Lock, proof: bytes) -> RegisterLinkCall:
         """Return the call that makes the link public, up to the stream's expiry."""
