@@ -28,7 +28,7 @@ class NodeChannels:
 
     @property
     def fresh(self) -> bool:
-        return self._engine.fresh
+        return self._engine.fresh()
 
     @property
     def policy(self) -> Policy:
