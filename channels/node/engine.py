@@ -16,6 +16,7 @@ from tallystick.channels.limits import Policy
 from tallystick.channels.node.backpressure import Backpressure
 from tallystick.channels.node.opening import Opening
 from tallystick.channels.node.payment_keys import PaymentKeys
+from tallystick.channels.node.recordings import Recordings
 from tallystick.channels.node.views import Views, unknown_channel
 from tallystick.channels.node.work import EngineStatistics, statistics_of
 from tallystick.channels.ports import Clock
@@ -113,13 +114,14 @@ class Engine:
         self.opening = Opening(self)
         self._keys = PaymentKeys(writer.store)
         self._keeper: LockKeeper | None = None
-        self._fresh = fresh
+        self.fresh = fresh
         self._lost = lost
         self._stopped = False
         self._rounds = self._durable = 0
         self.sessions: dict[ChannelId, Session] = {}
         self._by_peer: dict[bytes, dict[ChannelId, Session]] = {}
         self.views = Views(self.sessions, self._by_peer)
+        self.recordings = Recordings(self.sessions)
         self.chain = ChainTime()
         writer.before_commit(self.prepare)
         choices = schema.load_choices(writer.store)
@@ -138,7 +140,7 @@ class Engine:
     def _add(self, channel: Channel) -> Session:
         session = Session(channel, self.key, self.policy, self._effects)
         session.chain = self.chain
-        session.locks.keeper, session.locks.fresh = self._keeper, self._fresh
+        session.locks.keeper, session.locks.fresh = self._keeper, self.fresh
         session.lost = self._lost
         self.sessions[channel.id] = session
         self._stirred.add(channel.id)

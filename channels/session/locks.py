@@ -82,44 +82,44 @@ class Locks:
         self.keeper: LockKeeper | None = None
         self.fresh: Callable[[], bool] = always_fresh
         """Whether our view of the chain is up to date: no secret is paid for on the word of an old one."""
-        self._companions: dict[int, Moment] = {}
-        self._onions: dict[int, bytes] = {}
-        self._learned: set[int] = set()
-        self._early: dict[int, bytes] = {}
+        self.companions: dict[int, Moment] = {}
+        self.onions: dict[int, bytes] = {}
+        self.learned: set[int] = set()
+        self.early: dict[int, bytes] = {}
         """Secrets that the peer revealed while our view of the chain was old."""
 
     def restore(self, rows: Iterable[OnionKept]) -> None:
         """Bring back the onions of the peer's pending locks."""
-        self._onions = {row.lock: row.onion for row in rows}
+        self.onions = {row.lock: row.onion for row in rows}
 
     def undecided(self) -> list[AddLock]:
         """Return the peer's pending locks that wait for a router to decide about them, with onions."""
         channel = self._session.channel
         decided = {known.lock for known in channel.secrets} | {rejected.lock for rejected in channel.rejections}
         return [
-            AddLock(lock, self._onions.get(lock.id, b""))
+            AddLock(lock, self.onions.get(lock.id, b""))
             for lock in channel.theirs.simplex.locks
             if kind_of(lock).routed and lock.id not in decided
         ]
 
     def onion(self, lock: int) -> bytes:
         """Return the onion of a pending lock of the peer's that nobody answered yet; empty if there is none."""
-        return self._onions.get(lock, b"")
+        return self.onions.get(lock, b"")
 
     # --- ours ----------------------------------------------------------------------------------------------------
 
     def attach(self, lock: int, companion: Moment | None) -> None:
         """Let a moment be stored with the signature of our queued lock."""
         if companion is not None:
-            self._companions[lock] = companion
+            self.companions[lock] = companion
 
     def signed(self, operations: Iterable[Operation]) -> None:
         """Store the companions of the locks that are being signed."""
-        if not self._companions:
+        if not self.companions:
             return
         for operation in operations:
             if type(operation) is AddLock:
-                companion = self._companions.pop(operation.lock.id, None)
+                companion = self.companions.pop(operation.lock.id, None)
                 if companion is not None:
                     self._session.effects.store(companion)
 
@@ -129,11 +129,11 @@ class Locks:
 
     def drop_accompanied(self) -> None:
         """Give up the queued locks with companions, newest first, as far as no other lock stands behind them."""
-        self._dropped(self._session.outbox.drop_locks(lambda lock: lock.id in self._companions))
+        self._dropped(self._session.outbox.drop_locks(lambda lock: lock.id in self.companions))
 
     def _dropped(self, dropped: list[Lock]) -> None:
         for lock in dropped:
-            self._companions.pop(lock.id, None)
+            self.companions.pop(lock.id, None)
         for lock in dropped:
             if self.keeper is not None and kind_of(lock).routed:
                 self._store(self.keeper.lock_dropped(self._session.channel.id, lock))
@@ -149,7 +149,7 @@ class Locks:
             return
         self._store(self.keeper.lock_received(channel, added))
         if added.onion and not answers.answered(self._session.channel, added.lock.id):
-            self._onions[added.lock.id] = added.onion
+            self.onions[added.lock.id] = added.onion
             self._session.effects.store(OnionKept(channel, added.lock.id, added.onion))
 
     def refusal(self, added: AddLock, objection: str) -> bytes:
@@ -205,9 +205,9 @@ class Locks:
         """Both agree that a lock is gone."""
         channel = self._session.channel
         if sender == channel.side:
-            self._learned.discard(lock.id)
-            self._early.pop(lock.id, None)
-        elif self._onions.pop(lock.id, None) is not None:
+            self.learned.discard(lock.id)
+            self.early.pop(lock.id, None)
+        elif self.onions.pop(lock.id, None) is not None:
             self._session.effects.store(OnionDropped(channel.id, lock.id))
         if self.keeper is not None and kind_of(lock).routed:
             self._store(self.keeper.lock_ended(channel.id, sender, lock, paid, secret))
@@ -216,9 +216,9 @@ class Locks:
     def _learned_of(self, lock: Lock, secret: bytes) -> None:
         """The secret of our lock is known, in time: tell it once, with the commit that stores what follows from it."""
         kind = kind_of(lock)
-        if not kind.revealed or lock.id in self._learned:
+        if not kind.revealed or lock.id in self.learned:
             return
-        self._learned.add(lock.id)
+        self.learned.add(lock.id)
         channel = self._session.channel.id
         if self.keeper is not None and kind.routed:
             self._store(self.keeper.secret_learned(channel, lock, secret))
@@ -231,7 +231,7 @@ class Locks:
         """
         session = self._session
         if not self.fresh():
-            self._early[lock.id] = secret
+            self.early[lock.id] = secret
             return False
         return 0 < session.chain.now <= lock.expiry - session.policy.reveal_margin
 
@@ -239,12 +239,12 @@ class Locks:
         """Tell secrets that the chain shows, of locks in any state that may yet be enforced; ask again of others."""
         session = self._session
         channel = session.channel
-        early, self._early = self._early, {}
+        early, self.early = self.early, {}
         for number, secret in early.items():
             self.on_reveal(Reveal(channel.id, number, secret))
         if channel.phase is Phase.GONE:
-            for number in list(self._onions):
-                del self._onions[number]
+            for number in list(self.onions):
+                del self.onions[number]
                 session.effects.store(OnionDropped(channel.id, number))
         for state in (channel.ours, *channel.flight):
             for lock in state.simplex.locks:

@@ -30,14 +30,20 @@ def process(session: Session, given: Asks[R], env: Env) -> R:
 
     Raise TallystickError for a command that is refused, PeerError for a message that must not be: nothing was done.
     """
+    recorder = session.recorder
+    return cast(R, act(session, given, env) if recorder is None else recorder.take(given, env, act))
+
+
+def act(session: Session, given: Asks[Any], env: Env) -> Any:
+    """The same, behind whoever takes it down."""
     rule = RULES.get(type(given))
     if rule is None:
         rule = _rule_of_message(given)
     if rule.unlinked is not None and not session.link.ready:
-        return cast(R, _decline(session, given, rule.unlinked, "this channel was not resumed: greet first"))
+        return _decline(session, given, rule.unlinked, "this channel was not resumed: greet first")
     if session.channel.phase not in rule.phases:
-        return cast(R, _out_of_phase(session, given, rule))
-    return cast(R, rule.handler(session, given, env))
+        return _out_of_phase(session, given, rule)
+    return rule.handler(session, given, env)
 
 
 def _rule_of_message(given: Asks[Any]) -> Rule:

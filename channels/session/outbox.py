@@ -35,9 +35,9 @@ class Outbox:
     """The operations that wait. `total` is the amount that they will commit."""
 
     def __init__(self) -> None:
-        self._tickets: deque[Ticket] = deque()
-        self._locks: deque[AddLock] = deque()
-        self._ends: dict[int, tuple[Unlock | Cancel, int]] = {}
+        self.tickets: deque[Ticket] = deque()
+        self.locks: deque[AddLock] = deque()
+        self.ends: dict[int, tuple[Unlock | Cancel, int]] = {}
         """By lock, with how many hashes the peer takes to follow it."""
         self._bytes = 0
         self.payments = 0
@@ -45,7 +45,7 @@ class Outbox:
         self.total = 0
 
     def __len__(self) -> int:
-        return len(self._tickets) + len(self._locks) + len(self._ends)
+        return len(self.tickets) + len(self.locks) + len(self.ends)
 
     @property
     def full_batch(self) -> bool:
@@ -53,28 +53,28 @@ class Outbox:
         return (
             self.payments >= BATCH_PAYMENTS_MAX
             or self._bytes >= BATCH_BYTES_MAX
-            or len(self._locks) + len(self._ends) >= _LOCKS_WORTH
+            or len(self.locks) + len(self.ends) >= _LOCKS_WORTH
         )
 
     def add_payment(self, ticket: Ticket) -> None:
         """Queue a payment, or a run of at most `run_limit` payments."""
         ticket.size = _size(ticket)
-        self._tickets.append(ticket)
+        self.tickets.append(ticket)
         self._bytes += ticket.size
         self.payments += len(ticket.amounts)
         self.total += ticket.amount
 
     def add_lock(self, added: AddLock) -> None:
         """Queue a new lock."""
-        self._locks.append(added)
+        self.locks.append(added)
         self._bytes += _operation_size(added)
         self.total += added.lock.amount
 
     def drop_locks(self, unwanted: Callable[[Lock], bool]) -> list[Lock]:
         """Remove and return the queued locks from the newest back to the first that is wanted: numbers leave no gap."""
         dropped: list[Lock] = []
-        while self._locks and unwanted(self._locks[-1].lock):
-            added = self._locks.pop()
+        while self.locks and unwanted(self.locks[-1].lock):
+            added = self.locks.pop()
             self._bytes -= _operation_size(added)
             self.total -= added.lock.amount
             dropped.append(added.lock)
@@ -85,21 +85,26 @@ class Outbox:
 
         Ends go first: they free capacity and never need any.
         """
-        self._ends[end.id] = (end, steps)
+        self.ends[end.id] = (end, steps)
         self._bytes += _end_size(end)
+
+    @property
+    def withdrawn(self) -> tuple[int, ...]:
+        """The places of payments that were given up, and are left out when their turn comes."""
+        return tuple(place for place, ticket in enumerate(self.tickets) if ticket.withdrawn)
 
     @property
     def queued_locks(self) -> int:
         """How many new locks wait."""
-        return len(self._locks)
+        return len(self.locks)
 
     def has_lock(self, condition: bytes) -> bool:
         """Whether a new lock with that condition waits."""
-        return any(added.lock.condition == condition for added in self._locks)
+        return any(added.lock.condition == condition for added in self.locks)
 
     def is_ending(self, lock_id: int) -> bool:
         """Whether an unlock or cancel of that lock waits already."""
-        return lock_id in self._ends
+        return lock_id in self.ends
 
     def take(self, first: int, allowance: int) -> tuple[list[Operation], list[Ticket]]:
         """Remove and return one update's operations (perhaps none) and the tickets that they carry.
@@ -109,19 +114,19 @@ class Outbox:
         """
         operations: list[Operation] = []
         size = steps = 0
-        while self._ends and len(operations) < OPERATIONS_MAX - 1 and size < BATCH_BYTES_MAX:
-            end, hashes = next(iter(self._ends.values()))
+        while self.ends and len(operations) < OPERATIONS_MAX - 1 and size < BATCH_BYTES_MAX:
+            end, hashes = next(iter(self.ends.values()))
             steps += hashes
             if steps > STREAM_LENGTH_MAX:
                 break
-            del self._ends[end.id]
+            del self.ends[end.id]
             operations.append(end)
             size += _end_size(end)
         self._bytes -= size
-        while self._locks and len(operations) < OPERATIONS_MAX - 1 and size < BATCH_BYTES_MAX:
-            if self._locks[0].lock.amount > allowance:
+        while self.locks and len(operations) < OPERATIONS_MAX - 1 and size < BATCH_BYTES_MAX:
+            if self.locks[0].lock.amount > allowance:
                 break
-            added = self._locks.popleft()
+            added = self.locks.popleft()
             size += _operation_size(added)
             self._bytes -= _operation_size(added)
             self.total -= added.lock.amount
@@ -133,7 +138,7 @@ class Outbox:
         return operations, tickets
 
     def _take_payments(self, allowance: int, size: int) -> list[Ticket]:
-        waiting, tickets, memos, count, left = self._tickets, list[Ticket](), False, 0, allowance
+        waiting, tickets, memos, count, left = self.tickets, list[Ticket](), False, 0, allowance
         while waiting:
             ticket = waiting[0]
             if ticket.withdrawn:
@@ -164,10 +169,10 @@ class Outbox:
 
     def fail_payments(self, error: TallystickError) -> None:
         """End every waiting payment with `error` and drop new locks: nothing of it was signed. Ends of locks stay."""
-        tickets = list(self._tickets)
-        self._tickets.clear()
-        self._locks.clear()
-        self._bytes = sum(_end_size(end) for end, _ in self._ends.values())
+        tickets = list(self.tickets)
+        self.tickets.clear()
+        self.locks.clear()
+        self._bytes = sum(_end_size(end) for end, _ in self.ends.values())
         self.total = self.payments = 0
         for ticket in tickets:
             ticket.fail(error)
@@ -175,7 +180,7 @@ class Outbox:
     def fail_all(self, error: TallystickError) -> None:
         """The same, and forget the ends of locks: this channel signs nothing any more."""
         self.fail_payments(error)
-        self._ends.clear()
+        self.ends.clear()
         self._bytes = 0
 
 

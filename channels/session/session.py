@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -36,7 +36,7 @@ from tallystick.channels.session.effects import (
 )
 from tallystick.channels.session.flight import EndedLock, SentUpdate, ended_locks
 from tallystick.channels.session.history import tidy
-from tallystick.channels.session.inputs import SubmitLock
+from tallystick.channels.session.inputs import Asks, Env, SubmitLock
 from tallystick.channels.session.locks import Locks
 from tallystick.channels.session.outbox import Outbox, run_limit
 from tallystick.channels.session.patience import Patience
@@ -46,6 +46,14 @@ from tallystick.channels.session.streams import Streams
 from tallystick.channels.session.tickets import Ticket
 from tallystick.channels.session.window import Window
 from tallystick.channels.storage.schema import UpdateSigned
+
+
+class Recorder(Protocol):
+    """Stands before the rules and takes down what passes (`channels.session.recording`)."""
+
+    def take(self, given: Asks[Any], env: Env, act: Callable[[Session, Asks[Any], Env], Any]) -> Any:
+        """Let it happen by `act`, and return what that returns."""
+        ...
 
 
 class Session:
@@ -68,6 +76,8 @@ class Session:
         self.patience = Patience(policy.ack_patience)
         self.chain = ChainTime()
         self.link = LinkState()
+        self.recorder: Recorder | None = None
+        """Takes down whatever happens, if anybody wants that."""
         self.counting = Counting(self)
         self.must_ack = False
         self._keyed: dict[str, Ticket] = {}

@@ -48,17 +48,17 @@ class Streams:
         self._session = session
         self.outgoing: dict[int, OutgoingStreamState] = {}
         self.incoming: dict[int, IncomingStreamState] = {}
-        self._paid = 0
+        self.paid = 0
 
     @property
     def streamed(self) -> int:
         """What all our streams have paid: those that ended, and what is released of the others. Only grows."""
-        return self._paid + sum(stream.released * stream.terms.unit for stream in self.outgoing.values())
+        return self.paid + sum(stream.released * stream.terms.unit for stream in self.outgoing.values())
 
     def restore(self, rows: Iterable[StreamSaved], paid: int) -> None:
         """Bring back what was durable; what never became a lock is left out. `paid`: by those of ours that ended."""
         channel = self._session.channel
-        self._paid = paid
+        self.paid = paid
         for row in rows:
             proof = StreamProof.decode(row.proof)
             own = row.sender == channel.side
@@ -363,7 +363,7 @@ class Streams:
         session = self._session
         session.effects.store(StreamEnded(session.channel.id, sender, lock.id, paid))
         if sender == session.channel.side:
-            self._paid += paid
+            self.paid += paid
             own = self.outgoing.pop(lock.id, None)
             if own is not None:
                 own.closing = True

@@ -97,12 +97,15 @@ class EnduranceResult(msgspec.Struct, frozen=True, kw_only=True):
     """The bounds that did not hold, in words."""
 
 
-class Runner(Fleet):
-    """A fleet's process that can pay a given number of times and tell what it uses."""
+class EnduranceDriver:
+    """The commands by which a fleet's process pays a given number of times, and tells what it uses."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
 
     async def do_tenth(self, command: dict[str, Any]) -> dict[str, Any]:
         """Submit that many payments, over all channels in turn; return once all are secured."""
-        (hub,) = self.members
+        (hub,) = self._fleet.members
         channels = hub.engine.views.ids
         newest: deque[Ticket] = deque(maxlen=len(channels))
         began = time.perf_counter()
@@ -116,8 +119,8 @@ class Runner(Fleet):
 
     async def do_usage(self, command: dict[str, Any]) -> dict[str, Any]:
         """Tell what this process has and keeps."""
-        states = [state for _, state in self.writer.store.read(CHANNELS.tables[0].rows())]
-        database = Path(self.options.data) / "tally.db"
+        states = [state for _, state in self._fleet.writer.store.read(CHANNELS.tables[0].rows())]
+        database = Path(self._fleet.options.data) / "tally.db"
         log = database.with_name("tally.db-wal")
         usage = Usage(
             _memory(),
@@ -213,7 +216,7 @@ def runner(options: FleetOptions) -> list[str]:
 
 def main() -> None:
     """Run one process of this measurement."""
-    trio.run(run, msgspec.json.decode(sys.argv[1], type=FleetOptions), Runner)
+    trio.run(run, msgspec.json.decode(sys.argv[1], type=FleetOptions), EnduranceDriver)
 
 
 if __name__ == "__main__":

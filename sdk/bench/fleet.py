@@ -17,6 +17,7 @@ import resource
 import sys
 import time
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -212,8 +213,8 @@ async def _submit(engine: Engine, channels: list[ChannelId], deadline: float) ->
     return latencies
 
 
-async def run(options: FleetOptions, kind: type[Fleet] = Fleet) -> None:
-    """Run one process of a fleet, which obeys the commands of `kind`."""
+async def run(options: FleetOptions, *more: Callable[[Fleet], object]) -> None:
+    """Run one process of a fleet, which obeys its commands, and those of what `more` makes of it."""
     if options.cpu is not None and options.cpu < (os.cpu_count() or 1):
         os.sched_setaffinity(0, {options.cpu})
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
@@ -222,7 +223,7 @@ async def run(options: FleetOptions, kind: type[Fleet] = Fleet) -> None:
     try:
         writer = Writer(store)
         conditions = NetworkConditions(random.Random(CONDITIONS_SEED))
-        fleet = kind(options, writer, conditions)
+        fleet = Fleet(options, writer, conditions)
         started = time.perf_counter() - began
         async with trio.open_nursery() as nursery:
             await nursery.start(conditions.run)
@@ -232,7 +233,7 @@ async def run(options: FleetOptions, kind: type[Fleet] = Fleet) -> None:
                 hub = key_of(0).public
                 for member in fleet.members:
                     member.open(hub, hub.address)
-            await obey({"peers": addresses, "started": started}, fleet)
+            await obey({"peers": addresses, "started": started}, fleet, *(make(fleet) for make in more))
             nursery.cancel_scope.cancel()
     finally:
         store.close()

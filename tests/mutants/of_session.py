@@ -193,7 +193,7 @@ MUTANTS = (
     Mutant(
         "store a circuit before its lock is signed",
         "channels/session/locks.py",
-        "            self._companions[lock] = companion\n",
+        "            self.companions[lock] = companion\n",
         "            self._session.effects.store(companion)\n",
         FORWARDING,
     ),

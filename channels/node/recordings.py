@@ -1,0 +1,43 @@
+"""Which channels of a node are being recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tallystick.channels.errors import InvalidInput
+from tallystick.channels.protocol.objects import ChannelId
+from tallystick.channels.session.recording.document import Recording
+from tallystick.channels.session.recording.recorder import Recorder
+from tallystick.channels.session.session import Session
+
+
+class Recordings:
+    """Begun and ended by whoever wants to know what happens in a channel; in memory alone, and gone with the node."""
+
+    def __init__(self, sessions: Mapping[ChannelId, Session]) -> None:
+        self._sessions = sessions
+        self._recorders: dict[ChannelId, Recorder] = {}
+
+    def begin(self, channel: ChannelId) -> None:
+        """Record a channel from now on, anew if it is recorded already; raise InvalidInput if it is unknown."""
+        self.end(channel)
+        session = self._sessions.get(channel)
+        if session is None:
+            raise InvalidInput(f"this node has no channel {channel.hex()}")
+        self._recorders[channel] = Recorder(session)
+
+    def end(self, channel: ChannelId) -> None:
+        """Record it no longer, and forget what was recorded."""
+        recorder = self._recorders.pop(channel, None)
+        if recorder is not None:
+            recorder.end()
+
+    def of(self, channel: ChannelId) -> Recording:
+        """Return what was recorded of a channel so far, without secrets; raise InvalidInput if nothing was."""
+        recorder = self._recorders.get(channel)
+        if recorder is None:
+            raise InvalidInput(
+                f"channel {channel.hex()[:8]} is not being recorded: `tally channel record` begins, and what happens "
+                "from then on can be exported"
+            )
+        return recorder.recording()

@@ -1,0 +1,1 @@
+"""What happened to one channel, written down without secrets, and lived through again offline."""
