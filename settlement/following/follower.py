@@ -28,6 +28,7 @@ import msgspec
 import trio
 
 from tallystick.channels.ports import Clock, Elapsed
+from tallystick.channels.transport.retries import Jitter, Pauses, Retry
 from tallystick.settlement.chain import Block, Chain, Header
 from tallystick.settlement.errors import ChainError, ChainUnavailable, WrongChain
 from tallystick.settlement.following import freshness
@@ -39,17 +40,11 @@ HEADERS_KEPT = 128
 BATCH = 128
 """Blocks asked for at once while catching up."""
 
-BACKOFF_FIRST = 0.5
-"""Seconds until the first new attempt after the chain node did not answer; doubles up to BACKOFF_MAX."""
+FOLLOW_AGAIN = Pauses("following the chain", 0.5, 8.0)
+"""At most less than what makes a view old."""
 
-BACKOFF_MAX = 30.0
-"""Seconds between attempts at most."""
-
-PATIENCE = 8.0
-"""Seconds between the follower's own attempts at most: less than what makes a view old."""
-
-POLL = 2.0
-"""Seconds between questions for the head where the chain node does not wait for a new one."""
+POLL = Pauses("asking for a new head", 2.0, 2.0)
+"""Where the chain node does not wait for one."""
 
 CERTAIN = 3
 """Times on end that a chain node must show another chain, until it is believed."""
@@ -212,7 +207,7 @@ class Follower:
         followed: Followed,
         on_step: OnStep,
         *,
-        jitter: Callable[[], float],
+        jitter: Jitter,
         elapsed: Elapsed = trio.current_time,
         clock: Clock | None = None,
     ) -> None:
@@ -240,7 +235,7 @@ class Follower:
         """Follow until cancelled. Raise what the consumer raises, but for its troubles with the chain."""
         if self._freshness is None:
             self._freshness, self._answered = freshness.Freshness(self._wall()), self._elapsed()
-        backoff, hasty, last = BACKOFF_FIRST, False, b""
+        retry, hasty, last = Retry(FOLLOW_AGAIN, self._jitter), False, b""
         while True:
             try:
                 turn = await self._turn()
@@ -249,17 +244,17 @@ class Follower:
                 self._fault = error
                 self._wrong = self._wrong + 1 if isinstance(error, WrongChain) else 0
                 self._batch = max(1, self._batch // 2)
-                await trio.sleep(backoff * (1 + self._jitter()) / 2)
-                backoff = min(2 * backoff, PATIENCE)
+                await retry.pause()
                 continue
             self._fault, self._answered, self._wrong = None, turn.asked, 0
             if not self._turned:
                 self._turned = True
                 self._move()
-            backoff, self._batch = BACKOFF_FIRST, min(2 * self._batch, BATCH)
+            retry.succeeded()
+            self._batch = min(2 * self._batch, BATCH)
             if turn.head is not None:
                 if hasty and turn.head.hash == last:  # its wait does not wait
-                    await trio.sleep(POLL * (1 + self._jitter()) / 2)
+                    await trio.sleep(POLL.after(0, self._jitter))
                 hasty, last = await self._wait(turn.head), turn.head.hash
 
     async def reached(self, number: int) -> None:
@@ -299,7 +294,7 @@ class Follower:
         began = trio.current_time()
         with contextlib.suppress(ChainUnavailable, ChainError):
             await self._chain.wait(head.hash)
-        return trio.current_time() - began < POLL
+        return trio.current_time() - began < POLL.first
 
     async def _catch_up(self, head: Header, asked: float) -> bool:
         """Follow the next blocks; return whether there were any."""
