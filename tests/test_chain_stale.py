@@ -17,7 +17,7 @@ from tallystick.channels.protocol.conditions import digest_of
 from tallystick.channels.protocol.objects import ChannelId, Lock
 from tallystick.channels.storage.store import Moment
 from tallystick.channels.testing.scheduling import simulate
-from tallystick.router.forwarding.service import FinalLock
+from tallystick.router.forwarding.ports import FinalLock
 from tallystick.sdk.node.node import Config
 from tallystick.sdk.testing.world import CLAIM_ALL, World, open_world
 from tallystick.settlement.chain import Block, Header, SecretRegistered
@@ -84,7 +84,9 @@ def mend(world: World, name: str) -> None:
         ("hangs", AlarmKind.CHAIN_UNREACHABLE),
     ],
 )
-def test_a_forwarder_with_such_a_chain_node_pays_for_no_expired_lock(how: str, kind: AlarmKind) -> None:
+def test_a_forwarder_with_such_a_chain_node_pays_for_no_expired_lock(
+    how: str, kind: AlarmKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def main() -> None:
         async with open_world(1, config=CONFIG, names=("alice", "bob", "mallory")) as world:
             alice, bob, mallory = [await world.start(name) for name in world.seats]
@@ -92,7 +94,8 @@ def test_a_forwarder_with_such_a_chain_node_pays_for_no_expired_lock(how: str, k
             second = await bob.open_channel(world.address("mallory"), 10_000_000)
             for node in (alice, bob, mallory):
                 await node.until(lambda node=node: len(node.routing.graph) == 4)  # type: ignore[misc]
-            mallory.router.payee = keep = KeepAll()
+            keep = KeepAll()
+            monkeypatch.setattr(mallory.routing.router, "_payee", keep)
             invoice = await mallory.routing.create_invoice(AMOUNT, hold=True, payment_hash=digest_of(SECRET))
             world.attempt("alice", lambda node: node.pay(invoice.text, timeout=600))
             assert await world.until(lambda: bool(keep.finals), 60)

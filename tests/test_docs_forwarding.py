@@ -9,8 +9,7 @@ import pytest
 
 from tallystick.channels.limits import LOCKS_MAX, Policy
 from tallystick.router.codes import Code
-from tallystick.router.forwarding import forwarder, service
-from tallystick.router.forwarding import incoming as entrance
+from tallystick.router.forwarding import forwarder, relay, service
 from tallystick.router.forwarding.exposure import ExposureLimits
 from tallystick.router.forwarding.forwarder import ForwardingLimits
 from tallystick.router.forwarding.jamming import JammingLimits
@@ -81,7 +80,7 @@ def test_the_failures_that_the_page_lists_are_those_that_the_forwarder_gives() -
     listed = set(re.findall(r"[A-Z]+(?:_[A-Z]+)+", PAGE))
     assert listed <= set(Code.__members__)
     given = set()
-    for module in (entrance, forwarder, service):
+    for module in (forwarder, relay, service):
         assert module.__file__ is not None
         given |= set(re.findall(r"Code\.([A-Z_]+)", Path(module.__file__).read_text("utf-8")))
     of_the_payee = {"FINAL_INCORRECT_EXPIRY", "INCORRECT_OR_UNKNOWN_PAYMENT_DETAILS"}

@@ -75,7 +75,7 @@ def test_of_a_token_that_is_named_what_is_below_its_minimum_is_as_good_as_worthl
     policies = {TOKEN: ForwardingPolicy(fee_ppm=0, minimum=10_000)}
     world = line(RoutingOptions(policy=FREE, policies=policies), (TOKEN, OTHER), "C")
     for member in "AB":
-        world[member].router.options = NAMED
+        world[member].policies._policy_in = NAMED.policy_in
     send(world, range(50), 9_999, channel=0)
     assert len(world["C"].finals) == LIMITS.claims
     send(world, range(100, 150), 10_000, channel=0)
@@ -89,7 +89,7 @@ def test_worthless_tokens_take_no_room_from_coins_and_what_has_ended_makes_room_
     send(world, range(1_000, 1_001), 10_000, channel=1)
     assert len(load_circuits(world["B"].store)) == LIMITS.claims + 1
     final = next(final for final in world["C"].finals if final.asset == TOKEN)
-    world["C"].router.reveal(final.channel, final.lock.id, (0).to_bytes(32, "big"))
+    world["C"].locks.reveal(final.channel, final.lock.id, (0).to_bytes(32, "big"))
     world.settle(100_000)
     send(world, range(2_000, 2_010), 10_000, channel=0)
     assert len(load_circuits(world["B"].store)) == LIMITS.claims + 1

@@ -41,7 +41,7 @@ class View:
         self.world.send(route, amounts, SECRET)
         self._let_happen()
         if not paid:
-            payee.router.refuse(payee.finals[0], Failure(Code.INCORRECT_OR_UNKNOWN_PAYMENT_DETAILS))
+            payee.locks.refuse(payee.finals[0], Failure(Code.INCORRECT_OR_UNKNOWN_PAYMENT_DETAILS))
             self._let_happen()
         assert self.world.pending() == [] and load_circuits(self.carol.store) == []
         self.rows = dump(self.carol) - self._before

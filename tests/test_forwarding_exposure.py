@@ -54,7 +54,7 @@ def reveal_all(world: Line, count: int) -> None:
     """Let the payee open whatever it holds."""
     known = {digest_of(secret(number)): secret(number) for number in range(count)}
     for final in world["C"].finals:
-        world["C"].router.reveal(final.channel, final.lock.id, known[final.lock.condition])
+        world["C"].locks.reveal(final.channel, final.lock.id, known[final.lock.condition])
     world.settle(100_000)
 
 
@@ -109,12 +109,12 @@ def test_what_exceeds_the_limit_comes_back_with_a_temporary_failure_and_what_has
     world.settle()
     found = world.failure("A", built)
     assert found is not None and (found[0], found[1].code) == (0, Code.CHANNEL_DISABLED)
-    world["C"].router.refuse(world["C"].finals[0], Failure(Code.MPP_TIMEOUT))
+    world["C"].locks.refuse(world["C"].finals[0], Failure(Code.MPP_TIMEOUT))
     world.settle()
     send(world, range(2_000, 2_001))
     assert len(load_circuits(world["B"].store)) == MOST
     reveal_all(world, 2_001)
-    assert world.pending() == [] and len(world["B"].router._admission.exposure) == 0
+    assert world.pending() == [] and len(world["B"].admission.exposure) == 0
     send(world, range(3_000, 3_000 + MOST))
     assert len(load_circuits(world["B"].store)) == MOST
 
@@ -146,7 +146,7 @@ def test_what_goes_out_to_one_peer_is_limited_whoever_sends_it() -> None:
     world = Line("ABC", options=FREE, deposit=10_000_000)
     world["B"].claim_fee = FEE
     out = (world["C"].node, LockDirection.OUT)
-    exposure = world["B"].router._admission.exposure
+    exposure = world["B"].admission.exposure
     send(world, range(MOST - 1))
     assert exposure.small(*out, FEE) == ((MOST - 1) * AMOUNT, MOST - 1)
     exposure.began((ChannelId(b"other" * 6 + b"xx"), LockDirection.OUT, 0), world["C"].node, AMOUNT)
@@ -161,10 +161,10 @@ def test_what_comes_in_from_one_peer_is_limited_wherever_it_goes() -> None:
     world = line()
     send(world, range(MOST - 1))
     elsewhere = (ChannelId(b"other" * 6 + b"xx"), LockDirection.IN, 0)
-    world["B"].router._admission.exposure.began(elsewhere, world["A"].node, AMOUNT)
+    world["B"].admission.exposure.began(elsewhere, world["A"].node, AMOUNT)
     send(world, range(100, 101))
     assert len(world["A"].ended) == 1
-    world["B"].router._admission.exposure.ended(elsewhere)
+    world["B"].admission.exposure.ended(elsewhere)
     send(world, range(200, 201))
     assert len(load_circuits(world["B"].store)) == MOST
 
@@ -178,14 +178,14 @@ def test_nothing_is_counted_of_a_channel_that_is_gone_or_of_a_lock_that_was_give
     world.pass_time(613)  # the incoming locks are rejected, which A does not know yet
     for _ in range(2):
         b.step()
-        exposure = b.router._admission.exposure
+        exposure = b.admission.exposure
         assert len(exposure) == 3 and exposure.small(world["A"].node, LockDirection.IN, FEE) == (0, 0)
         assert exposure.small(world["C"].node, LockDirection.OUT, FEE) == (3 * AMOUNT, 3)
         world.crash(b)
     for phase in (Phase.CLOSED, Phase.SETTLED, Phase.GONE):
         b.engine.apply(world.channel("BC"), PhaseReached(phase))
     world.pass_time(1)
-    assert len(b.router._admission.exposure) == 0
+    assert len(b.admission.exposure) == 0
 
 
 def test_a_limit_of_nothing_takes_nothing_small() -> None:
@@ -208,8 +208,8 @@ def test_what_pends_is_counted_across_a_restart(revealed: bool) -> None:
         reveal_all(world, MOST)
         assert load_circuits(world["B"].store) == []
     world.crash(world["B"])
-    incoming = world["B"].router._admission.exposure.small(world["A"].node, LockDirection.IN, FEE)
-    outgoing = world["B"].router._admission.exposure.small(world["C"].node, LockDirection.OUT, FEE)
+    incoming = world["B"].admission.exposure.small(world["A"].node, LockDirection.IN, FEE)
+    outgoing = world["B"].admission.exposure.small(world["C"].node, LockDirection.OUT, FEE)
     assert incoming == (MOST * AMOUNT, MOST)
     assert outgoing == ((0, 0) if revealed else incoming)
 

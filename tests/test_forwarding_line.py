@@ -37,7 +37,7 @@ def test_a_payment_that_the_payee_refuses_comes_back_and_only_the_payer_can_read
     built = world.send("ABC", AMOUNTS, SECRET)
     world.settle()
     (final,) = world["C"].finals
-    world["C"].router.refuse(final, Failure(Code.INCORRECT_OR_UNKNOWN_PAYMENT_DETAILS))
+    world["C"].locks.refuse(final, Failure(Code.INCORRECT_OR_UNKNOWN_PAYMENT_DETAILS))
     world.settle()
     unpaid(world)
     found = world.failure("A", built)
@@ -92,11 +92,11 @@ def test_two_payments_with_one_hash_are_two_payments() -> None:
     world.send("ABC", AMOUNTS, SECRET, seed=b"2")
     world.settle()
     assert len(world["C"].finals) == 2 and len(load_circuits(world["B"].store)) == 2
-    world["C"].router.reveal(world["C"].finals[0].channel, world["C"].finals[0].lock.id, SECRET)
+    world["C"].locks.reveal(world["C"].finals[0].channel, world["C"].finals[0].lock.id, SECRET)
     world.settle()
     assert world.wealth("C") == WEALTH["C"] + AMOUNTS[1]
     assert len(load_circuits(world["B"].store)) == 1
-    world["C"].router.reveal(world["C"].finals[1].channel, world["C"].finals[1].lock.id, SECRET)
+    world["C"].locks.reveal(world["C"].finals[1].channel, world["C"].finals[1].lock.id, SECRET)
     world.settle()
     paid(world, times=2)
 
@@ -114,7 +114,7 @@ def test_a_secret_goes_on_before_the_peer_acknowledges_that_it_was_paid() -> Non
     world.settle()
     world["C"].mute = mute_acks
     final = world["C"].finals[0]
-    world["C"].router.reveal(final.channel, final.lock.id, SECRET)
+    world["C"].locks.reveal(final.channel, final.lock.id, SECRET)
     world.settle()
     assert world["A"].receipts == {SECRET}
     assert world.wealth("A") == WEALTH["A"] - AMOUNTS[0]
@@ -131,7 +131,7 @@ def test_a_reject_alone_releases_nothing() -> None:
     built = world.send("ABC", AMOUNTS, SECRET)
     world.settle()
     world["C"].mute = lambda message: isinstance(message, Ack | Reestablish)  # the greeting is an acknowledgement too
-    world["C"].router.refuse(world["C"].finals[0], Failure(Code.MPP_TIMEOUT))
+    world["C"].locks.refuse(world["C"].finals[0], Failure(Code.MPP_TIMEOUT))
     world.settle()
     assert world["A"].ended == []
     world.crash(world["B"])  # the reason survives as well

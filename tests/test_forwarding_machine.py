@@ -56,9 +56,9 @@ class Forwarding(RuleBasedStateMachine):
             return
         final = data.draw(st.sampled_from(finals))
         if opens:
-            payee.router.reveal(final.channel, final.lock.id, BY_CONDITION[final.lock.condition])
+            payee.locks.reveal(final.channel, final.lock.id, BY_CONDITION[final.lock.condition])
         else:
-            payee.router.refuse(final, Failure(Code.MPP_TIMEOUT))
+            payee.locks.refuse(final, Failure(Code.MPP_TIMEOUT))
 
     @rule(picks=st.lists(st.integers(0, 5), max_size=25))
     def work(self, picks: list[int]) -> None:

@@ -36,14 +36,14 @@ def test_an_amount_outside_the_policy_is_refused() -> None:
 
 def test_a_channel_that_is_switched_off_forwards_nothing() -> None:
     world = Line()
-    moments = world["B"].router.set_policy(world.channel("BC"), ForwardingPolicy(enabled=False))
+    moments = world["B"].policies.set_policy(world.channel("BC"), ForwardingPolicy(enabled=False))
     world["B"].writer.add(moments)
     world.settle()
     refused(world, Code.CHANNEL_DISABLED)
     world.crash(world["B"])
     world.connect()
     world.settle()
-    assert not world["B"].router.policy_of(world.channel("BC")).enabled
+    assert not world["B"].policies.policy_of(world.channel("BC")).enabled
 
 
 @pytest.mark.parametrize(
@@ -59,11 +59,11 @@ def test_a_channel_that_is_switched_off_forwards_nothing() -> None:
 )
 def test_a_policy_that_cannot_be_announced_is_refused_before_it_is_stored(policy: ForwardingPolicy) -> None:
     world = Line()
-    router, channel = world["B"].router, world.channel("BC")
-    before = router.policy_of(channel)
+    policies, channel = world["B"].policies, world.channel("BC")
+    before = policies.policy_of(channel)
     with pytest.raises(InvalidInput):
-        router.set_policy(channel, policy)
-    assert router.policy_of(channel) == before
+        policies.set_policy(channel, policy)
+    assert policies.policy_of(channel) == before
 
 
 @pytest.mark.parametrize(("lifetime", "code"), [(299, Code.EXPIRY_TOO_SOON), (7 * 86_400 + 1, Code.EXPIRY_TOO_FAR)])
@@ -77,7 +77,7 @@ def test_a_lock_that_expires_before_what_its_onion_says_is_refused(route: str, c
     amounts, expiry, condition = AMOUNTS[: len(route) - 1], world.time + 3_600, digest_of(SECRET)
     world["B"].secrets[condition] = world["C"].secrets[condition] = SECRET
     built = world.onion(route[1:], amounts, expiry + 1, condition)
-    world["A"].router.send_lock(world.channel("AB"), amounts[0], expiry, condition, built.packet)
+    world["A"].channels.send_lock(world.channel("AB"), amounts[0], expiry, condition, built.packet)
     world.settle()
     unpaid(world)
     found = world.failure("A", built)
@@ -90,7 +90,7 @@ def test_a_forwarder_that_paid_and_cannot_claim_raises_an_alarm_and_writes_its_l
 ) -> None:
     world = Line()
     world["C"].secrets[digest_of(SECRET)] = SECRET
-    monkeypatch.setattr(world["B"].router, "reveal", lambda channel, lock, secret: False)  # as on an old copy of data
+    monkeypatch.setattr(world["B"].locks, "reveal", lambda channel, lock, secret: False)  # as on an old copy of data
     world.send("ABC", AMOUNTS, SECRET)
     world.settle()
     (alarm,) = world["B"].alarms
@@ -136,12 +136,12 @@ def test_an_onion_that_names_an_unknown_channel_or_a_damaged_one_is_refused() ->
     world = Line()
     condition, expiry = digest_of(SECRET), world.time + 3_600
     built = world.onion("BC", AMOUNTS, expiry, condition, number=9)
-    world["A"].router.send_lock(world.channel("AB"), AMOUNTS[0], expiry, condition, built.packet)
+    world["A"].channels.send_lock(world.channel("AB"), AMOUNTS[0], expiry, condition, built.packet)
     world.settle()
     found = world.failure("A", built)
     assert found is not None and (found[0], found[1].code) == (0, Code.UNKNOWN_NEXT_PEER)
     damaged = built.packet[:100] + bytes([built.packet[100] ^ 1]) + built.packet[101:]
-    world["A"].router.send_lock(world.channel("AB"), AMOUNTS[0], expiry, condition, damaged)
+    world["A"].channels.send_lock(world.channel("AB"), AMOUNTS[0], expiry, condition, damaged)
     world.settle()
     unpaid(world)
     found = world.failure("A", built)
@@ -157,7 +157,7 @@ def test_an_onion_serves_once_also_after_a_crash() -> None:
     world.connect()
     world.settle()
     expiry = world.time + 3_600
-    world["A"].router.send_lock(world.channel("AB"), AMOUNTS[0], expiry, digest_of(SECRET), built.packet)
+    world["A"].channels.send_lock(world.channel("AB"), AMOUNTS[0], expiry, digest_of(SECRET), built.packet)
     world.settle()
     paid(world)
     found = world.failure("A", built)

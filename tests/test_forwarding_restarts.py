@@ -112,13 +112,13 @@ def test_a_lock_whose_channel_is_closing_goes_on_no_more_after_a_restart() -> No
 def test_an_applications_lock_is_left_alone() -> None:
     """It has no onion: whoever opened and takes it knows what it is for."""
     world = Line()
-    world["A"].router.send_lock(world.channel("AB"), 1_000, world.time + LIFETIME, digest_of(SECRET), b"")
+    world["A"].channels.send_lock(world.channel("AB"), 1_000, world.time + LIFETIME, digest_of(SECRET), b"")
     world.settle()
     world.crash(world["B"])
     world.connect()
     world.settle()
     assert world["A"].ended == [] and len(world.pending()) == 1
-    assert world["B"].router.reveal(world.channel("AB"), 0, SECRET)
+    assert world["B"].locks.reveal(world.channel("AB"), 0, SECRET)
     world.settle()
     assert world["A"].receipts == {SECRET}
 
@@ -151,7 +151,7 @@ def test_what_was_given_up_unsigned_takes_no_place_any_more() -> None:
     world, _ = waiting()
     world.disconnect(world["B"], world["C"])
     world.settle()
-    admission = world["B"].router._admission
+    admission = world["B"].admission
     assert len(world["A"].ended) == 1
     assert len(admission._jamming) == 1 and len(admission.exposure) == 2, "the first payment's two locks"
 
@@ -167,7 +167,7 @@ def test_an_onion_that_ends_in_the_middle_or_goes_on_at_the_end_is_refused(ends:
     onward = encode_payload(ForwardPayload(AMOUNTS[1], expiry, world.channel("BC")))
     nodes = [world[name].node for name in ("BC" if ends else "B")]
     built = build_onion(b"\x07" * 32, nodes, [final, final] if ends else [onward], condition)
-    world["A"].router.send_lock(world.channel("AB"), AMOUNTS[0], expiry, condition, built.packet)
+    world["A"].channels.send_lock(world.channel("AB"), AMOUNTS[0], expiry, condition, built.packet)
     world.settle()
     found = world.failure("A", built)
     assert found is not None and (found[0], found[1].code) == (0, Code.INVALID_ONION_PAYLOAD)
@@ -180,7 +180,7 @@ def test_a_lock_that_expires_before_its_onion_says_is_refused(route: str, code: 
     expiry, condition = world.time + LIFETIME, digest_of(SECRET)
     world[route[-1]].secrets[condition] = SECRET
     built = world.onion(route[1:], AMOUNTS[: len(route) - 1], expiry, condition)
-    world["A"].router.send_lock(world.channel("AB"), AMOUNTS[0], expiry - 1, condition, built.packet)
+    world["A"].channels.send_lock(world.channel("AB"), AMOUNTS[0], expiry - 1, condition, built.packet)
     world.settle()
     found = world.failure("A", built)
     assert found is not None and (found[0], found[1].code, found[1].time) == (0, code, expiry - 1)
@@ -198,7 +198,7 @@ def test_a_loss_is_told_and_written_down() -> None:
     b = world["B"]
     b.engine.apply(world.channel("AB"), RejectLock(0))
     world.settle()
-    world["C"].router.reveal(world.channel("BC"), 0, SECRET)
+    world["C"].locks.reveal(world.channel("BC"), 0, SECRET)
     world.settle()
     assert len(b.alarms) == 1 and "old copy of its data" in b.alarms[0].text
     (forward,) = forwards_after(b.store, 0, 9)
@@ -213,18 +213,18 @@ def test_reputations_and_onions_are_kept_as_long_as_they_are_of_use() -> None:
     world.pass_time(0)
     world.settle()
     b, now = world["B"], world.time
-    known = b.router._admission._jamming.reputation(world["A"].node, now)
+    known = b.admission._jamming.reputation(world["A"].node, now)
     assert known.earned == 101, "the fee, and one for the payment"
     world.send("ABC", AMOUNTS, OTHER, lifetime=LIFETIME)
     world.settle()
-    world["C"].router.refuse(world["C"].finals[-1], Failure(Code.MPP_TIMEOUT))
+    world["C"].locks.refuse(world["C"].finals[-1], Failure(Code.MPP_TIMEOUT))
     world.settle()
-    known, before = b.router._admission._jamming.reputation(world["A"].node, now), known
+    known, before = b.admission._jamming.reputation(world["A"].node, now), known
     assert known.earned == before.earned and known.worth > before.worth
     world.pass_time(0)
     world.settle()
     world.crash(b)
-    assert b.router._admission._jamming.reputation(world["A"].node, now) == known
+    assert b.admission._jamming.reputation(world["A"].node, now) == known
     world.pass_time(LIFETIME + CONFIRMED)
     world.settle()
     assert len(load_onions(b.store)) == 2

@@ -55,7 +55,7 @@ def tell_late(world: Line, late: str, left: int) -> None:
     source, expiry = world[AFTER[late]], world.time + LIFETIME
     source.mute = lambda message: isinstance(message, Reveal)
     final = world["D"].finals[0]
-    world["D"].router.reveal(final.channel, final.lock.id, SECRET)
+    world["D"].locks.reveal(final.channel, final.lock.id, SECRET)
     world.settle()
     world.pass_time(expiry - left - world.time)
     source.mute = lambda message: False
@@ -127,7 +127,7 @@ def test_a_late_hop_that_crashes_between_hearing_and_paying_decides_by_the_same_
     source, hop = world[AFTER[late]], world[late]
     source.mute = lambda message: isinstance(message, Reveal)
     final = world["D"].finals[0]
-    world["D"].router.reveal(final.channel, final.lock.id, SECRET)
+    world["D"].locks.reveal(final.channel, final.lock.id, SECRET)
     world.settle()
     world.pass_time(expiry - MARGIN - world.time)
     source.mute = lambda message: False
@@ -153,7 +153,7 @@ def test_a_hop_with_an_old_view_of_the_chain_pays_for_no_secret_until_it_knows_t
     expiry = held(world)["AB"].expiry
     world[late].fresh = False
     final = world["D"].finals[0]
-    world["D"].router.reveal(final.channel, final.lock.id, SECRET)
+    world["D"].locks.reveal(final.channel, final.lock.id, SECRET)
     world.settle()
     assert wealth(world) == expected(False, late)
     world.pass_time(expiry - MARGIN + behind - world.time)

@@ -12,7 +12,7 @@ from tallystick.channels.session.inputs import SignDue
 from tallystick.router.codes import Code
 from tallystick.router.forwarding.circuits import forwards_after, load_circuits
 from tallystick.router.forwarding.forwarder import ForwardOutcome
-from tallystick.router.forwarding.service import FinalLock
+from tallystick.router.forwarding.ports import FinalLock
 from tallystick.router.objects import ForwardingPolicy
 from tallystick.router.onion.failures import Failure
 
@@ -33,7 +33,7 @@ class Twins:
         for seed, (came, leaves) in ((b"1", (0, 0)), (b"2", (first, second))):
             built = world.onion("BC", AMOUNTS, expiry, digest_of(SECRET), seed=seed, number=leaves)
             channel = world.channel("AB", came)
-            world["A"].router.send_lock(channel, AMOUNTS[0], expiry, digest_of(SECRET), built.packet)
+            world["A"].channels.send_lock(channel, AMOUNTS[0], expiry, digest_of(SECRET), built.packet)
             world.settle()
         assert len(self.finals) == 2 and len(load_circuits(world["B"].store)) == 2
 
@@ -57,12 +57,12 @@ WAYS = pytest.mark.parametrize(("first", "second"), [(0, 0), (0, 1), (1, 0), (1,
 def test_a_secret_that_is_told_for_one_lock_pays_that_one_and_the_other_may_come_back(first: int, second: int) -> None:
     twins = Twins(first, second)
     world, (one, other) = twins.world, twins.finals
-    world["C"].router.reveal(one.channel, one.lock.id, SECRET)
+    world["C"].locks.reveal(one.channel, one.lock.id, SECRET)
     world.settle()
     twins.made(1)
     (circuit,) = (circuit for circuit, _ in load_circuits(world["B"].store))
     assert (circuit.outgoing, circuit.outgoing_lock) == (other.channel, other.lock.id)
-    world["C"].router.refuse(other, Failure(Code.MPP_TIMEOUT))
+    world["C"].locks.refuse(other, Failure(Code.MPP_TIMEOUT))
     world.settle()
     twins.made(1)
     assert world.pending() == []
@@ -77,7 +77,7 @@ def test_a_secret_that_is_told_for_one_lock_pays_that_one_and_the_other_may_come
 def test_a_secret_that_the_chain_shows_pays_every_lock_of_its_hash(first: int, second: int, crash: bool) -> None:
     twins = Twins(first, second)
     world = twins.world
-    world["C"].router.refuse(twins.finals[0], Failure(Code.MPP_TIMEOUT))
+    world["C"].locks.refuse(twins.finals[0], Failure(Code.MPP_TIMEOUT))
     world.settle()
     if crash:
         world.crash(world["B"])
@@ -96,7 +96,7 @@ def test_a_peer_that_pays_one_of_two_locks_has_not_paid_the_other(first: int, se
     world, unpaid = twins.world, (twins.world.channel("AB", first), 1 - first)
     world["B"].mute = lambda message: isinstance(message, Reveal) and (message.channel, message.lock) == unpaid
     for final in twins.finals:
-        world["C"].router.reveal(final.channel, final.lock.id, SECRET)
+        world["C"].locks.reveal(final.channel, final.lock.id, SECRET)
     world.settle()
     assert world.wealth("B") == twins.start["B"] + AMOUNTS[0] - 2 * AMOUNTS[1]
     world.pass_time(LIFETIME - 60)
@@ -122,7 +122,7 @@ def test_a_lock_that_waits_unsigned_keeps_its_price_unless_it_is_decided_anew(cr
     world.settle()
     b = world["B"]
     assert len(b.engine.session(world.channel("BC")).outbox) == 1
-    b.writer.add(b.router.set_policy(world.channel("BC"), ForwardingPolicy(fee_ppm=50_000)))
+    b.writer.add(b.policies.set_policy(world.channel("BC"), ForwardingPolicy(fee_ppm=50_000)))
     world.settle()
     world["C"].mute = lambda message: False
     world["C"].secrets[digest_of(SECRET)] = SECRET
@@ -147,7 +147,7 @@ def test_a_fee_that_falls_or_rises_between_two_payments_counts_for_the_next_lock
     world["C"].secrets = {digest_of(secret): secret for secret in (SECRET, b"o" * 32, b"p" * 32)}
     b, channel = world["B"], world.channel("BC")
     for fee, secret, taken in ((2_000, SECRET, False), (0, b"o" * 32, True), (1_010, b"p" * 32, False)):
-        b.writer.add(b.router.set_policy(channel, ForwardingPolicy(fee_ppm=fee)))
+        b.writer.add(b.policies.set_policy(channel, ForwardingPolicy(fee_ppm=fee)))
         world.send("ABC", AMOUNTS, secret)
         world.settle()
         assert (secret in world["A"].receipts) is taken

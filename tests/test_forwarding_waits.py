@@ -56,7 +56,7 @@ def test_a_lock_that_waits_too_long_is_given_up_unsigned() -> None:
     world["C"].secrets[digest_of(OTHER)] = OTHER
     world.connect()
     world.settle()
-    world["C"].router.reveal(world["C"].finals[0].channel, world["C"].finals[0].lock.id, OTHER)
+    world["C"].locks.reveal(world["C"].finals[0].channel, world["C"].finals[0].lock.id, OTHER)
     world.settle()
     paid(world)
 
@@ -106,7 +106,7 @@ def test_a_peer_that_takes_a_secret_and_does_not_pay_is_served_no_more() -> None
     world.send("ABC", AMOUNTS, SECRET, lifetime=600)
     world.settle()
     world["A"].mute = lambda message: isinstance(message, Update)
-    world["C"].router.reveal(world["C"].finals[0].channel, 0, SECRET)
+    world["C"].locks.reveal(world["C"].finals[0].channel, 0, SECRET)
     world.settle()
     world.pass_time(613)  # too little to be claimed on chain
     world.settle()
@@ -136,7 +136,7 @@ class Story:
         """C refuses what it cannot open."""
         payee = self.world["C"]
         if not self.opens and payee.session(self.world["B"]).locks.undecided():
-            payee.router.refuse(payee.finals[-1], Failure(Code.MPP_TIMEOUT))
+            payee.locks.refuse(payee.finals[-1], Failure(Code.MPP_TIMEOUT))
 
     def moments(self) -> list[tuple[Member, str]]:
         self.act()

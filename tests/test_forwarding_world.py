@@ -15,7 +15,7 @@ from tallystick.channels.storage.store import Moment
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.router.forwarding.circuits import forwards_after, load_circuits
 from tallystick.router.forwarding.forwarder import ForwardOutcome
-from tallystick.router.forwarding.service import FinalLock
+from tallystick.router.forwarding.ports import FinalLock
 from tallystick.router.objects import NodeKey
 from tallystick.router.onion.payload import FinalPayload, ForwardPayload, encode_payload
 from tallystick.router.onion.sphinx import build_onion
@@ -47,7 +47,7 @@ class Payee:
 
     def open(self) -> None:
         for final in self.finals:
-            self.node.router.reveal(final.channel, final.lock.id, SECRET)
+            self.node.routing.incoming.reveal(final.channel, final.lock.id, SECRET)
 
     def gone(self, channel: ChannelId, lock: Lock, secret: bytes) -> Sequence[Moment]:
         return ()
@@ -76,8 +76,8 @@ class Route:
             encode_payload(FinalPayload(amount, expiry, bytes(32), amount)),
         ]
         onion = build_onion(seed * 32, [bob, carol], payloads, CONDITION)
-        total = amount + world.node("bob").router.policy_of(self.second.id).fee(amount)
-        world.node("alice").router.send_lock(self.first.id, total, expiry, CONDITION, onion.packet)
+        total = amount + world.node("bob").routing.policies.policy_of(self.second.id).fee(amount)
+        world.node("alice").routing.channels.send_lock(self.first.id, total, expiry, CONDITION, onion.packet)
         return expiry
 
     def gained(self, name: str) -> int:
@@ -98,7 +98,8 @@ def play(act: Act, *, at_once: bool = True, config: Config | None = None, seed: 
                 await world.start(name)
             first = await world.node("alice").open_channel(world.address("bob"), DEPOSIT)
             second = await world.node("bob").open_channel(world.address("carol"), DEPOSIT)
-            payee = world.node("carol").router.payee = Payee(world.node("carol"), at_once=at_once)
+            payee = Payee(world.node("carol"), at_once=at_once)
+            world.node("carol").routing.router._payee = payee  # its own takes invoices only
             await act(Route(world, first, second, payee))
             check_always(world)
 
@@ -138,7 +139,7 @@ def test_what_is_too_small_to_be_claimed_is_limited_from_the_first_payment_on() 
             async for event in events:
                 if isinstance(event, LockEnded):
                     break
-        assert event.paid == 0 and bob.router.statistics().refused == 1
+        assert event.paid == 0 and bob.routing.router.statistics().refused == 1
         assert await world.until(lambda: len(route.payee.finals) == 2, 60)
 
     play(act, at_once=False, config=Config(challenge_period=600))

@@ -117,7 +117,7 @@ def test_a_part_that_no_others_follow_comes_back_after_a_minute() -> None:
         onion = build_onion(b"\x11" * 32, [NodeKey(invoice.payee)], [payload], invoice.payment_hash)
         (channel,) = alice.channels
         with alice.events() as events:
-            alice.router.send_lock(channel.id, 400, expiry, invoice.payment_hash, onion.packet)
+            alice.routing.channels.send_lock(channel.id, 400, expiry, invoice.payment_hash, onion.packet)
             began = carol.engine.chain.now
             with trio.fail_after(600):
                 async for event in events:
@@ -144,7 +144,7 @@ def test_who_pays_again_what_was_paid_or_cancelled_gets_it_back() -> None:
         expiry = alice.engine.chain.now + 3_600
         payload = encode_payload(FinalPayload(ASKED, expiry, paid.payment_secret, ASKED))
         onion = build_onion(b"\x12" * 32, [NodeKey(paid.payee)], [payload], paid.payment_hash)
-        alice.router.send_lock(alice.channels[0].id, ASKED, expiry, paid.payment_hash, onion.packet)
+        alice.routing.channels.send_lock(alice.channels[0].id, ASKED, expiry, paid.payment_hash, onion.packet)
         assert await world.until(lambda: "paid" in told(carol, paid), 60)
         assert carol.invoice(paid.payment_hash).received == ASKED
 

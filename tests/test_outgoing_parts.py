@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -11,10 +13,12 @@ from tallystick.channels.node.alarms import Alarm
 from tallystick.channels.protocol.conditions import HASH, digest_of
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import ChannelId, Lock
+from tallystick.channels.session.chaintime import ChainTime
 from tallystick.channels.session.effects import LockEnded
 from tallystick.channels.storage.store import Moment
 from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.router.errors import NoRoute, Unpaid
+from tallystick.router.forwarding.ports import ChannelPort
 from tallystick.router.objects import Hop, NodeKey, Route
 from tallystick.router.pathfinding.steps import Steps
 from tallystick.router.sending.outgoing import OutgoingPayments
@@ -40,18 +44,19 @@ class Channel:
         self.over: set[int] = set()
         self.given_up: list[int] = []
 
-    def add(
-        self,
-        channel: ChannelId,
-        amount: int,
-        expiry: int,
-        condition: bytes,
-        onion: bytes,
-        part: Callable[[int], Moment],
+    @property
+    def chain(self) -> ChainTime:
+        return ChainTime(self.now)
+
+    def view(self, channel: ChannelId) -> Any:
+        return SimpleNamespace(next_lock=len(self.locks))
+
+    def send_lock(
+        self, channel: ChannelId, amount: int, expiry: int, condition: bytes, onion: bytes, attach: Moment
     ) -> int:
         lock = Lock(len(self.locks), amount, expiry, HASH, condition)
         self.locks.append(lock)
-        self.node.record([part(lock.id)])
+        self.node.record([attach])
         return lock.id
 
     def give_up(self, channel: ChannelId, lock: int) -> None:
@@ -134,7 +139,7 @@ class World:
         self.road = Road()
         self.alarms: list[Alarm] = []
         self.outgoing = OutgoingPayments(
-            self.channel,
+            cast(ChannelPort, self.channel),
             lambda order: self.road,
             store=self.store,
             record=self.record,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import trio
@@ -12,9 +14,11 @@ from tallystick.channels.node.alarms import Alarm
 from tallystick.channels.protocol.conditions import digest_of
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import ChannelId
+from tallystick.channels.session.chaintime import ChainTime
 from tallystick.channels.storage.store import Moment
 from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.router.errors import NoRoute, Unpaid
+from tallystick.router.forwarding.ports import ChannelPort
 from tallystick.router.objects import Hop, NodeKey, Route
 from tallystick.router.pathfinding.steps import Steps, finish
 from tallystick.router.sending.outgoing import TURN, OutgoingPayments
@@ -95,7 +99,7 @@ class World:
         self.locks = 0
         self.alarms: list[Alarm] = []
         self.outgoing = OutgoingPayments(
-            self,
+            cast(ChannelPort, self),
             lambda order: self.roads,
             store=self.store,
             record=self.record,
@@ -119,17 +123,18 @@ class World:
             then()
         return moments
 
-    def add(
-        self,
-        channel: ChannelId,
-        amount: int,
-        expiry: int,
-        condition: bytes,
-        onion: bytes,
-        part: Callable[[int], Moment],
+    @property
+    def chain(self) -> ChainTime:
+        return ChainTime(self.now)
+
+    def view(self, channel: ChannelId) -> Any:
+        return SimpleNamespace(next_lock=self.locks + 1)
+
+    def send_lock(
+        self, channel: ChannelId, amount: int, expiry: int, condition: bytes, onion: bytes, attach: Moment
     ) -> int:
         self.locks += 1
-        self.moments.append(part(self.locks))
+        self.moments.append(attach)
         return self.locks
 
     def give_up(self, channel: ChannelId, lock: int) -> None: ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import pytest
 
@@ -10,9 +11,11 @@ from simulation.journeys import AMOUNT, Journey, live_through
 from tallystick.channels.protocol.conditions import HASH, digest_of
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import NATIVE, ChannelId, Lock
+from tallystick.channels.session.chaintime import ChainTime
 from tallystick.channels.storage.store import Moment
 from tallystick.channels.testing.disk import SimulatedDisk
-from tallystick.router.forwarding.service import FinalLock
+from tallystick.router.forwarding.incoming import IncomingLocks
+from tallystick.router.forwarding.ports import ChannelPort, FinalLock
 from tallystick.router.invoices.invoice import Invoice
 from tallystick.router.objects import NodeKey
 from tallystick.router.onion.failures import Failure
@@ -28,18 +31,14 @@ HOURS = 3_600
 CHANNEL = ChannelId(b"c" * 32)
 
 
-class Door:
-    """A router that does as it is told, and a chain that shows what it is told."""
+class Port:
+    """Channels in which every lock is there, and the answers to them."""
 
     def __init__(self) -> None:
-        self.now = 1_000
+        self.chain = ChainTime(1_000)
         self.fresh = True
-        self.shown = b""
         self.revealed: list[int] = []
         self.refused: list[int] = []
-
-    def registered(self, lock: Lock) -> bytes:
-        return self.shown
 
     def reveal(self, channel: ChannelId, lock: int, secret: bytes) -> bool:
         assert secret == SECRET
@@ -66,9 +65,10 @@ class World:
             created=1_000,
         )
         self.store.commit([issue(invoice, key, b"", hold=True)])
-        self.port = Door()
+        self.port = Port()
         self.receiving = Receiving(
-            self.port,
+            cast(ChannelPort, self.port),
+            cast(IncomingLocks, self.port),
             self.store,
             patience=PayeeOptions(),
             keysend=(NATIVE,),
@@ -94,7 +94,7 @@ def paid_by_the_peer(world: World) -> list[Moment]:
 
 
 def let_go_for_want_of_parts(world: World) -> list[Moment]:
-    world.port.shown, world.port.now = SECRET, 1_061
+    world.port.chain = ChainTime(1_061, 0, {lock.puzzle: (1_000, SECRET) for lock in world.locks})
     return list(world.receiving.time_passed())
 
 
@@ -109,7 +109,7 @@ def test_no_part_is_let_go_whose_secret_is_out(event: Callable[[World], list[Mom
 
 def test_parts_that_others_do_not_follow_are_let_go_while_the_secret_is_none_of_the_chains() -> None:
     world = World()
-    world.port.now = 1_061
+    world.port.chain = ChainTime(1_061)
     assert world.received(list(world.receiving.time_passed())) == 0
     assert world.port.refused == [0, 1]
 

@@ -244,9 +244,10 @@ def test_a_forwarder_that_blames_others_is_avoided_itself(code: Code, pair: tupl
 
     async def fault(journey: Journey) -> None:
         invoice = await journey.invoice()
-        entrance = journey.node("bob").router._incoming
-        channel = channel_between(journey, *pair)
-        entrance._forward = lambda *lock: Failure(code, channel=channel)  # type: ignore[method-assign]  # he lies
+        router = journey.node("bob").routing.router
+        lie = Failure(code, channel=channel_between(journey, *pair))
+        relay = router._relay
+        relay._forward = lambda channel, lock, order, peeled: relay._fail(peeled, lie)  # type: ignore[method-assign]
         journey.ask(invoice)
         await journey.world.until(lambda: bool(journey.errors), 60)
         knowledge = journey.node("alice").routing.asset_graphs.of(NATIVE).knowledge
@@ -266,8 +267,8 @@ def test_a_forwarder_that_takes_a_lock_and_sends_nothing_on_binds_money_and_take
     async def fault(journey: Journey) -> None:
         invoice = await journey.invoice()
         began = journey.world.chain.newest.header.time
-        entrance = journey.node(name).router._incoming
-        entrance.decide = lambda *lock, **how: []  # type: ignore[method-assign]  # the lock is taken, and that is all
+        router = journey.node(name).routing.router
+        router._decide = lambda *lock, **how: []  # type: ignore[method-assign]  # the lock is taken, and that is all
         journey.ask(invoice)
         await journey.world.until(lambda: bool(journey.errors), 2 * LOCK_SECONDS)
         assert journey.world.chain.newest.header.time > began + LOCK_SECONDS

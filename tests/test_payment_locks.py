@@ -14,7 +14,6 @@ from tallystick.channels.protocol.objects import ChannelId
 from tallystick.channels.session.inputs import PhaseReached
 from tallystick.router.forwarding.circuits import PolicySet
 from tallystick.router.invoices.invoice import decode_invoice
-from tallystick.router.network.adapters import PayerEnd
 from tallystick.router.objects import ForwardingPolicy
 from tallystick.router.receiving.payee import PayeeOptions
 
@@ -30,7 +29,7 @@ class Payer:
         self.world = world = Line()
         self.channel: ChannelId = world.channel("AB")
         self.session = world["A"].engine.session(self.channel)
-        self.locks = PayerEnd(world["A"].engine, world["A"].router)
+        self.locks = world["A"].channels
         world.send("ABC", AMOUNTS, SECRET, lifetime=LIFETIME)
         world.settle()
 
@@ -65,7 +64,7 @@ def test_a_part_that_is_not_signed_is_not_over_and_only_such_a_one_can_be_given_
     for secret in (OTHER, b"p" * 32):
         built = world.onion("BC", AMOUNTS, expiry, digest_of(secret))
         row = PolicySet(payer.channel, ForwardingPolicy())  # any: a part's own is stored with its signature, too
-        a.router.send_lock(payer.channel, AMOUNTS[0], expiry, digest_of(secret), built.packet, row)
+        a.channels.send_lock(payer.channel, AMOUNTS[0], expiry, digest_of(secret), built.packet, row)
         world.settle()
     assert payer.session.outbox.queued_locks == 1 and payer.session.channel.newest.next_lock == 2
     assert [payer.locks.is_over(payer.channel, lock) for lock in range(3)] == [False] * 3
@@ -77,7 +76,7 @@ def test_a_part_that_is_not_signed_is_not_over_and_only_such_a_one_can_be_given_
 
 def test_a_part_that_both_agree_is_gone_is_over() -> None:
     payer = Payer()
-    payer.world["C"].router.reveal(payer.world["C"].finals[0].channel, 0, SECRET)
+    payer.world["C"].locks.reveal(payer.world["C"].finals[0].channel, 0, SECRET)
     assert not payer.part()
     payer.world.settle()
     assert payer.part()

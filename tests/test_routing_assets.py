@@ -112,7 +112,7 @@ def test_tokens_and_coins_travel_side_by_side_and_everybody_owns_what_the_record
         await line.rest()
         assert line.owned(NATIVE) == (DEPOSIT - 51_005, DEPOSIT + 1_005, 50_000)
         assert line.owned(TOKEN) == (DEPOSIT - 2_000_200, DEPOSIT + 200, 2_000_000)
-        assert bob.router.statistics().earned == {"0x" + NATIVE.hex(): 1_005, "0x" + TOKEN.hex(): 200}
+        assert bob.routing.router.statistics().earned == {"0x" + NATIVE.hex(): 1_005, "0x" + TOKEN.hex(): 200}
 
     in_a_line(act)
 
@@ -152,7 +152,7 @@ def test_an_asset_may_have_a_policy_of_its_own_in_the_settings_and_on_each_chann
         first, second = line.channels[TOKEN]
         assert line.bob.policy(second.id) == own
         assert line.bob.policy(line.channels[NATIVE][1].id) == CONFIG.routing.policy
-        assert line.bob.router.options.policy_in(OTHER) == ForwardingPolicy(base_fee=0, fee_ppm=100)
+        assert line.bob.config.routing.policy_in(OTHER) == ForwardingPolicy(base_fee=0, fee_ppm=100)
         record = await line.carol.create_invoice(1_000, asset=TOKEN)
         assert (await line.alice.pay(record.text)).fee == 7
         await line.bob.set_policy(second.id, ForwardingPolicy(base_fee=9))
@@ -232,9 +232,10 @@ async def send_and_see_it_refused(line: Line, packet: bytes, digest: bytes, amou
     """Let Alice lock tokens for Bob, wait until they are hers again, and return the reason that he gave."""
     alice, channel = line.alice, line.channels[TOKEN][0]
     reasons: list[bytes] = []
-    told = alice.router.lock_rejected
-    alice.router.lock_rejected = lambda channel, lock, reason: reasons.append(reason) or told(channel, lock, reason)  # type: ignore[method-assign,func-returns-value]
-    lock = alice.router.send_lock(channel.id, amount, expiry, digest, packet)
+    router = alice.routing.router
+    told = router.lock_rejected
+    router.lock_rejected = lambda channel, lock, reason: reasons.append(reason) or told(channel, lock, reason)  # type: ignore[method-assign,func-returns-value]
+    lock = alice.routing.channels.send_lock(channel.id, amount, expiry, digest, packet)
     with trio.fail_after(60):
         await alice.until(lambda: channel.view.channel.newest.next_lock > lock)
         await alice.until(lambda: not channel.view.channel.newest.locks)

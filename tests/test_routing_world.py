@@ -46,7 +46,7 @@ def test_an_invoice_is_paid_through_somebody_else() -> None:
         paid = carol.invoice(receipt.payment_hash)
         assert paid.received == 50_000 and paid.secret == receipt.secret
         with trio.fail_after(10):
-            await bob.until(lambda: bob.router.statistics().forwarded == 1)
+            await bob.until(lambda: bob.routing.router.statistics().forwarded == 1)
             await carol.until(lambda: carol.channels[0].balances[0] == 50_000)
         assert await alice.pay(invoice.text) == receipt
 

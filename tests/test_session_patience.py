@@ -221,9 +221,9 @@ def test_a_stuck_channel_is_given_no_locks_and_the_next_one_to_the_same_peer_is(
     flights = [len(world["B"].engine.session(channel).channel.flight) for channel in (first, second)]
     assert flights == [1, 1], "the second lock went where acknowledgements are not held back"
     with pytest.raises(ChannelNotReady, match="acknowledges"):
-        world["B"].router.send_lock(named.channel.id, 5, world.time + 3_000, digest_of(SECRET), b"")
+        world["B"].channels.send_lock(named.channel.id, 5, world.time + 3_000, digest_of(SECRET), b"")
     named.patience.progress()
-    world["B"].router.send_lock(named.channel.id, 5, world.time + 3_000, digest_of(SECRET), b"")
+    world["B"].channels.send_lock(named.channel.id, 5, world.time + 3_000, digest_of(SECRET), b"")
 
 
 @pytest.mark.parametrize("name", ["bob", "carol", "dave"])

@@ -114,7 +114,7 @@ class Engine:
         self.opening = Opening(self)
         self._keys = PaymentKeys(writer.store)
         self._keeper: LockKeeper | None = None
-        self._fresh = fresh
+        self.fresh = fresh
         self._lost = lost
         self._stopped = False
         self._rounds = self._durable = 0
@@ -140,7 +140,7 @@ class Engine:
     def _add(self, channel: Channel) -> Session:
         session = Session(channel, self.key, self.policy, self._effects)
         session.chain = self.chain
-        session.locks.keeper, session.locks.fresh = self._keeper, self._fresh
+        session.locks.keeper, session.locks.fresh = self._keeper, self.fresh
         session.lost = self._lost
         self.sessions[channel.id] = session
         self._stirred.add(channel.id)

@@ -93,6 +93,9 @@ class RejectLock(Asks[None], frozen=True):
 class GiveUpLocks(Asks[None], frozen=True):
     """Give up the queued locks with companions, newest first, as far as no other lock stands behind them."""
 
+    accompanied: bool = True
+    """False: give up every one that waits."""
+
 
 # --- commands: streams ------------------------------------------------------------------------------------------
 

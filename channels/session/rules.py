@@ -60,7 +60,7 @@ RULES: dict[type, Rule] = {
     inputs.SubmitLock: Rule(lambda s, g, env: s.add_lock(g), OPEN),
     inputs.RevealSecret: Rule(lambda s, g, env: s.reveal(g.lock, g.secret), ALL),
     inputs.RejectLock: Rule(lambda s, g, env: s.reject(g.lock, g.reason), ALL),
-    inputs.GiveUpLocks: Rule(lambda s, g, env: s.locks.drop_accompanied(), ALL),
+    inputs.GiveUpLocks: Rule(lambda s, g, env: s.locks.drop_accompanied() if g.accompanied else s.locks.drop(), ALL),
     inputs.BeginStream: Rule(lambda s, g, env: s.streams.open(g.chain, g.unit, g.expiry), OPEN),
     inputs.SubmitUnits: Rule(lambda s, g, env: s.streams.submit(s.streams.find(g.lock, g.condition), g.units), ALL),
     inputs.FinishStream: Rule(lambda s, g, env: s.streams.finish(g.lock, g.condition), ALL),

@@ -18,7 +18,6 @@ from collections.abc import Callable, Mapping, Sequence
 
 from tallystick.channels.limits import LOCKS_MAX
 from tallystick.channels.node.alarms import Alarm, AlarmKind, OnAlarm
-from tallystick.channels.node.engine import Engine
 from tallystick.channels.protocol.core import Channel, Phase
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Lock
 from tallystick.channels.session.view import ChannelView
@@ -28,6 +27,7 @@ from tallystick.router.forwarding.exposure import Exposure, ExposureLimits, Lock
 from tallystick.router.forwarding.forced_claims import ATTENTION, ForcedClaims
 from tallystick.router.forwarding.forwarder import Circuit
 from tallystick.router.forwarding.jamming import Bucket, ForwardRequest, Jamming, JammingLimits, Reputation
+from tallystick.router.forwarding.ports import ChannelPort
 from tallystick.router.objects import ForwardingPolicy
 
 _UNPRICED = b"?"
@@ -42,7 +42,7 @@ class Admission:
 
     def __init__(
         self,
-        engine: Engine,
+        channels: ChannelPort,
         store: Store,
         jamming: JammingLimits,
         exposure: ExposureLimits,
@@ -56,7 +56,7 @@ class Admission:
         `fee` says below what worth, in the native coin, no secret is claimed on chain now; 0: all are.
         """
         self.exposure = Exposure(exposure)
-        self._engine = engine
+        self._channels = channels
         self._named = named
         self._fee = fee
         self._alarm = alarm
@@ -77,7 +77,7 @@ class Admission:
         owed = {circuit.origin for circuit in circuits}
         for circuit in circuits:
             self._leaves(circuit, Bucket.GENERAL)
-        for view in self._engine.views:
+        for view in self._channels.views:
             channel = view.channel
             owed |= {(channel.id, known.lock) for known in channel.secrets}
             rejected = {rejection.lock for rejection in channel.rejections}
@@ -89,8 +89,8 @@ class Admission:
 
     def admit(self, circuit: Circuit) -> Bucket | None:
         """Return which places a payment may take, None if it has to be refused."""
-        incoming = self._engine.view(circuit.incoming).channel
-        outgoing = self._engine.view(circuit.outgoing).channel
+        incoming = self._channels.view(circuit.incoming).channel
+        outgoing = self._channels.view(circuit.outgoing).channel
         ends = ((incoming, LockDirection.IN, circuit.amount_in), (outgoing, LockDirection.OUT, circuit.amount_out))
         if incoming.peer_key in self._owing:
             return None
@@ -107,12 +107,12 @@ class Admission:
 
     def _leaves(self, circuit: Circuit, bucket: Bucket) -> None:
         self._jamming.began(circuit.name, self._asked(circuit), bucket, circuit.began)
-        account = self._account(self._engine.view(circuit.outgoing).channel, circuit.amount_out)
+        account = self._account(self._channels.view(circuit.outgoing).channel, circuit.amount_out)
         self.exposure.began((circuit.outgoing, LockDirection.OUT, circuit.outgoing_lock), account, circuit.amount_out)
 
     def ended(self, circuit: Circuit, *, paid: bool) -> None:
         """Its outgoing lock has ended. The incoming one pends until `freed`."""
-        self._jamming.ended(circuit.name, paid, self._engine.chain.now)
+        self._jamming.ended(circuit.name, paid, self._channels.chain.now)
         self.exposure.ended((circuit.outgoing, LockDirection.OUT, circuit.outgoing_lock))
 
     def dropped(self, channel: ChannelId, lock: int) -> None:
@@ -124,22 +124,22 @@ class Admission:
 
     def accepts(self, channel: ChannelId, lock: Lock) -> bool:
         """Whether a lock that ends here may be taken on."""
-        state = self._engine.view(channel).channel
+        state = self._channels.view(channel).channel
         if not self._is_small(state, lock.amount):
             return True
         peer = state.peer_key
-        trusted = peer not in self._owing and not self._jamming.is_barred(peer, self._engine.chain.now)
+        trusted = peer not in self._owing and not self._jamming.is_barred(peer, self._channels.chain.now)
         return trusted and not self._doubts(peer) and self._has_room(state, LockDirection.IN, lock.amount)
 
     def accepted(self, channel: ChannelId, lock: Lock) -> None:
         """A lock was taken on: forwarded, or kept for the payee."""
-        account = self._account(self._engine.view(channel).channel, lock.amount)
+        account = self._account(self._channels.view(channel).channel, lock.amount)
         self.exposure.began((channel, LockDirection.IN, lock.id), account, lock.amount)
 
     def claimed(self, view: ChannelView, lock: int) -> None:
         """The secret of an incoming lock is ours: its sender is told at once, if it is there."""
-        found, policy = view.channel.theirs.simplex.lock(lock), self._engine.policy
-        deadline = self._engine.chain.now + policy.reveal_margin + TOLD_BEFORE
+        found, policy = view.channel.theirs.simplex.lock(lock), self._channels.policy
+        deadline = self._channels.chain.now + policy.reveal_margin + TOLD_BEFORE
         if found is not None and view.ready and found.expiry >= deadline:
             self._told.add((view.channel.id, lock))
 
@@ -155,11 +155,11 @@ class Admission:
         """Look who owes us, and return what changed of bars and reputations."""
         moments: list[Moment] = []
         self._owing.clear()
-        for view in self._engine.views:
+        for view in self._channels.views:
             moments += self._look_for_debts(view)
-        self._looked = self._engine.chain.now
+        self._looked = self._channels.chain.now
         for channel in self.exposure.channels:
-            if self._engine.view(channel).channel.phase is Phase.GONE:
+            if self._channels.view(channel).channel.phase is Phase.GONE:
                 self.exposure.forget(channel)
                 self._told = {name for name in self._told if name[0] != channel}
         return moments + [
@@ -169,7 +169,7 @@ class Admission:
 
     def _look_for_debts(self, view: ChannelView) -> list[Moment]:
         """Bar whoever let a lock expire unpaid although it got the secret; note who owes what the chain shows."""
-        chain, channel = self._engine.chain, view.channel
+        chain, channel = self._channels.chain, view.channel
         moments: list[Moment] = []
         for known in channel.secrets:
             lock = channel.theirs.simplex.lock(known.lock)
@@ -188,9 +188,9 @@ class Admission:
 
     def _look_for_forced(self, view: ChannelView, lock: Lock) -> list[Moment]:
         """Count a lock that its sender had to pay for by now, so that we would not have to go to the chain for it."""
-        now, peer = self._engine.chain.now, view.channel.peer_key
+        now, peer = self._channels.chain.now, view.channel.peer_key
         name = (view.channel.id, lock.id)
-        if now <= lock.expiry - self._engine.policy.reveal_margin:
+        if now <= lock.expiry - self._channels.policy.reveal_margin:
             return []
         if now > self._looked + ATTENTION:
             self._forced.excuse(name)
@@ -209,7 +209,7 @@ class Admission:
         return [PeerBarred(peer, until)]
 
     def _bar(self, channel: Channel, lock: Lock) -> list[Moment]:
-        until = self._jamming.bar(channel.peer_key, self._engine.chain.now)
+        until = self._jamming.bar(channel.peer_key, self._channels.chain.now)
         if until is None:
             return []
         text = (
@@ -221,7 +221,7 @@ class Admission:
 
     def _doubt(self, channel: Channel, lock: Lock) -> list[Moment]:
         if not self._doubts(channel.peer_key):
-            self._doubted[channel.peer_key] = self._engine.chain.now + self._jamming.limits.banned
+            self._doubted[channel.peer_key] = self._channels.chain.now + self._jamming.limits.banned
             text = (
                 f"a lock of {lock.amount} in channel {channel.id.hex()[:8]} expired unpaid after it was claimed; its "
                 "peer may not have known the secret in time: nothing small is taken from it for two weeks"
@@ -230,7 +230,7 @@ class Admission:
         return []
 
     def _doubts(self, peer: bytes) -> bool:
-        return self._engine.chain.now < self._doubted.get(peer, 0)
+        return self._channels.chain.now < self._doubted.get(peer, 0)
 
     # --- what both ask -------------------------------------------------------------------------------------------
 
@@ -261,8 +261,8 @@ class Admission:
         return policy is not None and amount >= policy.minimum
 
     def _asked(self, circuit: Circuit) -> ForwardRequest:
-        incoming = self._engine.view(circuit.incoming).channel
-        outgoing = self._engine.view(circuit.outgoing).channel
+        incoming = self._channels.view(circuit.incoming).channel
+        outgoing = self._channels.view(circuit.outgoing).channel
         return ForwardRequest(
             incoming=incoming.peer_key,
             outgoing=outgoing.peer_key,

@@ -1,16 +1,97 @@
-"""What a router and those around it say to each other: locks that end here, and who pays and is paid (`service`)."""
+"""What stands around a router: the channels below it, and the payer and the payee of its own node above."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import msgspec
 
+from tallystick.channels.limits import Policy
+from tallystick.channels.node.views import Views
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Lock
+from tallystick.channels.session.chaintime import ChainTime
+from tallystick.channels.session.view import ChannelView
 from tallystick.channels.storage.store import Moment
 from tallystick.channels.values.discretion import Discreet
 from tallystick.router.onion.payload import FinalPayload
+
+
+class ChannelPort(Protocol):
+    """A node's channels, as the payment network needs them.
+
+    What is asked for is done at once; it is durable, and the peer learns of it, with the next commit.
+    """
+
+    @property
+    def chain(self) -> ChainTime:
+        """The chain's times, and the secrets that it shows."""
+        ...
+
+    @property
+    def fresh(self) -> bool:
+        """Whether our view of the chain is up to date: on the word of an old one, no secret is given away."""
+        ...
+
+    @property
+    def policy(self) -> Policy:
+        """What this node asks of the locks in its channels."""
+        ...
+
+    @property
+    def views(self) -> Views:
+        """All channels, to be looked at."""
+        ...
+
+    @property
+    def ready(self) -> bool:
+        """Whether all channels that may carry payments are in step with their peers."""
+        ...
+
+    def view(self, channel: ChannelId) -> ChannelView:
+        """Return a channel as it is now; raise InvalidInput if there is no such channel."""
+        ...
+
+    def send_lock(
+        self, channel: ChannelId, amount: int, expiry: int, condition: bytes, onion: bytes, attach: Moment | None = None
+    ) -> int:
+        """Queue a lock of ours and return its number (before: `next_lock` of the view).
+
+        `attach` is stored with its signature. Raise ChannelNotReady unless the channel is `usable`, else as
+        `SubmitLock` is refused; nothing was done then.
+        """
+        ...
+
+    def give_up(self, channel: ChannelId, lock: int) -> None:
+        """Give up a lock of ours that is not signed yet: `LockKeeper.lock_dropped` hears of it."""
+        ...
+
+    def give_up_all(self, channel: ChannelId) -> None:
+        """Give up all locks of ours that are not signed yet."""
+        ...
+
+    def paid_with(self, channel: ChannelId, lock: int) -> bytes:
+        """Return the secret for which we have signed that a lock is paid, as long as nobody agreed to that."""
+        ...
+
+    def is_over(self, channel: ChannelId, lock: int) -> bool:
+        """Whether our lock's fate is known whatever its peer says: confirmed time is past it, or its channel is gone.
+
+        If its secret is registered, `LockKeeper.secret_learned` heard of that before.
+        """
+        ...
+
+    def reveal(self, channel: ChannelId, lock: int, secret: bytes) -> bool:
+        """Claim a lock of the peer's; return whether it is there (still) to be claimed."""
+        ...
+
+    def reject(self, channel: ChannelId, lock: int, reason: bytes) -> bool:
+        """Give a lock of the peer's back; return whether it was there, and not claimed."""
+        ...
+
+    def store(self, moments: Iterable[Moment]) -> None:
+        """Write moments in the very commit of what was done to channels in this step."""
+        ...
 
 
 class FinalLock(Discreet, msgspec.Struct, frozen=True):
@@ -20,18 +101,18 @@ class FinalLock(Discreet, msgspec.Struct, frozen=True):
     lock: Lock
     payload: FinalPayload
     secret: bytes
-    """Shared with the payer by the onion: `Router.refuse` needs it."""
+    """Shared with the payer by the onion: `IncomingLocks.refuse` needs it."""
     asset: Address = NATIVE
     """Of the channel."""
     again: bool = False
     """It was pending when the node went down, and handed to the payee before."""
 
 
-class PayeeSeam(Protocol):
+class PayeePort(Protocol):
     """Who takes payments in. Called within the commit of what happened: must neither wait nor raise."""
 
     def arrived(self, final: FinalLock) -> Sequence[Moment]:
-        """A lock ends here: `Router.reveal` or `Router.refuse` it, now or later. Told again after a restart."""
+        """A lock ends here: reveal or refuse it (`IncomingLocks`), now or later. Told again after a restart."""
         ...
 
     def gone(self, channel: ChannelId, lock: Lock, secret: bytes) -> Sequence[Moment]:
@@ -43,7 +124,7 @@ class PayeeSeam(Protocol):
         ...
 
 
-class PayerSeam(Protocol):
+class PayerPort(Protocol):
     """Who sends payments. Told of all locks of ours that are not forwarded ones, as `LockKeeper` says."""
 
     def secret_learned(self, channel: ChannelId, lock: Lock, secret: bytes) -> Sequence[Moment]:

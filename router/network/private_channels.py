@@ -14,7 +14,7 @@ from tallystick.channels.ports import Clock
 from tallystick.channels.protocol.core import Channel
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import Address, ChannelId
-from tallystick.router.forwarding.service import Router
+from tallystick.router.forwarding.policies import Policies
 from tallystick.router.gossip.announcements import ChannelUpdate, sign_update
 from tallystick.router.gossip.private_updates import encode_update
 from tallystick.router.network.hints import InboundChannel, Told, decode_told, encode_told
@@ -29,7 +29,7 @@ class PrivateChannels:
         key: PrivateKey,
         domain: bytes,
         engine: Engine,
-        router: Router,
+        policies: Policies,
         *,
         is_known: Callable[[ChannelId, Address], bool],
         announced: Callable[[ChannelId], bytes],
@@ -45,7 +45,7 @@ class PrivateChannels:
         self._own = NodeKey(bytes(key.public))
         self._domain = domain
         self._engine = engine
-        self._router = router
+        self._policies = policies
         self._is_known = is_known
         self._announced = announced
         self._say = say
@@ -55,7 +55,7 @@ class PrivateChannels:
 
     def tell(self, channel: ChannelId) -> None:
         """Tell a channel's peer, and nobody else, what we ask for: its invoices may have to name the channel."""
-        told = Told(channel, self._router.policy_of(channel), self._announces)
+        told = Told(channel, self._policies.policy_of(channel), self._announces)
         self._say(self._engine.view(channel).channel.peer_key, encode_told(told))
 
     def receive(self, peer: bytes, frame: bytes) -> ChannelId | None:
@@ -101,7 +101,7 @@ class PrivateChannels:
         if announced or self._engine.views.get(channel) is None:
             return announced
         try:
-            return encode_update(self._sign(channel, self._router.policy_of(channel)))
+            return encode_update(self._sign(channel, self._policies.policy_of(channel)))
         except PeerError:  # a policy of the options that could not be announced either
             return b""
 

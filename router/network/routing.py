@@ -31,13 +31,16 @@ from tallystick.channels.session.effects import ChannelChanged, Event, PeerConne
 from tallystick.channels.storage.store import Moment
 from tallystick.channels.storage.writer import Writer
 from tallystick.channels.transport.guests import Rank
-from tallystick.router.forwarding.service import Router
+from tallystick.router.forwarding.admission import Admission
+from tallystick.router.forwarding.incoming import IncomingLocks
+from tallystick.router.forwarding.policies import Policies
+from tallystick.router.forwarding.service import Router, RoutingOptions
 from tallystick.router.gossip.core import Gossip
 from tallystick.router.gossip.own_announcements import Description
 from tallystick.router.gossip.service import GossipService
 from tallystick.router.gossip.store import GraphEvent
 from tallystick.router.invoices.invoice import Invoice
-from tallystick.router.network.adapters import PayeeEnd, PayerEnd
+from tallystick.router.network.adapters import NodeChannels
 from tallystick.router.network.asset_graphs import AssetGraphs
 from tallystick.router.network.hints import TOLD_TAG, choose_hints
 from tallystick.router.network.options import AssetOptions, PaymentOptions
@@ -73,18 +76,24 @@ class Routing(Paying):
         engine: Engine,
         writer: Writer,
         chain: Chain,
-        router: Router,
         peers: Peers,
         options: PaymentOptions,
+        forwarding: RoutingOptions,
         clock: Clock,
         steady: Clock,
         entropy: Entropy,
         jitter: Callable[[], float],
         tell: Callable[[Paid | PaymentHeld], None],
         alarm: OnAlarm,
+        claim_fee: Callable[[], int],
     ) -> None:
+        """`steady` shows at the start what `clock` does; `tell` is told of payments to us after their commits.
+
+        `claim_fee` says below what worth in the native coin a secret is not claimed on chain now; 0: all are claimed.
+        """
         self.options = options
-        self.router = router
+        self.channels = NodeChannels(engine)
+        self.policies = Policies(self.channels, writer.store, forwarding.policy_in)
         self._key = key
         self._own = NodeKey(bytes(key.public))
         self._engine = engine
@@ -110,7 +119,7 @@ class Routing(Paying):
             key,
             self._domain,
             engine,
-            router,
+            self.policies,
             is_known=self._is_known,
             announced=self.gossip.update_of,
             say=peers.say,
@@ -120,8 +129,18 @@ class Routing(Paying):
         self.asset_graphs = AssetGraphs(
             self._own, engine, writer, self.gossip, self.private_channels, self._domain, options, clock, steady
         )
+        admission = Admission(
+            self.channels,
+            writer.store,
+            forwarding.jamming,
+            forwarding.exposure,
+            named=forwarding.policies,
+            fee=claim_fee,
+            alarm=alarm,
+        )
+        self.incoming = IncomingLocks(self.channels, admission, self.private_channels.update_of)
         self.outgoing = OutgoingPayments(
-            PayerEnd(engine, router),
+            self.channels,
             self.asset_graphs.routes_for,
             store=writer.store,
             record=writer.add,
@@ -133,16 +152,28 @@ class Routing(Paying):
             inline=False,
         )
         self.receiving = Receiving(
-            PayeeEnd(engine, router),
+            self.channels,
+            self.incoming,
             writer.store,
             patience=options.patience,
             keysend=(NATIVE, *options.assets) if options.keysend else (),
             later=self._later,
             tell=tell,
         )
-        router.payer, router.payee = self.outgoing, self.receiving
-        router.update_of = self.private_channels.update_of
-        router.on_ready = self.private_channels.tell
+        self.router = Router(
+            key,
+            self.channels,
+            writer.store,
+            forwarding.limits,
+            policies=self.policies,
+            admission=admission,
+            incoming=self.incoming,
+            payer=self.outgoing,
+            payee=self.receiving,
+            alarm=alarm,
+            on_ready=self.private_channels.tell,
+        )
+        engine.keep_locks(self.router)
         peers.extend(self._receive)
 
     # --- life ----------------------------------------------------------------------------------------------------
@@ -154,7 +185,8 @@ class Routing(Paying):
         self.outgoing.load()
 
     def start(self) -> None:
-        """Go on with payments. Once the chain was caught up with."""
+        """Look again at what was pending, and go on with payments. Once the chain was caught up with."""
+        self.router.start()
         for channel in self._engine.views.ids:
             self._announce(channel)
         self.outgoing.resume()
@@ -227,14 +259,12 @@ class Routing(Paying):
     def _announce(self, channel: ChannelId) -> None:
         view = self._engine.views.get(channel)
         if view is not None and view.channel.phase is Phase.OPEN and self.private_channels.may_announce(channel):
-            self.gossip.announce(channel, self.router.policy_of(channel))
+            self.gossip.announce(channel, self.policies.policy_of(channel))
 
     async def set_policy(self, channel: ChannelId, policy: ForwardingPolicy) -> None:
         """Ask something else for payments over a channel from now on, and tell the network. Raise InvalidInput."""
-        self.private_channels.check(
-            channel, policy
-        )  # before it is stored, as a node that starts says again what is stored
-        await self._writer.commit(list(self.router.set_policy(channel, policy)))
+        self.private_channels.check(channel, policy)  # first: a node that starts says again what is stored
+        await self._writer.commit(list(self.policies.set_policy(channel, policy)))
         self._announce(channel)
         self.private_channels.tell(channel)
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
-from typing import Protocol
 
 import msgspec
 
@@ -20,7 +19,8 @@ from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Loc
 from tallystick.channels.storage.store import Moment, Store
 from tallystick.channels.values.discretion import Discreet
 from tallystick.router.codes import Code
-from tallystick.router.forwarding.service import FinalLock
+from tallystick.router.forwarding.incoming import IncomingLocks
+from tallystick.router.forwarding.ports import ChannelPort, FinalLock
 from tallystick.router.onion.failures import Failure
 from tallystick.router.receiving.issued import (
     InvoiceCancelled,
@@ -98,38 +98,13 @@ class PartRefused(msgspec.Struct, frozen=True):
         return f"{self.amount} came and was given back: {self.text}"
 
 
-class PayeePort(Protocol):
-    """What a payee needs of the router."""
-
-    @property
-    def now(self) -> int:
-        """Chain time."""
-        ...
-
-    def registered(self, lock: Lock) -> bytes:
-        """Return the secret of a lock if the chain shows it, in time; else nothing."""
-        ...
-
-    @property
-    def fresh(self) -> bool:
-        """Whether our view of the chain is up to date."""
-        ...
-
-    def reveal(self, channel: ChannelId, lock: int, secret: bytes) -> bool:
-        """Claim a lock."""
-        ...
-
-    def refuse(self, final: FinalLock, failure: Failure) -> None:
-        """Let a lock go."""
-        ...
-
-
 class Receiving:
     """The router's payee. `tell` gets `Paid` and `PaymentHeld` after the commit."""
 
     def __init__(
         self,
-        port: PayeePort,
+        channels: ChannelPort,
+        incoming: IncomingLocks,
         store: Store,
         *,
         patience: PayeeOptions,
@@ -141,7 +116,8 @@ class Receiving:
 
         `later(then)` calls `then` after the commit that covers everything done so far.
         """
-        self._port = port
+        self._channels = channels
+        self._incoming = incoming
         self._store = store
         self._keysend = keysend
         self._later = later
@@ -187,7 +163,7 @@ class Receiving:
             keysend = final.asset in self._keysend
             claimable = wanted(self._store, digest, payload, keysend=keysend, asset=final.asset)
         self._finals[final.channel, lock.id] = final
-        return self._perform(self._payee.arrived(digest, part, claimable, self._port.now))
+        return self._perform(self._payee.arrived(digest, part, claimable, self._channels.chain.now))
 
     def gone(self, channel: ChannelId, lock: Lock, secret: bytes) -> Sequence[Moment]:
         """A lock that ended here is no more. If it was paid for a secret that we did not reveal, all parts are ours."""
@@ -202,7 +178,7 @@ class Receiving:
     def time_passed(self) -> Sequence[Moment]:
         """Chain time has passed."""
         held = self._payee.held
-        answers = self._payee.on_time(self._port.now)
+        answers = self._payee.on_time(self._channels.chain.now)
         left = self._payee.held
         self._lapsed.update(dict.fromkeys(digest for digest in held if digest not in left))
         while len(self._lapsed) > LAPSED_MAX:
@@ -219,12 +195,12 @@ class Receiving:
         digest = digest_of(secret)
         if self._state(digest) is InvoiceState.CLAIMED:
             return []
-        if digest in self._payee.held and not self._port.fresh:
+        if digest in self._payee.held and not self._channels.fresh:
             raise ChannelNotReady(
                 "this node's view of the chain is old, as its chain node does not answer or stands still: a secret "
                 "that is given away now might not be paid for. Nothing was done; settle again once it is followed"
             )
-        claim = self._payee.settle(digest, secret, self._port.now)
+        claim = self._payee.settle(digest, secret, self._channels.chain.now)
         if claim is None:
             raise InvalidInput(self._why_not_held(digest))
         moments = self._perform([claim])
@@ -258,13 +234,13 @@ class Receiving:
         if state is InvoiceState.CANCELLED:
             return []
         self._close(payment_hash, InvoiceState.CANCELLED)
-        moments: list[Moment] = [InvoiceCancelled(payment_hash, self._port.now)]
+        moments: list[Moment] = [InvoiceCancelled(payment_hash, self._channels.chain.now)]
         return moments + self._perform(self._payee.cancel(payment_hash))
 
     def _state(self, payment_hash: bytes) -> InvoiceState | None:
         """Return what became of an invoice, with what is not durable yet; None if it is unknown."""
         record = find_invoice(self._store, payment_hash)
-        return self._closed.get(payment_hash) or (record.state(self._port.now) if record is not None else None)
+        return self._closed.get(payment_hash) or (None if record is None else record.state(self._channels.chain.now))
 
     # --- doing it -----------------------------------------------------------------------------------------------
 
@@ -290,7 +266,7 @@ class Receiving:
             secret = b""
             if isinstance(answer, RefusePart) and answer.verdict in (PartRefusal.INCOMPLETE, PartRefusal.TOO_SOON):
                 lock = self._finals[answer.part.channel, answer.part.lock].lock
-                secret = self._port.registered(lock)
+                secret = self._channels.chain.registered_in_time(lock) or b""
             if not secret or not isinstance(answer, RefusePart):
                 kept.append(answer)
                 continue
@@ -300,10 +276,10 @@ class Receiving:
 
     def _claim(self, claim: ClaimPayment, asset: Address, received: int = 0) -> list[Moment]:
         """Reveal for all parts of a claim, which are in one asset; `received` was paid before."""
-        digest, now = claim.payment_hash, self._port.now
+        digest, now = claim.payment_hash, self._channels.chain.now
         for part in claim.parts:
             self._finals.pop((part.channel, part.lock), None)
-            if self._port.reveal(part.channel, part.lock, claim.secret):
+            if self._incoming.reveal(part.channel, part.lock, claim.secret):
                 received += part.amount
         if not received:
             return []
@@ -328,7 +304,7 @@ class Receiving:
         final = self._finals.pop((part.channel, part.lock), None)
         if final is not None:
             self._note(final.lock.condition, part, verdict)
-            self._port.refuse(final, _failure(part, verdict, self._port.now))
+            self._incoming.refuse(final, _failure(part, verdict, self._channels.chain.now))
 
     def _note(self, digest: bytes, part: IncomingPart, verdict: PartRefusal) -> None:
         """Remember for the owner why something was refused, if it was for an invoice."""
@@ -338,7 +314,7 @@ class Receiving:
         why = _WORDS[verdict].format(total=part.total, asked=record.amount, told=part.told)
         if verdict is PartRefusal.UNWANTED:
             why = _ENDED.get(state, "it is not wanted any more")
-        self._refusals[digest] = PartRefused(digest, part.amount, self._port.now, why)
+        self._refusals[digest] = PartRefused(digest, part.amount, self._channels.chain.now, why)
         self._refusals.move_to_end(digest)
         while len(self._refusals) > REFUSALS_MAX:
             self._refusals.popitem(last=False)

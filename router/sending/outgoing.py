@@ -21,7 +21,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from heapq import heapify, heappop, heappush
-from typing import Protocol
 
 import msgspec
 import trio
@@ -34,6 +33,7 @@ from tallystick.channels.session.effects import Event, SecretLearned
 from tallystick.channels.storage.store import Moment, Store
 from tallystick.channels.values.discretion import Discreet
 from tallystick.router.errors import Unpaid
+from tallystick.router.forwarding.ports import ChannelPort
 from tallystick.router.objects import Route
 from tallystick.router.onion.payload import FinalPayload, ForwardPayload, encode_payload
 from tallystick.router.onion.sphinx import BuiltOnion, build_onion
@@ -77,47 +77,6 @@ _SPARE = 1_000
 """Deadlines of payments that have ended which are worth keeping."""
 
 
-class PayerPort(Protocol):
-    """What a payer needs of its channels."""
-
-    @property
-    def now(self) -> int:
-        """Chain time."""
-        ...
-
-    @property
-    def ready(self) -> bool:
-        """Whether all channels that may carry payments are in step with their peers."""
-        ...
-
-    def add(
-        self,
-        channel: ChannelId,
-        amount: int,
-        expiry: int,
-        condition: bytes,
-        onion: bytes,
-        part: Callable[[int], Moment],
-    ) -> int:
-        """Queue a lock and return its id; `part(id)` is stored with its signature. Raise InvalidInput if it cannot."""
-        ...
-
-    def give_up(self, channel: ChannelId, lock: int) -> None:
-        """Give up a lock if it is not signed yet: `OutgoingPayments.lock_dropped` hears of it."""
-        ...
-
-    def paid_with(self, channel: ChannelId, lock: int) -> bytes:
-        """Return the secret for which we have signed that a lock is paid, as long as nobody agreed to that."""
-        ...
-
-    def is_over(self, channel: ChannelId, lock: int) -> bool:
-        """Whether a lock's fate is known whatever its peer says: confirmed time is past it, or its channel is gone.
-
-        If its secret is registered, `OutgoingPayments.secret_learned` heard of that before.
-        """
-        ...
-
-
 class _Active(msgspec.Struct):
     order: Order
     routes: RouteSource
@@ -147,7 +106,7 @@ class OutgoingPayments:
 
     def __init__(
         self,
-        locks: PayerPort,
+        channels: ChannelPort,
         routes_for: Callable[[Order], RouteSource],
         *,
         store: Store,
@@ -164,7 +123,7 @@ class OutgoingPayments:
         `clock` is for what is recorded, `steady` shows the same when this is made, and is never set (None: `clock`).
         `inline`: nobody will call `run`; ways are looked for at once, however long it takes.
         """
-        self._locks = locks
+        self._channels = channels
         self._routes_for = routes_for
         self._store = store
         self._record = record
@@ -210,8 +169,8 @@ class OutgoingPayments:
         """Know the locks from before a restart. Call it before the chain is followed, which tells each secret once."""
         for payment_hash, part in parts_under_way(self._store):  # of paid ones, too: their ends are recorded
             if (part.channel, part.lock) not in self._sent:
-                secret = self._locks.paid_with(part.channel, part.lock)
-                self._sent[part.channel, part.lock] = _Sent(payment_hash, part.number, self._locks.now, secret)
+                secret, since = self._channels.paid_with(part.channel, part.lock), self._channels.chain.sure
+                self._sent[part.channel, part.lock] = _Sent(payment_hash, part.number, since, secret)
 
     def resume(self) -> None:
         """Go on with what was under way before a restart. Call it once channels and map are there.
@@ -219,7 +178,7 @@ class OutgoingPayments:
         What was not sent is planned anew once the peers are back, or UNSIGNED_MAX later.
         """
         self.load()
-        self._resumed_at = self._locks.now
+        self._resumed_at = self._channels.chain.sure
         for record in pending_payments(self._store):
             active = self._add(record.order, min(record.order.gives_up, self._now() + record.order.timeout))
             parts = load_parts(self._store, record.order.payment_hash)
@@ -243,7 +202,7 @@ class OutgoingPayments:
 
     def _plan_resumed(self) -> None:
         """Plan what is owed of resumed payments, if there is anything to plan with, or hope is over."""
-        if self._resumed and (self._locks.ready or self._locks.now > self._resumed_at + UNSIGNED_MAX):
+        if self._resumed and (self._channels.ready or self._channels.chain.sure > self._resumed_at + UNSIGNED_MAX):
             resumed, self._resumed = self._resumed, []
             for active in resumed:
                 self._look(active, active.payment.start(self._now()))
@@ -396,7 +355,7 @@ class OutgoingPayments:
     def _send(self, active: _Active, parts: list[Part]) -> None:
         for part in parts:
             margin = active.routes.margin(part.route)
-            expiry = self._locks.now + max(active.order.lock_seconds, margin + SLACK if margin else 0)
+            expiry = self._channels.chain.sure + max(active.order.lock_seconds, margin + SLACK if margin else 0)
             try:
                 onion = self._onion(active.order, part.route, expiry)
             except InvalidInput as error:  # no channel is to blame, and trying again is of no use
@@ -421,11 +380,10 @@ class OutgoingPayments:
         order, first = active.order, part.route.hops[0]
         digest, number, route = order.payment_hash, part.number, part.route
 
-        def row(lock: int) -> Moment:
-            return PartSent(digest, number, first.channel, lock, route, onion.secrets)
-
-        lock = self._locks.add(first.channel, first.amount, expiry, digest, onion.packet, row)
-        self._sent[first.channel, lock] = _Sent(digest, number, self._locks.now)
+        lock = self._channels.view(first.channel).next_lock
+        row = PartSent(digest, number, first.channel, lock, route, onion.secrets)
+        self._channels.send_lock(first.channel, first.amount, expiry, digest, onion.packet, row)
+        self._sent[first.channel, lock] = _Sent(digest, number, self._channels.chain.sure)
         active.onions[number] = onion
 
     def _onion(self, order: Order, route: Route, expiry: int) -> BuiltOnion:
@@ -489,10 +447,10 @@ class OutgoingPayments:
         if self._resumed:
             self._record((), self._plan_resumed)
         for (channel, lock), sent in list(self._sent.items()):
-            if self._locks.is_over(channel, lock):
+            if self._channels.is_over(channel, lock):
                 moments += self._end(channel, lock, sent, sent.secret)
-            elif self._locks.now > sent.since + UNSIGNED_MAX:
-                self._locks.give_up(channel, lock)
+            elif self._channels.chain.sure > sent.since + UNSIGNED_MAX:
+                self._channels.give_up(channel, lock)
         return moments
 
     # --- and what follows, once it is durable --------------------------------------------------------------------

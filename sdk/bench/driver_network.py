@@ -125,7 +125,7 @@ class NetworkDriver:
 
     async def do_withhold(self, command: dict[str, Any]) -> dict[str, Any]:
         """From now on, neither forward payments nor give them back."""
-        self._withholder = Withholder(self.node.router)
+        self._withholder = Withholder(self.node.routing.router)
         self.node.engine.keep_locks(cast(LockKeeper, self._withholder))
         return {}
 
@@ -143,7 +143,7 @@ class NetworkDriver:
         states = [channel.view.channel for channel in self.node.channels]
         locks = sum(len(state.newest.locks) + len(state.theirs.simplex.locks) + len(state.flight) for state in states)
         own = sum(channel.balances[0] for channel in self.node.channels)
-        earned = self.node.router.statistics().earned.get("0x" + NATIVE.hex(), 0)
+        earned = self.node.routing.router.statistics().earned.get("0x" + NATIVE.hex(), 0)
         return {"own": own, "locks": locks, "earned": earned}
 
     async def do_travel(self, command: dict[str, Any]) -> dict[str, Any]:

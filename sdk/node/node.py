@@ -48,7 +48,7 @@ from tallystick.channels.session.effects import (
 from tallystick.channels.storage.store import Store
 from tallystick.channels.storage.writer import Writer
 from tallystick.channels.values.arguments import checked
-from tallystick.router.forwarding.service import Router, RouterStatistics
+from tallystick.router.forwarding.service import RouterStatistics
 from tallystick.router.network.paid import PaidJournal
 from tallystick.router.network.routing import Routing
 from tallystick.router.pathfinding.planner import warm_up
@@ -166,29 +166,21 @@ class Node:
             clock=clock,
             elapsed=elapsed,
         )
-        self.router = Router(
-            key,
-            self.engine,
-            store,
-            config.routing,
-            fresh=lambda: self.onchain.fresh,
-            alarm=self.news.alarm,
-            claim_fee=lambda: self.onchain.claim_fee,
-        )
         self.routing = Routing(
             key=key,
             steady=SteadyClock(clock, trio.current_time),
             engine=self.engine,
             writer=self.writer,
             chain=chain,
-            router=self.router,
             peers=self.peers,
             options=config.payments,
+            forwarding=config.routing,
             clock=clock,
             entropy=entropy,
             jitter=rng.random,
             tell=self._tell_paid,
             alarm=self.news.alarm,
+            claim_fee=lambda: self.onchain.claim_fee,
         )
         self.whereabouts = Whereabouts(self.engine, self.writer, self.peers, self.routing, config.announce_address)
         self.openings = Openings(
@@ -265,7 +257,6 @@ class Node:
                 self.openings.tidy()
                 if self.config.payments.compiled:
                     await trio.to_thread.run_sync(warm_up)  # before peers come: compiling must not hold up the loop
-                self.router.start()
                 self.routing.start()
                 nursery.start_soon(self.routing.run)
                 nursery.start_soon(meet_peers)
@@ -399,7 +390,7 @@ class Node:
             self.onchain.follower.statistics(),
             self.onchain.sender.statistics(),
             self.tower_manager.statistics(),
-            self.router.statistics(),
+            self.routing.router.statistics(),
         )
 
     # --- payments over several hops: the wallet's ---------------------------------------------------------------

@@ -236,7 +236,7 @@ class Wallet:
     @checked
     def policy(self, channel: AnyChannel) -> ForwardingPolicy:
         """Return what this node asks for carrying payments out over one of its channels."""
-        return self._routing.router.policy_of(to_channel(channel))
+        return self._routing.policies.policy_of(to_channel(channel))
 
     @checked
     async def set_policy(self, channel: AnyChannel, policy: ForwardingPolicy) -> None:

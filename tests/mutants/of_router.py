@@ -152,4 +152,32 @@ MUTANTS = (
         "pass",
         ("test_gossip_pending.py",),
     ),
+    Mutant(
+        "send on what ends here",
+        "router/forwarding/service.py",
+        "            return [*seen, *self._payee.arrived(decision.final)]",
+        "            return [*seen]",
+        ("test_forwarding_relay.py",),
+    ),
+    Mutant(
+        "forward a lock without its circuit in the commit",
+        "router/forwarding/service.py",
+        "lock.condition, forward.onion, attach",
+        "lock.condition, forward.onion",
+        ("test_forwarding_relay.py",),
+    ),
+    Mutant(
+        "lose what the payee decides about a lock",
+        "router/forwarding/service.py",
+        "return [*seen, *self._payee.arrived(decision.final)]",
+        "self._payee.arrived(decision.final)",
+        ("test_forwarding_relay.py",),
+    ),
+    Mutant(
+        "keep a lock that is to be given back",
+        "router/forwarding/service.py",
+        "        self._refused += 1\n        self._incoming.release(",
+        "        self._refused += 1\n        0 and self._incoming.release(",
+        ("test_forwarding_relay.py",),
+    ),
 )

@@ -114,7 +114,7 @@ class Star:
             NodeKey(bytes(hub.key.public)),
             NodeKey(bytes(payee.key.public)),
             sum(channel.balances),
-            hub.router.policy_of(channel.id),
+            hub.routing.policies.policy_of(channel.id),
         )
         return msgspec.structs.replace(invoice, hints=(way,))
 

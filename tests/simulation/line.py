@@ -35,8 +35,13 @@ from tallystick.channels.storage.writer import Writer
 from tallystick.channels.testing.clock import EPOCH
 from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.channels.values.discretion import Discreet
-from tallystick.router.forwarding.service import FinalLock, Router, RoutingOptions
+from tallystick.router.forwarding.admission import Admission
+from tallystick.router.forwarding.incoming import IncomingLocks
+from tallystick.router.forwarding.policies import Policies
+from tallystick.router.forwarding.ports import FinalLock
+from tallystick.router.forwarding.service import Router, RoutingOptions
 from tallystick.router.forwarding.sqlite import SCHEMA as CIRCUITS_SCHEMA
+from tallystick.router.network.adapters import NodeChannels
 from tallystick.router.objects import NodeKey
 from tallystick.router.onion.failures import Failure, attribute
 from tallystick.router.onion.payload import FinalPayload, ForwardPayload, encode_payload
@@ -97,7 +102,7 @@ class Ends:
         self.member.finals.append(final)
         secret = self.member.secrets.get(final.lock.condition)
         if secret is not None:
-            self.member.router.reveal(final.channel, final.lock.id, secret)
+            self.member.locks.reveal(final.channel, final.lock.id, secret)
         return ()
 
     def gone(self, channel: ChannelId, lock: Lock, secret: bytes) -> Sequence[Moment]:
@@ -155,16 +160,31 @@ class Member:
             tell=self.events.append,
             fresh=lambda: self.fresh,
         )
+        self.channels, options = NodeChannels(self.engine), self.options
+        self.policies = Policies(self.channels, self.store, options.policy_in)
+        self.admission = Admission(
+            self.channels,
+            self.store,
+            options.jamming,
+            options.exposure,
+            named=options.policies,
+            fee=lambda: self.claim_fee,
+            alarm=self.alarms.append,
+        )
+        self.locks, ends = IncomingLocks(self.channels, self.admission, lambda channel: b""), Ends(self)
         self.router = Router(
             self.key,
-            self.engine,
+            self.channels,
             self.store,
-            self.options,
-            fresh=lambda: self.fresh,
+            options.limits,
+            policies=self.policies,
+            admission=self.admission,
+            incoming=self.locks,
+            payer=ends,
+            payee=ends,
             alarm=self.alarms.append,
-            claim_fee=lambda: self.claim_fee,
         )
-        self.router.payer = self.router.payee = Ends(self)
+        self.engine.keep_locks(self.router)
         self.see_chain()
         self.router.start()
 
@@ -333,7 +353,7 @@ class Line:
         condition, expiry = digest_of(secret), self.time + lifetime
         built = self.onion(route[1:], amounts, expiry, condition, seed=seed, number=number)
         channel = self.channel(route[:2], number)
-        self[route[0]].router.send_lock(channel, amounts[0], expiry, condition, built.packet)
+        self[route[0]].channels.send_lock(channel, amounts[0], expiry, condition, built.packet)
         return built
 
     def failure(self, payer: str, built: BuiltOnion) -> tuple[int, Failure] | None:

@@ -387,7 +387,7 @@ def _report(network: SimulatedNetwork, seed: int, marks: list[float]) -> Network
         paid=sum(record.paid for record in records),
         paid_in=dict(Counter("0x" + record.order.asset.hex() for record in records if record.paid)),
         unpaid=dict(Counter(str(record.reason) for record in records if not record.paid)),
-        forwarded=sum(network.world.node(name).router.statistics().forwarded for name in network.names),
+        forwarded=sum(network.world.node(name).routing.router.statistics().forwarded for name in network.names),
         attempts=attempts,
         crashes=network.counts["crashes"],
         cuts=network.counts["cuts"],
