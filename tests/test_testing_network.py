@@ -15,7 +15,8 @@ from tallystick.channels.errors import HandshakeFailed, InvalidInput, InvalidSig
 from tallystick.channels.limits import MESSAGE_MAX
 from tallystick.channels.ports import Link, PeerAddress
 from tallystick.channels.protocol.keys import PrivateKey, PublicKey
-from tallystick.channels.testing.network import Delivery, MemoryEndpoint, MemoryLink, MemoryNetwork
+from tallystick.channels.testing.network import MemoryEndpoint, MemoryLink, MemoryNetwork
+from tallystick.channels.testing.pipes import Delivery
 from tallystick.channels.testing.scheduling import simulate
 
 ALICE, BOB, CAROL = (PrivateKey(bytes([number]) * 32) for number in (1, 2, 3))

@@ -17,7 +17,8 @@ from tallystick.channels.errors import LinkClosed
 from tallystick.channels.ports import Link, PeerAddress
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.testing.clock import EPOCH, seeded_entropy, virtual_clock
-from tallystick.channels.testing.network import Delivery, MemoryNetwork
+from tallystick.channels.testing.network import MemoryNetwork
+from tallystick.channels.testing.pipes import Delivery
 from tallystick.channels.testing.scheduling import deterministic_scheduling, simulate
 
 scheduler = importlib.import_module("trio._core._run")

@@ -30,7 +30,8 @@ from tallystick.channels.protocol.objects import Address, ChannelId
 from tallystick.channels.storage.store import Moment
 from tallystick.channels.testing.clock import SteppedClock, seeded_entropy
 from tallystick.channels.testing.disk import SimulatedDisk, SimulatedStore
-from tallystick.channels.testing.network import Delivery, MemoryEndpoint, MemoryNetwork
+from tallystick.channels.testing.network import MemoryEndpoint, MemoryNetwork
+from tallystick.channels.testing.pipes import Delivery
 from tallystick.channels.values.arguments import checked
 from tallystick.sdk.node.node import Config, Node
 from tallystick.sdk.node.running import open_node
