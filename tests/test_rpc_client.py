@@ -16,7 +16,7 @@ from tallystick.channels.protocol.objects import NATIVE, ZERO32
 from tallystick.settlement.chain import TransferCall
 from tallystick.settlement.errors import ChainError, ChainUnavailable
 from tallystick.settlement.ethereum.abi import Deployment
-from tallystick.settlement.ethereum.rpc_client import ATTEMPTS, RpcChain, open_rpc_chain
+from tallystick.settlement.ethereum.rpc_client import REQUEST_AGAIN, RpcChain, open_rpc_chain
 from tallystick.settlement.ethereum.transactions import sign_call
 from tallystick.settlement.simulated.branch import ADJUDICATOR
 
@@ -89,7 +89,7 @@ async def test_a_node_that_stays_down_is_unavailable_and_checked_again_when_it_i
     async with opened(handle, monkeypatch) as chain:
         with pytest.raises(ChainUnavailable, match="does not answer"):
             await chain.head()
-        assert tries == ATTEMPTS
+        assert tries == REQUEST_AGAIN.tries == 3
         back.append(answering(eth_gasPrice="0x1"))
         assert await chain.fee_price() == 1
         back.clear()

@@ -6,7 +6,6 @@ import errno
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from random import Random
 
 import pytest
 import trio
@@ -18,7 +17,7 @@ from tallystick.channels.node.peers import PeerWire
 from tallystick.channels.ports import Link, PeerAddress
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.testing.clock import seeded_entropy
-from tallystick.channels.transport.links import BACKOFF_CEILING, BACKOFF_FIRST, PROMPT_MAX, TcpLink, TcpNetwork, backoff
+from tallystick.channels.transport.links import PROMPT_MAX, TcpLink, TcpNetwork
 from tallystick.channels.transport.noise import FRAME_OVERHEAD
 
 ALICE, BOB, MALLORY = (PrivateKey(bytes([number]) * 32) for number in (1, 2, 3))
@@ -360,13 +359,3 @@ async def test_one_port_is_told_where_a_host_has_several_addresses() -> None:
         assert await link.receive() == [b"hello"]
         await link.aclose()
         nursery.cancel_scope.cancel()
-
-
-def test_backoff_doubles_to_its_ceiling_with_jitter_below_it() -> None:
-    rng = Random(1)
-    for attempt in (*range(12), 10_000):
-        whole = min(BACKOFF_CEILING, BACKOFF_FIRST * 2 ** min(attempt, 30))
-        waits = [backoff(attempt, rng) for _ in range(200)]
-        assert whole / 2 <= min(waits) < whole * 0.6
-        assert whole * 0.9 < max(waits) <= whole
-    assert backoff(3, Random(5)) == backoff(3, Random(5))

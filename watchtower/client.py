@@ -12,7 +12,6 @@ anywhere in between leaves a gap in the revisions and nothing else: the next upl
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import msgspec
 import trio
@@ -24,6 +23,7 @@ from tallystick.channels.protocol.eip712 import channel_id, digest_voucher, doma
 from tallystick.channels.protocol.keys import PrivateKey, PublicKey
 from tallystick.channels.protocol.objects import ChannelId, SignedProof, Terms, Voucher
 from tallystick.channels.storage.store import Store
+from tallystick.channels.transport.retries import Jitter, Pauses, Retry
 from tallystick.channels.values.arguments import Options
 from tallystick.channels.values.discretion import Discreet
 from tallystick.settlement.following.vigil import spell
@@ -122,7 +122,7 @@ class TowerClient:
         store: Store,
         commit: Commit,
         entropy: Entropy,
-        jitter: Callable[[], float],
+        jitter: Jitter,
         alarm: OnAlarm,
         clock: Clock,
         policy: ClientPolicy | None = None,
@@ -250,7 +250,7 @@ class TowerClient:
     async def _upload_forever(self) -> None:
         """Upload; connect again, with growing pauses, when the connection ends."""
         policy = self._policy
-        backoff = policy.backoff_first
+        retry = Retry(Pauses("uploading to the tower", policy.backoff_first, policy.backoff_max), self._jitter)
         while True:
             try:
                 await self._next_round()
@@ -259,7 +259,7 @@ class TowerClient:
                     self._link = link
                     while True:
                         await self._upload_all(link)
-                        backoff = policy.backoff_first
+                        retry.succeeded()
                         await self._next_round()
                 finally:
                     self._link = None
@@ -269,8 +269,7 @@ class TowerClient:
                 if isinstance(error, PeerError):
                     text = f"the tower at {self._address} misbehaves: {error}"
                     self._alarm(Alarm(AlarmKind.TOWER_MISBEHAVES, text))
-            await trio.sleep(backoff * (1 + self._jitter()) / 2)
-            backoff = min(2 * backoff, policy.backoff_max)
+            await retry.pause()
 
     async def _next_round(self) -> None:
         """Wait until something is dirty, then until it is time or urgent."""

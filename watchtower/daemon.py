@@ -26,6 +26,7 @@ from tallystick.channels.storage.identity import Identity, claim_directory
 from tallystick.channels.storage.sqlite.store import open_store
 from tallystick.channels.transport.descriptors import raise_descriptor_limit
 from tallystick.channels.transport.links import TcpNetwork
+from tallystick.channels.transport.retries import Jitter, Pauses, Retry
 from tallystick.channels.values.arguments import checked
 from tallystick.settlement.chain import Chain
 from tallystick.settlement.errors import ChainError, ChainUnavailable
@@ -42,8 +43,7 @@ STATUS_EVERY = 2.0
 STATUS_OLD = 15.0
 """A status older than this many seconds is of a tower that does not run any more."""
 
-CHAIN_AGAIN = 1.0
-"""Seconds between attempts to reach the chain node at the start."""
+CHAIN_AGAIN = Pauses("the chain node's first answer", 1.0, 1.0)
 
 
 class TowerStatus(msgspec.Struct, frozen=True):
@@ -137,7 +137,7 @@ async def run_tower(
 @contextlib.asynccontextmanager
 async def _patient_chain(
     url: str,
-    jitter: Callable[[], float],
+    jitter: Jitter,
     alarm: OnAlarm,
     directory: Path,
     waiting: Callable[[str], TowerStatus],
@@ -147,6 +147,7 @@ async def _patient_chain(
     async with contextlib.AsyncExitStack() as stack:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_keep_status, directory, lambda: waiting(fault))
+            retry = Retry(CHAIN_AGAIN, jitter)
             while True:
                 try:
                     chain: Chain = await stack.enter_async_context(open_rpc_chain(url, jitter=jitter))
@@ -162,7 +163,7 @@ async def _patient_chain(
                         vigil, alarms = look(vigil, seen, "this tower watches nothing")
                         for found in alarms:
                             alarm(found)
-                await trio.sleep(CHAIN_AGAIN)
+                await retry.pause()
             nursery.cancel_scope.cancel()
         if vigil.told is not None:
             alarm(Alarm(AlarmKind.CHAIN_BACK, f"the chain node answers, after {spell(system_elapsed() - vigil.well)}"))

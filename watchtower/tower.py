@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import msgspec
 import trio
@@ -22,12 +23,13 @@ from tallystick.channels.ports import Clock, Elapsed, Network, PeerAddress, syst
 from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.channels.protocol.objects import NATIVE
 from tallystick.channels.storage.store import Moment, Store
+from tallystick.channels.transport.retries import Jitter, Pauses, Retry
 from tallystick.channels.values.arguments import Options, checked
 from tallystick.settlement.chain import Chain, ChallengeCall
 from tallystick.settlement.errors import ChainError, ChainUnavailable
 from tallystick.settlement.ethereum.transactions import GAS
 from tallystick.settlement.following.checked import checked as cross_checked
-from tallystick.settlement.following.follower import BACKOFF_FIRST, BACKOFF_MAX, Follower, FollowerStatistics
+from tallystick.settlement.following.follower import Follower, FollowerStatistics
 from tallystick.settlement.following.market import Market
 from tallystick.settlement.following.vigil import TICK, begun, look
 from tallystick.settlement.sending.fee_account import (
@@ -46,6 +48,8 @@ from tallystick.watchtower.disputes import ChallengeBudget
 from tallystick.watchtower.quotas import APPOINTMENTS_MAX, NEW_BURST, NEW_RATE, AppointmentQuota
 from tallystick.watchtower.schema import count_appointments
 from tallystick.watchtower.watch import Watch
+
+DISK_AGAIN = Pauses("writing to the disk", 0.5, 30.0)
 
 
 class TowerPolicy(Options, frozen=True, kw_only=True):
@@ -109,7 +113,7 @@ class Tower:
         chain: Chain,
         clock: Clock,
         elapsed: Elapsed = system_elapsed,
-        jitter: Callable[[], float],
+        jitter: Jitter,
         alarm: OnAlarm,
         free_space: Callable[[], int],
         policy: TowerPolicy | None = None,
@@ -278,18 +282,16 @@ class Tower:
 
     async def _commit_surely(self, moments: Sequence[Moment]) -> None:
         """Commit, in the order of the calls, trying again for as long as the disk refuses."""
-        backoff = BACKOFF_FIRST
+
+        def on_fault(error: Exception) -> None:
+            if not self._disk_failing:
+                text = f"the disk refuses ({error}); the tower cannot act until there is space again"
+                self._alarm(Alarm(AlarmKind.DISK, text))
+            self._disk_failing = True
+
         async with self._disk:
-            while True:
-                try:
-                    return await self._write(moments)
-                except StoreError as error:
-                    if not self._disk_failing:
-                        text = f"the disk refuses ({error}); the tower cannot act until there is space again"
-                        self._alarm(Alarm(AlarmKind.DISK, text))
-                    self._disk_failing = True
-                await trio.sleep(backoff * (1 + self._jitter()) / 2)
-                backoff = min(2 * backoff, BACKOFF_MAX)
+            write = partial(self._write, moments)
+            await Retry(DISK_AGAIN, self._jitter).until_done(write, StoreError, on_fault=on_fault)
 
     async def _write(self, moments: Sequence[Moment]) -> None:
         if self._inline:

@@ -16,10 +16,9 @@ import trio
 from tallystick.channels.errors import InvalidInput, LinkClosed, PeerError
 from tallystick.channels.ports import Link, Network, PeerAddress
 from tallystick.channels.session.effects import Event, PeerNotice
-from tallystick.channels.transport.links import backoff
+from tallystick.channels.transport.retries import Pauses
 
-REDIAL = 0.1
-"""Seconds before the first redial of a steady connection that was lost, at most; they double with each one in vain."""
+REDIAL = Pauses("dialling a peer", 0.1, 60.0)
 
 STEADY = 30.0
 """Seconds that a connection must last to be called steady, at most: STEADY_PAUSES times the pause before it will do.
@@ -163,5 +162,5 @@ class Dialer:
                     self._note(places[attempt % len(places)])
                     lasted = await self._attend(link)
                 attempt = 0 if lasted > min(STEADY, STEADY_PAUSES * pause) else attempt + 1
-                pause = backoff(attempt, self._rng, first=REDIAL)
+                pause = REDIAL.after(attempt, self._rng.random)
                 await trio.sleep(pause)

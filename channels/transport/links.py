@@ -12,7 +12,6 @@ Source: BOLT 8 for the bytes; trio.serve_listeners for the accept loop.
 from __future__ import annotations
 
 import os
-import random
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 
@@ -60,24 +59,6 @@ ACCEPTS_BURST = 100.0
 
 BACKLOG = 256
 """Connections that wait in the system's queue; further ones are tried again by their side's system."""
-
-BACKOFF_FIRST = 0.5
-"""Seconds before the second attempt, at most."""
-
-BACKOFF_CEILING = 60.0
-"""Seconds between attempts, at most."""
-
-
-def backoff(
-    attempt: int, rng: random.Random, *, first: float = BACKOFF_FIRST, ceiling: float = BACKOFF_CEILING
-) -> float:
-    """Return how many seconds to wait after failed attempt number `attempt` (from 0).
-
-    It doubles from `first` up to `ceiling`; of that, a random half to whole is taken, so that nodes which lost the
-    same peer do not come back together.
-    """
-    whole = min(ceiling, first * 2.0 ** min(attempt, 64))
-    return whole * rng.uniform(0.5, 1.0)
 
 
 class TransportStatistics(msgspec.Struct, frozen=True):

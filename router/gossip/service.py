@@ -17,6 +17,7 @@ from tallystick.channels.errors import PeerError
 from tallystick.channels.ports import Clock
 from tallystick.channels.protocol.objects import Address, ChannelId
 from tallystick.channels.storage.writer import Writer
+from tallystick.channels.transport.retries import Jitter, Pauses, Retry
 from tallystick.router.gossip.announcements import ChannelUpdate, NodeAnnouncement
 from tallystick.router.gossip.core import Gossip, GossipEffects, GossipStatistics
 from tallystick.router.gossip.own_announcements import Description
@@ -45,10 +46,8 @@ CALM = 30.0
 LOOKUPS = 8
 """Questions to the chain that are under way at a time."""
 
-RETRY_FIRST = 1.0
-"""Seconds until a question is asked again that the chain node did not answer; doubles up to RETRY_MAX."""
-
-RETRY_MAX = 60.0
+LOOK_UP_AGAIN = Pauses("looking a channel up", 1.0, 60.0)
+"""After the chain node did not answer."""
 
 UNDONE_SECONDS = 3_600
 """After a reorganisation, what the chain confirmed within this time is asked about again."""
@@ -80,7 +79,7 @@ class GossipService:
         say: Callable[[bytes, bytes], bool],
         punish: Callable[[bytes, PeerError], None],
         tell: Callable[[GraphEvent], None],
-        jitter: Callable[[], float],
+        jitter: Jitter,
     ) -> None:
         """Make the shell. `writer`'s store must have GOSSIP_SCHEMA. `steady` goes on whatever becomes of `clock`."""
         self._gossip = gossip
@@ -248,15 +247,11 @@ class GossipService:
 
     async def _look_up(self, channel: ChannelId) -> ChannelFacts | None:
         """Return what the chain says of a channel, None if it is none that is open."""
-        pause = RETRY_FIRST
-        while True:
-            try:
-                return self._facts(await self._chain.channel(channel))
-            except ChainUnavailable:
-                await trio.sleep(pause * (1 + self._jitter()) / 2)
-                pause = min(2 * pause, RETRY_MAX)
-            except ChainError:
-                return None
+        retry = Retry(LOOK_UP_AGAIN, self._jitter)
+        try:
+            return self._facts(await retry.until_done(partial(self._chain.channel, channel), ChainUnavailable))
+        except ChainError:
+            return None
 
     def _facts(self, view: ContractChannel | None) -> ChannelFacts | None:
         if view is None or view.status != OPEN:

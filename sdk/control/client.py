@@ -80,6 +80,10 @@ class ControlClient:
         """Ask the node to stop cleanly."""
         await self._caller.ask(OfNode.stop)
 
+    async def openapi(self) -> dict[str, Any]:
+        """Return the API's description as OpenAPI 3.1."""
+        return await self._caller.ask(OfNode.openapi)
+
     async def statistics(self) -> dict[str, Any]:
         """Return the node's counters, by part."""
         return await self._caller.ask(OfNode.statistics)
@@ -131,6 +135,16 @@ class ControlClient:
     async def force_close(self, channel: str, *, wait: bool = False) -> views.ChannelInfo:
         """Close without the peer; return the channel once that is stored (`wait`: once nothing is left on chain)."""
         return await self._caller.ask(OfChannels.force_close, views.CloseChannel(wait), channel=channel)
+
+    @checked
+    async def record(self, channel: str, *, on: bool = True) -> views.RecordState:
+        """Take down what happens to a channel from now on, in the node's memory; or (`on=False`) end that."""
+        return await self._caller.ask(OfChannels.record, views.Record(on), channel=channel)
+
+    @checked
+    async def recording(self, channel: str) -> views.RecordedFile:
+        """Return what was taken down so far as the text of a file, which holds no secret (`tally channel replay`)."""
+        return await self._caller.ask(OfChannels.recording, channel=channel)
 
     @checked
     async def pay(

@@ -23,6 +23,7 @@ from tallystick.channels.values.arguments import rule_of
 from tallystick.sdk.control import describe, views
 from tallystick.sdk.control.http import answer
 from tallystick.sdk.control.lookup import channel_to_pay, find_channel, parse_asset, parse_peer
+from tallystick.sdk.control.openapi import document
 from tallystick.sdk.node.handle import ChannelHandle
 from tallystick.sdk.node.holdings import holdings
 from tallystick.sdk.node.incoming import ReceivedPayments
@@ -61,6 +62,9 @@ class NodeHandlers:
         response = answer(views.Stopping(), 202)
         response.background = BackgroundTask(stop)  # runs when the answer has left
         return response
+
+    async def openapi(self) -> dict[str, Any]:
+        return document()
 
 
 class ChannelHandlers:
@@ -127,6 +131,15 @@ class ChannelHandlers:
         if asked.wait:
             await handle.wait_gone()
         return describe.channel_info(handle)
+
+    async def record(self, channel: str, asked: views.Record) -> views.RecordState:
+        found, recordings = find_channel(self._node, channel).id, self._node.engine.recordings
+        (recordings.begin if asked.on else recordings.end)(found)
+        return views.RecordState(asked.on)
+
+    async def recording(self, channel: str) -> views.RecordedFile:
+        data = await self._node.engine.recordings.export(find_channel(self._node, channel).id)
+        return views.RecordedFile(data.decode())
 
     # --- payments ------------------------------------------------------------------------------------------------
 

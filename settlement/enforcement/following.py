@@ -16,11 +16,11 @@ from tallystick.channels.ports import Clock, Elapsed
 from tallystick.channels.protocol.objects import Address
 from tallystick.channels.storage.store import Moment
 from tallystick.channels.storage.writer import Writer
-from tallystick.channels.transport.links import backoff
+from tallystick.channels.transport.retries import Pauses, Retry
 from tallystick.settlement.chain import Chain, Header
 from tallystick.settlement.errors import ChainError, ChainUnavailable, WrongChain
 from tallystick.settlement.following.checked import CheckedChain
-from tallystick.settlement.following.follower import CERTAIN, BlockAdded, Follower, Step, begun_anew
+from tallystick.settlement.following.follower import CERTAIN, RECHECKED, BlockAdded, Follower, Step, begun_anew
 from tallystick.settlement.following.freshness import BOUND
 from tallystick.settlement.following.index import ChainIndex, EventsSeen
 from tallystick.settlement.following.market import Market
@@ -33,8 +33,10 @@ BEHIND_SECONDS = int(BOUND)
 PRICE_SECONDS = 60.0
 """How long a node waits at its start for the price of gas: what may be lost depends on it."""
 
-PRICE_AGAIN = 10.0
-"""Seconds until it is asked for again if it was not told."""
+PRICE_AGAIN = Pauses("asking what gas costs", 10.0, 10.0)
+"""After it was not told."""
+
+FIRST_ANSWER = Pauses("the chain node's first answer", 0.5, 5.0)
 
 HEAD_SECONDS = 5.0
 """How long the head of one answer is striven for at the start, before the chain node is asked for it again."""
@@ -107,7 +109,7 @@ class ChainFollowing:
         self._time_left = time_left
         self.waiting_for = ""
         """What the node waits for before it speaks to peers; empty once the chain was reached."""
-        followed = read_followed(writer.store, chain.chain_id, start_block)
+        followed = read_followed(writer.store, chain.chain_id, start_block, max(RECHECKED, confirmations))
         self.index = ChainIndex(account, writer.store, followed.position)
         self.follower = Follower(chain, followed, self._on_step, jitter=rng.random, elapsed=elapsed, clock=clock)
         self._elapsed = elapsed
@@ -139,7 +141,7 @@ class ChainFollowing:
                 await self._priced.wait()
 
     async def _first_head(self) -> Header:
-        attempt = wrong = 0
+        wrong, retry = 0, Retry(FIRST_ANSWER, self._rng.random)
         while True:
             try:
                 return await self._chain.head()
@@ -153,8 +155,7 @@ class ChainFollowing:
                     kind = AlarmKind.CHAIN_NONSENSE if nonsense else AlarmKind.CHAIN_UNREACHABLE
                     self._alarm(Alarm(kind, f"no peer is connected to yet, as the node waits for {self.waiting_for}"))
                     self._vigil = begun(self._elapsed(), kind)
-                await trio.sleep(backoff(attempt, self._rng, ceiling=5.0))
-                attempt += 1
+                await retry.pause()
 
     async def run(self) -> None:
         """Follow the chain until cancelled. A chain node's nonsense is told, and asked about again: it ends nothing."""
@@ -186,7 +187,7 @@ class ChainFollowing:
                 text = f"the chain node has not told for {spell(now - since)} what gas costs: this node's transactions"
                 self._alarm(Alarm(AlarmKind.PRICE_UNKNOWN, f"{text} may offer too little or too much"))
                 told, times = now, times + 1
-            await trio.sleep(PRICE_AGAIN * (1 + self._rng.random()) / 2)
+            await trio.sleep(PRICE_AGAIN.after(times, self._rng.random))
 
     async def _ask_market(self) -> bool:
         """Ask once; return whether there was an answer."""

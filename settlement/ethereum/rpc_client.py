@@ -1,7 +1,7 @@
 """A chain node over JSON-RPC: `RpcChain` implements `chain.Chain` with httpx.
 
 Rules:
-- A fault that may pass (no connection, a timeout, HTTP 429 or 5xx) is tried ATTEMPTS times with jittered, doubling
+- A fault that may pass (no connection, a timeout, HTTP 429 or 5xx) is tried three times with jittered, doubling
   pauses between, then it is ChainUnavailable. Every request may be repeated: to submit a transaction twice is harmless.
 - An answer that cannot be right is a ChainError at once. Nothing from the node is used before it was checked.
 - Before the first request, and the first after one that met a fault, the node must show that it serves the expected
@@ -23,6 +23,7 @@ import trio
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.node.loops import require_trio
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
+from tallystick.channels.transport.retries import Jitter, Pauses, Retry
 from tallystick.channels.values.arguments import checked
 from tallystick.settlement.chain import Block, ContractChannel, Header, TransactionReceipt
 from tallystick.settlement.errors import ChainError, ChainUnavailable, Refusal, TransactionRefused, WrongChain
@@ -42,11 +43,7 @@ from tallystick.settlement.ethereum.views import BALANCE_OF, CHANNEL, CHANNEL_CO
 
 T = TypeVar("T")
 
-ATTEMPTS = 3
-"""Tries of one request."""
-
-PAUSE = 0.2
-"""Seconds before the second try; doubles."""
+REQUEST_AGAIN = Pauses("a request to the chain node", 0.3, 5.0, tries=3)
 
 TIMEOUT = 10.0
 """Seconds for one answer, from the question to its last byte."""
@@ -87,7 +84,7 @@ _decoder = msgspec.json.Decoder(_Answer)
 async def open_rpc_chain(
     url: str,
     *,
-    jitter: Callable[[], float],
+    jitter: Jitter,
     expected: Deployment | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
 ) -> AsyncIterator[RpcChain]:
@@ -239,7 +236,7 @@ class RpcChain:
 class _NodeRequests:
     """Requests to one chain node, with retries, and the check of its identity before the first."""
 
-    def __init__(self, client: httpx.AsyncClient, jitter: Callable[[], float]) -> None:
+    def __init__(self, client: httpx.AsyncClient, jitter: Jitter) -> None:
         self._client = client
         self._jitter = jitter
         self.checked = False
@@ -265,18 +262,20 @@ class _NodeRequests:
 
     async def _call(self, method: str, params: tuple[Any, ...], timeout: float) -> Any:
         body = msgspec.json.encode({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
-        fault: Exception | None = None
-        for attempt in range(ATTEMPTS):
-            if attempt:
-                await trio.sleep(PAUSE * 2 ** (attempt - 1) * (0.5 + self._jitter()))
-            try:
-                most = BLOCKS_BYTES_MAX if method == BLOCKS else RESPONSE_MAX
-                return _result(await self._post(body, timeout, most))
-            except (httpx.RequestError, httpx.StreamError, ChainUnavailable) as error:
-                fault = error
+        most = BLOCKS_BYTES_MAX if method == BLOCKS else RESPONSE_MAX
+
+        async def ask() -> Any:
+            return _result(await self._post(body, timeout, most))
+
+        def on_fault(error: Exception) -> None:
             self.checked = False
-        why = _printable(str(fault) or type(fault).__name__)
-        raise ChainUnavailable(f"the chain node at {self.url} does not answer: {why}") from fault
+
+        retry, passing = Retry(REQUEST_AGAIN, self._jitter), (httpx.RequestError, httpx.StreamError, ChainUnavailable)
+        try:
+            return await retry.until_done(ask, *passing, on_fault=on_fault)
+        except passing as fault:
+            why = _printable(str(fault) or type(fault).__name__)
+            raise ChainUnavailable(f"the chain node at {self.url} does not answer: {why}") from fault
 
     async def _post(self, body: bytes, timeout: float, most: int) -> bytes:
         """Return the answer, which has to be there as a whole in time: one that only goes on and on is none."""

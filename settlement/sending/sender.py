@@ -18,10 +18,10 @@ from tallystick.channels.node.alarms import Alarm, AlarmKind, OnAlarm
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.channels.storage.store import Moment, Store
+from tallystick.channels.transport.retries import Jitter, Pauses, Retry
 from tallystick.settlement.chain import Call, Chain, Header, TransactionReceipt, TransferCall
 from tallystick.settlement.errors import ChainError, ChainUnavailable, Refusal, TransactionRefused, WrongChain
 from tallystick.settlement.ethereum.transactions import gas_of, sign_call
-from tallystick.settlement.following.follower import BACKOFF_FIRST, BACKOFF_MAX
 from tallystick.settlement.sending.moments import NoncesLowered, ObligationStored, read_book, read_obligation
 from tallystick.settlement.sending.obligations import (
     FINAL,
@@ -44,6 +44,8 @@ from tallystick.settlement.sending.obligations import (
     unheard,
 )
 from tallystick.settlement.sending.rounds import decide
+
+CHAIN_AGAIN = Pauses("sending to the chain node", 0.5, 30.0)
 
 Commit: TypeAlias = Callable[[Sequence[Moment]], Awaitable[None]]
 """Makes moments durable, in the order of the calls (a `Writer.commit`)."""
@@ -85,7 +87,7 @@ class Sender:
         store: Store,
         commit: Commit,
         alarm: OnAlarm,
-        jitter: Callable[[], float],
+        jitter: Jitter,
         sign: Sign = sign_call,
         gas: Gas = gas_of,
         policy: SendingPolicy | None = None,
@@ -229,19 +231,16 @@ class Sender:
 
     async def _patiently(self, act: Callable[[], Awaitable[None]]) -> None:
         """Do something with the chain, again and again until the chain node answers."""
-        backoff = BACKOFF_FIRST
-        while True:
-            try:
-                return await act()
-            except ChainUnavailable:
-                self._faults += 1
-            except ChainError as error:
-                self._faults += 1
-                if backoff == BACKOFF_FIRST and not isinstance(error, WrongChain):  # who follows it tells of that
-                    text = f"the chain node's answers make no sense ({error}); the sender keeps trying"
-                    self._alarm(Alarm(AlarmKind.CHAIN_NONSENSE, text))
-            await trio.sleep(backoff * (1 + self._jitter()) / 2)
-            backoff = min(2 * backoff, BACKOFF_MAX)
+        retry = Retry(CHAIN_AGAIN, self._jitter)
+
+        def on_fault(error: Exception) -> None:
+            self._faults += 1
+            nonsense = isinstance(error, ChainError) and not isinstance(error, WrongChain)
+            if nonsense and not retry.failures:  # that it is another chain, who follows it tells
+                text = f"the chain node's answers make no sense ({error}); the sender keeps trying"
+                self._alarm(Alarm(AlarmKind.CHAIN_NONSENSE, text))
+
+        await retry.until_done(act, ChainUnavailable, ChainError, on_fault=on_fault)
 
     async def _round(self) -> None:
         if not self._book.obligations:

@@ -6,6 +6,27 @@ from mutant import SIMULATIONS, Mutant
 
 MUTANTS = (
     Mutant(
+        "let pauses grow without a bound",
+        "channels/transport/retries.py",
+        "return min(self.most, self.first * 2.0 ** min(failures, 64)) *",
+        "return self.first * 2.0 ** min(failures, 64) *",
+        ("test_retries.py",),
+    ),
+    Mutant(
+        "come back together with everybody who lost the same",
+        "channels/transport/retries.py",
+        "* (1 + jitter()) / 2",
+        "* (1 + 0 * jitter())",
+        ("test_retries.py",),
+    ),
+    Mutant(
+        "try for ever what was to be given up",
+        "channels/transport/retries.py",
+        "if self._pauses.tries is not None and self.failures + 1 >= self._pauses.tries:",
+        "if self._pauses.tries is not None and self.failures > 100:",
+        ("test_retries.py", "test_rpc_client.py"),
+    ),
+    Mutant(
         "count what the chain shows for locks of another kind",
         "channels/session/chaintime.py",
         "found = self.proofs.get(lock.puzzle)",
