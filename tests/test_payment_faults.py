@@ -35,7 +35,7 @@ def channel_between(journey: Journey, one: str, other: str) -> bytes:
 async def until_held(journey: Journey) -> None:
     dave = journey.node("dave")
     with trio.fail_after(30):
-        await dave.until(lambda: bool(dave.routing.receiving.held))
+        await dave.until(lambda: bool(dave.routing.receiving.held_payments))
 
 
 # --- lost messages ----------------------------------------------------------------------------------------------

@@ -91,7 +91,7 @@ class Followed(msgspec.Struct, frozen=True):
         """The newest block that was followed."""
         return self.headers[-1] if self.headers else None
 
-    def known(self, block: Block) -> bool:
+    def is_known(self, block: Block) -> bool:
         """Whether this very block is among the remembered ones, with all that it says."""
         if not self.headers:
             return False
@@ -126,7 +126,7 @@ def advance(state: Followed, blocks: Sequence[Block]) -> tuple[Followed, tuple[S
     _check_chain(blocks)
     if not blocks:
         return state, ()
-    ancestor = max((i for i, block in enumerate(blocks) if state.known(block)), default=-1)
+    ancestor = max((i for i, block in enumerate(blocks) if state.is_known(block)), default=-1)
     if ancestor >= 0:
         kept_up_to = blocks[ancestor].header.number
     elif not state.headers or _covers_all(state, blocks[0].header.number):
@@ -257,7 +257,7 @@ class Follower:
                     await trio.sleep(POLL.after(0, self._jitter))
                 hasty, last = await self._wait(turn.head), turn.head.hash
 
-    async def reached(self, number: int) -> None:
+    async def wait_reached(self, number: int) -> None:
         """Wait until the block of that number was followed, and the chain node has shown that it knows the position."""
         while not self._turned or self.followed.next <= number:
             await self._moved.wait()
@@ -278,7 +278,7 @@ class Follower:
         position = self.followed.position
         if position is not None and position.hash == head.hash:
             if not moved:
-                self._freshness = freshness.confirmed(self._freshness, position, asked, self._wall())
+                self._freshness = freshness.with_head_confirmed(self._freshness, position, asked, self._wall())
             return _Turn(asked, head)
         return _Turn(asked, None if moved else head)
 
@@ -321,9 +321,9 @@ class Follower:
         self.followed = apply(self.followed, step)
         match step:
             case BlockAdded(block):
-                self._freshness = freshness.added(self._freshness, block.header, asked, self._wall())
+                self._freshness = freshness.with_block(self._freshness, block.header, asked, self._wall())
             case BlockRemoved(header):
-                self._freshness = freshness.removed(self._freshness, header)
+                self._freshness = freshness.without_block(self._freshness, header)
                 self._removed += 1
         self._head = max(self._head, self.followed.next - 1)
         self._move()
