@@ -7,6 +7,7 @@ its path: a new route without a row here fails. And a fault of the program is th
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
@@ -20,6 +21,8 @@ from starlette.types import ASGIApp, Message
 from tallystick.channels.node.alarms import AlarmKind
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.sdk.control.http import TokenCheck
+from tallystick.sdk.control.openapi import faults_of
+from tallystick.sdk.control.operations import operations
 from tallystick.sdk.control.service import ControlServer
 from tallystick.sdk.node.node import Node
 from tallystick.sdk.testing.world import open_world
@@ -132,6 +135,16 @@ def fill(path: str, channel: str, lock: str, payment_hash: str) -> str:
     return path.format(channel=channel, lock=lock, payment_hash=payment_hash)
 
 
+def is_documented(method: str, path: str, status: int, code: str) -> bool:
+    """Whether an operation that a path could be of says in the document that it may be refused so."""
+    if (status, code) == (404, "not-found"):
+        return True
+    for one in operations():
+        if one.method == method and re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", one.path), unquote(path)):
+            return code in faults_of(one).get(status, ())
+    return False
+
+
 async def check(asked: Asked, method: str, url: str, content: bytes = b"") -> None:
     with trio.move_on_after(100):
         status, answer = await asked.ask(method, url, content)
@@ -140,6 +153,9 @@ async def check(asked: Asked, method: str, url: str, content: bytes = b"") -> No
         if status >= 400:
             error = json.loads(answer)["error"]
             assert error["code"] != "program-fault" and error["text"], said
+            assert is_documented(method, url.partition("?")[0], status, error["code"]), said
+        else:
+            assert status in (200, 202), said
 
 
 def test_no_wrong_request_to_any_route_meets_a_fault_of_the_program() -> None:

@@ -119,6 +119,32 @@ async def test_an_answer_that_only_lacks_events_takes_nothing_back(autojump_cloc
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.parametrize(("rechecked", "found"), [(3, False), (6, True)])
+async def test_events_that_were_left_out_show_up_as_long_as_a_block_is_asked_for_again(
+    rechecked: int, found: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    """A node that waits for six confirmations asks for six blocks again: what counts is looked at until then."""
+    chain, watcher = Twisted(), Watcher()
+    follower = Follower(CheckedChain(chain), Followed(0, rechecked=rechecked), watcher, jitter=lambda: 0.5)
+
+    def without(number: int) -> Twist:
+        return lambda blocks: [b if b.header.number != number else Block(b.header, ()) for b in blocks]
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(follower.run)
+        await follower.wait_reached(0)
+        for height in range(1, 6):  # block 1 is without its event in every answer, until it is five deep
+            chain.twist = without(1)
+            chain.mine()
+            await follower.wait_reached(height)
+        assert chain.told == 5 and watcher.standing[1].events == ()
+        chain.mine()
+        await follower.wait_reached(6)
+        await trio.testing.wait_all_tasks_blocked()
+        assert (watcher.standing[1].events == (EVENT,)) is found
+        nursery.cancel_scope.cancel()
+
+
 @pytest.mark.parametrize("error", [ChainError("the chain node answers with HTTP status 403"), ChainUnavailable("gone")])
 @pytest.mark.parametrize("method", ["head", "blocks", "wait"])
 async def test_no_number_of_errors_ends_the_following(

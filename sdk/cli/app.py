@@ -25,6 +25,7 @@ DEFERRED = {
     "chain": ("tallystick.sdk.cli.chain", "Run a simulated chain for development and tests."),
     "tower": ("tallystick.sdk.cli.tower", "Run a watchtower, or ask one."),
     "graph": ("tallystick.sdk.cli.graph", "Show what is known of the network; read graphs of others."),
+    "api": ("tallystick.sdk.cli.api", "Show what programs can ask a node over HTTP, as a page or as OpenAPI."),
     "bench": ("tallystick.sdk.cli.bench", "Measure how fast payments are."),
 }
 """Subcommands that are imported only when they are called: name to (module with an `app`, one line of help)."""

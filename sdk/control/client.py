@@ -80,6 +80,10 @@ class ControlClient:
         """Ask the node to stop cleanly."""
         await self._caller.ask(OfNode.stop)
 
+    async def openapi(self) -> dict[str, Any]:
+        """Return the API's description as OpenAPI 3.1."""
+        return await self._caller.ask(OfNode.openapi)
+
     async def statistics(self) -> dict[str, Any]:
         """Return the node's counters, by part."""
         return await self._caller.ask(OfNode.statistics)

@@ -23,6 +23,7 @@ from tallystick.channels.values.arguments import rule_of
 from tallystick.sdk.control import describe, views
 from tallystick.sdk.control.http import answer
 from tallystick.sdk.control.lookup import channel_to_pay, find_channel, parse_asset, parse_peer
+from tallystick.sdk.control.openapi import document
 from tallystick.sdk.node.handle import ChannelHandle
 from tallystick.sdk.node.holdings import holdings
 from tallystick.sdk.node.incoming import ReceivedPayments
@@ -61,6 +62,9 @@ class NodeHandlers:
         response = answer(views.Stopping(), 202)
         response.background = BackgroundTask(stop)  # runs when the answer has left
         return response
+
+    async def openapi(self) -> dict[str, Any]:
+        return document()
 
 
 class ChannelHandlers:

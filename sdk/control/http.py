@@ -98,9 +98,11 @@ def fault(code: str, text: str, status: int) -> Response:
 
 async def http_fault(request: Request, error: Exception) -> Response:
     """Say what Starlette refuses by itself (unknown paths and methods) in the API's own form."""
-    status = error.status_code if isinstance(error, HTTPException) else 500
+    assert isinstance(error, HTTPException)
     text = f"the control API has nothing like {request.method} {request.url.path}"
-    return fault("not-found" if status == 404 else "wrong-method", text, status)
+    response = fault("not-found" if error.status_code == 404 else "wrong-method", text, error.status_code)
+    response.headers.update(error.headers or {})
+    return response
 
 
 class TokenCheck:

@@ -38,6 +38,7 @@ FeeLimit = Annotated[int, _told(10, minimum=0, maximum=AMOUNT_MAX)]
 Units = Annotated[int, _told(10, minimum=1, maximum=STREAM_LENGTH_MAX)]
 """Of a stream."""
 Size = Annotated[int, msgspec.Meta(ge=0, examples=[10], extra_json_schema={"maximum": AMOUNT_MAX})]
+Rate = Annotated[int, msgspec.Meta(ge=0, examples=[10], extra_json_schema={"maximum": 2**32 - 1})]
 """What a policy asks for; msgspec itself looks that it is not negative."""
 
 Hash = Annotated[str, _told(16 * "3f9a", pattern="^[0-9a-f]{64}$")]
@@ -73,13 +74,13 @@ REASONS = (
 PAYMENT_KINDS = ("invoice", "keysend", "rebalance", "probe")
 OUTCOMES = ("paid", "failed", "expired", "lost")
 
-PhaseName = Annotated[str, _told("open", enum=PHASES)]
-Direction = Annotated[str, _told("out", enum=("out", "in"))]
-InvoiceState = Annotated[str, _told("open", enum=INVOICE_STATES)]
-PaymentState = Annotated[str, _told("paid", enum=("pending", "paid", "failed"))]
-PaymentKind = Annotated[str, _told("invoice", enum=PAYMENT_KINDS)]
-Reason = Annotated[str, _told("no-route", enum=REASONS)]
-Outcome = Annotated[str, _told("paid", enum=OUTCOMES)]
+PhaseName = Annotated[str, _told("open", enum=[*PHASES])]
+Direction = Annotated[str, _told("out", enum=["out", "in"])]
+InvoiceState = Annotated[str, _told("open", enum=[*INVOICE_STATES])]
+PaymentState = Annotated[str, _told("paid", enum=["pending", "paid", "failed"])]
+PaymentKind = Annotated[str, _told("invoice", enum=[*PAYMENT_KINDS])]
+Reason = Annotated[str, _told("no-route", enum=[*REASONS])]
+Outcome = Annotated[str, _told("paid", enum=[*OUTCOMES])]
 
 Period = Annotated[int, _told(86_400, minimum=0, maximum=CHALLENGE_PERIOD_MAX)]
 """Seconds of chain time."""

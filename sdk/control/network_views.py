@@ -93,10 +93,10 @@ class SetPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is asked for carrying payments from now on; what is left out stays as it is."""
 
     base_fee: kinds.Size | None = None
-    fee_ppm: kinds.Size | None = None
+    fee_ppm: kinds.Rate | None = None
     minimum: kinds.Size | None = None
     maximum: kinds.Size | None = None
-    margin: kinds.Size | None = None
+    margin: kinds.Rate | None = None
     enabled: bool | None = None
 
 

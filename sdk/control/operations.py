@@ -82,12 +82,13 @@ class Operation(Generic[Asked, Answer]):
         return self.needs or (Needs.CHAIN if self.method == POST else Needs.BEGINNING)
 
 
-NAMES = {
-    "channel": "A channel's id, or an unambiguous beginning of it, of four hex digits at least.",
-    "lock": "The number of a stream of ours in the channel.",
-    "payment_hash": "A payment hash, or an unambiguous beginning of it, of four hex digits at least.",
+_BEGINNING = {"type": "string", "pattern": "^(0x)?[0-9a-fA-F]{4,64}$", "examples": ["3f9a"]}
+NAMES: dict[str, tuple[str, dict[str, Any]]] = {
+    "channel": ("A channel's id, or an unambiguous beginning of it.", _BEGINNING),
+    "lock": ("The number of a stream of ours in the channel.", {"type": "integer", "minimum": 0, "examples": [0]}),
+    "payment_hash": ("A payment hash, or an unambiguous beginning of it.", _BEGINNING),
 }
-"""What the parameters in paths are."""
+"""What the parameters in paths are, and their schemas."""
 
 _CHAIN = ("chain-unavailable", "chain-error", "transaction-refused", "insufficient-funds")
 _PEER = ("channel-not-ready", "peer-error", "link-closed", "still-pending")
@@ -105,6 +106,8 @@ class OfNode:
         faults=("chain-error",), needs=Needs.CHAIN)
     stop = Operation(
         POST, "/stop", Empty, views.Stopping, "Stops the node cleanly.", status=202, needs=Needs.NOTHING)
+    openapi = Operation(
+        GET, "/openapi.json", Empty, dict[str, Any], "Describes this API as OpenAPI 3.1.", needs=Needs.NOTHING)
 
 
 class OfPeers:
@@ -143,7 +146,7 @@ class OfPayments:
 
     pay = Operation(
         POST, "/payments", views.CreatePayment, views.PaymentMade, "Pays in a channel, and answers with the receipt.",
-        faults=("insufficient-funds", *_PEER))
+        faults=("unknown-channel", "insufficient-funds", *_PEER))
     incoming = Operation(
         GET, "/incoming", views.IncomingPage, list[views.IncomingInfo], "Lists received payments behind a cursor.",
         faults=("unknown-channel", "history-gone"), has_lines=True)
@@ -159,7 +162,7 @@ class OfStreams:
     pay_units = Operation(
         POST, "/channels/{channel}/streams/{lock}/pay", views.PayUnits, views.StreamInfo,
         "Pays units of a stream of ours; answers once the payee holds them durably.",
-        faults=("insufficient-funds", *_PEER))
+        faults=("unknown-channel", "insufficient-funds", *_PEER))
     close_stream = Operation(
         POST, "/channels/{channel}/streams/{lock}/close", Empty, views.StreamInfo,
         "Ends a stream of ours; answers once both have signed what it paid.", faults=_PEER, outlives="end a stream")

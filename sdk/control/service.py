@@ -92,11 +92,17 @@ class ControlServer:
 
     def app(self) -> Starlette:
         """Return the application, without the check of the token."""
-        routes = [Route(one.path, partial(self._answer, one), methods=[one.method]) for one in operations()]
-        return Starlette(routes=routes, exception_handlers={HTTPException: http_fault})
+        paths: dict[str, dict[str, AnyOperation]] = {}  # so that a refusal of a method names all that a path takes
+        for one in operations():
+            paths.setdefault(one.path, {})[one.method] = one
+        routes = [Route(path, partial(self._answer, those), methods=list(those)) for path, those in paths.items()]
+        app = Starlette(routes=routes, exception_handlers={HTTPException: http_fault})
+        app.router.redirect_slashes = False  # no path is answered but those of the table
+        return app
 
-    async def _answer(self, operation: AnyOperation, request: Request) -> Response:
+    async def _answer(self, operations: dict[str, AnyOperation], request: Request) -> Response:
         """Answer one request; its errors become JSON, and a fault of the program is this request's alone."""
+        operation = operations.get(request.method) or operations[GET]  # for HEAD
         try:
             await self._wait_for(operation.needed)
             handler = getattr(self._handlers[HANDLERS[operation.name]], operation.name)

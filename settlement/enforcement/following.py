@@ -20,7 +20,7 @@ from tallystick.channels.transport.retries import Pauses, Retry
 from tallystick.settlement.chain import Chain, Header
 from tallystick.settlement.errors import ChainError, ChainUnavailable, WrongChain
 from tallystick.settlement.following.checked import CheckedChain
-from tallystick.settlement.following.follower import CERTAIN, BlockAdded, Follower, Step, begun_anew
+from tallystick.settlement.following.follower import CERTAIN, RECHECKED, BlockAdded, Follower, Step, begun_anew
 from tallystick.settlement.following.freshness import BOUND
 from tallystick.settlement.following.index import ChainIndex, EventsSeen
 from tallystick.settlement.following.market import Market
@@ -109,7 +109,7 @@ class ChainFollowing:
         self._time_left = time_left
         self.waiting_for = ""
         """What the node waits for before it speaks to peers; empty once the chain was reached."""
-        followed = read_followed(writer.store, chain.chain_id, start_block)
+        followed = read_followed(writer.store, chain.chain_id, start_block, max(RECHECKED, confirmations))
         self.index = ChainIndex(account, writer.store, followed.position)
         self.follower = Follower(chain, followed, self._on_step, jitter=rng.random, elapsed=elapsed, clock=clock)
         self._elapsed = elapsed

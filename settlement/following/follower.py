@@ -50,7 +50,7 @@ CERTAIN = 3
 """Times on end that a chain node must show another chain, until it is believed."""
 
 RECHECKED = 3
-"""Blocks that are asked for again with every new one."""
+"""Blocks that are asked for again with every new one, at least: no fewer than it takes to confirm one."""
 
 
 class BlockAdded(msgspec.Struct, frozen=True):
@@ -77,9 +77,11 @@ class Followed(msgspec.Struct, frozen=True):
     headers: tuple[Header, ...] = ()
     kept: int = HEADERS_KEPT
     newest: tuple[Block, ...] = ()
-    """The last RECHECKED blocks with their events, as far as they were followed since the start."""
+    """The last `rechecked` blocks with their events, as far as they were followed since the start."""
     root: Header | None = None
     """A block too deep to leave the chain: where it is another one, the chain is."""
+    rechecked: int = RECHECKED
+    """Blocks that are asked for again with every new one."""
 
     @property
     def next(self) -> int:
@@ -91,14 +93,14 @@ class Followed(msgspec.Struct, frozen=True):
         """The newest block that was followed."""
         return self.headers[-1] if self.headers else None
 
+    def remembers(self, header: Header) -> bool:
+        """Whether this very header is among the last ones."""
+        index = header.number - self.headers[0].number if self.headers else -1
+        return 0 <= index < len(self.headers) and self.headers[index] == header
+
     def is_known(self, block: Block) -> bool:
         """Whether this very block is among the remembered ones, with all that it says."""
-        if not self.headers:
-            return False
-        index = block.header.number - self.headers[0].number
-        if not 0 <= index < len(self.headers) or self.headers[index] != block.header:
-            return False
-        return all(
+        return self.remembers(block.header) and all(
             set(map(repr, block.events)) <= set(map(repr, before.events))
             for before in self.newest
             if before.header == block.header and before.events != block.events
@@ -112,7 +114,7 @@ def apply(state: Followed, step: Step) -> Followed:
             newest = tuple(block for block in state.newest if block.header.number < state.headers[-1].number)
             return msgspec.structs.replace(state, headers=state.headers[:-1], newest=newest)
         case BlockAdded(block):
-            headers, newest = (*state.headers, block.header)[-state.kept :], (*state.newest, block)[-RECHECKED:]
+            headers, newest = (*state.headers, block.header)[-state.kept :], (*state.newest, block)[-state.rechecked :]
             root = state.root or (headers[0] if headers[0].number == 0 or len(headers) == state.kept else None)
             return msgspec.structs.replace(state, headers=headers, newest=newest, root=root)
 
@@ -126,7 +128,7 @@ def advance(state: Followed, blocks: Sequence[Block]) -> tuple[Followed, tuple[S
     _check_chain(blocks)
     if not blocks:
         return state, ()
-    ancestor = max((i for i, block in enumerate(blocks) if state.is_known(block)), default=-1)
+    ancestor = _last_known(state, blocks)
     if ancestor >= 0:
         kept_up_to = blocks[ancestor].header.number
     elif not state.headers or _covers_all(state, blocks[0].header.number):
@@ -149,6 +151,20 @@ def advance(state: Followed, blocks: Sequence[Block]) -> tuple[Followed, tuple[S
     for step in steps:
         state = apply(state, step)
     return state, tuple(steps)
+
+
+def _last_known(state: Followed, blocks: Sequence[Block]) -> int:
+    """Return the last of the blocks up to which all are known, -1 if none is. Those before the memory do not count.
+
+    A block that says more than it did is not known: it is followed anew, and with it what comes after.
+    """
+    found = -1
+    for index, block in enumerate(blocks):
+        if state.is_known(block):
+            found = index
+        elif found >= 0 or state.remembers(block.header):
+            break
+    return found
 
 
 def begun_anew(root: Header) -> WrongChain:
@@ -299,7 +315,7 @@ class Follower:
     async def _catch_up(self, head: Header, asked: float) -> bool:
         """Follow the next blocks; return whether there were any."""
         known = max(1, len(self.followed.headers))
-        overlap = min(max(RECHECKED, self.followed.next - head.number), known)
+        overlap = min(max(self.followed.rechecked, self.followed.next - head.number), known)
         while True:
             first = max(self.followed.start, self.followed.next - overlap)
             blocks = await self._chain.blocks(first, overlap + self._batch)

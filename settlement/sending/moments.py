@@ -16,7 +16,7 @@ from tallystick.channels.storage.store import Moment, Store, Subject
 from tallystick.channels.storage.tables import CAME, Rows, above, at_least, at_most, decode_column, equals, find, table
 from tallystick.settlement.chain import Header
 from tallystick.settlement.errors import read_revert
-from tallystick.settlement.following.follower import HEADERS_KEPT, BlockAdded, BlockRemoved, Followed, Step
+from tallystick.settlement.following.follower import HEADERS_KEPT, RECHECKED, BlockAdded, BlockRemoved, Followed, Step
 from tallystick.settlement.sending.obligations import Duty, Obligation, ObligationBook, book_of, change
 
 
@@ -67,11 +67,13 @@ _HEADERS = table("followed_headers", "chain_id number hash parent time", keys=2)
 _OBLIGATIONS = table("obligations", "chain_id account id resting highest_nonce data", keys=3)
 
 
-def read_followed(store: Store, chain_id: int, start: int) -> Followed:
+def read_followed(store: Store, chain_id: int, start: int, rechecked: int = RECHECKED) -> Followed:
     """Return how far the chain was followed; `start` is the first block to follow and stays the same for ever."""
     headers = tuple(Header(*row[1:]) for row in store.read(_HEADERS.rows(chain_id=chain_id)))
     root = headers[0] if headers and (headers[0].number == 0 or len(headers) >= HEADERS_KEPT) else None
-    return Followed(start, headers[-HEADERS_KEPT:] if len(headers) > HEADERS_KEPT else headers, root=root)
+    return Followed(
+        start, headers[-HEADERS_KEPT:] if len(headers) > HEADERS_KEPT else headers, root=root, rechecked=rechecked
+    )
 
 
 def read_book(store: Store, chain_id: int, account: Address) -> ObligationBook:

@@ -6,6 +6,20 @@ from mutant import CHAIN, Mutant
 
 MUTANTS = (
     Mutant(
+        "take a block for known that says more than it did, once a later one is",
+        "settlement/following/follower.py",
+        "        elif found >= 0 or state.remembers(block.header):\n            break\n",
+        "",
+        ("test_follower_lies.py",),
+    ),
+    Mutant(
+        "ask for three blocks again, however many it takes to confirm one",
+        "settlement/following/follower.py",
+        "overlap = min(max(self.followed.rechecked,",
+        "overlap = min(max(3,",
+        ("test_follower_lies.py",),
+    ),
+    Mutant(
         "forget what the stored receipts of the first version say",
         "settlement/sending/moments.py",
         "    if found.receipt is not None and found.receipt.revert is None:\n",
@@ -148,8 +162,8 @@ MUTANTS = (
     Mutant(
         "believe what a block was once said to hold",
         "settlement/following/follower.py",
-        "if not 0 <= index < len(self.headers) or self.headers[index] != block.header:",
-        "if not 0 <= index < len(self.headers) or self.headers[index].hash != block.header.hash:",
+        "index < len(self.headers) and self.headers[index] == header",
+        "index < len(self.headers) and self.headers[index].hash == header.hash",
         CHAIN,
     ),
     Mutant(

@@ -1,0 +1,49 @@
+"""What schemathesis loads in its own process: where it made up a name that could be, it asks for what the node has.
+
+Made-up names, hashes and invoices would all be refused at the first look, and nothing behind it would be reached. What
+waits for something to happen is asked not to, and what goes on for ever is not asked for.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from typing import Any
+
+import schemathesis
+
+REAL: dict[str, str] = json.loads(os.environ["REAL_NAMES"])
+"""The node's channels, a peer, an invoice of the peer, and the hash of one of its own."""
+
+NAME = re.compile(r"(0x)?[0-9a-fA-F]{4,64}")
+KEY = re.compile(r"0[23][0-9a-f]{64}(@.*)?", re.DOTALL)
+ASSET = re.compile(r"(0x)?[0-9a-fA-F]{40}")
+
+
+@schemathesis.hook
+def before_call(context: schemathesis.HookContext, case: schemathesis.Case[Any], kwargs: dict[str, Any]) -> None:
+    """Put names that mean something into a request that is about to be sent."""
+    ending = case.path.endswith("}/close") or case.path.endswith("}/force-close")
+    channel = REAL["ending"] if ending and "{lock}" not in case.path else REAL["channel"]
+    names, query, body = case.path_parameters or {}, case.query or {}, case.body
+    for name, value in (("channel", channel), ("payment_hash", REAL["payment_hash"])):
+        if NAME.fullmatch(str(names.get(name, ""))):
+            names[name] = value
+    if str(query.get("wait", "")).isdigit():
+        query["wait"] = 0
+    if query.get("follow") in (True, "true"):
+        del query["follow"]
+    if isinstance(body, dict):
+        _fill(body, "to", NAME, REAL["channel"])
+        _fill(body, "to", KEY, REAL["peer"])
+        _fill(body, "peer", KEY, REAL["peer"])
+        _fill(body, "out", NAME, REAL["channel"])
+        _fill(body, "back", NAME, REAL["ending"])
+        _fill(body, "asset", ASSET, "0x" + "00" * 20)
+        _fill(body, "invoice", re.compile("tally.*", re.DOTALL), REAL["invoice"])
+
+
+def _fill(body: dict[str, Any], field: str, fits: re.Pattern[str], value: str) -> None:
+    if fits.fullmatch(str(body.get(field, ""))):
+        body[field] = value
