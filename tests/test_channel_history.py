@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from simulation.pair import Pair, Party
+from simulation.rows import sqlite_of
 from tallystick.channels.errors import HistoryGone, InvalidInput, StoreError
 from tallystick.channels.limits import HISTORY_BATCH, Policy
 from tallystick.channels.protocol.conditions import digest_of
@@ -121,7 +122,7 @@ def test_a_key_outlives_its_payments_record() -> None:
 
 def test_a_node_whose_disk_fills_up_in_a_flood_stops_clearly_and_goes_on_once_there_is_space() -> None:
     pair = ready()
-    writer = pair.alice.store._writer
+    writer = sqlite_of(pair.alice.store)._writer
     pages = writer.execute("PRAGMA page_count").fetchone()[0]
     writer.execute(f"PRAGMA max_page_count = {pages + 60}")
     paid = 0
@@ -175,7 +176,7 @@ def test_who_begins_at_the_oldest_gets_all_that_is_left_however_often_it_begins_
 
 def prune_elsewhere(party: Party, position: int) -> None:
     """Note that a payment of some other channel, in that row of the journal, was pruned."""
-    party.store._writer.execute(
+    sqlite_of(party.store)._writer.execute(
         "INSERT OR REPLACE INTO history (channel, position, payments) VALUES (x'07', ?, 1)", (position,)
     )
 

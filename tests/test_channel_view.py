@@ -122,12 +122,8 @@ def check(party: Party, seen: ChannelView) -> None:
     """Compare a fresh view with the session itself, and with what the session would take."""
     session, channel = party.session, party.channel
     assert seen.channel is channel and bytes(seen.peer) == channel.peer_key
-    assert (seen.ready, seen.is_stuck, seen.usable, seen.payable) == (
-        session.ready,
-        session.is_stuck,
-        session.usable,
-        session.payable,
-    )
+    assert (seen.ready, seen.is_stuck, seen.payable) == (session.ready, session.is_stuck, session.payable)
+    assert seen.usable is (session.ready and not session.patience.cuts)
     assert seen.payable is (channel.phase is Phase.OPEN and channel.shutdown is CloseInitiator.NONE)
     assert (seen.funding, seen.queued, seen.unsecured) == (session.funding, session.outbox.total, session.unsecured)
     assert (seen.next_lock, seen.lock_slots) == (session.next_lock, session.lock_slots)

@@ -48,6 +48,9 @@ NEED_A_NODE = [
     ("channel", "withdraw", "abcd", "5"),
     ("channel", "close", "abcd"),
     ("channel", "force-close", "abcd"),
+    ("channel", "record", "abcd"),
+    ("channel", "record", "abcd", "--stop"),
+    ("channel", "export", "abcd", "nowhere.recording"),
     ("peers",),
     ("peers", "list"),
     ("peers", "connect", PEER),
@@ -86,6 +89,7 @@ def test_the_walk_finds_the_commands_that_the_documents_promise() -> None:
             f"channel {name}"
             for name in ("open", "list", "show", "wait", "deposit", "withdraw", "close", "force-close", "policy")
         ),
+        *(f"channel {name}" for name in ("record", "export", "replay")),
         *("keysend", "payments", "forwards", "probe", "rebalance"),
         *(f"invoice {name}" for name in ("create", "list", "decode", "show", "settle", "cancel")),
         *("peers list", "peers connect"),

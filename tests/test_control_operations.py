@@ -103,7 +103,7 @@ def arguments(method: Any) -> dict[str, Any]:
     for name, parameter in list(inspect.signature(method).parameters.items()):
         if parameter.kind is parameter.VAR_KEYWORD:
             given["fee_ppm"] = 15
-        elif name == "wait" and "bool" in str(parameter.annotation):
+        elif name in ("wait", "on") and "bool" in str(parameter.annotation):
             given[name] = not parameter.default
         elif name == "after" and "Count" in str(parameter.annotation):
             given[name] = 14

@@ -167,7 +167,7 @@ def test_a_keysend_in_parts_is_claimed_by_the_payee() -> None:
         said = FinalPayload(50, NOW + 600, bytes(32), 100, secret(9))
         part = IncomingPart(channel, number, 50, NOW + 600, said.payment_secret, said.total, said.amount)
         answers += payee.on_arrived(digest, part, find_claimable(store, digest, said), NOW)
-    assert len(answers) == 1 and type(answers[0]).__name__ == "Claim"
+    assert len(answers) == 1 and type(answers[0]).__name__ == "ClaimPayment"
 
 
 def test_the_list_is_read_in_pages_and_pruned_of_what_is_over() -> None:

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from simulation.pair import Pair, Party
+from simulation.pair import NewDisk, Pair, Party, memory_disk, sqlite_disk
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.limits import AMOUNT_MAX, Policy
 from tallystick.channels.protocol import core
@@ -68,8 +68,9 @@ class Payments(RuleBasedStateMachine):
         reserve=st.sampled_from([0, 50]),
         reserve_ppm=st.sampled_from([0, 10_000, 100_000]),
         window=st.sampled_from([1, 2, 8]),
+        new_disk=st.sampled_from([sqlite_disk, memory_disk]),
     )
-    def begin(self, deposits: tuple[int, int], reserve: int, reserve_ppm: int, window: int) -> None:
+    def begin(self, deposits: tuple[int, int], reserve: int, reserve_ppm: int, window: int, new_disk: NewDisk) -> None:
         self.chain = Chain()
         self.chain.deposits = [(self.chain.time, side, deposits[side]) for side in (0, 1)]
         self.reserve, self.reserve_ppm = reserve, reserve_ppm
@@ -78,7 +79,12 @@ class Payments(RuleBasedStateMachine):
         self.most = [0, 0]
         self.tickets: tuple[list[Ticket], list[Ticket]] = ([], [])
         self.pair = Pair(
-            deposits, reserve=reserve, reserve_ppm=reserve_ppm, policy=Policy(window=window), sent=self.on_sent
+            deposits,
+            reserve=reserve,
+            reserve_ppm=reserve_ppm,
+            policy=Policy(window=window),
+            sent=self.on_sent,
+            new_disk=new_disk,
         )
         self.parties = self.pair.parties
         for party in self.parties:

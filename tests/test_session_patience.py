@@ -99,12 +99,12 @@ def test_a_peer_that_never_takes_an_update_leaves_its_channel_stuck_and_is_given
     for _ in range(9):
         settle(pair, Update)
         waits.append(lasts(pair, 10_000))
-        assert pair.alice.session.is_stuck and not pair.alice.session.usable
+        assert pair.alice.session.is_stuck and not pair.alice.engine.view(pair.id).usable
         pair.connect()
     bounds = [min(PATIENCE * 2**cut, PATIENCE_MAX) for cut in range(9)]
     assert waits == [bound + 1 for bound in bounds] and bounds[-1] == PATIENCE_MAX
     pair.settle()
-    assert ticket.is_done and not pair.alice.session.is_stuck and pair.alice.session.usable
+    assert ticket.is_done and not pair.alice.session.is_stuck and pair.alice.engine.view(pair.id).usable
 
 
 def test_progress_begins_the_patience_anew() -> None:
@@ -195,7 +195,7 @@ def test_a_peer_that_ends_the_connection_itself_each_time_is_stuck_as_well(pair:
         assert lasts(pair, 20) is None
         pair.connect()
     pair.settle()
-    assert not pair.alice.session.is_stuck and pair.alice.session.usable
+    assert not pair.alice.session.is_stuck and pair.alice.engine.view(pair.id).usable
 
 
 def test_patience_that_is_longer_than_the_longest_stays() -> None:
@@ -249,10 +249,8 @@ def test_a_payer_that_takes_the_secret_and_withholds_everything_is_made_to_pay_b
     async def fault(journey: Journey) -> None:
         world = journey.world
         journey.dishonest = ("alice",)
-        invoice = await journey.invoice(hold=True)
-        journey.ask(invoice)
+        invoice = await journey.held()
         dave, bob = journey.node("dave"), journey.node("bob")
-        await world.until(lambda: bool(dave.routing.receiving.held_payments), 60)
         (channel,) = world.channels_between("alice", "bob")
         (lock,) = bob.engine.session(channel).channel.theirs.simplex.locks
         world.seats["alice"].tamper = withhold(Update, Ack)

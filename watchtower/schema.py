@@ -112,11 +112,11 @@ def count_sources(store: Store, source: bytes) -> int:
 
 def oldest_of_largest_source(store: Store, before: int, limit: int) -> list[tuple[Address, bytes]]:
     """Return (client, locator) of appointments from the address with most of them: those from before that time."""
-    largest = store.read(_SOURCES.groups(columns="source", order=("-" + COUNT,), limit=1))
+    largest = store.read(_SOURCES.groups(columns="source", order=("-" + COUNT, "source"), limit=1))
     if not largest:
         return []
     old, how = below("time", before), {"joined": _SOURCES, "source": largest[0][0]}
-    query = _APPOINTMENTS.rows(old, columns="client locator", order=("time",), limit=limit, **how)
+    query = _APPOINTMENTS.rows(old, columns="client locator", order=("time", *_APPOINTMENTS.key), limit=limit, **how)
     return [(Address(client), locator) for client, locator in store.read(query)]
 
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import trio
+
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.objects import ChannelId
-from tallystick.channels.session.recording.document import Recording
+from tallystick.channels.session.recording.document import Recording, written
 from tallystick.channels.session.recording.recorder import Recorder
 from tallystick.channels.session.session import Session
+
+SLICE = 16
+"""Inputs that are written down before others have their turn."""
 
 
 class Recordings:
@@ -32,12 +37,25 @@ class Recordings:
         if recorder is not None:
             recorder.end()
 
+    async def export(self, channel: ChannelId) -> bytes:
+        """Return the file of what `of` returns, letting others work meanwhile. Raises as it does."""
+        made: Recording | None = None
+        for number, part in enumerate(self._recorder(channel).build()):
+            made = part
+            if number % SLICE == 0:
+                await trio.lowlevel.checkpoint()
+        assert made is not None
+        return written(made)
+
     def of(self, channel: ChannelId) -> Recording:
         """Return what was recorded of a channel so far, without secrets; raise InvalidInput if nothing was."""
+        return self._recorder(channel).recording()
+
+    def _recorder(self, channel: ChannelId) -> Recorder:
         recorder = self._recorders.get(channel)
         if recorder is None:
             raise InvalidInput(
                 f"channel {channel.hex()[:8]} is not being recorded: `tally channel record` begins, and what happens "
                 "from then on can be exported"
             )
-        return recorder.recording()
+        return recorder

@@ -147,11 +147,6 @@ class Session:
         return self.link.ready
 
     @property
-    def usable(self) -> bool:
-        """Whether the peer is in step and takes what we sign: what a new lock needs."""
-        return self.ready and not self.is_stuck
-
-    @property
     def full(self) -> bool:
         """Whether whoever wants to pay has to wait."""
         return self.outbox.payments >= self.policy.outbox or self.unsecured >= self.policy.unsecured

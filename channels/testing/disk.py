@@ -11,11 +11,13 @@ import contextlib
 import sqlite3
 import weakref
 from collections.abc import Sequence
+from typing import Any, Protocol
 
 from tallystick.channels.errors import StoreError
 from tallystick.channels.storage.sqlite.schemas import Schema
 from tallystick.channels.storage.sqlite.store import SqliteStore
-from tallystick.channels.storage.store import Moment
+from tallystick.channels.storage.store import Moment, Store
+from tallystick.channels.storage.tables import Query, Row
 
 PAGE = 1_024
 """Bytes of a page: a world may have thousands of disks, whose tables are nearly empty."""
@@ -39,22 +41,29 @@ def _empty(schemas: Sequence[Schema]) -> bytes:
     return _EMPTY[key][1]
 
 
-class SimulatedStore(SqliteStore):
-    """A `Store` on a simulated disk. Make it with `SimulatedDisk.open`."""
+class SimulatedStore:
+    """A `Store` on a simulated disk, whatever its engine. Make it with `SimulatedDisk.open`."""
 
-    def __init__(self, disk: SimulatedDisk, connection: sqlite3.Connection, schemas: Sequence[Schema]) -> None:
-        super().__init__(connection, connection, schemas)
+    def __init__(self, engine: Store, disk: object) -> None:
+        self.engine = engine
         self._disk = disk  # which lives as long as its store does
         self.dead = False
-        self.disk: SimulatedDisk | None = None
+        self.disk: object = None
         """What it is a store on, which must not go away before it."""
         self.full = False
         """While true, every commit fails and writes nothing."""
         self._fail_at: int | None = None
         self._takes_effect = False
 
-    def _verify(self) -> list[str]:
-        return []  # memory does not decay, and there are thousands of these
+    @property
+    def commits(self) -> int:
+        """How many transactions were committed since opening."""
+        return self.engine.commits
+
+    @property
+    def healed(self) -> Sequence[str]:
+        """What was dropped when it was opened."""
+        return self.engine.healed
 
     def kill(self) -> None:
         """End the life of this store: nothing that its node still tries to write reaches the disk."""
@@ -71,20 +80,41 @@ class SimulatedStore(SqliteStore):
         if self.full:
             raise StoreError("the simulated disk is full: free space, then restart")
         if self._fail_at is None or self.commits < self._fail_at:
-            super().commit(moments)
+            self.engine.commit(moments)
             return
         if self._takes_effect:
-            super().commit(moments)
+            self.engine.commit(moments)
         self.kill()
         raise StoreError("the simulated node died at this commit")
+
+    def read(self, query: Query) -> list[Row]:
+        """Return the rows of a query over what is durable."""
+        return self.engine.read(query)
 
     def close(self) -> None:
         """Release the store; the disk keeps what was committed."""
         self.kill()
 
 
+class _Memory(SqliteStore):
+    def _verify(self) -> list[str]:
+        return []  # memory does not decay, and there are thousands of these
+
+
+class Disk(Protocol):
+    """What survives of a node. A disk of another engine: `memory.MemoryDisk`."""
+
+    def open(self) -> SimulatedStore:
+        """Return a store for a node that starts now; the store of the one before is dead."""
+        ...
+
+    def image(self) -> Any:
+        """Return everything that is durable, for a disk of the same kind that is restored from it later."""
+        ...
+
+
 class SimulatedDisk:
-    """What survives. Give it the schemas of all packages that write to it."""
+    """A disk of SQLite's. Give it the schemas of all packages that write to it."""
 
     def __init__(self, schemas: Sequence[Schema], image: bytes = b"") -> None:
         """Make an empty disk, or one with the contents of an `image` taken earlier."""
@@ -100,7 +130,7 @@ class SimulatedDisk:
         """Return a store for a node that starts now; the store of the one before is dead."""
         if self._store is not None:
             self._store.kill()
-        self._store = SimulatedStore(self, self._connection, self._schemas)
+        self._store = SimulatedStore(_Memory(self._connection, self._connection, self._schemas), self)
         return self._store
 
     def image(self) -> bytes:

@@ -89,8 +89,8 @@ class Admission:
 
     def admit(self, circuit: Circuit) -> Bucket | None:
         """Return which places a payment may take, None if it has to be refused."""
-        incoming = self._channels.view(circuit.incoming).channel
-        outgoing = self._channels.view(circuit.outgoing).channel
+        incoming = self._channels.views.channel(circuit.incoming)
+        outgoing = self._channels.views.channel(circuit.outgoing)
         ends = ((incoming, LockDirection.IN, circuit.amount_in), (outgoing, LockDirection.OUT, circuit.amount_out))
         if incoming.peer_key in self._owing:
             return None
@@ -107,7 +107,7 @@ class Admission:
 
     def _leaves(self, circuit: Circuit, bucket: Bucket) -> None:
         self._jamming.began(circuit.name, self._asked(circuit), bucket, circuit.began)
-        account = self._account(self._channels.view(circuit.outgoing).channel, circuit.amount_out)
+        account = self._account(self._channels.views.channel(circuit.outgoing), circuit.amount_out)
         self.exposure.began((circuit.outgoing, LockDirection.OUT, circuit.outgoing_lock), account, circuit.amount_out)
 
     def on_ended(self, circuit: Circuit, *, paid: bool) -> None:
@@ -124,7 +124,7 @@ class Admission:
 
     def accepts(self, channel: ChannelId, lock: Lock) -> bool:
         """Whether a lock that ends here may be taken on."""
-        state = self._channels.view(channel).channel
+        state = self._channels.views.channel(channel)
         if not self._is_small(state, lock.amount):
             return True
         peer = state.peer_key
@@ -133,7 +133,7 @@ class Admission:
 
     def on_accepted(self, channel: ChannelId, lock: Lock) -> None:
         """A lock was taken on: forwarded, or kept for the payee."""
-        account = self._account(self._channels.view(channel).channel, lock.amount)
+        account = self._account(self._channels.views.channel(channel), lock.amount)
         self.exposure.began((channel, LockDirection.IN, lock.id), account, lock.amount)
 
     def on_claimed(self, view: ChannelView, lock: int) -> None:
@@ -159,7 +159,7 @@ class Admission:
             moments += self._look_for_debts(view)
         self._looked = self._channels.chain.now
         for channel in self.exposure.channels:
-            if self._channels.view(channel).channel.phase is Phase.GONE:
+            if self._channels.views.channel(channel).phase is Phase.GONE:
                 self.exposure.forget(channel)
                 self._told = {name for name in self._told if name[0] != channel}
         return moments + [
@@ -261,8 +261,8 @@ class Admission:
         return policy is not None and amount >= policy.minimum
 
     def _asked(self, circuit: Circuit) -> ForwardRequest:
-        incoming = self._channels.view(circuit.incoming).channel
-        outgoing = self._channels.view(circuit.outgoing).channel
+        incoming = self._channels.views.channel(circuit.incoming)
+        outgoing = self._channels.views.channel(circuit.outgoing)
         return ForwardRequest(
             incoming=incoming.peer_key,
             outgoing=outgoing.peer_key,

@@ -238,7 +238,7 @@ class Router:
 
     def on_lock_ended(self, channel: ChannelId, sender: int, lock: Lock, paid: int, secret: bytes) -> Sequence[Moment]:
         """A lock is agreed gone."""
-        if sender != self._channels.view(channel).channel.side:
+        if sender != self._channels.views.channel(channel).side:
             self._admission.on_freed(channel, lock.id)
             if self._forwarder.of_origin(channel, lock.id) is not None:
                 return self._do(self._forwarder.on_incoming_paid(channel, lock.id)) if paid else ()
@@ -281,15 +281,15 @@ class Router:
         now = self._channels.chain.now
         for circuit in self._forwarder.circuits:
             outgoing, lock = circuit.outgoing, circuit.outgoing_lock
-            if lock >= self._channels.view(outgoing).channel.newest.next_lock:
-                closing = self._channels.view(circuit.incoming).channel.phase is not Phase.OPEN
+            if lock >= self._channels.views.channel(outgoing).newest.next_lock:
+                closing = self._channels.views.channel(circuit.incoming).phase is not Phase.OPEN
                 if closing or now > circuit.began + self._limits.unsigned_max:
                     self._channels.give_up(outgoing, lock)
                 if now >= circuit.expiry and lock < self._channels.view(outgoing).next_lock:
                     self._channels.give_up_all(outgoing)
 
     def _is_gone(self, channel: ChannelId) -> bool:
-        return self._channels.view(channel).channel.phase is Phase.GONE
+        return self._channels.views.channel(channel).phase is Phase.GONE
 
     # --- doing ---------------------------------------------------------------------------------------------------
 
@@ -323,7 +323,7 @@ class Router:
         circuit, paid = close.circuit, close.outcome is ForwardOutcome.PAID
         self._counts[close.outcome] += 1
         if paid:
-            asset = self._channels.view(circuit.incoming).channel.terms.asset
+            asset = self._channels.views.channel(circuit.incoming).terms.asset
             self._earned[asset] = self._earned.get(asset, 0) + circuit.fee
         self._admission.on_ended(circuit, paid=paid)
         return CircuitClosed(circuit, close.outcome, self._channels.chain.now)

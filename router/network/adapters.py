@@ -55,7 +55,7 @@ class NodeChannels:
         return self._engine.apply(channel, SubmitLock(amount, expiry, condition, onion, attach=attach))
 
     def give_up(self, channel: ChannelId, lock: int) -> None:
-        if lock >= self._engine.view(channel).channel.newest.next_lock:
+        if lock >= self._engine.views.channel(channel).newest.next_lock:
             self._engine.apply(channel, GiveUpLocks())
 
     def give_up_all(self, channel: ChannelId) -> None:
@@ -65,7 +65,7 @@ class NodeChannels:
         return self._engine.views.secret_in_flight(channel, lock)
 
     def is_over(self, channel: ChannelId, lock: int) -> bool:
-        state = self._engine.view(channel).channel
+        state = self._engine.views.channel(channel)
         if state.phase is Phase.GONE:
             return True
         if lock >= state.newest.next_lock:

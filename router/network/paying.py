@@ -150,7 +150,7 @@ class Paying(ABC):
         self, out: ChannelId, back: ChannelId, amount: int, *, max_fee: int | None = None, timeout: float | None = None
     ) -> PaymentReceipt:
         """Pay ourselves: `amount` goes out over one channel of ours and comes back over another, less the fee."""
-        asset, other = (self._engine.view(channel).channel.terms.asset for channel in (out, back))
+        asset, other = (self._engine.views.channel(channel).terms.asset for channel in (out, back))
         if out == back:
             raise InvalidInput("name two channels: one to send from, one to receive in")
         if asset != other:

@@ -56,7 +56,7 @@ class PrivateChannels:
     def tell(self, channel: ChannelId) -> None:
         """Tell a channel's peer, and nobody else, what we ask for: its invoices may have to name the channel."""
         told = Told(channel, self._policies.policy_of(channel), self._announces)
-        self._say(self._engine.view(channel).channel.peer_key, encode_told(told))
+        self._say(self._engine.views.channel(channel).peer_key, encode_told(told))
 
     def receive(self, peer: bytes, frame: bytes) -> ChannelId | None:
         """Take in what a peer asks for, and return for which channel; raise MalformedMessage.
@@ -113,7 +113,7 @@ class PrivateChannels:
             raise InvalidInput(str(error)) from error
 
     def _sign(self, channel: ChannelId, policy: ForwardingPolicy) -> ChannelUpdate:
-        side = self._engine.view(channel).channel.side
+        side = self._engine.views.channel(channel).side
         return sign_update(self._key, self._domain, channel, side, int(self._clock()), policy)
 
 

@@ -239,7 +239,7 @@ def list_payments(
 
 def load_parts(store: Store, payment_hash: bytes) -> list[PartRecord]:
     """Return the parts of a payment, in order."""
-    return [_part(row) for row in store.read(_PARTS.rows(hash=payment_hash, order=("number",)))]
+    return [_part(row) for row in store.read(_PARTS.rows(hash=payment_hash, order=("number", *_PARTS.key)))]
 
 
 def parts_under_way(store: Store) -> list[tuple[bytes, PartRecord]]:

@@ -13,7 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from tallystick.channels.words import plain
-from tallystick.sdk.cli import channel, invoice, network, node, payments, peers, stream
+from tallystick.sdk.cli import channel, invoice, network, node, payments, peers, recordings, stream
 from tallystick.sdk.cli.init import init
 from tallystick.sdk.cli.screen import say
 from tallystick.sdk.cli.shell import EXIT_CODES, example
@@ -123,6 +123,9 @@ def root(
 
 app.command(epilog=example("init --chain http://127.0.0.1:8545"))(init)
 app.add_typer(node.app, name="node")
+channel.app.command(epilog=example("channel record 3f9a"))(recordings.record)
+channel.app.command(epilog=example("channel export 3f9a channel.recording"))(recordings.export)
+channel.app.command(epilog=example("channel replay channel.recording"))(recordings.replay)
 app.add_typer(channel.app, name="channel")
 app.add_typer(stream.app, name="stream")
 app.add_typer(peers.app, name="peers")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import asdict, astuple
 
@@ -13,6 +13,10 @@ from tallystick.router.pathfinding.imports import GraphStatistics, Spread
 from tallystick.sdk.cli.screen import add_row, facts, make_table, say, show_table, warn
 from tallystick.sdk.control.kinds import NATIVE_ASSET
 from tallystick.sdk.control.views import ChannelInfo, IncomingInfo, NodeInfo, PeerInfo, StreamInfo
+
+if TYPE_CHECKING:
+    from tallystick.channels.session.recording.replay import Lived
+    from tallystick.channels.session.state import ChannelState
 
 
 def asset_name(asset: str) -> str:
@@ -91,6 +95,24 @@ def show_statistics(figures: dict[str, Any]) -> None:
             for name, value in counters.items():
                 add_row(table, part, name.replace("_", " "), str(value))
     show_table(table)
+
+
+def show_replay(start: ChannelState, steps: Sequence[Lived], *, whole: bool) -> None:
+    """Print what happened to a channel: for each input the state after it, and why it was refused."""
+    say(f"channel {start.channel.id.hex()}: {start.channel.phase.name.lower()}, {len(steps)} inputs were recorded")
+    names = ("what", "phase", "link", "says", "refused")
+    table = make_table("step", *names, figures=("ours", "in flight", "theirs", "waiting", "locks", "balance"))
+    for step in steps:
+        state, channel = step.state, step.state.channel
+        link = "in step" if state.link.ready else "greeted" if state.link.greeted else "away"
+        said = ", ".join(step.says)
+        texts = (f"{step.number}", "  " * step.depth + step.what, channel.phase.name.lower(), link, said, step.refused)
+        figures = (channel.ours.seq, len(channel.flight), channel.theirs.seq, state.payments + state.new_locks)
+        locks = len(channel.newest.locks) + len(channel.theirs.simplex.locks)
+        add_row(table, *texts, *figures, locks, channel.balances()[channel.side])
+    show_table(table)
+    if not whole:
+        warn("the recording became too long, and ends here: more happened since")
 
 
 def stream_line(stream: StreamInfo) -> str:

@@ -137,6 +137,16 @@ class ControlClient:
         return await self._caller.ask(OfChannels.force_close, views.CloseChannel(wait), channel=channel)
 
     @checked
+    async def record(self, channel: str, *, on: bool = True) -> views.RecordState:
+        """Take down what happens to a channel from now on, in the node's memory; or (`on=False`) end that."""
+        return await self._caller.ask(OfChannels.record, views.Record(on), channel=channel)
+
+    @checked
+    async def recording(self, channel: str) -> views.RecordedFile:
+        """Return what was taken down so far as the text of a file, which holds no secret (`tally channel replay`)."""
+        return await self._caller.ask(OfChannels.recording, channel=channel)
+
+    @checked
     async def pay(
         self,
         to: str,

@@ -132,6 +132,15 @@ class ChannelHandlers:
             await handle.wait_gone()
         return describe.channel_info(handle)
 
+    async def record(self, channel: str, asked: views.Record) -> views.RecordState:
+        found, recordings = find_channel(self._node, channel).id, self._node.engine.recordings
+        (recordings.begin if asked.on else recordings.end)(found)
+        return views.RecordState(asked.on)
+
+    async def recording(self, channel: str) -> views.RecordedFile:
+        data = await self._node.engine.recordings.export(find_channel(self._node, channel).id)
+        return views.RecordedFile(data.decode())
+
     # --- payments ------------------------------------------------------------------------------------------------
 
     async def pay(self, asked: views.CreatePayment) -> views.PaymentMade:

@@ -139,6 +139,12 @@ class OfChannels:
         POST, "/channels/{channel}/force-close", views.CloseChannel, views.ChannelInfo,
         "Closes a channel without its peer; answers once that is stored, or with `wait` once nothing is left on chain.",
         faults=(*_PEER, *_CHAIN), outlives="force-close")
+    record = Operation(
+        POST, "/channels/{channel}/record", views.Record, views.RecordState,
+        "Takes down what happens to a channel from now on, in memory, or ends that.")
+    recording = Operation(
+        GET, "/channels/{channel}/recording", Empty, views.RecordedFile,
+        "Gives what was taken down so far, without secrets, as a file for `tally channel replay`.")
 
 
 class OfPayments:

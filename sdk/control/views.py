@@ -47,6 +47,13 @@ class CloseChannel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Seconds to wait for the peer; null: for as long as it takes. A close without the peer takes none."""
 
 
+class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether a channel is recorded."""
+
+    on: bool = True
+    """True: from now on, anew. False: no longer, and what was recorded is forgotten."""
+
+
 class CreatePayment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A payment in a channel."""
 
@@ -216,6 +223,19 @@ class PeerInfo(msgspec.Struct, frozen=True):
     """Where it was last found, as `<public key>@<host>:<port>`."""
     connected: bool
     channels: kinds.Sum
+
+
+class RecordState(msgspec.Struct, frozen=True):
+    """Whether what happens to a channel is taken down."""
+
+    recording: bool
+
+
+class RecordedFile(msgspec.Struct, frozen=True):
+    """What happened to a channel while it was recorded."""
+
+    file: str
+    """The text of the file: JSON of a form of its own, with a checksum. It holds no key, no secret and no signature."""
 
 
 class Accepted(msgspec.Struct, frozen=True):

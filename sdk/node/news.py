@@ -1,16 +1,69 @@
-"""What a node tells: its alarms, what happens in it, and, to whoever waits for anything, that something has changed."""
+"""What a node tells: its alarms, what happens in it, and, to whoever waits for anything, that something has changed.
+
+Events are fanned out to whoever listens: bounded per listener, and never silently lossy.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import TracebackType
 from typing import Any
 
 import trio
 
+from tallystick.channels.errors import TallystickError
 from tallystick.channels.node.alarms import Alarm, OnAlarm
-from tallystick.sdk.node.watchers import Watchers
 
 ALARMS_KEPT = 100
+
+BUFFER = 10_000
+"""Events that one listener may be behind."""
+
+
+class TooSlow(TallystickError):
+    """This listener fell behind by more events than are kept for it. Nothing else is lost; subscribe again."""
+
+
+class Subscription:
+    """An async iterator over events; close it, or use it as a context manager, when done."""
+
+    def __init__(self, news: News) -> None:
+        self._news = news
+        self._send, self._receive = trio.open_memory_channel[Any](BUFFER)
+        self._overrun = False
+
+    def offer(self, event: Any) -> None:
+        """Queue an event for this listener; end it if it is too far behind."""
+        try:
+            self._send.send_nowait(event)
+        except trio.WouldBlock:
+            self._overrun = True
+            self.close()
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._news.forget(self)
+        self._send.close()
+
+    def __aiter__(self) -> Subscription:
+        return self
+
+    async def __anext__(self) -> Any:
+        """Return the next event; raise TooSlow if some had to be dropped."""
+        try:
+            return await self._receive.receive()
+        except trio.EndOfChannel:
+            if self._overrun:
+                raise TooSlow(f"more than {BUFFER} events were waiting for this listener: subscribe again") from None
+            raise StopAsyncIteration from None
+
+    def __enter__(self) -> Subscription:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
 
 class News:
@@ -18,10 +71,10 @@ class News:
 
     def __init__(self, on_alarm: OnAlarm) -> None:
         """`on_alarm` is told of every alarm at once."""
-        self.watchers = Watchers()
+        self.on_alarm = on_alarm
         self.alarms: list[Alarm] = []
         """The newest ALARMS_KEPT."""
-        self.on_alarm = on_alarm
+        self._listeners: list[Subscription] = []
         self._changed = trio.Event()
 
     def alarm(self, alarm: Alarm) -> None:
@@ -29,12 +82,16 @@ class News:
         self.alarms.append(alarm)
         del self.alarms[:-ALARMS_KEPT]
         self.on_alarm(alarm)
-        self.watchers.publish(alarm)
+        self._publish(alarm)
 
     def publish(self, event: Any) -> None:
         """Tell what has happened, after the commit that it stands in."""
-        self.watchers.publish(event)
+        self._publish(event)
         self.changed()
+
+    def _publish(self, event: Any) -> None:
+        for listener in tuple(self._listeners):
+            listener.offer(event)
 
     def changed(self) -> None:
         """Let everybody look again who waits in `until`."""
@@ -45,3 +102,19 @@ class News:
         """Return once `condition` holds; it is looked at after each event and each block."""
         while not condition():
             await self._changed.wait()
+
+    def subscribe(self) -> Subscription:
+        """Return a new listener."""
+        listener = Subscription(self)
+        self._listeners.append(listener)
+        return listener
+
+    def forget(self, listener: Subscription) -> None:
+        """Drop a listener."""
+        if listener in self._listeners:
+            self._listeners.remove(listener)
+
+    def close(self) -> None:
+        """End all listeners."""
+        for listener in tuple(self._listeners):
+            listener.close()

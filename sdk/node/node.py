@@ -55,13 +55,12 @@ from tallystick.router.pathfinding.planner import warm_up
 from tallystick.router.receiving.service import Paid, PaymentHeld
 from tallystick.sdk.node.handle import ChannelHandle
 from tallystick.sdk.node.incoming import IncomingPayment, Journal
-from tallystick.sdk.node.news import News
+from tallystick.sdk.node.news import News, Subscription
 from tallystick.sdk.node.openings import Openings
 from tallystick.sdk.node.options import Config, Period
 from tallystick.sdk.node.reactions import Reactions
 from tallystick.sdk.node.towers import TowerManager
 from tallystick.sdk.node.wallet import Wallet, by_wallet
-from tallystick.sdk.node.watchers import Subscription
 from tallystick.sdk.node.whereabouts import Whereabouts
 from tallystick.settlement.chain import Chain, OpenCall
 from tallystick.settlement.enforcement.close_keys import CloseKeys
@@ -266,7 +265,7 @@ class Node:
                 await trio.sleep_forever()
         finally:
             self.engine.stop()
-            self.news.watchers.close()
+            self.news.close()
 
     @property
     def alarms(self) -> list[Alarm]:
@@ -376,7 +375,7 @@ class Node:
 
         It holds a bounded number of events; a reader that falls behind gets an error instead of losing some silently.
         """
-        return self.news.watchers.subscribe()
+        return self.news.subscribe()
 
     @checked
     async def balance(self, asset: AnyAddress = NATIVE) -> int:

@@ -6,6 +6,41 @@ from mutant import FORWARDING, SIMULATIONS, Mutant
 
 MUTANTS = (
     Mutant(
+        "export a recording with its secrets",
+        "channels/session/recording/redaction.py",
+        "        return stand_in(digest_of(proof)) if len(proof) == 32 else bytes(len(proof))\n",
+        "        return proof\n",
+        ("test_recording_replay.py",),
+    ),
+    Mutant(
+        "export the links of streams",
+        "channels/session/recording/redaction.py",
+        "            found = _replaced(found, link=self._said(found.link, found.depth))\n",
+        "            pass\n",
+        ("test_recording_replay.py",),
+    ),
+    Mutant(
+        "export memos and reasons",
+        "channels/session/recording/redaction.py",
+        'BLANKED = frozenset({"memo", "memos", "reason"})',
+        'BLANKED = frozenset({"reason"})',
+        ("test_recording_replay.py",),
+    ),
+    Mutant(
+        "take a replay's state for right whatever it is",
+        "channels/session/recording/replay.py",
+        "digest(state) == step.state and",
+        "",
+        ("test_recording_replay.py",),
+    ),
+    Mutant(
+        "leave what a router did within an input out of its recording",
+        "channels/session/recording/recorder.py",
+        "        self._open[-1].asked.append(asked)\n",
+        "",
+        ("test_recording_replay.py",),
+    ),
+    Mutant(
         "let what a peer said of its end outlive the link",
         "channels/session/resync.py",
         "    session.link = LinkState()\n",

@@ -43,6 +43,8 @@ def copy_tree(target: Path) -> None:
     without = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "src" / "tallystick", target / "tallystick", ignore=without)  # its links become folders
     shutil.copytree(ROOT / "tests", target / "tests", ignore=without)
+    for folder in ("docs", "tools"):
+        shutil.copytree(ROOT / folder, target / folder, ignore=without)
     shutil.copy(ROOT / "pyproject.toml", target)
 
 

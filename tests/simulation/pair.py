@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -26,15 +26,30 @@ from tallystick.channels.session.chaintime import ChainTime
 from tallystick.channels.session.effects import Event
 from tallystick.channels.session.inputs import Asks, FundingConfirmed
 from tallystick.channels.session.session import Session
+from tallystick.channels.storage.schema import CHANNELS
 from tallystick.channels.storage.sqlite.channels import SCHEMA
 from tallystick.channels.storage.writer import Round, Writer
 from tallystick.channels.testing.clock import EPOCH
-from tallystick.channels.testing.disk import SimulatedDisk, SimulatedStore
+from tallystick.channels.testing.disk import Disk, SimulatedDisk, SimulatedStore
+from tallystick.channels.testing.memory import MemoryDisk
 
 CHAIN_ID = 31_337
 CONTRACT = Address(b"\xc0" * 20)
 
 Sent = Callable[["Party", Message], None]
+NewDisk = Callable[[Any], Disk]
+"""Makes a disk, of an image if there is one."""
+
+
+def sqlite_disk(image: bytes | None) -> Disk:
+    """Return a disk of SQLite's."""
+    return SimulatedDisk([SCHEMA], image or b"")
+
+
+def memory_disk(image: Any) -> Disk:
+    """Return a disk of the other engine's."""
+    return MemoryDisk([CHANNELS], image)
+
 
 R = TypeVar("R")
 
@@ -70,11 +85,14 @@ class _Wire:
 class Party:
     """One side: its key, its disk, and, between `start` and `crash`, its engine."""
 
-    def __init__(self, name: str, key: RecordingKey, policy: Policy, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, name: str, key: RecordingKey, policy: Policy, clock: Callable[[], float], new_disk: NewDisk
+    ) -> None:
         self.name = name
         self.key = key
         self.policy = policy
-        self.disk = SimulatedDisk([SCHEMA])
+        self._new_disk = new_disk
+        self.disk = new_disk(None)
         self.chain = ChainTime(int(EPOCH), int(EPOCH))
         self.events: list[Event] = []
         self.incoming: deque[bytes] = deque()
@@ -108,9 +126,9 @@ class Party:
         )
         self.engine.on_chain_moved(self.chain)
 
-    def restore(self, image: bytes) -> None:
+    def restore(self, image: Any) -> None:
         """Lose data: replace the disk by an older image of itself. `start` follows."""
-        self.disk = SimulatedDisk([SCHEMA], image)
+        self.disk = self._new_disk(image)
 
     @property
     def session(self) -> Session:
@@ -164,6 +182,7 @@ class Pair:
         reserve_ppm: int = 0,
         policy: Policy | None = None,
         sent: Sent | None = None,
+        new_disk: NewDisk = sqlite_disk,
     ) -> None:
         """Both know the channel and, unless `deposits` are zero, its confirmed deposits. Not connected yet.
 
@@ -176,8 +195,8 @@ class Pair:
         self.connected = False
         policy = policy or Policy()
         first, second = sorted((RecordingKey(keccak(bytes([n]))) for n in range(2)), key=lambda key: key.address)
-        self.alice = Party("alice", first, policy, lambda: self.now)
-        self.bob = Party("bob", second, policy, lambda: self.now)
+        self.alice = Party("alice", first, policy, lambda: self.now, new_disk)
+        self.bob = Party("bob", second, policy, lambda: self.now, new_disk)
         self.terms = self._terms()
         for side, party in enumerate(self.parties):
             other = self.parties[1 - side]

@@ -15,9 +15,10 @@ from tallystick.channels.ports import Network, PeerAddress
 from tallystick.channels.protocol.eip712 import channel_id, digest_proof, domain_separator
 from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.channels.protocol.objects import NATIVE, Address, BalanceProof, ChannelId, SignedProof, Terms
-from tallystick.channels.storage.sqlite.store import SqliteStore, open_store
+from tallystick.channels.storage.sqlite.store import open_store
 from tallystick.channels.storage.store import Store
 from tallystick.channels.testing.clock import virtual_clock
+from tallystick.channels.testing.disk import Disk
 from tallystick.settlement.chain import Chain
 from tallystick.watchtower.sqlite import SCHEMAS
 from tallystick.watchtower.tower import Tower, TowerPolicy
@@ -64,11 +65,14 @@ class TowerHouse(msgspec.Struct):
     policy: TowerPolicy
     alarms: list[Alarm]
     free_space: int = 2**40
+    disk: Disk | None = None
+    """If there is one, the tower keeps everything on it instead of in the directory."""
 
     @asynccontextmanager
     async def open(self, port: int = 9911) -> AsyncIterator[tuple[Tower, PeerAddress]]:
         """Run the tower in this house until the block ends."""
-        store = open_store(self.directory, SCHEMAS, owner="a tower", durable=False)
+        disk = self.disk
+        store = disk.open() if disk else open_store(self.directory, SCHEMAS, owner="a tower", durable=False)
         try:
             async with self.run_on(store, port) as running:
                 yield running
@@ -76,7 +80,7 @@ class TowerHouse(msgspec.Struct):
             store.close()
 
     @asynccontextmanager
-    async def run_on(self, store: Store | SqliteStore, port: int = 9911) -> AsyncIterator[tuple[Tower, PeerAddress]]:
+    async def run_on(self, store: Store, port: int = 9911) -> AsyncIterator[tuple[Tower, PeerAddress]]:
         """Run the tower on a given store until the block ends."""
         async with trio.open_nursery() as nursery:
             tower = Tower(

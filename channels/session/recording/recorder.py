@@ -5,7 +5,8 @@ What is kept holds secrets; nothing but `Recorder.recording` hands it out, and t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import msgspec
@@ -21,7 +22,7 @@ from tallystick.channels.session.recording.snapshots import snapshot
 from tallystick.channels.session.session import Session
 from tallystick.channels.session.state import ChannelState, state_of
 
-STEPS_MAX = 100_000
+STEPS_MAX = 10_000
 """Inputs that are kept: a recording that becomes longer ends there."""
 
 
@@ -46,6 +47,11 @@ class _Happened:
         self.asked: list[_Question] = []
         self.fault: TallystickError | None = None
         self.after: ChannelState | None = None
+
+    @property
+    def inner(self) -> list[_Happened]:
+        """What the keeper of locks did to the channel meanwhile."""
+        return [step for asked in self.asked for step in asked.steps]
 
 
 class _Listening:
@@ -117,41 +123,51 @@ class Recorder:
 
     def recording(self) -> Recording:
         """Return what has happened so far, without secrets."""
-        redactor = Redactor()
-        self._learn(redactor, self._steps)
+        made = deque(self.build(), maxlen=1)[0]
+        assert made is not None
+        return made
+
+    def build(self) -> Iterator[Recording | None]:
+        """Do the same in slices, so that others may work between them; what comes last is the recording."""
+        whole, steps, redactor = self.whole, [step for step in self._steps if step.after is not None], Redactor()
+        for step in steps:
+            self._learn(redactor, step)
+            yield None
         redactor.learn(self._start)
         start = redactor.redact(self._start)
-        states = self._states(redactor, self._steps)
-        return Recording(start, self._written(redactor, self._steps, states), self.whole)
-
-    def _learn(self, redactor: Redactor, steps: list[_Happened]) -> None:
+        states: dict[int, str] = {}
+        for step in steps:  # before what was said, which may be about a state that came later
+            self._digest(redactor, step, states)
+            yield None
+        written: list[Step] = []
         for step in steps:
-            if isinstance(step.given, BeginStream):
-                terms = StreamTerms(step.given.chain.tip, step.given.unit, step.given.chain.length)
-                redactor.know(terms, step.given.expiry)
-            redactor.learn(step.given)
-            redactor.learn(step.after)
-            for asked in step.asked:
-                self._learn(redactor, asked.steps)
+            written.append(self._step(redactor, step, states))
+            yield None
+        yield Recording(start, tuple(written), whole)
 
-    def _states(self, redactor: Redactor, steps: list[_Happened]) -> dict[int, str]:
-        """Return the digests of all states: first of all, as messages speak of states that come later."""
-        found: dict[int, str] = {}
-        for step in steps:
-            for asked in step.asked:
-                found |= self._states(redactor, asked.steps)
-            if step.after is not None:
-                found[id(step)] = digest(redactor.redact(step.after))
-        return found
+    def _learn(self, redactor: Redactor, step: _Happened) -> None:
+        if isinstance(step.given, BeginStream):
+            terms = StreamTerms(step.given.chain.tip, step.given.unit, step.given.chain.length)
+            redactor.know(terms, step.given.expiry)
+        redactor.learn(step.given)
+        redactor.learn(step.after)
+        for inner in step.inner:
+            self._learn(redactor, inner)
 
-    def _written(self, redactor: Redactor, steps: list[_Happened], states: dict[int, str]) -> tuple[Step, ...]:
-        return tuple(self._step(redactor, step, states) for step in steps)
+    def _digest(self, redactor: Redactor, step: _Happened, states: dict[int, str]) -> None:
+        for inner in step.inner:
+            self._digest(redactor, inner, states)
+        if step.after is not None:
+            states[id(step)] = digest(redactor.redact(step.after))
 
     def _step(self, redactor: Redactor, step: _Happened, states: dict[int, str]) -> Step:
         redactor.holds = not isinstance(step.fault, InvalidSignature)
         given = inputs_written.plain(redactor, step.given, step.chain)
         redactor.holds = True
-        asked = tuple(Asked(self._written(redactor, one.steps, states), bytes(len(one.answer))) for one in step.asked)
+        asked = tuple(
+            Asked(tuple(self._step(redactor, inner, states) for inner in one.steps), bytes(len(one.answer)))
+            for one in step.asked
+        )
         return Step(
             type(step.given).__name__,
             msgspec.to_builtins(given),

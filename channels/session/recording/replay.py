@@ -13,7 +13,7 @@ import msgspec
 
 from tallystick.channels.errors import TallystickError
 from tallystick.channels.protocol.messages import decode, encode
-from tallystick.channels.session.inputs import Asks, Env, PeerMessage
+from tallystick.channels.session.inputs import Env, PeerMessage
 from tallystick.channels.session.locks import LockKeeper
 from tallystick.channels.session.machine import process
 from tallystick.channels.session.recording import inputs_written
@@ -31,8 +31,8 @@ class Lived(msgspec.Struct, frozen=True):
     time: float
     what: str
     """The input, or the peer's message."""
-    given: dict[str, Any]
-    """Its fields."""
+    given: Any
+    """Its fields, as the recording has them."""
     refused: str
     """Why; empty: it was not."""
     says: tuple[str, ...]
@@ -91,9 +91,7 @@ class Replay:
         says = tuple(type(decode(frame)).__name__ for _, frame in effects.frames)
         tells = tuple(type(event).__name__ for event in effects.events)
         what = type(given.message).__name__ if isinstance(given, PeerMessage) else step.kind
-        self._within.append(
-            Lived(number, self._depth, step.now, what, _fields(given), refused, says, tells, state, agrees)
-        )
+        self._within.append(Lived(number, self._depth, step.now, what, step.given, refused, says, tells, state, agrees))
 
     def _asked(self) -> bytes:
         """Do what the keeper did when it was asked this."""
@@ -125,8 +123,3 @@ class _Keeper:
 
 def _kind(fault: str) -> str:
     return fault.partition(":")[0]
-
-
-def _fields(given: Asks[Any]) -> dict[str, Any]:
-    shown = given.message if isinstance(given, PeerMessage) else given
-    return {name: getattr(shown, name) for name in shown.__struct_fields__}

@@ -1,0 +1,208 @@
+"""Whatever history of the product's own moments two engines of the store are given, all reads of both tell the same."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from simulation.engines import ALL, created, is_taken, memory_disk
+from simulation.simulated_network import NetworkPlan, run_network
+from tallystick.channels.protocol.core import Channel
+from tallystick.channels.protocol.objects import Address, ChannelId
+from tallystick.channels.storage.schema import (
+    ChannelForgotten,
+    ChannelSaved,
+    HistoryChosen,
+    HistoryPruned,
+    StreamEnded,
+    StreamSaved,
+    UpdateReceived,
+    UpdateSigned,
+    load_channels,
+    load_choices,
+    load_flight,
+    payment_of,
+    pruned_of,
+    received_after,
+    sent_with,
+)
+from tallystick.channels.storage.store import Moment, Store
+from tallystick.channels.storage.tables import CAME
+from tallystick.channels.testing.disk import SimulatedDisk
+from tallystick.channels.testing.memory import MemoryDisk, MemoryEngine
+from tallystick.router.forwarding.circuits import (
+    CircuitOpened,
+    CircuitRejected,
+    ForwardsPruned,
+    PeerBarred,
+    forwards_after,
+    forwards_before,
+    load_circuits,
+)
+from tallystick.router.onion.replay import OnionsForgotten
+from tallystick.router.pathfinding.liquidity_schema import BeliefLearned, BeliefsForgotten, load_beliefs
+from tallystick.router.receiving.issued import (
+    InvoiceCancelled,
+    InvoiceIssued,
+    InvoicesPruned,
+    KeysendClaimed,
+    find_invoice,
+    last_paid,
+    list_invoices,
+    paid_after,
+)
+from tallystick.router.sending.payments import (
+    PaymentOrdered,
+    PaymentsPruned,
+    list_payments,
+    load_parts,
+    parts_under_way,
+    payments_beginning,
+    pending_payments,
+)
+from tallystick.sdk.node.sqlite import SCHEMAS
+from tallystick.settlement.chain import Closed
+from tallystick.settlement.following.index import ChainIndex, EventsUndone
+from tallystick.settlement.sending.moments import (
+    ChainAdvanced,
+    ChainRewound,
+    NoncesLowered,
+    ObligationStored,
+    read_book,
+)
+from tallystick.watchtower.disputes import DisputeEvent
+from tallystick.watchtower.schema import (
+    AppointmentsDropped,
+    AppointmentStored,
+    Coverage,
+    DisputeOver,
+    DisputeSeen,
+    DisputesUndone,
+    count_appointments,
+    count_sources,
+    oldest_of_largest_source,
+    read_appointments,
+    read_coverage,
+    read_disputes,
+)
+from tallystick.watchtower.sqlite import TOWER_SCHEMA
+
+
+@functools.cache
+def recorded() -> tuple[tuple[Moment, ...], ...]:
+    """Some moments of each kind that a simulated network commits, and those that owners and chains add to them."""
+    seen: dict[type[Moment], list[Moment]] = {}
+    with pytest.MonkeyPatch.context() as patched:
+        commit = MemoryEngine.commit
+
+        def recording(self: MemoryEngine, moments: Sequence[Moment]) -> None:
+            commit(self, moments)
+            for moment in moments:
+                kept = seen.setdefault(type(moment), [])
+                if len(kept) < 5 and moment not in kept:
+                    kept.append(moment)
+
+        patched.setattr(MemoryEngine, "commit", recording)
+        patched.setattr("tallystick.sdk.testing.world.SimulatedDisk", memory_disk)
+        run_network(NetworkPlan(nodes=5, payments=15, faults=0.1, tokens=1), 5)
+    channel = seen[UpdateSigned][0].channel  # type: ignore[attr-defined]
+    digests = [moment.payment_hash for moment in seen[InvoiceIssued]]  # type: ignore[attr-defined]
+    terms_of: Channel = seen[ChannelSaved][0].channel  # type: ignore[attr-defined]
+    header = seen[ChainAdvanced][0].header  # type: ignore[attr-defined]
+    circuits = [moment.circuit for moment in seen[CircuitOpened]]  # type: ignore[attr-defined]
+    stored: Any = seen[ObligationStored][0]
+    closed = Closed(terms_of.id, 0, 1, 1, bytes(32), 99)
+    clients, locators = [Address(bytes([n]) * 20) for n in (1, 2)], [bytes([n]) * 32 for n in (1, 2, 3)]
+    more: list[Moment] = [
+        *(HistoryPruned(channel, n, n) for n in (1, 3, 10**6)),
+        *(HistoryChosen(channel, keep) for keep in (None, 7)),
+        *(StreamSaved(channel, 0, n, bytes([n])) for n in (1, 2)),
+        *(StreamEnded(channel, 0, n, n * 10) for n in (0, 1)),
+        *(UpdateReceived(channel, n, n, n % 3, b"frame", 1) for n in range(5)),
+        *(UpdateSigned(channel, n, n, n % 3, b"frame", 1, ((f"key {n}", n),)) for n in range(4)),
+        *(InvoiceCancelled(digest, 9) for digest in digests[:2]),
+        *(KeysendClaimed(digest, b"s" * 32, 4, 9) for digest in (*digests[:2], b"k" * 32)),
+        *(kind(before) for kind in (PaymentsPruned, InvoicesPruned, ForwardsPruned) for before in (9, 10**12)),
+        BeliefsForgotten(10.0**12, seen[BeliefLearned][0].asset),  # type: ignore[attr-defined]
+        *(EventsUndone(number) for number in (2, 10**6)),
+        *(ChainRewound(moment.chain_id, moment.header) for moment in seen[ChainAdvanced][1:3]),  # type: ignore[attr-defined]
+        *(AppointmentStored(c, at, n, bytes([n]), n, b"s") for c in clients for at in locators for n in (1, 2)),
+        AppointmentStored(clients[0], locators[0], 3, b"newest", 5, b"other source"),
+        AppointmentsDropped(((clients[0], locators[1]), (clients[1], locators[0]))),
+        *(DisputeSeen(terms_of.id, terms_of.terms, n, DisputeEvent(header, closed)) for n in (0, 1)),
+        *(DisputesUndone(number) for number in (header.number, 10**6)),
+        *(DisputeOver(of, (locators[2],)) for of in (terms_of.id, ChannelId(bytes(32)))),
+        *(Coverage(client, channel, n, n, n, n, b"receipt") for client in clients for n in (1, 2)),
+        *(CircuitRejected(one.outgoing, one.outgoing_lock, b"no") for one in circuits),
+        *(PeerBarred(b"peer", until) for until in (5, 6)),
+        *(OnionsForgotten(before) for before in (1, 10**12)),
+        *(NoncesLowered(stored.chain_id, stored.account, highest) for highest in (-1, 0, 1)),
+        *(ChannelForgotten(of) for of in (channel, terms_of.id)),
+    ]
+    for moment in more:
+        seen.setdefault(type(moment), []).append(moment)
+    return tuple(map(tuple, seen.values()))
+
+
+def everything(store: Store) -> Iterator[object]:
+    """Give what is in the tables, and what the typed reads say of it."""
+    kinds = {type(kind[0]): kind for kind in recorded()}
+    for schema in ALL:
+        for each in schema.subject.tables:
+            yield each.name, store.read(each.rows())
+            if "WITHOUT ROWID" not in created()[each.name]:
+                yield each.name, store.read(each.rows(order=(CAME,)))
+    channel: ChannelId = kinds[UpdateSigned][0].channel
+    for known in load_channels(store):
+        yield load_flight(store, known)
+    for limit in (1, 3, 100):
+        for at in (0, 2):
+            yield received_after(store, at, limit), received_after(store, at, limit, channel)
+            yield paid_after(store, at, limit), forwards_after(store, at, limit), forwards_before(store, at, limit)
+        yield list_invoices(store, limit), list_invoices(store, limit, 3, own=True)
+        yield list_payments(store, limit), list_payments(store, limit, 3, probes=False)
+        yield oldest_of_largest_source(store, 2, limit)
+    yield pruned_of(store), pruned_of(store, channel), load_choices(store), last_paid(store)
+    yield [sent_with(store, channel, payment) for payment in range(8)], payment_of(store, "key 2")
+    yield pending_payments(store), parts_under_way(store), load_circuits(store)
+    for ordered in kinds[PaymentOrdered]:
+        digest = ordered.order.payment_hash
+        yield load_parts(store, digest), payments_beginning(store, digest.hex()[:2]), find_invoice(store, digest)
+    yield list(load_beliefs(store, kinds[BeliefLearned][0].asset))
+    stored = kinds[ObligationStored][0]
+    yield read_book(store, stored.chain_id, stored.account).highest_nonce
+    index = ChainIndex(stored.account, store)
+    yield index.known_channels(), index.proofs([(0, bytes(32))], 10**6)
+    yield count_appointments(store), count_sources(store, b"s"), read_appointments(store, bytes([1]) * 32)
+    yield read_disputes(store), list(read_disputes(store)), read_coverage(store, Address(bytes([1]) * 20))
+
+
+MOMENTS = st.deferred(lambda: st.sampled_from(recorded()).flatmap(st.sampled_from))
+
+
+@settings(max_examples=60, deadline=None)
+@given(commits=st.lists(st.lists(MOMENTS, min_size=1, max_size=6), min_size=1, max_size=10))
+def test_whatever_history_of_real_moments_both_engines_tell_the_same_of_it(commits: list[list[Moment]]) -> None:
+    disks = (SimulatedDisk(ALL), memory_disk(ALL))
+    one, other = (disk.open() for disk in disks)
+    for commit in commits:
+        first, second = (is_taken(store, commit) for store in (one, other))
+        assert first == second, commit
+    for first, second in zip(everything(one), everything(other), strict=True):
+        assert first == second
+    image = disks[1].image()
+    again = MemoryDisk([schema.subject for schema in ALL], image).open()
+    assert list(everything(again)) == list(everything(other))
+    disks[0].close()
+
+
+def test_the_recorded_moments_are_of_every_kind_that_money_hangs_on() -> None:
+    kinds = {type(kind[0]) for kind in recorded()}
+    missing = {kind for schema in (*SCHEMAS, TOWER_SCHEMA) for kind in schema.subject.writes} - kinds
+    assert {kind.__name__ for kind in missing} == set()
+    assert CircuitOpened in kinds
