@@ -40,7 +40,7 @@ from tallystick.channels.protocol.objects import Address, ChannelId
 from tallystick.channels.session import inputs, resync
 from tallystick.channels.session.chaintime import ChainTime
 from tallystick.channels.session.effects import Effects, Event, PeerConnected, PeerNotice
-from tallystick.channels.session.inputs import Asks, Env, LinkDown, LinkUp, PeerMessage, SubmitUnits
+from tallystick.channels.session.inputs import Asks, Env, LinkDown, LinkUp, PeerMessage, SubmitPayment, SubmitUnits
 from tallystick.channels.session.locks import LockKeeper, always_fresh
 from tallystick.channels.session.machine import process
 from tallystick.channels.session.session import Session
@@ -261,7 +261,7 @@ class Engine:
         session = self._payable(channel)
         if key:
             self._keys.require_unused(key)
-        ticket = process(session, inputs.SubmitPayment(amount, memo, key), self._env())
+        ticket = process(session, SubmitPayment(amount, memo, key), Env(self._clock()))
         if key:
             self._keys.remember(key, ticket)
         self._due(session)

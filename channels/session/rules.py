@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
+
+import msgspec
 
 from tallystick.channels.protocol import messages
 from tallystick.channels.protocol.core import Phase
@@ -33,7 +35,7 @@ class Otherwise(enum.Enum):
 REFUSE, ASIDE, IGNORE = Otherwise.REFUSE, Otherwise.LEAVE_ASIDE, Otherwise.IGNORE
 
 
-class Rule(NamedTuple):
+class Rule(msgspec.Struct, frozen=True, gc=False):
     """One row."""
 
     handler: Handler
@@ -54,7 +56,7 @@ ALL = tuple(Phase)
 # fmt: off
 RULES: dict[type, Rule] = {
     # what our own programs ask for
-    inputs.SubmitPayment: Rule(lambda s, g, env: s.pay(g.amount, g.memo, g.key, env.now), OPEN),
+    inputs.SubmitPayment: Rule(Session.pay, OPEN),
     inputs.SubmitPayments: Rule(lambda s, g, env: s.pay_many(g.amounts, env.now), OPEN),
     inputs.JoinUpdate: Rule(lambda s, g, env: s.join(g.seq, g.ticket), ALL),
     inputs.SubmitLock: Rule(lambda s, g, env: s.add_lock(g), OPEN),

@@ -22,7 +22,7 @@ is owed for ever. A lock of our own that expired and whose end the peer holds ba
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 
 import msgspec
 
@@ -78,6 +78,12 @@ def judge(obligation: Obligation, revert: Revert | None) -> ObligationStatus | N
     """Say that a failed offer is moot: it was mined too late, or the channel is not what it was about."""
     offered = isinstance(obligation.call, OFFERS)
     return ObligationStatus.SUPERSEDED if offered and revert in _OFFER_DEAD else None
+
+
+def is_moot(obligation: Obligation, due: Container[str]) -> bool:
+    """Whether it is a duty that waits, and is not among those that are due. What the owner asked for never is."""
+    waits = obligation.status is ObligationStatus.WAITING
+    return waits and obligation.duty is not None and obligation.name not in due
 
 
 class ChannelOnChain(Discreet, msgspec.Struct, frozen=True):

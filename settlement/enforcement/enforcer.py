@@ -30,12 +30,13 @@ from tallystick.settlement.enforcement.duties import (
     ChannelOnChain,
     duties,
     held_locks,
+    is_moot,
     must_close,
 )
 from tallystick.settlement.enforcement.following import ChainFollowing
 from tallystick.settlement.following.follower import BlockAdded, Step
 from tallystick.settlement.following.index import EventsSeen
-from tallystick.settlement.sending.obligations import UNMINED, Obligation, ObligationStatus
+from tallystick.settlement.sending.obligations import UNMINED, Obligation
 from tallystick.settlement.sending.sender import Sender
 
 _CLOSED_PHASES = (Phase.OPENING, Phase.CLOSED, Phase.SETTLED, Phase.GONE)
@@ -198,8 +199,7 @@ class Enforcer:
     def _give_up(self, unfinished: Sequence[Obligation], due: set[str]) -> list[Moment]:
         moments: list[Moment] = []
         for obligation in unfinished:
-            moot = obligation.duty is not None and obligation.name not in due
-            if obligation.status is ObligationStatus.WAITING and moot:
+            if is_moot(obligation, due):
                 moments += self._sender.supersede(obligation.id, "the channel has moved on")
         return moments
 

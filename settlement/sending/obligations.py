@@ -267,11 +267,8 @@ class SendingRound(msgspec.Struct, frozen=True):
     """If given, the highest nonce that was bound is this: what was bound above is free again. Store it, too."""
 
 
-Verdict: TypeAlias = ObligationStatus
-"""WAITING (try again), SUPERSEDED or QUARANTINED."""
-
-Judge: TypeAlias = Callable[[Obligation, Revert | None], Verdict | None]
-"""A caller's own opinion on why it failed; None leaves it to `judge_failure`."""
+Judge: TypeAlias = Callable[[Obligation, Revert | None], ObligationStatus | None]
+"""A caller's own opinion on what failed: WAITING (try again), SUPERSEDED or QUARANTINED; None: see `judge_failure`."""
 
 _MOOT = frozenset({Revert.NOT_NEWER, Revert.ALREADY_REGISTERED, Revert.WRONG_STATUS, Revert.NOTHING_TO_REDEEM})
 _TRANSIENT = frozenset(
@@ -279,7 +276,7 @@ _TRANSIENT = frozenset(
 )
 
 
-def judge_failure(revert: Revert | None) -> Verdict:
+def judge_failure(revert: Revert | None) -> ObligationStatus:
     """Return what a failed receipt means where the caller has no opinion of its own."""
     if revert in _MOOT:
         return ObligationStatus.SUPERSEDED

@@ -113,8 +113,8 @@ MUTANTS = (
     Mutant(
         "take a deposit into a channel that is about to close",
         "sdk/node/handle.py",
-        "self.view.require_payable()\n        await self._node.onchain.account.require_balance",
-        "await self._node.onchain.account.require_balance",
+        "self.view.require_payable()\n        await self._context.onchain.account.require_balance",
+        "await self._context.onchain.account.require_balance",
         ("test_closing_shown.py",),
     ),
     Mutant(

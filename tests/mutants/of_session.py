@@ -96,8 +96,8 @@ MUTANTS = (
     Mutant(
         "call what is legal in any phase",
         "channels/session/machine.py",
-        "    if session.channel.phase not in rule.phases:\n",
-        "    if session.channel.phase not in tuple(type(session.channel.phase)):\n",
+        "    elif session.channel.phase not in rule.phases:\n",
+        "    elif session.channel.phase not in tuple(type(session.channel.phase)):\n",
         ("test_channel_rules.py",),
     ),
     Mutant(
