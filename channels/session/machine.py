@@ -69,7 +69,7 @@ def _decline(session: Session, given: Asks[Any], otherwise: Otherwise, text: str
     message = cast(PeerMessage, given).message
     if otherwise is Otherwise.REFUSE:
         # One that was never used may be opened anew: the peer has to greet it again then.
-        anew = isinstance(message, Reestablish) and core.never_used(session.channel)
+        anew = isinstance(message, Reestablish) and core.is_unused(session.channel)
         session.send(Error(session.channel.id, Fault.UNKNOWN_CHANNEL if anew else Fault.WRONG_PHASE, text))
     elif otherwise is Otherwise.LEAVE_ASIDE:
         receiver.leave_aside(session, cast(Update, message), Fault.WRONG_PHASE, text)

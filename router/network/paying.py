@@ -195,7 +195,7 @@ class Paying(ABC):
             kind=PaymentKind.PROBE,
         )
         self._begin(order)
-        record = await self.outgoing.ended(order.payment_hash)
+        record = await self.outgoing.wait_ended(order.payment_hash)
         if record.reason is not Unpaid.PAYEE_REFUSES:
             raise _failed(record)
         return self.estimate(to, amount, asset=asset)
@@ -207,8 +207,8 @@ class Paying(ABC):
 
     async def receipt(self, payment_hash: bytes) -> PaymentReceipt:
         """Wait for a payment; return its receipt or raise PaymentFailed; InvalidInput if there is no such payment."""
-        record = await self.outgoing.ended(payment_hash)
-        if not record.paid:
+        record = await self.outgoing.wait_ended(payment_hash)
+        if not record.is_paid:
             raise _failed(record)
         return PaymentReceipt(payment_hash, record.secret, record.order.amount, record.fee, record.order.asset)
 
@@ -222,7 +222,7 @@ class Paying(ABC):
         """Return the order of a payment that is on its way or was paid; None if it may be (or may again be) begun."""
         begun = self.outgoing.order_of(payment_hash)  # which may not be stored yet
         known = find_payment(self._writer.store, payment_hash)
-        if begun is None and known is not None and (known.ended is None or known.paid):
+        if begun is None and known is not None and (known.ended is None or known.is_paid):
             return known.order
         return begun
 
