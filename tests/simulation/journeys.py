@@ -76,14 +76,16 @@ class Journey:
 
     async def invoice(self, amount: int = AMOUNT, *, hold: bool = False) -> InvoiceRecord:
         """Let Dave ask for a payment."""
-        return await self.node("dave").routing.create_invoice(amount, hold=hold, lifetime=86_400, asset=self.asset)
+        return await self.node("dave").routing.invoicing.create_invoice(
+            amount, hold=hold, lifetime=86_400, asset=self.asset
+        )
 
     def ask(self, invoice: InvoiceRecord, timeout: float = 30.0) -> None:
         """Let Alice pay in the background; what comes of it is in `receipts` or `errors`."""
 
         async def pay(node: Node) -> None:
             try:
-                self.receipts.append(await node.routing.pay(invoice.text, timeout=timeout))
+                self.receipts.append(await node.routing.paying.pay(invoice.text, timeout=timeout))
             except PaymentFailed as error:
                 self.errors.append(error)
 
