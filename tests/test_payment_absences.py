@@ -19,10 +19,8 @@ def test_a_secret_that_the_chain_told_while_the_payer_was_away_is_its_receipt_al
         async with open_world(1, config=config, interval=20.0, names=LINE) as world:
             journey = Journey(world)
             await journey.build()
-            invoice = await journey.invoice(hold=True)
-            journey.ask(invoice)
+            invoice = await journey.held()
             dave = journey.node("dave")
-            assert await world.until(lambda: bool(dave.routing.receiving.held), 60)
             await world.crash("alice")
             await dave.routing.invoicing.settle_invoice(dave.routing.invoicing.invoice(invoice.payment_hash).secret)
             bob = journey.node("bob")
@@ -68,10 +66,8 @@ def test_a_part_that_was_paid_before_a_crash_stays_paid_if_its_peer_then_closes_
     async def fault(journey: Journey) -> None:
         world, bob = journey.world, journey.world.seats["bob"]
         (channel,) = world.channels_between("alice", "bob")
-        invoice = await journey.invoice(hold=True)
-        journey.ask(invoice)
+        invoice = await journey.held()
         dave = journey.node("dave")
-        assert await world.until(lambda: bool(dave.routing.receiving.held), 60)
         bob.tamper = lambda frame: [] if is_one_of(frame, Ack) and channel_of(decode(frame)) == channel else [frame]
         await dave.routing.invoicing.settle_invoice(dave.routing.invoicing.invoice(invoice.payment_hash).secret)
         assert await world.until(lambda: bool(journey.receipts), 60)
@@ -89,10 +85,8 @@ def test_a_forwarder_that_has_claimed_knows_that_after_a_crash_though_the_channe
     async def fault(journey: Journey) -> None:
         world = journey.world
         (onwards,) = world.channels_between("bob", "carol")
-        invoice = await journey.invoice(hold=True)
-        journey.ask(invoice)
+        invoice = await journey.held()
         dave = journey.node("dave")
-        assert await world.until(lambda: bool(dave.routing.receiving.held), 60)
         await world.crash("alice")
         carol = world.seats["carol"]
         carol.tamper = lambda frame: [] if is_one_of(frame, Ack) and channel_of(decode(frame)) == onwards else [frame]

@@ -32,12 +32,6 @@ def channel_between(journey: Journey, one: str, other: str) -> bytes:
     return channel
 
 
-async def until_held(journey: Journey) -> None:
-    dave = journey.node("dave")
-    with trio.fail_after(30):
-        await dave.until(lambda: bool(dave.routing.receiving.held))
-
-
 # --- lost messages ----------------------------------------------------------------------------------------------
 
 
@@ -86,9 +80,7 @@ def test_a_secret_that_comes_at_the_last_second_pays_everybody_and_one_that_come
     """The last second is the one in which the payee would let the lock go. `apart`: only the chain can tell of it."""
 
     async def fault(journey: Journey) -> None:
-        invoice = await journey.invoice(hold=True)
-        journey.ask(invoice)
-        await until_held(journey)
+        invoice = await journey.held()
         world, dave = journey.world, journey.node("dave")
         (lock,) = dave.channels[0].view.channel.theirs.simplex.locks
         last = lock.expiry - dave.config.payments.patience.claim // 2
@@ -115,7 +107,7 @@ def test_a_payee_that_never_answers_gives_nothing_back_and_keeps_nothing() -> No
         began = journey.world.chain.newest.header.time
         journey.world.seats["dave"].tamper = withhold(Reject, Reveal)
         journey.ask(invoice)
-        await until_held(journey)
+        await journey.until_held()
         await journey.world.until(lambda: bool(journey.errors), 2 * LOCK_SECONDS)
         assert journey.world.chain.newest.header.time > began + LOCK_SECONDS
 
@@ -144,9 +136,7 @@ def test_a_fee_that_rises_while_the_payment_is_planned_is_learned_from_the_failu
 
 def test_a_fee_that_changes_while_a_lock_is_held_does_not_change_the_lock() -> None:
     async def fault(journey: Journey) -> None:
-        invoice = await journey.invoice(hold=True)
-        journey.ask(invoice)
-        await until_held(journey)
+        invoice = await journey.held()
         for name in ("bob", "carol"):
             node = journey.node(name)
             for channel in node.channels:

@@ -249,10 +249,8 @@ def test_a_payer_that_takes_the_secret_and_withholds_everything_is_made_to_pay_b
     async def fault(journey: Journey) -> None:
         world = journey.world
         journey.dishonest = ("alice",)
-        invoice = await journey.invoice(hold=True)
-        journey.ask(invoice)
+        invoice = await journey.held()
         dave, bob = journey.node("dave"), journey.node("bob")
-        await world.until(lambda: bool(dave.routing.receiving.held), 60)
         (channel,) = world.channels_between("alice", "bob")
         (lock,) = bob.engine.session(channel).channel.theirs.simplex.locks
         world.seats["alice"].tamper = withhold(Update, Ack)

@@ -1,6 +1,6 @@
 """One hub and thousands of spokes: the shape of Celer's network, where every payment goes over one node.
 
-    python -m simulation.hub --spokes 2887 --seed 7
+    PYTHONPATH=tests python -m simulation.hub --spokes 2887 --seed 7
 
 On Ethereum's main network, one Celer node had 2,887 open channels in May 2020. Here each of them leads to a whole node
 of its own, with money on both sides; how much is drawn from the seed, as nobody knows. Nobody gossips: invoices name

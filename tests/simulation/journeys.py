@@ -80,6 +80,18 @@ class Journey:
             amount, hold=hold, lifetime=86_400, asset=self.asset
         )
 
+    async def held(self) -> InvoiceRecord:
+        """Let Alice pay an invoice that Dave holds: return it once its lock has come to him."""
+        invoice = await self.invoice(hold=True)
+        self.ask(invoice)
+        await self.until_held()
+        return invoice
+
+    async def until_held(self) -> None:
+        """Wait until Dave holds a payment."""
+        if not await self.world.until(lambda: bool(self.node("dave").routing.receiving.held), 60):
+            raise Violation("the payment has not come to Dave")
+
     def ask(self, invoice: InvoiceRecord, timeout: float = 30.0) -> None:
         """Let Alice pay in the background; what comes of it is in `receipts` or `errors`."""
 

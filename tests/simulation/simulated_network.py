@@ -1,6 +1,6 @@
 """The payment network as a whole: whole nodes by the dozen, real fees and distances, crashes, cuts and cheats.
 
-    python -m simulation.simulated_network --graph GRAPH --nodes 100 --payments 2000 --seed 1
+    PYTHONPATH=tests python -m simulation.simulated_network --graph GRAPH --nodes 100 --payments 2000 --seed 1
 
 A core of a graph file (the best connected nodes and their largest channels) is rebuilt as nodes of this product, with
 the file's policies and half of each channel's money on either side. Random pairs pay each other invoices while nodes
