@@ -34,14 +34,14 @@ class KeepAll:
     def __init__(self) -> None:
         self.finals: list[FinalLock] = []
 
-    def arrived(self, final: FinalLock) -> Sequence[Moment]:
+    def on_arrived(self, final: FinalLock) -> Sequence[Moment]:
         self.finals.append(final)
         return ()
 
-    def gone(self, channel: ChannelId, lock: Lock, secret: bytes) -> Sequence[Moment]:
+    def on_gone(self, channel: ChannelId, lock: Lock, secret: bytes) -> Sequence[Moment]:
         return ()
 
-    def time_passed(self) -> Sequence[Moment]:
+    def on_time_passed(self) -> Sequence[Moment]:
         return ()
 
 

@@ -78,7 +78,7 @@ def told(carol: Node, invoice: Invoice) -> str:
 
 def state(carol: Node, invoice: Invoice) -> InvoiceState:
     record = carol.invoice(invoice.payment_hash)
-    return record.state(carol.engine.chain.now, carol.routing.receiving.held)
+    return record.state(carol.engine.chain.now, carol.routing.receiving.held_payments)
 
 
 def test_who_pays_more_is_welcome_up_to_twice_as_much() -> None:

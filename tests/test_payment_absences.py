@@ -31,7 +31,7 @@ def test_a_secret_that_the_chain_told_while_the_payer_was_away_is_its_receipt_al
             alice = await world.start("alice")
             await world.until(lambda: alice.payment(invoice.payment_hash).ended is not None, 60)
             record = alice.payment(invoice.payment_hash)
-            assert record.paid and (record.order.amount, record.text) == (AMOUNT, "")
+            assert record.is_paid and (record.order.amount, record.text) == (AMOUNT, "")
 
     simulate(main, 1)
 

@@ -91,7 +91,7 @@ def test_the_locks_of_a_payment_live_as_long_as_its_invoice_asks_for(claim: int)
         invoice = await journey.invoice(hold=True)
         assert decode_invoice(invoice.text).lock_life == claim
         journey.ask(invoice)
-        assert await journey.world.until(lambda: bool(dave.routing.receiving.held), 60)
+        assert await journey.world.until(lambda: bool(dave.routing.receiving.held_payments), 60)
         (lock,) = alice.channels[0].view.channel.newest.locks
         left = lock.expiry - journey.world.chain.newest.header.time
         assert left > max(claim + 500, alice.config.payments.lock_seconds - 100)

@@ -37,7 +37,7 @@ def test_another_amount_is_refused_while_the_payment_is_on_its_way_too() -> None
             await alice.open_channel(world.address("bob"), 10_000_000)
             held = await bob.create_invoice(1_000, hold=True)
             world.attempt("alice", lambda node: node.pay(held.text))
-            assert await world.until(lambda: bool(bob.routing.receiving.held), 30)
+            assert await world.until(lambda: bool(bob.routing.receiving.held_payments), 30)
             with pytest.raises(InvalidInput):
                 await alice.pay(held.text, amount=1_500)
 

@@ -101,7 +101,7 @@ def test_a_payer_that_dies_while_it_waits_goes_on_when_it_is_back() -> None:
         assert not await world.until(lambda: alice.payment(invoice.payment_hash).ended is not None, 10)
         await world.start("carol")
         await world.until(lambda: alice.payment(invoice.payment_hash).ended is not None, 60)
-        assert alice.payment(invoice.payment_hash).paid
+        assert alice.payment(invoice.payment_hash).is_paid
 
     on_the_line(story)
 

@@ -144,7 +144,7 @@ def test_a_held_payment_is_settled_or_cancelled_by_its_owner() -> None:
             nursery.start_soon(pay, kept.text)
             nursery.start_soon(pay, dropped.text)
             with trio.fail_after(30):
-                await carol.until(lambda: len(carol.routing.receiving.held) == 2)
+                await carol.until(lambda: len(carol.routing.receiving.held_payments) == 2)
             assert not outcomes
             await carol.settle_invoice(carol.invoice(kept.payment_hash).secret)
             await carol.cancel_invoice(dropped.payment_hash)
@@ -181,7 +181,7 @@ def test_a_crash_on_the_way_neither_loses_nor_doubles(victim: str) -> None:
                 await node.until(lambda node=node: not any(c.view.channel.newest.locks for c in node.channels))
         received = sum(record.received for record in world.node("carol").routing.invoicing.invoices())
         assert received == world.node("carol").channels[0].balances[0]
-        paid = [record for _, record in world.node("alice").routing.paying.payments() if record.paid]
+        paid = [record for _, record in world.node("alice").routing.paying.payments() if record.is_paid]
         assert sum(record.order.amount for record in paid) == received
         if victim != "alice":
             assert received == 20_000
@@ -208,7 +208,7 @@ def test_a_payment_whose_channel_closes_under_it_ends_unpaid_instead_of_never() 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(pay)
             with trio.fail_after(30):
-                await carol.until(lambda: bool(carol.routing.receiving.held))
+                await carol.until(lambda: bool(carol.routing.receiving.held_payments))
             await alice.channels[0].force_close()
             await bob.channels[-1].force_close()
             with trio.fail_after(10_000):

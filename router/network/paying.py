@@ -205,7 +205,7 @@ class Paying:
             kind=PaymentKind.PROBE,
         )
         self._begin(order)
-        record = await self._outgoing.ended(order.payment_hash)
+        record = await self._outgoing.wait_ended(order.payment_hash)
         if record.reason is not Unpaid.PAYEE_REFUSES:
             raise _failed(record)
         return self.estimate(to, amount, asset=asset)
@@ -217,8 +217,8 @@ class Paying:
 
     async def receipt(self, payment_hash: bytes) -> PaymentReceipt:
         """Wait for a payment; return its receipt or raise PaymentFailed; InvalidInput if there is no such payment."""
-        record = await self._outgoing.ended(payment_hash)
-        if not record.paid:
+        record = await self._outgoing.wait_ended(payment_hash)
+        if not record.is_paid:
             raise _failed(record)
         return PaymentReceipt(payment_hash, record.secret, record.order.amount, record.fee, record.order.asset)
 
@@ -232,7 +232,7 @@ class Paying:
         """Return the order of a payment that is on its way or was paid; None if it may be (or may again be) begun."""
         begun = self._outgoing.order_of(payment_hash)  # which may not be stored yet
         known = find_payment(self._store, payment_hash)
-        if begun is None and known is not None and (known.ended is None or known.paid):
+        if begun is None and known is not None and (known.ended is None or known.is_paid):
             return known.order
         return begun
 

@@ -231,9 +231,9 @@ class Routing:
     def on_event(self, event: Event) -> None:
         """Take in what the engine and the peers tell."""
         if isinstance(event, PeerConnected):
-            (self.gossip.connected if event.up else self.gossip.disconnected)(event.peer)
+            (self.gossip.on_connected if event.up else self.gossip.on_disconnected)(event.peer)
         elif isinstance(event, ChannelChanged):
-            self.asset_graphs.changed(event.channel)
+            self.asset_graphs.on_channel_changed(event.channel)
             self._announce(event.channel)
         else:
             self.outgoing.on_event(event)
@@ -263,7 +263,7 @@ class Routing:
 
     def _draw(self, event: GraphEvent) -> None:
         self.asset_graphs.draw(event)
-        self.outgoing.map_changed()
+        self.outgoing.on_graph_changed()
 
     def _is_known(self, channel: ChannelId, asset: Address) -> bool:
         """Whether the network knows a channel of ours as a way to us."""

@@ -47,7 +47,7 @@ class Withholder:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._keeper, name)
 
-    def lock_received(self, channel: ChannelId, added: AddLock) -> Sequence[Moment]:
+    def on_lock_received(self, channel: ChannelId, added: AddLock) -> Sequence[Moment]:
         """Keep it."""
         self.holding.set()
         return ()

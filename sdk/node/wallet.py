@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.objects import (
@@ -39,9 +39,6 @@ from tallystick.router.objects import AnyNode, ForwardingPolicy, Route, to_node
 from tallystick.router.receiving.issued import InvoiceRecord
 from tallystick.router.receiving.service import PartRefused
 from tallystick.router.sending.payments import PaymentRecord, find_payment
-
-if TYPE_CHECKING:
-    from tallystick.sdk.node.node import Node
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -244,10 +241,16 @@ class Wallet:
         await self._routing.set_policy(to_channel(channel), policy)
 
 
-def by_wallet(method: Callable[Concatenate[Wallet, P], R]) -> Callable[Concatenate[Node, P], R]:
+class HasWallet(Protocol):
+    """A node, as far as its wallet goes."""
+
+    wallet: Wallet
+
+
+def by_wallet(method: Callable[Concatenate[Wallet, P], R]) -> Callable[Concatenate[HasWallet, P], R]:
     """Return the method of a node that has its wallet do it: same name, same arguments, same words about it."""
 
-    def by_its_wallet(node: Node, /, *arguments: P.args, **named: P.kwargs) -> R:
+    def by_its_wallet(node: HasWallet, /, *arguments: P.args, **named: P.kwargs) -> R:
         return method(node.wallet, *arguments, **named)
 
     functools.update_wrapper(by_its_wallet, method)

@@ -89,7 +89,7 @@ class Journey:
 
     async def until_held(self) -> None:
         """Wait until Dave holds a payment."""
-        if not await self.world.until(lambda: bool(self.node("dave").routing.receiving.held), 60):
+        if not await self.world.until(lambda: bool(self.node("dave").routing.receiving.held_payments), 60):
             raise Violation("the payment has not come to Dave")
 
     def ask(self, invoice: InvoiceRecord, timeout: float = 30.0) -> None:

@@ -43,10 +43,10 @@ class Load:
         }
         for (name, digest), receipt in self._receipts.items():
             record = records[name, digest]
-            if not record.paid or (record.secret, record.fee) != (receipt.secret, receipt.fee):
+            if not record.is_paid or (record.secret, record.fee) != (receipt.secret, receipt.fee):
                 raise Violation(f"{name} has {receipt}, its record says {record}")
         for (name, digest), error in self._failures.items():
-            if records[name, digest].paid and (name, digest) not in self._receipts:
+            if records[name, digest].is_paid and (name, digest) not in self._receipts:
                 raise Violation(f"{name} was told that payment {digest.hex()[:8]} failed, and it was paid: {error}")
 
     def _two(self) -> tuple[str, str] | None:
