@@ -46,7 +46,7 @@ class Paying(ABC):
 
     options: PaymentOptions
     outgoing: OutgoingPayments
-    asset_graphs: AssetGraphs
+    maps: AssetGraphs
     _own: NodeKey
     _engine: Engine
     _writer: Writer
@@ -83,7 +83,7 @@ class Paying(ABC):
                 wanted,
                 chain_id=self._chain.chain_id,
                 contract=self._chain.contract,
-                assets=self.asset_graphs.usable,
+                assets=self.maps.usable,
                 now=self._engine.chain.now,
                 amount=amount,
             )
@@ -156,7 +156,7 @@ class Paying(ABC):
         if asset != other:
             raise InvalidInput("these two channels carry different assets: a payment stays in one")
         check_amount(amount, minimum=1)
-        self.asset_graphs.of(asset)
+        self.maps.of(asset)
         record = await self._ask(amount, REBALANCING, asset=asset, own=True)
         order = Order(
             payment_hash=record.payment_hash,
@@ -203,7 +203,7 @@ class Paying(ABC):
     def estimate(self, to: NodeKey, amount: int, *, asset: Address = NATIVE) -> Route:
         """Return the way that a payment would try first; its `fee` is an estimate. Raise NoRoute or InvalidInput."""
         check_amount(amount, minimum=1)
-        return self.asset_graphs.of(asset).estimate(to, amount, now=self._steady())
+        return self.maps.of(asset).estimate(to, amount, now=self._steady())
 
     async def receipt(self, payment_hash: bytes) -> PaymentReceipt:
         """Wait for a payment; return its receipt or raise PaymentFailed; InvalidInput if there is no such payment."""
@@ -229,7 +229,7 @@ class Paying(ABC):
     def _begin(self, order: Order) -> None:
         if order.target == self._own:
             raise InvalidInput("this invoice is this node's own: paying oneself is `rebalance`")
-        self.asset_graphs.of(order.asset)
+        self.maps.of(order.asset)
         self.outgoing.begin(order)
 
     def _max_fee(self, amount: int, asset: Address, max_fee: int | None) -> int:

@@ -1,10 +1,10 @@
-"""The payment network, as one node takes part in it: pay, be paid, forward, and know the map.
+"""The payment network, as one node takes part in it: pay, be paid, forward, and know the graph.
 
     router       decides about every lock that comes with an onion (`router.forwarding.service`)
     outgoing     this node's own payments (`router/network/paying.py`)
     receiving    the invoices that others pay
     gossip       tells and hears what channels there are, and what they ask for
-    asset_graphs a graph for each asset, drawn by gossip, on which payments find their ways (`asset_graphs`)
+    maps         a graph for each asset, drawn by gossip, on which payments find their ways (`asset_graphs`)
 
 Everything is stored before it has consequences, as everywhere; after a restart payments go on by themselves.
 """
@@ -126,7 +126,7 @@ class Routing(Paying):
             clock=clock,
             announces=options.announce,
         )
-        self.asset_graphs = AssetGraphs(
+        self.maps = AssetGraphs(
             self._own, engine, writer, self.gossip, self.private_channels, self._domain, options, clock, steady
         )
         admission = Admission(
@@ -141,7 +141,7 @@ class Routing(Paying):
         self.incoming = IncomingLocks(self.channels, admission, self.private_channels.update_of)
         self.outgoing = OutgoingPayments(
             self.channels,
-            self.asset_graphs.routes_for,
+            self.maps.routes_for,
             store=writer.store,
             record=writer.add,
             clock=clock,
@@ -180,7 +180,7 @@ class Routing(Paying):
 
     def load(self) -> None:
         """Take in what is on disk. Before the chain is followed."""
-        self.asset_graphs.load()
+        self.maps.load()
         self.gossip.load()
         self.outgoing.load()
 
@@ -211,7 +211,7 @@ class Routing(Paying):
     async def _save_forever(self) -> None:
         while True:
             await trio.sleep(SAVE_SECONDS)
-            moments = self.asset_graphs.news()
+            moments = self.maps.news()
             if moments:
                 await self._writer.commit(moments)
 
@@ -220,7 +220,7 @@ class Routing(Paying):
         if isinstance(event, PeerConnected):
             (self.gossip.on_connected if event.up else self.gossip.on_disconnected)(event.peer)
         elif isinstance(event, ChannelChanged):
-            self.asset_graphs.on_channel_changed(event.channel)
+            self.maps.on_channel_changed(event.channel)
             self._announce(event.channel)
         else:
             self.outgoing.on_event(event)
@@ -245,16 +245,16 @@ class Routing(Paying):
 
     @property
     def graph(self) -> Graph:
-        """The graph of the channels in the chain's coin; of other assets: `asset_graphs.graph`."""
-        return self.asset_graphs.graph()
+        """The graph of the channels in the chain's coin; of other assets: `maps.graph`."""
+        return self.maps.graph()
 
     def _draw(self, event: GraphEvent) -> None:
-        self.asset_graphs.draw(event)
+        self.maps.draw(event)
         self.outgoing.on_graph_changed()
 
     def _is_known(self, channel: ChannelId, asset: Address) -> bool:
         """Whether the network knows a channel of ours as a way to us."""
-        return asset in self.asset_graphs and self.asset_graphs.graph(asset).get(channel, self._own) is not None
+        return asset in self.maps and self.maps.graph(asset).get(channel, self._own) is not None
 
     def _announce(self, channel: ChannelId) -> None:
         view = self._engine.views.get(channel)
@@ -291,7 +291,7 @@ class Routing(Paying):
         not know, as far as payers need them. Raise InvalidInput, also if this node has no open channel in the `asset`,
         in which case nobody could pay.
         """
-        if asset not in self.asset_graphs.usable:
+        if asset not in self.maps.usable:
             raise InvalidInput(
                 f"this node has no open channel in asset 0x{asset.hex()} that could be paid over: open one first"
             )
