@@ -96,7 +96,7 @@ def test_a_forwarder_with_such_a_chain_node_pays_for_no_expired_lock(
                 await node.until(lambda node=node: len(node.routing.graph) == 4)  # type: ignore[misc]
             keep = KeepAll()
             monkeypatch.setattr(mallory.routing.router, "_payee", keep)
-            invoice = await mallory.routing.create_invoice(AMOUNT, hold=True, payment_hash=digest_of(SECRET))
+            invoice = await mallory.routing.invoicing.create_invoice(AMOUNT, hold=True, payment_hash=digest_of(SECRET))
             world.attempt("alice", lambda node: node.pay(invoice.text, timeout=600))
             assert await world.until(lambda: bool(keep.finals), 60)
             lock = keep.finals[0].lock

@@ -65,7 +65,7 @@ def order(alice: Node, invoice: Invoice, amount: int = ASKED, *, payment_secret:
 async def refused(alice: Node, wish: Order) -> PaymentFailed:
     alice.routing.outgoing.begin(wish)
     with pytest.raises(PaymentFailed) as caught:
-        await alice.routing.receipt(wish.payment_hash)
+        await alice.routing.paying.receipt(wish.payment_hash)
     assert caught.value.reason is Unpaid.PAYEE_REFUSES and "ask the payee for a new one" in str(caught.value)
     return caught.value
 

@@ -80,7 +80,7 @@ def test_a_stored_order_that_cannot_be_planned_is_set_aside_and_the_node_starts(
             await world.crash("alice")
             alice = await world.start("alice")
             with pytest.raises(PaymentFailed) as failed:
-                await alice.routing.receipt(bad.payment_hash)
+                await alice.routing.paying.receipt(bad.payment_hash)
             assert failed.value.reason is Unpaid.FAULT
             assert [alarm.kind for alarm in alice.alarms] == [AlarmKind.PAYMENT_SET_ASIDE]
             assert bad.payment_hash.hex()[:8] in alice.alarms[0].text

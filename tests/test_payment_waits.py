@@ -126,9 +126,9 @@ def test_whoever_stops_waiting_for_the_receipt_finds_it_later() -> None:
         await journey.world.crash("carol")
         await trio.sleep(2)
         with trio.move_on_after(5):
-            await alice.routing.pay(invoice.text, timeout=60)
+            await alice.routing.paying.pay(invoice.text, timeout=60)
         await journey.world.start("carol")
-        receipt = await alice.routing.pay(invoice.text)
+        receipt = await alice.routing.paying.pay(invoice.text)
         assert receipt.payment_hash == invoice.payment_hash
 
     on_the_line(story)

@@ -254,7 +254,7 @@ def test_a_payer_that_takes_the_secret_and_withholds_everything_is_made_to_pay_b
         (channel,) = world.channels_between("alice", "bob")
         (lock,) = bob.engine.session(channel).channel.theirs.simplex.locks
         world.seats["alice"].tamper = withhold(Update, Ack)
-        await dave.routing.settle_invoice(dave.routing.invoice(invoice.payment_hash).secret)
+        await dave.routing.invoicing.settle_invoice(dave.routing.invoicing.invoice(invoice.payment_hash).secret)
         await world.until(lambda: lock.puzzle in bob.engine.chain.proofs, 2 * LOCK_SECONDS)
         registered.append(lock.expiry - bob.engine.chain.proofs[lock.puzzle][0])
         assert await world.until(lambda: bob.engine.session(channel).channel.phase is Phase.GONE, 4 * LOCK_SECONDS)

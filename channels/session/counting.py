@@ -86,8 +86,8 @@ class Counting:
     def on_counts(self, message: Counts) -> None:
         """The peer counts our deposits, and what we have taken out, anew."""
         if self._follows:
-            behind = (self._session.link.heard, message.deposits)
-            self._session.learn(taken=message.taken, deposits_behind=behind)
+            newest = max(self._session.link.heard, self._session.channel.theirs.seq)
+            self._session.learn(taken=message.taken, deposits_behind=(newest, message.deposits))
             self.advance()
 
     def on_signed(self, seq: int) -> None:

@@ -46,7 +46,7 @@ def process(session: Session, given: Asks[R], env: Env, recorded: bool = False) 
 
 
 def _rule_of_message(given: Asks[Any]) -> Rule:
-    kind = type(given.message) if isinstance(given, PeerMessage) else type(given)
+    kind = type(given.message) if type(given) is PeerMessage else type(given)
     rule = RULES.get(kind)
     if rule is None:
         raise InvalidUpdate(f"{kind.__name__} makes no sense now", Fault.UNKNOWN_MESSAGE)

@@ -29,11 +29,11 @@ from tallystick.channels.storage.schema import UpdateReceived
 def on_update(session: Session, message: Update, frame: bytes, now: float) -> None:
     """Take in the peer's update; raise InvalidUpdate or InvalidSignature, and nothing has changed."""
     before = session.channel.theirs.simplex
-    session.counting.on_signed(message.seq)
     if 0 < message.seq <= before.proof.seq:
         session.must_ack = True  # repeated after a reconnect: acknowledge again
         return
     if session.link.missed and message.seq > before.proof.seq + 1:
+        session.counting.on_signed(message.seq)
         return
     if _is_early(session, message.operations):
         text = "a lock that is cancelled is not known to have expired here yet"

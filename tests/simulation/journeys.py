@@ -76,7 +76,9 @@ class Journey:
 
     async def invoice(self, amount: int = AMOUNT, *, hold: bool = False) -> InvoiceRecord:
         """Let Dave ask for a payment."""
-        return await self.node("dave").routing.create_invoice(amount, hold=hold, lifetime=86_400, asset=self.asset)
+        return await self.node("dave").routing.invoicing.create_invoice(
+            amount, hold=hold, lifetime=86_400, asset=self.asset
+        )
 
     async def held(self) -> InvoiceRecord:
         """Let Alice pay an invoice that Dave holds: return it once its lock has come to him."""
@@ -95,7 +97,7 @@ class Journey:
 
         async def pay(node: Node) -> None:
             try:
-                self.receipts.append(await node.routing.pay(invoice.text, timeout=timeout))
+                self.receipts.append(await node.routing.paying.pay(invoice.text, timeout=timeout))
             except PaymentFailed as error:
                 self.errors.append(error)
 

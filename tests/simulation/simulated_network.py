@@ -278,13 +278,13 @@ class SimulatedNetwork:
 
         async def pay(node: Node) -> None:
             try:
-                await node.routing.pay(invoice.text, timeout=60.0)
+                await node.routing.paying.pay(invoice.text, timeout=60.0)
             except PaymentFailed:
                 return
 
         try:
             routing = self.world.node(payee).routing
-            invoice: InvoiceRecord = await routing.create_invoice(amount, lifetime=86_400, asset=asset)
+            invoice: InvoiceRecord = await routing.invoicing.create_invoice(amount, lifetime=86_400, asset=asset)
         except TallystickError:  # it crashed in that very moment
             return
         self.world.attempt(payer, pay)
