@@ -22,7 +22,7 @@ def test_a_secret_that_the_chain_told_while_the_payer_was_away_is_its_receipt_al
             invoice = await journey.held()
             dave = journey.node("dave")
             await world.crash("alice")
-            await dave.routing.settle_invoice(dave.routing.invoice(invoice.payment_hash).secret)
+            await dave.routing.invoicing.settle_invoice(dave.routing.invoicing.invoice(invoice.payment_hash).secret)
             bob = journey.node("bob")
             await world.until(lambda: (HASH, invoice.payment_hash) in bob.engine.chain.proofs, 2 * LOCK_SECONDS)
             assert (HASH, invoice.payment_hash) in bob.engine.chain.proofs, "Bob had to go to the chain: Alice was away"
@@ -31,7 +31,7 @@ def test_a_secret_that_the_chain_told_while_the_payer_was_away_is_its_receipt_al
             alice = await world.start("alice")
             await world.until(lambda: alice.payment(invoice.payment_hash).ended is not None, 60)
             record = alice.payment(invoice.payment_hash)
-            assert record.paid and (record.order.amount, record.text) == (AMOUNT, "")
+            assert record.is_paid and (record.order.amount, record.text) == (AMOUNT, "")
 
     simulate(main, 1)
 
@@ -69,7 +69,7 @@ def test_a_part_that_was_paid_before_a_crash_stays_paid_if_its_peer_then_closes_
         invoice = await journey.held()
         dave = journey.node("dave")
         bob.tamper = lambda frame: [] if is_one_of(frame, Ack) and channel_of(decode(frame)) == channel else [frame]
-        await dave.routing.settle_invoice(dave.routing.invoice(invoice.payment_hash).secret)
+        await dave.routing.invoicing.settle_invoice(dave.routing.invoicing.invoice(invoice.payment_hash).secret)
         assert await world.until(lambda: bool(journey.receipts), 60)
         await world.until(lambda: False, 5)
         await world.crash("alice")
@@ -90,7 +90,7 @@ def test_a_forwarder_that_has_claimed_knows_that_after_a_crash_though_the_channe
         await world.crash("alice")
         carol = world.seats["carol"]
         carol.tamper = lambda frame: [] if is_one_of(frame, Ack) and channel_of(decode(frame)) == onwards else [frame]
-        await dave.routing.settle_invoice(dave.routing.invoice(invoice.payment_hash).secret)
+        await dave.routing.invoicing.settle_invoice(dave.routing.invoicing.invoice(invoice.payment_hash).secret)
         await world.until(lambda: False, 5)
         await world.crash("bob")
         await journey.node("carol").channel(onwards).force_close()

@@ -89,10 +89,10 @@ def test_a_secret_that_comes_at_the_last_second_pays_everybody_and_one_that_come
         if apart:
             world.network.partition(world.seats["dave"].key.public)
         if early >= 0:
-            await dave.routing.settle_invoice(dave.routing.invoice(invoice.payment_hash).secret)
+            await dave.routing.invoicing.settle_invoice(dave.routing.invoicing.invoice(invoice.payment_hash).secret)
         else:
             with pytest.raises(InvalidInput, match="too near to their expiry"):
-                await dave.routing.settle_invoice(dave.routing.invoice(invoice.payment_hash).secret)
+                await dave.routing.invoicing.settle_invoice(dave.routing.invoicing.invoice(invoice.payment_hash).secret)
         await world.blocks(60)
         world.heal()
 
@@ -143,7 +143,7 @@ def test_a_fee_that_changes_while_a_lock_is_held_does_not_change_the_lock() -> N
                 await node.routing.set_policy(channel.id, ForwardingPolicy(fee_ppm=50_000))
         await journey.world.restart("bob")
         dave = journey.node("dave")
-        await dave.routing.settle_invoice(dave.routing.invoice(invoice.payment_hash).secret)
+        await dave.routing.invoicing.settle_invoice(dave.routing.invoicing.invoice(invoice.payment_hash).secret)
 
     assert live_through(fault).final == PAID
 
@@ -159,7 +159,7 @@ def test_one_invoice_is_paid_once_whoever_pays_it_and_however_often() -> None:
 
         async def compete() -> None:
             try:
-                await journey.node("bob").routing.pay(invoice.text)
+                await journey.node("bob").routing.paying.pay(invoice.text)
             except PaymentFailed as error:
                 others.append(error.reason)
             else:
@@ -189,7 +189,7 @@ def cheated(name: str, tamper: Callable[[bytes], list[bytes]], *, cancelled: boo
         journey.dishonest = (name,)
         invoice = await journey.invoice()
         if cancelled:
-            await journey.node("dave").routing.cancel_invoice(invoice.payment_hash)
+            await journey.node("dave").routing.invoicing.cancel_invoice(invoice.payment_hash)
         journey.world.seats[name].tamper = tamper
         journey.ask(invoice)
         await journey.world.until(lambda: bool(journey.receipts or journey.errors), 2 * LOCK_SECONDS)
@@ -240,7 +240,7 @@ def test_a_forwarder_that_blames_others_is_avoided_itself(code: Code, pair: tupl
         relay._forward = lambda channel, lock, order, peeled: relay._fail(peeled, lie)  # type: ignore[method-assign]
         journey.ask(invoice)
         await journey.world.until(lambda: bool(journey.errors), 60)
-        knowledge = journey.node("alice").routing.asset_graphs.of(NATIVE).knowledge
+        knowledge = journey.node("alice").routing.maps.of(NATIVE).knowledge
         blamed = {learned[0] for learned in knowledge.changes().learned}
         assert channel_between(journey, "carol", "dave") not in blamed, "his word counts for his own channels only"
         await journey.world.restart("bob")

@@ -11,7 +11,7 @@ from tallystick.channels.protocol.eip712 import channel_id
 from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Terms
 from tallystick.channels.storage.store import Moment
-from tallystick.channels.storage.tables import Query, Row
+from tallystick.channels.storage.tables import Row, TableQuery
 from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.settlement.chain import Block, Closed, ContractChannel, Header
 from tallystick.settlement.following.follower import HEADERS_KEPT, BlockAdded, BlockRemoved
@@ -54,7 +54,7 @@ class House:
 
     chain_id = 1337
 
-    def read(self, query: Query) -> list[Row]:
+    def read(self, query: TableQuery) -> list[Row]:
         self.reads += query.table.name == "appointments"
         return self.store.read(query)
 
@@ -117,7 +117,7 @@ async def test_an_appointment_that_comes_late_wakes_its_case() -> None:
     fields = {"client": party, "locator": locator, "revision": 1, "blob": b"sealed", "time": 0}
     extra = {f.name: b"" for f in msgspec.structs.fields(AppointmentStored) if f.required and f.name not in fields}
     house.store.commit([AppointmentStored(**fields, **extra)])
-    house.watch.appointed(locator)
+    house.watch.on_appointed(locator)
     before = house.reads
     await house.mine()
     assert house.reads > before
@@ -132,7 +132,7 @@ async def test_a_close_that_left_the_chain_is_no_case_and_wakes_nobody() -> None
     await house.watch.on_step(BlockRemoved(Header(house.number, bytes(32), bytes(32), house.number * INTERVAL)))
     await house.watch.on_step(BlockRemoved(Header(house.number - 1, bytes(32), bytes(32), 0)))
     assert house.watch.disputes == {}
-    house.watch.appointed(locator_of(closed.close_key, TOWER, party))
+    house.watch.on_appointed(locator_of(closed.close_key, TOWER, party))
     house.number -= 2
     await house.mine()
     assert house.watch.at_work == []

@@ -74,7 +74,7 @@ class Opening:
         for asked in [asked for asked in self._asked if asked[1] == channel]:
             del self._asked[asked]
 
-    def answered(self, peer: bytes, channel: ChannelId, refusal: str | None) -> None:
+    def on_answered(self, peer: bytes, channel: ChannelId, refusal: str | None) -> None:
         """The peer said yes (None), or why not."""
         asked = self._asked.pop((peer, channel), None)
         if asked is not None:
@@ -83,7 +83,7 @@ class Opening:
     def on_error(self, peer: bytes, error: Error) -> None:
         """The peer finds fault with a channel; that it does not know it (any more) answers a greeting, no proposal."""
         if error.code not in (Fault.UNKNOWN_CHANNEL, Fault.WRONG_PHASE):
-            self.answered(peer, ChannelId(error.channel), error.text)
+            self.on_answered(peer, ChannelId(error.channel), error.text)
 
     def on_message(self, peer: bytes, message: OpenProposal | OpenRequest | OpenAccept | OpenRefuse) -> None:
         """Take a request or an answer in; raise InvalidUpdate if it can be nothing that we would agree to."""
@@ -93,7 +93,7 @@ class Opening:
             self._check_terms(peer, message.terms)
             self._engine.emit(OpenRequested(peer, message))
         else:
-            self.answered(peer, message.channel, message.text if isinstance(message, OpenRefuse) else None)
+            self.on_answered(peer, message.channel, message.text if isinstance(message, OpenRefuse) else None)
 
     def _check_terms(self, peer: bytes, terms: Terms) -> None:
         if (terms.chain_id, terms.contract) != (self._engine.chain_id, self._engine.contract):

@@ -10,7 +10,7 @@ send, tell. An input that raises has changed nothing that is signed or stored.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from tallystick.channels.errors import ChannelNotReady, Fault, InvalidUpdate
 from tallystick.channels.protocol import core
@@ -18,9 +18,7 @@ from tallystick.channels.protocol.messages import Error, Reestablish, Update
 from tallystick.channels.session import receiver
 from tallystick.channels.session.inputs import Asks, Env, PeerMessage
 from tallystick.channels.session.rules import OPEN, RULES, Otherwise, Rule
-
-if TYPE_CHECKING:
-    from tallystick.channels.session.session import Session
+from tallystick.channels.session.session import Session
 
 R = TypeVar("R")
 
@@ -46,7 +44,7 @@ def process(session: Session, given: Asks[R], env: Env, recorded: bool = False) 
 
 
 def _rule_of_message(given: Asks[Any]) -> Rule:
-    kind = type(given.message) if isinstance(given, PeerMessage) else type(given)
+    kind = type(given.message) if type(given) is PeerMessage else type(given)
     rule = RULES.get(kind)
     if rule is None:
         raise InvalidUpdate(f"{kind.__name__} makes no sense now", Fault.UNKNOWN_MESSAGE)
@@ -69,7 +67,7 @@ def _decline(session: Session, given: Asks[Any], otherwise: Otherwise, text: str
     message = cast(PeerMessage, given).message
     if otherwise is Otherwise.REFUSE:
         # One that was never used may be opened anew: the peer has to greet it again then.
-        anew = isinstance(message, Reestablish) and core.never_used(session.channel)
+        anew = isinstance(message, Reestablish) and core.is_unused(session.channel)
         session.send(Error(session.channel.id, Fault.UNKNOWN_CHANNEL if anew else Fault.WRONG_PHASE, text))
     elif otherwise is Otherwise.LEAVE_ASIDE:
         receiver.leave_aside(session, cast(Update, message), Fault.WRONG_PHASE, text)

@@ -88,8 +88,8 @@ RULES: dict[type, Rule] = {
     messages.WithdrawRequest: Rule(lambda s, g, env: negotiation.on_withdrawal(s, g.message), OPEN, REFUSE, REFUSE),
     messages.WithdrawGrant: Rule(lambda s, g, env: negotiation.on_withdraw_grant(s, g.message), ALL, IGNORE, REFUSE),
     # what happens by itself
-    inputs.LinkUp: Rule(lambda s, g, env: resync.connected(s), ALL),
-    inputs.LinkDown: Rule(lambda s, g, env: resync.disconnected(s), ALL),
+    inputs.LinkUp: Rule(lambda s, g, env: resync.on_connected(s), ALL),
+    inputs.LinkDown: Rule(lambda s, g, env: resync.on_disconnected(s), ALL),
     inputs.PeerExcused: Rule(lambda s, g, env: s.learn(excused=True), ALL),
     inputs.ChainMoved: Rule(lambda s, g, env: timing.on_chain_moved(s, g.chain), ALL),
     inputs.FundingConfirmed: Rule(lambda s, g, env: resync.set_funding(s, g.deposits, g.withdrawn), ALL),

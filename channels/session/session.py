@@ -37,18 +37,18 @@ from tallystick.channels.session.effects import (
 from tallystick.channels.session.flight import EndedLock, SentUpdate, ended_locks
 from tallystick.channels.session.history import tidy
 from tallystick.channels.session.inputs import Asks, Env, SubmitLock, SubmitPayment
+from tallystick.channels.session.link_state import LinkState
 from tallystick.channels.session.locks import Locks
 from tallystick.channels.session.outbox import Outbox, run_limit
 from tallystick.channels.session.patience import Patience
 from tallystick.channels.session.standing import Headroom, never_lost, require_payable
-from tallystick.channels.session.state import LinkState
 from tallystick.channels.session.streams import Streams
 from tallystick.channels.session.tickets import Ticket
 from tallystick.channels.session.window import Window
 from tallystick.channels.storage.schema import UpdateSigned
 
 
-class Recorder(Protocol):
+class RecorderPort(Protocol):
     """Stands before the rules and takes down what passes (`channels.session.recording`)."""
 
     def take(self, given: Asks[Any], env: Env, act: Callable[..., Any]) -> Any:
@@ -76,7 +76,7 @@ class Session:
         self.patience = Patience(policy.ack_patience)
         self.chain = ChainTime()
         self.link = LinkState()
-        self.recorder: Recorder | None = None
+        self.recorder: RecorderPort | None = None
         """Takes down whatever happens, if anybody wants that."""
         self.counting = Counting(self)
         self.must_ack = False
@@ -137,7 +137,7 @@ class Session:
         return self.standing.payable and not self.lost()
 
     @property
-    def stuck(self) -> bool:
+    def is_stuck(self) -> bool:
         """Whether the peer holds back an acknowledgement, and a new connection did not help."""
         return self.patience.cuts > 0
 
@@ -243,7 +243,7 @@ class Session:
 
     def reveal(self, lock_id: int, secret: bytes) -> None:
         """Record the secret of the peer's lock and ask to be paid; raise InvalidInput or InvalidUpdate."""
-        self._change(answers.reveal(self.channel, lock_id, secret))
+        self.change(answers.reveal(self.channel, lock_id, secret))
         if self.ready:
             self.send(Reveal(self.channel.id, lock_id, secret))
 
@@ -251,17 +251,15 @@ class Session:
         """Consent to the cancellation of the peer's lock; raise InvalidInput."""
         if self.streams.holds_links(lock_id):
             raise InvalidInput(f"lock {lock_id} cannot be rejected: its stream has been paid from")
-        self._change(answers.reject(self.channel, lock_id, reason))
+        self.change(answers.reject(self.channel, lock_id, reason))
         if self.ready:
             self.send(Reject(self.channel.id, lock_id, reason))
 
     # --- what both need ------------------------------------------------------------------------------------------
 
-    def _change(self, channel: Channel) -> None:
+    def change(self, channel: Channel) -> None:
         self.channel = channel
         self.effects.save(channel)
-
-    change = _change
 
     def enter(self, phase: Phase) -> None:
         """Move to another phase, durably; end what can no longer be signed, and say so."""
@@ -269,7 +267,7 @@ class Session:
             return
         if self.must_ack:
             self.countersign()  # what was accepted must be enforceable before we freeze
-        self._change(core.move(self.channel, phase))
+        self.change(core.move(self.channel, phase))
         if phase is not Phase.OPEN:
             self.abandon(ChannelNotReady(f"the channel became {phase.name.lower()}: this payment was not made"))
             self.streams.freeze()
@@ -282,7 +280,7 @@ class Session:
                     ticket.fail(uncertain)
             self.sent.clear()
             self.streams.abandon()
-        self.changed()
+        self.tell_changed()
 
     def learn(self, **changes: Any) -> None:
         """Note what was said on the present link."""
@@ -293,7 +291,7 @@ class Session:
         self.locks.drop()
         self.outbox.fail_all(error)
 
-    def changed(self) -> None:
+    def tell_changed(self) -> None:
         """Say that the duties of this channel may have changed."""
         self.effects.emit(ChannelChanged(self.channel.id, self.channel.phase))
 
@@ -361,13 +359,13 @@ class Session:
                 keys.append((ticket.key, number))
             number += len(ticket.amounts)
         count = number - before.next_payment
-        self.channel = core.sent(self.channel, simplex, signature)
+        self.channel = core.with_proposal(self.channel, simplex, signature)
         ended = ended_locks(operations, before)
         self.sent.append(SentUpdate(proof.seq, frame, count, tickets, ended, self.channel.ours.seq, now))
         self.effects.store(
             UpdateSigned(self.channel.id, proof.seq, before.next_payment, count, frame, now, tuple(keys))
         )
-        self.locks.signed(operations)
+        self.locks.on_signed(operations)
         self.effects.send_frame(self.channel.peer_key, frame)
         return True
 
@@ -376,7 +374,7 @@ class Session:
         newest = next((sent for sent in self.sent if sent.seq == message.seq), None)
         self.agree(message.seq, message.signature)
         if newest is not None:
-            self.window.acknowledged(newest.seq - newest.agreed, now - newest.signed)
+            self.window.on_acknowledged(newest.seq - newest.agreed, now - newest.signed)
 
     def agree(self, seq: int, countersignature: bytes) -> None:
         """Verify and take in a countersignature of ours; raise InvalidUpdate or InvalidSignature."""
@@ -384,7 +382,7 @@ class Session:
         if agreed is None:
             return
         self.peer.verify(digest_proof(self.domain, agreed.simplex.proof), countersignature)
-        self._change(core.acknowledged(self.channel, seq, countersignature))
+        self.change(core.with_ack(self.channel, seq, countersignature))
         payments = 0
         while self.sent and self.sent[0].seq <= seq:
             done = self.sent.popleft()
@@ -396,7 +394,7 @@ class Session:
                         self._keyed.pop(ticket.key, None)
             self.tell_ended(self.channel.side, done.ended)
         self.secured_payments += payments
-        if self.stuck:
+        if self.is_stuck:
             self.patience.progress()
             self.locks.ready()
         self.effects.emit(PaymentsSecured(self.channel.id, seq, payments))
@@ -405,8 +403,8 @@ class Session:
     def tell_ended(self, sender: int, ended: list[EndedLock]) -> None:
         """Say which locks of a side an agreed update removed."""
         for end in ended:
-            self.streams.ended(sender, end.lock, end.paid)
-            self.locks.ended(sender, end.lock, end.paid, end.secret)
+            self.streams.on_ended(sender, end.lock, end.paid)
+            self.locks.on_ended(sender, end.lock, end.paid, end.secret)
 
     # --- the receiver: what is accepted is in `receiver` --------------------------------------------------------
 
@@ -414,7 +412,7 @@ class Session:
         """Countersign what was accepted, before anything is said or signed that builds on it."""
         theirs = self.channel.theirs
         if theirs.seq and not theirs.countersignature:
-            self._change(core.countersigned(self.channel, self.sign_proof(theirs.simplex)))
+            self.change(core.with_countersignature(self.channel, self.sign_proof(theirs.simplex)))
 
     def countersign(self) -> None:
         """Acknowledge everything that was accepted."""

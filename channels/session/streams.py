@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from tallystick.channels.errors import ChannelNotReady, Fault, InsufficientFunds, InvalidInput, InvalidUpdate
 from tallystick.channels.limits import UINT64_MAX
@@ -29,11 +29,9 @@ from tallystick.channels.protocol.objects import Lock
 from tallystick.channels.protocol.operations import AddLock, Operation, Unlock
 from tallystick.channels.session.effects import StreamReceived
 from tallystick.channels.session.inputs import SubmitLock
+from tallystick.channels.session.port import SessionPort
 from tallystick.channels.session.streamed import IncomingStreamState, OutgoingStreamState
 from tallystick.channels.storage.schema import StreamEnded, StreamSaved
-
-if TYPE_CHECKING:
-    from tallystick.channels.session.session import Session
 
 FRAMES_MAX = 4
 """Links of one stream that may be on their way at once: what comes meanwhile gathers, as payments do."""
@@ -44,7 +42,7 @@ _ENDED = "this stream has ended or is about to: open another one"
 class Streams:
     """Part of a `Session`: its streams, by the id of their lock."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: SessionPort) -> None:
         self._session = session
         self.outgoing: dict[int, OutgoingStreamState] = {}
         self.incoming: dict[int, IncomingStreamState] = {}
@@ -295,7 +293,7 @@ class Streams:
     def _is_late_to_claim(self, stream: IncomingStreamState) -> bool:
         return self._session.chain.now > stream.expiry - self._session.policy.link_margin
 
-    def chain_moved(self) -> None:
+    def on_chain_moved(self) -> None:
         """Look again at the links that wait for our view of the chain."""
         for stream in self.incoming.values():
             self._take_waiting(stream)
@@ -335,13 +333,13 @@ class Streams:
         for own in self.outgoing.values():
             self._advance(own)
 
-    def disconnected(self) -> None:
+    def on_disconnected(self) -> None:
         """Say nothing on the next connection that was to be said on this one: it begins with what is held."""
         for stream in self.incoming.values():
             stream.must_ack, stream.shown = False, 0
 
     @property
-    def forgotten(self) -> bool:
+    def is_forgotten(self) -> bool:
         """Whether the peer has not shown, on this connection, a link of its own that we hold."""
         return any(stream.shown < stream.depth for stream in self.incoming.values())
 
@@ -356,7 +354,7 @@ class Streams:
             if stream.released and self._pends(stream):
                 self._say(stream)
 
-    def ended(self, sender: int, lock: Lock, paid: int) -> None:
+    def on_ended(self, sender: int, lock: Lock, paid: int) -> None:
         """A lock is gone, and paid this."""
         if lock.kind != STREAM:
             return

@@ -7,20 +7,16 @@ Nothing that happens later shows in it; whoever wants to know asks for another o
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import msgspec
 
 from tallystick.channels.limits import LOCKS_MAX
 from tallystick.channels.protocol import core
 from tallystick.channels.protocol.core import Channel
 from tallystick.channels.protocol.keys import PublicKey
+from tallystick.channels.session.link_state import LinkState
+from tallystick.channels.session.session import Session
 from tallystick.channels.session.standing import Headroom, require_payable
-from tallystick.channels.session.state import LinkState
 from tallystick.channels.values.discretion import Discreet
-
-if TYPE_CHECKING:
-    from tallystick.channels.session.session import Session
 
 
 class ChannelView(Discreet, msgspec.Struct, frozen=True):
@@ -56,14 +52,14 @@ class ChannelView(Discreet, msgspec.Struct, frozen=True):
         return not self.lost and Headroom.of(self.channel).payable
 
     @property
-    def stuck(self) -> bool:
+    def is_stuck(self) -> bool:
         """Whether the peer holds back an acknowledgement, and a new connection did not help."""
         return self.cuts > 0
 
     @property
     def usable(self) -> bool:
         """Whether the peer is in step and takes what we sign: what a new lock needs."""
-        return self.ready and not self.stuck
+        return self.ready and not self.is_stuck
 
     @property
     def spendable(self) -> int:

@@ -18,14 +18,13 @@ It lives on the engine's loop and never waits; whoever wants to know how a payme
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from heapq import heapify, heappop, heappush
 
 import msgspec
 import trio
 
-from tallystick.channels.errors import EngineStopped, InvalidInput, StoreError
+from tallystick.channels.errors import InvalidInput
 from tallystick.channels.node.alarms import Alarm, AlarmKind, OnAlarm
 from tallystick.channels.ports import Clock, Entropy
 from tallystick.channels.protocol.objects import Address, ChannelId, Lock
@@ -34,13 +33,13 @@ from tallystick.channels.storage.store import Moment, Store
 from tallystick.channels.values.discretion import Discreet
 from tallystick.router.errors import Unpaid
 from tallystick.router.forwarding.ports import ChannelPort
-from tallystick.router.objects import Route
-from tallystick.router.onion.payload import FinalPayload, ForwardPayload, encode_payload
-from tallystick.router.onion.sphinx import BuiltOnion, build_onion
+from tallystick.router.onion.sphinx import BuiltOnion
 from tallystick.router.pathfinding.steps import Steps
 from tallystick.router.sending.attribution import attribution_of
+from tallystick.router.sending.onions import onion_of
 from tallystick.router.sending.payer import Limits, Part, Payment, RouteSource
 from tallystick.router.sending.payments import (
+    ADVICE,
     Order,
     PartEnded,
     PartRecord,
@@ -54,24 +53,14 @@ from tallystick.router.sending.payments import (
     parts_under_way,
     pending_payments,
 )
+from tallystick.router.sending.searches import SearchQueue
 
 UNSIGNED_MAX = 60
 """Seconds of chain time that a part may wait to be signed, for a peer that acknowledges nothing, before it goes
 another way."""
 
-_ADVICE = {
-    PaymentKind.INVOICE: (
-        "; the invoice may have been paid, cancelled or expired meanwhile: ask the payee for a new one"
-    ),
-    PaymentKind.KEYSEND: "; it may take no payments without an invoice: ask for an invoice",
-}
-"""What to do if the payee refuses a payment."""
-
 SLACK = 600
 """Seconds by which locks live longer than the largest margin on their way: they take a while to get there."""
-
-TURN = 8
-"""Searches, with the onions that follow, after which others have their turn: some 3 ms, while ways are remembered."""
 
 _SPARE = 1_000
 """Deadlines of payments that have ended which are worth keeping."""
@@ -138,12 +127,7 @@ class OutgoingPayments:
         self._deadlines: list[tuple[float, bytes]] = []
         """When payments give up, and when waits are over; some of them no longer true."""
         self._waiting: set[bytes] = set()
-        self._searches: deque[tuple[_Active, Steps[list[Part]]]] = deque()
-        self._working = False
-        self._inline = inline
-        self._credit = 0
-        """Searches that may still begin before `run` has its turn."""
-        self._wanted = trio.Event()
+        self._searches = SearchQueue(self._send, self._set_aside, inline=inline)
         self._sent: dict[tuple[ChannelId, int], _Sent] = {}
         self._resumed: list[_Active] = []
         """From before a restart, to be planned anew once peers are back."""
@@ -159,7 +143,7 @@ class OutgoingPayments:
         known = find_payment(self._store, order.payment_hash)
         if order.payment_hash in self._active or (known is not None and known.ended is None):
             raise InvalidInput("this invoice is being paid already: wait for that payment")
-        if known is not None and known.paid:
+        if known is not None and known.is_paid:
             raise InvalidInput("this invoice has been paid already; its receipt is in the list of payments")
         active = self._add(order, self._now() + order.timeout)
         self._record([PaymentOrdered(order, first=known is None)], _nothing)
@@ -173,7 +157,7 @@ class OutgoingPayments:
                 self._sent[part.channel, part.lock] = _Sent(payment_hash, part.number, since, secret)
 
     def resume(self) -> None:
-        """Go on with what was under way before a restart. Call it once channels and map are there.
+        """Go on with what was under way before a restart. Call it once channels and graph are there.
 
         What was not sent is planned anew once the peers are back, or UNSIGNED_MAX later.
         """
@@ -192,7 +176,7 @@ class OutgoingPayments:
         told = [self._sent[name].secret for part in parts if (name := (part.channel, part.lock)) in self._sent]
         secret = next((secret for secret in (*(part.secret for part in parts), *told) if secret), b"")
         if secret:
-            active.payment.secret_learned(secret)
+            active.payment.on_secret_learned(secret)
             active.payment.delivered = sum(part.route.delivered for part in parts if part.secret)
             active.payment.fee_paid = sum(part.route.fee for part in parts if part.secret)
         if self._now() >= active.gives_up:
@@ -238,7 +222,7 @@ class OutgoingPayments:
         active = self._active.get(payment_hash)
         return active.order if active is not None else None
 
-    async def ended(self, payment_hash: bytes) -> PaymentRecord:
+    async def wait_ended(self, payment_hash: bytes) -> PaymentRecord:
         """Wait until a payment has ended, durably, and return its record; raise InvalidInput if there is none."""
         active = self._active.get(payment_hash)
         if active is not None:
@@ -272,7 +256,7 @@ class OutgoingPayments:
                 self._look(active, active.payment.wake(now))
         return self._deadlines[0][0] - now if self._deadlines else None
 
-    def map_changed(self) -> None:
+    def on_graph_changed(self) -> None:
         """There is news of the network: payments that wait for a way may find one."""
         self._hurry(surely=False)
 
@@ -290,53 +274,11 @@ class OutgoingPayments:
 
     async def run(self) -> None:
         """Look for ways, and let others work in between, until cancelled."""
-        try:
-            while True:
-                self._credit = TURN
-                await self._wanted.wait()
-                self._wanted = trio.Event()
-                while self._searches:
-                    left = TURN
-                    while left and self._searches and self._work():
-                        left -= 1
-                    await trio.lowlevel.checkpoint()
-        finally:
-            self._credit = 0
-            for _, steps in self._searches:
-                steps.close()
-            self._searches.clear()
+        await self._searches.run()
 
     def _look(self, active: _Active, steps: Steps[list[Part]]) -> None:
-        """Send the parts to which `steps` lead, when it is their turn: now, if nothing else waits."""
-        self._searches.append((active, steps))
-        if self._inline:
-            while self._searches and not self._working:
-                self._work()
-            return
-        self._wanted.set()
-        if self._credit and len(self._searches) == 1 and not self._working:
-            self._credit -= 1
-            self._work()
-
-    def _work(self) -> bool:
-        """Go on with the first search until it pauses; return whether it has ended."""
-        active, steps = self._searches[0]
-        self._working = True
-        try:
-            next(steps)
-        except StopIteration as end:
-            self._searches.popleft()
-            self._send(active, end.value)
-            return True
-        except (EngineStopped, StoreError):
-            raise
-        except Exception as error:  # an order that cannot be planned, now or at any start, harms nobody else
-            self._searches.popleft()
-            self._set_aside(active, error)
-            return True
-        finally:
-            self._working = False
-        return False
+        """Send the parts to which `steps` lead, when it is their turn."""
+        self._searches.look(active, steps)
 
     def _set_aside(self, active: _Active, error: Exception) -> None:
         """Try no more to plan a payment: what is under way of it goes on."""
@@ -357,7 +299,7 @@ class OutgoingPayments:
             margin = active.routes.margin(part.route)
             expiry = self._channels.chain.sure + max(active.order.lock_seconds, margin + SLACK if margin else 0)
             try:
-                onion = self._onion(active.order, part.route, expiry)
+                onion = onion_of(active.order, part.route, expiry, self._entropy)
             except InvalidInput as error:  # no channel is to blame, and trying again is of no use
                 active.payment.part_impossible(part.number, str(error))
                 continue
@@ -386,17 +328,9 @@ class OutgoingPayments:
         self._sent[first.channel, lock] = _Sent(digest, number, self._channels.chain.sure)
         active.onions[number] = onion
 
-    def _onion(self, order: Order, route: Route, expiry: int) -> BuiltOnion:
-        final = FinalPayload(
-            route.delivered, expiry, order.payment_secret, order.amount, keysend=order.keysend, metadata=order.metadata
-        )
-        payloads = [encode_payload(ForwardPayload(hop.amount, expiry, hop.channel)) for hop in route.hops[1:]]
-        payloads.append(encode_payload(final))
-        return build_onion(self._entropy(32), [hop.node for hop in route.hops], payloads, order.payment_hash)
-
     # --- what becomes of locks, in the step in which it happens: what is returned goes into its commit -----------
 
-    def secret_learned(self, channel: ChannelId, lock: Lock, secret: bytes) -> list[Moment]:
+    def on_secret_learned(self, channel: ChannelId, lock: Lock, secret: bytes) -> list[Moment]:
         """The payee gave the secret away: the receipt is stored before anybody is paid for it."""
         sent = self._sent.get((channel, lock.id))
         if sent is None:
@@ -405,17 +339,17 @@ class OutgoingPayments:
         active = self._active.get(sent.payment_hash)
         if active is None:
             return []
-        active.payment.secret_learned(secret)
+        active.payment.on_secret_learned(secret)
         return self._outcome(active)
 
-    def lock_rejected(self, channel: ChannelId, lock: Lock, reason: bytes) -> list[Moment]:
+    def on_lock_rejected(self, channel: ChannelId, lock: Lock, reason: bytes) -> list[Moment]:
         """The peer gives the lock of a part back, for a reason that only we can read."""
         sent = self._sent.get((channel, lock.id))
         if sent is not None:
             sent.reason = reason
         return []
 
-    def lock_ended(self, channel: ChannelId, lock: Lock, paid: int, secret: bytes) -> list[Moment]:
+    def on_lock_ended(self, channel: ChannelId, lock: Lock, paid: int, secret: bytes) -> list[Moment]:
         """The lock of a part is gone."""
         sent = self._sent.get((channel, lock.id))
         return self._end(channel, lock.id, sent, secret) if sent is not None else []
@@ -425,7 +359,7 @@ class OutgoingPayments:
         self._record((), lambda: self._on_end(channel, lock, secret))
         return [PartEnded(channel, lock, secret, sent.reason)]
 
-    def lock_dropped(self, channel: ChannelId, lock: Lock) -> list[Moment]:
+    def on_lock_dropped(self, channel: ChannelId, lock: Lock) -> list[Moment]:
         """The lock of a part was given up unsigned. Its number may name another one at once: forget it now."""
         found = self._forget(channel, lock.id)
         if found is not None:
@@ -433,7 +367,7 @@ class OutgoingPayments:
             self._record((), lambda: self._look(active, active.payment.part_unsent(sent.number, self._now())))
         return []
 
-    def channel_ready(self, channel: ChannelId) -> list[Moment]:
+    def on_channel_ready(self, channel: ChannelId) -> list[Moment]:
         """A channel can carry locks again: the next plan will see it."""
         if self._resumed:
             self._record((), self._plan_resumed)
@@ -441,7 +375,7 @@ class OutgoingPayments:
             self._record((), lambda: self._hurry(surely=True))
         return []
 
-    def time_passed(self) -> list[Moment]:
+    def on_time_passed(self) -> list[Moment]:
         """Chain time has passed: end what no agreement will end, and find another way for what is not signed."""
         moments: list[Moment] = []
         if self._resumed:
@@ -469,11 +403,11 @@ class OutgoingPayments:
         active, sent = found
         if secret:
             active.onions.pop(sent.number, None)
-            active.payment.part_paid(sent.number, secret, self._now())
+            active.payment.on_part_paid(sent.number, secret, self._now())
             self._settle(active)
             return
         failure = attribution_of(active.onions.pop(sent.number, _UNKNOWN), sent.reason)
-        self._look(active, active.payment.part_failed(sent.number, failure, self._now()))
+        self._look(active, active.payment.on_part_failed(sent.number, failure, self._now()))
 
     def _forget(self, channel: ChannelId, lock: int) -> tuple[_Active, _Sent] | None:
         sent = self._sent.pop((channel, lock), None)
@@ -490,7 +424,7 @@ class OutgoingPayments:
             return []
         now, text = self._clock(), outcome.text
         if outcome.reason is Unpaid.PAYEE_REFUSES:
-            text += _ADVICE.get(order.kind, "")
+            text += ADVICE.get(order.kind, "")
         active.record = PaymentRecord(order, now, outcome.secret, outcome.fee, outcome.reason, text)
         return [PaymentEnded(order.payment_hash, outcome.secret, outcome.fee, outcome.reason, text, now)]
 

@@ -22,7 +22,6 @@ the other, in the order in which they were given.
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Iterable
 from typing import Protocol
 
@@ -35,6 +34,7 @@ from tallystick.channels.values.discretion import Discreet
 from tallystick.router.errors import NoRoute, Unpaid
 from tallystick.router.objects import Hop, NodeKey, Route
 from tallystick.router.pathfinding.steps import Steps
+from tallystick.router.sending.attribution import Attribution, PartFailure
 
 
 class Limits(Options, frozen=True, kw_only=True):
@@ -56,38 +56,6 @@ class Limits(Options, frozen=True, kw_only=True):
     """Seconds of the first wait; each is twice as long as the one before."""
     pause_max: float = 16.0
     """Seconds of the longest wait."""
-
-
-class Attribution(enum.Enum):
-    """What a failed part says of the network."""
-
-    LIQUIDITY = 1
-    """The channel onwards could not carry the amount."""
-    POLICY = 2
-    """The channel onwards asks for something else than we thought; the failure may hold its newest policy."""
-    CHANNEL = 3
-    """The channel onwards is of no use for now."""
-    NODE = 4
-    """The node is of no use for now."""
-    REFUSED = 5
-    """The payee does not want this payment: trying again is of no use."""
-    AGAIN = 6
-    """The payee gave up waiting for the other parts: nobody is to blame."""
-    UNKNOWN = 7
-    """Nobody can tell who failed: a forwarder garbled the failure."""
-
-
-class PartFailure(msgspec.Struct, frozen=True):
-    """Why a part failed: the node that said so is `hops[at].node` of its route (0: our own peer)."""
-
-    attribution: Attribution
-    at: int = 0
-    update: bytes = b""
-    """An encoded channel update that came with it."""
-    text: str = ""
-    """For a person."""
-    brief: bool = False
-    """Whether it may be over at any moment: a peer that is not connected, a node that starts."""
 
 
 class RetryPlan(msgspec.Struct, frozen=True):
@@ -138,15 +106,15 @@ class RouteSource(Protocol):
         """The part has ended."""
         ...
 
-    def passed(self, channel: ChannelId, node: NodeKey, amount: int, now: float) -> None:
+    def on_passed(self, channel: ChannelId, node: NodeKey, amount: int, now: float) -> None:
         """The direction carried `amount`, or could have."""
         ...
 
-    def failed(self, channel: ChannelId, node: NodeKey, amount: int, now: float) -> None:
+    def on_failed(self, channel: ChannelId, node: NodeKey, amount: int, now: float) -> None:
         """The direction could not carry `amount`."""
         ...
 
-    def settled(self, route: Route, now: float) -> None:
+    def on_settled(self, route: Route, now: float) -> None:
         """The part was paid: liquidity has moved along its route."""
         ...
 
@@ -294,17 +262,17 @@ class Payment:
         self._pause = min(2 * self._pause, self.limits.pause_max)
         return self.start(now)
 
-    def part_paid(self, number: int, secret: bytes, now: float) -> None:
+    def on_part_paid(self, number: int, secret: bytes, now: float) -> None:
         """A part was paid, `secret` is the proof."""
-        self.secret_learned(secret)
+        self.on_secret_learned(secret)
         part = self._end(number)
         if part is None:
             return
         self.delivered += part.route.delivered
         self.fee_paid += part.route.fee
-        self._routes.settled(part.route, now)
+        self._routes.on_settled(part.route, now)
 
-    def secret_learned(self, secret: bytes) -> None:
+    def on_secret_learned(self, secret: bytes) -> None:
         """The secret is known: whatever is under way belongs to a payment that is paid."""
         self.secret = secret
         self.waiting = None
@@ -315,7 +283,7 @@ class Payment:
         if part is None:
             return _nothing()
         first = part.route.hops[0]
-        self._routes.failed(first.channel, first.node, first.amount, now)
+        self._routes.on_failed(first.channel, first.node, first.amount, now)
         return self._retry(part, now)
 
     def part_impossible(self, number: int, why: str) -> None:
@@ -323,7 +291,7 @@ class Payment:
         self._end(number)
         self.stop(Unpaid.NO_ROUTE, f"this payment cannot be sent: {why}")
 
-    def part_failed(self, number: int, failure: PartFailure, now: float) -> Steps[list[Part]]:
+    def on_part_failed(self, number: int, failure: PartFailure, now: float) -> Steps[list[Part]]:
         """A part came back: learn from it, and send what takes its place."""
         part = self._end(number)
         if part is None:
@@ -452,7 +420,7 @@ class Payment:
                 self._routes.avoid(hop.channel, hop.node, until, since)
             return
         for hop in hops[: failure.at + 1]:
-            self._routes.passed(hop.channel, hop.node, hop.amount, now)
+            self._routes.on_passed(hop.channel, hop.node, hop.amount, now)
         if failure.attribution in (Attribution.REFUSED, Attribution.AGAIN):
             return
         if failure.attribution is Attribution.NODE or failure.at + 1 >= len(hops):
@@ -464,7 +432,7 @@ class Payment:
             onwards, hops[failure.at].amount - onwards.amount
         )  # gossip may have been faster
         if failure.attribution is Attribution.LIQUIDITY:
-            self._routes.failed(onwards.channel, onwards.node, onwards.amount, now)
+            self._routes.on_failed(onwards.channel, onwards.node, onwards.amount, now)
         elif failure.attribution is Attribution.CHANNEL or not (news or changed):
             self._routes.avoid(onwards.channel, onwards.node, until, since)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tallystick.sdk.cli.screen import say, say_json
-from tallystick.sdk.cli.shell import Json, Result, guarded, make_group, print_result
+from tallystick.sdk.cli.shell import Json, Result, make_group, print_result, run_guarded
 
 if TYPE_CHECKING:
     from tallystick.sdk.bench.results import FairnessResult
@@ -36,7 +36,7 @@ def _measure(run: Callable[..., Awaitable[Result]], directory: Path | None) -> R
     """Run a measurement whose stores are in a directory, by default the current one."""
     import trio
 
-    return guarded(lambda: trio.run(partial(run, directory=str(directory or Path.cwd()), say=_progress())))
+    return run_guarded(lambda: trio.run(partial(run, directory=str(directory or Path.cwd()), say=_progress())))
 
 
 def _print(result: Result, as_json: bool, table: Callable[[Result], Any]) -> None:
@@ -101,11 +101,11 @@ def direct(
     conditions = LinkConditions(rtt, cuts)
     run = partial(run_hub, channels, processes, seconds) if hub else partial(run_direct, only or CLASSES, seconds)
     if picture is not None:
-        guarded(require_matplotlib)
+        run_guarded(require_matplotlib)
         run = partial(run, loads=LOADS)
     result = _measure(partial(run, conditions=conditions, tries=tries), directory)
     if picture is not None:
-        guarded(lambda: draw(result, picture))
+        run_guarded(lambda: draw(result, picture))
     _print(result, as_json, table)
 
 
@@ -240,7 +240,7 @@ def route(
     from tallystick.sdk.bench.route import run_route
 
     run = partial(run_route, graph, single=single, multi=multi, pairs=pairs, seed=seed)
-    _print(guarded(lambda: run(say=_progress())), as_json, route_table)
+    _print(run_guarded(lambda: run(say=_progress())), as_json, route_table)
 
 
 @app.command()
@@ -278,7 +278,7 @@ def payments(
     if min(amounts) < 1:
         raise typer.BadParameter("amounts begin at 1 satoshi")
     run = partial(run_payments, graph, amounts, kinds, pairs, seeds, use_numba=compilable(), method=method)
-    result = guarded(lambda: run(say=_progress(), first_seed=first_seed))
+    result = run_guarded(lambda: run(say=_progress(), first_seed=first_seed))
     if as_json:
         say_json(result.rows)
     else:

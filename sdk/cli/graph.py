@@ -31,11 +31,11 @@ from tallystick.sdk.cli.shell import (
     ask_node,
     example,
     fail,
-    guarded,
     make_group,
     parse_amount,
     parse_fee,
     print_result,
+    run_guarded,
 )
 
 app = make_group("Show what is known of the network; read graphs of others.")
@@ -102,7 +102,7 @@ def route(
     payer, payee = _node(network, source), _node(network, target)
     graph = Graph(network.edges, inbound=network.inbound)
     limit = amount * MSAT // 20 if max_fee is None else max_fee * MSAT
-    routes = guarded(
+    routes = run_guarded(
         lambda: Planner(graph, Knowledge(graph)).plan(
             payer, payee, amount * MSAT, max_fee=limit, max_parts=parts, now=0.0
         )
@@ -148,7 +148,7 @@ def _read(file: Path) -> ImportedGraph:
         data = file.read_bytes()
     except OSError as error:
         fail(f"{file} cannot be read: {error.strerror}")
-    return guarded(lambda: read_graph(data))
+    return run_guarded(lambda: read_graph(data))
 
 
 def show_graph(figures: GraphStatistics) -> None:

@@ -18,12 +18,12 @@ from tallystick.sdk.cli.shell import (
     ask_node,
     example,
     fail,
-    guarded,
     make_group,
     parse_amount,
     parse_hash,
     parse_secret,
     print_result,
+    run_guarded,
 )
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def create(
     if qr:
         from tallystick.router.invoices.qr import as_text
 
-        if not say_as_it_is(guarded(lambda: as_text(made.invoice))):
+        if not say_as_it_is(run_guarded(lambda: as_text(made.invoice))):
             fail("this output's encoding has no blocks to draw a QR code with: use a terminal in UTF-8, or --png FILE")
 
 
@@ -165,7 +165,7 @@ def decode(
     """Tell what an invoice asks for, before paying it. No node is needed."""
     from tallystick.router.invoices.invoice import decode_invoice
 
-    invoice = guarded(lambda: decode_invoice(text))
+    invoice = run_guarded(lambda: decode_invoice(text))
     found: dict[str, object] = {
         "payee": invoice.payee.hex(),
         "amount": invoice.amount,
@@ -217,7 +217,7 @@ def cancel(payment_hash: HashArgument, data: Data = None, as_json: Json = False)
 def _write(path: Path, text: str) -> None:
     from tallystick.router.invoices.qr import as_png
 
-    image = guarded(lambda: as_png(text))
+    image = run_guarded(lambda: as_png(text))
     try:
         with path.open("xb") as file:
             file.write(image)

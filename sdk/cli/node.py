@@ -15,9 +15,9 @@ from tallystick.sdk.cli.shell import (
     ask_node,
     example,
     fail,
-    guarded,
     make_group,
     print_result,
+    run_guarded,
     show_alarm,
 )
 from tallystick.sdk.cli.tables import show_node
@@ -70,7 +70,7 @@ def run(
 
         trio.run(daemon)
 
-    guarded(work)
+    run_guarded(work)
 
 
 @app.command(epilog=example("node wait --timeout 30"))
@@ -93,7 +93,7 @@ def wait(
         directory = data_directory(data)
         return trio.run(wait_for_node, directory, timeout)
 
-    print_result(guarded(work), as_json, _show_running)
+    print_result(run_guarded(work), as_json, _show_running)
 
 
 def _show_ready(node: Ready) -> None:
@@ -133,6 +133,6 @@ def stop(
 
         return trio.run(wait)
 
-    if not guarded(work):
+    if not run_guarded(work):
         fail(f"the node has not ended within {timeout:g} s: see its output")
     say("The node has stopped.")

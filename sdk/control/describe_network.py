@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tallystick.channels.protocol.objects import NATIVE, Address
-from tallystick.router.forwarding.circuits import Forward
+from tallystick.router.forwarding.circuits import ForwardRecord
 from tallystick.router.objects import ForwardingPolicy, Route
 from tallystick.router.receiving.issued import InvoiceRecord, InvoiceState
 from tallystick.router.receiving.service import PartRefused
@@ -49,7 +49,7 @@ def payment_info(
     order = record.order
     return views.PaymentInfo(
         payment_hash=order.payment_hash.hex(),
-        state="paid" if record.paid else "pending" if record.ended is None else "failed",
+        state="paid" if record.is_paid else "pending" if record.ended is None else "failed",
         kind=order.kind.value,
         to=order.target.hex(),
         amount=order.amount,
@@ -57,13 +57,13 @@ def payment_info(
         max_fee=order.max_fee,
         memo=order.memo,
         invoice=order.invoice,
-        secret=record.secret.hex() if record.paid else None,
+        secret=record.secret.hex() if record.is_paid else None,
         reason=record.reason.value if record.reason else None,
         text=record.text,
         created=order.created,
         ended=record.ended,
         position=position,
-        parts=None if parts is None else tuple(_part(part, order.asset, record.paid) for part in parts),
+        parts=None if parts is None else tuple(_part(part, order.asset, record.is_paid) for part in parts),
         asset=_hex(order.asset),
     )
 
@@ -74,7 +74,7 @@ def _part(part: PartRecord, asset: Address, paid: bool) -> views.PartInfo:
     return views.PartInfo(state, route_info(part.route, asset))
 
 
-def forward_info(forward: Forward, asset: Address) -> views.ForwardInfo:
+def forward_info(forward: ForwardRecord, asset: Address) -> views.ForwardInfo:
     """Describe a payment that was carried for others, in an asset."""
     circuit = forward.circuit
     return views.ForwardInfo(
@@ -107,7 +107,7 @@ def policy_info(channel: ChannelHandle, policy: ForwardingPolicy) -> views.Polic
 
 def graph_info(node: Node) -> views.GraphInfo:
     """Describe how much of the network a node knows."""
-    asset_graphs, gossip = node.routing.asset_graphs, node.routing.gossip.statistics()
+    asset_graphs, gossip = node.routing.maps, node.routing.gossip.statistics()
     graphs = {asset: asset_graphs.graph(asset) for asset in asset_graphs}
     known = tuple(views.AssetGraphInfo(_hex(asset), len(graph.nodes), len(graph)) for asset, graph in graphs.items())
     coin = graphs[NATIVE]

@@ -71,7 +71,9 @@ class NetworkHandlers:
         return self._invoice(self._node.invoice(record.payment_hash))
 
     def _state(self, payment_hash: bytes) -> InvoiceState:
-        return self._node.invoice(payment_hash).state(self._node.engine.chain.now, self._node.routing.receiving.held)
+        return self._node.invoice(payment_hash).state(
+            self._node.engine.chain.now, self._node.routing.receiving.held_payments
+        )
 
     def _invoice(self, record: InvoiceRecord) -> views.InvoiceInfo:
         return describe.invoice_info(record, self._state(record.payment_hash), self._node.refusal(record.payment_hash))
@@ -105,7 +107,7 @@ class NetworkHandlers:
     async def payment(self, payment_hash: str, asked: views.Waited) -> views.PaymentInfo:
         found = find_payment_of(self._node, payment_hash).order.payment_hash
         with trio.move_on_after(asked.wait):
-            await self._node.routing.outgoing.ended(found)
+            await self._node.routing.outgoing.wait_ended(found)
         return self._payment(found)
 
     def _payment(self, payment_hash: bytes) -> views.PaymentInfo:

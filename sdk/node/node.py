@@ -66,7 +66,7 @@ from tallystick.sdk.node.whereabouts import Whereabouts
 from tallystick.settlement.chain import Chain, OpenCall
 from tallystick.settlement.enforcement.close_keys import CloseKeys
 from tallystick.settlement.enforcement.onchain import OnChain
-from tallystick.settlement.following.checked import checked as cross_checked
+from tallystick.settlement.following.checked import with_checks
 from tallystick.settlement.following.follower import FollowerStatistics, Step
 from tallystick.settlement.sending.sender import SenderStatistics
 from tallystick.watchtower.client import TowerClient, TowerClientStatistics
@@ -103,7 +103,7 @@ class Node:
         alarm: OnAlarm,
         inline: bool = False,
     ) -> None:
-        chain = cross_checked(chain)
+        chain = with_checks(chain)
         self.key = key
         self.store = store
         self.chain = chain
@@ -141,7 +141,7 @@ class Node:
             tell=self._tell,
             saved=self.tower_manager.offer,
             fresh=lambda: self.onchain.fresh,
-            lost=lambda: self.onchain.following.lost,
+            lost=lambda: self.onchain.following.is_lost,
         )
         self.peers = Peers(
             self.engine,

@@ -31,7 +31,7 @@ from tallystick.channels.protocol.objects import (
 )
 from tallystick.channels.storage.store import Store
 from tallystick.channels.values.arguments import checked
-from tallystick.router.forwarding.circuits import Forward, forwards_after, forwards_before
+from tallystick.router.forwarding.circuits import ForwardRecord, forwards_after, forwards_before
 from tallystick.router.invoices.invoice import Invoice
 from tallystick.router.network.paid import PaidInvoices, PaidJournal
 from tallystick.router.network.routing import PaymentReceipt, Routing
@@ -73,7 +73,7 @@ class Wallet:
         is held in any case. An `asset` other than the chain's coin needs an open channel in it. `hints`: it may name
         channels of ours that gossip does not know; without, it tells nobody of them. Raise InvalidInput.
         """
-        return await self._routing.create_invoice(
+        return await self._routing.invoicing.create_invoice(
             amount,
             to_text(memo),
             lifetime=lifetime,
@@ -86,12 +86,12 @@ class Wallet:
     @checked
     def invoice(self, payment_hash: AnyHash) -> InvoiceRecord:
         """Return one invoice of ours; raise InvalidInput if it is unknown."""
-        return self._routing.invoice(to_hash(payment_hash))
+        return self._routing.invoicing.invoice(to_hash(payment_hash))
 
     @checked
     def invoices(self, limit: Count = 100, before: Count | None = None) -> list[InvoiceRecord]:
         """Return invoices and payments without one, newest first; `before` goes on from a `position`."""
-        return self._routing.invoices(limit, before)
+        return self._routing.invoicing.invoices(limit, before)
 
     @checked
     def refusal(self, payment_hash: AnyHash) -> PartRefused | None:
@@ -116,7 +116,7 @@ class Wallet:
 
         Raise InvalidInput if none is held, or ChannelNotReady while this node's view of the chain is old.
         """
-        await self._routing.settle_invoice(to_hash(secret, "secret"))
+        await self._routing.invoicing.settle_invoice(to_hash(secret, "secret"))
 
     @checked
     async def cancel_invoice(self, payment_hash: AnyHash) -> None:
@@ -125,7 +125,7 @@ class Wallet:
         Raise InvalidInput if it was claimed.
         """
         digest = to_hash(payment_hash)
-        await self._routing.cancel_invoice(digest)
+        await self._routing.invoicing.cancel_invoice(digest)
         self._paid.notify(digest)
 
     # --- paying --------------------------------------------------------------------------------------------------
@@ -146,7 +146,7 @@ class Wallet:
         InvalidInvoice, InvalidInput, or PaymentFailed, which says why; nothing is under way then. If this is
         cancelled, the payment goes on: call it again to wait for it.
         """
-        return await self._routing.pay(invoice, amount=amount, max_fee=max_fee, timeout=timeout)
+        return await self._routing.paying.pay(invoice, amount=amount, max_fee=max_fee, timeout=timeout)
 
     @checked
     async def keysend(
@@ -164,7 +164,7 @@ class Wallet:
         A `secret` of yours (32 random bytes) makes it safe to ask again: what it opens is paid once. Raise InvalidInput
         or PaymentFailed.
         """
-        return await self._routing.keysend(
+        return await self._routing.paying.keysend(
             to_node(to),
             amount,
             max_fee=max_fee,
@@ -184,7 +184,7 @@ class Wallet:
         timeout: Seconds | None = None,
     ) -> PaymentReceipt:
         """Pay ourselves: `amount` comes back over one channel of ours, having gone out over another with the fee."""
-        return await self._routing.rebalance(
+        return await self._routing.paying.rebalance(
             to_channel(out), to_channel(back), amount, max_fee=max_fee, timeout=timeout
         )
 
@@ -193,12 +193,12 @@ class Wallet:
         self, to: AnyNode, amount: Amount, *, timeout: Seconds | None = None, asset: AnyAddress = NATIVE
     ) -> Route:
         """Find out by trying whether `amount` could be paid now; return the way, or raise PaymentFailed."""
-        return await self._routing.probe(to_node(to), amount, timeout=timeout, asset=to_address(asset, "asset"))
+        return await self._routing.paying.probe(to_node(to), amount, timeout=timeout, asset=to_address(asset, "asset"))
 
     @checked
     def estimate(self, to: AnyNode, amount: Amount, *, asset: AnyAddress = NATIVE) -> Route:
         """Return the way that a payment would try first; its `fee` is an estimate. Raise NoRoute or InvalidInput."""
-        return self._routing.estimate(to_node(to), amount, asset=to_address(asset, "asset"))
+        return self._routing.paying.estimate(to_node(to), amount, asset=to_address(asset, "asset"))
 
     @checked
     def payment(self, payment_hash: AnyHash) -> PaymentRecord:
@@ -216,17 +216,17 @@ class Wallet:
 
         `order.kind` says what each was for. `probes`: with those that only found out something.
         """
-        return self._routing.payments(limit, before, probes=probes)
+        return self._routing.paying.payments(limit, before, probes=probes)
 
     # --- forwarding ----------------------------------------------------------------------------------------------
 
     @checked
-    def forwards(self, limit: Count = 100, before: Count = 0) -> list[Forward]:
+    def forwards(self, limit: Count = 100, before: Count = 0) -> list[ForwardRecord]:
         """Return payments of others that ended, newest first; `before` goes on from a position."""
         return forwards_before(self._store, before, limit)
 
     @checked
-    def forwards_after(self, position: Count = 0, limit: Count = 100) -> list[Forward]:
+    def forwards_after(self, position: Count = 0, limit: Count = 100) -> list[ForwardRecord]:
         """Return payments of others that ended, oldest first, behind a position."""
         return forwards_after(self._store, position, limit)
 

@@ -101,7 +101,7 @@ class ChannelOnChain(Discreet, msgspec.Struct, frozen=True):
     """Not of the chain: the deepest links that we hold of the peer's streams, by lock."""
     market: int | None = None
     """What a unit of gas costs, None if that is not known."""
-    stakes: Mapping[Puzzle, int] = {}
+    at_stake: Mapping[Puzzle, int] = {}
     """What is at stake for us on each secret that we know, in all channels of the chain's own coin together."""
     older: Mapping[int, OlderState] = {}
     """Not of the chain: the states that stand and that we have left behind, by side."""
@@ -343,6 +343,6 @@ def _claim(
     if situation.now > lock.expiry or (known is not None and verdict.early):
         return
     gain = worth(lock, proof) - (worth(lock, known[1]) if known is not None else 0)
-    call, stake = verdict.registration(lock, proof), max(gain, situation.stakes.get(lock.puzzle, 0))
+    call, stake = verdict.registration(lock, proof), max(gain, situation.at_stake.get(lock.puzzle, 0))
     if gain > 0 and is_worth(channel.terms.asset, stake, gas_of(call), situation.lowest, policy):
         yield _Step(_REGISTRATIONS[type(call)], call, stake, detail + verdict.mark(proof), lock.expiry, claim=True)

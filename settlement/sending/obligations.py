@@ -333,7 +333,7 @@ def without_raw(attempts: tuple[Attempt, ...]) -> tuple[Attempt, ...]:
     return tuple(change(attempt, raw=b"") if attempt.raw else attempt for attempt in attempts)
 
 
-def unmined(obligation: Obligation, nonce: int) -> bool:
+def is_unmined(obligation: Obligation, nonce: int) -> bool:
     """Whether it has a nonce that is not used up, if `nonce` is the account's next."""
     return (
         obligation.nonce is not None and obligation.nonce >= nonce and obligation.receipt is None and not obligation.far
@@ -393,7 +393,7 @@ def refuse(
     return after, news_of(obligation, after)
 
 
-def accepted(obligation: Obligation) -> Obligation:
+def with_attempt_taken(obligation: Obligation) -> Obligation:
     """Return the obligation after a chain node took its newest attempt: nothing stands in its way."""
     if obligation.trouble in ("", BUDGET_SHORT, UNKNOWN_FATE):
         return change(obligation, stalled=False) if obligation.stalled else obligation
@@ -405,7 +405,7 @@ def unheard(obligation: Obligation) -> Obligation:
     return obligation if obligation.stalled else change(obligation, stalled=True)
 
 
-def signed(obligation: Obligation, raw: bytes) -> Obligation:
+def with_attempt_signed(obligation: Obligation, raw: bytes) -> Obligation:
     """Return the obligation with its newest attempt signed, before that is sent."""
     *older, newest = obligation.attempts
     return change(obligation, attempts=(*older, change(newest, raw=raw, hash=keccak(raw))))

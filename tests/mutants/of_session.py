@@ -116,7 +116,7 @@ MUTANTS = (
     ),
     Mutant(
         "spend a deposit before the peer's reserve follows it",
-        "channels/session/state.py",
+        "channels/session/link_state.py",
         "min(channel.deposits[channel.side], channel.counted)",
         "channel.deposits[channel.side]",
         ("test_reserve_follows.py", "test_session_machine.py"),
@@ -145,7 +145,7 @@ MUTANTS = (
     Mutant(
         "close at our cost for a peer that has lost nothing",
         "channels/session/resync.py",
-        "if session.ready and not session.link.peer_behind and not session.streams.forgotten:",
+        "if session.ready and not session.link.peer_behind and not session.streams.is_forgotten:",
         "if False:",
         ("test_close_requests.py",),
     ),
@@ -214,7 +214,7 @@ MUTANTS = (
     Mutant(
         "claim only once the peer has acknowledged that it was paid",
         "channels/session/locks.py",
-        "            self._store(self.keeper.secret_learned(channel, lock, secret))\n",
+        "            self._store(self.keeper.on_secret_learned(channel, lock, secret))\n",
         "            pass\n",
         FORWARDING,
     ),
@@ -291,7 +291,7 @@ MUTANTS = (
     Mutant(
         "show a channel whose peer holds back acknowledgements as one that takes locks",
         "channels/session/view.py",
-        "return self.ready and not self.stuck",
+        "return self.ready and not self.is_stuck",
         "return self.ready",
         ("test_session_patience.py", "test_channel_view.py"),
     ),

@@ -17,8 +17,9 @@ from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
 from tallystick.channels.storage.writer import Writer
 from tallystick.channels.testing.clock import virtual_clock
 from tallystick.channels.testing.disk import SimulatedDisk
-from tallystick.router.gossip.core import Gossip, GossipStatistics
+from tallystick.router.gossip.core import Gossip
 from tallystick.router.gossip.own_announcements import Description
+from tallystick.router.gossip.peer_state import GossipStatistics
 from tallystick.router.gossip.policy import GossipPolicy
 from tallystick.router.gossip.service import GossipService
 from tallystick.router.gossip.sqlite import GOSSIP_SCHEMA
@@ -123,11 +124,11 @@ class GossipNetwork:
                 for here, there in ((first, second), (second, first)):
                     here.links[there.name], receiver = trio.open_memory_channel[bytes](200)
                     nursery.start_soon(self._carry, here, there, receiver)
-                first.shell.connected(second.name)
-                second.shell.connected(first.name)
+                first.shell.on_connected(second.name)
+                second.shell.on_connected(first.name)
         for here, there in ((first, second), (second, first)):
             del here.links[there.name]
-            here.shell.disconnected(there.name)
+            here.shell.on_disconnected(there.name)
 
     async def _carry(self, here: GossipNode, there: GossipNode, frames: trio.MemoryReceiveChannel[bytes]) -> None:
         async for frame in frames:

@@ -102,8 +102,8 @@ class Star:
 
     async def _pay(self, payer: str, payee: str, amount: int) -> None:
         there = self.world.node(payee)
-        record = await there.routing.create_invoice(amount)
-        await self.world.node(payer).routing.pay(self._hinted(there, decode_invoice(record.text)))
+        record = await there.routing.invoicing.create_invoice(amount)
+        await self.world.node(payer).routing.paying.pay(self._hinted(there, decode_invoice(record.text)))
         self.paid.append(amount)
 
     def _hinted(self, payee: Node, invoice: Invoice) -> Invoice:

@@ -69,14 +69,16 @@ class Journey:
         for one, other in pairwise(LINE):
             await self.node(one).open_channel(self.world.address(other), DEPOSIT, asset=self.asset)
         channels = {channel.id for node in nodes for channel in node.channels}
-        graphs = [node.routing.asset_graphs.graph(self.asset) for node in nodes]
+        graphs = [node.routing.maps.graph(self.asset) for node in nodes]
         known = await self.world.until(lambda: all(len(graph.slots_of(c)) == 2 for graph in graphs for c in channels))
         if not known:
             raise Violation("gossip did not reach everybody")
 
     async def invoice(self, amount: int = AMOUNT, *, hold: bool = False) -> InvoiceRecord:
         """Let Dave ask for a payment."""
-        return await self.node("dave").routing.create_invoice(amount, hold=hold, lifetime=86_400, asset=self.asset)
+        return await self.node("dave").routing.invoicing.create_invoice(
+            amount, hold=hold, lifetime=86_400, asset=self.asset
+        )
 
     async def held(self) -> InvoiceRecord:
         """Let Alice pay an invoice that Dave holds: return it once its lock has come to him."""
@@ -87,7 +89,7 @@ class Journey:
 
     async def until_held(self) -> None:
         """Wait until Dave holds a payment."""
-        if not await self.world.until(lambda: bool(self.node("dave").routing.receiving.held), 60):
+        if not await self.world.until(lambda: bool(self.node("dave").routing.receiving.held_payments), 60):
             raise Violation("the payment has not come to Dave")
 
     def ask(self, invoice: InvoiceRecord, timeout: float = 30.0) -> None:
@@ -95,7 +97,7 @@ class Journey:
 
         async def pay(node: Node) -> None:
             try:
-                self.receipts.append(await node.routing.pay(invoice.text, timeout=timeout))
+                self.receipts.append(await node.routing.paying.pay(invoice.text, timeout=timeout))
             except PaymentFailed as error:
                 self.errors.append(error)
 

@@ -238,7 +238,7 @@ class SimulatedNetwork:
         return [
             f"{name}: {len(asset_graphs.graph(asset))} of {count} in 0x{asset.hex()}"
             for name in self.names
-            for asset_graphs in [self.world.node(name).routing.asset_graphs]
+            for asset_graphs in [self.world.node(name).routing.maps]
             for asset, count in directions.items()
             if asset not in asset_graphs or len(asset_graphs.graph(asset)) < count
         ]
@@ -278,13 +278,13 @@ class SimulatedNetwork:
 
         async def pay(node: Node) -> None:
             try:
-                await node.routing.pay(invoice.text, timeout=60.0)
+                await node.routing.paying.pay(invoice.text, timeout=60.0)
             except PaymentFailed:
                 return
 
         try:
             routing = self.world.node(payee).routing
-            invoice: InvoiceRecord = await routing.create_invoice(amount, lifetime=86_400, asset=asset)
+            invoice: InvoiceRecord = await routing.invoicing.create_invoice(amount, lifetime=86_400, asset=asset)
         except TallystickError:  # it crashed in that very moment
             return
         self.world.attempt(payer, pay)
@@ -384,9 +384,9 @@ def _report(network: SimulatedNetwork, seed: int, marks: list[float]) -> Network
         nodes=network.plan.nodes,
         channels=len(network.planned_channels),
         payments=len(records),
-        paid=sum(record.paid for record in records),
-        paid_in=dict(Counter("0x" + record.order.asset.hex() for record in records if record.paid)),
-        unpaid=dict(Counter(str(record.reason) for record in records if not record.paid)),
+        paid=sum(record.is_paid for record in records),
+        paid_in=dict(Counter("0x" + record.order.asset.hex() for record in records if record.is_paid)),
+        unpaid=dict(Counter(str(record.reason) for record in records if not record.is_paid)),
         forwarded=sum(network.world.node(name).routing.router.statistics().forwarded for name in network.names),
         attempts=attempts,
         crashes=network.counts["crashes"],

@@ -25,7 +25,7 @@ from tallystick.channels.protocol.objects import Address, ChannelId, Lock
 from tallystick.channels.protocol.operations import AddLock, Cancel, Unlock
 from tallystick.channels.storage.schema import load_channels, received_after
 from tallystick.channels.storage.store import Store
-from tallystick.router.forwarding.circuits import Forward, forwards_after, load_circuits
+from tallystick.router.forwarding.circuits import ForwardRecord, forwards_after, load_circuits
 from tallystick.router.forwarding.forwarder import Circuit, ForwardOutcome, Name
 from tallystick.router.receiving.issued import InvoiceRecord, list_invoices
 from tallystick.router.sending.payments import PaymentRecord, list_payments, load_parts
@@ -41,7 +41,7 @@ class Ledger(msgspec.Struct, frozen=True):
     payments: list[PaymentRecord]
     invoices: list[InvoiceRecord]
     circuits: list[Circuit]
-    forwards: list[Forward]
+    forwards: list[ForwardRecord]
     sent: dict[bytes, tuple[int, int]]
     """By payment hash: what its paid parts took from this node, and what they delivered."""
     assets: dict[ChannelId, Address]
@@ -175,7 +175,7 @@ def check_payments(
     claimed = {
         invoice.payment_hash: invoice for ledger in known.values() for invoice in ledger.invoices if invoice.received
     }
-    payers = Counter(record.order.payment_hash for book in known.values() for record in book.payments if record.paid)
+    payers = Counter(record.order.payment_hash for book in known.values() for record in book.payments if record.is_paid)
     for digest, count in payers.items():
         if count > 1 and digest not in shared:
             raise Violation(f"payment {digest.hex()[:8]} was paid by {count} payers")
@@ -235,7 +235,7 @@ def _check_record(
     out, delivered = ledger.sent[order.payment_hash]
     if record.ended is None:
         raise Violation(f"{label} has not ended")
-    if not record.paid:
+    if not record.is_paid:
         if out or (sure and invoice is not None and not payers[order.payment_hash]):
             raise Violation(f"{label} is said to be unpaid, and {out} was paid for it: {record.text}")
         if not record.text or record.reason is None:
