@@ -48,7 +48,7 @@ from tallystick.channels.session.window import Window
 from tallystick.channels.storage.schema import UpdateSigned
 
 
-class Recorder(Protocol):
+class RecorderPort(Protocol):
     """Stands before the rules and takes down what passes (`channels.session.recording`)."""
 
     def take(self, given: Asks[Any], env: Env, act: Callable[..., Any]) -> Any:
@@ -76,7 +76,7 @@ class Session:
         self.patience = Patience(policy.ack_patience)
         self.chain = ChainTime()
         self.link = LinkState()
-        self.recorder: Recorder | None = None
+        self.recorder: RecorderPort | None = None
         """Takes down whatever happens, if anybody wants that."""
         self.counting = Counting(self)
         self.must_ack = False

@@ -11,11 +11,11 @@ Rules:
 - Every peer has budgets: bytes and announcements per second, parked updates, questions to the chain, bytes served. A
   flood uses up its sender's own. What is kept is bounded by `store` and costs money on chain.
 
-Why all nodes come to hold the same: a book is a map from ids to the highest version in a total order, so merging two
-books is commutative, associative and idempotent. A round of reconciliation brings the asker every version that the peer
-holds and that is higher than its own, within a time that the budgets bound. Once no new announcements are made, along
-every link that stays up each side rises to the other's versions; versions are finite, so it ends, and it ends only
-where no link has two different books. Rejections do not disturb this: they depend on the chain and on time, which
+Why all nodes come to hold the same: a store is a map from ids to the highest version in a total order, so merging two
+stores is commutative, associative and idempotent. A round of reconciliation brings the asker every version that the
+peer holds and that is higher than its own, within a time that the budgets bound. Once no new announcements are made,
+along every link that stays up each side rises to the other's versions; versions are finite, so it ends, and it ends
+only where no link has two different stores. Rejections do not disturb this: they depend on the chain and on time, which
 all share (up to a lag), or on budgets, which refill.
 
 Two times: `now`, which all calls are told, goes on at one pace, and is for rounds, rates and waits. What the clock

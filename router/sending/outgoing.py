@@ -173,7 +173,7 @@ class OutgoingPayments:
                 self._sent[part.channel, part.lock] = _Sent(payment_hash, part.number, since, secret)
 
     def resume(self) -> None:
-        """Go on with what was under way before a restart. Call it once channels and map are there.
+        """Go on with what was under way before a restart. Call it once channels and graph are there.
 
         What was not sent is planned anew once the peers are back, or UNSIGNED_MAX later.
         """
