@@ -31,7 +31,7 @@ from tallystick.channels.storage.writer import Writer
 from tallystick.channels.transport.guests import Rank
 from tallystick.channels.values.arguments import checked
 from tallystick.router.forwarding.admission import Admission
-from tallystick.router.forwarding.circuits import Forward, forwards_after, forwards_before
+from tallystick.router.forwarding.circuits import ForwardRecord, forwards_after, forwards_before
 from tallystick.router.forwarding.incoming import IncomingLocks
 from tallystick.router.forwarding.policies import Policies
 from tallystick.router.forwarding.service import Router, RoutingOptions
@@ -293,12 +293,12 @@ class Routing:
         self.private_channels.tell(identity)
 
     @checked
-    def forwards(self, limit: Count = 100, before: Count = 0) -> list[Forward]:
+    def forwards(self, limit: Count = 100, before: Count = 0) -> list[ForwardRecord]:
         """Return payments of others that ended, newest first; `before` goes on from a position."""
         return forwards_before(self._writer.store, before, limit)
 
     @checked
-    def forwards_after(self, position: Count = 0, limit: Count = 100) -> list[Forward]:
+    def forwards_after(self, position: Count = 0, limit: Count = 100) -> list[ForwardRecord]:
         """Return payments of others that ended, oldest first, behind a position."""
         return forwards_after(self._writer.store, position, limit)
 
