@@ -113,7 +113,7 @@ class Link(Protocol):
         ...
 
     @property
-    def dialed(self) -> bool:
+    def is_dialed(self) -> bool:
         """Whether this side opened the connection."""
         ...
 

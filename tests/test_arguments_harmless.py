@@ -180,7 +180,7 @@ def test_what_names_something_may_be_written_in_hex() -> None:
             await alice.pay(invoice.text)
             assert bob.invoice(invoice.payment_hash.hex()).received == 500
             receipt = await alice.keysend(bytes(bob.key.public).hex(), 7, secret="17" * 32)
-            assert receipt.secret == b"\x17" * 32 and alice.payment(receipt.payment_hash.hex()).paid
+            assert receipt.secret == b"\x17" * 32 and alice.payment(receipt.payment_hash.hex()).is_paid
 
     simulate(main, 3)
 

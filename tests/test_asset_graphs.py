@@ -47,14 +47,14 @@ class Hub:
             channel(number): OwnChannel(channel(number), node(1_000 + number), NATIVE, 1_000, 1_000)
             for number in range(1, channels + 1)
         }
-        self.stirred = set(self.own)
+        self.changed = set(self.own)
         self.asked = 0
         graph = Graph([Edge(channel(10_000), node(1_001), FAR, 10_000, FREE)])
         self.asset_graph = AssetGraph(OWN, Planner(graph, Knowledge(graph)), self.take, self.ask, lambda update: False)
 
     def take(self) -> set[ChannelId]:
-        stirred, self.stirred = self.stirred, set()
-        return stirred
+        changed, self.changed = self.changed, set()
+        return changed
 
     def ask(self, which: ChannelId) -> OwnChannel | None:
         self.asked += 1
@@ -69,7 +69,7 @@ class Hub:
             del self.own[channel(number)]
         else:
             self.own[channel(number)] = msgspec.structs.replace(self.own[channel(number)], spendable=spendable)
-        self.stirred.add(channel(number))
+        self.changed.add(channel(number))
 
 
 def order(*hints: Edge, first: ChannelId | None = None, last: ChannelId | None = None) -> Order:
@@ -143,7 +143,7 @@ def test_a_channel_that_is_gone_is_in_the_graph_no_more_and_may_come_back() -> N
     hub.asset_graph.refresh()
     assert hub.asset_graph.planner.graph.slots_of(channel(2)) == ()
     hub.own[channel(2)] = OwnChannel(channel(2), node(1_002), NATIVE, 2_000, 1_500)
-    hub.stirred.add(channel(2))
+    hub.changed.add(channel(2))
     hub.asset_graph.refresh()
     assert hub.holds(2) == 1_500
 

@@ -17,7 +17,7 @@ from tallystick.router.pathfinding.beliefs import Belief
 from tallystick.router.pathfinding.liquidity import Changes
 from tallystick.router.pathfinding.liquidity_schema import load_beliefs, moments_of
 from tallystick.router.pathfinding.sqlite import SCHEMA as LIQUIDITY_SCHEMA
-from tallystick.router.receiving.issued import InvoiceClaimed, KeysendClaimed, find_invoice, issue, wanted
+from tallystick.router.receiving.issued import InvoiceClaimed, KeysendClaimed, find_claimable, find_invoice, issue
 from tallystick.router.receiving.payee import (
     Claimable,
     ClaimPayment,
@@ -47,19 +47,21 @@ def part(lock: int, asset: Address) -> IncomingPart:
 def test_parts_in_two_assets_make_no_payment() -> None:
     payee = Payee(PayeeOptions())
     said = {asset: Claimable(SECRET, WORD, 100, asset=asset) for asset in (NATIVE, TOKEN)}  # a keysend's own words
-    assert payee.arrived(HASH, part(0, NATIVE), said[NATIVE], NOW) == []
+    assert payee.on_arrived(HASH, part(0, NATIVE), said[NATIVE], NOW) == []
     stray = part(1, TOKEN)
-    assert payee.arrived(HASH, stray, said[TOKEN], NOW) == [RefusePart(stray, PartRefusal.WRONG_ASSET)]
-    assert payee.arrived(HASH, part(2, NATIVE), said[NATIVE], NOW) == [
+    assert payee.on_arrived(HASH, stray, said[TOKEN], NOW) == [RefusePart(stray, PartRefusal.WRONG_ASSET)]
+    assert payee.on_arrived(HASH, part(2, NATIVE), said[NATIVE], NOW) == [
         ClaimPayment(HASH, SECRET, (part(0, NATIVE), part(2, NATIVE)))
     ]
 
 
 def test_a_part_in_another_asset_than_the_invoice_asks_for_is_refused_and_the_rest_is_taken() -> None:
     payee, invoice = Payee(PayeeOptions()), Claimable(SECRET, WORD, 100, asset=TOKEN)
-    assert payee.arrived(HASH, part(0, NATIVE), invoice, NOW) == [RefusePart(part(0, NATIVE), PartRefusal.WRONG_ASSET)]
-    assert payee.arrived(HASH, part(1, TOKEN), invoice, NOW) == []
-    assert isinstance(payee.arrived(HASH, part(2, TOKEN), invoice, NOW)[0], ClaimPayment)
+    assert payee.on_arrived(HASH, part(0, NATIVE), invoice, NOW) == [
+        RefusePart(part(0, NATIVE), PartRefusal.WRONG_ASSET)
+    ]
+    assert payee.on_arrived(HASH, part(1, TOKEN), invoice, NOW) == []
+    assert isinstance(payee.on_arrived(HASH, part(2, TOKEN), invoice, NOW)[0], ClaimPayment)
 
 
 def test_parts_never_add_up_to_more_than_an_amount_can_be() -> None:
@@ -68,8 +70,8 @@ def test_parts_never_add_up_to_more_than_an_amount_can_be() -> None:
     first, second = (
         IncomingPart(CHANNEL, lock, AMOUNT_MAX - 1, NOW + 3_600, WORD, AMOUNT_MAX, 1, asset=TOKEN) for lock in (0, 1)
     )
-    assert payee.arrived(HASH, first, invoice, NOW) == []
-    assert payee.arrived(HASH, second, invoice, NOW) == [RefusePart(second, PartRefusal.SUPERFLUOUS)]
+    assert payee.on_arrived(HASH, first, invoice, NOW) == []
+    assert payee.on_arrived(HASH, second, invoice, NOW) == [RefusePart(second, PartRefusal.SUPERFLUOUS)]
 
 
 # --- reputations -----------------------------------------------------------------------------------------------------
@@ -83,7 +85,7 @@ def test_fees_in_worthless_tokens_earn_no_reputation_for_coins() -> None:
     jamming = Jamming(JammingLimits())
     for number in range(20):
         jamming.began(number, asked(TOKEN, 10**30), Bucket.GENERAL, NOW)
-        jamming.ended(number, True, NOW + 1)
+        jamming.on_ended(number, True, NOW + 1)
     for number in range(5):  # the general bucket is full
         jamming.began(("held", number), asked(b"", 0), Bucket.GENERAL, NOW + 2)
     assert jamming.admit(asked(b"", 1), NOW + 2) is not Bucket.PROTECTED
@@ -139,12 +141,12 @@ def test_invoices_and_keysends_keep_their_asset_and_old_ones_are_of_the_coin() -
         created=NOW,
     )
     store.commit([issue(invoice, key, SECRET)])
-    claimable = wanted(store, HASH, FinalPayload(1, NOW, WORD, 1), asset=NATIVE)
+    claimable = find_claimable(store, HASH, FinalPayload(1, NOW, WORD, 1), asset=NATIVE)
     assert claimable is not None and claimable.asset == TOKEN, "whatever the lock is in"
     other = digest_of(b"t" * 32)
     store.commit([InvoiceClaimed(HASH, SECRET, 5, NOW), KeysendClaimed(other, b"t" * 32, 9, NOW, TOKEN)])
     for digest, received in ((HASH, 5), (other, 9)):
         record = find_invoice(store, digest)
         assert record is not None and (record.asset, record.received) == (TOKEN, received)
-    keysend = wanted(store, b"n" * 32, FinalPayload(1, NOW, WORD, 1, SECRET), asset=TOKEN)
+    keysend = find_claimable(store, b"n" * 32, FinalPayload(1, NOW, WORD, 1, SECRET), asset=TOKEN)
     assert keysend is None, "its secret does not fit"

@@ -30,7 +30,7 @@ class FakeLink:
         return KEY
 
     @property
-    def dialed(self) -> bool:
+    def is_dialed(self) -> bool:
         return True
 
     async def send(self, messages: list[bytes]) -> None:
@@ -220,7 +220,7 @@ async def test_a_dial_takes_the_round_trips_of_its_handshakes_and_gives_a_rough_
     link = await conditions.network(FakeNetwork()).dial(PeerAddress(bytes(KEY), "host", 1))
     assert trio.current_time() - began == pytest.approx(DIAL_TRIPS * 0.1)
     assert isinstance(link, ImpairedLink)
-    assert (link.peer, link.dialed) == (KEY, True)
+    assert (link.peer, link.is_dialed) == (KEY, True)
 
 
 async def test_inbound_links_are_rough_too(

@@ -13,12 +13,12 @@ from tallystick.settlement.following.freshness import (
     BOUND,
     DEPTH,
     Freshness,
-    added,
     age,
     behind,
-    confirmed,
     lag,
-    removed,
+    with_block,
+    with_head_confirmed,
+    without_block,
 )
 
 WALL = 1_800_000_000.0
@@ -36,7 +36,7 @@ def in_step(until: float, *, every: float = 12.0, ahead: float = 0.0, wall: floa
     while now <= until:
         number += 1
         position = block(number, WALL + ahead + now)
-        state = added(state, position, now, wall)
+        state = with_block(state, position, now, wall)
         now += every
     return state, position
 
@@ -50,24 +50,24 @@ def test_a_view_ages_with_our_clock_whatever_the_chain_node_answers() -> None:
     state, position = in_step(120)
     assert behind(state, position, 120) <= 1
     for now in (130.0, 140.0, 160.0):  # the head is answered again and again
-        state = confirmed(state, position, now, WALL)
+        state = with_head_confirmed(state, position, now, WALL)
     assert age(state, 160) == 40 and behind(state, position, 160) >= 40
 
 
 def test_a_block_that_was_followed_before_is_no_news() -> None:
     state, position = in_step(120, ahead=10_000)  # its clock says nothing: it runs ahead
     other = block(position.number, position.time + 1, fork=1)
-    state = added(removed(state, position), other, 121, WALL)
+    state = with_block(without_block(state, position), other, 121, WALL)
     assert age(state, 121) == 0, "another block is news"
     for now in (140, 160):  # two back ends that stand still, each on its own branch
-        state = added(removed(state, other), position, now, WALL)
-        state = added(removed(state, position), other, now, WALL)
+        state = with_block(without_block(state, other), position, now, WALL)
+        state = with_block(without_block(state, position), other, now, WALL)
     assert age(state, 160) == 39
 
 
 def test_an_answer_counts_from_its_question() -> None:
     state, position = in_step(120)
-    after_sleep = added(state, block(position.number + 1, WALL + 132), 132, WALL)
+    after_sleep = with_block(state, block(position.number + 1, WALL + 132), 132, WALL)
     assert behind(after_sleep, block(position.number + 1, WALL + 132), 132 + 600) >= 600
 
 
@@ -75,7 +75,7 @@ def test_a_chain_node_that_lags_is_behind_though_each_of_its_blocks_is_new() -> 
     state, position = in_step(120)
     for now in range(600, 900, 12):  # it comes back 400 s behind, and goes on at one pace
         position = block(position.number + 1, WALL + now - 400)
-        state = added(state, position, float(now), WALL)
+        state = with_block(state, position, float(now), WALL)
     assert age(state, 888) == 0 and lag(state, position, 888) == pytest.approx(400, abs=1)
 
 
@@ -84,7 +84,7 @@ def test_setting_the_wall_clock_back_hides_no_lag() -> None:
     back = WALL - 400
     for now in range(600, 900, 12):
         position = block(position.number + 1, WALL + now - 400)
-        state = added(state, position, float(now), back)
+        state = with_block(state, position, float(now), back)
     assert behind(state, position, 888) > 300
 
 
@@ -93,14 +93,14 @@ def test_setting_the_wall_clock_ahead_ages_nothing() -> None:
     year = WALL + 31_536_000
     for now in range(132, 600, 12):
         position = block(position.number + 1, WALL + now)
-        state = added(state, position, float(now), year)
+        state = with_block(state, position, float(now), year)
     assert behind(state, position, 588) <= 1
 
 
 def test_who_begins_with_a_wrong_clock_is_in_step_once_it_is_right() -> None:
     state, position = in_step(240, wall=WALL + 3_600)
     assert behind(state, position, 240) >= 3_500
-    state = added(state, block(position.number + 1, WALL + 252), 252, WALL)
+    state = with_block(state, block(position.number + 1, WALL + 252), 252, WALL)
     assert behind(state, block(position.number + 1, WALL + 252), 252) <= 1
 
 
@@ -111,7 +111,7 @@ def test_chains_that_run_ahead_of_the_wall_clock_are_fresh(ahead: float) -> None
     now, jump = 252.0, position.time + 5_000  # somebody mines 5,000 s away, and then it slows down
     for _ in range(20):
         position = block(position.number + 1, jump)
-        state, jump = added(state, position, now, WALL), jump + 1
+        state, jump = with_block(state, position, now, WALL), jump + 1
         assert behind(state, position, now) <= 1
         now += 12
 
@@ -119,10 +119,10 @@ def test_chains_that_run_ahead_of_the_wall_clock_are_fresh(ahead: float) -> None
 def test_a_block_of_the_future_measures_nothing_once_it_is_taken_back() -> None:
     state, position = in_step(120)
     lie = block(position.number + 1, WALL + 2 * 86_400)
-    state = removed(added(state, lie, 132, WALL), lie)
+    state = without_block(with_block(state, lie, 132, WALL), lie)
     for now in range(132, 400, 12):
         position = block(position.number + 1, WALL + now, fork=1)
-        state = added(state, position, float(now), WALL)
+        state = with_block(state, position, float(now), WALL)
     assert behind(state, position, 396) <= 1
 
 
@@ -134,6 +134,6 @@ def test_a_bad_quartz_makes_no_view_old(drift: float, days: int) -> None:
         real = 6 * 3_600.0 * number
         ours = real * (1 + drift)
         position = block(number, WALL + real)
-        state = added(state, position, ours, WALL + real - ours)
+        state = with_block(state, position, ours, WALL + real - ours)
         if number > DEPTH:
             assert behind(state, position, ours) <= BOUND

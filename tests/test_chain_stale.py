@@ -34,14 +34,14 @@ class KeepAll:
     def __init__(self) -> None:
         self.finals: list[FinalLock] = []
 
-    def arrived(self, final: FinalLock) -> Sequence[Moment]:
+    def on_arrived(self, final: FinalLock) -> Sequence[Moment]:
         self.finals.append(final)
         return ()
 
-    def gone(self, channel: ChannelId, lock: Lock, secret: bytes) -> Sequence[Moment]:
+    def on_gone(self, channel: ChannelId, lock: Lock, secret: bytes) -> Sequence[Moment]:
         return ()
 
-    def time_passed(self) -> Sequence[Moment]:
+    def on_time_passed(self) -> Sequence[Moment]:
         return ()
 
 
@@ -96,7 +96,7 @@ def test_a_forwarder_with_such_a_chain_node_pays_for_no_expired_lock(
                 await node.until(lambda node=node: len(node.routing.graph) == 4)  # type: ignore[misc]
             keep = KeepAll()
             monkeypatch.setattr(mallory.routing.router, "_payee", keep)
-            invoice = await mallory.routing.create_invoice(AMOUNT, hold=True, payment_hash=digest_of(SECRET))
+            invoice = await mallory.routing.invoicing.create_invoice(AMOUNT, hold=True, payment_hash=digest_of(SECRET))
             world.attempt("alice", lambda node: node.pay(invoice.text, timeout=600))
             assert await world.until(lambda: bool(keep.finals), 60)
             lock = keep.finals[0].lock

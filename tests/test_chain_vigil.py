@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from tallystick.channels.node.alarms import Alarm, AlarmKind
-from tallystick.settlement.following.vigil import AGAIN, FIRST, SHARE, TICK, Sight, begun, look
+from tallystick.settlement.following.vigil import AGAIN, FIRST, SHARE, TICK, Sight, begin_vigil, look
 
 
 def watch(
@@ -19,7 +19,7 @@ def watch(
     back: float | None = None,
 ) -> list[tuple[float, Alarm]]:
     """Look until that time at a chain that is lost at time 0, and back at `back`; return what was told, and when."""
-    vigil, told, now = begun(0.0), [], 0.0
+    vigil, told, now = begin_vigil(0.0), [], 0.0
     while now < until:
         now += TICK
         well = back is not None and now >= back
@@ -65,7 +65,7 @@ def test_the_end_of_what_was_told_is_told_once() -> None:
 
 @pytest.mark.alarm(AlarmKind.NODE_SLEPT)
 def test_a_process_that_stood_still_says_so_and_blames_no_chain_for_it() -> None:
-    vigil, told = look(begun(0.0), Sight(TICK, 0.0, 0.0, "", False), "")
+    vigil, told = look(begin_vigil(0.0), Sight(TICK, 0.0, 0.0, "", False), "")
     assert not told
     slept = Sight(2 * TICK + 3_600, 3_600.0, 3_600.0, "", False)
     vigil, told = look(vigil, slept, "")
@@ -75,7 +75,7 @@ def test_a_process_that_stood_still_says_so_and_blames_no_chain_for_it() -> None
 
 
 def test_that_it_is_another_chain_is_told_at_once() -> None:
-    vigil, told = look(begun(0.0), Sight(TICK, TICK + 1, 0.0, "begun anew", True, lost=True), "")
+    vigil, told = look(begin_vigil(0.0), Sight(TICK, TICK + 1, 0.0, "begun anew", True, lost=True), "")
     assert [alarm.kind for alarm in told] == [AlarmKind.CHAIN_RESET]
     _, told = look(vigil, Sight(2 * TICK, 2 * TICK, 0.0, "begun anew", True, lost=True), "")
     assert not told

@@ -122,7 +122,7 @@ def check(party: Party, seen: ChannelView) -> None:
     """Compare a fresh view with the session itself, and with what the session would take."""
     session, channel = party.session, party.channel
     assert seen.channel is channel and bytes(seen.peer) == channel.peer_key
-    assert (seen.ready, seen.stuck, seen.payable) == (session.ready, session.stuck, session.payable)
+    assert (seen.ready, seen.is_stuck, seen.payable) == (session.ready, session.is_stuck, session.payable)
     assert seen.usable is (session.ready and not session.patience.cuts)
     assert seen.payable is (channel.phase is Phase.OPEN and channel.shutdown is CloseInitiator.NONE)
     assert (seen.funding, seen.queued, seen.unsecured) == (session.funding, session.outbox.total, session.unsecured)
@@ -188,6 +188,6 @@ def test_views_are_all_channels_and_know_no_other() -> None:
     assert views.with_peer(bytes(alice.key.public)) == []
     stranger = ChannelId(bytes(32))
     assert views.get(stranger) is None
-    for ask in (views.of, alice.engine.view, alice.engine.session, views.undecided, views.claims):
+    for ask in (views.of, alice.engine.view, alice.engine.session, views.undecided_locks, views.claims):
         with pytest.raises(InvalidInput, match="no channel"):
             ask(stranger)

@@ -14,7 +14,7 @@ from simulation.neighbours import DEPOSIT, a_line
 from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.router.network.routing import AssetOptions, PaymentOptions
 from tallystick.sdk.cli.app import app
-from tallystick.sdk.control.files import announced
+from tallystick.sdk.control.files import announce
 from tallystick.sdk.control.server import serve_control
 from tallystick.sdk.node.node import Config
 
@@ -28,7 +28,7 @@ async def test_people_ask_pay_carry_and_look_in_tokens(tmp_path: Path) -> None:
     async with a_line(tmp_path, (NATIVE, TOKEN), config) as nodes, AsyncExitStack() as stack:
         for name, node in zip(("alice", "bob", "carol"), nodes, strict=True):
             control = await stack.enter_async_context(serve_control(node, "a token"))
-            stack.enter_context(announced(tmp_path / name, control.url, "a token"))
+            stack.enter_context(announce(tmp_path / name, control.url, "a token"))
 
         async def do(who: str, *arguments: str, words: bool = False) -> Any:
             command = [*arguments, "--data", str(tmp_path / who), *([] if words else ["--json"])]

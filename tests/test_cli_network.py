@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 from simulation.neighbours import a_line
 from tallystick.sdk.cli.app import app
 from tallystick.sdk.cli.invoice import too_little_to_come
-from tallystick.sdk.control.files import announced
+from tallystick.sdk.control.files import announce
 from tallystick.sdk.control.server import serve_control
 from tallystick.sdk.control.views import ChannelInfo
 
@@ -28,7 +28,7 @@ async def three_people(directory: Path) -> AsyncIterator[tuple[Do, str]]:
     async with a_line(directory) as nodes, AsyncExitStack() as stack:
         for name, node in zip(("alice", "bob", "carol"), nodes, strict=True):
             control = await stack.enter_async_context(serve_control(node, "a token"))
-            stack.enter_context(announced(directory / name, control.url, "a token"))
+            stack.enter_context(announce(directory / name, control.url, "a token"))
 
         async def do(who: str, *arguments: str, fails: int = 0, words: bool = False) -> Any:
             command = [*arguments, "--data", str(directory / who), *([] if words or fails else ["--json"])]

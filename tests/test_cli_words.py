@@ -23,7 +23,7 @@ from tallystick.channels.protocol.objects import ChannelId
 from tallystick.channels.session.tickets import Ticket
 from tallystick.sdk.cli.app import app
 from tallystick.sdk.cli.patience import waiting_aloud
-from tallystick.sdk.cli.shell import guarded
+from tallystick.sdk.cli.shell import run_guarded
 from tallystick.sdk.control.client import ControlClient
 from tallystick.sdk.errors import ControlError
 from tallystick.sdk.node.handle import ChannelHandle
@@ -98,7 +98,7 @@ def test_what_the_machine_refuses_is_a_sentence(capsys: pytest.CaptureFixture[st
 
     for work in (refused, grouped):
         with pytest.raises(BaseException) as ended:
-            guarded(work)
+            run_guarded(work)
         assert getattr(ended.value, "exit_code", None) == 1
     told = capsys.readouterr().err
     assert "/root/of/somebody cannot be used: Permission denied" in told and "Read-only file system" in told
@@ -123,7 +123,7 @@ def test_ctrl_c_within_trio_counts_too() -> None:
         raise BaseExceptionGroup("", [BaseExceptionGroup("", [KeyboardInterrupt()])])
 
     with pytest.raises(KeyboardInterrupt):
-        guarded(work)
+        run_guarded(work)
 
 
 # --- a peer that is away ------------------------------------------------------------------------------------------

@@ -164,7 +164,7 @@ def test_what_others_said_while_we_were_ahead_does_not_stand_in_the_way_of_what_
         while (asked := gossip.next_question(now)) is not None:
             gossip.answer(asked, truth.facts(asked), now)
 
-    gossip.connected(PEER, now)
+    gossip.on_connected(PEER, now)
     gossip.set_date(now + YEAR, now)
     hear(now + YEAR)
     item = item_of(truth.update(channel, 0, 1))
@@ -219,7 +219,7 @@ def test_beliefs_of_the_future_fade_like_those_of_now() -> None:
     knowledge = Knowledge(Graph())
     knowledge.restore([(channel, Belief(0, 500, 1_000.0 + YEAR))], 1_000.0)
     ((_, belief),) = knowledge._beliefs.items()
-    assert belief.faded(1_000, 1_000.0 + 100 * knowledge.half_life, knowledge.half_life).upper > 990
+    assert belief.with_fading(1_000, 1_000.0 + 100 * knowledge.half_life, knowledge.half_life).upper > 990
     assert not math.isinf(belief.time)
 
 

@@ -103,7 +103,7 @@ def test_who_does_not_show_a_link_that_it_released_is_believed(pair: Pair) -> No
         for party in pair.parties:
             party.step()
         pair.deliver(pair.bob)
-    assert pair.bob.session.ready and pair.bob.session.streams.forgotten
+    assert pair.bob.session.ready and pair.bob.session.streams.is_forgotten
     pair.inject(pair.bob, encode(CloseRequest(pair.id)))
     pair.bob.step()
     assert CloseRequested(pair.id) in pair.bob.events

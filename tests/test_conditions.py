@@ -131,10 +131,10 @@ def test_a_lock_of_a_kind_from_outside_is_offered_revealed_and_paid_as_it_says(h
 
 def test_a_router_is_not_asked_about_a_kind_that_is_not_its_own(half: None) -> None:
     class Keeper:
-        def channel_ready(self, channel: object) -> tuple[()]:
+        def on_channel_ready(self, channel: object) -> tuple[()]:
             return ()
 
-        def chain_moved(self) -> tuple[()]:
+        def on_chain_moved(self) -> tuple[()]:
             return ()
 
     pair = connected()
@@ -142,7 +142,7 @@ def test_a_router_is_not_asked_about_a_kind_that_is_not_its_own(half: None) -> N
         party.engine.keep_locks(Keeper())  # type: ignore[arg-type]
     reveal(pair, offer(pair))
     assert pair.faults == [] and pair.alice.channel.balances() == (9_950, 10_050)
-    assert pair.bob.session.locks.undecided() == []
+    assert pair.bob.session.locks.undecided_locks() == []
 
 
 @pytest.mark.parametrize("registered", [True, False])

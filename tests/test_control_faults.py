@@ -106,6 +106,7 @@ def bodies(asked: Asked) -> dict[str, dict[str, Any]]:
         "/channels/{channel}/deposit": {"amount": 5, "wait": False},
         "/channels/{channel}/withdraw": {"amount": 5, "wait": False},
         "/channels/{channel}/policy": POLICY,
+        "/channels/{channel}/record": {"on": True},
         "/channels/{channel}/streams": {"unit": 1, "length": 10, "lifetime": 3_600},
         "/channels/{channel}/streams/{lock}/pay": {"units": 1},
         "/channels/{channel}/streams/{lock}/close": {},

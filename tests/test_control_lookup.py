@@ -14,7 +14,7 @@ from tallystick.channels.errors import InvalidInput
 from tallystick.channels.ports import PeerAddress
 from tallystick.channels.protocol.keys import PrivateKey, PublicKey
 from tallystick.channels.storage.directory import lock_directory
-from tallystick.sdk.control.files import announced, find_node, wait_ended
+from tallystick.sdk.control.files import announce, find_node, wait_ended
 from tallystick.sdk.control.lookup import UnknownChannel, find_channel, parse_asset, parse_peer
 from tallystick.sdk.errors import NodeUnreachable
 
@@ -59,7 +59,7 @@ def test_the_control_files_are_the_users_own_and_gone_after_a_clean_stop(tmp_pat
         find_node(tmp_path)
     (tmp_path / "control.token").write_text("left over from a crash")
     (tmp_path / "control.token").chmod(0o644)
-    with announced(tmp_path, "http://127.0.0.1:1", "secret"):
+    with announce(tmp_path, "http://127.0.0.1:1", "secret"):
         assert find_node(tmp_path) == ("http://127.0.0.1:1", "secret")
         assert stat.S_IMODE((tmp_path / "control.token").stat().st_mode) == 0o600
     assert list(tmp_path.iterdir()) == []

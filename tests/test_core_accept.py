@@ -34,7 +34,7 @@ def channel() -> Channel:
 
 def locked(channel: Channel, *locks: Lock, seq: int = 1) -> Channel:
     """The channel after Alice's update with these locks."""
-    return core.accepted(channel, core.accept(channel, seq, 0, [AddLock(each) for each in locks]), bytes(64))
+    return core.with_peer_update(channel, core.accept(channel, seq, 0, [AddLock(each) for each in locks]), bytes(64))
 
 
 def test_a_valid_update_is_accepted_and_conserves(channel: Channel) -> None:
@@ -111,7 +111,7 @@ def test_a_cancel_needs_consent_or_expiry_and_gives_the_amount_back(channel: Cha
     pending = locked(channel, lock())
     assert core.accept(pending, 2, 0, [Cancel(0)], frozenset({0})).committed == 0
     rejected = answers.reject(pending, 0, b"no")
-    after = core.accepted(rejected, core.accept(rejected, 2, 0, [Cancel(0)]), bytes(64))
+    after = core.with_peer_update(rejected, core.accept(rejected, 2, 0, [Cancel(0)]), bytes(64))
     assert (after.theirs.simplex.committed, after.rejections) == (0, ())
 
 

@@ -73,7 +73,7 @@ class Host:
         side = self.terms.side_of(key.address)
         session = self.engine.add_channel(new_channel(self.terms, side, bytes(PARTNER.public), 0))
         self.engine.apply(session.channel.id, FundingConfirmed((10_000, 10_000)))
-        self.engine.chain_moved(ChainTime(int(EPOCH), int(EPOCH)))
+        self.engine.on_chain_moved(ChainTime(int(EPOCH), int(EPOCH)))
 
     async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
         async with trio.open_nursery() as nursery:

@@ -46,12 +46,12 @@ def channel(amount: int, *, known: bool = True, asset: Address = NATIVE, phase: 
 
 
 def situation(
-    now: int, *, market: int | None = PRICE, registered: int | None = None, stakes: dict[Puzzle, int] | None = None
+    now: int, *, market: int | None = PRICE, registered: int | None = None, at_stake: dict[Puzzle, int] | None = None
 ) -> ChannelOnChain:
     terms = channel(1).terms
     view = ContractChannel(terms=terms, status=OPEN, deposits=(0, 0), withdrawn=(0, 0))
     proofs = {} if registered is None else {(HASH, CONDITION): (registered, SECRET)}
-    return ChannelOnChain(view, now, proofs, ([], []), {}, market, stakes or {}, {}, market)
+    return ChannelOnChain(view, now, proofs, ([], []), {}, market, at_stake or {}, {}, market)
 
 
 def registers(of: Channel, at: ChannelOnChain, policy: DutyPolicy = POLICY) -> bool:
@@ -87,7 +87,7 @@ def test_what_cannot_be_held_against_a_fee_is_claimed() -> None:
 
 
 def test_parts_of_one_payment_are_worth_their_fee_together() -> None:
-    assert registers(channel(FEE // 2), situation(EXPIRY - 10, stakes={(HASH, CONDITION): FEE}))
+    assert registers(channel(FEE // 2), situation(EXPIRY - 10, at_stake={(HASH, CONDITION): FEE}))
 
 
 def test_a_peer_that_does_not_pay_for_what_the_chain_shows_is_closed_on_after_a_while() -> None:

@@ -35,7 +35,7 @@ class Carol:
         peer = bytes(CAROL.public)
         session = alice.engine.add_channel(new_channel(terms, terms.side_of(alice.key.address), peer, 0))
         alice.engine.apply(session.channel.id, FundingConfirmed((100, 100)))
-        alice.engine.connected(peer, self)
+        alice.engine.on_connected(peer, self)
         session.learn(ready=True)
         session.counting.on_funding(Funding(session.channel.id, 100))
         self.channel: ChannelId = session.channel.id

@@ -18,7 +18,7 @@ from simulation.neighbours import a_line
 from simulation.processes import TALLY, run, started
 from tallystick.router.invoices.invoice import decode_invoice
 from tallystick.sdk.cli.app import app
-from tallystick.sdk.control.files import announced
+from tallystick.sdk.control.files import announce
 from tallystick.sdk.control.server import serve_control
 from tallystick.sdk.node.node import Node
 
@@ -42,7 +42,7 @@ async def a_customer_and_a_shop(directory: Path) -> AsyncIterator[Shop]:
     async with a_line(directory) as (alice, _, carol), AsyncExitStack() as stack:
         for name, node in (("alice", alice), ("carol", carol)):
             control = await stack.enter_async_context(serve_control(node, "a token"))
-            stack.enter_context(announced(directory / name, control.url, "a token"))
+            stack.enter_context(announce(directory / name, control.url, "a token"))
         yield Shop(alice, carol)
 
 

@@ -110,10 +110,10 @@ async def test_an_answer_that_only_lacks_events_takes_nothing_back(autojump_cloc
     follower = Follower(CheckedChain(chain), Followed(0), watcher, jitter=lambda: 0.5)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(follower.run)
-        await follower.reached(3)
+        await follower.wait_reached(3)
         chain.twist = lambda blocks: [*(Block(block.header, ()) for block in blocks[:-1]), blocks[-1]]
         chain.mine()
-        await follower.reached(4)
+        await follower.wait_reached(4)
         assert chain.told == 1 and follower.statistics().removed == 0
         assert all(block.events == (EVENT,) for block in watcher.standing.values())
         nursery.cancel_scope.cancel()
@@ -132,14 +132,14 @@ async def test_events_that_were_left_out_show_up_as_long_as_a_block_is_asked_for
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(follower.run)
-        await follower.reached(0)
+        await follower.wait_reached(0)
         for height in range(1, 6):  # block 1 is without its event in every answer, until it is five deep
             chain.twist = without(1)
             chain.mine()
-            await follower.reached(height)
+            await follower.wait_reached(height)
         assert chain.told == 5 and watcher.standing[1].events == ()
         chain.mine()
-        await follower.reached(6)
+        await follower.wait_reached(6)
         await trio.testing.wait_all_tasks_blocked()
         assert (watcher.standing[1].events == (EVENT,)) is found
         nursery.cancel_scope.cancel()
@@ -239,13 +239,13 @@ async def test_an_answer_that_waited_while_the_machine_slept_is_as_old_as_its_qu
     async with trio.open_nursery() as nursery:
         nursery.start_soon(follower.run)
         chain.mine(3)
-        await follower.reached(3)
+        await follower.wait_reached(3)
         assert not follower.is_behind(30)
         sleepy = True
         chain.mine()
-        await follower.reached(4)
+        await follower.wait_reached(4)
         assert slept and follower.is_behind(299)
         chain.mine()
-        await follower.reached(5)
+        await follower.wait_reached(5)
         assert not follower.is_behind(30)
         nursery.cancel_scope.cancel()

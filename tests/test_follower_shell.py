@@ -88,7 +88,7 @@ async def during(follower: Follower, then: Callable[[], object], number: int) ->
     async with trio.open_nursery() as nursery:
         nursery.start_soon(follower.run)
         then()
-        await follower.reached(number)
+        await follower.wait_reached(number)
         nursery.cancel_scope.cancel()
 
 
@@ -144,7 +144,7 @@ async def test_a_fork_to_a_lower_head_is_seen_at_once(store: SqliteStore) -> Non
     follower, consumer = make(store, chain)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(follower.run)
-        await follower.reached(20)
+        await follower.wait_reached(20)
         chain.grow(2, salt=1, drop=7)
         while follower.followed.position != chain.line[-1].header:
             await trio.lowlevel.checkpoint()
@@ -182,7 +182,7 @@ async def test_an_unavailable_chain_is_waited_for_with_growing_pauses(
         assert 5 <= chain.asked <= 25
         assert chain.asked == follower.statistics().faults
         chain.silent = False
-        await follower.reached(3)
+        await follower.wait_reached(3)
         assert follower.statistics().lag == 0
         assert follower.statistics().silent < 1
         nursery.cancel_scope.cancel()
@@ -201,7 +201,7 @@ async def test_an_answer_from_another_height_is_refused_and_asked_for_again(
         await trio.sleep(60)
         assert "asked for block 0" in follower.statistics().fault and follower.followed.position is None
         chain.line = whole
-        await follower.reached(9)
+        await follower.wait_reached(9)
         await trio.sleep(1)
         assert follower.fault is None
         nursery.cancel_scope.cancel()

@@ -137,14 +137,14 @@ def test_bars_double_up_to_two_weeks_and_old_claims_are_forgotten() -> None:
         for _ in range(FORCED_MAX):
             assert forced.bar(peer) is None
             name += 1
-            assert forced.forced(peer, (peer, name), now, away=False)  # type: ignore[arg-type]
-            assert not forced.forced(peer, (peer, name), now, away=False)  # type: ignore[arg-type]
+            assert forced.on_expired(peer, (peer, name), now, away=False)  # type: ignore[arg-type]
+            assert not forced.on_expired(peer, (peer, name), now, away=False)  # type: ignore[arg-type]
         bars.append(forced.bar(peer))
     assert bars == [FIRST_BAR, 2 * FIRST_BAR, 4 * FIRST_BAR, 8 * FIRST_BAR, WINDOW, WINDOW]
     for number in range(5):
         now += WINDOW // 2 + 1
-        assert forced.forced(peer, (peer, 1_000 + number), now, away=False)  # type: ignore[arg-type]
+        assert forced.on_expired(peer, (peer, 1_000 + number), now, away=False)  # type: ignore[arg-type]
         assert forced.bar(peer) is None
-    assert forced.forced(peer, (peer, 2_000), now + WINDOW, away=True)  # type: ignore[arg-type]
-    assert not forced.forced(peer, (peer, 2_001), now + WINDOW + ABSENCE - 1, away=True)  # type: ignore[arg-type]
-    assert forced.forced(peer, (peer, 2_002), now + WINDOW + ABSENCE, away=True)  # type: ignore[arg-type]
+    assert forced.on_expired(peer, (peer, 2_000), now + WINDOW, away=True)  # type: ignore[arg-type]
+    assert not forced.on_expired(peer, (peer, 2_001), now + WINDOW + ABSENCE - 1, away=True)  # type: ignore[arg-type]
+    assert forced.on_expired(peer, (peer, 2_002), now + WINDOW + ABSENCE, away=True)  # type: ignore[arg-type]

@@ -158,20 +158,20 @@ def never(channel: ChannelId) -> bool:
 
 def test_a_secret_claims_once_and_its_end_is_told_once() -> None:
     made = forwarder()
-    assert made.learned(OUT, 3, SECRET) == (CLAIM,)
-    assert made.learned(OUT, 3, SECRET) == ()
-    assert made.ended(OUT, 3, SECRET) == (PAID,)
-    assert made.ended(OUT, 3, SECRET) == () and len(made) == 0 and made.of_origin(IN, 7) is None
-    assert forwarder().ended(OUT, 3, SECRET) == (CLAIM, PAID), "even if the secret is new with the end"
+    assert made.on_secret_learned(OUT, 3, SECRET) == (CLAIM,)
+    assert made.on_secret_learned(OUT, 3, SECRET) == ()
+    assert made.on_ended(OUT, 3, SECRET) == (PAID,)
+    assert made.on_ended(OUT, 3, SECRET) == () and len(made) == 0 and made.of_origin(IN, 7) is None
+    assert forwarder().on_ended(OUT, 3, SECRET) == (CLAIM, PAID), "even if the secret is new with the end"
 
 
 def test_what_was_claimed_is_never_released() -> None:
     made = forwarder()
-    made.learned(OUT, 3, SECRET)
+    made.on_secret_learned(OUT, 3, SECRET)
     assert made.on_time(EXPIRY + 1, never) == []
-    assert made.ended(OUT, 3, b"") == (PAID,), "agreed to be cancelled, and paid by the chain"
+    assert made.on_ended(OUT, 3, b"") == (PAID,), "agreed to be cancelled, and paid by the chain"
     made = forwarder()
-    made.learned(OUT, 3, SECRET)
+    made.on_secret_learned(OUT, 3, SECRET)
     assert made.on_time(NOW, lambda channel: True) == [PAID] and len(made) == 0
 
 
@@ -180,15 +180,15 @@ def test_an_expired_lock_is_released_once_in_the_second_after_its_last() -> None
     assert made.on_time(EXPIRY, never) == []
     assert made.on_time(EXPIRY + 1, never) == [TEMPORARY]
     assert made.on_time(EXPIRY + 2, never) == []
-    assert made.ended(OUT, 3, b"") == (EXPIRED,)
+    assert made.on_ended(OUT, 3, b"") == (EXPIRED,)
 
 
 def test_a_reject_releases_when_it_is_agreed_and_with_the_reason_from_behind() -> None:
     made = forwarder()
-    assert made.rejected(OUT, 3, REASON) == (KeepReason(CIRCUIT, REASON),)
+    assert made.on_rejected(OUT, 3, REASON) == (KeepReason(CIRCUIT, REASON),)
     assert made.on_time(EXPIRY, never) == []
-    assert made.ended(OUT, 3, b"") == (release(wrap(ONION, REASON)), FAILED)
-    assert forwarder(reason=REASON).ended(OUT, 3, b"") == (release(wrap(ONION, REASON)), FAILED), "across a restart"
+    assert made.on_ended(OUT, 3, b"") == (release(wrap(ONION, REASON)), FAILED)
+    assert forwarder(reason=REASON).on_ended(OUT, 3, b"") == (release(wrap(ONION, REASON)), FAILED), "across a restart"
 
 
 def test_a_channel_that_is_gone_ends_what_went_through_it_and_no_other_does() -> None:
@@ -203,16 +203,16 @@ def test_a_channel_that_is_gone_ends_what_went_through_it_and_no_other_does() ->
 
 def test_what_was_never_signed_never_was() -> None:
     made = forwarder()
-    assert made.dropped(OUT, 3) == (release(b"CHANNEL_DISABLED"),)
+    assert made.on_dropped(OUT, 3) == (release(b"CHANNEL_DISABLED"),)
     assert len(made) == 0 and not made.holds(OUT, 3) and made.of_origin(IN, 7) is None
-    assert made.dropped(OUT, 3) == () and made.learned(OUT, 3, SECRET) == ()
+    assert made.on_dropped(OUT, 3) == () and made.on_secret_learned(OUT, 3, SECRET) == ()
 
 
 def test_an_incoming_lock_that_was_paid_ends_it_and_one_that_is_not_there_is_a_loss() -> None:
     made = forwarder()
-    assert made.origin_paid(IN, 7) == (PAID,)
-    assert made.origin_paid(IN, 7) == () and len(made) == 0
+    assert made.on_incoming_paid(IN, 7) == (PAID,)
+    assert made.on_incoming_paid(IN, 7) == () and len(made) == 0
     made = forwarder()
-    made.learned(OUT, 3, SECRET)
-    assert made.lost(CIRCUIT) == (LOST,)
-    assert made.lost(CIRCUIT) == () and len(made) == 0
+    made.on_secret_learned(OUT, 3, SECRET)
+    assert made.on_incoming_lost(CIRCUIT) == (LOST,)
+    assert made.on_incoming_lost(CIRCUIT) == () and len(made) == 0

@@ -164,7 +164,7 @@ def test_what_comes_in_from_one_peer_is_limited_wherever_it_goes() -> None:
     world["B"].admission.exposure.began(elsewhere, world["A"].node, AMOUNT)
     send(world, range(100, 101))
     assert len(world["A"].ended) == 1
-    world["B"].admission.exposure.ended(elsewhere)
+    world["B"].admission.exposure.on_ended(elsewhere)
     send(world, range(200, 201))
     assert len(load_circuits(world["B"].store)) == MOST
 
@@ -321,7 +321,7 @@ def test_sums_kept_step_by_step_are_those_made_from_scratch(
             exposure.began(name, peer, amount)
             pending.setdefault(name, amount)
         else:
-            exposure.ended(name)
+            exposure.on_ended(name)
             pending.pop(name, None)
         small = [value for other, value in pending.items() if other[:2] == name[:2] and value < limits.rise * fee]
         assert exposure.small(peer, name[1], fee) == (sum(small), len(small)) and len(exposure) == len(pending)

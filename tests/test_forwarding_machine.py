@@ -50,7 +50,7 @@ class Forwarding(RuleBasedStateMachine):
     def decide(self, name: str, data: st.DataObject, opens: bool) -> None:
         payee = self.line[name]
         (session,) = payee.engine.sessions.values()
-        waiting = {added.lock.id for added in session.locks.undecided()}
+        waiting = {added.lock.id for added in session.locks.undecided_locks()}
         finals = [final for final in payee.finals if final.lock.id in waiting]
         if not finals:
             return

@@ -82,7 +82,7 @@ def test_what_the_payee_decides_is_in_the_commit_of_the_update_that_brought_the_
     def arrived(ends: Ends, final: FinalLock) -> Sequence[Moment]:
         return (PolicySet(final.channel, chosen),)
 
-    monkeypatch.setattr(Ends, "arrived", arrived)
+    monkeypatch.setattr(Ends, "on_arrived", arrived)
     world = Line()
     before = commits_of(world["C"])
     decided(world, "C")

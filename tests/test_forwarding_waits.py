@@ -135,7 +135,7 @@ class Story:
     def act(self) -> None:
         """C refuses what it cannot open."""
         payee = self.world["C"]
-        if not self.opens and payee.session(self.world["B"]).locks.undecided():
+        if not self.opens and payee.session(self.world["B"]).locks.undecided_locks():
             payee.locks.refuse(payee.finals[-1], Failure(Code.MPP_TIMEOUT))
 
     def moments(self) -> list[tuple[Member, str]]:

@@ -39,7 +39,7 @@ class Payee:
         self.node, self.at_once = node, at_once
         self.finals: list[FinalLock] = []
 
-    def arrived(self, final: FinalLock) -> Sequence[Moment]:
+    def on_arrived(self, final: FinalLock) -> Sequence[Moment]:
         self.finals.append(final)
         if self.at_once:
             self.open()
@@ -49,10 +49,10 @@ class Payee:
         for final in self.finals:
             self.node.routing.incoming.reveal(final.channel, final.lock.id, SECRET)
 
-    def gone(self, channel: ChannelId, lock: Lock, secret: bytes) -> Sequence[Moment]:
+    def on_gone(self, channel: ChannelId, lock: Lock, secret: bytes) -> Sequence[Moment]:
         return ()
 
-    def time_passed(self) -> Sequence[Moment]:
+    def on_time_passed(self) -> Sequence[Moment]:
         return ()
 
 

@@ -35,7 +35,7 @@ def channel(number: int) -> ChannelId:
 
 def a_gossip(**limits: int) -> Gossip:
     gossip = Gossip(person(99), DOMAIN, GossipPolicy(**limits))
-    gossip.connected(PEER, NOW)
+    gossip.on_connected(PEER, NOW)
     return gossip
 
 

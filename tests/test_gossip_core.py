@@ -90,7 +90,7 @@ def test_a_channel_that_is_closed_on_chain_is_removed_and_stays_removed(truth: C
         house.hear(truth.update(each, 0, NOW), truth.update(each, 1, NOW))
     house.hear(sign_node(BEA, DOMAIN, NOW, alias="Bea"), sign_node(ANN, DOMAIN, NOW, alias="Ann"))
     assert len(house.contents()) == 6
-    house.gossip.closed(channel, house.now)
+    house.gossip.on_closed(channel, house.now)
     house.take()
     assert {edge.channel for edge in house.graph().values()} == {other}
     assert len(house.contents()) == 3  # and Bea, who has no other channel, is gone
@@ -105,7 +105,7 @@ def test_a_close_that_overtakes_the_chains_answer_wins(truth: ChainTruth, house:
     house.gossip.receive(PEER, wire.frames([truth.update(channel, 0, NOW)])[0], NOW)
     assert house.gossip.next_question(NOW) == channel
     facts = truth.facts(channel)
-    house.gossip.closed(channel, NOW)
+    house.gossip.on_closed(channel, NOW)
     house.gossip.answer(channel, facts, NOW)
     assert house.contents() == {}
 
@@ -127,7 +127,7 @@ def test_what_was_refused_before_its_opening_was_seen_is_fetched_soon_after(trut
     house.hear(truth.update(channel, 0, NOW))
     truth.views[channel] = view
     house.sent.clear()
-    house.gossip.opened(channel, house.now)
+    house.gossip.on_opened(channel, house.now)
     house.pass_time(7)
     assert {to for to, message in house.sent if isinstance(message, wire.Query)} == {PEER, OTHER}
     house.hear(truth.update(channel, 0, NOW))

@@ -49,7 +49,7 @@ def test_a_flood_of_channels_that_do_not_exist_fills_only_its_senders_places(tru
 
 def test_two_floods_share_the_places_and_leave_some_for_others(truth: ChainTruth) -> None:
     house = House(truth, parked_per_peer=20, parked_max=30)
-    house.gossip.connected(b"third", NOW)
+    house.gossip.on_connected(b"third", NOW)
     for salt, peer in enumerate((PEER, OTHER)):
         for update in flood(truth, 40, salt):
             house.gossip.receive(peer, wire.frames([update])[0], NOW)
@@ -89,8 +89,8 @@ def test_coming_back_does_not_refill_a_budget(truth: ChainTruth) -> None:
     house = House(truth, items_burst=2, items_rate=0.001)
     channels = [truth.open(ANN, BEA, number=number) for number in range(4)]
     house.hear(*(truth.update(channel, 0, NOW) for channel in channels[:2]))
-    house.gossip.disconnected(PEER)
-    house.gossip.connected(PEER, house.now)
+    house.gossip.on_disconnected(PEER)
+    house.gossip.on_connected(PEER, house.now)
     house.hear(*(truth.update(channel, 0, NOW) for channel in channels[2:]))
     assert len(house.contents()) == 2
 
@@ -139,8 +139,8 @@ def test_answers_that_were_not_asked_for_are_ignored(house: House) -> None:
 
 
 def test_peers_are_asked_for_different_parts_first_and_for_names_last(truth: ChainTruth, house: House) -> None:
-    house.gossip.connected(b"\x80", NOW)
-    house.gossip.connected(b"\x00", NOW)
+    house.gossip.on_connected(b"\x80", NOW)
+    house.gossip.on_connected(b"\x00", NOW)
     house.pass_time(1)
     asked = {}
     for peer in (b"\x00", b"\x80"):

@@ -88,7 +88,7 @@ async def outage() -> None:
         ann = network.settle(0)
         channels = [truth.open(person(1), person(2), number=number) for number in range(3 * LOOKUPS)]
         now = int(virtual_clock()())
-        ann.shell.connected(b"bea")
+        ann.shell.on_connected(b"bea")
         for channel in channels:
             for frame in wire.frames([truth.update(channel, side, now) for side in (0, 1)]):
                 ann.shell.receive(b"bea", frame)
@@ -121,7 +121,7 @@ async def missed() -> None:
         ann = GossipNode(0, truth, policy=HASTY)
         nursery.start_soon(ann.run)
         channel = truth.open(person(1), person(2))
-        ann.shell.connected(b"bea")
+        ann.shell.on_connected(b"bea")
         for frame in wire.frames([truth.update(channel, side, int(virtual_clock()())) for side in (0, 1)]):
             ann.shell.receive(b"bea", frame)
         await trio.sleep(5)
@@ -143,7 +143,7 @@ async def refuse() -> None:
     async with trio.open_nursery() as nursery:
         ann = GossipNetwork(nursery, 1, truth).settle(0)
         channel = truth.open(person(1), person(2))
-        ann.shell.connected(b"mallory")
+        ann.shell.on_connected(b"mallory")
         with pytest.raises(PeerError):
             ann.shell.receive(b"mallory", b"junk")
         forged = truth.update(channel, 0, int(virtual_clock()()), signer=person(3))

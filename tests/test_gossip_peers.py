@@ -60,7 +60,7 @@ class Host:
     def on_event(self, event: Event) -> None:
         self.events.append(event)
         if isinstance(event, PeerConnected):
-            (self.service.connected if event.up else self.service.disconnected)(event.peer)
+            (self.service.on_connected if event.up else self.service.on_disconnected)(event.peer)
 
     def follow(self, event: GraphEvent) -> None:
         if isinstance(event, EdgeKnown):
@@ -138,7 +138,7 @@ async def lie() -> None:
             hosts[0].peers.say(hosts[1].address.key, wire.encode(wire.Updates((forged,))))
             await trio.sleep(20)
         assert hosts[1].faults() == [Fault.REFUSED, Fault.REFUSED]
-        assert hosts[0].address.key in hosts[1].peers.connected()  # dialed again: its next lie is found out too
+        assert hosts[0].address.key in hosts[1].peers.connected_peers()  # dialed again: its next lie is found out too
         assert (len(list(hosts[2].graph)), hosts[2].faults()) == (2, [])
 
 

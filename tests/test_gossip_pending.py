@@ -36,7 +36,7 @@ def test_a_peer_may_leave_while_both_sides_of_a_channel_wait_for_the_chain(
     assert len(pending) == len(others)
     if not asked:
         assert pending.next_question(0.0) == (CHANNEL if others else None)
-    pending.answered(CHANNEL)
+    pending.on_answered(CHANNEL)
     found = pending.take(CHANNEL)
     assert found == {peer: [kept(0), kept(1)] for peer in others}
     assert len(pending) == 0 and not pending.curious

@@ -169,15 +169,15 @@ def test_nodes_that_heard_different_things_agree_after_reconciliation_although_f
     houses = [House(WORLD, number=50 + n, update_burst=100, stalled=20, young=0.0) for n in range(3)]
     for house in houses:
         for peer in (PEER, OTHER):
-            house.gossip.disconnected(peer)
-        house.gossip.connected(b"user", house.now)
+            house.gossip.on_disconnected(peer)
+        house.gossip.on_connected(b"user", house.now)
         for index in data.draw(st.lists(st.integers(0, len(FACTS) - 1), max_size=12)):
             house.hear(FACTS[index], peer=b"user")
-        house.gossip.disconnected(b"user")
+        house.gossip.on_disconnected(b"user")
     lossy = data.draw(st.integers(0, 30))
     for first, second in [(0, 1), (1, 2)]:
-        houses[first].gossip.connected(b"%d" % second, NOW)
-        houses[second].gossip.connected(b"%d" % first, NOW)
+        houses[first].gossip.on_connected(b"%d" % second, NOW)
+        houses[second].gossip.on_connected(b"%d" % first, NOW)
     carry(houses, lossy, lambda: data.draw(st.booleans()))
     carry(houses, 1_400, lambda: False)
     assert houses[0].contents() == houses[1].contents() == houses[2].contents()
@@ -225,5 +225,5 @@ def test_a_large_frame_is_taken_in_steps_and_its_sender_may_leave_between_them(t
     for _ in house.gossip.receiving(PEER, frames[0], NOW):
         steps += 1
         if steps == 2:
-            house.gossip.disconnected(PEER)
+            house.gossip.on_disconnected(PEER)
     assert steps == 2 and house.gossip.statistics().pending == 0

@@ -16,7 +16,7 @@ from tallystick.channels.testing.scheduling import simulate
 from tallystick.router.network.routing import PaymentOptions
 from tallystick.sdk.node.node import Config
 from tallystick.sdk.testing.world import open_world
-from tallystick.settlement.enforcement.claims import stakes
+from tallystick.settlement.enforcement.claims import amounts_at_stake
 
 SPOKES = ("s0", "s1", "s2", "s3")
 
@@ -36,7 +36,7 @@ def test_what_secrets_are_worth_is_counted_once_a_block_however_many_channels_ow
     def counted(channels: Iterable[Channel]) -> dict[bytes, int]:
         nonlocal looks
         looks += 1
-        return stakes(channels)
+        return amounts_at_stake(channels)
 
     async def main() -> None:
         config = Config(challenge_period=600, payments=PaymentOptions(announce=False, lock_seconds=900))

@@ -37,12 +37,12 @@ async def held(world: World, *, lifetime: int = 3_600) -> AsyncIterator[tuple[In
     record = await carol.create_invoice(1_000, hold=True, lifetime=lifetime)
     paying = world.attempt("alice", lambda alice: alice.pay(record.text))
     with trio.fail_after(60):
-        await carol.until(lambda: record.payment_hash in carol.routing.receiving.held)
+        await carol.until(lambda: record.payment_hash in carol.routing.receiving.held_payments)
     yield record, paying
 
 
 def state(node: Node, record: InvoiceRecord) -> InvoiceState:
-    return node.invoice(record.payment_hash).state(node.engine.chain.now, node.routing.receiving.held)
+    return node.invoice(record.payment_hash).state(node.engine.chain.now, node.routing.receiving.held_payments)
 
 
 def test_what_is_held_for_an_invoice_that_expired_is_held_and_settled_after_a_restart() -> None:

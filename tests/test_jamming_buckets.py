@@ -73,7 +73,7 @@ def test_a_reputation_is_used_up_by_pending_locks_and_comes_back_with_their_fees
         assert hold(jamming, HONEST, 1_000, name) is not None
     during = jamming.confidence(HONEST, 0.0, 0)
     for name in range(20):
-        jamming.ended((name,), True, 10)
+        jamming.on_ended((name,), True, 10)
     assert during < before <= 1.0
     assert jamming.confidence(HONEST, 0.0, 10) > 0.99 and len(jamming) == 0
 
@@ -82,7 +82,7 @@ def test_slow_and_failing_payments_cost_reputation_and_time_heals() -> None:
     jamming = seasoned(HONEST)
     for name in range(50):
         hold(jamming, HONEST, 1_000, name)
-        jamming.ended((name,), False, 10 * HOUR)
+        jamming.on_ended((name,), False, 10 * HOUR)
     spoiled = jamming.confidence(HONEST, 0.0, 10 * HOUR)
     assert spoiled < 0.5
     later = jamming.reputation(HONEST, 10 * HOUR + LIMITS.half_life)
@@ -95,7 +95,7 @@ def test_whoever_was_slow_in_the_congestion_bucket_is_out_for_two_weeks() -> Non
         hold(jamming, b"j%d" % (name % 9), 1_000, name)
     assert hold(jamming, JAMMER, 1_000, "slow") is Bucket.CONGESTION
     assert hold(jamming, JAMMER, 1_000, "second") is None
-    jamming.ended(("slow",), True, LIMITS.patience + 1)
+    jamming.on_ended(("slow",), True, LIMITS.patience + 1)
     assert hold(jamming, JAMMER, 1_000, "again", LIMITS.patience + 2) is None
     assert hold(jamming, JAMMER, 1_000, "much later", LIMITS.patience + 1 + LIMITS.banned) is Bucket.CONGESTION
 
@@ -106,7 +106,7 @@ def test_what_began_and_ended_leaves_nothing_but_reputation(payments: list[tuple
     names = [name for name, (amount, _, _) in enumerate(payments) if hold(jamming, HONEST, amount, name) is not None]
     for name in names:
         _, paid, duration = payments[name]
-        jamming.ended((name,), paid, duration)
+        jamming.on_ended((name,), paid, duration)
     assert len(jamming) == 0 and hold(jamming, HONEST, VALUE * LIMITS.general_value // 100, "all of it") is not None
     reputation = jamming.reputation(HONEST, 0)
     assert 0 <= reputation.earned <= reputation.worth * (1 + 1e-9)
@@ -118,7 +118,7 @@ def test_a_payment_that_never_began_leaves_no_trace() -> None:
     jamming = Jamming(LIMITS)
     assert hold(jamming, HONEST, 1_000, "x") is not None
     jamming.forget(("x",))
-    jamming.ended(("x",), False, 5)
+    jamming.on_ended(("x",), False, 5)
     assert jamming.take_changed() == [] and jamming.confidence(HONEST, 1.0, 0) == 0.0
 
 
@@ -129,5 +129,5 @@ def test_a_dear_payment_that_ends_leaves_the_cheap_ones_of_its_peer_in_place(fee
         jamming.began(name, asked(JAMMER, fee=fee), Bucket.GENERAL, 0)
     for name in rng.sample(range(len(fees)), len(fees)):
         assert jamming.confidence(JAMMER, 1, 0) == 0.0
-        jamming.ended(name, False, 1)
+        jamming.on_ended(name, False, 1)
     assert len(jamming) == 0 and not jamming._pending

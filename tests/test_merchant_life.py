@@ -65,7 +65,7 @@ def order(alice: Node, invoice: Invoice, amount: int = ASKED, *, payment_secret:
 async def refused(alice: Node, wish: Order) -> PaymentFailed:
     alice.routing.outgoing.begin(wish)
     with pytest.raises(PaymentFailed) as caught:
-        await alice.routing.receipt(wish.payment_hash)
+        await alice.routing.paying.receipt(wish.payment_hash)
     assert caught.value.reason is Unpaid.PAYEE_REFUSES and "ask the payee for a new one" in str(caught.value)
     return caught.value
 
@@ -78,7 +78,7 @@ def told(carol: Node, invoice: Invoice) -> str:
 
 def state(carol: Node, invoice: Invoice) -> InvoiceState:
     record = carol.invoice(invoice.payment_hash)
-    return record.state(carol.engine.chain.now, carol.routing.receiving.held)
+    return record.state(carol.engine.chain.now, carol.routing.receiving.held_payments)
 
 
 def test_who_pays_more_is_welcome_up_to_twice_as_much() -> None:

@@ -15,7 +15,7 @@ from tallystick.channels.protocol.objects import Address
 from tallystick.channels.storage.sqlite.store import open_store
 from tallystick.sdk.node.running import SCHEMAS
 from tallystick.settlement.chain import Header
-from tallystick.settlement.enforcement.duties import judge
+from tallystick.settlement.enforcement.duties import is_moot, judge
 from tallystick.settlement.errors import Revert, read_revert
 from tallystick.settlement.ethereum.rpc_shapes import quantity, read_receipt, to_hex
 from tallystick.settlement.sending.moments import ObligationStored, read_book, read_obligation
@@ -101,3 +101,12 @@ def test_further_attempts_have_names_of_their_own_and_go_back_to_one() -> None:
     )
     third = first.again(3, 5)
     assert (third.id, third.name, third.budget, third.again(0, 7).id) == ("settle:x/3", "settle:x", 5, "settle:x")
+
+
+def test_only_a_duty_that_waits_and_is_not_due_is_moot(tmp_path: Path) -> None:
+    book, _ = old_book(tmp_path / "alice")
+    settle, filler, claim, deposit = book.obligations.values()
+    assert is_moot(settle, set()) and not is_moot(settle, {"settle:6363636363636363:1750058600"})
+    assert is_moot(settle, {settle.id}), "what is due has no number of an attempt"
+    waiting = msgspec.structs.replace(deposit, status=ObligationStatus.WAITING)
+    assert not any(is_moot(one, set()) for one in (filler, claim, deposit, waiting))

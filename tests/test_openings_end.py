@@ -217,7 +217,7 @@ class Stranger:
     def __init__(self, node: Node, number: int) -> None:
         self.node, self.key = node, PrivateKey(keccak(b"stranger %d" % number))
         self.said: list[bytes] = []
-        node.engine.connected(bytes(self.key.public), self)
+        node.engine.on_connected(bytes(self.key.public), self)
 
     def put_all(self, frames: list[bytes]) -> None:
         self.said += frames

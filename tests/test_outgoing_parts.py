@@ -96,11 +96,11 @@ class Road:
     def release(self, route: Route) -> None:
         self.reserved.remove(route)
 
-    def passed(self, channel: ChannelId, node: NodeKey, amount: int, now: float) -> None: ...
-    def failed(self, channel: ChannelId, node: NodeKey, amount: int, now: float) -> None:
+    def on_passed(self, channel: ChannelId, node: NodeKey, amount: int, now: float) -> None: ...
+    def on_failed(self, channel: ChannelId, node: NodeKey, amount: int, now: float) -> None:
         self.blamed.append(channel)
 
-    def settled(self, route: Route, now: float) -> None: ...
+    def on_settled(self, route: Route, now: float) -> None: ...
     def avoid(self, channel: ChannelId, node: NodeKey, until: float, since: float | None = None) -> None: ...
     def avoid_node(self, node: NodeKey, until: float, since: float | None = None) -> None: ...
 
@@ -174,11 +174,11 @@ class World:
     def end(self, lock: Lock, secret: bytes = b"", reason: bytes = b"") -> None:
         """The lock is agreed gone, in one commit, whose events follow."""
         if secret:
-            self.record(self.outgoing.secret_learned(CHANNEL, lock, secret))
+            self.record(self.outgoing.on_secret_learned(CHANNEL, lock, secret))
         elif reason:
-            self.record(self.outgoing.lock_rejected(CHANNEL, lock, reason))
+            self.record(self.outgoing.on_lock_rejected(CHANNEL, lock, reason))
         paid = lock.amount if secret else 0
-        self.record(self.outgoing.lock_ended(CHANNEL, lock, paid, secret))
+        self.record(self.outgoing.on_lock_ended(CHANNEL, lock, paid, secret))
         self.round()
 
     @property
@@ -215,10 +215,10 @@ def test_a_part_whose_channel_closed_ends_with_the_chains_time_and_not_never(res
         world.start()
         world.outgoing.resume()
         world.round()
-    assert world.outgoing.time_passed() == [] and not world.payment.ended
+    assert world.outgoing.on_time_passed() == [] and not world.payment.ended
     world.channel.over.add(lock.id)
     world.outgoing.stop(DIGEST, Unpaid.TIMEOUT, "too late")
-    world.record(world.outgoing.time_passed())
+    world.record(world.outgoing.on_time_passed())
     world.round()
     assert world.payment.ended is not None and world.payment.reason is Unpaid.TIMEOUT
     assert len(world.outgoing) == 0 and world.road.closed and parts_under_way(world.store) == []
@@ -240,7 +240,7 @@ def test_a_payment_that_nothing_was_sent_for_before_a_restart_waits_for_the_peer
     assert world.channel.locks == [] and world.payment.ended is None
     world.channel.ready = back
     world.channel.now += 0 if back else 61
-    world.record([*world.outgoing.channel_ready(CHANNEL), *world.outgoing.time_passed()])
+    world.record([*world.outgoing.on_channel_ready(CHANNEL), *world.outgoing.on_time_passed()])
     world.round()
     assert len(world.channel.locks) == 1
     world.end(world.channel.locks[0], SECRET)
@@ -250,10 +250,10 @@ def test_a_payment_that_nothing_was_sent_for_before_a_restart_waits_for_the_peer
 def test_a_part_that_the_chain_pays_ends_paid_although_nobody_agrees_to_it() -> None:
     world = World()
     lock = world.begin()
-    world.record(world.outgoing.secret_learned(CHANNEL, lock, SECRET))
+    world.record(world.outgoing.on_secret_learned(CHANNEL, lock, SECRET))
     world.round()
     world.channel.over.add(lock.id)
-    world.record(world.outgoing.time_passed())
+    world.record(world.outgoing.on_time_passed())
     world.round()
     assert world.payment.secret == SECRET
     assert len(world.outgoing) == 0 and world.road.closed and parts_under_way(world.store) == []
@@ -263,10 +263,10 @@ def test_a_part_that_a_silent_peer_does_not_let_us_sign_is_given_up() -> None:
     world = World()
     lock = world.begin()
     world.channel.now += 60
-    world.record(world.outgoing.time_passed())
+    world.record(world.outgoing.on_time_passed())
     assert world.channel.given_up == []
     world.channel.now += 1
-    world.record(world.outgoing.time_passed())
+    world.record(world.outgoing.on_time_passed())
     assert world.channel.given_up == [lock.id]
 
 
@@ -274,7 +274,7 @@ def test_a_payment_is_known_as_under_way_until_its_end_is_durable() -> None:
     world = World()
     lock = world.begin()
     world.outgoing.stop(DIGEST, Unpaid.TIMEOUT, "too late")
-    world.record(world.outgoing.lock_ended(CHANNEL, lock, 0, b""))
+    world.record(world.outgoing.on_lock_ended(CHANNEL, lock, 0, b""))
     world.step()
     assert world.payment.ended is None and len(world.outgoing) == 1, "whoever asks now waits for the end"
     world.step()
@@ -312,7 +312,7 @@ def test_an_invoice_that_is_being_paid_or_was_paid_is_not_paid_again() -> None:
 def test_a_part_whose_lock_was_given_up_unsigned_is_sent_again_and_its_old_number_means_nothing() -> None:
     world = World()
     first = world.begin()
-    world.record(world.outgoing.lock_dropped(CHANNEL, first))
+    world.record(world.outgoing.on_lock_dropped(CHANNEL, first))
     world.round()
     second = world.channel.locks[-1]
     assert second.id != first.id and world.road.blamed == [CHANNEL] and len(world.road.reserved) == 1

@@ -62,9 +62,9 @@ class Slow:
     def release(self, route: Route) -> None:
         self.reserved.remove(route)
 
-    def passed(self, channel: ChannelId, node: NodeKey, amount: int, now: float) -> None: ...
-    def failed(self, channel: ChannelId, node: NodeKey, amount: int, now: float) -> None: ...
-    def settled(self, route: Route, now: float) -> None: ...
+    def on_passed(self, channel: ChannelId, node: NodeKey, amount: int, now: float) -> None: ...
+    def on_failed(self, channel: ChannelId, node: NodeKey, amount: int, now: float) -> None: ...
+    def on_settled(self, route: Route, now: float) -> None: ...
     def avoid(self, channel: ChannelId, node: NodeKey, until: float, since: float | None = None) -> None: ...
     def avoid_node(self, node: NodeKey, until: float, since: float | None = None) -> None: ...
 
@@ -246,7 +246,7 @@ def test_what_is_found_after_the_end_of_a_payment_is_not_sent(paid: bool) -> Non
 
     def end() -> None:
         if paid:
-            payment.secret_learned(SECRET)
+            payment.on_secret_learned(SECRET)
         else:
             payment.stop(Unpaid.TIMEOUT, "too late")
 
@@ -259,14 +259,14 @@ def test_a_part_that_fails_while_the_rest_is_planned_is_sent_once() -> None:
     payment.resume([failed], attempts=8)
     answers: list[Steps[list[Part]]] = []
     start = payment.start(0)
-    answers.append(payment.part_failed(7, PartFailure(Attribution.LIQUIDITY), 0))  # before the plan has begun
+    answers.append(payment.on_part_failed(7, PartFailure(Attribution.LIQUIDITY), 0))  # before the plan has begun
     sent = [part for steps in (start, *answers) for part in finish(steps)]
     assert sum(part.route.delivered for part in sent) == 1_000 == payment.under_way
 
     _, payment = started()
     payment.resume([failed], attempts=8)
     sent = stepped(
-        payment.start(0), lambda: answers.append(payment.part_failed(7, PartFailure(Attribution.LIQUIDITY), 0))
+        payment.start(0), lambda: answers.append(payment.on_part_failed(7, PartFailure(Attribution.LIQUIDITY), 0))
     )
     sent += finish(answers[-1])
     assert sorted(part.route.delivered for part in sent) == [400, 600] and payment.under_way == 1_000

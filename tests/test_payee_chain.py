@@ -80,7 +80,7 @@ class World:
         ]
         for lock in self.locks:
             payload = FinalPayload(lock.amount, lock.expiry, WORD, 100)
-            assert list(self.receiving.arrived(FinalLock(CHANNEL, lock, payload, b"o" * 32))) == []
+            assert list(self.receiving.on_arrived(FinalLock(CHANNEL, lock, payload, b"o" * 32))) == []
 
     def received(self, moments: list[Moment]) -> int:
         self.store.commit(moments)
@@ -90,12 +90,12 @@ class World:
 
 
 def paid_by_the_peer(world: World) -> list[Moment]:
-    return list(world.receiving.gone(CHANNEL, world.locks[0], SECRET))
+    return list(world.receiving.on_gone(CHANNEL, world.locks[0], SECRET))
 
 
 def let_go_for_want_of_parts(world: World) -> list[Moment]:
     world.port.chain = ChainTime(1_061, 0, {lock.puzzle: (1_000, SECRET) for lock in world.locks})
-    return list(world.receiving.time_passed())
+    return list(world.receiving.on_time_passed())
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_no_part_is_let_go_whose_secret_is_out(event: Callable[[World], list[Mom
 def test_parts_that_others_do_not_follow_are_let_go_while_the_secret_is_none_of_the_chains() -> None:
     world = World()
     world.port.chain = ChainTime(1_061)
-    assert world.received(list(world.receiving.time_passed())) == 0
+    assert world.received(list(world.receiving.on_time_passed())) == 0
     assert world.port.refused == [0, 1]
 
 
@@ -119,7 +119,7 @@ def test_a_secret_that_a_stranger_registers_makes_the_held_payment_a_received_on
         dave, world = journey.node("dave"), journey.world
         invoice = await dave.create_invoice(AMOUNT, payment_hash=digest_of(SECRET), lifetime=86_400)
         journey.ask(invoice)
-        assert await world.until(lambda: bool(dave.routing.receiving.held), 60)
+        assert await world.until(lambda: bool(dave.routing.receiving.held_payments), 60)
         await world.chain.send(world.seats["carol"].key, RegisterSecretCall(SECRET))
         await world.until(lambda: bool(journey.receipts), 300)
         assert dave.invoice(digest_of(SECRET)).received == AMOUNT

@@ -86,13 +86,13 @@ class Roads:
     def release(self, route: Route) -> None:
         self.reserved.remove(route)
 
-    def passed(self, channel: ChannelId, node: NodeKey, amount: int, now: float) -> None:
+    def on_passed(self, channel: ChannelId, node: NodeKey, amount: int, now: float) -> None:
         self.lessons.append(("passed", channel, amount))
 
-    def failed(self, channel: ChannelId, node: NodeKey, amount: int, now: float) -> None:
+    def on_failed(self, channel: ChannelId, node: NodeKey, amount: int, now: float) -> None:
         self.lessons.append(("failed", channel, amount))
 
-    def settled(self, route: Route, now: float) -> None:
+    def on_settled(self, route: Route, now: float) -> None:
         self.lessons.append(("settled", route.delivered))
 
     def avoid(self, channel: ChannelId, node: NodeKey, until: float, since: float | None = None) -> None:
@@ -121,7 +121,7 @@ def test_a_payment_that_fits_one_path_is_one_part_and_its_secret_is_the_receipt(
     roads = Roads(1_000, ppm=20_000)
     payment, (part,) = begin(roads)
     assert payment.outcome is None and payment.owed == 0
-    payment.part_paid(part.number, SECRET, 1)
+    payment.on_part_paid(part.number, SECRET, 1)
     outcome = payment.outcome
     assert outcome is not None and (outcome.secret, outcome.fee) == (SECRET, 20)
     assert payment.complete and roads.reserved == [] and ("settled", 1_000) in roads.lessons
@@ -132,7 +132,7 @@ def test_a_failed_part_is_tried_again_as_two_halves() -> None:
     payment, parts = begin(roads)
     assert [part.route.delivered for part in parts] == [500, 500]
     roads.widest = 300
-    again = finish(payment.part_failed(parts[0].number, PartFailure(Attribution.LIQUIDITY, 1), 1))
+    again = finish(payment.on_part_failed(parts[0].number, PartFailure(Attribution.LIQUIDITY, 1), 1))
     assert sorted(part.route.delivered for part in again) == [250, 250]
     assert payment.under_way == 1_000
 
@@ -140,7 +140,7 @@ def test_a_failed_part_is_tried_again_as_two_halves() -> None:
 def test_where_it_failed_tells_what_passed_and_what_did_not() -> None:
     roads = Roads(1_000)
     payment, (part,) = begin(roads)
-    finish(payment.part_failed(part.number, PartFailure(Attribution.LIQUIDITY, 0, b"update"), 1))
+    finish(payment.on_part_failed(part.number, PartFailure(Attribution.LIQUIDITY, 0, b"update"), 1))
     first, second, _ = part.route.hops
     assert roads.lessons[:3] == [
         ("passed", first.channel, first.amount),
@@ -153,7 +153,7 @@ def test_a_policy_that_is_no_news_gets_the_channel_avoided() -> None:
     roads = Roads(1_000)
     roads.policy_is_news = False
     payment, (part,) = begin(roads)
-    assert finish(payment.part_failed(part.number, PartFailure(Attribution.POLICY, 1, b"same"), 1))
+    assert finish(payment.on_part_failed(part.number, PartFailure(Attribution.POLICY, 1, b"same"), 1))
     assert ("avoid", part.route.hops[2].channel) in roads.lessons
 
 
@@ -161,14 +161,14 @@ def test_a_policy_that_gossip_told_while_the_part_was_on_its_way_is_no_reason_to
     roads = Roads(1_000)
     roads.policy_is_news, roads.policy_is_kept = False, False
     payment, (part,) = begin(roads)
-    assert len(finish(payment.part_failed(part.number, PartFailure(Attribution.POLICY, 1, b"known by now"), 1))) == 1
+    assert len(finish(payment.on_part_failed(part.number, PartFailure(Attribution.POLICY, 1, b"known by now"), 1))) == 1
     assert not any(attribution[0] == "avoid" for attribution in roads.lessons)
 
 
 def test_a_failure_that_nobody_signed_for_makes_every_forwarder_suspect() -> None:
     roads = Roads(1_000)
     payment, (part,) = begin(roads)
-    finish(payment.part_failed(part.number, PartFailure(Attribution.UNKNOWN), 1))
+    finish(payment.on_part_failed(part.number, PartFailure(Attribution.UNKNOWN), 1))
     assert [attribution for attribution in roads.lessons if attribution[0] == "avoid"] == [
         ("avoid", hop.channel) for hop in part.route.hops[1:]
     ]
@@ -178,10 +178,11 @@ def test_the_payees_refusal_ends_it_once_nothing_is_under_way() -> None:
     roads = Roads(500)
     payment, (first, second) = begin(roads)
     assert (
-        finish(payment.part_failed(first.number, PartFailure(Attribution.REFUSED, 2, text="unknown payment"), 1)) == []
+        finish(payment.on_part_failed(first.number, PartFailure(Attribution.REFUSED, 2, text="unknown payment"), 1))
+        == []
     )
     assert payment.outcome is None
-    assert finish(payment.part_failed(second.number, PartFailure(Attribution.REFUSED, 2), 2)) == []
+    assert finish(payment.on_part_failed(second.number, PartFailure(Attribution.REFUSED, 2), 2)) == []
     outcome = payment.outcome
     assert outcome is not None and outcome.reason is Unpaid.PAYEE_REFUSES and "unknown payment" in outcome.text
 
@@ -197,7 +198,7 @@ def test_a_part_that_cannot_be_placed_leaves_nothing_half_reserved() -> None:
     roads = Roads(500)
     payment, (first, _) = begin(roads)
     roads.widest = 5
-    assert finish(payment.part_failed(first.number, PartFailure(Attribution.LIQUIDITY, 1), 1)) == []
+    assert finish(payment.on_part_failed(first.number, PartFailure(Attribution.LIQUIDITY, 1), 1)) == []
     assert len(roads.reserved) == 1 and payment.outcome is None
 
 
@@ -276,15 +277,15 @@ def test_never_more_under_way_than_owed_and_always_an_end(
         if payment.parts:
             part = payment.parts[which % len(payment.parts)]
             if action == Step.PAID:
-                payment.part_paid(part.number, SECRET, 1)
+                payment.on_part_paid(part.number, SECRET, 1)
                 check([])
             elif action == Step.UNSENT:
                 check(finish(payment.part_unsent(part.number, 1)))
             else:
-                check(finish(payment.part_failed(part.number, PartFailure(attribution, at), 1)))
+                check(finish(payment.on_part_failed(part.number, PartFailure(attribution, at), 1)))
     paid = bool(payment.secret)
     for part in payment.parts:
-        check(finish(payment.part_failed(part.number, PartFailure(Attribution.REFUSED, 2), 2)))
+        check(finish(payment.on_part_failed(part.number, PartFailure(Attribution.REFUSED, 2), 2)))
     outcome = payment.outcome
     assert outcome is not None and payment.complete
     assert bool(outcome.secret) is paid and (outcome.reason is None) is paid
@@ -299,7 +300,7 @@ def test_a_payment_that_may_send_no_further_part_is_resumed_and_ends_with_those_
     payment.resume(under_way, attempts)
     assert finish(payment.start(0)) == [] and payment.outcome is None
     for part in under_way:
-        assert finish(payment.part_failed(part.number, PartFailure(Attribution.LIQUIDITY, 1), 1)) == []
+        assert finish(payment.on_part_failed(part.number, PartFailure(Attribution.LIQUIDITY, 1), 1)) == []
     outcome = payment.outcome
     assert outcome is not None and outcome.reason is Unpaid.NO_LIQUIDITY
 
@@ -314,7 +315,7 @@ def test_what_failed_for_a_moment_gets_another_chance_after_pauses_that_grow_up_
     roads.widest, now, waits = 1, 10.0, []
     for _ in range(7):
         roads.planned_retry = retry_plan(since=now)
-        assert finish(payment.part_failed(part.number, PartFailure(Attribution.NODE, 1, brief=True), now)) == []
+        assert finish(payment.on_part_failed(part.number, PartFailure(Attribution.NODE, 1, brief=True), now)) == []
         assert payment.waiting is not None and payment.outcome is None
         waits.append(payment.waiting.until - now)
         now = payment.waiting.until
@@ -337,10 +338,10 @@ def test_a_payment_whose_rest_finds_no_way_waits_for_its_parts_under_way_and_pla
     roads = Roads(500)
     payment, parts = begin(roads)
     roads.widest = 1
-    assert finish(payment.part_failed(parts[0].number, PartFailure(Attribution.LIQUIDITY, 1), 1)) == []
+    assert finish(payment.on_part_failed(parts[0].number, PartFailure(Attribution.LIQUIDITY, 1), 1)) == []
     assert payment.waiting is not None and payment.outcome is None
     roads.widest = 1_000
-    (again,) = finish(payment.part_failed(parts[1].number, PartFailure(Attribution.AGAIN, 2), 2))
+    (again,) = finish(payment.on_part_failed(parts[1].number, PartFailure(Attribution.AGAIN, 2), 2))
     assert again.route.delivered == 1_000 and payment.waiting is None
 
 
@@ -360,7 +361,7 @@ def test_a_payment_that_has_ended_waits_for_nothing(end: str) -> None:
     roads.planned_retry = retry_plan(since=0.0)
     payment, _ = begin(roads)
     assert payment.waiting is not None
-    payment.secret_learned(SECRET) if end == "paid" else payment.stop(Unpaid.CANCELLED, "enough")
+    payment.on_secret_learned(SECRET) if end == "paid" else payment.stop(Unpaid.CANCELLED, "enough")
     payment.hurry(1.0, surely=True)
     assert payment.waiting is None and payment.outcome is not None
 

@@ -19,12 +19,10 @@ def test_a_secret_that_the_chain_told_while_the_payer_was_away_is_its_receipt_al
         async with open_world(1, config=config, interval=20.0, names=LINE) as world:
             journey = Journey(world)
             await journey.build()
-            invoice = await journey.invoice(hold=True)
-            journey.ask(invoice)
+            invoice = await journey.held()
             dave = journey.node("dave")
-            assert await world.until(lambda: bool(dave.routing.receiving.held), 60)
             await world.crash("alice")
-            await dave.routing.settle_invoice(dave.routing.invoice(invoice.payment_hash).secret)
+            await dave.routing.invoicing.settle_invoice(dave.routing.invoicing.invoice(invoice.payment_hash).secret)
             bob = journey.node("bob")
             await world.until(lambda: (HASH, invoice.payment_hash) in bob.engine.chain.proofs, 2 * LOCK_SECONDS)
             assert (HASH, invoice.payment_hash) in bob.engine.chain.proofs, "Bob had to go to the chain: Alice was away"
@@ -33,7 +31,7 @@ def test_a_secret_that_the_chain_told_while_the_payer_was_away_is_its_receipt_al
             alice = await world.start("alice")
             await world.until(lambda: alice.payment(invoice.payment_hash).ended is not None, 60)
             record = alice.payment(invoice.payment_hash)
-            assert record.paid and (record.order.amount, record.text) == (AMOUNT, "")
+            assert record.is_paid and (record.order.amount, record.text) == (AMOUNT, "")
 
     simulate(main, 1)
 
@@ -68,12 +66,10 @@ def test_a_part_that_was_paid_before_a_crash_stays_paid_if_its_peer_then_closes_
     async def fault(journey: Journey) -> None:
         world, bob = journey.world, journey.world.seats["bob"]
         (channel,) = world.channels_between("alice", "bob")
-        invoice = await journey.invoice(hold=True)
-        journey.ask(invoice)
+        invoice = await journey.held()
         dave = journey.node("dave")
-        assert await world.until(lambda: bool(dave.routing.receiving.held), 60)
         bob.tamper = lambda frame: [] if is_one_of(frame, Ack) and channel_of(decode(frame)) == channel else [frame]
-        await dave.routing.settle_invoice(dave.routing.invoice(invoice.payment_hash).secret)
+        await dave.routing.invoicing.settle_invoice(dave.routing.invoicing.invoice(invoice.payment_hash).secret)
         assert await world.until(lambda: bool(journey.receipts), 60)
         await world.until(lambda: False, 5)
         await world.crash("alice")
@@ -89,14 +85,12 @@ def test_a_forwarder_that_has_claimed_knows_that_after_a_crash_though_the_channe
     async def fault(journey: Journey) -> None:
         world = journey.world
         (onwards,) = world.channels_between("bob", "carol")
-        invoice = await journey.invoice(hold=True)
-        journey.ask(invoice)
+        invoice = await journey.held()
         dave = journey.node("dave")
-        assert await world.until(lambda: bool(dave.routing.receiving.held), 60)
         await world.crash("alice")
         carol = world.seats["carol"]
         carol.tamper = lambda frame: [] if is_one_of(frame, Ack) and channel_of(decode(frame)) == onwards else [frame]
-        await dave.routing.settle_invoice(dave.routing.invoice(invoice.payment_hash).secret)
+        await dave.routing.invoicing.settle_invoice(dave.routing.invoicing.invoice(invoice.payment_hash).secret)
         await world.until(lambda: False, 5)
         await world.crash("bob")
         await journey.node("carol").channel(onwards).force_close()

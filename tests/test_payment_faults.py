@@ -32,12 +32,6 @@ def channel_between(journey: Journey, one: str, other: str) -> bytes:
     return channel
 
 
-async def until_held(journey: Journey) -> None:
-    dave = journey.node("dave")
-    with trio.fail_after(30):
-        await dave.until(lambda: bool(dave.routing.receiving.held))
-
-
 # --- lost messages ----------------------------------------------------------------------------------------------
 
 
@@ -86,9 +80,7 @@ def test_a_secret_that_comes_at_the_last_second_pays_everybody_and_one_that_come
     """The last second is the one in which the payee would let the lock go. `apart`: only the chain can tell of it."""
 
     async def fault(journey: Journey) -> None:
-        invoice = await journey.invoice(hold=True)
-        journey.ask(invoice)
-        await until_held(journey)
+        invoice = await journey.held()
         world, dave = journey.world, journey.node("dave")
         (lock,) = dave.channels[0].view.channel.theirs.simplex.locks
         last = lock.expiry - dave.config.payments.patience.claim // 2
@@ -97,10 +89,10 @@ def test_a_secret_that_comes_at_the_last_second_pays_everybody_and_one_that_come
         if apart:
             world.network.partition(world.seats["dave"].key.public)
         if early >= 0:
-            await dave.routing.settle_invoice(dave.routing.invoice(invoice.payment_hash).secret)
+            await dave.routing.invoicing.settle_invoice(dave.routing.invoicing.invoice(invoice.payment_hash).secret)
         else:
             with pytest.raises(InvalidInput, match="too near to their expiry"):
-                await dave.routing.settle_invoice(dave.routing.invoice(invoice.payment_hash).secret)
+                await dave.routing.invoicing.settle_invoice(dave.routing.invoicing.invoice(invoice.payment_hash).secret)
         await world.blocks(60)
         world.heal()
 
@@ -115,7 +107,7 @@ def test_a_payee_that_never_answers_gives_nothing_back_and_keeps_nothing() -> No
         began = journey.world.chain.newest.header.time
         journey.world.seats["dave"].tamper = withhold(Reject, Reveal)
         journey.ask(invoice)
-        await until_held(journey)
+        await journey.until_held()
         await journey.world.until(lambda: bool(journey.errors), 2 * LOCK_SECONDS)
         assert journey.world.chain.newest.header.time > began + LOCK_SECONDS
 
@@ -144,16 +136,14 @@ def test_a_fee_that_rises_while_the_payment_is_planned_is_learned_from_the_failu
 
 def test_a_fee_that_changes_while_a_lock_is_held_does_not_change_the_lock() -> None:
     async def fault(journey: Journey) -> None:
-        invoice = await journey.invoice(hold=True)
-        journey.ask(invoice)
-        await until_held(journey)
+        invoice = await journey.held()
         for name in ("bob", "carol"):
             node = journey.node(name)
             for channel in node.channels:
                 await node.routing.set_policy(channel.id, ForwardingPolicy(fee_ppm=50_000))
         await journey.world.restart("bob")
         dave = journey.node("dave")
-        await dave.routing.settle_invoice(dave.routing.invoice(invoice.payment_hash).secret)
+        await dave.routing.invoicing.settle_invoice(dave.routing.invoicing.invoice(invoice.payment_hash).secret)
 
     assert live_through(fault).final == PAID
 
@@ -169,7 +159,7 @@ def test_one_invoice_is_paid_once_whoever_pays_it_and_however_often() -> None:
 
         async def compete() -> None:
             try:
-                await journey.node("bob").routing.pay(invoice.text)
+                await journey.node("bob").routing.paying.pay(invoice.text)
             except PaymentFailed as error:
                 others.append(error.reason)
             else:
@@ -199,7 +189,7 @@ def cheated(name: str, tamper: Callable[[bytes], list[bytes]], *, cancelled: boo
         journey.dishonest = (name,)
         invoice = await journey.invoice()
         if cancelled:
-            await journey.node("dave").routing.cancel_invoice(invoice.payment_hash)
+            await journey.node("dave").routing.invoicing.cancel_invoice(invoice.payment_hash)
         journey.world.seats[name].tamper = tamper
         journey.ask(invoice)
         await journey.world.until(lambda: bool(journey.receipts or journey.errors), 2 * LOCK_SECONDS)

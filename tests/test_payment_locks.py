@@ -86,14 +86,15 @@ def test_a_part_that_both_agree_is_gone_is_over() -> None:
 def test_the_locks_of_a_payment_live_as_long_as_its_invoice_asks_for(claim: int) -> None:
     async def fault(journey: Journey) -> None:
         dave, alice = journey.node("dave"), journey.node("alice")
-        dave.routing.options = msgspec.structs.replace(dave.routing.options, patience=PayeeOptions(claim=claim))
+        invoicing, options = dave.routing.invoicing, dave.config.payments
+        invoicing._options = msgspec.structs.replace(options, patience=PayeeOptions(claim=claim))
         invoice = await journey.invoice(hold=True)
         assert decode_invoice(invoice.text).lock_life == claim
         journey.ask(invoice)
-        assert await journey.world.until(lambda: bool(dave.routing.receiving.held), 60)
+        assert await journey.world.until(lambda: bool(dave.routing.receiving.held_payments), 60)
         (lock,) = alice.channels[0].view.channel.newest.locks
         left = lock.expiry - journey.world.chain.newest.header.time
-        assert left > max(claim + 500, alice.routing.options.lock_seconds - 100)
-        await dave.routing.settle_invoice(dave.routing.invoice(invoice.payment_hash).secret)
+        assert left > max(claim + 500, alice.config.payments.lock_seconds - 100)
+        await dave.routing.invoicing.settle_invoice(dave.routing.invoicing.invoice(invoice.payment_hash).secret)
 
     assert live_through(fault).receipts

@@ -37,7 +37,7 @@ def test_another_amount_is_refused_while_the_payment_is_on_its_way_too() -> None
             await alice.open_channel(world.address("bob"), 10_000_000)
             held = await bob.create_invoice(1_000, hold=True)
             world.attempt("alice", lambda node: node.pay(held.text))
-            assert await world.until(lambda: bool(bob.routing.receiving.held), 30)
+            assert await world.until(lambda: bool(bob.routing.receiving.held_payments), 30)
             with pytest.raises(InvalidInput):
                 await alice.pay(held.text, amount=1_500)
 
@@ -80,7 +80,7 @@ def test_a_stored_order_that_cannot_be_planned_is_set_aside_and_the_node_starts(
             await world.crash("alice")
             alice = await world.start("alice")
             with pytest.raises(PaymentFailed) as failed:
-                await alice.routing.receipt(bad.payment_hash)
+                await alice.routing.paying.receipt(bad.payment_hash)
             assert failed.value.reason is Unpaid.FAULT
             assert [alarm.kind for alarm in alice.alarms] == [AlarmKind.PAYMENT_SET_ASIDE]
             assert bad.payment_hash.hex()[:8] in alice.alarms[0].text

@@ -32,7 +32,7 @@ def test_a_payment_goes_round_a_channel_of_ours_that_has_no_room_for_a_lock(monk
             alice.routing.asset_graphs.of(NATIVE).planner.route = counted  # type: ignore[method-assign,assignment]
             held = await bob.create_invoice(5_000, hold=True)
             world.attempt("alice", lambda node: node.pay(held.text))
-            assert await world.until(lambda: bool(bob.routing.receiving.held), 30)
+            assert await world.until(lambda: bool(bob.routing.receiving.held_payments), 30)
             receipt = await alice.pay((await bob.create_invoice(5_000)).text)
             assert receipt.amount == 5_000 and plans < 10
 
@@ -55,6 +55,6 @@ def test_whoever_takes_no_parts_is_sent_none(features: int, paid: bool) -> None:
                 assert failed.value.reason is Unpaid.NO_LIQUIDITY
                 return
             world.attempt("alice", lambda node: node.pay(invoice))
-            assert await world.until(lambda: bool(bob.routing.receiving.held), 30)
+            assert await world.until(lambda: bool(bob.routing.receiving.held_payments), 30)
 
     simulate(main, 1)

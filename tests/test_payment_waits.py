@@ -101,7 +101,7 @@ def test_a_payer_that_dies_while_it_waits_goes_on_when_it_is_back() -> None:
         assert not await world.until(lambda: alice.payment(invoice.payment_hash).ended is not None, 10)
         await world.start("carol")
         await world.until(lambda: alice.payment(invoice.payment_hash).ended is not None, 60)
-        assert alice.payment(invoice.payment_hash).paid
+        assert alice.payment(invoice.payment_hash).is_paid
 
     on_the_line(story)
 
@@ -126,9 +126,9 @@ def test_whoever_stops_waiting_for_the_receipt_finds_it_later() -> None:
         await journey.world.crash("carol")
         await trio.sleep(2)
         with trio.move_on_after(5):
-            await alice.routing.pay(invoice.text, timeout=60)
+            await alice.routing.paying.pay(invoice.text, timeout=60)
         await journey.world.start("carol")
-        receipt = await alice.routing.pay(invoice.text)
+        receipt = await alice.routing.paying.pay(invoice.text)
         assert receipt.payment_hash == invoice.payment_hash
 
     on_the_line(story)

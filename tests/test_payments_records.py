@@ -61,7 +61,7 @@ def test_orders_parts_and_ends_survive_a_restart(tmp_path: Path) -> None:
     store.commit([PaymentOrdered(order()), part])
     store = reopened(tmp_path, store)
     (pending,) = pending_payments(store)
-    assert pending.order == order() and not pending.paid
+    assert pending.order == order() and not pending.is_paid
     assert part_of_lock(store, CHANNEL, 7) == (order().payment_hash, 0)
     store.commit(
         [PartEnded(CHANNEL, 7, b"s" * 32), PaymentEnded(order().payment_hash, b"s" * 32, 2**65, None, "", 9.0)]
@@ -70,7 +70,7 @@ def test_orders_parts_and_ends_survive_a_restart(tmp_path: Path) -> None:
     (record,) = load_parts(store, order().payment_hash)
     assert (record.route, record.secrets, record.ended, record.secret) == (ROUTE, (b"k" * 32,), True, b"s" * 32)
     paid = find_payment(store, order().payment_hash)
-    assert paid is not None and paid.paid and paid.fee == 2**65 and pending_payments(store) == []
+    assert paid is not None and paid.is_paid and paid.fee == 2**65 and pending_payments(store) == []
     store.close()
 
 

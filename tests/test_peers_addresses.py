@@ -155,7 +155,7 @@ def test_a_peer_that_always_dialed_us_is_looked_for_once_it_stays_away() -> None
             nodes.disks["alice"], kept = forgetful, nodes.disks["alice"]
             async with nodes.live("alice", "alice") as alice:  # it knows nothing of Bob, and so does not come by itself
                 await trio.sleep(300)
-                assert bytes(KEYS["alice"].public) in bob.peers.connected()
+                assert bytes(KEYS["alice"].public) in bob.peers.connected_peers()
                 assert known_peers(bob.store) == [at("alice", "alice")]
             nodes.disks["alice"] = kept
 

@@ -59,7 +59,7 @@ class Host:
         self.channel = channel_id(terms)
         session = self.engine.add_channel(new_channel(terms, side, bytes(self.other.public), 0))
         self.engine.apply(session.channel.id, FundingConfirmed((10_000, 10_000)))
-        self.engine.chain_moved(ChainTime(int(EPOCH), int(EPOCH)))
+        self.engine.on_chain_moved(ChainTime(int(EPOCH), int(EPOCH)))
 
     async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
         async with trio.open_nursery() as nursery:
@@ -97,7 +97,7 @@ async def running(seed: int) -> AsyncIterator[World]:
         yield world
         nursery.cancel_scope.cancel()
     assert not world.alice.endpoint.links and not world.bob.endpoint.links, "a link outlived its node"
-    assert not world.alice.peers.connected() and not world.bob.peers.connected()
+    assert not world.alice.peers.connected_peers() and not world.bob.peers.connected_peers()
 
 
 def play(story: Callable[[World], Awaitable[None]], seed: int = 1) -> None:
@@ -155,7 +155,7 @@ def test_a_link_that_breaks_while_its_connection_is_ended_harms_nobody() -> None
             peers.end(key, MalformedMessage("nonsense", Fault.MALFORMED))
             await trio.sleep(1)
             link.breaks.set()
-        assert key not in peers.connected()
+        assert key not in peers.connected_peers()
         assert [notice.code for notice in world.alice.notices()] == [Fault.MALFORMED]
 
     play(story)
@@ -238,7 +238,7 @@ def test_whoever_says_nothing_is_given_up() -> None:
         began = trio.current_time()
         assert [type(message) for message in await read_all(link, 600)] == [Hello, Ping, Ping]
         assert trio.current_time() - began < 3 * KEEPALIVE + 1
-        assert world.alice.peers.connected() == []
+        assert world.alice.peers.connected_peers() == []
 
     play(story)
 
@@ -251,7 +251,7 @@ def test_a_ping_is_answered_and_keeps_a_connection_alive() -> None:
         for number in range(20):
             await link.send([encode(Pong(number))])
             await trio.sleep(KEEPALIVE)
-        assert len(world.alice.peers.connected()) == 1
+        assert len(world.alice.peers.connected_peers()) == 1
 
     play(story)
 
@@ -310,7 +310,7 @@ def test_a_peer_that_does_not_read_is_given_up_and_what_waits_is_bounded(monkeyp
                 sent += 100
         assert trio.current_time() - began < SLOW_SECONDS + 30  # and a pause for pings beyond what is answered at once
         assert sent < 20_000
-        assert world.alice.peers.connected() == []
+        assert world.alice.peers.connected_peers() == []
         await world.meet()
         await world.alice.pay(1)
 
@@ -366,7 +366,7 @@ def test_a_node_does_not_connect_to_itself() -> None:
     async def story(world: World) -> None:
         world.alice.peers.keep(world.alice.address)
         await trio.sleep(30)
-        assert world.alice.peers.connected() == []
+        assert world.alice.peers.connected_peers() == []
 
     play(story)
 
@@ -427,7 +427,7 @@ def test_a_steady_connection_that_is_lost_is_back_at_once_and_one_that_does_not_
         for _ in range(5):
             world.network.cut(world.alice.key.public)
             await trio.sleep(1)
-            assert world.alice.peers.connected() == [world.bob.address.key]
+            assert world.alice.peers.connected_peers() == [world.bob.address.key]
         dials = world.alice.peers.statistics().dials
         for _ in range(600):
             world.network.cut(world.alice.key.public)

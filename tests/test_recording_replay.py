@@ -6,6 +6,7 @@ import base64
 import json
 from collections.abc import Callable
 
+import msgspec
 import pytest
 from hypothesis import settings
 from hypothesis.stateful import rule, run_state_machine_as_test
@@ -321,6 +322,10 @@ def test_a_state_that_is_not_what_it_was_is_said_to_be_so() -> None:
     changed = [step for step in recording.steps if step.kind != "SubmitPayment"]
     lived = list(Replay(Recording(recording.start, tuple(changed), True)).run())
     assert not any(one.agrees for one in lived if one.what == "Ack")
+    steps = list(recording.steps)
+    steps[2] = msgspec.structs.replace(steps[2], state="0" * 16)
+    lived = list(Replay(Recording(recording.start, tuple(steps), True)).run())
+    assert [one.number for one in lived if not one.agrees] == [2]
 
 
 def test_recording_is_bounded_begins_anew_and_ends(monkeypatch: pytest.MonkeyPatch) -> None:

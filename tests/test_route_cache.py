@@ -65,7 +65,7 @@ HAPPENINGS: dict[str, Callable[[World], object]] = {
     "its channel is gone": lambda world: world.graph.drop(channel_id(2)),
     "another channel asks for less": lambda world: world.graph.put(edge(4, 2, 3, ForwardingPolicy())),
     "there is a new channel": lambda world: world.graph.put(edge(5, 0, 3)),
-    "it failed": lambda world: world.knowledge.failed(channel_id(2), PAYEE, 2 * AMOUNT, NOW),
+    "it failed": lambda world: world.knowledge.on_failed(channel_id(2), PAYEE, 2 * AMOUNT, NOW),
     "its channel is avoided": lambda world: world.knowledge.avoid(channel_id(2), PAYEE, NOW + 5),
     "its node is avoided": lambda world: world.knowledge.avoid_node(LEFT, NOW + 5),
     "we have spent our part": lambda world: world.knowledge.own(channel_id(1), LEFT, AMOUNT - 1),
@@ -126,5 +126,5 @@ def test_what_is_recalled_keeps_every_limit_and_costs_about_what_a_search_would_
         for hop in found.hops:
             held = graph.get(hop.channel, hop.node)
             assert held is not None and held.policy.carries(hop.amount) and hop.amount <= knowledge.room(held)
-        rng.choice((knowledge.reserve, lambda route: knowledge.settled(route, NOW)))(found)
+        rng.choice((knowledge.reserve, lambda route: knowledge.on_settled(route, NOW)))(found)
     assert recalled > 30

@@ -275,7 +275,7 @@ def test_a_payer_that_restarts_knows_the_hints_of_what_it_was_paying() -> None:
         record = await carol.create_invoice(50_000, hold=True)
         world.attempt("alice", lambda node: node.pay(record.text))
         with trio.fail_after(60):
-            await carol.until(lambda: bool(carol.routing.receiving.held))
+            await carol.until(lambda: bool(carol.routing.receiving.held_payments))
         alice = await world.restart("alice")
         (hint,) = decode_invoice(record.text).hints
         assert alice.routing.graph.get(hint.channel, key_of(carol)) is not None

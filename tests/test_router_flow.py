@@ -19,7 +19,7 @@ from tallystick.router.pathfinding.beliefs import BIMODAL, UNIFORM, Prior
 from tallystick.router.pathfinding.columns import floats
 from tallystick.router.pathfinding.flow import Demand, Pieces, pieces_of, split
 from tallystick.router.pathfinding.graph import Graph
-from tallystick.router.pathfinding.kernels import PAUSE, PLAIN, compiled
+from tallystick.router.pathfinding.kernels import PAUSE, PLAIN, compiled_kernels
 from tallystick.router.pathfinding.liquidity import Knowledge
 from tallystick.router.pathfinding.planner import Costs, Planner
 from tallystick.router.pathfinding.steps import finish
@@ -97,14 +97,14 @@ def test_the_flow_costs_what_the_optimum_costs(seed: int, amount: int, numba: bo
     knowledge = Knowledge(graph, prior=prior)
     for edge in list(graph):
         if rng.random() < 0.3:
-            rng.choice((knowledge.passed, knowledge.failed))(
+            rng.choice((knowledge.on_passed, knowledge.on_failed))(
                 edge.channel, edge.target, rng.randint(1, edge.capacity), NOW
             )
     knowledge.refresh(NOW)
     pieces, c = pieces_of(prior), graph.columns
     source, target = graph.index(node_key(0)), graph.index(node_key(1))
     assert source is not None and target is not None
-    kernels = compiled() if numba else PLAIN
+    kernels = compiled_kernels() if numba else PLAIN
     demand = Demand(
         nodes=graph.count,
         source=source,

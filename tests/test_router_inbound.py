@@ -14,7 +14,7 @@ from tallystick.channels.protocol.objects import ChannelId
 from tallystick.router.objects import Edge, ForwardingPolicy, NodeKey, Route
 from tallystick.router.pathfinding.graph import Direction, Graph
 from tallystick.router.pathfinding.imports import ImportedGraph, read_graph, to_csv
-from tallystick.router.pathfinding.inbound import RATE_MAX, InboundFee, asked
+from tallystick.router.pathfinding.inbound import RATE_MAX, InboundFee, fee_asked
 from tallystick.router.pathfinding.kernels import compilable
 from tallystick.router.pathfinding.liquidity import Knowledge
 from tallystick.router.pathfinding.planner import Planner
@@ -86,7 +86,9 @@ def test_rounding_and_bounds_are_those_of_lnd(inbound: tuple[int | str, int | st
 
 def test_a_rate_counts_up_to_ten_times_the_amount() -> None:
     assert InboundFee(0, 2**31 - 1).fee(7) == 70 and InboundFee(0, -(2**31) + 1).fee(7) == -70
-    assert InboundFee(3, RATE_MAX).fee(1) == 13 and asked(5, None, 9) == 5 and asked(5, InboundFee(-9, 0), 9) == 0
+    assert (
+        InboundFee(3, RATE_MAX).fee(1) == 13 and fee_asked(5, None, 9) == 5 and fee_asked(5, InboundFee(-9, 0), 9) == 0
+    )
 
 
 def test_the_payee_asks_nothing_for_what_comes_to_it() -> None:

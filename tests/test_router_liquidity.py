@@ -62,12 +62,12 @@ def test_bounds_learned_from_what_happens_always_hold_the_balance(
         there = balance if forwards else CAPACITY - balance
         if amount <= there:
             if pays:
-                known.settled(over(node, amount), now)
+                known.on_settled(over(node, amount), now)
                 balance += -amount if forwards else amount
             else:
-                known.passed(CHANNEL, node, amount, now)
+                known.on_passed(CHANNEL, node, amount, now)
         else:
-            known.failed(CHANNEL, node, amount, now)
+            known.on_failed(CHANNEL, node, amount, now)
         now += 7
         for end, is_there in ((OTHER, balance), (ONE, CAPACITY - balance)):
             lower, upper = bounds(known, end, now)
@@ -76,8 +76,8 @@ def test_bounds_learned_from_what_happens_always_hold_the_balance(
 
 def test_what_is_learned_of_one_direction_is_mirrored_onto_the_other() -> None:
     known = knowledge()
-    known.passed(CHANNEL, OTHER, 3000, NOW)
-    known.failed(CHANNEL, OTHER, 7000, NOW)
+    known.on_passed(CHANNEL, OTHER, 3000, NOW)
+    known.on_failed(CHANNEL, OTHER, 7000, NOW)
     assert bounds(known, OTHER) == (3000, 7000)
     assert bounds(known, ONE) == (3001, 7001)
 
@@ -87,25 +87,25 @@ def test_a_search_reads_the_bounds_and_believes_more_of_what_passed() -> None:
     graph = known.graph
     slot = graph.slot(CHANNEL, OTHER)
     known.refresh(NOW)
-    known.failed(CHANNEL, OTHER, 7000, NOW)
+    known.on_failed(CHANNEL, OTHER, 7000, NOW)
     assert graph.columns.upper[slot] == 7000 and graph.columns.share_upper[slot] == BIMODAL.below(0.7)
-    known.passed(CHANNEL, OTHER, 3000, NOW)
+    known.on_passed(CHANNEL, OTHER, 3000, NOW)
     assert graph.columns.lower[slot] == 3000 and graph.columns.share_lower[slot] == BIMODAL.below(0.3)
 
 
 def test_news_that_contradicts_replaces_what_was_known() -> None:
     known = knowledge()
-    known.passed(CHANNEL, OTHER, 5000, NOW)
-    known.failed(CHANNEL, OTHER, 4000, NOW)
+    known.on_passed(CHANNEL, OTHER, 5000, NOW)
+    known.on_failed(CHANNEL, OTHER, 4000, NOW)
     assert bounds(known, OTHER) == (0, 4000)
-    known.passed(CHANNEL, OTHER, 6000, NOW)
+    known.on_passed(CHANNEL, OTHER, 6000, NOW)
     assert bounds(known, OTHER) == (6000, CAPACITY + 1)
 
 
 def test_beliefs_fade_by_half_in_a_half_life_and_are_forgotten_in_the_end() -> None:
     known = knowledge()
-    known.passed(CHANNEL, OTHER, 4000, NOW)
-    known.failed(CHANNEL, OTHER, 6001, NOW)
+    known.on_passed(CHANNEL, OTHER, 4000, NOW)
+    known.on_failed(CHANNEL, OTHER, 6001, NOW)
     assert bounds(known, OTHER, NOW + HALF_LIFE) == (2000, 8001)
     known.refresh(NOW + HALF_LIFE)
     assert known.graph.columns.upper[known.graph.slot(CHANNEL, OTHER)] == 8001
@@ -132,7 +132,7 @@ def test_parts_under_way_take_what_they_take_until_they_are_released() -> None:
     known.reserve(over(OTHER, 1000))
     assert known.room(edge) == CAPACITY - 5000
     assert known.graph.columns.held[known.graph.slot(CHANNEL, OTHER)] == 5000
-    known.failed(CHANNEL, OTHER, 2000, NOW)
+    known.on_failed(CHANNEL, OTHER, 2000, NOW)
     assert bounds(known, OTHER) == (0, 7000)
     known.release(part)
     known.release(over(OTHER, 1000))
@@ -151,7 +151,7 @@ def test_our_own_balance_is_known_exactly_and_parts_under_way_count() -> None:
     with pytest.raises(NoRoute):
         who.route(ONE, OTHER, 1001, max_fee=0, now=NOW)
     assert who.route(ONE, OTHER, 1000, max_fee=0, now=NOW).delivered == 1000
-    known.failed(CHANNEL, OTHER, 1000, NOW)
+    known.on_failed(CHANNEL, OTHER, 1000, NOW)
     with pytest.raises(NoRoute):
         who.route(ONE, OTHER, 1000, max_fee=0, now=NOW)
     known.own(CHANNEL, OTHER, None)
@@ -178,7 +178,7 @@ def test_what_is_avoided_is_not_used_until_the_time_is_over() -> None:
 
 def test_a_channel_that_gossip_brings_back_is_known_again() -> None:
     known = knowledge()
-    known.failed(CHANNEL, OTHER, 500, NOW)
+    known.on_failed(CHANNEL, OTHER, 500, NOW)
     known.graph.drop(CHANNEL)
     for edge in pair():
         known.graph.put(edge)
@@ -190,7 +190,7 @@ def test_beliefs_and_exclusions_are_bounded_and_the_oldest_go_first() -> None:
     edges = random_network(random.Random(1), 50, 400)
     known = Knowledge(Graph(edges), beliefs_max=100)
     for number, edge in enumerate(edges[::2]):
-        known.passed(edge.channel, edge.target, 5, NOW + number)
+        known.on_passed(edge.channel, edge.target, 5, NOW + number)
         known.avoid(edge.channel, edge.target, math.inf)
         known.avoid_node(node_key(number), math.inf)
     assert 80 <= len(known) <= 113
@@ -204,7 +204,7 @@ def test_beliefs_survive_a_restart_and_the_forgotten_ones_stay_forgotten(tmp_pat
     known = Knowledge(Graph(edges), beliefs_max=64)
     store = open_store(tmp_path, [SCHEMA], owner="test")
     for number, edge in enumerate(edges):
-        known.failed(edge.channel, edge.target, edge.capacity // 3, NOW + number)
+        known.on_failed(edge.channel, edge.target, edge.capacity // 3, NOW + number)
         if number % 10 == 0:
             store.commit(moments_of(known.changes()))
     store.commit(moments_of(known.changes()))

@@ -17,7 +17,7 @@ from tallystick.router.objects import Edge, ForwardingPolicy, Hop, NodeKey, Rout
 from tallystick.router.onion.payload import HOPS_MAX
 from tallystick.router.pathfinding.beliefs import BIMODAL, UNIFORM, Prior
 from tallystick.router.pathfinding.graph import LOCK_RATE, Graph
-from tallystick.router.pathfinding.kernels import PAUSE, PLAIN, Compiled, Kernels, compilable, compiled
+from tallystick.router.pathfinding.kernels import PAUSE, PLAIN, Compiled, Kernels, compilable, compiled_kernels
 from tallystick.router.pathfinding.liquidity import Knowledge
 from tallystick.router.pathfinding.planner import Costs, Planner, warm_up
 from tallystick.router.pathfinding.search import Question
@@ -92,7 +92,7 @@ def test_both_searches_find_the_same_costs_in_larger_networks(numba: bool, prior
     rng = random.Random(3)
     edges = random_network(rng, 300, 1200)
     graph = Graph(edges, compiled=numba)
-    kernels: Kernels = compiled() if numba else PLAIN
+    kernels: Kernels = compiled_kernels() if numba else PLAIN
     found = 0
     for _ in range(60):
         one, other = rng.sample(graph.nodes, 2)
@@ -245,7 +245,7 @@ def test_a_payment_to_oneself_is_refused() -> None:
 
 def test_warming_up_leaves_nothing_to_compile() -> None:
     warm_up()
-    kernels = compiled()
+    kernels = compiled_kernels()
     for kernel in (kernels.two_sided, kernels.one_sided, kernels.cheapest_flow):
         assert isinstance(kernel, Compiled) and kernel.code.signatures
 

@@ -119,11 +119,11 @@ def happenings(who: Planner, edges: Sequence[Edge], rng: random.Random) -> None:
     if fee % 3 == 0:
         graph.drop(edge.channel)
     graph.hint((Edge(channel_id(number + 1), edge.source, node_key(9_999), 10**6, edge.policy),))
-    rng.choice((knowledge.failed, knowledge.passed))(known.channel, known.target, amount, NOW)
+    rng.choice((knowledge.on_failed, knowledge.on_passed))(known.channel, known.target, amount, NOW)
     knowledge.reserve(route)
     if fee % 2:
         knowledge.release(route)
-        knowledge.settled(route, NOW)
+        knowledge.on_settled(route, NOW)
     if fee % 5 == 0:
         knowledge.avoid(known.channel, known.target, NOW + 5)
     if fee % 7 == 0:
@@ -196,7 +196,7 @@ def test_a_search_that_too_much_waits_for_pauses_no_more() -> None:
 def test_bringing_many_beliefs_up_to_date_pauses_too() -> None:
     who = network()
     for edge in list(who.graph):
-        who.knowledge.passed(edge.channel, edge.target, 1, NOW)
+        who.knowledge.on_passed(edge.channel, edge.target, 1, NOW)
     assert len(who.knowledge) > 1_000
     assert pauses(who.knowledge.refreshing(NOW + who.knowledge.half_life)) >= 4
     assert pauses(who.knowledge.refreshing(NOW + who.knowledge.half_life)) == 0

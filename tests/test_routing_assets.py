@@ -233,8 +233,8 @@ async def send_and_see_it_refused(line: Line, packet: bytes, digest: bytes, amou
     alice, channel = line.alice, line.channels[TOKEN][0]
     reasons: list[bytes] = []
     router = alice.routing.router
-    told = router.lock_rejected
-    router.lock_rejected = lambda channel, lock, reason: reasons.append(reason) or told(channel, lock, reason)  # type: ignore[method-assign,func-returns-value]
+    told = router.on_lock_rejected
+    router.on_lock_rejected = lambda channel, lock, reason: reasons.append(reason) or told(channel, lock, reason)  # type: ignore[method-assign,func-returns-value]
     lock = alice.routing.channels.send_lock(channel.id, amount, expiry, digest, packet)
     with trio.fail_after(60):
         await alice.until(lambda: channel.view.channel.newest.next_lock > lock)

@@ -59,31 +59,31 @@ def test_a_hash_that_is_asked_for_twice_at_once_is_asked_for_once_and_the_node_l
 
         async def create(memo: str) -> None:
             try:
-                await carol.routing.create_invoice(5, memo, payment_hash=b"h" * 32)
+                await carol.routing.invoicing.create_invoice(5, memo, payment_hash=b"h" * 32)
             except InvalidInput as error:
                 refused.append(error)
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(create, "one")
             nursery.start_soon(create, "two")
-        assert len(refused) == 1 and len(carol.routing.invoices()) == 1
+        assert len(refused) == 1 and len(carol.routing.invoicing.invoices()) == 1
 
     in_a_line(act)
 
 
 def test_whoever_pays_an_invoice_twice_at_once_gets_one_receipt_twice() -> None:
     async def act(world: World, alice: Node, bob: Node, carol: Node) -> None:
-        invoice = await carol.routing.create_invoice(50_000)
+        invoice = await carol.routing.invoicing.create_invoice(50_000)
         receipts: list[object] = []
 
         async def pay() -> None:
-            receipts.append(await alice.routing.pay(invoice.text))
+            receipts.append(await alice.routing.paying.pay(invoice.text))
 
         async with trio.open_nursery() as nursery:
             for _ in range(2):
                 nursery.start_soon(pay)
         assert len(receipts) == 2 and receipts[0] == receipts[1]
-        assert len(alice.routing.payments()) == 1
+        assert len(alice.routing.paying.payments()) == 1
 
     in_a_line(act)
 
@@ -144,7 +144,7 @@ def test_a_held_payment_is_settled_or_cancelled_by_its_owner() -> None:
             nursery.start_soon(pay, kept.text)
             nursery.start_soon(pay, dropped.text)
             with trio.fail_after(30):
-                await carol.until(lambda: len(carol.routing.receiving.held) == 2)
+                await carol.until(lambda: len(carol.routing.receiving.held_payments) == 2)
             assert not outcomes
             await carol.settle_invoice(carol.invoice(kept.payment_hash).secret)
             await carol.cancel_invoice(dropped.payment_hash)
@@ -162,7 +162,7 @@ def test_a_crash_on_the_way_neither_loses_nor_doubles(victim: str) -> None:
         async with trio.open_nursery() as nursery:
 
             async def pay(text: str) -> None:
-                await world.node("alice").routing.pay(text, timeout=600)
+                await world.node("alice").routing.paying.pay(text, timeout=600)
 
             if victim != "alice":
                 for invoice in invoices:
@@ -179,9 +179,9 @@ def test_a_crash_on_the_way_neither_loses_nor_doubles(victim: str) -> None:
                 await carol.until(lambda: carol.channels[0].balances[0] == 20_000)
             for node in (alice, world.node("bob")):
                 await node.until(lambda node=node: not any(c.view.channel.newest.locks for c in node.channels))
-        received = sum(record.received for record in world.node("carol").routing.invoices())
+        received = sum(record.received for record in world.node("carol").routing.invoicing.invoices())
         assert received == world.node("carol").channels[0].balances[0]
-        paid = [record for _, record in world.node("alice").routing.payments() if record.paid]
+        paid = [record for _, record in world.node("alice").routing.paying.payments() if record.is_paid]
         assert sum(record.order.amount for record in paid) == received
         if victim != "alice":
             assert received == 20_000
@@ -191,24 +191,24 @@ def test_a_crash_on_the_way_neither_loses_nor_doubles(victim: str) -> None:
 
 async def _begin(node: Node, text: str) -> None:
     with trio.move_on_after(0.04):
-        await node.routing.pay(text, timeout=600)
+        await node.routing.paying.pay(text, timeout=600)
 
 
 def test_a_payment_whose_channel_closes_under_it_ends_unpaid_instead_of_never() -> None:
     async def act(world: World, alice: Node, bob: Node, carol: Node) -> None:
-        invoice = await carol.routing.create_invoice(1_000, hold=True, lifetime=86_400)
+        invoice = await carol.routing.invoicing.create_invoice(1_000, hold=True, lifetime=86_400)
         outcomes: list[object] = []
 
         async def pay() -> None:
             try:
-                outcomes.append(await alice.routing.pay(invoice.text))
+                outcomes.append(await alice.routing.paying.pay(invoice.text))
             except PaymentFailed as error:
                 outcomes.append(error.reason)
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(pay)
             with trio.fail_after(30):
-                await carol.until(lambda: bool(carol.routing.receiving.held))
+                await carol.until(lambda: bool(carol.routing.receiving.held_payments))
             await alice.channels[0].force_close()
             await bob.channels[-1].force_close()
             with trio.fail_after(10_000):

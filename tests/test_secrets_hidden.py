@@ -88,7 +88,7 @@ def test_an_unpaid_invoice_and_its_errors_show_no_secret() -> None:
                 )
             receipt = await alice.keysend(bob.key.public, 7, secret=PLANTED)
             record = alice.payment(receipt.payment_hash)
-            assert record.paid and not [form for form in FORMS if form in repr((receipt, record, bob.invoices()))]
+            assert record.is_paid and not [form for form in FORMS if form in repr((receipt, record, bob.invoices()))]
             for wrong in (PLANTED + b"x", PLANTED.hex() + "0"):
                 with pytest.raises(InvalidInput) as refused:
                     await alice.keysend(bob.key.public, 7, secret=wrong)

@@ -45,28 +45,28 @@ class Keeper:
         self.number += 1
         return [StreamSaved(ChannelId(bytes(32)), 0, self.number, what.encode())]
 
-    def lock_received(self, channel: ChannelId, added: AddLock) -> Sequence[Moment]:
+    def on_lock_received(self, channel: ChannelId, added: AddLock) -> Sequence[Moment]:
         return self._mark("received", added.lock)
 
     def refusal(self, channel: ChannelId, added: AddLock, objection: str) -> bytes:
         return b"wrapped " + objection.encode()
 
-    def secret_learned(self, channel: ChannelId, lock: Lock, secret: bytes) -> Sequence[Moment]:
+    def on_secret_learned(self, channel: ChannelId, lock: Lock, secret: bytes) -> Sequence[Moment]:
         return self._mark("secret", lock)
 
-    def lock_rejected(self, channel: ChannelId, lock: Lock, reason: bytes) -> Sequence[Moment]:
+    def on_lock_rejected(self, channel: ChannelId, lock: Lock, reason: bytes) -> Sequence[Moment]:
         return self._mark("rejected", lock)
 
-    def lock_ended(self, channel: ChannelId, sender: int, lock: Lock, paid: int, secret: bytes) -> Sequence[Moment]:
+    def on_lock_ended(self, channel: ChannelId, sender: int, lock: Lock, paid: int, secret: bytes) -> Sequence[Moment]:
         return self._mark(f"ended {sender} {paid}", lock)
 
-    def channel_ready(self, channel: ChannelId) -> Sequence[Moment]:
+    def on_channel_ready(self, channel: ChannelId) -> Sequence[Moment]:
         return ()
 
-    def chain_moved(self) -> Sequence[Moment]:
+    def on_chain_moved(self) -> Sequence[Moment]:
         return ()
 
-    def lock_dropped(self, channel: ChannelId, lock: Lock) -> Sequence[Moment]:
+    def on_lock_dropped(self, channel: ChannelId, lock: Lock) -> Sequence[Moment]:
         return self._mark("dropped", lock)
 
 
@@ -169,9 +169,9 @@ def test_a_pending_lock_keeps_its_onion_across_a_crash_until_it_is_gone() -> Non
     number = lock(pair.alice)
     pair.settle()
     pair.crash(pair.bob)
-    assert pair.bob.session.locks.undecided() == [AddLock(pair.bob.channel.theirs.simplex.locks[0], ONION)]
+    assert pair.bob.session.locks.undecided_locks() == [AddLock(pair.bob.channel.theirs.simplex.locks[0], ONION)]
     pair.bob.apply(RejectLock(number, b""))
-    assert pair.bob.session.locks.undecided() == []
+    assert pair.bob.session.locks.undecided_locks() == []
     pair.connect()
     pair.settle()
     assert load_onions(pair.bob.store, pair.id) == []
@@ -188,7 +188,7 @@ def test_an_onion_that_is_answered_in_the_step_that_brought_it_is_not_kept_and_t
         (session.reveal if answer == "reveal" else session.reject)(added.lock.id, SECRET)
         return ()
 
-    monkeypatch.setattr(bob, "lock_received", at_once)
+    monkeypatch.setattr(bob, "on_lock_received", at_once)
     lock(pair.alice)
     pair.alice.step()
     while not pair.bob.channel.theirs.simplex.locks:
@@ -196,7 +196,7 @@ def test_an_onion_that_is_answered_in_the_step_that_brought_it_is_not_kept_and_t
     pair.bob.step()
     assert load_onions(pair.bob.store, pair.id) == []
     pair.crash(pair.bob)
-    assert pair.bob.session.locks.undecided() == []
+    assert pair.bob.session.locks.undecided_locks() == []
     pair.connect()
     pair.settle()
     assert pair.alice.channel.newest.locks == ()

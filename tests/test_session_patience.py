@@ -80,11 +80,11 @@ def settle(pair: Pair, *lost: type[Message]) -> None:
 def test_an_ack_that_is_withheld_ends_the_connection_and_the_next_greeting_brings_it(pair: Pair) -> None:
     ticket = pay(pair)
     settle(pair, Ack)
-    assert lasts(pair, 100) == PATIENCE + 1 and not ticket.done
+    assert lasts(pair, 100) == PATIENCE + 1 and not ticket.is_done
     pair.connect()
     pair.settle()
-    assert ticket.done and ticket.error is None
-    assert not pair.alice.session.stuck and lasts(pair, 100) is None
+    assert ticket.is_done and ticket.error is None
+    assert not pair.alice.session.is_stuck and lasts(pair, 100) is None
 
 
 def test_the_reason_says_what_was_waited_for(pair: Pair) -> None:
@@ -99,12 +99,12 @@ def test_a_peer_that_never_takes_an_update_leaves_its_channel_stuck_and_is_given
     for _ in range(9):
         settle(pair, Update)
         waits.append(lasts(pair, 10_000))
-        assert pair.alice.session.stuck and not pair.alice.engine.view(pair.id).usable
+        assert pair.alice.session.is_stuck and not pair.alice.engine.view(pair.id).usable
         pair.connect()
     bounds = [min(PATIENCE * 2**cut, PATIENCE_MAX) for cut in range(9)]
     assert waits == [bound + 1 for bound in bounds] and bounds[-1] == PATIENCE_MAX
     pair.settle()
-    assert ticket.done and not pair.alice.session.stuck and pair.alice.engine.view(pair.id).usable
+    assert ticket.is_done and not pair.alice.session.is_stuck and pair.alice.engine.view(pair.id).usable
 
 
 def test_progress_begins_the_patience_anew() -> None:
@@ -137,7 +137,7 @@ def test_our_own_disk_is_not_the_peers_fault(pair: Pair) -> None:
     pair.alice.begin()
     assert lasts(pair, 500) is None
     pair.settle()
-    assert ticket.done
+    assert ticket.is_done
 
 
 def test_a_pause_of_our_own_counts_as_a_moment(pair: Pair) -> None:
@@ -177,13 +177,13 @@ def test_a_look_after_a_connection_that_was_not_ended_by_us_begins_anew(pair: Pa
     assert lasts(pair, 25) is None
     pair.connect()
     settle(pair, Update)
-    assert lasts(pair, 25) is None and not pair.alice.session.stuck
+    assert lasts(pair, 25) is None and not pair.alice.session.is_stuck
 
 
 def test_a_peer_that_ends_the_connection_itself_each_time_is_stuck_as_well(pair: Pair) -> None:
     pay(pair)
     lasted = 0
-    while not pair.alice.session.stuck:
+    while not pair.alice.session.is_stuck:
         assert lasted <= 2 * PATIENCE + 20, "it need only be quick enough with dropping the link"
         settle(pair, Update)
         waited = lasts(pair, 20)
@@ -195,7 +195,7 @@ def test_a_peer_that_ends_the_connection_itself_each_time_is_stuck_as_well(pair:
         assert lasts(pair, 20) is None
         pair.connect()
     pair.settle()
-    assert not pair.alice.session.stuck and pair.alice.engine.view(pair.id).usable
+    assert not pair.alice.session.is_stuck and pair.alice.engine.view(pair.id).usable
 
 
 def test_patience_that_is_longer_than_the_longest_stays() -> None:
@@ -249,14 +249,12 @@ def test_a_payer_that_takes_the_secret_and_withholds_everything_is_made_to_pay_b
     async def fault(journey: Journey) -> None:
         world = journey.world
         journey.dishonest = ("alice",)
-        invoice = await journey.invoice(hold=True)
-        journey.ask(invoice)
+        invoice = await journey.held()
         dave, bob = journey.node("dave"), journey.node("bob")
-        await world.until(lambda: bool(dave.routing.receiving.held), 60)
         (channel,) = world.channels_between("alice", "bob")
         (lock,) = bob.engine.session(channel).channel.theirs.simplex.locks
         world.seats["alice"].tamper = withhold(Update, Ack)
-        await dave.routing.settle_invoice(dave.routing.invoice(invoice.payment_hash).secret)
+        await dave.routing.invoicing.settle_invoice(dave.routing.invoicing.invoice(invoice.payment_hash).secret)
         await world.until(lambda: lock.puzzle in bob.engine.chain.proofs, 2 * LOCK_SECONDS)
         registered.append(lock.expiry - bob.engine.chain.proofs[lock.puzzle][0])
         assert await world.until(lambda: bob.engine.session(channel).channel.phase is Phase.GONE, 4 * LOCK_SECONDS)
@@ -289,14 +287,14 @@ def test_a_peer_that_answers_pings_and_withholds_acks_is_cut_off_with_a_reason_a
                 nursery.start_soon(note, node, found)
             world.seats["mallory"].tamper = withhold(Ack)
             ticket = await channel.submit(5)
-            assert await world.until(lambda: ticket.done, 3 * PATIENCE), "the payment pends for ever"
+            assert await world.until(lambda: ticket.is_done, 3 * PATIENCE), "the payment pends for ever"
             assert ticket.error is None
             assert [(notice.code, notice.ours) for notice in notices[alice]] == [(Fault.UNACKNOWLEDGED, True)]
             assert [(notice.code, notice.ours) for notice in notices[mallory]] == [(Fault.UNACKNOWLEDGED, False)]
             assert notices[alice][0].text == notices[mallory][0].text
             world.seats["mallory"].tamper = None
             await channel.pay(7)
-            assert not channel.view.stuck
+            assert not channel.view.is_stuck
             nursery.cancel_scope.cancel()
 
     simulate(main, 3)
@@ -351,6 +349,6 @@ def test_the_owner_is_told_of_a_channel_that_stays_stuck() -> None:
                 "no locks go over it, what is signed waits; close it alone if that goes on"
             ]
             world.seats["alice"].tamper = None
-            assert await world.until(lambda: ticket.done, 1_000) and ticket.error is None
+            assert await world.until(lambda: ticket.is_done, 1_000) and ticket.error is None
 
     simulate(main, 4)

@@ -93,7 +93,7 @@ def test_a_closed_channel_ends_its_tickets(pair: Pair) -> None:
     pair.alice.step()
     waiting = pair.alice.engine.pay(pair.id, 5)
     pair.alice.apply(PhaseReached(Phase.CLOSED))
-    assert isinstance(waiting.error, ChannelNotReady) and not flying.done
+    assert isinstance(waiting.error, ChannelNotReady) and not flying.is_done
     pair.alice.apply(PhaseReached(Phase.SETTLED))
     assert isinstance(flying.error, ChannelNotReady)
     assert "SETTLED" in repr(pair.alice.session)

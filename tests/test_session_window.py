@@ -38,7 +38,7 @@ def rate(window: Window, trip: float, service: float, seconds: float = 20.0) -> 
         done = flight.popleft()
         now, agreed = done.back, done.seq
         late += now > seconds / 2
-        window.acknowledged(done.seq - done.agreed, now - done.sent)
+        window.on_acknowledged(done.seq - done.agreed, now - done.sent)
     return late / (seconds / 2)
 
 
@@ -93,10 +93,10 @@ def test_another_connection_may_take_another_path() -> None:
 
 def test_a_clock_that_was_set_during_a_flight_says_nothing() -> None:
     window = Window(WINDOW_MAX)
-    window.acknowledged(30, 0.1)
+    window.on_acknowledged(30, 0.1)
     size = window.size
-    window.acknowledged(1, 0.0)
-    window.acknowledged(1, -3_600.0)
+    window.on_acknowledged(1, 0.0)
+    window.on_acknowledged(1, -3_600.0)
     assert window.size == size == 60
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from simulation import seeds
 from simulation.campaign import run_campaign
 
 PROGRAM = """
@@ -48,3 +49,23 @@ def test_one_seed_gives_one_run_in_every_process() -> None:
 
 def test_another_seed_gives_another_run() -> None:
     assert run_campaign(8, 5).trace == run_campaign(8, 5).trace != run_campaign(9, 5).trace
+
+
+def test_what_fails_says_what_failed_first_and_how_to_see_it_again(capsys: pytest.CaptureFixture[str]) -> None:
+    def run(seed: int) -> str:
+        with seeds.replayed("campaign", f"--seed {seed} --runs 1", lambda: f"the log of {seed}"):
+            if seed == 4:
+                raise BaseExceptionGroup("", [ExceptionGroup("", [ValueError("first"), KeyError("second")])])
+            return f"seed {seed}: done"
+
+    chosen = seeds.options("tries").parse_args(["--seed", "3", "--runs", "3"])
+    assert seeds.run_seeds(chosen, run) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        "seed 3: done",
+        "seed 4: FAILED ValueError('first')",
+        "the log of 4",
+        "replay: PYTHONPATH=tests python -m simulation.campaign --seed 4 --runs 1",
+        "seed 5: done",
+    ]
+    with pytest.raises(seeds.Failed, match="the log of 4"):
+        seeds.run_seeds(seeds.options("tries").parse_args(["--seed", "4", "--verbose"]), run)

@@ -102,7 +102,7 @@ def test_the_vectors_hold_what_money_hangs_on(tmp_path: Path) -> None:
     alice, bob, carol = (
         open_store(old_data(name, tmp_path / name), SCHEMAS, owner="test", durable=False) for name in NAMES
     )
-    assert [record.paid for _, record in list_payments(alice, 10)] == [False, True]
+    assert [record.is_paid for _, record in list_payments(alice, 10)] == [False, True]
     assert len(load_circuits(bob)) == 1 and len(received_after(bob, 0, 100)) == 6
     assert [record.memo for record in list_invoices(carol, 10)] == ["held", "tea"]
     for store in (alice, bob, carol):

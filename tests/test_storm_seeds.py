@@ -35,12 +35,10 @@ def test_who_claims_and_stays_away_past_the_expiry_has_the_only_loss_that_can_be
         async with open_world(1, config=config, interval=20.0, names=LINE) as world:
             journey = Journey(world)
             await journey.build()
-            invoice = await journey.invoice(hold=True)
-            journey.ask(invoice)
+            invoice = await journey.held()
             dave = journey.node("dave")
-            assert await world.until(lambda: bool(dave.routing.receiving.held), 60)
             world.network.partition(world.seats["dave"].key.public)
-            await dave.routing.settle_invoice(dave.routing.invoice(invoice.payment_hash).secret)
+            await dave.routing.invoicing.settle_invoice(dave.routing.invoicing.invoice(invoice.payment_hash).secret)
             claimed_at = world.chain.newest.header.time
             await world.crash("dave")
             await world.until(lambda: False, LOCK_SECONDS + 100)
@@ -63,13 +61,11 @@ def test_whoever_was_away_past_the_expiry_of_what_it_claimed_blames_no_peer_for_
         async with open_world(1, config=config, interval=20.0, names=LINE) as world:
             journey = Journey(world)
             await journey.build()
-            invoice = await journey.invoice(hold=True)
-            journey.ask(invoice)
+            invoice = await journey.held()
             carol, dave = journey.node("carol"), journey.node("dave")
-            assert await world.until(lambda: bool(dave.routing.receiving.held), 60)
             bob = world.seats["bob"].key.public
             world.network.partition(world.seats["carol"].key.public, bob)
-            await dave.routing.settle_invoice(dave.routing.invoice(invoice.payment_hash).secret)
+            await dave.routing.invoicing.settle_invoice(dave.routing.invoicing.invoice(invoice.payment_hash).secret)
             (channel,) = world.channels_between("carol", "bob")
             assert await world.until(lambda: bool(carol.channel(channel).view.channel.secrets), 60)
             await world.crash("carol")

@@ -117,7 +117,7 @@ def test_a_stream_is_settled_before_it_expires_although_nobody_closes_it(pair: P
     pair.settle()
     pair.alice.time(EXPIRY - 300, EXPIRY - 300)
     pair.settle()
-    assert not stream.ended
+    assert not stream.is_ended
     pair.alice.time(EXPIRY - 299, EXPIRY - 299)
     pair.settle()
     assert (stream.paid, transferred(pair)) == (15, 15)

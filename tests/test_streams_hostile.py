@@ -246,7 +246,7 @@ def test_a_stream_whose_unlock_is_on_its_way_has_not_ended(pair: Pair) -> None:
     for _ in range(3):
         pair.alice.apply(SignDue())
         pair.alice.step()
-    assert pair.alice.channel.newest.lock(0) is None and not stream.ended
+    assert pair.alice.channel.newest.lock(0) is None and not stream.is_ended
     pair.settle()
     assert stream.paid == 15
 
@@ -278,7 +278,7 @@ def test_a_stream_that_was_dropped_unsigned_ends_and_leaves_its_number_to_anothe
     assert pair.alice.channel.newest.next_lock == 0
     pair.inject(pair.alice, encode(Shutdown(pair.id, 0)))
     pair.alice.step()
-    assert (stream.ended, stream.paid) == (True, 0)
+    assert (stream.is_ended, stream.paid) == (True, 0)
     pair.disconnect()
     pair.connect()
     pair.settle()

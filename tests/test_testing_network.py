@@ -114,8 +114,8 @@ async def is_closed(link: Link) -> bool:
 @simulated
 async def test_both_ends_know_each_other_and_who_dialed() -> None:
     async with linked() as pair:
-        assert (pair.alice.peer, pair.alice.dialed) == (BOB.public, True)
-        assert (pair.bob.peer, pair.bob.dialed) == (ALICE.public, False)
+        assert (pair.alice.peer, pair.alice.is_dialed) == (BOB.public, True)
+        assert (pair.bob.peer, pair.bob.is_dialed) == (ALICE.public, False)
         assert pair.alice.number == pair.bob.number
 
 

@@ -110,7 +110,7 @@ async def test_a_revision_is_stored_before_it_is_sent_and_covers_after_the_recei
 ) -> None:
     async with home.client() as client:
         offer(client, 4, 9)
-        await client.covered()
+        await client.wait_covered()
         assert home.journal == ["store 1 covering 0,0", "upload 1", "store 1 covering 4,0"]
 
 
@@ -122,7 +122,7 @@ async def test_many_payments_make_one_upload_of_the_newest_and_no_write(
             offer(client, seq, seq * 10)
         assert home.journal == []
         assert client.statistics().exposed == 2_000
-        await client.covered()
+        await client.wait_covered()
         assert home.journal[-1] == "store 1 covering 200,0"
         assert client.statistics().uploads == 1
         assert client.statistics().exposed == 0
@@ -133,13 +133,13 @@ async def test_what_a_client_covered_is_known_after_a_restart(
 ) -> None:
     async with home.client() as client:
         offer(client, 4, 9)
-        await client.covered()
+        await client.wait_covered()
     async with home.client() as client:
         offer(client, 4, 9)
         assert client.statistics().dirty == 0
         offer(client, 5, 10)
         assert client.statistics().exposed == 1
-        await client.covered()
+        await client.wait_covered()
         assert home.journal[-2:] == ["upload 2", "store 2 covering 5,0"]
 
 
@@ -156,7 +156,7 @@ async def test_a_crash_before_the_receipt_leads_to_a_higher_revision(
     async with home.client() as client:
         offer(client, 4, 9)
         assert client.statistics().dirty == 1
-        await client.covered()
+        await client.wait_covered()
     assert home.journal[-2:] == ["upload 2", "store 2 covering 4,0"]
 
 
@@ -170,7 +170,7 @@ async def test_exposure_beyond_the_policy_is_uploaded_at_once(
         assert home.journal == []
         offer(client, 2, 50)
         with trio.fail_after(5):
-            await client.covered()
+            await client.wait_covered()
 
 
 @pytest.mark.alarm("old-data")
@@ -179,9 +179,9 @@ async def test_an_old_copy_of_the_data_never_overwrites_a_newer_appointment(
 ) -> None:
     async with home.client() as client:
         offer(client, 4, 9)
-        await client.covered()
+        await client.wait_covered()
         offer(client, 5, 10)
-        await client.covered()
+        await client.wait_covered()
     home.directory = home.directory.parent / "an old copy"
     async with home.client() as client:
         offer(client, 1, 1)
@@ -205,7 +205,7 @@ async def test_a_refusal_is_reported_once_and_tried_again_later(
         assert 2 <= client.statistics().refused <= 6
         assert len(home.alarms) == 1
         office.troubles.clear()
-        await client.covered()
+        await client.wait_covered()
 
 
 @pytest.mark.alarm("tower-misbehaves")
@@ -235,7 +235,7 @@ async def test_a_silent_tower_is_connected_to_afresh(home: Home, autojump_clock:
         assert client.statistics().dirty == 1
         home.network.heal()
         with trio.fail_after(120):
-            await client.covered()
+            await client.wait_covered()
 
 
 async def test_fetching_what_no_tower_holds_gives_none(home: Home, autojump_clock: trio.testing.MockClock) -> None:
@@ -247,7 +247,7 @@ async def test_a_forgotten_channel_is_not_uploaded(home: Home, autojump_clock: t
     async with home.client() as client:
         offer(client, 1, 1)
         client.forget(PAIR.channel)
-        await client.covered()
+        await client.wait_covered()
         await trio.sleep(10)
         assert client.statistics().exposed == 0
         assert home.journal == []

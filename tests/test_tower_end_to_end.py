@@ -184,7 +184,7 @@ async def test_a_newer_appointment_within_the_window_counts(
                 (world.proof(world.mallory, 7, 600), world.proof(world.alice, 3, 40)), key=lambda s: s.proof.sender
             )
             client.offer(world.pair.terms, world.pair.close_key, *proofs)
-            await client.covered()
+            await client.wait_covered()
         await world.mine(4)
         await world.assert_caught()
 
@@ -194,7 +194,7 @@ async def test_an_appointment_given_while_the_tower_was_cut_off_arrives_later(
 ) -> None:
     await world.open_channel()
     async with world.house.open() as (tower, at):
-        await settle_down(tower.follower.reached, world.chain.newest.header.number)
+        await settle_down(tower.follower.wait_reached, world.chain.newest.header.number)
         world.network.partition(TOWER.public)
         async with world.client(at) as client:
             client.offer(world.pair.terms, world.pair.close_key, world.proof(0, 1, 5), None)
@@ -202,7 +202,7 @@ async def test_an_appointment_given_while_the_tower_was_cut_off_arrives_later(
             assert client.statistics().dirty == 1
             assert client.statistics().exposed == 5
             world.network.heal(TOWER.public)
-            await client.covered()
+            await client.wait_covered()
             assert client.statistics().exposed == 0
 
 

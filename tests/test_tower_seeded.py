@@ -55,7 +55,7 @@ class Ordeal:
         party = (self.pair.close_key, TOWER.address, ALICE.address)
         blob = seal(Appointment(self.pair.terms, proofs[0], proofs[1], bytes(64)), *party, self.random.randbytes)
         async with self.house.open() as (tower, _):
-            await tower.follower.reached(self.chain.newest.header.number)
+            await tower.follower.wait_reached(self.chain.newest.header.number)
             await trio.sleep(1)
             answer = await tower.service.answer(ALICE.address, Upload(VERSION, locator_of(*party), 1, blob))
             assert isinstance(answer, TowerReceipt)

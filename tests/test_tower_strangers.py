@@ -223,7 +223,7 @@ def test_a_client_renews_in_time_what_it_was_promised(tmp_path: Path) -> None:
                 )  # fmt: skip
                 nursery.start_soon(client.run)
                 client.offer(pair.terms, pair.close_key, pair.proof(0, 1, 5), None)
-                await client.covered()
+                await client.wait_covered()
                 return client
 
             nursery.start_soon(serve)

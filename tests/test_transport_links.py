@@ -78,8 +78,8 @@ async def fill(link: Link) -> None:
 
 async def test_both_ends_know_each_other_and_who_dialed() -> None:
     async with linked() as (alice, bob):
-        assert (alice.peer, alice.dialed) == (BOB.public, True)
-        assert (bob.peer, bob.dialed) == (ALICE.public, False)
+        assert (alice.peer, alice.is_dialed) == (BOB.public, True)
+        assert (bob.peer, bob.is_dialed) == (ALICE.public, False)
         assert alice._stream.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
 
 

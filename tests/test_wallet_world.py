@@ -129,7 +129,7 @@ def test_who_asks_twice_at_the_same_moment_pays_once_and_both_get_the_receipt() 
             for asked in (pay, pay, keysend, keysend):
                 nursery.start_soon(asked)
         assert len(receipts) == 4 and len(set(receipts)) == 2
-        assert [record.paid for _, record in alice.payments()] == [True, True]
+        assert [record.is_paid for _, record in alice.payments()] == [True, True]
         assert sum(record.received for record in carol.invoices()) == 1_500
 
     in_a_ring(act)
@@ -147,7 +147,7 @@ def test_rebalancing_moves_money_from_one_channel_into_another_for_the_fees_of_t
         with pytest.raises(InvalidInput, match="two channels"):
             await alice.rebalance(out.id, out.id, 5)
         assert [record.order.kind for _, record in alice.payments()] == [PaymentKind.REBALANCE]
-        assert alice.payments()[0][1].paid and alice.invoices() == []
+        assert alice.payments()[0][1].is_paid and alice.invoices() == []
 
     in_a_ring(act)
 

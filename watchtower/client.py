@@ -180,7 +180,7 @@ class TowerClient:
             memory.pop(channel, None)
         self._note_clean()
 
-    async def covered(self) -> None:
+    async def wait_covered(self) -> None:
         """Wait until the tower has acknowledged everything that was offered."""
         while self._dirty:
             await self._clean.wait()

@@ -31,7 +31,7 @@ from tallystick.channels.values.arguments import checked
 from tallystick.settlement.chain import Chain
 from tallystick.settlement.errors import ChainError, ChainUnavailable
 from tallystick.settlement.ethereum.rpc_client import open_rpc_chain
-from tallystick.settlement.following.vigil import TICK, Sight, begun, look, spell
+from tallystick.settlement.following.vigil import TICK, Sight, begin_vigil, look, spell
 from tallystick.watchtower.schema import said_by_tower
 from tallystick.watchtower.sqlite import SCHEMAS
 from tallystick.watchtower.tower import Tower, TowerPolicy, TowerStatistics
@@ -143,7 +143,7 @@ async def _patient_chain(
     waiting: Callable[[str], TowerStatus],
 ) -> AsyncIterator[Chain]:
     """Give the chain node's chain, once it answers. Until then keep the status that `waiting` makes of the reason."""
-    vigil, fault = begun(system_elapsed()), f"the first answer of its chain node at {url}"
+    vigil, fault = begin_vigil(system_elapsed()), f"the first answer of its chain node at {url}"
     async with contextlib.AsyncExitStack() as stack:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_keep_status, directory, lambda: waiting(fault))
@@ -157,7 +157,7 @@ async def _patient_chain(
                     if vigil.told is None:
                         kind = AlarmKind.CHAIN_NONSENSE if nonsense else AlarmKind.CHAIN_UNREACHABLE
                         alarm(Alarm(kind, f"the tower watches nothing, as it waits for {fault}"))
-                        vigil = begun(now, kind)
+                        vigil = begin_vigil(now, kind)
                     elif now - vigil.looked >= TICK:
                         seen = Sight(now, math.inf, now - vigil.well, str(error), nonsense)
                         vigil, alarms = look(vigil, seen, "this tower watches nothing")

@@ -69,11 +69,11 @@ class Dispute(msgspec.Struct, frozen=True):
                     seq, by = higher, address
         return seq, by
 
-    def seen(self, block: Header, event: CaseEvent) -> Dispute:
+    def with_event(self, block: Header, event: CaseEvent) -> Dispute:
         """Return the dispute with one more event."""
         return msgspec.structs.replace(self, sightings=(*self.sightings, DisputeEvent(block, event)))
 
-    def without(self, number: int) -> Dispute:
+    def without_block(self, number: int) -> Dispute:
         """Return the dispute as it was before the block of that number."""
         kept = tuple(s for s in self.sightings if s.block.number < number)
         return msgspec.structs.replace(self, sightings=kept)

@@ -13,7 +13,7 @@ from tallystick.channels.protocol.codec import Codec
 from tallystick.channels.protocol.objects import Address, ChannelId, Terms
 from tallystick.channels.storage.identity import Identity
 from tallystick.channels.storage.store import Moment, Store, Subject
-from tallystick.channels.storage.tables import CAME, COUNT, Rows, at_least, below, decoded, find, table
+from tallystick.channels.storage.tables import CAME, COUNT, Rows, at_least, below, decode_column, find, table
 from tallystick.settlement.sending.moments import said_by_settlement
 from tallystick.watchtower.disputes import Dispute, DisputeEvent
 
@@ -128,12 +128,12 @@ def has_appointments(store: Store, client: Address) -> bool:
 def read_disputes(store: Store) -> dict[ChannelId, Dispute]:
     """Return the open disputes."""
     disputes = {
-        ChannelId(channel): Dispute(decoded(_TERMS, terms, "cases", channel))
+        ChannelId(channel): Dispute(decode_column(_TERMS, terms, "cases", channel))
         for channel, terms in store.read(_CASES.rows(order=(CAME,)))
     }
     for channel, _, _, data in store.read(_EVENTS.rows(order=("number", "position"))):
-        sighting = decoded(_SIGHTING, data, "case_events", channel)
-        disputes[channel] = disputes[channel].seen(sighting.block, sighting.event)
+        sighting = decode_column(_SIGHTING, data, "case_events", channel)
+        disputes[channel] = disputes[channel].with_event(sighting.block, sighting.event)
     return disputes
 
 

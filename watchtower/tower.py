@@ -28,10 +28,10 @@ from tallystick.channels.values.arguments import Options, checked
 from tallystick.settlement.chain import Chain, ChallengeCall
 from tallystick.settlement.errors import ChainError, ChainUnavailable
 from tallystick.settlement.ethereum.transactions import GAS
-from tallystick.settlement.following.checked import checked as cross_checked
+from tallystick.settlement.following.checked import with_checks
 from tallystick.settlement.following.follower import Follower, FollowerStatistics
 from tallystick.settlement.following.market import Market
-from tallystick.settlement.following.vigil import TICK, begun, look
+from tallystick.settlement.following.vigil import TICK, begin_vigil, look
 from tallystick.settlement.sending.fee_account import (
     AT_ONCE,
     LOOK_AGAIN,
@@ -119,7 +119,7 @@ class Tower:
         policy: TowerPolicy | None = None,
         inline: bool = False,
     ) -> None:
-        chain = cross_checked(chain)
+        chain = with_checks(chain)
         self._clock = clock
         self._elapsed = elapsed
         self._policy = policy or TowerPolicy()
@@ -169,7 +169,7 @@ class Tower:
                 self._policy.new_burst,
             ),
             kept=self.watch.locators,
-            stored=self.watch.appointed,
+            stored=self.watch.on_appointed,
         )
         self.follower = self._new_follower()
 
@@ -241,7 +241,7 @@ class Tower:
 
     async def _guard(self) -> None:
         """Tell the owner when the chain is not followed, in time for the windows that are open."""
-        vigil = begun(self._elapsed())
+        vigil = begin_vigil(self._elapsed())
         while True:
             await trio.sleep(TICK)
             seen = self.follower.sight(self._at_stake())

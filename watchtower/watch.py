@@ -103,7 +103,7 @@ class Watch:
                 heappush(self._windows, (event.deadline, event.channel))
             if isinstance(event, Closed | Challenged | Settled) and event.channel in self.disputes:
                 dispute = self.disputes[event.channel]
-                self.disputes[event.channel] = dispute.seen(block.header, event)
+                self.disputes[event.channel] = dispute.with_event(block.header, event)
                 self._awake[event.channel] = None
                 moments.append(DisputeSeen(event.channel, dispute.terms, position, DisputeEvent(block.header, event)))
         return moments
@@ -111,7 +111,7 @@ class Watch:
     def _remove(self, header: Header) -> list[Moment]:
         moments: list[Moment] = [DisputesUndone(header.number)]
         for channel, dispute in list(self.disputes.items()):
-            self.disputes[channel] = dispute.without(header.number)
+            self.disputes[channel] = dispute.without_block(header.number)
             if len(self.disputes[channel].sightings) < len(dispute.sightings):
                 self._awake[channel] = None
             if not self.disputes[channel].sightings:
@@ -162,7 +162,7 @@ class Watch:
             self._asleep.pop(locator, None)
         return DisputeOver(channel, locators)
 
-    def appointed(self, locator: bytes) -> None:
+    def on_appointed(self, locator: bytes) -> None:
         """An appointment was stored there: look at its dispute, if there is one, with the next block."""
         channel = self._asleep.get(locator)
         if channel in self.disputes:

@@ -104,7 +104,7 @@ class Dialer:
             self._keepers.pop(key).cancel()
 
     @property
-    def known(self) -> list[PeerAddress]:
+    def known_addresses(self) -> list[PeerAddress]:
         """Where nodes were reached last, or are said to be."""
         return list(self._reached.values())
 

@@ -40,7 +40,7 @@ from tallystick.channels.protocol.objects import Address, ChannelId
 from tallystick.channels.session import inputs, resync
 from tallystick.channels.session.chaintime import ChainTime
 from tallystick.channels.session.effects import Effects, Event, PeerConnected, PeerNotice
-from tallystick.channels.session.inputs import Asks, Env, LinkDown, LinkUp, PeerMessage, SubmitUnits
+from tallystick.channels.session.inputs import Asks, Env, LinkDown, LinkUp, PeerMessage, SubmitPayment, SubmitUnits
 from tallystick.channels.session.locks import LockKeeper, always_fresh
 from tallystick.channels.session.machine import process
 from tallystick.channels.session.session import Session
@@ -108,7 +108,7 @@ class Engine:
         self._saved = saved
         self._effects = Effects()
         self._dirty: dict[ChannelId, Session] = {}
-        self._stirred: set[ChannelId] = set()
+        self._changed: set[ChannelId] = set()
         self._wires: dict[bytes, Wire] = {}
         self._backpressure = Backpressure()
         self.opening = Opening(self)
@@ -143,7 +143,7 @@ class Engine:
         session.locks.keeper, session.locks.fresh = self._keeper, self.fresh
         session.lost = self._lost
         self.sessions[channel.id] = session
-        self._stirred.add(channel.id)
+        self._changed.add(channel.id)
         self._by_peer.setdefault(channel.peer_key, {})[channel.id] = session
         return session
 
@@ -167,7 +167,7 @@ class Engine:
     def add_channel(self, channel: Channel) -> Session:
         """Take in a channel that is being opened; it is durable after the next commit."""
         old = self.sessions.get(channel.id)
-        if old is not None and not core.never_used(old.channel):
+        if old is not None and not core.is_unused(old.channel):
             return old
         session = self._add(channel)
         session.change(channel)
@@ -181,7 +181,7 @@ class Engine:
     def forget_channel(self, channel: ChannelId) -> None:
         """Drop a channel that was only ever talked about; raise InvalidInput if anything was signed or funded in it."""
         session = self.session(channel)
-        if not core.never_used(session.channel):
+        if not core.is_unused(session.channel):
             raise InvalidInput(f"channel {channel.hex()[:8]} has been used: it is never forgotten")
         del self.sessions[channel]
         self._by_peer[session.channel.peer_key].pop(channel)
@@ -220,15 +220,15 @@ class Engine:
     def _due(self, session: Session) -> None:
         """Let a channel to which something has happened take part in the next round."""
         identity = session.channel.id
-        self._stirred.add(identity)
+        self._changed.add(identity)
         if self._dirty.get(identity) is not session:
             self._dirty[identity] = session
             self.writer.wake()
 
-    def take_stirred(self) -> set[ChannelId]:
+    def take_changed(self) -> set[ChannelId]:
         """Return the channels to which something has happened since the last call; at first all of them."""
-        stirred, self._stirred = self._stirred, set()
-        return stirred
+        changed, self._changed = self._changed, set()
+        return changed
 
     def store(self, moments: Iterable[Moment]) -> None:
         """Write moments in the very commit of what was done to channels in this step, behind what they asked for."""
@@ -261,7 +261,7 @@ class Engine:
         session = self._payable(channel)
         if key:
             self._keys.require_unused(key)
-        ticket = process(session, inputs.SubmitPayment(amount, memo, key), self._env())
+        ticket = process(session, SubmitPayment(amount, memo, key), Env(self._clock()))
         if key:
             self._keys.remember(key, ticket)
         self._due(session)
@@ -283,9 +283,9 @@ class Engine:
 
     # --- what peers say ------------------------------------------------------------------------------------------
 
-    def connected(self, peer: bytes, wire: Wire) -> None:
+    def on_connected(self, peer: bytes, wire: Wire) -> None:
         """A peer has said Hello on `wire`, which replaces any earlier one."""
-        self.disconnected(peer)
+        self.on_disconnected(peer)
         self._effects.forget_frames(peer)  # said while nobody was connected: what matters is repeated
         self._wires[peer] = wire
         self._effects.emit(PeerConnected(peer, True))
@@ -295,7 +295,7 @@ class Engine:
         self.opening.repeat(peer)
         self.writer.wake()
 
-    def disconnected(self, peer: bytes, wire: Wire | None = None) -> None:
+    def on_disconnected(self, peer: bytes, wire: Wire | None = None) -> None:
         """A peer's wire is gone (only if it is still `wire`, when given)."""
         if peer not in self._wires or (wire is not None and self._wires[peer] is not wire):
             return
@@ -304,7 +304,7 @@ class Engine:
         self._effects.emit(PeerConnected(peer, False))
         for session in self.sessions_with(peer):
             process(session, LinkDown(), self._env())
-            self._stirred.add(session.channel.id)
+            self._changed.add(session.channel.id)
         self.writer.wake()
 
     def is_connected(self, peer: bytes) -> bool:
@@ -349,7 +349,7 @@ class Engine:
         self.opening.on_error(peer, message)
         session = self.sessions.get(identity)
         if message.code == Fault.UNKNOWN_CHANNEL and session is not None and session.channel.peer_key == peer:
-            self._stirred.add(identity)
+            self._changed.add(identity)
             process(session, LinkDown(), self._env())  # it may learn of the channel yet, and greet us then
         elif message.code in LATER and session is not None and session.channel.peer_key == peer:
             process(session, inputs.PeerExcused(), self._env())
@@ -373,7 +373,7 @@ class Engine:
 
     # --- what the chain says -------------------------------------------------------------------------------------
 
-    def chain_moved(self, chain: ChainTime) -> None:
+    def on_chain_moved(self, chain: ChainTime) -> None:
         """The chain has moved: let its time pass in every channel in which something waits for that."""
         self.chain = chain
         moved, env = inputs.ChainMoved(chain), self._env()
@@ -381,7 +381,7 @@ class Engine:
             if process(session, moved, env):
                 self._due(session)
         if self._keeper is not None:
-            self.store(self._keeper.chain_moved())
+            self.store(self._keeper.on_chain_moved())
 
     # --- the round -----------------------------------------------------------------------------------------------
 
@@ -392,8 +392,8 @@ class Engine:
             return due
         env, sign = self._env(), inputs.SignDue()
         dirty, self._dirty = self._dirty, {}
-        self._stirred.update(dirty)
-        self._stirred.update(channel.id for channel in self._effects.saved)
+        self._changed.update(dirty)
+        self._changed.update(channel.id for channel in self._effects.saved_channels)
         updates = payments = 0
         for session in dirty.values():
             before = session.channel.newest
@@ -427,7 +427,7 @@ class Engine:
                 ticket.resolve(secured)
         for act in effects.acts:
             act()
-        for channel in effects.saved:
+        for channel in effects.saved_channels:
             self._saved(channel)
         for event in effects.events:
             self._tell(event)

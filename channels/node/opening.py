@@ -6,19 +6,16 @@ Part of an `Engine`. A yes is stored before it is said.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from tallystick.channels.errors import ChannelNotReady, Fault, InvalidUpdate
 from tallystick.channels.limits import ERROR_TEXT_MAX
 from tallystick.channels.protocol import core
 from tallystick.channels.protocol.eip712 import channel_id
-from tallystick.channels.protocol.keys import PublicKey
-from tallystick.channels.protocol.messages import Error, OpenAccept, OpenProposal, OpenRefuse, OpenRequest
-from tallystick.channels.protocol.objects import ChannelId, Terms
+from tallystick.channels.protocol.keys import PrivateKey, PublicKey
+from tallystick.channels.protocol.messages import Error, Message, OpenAccept, OpenProposal, OpenRefuse, OpenRequest
+from tallystick.channels.protocol.objects import Address, ChannelId, Terms
 from tallystick.channels.session.effects import OpenRequested
-
-if TYPE_CHECKING:
-    from tallystick.channels.node.engine import Engine
 
 OLD_RESERVE = (
     "this node opens only channels whose reserve follows their funding: install a release later than 0.1 and ask again"
@@ -28,10 +25,34 @@ Answer = Callable[[str | None], None]
 """Gets None for yes, else the reason why not."""
 
 
+class OpeningPort(Protocol):
+    """What the handshake asks of the engine that it is part of."""
+
+    key: PrivateKey
+    chain_id: int
+    contract: Address
+
+    def is_connected(self, peer: bytes) -> bool:
+        """Whether the peer is connected now."""
+        ...
+
+    def send(self, peer: bytes, message: Message) -> None:
+        """Send to a peer, after the next commit."""
+        ...
+
+    def emit(self, event: OpenRequested) -> None:
+        """Tell an event, after the next commit."""
+        ...
+
+    def add_channel(self, channel: core.Channel) -> object:
+        """Take in a channel that is being opened; it is durable after the next commit."""
+        ...
+
+
 class Opening:
     """Requests to open a channel, ours and the peers'."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: OpeningPort) -> None:
         self._engine = engine
         self._asked: dict[tuple[bytes, ChannelId], tuple[OpenProposal, Answer]] = {}
 
@@ -53,7 +74,7 @@ class Opening:
         for asked in [asked for asked in self._asked if asked[1] == channel]:
             del self._asked[asked]
 
-    def answered(self, peer: bytes, channel: ChannelId, refusal: str | None) -> None:
+    def on_answered(self, peer: bytes, channel: ChannelId, refusal: str | None) -> None:
         """The peer said yes (None), or why not."""
         asked = self._asked.pop((peer, channel), None)
         if asked is not None:
@@ -62,7 +83,7 @@ class Opening:
     def on_error(self, peer: bytes, error: Error) -> None:
         """The peer finds fault with a channel; that it does not know it (any more) answers a greeting, no proposal."""
         if error.code not in (Fault.UNKNOWN_CHANNEL, Fault.WRONG_PHASE):
-            self.answered(peer, ChannelId(error.channel), error.text)
+            self.on_answered(peer, ChannelId(error.channel), error.text)
 
     def on_message(self, peer: bytes, message: OpenProposal | OpenRequest | OpenAccept | OpenRefuse) -> None:
         """Take a request or an answer in; raise InvalidUpdate if it can be nothing that we would agree to."""
@@ -72,7 +93,7 @@ class Opening:
             self._check_terms(peer, message.terms)
             self._engine.emit(OpenRequested(peer, message))
         else:
-            self.answered(peer, message.channel, message.text if isinstance(message, OpenRefuse) else None)
+            self.on_answered(peer, message.channel, message.text if isinstance(message, OpenRefuse) else None)
 
     def _check_terms(self, peer: bytes, terms: Terms) -> None:
         if (terms.chain_id, terms.contract) != (self._engine.chain_id, self._engine.contract):

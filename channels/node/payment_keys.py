@@ -30,6 +30,6 @@ class PaymentKeys:
     def remember(self, key: str, ticket: Ticket) -> None:
         """Note who has this key until its payment has ended: from then on the store knows it, or it is free again."""
         if len(self._held) >= self._many:
-            self._held = {name: held for name, held in self._held.items() if not (held.done or held.withdrawn)}
+            self._held = {name: held for name, held in self._held.items() if not (held.is_done or held.withdrawn)}
             self._many = max(KEYED_MIN, 2 * len(self._held))
         self._held[key] = ticket

@@ -133,7 +133,7 @@ class Peers:
             self._guests.ended,
         )
 
-    def connected(self) -> list[bytes]:
+    def connected_peers(self) -> list[bytes]:
         """Return the public keys of connected peers."""
         return list(self._wires)
 
@@ -225,7 +225,7 @@ class Peers:
             self._received += wire.received
             if self._wires.get(key) is wire:
                 del self._wires[key]
-                self._engine.disconnected(key, wire)
+                self._engine.on_disconnected(key, wire)
                 self._note_change()
                 if self._engine.has_business_with(key):
                     self.dialer.seek(key)
@@ -271,15 +271,15 @@ class Peers:
         if key == self._own_key:
             return False
         if old is not None:
-            if old.link.dialed != wire.link.dialed:
+            if old.link.is_dialed != wire.link.is_dialed:
                 smaller_is_ours = self._own_key < key
-                if wire.link.dialed is not smaller_is_ours:
+                if wire.link.is_dialed is not smaller_is_ours:
                     old.probe()
                     return False
             old.reason = InvalidUpdate("replaced by a newer connection", Fault.REPLACED)
             old.scope.cancel()
         self._wires[key] = wire
-        self._engine.connected(key, wire)
+        self._engine.on_connected(key, wire)
         self._note_change()
         return True
 
@@ -310,7 +310,7 @@ class Peers:
             frames = []
             with trio.CancelScope(deadline=min(due, wire.look_again, wire.probe_ends)) as wire.listening:
                 frames = await wire.link.receive()
-            queued, now = wire.queued, trio.current_time()  # before we say anything ourselves
+            queued, now = wire.is_waiting, trio.current_time()  # before we say anything ourselves
             if frames:
                 silent, due = 0, now + KEEPALIVE
                 wire.probed, wire.probe_ends = False, math.inf

@@ -59,9 +59,9 @@ class Views:
 
     # --- what belongs to single locks and payments, and stands in no view ----------------------------------------
 
-    def undecided(self, channel: ChannelId) -> list[AddLock]:
+    def undecided_locks(self, channel: ChannelId) -> list[AddLock]:
         """Return the peer's pending hash locks that were neither revealed nor rejected, with their onions."""
-        return self._session(channel).locks.undecided()
+        return self._session(channel).locks.undecided_locks()
 
     def onion(self, channel: ChannelId, lock: int) -> bytes:
         """Return the onion of a pending lock of the peer's that nobody answered yet; empty if there is none."""

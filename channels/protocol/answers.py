@@ -17,7 +17,7 @@ from tallystick.channels.protocol.simplex import Simplex
 _lock_of = attrgetter("lock")
 
 
-def answered(channel: Channel, lock_id: int) -> bool:
+def is_answered(channel: Channel, lock_id: int) -> bool:
     """Whether we have revealed or rejected the peer's lock of that number."""
     return _says(channel.secrets, lock_id) or _says(channel.rejections, lock_id)
 

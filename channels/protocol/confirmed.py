@@ -7,7 +7,7 @@ import msgspec
 from tallystick.channels.protocol.core import Channel, CloseInitiator, Phase, move
 
 
-def funded(channel: Channel, deposits: tuple[int, int], withdrawn: tuple[int, int]) -> Channel:
+def with_confirmed_funding(channel: Channel, deposits: tuple[int, int], withdrawn: tuple[int, int]) -> Channel:
     """Return the channel with what the chain confirmed; a withdrawal that it includes is no longer pending."""
     first, second = (
         None if pending and withdrawn[side] >= pending.withdrawal.total else pending
@@ -16,7 +16,7 @@ def funded(channel: Channel, deposits: tuple[int, int], withdrawn: tuple[int, in
     return msgspec.structs.replace(channel, deposits=deposits, withdrawn=withdrawn, withdrawals=(first, second))
 
 
-def reckoned(channel: Channel, deposits: int) -> Channel:
+def with_counted_deposits(channel: Channel, deposits: int) -> Channel:
     """Return the channel when the peer counts that much as deposited by us in all that it will send from now on."""
     counted = min(channel.deposits[channel.side], deposits)
     return msgspec.structs.replace(channel, counted=counted) if counted > channel.counted else channel

@@ -256,7 +256,7 @@ def move(channel: Channel, phase: Phase) -> Channel:
     return msgspec.structs.replace(channel, phase=phase)
 
 
-def never_used(channel: Channel) -> bool:
+def is_unused(channel: Channel) -> bool:
     """Whether the channel was only ever talked about: nothing funded, nothing signed."""
     return (
         channel.phase in (Phase.OPENING, Phase.GONE)
@@ -309,7 +309,7 @@ def propose(channel: Channel, operations: Iterable[Operation], funding: int) -> 
     return after
 
 
-def sent(channel: Channel, simplex: Simplex, signature: bytes) -> Channel:
+def with_proposal(channel: Channel, simplex: Simplex, signature: bytes) -> Channel:
     """Return the channel with a signed proposal in flight. Store it before it is sent."""
     return msgspec.structs.replace(channel, flight=(*channel.flight, SignedSimplex(simplex, signature)))
 
@@ -350,7 +350,7 @@ def accept(
     return after
 
 
-def accepted(channel: Channel, simplex: Simplex, signature: bytes) -> Channel:
+def with_peer_update(channel: Channel, simplex: Simplex, signature: bytes) -> Channel:
     """Return the channel with the peer's update in it, its signature verified, our countersignature still to come."""
     pending = {lock.id for lock in simplex.locks}
     return msgspec.structs.replace(
@@ -361,7 +361,7 @@ def accepted(channel: Channel, simplex: Simplex, signature: bytes) -> Channel:
     )
 
 
-def countersigned(channel: Channel, countersignature: bytes) -> Channel:
+def with_countersignature(channel: Channel, countersignature: bytes) -> Channel:
     """Return the channel with our countersignature under the peer's newest state. Store it before it is sent."""
     return msgspec.structs.replace(
         channel, theirs=SignedSimplex(channel.theirs.simplex, channel.theirs.signature, countersignature)
@@ -378,7 +378,7 @@ def in_flight(channel: Channel, seq: int) -> SignedSimplex | None:
     return channel.flight[index]
 
 
-def acknowledged(channel: Channel, seq: int, countersignature: bytes) -> Channel:
+def with_ack(channel: Channel, seq: int, countersignature: bytes) -> Channel:
     """Return the channel with everything up to `seq` agreed; the countersignature was verified."""
     index = seq - channel.ours.seq - 1
     agreed = channel.flight[index]
@@ -389,6 +389,6 @@ def acknowledged(channel: Channel, seq: int, countersignature: bytes) -> Channel
     )
 
 
-def stored(channel: Channel) -> Channel:
+def without_flight(channel: Channel) -> Channel:
     """Return what goes into the channel's row on disk: without the flight, which the journal holds."""
     return msgspec.structs.replace(channel, flight=()) if channel.flight else channel

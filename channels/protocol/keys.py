@@ -134,7 +134,7 @@ class Point:
             raise InvalidInput("a private key must be 32 bytes within the order of secp256k1")
         return bytes(ffi.buffer(shared, 32))
 
-    def blinded(self, factor: bytes) -> bytes:
+    def blind(self, factor: bytes) -> bytes:
         """Return this point times `factor` (32 bytes), compressed; raise InvalidInput if that is no point."""
         copy = ffi.new("secp256k1_pubkey *", self._parsed[0])
         if len(factor) != 32 or not lib.secp256k1_ec_pubkey_tweak_mul(_CONTEXT, copy, factor):

@@ -48,7 +48,9 @@ def closing_statement(channel: Channel, valid_until: int) -> CooperativeClose:
     return CooperativeClose(channel.id, balance0, balance1, valid_until)
 
 
-def offered(channel: Channel, close: CooperativeClose, signature: bytes, peer_signature: bytes = b"") -> Channel:
+def with_close_offer(
+    channel: Channel, close: CooperativeClose, signature: bytes, peer_signature: bytes = b""
+) -> Channel:
     """Return the channel frozen by our signature under `close`. Store it before the signature leaves."""
     channel = msgspec.structs.replace(channel, offer=ClosingOffer(close, signature, peer_signature))
     return move(channel, Phase.FROZEN)

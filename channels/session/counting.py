@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from tallystick.channels.errors import Fault, InvalidUpdate
 from tallystick.channels.limits import AMOUNT_MAX, WINDOW_MAX
-from tallystick.channels.protocol.confirmed import heeding, reckoned
+from tallystick.channels.protocol.confirmed import heeding, with_counted_deposits
 from tallystick.channels.protocol.core import Channel
 from tallystick.channels.protocol.messages import Counts, Funding, Reestablish
 
@@ -35,7 +35,7 @@ class Counting:
         return self._session.channel.reserve_ppm > 0
 
     @property
-    def agreed(self) -> bool:
+    def is_agreed(self) -> bool:
         """Whether the peer counts just what we count as our funding."""
         channel, link = self._session.channel, self._session.link
         own = channel.funding(channel.side)
@@ -74,7 +74,7 @@ class Counting:
         most = self._session.channel.theirs.seq + WINDOW_MAX
         if message.signed_seq > most:
             raise InvalidUpdate(f"nobody has signed {message.signed_seq} updates here", Fault.STATE_MISMATCH)
-        self.heard(message.signed_seq)
+        self.on_signed(message.signed_seq)
         if not self._follows:
             self._session.learn(funding=message.funding)
 
@@ -86,11 +86,11 @@ class Counting:
     def on_counts(self, message: Counts) -> None:
         """The peer counts our deposits, and what we have taken out, anew."""
         if self._follows:
-            behind = (self._session.link.heard, message.deposits)
-            self._session.learn(taken=message.taken, deposits_behind=behind)
+            newest = max(self._session.link.heard, self._session.channel.theirs.seq)
+            self._session.learn(taken=message.taken, deposits_behind=(newest, message.deposits))
             self.advance()
 
-    def heard(self, seq: int) -> None:
+    def on_signed(self, seq: int) -> None:
         """An update of that number was signed by the peer; whether we can take it in yet does not matter."""
         newest = min(seq, self._session.channel.theirs.seq + WINDOW_MAX)
         if newest > self._session.link.heard:
@@ -107,11 +107,11 @@ class Counting:
         """Hold the peer to a reserve of all that both count."""
         deposits = self._session.link.deposits
         if deposits is not None:
-            after = reckoned(self._session.channel, deposits)
+            after = with_counted_deposits(self._session.channel, deposits)
             if after is not self._session.channel:
                 self._session.change(after)
 
-    def outlived(self, before: Channel) -> None:
+    def on_withdrawal_died(self, before: Channel) -> None:
         """A withdrawal of ours has died here. The peer may count it still: ask, and do without until it answers."""
         session, channel, link = self._session, self._session.channel, self._session.link
         if channel.taken(channel.side) < before.taken(channel.side):

@@ -208,13 +208,13 @@ class Effects:
         self.acts.append(act)
 
     @property
-    def saved(self) -> list[Channel]:
+    def saved_channels(self) -> list[Channel]:
         """The channels whose rows this round writes, as they are written."""
         return list(self._rows.values())
 
     def all_moments(self) -> list[Moment]:
         """Return what this round's transaction writes."""
-        rows: list[Moment] = [ChannelSaved(core.stored(channel)) for channel in self._rows.values()]
+        rows: list[Moment] = [ChannelSaved(core.without_flight(channel)) for channel in self._rows.values()]
         return self.moments + rows
 
     def __bool__(self) -> bool:

@@ -41,7 +41,7 @@ class LockKeeper(Protocol):
     in the commit of what happened. After a crash some may be called again for the same lock.
     """
 
-    def lock_received(self, channel: ChannelId, added: AddLock) -> Sequence[Moment]:
+    def on_lock_received(self, channel: ChannelId, added: AddLock) -> Sequence[Moment]:
         """The peer added a lock for us to route, to which policy does not object: decide now or later."""
         ...
 
@@ -49,27 +49,27 @@ class LockKeeper(Protocol):
         """Return the reason with which the peer's new lock, to which policy objects, is rejected."""
         ...
 
-    def secret_learned(self, channel: ChannelId, lock: Lock, secret: bytes) -> Sequence[Moment]:
+    def on_secret_learned(self, channel: ChannelId, lock: Lock, secret: bytes) -> Sequence[Moment]:
         """The secret of our lock is known, in time: the peer will be paid."""
         ...
 
-    def lock_rejected(self, channel: ChannelId, lock: Lock, reason: bytes) -> Sequence[Moment]:
-        """The peer gives our lock back. Nothing may build on it before `lock_ended`."""
+    def on_lock_rejected(self, channel: ChannelId, lock: Lock, reason: bytes) -> Sequence[Moment]:
+        """The peer gives our lock back. Nothing may build on it before `on_lock_ended`."""
         ...
 
-    def lock_ended(self, channel: ChannelId, sender: int, lock: Lock, paid: int, secret: bytes) -> Sequence[Moment]:
+    def on_lock_ended(self, channel: ChannelId, sender: int, lock: Lock, paid: int, secret: bytes) -> Sequence[Moment]:
         """Both agree that the lock of side `sender` is gone; `secret` is empty if it was cancelled."""
         ...
 
-    def lock_dropped(self, channel: ChannelId, lock: Lock) -> Sequence[Moment]:
+    def on_lock_dropped(self, channel: ChannelId, lock: Lock) -> Sequence[Moment]:
         """Our lock was given up before it was signed: it never existed. Add no lock to the same channel in here."""
         ...
 
-    def channel_ready(self, channel: ChannelId) -> Sequence[Moment]:
+    def on_channel_ready(self, channel: ChannelId) -> Sequence[Moment]:
         """The peer is connected and in step: the channel can carry locks."""
         ...
 
-    def chain_moved(self) -> Sequence[Moment]:
+    def on_chain_moved(self) -> Sequence[Moment]:
         """Chain time has passed in all channels; secrets that the chain shows were told before."""
         ...
 
@@ -92,7 +92,7 @@ class Locks:
         """Bring back the onions of the peer's pending locks."""
         self.onions = {row.lock: row.onion for row in rows}
 
-    def undecided(self) -> list[AddLock]:
+    def undecided_locks(self) -> list[AddLock]:
         """Return the peer's pending locks that wait for a router to decide about them, with onions."""
         channel = self._session.channel
         decided = {known.lock for known in channel.secrets} | {rejected.lock for rejected in channel.rejections}
@@ -113,7 +113,7 @@ class Locks:
         if companion is not None:
             self.companions[lock] = companion
 
-    def signed(self, operations: Iterable[Operation]) -> None:
+    def on_signed(self, operations: Iterable[Operation]) -> None:
         """Store the companions of the locks that are being signed."""
         if not self.companions:
             return
@@ -136,19 +136,19 @@ class Locks:
             self.companions.pop(lock.id, None)
         for lock in dropped:
             if self.keeper is not None and kind_of(lock).routed:
-                self._store(self.keeper.lock_dropped(self._session.channel.id, lock))
+                self._store(self.keeper.on_lock_dropped(self._session.channel.id, lock))
             self._session.effects.emit(LockDropped(self._session.channel.id, lock))
 
     # --- theirs --------------------------------------------------------------------------------------------------
 
-    def received(self, added: AddLock) -> None:
+    def on_received(self, added: AddLock) -> None:
         """Tell of the peer's new lock, and keep its onion unless it was revealed or rejected in this very step."""
         channel = self._session.channel.id
         self._session.effects.emit(LockReceived(channel, added.lock, added.onion))
         if self.keeper is None or not kind_of(added.lock).routed:
             return
-        self._store(self.keeper.lock_received(channel, added))
-        if added.onion and not answers.answered(self._session.channel, added.lock.id):
+        self._store(self.keeper.on_lock_received(channel, added))
+        if added.onion and not answers.is_answered(self._session.channel, added.lock.id):
             self.onions[added.lock.id] = added.onion
             self._session.effects.store(OnionKept(channel, added.lock.id, added.onion))
 
@@ -178,7 +178,7 @@ class Locks:
         if lock is None or not self.end(Cancel(lock.id)):
             return
         if self.keeper is not None and kind_of(lock).routed:
-            self._store(self.keeper.lock_rejected(channel.id, lock, message.reason))
+            self._store(self.keeper.on_lock_rejected(channel.id, lock, message.reason))
         self._session.effects.emit(LockRejected(channel.id, lock, message.reason))
 
     def pay(self, lock: Lock, secret: bytes, amount: int) -> None:
@@ -199,9 +199,9 @@ class Locks:
     def ready(self) -> None:
         """The peer is connected and in step."""
         if self.keeper is not None:
-            self._store(self.keeper.channel_ready(self._session.channel.id))
+            self._store(self.keeper.on_channel_ready(self._session.channel.id))
 
-    def ended(self, sender: int, lock: Lock, paid: int, secret: bytes) -> None:
+    def on_ended(self, sender: int, lock: Lock, paid: int, secret: bytes) -> None:
         """Both agree that a lock is gone."""
         channel = self._session.channel
         if sender == channel.side:
@@ -210,7 +210,7 @@ class Locks:
         elif self.onions.pop(lock.id, None) is not None:
             self._session.effects.store(OnionDropped(channel.id, lock.id))
         if self.keeper is not None and kind_of(lock).routed:
-            self._store(self.keeper.lock_ended(channel.id, sender, lock, paid, secret))
+            self._store(self.keeper.on_lock_ended(channel.id, sender, lock, paid, secret))
         self._session.effects.emit(LockEnded(channel.id, sender, lock, paid, secret))
 
     def _learned_of(self, lock: Lock, secret: bytes) -> None:
@@ -221,7 +221,7 @@ class Locks:
         self.learned.add(lock.id)
         channel = self._session.channel.id
         if self.keeper is not None and kind.routed:
-            self._store(self.keeper.secret_learned(channel, lock, secret))
+            self._store(self.keeper.on_secret_learned(channel, lock, secret))
         self._session.effects.emit(SecretLearned(channel, lock, secret))
 
     def _may_pay(self, lock: Lock, secret: bytes) -> bool:

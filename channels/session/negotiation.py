@@ -31,7 +31,7 @@ def request_close(session: Session) -> None:
     """Start a cooperative close; raise ChannelNotReady. Waiting payments go first, new ones are refused."""
     core.require_open(session.channel)
     session.change(msgspec.structs.replace(session.channel, shutdown=CloseInitiator.OWN))
-    session.changed()
+    session.tell_changed()
 
 
 def on_shutdown(session: Session, message: Shutdown) -> None:
@@ -41,7 +41,7 @@ def on_shutdown(session: Session, message: Shutdown) -> None:
         session.change(msgspec.structs.replace(session.channel, shutdown=CloseInitiator.PEER))
         session.locks.drop()
         session.outbox.fail_payments(ChannelNotReady("the peer is closing this channel: this payment was not made"))
-        session.changed()
+        session.tell_changed()
 
 
 def advance_close(session: Session) -> None:
@@ -60,11 +60,11 @@ def advance_close(session: Session) -> None:
         session.learn(shutdown_said=True)
         session.send(Shutdown(channel.id, channel.ours.seq))
     ended = session.link.peer_final == channel.theirs.seq and offers.is_quiet(channel)
-    if channel.side == 0 and ended and session.counting.agreed:  # else the balances would differ
+    if channel.side == 0 and ended and session.counting.is_agreed:  # else the balances would differ
         close = offers.closing_statement(channel, session.chain.sure + session.policy.offer_lifetime)
         signature = session.key.sign(digest_cooperative_close(session.domain, close))
-        session.change(offers.offered(channel, close, signature))
-        session.changed()
+        session.change(offers.with_close_offer(channel, close, signature))
+        session.tell_changed()
         session.send(CloseOffer(close, signature))
 
 
@@ -85,8 +85,8 @@ def on_close_offer(session: Session, message: CloseOffer) -> None:
         session.send(Error(channel.id, fault.code, str(fault)))
         return
     signature = session.key.sign(digest)
-    session.change(offers.offered(channel, close, signature, message.signature))
-    session.changed()
+    session.change(offers.with_close_offer(channel, close, signature, message.signature))
+    session.tell_changed()
     session.send(CloseAccept(close, signature))
 
 
@@ -99,7 +99,7 @@ def on_close_accept(session: Session, message: CloseAccept) -> None:
     session.change(
         msgspec.structs.replace(session.channel, offer=msgspec.structs.replace(offer, peer_signature=message.signature))
     )
-    session.changed()
+    session.tell_changed()
 
 
 # --- withdrawal -------------------------------------------------------------------------------------------------
@@ -141,4 +141,4 @@ def on_withdraw_grant(session: Session, message: WithdrawGrant) -> None:
         return
     session.peer.verify(digest_withdrawal(session.domain, pending.withdrawal), message.signature)
     session.change(offers.withdrawing(channel, pending.withdrawal, pending.signature, message.signature))
-    session.changed()
+    session.tell_changed()

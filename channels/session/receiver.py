@@ -29,11 +29,11 @@ from tallystick.channels.storage.schema import UpdateReceived
 def on_update(session: Session, message: Update, frame: bytes, now: float) -> None:
     """Take in the peer's update; raise InvalidUpdate or InvalidSignature, and nothing has changed."""
     before = session.channel.theirs.simplex
-    session.counting.heard(message.seq)
     if 0 < message.seq <= before.proof.seq:
         session.must_ack = True  # repeated after a reconnect: acknowledge again
         return
     if session.link.missed and message.seq > before.proof.seq + 1:
+        session.counting.on_signed(message.seq)
         return
     if _is_early(session, message.operations):
         text = "a lock that is cancelled is not known to have expired here yet"
@@ -44,7 +44,7 @@ def on_update(session: Session, message: Update, frame: bytes, now: float) -> No
         session.channel, message.seq, message.seen, message.operations, _consent(session, message.operations)
     )
     session.peer.verify(digest_proof(session.domain, simplex.proof), message.signature)
-    session.channel = core.accepted(session.channel, simplex, message.signature)
+    session.channel = core.with_peer_update(session.channel, simplex, message.signature)
     session.must_ack = True
     if session.link.missed:
         session.learn(missed=False)
@@ -64,7 +64,7 @@ def on_update(session: Session, message: Update, frame: bytes, now: float) -> No
 
 def leave_aside(session: Session, message: Update, code: Fault, text: str) -> None:
     """Do not take an update that may become right: the peer is asked to repeat it once time has passed."""
-    session.counting.heard(message.seq)
+    session.counting.on_signed(message.seq)
     session.learn(missed=True)
     session.send(Error(session.channel.id, code, text))
 
@@ -105,4 +105,4 @@ def _consider(session: Session, added: AddLock) -> None:
         session.reject(lock.id, session.locks.refusal(added, objection))
     else:
         session.streams.begin(added)
-        session.locks.received(added)
+        session.locks.on_received(added)

@@ -44,14 +44,14 @@ def restore_flight(session: Session, rows: list[Journaled]) -> None:
             raise StoreError(f"the journal of channel {row.channel.hex()[:8]} has a gap: restore the data directory")
         before = session.channel.newest
         simplex = extend(before, update.operations, update.seen)
-        session.channel = core.sent(session.channel, simplex, update.signature)
+        session.channel = core.with_proposal(session.channel, simplex, update.signature)
         ended = ended_locks(update.operations, before)
         session.sent.append(SentUpdate(update.seq, row.frame, row.count, [], ended, session.channel.ours.seq, row.time))
 
 
-def connected(session: Session) -> None:
+def on_connected(session: Session) -> None:
     """A link to the peer is up: greet, if this channel has anything to say."""
-    disconnected(session)
+    on_disconnected(session)
     session.seal()
     session.must_ack = False  # the greeting says it
     _forget_shutdown(session)
@@ -59,11 +59,11 @@ def connected(session: Session) -> None:
         session.greet()
 
 
-def disconnected(session: Session) -> None:
+def on_disconnected(session: Session) -> None:
     """The link is gone: what was said on it does not count any more."""
     session.link = LinkState()
     session.patience.forget()
-    session.streams.disconnected()
+    session.streams.on_disconnected()
     session.locks.drop_accompanied()
     session.window.forget()
 
@@ -94,7 +94,7 @@ def on_reestablish(session: Session, message: Reestablish) -> None:
     if session.link.greeted:
         _forget_shutdown(session)
     else:
-        connected(session)
+        on_connected(session)
     session.counting.on_reestablish(message)
     if session.ready:  # it asks anew, and may not know any more what we count
         session.counting.tell()
@@ -204,7 +204,7 @@ def on_close_request(session: Session) -> None:
 
     Who has not greeted on this connection may know nothing of the channel any more.
     """
-    if session.ready and not session.link.peer_behind and not session.streams.forgotten:
+    if session.ready and not session.link.peer_behind and not session.streams.is_forgotten:
         text = "your greeting shows all that you ever signed here: close with our consent, or alone"
         session.send(Error(session.channel.id, Fault.REFUSED, text))
     else:
@@ -214,7 +214,7 @@ def on_close_request(session: Session) -> None:
 def set_funding(session: Session, deposits: tuple[int, int], withdrawn: tuple[int, int]) -> None:
     """Take in what the chain confirmed; open the channel if it was opening, and tell the peer what we count."""
     before = session.channel
-    after = confirmed.funded(before, deposits, withdrawn)
+    after = confirmed.with_confirmed_funding(before, deposits, withdrawn)
     if after.phase is Phase.OPENING:
         after = core.move(after, Phase.OPEN)
     if after == before:
@@ -222,6 +222,6 @@ def set_funding(session: Session, deposits: tuple[int, int], withdrawn: tuple[in
     session.change(after)
     session.counting.reckon()
     session.counting.heed()
-    session.changed()
+    session.tell_changed()
     session.counting.tell()
     session.resume(before.phase)

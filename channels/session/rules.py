@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
+
+import msgspec
 
 from tallystick.channels.protocol import messages
 from tallystick.channels.protocol.core import Phase
@@ -33,7 +35,7 @@ class Otherwise(enum.Enum):
 REFUSE, ASIDE, IGNORE = Otherwise.REFUSE, Otherwise.LEAVE_ASIDE, Otherwise.IGNORE
 
 
-class Rule(NamedTuple):
+class Rule(msgspec.Struct, frozen=True, gc=False):
     """One row."""
 
     handler: Handler
@@ -54,7 +56,7 @@ ALL = tuple(Phase)
 # fmt: off
 RULES: dict[type, Rule] = {
     # what our own programs ask for
-    inputs.SubmitPayment: Rule(lambda s, g, env: s.pay(g.amount, g.memo, g.key, env.now), OPEN),
+    inputs.SubmitPayment: Rule(Session.pay, OPEN),
     inputs.SubmitPayments: Rule(lambda s, g, env: s.pay_many(g.amounts, env.now), OPEN),
     inputs.JoinUpdate: Rule(lambda s, g, env: s.join(g.seq, g.ticket), ALL),
     inputs.SubmitLock: Rule(lambda s, g, env: s.add_lock(g), OPEN),
@@ -86,8 +88,8 @@ RULES: dict[type, Rule] = {
     messages.WithdrawRequest: Rule(lambda s, g, env: negotiation.on_withdrawal(s, g.message), OPEN, REFUSE, REFUSE),
     messages.WithdrawGrant: Rule(lambda s, g, env: negotiation.on_withdraw_grant(s, g.message), ALL, IGNORE, REFUSE),
     # what happens by itself
-    inputs.LinkUp: Rule(lambda s, g, env: resync.connected(s), ALL),
-    inputs.LinkDown: Rule(lambda s, g, env: resync.disconnected(s), ALL),
+    inputs.LinkUp: Rule(lambda s, g, env: resync.on_connected(s), ALL),
+    inputs.LinkDown: Rule(lambda s, g, env: resync.on_disconnected(s), ALL),
     inputs.PeerExcused: Rule(lambda s, g, env: s.learn(excused=True), ALL),
     inputs.ChainMoved: Rule(lambda s, g, env: timing.on_chain_moved(s, g.chain), ALL),
     inputs.FundingConfirmed: Rule(lambda s, g, env: resync.set_funding(s, g.deposits, g.withdrawn), ALL),

@@ -36,7 +36,7 @@ from tallystick.channels.session.effects import (
 )
 from tallystick.channels.session.flight import EndedLock, SentUpdate, ended_locks
 from tallystick.channels.session.history import tidy
-from tallystick.channels.session.inputs import Asks, Env, SubmitLock
+from tallystick.channels.session.inputs import Asks, Env, SubmitLock, SubmitPayment
 from tallystick.channels.session.locks import Locks
 from tallystick.channels.session.outbox import Outbox, run_limit
 from tallystick.channels.session.patience import Patience
@@ -51,8 +51,8 @@ from tallystick.channels.storage.schema import UpdateSigned
 class Recorder(Protocol):
     """Stands before the rules and takes down what passes (`channels.session.recording`)."""
 
-    def take(self, given: Asks[Any], env: Env, act: Callable[[Session, Asks[Any], Env], Any]) -> Any:
-        """Let it happen by `act`, and return what that returns."""
+    def take(self, given: Asks[Any], env: Env, act: Callable[..., Any]) -> Any:
+        """Let it happen by `act`, which is told that it is taken down, and return what that returns."""
         ...
 
 
@@ -137,7 +137,7 @@ class Session:
         return self.standing.payable and not self.lost()
 
     @property
-    def stuck(self) -> bool:
+    def is_stuck(self) -> bool:
         """Whether the peer holds back an acknowledgement, and a new connection did not help."""
         return self.patience.cuts > 0
 
@@ -155,17 +155,17 @@ class Session:
         """Raise ChannelNotReady unless new payments may join the outbox."""
         require_payable(self.channel, lost=self.lost())
 
-    def pay(self, amount: int, memo: bytes, key: str, now: float) -> Ticket:
+    def pay(self, asked: SubmitPayment, env: Env) -> Ticket:
         """Queue a payment; raise InvalidInput, InsufficientFunds or ChannelNotReady, and nothing was done."""
-        check_amount(amount, minimum=1)
-        if len(memo) > MEMO_MAX:
-            raise InvalidInput(f"a memo has at most {MEMO_MAX} bytes, this one has {len(memo)}")
+        amount = check_amount(asked.amount, minimum=1)
+        if len(asked.memo) > MEMO_MAX:
+            raise InvalidInput(f"a memo has at most {MEMO_MAX} bytes, this one has {len(asked.memo)}")
         self._require(amount)
-        ticket = Ticket(self.channel.id, (amount,), memo, key, now)
+        ticket = Ticket(self.channel.id, (amount,), asked.memo, asked.key, env.now)
         self.outbox.add_payment(ticket)
         self.accepted_payments += 1
-        if key:
-            self._keyed[key] = ticket
+        if asked.key:
+            self._keyed[asked.key] = ticket
         return ticket
 
     def pay_many(self, amounts: Sequence[int], now: float) -> list[Ticket]:
@@ -282,7 +282,7 @@ class Session:
                     ticket.fail(uncertain)
             self.sent.clear()
             self.streams.abandon()
-        self.changed()
+        self.tell_changed()
 
     def learn(self, **changes: Any) -> None:
         """Note what was said on the present link."""
@@ -293,7 +293,7 @@ class Session:
         self.locks.drop()
         self.outbox.fail_all(error)
 
-    def changed(self) -> None:
+    def tell_changed(self) -> None:
         """Say that the duties of this channel may have changed."""
         self.effects.emit(ChannelChanged(self.channel.id, self.channel.phase))
 
@@ -361,13 +361,13 @@ class Session:
                 keys.append((ticket.key, number))
             number += len(ticket.amounts)
         count = number - before.next_payment
-        self.channel = core.sent(self.channel, simplex, signature)
+        self.channel = core.with_proposal(self.channel, simplex, signature)
         ended = ended_locks(operations, before)
         self.sent.append(SentUpdate(proof.seq, frame, count, tickets, ended, self.channel.ours.seq, now))
         self.effects.store(
             UpdateSigned(self.channel.id, proof.seq, before.next_payment, count, frame, now, tuple(keys))
         )
-        self.locks.signed(operations)
+        self.locks.on_signed(operations)
         self.effects.send_frame(self.channel.peer_key, frame)
         return True
 
@@ -376,7 +376,7 @@ class Session:
         newest = next((sent for sent in self.sent if sent.seq == message.seq), None)
         self.agree(message.seq, message.signature)
         if newest is not None:
-            self.window.acknowledged(newest.seq - newest.agreed, now - newest.signed)
+            self.window.on_acknowledged(newest.seq - newest.agreed, now - newest.signed)
 
     def agree(self, seq: int, countersignature: bytes) -> None:
         """Verify and take in a countersignature of ours; raise InvalidUpdate or InvalidSignature."""
@@ -384,7 +384,7 @@ class Session:
         if agreed is None:
             return
         self.peer.verify(digest_proof(self.domain, agreed.simplex.proof), countersignature)
-        self._change(core.acknowledged(self.channel, seq, countersignature))
+        self._change(core.with_ack(self.channel, seq, countersignature))
         payments = 0
         while self.sent and self.sent[0].seq <= seq:
             done = self.sent.popleft()
@@ -396,7 +396,7 @@ class Session:
                         self._keyed.pop(ticket.key, None)
             self.tell_ended(self.channel.side, done.ended)
         self.secured_payments += payments
-        if self.stuck:
+        if self.is_stuck:
             self.patience.progress()
             self.locks.ready()
         self.effects.emit(PaymentsSecured(self.channel.id, seq, payments))
@@ -405,8 +405,8 @@ class Session:
     def tell_ended(self, sender: int, ended: list[EndedLock]) -> None:
         """Say which locks of a side an agreed update removed."""
         for end in ended:
-            self.streams.ended(sender, end.lock, end.paid)
-            self.locks.ended(sender, end.lock, end.paid, end.secret)
+            self.streams.on_ended(sender, end.lock, end.paid)
+            self.locks.on_ended(sender, end.lock, end.paid, end.secret)
 
     # --- the receiver: what is accepted is in `receiver` --------------------------------------------------------
 
@@ -414,7 +414,7 @@ class Session:
         """Countersign what was accepted, before anything is said or signed that builds on it."""
         theirs = self.channel.theirs
         if theirs.seq and not theirs.countersignature:
-            self._change(core.countersigned(self.channel, self.sign_proof(theirs.simplex)))
+            self._change(core.with_countersignature(self.channel, self.sign_proof(theirs.simplex)))
 
     def countersign(self) -> None:
         """Acknowledge everything that was accepted."""

@@ -46,7 +46,7 @@ class LinkState(msgspec.Struct, frozen=True):
     deposits_behind: tuple[int, int] | None = None
     """The number of the update behind which its newest word on our deposits holds, and that word."""
     heard: int = 0
-    """The newest number of the peer's updates that we have heard of."""
+    """The newest number of the peer's updates that we have heard of otherwise than by taking it in."""
 
     def counted_funding(self, channel: Channel) -> int:
         """Return our funding that both sides count: what is safe to spend from. It may be below 0."""

@@ -40,7 +40,7 @@ class OutgoingStreamState:
         self._waiting: dict[trio.Event, int] = {}
 
     @property
-    def ended(self) -> bool:
+    def is_ended(self) -> bool:
         """Whether its lock is gone, or never came to be."""
         return self.paid is not None
 
@@ -64,7 +64,7 @@ class OutgoingStreamState:
         await self._over.wait()
 
     def _pends(self, depth: int) -> bool:
-        return self.acked < depth <= self._reach and not self.ended
+        return self.acked < depth <= self._reach and not self.is_ended
 
     def acknowledge(self, depth: int) -> None:
         """The payee holds everything up to this depth durably."""

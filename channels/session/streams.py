@@ -295,7 +295,7 @@ class Streams:
     def _is_late_to_claim(self, stream: IncomingStreamState) -> bool:
         return self._session.chain.now > stream.expiry - self._session.policy.link_margin
 
-    def chain_moved(self) -> None:
+    def on_chain_moved(self) -> None:
         """Look again at the links that wait for our view of the chain."""
         for stream in self.incoming.values():
             self._take_waiting(stream)
@@ -335,13 +335,13 @@ class Streams:
         for own in self.outgoing.values():
             self._advance(own)
 
-    def disconnected(self) -> None:
+    def on_disconnected(self) -> None:
         """Say nothing on the next connection that was to be said on this one: it begins with what is held."""
         for stream in self.incoming.values():
             stream.must_ack, stream.shown = False, 0
 
     @property
-    def forgotten(self) -> bool:
+    def is_forgotten(self) -> bool:
         """Whether the peer has not shown, on this connection, a link of its own that we hold."""
         return any(stream.shown < stream.depth for stream in self.incoming.values())
 
@@ -356,7 +356,7 @@ class Streams:
             if stream.released and self._pends(stream):
                 self._say(stream)
 
-    def ended(self, sender: int, lock: Lock, paid: int) -> None:
+    def on_ended(self, sender: int, lock: Lock, paid: int) -> None:
         """A lock is gone, and paid this."""
         if lock.kind != STREAM:
             return

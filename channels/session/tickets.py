@@ -63,7 +63,7 @@ class Ticket(msgspec.Struct, gc=False, eq=False):
         self.amount = self.amounts[0] if len(self.amounts) == 1 else sum(self.amounts)
 
     @property
-    def done(self) -> bool:
+    def is_done(self) -> bool:
         """Whether there is a receipt or an error."""
         return self.secured is not None or self.error is not None
 
@@ -83,7 +83,7 @@ class Ticket(msgspec.Struct, gc=False, eq=False):
         Raise the error if it ends otherwise. If the waiting is cancelled before the payment is signed, it is not made;
         once it is signed it will be made, whether anyone waits or not.
         """
-        if not self.done:
+        if not self.is_done:
             if self.event is None:
                 self.event = trio.Event()
             try:
@@ -100,7 +100,7 @@ class Ticket(msgspec.Struct, gc=False, eq=False):
 
     def give_up(self) -> None:
         """Take the payment back if it is not signed yet; nothing happens if it is."""
-        if self.payment is None and not self.done:
+        if self.payment is None and not self.is_done:
             self.withdrawn = True
 
     def resolve(self, secured: tuple[int, float]) -> None:

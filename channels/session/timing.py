@@ -28,9 +28,9 @@ def let_pass(session: Session, chain: ChainTime) -> None:
     before, after = session.channel, confirmed.expire_offers(session.channel, chain.final)
     if after is not before:
         session.change(after)
-        session.changed()
+        session.tell_changed()
         session.counting.tell()
-        session.counting.outlived(before)
+        session.counting.on_withdrawal_died(before)
     session.resume(before.phase)
     for lock in session.channel.newest.locks:
         secret = chain.registered_in_time(lock)
@@ -40,4 +40,4 @@ def let_pass(session: Session, chain: ChainTime) -> None:
             session.locks.pay(lock, secret, amount)
         elif lock.expiry + CANCEL_MARGIN < chain.final:
             session.locks.end(Cancel(lock.id))
-    session.streams.chain_moved()
+    session.streams.on_chain_moved()

@@ -56,14 +56,14 @@ class ChannelView(Discreet, msgspec.Struct, frozen=True):
         return not self.lost and Headroom.of(self.channel).payable
 
     @property
-    def stuck(self) -> bool:
+    def is_stuck(self) -> bool:
         """Whether the peer holds back an acknowledgement, and a new connection did not help."""
         return self.cuts > 0
 
     @property
     def usable(self) -> bool:
         """Whether the peer is in step and takes what we sign: what a new lock needs."""
-        return self.ready and not self.stuck
+        return self.ready and not self.is_stuck
 
     @property
     def spendable(self) -> int:

@@ -28,7 +28,7 @@ class Window:
         self.size = min(self._limit, WINDOW_FIRST)
         """Updates that may be in flight now."""
 
-    def acknowledged(self, passed: int, seconds: float) -> None:
+    def on_acknowledged(self, passed: int, seconds: float) -> None:
         """An update was agreed after so many seconds of flight, in which `passed` updates were agreed in all.
 
         A flight that took no time is one during which the clock was set: it says nothing.

@@ -21,7 +21,18 @@ from tallystick.channels.protocol.codec import Codec
 from tallystick.channels.protocol.core import Channel
 from tallystick.channels.protocol.objects import ChannelId
 from tallystick.channels.storage.store import Moment, Store, Subject
-from tallystick.channels.storage.tables import Row, Rows, above, at_most, below, decoded, equals, find, last, table
+from tallystick.channels.storage.tables import (
+    Row,
+    Rows,
+    above,
+    at_most,
+    below,
+    decode_column,
+    equals,
+    find,
+    last,
+    table,
+)
 from tallystick.channels.values.discretion import Discreet
 
 
@@ -225,13 +236,13 @@ CHANNELS = Subject(
 
 def load_channels(store: Store) -> list[Channel]:
     """Return all channels, as last agreed."""
-    return [decoded(_CHANNEL, state, "channels", name) for name, state in store.read(_CHANNELS.rows())]
+    return [decode_column(_CHANNEL, state, "channels", name) for name, state in store.read(_CHANNELS.rows())]
 
 
 def find_channel(store: Store, channel: ChannelId) -> Channel | None:
     """Return one channel, as last agreed; None if it is unknown."""
     row = find(store, _CHANNELS, channel)
-    return decoded(_CHANNEL, row[1], "channels", channel) if row else None
+    return decode_column(_CHANNEL, row[1], "channels", channel) if row else None
 
 
 def load_flight(store: Store, channel: Channel) -> list[Journaled]:

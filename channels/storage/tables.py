@@ -196,7 +196,7 @@ def last(source: Reader, table: Table, column: str) -> int:
     return int(rows[0][0]) if rows else 0
 
 
-def decoded(codec: Codec[Value], data: Any, table: str, *key: Any) -> Value:
+def decode_column(codec: Codec[Value], data: Any, table: str, *key: Any) -> Value:
     """Return what a row holds; raise StoreDamaged, naming it, if that is nothing that was ever written."""
     try:
         return codec.decode(data)

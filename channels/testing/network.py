@@ -60,7 +60,7 @@ class MemoryLink:
         return self._outgoing.receiver
 
     @property
-    def dialed(self) -> bool:
+    def is_dialed(self) -> bool:
         """Whether this side opened the connection."""
         return self._dialed
 

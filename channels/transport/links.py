@@ -107,7 +107,7 @@ class TcpLink:
         return self._session.peer
 
     @property
-    def dialed(self) -> bool:
+    def is_dialed(self) -> bool:
         """Whether this side opened the connection."""
         return self._dialed
 

@@ -165,7 +165,7 @@ class PeerWire:
             self.listening.deadline = min(self.listening.deadline, self.probe_ends)
 
     @property
-    def queued(self) -> bool:
+    def is_waiting(self) -> bool:
         """Whether anything waits for the link."""
         return self._queued > 0
 

@@ -83,7 +83,7 @@ class Admission:
             rejected = {rejection.lock for rejection in channel.rejections}
             for lock in channel.theirs.simplex.locks:
                 if (channel.id, lock.id) in owed and lock.id not in rejected:
-                    self.accepted(channel.id, lock)
+                    self.on_accepted(channel.id, lock)
 
     # --- forwarded payments --------------------------------------------------------------------------------------
 
@@ -102,7 +102,7 @@ class Admission:
 
     def began(self, circuit: Circuit, lock: Lock, bucket: Bucket) -> None:
         """A payment is under way: for `lock`, which came in, another one is on its way out."""
-        self.accepted(circuit.incoming, lock)
+        self.on_accepted(circuit.incoming, lock)
         self._leaves(circuit, bucket)
 
     def _leaves(self, circuit: Circuit, bucket: Bucket) -> None:
@@ -110,15 +110,15 @@ class Admission:
         account = self._account(self._channels.views.channel(circuit.outgoing), circuit.amount_out)
         self.exposure.began((circuit.outgoing, LockDirection.OUT, circuit.outgoing_lock), account, circuit.amount_out)
 
-    def ended(self, circuit: Circuit, *, paid: bool) -> None:
-        """Its outgoing lock has ended. The incoming one pends until `freed`."""
-        self._jamming.ended(circuit.name, paid, self._channels.chain.now)
-        self.exposure.ended((circuit.outgoing, LockDirection.OUT, circuit.outgoing_lock))
+    def on_ended(self, circuit: Circuit, *, paid: bool) -> None:
+        """Its outgoing lock has ended. The incoming one pends until `on_freed`."""
+        self._jamming.on_ended(circuit.name, paid, self._channels.chain.now)
+        self.exposure.on_ended((circuit.outgoing, LockDirection.OUT, circuit.outgoing_lock))
 
-    def dropped(self, channel: ChannelId, lock: int) -> None:
+    def on_dropped(self, channel: ChannelId, lock: int) -> None:
         """Its outgoing lock was given up before it was signed: it never began."""
         self._jamming.forget((channel, lock))
-        self.exposure.ended((channel, LockDirection.OUT, lock))
+        self.exposure.on_ended((channel, LockDirection.OUT, lock))
 
     # --- incoming locks ------------------------------------------------------------------------------------------
 
@@ -131,27 +131,27 @@ class Admission:
         trusted = peer not in self._owing and not self._jamming.is_barred(peer, self._channels.chain.now)
         return trusted and not self._doubts(peer) and self._has_room(state, LockDirection.IN, lock.amount)
 
-    def accepted(self, channel: ChannelId, lock: Lock) -> None:
+    def on_accepted(self, channel: ChannelId, lock: Lock) -> None:
         """A lock was taken on: forwarded, or kept for the payee."""
         account = self._account(self._channels.views.channel(channel), lock.amount)
         self.exposure.began((channel, LockDirection.IN, lock.id), account, lock.amount)
 
-    def claimed(self, view: ChannelView, lock: int) -> None:
+    def on_claimed(self, view: ChannelView, lock: int) -> None:
         """The secret of an incoming lock is ours: its sender is told at once, if it is there."""
         found, policy = view.channel.theirs.simplex.lock(lock), self._channels.policy
         deadline = self._channels.chain.now + policy.reveal_margin + TOLD_BEFORE
         if found is not None and view.ready and found.expiry >= deadline:
             self._told.add((view.channel.id, lock))
 
-    def freed(self, channel: ChannelId, lock: int) -> None:
+    def on_freed(self, channel: ChannelId, lock: int) -> None:
         """An incoming lock is gone, or was rejected."""
         self._told.discard((channel, lock))
-        self._forced.freed((channel, lock))
-        self.exposure.ended((channel, LockDirection.IN, lock))
+        self._forced.on_freed((channel, lock))
+        self.exposure.on_ended((channel, LockDirection.IN, lock))
 
     # --- time ----------------------------------------------------------------------------------------------------
 
-    def chain_moved(self) -> list[Moment]:
+    def on_chain_moved(self) -> list[Moment]:
         """Look who owes us, and return what changed of bars and reputations."""
         moments: list[Moment] = []
         self._owing.clear()
@@ -176,7 +176,7 @@ class Admission:
             if lock is not None and (channel.id, lock.id) in self._told:
                 moments += self._look_for_forced(view, lock)
             if lock is None or lock.expiry >= chain.final:
-                self.claimed(view, known.lock)
+                self.on_claimed(view, known.lock)
                 continue
             if chain.registered_in_time(lock) is not None:
                 if channel.phase in (Phase.OPEN, Phase.FROZEN):
@@ -194,7 +194,7 @@ class Admission:
             return []
         if now > self._looked + ATTENTION:
             self._forced.excuse(name)
-        if not self._forced.forced(peer, name, now, away=not view.ready):
+        if not self._forced.on_expired(peer, name, now, away=not view.ready):
             return []
         self._jamming.cost(peer, self._fee(), now)
         seconds = self._forced.bar(peer)

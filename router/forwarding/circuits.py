@@ -18,7 +18,7 @@ import msgspec
 from tallystick.channels.protocol.codec import Codec
 from tallystick.channels.protocol.objects import ChannelId
 from tallystick.channels.storage.store import Moment, Store, Subject
-from tallystick.channels.storage.tables import Row, Rows, above, below, decoded, last, table
+from tallystick.channels.storage.tables import Row, Rows, above, below, decode_column, last, table
 from tallystick.router.forwarding.forwarder import Circuit, ForwardOutcome
 from tallystick.router.objects import ForwardingPolicy
 
@@ -146,7 +146,7 @@ CIRCUITS = Subject(
 def load_circuits(store: Store) -> list[tuple[Circuit, bytes]]:
     """Return all payments that are being forwarded, each with the reason for which it is being given back, if it is."""
     return [
-        (decoded(_CIRCUIT, body, "circuits", channel, lock), reason)
+        (decode_column(_CIRCUIT, body, "circuits", channel, lock), reason)
         for channel, lock, body, reason in store.read(_CIRCUITS.rows())
     ]
 
@@ -164,7 +164,7 @@ def load_bars(store: Store) -> list[tuple[bytes, int]]:
 def load_policies(store: Store) -> dict[ChannelId, ForwardingPolicy]:
     """Return what the owner asks for over each channel for which it said so."""
     return {
-        ChannelId(channel): decoded(_POLICY, body, "policies", channel)
+        ChannelId(channel): decode_column(_POLICY, body, "policies", channel)
         for channel, body in store.read(_POLICIES.rows())
     }
 
@@ -182,4 +182,4 @@ def forwards_before(store: Store, position: int, limit: int) -> list[Forward]:
 
 def _forward(row: Row) -> Forward:
     position, body, outcome, time = row
-    return Forward(position, decoded(_CIRCUIT, body, "forwards", position), ForwardOutcome(outcome), time)
+    return Forward(position, decode_column(_CIRCUIT, body, "forwards", position), ForwardOutcome(outcome), time)

@@ -111,7 +111,7 @@ class Exposure:
             pending.value += amount
             pending.count += 1
 
-    def ended(self, name: Name) -> None:
+    def on_ended(self, name: Name) -> None:
         """It is pending no more, or can cost nothing any more. Nothing happens if it was not pending."""
         peer = self._peers.pop(name, None)
         if peer is None:
@@ -128,7 +128,7 @@ class Exposure:
     def forget(self, channel: ChannelId) -> None:
         """Nothing is left of a channel."""
         for name in [name for name in self._peers if name[0] == channel]:
-            self.ended(name)
+            self.on_ended(name)
 
     def _at(self, peer: bytes, course: LockDirection, fee: int | None) -> _Pending | None:
         """Return an account's locks, counted at this fee: anew, if it is another one than the last time."""

@@ -35,7 +35,7 @@ class ForcedClaims:
         self._absent: dict[bytes, int] = {}
         self._bars: dict[bytes, int] = {}
 
-    def forced(self, peer: bytes, lock: tuple[ChannelId, int], now: int, *, away: bool) -> bool:
+    def on_expired(self, peer: bytes, lock: tuple[ChannelId, int], now: int, *, away: bool) -> bool:
         """Count a lock whose time has run out unpaid; return whether it is a claim more."""
         if lock in self._counted:
             return False
@@ -60,6 +60,6 @@ class ForcedClaims:
         seconds = self._bars[peer] = min(WINDOW, 2 * self._bars.get(peer, FIRST_BAR // 2))
         return seconds
 
-    def freed(self, lock: tuple[ChannelId, int]) -> None:
+    def on_freed(self, lock: tuple[ChannelId, int]) -> None:
         """That lock is gone."""
         self._counted.discard(lock)

@@ -246,7 +246,7 @@ class Forwarder:
         `claimed` are the incoming locks whose secrets are known, and stored.
         """
         for circuit, reason in circuits:
-            self.opened(circuit)
+            self.on_opened(circuit)
             entry = self._open[circuit.name]
             entry.reason, entry.claimed = reason, circuit.origin in claimed
 
@@ -264,12 +264,12 @@ class Forwarder:
         """Whether that outgoing lock stands for an incoming one."""
         return (channel, lock) in self._open
 
-    def opened(self, circuit: Circuit) -> None:
+    def on_opened(self, circuit: Circuit) -> None:
         """The outgoing lock is queued, its circuit attached."""
         self._open[circuit.name] = _Open(circuit)
         self._by_origin[circuit.origin] = circuit.name
 
-    def dropped(self, channel: ChannelId, lock: int) -> Sequence[Answer]:
+    def on_dropped(self, channel: ChannelId, lock: int) -> Sequence[Answer]:
         """The outgoing lock was given up before it was signed: the circuit never was."""
         entry = self._open.get((channel, lock))
         if entry is None:
@@ -277,7 +277,7 @@ class Forwarder:
         self._forget(entry)
         return (self._release(entry, Failure(Code.CHANNEL_DISABLED, channel=channel)),)
 
-    def learned(self, channel: ChannelId, lock: int, secret: bytes) -> Sequence[Answer]:
+    def on_secret_learned(self, channel: ChannelId, lock: int, secret: bytes) -> Sequence[Answer]:
         """The outgoing lock will be paid: so must the incoming one."""
         entry = self._open.get((channel, lock))
         if entry is None or entry.claimed:
@@ -285,7 +285,7 @@ class Forwarder:
         entry.claimed = True
         return (ClaimLock(entry.circuit.incoming, entry.circuit.incoming_lock, secret),)
 
-    def rejected(self, channel: ChannelId, lock: int, reason: bytes) -> Sequence[Answer]:
+    def on_rejected(self, channel: ChannelId, lock: int, reason: bytes) -> Sequence[Answer]:
         """The outgoing lock is being given back."""
         entry = self._open.get((channel, lock))
         if entry is None:
@@ -293,7 +293,7 @@ class Forwarder:
         entry.reason = reason
         return (KeepReason(entry.circuit, reason),)
 
-    def ended(self, channel: ChannelId, lock: int, secret: bytes) -> Sequence[Answer]:
+    def on_ended(self, channel: ChannelId, lock: int, secret: bytes) -> Sequence[Answer]:
         """The outgoing lock is agreed gone: paid with `secret`, or (empty) cancelled."""
         entry = self._open.get((channel, lock))
         if entry is None:
@@ -309,7 +309,7 @@ class Forwarder:
         release = () if entry.released else (self._release(entry, None),)
         return (*release, CloseCircuit(circuit, outcome))
 
-    def origin_paid(self, channel: ChannelId, lock: int) -> Sequence[Answer]:
+    def on_incoming_paid(self, channel: ChannelId, lock: int) -> Sequence[Answer]:
         """The incoming lock was paid to us: nothing is left to do for the payment, whatever the outgoing peer does."""
         name = self._by_origin.get((channel, lock))
         if name is None:
@@ -318,7 +318,7 @@ class Forwarder:
         self._forget(entry)
         return (CloseCircuit(entry.circuit, ForwardOutcome.PAID),)
 
-    def lost(self, circuit: Circuit) -> Sequence[Answer]:
+    def on_incoming_lost(self, circuit: Circuit) -> Sequence[Answer]:
         """The incoming lock is not there to be claimed."""
         entry = self._open.get(circuit.name)
         if entry is None:

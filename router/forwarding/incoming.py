@@ -25,13 +25,13 @@ class IncomingLocks:
         """Claim a lock; return whether it is there (still) to be claimed."""
         if not self._channels.reveal(channel, lock, secret):
             return False
-        self._admission.claimed(self._channels.view(channel), lock)
+        self._admission.on_claimed(self._channels.view(channel), lock)
         return True
 
     def release(self, channel: ChannelId, lock: int, reason: bytes) -> None:
         """Give a lock back. One that is gone, or was claimed, stays as it is."""
         if self._channels.reject(channel, lock, reason):
-            self._admission.freed(channel, lock)
+            self._admission.on_freed(channel, lock)
 
     def refuse(self, final: FinalLock, failure: Failure) -> None:
         """Let a lock that ends here go."""

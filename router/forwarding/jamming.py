@@ -204,7 +204,7 @@ class Jamming:
             use.slots += 1
             use.value += asked.amount
 
-    def ended(self, name: Hashable, paid: bool, now: int) -> None:
+    def on_ended(self, name: Hashable, paid: bool, now: int) -> None:
         """It has ended. Nothing happens if no payment has that name."""
         held = self._remove(name)
         if held is None:

@@ -63,7 +63,7 @@ class ChannelPort(Protocol):
         ...
 
     def give_up(self, channel: ChannelId, lock: int) -> None:
-        """Give up a lock of ours that is not signed yet: `LockKeeper.lock_dropped` hears of it."""
+        """Give up a lock of ours that is not signed yet: `LockKeeper.on_lock_dropped` hears of it."""
         ...
 
     def give_up_all(self, channel: ChannelId) -> None:
@@ -77,7 +77,7 @@ class ChannelPort(Protocol):
     def is_over(self, channel: ChannelId, lock: int) -> bool:
         """Whether our lock's fate is known whatever its peer says: confirmed time is past it, or its channel is gone.
 
-        If its secret is registered, `LockKeeper.secret_learned` heard of that before.
+        If its secret is registered, `LockKeeper.on_secret_learned` heard of that before.
         """
         ...
 
@@ -111,15 +111,15 @@ class FinalLock(Discreet, msgspec.Struct, frozen=True):
 class PayeePort(Protocol):
     """Who takes payments in. Called within the commit of what happened: must neither wait nor raise."""
 
-    def arrived(self, final: FinalLock) -> Sequence[Moment]:
+    def on_arrived(self, final: FinalLock) -> Sequence[Moment]:
         """A lock ends here: reveal or refuse it (`IncomingLocks`), now or later. Told again after a restart."""
         ...
 
-    def gone(self, channel: ChannelId, lock: Lock, secret: bytes) -> Sequence[Moment]:
+    def on_gone(self, channel: ChannelId, lock: Lock, secret: bytes) -> Sequence[Moment]:
         """An incoming lock that is no forwarded one has ended, paid for its secret or (empty) taken back."""
         ...
 
-    def time_passed(self) -> Sequence[Moment]:
+    def on_time_passed(self) -> Sequence[Moment]:
         """Chain time has passed."""
         ...
 
@@ -127,26 +127,26 @@ class PayeePort(Protocol):
 class PayerPort(Protocol):
     """Who sends payments. Told of all locks of ours that are not forwarded ones, as `LockKeeper` says."""
 
-    def secret_learned(self, channel: ChannelId, lock: Lock, secret: bytes) -> Sequence[Moment]:
+    def on_secret_learned(self, channel: ChannelId, lock: Lock, secret: bytes) -> Sequence[Moment]:
         """The lock will be paid."""
         ...
 
-    def lock_rejected(self, channel: ChannelId, lock: Lock, reason: bytes) -> Sequence[Moment]:
+    def on_lock_rejected(self, channel: ChannelId, lock: Lock, reason: bytes) -> Sequence[Moment]:
         """The peer gives it back; it is not ours again yet."""
         ...
 
-    def lock_ended(self, channel: ChannelId, lock: Lock, paid: int, secret: bytes) -> Sequence[Moment]:
+    def on_lock_ended(self, channel: ChannelId, lock: Lock, paid: int, secret: bytes) -> Sequence[Moment]:
         """It is agreed gone."""
         ...
 
-    def lock_dropped(self, channel: ChannelId, lock: Lock) -> Sequence[Moment]:
+    def on_lock_dropped(self, channel: ChannelId, lock: Lock) -> Sequence[Moment]:
         """It was given up unsigned."""
         ...
 
-    def channel_ready(self, channel: ChannelId) -> Sequence[Moment]:
+    def on_channel_ready(self, channel: ChannelId) -> Sequence[Moment]:
         """A channel can carry locks (again)."""
         ...
 
-    def time_passed(self) -> Sequence[Moment]:
+    def on_time_passed(self) -> Sequence[Moment]:
         """Chain time has passed."""
         ...

@@ -149,7 +149,7 @@ class Router:
         """Look again at every incoming lock that was pending when the node went down. Peers come after."""
         until = self._channels.chain.now + self._limits.unsigned_max
         for channel in self._channels.views.ids:
-            for added in self._channels.views.undecided(channel):
+            for added in self._channels.views.undecided_locks(channel):
                 name = (channel, added.lock.id)
                 if added.onion and self._forwarder.of_origin(*name) is None:
                     self._waiting[name] = _UnresolvedLock(channel, added, until)
@@ -164,7 +164,7 @@ class Router:
 
     # --- LockKeeper: the peers' locks ----------------------------------------------------------------------------
 
-    def lock_received(self, channel: ChannelId, added: AddLock) -> Sequence[Moment]:
+    def on_lock_received(self, channel: ChannelId, added: AddLock) -> Sequence[Moment]:
         """Decide about a lock that came with an onion."""
         return self._decide(channel, added, patient=False) or () if added.onion else ()
 
@@ -193,8 +193,8 @@ class Router:
         if isinstance(decision, Forward):
             self._forward(decision, added.lock)
         elif isinstance(decision, Deliver):
-            self._admission.accepted(channel, added.lock)
-            return [*seen, *self._payee.arrived(decision.final)]
+            self._admission.on_accepted(channel, added.lock)
+            return [*seen, *self._payee.on_arrived(decision.final)]
         elif decision.passing and patient:
             self._channels.store(seen)
             return None
@@ -213,7 +213,7 @@ class Router:
             failure = Failure(Code.TEMPORARY_CHANNEL_FAILURE, channel=forward.named)
             self._fail(circuit.incoming, lock.id, self._incoming.hide(circuit.secret, failure))
             return
-        self._forwarder.opened(circuit)
+        self._forwarder.on_opened(circuit)
         self._admission.began(circuit, lock, forward.bucket)
 
     def _fail(self, channel: ChannelId, lock: int, reason: bytes) -> None:
@@ -222,53 +222,53 @@ class Router:
 
     # --- LockKeeper: our locks -----------------------------------------------------------------------------------
 
-    def secret_learned(self, channel: ChannelId, lock: Lock, secret: bytes) -> Sequence[Moment]:
+    def on_secret_learned(self, channel: ChannelId, lock: Lock, secret: bytes) -> Sequence[Moment]:
         """A lock of ours will be paid: claim what it stands for."""
         if self._forwarder.holds(channel, lock.id):
-            return self._do(self._forwarder.learned(channel, lock.id, secret))
-        return self._payer.secret_learned(channel, lock, secret)
+            return self._do(self._forwarder.on_secret_learned(channel, lock.id, secret))
+        return self._payer.on_secret_learned(channel, lock, secret)
 
-    def lock_rejected(self, channel: ChannelId, lock: Lock, reason: bytes) -> Sequence[Moment]:
+    def on_lock_rejected(self, channel: ChannelId, lock: Lock, reason: bytes) -> Sequence[Moment]:
         """A lock of ours is being given back."""
         circuit = self._forwarder.circuit(channel, lock.id)
         if circuit is not None:
             reason = self._relay.checked(circuit, lock, reason)
-            return self._do(self._forwarder.rejected(channel, lock.id, reason))
-        return self._payer.lock_rejected(channel, lock, reason)
+            return self._do(self._forwarder.on_rejected(channel, lock.id, reason))
+        return self._payer.on_lock_rejected(channel, lock, reason)
 
-    def lock_ended(self, channel: ChannelId, sender: int, lock: Lock, paid: int, secret: bytes) -> Sequence[Moment]:
+    def on_lock_ended(self, channel: ChannelId, sender: int, lock: Lock, paid: int, secret: bytes) -> Sequence[Moment]:
         """A lock is agreed gone."""
         if sender != self._channels.views.channel(channel).side:
-            self._admission.freed(channel, lock.id)
+            self._admission.on_freed(channel, lock.id)
             if self._forwarder.of_origin(channel, lock.id) is not None:
-                return self._do(self._forwarder.origin_paid(channel, lock.id)) if paid else ()
+                return self._do(self._forwarder.on_incoming_paid(channel, lock.id)) if paid else ()
             self._waiting.pop((channel, lock.id), None)
-            return self._payee.gone(channel, lock, secret)
+            return self._payee.on_gone(channel, lock, secret)
         if self._forwarder.holds(channel, lock.id):
-            return self._do(self._forwarder.ended(channel, lock.id, secret))
-        return self._payer.lock_ended(channel, lock, paid, secret)
+            return self._do(self._forwarder.on_ended(channel, lock.id, secret))
+        return self._payer.on_lock_ended(channel, lock, paid, secret)
 
-    def lock_dropped(self, channel: ChannelId, lock: Lock) -> Sequence[Moment]:
+    def on_lock_dropped(self, channel: ChannelId, lock: Lock) -> Sequence[Moment]:
         """A lock of ours was given up unsigned."""
         if self._forwarder.holds(channel, lock.id):
-            self._admission.dropped(channel, lock.id)
-            return self._do(self._forwarder.dropped(channel, lock.id))
-        return self._payer.lock_dropped(channel, lock)
+            self._admission.on_dropped(channel, lock.id)
+            return self._do(self._forwarder.on_dropped(channel, lock.id))
+        return self._payer.on_lock_dropped(channel, lock)
 
-    def channel_ready(self, channel: ChannelId) -> Sequence[Moment]:
+    def on_channel_ready(self, channel: ChannelId) -> Sequence[Moment]:
         """A channel can carry locks again: look again at what waited for it."""
         self._on_ready(channel)
-        return [*self._look_again(), *self._payer.channel_ready(channel)]
+        return [*self._look_again(), *self._payer.on_channel_ready(channel)]
 
-    def chain_moved(self) -> Sequence[Moment]:
+    def on_chain_moved(self) -> Sequence[Moment]:
         """Time has passed: give up what waits for too long, release what can never be paid."""
         moments: list[Moment] = []
         self._give_up_unsigned()
-        moments += self._admission.chain_moved()
+        moments += self._admission.on_chain_moved()
         moments += self._do(self._forwarder.on_time(self._channels.chain.final, self._is_gone))
         moments += self._look_again()
-        moments += self._payee.time_passed()
-        moments += self._payer.time_passed()
+        moments += self._payee.on_time_passed()
+        moments += self._payer.on_time_passed()
         forgotten = self._replays.prune(self._channels.chain.final)
         return [*moments, forgotten] if forgotten is not None else moments
 
@@ -317,7 +317,7 @@ class Router:
             f"{claim.channel.hex()[:8]} is gone: check whether this node runs on an old copy of its data"
         )
         self._alarm(Alarm(AlarmKind.FORWARD_UNPAID, text))
-        return self._do(self._forwarder.lost(circuit))
+        return self._do(self._forwarder.on_incoming_lost(circuit))
 
     def _close(self, close: CloseCircuit) -> Moment:
         circuit, paid = close.circuit, close.outcome is ForwardOutcome.PAID
@@ -325,5 +325,5 @@ class Router:
         if paid:
             asset = self._channels.views.channel(circuit.incoming).terms.asset
             self._earned[asset] = self._earned.get(asset, 0) + circuit.fee
-        self._admission.ended(circuit, paid=paid)
+        self._admission.on_ended(circuit, paid=paid)
         return CircuitClosed(circuit, close.outcome, self._channels.chain.now)

@@ -213,14 +213,14 @@ class Gossip:
         """Keep room for channels in these assets, besides the coin: this node can use them."""
         self.store.prefer(assets)
 
-    def connected(self, peer: bytes, now: float) -> None:
+    def on_connected(self, peer: bytes, now: float) -> None:
         """A peer is there: reconcile with it at the next tick."""
         if peer not in self._peers:
             budgets = self._gone.pop(peer, None) or _Budgets(self._policy, now)
             self._peers[peer] = _Peer(budgets, now)
             self._pending.join(peer)
 
-    def disconnected(self, peer: bytes) -> None:
+    def on_disconnected(self, peer: bytes) -> None:
         """A peer is gone: forget what was going on with it, but not what it has used up of its budgets."""
         state = self._peers.pop(peer, None)
         if state is None:
@@ -271,7 +271,7 @@ class Gossip:
 
     def answer(self, channel: ChannelId, facts: ChannelFacts | None, now: float) -> None:
         """Take the chain's answer to a question; None: there is no such channel, or it is closed."""
-        self._pending.answered(channel)
+        self._pending.on_answered(channel)
         pending = self._pending.take(channel)
         if facts is None:
             for peer in pending:
@@ -313,12 +313,12 @@ class Gossip:
                     fitting.append((peer, kept))
         return fitting
 
-    def closed(self, channel: ChannelId, now: float) -> None:
+    def on_closed(self, channel: ChannelId, now: float) -> None:
         """The chain says that a channel is closing or closed, or its opening was undone: it can carry nothing."""
         self._forget(channel, now + self._policy.stale)
         self._own.forget(channel)
 
-    def opened(self, channel: ChannelId, now: float) -> None:
+    def on_opened(self, channel: ChannelId, now: float) -> None:
         """The chain says that a channel is open now. If we refused what we were told of it, we ask our peers again."""
         if self._pending.pardon(channel):
             for state in self._peers.values():
@@ -426,7 +426,7 @@ class Gossip:
                 if other != peer and len(state.news) < self._policy.news_max:
                     state.news[item] = None
         if peer is not None:
-            self._own.heard(announcement)
+            self._own.on_heard(announcement)
 
     def _say(self, own: list[KeptAnnouncement], now: float) -> None:
         for kept in own:
@@ -513,7 +513,7 @@ class Gossip:
         bucket, self._cursor = self._cursor, (self._cursor + 1) % BUCKETS
         date = self._date(now)
         self._drop_beyond(bucket, date)
-        for channel in self.store.unverified(bucket, date - self._policy.recheck, date):
+        for channel in self.store.unverified_channels(bucket, date - self._policy.recheck, date):
             self._pending.ask(channel)
         if not bucket:
             self._paces.sweep(now)

@@ -97,7 +97,7 @@ class OwnAnnouncements:
         if announcement.key == self._own and isinstance(announcement, ChannelUpdate):
             self._wishes[announcement.channel] = announcement.policy
 
-    def heard(self, announcement: Announcement) -> None:
+    def on_heard(self, announcement: Announcement) -> None:
         """A peer told us this, which is news to us."""
         if announcement.key != self._own:
             return

@@ -145,7 +145,7 @@ class PendingUpdates:
                     return channel
         return None
 
-    def answered(self, channel: ChannelId) -> None:
+    def on_answered(self, channel: ChannelId) -> None:
         """The chain has said something about a channel: it may be asked about again."""
         self._asked.discard(channel)
 

@@ -92,7 +92,7 @@ class GossipService:
         self._tell = tell
         self._jitter = jitter
         self._curious = trio.Event()
-        self._stirred = trio.Event()
+        self._changed = trio.Event()
         self.unsent = 0
         """Frames that `say` refused since the start."""
 
@@ -110,23 +110,23 @@ class GossipService:
             while True:
                 self._gossip.tick(self._now())
                 self._release()
-                self._stirred = trio.Event()
+                self._changed = trio.Event()
                 await trio.sleep(TICK * (1 + self._jitter() / 10))
                 if not self._gossip.busy:
                     with trio.move_on_after(CALM):
-                        await self._stirred.wait()
+                        await self._changed.wait()
 
     # --- peers -------------------------------------------------------------------------------------------------------
 
-    def connected(self, peer: bytes) -> None:
+    def on_connected(self, peer: bytes) -> None:
         """That peer is connected now, if its first frame did not say so already."""
-        self._gossip.connected(peer, self._now())
-        self._stirred.set()
+        self._gossip.on_connected(peer, self._now())
+        self._changed.set()
 
-    def disconnected(self, peer: bytes) -> None:
+    def on_disconnected(self, peer: bytes) -> None:
         """That peer is connected no more."""
-        self._gossip.disconnected(peer)
-        self._stirred.set()
+        self._gossip.on_disconnected(peer)
+        self._changed.set()
 
     def receive(self, peer: bytes, frame: bytes) -> None:
         """Take a frame of a peer. Raise PeerError for what no honest peer sends: its connection should end."""
@@ -135,7 +135,7 @@ class GossipService:
 
     def receiving(self, peer: bytes, frame: bytes) -> Iterator[None]:
         """The same in steps of about a millisecond, between which others may have their turn."""
-        self.connected(peer)
+        self.on_connected(peer)
         try:
             yield from self._gossip.receiving(peer, frame, self._now())
         finally:
@@ -149,9 +149,9 @@ class GossipService:
         for event in events:
             match event:
                 case ChannelOpened(channel):
-                    gossip.opened(channel, now)
+                    gossip.on_opened(channel, now)
                 case Closed(channel) | CooperativelyClosed(channel) | Settled(channel):
-                    gossip.closed(channel, now)
+                    gossip.on_closed(channel, now)
                 case Deposited(channel) | Withdrawn(channel):
                     gossip.recheck(channel)
                 case _:
@@ -177,7 +177,7 @@ class GossipService:
     def describe(self, description: Description) -> None:
         """Let the network know our name and addresses once we have a channel. Raise InvalidInput if they are none."""
         self._gossip.describe(description)
-        self._stirred.set()
+        self._changed.set()
 
     def prefer(self, assets: Collection[Address]) -> None:
         """Keep room for channels in these assets, besides the coin. Call it before `load`, and when they change."""
@@ -218,7 +218,7 @@ class GossipService:
 
     def _release(self) -> None:
         """Store what is to be stored; send and tell the rest after that commit."""
-        self._stirred.set()
+        self._changed.set()
         effects = self._gossip.take()
         if effects.questions:
             self._curious.set()

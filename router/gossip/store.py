@@ -148,7 +148,7 @@ class GossipStore:
         """Return the channels about which the chain was asked at that time or later."""
         return [channel for channel, kept in self._channels.items() if kept.verified >= time]
 
-    def unverified(self, bucket: int, since: float, until: float) -> list[ChannelId]:
+    def unverified_channels(self, bucket: int, since: float, until: float) -> list[ChannelId]:
         """Return the channels of one bucket about which the chain was last asked at no time between these two.
 
         What was asked later than now was asked when our clock was ahead.

@@ -63,7 +63,7 @@ class AssetGraphs:
         self._clock = clock
         self._steady = steady
         self._asset_graphs: dict[Address, AssetGraph] = {}
-        self._stirred: dict[Address, set[ChannelId]] = {}
+        self._changed: dict[Address, set[ChannelId]] = {}
         """Channels to which something has happened of which the map of their asset does not know yet."""
 
     def __iter__(self) -> Iterator[Address]:
@@ -110,7 +110,7 @@ class AssetGraphs:
         for asset in (NATIVE, *wanted):
             self._asset_graph(asset)
 
-    def changed(self, channel: ChannelId) -> None:
+    def on_channel_changed(self, channel: ChannelId) -> None:
         """A channel of ours has opened or closed, or will soon."""
         view = self._views.get(channel)
         if view is None or view.channel.terms.asset != NATIVE:
@@ -133,10 +133,10 @@ class AssetGraphs:
             knowledge = Knowledge(graph)
             knowledge.restore(load_beliefs(self._writer.store, asset), self._steady())
             learn = partial(self._learn, graph, HintUpdates(graph, self._domain))
-            stirred = partial(self._take_stirred, asset)
-            self._stirred[asset] = {view.channel.id for view in self._views if view.channel.terms.asset == asset}
+            changed = partial(self._take_changed, asset)
+            self._changed[asset] = {view.channel.id for view in self._views if view.channel.terms.asset == asset}
             self._asset_graphs[asset] = AssetGraph(
-                self._own, Planner(graph, knowledge), stirred, self._own_channel, learn
+                self._own, Planner(graph, knowledge), changed, self._own_channel, learn
             )
         return self._asset_graphs[asset]
 
@@ -169,13 +169,13 @@ class AssetGraphs:
                 graph.revise(msgspec.structs.replace(edge, policy=found.policy))
         return True
 
-    def _take_stirred(self, asset: Address) -> set[ChannelId]:
+    def _take_changed(self, asset: Address) -> set[ChannelId]:
         """Return our channels in an asset to which something has happened since the last call."""
-        for channel in self._engine.take_stirred():
+        for channel in self._engine.take_changed():
             view = self._views.get(channel)
             if view is not None:
-                self._stirred.setdefault(view.channel.terms.asset, set()).add(channel)
-        return self._stirred.pop(asset, set())
+                self._changed.setdefault(view.channel.terms.asset, set()).add(channel)
+        return self._changed.pop(asset, set())
 
     def _own_channel(self, channel: ChannelId) -> OwnChannel | None:
         view = self._views.get(channel)
@@ -188,6 +188,6 @@ class AssetGraphs:
             view.channel.terms.asset,
             capacity_of(view.channel),
             spendable if view.usable and view.lock_slots > 0 else 0,
-            self._private_channels.asked(channel),
+            self._private_channels.peer_policy(channel),
             0 if view.usable else spendable,
         )

@@ -1,27 +1,25 @@
-"""How a node pays over several hops: with an invoice, without one, to itself, or just to find out. Part of `Routing`.
+"""How a node pays over several hops: with an invoice, without one, to itself, or just to find out.
 
 An order is stored before anything is planned (`router.sending.outgoing`), and paid once, however often it comes.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-
 import msgspec
 
 from tallystick.channels.errors import InvalidInput
-from tallystick.channels.node.engine import Engine
 from tallystick.channels.ports import Clock, Entropy
 from tallystick.channels.protocol.conditions import SECRET_SIZE, digest_of
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, check_amount
-from tallystick.channels.storage.writer import Writer
+from tallystick.channels.storage.store import Store
 from tallystick.channels.values.discretion import Discreet
 from tallystick.router.errors import PaymentFailed, Unpaid
+from tallystick.router.forwarding.ports import ChannelPort
 from tallystick.router.invoices.invoice import Invoice, check_payable, decode_invoice
 from tallystick.router.network.asset_graphs import AssetGraphs
+from tallystick.router.network.invoicing import Invoicing
 from tallystick.router.network.options import PaymentOptions
 from tallystick.router.objects import NodeKey, Route
-from tallystick.router.receiving.issued import InvoiceRecord
 from tallystick.router.sending.outgoing import OutgoingPayments
 from tallystick.router.sending.payments import Order, PaymentKind, PaymentRecord, find_payment, list_payments
 from tallystick.settlement.chain import Chain
@@ -41,24 +39,36 @@ class PaymentReceipt(Discreet, msgspec.Struct, frozen=True):
     """Of both amounts."""
 
 
-class Paying(ABC):
+class Paying:
     """See the module's docstring."""
 
-    options: PaymentOptions
-    outgoing: OutgoingPayments
-    asset_graphs: AssetGraphs
-    _own: NodeKey
-    _engine: Engine
-    _writer: Writer
-    _chain: Chain
-    _clock: Clock
-    _steady: Clock
-    """For what is counted, whatever becomes of the clock."""
-    _entropy: Entropy
-
-    @abstractmethod
-    async def _ask(self, amount: int | None, memo: str, *, asset: Address = NATIVE, own: bool = False) -> InvoiceRecord:
-        """Issue an invoice; `own`: for a payment of this node to itself."""
+    def __init__(
+        self,
+        own: NodeKey,
+        chain: Chain,
+        channels: ChannelPort,
+        store: Store,
+        options: PaymentOptions,
+        *,
+        graphs: AssetGraphs,
+        outgoing: OutgoingPayments,
+        invoicing: Invoicing,
+        clock: Clock,
+        steady: Clock,
+        entropy: Entropy,
+    ) -> None:
+        """`steady` is for what is counted, whatever becomes of `clock`."""
+        self._own = own
+        self._chain = chain
+        self._channels = channels
+        self._store = store
+        self._options = options
+        self._graphs = graphs
+        self._outgoing = outgoing
+        self._invoicing = invoicing
+        self._clock = clock
+        self._steady = steady
+        self._entropy = entropy
 
     async def pay(
         self,
@@ -83,8 +93,8 @@ class Paying(ABC):
                 wanted,
                 chain_id=self._chain.chain_id,
                 contract=self._chain.contract,
-                assets=self.asset_graphs.usable,
-                now=self._engine.chain.now,
+                assets=self._graphs.usable,
+                now=self._channels.chain.now,
                 amount=amount,
             )
             self._begin(
@@ -97,7 +107,7 @@ class Paying(ABC):
                     payment_secret=wanted.payment_secret,
                     metadata=wanted.metadata,
                     hints=wanted.hints,
-                    lock_seconds=max(self.options.lock_seconds, wanted.lock_life + 600),
+                    lock_seconds=max(self._options.lock_seconds, wanted.lock_life + 600),
                     gives_up=self._until(timeout),
                     invoice=invoice if isinstance(invoice, str) else "",
                     memo=wanted.memo,
@@ -138,7 +148,7 @@ class Paying(ABC):
             asset=asset,
             payment_secret=self._entropy(32),
             keysend=secret,
-            lock_seconds=self.options.lock_seconds,
+            lock_seconds=self._options.lock_seconds,
             gives_up=self._until(timeout),
             created=self._clock(),
             kind=PaymentKind.KEYSEND,
@@ -150,14 +160,14 @@ class Paying(ABC):
         self, out: ChannelId, back: ChannelId, amount: int, *, max_fee: int | None = None, timeout: float | None = None
     ) -> PaymentReceipt:
         """Pay ourselves: `amount` goes out over one channel of ours and comes back over another, less the fee."""
-        asset, other = (self._engine.views.channel(channel).terms.asset for channel in (out, back))
+        asset, other = (self._channels.views.channel(channel).terms.asset for channel in (out, back))
         if out == back:
             raise InvalidInput("name two channels: one to send from, one to receive in")
         if asset != other:
             raise InvalidInput("these two channels carry different assets: a payment stays in one")
         check_amount(amount, minimum=1)
-        self.asset_graphs.of(asset)
-        record = await self._ask(amount, REBALANCING, asset=asset, own=True)
+        self._graphs.of(asset)
+        record = await self._invoicing.ask(amount, REBALANCING, asset=asset, own=True)
         order = Order(
             payment_hash=record.payment_hash,
             target=self._own,
@@ -165,7 +175,7 @@ class Paying(ABC):
             max_fee=self._max_fee(amount, asset, max_fee),
             asset=asset,
             payment_secret=record.payment_secret,
-            lock_seconds=self.options.lock_seconds,
+            lock_seconds=self._options.lock_seconds,
             gives_up=self._until(timeout),
             memo=REBALANCING,
             created=self._clock(),
@@ -173,7 +183,7 @@ class Paying(ABC):
             last_channel=back,
             kind=PaymentKind.REBALANCE,
         )
-        self.outgoing.begin(order)
+        self._outgoing.begin(order)
         return await self.receipt(order.payment_hash)
 
     async def probe(self, to: NodeKey, amount: int, *, timeout: float | None = None, asset: Address = NATIVE) -> Route:
@@ -189,13 +199,13 @@ class Paying(ABC):
             max_fee=self._max_fee(amount, asset, None),
             asset=asset,
             payment_secret=self._entropy(32),
-            lock_seconds=self.options.lock_seconds,
+            lock_seconds=self._options.lock_seconds,
             gives_up=self._until(timeout),
             created=self._clock(),
             kind=PaymentKind.PROBE,
         )
         self._begin(order)
-        record = await self.outgoing.ended(order.payment_hash)
+        record = await self._outgoing.wait_ended(order.payment_hash)
         if record.reason is not Unpaid.PAYEE_REFUSES:
             raise _failed(record)
         return self.estimate(to, amount, asset=asset)
@@ -203,12 +213,12 @@ class Paying(ABC):
     def estimate(self, to: NodeKey, amount: int, *, asset: Address = NATIVE) -> Route:
         """Return the way that a payment would try first; its `fee` is an estimate. Raise NoRoute or InvalidInput."""
         check_amount(amount, minimum=1)
-        return self.asset_graphs.of(asset).estimate(to, amount, now=self._steady())
+        return self._graphs.of(asset).estimate(to, amount, now=self._steady())
 
     async def receipt(self, payment_hash: bytes) -> PaymentReceipt:
         """Wait for a payment; return its receipt or raise PaymentFailed; InvalidInput if there is no such payment."""
-        record = await self.outgoing.ended(payment_hash)
-        if not record.paid:
+        record = await self._outgoing.wait_ended(payment_hash)
+        if not record.is_paid:
             raise _failed(record)
         return PaymentReceipt(payment_hash, record.secret, record.order.amount, record.fee, record.order.asset)
 
@@ -216,29 +226,29 @@ class Paying(ABC):
         self, limit: int = 100, before: int | None = None, *, probes: bool = False
     ) -> list[tuple[int, PaymentRecord]]:
         """Return this node's payments, newest first, each with its position; with its probes, if asked for."""
-        return list_payments(self._writer.store, limit, before, probes=probes)
+        return list_payments(self._store, limit, before, probes=probes)
 
     def _before(self, payment_hash: bytes) -> Order | None:
         """Return the order of a payment that is on its way or was paid; None if it may be (or may again be) begun."""
-        begun = self.outgoing.order_of(payment_hash)  # which may not be stored yet
-        known = find_payment(self._writer.store, payment_hash)
-        if begun is None and known is not None and (known.ended is None or known.paid):
+        begun = self._outgoing.order_of(payment_hash)  # which may not be stored yet
+        known = find_payment(self._store, payment_hash)
+        if begun is None and known is not None and (known.ended is None or known.is_paid):
             return known.order
         return begun
 
     def _begin(self, order: Order) -> None:
         if order.target == self._own:
             raise InvalidInput("this invoice is this node's own: paying oneself is `rebalance`")
-        self.asset_graphs.of(order.asset)
-        self.outgoing.begin(order)
+        self._graphs.of(order.asset)
+        self._outgoing.begin(order)
 
     def _max_fee(self, amount: int, asset: Address, max_fee: int | None) -> int:
         if max_fee is not None:
             return check_amount(max_fee, "max_fee")
-        return self.options.max_fee(amount, asset)
+        return self._options.max_fee(amount, asset)
 
     def _until(self, timeout: float | None) -> float:
-        return self._clock() + (self.options.timeout if timeout is None else timeout)
+        return self._clock() + (self._options.timeout if timeout is None else timeout)
 
 
 def _check_same(order: Order, payee: NodeKey, amount: int | None, asset: Address) -> None:

@@ -76,7 +76,7 @@ class PrivateChannels:
         told = self._told.get(channel)
         return self._announces and (told.announces if told is not None else bool(self._announced(channel)))
 
-    def asked(self, channel: ChannelId) -> ForwardingPolicy | None:
+    def peer_policy(self, channel: ChannelId) -> ForwardingPolicy | None:
         """Return what the peer of a channel asks for, None if it has not said so since we started."""
         told = self._told.get(channel)
         return told.policy if told is not None else None

@@ -1,8 +1,8 @@
 """The payment network, as one node takes part in it: pay, be paid, forward, and know the map.
 
     router       decides about every lock that comes with an onion (`router.forwarding.service`)
-    outgoing     this node's own payments (`router/network/paying.py`)
-    receiving    the invoices that others pay
+    paying       what its owner asks for; `outgoing`: the payments that follow
+    invoicing    the invoices that others pay; `receiving`: what comes for them
     gossip       tells and hears what channels there are, and what they ask for
     asset_graphs a graph for each asset, drawn by gossip, on which payments find their ways (`asset_graphs`)
 
@@ -22,13 +22,11 @@ from tallystick.channels.node.alarms import OnAlarm
 from tallystick.channels.node.engine import Engine
 from tallystick.channels.node.peers import Peers, number_of
 from tallystick.channels.ports import Clock, Entropy
-from tallystick.channels.protocol.conditions import digest_of
 from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.eip712 import domain_separator
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
 from tallystick.channels.session.effects import ChannelChanged, Event, PeerConnected
-from tallystick.channels.storage.store import Moment
 from tallystick.channels.storage.writer import Writer
 from tallystick.channels.transport.guests import Rank
 from tallystick.router.forwarding.admission import Admission
@@ -39,16 +37,15 @@ from tallystick.router.gossip.core import Gossip
 from tallystick.router.gossip.own_announcements import Description
 from tallystick.router.gossip.service import GossipService
 from tallystick.router.gossip.store import GraphEvent
-from tallystick.router.invoices.invoice import Invoice
 from tallystick.router.network.adapters import NodeChannels
 from tallystick.router.network.asset_graphs import AssetGraphs
-from tallystick.router.network.hints import TOLD_TAG, choose_hints
+from tallystick.router.network.hints import TOLD_TAG
+from tallystick.router.network.invoicing import Invoicing
 from tallystick.router.network.options import AssetOptions, PaymentOptions
 from tallystick.router.network.paying import Paying, PaymentReceipt
 from tallystick.router.network.private_channels import PrivateChannels
-from tallystick.router.objects import Edge, ForwardingPolicy, NodeKey
+from tallystick.router.objects import ForwardingPolicy, NodeKey
 from tallystick.router.pathfinding.graph import Graph
-from tallystick.router.receiving.issued import InvoiceRecord, find_invoice, issue, list_invoices
 from tallystick.router.receiving.service import Paid, PaymentHeld, Receiving
 from tallystick.router.sending.outgoing import OutgoingPayments
 from tallystick.settlement.chain import Chain
@@ -63,10 +60,7 @@ SAVE_SECONDS = 30.0
 """How often what was learned of others' channels is written down."""
 
 
-_TWICE = "there is an invoice for this payment hash already: a hash is paid once"
-
-
-class Routing(Paying):
+class Routing:
     """See the module's docstring. Made by `Node`."""
 
     def __init__(
@@ -91,21 +85,15 @@ class Routing(Paying):
 
         `claim_fee` says below what worth in the native coin a secret is not claimed on chain now; 0: all are claimed.
         """
-        self.options = options
+        self._options = options
         self.channels = NodeChannels(engine)
         self.policies = Policies(self.channels, writer.store, forwarding.policy_in)
-        self._key = key
         self._own = NodeKey(bytes(key.public))
         self._engine = engine
         self._writer = writer
-        self._chain = chain
-        self._peers = peers
-        self._clock = clock
-        self._steady = steady
-        self._entropy = entropy
-        self._domain = domain_separator(chain.chain_id, chain.contract)
+        domain = domain_separator(chain.chain_id, chain.contract)
         self.gossip = GossipService(
-            Gossip(key, self._domain, partner=lambda peer: engine.rank(peer) is Rank.PARTNER),
+            Gossip(key, domain, partner=lambda peer: engine.rank(peer) is Rank.PARTNER),
             chain,
             writer,
             clock=clock,
@@ -117,7 +105,7 @@ class Routing(Paying):
         )
         self.private_channels = PrivateChannels(
             key,
-            self._domain,
+            domain,
             engine,
             self.policies,
             is_known=self._is_known,
@@ -127,7 +115,7 @@ class Routing(Paying):
             announces=options.announce,
         )
         self.asset_graphs = AssetGraphs(
-            self._own, engine, writer, self.gossip, self.private_channels, self._domain, options, clock, steady
+            self._own, engine, writer, self.gossip, self.private_channels, domain, options, clock, steady
         )
         admission = Admission(
             self.channels,
@@ -174,6 +162,31 @@ class Routing(Paying):
             on_ready=self.private_channels.tell,
         )
         engine.keep_locks(self.router)
+        self.invoicing = Invoicing(
+            key,
+            chain,
+            self.channels,
+            writer.store,
+            options,
+            graphs=self.asset_graphs,
+            private_channels=self.private_channels,
+            receiving=self.receiving,
+            commit=writer.commit,
+            entropy=entropy,
+        )
+        self.paying = Paying(
+            self._own,
+            chain,
+            self.channels,
+            writer.store,
+            options,
+            graphs=self.asset_graphs,
+            outgoing=self.outgoing,
+            invoicing=self.invoicing,
+            clock=clock,
+            steady=steady,
+            entropy=entropy,
+        )
         peers.extend(self._receive)
 
     # --- life ----------------------------------------------------------------------------------------------------
@@ -193,9 +206,9 @@ class Routing(Paying):
 
     def describe(self, addresses: tuple[str, ...]) -> None:
         """Let the network know where we are."""
-        if self.options.announce:
+        if self._options.announce:
             with suppress(InvalidInput):  # an address that cannot be announced is of no use to others
-                self.gossip.describe(Description(self.options.alias, addresses))
+                self.gossip.describe(Description(self._options.alias, addresses))
 
     async def run(self) -> None:
         """Gossip, watch over payments and write down what they teach, until cancelled."""
@@ -218,9 +231,9 @@ class Routing(Paying):
     def on_event(self, event: Event) -> None:
         """Take in what the engine and the peers tell."""
         if isinstance(event, PeerConnected):
-            (self.gossip.connected if event.up else self.gossip.disconnected)(event.peer)
+            (self.gossip.on_connected if event.up else self.gossip.on_disconnected)(event.peer)
         elif isinstance(event, ChannelChanged):
-            self.asset_graphs.changed(event.channel)
+            self.asset_graphs.on_channel_changed(event.channel)
             self._announce(event.channel)
         else:
             self.outgoing.on_event(event)
@@ -250,7 +263,7 @@ class Routing(Paying):
 
     def _draw(self, event: GraphEvent) -> None:
         self.asset_graphs.draw(event)
-        self.outgoing.map_changed()
+        self.outgoing.on_graph_changed()
 
     def _is_known(self, channel: ChannelId, asset: Address) -> bool:
         """Whether the network knows a channel of ours as a way to us."""
@@ -270,98 +283,3 @@ class Routing(Paying):
 
     def _later(self, then: Callable[[], None]) -> None:
         self._writer.add((), then)
-
-    # --- being paid ----------------------------------------------------------------------------------------------
-
-    async def create_invoice(
-        self,
-        amount: int | None = None,
-        memo: str = "",
-        *,
-        lifetime: int = 3_600,
-        hold: bool = False,
-        payment_hash: bytes = b"",
-        asset: Address = NATIVE,
-        hints: bool = True,
-    ) -> InvoiceRecord:
-        """Ask for a payment; return the invoice, its `text` being for the payer. Times are chain time.
-
-        `hold`: when it is paid, it waits for `settle_invoice` or `cancel_invoice`. With a `payment_hash`, whoever gave
-        it knows the secret, and it is held in any case. `hints`: whether it may name channels of ours that gossip does
-        not know, as far as payers need them. Raise InvalidInput, also if this node has no open channel in the `asset`,
-        in which case nobody could pay.
-        """
-        if asset not in self.asset_graphs.usable:
-            raise InvalidInput(
-                f"this node has no open channel in asset 0x{asset.hex()} that could be paid over: open one first"
-            )
-        ways = choose_hints(self.private_channels.now(asset), amount) if hints and self.options.hints else ()
-        return await self._ask(
-            amount, memo, lifetime=lifetime, hold=hold, payment_hash=payment_hash, asset=asset, hints=ways
-        )
-
-    async def _ask(
-        self,
-        amount: int | None,
-        memo: str,
-        *,
-        lifetime: int = 3_600,
-        hold: bool = False,
-        payment_hash: bytes = b"",
-        asset: Address = NATIVE,
-        hints: tuple[Edge, ...] = (),
-        own: bool = False,
-    ) -> InvoiceRecord:
-        secret = b"" if payment_hash else self._entropy(32)
-        invoice = Invoice(
-            payee=self._own,
-            payment_hash=payment_hash or digest_of(secret),
-            payment_secret=self._entropy(32),
-            chain_id=self._chain.chain_id,
-            contract=self._chain.contract,
-            asset=asset,
-            amount=amount,
-            created=self._engine.chain.sure,
-            lifetime=lifetime,
-            lock_life=self.options.patience.claim,
-            memo=memo,
-            hints=hints,
-        )
-        if find_invoice(self._writer.store, invoice.payment_hash) is not None:
-            raise InvalidInput(_TWICE)
-        issued = issue(invoice, self._key, secret, hold=hold or not secret, own=own)
-        await self._writer.commit([issued])
-        record = self.invoice(invoice.payment_hash)
-        if record.text != issued.text:  # somebody else was faster, since we looked
-            raise InvalidInput(_TWICE)
-        return record
-
-    def invoice(self, payment_hash: bytes) -> InvoiceRecord:
-        """Return one invoice of ours; raise InvalidInput if it is unknown."""
-        record = find_invoice(self._writer.store, payment_hash)
-        if record is None:
-            raise InvalidInput("this node has no invoice of that payment hash; `tally invoice list` shows all")
-        return record
-
-    def invoices(self, limit: int = 100, before: int | None = None) -> list[InvoiceRecord]:
-        """Return invoices and payments without one, newest first."""
-        return list_invoices(self._writer.store, limit, before)
-
-    async def settle_invoice(self, secret: bytes) -> None:
-        """Take a held payment, the secret of whose invoice this is; once, however often this is called.
-
-        Raise InvalidInput if none is held, or ChannelNotReady while our view of the chain is old.
-        """
-        await self._commit(self.receiving.settle(secret))
-
-    async def cancel_invoice(self, payment_hash: bytes) -> None:
-        """Refuse what has come for an invoice, and take nothing more; once, however often this is called.
-
-        Raise InvalidInput if it was claimed.
-        """
-        await self._commit(self.receiving.cancel(payment_hash))
-
-    async def _commit(self, moments: list[Moment]) -> None:
-        """Store moments in the very commit of what was just done to locks."""
-        self._engine.store(moments)
-        await self._engine.durable()

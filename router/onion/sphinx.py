@@ -126,7 +126,7 @@ def peel(key: PrivateKey, packet: bytes, associated: bytes) -> Peeled:
     payload, code, end = _split(clear, secret)
     if code == _NO_HMAC:
         return Peeled(payload, secret, None)
-    following = point.blinded(_blinding(ephemeral, secret))
+    following = point.blind(_blinding(ephemeral, secret))
     return Peeled(payload, secret, _packet(following, clear[end : end + AREA_SIZE], code))
 
 
@@ -138,7 +138,7 @@ def onions_of(onion: BuiltOnion) -> Iterator[bytes]:
         clear = obfuscate(derive(b"rho", secret), packet[1 + KEY_SIZE : -HMAC_SIZE] + bytes(AREA_SIZE))
         _, code, end = _split(clear, secret)
         ephemeral = packet[1 : 1 + KEY_SIZE]
-        following = Point(ephemeral).blinded(_blinding(ephemeral, secret))
+        following = Point(ephemeral).blind(_blinding(ephemeral, secret))
         packet = _packet(following, clear[end : end + AREA_SIZE], code)
     yield packet
 

@@ -45,7 +45,7 @@ class Belief(msgspec.Struct, frozen=True):
     """That much did not; more than the capacity: nothing failed yet."""
     time: float
 
-    def faded(self, capacity: int, now: float, half_life: float) -> Belief:
+    def with_fading(self, capacity: int, now: float, half_life: float) -> Belief:
         """Return what is left of it."""
         if now <= self.time:
             return self
@@ -53,7 +53,7 @@ class Belief(msgspec.Struct, frozen=True):
         lower = int(self.lower * left)
         return Belief(lower, max(lower + 1, capacity + 1 - int((capacity + 1 - self.upper) * left)), now)
 
-    def mirrored(self, capacity: int) -> Belief:
+    def with_ends_swapped(self, capacity: int) -> Belief:
         """Return the same of the other direction."""
         return Belief(max(0, capacity + 1 - self.upper), max(1, capacity + 1 - self.lower), self.time)
 
@@ -66,7 +66,7 @@ class Belief(msgspec.Struct, frozen=True):
         """Return it with the news that `amount` did not pass."""
         return Belief(self.lower if self.lower < amount else 0, max(1, min(self.upper, amount)), self.time)
 
-    def moved(self, amount: int, capacity: int) -> Belief:
+    def with_payment(self, amount: int, capacity: int) -> Belief:
         """Return it after `amount` was paid over the direction."""
         lower = min(capacity, max(0, self.lower - amount))
         return Belief(lower, max(lower + 1, min(capacity + 1, self.upper - amount)), self.time)

@@ -241,7 +241,7 @@ class Graph:
     # --- while a search pauses -----------------------------------------------------------------------------------
 
     @property
-    def crowded(self) -> bool:
+    def is_crowded(self) -> bool:
         """Whether so much waits for the search that it should come to an end."""
         return len(self._waiting) >= WAITING_MAX
 

@@ -36,6 +36,6 @@ class InboundFee(msgspec.Struct, frozen=True):
         return self.base + (part if self.rate >= 0 else -part)
 
 
-def asked(outbound: int, inbound: InboundFee | None, amount: int) -> int:
+def fee_asked(outbound: int, inbound: InboundFee | None, amount: int) -> int:
     """Return what a node keeps for sending `amount` on at that outbound fee, if it came in at this inbound one."""
     return outbound if inbound is None else max(0, outbound + inbound.fee(amount + outbound))

@@ -103,6 +103,6 @@ def compilable() -> bool:
 
 
 @cache
-def compiled() -> Kernels:
+def compiled_kernels() -> Kernels:
     """Return the compiled form. Raise ImportError without numba."""
     return Kernels(True, Compiled(TWO_SIDED), Compiled(ONE_SIDED), Compiled(CHEAPEST_FLOW))

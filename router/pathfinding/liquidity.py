@@ -159,13 +159,13 @@ class Knowledge:
             self._own[channel, node] = spendable
         self._touch(channel)
 
-    def passed(self, channel: ChannelId, node: NodeKey, amount: int, now: float) -> None:
+    def on_passed(self, channel: ChannelId, node: NodeKey, amount: int, now: float) -> None:
         """The direction carried `amount`, or could have, beside what is reserved."""
         self._is_back(channel, node)
         wanted = amount + self._reserved.get((channel, node), 0)
         self._learn(channel, node, now, lambda belief, capacity: belief.passes(wanted, capacity))
 
-    def failed(self, channel: ChannelId, node: NodeKey, amount: int, now: float) -> None:
+    def on_failed(self, channel: ChannelId, node: NodeKey, amount: int, now: float) -> None:
         """The direction could not carry `amount` beside what is reserved."""
         wanted = amount + self._reserved.get((channel, node), 0)
         if (channel, node) in self._own:
@@ -173,7 +173,7 @@ class Knowledge:
             self._touch(channel)
         self._learn(channel, node, now, lambda belief, _: belief.fails(wanted))
 
-    def settled(self, route: Route, now: float) -> None:
+    def on_settled(self, route: Route, now: float) -> None:
         """A part was paid: all its directions carried it, and what they carried sits at the other end now."""
         for hop in route.hops:
             self._is_back(hop.channel, hop.node)
@@ -181,7 +181,9 @@ class Knowledge:
 
     def _moved(self, hop: Hop, now: float) -> None:
         amount, wanted = hop.amount, hop.amount + self._reserved.get((hop.channel, hop.node), 0)
-        self._learn(hop.channel, hop.node, now, lambda belief, size: belief.passes(wanted, size).moved(amount, size))
+        self._learn(
+            hop.channel, hop.node, now, lambda belief, size: belief.passes(wanted, size).with_payment(amount, size)
+        )
 
     def reserve(self, route: Route) -> None:
         """A part is under way: what it carries is not there for others."""
@@ -345,9 +347,9 @@ class Knowledge:
         if edge is None or (channel, node) in self._own:
             return
         capacity = capacity_of(edge)
-        known = self._beliefs.get(channel, Belief(0, capacity + 1, now)).faded(capacity, now, self.half_life)
+        known = self._beliefs.get(channel, Belief(0, capacity + 1, now)).with_fading(capacity, now, self.half_life)
         if edge.source < edge.target:
-            known = news(known.mirrored(capacity), capacity).mirrored(capacity)
+            known = news(known.with_ends_swapped(capacity), capacity).with_ends_swapped(capacity)
         else:
             known = news(known, capacity)
         self._beliefs[channel] = known
@@ -366,9 +368,9 @@ class Knowledge:
         belief = self._beliefs.get(edge.channel)
         if belief is None:
             return 0, capacity + 1
-        belief = belief.faded(capacity, now, self.half_life)
+        belief = belief.with_fading(capacity, now, self.half_life)
         if edge.source < edge.target:
-            belief = belief.mirrored(capacity)
+            belief = belief.with_ends_swapped(capacity)
         return belief.lower, belief.upper
 
     def _touch(self, channel: ChannelId) -> None:

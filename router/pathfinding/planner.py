@@ -26,8 +26,8 @@ from tallystick.router.onion.payload import HOPS_MAX
 from tallystick.router.pathfinding.columns import floats
 from tallystick.router.pathfinding.flow import ROUNDS_MAX, Demand, pieces_of, split
 from tallystick.router.pathfinding.graph import Graph, limit_of
-from tallystick.router.pathfinding.inbound import InboundFee, asked
-from tallystick.router.pathfinding.kernels import PAUSE, PLAIN, Kernels, Search, compiled
+from tallystick.router.pathfinding.inbound import InboundFee, fee_asked
+from tallystick.router.pathfinding.kernels import PAUSE, PLAIN, Kernels, Search, compiled_kernels
 from tallystick.router.pathfinding.liquidity import Knowledge
 from tallystick.router.pathfinding.search import Question
 from tallystick.router.pathfinding.steps import Steps, finish
@@ -87,7 +87,7 @@ class Planner:
         self.graph = graph
         self.knowledge = knowledge
         self.costs = costs or Costs()
-        self._kernels: Kernels = compiled() if graph.compiled else PLAIN
+        self._kernels: Kernels = compiled_kernels() if graph.compiled else PLAIN
         pieces = pieces_of(knowledge.prior)
         self._worked = False
         """Whether there was a search since the last pause between two."""
@@ -150,7 +150,7 @@ class Planner:
                 except StopIteration as end:
                     result: T = end.value
                     return result
-                if not graph.crowded:
+                if not graph.is_crowded:
                     graph.paused = True
                     yield
                     graph.paused = False
@@ -245,7 +245,7 @@ class Planner:
         outbound: ForwardingPolicy | None = None
         for edge in reversed(edges):
             if outbound is not None:
-                amount += asked(outbound.fee(amount), self.graph.inbound.get((edge.channel, edge.target)), amount)
+                amount += fee_asked(outbound.fee(amount), self.graph.inbound.get((edge.channel, edge.target)), amount)
             if not edge.policy.carries(amount) or amount > self.knowledge.room(edge):
                 return None
             hops.append(Hop(edge.channel, edge.target, amount))

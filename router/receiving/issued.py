@@ -164,7 +164,7 @@ def issue(invoice: Invoice, key: PrivateKey, secret: bytes, *, hold: bool = Fals
     )
 
 
-def wanted(
+def find_claimable(
     store: Store, payment_hash: bytes, payload: FinalPayload, *, keysend: bool = True, asset: Address = NATIVE
 ) -> Claimable | None:
     """Return what a lock under `payment_hash` may be claimed for, None if for nothing: unknown, claimed or cancelled.

@@ -143,11 +143,11 @@ class Payee:
         return len(self._gathering)
 
     @property
-    def held(self) -> dict[bytes, int]:
+    def held_payments(self) -> dict[bytes, int]:
         """The held payments: hash to amount."""
         return {digest: group.sum for digest, group in self._gathering.items() if group.held}
 
-    def arrived(self, payment_hash: bytes, part: IncomingPart, wanted: Claimable | None, now: int) -> list[Answer]:
+    def on_arrived(self, payment_hash: bytes, part: IncomingPart, wanted: Claimable | None, now: int) -> list[Answer]:
         """A lock ends here. `wanted` is None if nothing is known of its hash (or if it was paid or cancelled)."""
         group = self._gathering.get(payment_hash)
         if group is not None and any(_same(part, other) for other in group.parts):
@@ -213,7 +213,7 @@ class Payee:
         """Let go whatever has come of a payment."""
         return self._let_go(payment_hash, PartRefusal.UNWANTED)
 
-    def opened(self, payment_hash: bytes, secret: bytes) -> ClaimPayment:
+    def on_secret_opened(self, payment_hash: bytes, secret: bytes) -> ClaimPayment:
         """The secret is out, by no act of ours: claim whatever has come (perhaps nothing), complete or not."""
         return (
             self._claim(payment_hash, secret)
@@ -221,7 +221,7 @@ class Payee:
             else ClaimPayment(payment_hash, secret, ())
         )
 
-    def gone(self, payment_hash: bytes, channel: ChannelId, lock: int) -> None:
+    def on_gone(self, payment_hash: bytes, channel: ChannelId, lock: int) -> None:
         """A lock that was gathered has ended without us: its channel closed, or its payer took it back."""
         group = self._gathering.get(payment_hash)
         if group is None:

@@ -27,8 +27,8 @@ from tallystick.router.receiving.issued import (
     InvoiceClaimed,
     InvoiceState,
     KeysendClaimed,
+    find_claimable,
     find_invoice,
-    wanted,
 )
 from tallystick.router.receiving.payee import (
     Answer,
@@ -132,9 +132,9 @@ class Receiving:
         """The last one of each invoice: the newest."""
 
     @property
-    def held(self) -> dict[bytes, int]:
+    def held_payments(self) -> dict[bytes, int]:
         """Complete payments that wait for `settle` or `cancel`: hash to amount."""
-        return self._payee.held
+        return self._payee.held_payments
 
     def refusal(self, payment_hash: bytes) -> PartRefused | None:
         """Return what was given back last of what came for an invoice since we started, None if there was nothing."""
@@ -142,7 +142,7 @@ class Receiving:
 
     # --- what the router tells ----------------------------------------------------------------------------------
 
-    def arrived(self, final: FinalLock) -> Sequence[Moment]:
+    def on_arrived(self, final: FinalLock) -> Sequence[Moment]:
         """A lock ends here. In another asset than its invoice asks for, it is worth nothing."""
         lock, payload = final.lock, final.payload
         digest = lock.condition
@@ -161,25 +161,25 @@ class Receiving:
         claimable = None
         if digest not in self._closed:
             keysend = final.asset in self._keysend
-            claimable = wanted(self._store, digest, payload, keysend=keysend, asset=final.asset)
+            claimable = find_claimable(self._store, digest, payload, keysend=keysend, asset=final.asset)
         self._finals[final.channel, lock.id] = final
-        return self._perform(self._payee.arrived(digest, part, claimable, self._channels.chain.now))
+        return self._perform(self._payee.on_arrived(digest, part, claimable, self._channels.chain.now))
 
-    def gone(self, channel: ChannelId, lock: Lock, secret: bytes) -> Sequence[Moment]:
+    def on_gone(self, channel: ChannelId, lock: Lock, secret: bytes) -> Sequence[Moment]:
         """A lock that ended here is no more. If it was paid for a secret that we did not reveal, all parts are ours."""
         final = self._finals.pop((channel, lock.id), None)
         if final is None:
             return ()
-        self._payee.gone(lock.condition, channel, lock.id)
+        self._payee.on_gone(lock.condition, channel, lock.id)
         if not secret:
             return ()
-        return self._claim(self._payee.opened(lock.condition, secret), final.asset, lock.amount)
+        return self._claim(self._payee.on_secret_opened(lock.condition, secret), final.asset, lock.amount)
 
-    def time_passed(self) -> Sequence[Moment]:
+    def on_time_passed(self) -> Sequence[Moment]:
         """Chain time has passed."""
-        held = self._payee.held
+        held = self._payee.held_payments
         answers = self._payee.on_time(self._channels.chain.now)
-        left = self._payee.held
+        left = self._payee.held_payments
         self._lapsed.update(dict.fromkeys(digest for digest in held if digest not in left))
         while len(self._lapsed) > LAPSED_MAX:
             self._lapsed.popitem(last=False)
@@ -195,7 +195,7 @@ class Receiving:
         digest = digest_of(secret)
         if self._state(digest) is InvoiceState.CLAIMED:
             return []
-        if digest in self._payee.held and not self._channels.fresh:
+        if digest in self._payee.held_payments and not self._channels.fresh:
             raise ChannelNotReady(
                 "this node's view of the chain is old, as its chain node does not answer or stands still: a secret "
                 "that is given away now might not be paid for. Nothing was done; settle again once it is followed"
@@ -214,7 +214,7 @@ class Receiving:
             return "this node has no invoice that this secret opens"
         if state is InvoiceState.CANCELLED:
             return "this invoice was cancelled, and what came for it was given back"
-        if digest in self._lapsed or digest in self._payee.held:
+        if digest in self._lapsed or digest in self._payee.held_payments:
             return (
                 "this payment was held until its locks came too near to their expiry, and is given back: let the payer "
                 "pay again, and settle earlier"

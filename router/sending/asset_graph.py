@@ -57,13 +57,13 @@ class AssetGraph:
         self,
         source: NodeKey,
         planner: Planner,
-        stirred: Callable[[], Iterable[ChannelId]],
+        changed: Callable[[], Iterable[ChannelId]],
         own_channel: Callable[[ChannelId], OwnChannel | None],
         learn_policy: Callable[[bytes], bool],
     ) -> None:
         """Make it.
 
-        `stirred` names the channels of ours to which something has happened since it was last asked (at first: all);
+        `changed` names the channels of ours to which something has happened since it was last asked (at first: all);
         `own_channel` gives one, None if it carries no payments any more. `learn_policy` takes an encoded channel update
         out of a failure and says whether it was valid and news.
         """
@@ -71,7 +71,7 @@ class AssetGraph:
         self.planner = planner
         self.route_cache = RouteCache(planner)
         self.learn_policy = learn_policy
-        self._stirred = stirred
+        self._changed = changed
         self.own_channel = own_channel
         self._again: set[ChannelId] = set()
         """What parts under way take of these has changed."""
@@ -87,7 +87,7 @@ class AssetGraph:
         if self.planner.graph.paused:
             return
         again, self._again = self._again, set()
-        again.update(self._stirred())
+        again.update(self._changed())
         for channel in sorted(again):
             self._look_at(channel)
 
@@ -287,17 +287,17 @@ class OrderRoutes:
         self._asset_graph.knowledge.release(route)
         self._asset_graph.look_again(route.hops[0].channel)
 
-    def passed(self, channel: ChannelId, node: NodeKey, amount: int, now: float) -> None:
+    def on_passed(self, channel: ChannelId, node: NodeKey, amount: int, now: float) -> None:
         """The direction carried `amount`."""
-        self._asset_graph.knowledge.passed(channel, node, amount, now)
+        self._asset_graph.knowledge.on_passed(channel, node, amount, now)
 
-    def failed(self, channel: ChannelId, node: NodeKey, amount: int, now: float) -> None:
+    def on_failed(self, channel: ChannelId, node: NodeKey, amount: int, now: float) -> None:
         """The direction could not carry `amount`."""
-        self._asset_graph.knowledge.failed(channel, node, amount, now)
+        self._asset_graph.knowledge.on_failed(channel, node, amount, now)
 
-    def settled(self, route: Route, now: float) -> None:
+    def on_settled(self, route: Route, now: float) -> None:
         """The part was paid."""
-        self._asset_graph.knowledge.settled(route, now)
+        self._asset_graph.knowledge.on_settled(route, now)
 
     def avoid(self, channel: ChannelId, node: NodeKey, until: float, since: float | None = None) -> None:
         """Plan no part over this direction until then."""

@@ -159,7 +159,7 @@ class OutgoingPayments:
         known = find_payment(self._store, order.payment_hash)
         if order.payment_hash in self._active or (known is not None and known.ended is None):
             raise InvalidInput("this invoice is being paid already: wait for that payment")
-        if known is not None and known.paid:
+        if known is not None and known.is_paid:
             raise InvalidInput("this invoice has been paid already; its receipt is in the list of payments")
         active = self._add(order, self._now() + order.timeout)
         self._record([PaymentOrdered(order, first=known is None)], _nothing)
@@ -192,7 +192,7 @@ class OutgoingPayments:
         told = [self._sent[name].secret for part in parts if (name := (part.channel, part.lock)) in self._sent]
         secret = next((secret for secret in (*(part.secret for part in parts), *told) if secret), b"")
         if secret:
-            active.payment.secret_learned(secret)
+            active.payment.on_secret_learned(secret)
             active.payment.delivered = sum(part.route.delivered for part in parts if part.secret)
             active.payment.fee_paid = sum(part.route.fee for part in parts if part.secret)
         if self._now() >= active.gives_up:
@@ -238,7 +238,7 @@ class OutgoingPayments:
         active = self._active.get(payment_hash)
         return active.order if active is not None else None
 
-    async def ended(self, payment_hash: bytes) -> PaymentRecord:
+    async def wait_ended(self, payment_hash: bytes) -> PaymentRecord:
         """Wait until a payment has ended, durably, and return its record; raise InvalidInput if there is none."""
         active = self._active.get(payment_hash)
         if active is not None:
@@ -272,7 +272,7 @@ class OutgoingPayments:
                 self._look(active, active.payment.wake(now))
         return self._deadlines[0][0] - now if self._deadlines else None
 
-    def map_changed(self) -> None:
+    def on_graph_changed(self) -> None:
         """There is news of the network: payments that wait for a way may find one."""
         self._hurry(surely=False)
 
@@ -396,7 +396,7 @@ class OutgoingPayments:
 
     # --- what becomes of locks, in the step in which it happens: what is returned goes into its commit -----------
 
-    def secret_learned(self, channel: ChannelId, lock: Lock, secret: bytes) -> list[Moment]:
+    def on_secret_learned(self, channel: ChannelId, lock: Lock, secret: bytes) -> list[Moment]:
         """The payee gave the secret away: the receipt is stored before anybody is paid for it."""
         sent = self._sent.get((channel, lock.id))
         if sent is None:
@@ -405,17 +405,17 @@ class OutgoingPayments:
         active = self._active.get(sent.payment_hash)
         if active is None:
             return []
-        active.payment.secret_learned(secret)
+        active.payment.on_secret_learned(secret)
         return self._outcome(active)
 
-    def lock_rejected(self, channel: ChannelId, lock: Lock, reason: bytes) -> list[Moment]:
+    def on_lock_rejected(self, channel: ChannelId, lock: Lock, reason: bytes) -> list[Moment]:
         """The peer gives the lock of a part back, for a reason that only we can read."""
         sent = self._sent.get((channel, lock.id))
         if sent is not None:
             sent.reason = reason
         return []
 
-    def lock_ended(self, channel: ChannelId, lock: Lock, paid: int, secret: bytes) -> list[Moment]:
+    def on_lock_ended(self, channel: ChannelId, lock: Lock, paid: int, secret: bytes) -> list[Moment]:
         """The lock of a part is gone."""
         sent = self._sent.get((channel, lock.id))
         return self._end(channel, lock.id, sent, secret) if sent is not None else []
@@ -425,7 +425,7 @@ class OutgoingPayments:
         self._record((), lambda: self._on_end(channel, lock, secret))
         return [PartEnded(channel, lock, secret, sent.reason)]
 
-    def lock_dropped(self, channel: ChannelId, lock: Lock) -> list[Moment]:
+    def on_lock_dropped(self, channel: ChannelId, lock: Lock) -> list[Moment]:
         """The lock of a part was given up unsigned. Its number may name another one at once: forget it now."""
         found = self._forget(channel, lock.id)
         if found is not None:
@@ -433,7 +433,7 @@ class OutgoingPayments:
             self._record((), lambda: self._look(active, active.payment.part_unsent(sent.number, self._now())))
         return []
 
-    def channel_ready(self, channel: ChannelId) -> list[Moment]:
+    def on_channel_ready(self, channel: ChannelId) -> list[Moment]:
         """A channel can carry locks again: the next plan will see it."""
         if self._resumed:
             self._record((), self._plan_resumed)
@@ -441,7 +441,7 @@ class OutgoingPayments:
             self._record((), lambda: self._hurry(surely=True))
         return []
 
-    def time_passed(self) -> list[Moment]:
+    def on_time_passed(self) -> list[Moment]:
         """Chain time has passed: end what no agreement will end, and find another way for what is not signed."""
         moments: list[Moment] = []
         if self._resumed:
@@ -469,11 +469,11 @@ class OutgoingPayments:
         active, sent = found
         if secret:
             active.onions.pop(sent.number, None)
-            active.payment.part_paid(sent.number, secret, self._now())
+            active.payment.on_part_paid(sent.number, secret, self._now())
             self._settle(active)
             return
         failure = attribution_of(active.onions.pop(sent.number, _UNKNOWN), sent.reason)
-        self._look(active, active.payment.part_failed(sent.number, failure, self._now()))
+        self._look(active, active.payment.on_part_failed(sent.number, failure, self._now()))
 
     def _forget(self, channel: ChannelId, lock: int) -> tuple[_Active, _Sent] | None:
         sent = self._sent.pop((channel, lock), None)

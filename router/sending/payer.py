@@ -138,15 +138,15 @@ class RouteSource(Protocol):
         """The part has ended."""
         ...
 
-    def passed(self, channel: ChannelId, node: NodeKey, amount: int, now: float) -> None:
+    def on_passed(self, channel: ChannelId, node: NodeKey, amount: int, now: float) -> None:
         """The direction carried `amount`, or could have."""
         ...
 
-    def failed(self, channel: ChannelId, node: NodeKey, amount: int, now: float) -> None:
+    def on_failed(self, channel: ChannelId, node: NodeKey, amount: int, now: float) -> None:
         """The direction could not carry `amount`."""
         ...
 
-    def settled(self, route: Route, now: float) -> None:
+    def on_settled(self, route: Route, now: float) -> None:
         """The part was paid: liquidity has moved along its route."""
         ...
 
@@ -294,17 +294,17 @@ class Payment:
         self._pause = min(2 * self._pause, self.limits.pause_max)
         return self.start(now)
 
-    def part_paid(self, number: int, secret: bytes, now: float) -> None:
+    def on_part_paid(self, number: int, secret: bytes, now: float) -> None:
         """A part was paid, `secret` is the proof."""
-        self.secret_learned(secret)
+        self.on_secret_learned(secret)
         part = self._end(number)
         if part is None:
             return
         self.delivered += part.route.delivered
         self.fee_paid += part.route.fee
-        self._routes.settled(part.route, now)
+        self._routes.on_settled(part.route, now)
 
-    def secret_learned(self, secret: bytes) -> None:
+    def on_secret_learned(self, secret: bytes) -> None:
         """The secret is known: whatever is under way belongs to a payment that is paid."""
         self.secret = secret
         self.waiting = None
@@ -315,7 +315,7 @@ class Payment:
         if part is None:
             return _nothing()
         first = part.route.hops[0]
-        self._routes.failed(first.channel, first.node, first.amount, now)
+        self._routes.on_failed(first.channel, first.node, first.amount, now)
         return self._retry(part, now)
 
     def part_impossible(self, number: int, why: str) -> None:
@@ -323,7 +323,7 @@ class Payment:
         self._end(number)
         self.stop(Unpaid.NO_ROUTE, f"this payment cannot be sent: {why}")
 
-    def part_failed(self, number: int, failure: PartFailure, now: float) -> Steps[list[Part]]:
+    def on_part_failed(self, number: int, failure: PartFailure, now: float) -> Steps[list[Part]]:
         """A part came back: learn from it, and send what takes its place."""
         part = self._end(number)
         if part is None:
@@ -452,7 +452,7 @@ class Payment:
                 self._routes.avoid(hop.channel, hop.node, until, since)
             return
         for hop in hops[: failure.at + 1]:
-            self._routes.passed(hop.channel, hop.node, hop.amount, now)
+            self._routes.on_passed(hop.channel, hop.node, hop.amount, now)
         if failure.attribution in (Attribution.REFUSED, Attribution.AGAIN):
             return
         if failure.attribution is Attribution.NODE or failure.at + 1 >= len(hops):
@@ -464,7 +464,7 @@ class Payment:
             onwards, hops[failure.at].amount - onwards.amount
         )  # gossip may have been faster
         if failure.attribution is Attribution.LIQUIDITY:
-            self._routes.failed(onwards.channel, onwards.node, onwards.amount, now)
+            self._routes.on_failed(onwards.channel, onwards.node, onwards.amount, now)
         elif failure.attribution is Attribution.CHANNEL or not (news or changed):
             self._routes.avoid(onwards.channel, onwards.node, until, since)
 

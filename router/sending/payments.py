@@ -18,7 +18,7 @@ import msgspec
 from tallystick.channels.protocol.codec import Codec
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
 from tallystick.channels.storage.store import Moment, Store, Subject
-from tallystick.channels.storage.tables import Row, Rows, beginning, below, decoded, find, last, other, table
+from tallystick.channels.storage.tables import Row, Rows, beginning, below, decode_column, find, last, other, table
 from tallystick.channels.values.discretion import Discreet
 from tallystick.router.errors import Unpaid
 from tallystick.router.objects import Edge, Key33, Route
@@ -140,7 +140,7 @@ class PaymentRecord(Discreet, msgspec.Struct, frozen=True):
     text: str
 
     @property
-    def paid(self) -> bool:
+    def is_paid(self) -> bool:
         """Whether the secret is there."""
         return bool(self.secret)
 
@@ -204,7 +204,7 @@ PAYMENTS = Subject(
 
 def _record(row: Row) -> PaymentRecord:
     _, _, body, ended, secret, fee, reason, text, kind = row
-    order = msgspec.structs.replace(decoded(_ORDER, body, "payments"), kind=PaymentKind(kind))
+    order = msgspec.structs.replace(decode_column(_ORDER, body, "payments"), kind=PaymentKind(kind))
     return PaymentRecord(order, ended, secret, int.from_bytes(fee, "big"), Unpaid(reason) if reason else None, text)
 
 
@@ -249,7 +249,7 @@ def parts_under_way(store: Store) -> list[tuple[bytes, PartRecord]]:
 
 def _part(row: Row) -> PartRecord:
     channel, lock, _, number, body, ended, secret, reason = row
-    route, secrets = decoded(_PART, body, "parts", channel, lock)
+    route, secrets = decode_column(_PART, body, "parts", channel, lock)
     return PartRecord(number, ChannelId(channel), lock, route, secrets, bool(ended), secret, reason)
 
 

@@ -228,7 +228,7 @@ class Driver:
 
     async def do_covered(self, command: dict[str, Any]) -> dict[str, Any]:
         """Wait until the towers hold what this node holds."""
-        await self.node.tower_manager.covered()
+        await self.node.tower_manager.wait_covered()
         return {"towers": len(self.node.tower_manager.towers)}
 
 

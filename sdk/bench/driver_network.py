@@ -47,7 +47,7 @@ class Withholder:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._keeper, name)
 
-    def lock_received(self, channel: ChannelId, added: AddLock) -> Sequence[Moment]:
+    def on_lock_received(self, channel: ChannelId, added: AddLock) -> Sequence[Moment]:
         """Keep it."""
         self.holding.set()
         return ()
@@ -75,11 +75,11 @@ class NetworkDriver:
     async def do_ask(self, command: dict[str, Any]) -> dict[str, Any]:
         """Make `count` invoices for `amount` each; tell their texts."""
         routing, amount = self.node.routing, command["amount"]
-        return {"invoices": [(await routing.create_invoice(amount)).text for _ in range(command["count"])]}
+        return {"invoices": [(await routing.invoicing.create_invoice(amount)).text for _ in range(command["count"])]}
 
     async def do_receipts(self, command: dict[str, Any]) -> dict[str, Any]:
         """Tell how many payments over several hops came to us, and their sum."""
-        paid = [record.received for record in self.node.routing.invoices(limit=10_000) if record.received]
+        paid = [record.received for record in self.node.routing.invoicing.invoices(limit=10_000) if record.received]
         return {"count": len(paid), "total": sum(paid)}
 
     async def do_settle_up(self, command: dict[str, Any]) -> dict[str, Any]:
@@ -105,7 +105,7 @@ class NetworkDriver:
         deadline = trio.current_time() + LOOK_LONGEST
         while True:
             try:
-                return await self.node.routing.pay(text)
+                return await self.node.routing.paying.pay(text)
             except PaymentFailed as failed:
                 if failed.reason not in (Unpaid.NO_ROUTE, Unpaid.NO_LIQUIDITY) or trio.current_time() > deadline:
                     raise
@@ -114,7 +114,7 @@ class NetworkDriver:
     async def do_keysend(self, command: dict[str, Any]) -> dict[str, Any]:
         """Pay node `to` once, without an invoice, for at most `max_fee`."""
         target = NodeKey(bytes.fromhex(command["to"]))
-        receipt = await self.node.routing.keysend(target, command["amount"], max_fee=command["max_fee"])
+        receipt = await self.node.routing.paying.keysend(target, command["amount"], max_fee=command["max_fee"])
         return {"fee": receipt.fee}
 
     async def do_charge(self, command: dict[str, Any]) -> dict[str, Any]:
@@ -156,7 +156,7 @@ class NetworkDriver:
         async def worker() -> None:
             while time.perf_counter() < deadline:
                 began = time.perf_counter()
-                receipts.append(await self.node.routing.keysend(target, amount))
+                receipts.append(await self.node.routing.paying.keysend(target, amount))
                 latencies.one(time.perf_counter() - began)
 
         began = time.perf_counter()

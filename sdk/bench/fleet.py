@@ -206,7 +206,7 @@ async def _submit(engine: Engine, channels: list[ChannelId], deadline: float) ->
             await engine.turn()
             await engine.room(channel)
             tickets.append(engine.pay(channel, 1))
-        while tickets and tickets[0].done:
+        while tickets and tickets[0].is_done:
             await take_receipt(tickets.popleft(), latencies)
     for ticket in tickets:
         await take_receipt(ticket, latencies)

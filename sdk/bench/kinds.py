@@ -96,7 +96,7 @@ async def _submitted(job: Job) -> Latencies:
     while time.perf_counter() < job.deadline:
         for _ in range(100):
             tickets.append(await job.channel.submit(1))
-        while tickets and tickets[0].done:
+        while tickets and tickets[0].is_done:
             await take_receipt(tickets.popleft(), latencies)
     for ticket in tickets:
         await take_receipt(ticket, latencies)
@@ -123,7 +123,7 @@ async def offered(job: Job) -> Latencies:
         for _ in range(burst):
             tickets.append((due + behind, await job.channel.submit(1)))
         due += interval
-        while tickets and tickets[0][1].done:
+        while tickets and tickets[0][1].is_done:
             at, ticket = tickets.popleft()
             latencies.one((await ticket.wait()).secured - at)
     for at, ticket in tickets:

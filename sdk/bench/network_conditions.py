@@ -134,9 +134,9 @@ class ImpairedLink:
         return self._inner.peer
 
     @property
-    def dialed(self) -> bool:
+    def is_dialed(self) -> bool:
         """Whether this side opened the connection."""
-        return self._inner.dialed
+        return self._inner.is_dialed
 
     async def send(self, messages: list[bytes]) -> None:
         """Put messages on their way, waiting while BUFFER_BYTES are. Raise LinkClosed if the link has ended."""

@@ -23,7 +23,7 @@ from tallystick.router.pathfinding.columns import floats
 from tallystick.router.pathfinding.flow import Demand
 from tallystick.router.pathfinding.graph import Graph
 from tallystick.router.pathfinding.imports import MSAT
-from tallystick.router.pathfinding.kernels import PAUSE, PLAIN, compiled
+from tallystick.router.pathfinding.kernels import PAUSE, PLAIN, compiled_kernels
 from tallystick.router.pathfinding.liquidity import Knowledge
 from tallystick.router.pathfinding.planner import Costs, Planner
 from tallystick.router.pathfinding.steps import Steps, finish
@@ -155,15 +155,16 @@ def _row(amount: int, kind: str, tried: Sequence[_Tried]) -> PaymentsRow:
 
 
 class _PlannedRoutes:
-    """What `router.sending.payer` asks of a map, over the planner alone. `flow`: whether it plans many parts."""
+    """What `router.sending.payer` asks of a source of routes, over the planner alone. `flow`: whether it plans many
+    parts."""
 
     def __init__(self, planner: Planner, source: NodeKey, *, flow: bool) -> None:
         self._planner = planner
         self._source = source
         self._flow = flow
         knowledge = planner.knowledge
-        self.reserve, self.release, self.settled = knowledge.reserve, knowledge.release, knowledge.settled
-        self.passed, self.failed = knowledge.passed, knowledge.failed
+        self.reserve, self.release, self.on_settled = knowledge.reserve, knowledge.release, knowledge.on_settled
+        self.on_passed, self.on_failed = knowledge.on_passed, knowledge.on_failed
         self.avoid, self.avoid_node = knowledge.avoid, knowledge.avoid_node
 
     def plan(
@@ -208,7 +209,7 @@ class _HiddenDraw:
         self._limits = Limits(part_min=PART_MIN, parts=1 if method == "single" else Limits().parts, waits=False)
         self._planner = planner
         self._hidden = hidden
-        self._kernel = compiled() if planner.graph.compiled else PLAIN
+        self._kernel = compiled_kernels() if planner.graph.compiled else PLAIN
         columns, graph = planner.graph.columns, planner.graph
         self._none = floats([0.0] * len(columns.base), compiled=graph.compiled)
         self._balances = floats([0.0] * len(columns.base), compiled=graph.compiled)
@@ -257,7 +258,7 @@ class _HiddenDraw:
                 waiting += finish(payment.part_unsent(part.number, NOW))
             else:
                 failure = PartFailure(Attribution.LIQUIDITY, refused - 1)
-                waiting += finish(payment.part_failed(part.number, failure, NOW))
+                waiting += finish(payment.on_part_failed(part.number, failure, NOW))
             spent += time.perf_counter() - began
         return spent
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tallystick.sdk.cli.shell import Json, guarded, make_group, print_json
+from tallystick.sdk.cli.shell import Json, make_group, print_json, run_guarded
 
 if TYPE_CHECKING:
     from tallystick.sdk.bench.network import NetworkResult
@@ -298,7 +298,7 @@ def network(
         place = str(directory or Path.cwd())
         return await run_network(hops, seconds, in_flight, tries=tries, directory=place, say=errors.print)
 
-    result = guarded(lambda: trio.run(run))
+    result = run_guarded(lambda: trio.run(run))
     if as_json:
         print_json(result)
     else:
@@ -330,7 +330,7 @@ def route(
     from tallystick.sdk.bench.route import run_route
 
     errors = Console(stderr=True)
-    result = guarded(lambda: run_route(graph, single=single, multi=multi, pairs=pairs, seed=seed, say=errors.print))
+    result = run_guarded(lambda: run_route(graph, single=single, multi=multi, pairs=pairs, seed=seed, say=errors.print))
     if as_json:
         print_json(result)
     else:
@@ -374,7 +374,7 @@ def payments(
     if min(amounts) < 1:
         raise typer.BadParameter("amounts begin at 1 satoshi")
     errors = Console(stderr=True)
-    result = guarded(
+    result = run_guarded(
         lambda: run_payments(
             graph,
             amounts,

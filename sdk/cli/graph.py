@@ -16,11 +16,11 @@ from tallystick.sdk.cli.shell import (
     ask_node,
     example,
     fail,
-    guarded,
     make_group,
     parse_amount,
     parse_fee,
     print_json,
+    run_guarded,
 )
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def route(
     payer, payee = _node(network, source), _node(network, target)
     graph = Graph(network.edges, inbound=network.inbound)
     limit = amount * MSAT // 20 if max_fee is None else max_fee * MSAT
-    routes = guarded(
+    routes = run_guarded(
         lambda: Planner(graph, Knowledge(graph)).plan(
             payer, payee, amount * MSAT, max_fee=limit, max_parts=parts, now=0.0
         )
@@ -161,4 +161,4 @@ def _read(file: Path) -> ImportedGraph:
         data = file.read_bytes()
     except OSError as error:
         fail(f"{file} cannot be read: {error.strerror}")
-    return guarded(lambda: read_graph(data))
+    return run_guarded(lambda: read_graph(data))

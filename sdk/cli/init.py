@@ -11,7 +11,7 @@ import typer
 
 from tallystick.channels.limits import Policy
 from tallystick.sdk.cli.screen import say
-from tallystick.sdk.cli.shell import Data, Json, PasswordFile, guarded, print_json
+from tallystick.sdk.cli.shell import Data, Json, PasswordFile, print_json, run_guarded
 from tallystick.sdk.daemon.configuration import (
     CONFIG,
     DEFAULT_LISTEN,
@@ -94,7 +94,7 @@ def init(
             "public_key": bytes(key.public).hex(),
         }
 
-    made = guarded(work)
+    made = run_guarded(work)
     if as_json:
         print_json(made)
     else:

@@ -17,12 +17,12 @@ from tallystick.sdk.cli.shell import (
     ask_node,
     example,
     fail,
-    guarded,
     make_group,
     parse_amount,
     parse_hash,
     parse_secret,
     print_json,
+    run_guarded,
 )
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def create(
     if qr:
         from tallystick.router.invoices.qr import as_text
 
-        if not say_as_it_is(guarded(lambda: as_text(made.invoice))):
+        if not say_as_it_is(run_guarded(lambda: as_text(made.invoice))):
             fail("this output's encoding has no blocks to draw a QR code with: use a terminal in UTF-8, or --png FILE")
 
 
@@ -171,7 +171,7 @@ def decode(
     """Tell what an invoice asks for, before paying it. No node is needed."""
     from tallystick.router.invoices.invoice import decode_invoice
 
-    invoice = guarded(lambda: decode_invoice(text))
+    invoice = run_guarded(lambda: decode_invoice(text))
     found: dict[str, object] = {
         "payee": invoice.payee.hex(),
         "amount": invoice.amount,
@@ -237,7 +237,7 @@ def _show(invoice: InvoiceInfo, as_json: bool) -> None:
 def _write(path: Path, text: str) -> None:
     from tallystick.router.invoices.qr import as_png
 
-    image = guarded(lambda: as_png(text))
+    image = run_guarded(lambda: as_png(text))
     try:
         with path.open("xb") as file:
             file.write(image)

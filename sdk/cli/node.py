@@ -14,9 +14,9 @@ from tallystick.sdk.cli.shell import (
     ask_node,
     example,
     fail,
-    guarded,
     make_group,
     print_json,
+    run_guarded,
     show_alarm,
 )
 
@@ -73,7 +73,7 @@ def run(
 
         trio.run(daemon)
 
-    guarded(work)
+    run_guarded(work)
 
 
 @app.command(epilog=example("node wait --timeout 30"))
@@ -96,7 +96,7 @@ def wait(
         directory = data_directory(data)
         return trio.run(wait_for_node, directory, timeout)
 
-    found = guarded(work)
+    found = run_guarded(work)
     if as_json:
         print_json(found)
     else:
@@ -136,6 +136,6 @@ def stop(
 
         return trio.run(wait)
 
-    if not guarded(work):
+    if not run_guarded(work):
         fail(f"the node has not ended within {timeout:g} s: see its output")
     say("The node has stopped.")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tallystick.sdk.cli.screen import say
-from tallystick.sdk.cli.shell import ChannelArgument, Data, Json, ask_node, fail, guarded, print_json
+from tallystick.sdk.cli.shell import ChannelArgument, Data, Json, ask_node, fail, print_json, run_guarded
 
 
 def record(
@@ -63,10 +63,10 @@ def replay(
         data = file.read_bytes()
     except OSError as error:
         fail(f"{file} cannot be read: {error.strerror}")
-    recording = guarded(lambda: read(data))
+    recording = run_guarded(lambda: read(data))
     lived = Replay(recording)
     start = lived.start
-    steps = guarded(lambda: list(lived.run()))
+    steps = run_guarded(lambda: list(lived.run()))
     if as_json:
         print_json(msgspec.to_builtins({"start": start, "steps": steps, "whole": recording.whole}))
     else:

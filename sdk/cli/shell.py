@@ -146,7 +146,7 @@ def fail(text: str, code: int = FAILED) -> NoReturn:
     raise typer.Exit(code)
 
 
-def guarded(work: Callable[[], Result]) -> Result:
+def run_guarded(work: Callable[[], Result]) -> Result:
     """Do something; turn Tallystick's errors into a sentence and an exit code."""
     from tallystick.channels.errors import TallystickError
     from tallystick.sdk.errors import NodeUnreachable
@@ -191,7 +191,7 @@ def ask_node(data: Path | None, question: Callable[[ControlClient], Awaitable[Re
         async with connect_control(data_directory(data)) as node:
             return await question(node)
 
-    return guarded(lambda: trio.run(run))
+    return run_guarded(lambda: trio.run(run))
 
 
 print_json = say_json

@@ -14,11 +14,11 @@ from tallystick.sdk.cli.shell import (
     PasswordFile,
     example,
     fail,
-    guarded,
     make_group,
     parse_amount,
     parse_fee,
     print_json,
+    run_guarded,
     show_alarm,
 )
 
@@ -106,7 +106,7 @@ def run(
 
         trio.run(daemon)
 
-    guarded(work)
+    run_guarded(work)
 
 
 @app.command(epilog=example("tower status --data ~/.tally-tower --json"))
@@ -117,11 +117,11 @@ def status(data: TowerData, as_json: Json = False) -> None:
     from tallystick.channels.storage.directory import holder_of
     from tallystick.watchtower.daemon import read_status
 
-    found = guarded(lambda: read_status(data))
-    holder = "" if found is not None else guarded(lambda: holder_of(data))
+    found = run_guarded(lambda: read_status(data))
+    holder = "" if found is not None else run_guarded(lambda: holder_of(data))
     if found is None and not holder:
         fail(f"no tower is running in {data}: start one with `tally tower run`", UNREACHABLE)
-    last = found or guarded(lambda: read_status(data, oldest=math.inf))
+    last = found or run_guarded(lambda: read_status(data, oldest=math.inf))
     if last is not None:
         _show(last, as_json)
     if holder:

@@ -25,7 +25,7 @@ def node_info(node: Node, alarms: tuple[Alarm, ...]) -> views.NodeInfo:
         block=node.onchain.index.head_number,
         block_time=node.onchain.index.head_time,
         channels=sum(not is_gone(channel) for channel in node.channels),
-        connected_peers=len(node.peers.connected()),
+        connected_peers=len(node.peers.connected_peers()),
         alarms=(*node.alarms, *alarms),
         waiting_for=node.waiting_for,
         ready=node.ready.is_set() and node.onchain.fresh,
@@ -112,7 +112,7 @@ def peer_info(node: Node, key: bytes, place: PeerAddress | None) -> views.PeerIn
         public_key=key.hex(),
         address="0x" + PublicKey(key).address.hex(),
         place=str(place) if place else None,
-        connected=key in node.peers.connected(),
+        connected=key in node.peers.connected_peers(),
         channels=sum(bytes(channel.peer) == key and not is_gone(channel) for channel in node.channels),
     )
 

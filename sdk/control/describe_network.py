@@ -49,7 +49,7 @@ def payment_info(
     order = record.order
     return views.PaymentInfo(
         payment_hash=order.payment_hash.hex(),
-        state="paid" if record.paid else "pending" if record.ended is None else "failed",
+        state="paid" if record.is_paid else "pending" if record.ended is None else "failed",
         kind=order.kind.value,
         to=order.target.hex(),
         amount=order.amount,
@@ -57,13 +57,13 @@ def payment_info(
         max_fee=order.max_fee,
         memo=order.memo,
         invoice=order.invoice,
-        secret=record.secret.hex() if record.paid else None,
+        secret=record.secret.hex() if record.is_paid else None,
         reason=record.reason.value if record.reason else None,
         text=record.text,
         created=order.created,
         ended=record.ended,
         position=position,
-        parts=None if parts is None else tuple(_part(part, order.asset, record.paid) for part in parts),
+        parts=None if parts is None else tuple(_part(part, order.asset, record.is_paid) for part in parts),
         asset=_hex(order.asset),
     )
 

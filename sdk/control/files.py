@@ -25,7 +25,7 @@ URL_FILE = "control.url"
 
 
 @contextlib.contextmanager
-def announced(directory: Path, url: str, token: str) -> Iterator[None]:
+def announce(directory: Path, url: str, token: str) -> Iterator[None]:
     """Write both files, whole, and take them away at the end. Only the holder of the directory's lock may do that."""
     paths = directory / TOKEN_FILE, directory / URL_FILE
     try:

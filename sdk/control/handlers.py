@@ -77,7 +77,7 @@ class ChannelHandlers:
 
     async def peers(self) -> list[views.PeerInfo]:
         places: dict[bytes, PeerAddress | None] = {place.key: place for place in known_peers(self._node.store)}
-        others = [*self._node.peers.connected(), *(bytes(channel.peer) for channel in self._node.channels)]
+        others = [*self._node.peers.connected_peers(), *(bytes(channel.peer) for channel in self._node.channels)]
         for key in others:
             places.setdefault(key, None)
         return [describe.peer_info(self._node, key, places[key]) for key in sorted(places)]

@@ -12,15 +12,8 @@ from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.objects import check_amount
 from tallystick.router.receiving.issued import InvoiceRecord, InvoiceState
 from tallystick.router.sending.payments import load_parts
+from tallystick.sdk.control import describe_network as describe
 from tallystick.sdk.control import network_views as views
-from tallystick.sdk.control.describe_network import (
-    forward_info,
-    graph_info,
-    invoice_info,
-    payment_info,
-    policy_info,
-    route_info,
-)
 from tallystick.sdk.control.lookup import find_channel, parse_asset
 from tallystick.sdk.control.lookup_network import find_invoice_of, find_payment_of, parse_hex, parse_node
 from tallystick.sdk.node.node import Node
@@ -78,10 +71,12 @@ class NetworkHandlers:
         return self._invoice(self._node.invoice(record.payment_hash))
 
     def _state(self, payment_hash: bytes) -> InvoiceState:
-        return self._node.invoice(payment_hash).state(self._node.engine.chain.now, self._node.routing.receiving.held)
+        return self._node.invoice(payment_hash).state(
+            self._node.engine.chain.now, self._node.routing.receiving.held_payments
+        )
 
     def _invoice(self, record: InvoiceRecord) -> views.InvoiceInfo:
-        return invoice_info(record, self._state(record.payment_hash), self._node.refusal(record.payment_hash))
+        return describe.invoice_info(record, self._state(record.payment_hash), self._node.refusal(record.payment_hash))
 
     # --- paying --------------------------------------------------------------------------------------------------
 
@@ -107,34 +102,34 @@ class NetworkHandlers:
 
     async def payments(self, asked: views.PaymentPage) -> list[views.PaymentInfo]:
         found = self._node.payments(asked.limit, asked.before, probes=bool(asked.probes))
-        return [payment_info(record, position) for position, record in found]
+        return [describe.payment_info(record, position) for position, record in found]
 
     async def payment(self, payment_hash: str, asked: views.Waited) -> views.PaymentInfo:
         found = find_payment_of(self._node, payment_hash).order.payment_hash
         with trio.move_on_after(asked.wait):
-            await self._node.routing.outgoing.ended(found)
+            await self._node.routing.outgoing.wait_ended(found)
         return self._payment(found)
 
     def _payment(self, payment_hash: bytes) -> views.PaymentInfo:
-        return payment_info(self._node.payment(payment_hash), None, load_parts(self._node.store, payment_hash))
+        return describe.payment_info(self._node.payment(payment_hash), None, load_parts(self._node.store, payment_hash))
 
     async def estimate(self, asked: views.Probe) -> views.RouteInfo:
         asset = parse_asset(asked.asset)
-        return route_info(self._node.estimate(parse_node(asked.to), asked.amount, asset=asset), asset)
+        return describe.route_info(self._node.estimate(parse_node(asked.to), asked.amount, asset=asset), asset)
 
     async def probe(self, asked: views.Probe) -> views.RouteInfo:
         to, asset = parse_node(asked.to), parse_asset(asked.asset)
-        return route_info(await self._node.probe(to, asked.amount, timeout=asked.timeout, asset=asset), asset)
+        return describe.route_info(await self._node.probe(to, asked.amount, timeout=asked.timeout, asset=asset), asset)
 
     # --- forwarding ----------------------------------------------------------------------------------------------
 
     async def forwards(self, asked: views.Page) -> list[views.ForwardInfo]:
         found = self._node.forwards(asked.limit, asked.before or 0)
-        return [forward_info(one, self._node.channel(one.circuit.outgoing).asset) for one in found]
+        return [describe.forward_info(one, self._node.channel(one.circuit.outgoing).asset) for one in found]
 
     async def policy(self, channel: str) -> views.PolicyInfo:
         handle = find_channel(self._node, channel)
-        return policy_info(handle, self._node.policy(handle.id))
+        return describe.policy_info(handle, self._node.policy(handle.id))
 
     async def set_policy(self, channel: str, asked: views.SetPolicy) -> views.PolicyInfo:
         handle = find_channel(self._node, channel)
@@ -143,10 +138,10 @@ class NetworkHandlers:
             if name != "enabled":
                 check_amount(value, name)
         await self._node.set_policy(handle.id, msgspec.structs.replace(self._node.policy(handle.id), **changes))
-        return policy_info(handle, self._node.policy(handle.id))
+        return describe.policy_info(handle, self._node.policy(handle.id))
 
     async def graph(self) -> views.GraphInfo:
-        return graph_info(self._node)
+        return describe.graph_info(self._node)
 
 
 def _hash(text: str, what: str) -> bytes:

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from tallystick import __version__
+from tallystick.sdk.control import network_views, views
 from tallystick.sdk.control.faults import STATUSES
 from tallystick.sdk.control.kinds import REASONS
 from tallystick.sdk.control.operations import GET, NAMES, SUBJECTS, Empty, Needs, Operation, operations
@@ -144,33 +145,18 @@ def _schemas() -> dict[str, Schema]:
     """Return the schemas of all types, with the text that stands below each field."""
     kinds = [kind for one in operations() for kind in (one.asked, one.answer)]
     _, found = msgspec.json.schema_components([*kinds, Accepted, ErrorAnswer], ref_template=_REF)
-    for kind in _structs([*kinds, Accepted, ErrorAnswer]):
-        schema, texts = found[kind.__name__], _texts(kind)
-        for name, text in texts.items():
-            schema["properties"][name]["description"] = text
+    named = vars(views) | vars(network_views)
+    for name, schema in found.items():
+        kind = named.get(name)
+        if kind is None or "properties" not in schema:  # an enumeration, or what is asked where there is nothing to say
+            continue
+        for field, text in _texts(kind).items():
+            schema["properties"][field]["description"] = text
         for pair in schema["properties"].values():
             if "prefixItems" in pair:  # of two alike: so older tools understand it, too
                 pair["items"] = pair.pop("prefixItems")[0]
         if not kind.__struct_config__.forbid_unknown_fields:  # an answer, in which nothing is left out
             schema["required"] = list(schema["properties"])
-    return found
-
-
-def _structs(kinds: list[Any]) -> set[type[msgspec.Struct]]:
-    """Return the structs among types and within their fields."""
-    found: set[type[msgspec.Struct]] = set()
-
-    def visit(info: Any) -> None:
-        if isinstance(info, msgspec.inspect.StructType) and info.cls not in found:
-            found.add(info.cls)
-            for each in info.fields:
-                visit(each.type)
-        for inner in (getattr(info, "item_type", None), *getattr(info, "types", ()), *getattr(info, "item_types", ())):
-            if inner is not None:
-                visit(inner)
-
-    for info in msgspec.inspect.multi_type_info(kinds):
-        visit(info)
     return found
 
 

@@ -18,7 +18,7 @@ from tallystick.channels.node.loops import require_trio
 from tallystick.channels.ports import Entropy, system_entropy
 from tallystick.channels.values.arguments import checked
 from tallystick.sdk.control.connections import ConnectionLimit
-from tallystick.sdk.control.files import announced
+from tallystick.sdk.control.files import announce
 from tallystick.sdk.control.http import TokenCheck
 from tallystick.sdk.control.service import ControlServer
 from tallystick.sdk.errors import ConfigurationError
@@ -79,7 +79,7 @@ async def open_control(
     """
     token = entropy(32).hex()
     async with serve_control(node, token) as control:
-        with announced(Path(directory), control.url, token):
+        with announce(Path(directory), control.url, token):
             yield control
 
 

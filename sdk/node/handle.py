@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import trio
 
@@ -48,12 +47,10 @@ from tallystick.channels.session.tickets import Receipt, Ticket
 from tallystick.channels.session.view import ChannelView
 from tallystick.channels.storage.schema import payment_of, sent_with
 from tallystick.channels.values.arguments import checked
+from tallystick.sdk.node.context import NodeContext
 from tallystick.sdk.node.rolling import RollingStream
 from tallystick.sdk.node.streams import IncomingStream, OutgoingStream, open_stream
 from tallystick.settlement.chain import DepositCall
-
-if TYPE_CHECKING:
-    from tallystick.sdk.node.node import Node
 
 SECONDS_MAX = 31_536_000
 """Seconds that one may wait with a time-out: a year. Who wants to wait longer gives none."""
@@ -62,8 +59,8 @@ SECONDS_MAX = 31_536_000
 class ChannelHandle:
     """One channel of a node. Amounts are in the asset's smallest unit."""
 
-    def __init__(self, node: Node, view: ChannelView) -> None:
-        self._node = node
+    def __init__(self, context: NodeContext, view: ChannelView) -> None:
+        self._context = context
         self._seen = view
 
     def __repr__(self) -> str:
@@ -76,7 +73,7 @@ class ChannelHandle:
     @property
     def view(self) -> ChannelView:
         """The channel as it is now: all that is known of it. One that was forgotten stays as it was."""
-        self._seen = self._node.engine.views.get(self.id) or self._seen
+        self._seen = self._context.engine.views.get(self.id) or self._seen
         return self._seen
 
     @property
@@ -143,7 +140,7 @@ class ChannelHandle:
         `memo` is text, written in UTF-8, or bytes: 256 at most. `key` makes it idempotent: a payment with the same key
         is made once, across crashes. Raise InsufficientFunds, ChannelNotReady or InvalidInput, and nothing was done.
         """
-        await self._node.engine.turn()
+        await self._context.engine.turn()
         return await self._accept(amount, to_memo(memo), key)
 
     @checked
@@ -171,9 +168,9 @@ class ChannelHandle:
         raise ChannelNotReady(f"the payee did not take the payment within {timeout:g} s, and it was not made")
 
     async def _accept(self, amount: int, memo: bytes, key: str) -> Ticket:
-        await self._node.engine.room(self.id)
+        await self._context.engine.room(self.id)
         known = self._known(key, amount, memo) if key else None
-        return known or self._node.engine.pay(self.id, amount, memo, key)
+        return known or self._context.engine.pay(self.id, amount, memo, key)
 
     @checked
     async def pay_many(self, amounts: Sequence[Amount]) -> list[Receipt]:
@@ -188,8 +185,8 @@ class ChannelHandle:
             raise InsufficientFunds(f"this channel can send {self.spendable} now, {total} was asked")
         tickets: list[Ticket] = []
         for start in range(0, len(amounts), BATCH_PAYMENTS_MAX):
-            await self._node.engine.room(self.id)
-            tickets += self._node.engine.pay_many(self.id, amounts[start : start + BATCH_PAYMENTS_MAX])
+            await self._context.engine.room(self.id)
+            tickets += self._context.engine.pay_many(self.id, amounts[start : start + BATCH_PAYMENTS_MAX])
         try:
             return [await ticket.wait() for ticket in tickets]
         except trio.Cancelled:
@@ -199,9 +196,9 @@ class ChannelHandle:
 
     def _known(self, key: str, amount: int, memo: bytes) -> Ticket | None:
         """Return the ticket of the payment that was made under this key before."""
-        waiting = self._node.engine.views.ticket(self.id, key)
+        waiting = self._context.engine.views.ticket(self.id, key)
         if waiting is None:
-            signed = payment_of(self._node.store, key)
+            signed = payment_of(self._context.store, key)
             if signed is None:
                 return None
             if signed[0] != self.id:
@@ -212,7 +209,7 @@ class ChannelHandle:
         return waiting
 
     def _signed_ticket(self, payment: int, key: str) -> Ticket:
-        row = sent_with(self._node.store, self.id, payment)
+        row = sent_with(self._context.store, self.id, payment)
         if row is None:
             raise InvalidInput(f"the payment with the key {key!r} was made; its record was pruned")
         update = decode(row.frame)
@@ -226,7 +223,7 @@ class ChannelHandle:
         elif self.phase in (Phase.SETTLED, Phase.GONE):
             ticket.fail(ChannelNotReady("the channel closed before the payee acknowledged this payment"))
         else:
-            self._node.engine.apply(self.id, JoinUpdate(row.seq, ticket))
+            self._context.engine.apply(self.id, JoinUpdate(row.seq, ticket))
         return ticket
 
     # --- locks ---------------------------------------------------------------------------------------------------
@@ -240,17 +237,17 @@ class ChannelHandle:
         A hash lock's `condition` is the sha256 digest of its secret; other kinds: `channels.protocol.conditions`.
         """
         asked = SubmitLock(amount, expiry, to_hash(condition, "condition"), onion, kind)
-        return self._node.engine.apply(self.id, asked)
+        return self._context.engine.apply(self.id, asked)
 
     @checked
     def reveal(self, lock_id: Whole64, secret: Secret) -> None:
         """Claim the peer's lock with its secret; it is registered on chain if the peer does not pay in time."""
-        self._node.engine.apply(self.id, RevealSecret(lock_id, secret))
+        self._context.engine.apply(self.id, RevealSecret(lock_id, secret))
 
     @checked
     def reject(self, lock_id: Whole64, reason: Reason = b"") -> None:
         """Let the peer take its lock back."""
-        self._node.engine.apply(self.id, RejectLock(lock_id, reason))
+        self._context.engine.apply(self.id, RejectLock(lock_id, reason))
 
     # --- streams -------------------------------------------------------------------------------------------------
 
@@ -261,7 +258,7 @@ class ChannelHandle:
         It settles itself a while before the expiry (`Policy.stream_margin`). Raise InsufficientFunds, ChannelNotReady
         or InvalidInput, and nothing was done.
         """
-        return await open_stream(self._node, self.id, unit, length, expiry)
+        return await open_stream(self._context, self.id, unit, length, expiry)
 
     @checked
     def rolling_stream(self, unit: Amount, length: Units, *, lifetime: Lifetime) -> RollingStream:
@@ -270,7 +267,7 @@ class ChannelHandle:
         At most two of them are pending, for `lifetime` seconds each. What a crash left pending on these very terms is
         gone on with, so there should be one for each terms. Raise InvalidInput if it would not last long enough.
         """
-        return RollingStream(self._node, self.id, unit, length, lifetime)
+        return RollingStream(self._context, self.id, unit, length, lifetime)
 
     @property
     def streamed(self) -> int:
@@ -278,14 +275,14 @@ class ChannelHandle:
 
         Whoever wants to pay an exact sum pays what is missing to it.
         """
-        return self._node.engine.views.streamed(self.id)
+        return self._context.engine.views.streamed(self.id)
 
     @property
     def streams(self) -> tuple[list[OutgoingStream], list[IncomingStream]]:
         """The streams whose locks are pending: (ours, the peer's)."""
-        ours, theirs = self._node.engine.views.streams(self.id)
-        outgoing = [OutgoingStream(self._node, self.id, stream) for stream in ours]
-        return outgoing, [IncomingStream(self._node, stream) for stream in theirs]
+        ours, theirs = self._context.engine.views.streams(self.id)
+        outgoing = [OutgoingStream(self._context, self.id, stream) for stream in ours]
+        return outgoing, [IncomingStream(self._context, stream) for stream in theirs]
 
     # --- funding -------------------------------------------------------------------------------------------------
 
@@ -293,15 +290,15 @@ class ChannelHandle:
     async def deposit(self, amount: Amount) -> None:
         """Add to our deposit on chain, and return once the chain has confirmed it."""
         self.view.require_payable()
-        await self._node.onchain.account.require_balance(amount, self.asset, DepositCall)
+        await self._context.onchain.account.require_balance(amount, self.asset, DepositCall)
         channel = self.view.channel
         side, target = channel.side, channel.deposits[channel.side] + amount
-        async with self._node.onchain.account.allowance(self.asset, amount, self.id):
-            identifier = await self._node.onchain.transactions.take_on(
+        async with self._context.onchain.account.allowance(self.asset, amount, self.id):
+            identifier = await self._context.onchain.transactions.take_on(
                 "deposit", DepositCall(self.id, side, amount, self.asset), self.id
             )
-        await self._node.onchain.transactions.outcome(identifier)
-        await self._node.until(lambda: self.view.channel.deposits[side] >= target)
+        await self._context.onchain.transactions.outcome(identifier)
+        await self._context.until(lambda: self.view.channel.deposits[side] >= target)
 
     @checked
     async def withdraw(self, amount: Amount) -> None:
@@ -311,12 +308,12 @@ class ChannelHandle:
         amount is in the channel again.
         """
         if not self.connected:
-            raise self._node.not_connected(self.peer)
-        withdrawal = self._node.engine.apply(self.id, RequestWithdrawal(amount))
+            raise _not_connected(self.peer)
+        withdrawal = self._context.engine.apply(self.id, RequestWithdrawal(amount))
         side = self.view.channel.side
-        await self._node.until(lambda: self.view.channel.withdrawals[side] is None)
+        await self._context.until(lambda: self.view.channel.withdrawals[side] is None)
         if self.view.channel.withdrawn[side] < withdrawal.total:
-            raise self._node.offer_died("withdrawal")
+            raise _offer_died("withdrawal")
 
     @checked
     async def keep_history(self, updates: Count | None) -> None:
@@ -325,8 +322,8 @@ class ChannelHandle:
         Returns once the choice is stored; it lasts. What is more is pruned now and then, not at every update. Who reads
         `incoming` behind what was pruned gets HistoryGone; a key of a pruned payment still is never paid twice.
         """
-        self._node.engine.apply(self.id, KeepHistory(updates))
-        await self._node.engine.durable()
+        self._context.engine.apply(self.id, KeepHistory(updates))
+        await self._context.engine.durable()
 
     # --- closing -------------------------------------------------------------------------------------------------
 
@@ -348,7 +345,7 @@ class ChannelHandle:
         )
 
     async def _close(self) -> None:
-        self._node.engine.apply(self.id, RequestClose())
+        self._context.engine.apply(self.id, RequestClose())
         offered = False
 
         def ended() -> bool:
@@ -356,21 +353,21 @@ class ChannelHandle:
             offered = offered or self.phase is Phase.FROZEN
             return self.phase not in (Phase.OPEN, Phase.FROZEN) or (offered and self.phase is Phase.OPEN)
 
-        await self._node.until(ended)
+        await self._context.until(ended)
         if self.phase is Phase.OPEN:
-            raise self._node.offer_died("cooperative close")
+            raise _offer_died("cooperative close")
 
     async def force_close(self) -> None:
         """Close without the peer: freezes the channel for good, then takes the challenge period. Returns when stored.
 
         The node submits the close, settles after the window and redeems locks by itself; `wait_gone` waits for it.
         """
-        self._node.engine.apply(self.id, ForceClose())
-        await self._node.engine.durable()
+        self._context.engine.apply(self.id, ForceClose())
+        await self._context.engine.durable()
 
     async def wait_gone(self) -> None:
         """Return when nothing of the channel is left on chain."""
-        await self._node.until(lambda: self.phase is Phase.GONE)
+        await self._context.until(lambda: self.phase is Phase.GONE)
 
     async def wait_usable(self) -> None:
         """Return when the channel is open, the peer is in step, and both count our confirmed funding."""
@@ -379,4 +376,14 @@ class ChannelHandle:
             view, channel = self.view, self.view.channel
             return view.ready and channel.phase is Phase.OPEN and view.funding == channel.funding(channel.side)
 
-        await self._node.until(usable)
+        await self._context.until(usable)
+
+
+def _not_connected(peer: PublicKey) -> ChannelNotReady:
+    """The error for what needs the peer right now."""
+    return ChannelNotReady(f"the peer 0x{peer.address.hex()} is not connected now: try again when it is")
+
+
+def _offer_died(what: str) -> ChannelNotReady:
+    """The error for an offer that expired before it was mined."""
+    return ChannelNotReady(f"the {what} was not mined in time and is dead; the channel goes on, try again")

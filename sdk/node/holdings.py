@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import trio
 
 from tallystick.channels.protocol.core import Channel, Phase
 from tallystick.channels.protocol.objects import Address
+from tallystick.sdk.node.node import Node
 from tallystick.settlement.chain import CLOSED, OPEN, ContractChannel
-
-if TYPE_CHECKING:
-    from tallystick.sdk.node.node import Node
 
 TRIES = 5
 """Times that the account is asked for before a figure is taken that may be a block ahead of the channels'."""

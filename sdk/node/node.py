@@ -53,6 +53,7 @@ from tallystick.router.network.paid import PaidJournal
 from tallystick.router.network.routing import Routing
 from tallystick.router.pathfinding.planner import warm_up
 from tallystick.router.receiving.service import Paid, PaymentHeld
+from tallystick.sdk.node.context import NodeContext
 from tallystick.sdk.node.handle import ChannelHandle
 from tallystick.sdk.node.incoming import IncomingPayment, Journal
 from tallystick.sdk.node.news import News, Subscription
@@ -65,7 +66,7 @@ from tallystick.sdk.node.whereabouts import Whereabouts
 from tallystick.settlement.chain import Chain, OpenCall
 from tallystick.settlement.enforcement.close_keys import CloseKeys
 from tallystick.settlement.enforcement.onchain import OnChain
-from tallystick.settlement.following.checked import checked as cross_checked
+from tallystick.settlement.following.checked import with_checks
 from tallystick.settlement.following.follower import FollowerStatistics, Step
 from tallystick.settlement.sending.sender import SenderStatistics
 from tallystick.watchtower.client import TowerClient, TowerClientStatistics
@@ -102,7 +103,7 @@ class Node:
         alarm: OnAlarm,
         inline: bool = False,
     ) -> None:
-        chain = cross_checked(chain)
+        chain = with_checks(chain)
         self.key = key
         self.store = store
         self.chain = chain
@@ -140,7 +141,7 @@ class Node:
             tell=self._tell,
             saved=self.tower_manager.offer,
             fresh=lambda: self.onchain.fresh,
-            lost=lambda: self.onchain.following.lost,
+            lost=lambda: self.onchain.following.is_lost,
         )
         self.peers = Peers(
             self.engine,
@@ -182,6 +183,7 @@ class Node:
             alarm=self.news.alarm,
             claim_fee=lambda: self.onchain.claim_fee,
         )
+        self._context = NodeContext(key, store, self.engine, self.onchain, self.news.until)
         self.whereabouts = Whereabouts(self.engine, self.writer, self.peers, self.routing, config.announce_address)
         self.openings = Openings(
             key=key, chain=chain, engine=self.engine, writer=self.writer, onchain=self.onchain, config=config
@@ -298,12 +300,12 @@ class Node:
     @property
     def channels(self) -> list[ChannelHandle]:
         """All channels that this node knows, gone ones included."""
-        return [ChannelHandle(self, view) for view in self.engine.views]
+        return [ChannelHandle(self._context, view) for view in self.engine.views]
 
     @checked
     def channel(self, channel: AnyChannel) -> ChannelHandle:
         """Return one channel; raise InvalidInput if it is unknown."""
-        return ChannelHandle(self, self.engine.view(to_channel(channel)))
+        return ChannelHandle(self._context, self.engine.view(to_channel(channel)))
 
     @checked
     async def connect(self, peer: PeerAddress | str) -> PublicKey:
@@ -343,16 +345,6 @@ class Node:
             await self.openings.finish(identity, identifier)
             await handle.wait_usable()
         return handle
-
-    @checked
-    def not_connected(self, peer: PublicKey) -> ChannelNotReady:
-        """The error for what needs the peer right now."""
-        return ChannelNotReady(f"the peer 0x{peer.address.hex()} is not connected now: try again when it is")
-
-    @checked
-    def offer_died(self, what: str) -> ChannelNotReady:
-        """The error for an offer that expired before it was mined."""
-        return ChannelNotReady(f"the {what} was not mined in time and is dead; the channel goes on, try again")
 
     # --- money in, events, figures -------------------------------------------------------------------------------
 

@@ -99,7 +99,7 @@ class Openings:
         terms = await self._terms(peer, asset, challenge_period)
         identity = channel_id(terms)
         known = self._engine.views.get(identity)
-        if known is not None and not core.never_used(known.channel):
+        if known is not None and not core.is_unused(known.channel):
             raise OpeningFailed(
                 f"this chain knows nothing of channel {identity.hex()[:8]}, which this node has with that peer: it is "
                 "another chain, or it was begun anew. A data directory belongs to one chain: use a new one here"
@@ -163,7 +163,7 @@ class Openings:
         index = self._onchain.index
         return (
             channel.phase is Phase.OPENING
-            and core.never_used(channel)
+            and core.is_unused(channel)
             and index.view(channel.id, index.head_number) is None
         )
 
@@ -235,7 +235,7 @@ class Openings:
 
     def _is_stranger(self, peer: bytes) -> bool:
         """Whether a peer has never had a channel with us."""
-        return all(core.never_used(view.channel) for view in self._engine.views.with_peer(peer))
+        return all(core.is_unused(view.channel) for view in self._engine.views.with_peer(peer))
 
     def _make_room(self, identity: ChannelId) -> bool:
         """Find a stranger's opening a place, that of the oldest if it has had its time; return whether there is one."""

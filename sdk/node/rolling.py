@@ -10,18 +10,14 @@ and totals (`ChannelHandle.streamed`), and nowhere else: a crash cannot make the
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import trio
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.hashchain import StreamTerms
 from tallystick.channels.protocol.objects import ChannelId, Units
 from tallystick.channels.values.arguments import checked
+from tallystick.sdk.node.context import NodeContext
 from tallystick.sdk.node.streams import OutgoingStream, begin_stream
-
-if TYPE_CHECKING:
-    from tallystick.sdk.node.node import Node
 
 MARGINS = 4
 """A stream lasts at least so many times `Policy.stream_margin`; the next one is opened at half of that."""
@@ -30,19 +26,19 @@ MARGINS = 4
 class RollingStream:
     """Many streams on the same terms, one after the other."""
 
-    def __init__(self, node: Node, channel: ChannelId, unit: int, length: int, lifetime: int) -> None:
+    def __init__(self, context: NodeContext, channel: ChannelId, unit: int, length: int, lifetime: int) -> None:
         StreamTerms(bytes(32), unit, length)  # refuses what can be no stream
-        self._margin = node.engine.policy.stream_margin
+        self._margin = context.engine.policy.stream_margin
         if lifetime < MARGINS * self._margin:
             raise InvalidInput(f"the streams must last at least {MARGINS * self._margin} s each, not {lifetime}")
         self.unit = unit
         self.length = length
         """Units of each stream: the most that can be paid at once."""
         self._lifetime = lifetime
-        self._node = node
+        self._context = context
         self._channel = channel
         self._turn = trio.Lock()
-        pending = [OutgoingStream(node, channel, stream) for stream in node.engine.views.streams(channel)[0]]
+        pending = [OutgoingStream(context, channel, stream) for stream in context.engine.views.streams(channel)[0]]
         self._streams = [stream for stream in pending if (stream.unit, stream.length) == (unit, length)]
         self._leaving: list[OutgoingStream] = []
 
@@ -101,18 +97,18 @@ class RollingStream:
         while self.left < units:
             await self._wait_left()
             await self._open()
-        view = self._node.engine.view(self._channel)
+        view = self._context.engine.view(self._channel)
         affordable = view.payable and view.spendable >= self.unit * self.length
         if len(self._streams) == 1 and self._nears_its_end(self._streams[0]) and affordable and not self._leaving:
             await self._open()
 
     def _nears_its_end(self, stream: OutgoingStream) -> bool:
-        late = self._node.engine.chain.now > stream.expiry - MARGINS * self._margin // 2
+        late = self._context.engine.chain.now > stream.expiry - MARGINS * self._margin // 2
         return late or stream.left <= self.length // 4
 
     async def _open(self) -> None:
-        expiry = self._node.engine.chain.sure + self._lifetime
-        self._streams.append(await begin_stream(self._node, self._channel, self.unit, self.length, expiry))
+        expiry = self._context.engine.chain.sure + self._lifetime
+        self._streams.append(await begin_stream(self._context, self._channel, self.unit, self.length, expiry))
 
     def _retire(self) -> None:
         """Pay out the streams that are used up, or whose time is."""

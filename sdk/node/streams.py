@@ -10,7 +10,7 @@ A payment costs a hash, not a signature. What the payee holds it can claim on ch
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import trio
 
@@ -20,10 +20,7 @@ from tallystick.channels.protocol.objects import ChannelId, Depth, Units
 from tallystick.channels.session.inputs import BeginStream, FinishStream, SubmitUnits
 from tallystick.channels.session.streamed import IncomingStreamState, OutgoingStreamState
 from tallystick.channels.values.arguments import checked
-
-if TYPE_CHECKING:
-    from tallystick.sdk.node.node import Node
-
+from tallystick.sdk.node.context import NodeContext
 
 Kind = TypeVar("Kind", bound=OutgoingStreamState | IncomingStreamState)
 
@@ -31,8 +28,8 @@ Kind = TypeVar("Kind", bound=OutgoingStreamState | IncomingStreamState)
 class _Stream(Generic[Kind]):
     """What a stream is, whoever pays it."""
 
-    def __init__(self, node: Node, stream: Kind) -> None:
-        self._node = node
+    def __init__(self, context: NodeContext, stream: Kind) -> None:
+        self._context = context
         self._stream = stream
 
     @property
@@ -64,8 +61,8 @@ class _Stream(Generic[Kind]):
 class OutgoingStream(_Stream[OutgoingStreamState]):
     """A stream that this node pays."""
 
-    def __init__(self, node: Node, channel: ChannelId, stream: OutgoingStreamState) -> None:
-        super().__init__(node, stream)
+    def __init__(self, context: NodeContext, channel: ChannelId, stream: OutgoingStreamState) -> None:
+        super().__init__(context, stream)
         self._channel = channel
 
     def __repr__(self) -> str:
@@ -94,12 +91,12 @@ class OutgoingStream(_Stream[OutgoingStreamState]):
         InsufficientFunds if the stream has not so many left, ChannelNotReady or InvalidInput, and nothing was done.
         """
         asked = SubmitUnits(self._stream.lock, self._stream.condition, units)
-        return self._node.engine.apply(self._channel, asked)
+        return self._context.engine.apply(self._channel, asked)
 
     @checked
     async def room(self, units: Units = 1) -> None:
         """Wait until that many more units may be submitted."""
-        await self._stream.wait(self._stream.wanted + units - self._node.engine.policy.stream_unsecured)
+        await self._stream.wait(self._stream.wanted + units - self._context.engine.policy.stream_unsecured)
 
     @checked
     async def wait(self, depth: Depth) -> None:
@@ -121,7 +118,7 @@ class OutgoingStream(_Stream[OutgoingStreamState]):
     def finish(self) -> None:
         """Take no more units, and pay out what was submitted; `wait_ended` waits for it."""
         asked = FinishStream(self._stream.lock, self._stream.condition)
-        self._node.engine.apply(self._channel, asked)
+        self._context.engine.apply(self._channel, asked)
 
     async def wait_ended(self) -> int:
         """Return the amount that was paid, once both have signed it."""
@@ -156,38 +153,38 @@ class IncomingStream(_Stream[IncomingStreamState]):
             return self.ended or self.received > seen
 
         while True:
-            await self._node.until(news)
+            await self._context.until(news)
             if self.received == seen:
                 return
             units, seen = self.received - seen, self.received
             yield units
 
 
-async def begin_stream(node: Node, channel: ChannelId, unit: int, length: int, expiry: int) -> OutgoingStream:
+async def begin_stream(context: NodeContext, channel: ChannelId, unit: int, length: int, expiry: int) -> OutgoingStream:
     """Begin a stream; what is submitted waits until its lock is agreed. Raise as `ChannelHandle.open_stream` does."""
-    number = node.engine.view(channel).next_lock
-    chain = _chain(node, channel, number, length)
+    number = context.engine.view(channel).next_lock
+    chain = _chain(context, channel, number, length)
     for _ in chain.build():
         await trio.lowlevel.checkpoint()
-    if node.engine.view(channel).next_lock != number:  # somebody else took the number while this was hashed
-        number = node.engine.view(channel).next_lock
-        chain = _chain(node, channel, number, length)
+    if context.engine.view(channel).next_lock != number:  # somebody else took the number while this was hashed
+        number = context.engine.view(channel).next_lock
+        chain = _chain(context, channel, number, length)
         for _ in chain.build():
             pass
-    stream = node.engine.apply(channel, BeginStream(chain, unit, expiry))
-    return OutgoingStream(node, channel, stream)
+    stream = context.engine.apply(channel, BeginStream(chain, unit, expiry))
+    return OutgoingStream(context, channel, stream)
 
 
-def _chain(node: Node, channel: ChannelId, lock: int, length: int) -> HashChain:
+def _chain(context: NodeContext, channel: ChannelId, lock: int, length: int) -> HashChain:
     """Return the chain of our stream on that lock, not built yet."""
-    return HashChain(stream_seed(node.key, channel, lock), length)
+    return HashChain(stream_seed(context.key, channel, lock), length)
 
 
-async def open_stream(node: Node, channel: ChannelId, unit: int, length: int, expiry: int) -> OutgoingStream:
+async def open_stream(context: NodeContext, channel: ChannelId, unit: int, length: int, expiry: int) -> OutgoingStream:
     """Open a stream; return it once its lock is agreed. Raise as `ChannelHandle.open_stream` does."""
-    stream = await begin_stream(node, channel, unit, length, expiry)
-    await node.until(
-        lambda: stream.ended or node.engine.view(channel).channel.ours.simplex.lock(stream.lock) is not None
+    stream = await begin_stream(context, channel, unit, length, expiry)
+    await context.until(
+        lambda: stream.ended or context.engine.view(channel).channel.ours.simplex.lock(stream.lock) is not None
     )
     if stream.ended:
         raise ChannelNotReady("the peer did not take this stream: the events say why")

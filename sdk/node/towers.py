@@ -28,10 +28,10 @@ class TowerManager:
             for tower in self.towers:
                 tower.offer(channel.terms, opener, *statements(channel))
 
-    async def covered(self) -> None:
+    async def wait_covered(self) -> None:
         """Wait until every tower has acknowledged everything that was offered."""
         for tower in self.towers:
-            await tower.covered()
+            await tower.wait_covered()
 
     def statistics(self) -> tuple[TowerClientStatistics, ...]:
         """Return every tower's figures."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.objects import (
@@ -39,9 +39,6 @@ from tallystick.router.objects import AnyNode, ForwardingPolicy, Route, to_node
 from tallystick.router.receiving.issued import InvoiceRecord
 from tallystick.router.receiving.service import PartRefused
 from tallystick.router.sending.payments import PaymentRecord, find_payment
-
-if TYPE_CHECKING:
-    from tallystick.sdk.node.node import Node
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -76,7 +73,7 @@ class Wallet:
         is held in any case. An `asset` other than the chain's coin needs an open channel in it. `hints`: it may name
         channels of ours that gossip does not know; without, it tells nobody of them. Raise InvalidInput.
         """
-        return await self._routing.create_invoice(
+        return await self._routing.invoicing.create_invoice(
             amount,
             to_text(memo),
             lifetime=lifetime,
@@ -89,12 +86,12 @@ class Wallet:
     @checked
     def invoice(self, payment_hash: AnyHash) -> InvoiceRecord:
         """Return one invoice of ours; raise InvalidInput if it is unknown."""
-        return self._routing.invoice(to_hash(payment_hash))
+        return self._routing.invoicing.invoice(to_hash(payment_hash))
 
     @checked
     def invoices(self, limit: Count = 100, before: Count | None = None) -> list[InvoiceRecord]:
         """Return invoices and payments without one, newest first; `before` goes on from a `position`."""
-        return self._routing.invoices(limit, before)
+        return self._routing.invoicing.invoices(limit, before)
 
     @checked
     def refusal(self, payment_hash: AnyHash) -> PartRefused | None:
@@ -119,7 +116,7 @@ class Wallet:
 
         Raise InvalidInput if none is held, or ChannelNotReady while this node's view of the chain is old.
         """
-        await self._routing.settle_invoice(to_hash(secret, "secret"))
+        await self._routing.invoicing.settle_invoice(to_hash(secret, "secret"))
 
     @checked
     async def cancel_invoice(self, payment_hash: AnyHash) -> None:
@@ -128,7 +125,7 @@ class Wallet:
         Raise InvalidInput if it was claimed.
         """
         digest = to_hash(payment_hash)
-        await self._routing.cancel_invoice(digest)
+        await self._routing.invoicing.cancel_invoice(digest)
         self._paid.notify(digest)
 
     # --- paying --------------------------------------------------------------------------------------------------
@@ -149,7 +146,7 @@ class Wallet:
         InvalidInvoice, InvalidInput, or PaymentFailed, which says why; nothing is under way then. If this is
         cancelled, the payment goes on: call it again to wait for it.
         """
-        return await self._routing.pay(invoice, amount=amount, max_fee=max_fee, timeout=timeout)
+        return await self._routing.paying.pay(invoice, amount=amount, max_fee=max_fee, timeout=timeout)
 
     @checked
     async def keysend(
@@ -167,7 +164,7 @@ class Wallet:
         A `secret` of yours (32 random bytes) makes it safe to ask again: what it opens is paid once. Raise InvalidInput
         or PaymentFailed.
         """
-        return await self._routing.keysend(
+        return await self._routing.paying.keysend(
             to_node(to),
             amount,
             max_fee=max_fee,
@@ -187,7 +184,7 @@ class Wallet:
         timeout: Seconds | None = None,
     ) -> PaymentReceipt:
         """Pay ourselves: `amount` comes back over one channel of ours, having gone out over another with the fee."""
-        return await self._routing.rebalance(
+        return await self._routing.paying.rebalance(
             to_channel(out), to_channel(back), amount, max_fee=max_fee, timeout=timeout
         )
 
@@ -196,12 +193,12 @@ class Wallet:
         self, to: AnyNode, amount: Amount, *, timeout: Seconds | None = None, asset: AnyAddress = NATIVE
     ) -> Route:
         """Find out by trying whether `amount` could be paid now; return the way, or raise PaymentFailed."""
-        return await self._routing.probe(to_node(to), amount, timeout=timeout, asset=to_address(asset, "asset"))
+        return await self._routing.paying.probe(to_node(to), amount, timeout=timeout, asset=to_address(asset, "asset"))
 
     @checked
     def estimate(self, to: AnyNode, amount: Amount, *, asset: AnyAddress = NATIVE) -> Route:
         """Return the way that a payment would try first; its `fee` is an estimate. Raise NoRoute or InvalidInput."""
-        return self._routing.estimate(to_node(to), amount, asset=to_address(asset, "asset"))
+        return self._routing.paying.estimate(to_node(to), amount, asset=to_address(asset, "asset"))
 
     @checked
     def payment(self, payment_hash: AnyHash) -> PaymentRecord:
@@ -219,7 +216,7 @@ class Wallet:
 
         `order.kind` says what each was for. `probes`: with those that only found out something.
         """
-        return self._routing.payments(limit, before, probes=probes)
+        return self._routing.paying.payments(limit, before, probes=probes)
 
     # --- forwarding ----------------------------------------------------------------------------------------------
 
@@ -244,10 +241,16 @@ class Wallet:
         await self._routing.set_policy(to_channel(channel), policy)
 
 
-def by_wallet(method: Callable[Concatenate[Wallet, P], R]) -> Callable[Concatenate[Node, P], R]:
+class HasWallet(Protocol):
+    """A node, as far as its wallet goes."""
+
+    wallet: Wallet
+
+
+def by_wallet(method: Callable[Concatenate[Wallet, P], R]) -> Callable[Concatenate[HasWallet, P], R]:
     """Return the method of a node that has its wallet do it: same name, same arguments, same words about it."""
 
-    def by_its_wallet(node: Node, /, *arguments: P.args, **named: P.kwargs) -> R:
+    def by_its_wallet(node: HasWallet, /, *arguments: P.args, **named: P.kwargs) -> R:
         return method(node.wallet, *arguments, **named)
 
     functools.update_wrapper(by_its_wallet, method)

@@ -70,7 +70,7 @@ class Whereabouts:
         await self._writer.commit(())  # what was reached is durable
 
     def _local(self) -> bool:
-        return is_one_machine(self.listening, self._peers.dialer.known)
+        return is_one_machine(self.listening, self._peers.dialer.known_addresses)
 
     def _describe(self) -> None:
         """Tell the network where we are."""

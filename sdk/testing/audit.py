@@ -69,7 +69,7 @@ class Audit(Hooks):
 
     # --- what the gate shows -------------------------------------------------------------------------------------
 
-    def stored(self, moments: Sequence[Moment]) -> None:
+    def on_stored(self, moments: Sequence[Moment]) -> None:
         """Remember the doubly signed proofs, and what was claimed."""
         for moment in moments:
             if isinstance(moment, ChannelSaved):
@@ -83,7 +83,7 @@ class Audit(Hooks):
                         key = (statement.proof.sender, statement.proof.seq)
                         self.require(held.setdefault(key, statement) == statement, f"holds two proofs numbered {key}")
 
-    def sending(self, peer: PublicKey, messages: list[bytes]) -> list[bytes]:
+    def on_sending(self, peer: PublicKey, messages: list[bytes]) -> list[bytes]:
         """Check each message against the disk and against all that was said before."""
         if self._knows(peer):
             for frame in messages:
@@ -91,7 +91,7 @@ class Audit(Hooks):
                     self._check(decode(frame), frame)
         return messages
 
-    def submitting(self, raw: bytes) -> None:
+    def on_submitting(self, raw: bytes) -> None:
         """Check that the transaction is among the stored obligations."""
         assert self.store is not None
         book = read_book(self.store, self.chain_id, self.account)

@@ -67,14 +67,14 @@ class Gate:
 class Hooks:
     """What a gate shows to whoever watches a node: override what is wanted."""
 
-    def stored(self, moments: Sequence[Moment]) -> None:
+    def on_stored(self, moments: Sequence[Moment]) -> None:
         """These moments are durable."""
 
-    def sending(self, peer: PublicKey, messages: list[bytes]) -> list[bytes]:
+    def on_sending(self, peer: PublicKey, messages: list[bytes]) -> list[bytes]:
         """These messages are about to leave for `peer`; return what leaves instead (an honest node: the same)."""
         return messages
 
-    def submitting(self, raw: bytes) -> None:
+    def on_submitting(self, raw: bytes) -> None:
         """This transaction is about to be handed to the chain."""
 
 
@@ -94,7 +94,7 @@ class GatedStore:
         if not self._gate.enter(STORE):
             raise StoreError("the simulated node died before this commit")
         self._store.commit(moments)
-        self._hooks.stored(moments)
+        self._hooks.on_stored(moments)
         if not self._gate.leave():
             raise StoreError("the simulated node died after this commit")
 
@@ -124,13 +124,13 @@ class GatedLink:
         return self._link.peer
 
     @property
-    def dialed(self) -> bool:
+    def is_dialed(self) -> bool:
         """Whether this side opened the connection."""
-        return self._link.dialed
+        return self._link.is_dialed
 
     async def send(self, messages: list[bytes]) -> None:
         """Send, if the node lives."""
-        messages = self._hooks.sending(self._link.peer, messages)
+        messages = self._hooks.on_sending(self._link.peer, messages)
         if not self._gate.enter(SEND):
             raise LinkClosed("the simulated node died before it sent this")
         await self._link.send(messages)
@@ -218,7 +218,7 @@ class GatedChain:
     async def submit(self, raw: bytes) -> bytes:
         """Hand in a signed transaction."""
         chain = await self._reach()
-        self._hooks.submitting(raw)
+        self._hooks.on_submitting(raw)
         if not self._gate.enter(SUBMIT):
             raise ChainUnavailable("the simulated node died before it submitted this")
         result = await chain.submit(raw)

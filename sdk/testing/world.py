@@ -79,21 +79,21 @@ class Traced(Hooks):
     def __init__(self, seat: Seat) -> None:
         self._seat, self._name, self._audit, self._trace = seat, seat.name, seat.audit, seat.world.trace
 
-    def stored(self, moments: Sequence[Moment]) -> None:
+    def on_stored(self, moments: Sequence[Moment]) -> None:
         """Note a commit."""
         self._trace.note("commit", trio.current_time(), self._name, moments)
-        self._audit.stored(moments)
+        self._audit.on_stored(moments)
 
-    def sending(self, peer: PublicKey, messages: list[bytes]) -> list[bytes]:
+    def on_sending(self, peer: PublicKey, messages: list[bytes]) -> list[bytes]:
         """Check what is sent; its delivery will be noted."""
-        self._audit.sending(peer, messages)
+        self._audit.on_sending(peer, messages)
         tamper = self._seat.tamper
         return messages if tamper is None else [left for message in messages for left in tamper(message)]
 
-    def submitting(self, raw: bytes) -> None:
+    def on_submitting(self, raw: bytes) -> None:
         """Note a transaction."""
         self._trace.note("submit", trio.current_time(), self._name, raw)
-        self._audit.submitting(raw)
+        self._audit.on_submitting(raw)
 
 
 def key_of(name: str) -> PrivateKey:

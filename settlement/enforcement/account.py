@@ -14,7 +14,7 @@ from tallystick.channels.node.views import Views
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
 from tallystick.settlement.chain import ApproveCall, Call, Chain
 from tallystick.settlement.enforcement.budgets import DutyPolicy
-from tallystick.settlement.enforcement.fee_needs import needed
+from tallystick.settlement.enforcement.fee_needs import fee_need
 from tallystick.settlement.enforcement.transactions import Transactions
 from tallystick.settlement.errors import ChainError, ChainUnavailable
 from tallystick.settlement.ethereum.transactions import GAS
@@ -83,7 +83,7 @@ class Account:
         """Tell, for ever, when the account holds less than what may be due costs; raise nothing."""
         account = FeeAccount(self._address)
         while True:
-            need = needed(self._views.channels, self._market.price, self._policy)
+            need = fee_need(self._views.channels, self._market.price, self._policy)
             with contextlib.suppress(ChainError, ChainUnavailable):  # that has alarms of its own
                 held = await self._chain.balance(self._address, NATIVE)
                 account, alarm = account.look(FundsAndDuties(held, need))

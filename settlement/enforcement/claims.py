@@ -19,7 +19,7 @@ def pending_puzzles(channels: Iterable[Channel]) -> set[Puzzle]:
     }
 
 
-def stakes(channels: Iterable[Channel]) -> dict[Puzzle, int]:
+def amounts_at_stake(channels: Iterable[Channel]) -> dict[Puzzle, int]:
     """Return, for each secret that we revealed, what its locks owe us in all channels of the chain's own coin."""
     found: dict[Puzzle, int] = {}
     for channel in channels:

@@ -22,7 +22,7 @@ is owed for ever. A lock of our own that expired and whose end the peer holds ba
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 
 import msgspec
 
@@ -80,6 +80,12 @@ def judge(obligation: Obligation, revert: Revert | None) -> ObligationStatus | N
     return ObligationStatus.SUPERSEDED if offered and revert in _OFFER_DEAD else None
 
 
+def is_moot(obligation: Obligation, due: Container[str]) -> bool:
+    """Whether it is a duty that waits, and is not among those that are due. What the owner asked for never is."""
+    waits = obligation.status is ObligationStatus.WAITING
+    return waits and obligation.duty is not None and obligation.name not in due
+
+
 class ChannelOnChain(Discreet, msgspec.Struct, frozen=True):
     """What the chain says, as far as one channel is concerned."""
 
@@ -95,7 +101,7 @@ class ChannelOnChain(Discreet, msgspec.Struct, frozen=True):
     """Not of the chain: the deepest links that we hold of the peer's streams, by lock."""
     market: int | None = None
     """What a unit of gas costs, None if that is not known."""
-    stakes: Mapping[Puzzle, int] = {}
+    at_stake: Mapping[Puzzle, int] = {}
     """What is at stake for us on each secret that we know, in all channels of the chain's own coin together."""
     older: Mapping[int, OlderState] = {}
     """Not of the chain: the states that stand and that we have left behind, by side."""
@@ -337,6 +343,6 @@ def _claim(
     if situation.now > lock.expiry or (known is not None and verdict.early):
         return
     gain = worth(lock, proof) - (worth(lock, known[1]) if known is not None else 0)
-    call, stake = verdict.registration(lock, proof), max(gain, situation.stakes.get(lock.puzzle, 0))
+    call, stake = verdict.registration(lock, proof), max(gain, situation.at_stake.get(lock.puzzle, 0))
     if gain > 0 and is_worth(channel.terms.asset, stake, gas_of(call), situation.lowest, policy):
         yield _Step(_REGISTRATIONS[type(call)], call, stake, detail + verdict.mark(proof), lock.expiry, claim=True)

@@ -13,7 +13,7 @@ from tallystick.channels.errors import InvalidInput
 from tallystick.channels.node.alarms import Alarm, AlarmKind, OnAlarm
 from tallystick.channels.node.engine import Engine
 from tallystick.channels.protocol.confirmed import timeless
-from tallystick.channels.protocol.core import Channel, Phase, never_used, new_channel
+from tallystick.channels.protocol.core import Channel, Phase, is_unused, new_channel
 from tallystick.channels.protocol.objects import ChannelId, Puzzle
 from tallystick.channels.protocol.simplex import OlderState
 from tallystick.channels.session.chaintime import ChainTime
@@ -23,19 +23,20 @@ from tallystick.channels.storage.store import Moment
 from tallystick.channels.storage.writer import Writer
 from tallystick.settlement.chain import CLOSED, GONE, SETTLED, ContractChannel
 from tallystick.settlement.enforcement.budgets import DutyPolicy
-from tallystick.settlement.enforcement.claims import pending_puzzles, stakes
+from tallystick.settlement.enforcement.claims import amounts_at_stake, pending_puzzles
 from tallystick.settlement.enforcement.close_keys import CloseKeys
 from tallystick.settlement.enforcement.duties import (
     OFFERS,
     ChannelOnChain,
     duties,
     held_locks,
+    is_moot,
     must_close,
 )
 from tallystick.settlement.enforcement.following import ChainFollowing
 from tallystick.settlement.following.follower import BlockAdded, Step
 from tallystick.settlement.following.index import EventsSeen
-from tallystick.settlement.sending.obligations import UNMINED, Obligation, ObligationStatus
+from tallystick.settlement.sending.obligations import UNMINED, Obligation
 from tallystick.settlement.sending.sender import Sender
 
 _CLOSED_PHASES = (Phase.OPENING, Phase.CLOSED, Phase.SETTLED, Phase.GONE)
@@ -86,7 +87,7 @@ class Enforcer:
         for identity in restless:
             self._follow(views.channel(identity))
         proofs = self._index.proofs(pending_puzzles(views.channels), self._following.final_number)
-        self._engine.chain_moved(ChainTime(self._index.head_time, self._following.final_time, proofs))
+        self._engine.on_chain_moved(ChainTime(self._index.head_time, self._following.final_time, proofs))
         for identity in restless:
             self._close_if_must(views.channel(identity))
         return self.derive(restless)
@@ -97,7 +98,7 @@ class Enforcer:
     def _bring_back(self, channel: Channel) -> None:
         """Take a channel in anew if the chain has it after all, though its opening had come to nothing."""
         contract = self._at_head(channel.id)
-        if channel.phase is Phase.GONE and contract is not None and contract.status != GONE and never_used(channel):
+        if channel.phase is Phase.GONE and contract is not None and contract.status != GONE and is_unused(channel):
             reserves = channel.reserve, channel.reserve_ppm
             self._engine.add_channel(new_channel(channel.terms, channel.side, channel.peer_key, *reserves))
 
@@ -158,7 +159,7 @@ class Enforcer:
         moments: list[Moment] = []
         unfinished, views = self._unfinished(), self._engine.views
         known = [view.channel for view in map(views.get, channels) if view is not None]  # some openings came to nothing
-        at_stake = stakes(views.channels) if any(channel.secrets for channel in known) else {}
+        at_stake = amounts_at_stake(views.channels) if any(channel.secrets for channel in known) else {}
         for channel in known:
             identity, contract = channel.id, self._at_head(channel.id)
             if contract is None or contract.terms != channel.terms:
@@ -198,12 +199,11 @@ class Enforcer:
     def _give_up(self, unfinished: Sequence[Obligation], due: set[str]) -> list[Moment]:
         moments: list[Moment] = []
         for obligation in unfinished:
-            moot = obligation.duty is not None and obligation.name not in due
-            if obligation.status is ObligationStatus.WAITING and moot:
+            if is_moot(obligation, due):
                 moments += self._sender.supersede(obligation.id, "the channel has moved on")
         return moments
 
-    def _situation(self, channel: Channel, contract: ContractChannel, stakes: dict[Puzzle, int]) -> ChannelOnChain:
+    def _situation(self, channel: Channel, contract: ContractChannel, at_stake: dict[Puzzle, int]) -> ChannelOnChain:
         states = (channel.ours, *channel.flight, channel.theirs)
         older = self._older(channel, contract)
         puzzles = {lock.puzzle for state in states for lock in state.simplex.locks}
@@ -213,7 +213,7 @@ class Enforcer:
         claims = self._engine.views.claims(channel.id)
         market = self._following.market
         return ChannelOnChain(
-            contract, self._index.head_time, proofs, redeemed, claims, market.price, stakes, older, market.lowest
+            contract, self._index.head_time, proofs, redeemed, claims, market.price, at_stake, older, market.lowest
         )
 
     def _older(self, channel: Channel, contract: ContractChannel) -> dict[int, OlderState]:

@@ -17,7 +17,7 @@ MARGIN = 2
 _ENDING = frozenset({Phase.CLOSING, Phase.CLOSED, Phase.SETTLED})
 
 
-def needed(channels: Iterable[Channel], market: int | None, policy: DutyPolicy) -> int:
+def fee_need(channels: Iterable[Channel], market: int | None, policy: DutyPolicy) -> int:
     """Return what the account should hold for what may be due in these channels, 0 if there are none on chain."""
     certain: list[int] = []
     possible: list[int] = []

@@ -24,7 +24,7 @@ from tallystick.settlement.following.follower import CERTAIN, RECHECKED, BlockAd
 from tallystick.settlement.following.freshness import BOUND
 from tallystick.settlement.following.index import ChainIndex, EventsSeen
 from tallystick.settlement.following.market import Market
-from tallystick.settlement.following.vigil import TICK, again_after, begun, first_after, look, spell
+from tallystick.settlement.following.vigil import TICK, again_after, begin_vigil, first_after, look, spell
 from tallystick.settlement.sending.moments import read_followed, step_moment
 
 BEHIND_SECONDS = int(BOUND)
@@ -113,7 +113,7 @@ class ChainFollowing:
         self.index = ChainIndex(account, writer.store, followed.position)
         self.follower = Follower(chain, followed, self._on_step, jitter=rng.random, elapsed=elapsed, clock=clock)
         self._elapsed = elapsed
-        self._vigil = begun(elapsed())
+        self._vigil = begin_vigil(elapsed())
         self._block = trio.Event()
         self._priced = trio.Event()
         self._times = {header.number: header.time for header in followed.headers}
@@ -129,7 +129,7 @@ class ChainFollowing:
         while not reached:
             head = await self._first_head()
             with trio.move_on_after(HEAD_SECONDS):  # then it is asked again: one answer may be far off
-                await self.follower.reached(head.number)
+                await self.follower.wait_reached(head.number)
                 reached = True
             if self.follower.lost is not None:
                 raise self.follower.lost
@@ -154,7 +154,7 @@ class ChainFollowing:
                     nonsense = isinstance(error, ChainError)
                     kind = AlarmKind.CHAIN_NONSENSE if nonsense else AlarmKind.CHAIN_UNREACHABLE
                     self._alarm(Alarm(kind, f"no peer is connected to yet, as the node waits for {self.waiting_for}"))
-                    self._vigil = begun(self._elapsed(), kind)
+                    self._vigil = begin_vigil(self._elapsed(), kind)
                 await retry.pause()
 
     async def run(self) -> None:
@@ -204,7 +204,7 @@ class ChainFollowing:
         return not self.follower.is_behind(BEHIND_SECONDS)
 
     @property
-    def lost(self) -> bool:
+    def is_lost(self) -> bool:
         """Whether the chain is another one than was followed: it knows none of our channels."""
         return self.follower.lost is not None
 

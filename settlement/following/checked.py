@@ -156,7 +156,7 @@ class CheckedChain:
         )
 
 
-def checked(chain: Chain) -> Chain:
+def with_checks(chain: Chain) -> Chain:
     """Return the chain with checks around it, once."""
     return chain if isinstance(chain, CheckedChain) else CheckedChain(chain)
 

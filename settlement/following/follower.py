@@ -98,7 +98,7 @@ class Followed(msgspec.Struct, frozen=True):
         index = header.number - self.headers[0].number if self.headers else -1
         return 0 <= index < len(self.headers) and self.headers[index] == header
 
-    def known(self, block: Block) -> bool:
+    def is_known(self, block: Block) -> bool:
         """Whether this very block is among the remembered ones, with all that it says."""
         return self.remembers(block.header) and all(
             set(map(repr, block.events)) <= set(map(repr, before.events))
@@ -160,7 +160,7 @@ def _last_known(state: Followed, blocks: Sequence[Block]) -> int:
     """
     found = -1
     for index, block in enumerate(blocks):
-        if state.known(block):
+        if state.is_known(block):
             found = index
         elif found >= 0 or state.remembers(block.header):
             break
@@ -273,7 +273,7 @@ class Follower:
                     await trio.sleep(POLL.after(0, self._jitter))
                 hasty, last = await self._wait(turn.head), turn.head.hash
 
-    async def reached(self, number: int) -> None:
+    async def wait_reached(self, number: int) -> None:
         """Wait until the block of that number was followed, and the chain node has shown that it knows the position."""
         while not self._turned or self.followed.next <= number:
             await self._moved.wait()
@@ -294,7 +294,7 @@ class Follower:
         position = self.followed.position
         if position is not None and position.hash == head.hash:
             if not moved:
-                self._freshness = freshness.confirmed(self._freshness, position, asked, self._wall())
+                self._freshness = freshness.with_head_confirmed(self._freshness, position, asked, self._wall())
             return _Turn(asked, head)
         return _Turn(asked, None if moved else head)
 
@@ -337,9 +337,9 @@ class Follower:
         self.followed = apply(self.followed, step)
         match step:
             case BlockAdded(block):
-                self._freshness = freshness.added(self._freshness, block.header, asked, self._wall())
+                self._freshness = freshness.with_block(self._freshness, block.header, asked, self._wall())
             case BlockRemoved(header):
-                self._freshness = freshness.removed(self._freshness, header)
+                self._freshness = freshness.without_block(self._freshness, header)
                 self._removed += 1
         self._head = max(self._head, self.followed.next - 1)
         self._move()

@@ -64,7 +64,7 @@ class Freshness(msgspec.Struct, frozen=True):
     """Hashes of the last blocks that were followed."""
 
 
-def added(state: Freshness, header: Header, asked: float, wall: float) -> Freshness:
+def with_block(state: Freshness, header: Header, asked: float, wall: float) -> Freshness:
     """Take in a block that was followed; `wall` is the wall clock's offset to ours as it is now."""
     state = _agree(state, header, asked, wall)
     standing = tuple(arrival for arrival in state.arrivals if arrival.header.number < header.number)
@@ -80,14 +80,14 @@ def added(state: Freshness, header: Header, asked: float, wall: float) -> Freshn
     return _anchored(state)
 
 
-def removed(state: Freshness, header: Header) -> Freshness:
+def without_block(state: Freshness, header: Header) -> Freshness:
     """Take back a block that left the branch: its time measures nothing any more."""
     anchor = state.anchor if state.anchor is not None and state.anchor.header.number < header.number else None
     standing = tuple(arrival for arrival in state.arrivals if arrival.header.number < header.number)
     return msgspec.structs.replace(state, arrivals=standing, anchor=anchor)
 
 
-def confirmed(state: Freshness, position: Header, asked: float, wall: float) -> Freshness:
+def with_head_confirmed(state: Freshness, position: Header, asked: float, wall: float) -> Freshness:
     """Hear that the position is the head still. That is no news, but to who has just begun and finds it young."""
     state = _agree(state, position, asked, wall)
     if state.news is None and asked + state.wall - position.time <= BOUND:

@@ -16,7 +16,7 @@ from tallystick.channels.protocol.conditions import HASH, STREAM
 from tallystick.channels.protocol.hashchain import StreamProof, StreamTerms
 from tallystick.channels.protocol.objects import ZERO32, Address, ChannelId, Puzzle
 from tallystick.channels.storage.store import Moment, Store, Subject
-from tallystick.channels.storage.tables import CAME, Rows, at_least, at_most, decoded, table
+from tallystick.channels.storage.tables import CAME, Rows, at_least, at_most, decode_column, table
 from tallystick.channels.values.discretion import Discreet
 from tallystick.settlement.chain import (
     CLOSED,
@@ -113,7 +113,7 @@ class ChainIndex:
         self._histories: dict[ChannelId, list[EventInBlock]] = {}
         self.head_number, self.head_time = (-1, 0) if head is None else (head.number, head.time)
         for *_, blob in store.read(_EVENTS.rows()):
-            sighting = decoded(_SIGHTING, blob, "chain_events")
+            sighting = decode_column(_SIGHTING, blob, "chain_events")
             self._histories.setdefault(sighting.event.channel, []).append(sighting)
 
     def add(self, block: Block) -> list[EventsSeen]:
@@ -179,7 +179,7 @@ class ChainIndex:
                 found[kind, condition] = (time, proof)
         return found
 
-    def known(self) -> list[ChannelId]:
+    def known_channels(self) -> list[ChannelId]:
         """Return all channels of this account that the chain ever showed."""
         return [channel for channel, history in self._histories.items() if history]
 

@@ -57,7 +57,7 @@ class Vigil(msgspec.Struct, frozen=True):
     """How often it was told."""
 
 
-def begun(now: float, told: AlarmKind | None = None) -> Vigil:
+def begin_vigil(now: float, told: AlarmKind | None = None) -> Vigil:
     """Begin; `told` is what was told just now, if anything was."""
     return Vigil(now, now, told, now, int(told is not None))
 

@@ -13,7 +13,7 @@ from tallystick.channels.protocol.codec import Codec
 from tallystick.channels.protocol.objects import Address
 from tallystick.channels.storage.identity import Identity
 from tallystick.channels.storage.store import Moment, Store, Subject
-from tallystick.channels.storage.tables import CAME, Rows, above, at_least, at_most, decoded, equals, find, table
+from tallystick.channels.storage.tables import CAME, Rows, above, at_least, at_most, decode_column, equals, find, table
 from tallystick.settlement.chain import Header
 from tallystick.settlement.errors import read_revert
 from tallystick.settlement.following.follower import HEADERS_KEPT, RECHECKED, BlockAdded, BlockRemoved, Followed, Step
@@ -93,7 +93,7 @@ def read_obligation(store: Store, chain_id: int, account: Address, identifier: s
 
 def _read(data: bytes, name: str) -> Obligation:
     """Return a stored obligation. In data of 0.1.0, ids and texts of receipts say what has fields of its own now."""
-    found = decoded(_CODEC, data, "obligations", name)
+    found = decode_column(_CODEC, data, "obligations", name)
     base, slash, attempt = found.id.partition("/")
     kind = base.partition(":")[0]
     if found.duty is None and kind in _DUTIES:

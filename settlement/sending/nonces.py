@@ -37,8 +37,8 @@ from tallystick.settlement.sending.obligations import (
     SendingPolicy,
     change,
     finish,
+    is_unmined,
     pays,
-    unmined,
     without_raw,
 )
 
@@ -95,7 +95,7 @@ def bind(
 
     As many more may if each of them `pays_the_way` for all before it: what cannot be mined must not keep it out.
     """
-    room = policy.in_flight - sum(unmined(o, seen.nonce) for o in book.obligations.values())
+    room = policy.in_flight - sum(is_unmined(o, seen.nonce) for o in book.obligations.values())
     due = [o for o in book.obligations.values() if _is_due(o, seen, now)]
     due.sort(key=lambda o: (o.deadline is None, o.deadline))
     room, more = max(0, room), policy.in_flight + min(0, room)
@@ -154,7 +154,7 @@ def free(book: ObligationBook, seen: Observation, policy: SendingPolicy) -> Free
     base = max(each.high for each in recent)
     if len(recent) <= policy.confirmations or base > book.highest_nonce:
         return Freed(book)
-    above = sorted((o for o in book.obligations.values() if unmined(o, base)), key=lambda o: o.nonce or 0)
+    above = sorted((o for o in book.obligations.values() if is_unmined(o, base)), key=lambda o: o.nonce or 0)
     held = {o.nonce for o in book.obligations.values()}
     gaps: list[int] = []
     changed: list[Obligation] = []
@@ -222,5 +222,5 @@ def rest(obligation: Obligation) -> Obligation:
 
 def stalled_from(book: ObligationBook, nonce: int) -> float:
     """Return from which nonce on nothing can be mined now, as its transaction, or an earlier one, gets nowhere."""
-    stalled: Iterator[float] = (o.nonce or 0 for o in book.obligations.values() if o.stalled and unmined(o, nonce))
+    stalled: Iterator[float] = (o.nonce or 0 for o in book.obligations.values() if o.stalled and is_unmined(o, nonce))
     return min(stalled, default=float("inf"))

@@ -267,11 +267,8 @@ class SendingRound(msgspec.Struct, frozen=True):
     """If given, the highest nonce that was bound is this: what was bound above is free again. Store it, too."""
 
 
-Verdict: TypeAlias = ObligationStatus
-"""WAITING (try again), SUPERSEDED or QUARANTINED."""
-
-Judge: TypeAlias = Callable[[Obligation, Revert | None], Verdict | None]
-"""A caller's own opinion on why it failed; None leaves it to `judge_failure`."""
+Judge: TypeAlias = Callable[[Obligation, Revert | None], ObligationStatus | None]
+"""A caller's own opinion on what failed: WAITING (try again), SUPERSEDED or QUARANTINED; None: see `judge_failure`."""
 
 _MOOT = frozenset({Revert.NOT_NEWER, Revert.ALREADY_REGISTERED, Revert.WRONG_STATUS, Revert.NOTHING_TO_REDEEM})
 _TRANSIENT = frozenset(
@@ -279,7 +276,7 @@ _TRANSIENT = frozenset(
 )
 
 
-def judge_failure(revert: Revert | None) -> Verdict:
+def judge_failure(revert: Revert | None) -> ObligationStatus:
     """Return what a failed receipt means where the caller has no opinion of its own."""
     if revert in _MOOT:
         return ObligationStatus.SUPERSEDED
@@ -336,7 +333,7 @@ def without_raw(attempts: tuple[Attempt, ...]) -> tuple[Attempt, ...]:
     return tuple(change(attempt, raw=b"") if attempt.raw else attempt for attempt in attempts)
 
 
-def unmined(obligation: Obligation, nonce: int) -> bool:
+def is_unmined(obligation: Obligation, nonce: int) -> bool:
     """Whether it has a nonce that is not used up, if `nonce` is the account's next."""
     return (
         obligation.nonce is not None and obligation.nonce >= nonce and obligation.receipt is None and not obligation.far
@@ -396,7 +393,7 @@ def refuse(
     return after, news_of(obligation, after)
 
 
-def accepted(obligation: Obligation) -> Obligation:
+def with_attempt_taken(obligation: Obligation) -> Obligation:
     """Return the obligation after a chain node took its newest attempt: nothing stands in its way."""
     if obligation.trouble in ("", BUDGET_SHORT, UNKNOWN_FATE):
         return change(obligation, stalled=False) if obligation.stalled else obligation
@@ -408,7 +405,7 @@ def unheard(obligation: Obligation) -> Obligation:
     return obligation if obligation.stalled else change(obligation, stalled=True)
 
 
-def signed(obligation: Obligation, raw: bytes) -> Obligation:
+def with_attempt_signed(obligation: Obligation, raw: bytes) -> Obligation:
     """Return the obligation with its newest attempt signed, before that is sent."""
     *older, newest = obligation.attempts
     return change(obligation, attempts=(*older, change(newest, raw=raw, hash=keccak(raw))))

@@ -23,7 +23,7 @@ from tallystick.settlement.sending.obligations import (
     Observation,
     SendingPolicy,
     change,
-    unmined,
+    is_unmined,
     without_raw,
 )
 
@@ -58,7 +58,7 @@ def cap_of(obligation: Obligation, gas: Gas) -> int:
 
 def price(book: ObligationBook, seen: Observation, gas: Gas, policy: SendingPolicy) -> list[Obligation]:
     """Return the unmined obligations in order of nonce, each offering what it, or one behind it, needs."""
-    pending = sorted((o for o in book.obligations.values() if unmined(o, seen.nonce)), key=lambda o: o.nonce or 0)
+    pending = sorted((o for o in book.obligations.values() if is_unmined(o, seen.nonce)), key=lambda o: o.nonce or 0)
     pending = [o for o in pending if not _is_young_gap(o, seen, policy)]
     limits = [_limit(o, pending[:i], gas) for i, o in enumerate(pending)]
     stalled = stalled_from(book, seen.nonce)
@@ -83,7 +83,7 @@ def price(book: ObligationBook, seen: Observation, gas: Gas, policy: SendingPoli
 
 def way_of(book: ObligationBook, seen: Observation, gas: Gas) -> Callable[[Obligation], bool]:
     """Return what says whether an obligation can pay for itself and all under way to be mined at the market's price."""
-    ahead = (o for o in book.obligations.values() if unmined(o, seen.nonce))
+    ahead = (o for o in book.obligations.values() if is_unmined(o, seen.nonce))
     lacking = sum(gas(o.call) * max(0, seen.market - cap_of(o, gas)) for o in ahead)
 
     def pays_the_way(obligation: Obligation) -> bool:

@@ -125,12 +125,12 @@ class _Eye:
         fee = min(receipt.fee, attempt.price * self.gas(obligation.call))  # more than was signed nobody can take
         if not ours:
             return self._again(obligation, fee)
-        verdict = self.judge(obligation, receipt.revert) or judge_failure(receipt.revert)
-        if verdict is ObligationStatus.WAITING and pays(obligation.call) and self._depth(receipt) < PAID_TWICE_DEPTH:
+        judged = self.judge(obligation, receipt.revert) or judge_failure(receipt.revert)
+        if judged is ObligationStatus.WAITING and pays(obligation.call) and self._depth(receipt) < PAID_TWICE_DEPTH:
             return obligation
-        if verdict is ObligationStatus.WAITING and obligation.tries + 1 < self.policy.tries:
+        if judged is ObligationStatus.WAITING and obligation.tries + 1 < self.policy.tries:
             return self._again(obligation, fee, at_once=True)
-        final = ObligationStatus.SUPERSEDED if verdict is ObligationStatus.SUPERSEDED else ObligationStatus.QUARANTINED
+        final = ObligationStatus.SUPERSEDED if judged is ObligationStatus.SUPERSEDED else ObligationStatus.QUARANTINED
         return finish(change(obligation, spent=obligation.spent + fee), final, receipt.why)
 
     def _again(self, obligation: Obligation, fee: int, *, at_once: bool = False) -> Obligation:

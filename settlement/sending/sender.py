@@ -34,14 +34,14 @@ from tallystick.settlement.sending.obligations import (
     ObligationStatus,
     Observation,
     SendingPolicy,
-    accepted,
     change,
     finish,
     may_try_again,
     no_opinion,
     refuse,
-    signed,
     unheard,
+    with_attempt_signed,
+    with_attempt_taken,
 )
 from tallystick.settlement.sending.rounds import decide
 
@@ -285,7 +285,7 @@ class Sender:
             attempt, nonce = obligation.attempts[-1], obligation.nonce
             if not attempt.raw and nonce is not None:
                 call = TransferCall(NATIVE, self.account, 0) if attempt.filler else obligation.call
-                obligation = signed(obligation, self._sign_call(call, nonce, attempt.price))
+                obligation = with_attempt_signed(obligation, self._sign_call(call, nonce, attempt.price))
                 self._book = self._book.with_(obligation)
                 fresh.append(obligation)
             ready.append((identifier, obligation.attempts[-1].raw))
@@ -311,7 +311,7 @@ class Sender:
         if before is None:
             return
         if refusal is None:
-            after, alarm = accepted(before), None
+            after, alarm = with_attempt_taken(before), None
         else:
             after, alarm = refuse(before, *refusal, self._policy)
         if after != before:

@@ -6,6 +6,20 @@ from mutant import CHAIN, SIMULATIONS, Mutant
 
 MUTANTS = (
     Mutant(
+        "give up what the owner asked for, as if it were a duty that is moot",
+        "settlement/enforcement/duties.py",
+        "return waits and obligation.duty is not None and obligation.name not in due",
+        "return waits and obligation.name not in due",
+        ("test_obligations_older.py",),
+    ),
+    Mutant(
+        "give up further attempts at a duty that is due",
+        "settlement/enforcement/duties.py",
+        "return waits and obligation.duty is not None and obligation.name not in due",
+        "return waits and obligation.duty is not None and obligation.id not in due",
+        ("test_obligations_older.py",),
+    ),
+    Mutant(
         "leave a deposit in a channel whose opening had failed on another branch",
         "settlement/enforcement/enforcer.py",
         "            self._bring_back(views.channel(identity))\n",

@@ -155,7 +155,7 @@ MUTANTS = (
     Mutant(
         "send on what ends here",
         "router/forwarding/service.py",
-        "            return [*seen, *self._payee.arrived(decision.final)]",
+        "            return [*seen, *self._payee.on_arrived(decision.final)]",
         "            return [*seen]",
         ("test_forwarding_relay.py",),
     ),
@@ -169,8 +169,8 @@ MUTANTS = (
     Mutant(
         "lose what the payee decides about a lock",
         "router/forwarding/service.py",
-        "return [*seen, *self._payee.arrived(decision.final)]",
-        "self._payee.arrived(decision.final)",
+        "return [*seen, *self._payee.on_arrived(decision.final)]",
+        "self._payee.on_arrived(decision.final)",
         ("test_forwarding_relay.py",),
     ),
     Mutant(

@@ -29,7 +29,7 @@ MUTANTS = (
     Mutant(
         "say of a tower with a full disk that it does not run",
         "sdk/cli/tower.py",
-        'holder = "" if found is not None else guarded(lambda: holder_of(data))',
+        'holder = "" if found is not None else run_guarded(lambda: holder_of(data))',
         'holder = ""',
         ("test_control_beginnings.py",),
     ),
@@ -113,8 +113,8 @@ MUTANTS = (
     Mutant(
         "take a deposit into a channel that is about to close",
         "sdk/node/handle.py",
-        "self.view.require_payable()\n        await self._node.onchain.account.require_balance",
-        "await self._node.onchain.account.require_balance",
+        "self.view.require_payable()\n        await self._context.onchain.account.require_balance",
+        "await self._context.onchain.account.require_balance",
         ("test_closing_shown.py",),
     ),
     Mutant(
@@ -232,7 +232,7 @@ MUTANTS = (
     Mutant(
         "go on paying in channels that no chain knows",
         "sdk/node/node.py",
-        "lost=lambda: self.onchain.following.lost,",
+        "lost=lambda: self.onchain.following.is_lost,",
         "",
         ("test_chain_reset.py",),
     ),
@@ -246,7 +246,7 @@ MUTANTS = (
     Mutant(
         "take a chain that was begun anew for the one that this node knows",
         "sdk/node/openings.py",
-        "if known is not None and not core.never_used(known.channel):",
+        "if known is not None and not core.is_unused(known.channel):",
         "if False:",
         ("test_openings_forgotten.py",),
     ),

@@ -96,8 +96,8 @@ MUTANTS = (
     Mutant(
         "call what is legal in any phase",
         "channels/session/machine.py",
-        "    if session.channel.phase not in rule.phases:\n",
-        "    if session.channel.phase not in tuple(type(session.channel.phase)):\n",
+        "    elif session.channel.phase not in rule.phases:\n",
+        "    elif session.channel.phase not in tuple(type(session.channel.phase)):\n",
         ("test_channel_rules.py",),
     ),
     Mutant(
@@ -145,7 +145,7 @@ MUTANTS = (
     Mutant(
         "close at our cost for a peer that has lost nothing",
         "channels/session/resync.py",
-        "if session.ready and not session.link.peer_behind and not session.streams.forgotten:",
+        "if session.ready and not session.link.peer_behind and not session.streams.is_forgotten:",
         "if False:",
         ("test_close_requests.py",),
     ),
@@ -214,7 +214,7 @@ MUTANTS = (
     Mutant(
         "claim only once the peer has acknowledged that it was paid",
         "channels/session/locks.py",
-        "            self._store(self.keeper.secret_learned(channel, lock, secret))\n",
+        "            self._store(self.keeper.on_secret_learned(channel, lock, secret))\n",
         "            pass\n",
         FORWARDING,
     ),
@@ -291,7 +291,7 @@ MUTANTS = (
     Mutant(
         "show a channel whose peer holds back acknowledgements as one that takes locks",
         "channels/session/view.py",
-        "return self.ready and not self.stuck",
+        "return self.ready and not self.is_stuck",
         "return self.ready",
         ("test_session_patience.py", "test_channel_view.py"),
     ),

@@ -162,8 +162,8 @@ MUTANTS = (
     Mutant(
         "believe what a block was once said to hold",
         "settlement/following/follower.py",
-        "if not 0 <= index < len(self.headers) or self.headers[index] != block.header:",
-        "if not 0 <= index < len(self.headers) or self.headers[index].hash != block.header.hash:",
+        "return 0 <= index < len(self.headers) and self.headers[index] == header",
+        "return 0 <= index < len(self.headers) and self.headers[index].hash == header.hash",
         CHAIN,
     ),
     Mutant(

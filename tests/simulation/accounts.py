@@ -24,12 +24,12 @@ from tallystick.settlement.sending.obligations import (
     ObligationStatus,
     Observation,
     SendingPolicy,
-    accepted,
     book_of,
     finish,
     pays,
     refuse,
-    signed,
+    with_attempt_signed,
+    with_attempt_taken,
 )
 from tallystick.settlement.sending.rounds import decide
 
@@ -186,7 +186,7 @@ class AccountWorld:
             fails = identifier in self.fails and not attempt.filler
             tx = Tx(nonce=obligation.nonce, price=attempt.price, owner=identifier, filler=attempt.filler, fails=fails)
             self.signed.setdefault(tx.nonce, set()).add((identifier, tx.filler))
-            self.book = self.book.with_(signed(obligation, tx.raw))
+            self.book = self.book.with_(with_attempt_signed(obligation, tx.raw))
 
     def submit(self, identifier: str, refusal: Refusal | None) -> None:
         """Hand the newest attempt in, which is refused if so said."""
@@ -201,7 +201,7 @@ class AccountWorld:
         standing = self.pool.get(tx.nonce)
         if tx.nonce >= len(self.mined()) and (standing is None or tx.price > standing.price):
             self.pool[tx.nonce] = tx
-        self.book = self.book.with_(accepted(obligation))
+        self.book = self.book.with_(with_attempt_taken(obligation))
 
     def require(self, identifier: str, *, deadline: int | None, budget: int, paying: bool = True) -> None:
         """Take on a payment, or what does no harm if it is done twice."""

@@ -45,10 +45,12 @@ checks.positive_data_acceptance.enabled = false
 
 
 class Asked(NamedTuple):
-    """How schemathesis ended, and what it said."""
+    """How schemathesis ended, what it said, and which operations were asked for and done (method and path)."""
 
     has_failed: bool
     said: str
+    asked: set[str]
+    done: set[str]
 
 
 @asynccontextmanager
@@ -66,6 +68,7 @@ async def real_node(directory: Path) -> AsyncIterator[tuple[str, dict[str, str]]
         ):
             assert bob.listening is not None
             channel, ending = [await alice.open_channel(bob.listening, 10**12) for _ in range(2)]
+            alice.engine.recordings.begin(channel.id)
             await channel.open_stream(10, 1_000, expiry=alice.engine.chain.sure + 86_400)
             asked = await alice.create_invoice(5, "asked for")
             yield (
@@ -108,4 +111,6 @@ async def fuzz(directory: Path, seed: int, examples: int, phases: str) -> Asked:
                 capture_stdout=True,
                 stderr=subprocess.STDOUT,
             )
-    return Asked(ended.returncode != 0, ended.stdout.decode())
+    answers = [line.rpartition(" ") for line in (directory / "answers").read_text().splitlines()]
+    done = {operation for operation, _, status in answers if status in ("200", "202")}
+    return Asked(ended.returncode != 0, ended.stdout.decode(), {operation for operation, _, _ in answers}, done)

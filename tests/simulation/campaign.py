@@ -1,6 +1,6 @@
 """Random campaigns: nodes that pay, lock, deposit, withdraw and close while everything around them fails.
 
-    python -m simulation.campaign --seed 1 --runs 100
+    PYTHONPATH=tests python -m simulation.campaign --seed 1 --runs 100
 
 First a safety phase: faults strike at random, and nothing may ever be wrong. Then a liveness phase: the world heals,
 and everything must come to rest. The options are drawn from the seed too, and printed; one seed replays one run.
@@ -8,7 +8,6 @@ and everything must come to rest. The options are drawn from the seed too, and p
 
 from __future__ import annotations
 
-import argparse
 import random
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -16,8 +15,10 @@ from collections.abc import Awaitable, Callable, Sequence
 import msgspec
 import trio
 
+from simulation import seeds
 from simulation.campaign_options import Options, draw_options
 from simulation.invariants import Promise, check_always, check_settled, unsettled
+from simulation.seeds import replayed
 from tallystick.channels.errors import TallystickError
 from tallystick.channels.limits import Policy
 from tallystick.channels.protocol.conditions import HASH, digest_of
@@ -376,10 +377,6 @@ class Report(msgspec.Struct, frozen=True):
     counts: dict[str, int]
 
 
-class Failed(AssertionError):
-    """A campaign went wrong; its text has the line that replays it."""
-
-
 def run_campaign(seed: int, steps: int = 80, *, streams: bool = False) -> Report:
     """Run the campaign of a seed to its end; raise Failed with the line that replays it."""
     rng = random.Random(seed)
@@ -398,44 +395,24 @@ def run_campaign(seed: int, steps: int = 80, *, streams: bool = False) -> Report
             paid = sum(promise.receipt is not None for promise in campaign.promises)
             return Report(seed, options, world.trace.digest(), world.trace.events, paid, campaign.counts)
 
-    try:
+    arguments = f"--seed {seed} --runs 1 --steps {steps}{' --streams' if streams else ''}"
+    with replayed("campaign", arguments, lambda: f"{options}\n" + "\n".join(log[-25:])):
         return simulate(main, seed)
-    except BaseException as error:
-        tail = "\n".join(log[-25:])
-        raise Failed(
-            f"{_leaf(error)!r}\n{options}\n{tail}\nreplay: python -m simulation.campaign --seed {seed} "
-            f"--runs 1 --steps {steps}{' --streams' if streams else ''}"
-        ) from error
-
-
-def _leaf(error: BaseException) -> BaseException:
-    """Return the first error inside of groups of errors."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run campaigns from a first seed on; print one line each; return how many failed."""
-    parser = argparse.ArgumentParser(description="Run random campaigns in simulated worlds.")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--runs", type=int, default=1)
+    parser = seeds.options("Run random campaigns in simulated worlds.")
     parser.add_argument("--steps", type=int, default=80)
     parser.add_argument("--streams", action="store_true", help="with streams among what is paid")
-    parser.add_argument("--verbose", action="store_true", help="show the whole traceback of a failure")
     chosen = parser.parse_args(arguments)
-    failed = 0
-    for seed in range(chosen.seed, chosen.seed + chosen.runs):
-        try:
-            report = run_campaign(seed, chosen.steps, streams=chosen.streams)
-            print(f"seed {seed}: {report.events} events, {report.payments} payments, trace {report.trace}", flush=True)
-        except Failed as error:
-            failed += 1
-            print(f"seed {seed}: FAILED {error}", flush=True)
-            if chosen.verbose:
-                raise
-    return failed
+
+    def run(seed: int) -> str:
+        report = run_campaign(seed, chosen.steps, streams=chosen.streams)
+        return f"seed {seed}: {report.events} events, {report.payments} payments, trace {report.trace}"
+
+    return seeds.run_seeds(chosen, run)
 
 
 if __name__ == "__main__":
-    sys.exit(min(main(), 100))
+    sys.exit(main())

@@ -28,7 +28,7 @@ class House:
         self.faults: list[bytes] = []
         self.now = float(NOW)
         for peer in (PEER, OTHER):
-            self.gossip.connected(peer, self.now)
+            self.gossip.on_connected(peer, self.now)
 
     def take(self) -> GossipEffects:
         effects = self.gossip.take()

@@ -123,11 +123,11 @@ class GossipNetwork:
                 for here, there in ((first, second), (second, first)):
                     here.links[there.name], receiver = trio.open_memory_channel[bytes](200)
                     nursery.start_soon(self._carry, here, there, receiver)
-                first.shell.connected(second.name)
-                second.shell.connected(first.name)
+                first.shell.on_connected(second.name)
+                second.shell.on_connected(first.name)
         for here, there in ((first, second), (second, first)):
             del here.links[there.name]
-            here.shell.disconnected(there.name)
+            here.shell.on_disconnected(there.name)
 
     async def _carry(self, here: GossipNode, there: GossipNode, frames: trio.MemoryReceiveChannel[bytes]) -> None:
         async for frame in frames:

@@ -1,6 +1,6 @@
 """One hub and thousands of spokes: the shape of Celer's network, where every payment goes over one node.
 
-    python -m simulation.hub --spokes 2887 --seed 7
+    PYTHONPATH=tests python -m simulation.hub --spokes 2887 --seed 7
 
 On Ethereum's main network, one Celer node had 2,887 open channels in May 2020. Here each of them leads to a whole node
 of its own, with money on both sides; how much is drawn from the seed, as nobody knows. Nobody gossips: invoices name
@@ -102,8 +102,8 @@ class Star:
 
     async def _pay(self, payer: str, payee: str, amount: int) -> None:
         there = self.world.node(payee)
-        record = await there.routing.create_invoice(amount)
-        await self.world.node(payer).routing.pay(self._hinted(there, decode_invoice(record.text)))
+        record = await there.routing.invoicing.create_invoice(amount)
+        await self.world.node(payer).routing.paying.pay(self._hinted(there, decode_invoice(record.text)))
         self.paid.append(amount)
 
     def _hinted(self, payee: Node, invoice: Invoice) -> Invoice:

@@ -76,14 +76,28 @@ class Journey:
 
     async def invoice(self, amount: int = AMOUNT, *, hold: bool = False) -> InvoiceRecord:
         """Let Dave ask for a payment."""
-        return await self.node("dave").routing.create_invoice(amount, hold=hold, lifetime=86_400, asset=self.asset)
+        return await self.node("dave").routing.invoicing.create_invoice(
+            amount, hold=hold, lifetime=86_400, asset=self.asset
+        )
+
+    async def held(self) -> InvoiceRecord:
+        """Let Alice pay an invoice that Dave holds: return it once its lock has come to him."""
+        invoice = await self.invoice(hold=True)
+        self.ask(invoice)
+        await self.until_held()
+        return invoice
+
+    async def until_held(self) -> None:
+        """Wait until Dave holds a payment."""
+        if not await self.world.until(lambda: bool(self.node("dave").routing.receiving.held_payments), 60):
+            raise Violation("the payment has not come to Dave")
 
     def ask(self, invoice: InvoiceRecord, timeout: float = 30.0) -> None:
         """Let Alice pay in the background; what comes of it is in `receipts` or `errors`."""
 
         async def pay(node: Node) -> None:
             try:
-                self.receipts.append(await node.routing.pay(invoice.text, timeout=timeout))
+                self.receipts.append(await node.routing.paying.pay(invoice.text, timeout=timeout))
             except PaymentFailed as error:
                 self.errors.append(error)
 

@@ -70,34 +70,34 @@ class Ends:
 
     # --- payer ---------------------------------------------------------------------------------------------------
 
-    def secret_learned(self, channel: ChannelId, lock: Lock, secret: bytes) -> Sequence[Moment]:
+    def on_secret_learned(self, channel: ChannelId, lock: Lock, secret: bytes) -> Sequence[Moment]:
         """Remember the proof of payment."""
         self.member.receipts.add(secret)
         return ()
 
-    def lock_rejected(self, channel: ChannelId, lock: Lock, reason: bytes) -> Sequence[Moment]:
+    def on_lock_rejected(self, channel: ChannelId, lock: Lock, reason: bytes) -> Sequence[Moment]:
         """Remember the reason."""
         self.member.reasons[channel, lock.id] = reason
         return ()
 
-    def lock_ended(self, channel: ChannelId, lock: Lock, paid: int, secret: bytes) -> Sequence[Moment]:
+    def on_lock_ended(self, channel: ChannelId, lock: Lock, paid: int, secret: bytes) -> Sequence[Moment]:
         """Remember the end."""
         reason = self.member.reasons.get((channel, lock.id), b"")
         self.member.ended.append(Ended(channel, lock.id, secret, reason))
         return ()
 
-    def lock_dropped(self, channel: ChannelId, lock: Lock) -> Sequence[Moment]:
+    def on_lock_dropped(self, channel: ChannelId, lock: Lock) -> Sequence[Moment]:
         """Remember that it never was."""
         self.member.dropped.append(lock.id)
         return ()
 
-    def channel_ready(self, channel: ChannelId) -> Sequence[Moment]:
+    def on_channel_ready(self, channel: ChannelId) -> Sequence[Moment]:
         """Nothing waits."""
         return ()
 
     # --- payee ---------------------------------------------------------------------------------------------------
 
-    def arrived(self, final: FinalLock) -> Sequence[Moment]:
+    def on_arrived(self, final: FinalLock) -> Sequence[Moment]:
         """Open it if the secret is known, else keep it."""
         self.member.finals.append(final)
         secret = self.member.secrets.get(final.lock.condition)
@@ -105,11 +105,11 @@ class Ends:
             self.member.locks.reveal(final.channel, final.lock.id, secret)
         return ()
 
-    def gone(self, channel: ChannelId, lock: Lock, secret: bytes) -> Sequence[Moment]:
+    def on_gone(self, channel: ChannelId, lock: Lock, secret: bytes) -> Sequence[Moment]:
         """Nothing is kept of it."""
         return ()
 
-    def time_passed(self) -> Sequence[Moment]:
+    def on_time_passed(self) -> Sequence[Moment]:
         """Nothing waits."""
         return ()
 
@@ -195,7 +195,7 @@ class Member:
     def see_chain(self) -> None:
         """Take in the chain as it is."""
         line = self.line
-        self.engine.chain_moved(ChainTime(line.time, line.time - CONFIRMED, dict(line.confirmed())))
+        self.engine.on_chain_moved(ChainTime(line.time, line.time - CONFIRMED, dict(line.confirmed())))
 
     def has_work(self) -> bool:
         """Whether a round would do anything."""
@@ -282,14 +282,14 @@ class Line:
         """Connect all neighbours anew; what was on its way is lost."""
         for one, other in self.links:
             self.disconnect(one, other)
-            one.engine.connected(other.node, _Wire(one, other))
-            other.engine.connected(one.node, _Wire(other, one))
+            one.engine.on_connected(other.node, _Wire(one, other))
+            other.engine.on_connected(one.node, _Wire(other, one))
 
     def disconnect(self, one: Member, other: Member) -> None:
         """Break a connection; what was on its way is lost."""
         for member, peer in ((one, other), (other, one)):
             member.incoming = deque(item for item in member.incoming if item[0] is not peer)
-            member.engine.disconnected(peer.node)
+            member.engine.on_disconnected(peer.node)
 
     def crash(self, member: Member) -> None:
         """End a node at once and start it again from what is durable; its links are gone."""

@@ -124,7 +124,7 @@ class Party:
             fresh=lambda: self.fresh,
             lost=lambda: self.lost,
         )
-        self.engine.chain_moved(self.chain)
+        self.engine.on_chain_moved(self.chain)
 
     def restore(self, image: Any) -> None:
         """Lose data: replace the disk by an older image of itself. `start` follows."""
@@ -168,7 +168,7 @@ class Party:
     def time(self, now: int, final: int, proofs: Mapping[Puzzle, tuple[int, bytes]] | None = None) -> None:
         """Chain time moves on for this side; `proofs` are all that the chain has confirmed."""
         self.chain = ChainTime(now, final, dict(self.chain.proofs) if proofs is None else proofs)
-        self.engine.chain_moved(self.chain)
+        self.engine.on_chain_moved(self.chain)
 
 
 class Pair:
@@ -231,14 +231,14 @@ class Pair:
         self.connected = True
         for party in self.parties:
             other = self.other(party)
-            party.engine.connected(bytes(other.key.public), _Wire(party, other.incoming, self._sent))
+            party.engine.on_connected(bytes(other.key.public), _Wire(party, other.incoming, self._sent))
 
     def disconnect(self) -> None:
         """Break the connection; what was on its way is lost."""
         self.connected = False
         for party in self.parties:
             party.incoming.clear()
-            party.engine.disconnected(bytes(self.other(party).key.public))
+            party.engine.on_disconnected(bytes(self.other(party).key.public))
 
     def crash(self, party: Party) -> None:
         """End a node at once, whatever it was about to do, and start it again from what is durable. Disconnects."""

@@ -1,6 +1,6 @@
 """The payment network as a whole: whole nodes by the dozen, real fees and distances, crashes, cuts and cheats.
 
-    python -m simulation.simulated_network --graph GRAPH --nodes 100 --payments 2000 --seed 1
+    PYTHONPATH=tests python -m simulation.simulated_network --graph GRAPH --nodes 100 --payments 2000 --seed 1
 
 A core of a graph file (the best connected nodes and their largest channels) is rebuilt as nodes of this product, with
 the file's policies and half of each channel's money on either side. Random pairs pay each other invoices while nodes
@@ -278,13 +278,13 @@ class SimulatedNetwork:
 
         async def pay(node: Node) -> None:
             try:
-                await node.routing.pay(invoice.text, timeout=60.0)
+                await node.routing.paying.pay(invoice.text, timeout=60.0)
             except PaymentFailed:
                 return
 
         try:
             routing = self.world.node(payee).routing
-            invoice: InvoiceRecord = await routing.create_invoice(amount, lifetime=86_400, asset=asset)
+            invoice: InvoiceRecord = await routing.invoicing.create_invoice(amount, lifetime=86_400, asset=asset)
         except TallystickError:  # it crashed in that very moment
             return
         self.world.attempt(payer, pay)
@@ -384,9 +384,9 @@ def _report(network: SimulatedNetwork, seed: int, marks: list[float]) -> Network
         nodes=network.plan.nodes,
         channels=len(network.planned_channels),
         payments=len(records),
-        paid=sum(record.paid for record in records),
-        paid_in=dict(Counter("0x" + record.order.asset.hex() for record in records if record.paid)),
-        unpaid=dict(Counter(str(record.reason) for record in records if not record.paid)),
+        paid=sum(record.is_paid for record in records),
+        paid_in=dict(Counter("0x" + record.order.asset.hex() for record in records if record.is_paid)),
+        unpaid=dict(Counter(str(record.reason) for record in records if not record.is_paid)),
         forwarded=sum(network.world.node(name).routing.router.statistics().forwarded for name in network.names),
         attempts=attempts,
         crashes=network.counts["crashes"],

@@ -175,7 +175,7 @@ def check_payments(
     claimed = {
         invoice.payment_hash: invoice for ledger in known.values() for invoice in ledger.invoices if invoice.received
     }
-    payers = Counter(record.order.payment_hash for book in known.values() for record in book.payments if record.paid)
+    payers = Counter(record.order.payment_hash for book in known.values() for record in book.payments if record.is_paid)
     for digest, count in payers.items():
         if count > 1 and digest not in shared:
             raise Violation(f"payment {digest.hex()[:8]} was paid by {count} payers")
@@ -235,7 +235,7 @@ def _check_record(
     out, delivered = ledger.sent[order.payment_hash]
     if record.ended is None:
         raise Violation(f"{label} has not ended")
-    if not record.paid:
+    if not record.is_paid:
         if out or (sure and invoice is not None and not payers[order.payment_hash]):
             raise Violation(f"{label} is said to be unpaid, and {out} was paid for it: {record.text}")
         if not record.text or record.reason is None:

@@ -1,7 +1,7 @@
 """Storms: a small payment network in which everything happens at once, from a seed.
 
-    python -m simulation.storm --seed 1 --runs 100
-    python -m simulation.storm --seed 1 --runs 2000 --small
+    PYTHONPATH=tests python -m simulation.storm --seed 1 --runs 100
+    PYTHONPATH=tests python -m simulation.storm --seed 1 --runs 2000 --small
 
 Four to six nodes (`--small`: three or four, and fewer steps), one of which may keep its channels out of gossip, pay
 each other in every way there is, in the coin and in a token: invoices (small ones, ones for many parts, ones that two
@@ -18,7 +18,6 @@ there.
 
 from __future__ import annotations
 
-import argparse
 import random
 import sys
 from collections import Counter
@@ -27,10 +26,12 @@ from collections.abc import Callable, Sequence
 import msgspec
 import trio
 
+from simulation import seeds
 from simulation.fault_rates import CHALLENGE_PERIOD, DEPOSIT, LOCK_SECONDS, FaultRates, draw_rates
 from simulation.fault_schedule import FaultSchedule
 from simulation.invariants import check_always, check_settled, unsettled
 from simulation.mallory import repeat
+from simulation.seeds import replayed
 from simulation.simulated_network import CHEATS
 from simulation.solvency import Loss, check_circuits, check_payments, ledgers, losses
 from simulation.storm_load import Load
@@ -199,10 +200,6 @@ class StormReport(msgspec.Struct, frozen=True):
     """Virtual time."""
 
 
-class Failed(AssertionError):
-    """A storm went wrong; its text has the line that replays it."""
-
-
 def run_storm(seed: int, steps: int = 0, *, small: bool = False) -> StormReport:
     """Run the storm of a seed to its end; raise Failed with the line that replays it. `steps` 0: as many as usual."""
     rng = random.Random(seed)
@@ -223,20 +220,9 @@ def run_storm(seed: int, steps: int = 0, *, small: bool = False) -> StormReport:
             await storm.run()
             return _report(storm, seed)
 
-    try:
+    arguments = f"--seed {seed} --steps {rates.steps}{' --small' if small else ''}"
+    with replayed("storm", arguments, lambda: f"{rates}\n" + "\n".join(log)):
         return simulate(main, seed)
-    except BaseException as error:
-        raise Failed(
-            f"{_leaf(error)!r}\n{rates}\n" + "\n".join(log) + f"\nreplay: python -m simulation.storm "
-            f"--seed {seed} --steps {rates.steps}{' --small' if small else ''}"
-        ) from error
-
-
-def _leaf(error: BaseException) -> BaseException:
-    """Return the first error inside of groups of errors."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 def _report(storm: Storm, seed: int) -> StormReport:
@@ -252,8 +238,8 @@ def _report(storm: Storm, seed: int) -> StormReport:
         seed=seed,
         trace=world.trace.digest(),
         events=world.trace.events,
-        paid=sum(record.paid for record in records),
-        unpaid=dict(Counter(str(record.reason) for record in records if not record.paid)),
+        paid=sum(record.is_paid for record in records),
+        unpaid=dict(Counter(str(record.reason) for record in records if not record.is_paid)),
         forwarded=sum(len(ledger.forwards) for ledger in ledgers(world).values()),
         counts=dict(storm.network.counts),
         lies=dict(lies),
@@ -264,24 +250,16 @@ def _report(storm: Storm, seed: int) -> StormReport:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run storms from a first seed on; print one line each; return how many failed."""
-    parser = argparse.ArgumentParser(description="Run small payment networks through random storms.")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--runs", type=int, default=1)
+    parser = seeds.options("Run small payment networks through random storms.")
     parser.add_argument("--steps", type=int, default=0, help="things that happen (0: 40, in small ones 20)")
     parser.add_argument("--small", action="store_true", help="of three or four nodes")
-    parser.add_argument("--verbose", action="store_true", help="show the whole traceback of a failure")
     chosen = parser.parse_args(arguments)
-    failed = 0
-    for seed in range(chosen.seed, chosen.seed + chosen.runs):
-        try:
-            print(msgspec.json.encode(run_storm(seed, chosen.steps, small=chosen.small)).decode(), flush=True)
-        except Failed as error:
-            failed += 1
-            print(f"seed {seed}: FAILED {error}", flush=True)
-            if chosen.verbose:
-                raise
-    return failed
+
+    def run(seed: int) -> str:
+        return msgspec.json.encode(run_storm(seed, chosen.steps, small=chosen.small)).decode()
+
+    return seeds.run_seeds(chosen, run)
 
 
 if __name__ == "__main__":
-    sys.exit(min(main(), 100))
+    sys.exit(main())

@@ -43,10 +43,10 @@ class Load:
         }
         for (name, digest), receipt in self._receipts.items():
             record = records[name, digest]
-            if not record.paid or (record.secret, record.fee) != (receipt.secret, receipt.fee):
+            if not record.is_paid or (record.secret, record.fee) != (receipt.secret, receipt.fee):
                 raise Violation(f"{name} has {receipt}, its record says {record}")
         for (name, digest), error in self._failures.items():
-            if records[name, digest].paid and (name, digest) not in self._receipts:
+            if records[name, digest].is_paid and (name, digest) not in self._receipts:
                 raise Violation(f"{name} was told that payment {digest.hex()[:8]} failed, and it was paid: {error}")
 
     def _two(self) -> tuple[str, str] | None:
@@ -73,7 +73,7 @@ class Load:
         timeout = self._rng.choice((20.0, 60.0, 300.0))
 
         async def pay(node: Node) -> None:
-            await self._told(payer, digest, lambda: node.routing.pay(text, timeout=timeout))
+            await self._told(payer, digest, lambda: node.routing.paying.pay(text, timeout=timeout))
 
         if text:
             self._world.attempt(payer, pay)
@@ -128,7 +128,8 @@ class Load:
         self._network.note(f"{'settle' if settles else 'cancel'} {payee}")
 
         async def decide(node: Node) -> None:
-            await (node.routing.settle_invoice(secret) if settles else node.routing.cancel_invoice(digest))
+            invoicing = node.routing.invoicing
+            await (invoicing.settle_invoice(secret) if settles else invoicing.cancel_invoice(digest))
 
         self._world.attempt(payee, decide)
 
@@ -142,7 +143,7 @@ class Load:
         self._network.note(f"keysend {payer} to {payee}: {amount}")
 
         async def pay(node: Node) -> None:
-            await self._told(payer, b"", lambda: node.routing.keysend(key, amount, timeout=60.0, asset=asset))
+            await self._told(payer, b"", lambda: node.routing.paying.keysend(key, amount, timeout=60.0, asset=asset))
 
         self._world.attempt(payer, pay)
 
@@ -156,6 +157,6 @@ class Load:
         self._network.note(f"rebalance {name}: {amount}")
 
         async def pay(node: Node) -> None:
-            await self._told(name, b"", lambda: node.routing.rebalance(out, back, amount, timeout=60.0))
+            await self._told(name, b"", lambda: node.routing.paying.rebalance(out, back, amount, timeout=60.0))
 
         self._world.attempt(name, pay)

@@ -89,11 +89,11 @@ class TowerWorld:
     async def upload(self, proof0: SignedProof | None, proof1: SignedProof | None) -> None:
         """Run the tower for as long as it takes to cover Alice's channel."""
         async with self.house.open() as (tower, at):
-            await settle_down(tower.follower.reached, self.chain.newest.header.number)
+            await settle_down(tower.follower.wait_reached, self.chain.newest.header.number)
             await trio.sleep(1)
             async with self.client(at) as client:
                 client.offer(self.pair.terms, self.pair.close_key, proof0, proof1)
-                await client.covered()
+                await client.wait_covered()
 
     async def appointed(self) -> None:
         """Open the channel, and give the tower its newest proofs: Mallory has paid 600 up to seq 7."""

@@ -90,7 +90,7 @@ class Recorder:
         """Whether all that happened is in it."""
         return self._count < STEPS_MAX
 
-    def take(self, given: Asks[Any], env: Env, act: Callable[[Session, Asks[Any], Env], Any]) -> Any:
+    def take(self, given: Asks[Any], env: Env, act: Callable[..., Any]) -> Any:
         """Let an input happen, and take it down."""
         session, keeper = self._session, self._session.locks.keeper
         if keeper is not None and not isinstance(keeper, _Listening):
@@ -101,7 +101,7 @@ class Recorder:
         self._open.append(happened)
         self._count += 1
         try:
-            return act(session, given, env)
+            return act(session, given, env, True)
         except TallystickError as error:
             happened.fault = error
             raise
