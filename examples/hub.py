@@ -46,7 +46,7 @@ from tallystick import (
     open_rpc_chain,
 )
 from tallystick.channels.protocol.core import Phase
-from tallystick.router.forwarding.circuits import Forward
+from tallystick.router.forwarding.circuits import ForwardRecord
 from tallystick.router.forwarding.forwarder import ForwardOutcome
 from tallystick.router.forwarding.service import RoutingOptions
 from tallystick.router.objects import ForwardingPolicy
@@ -98,7 +98,7 @@ def name(channel: bytes) -> str:
     return channel.hex()[:8]
 
 
-def line(forward: Forward, earned: int) -> str:
+def line(forward: ForwardRecord, earned: int) -> str:
     """Return one forwarded payment as a line of the table."""
     circuit = forward.circuit
     way = f"{name(circuit.incoming)} → {name(circuit.outgoing)}"

@@ -16,7 +16,7 @@ from simulation.disputes import PERIOD, ChannelFixture, DisputeFixture
 from tallystick.channels.protocol.conditions import digest_of
 from tallystick.channels.protocol.objects import Address, Lock, SignedProof
 from tallystick.settlement.chain import RedeemCall, SettleCall
-from tallystick.settlement.contract.state import BPS, ChannelState, ChannelStatus, StandingProof
+from tallystick.settlement.contract.state import BPS, ChannelStatus, ChannelStorage, StandingProof
 from tallystick.settlement.errors import Revert, Reverted
 
 FIXTURE = ChannelFixture()
@@ -93,13 +93,13 @@ def play(deposits: tuple[int, int], steps: list[Step]) -> History:
     return history
 
 
-def closed(history: History, pair: tuple[Update, Update]) -> ChannelState:
+def closed(history: History, pair: tuple[Update, Update]) -> ChannelStorage:
     """A channel whose window is over, with any two of its updates standing."""
     standing = tuple(
         StandingProof(update.seq, update.transferred, update.locked, ZERO if not update.locks else b"\1" * 32)
         for update in pair
     )
-    return ChannelState(
+    return ChannelStorage(
         FIXTURE.terms,
         history.deposits,
         status=ChannelStatus.CLOSED,

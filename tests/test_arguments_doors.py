@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 import tallystick
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.objects import Address, AnyAddress, AnyMemo
-from tallystick.channels.values.argument_rules import Anything, Rule
+from tallystick.channels.values.argument_rules import Anything, ArgumentRule
 from tallystick.channels.values.arguments import Options, checked, rule_of, rules_of
 from tallystick.sdk.control.client import ControlClient
 from tallystick.sdk.node.handle import ChannelHandle
@@ -85,7 +85,7 @@ def test_every_public_function_is_behind_a_door_with_a_rule_for_each_argument(na
     assert not [parameter for parameter, rule in rules.items() if isinstance(rule, Anything)], "say what fits"
 
 
-def refusal(rule: Rule, value: object) -> str:
+def refusal(rule: ArgumentRule, value: object) -> str:
     with pytest.raises(InvalidInput) as refused:
         rule.take(value, "it")
     return str(refused.value)

@@ -18,7 +18,7 @@ from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.channels.protocol.objects import NATIVE, ZERO32, Address
 from tallystick.channels.storage.sqlite.store import open_store
 from tallystick.channels.storage.store import Moment
-from tallystick.channels.storage.tables import Query, Row
+from tallystick.channels.storage.tables import Row, TableQuery
 from tallystick.settlement.chain import (
     ApproveCall,
     Call,
@@ -28,7 +28,7 @@ from tallystick.settlement.chain import (
     SettleCall,
     TransferCall,
 )
-from tallystick.settlement.contract.state import ChannelState
+from tallystick.settlement.contract.state import ChannelStorage
 from tallystick.settlement.errors import LedgerBroken, Revert, TransactionRefused
 from tallystick.settlement.ethereum.abi import Envelope
 from tallystick.settlement.ethereum.transactions import BASE_GAS, Transaction
@@ -164,7 +164,7 @@ class FullDisk:
 
     healed = ()
 
-    def read(self, query: Query) -> list[Row]:
+    def read(self, query: TableQuery) -> list[Row]:
         return []
 
     def close(self) -> None:
@@ -262,7 +262,7 @@ async def test_a_transaction_that_allows_too_little_gas_is_refused() -> None:
 # --- the guards themselves --------------------------------------------------------------------------------------
 
 VAULT = FIXTURE.terms.contract
-HOLDING = ChannelState(FIXTURE.terms, (5, 0))
+HOLDING = ChannelStorage(FIXTURE.terms, (5, 0))
 
 
 @pytest.mark.parametrize(
@@ -275,7 +275,7 @@ HOLDING = ChannelState(FIXTURE.terms, (5, 0))
         {supply_key(NATIVE): 5, balance_key(NATIVE, CAROL.address): 5, channel_key(FIXTURE.id): HOLDING},
     ],
 )
-def test_made_lost_or_stranded_coins_are_found(after: dict[bytes, int | ChannelState]) -> None:
+def test_made_lost_or_stranded_coins_are_found(after: dict[bytes, int | ChannelStorage]) -> None:
     with pytest.raises(LedgerBroken, match="unaccounted"):
         check_conservation({}, after, VAULT)
 

@@ -240,7 +240,7 @@ def test_a_forwarder_that_blames_others_is_avoided_itself(code: Code, pair: tupl
         relay._forward = lambda channel, lock, order, peeled: relay._fail(peeled, lie)  # type: ignore[method-assign]
         journey.ask(invoice)
         await journey.world.until(lambda: bool(journey.errors), 60)
-        knowledge = journey.node("alice").routing.asset_graphs.of(NATIVE).knowledge
+        knowledge = journey.node("alice").routing.maps.of(NATIVE).knowledge
         blamed = {learned[0] for learned in knowledge.changes().learned}
         assert channel_between(journey, "carol", "dave") not in blamed, "his word counts for his own channels only"
         await journey.world.restart("bob")

@@ -97,7 +97,7 @@ def test_a_search_that_fails_ends_its_payment_and_nothing_else(monkeypatch: pyte
         async with open_world(1) as world:
             alice, bob = await world.start("alice"), await world.start("bob")
             await alice.open_channel(world.address("bob"), 10_000_000)
-            planner = alice.routing.asset_graphs.of(NATIVE).planner
+            planner = alice.routing.maps.of(NATIVE).planner
             plan, answers = planner.planning, iter([ZeroDivisionError("no sense"), None])
 
             def broken(*question: object, **more: object) -> object:

@@ -22,14 +22,14 @@ def test_a_payment_goes_round_a_channel_of_ours_that_has_no_room_for_a_lock(monk
             for deposit in (90_000_000, 10_000_000):
                 await alice.open_channel(world.address("bob"), deposit)
             plans = 0
-            route = alice.routing.asset_graphs.of(NATIVE).planner.route
+            route = alice.routing.maps.of(NATIVE).planner.route
 
             def counted(*question: object, **more: object) -> object:
                 nonlocal plans
                 plans += 1
                 return route(*question, **more)  # type: ignore[arg-type]  # as it came
 
-            alice.routing.asset_graphs.of(NATIVE).planner.route = counted  # type: ignore[method-assign,assignment]
+            alice.routing.maps.of(NATIVE).planner.route = counted  # type: ignore[method-assign,assignment]
             held = await bob.create_invoice(5_000, hold=True)
             world.attempt("alice", lambda node: node.pay(held.text))
             assert await world.until(lambda: bool(bob.routing.receiving.held_payments), 30)

@@ -42,7 +42,7 @@ def test_a_payment_waits_for_the_only_forwarder_and_is_made_once_it_is_back() ->
         await journey.world.start("carol")
         assert await ended(journey, 40)
         assert journey.receipts and not journey.errors
-        knowledge = journey.node("alice").routing.asset_graphs.of(NATIVE).knowledge
+        knowledge = journey.node("alice").routing.maps.of(NATIVE).knowledge
         assert not knowledge.hopes, "what carried a payment is avoided no longer"
 
     on_the_line(story)

@@ -68,7 +68,7 @@ class Line:
 
 
 def knows(node: Node, asset: Address, channels: list[ChannelId]) -> bool:
-    asset_graphs = node.routing.asset_graphs
+    asset_graphs = node.routing.maps
     return asset in asset_graphs and all(len(asset_graphs.graph(asset).slots_of(channel)) == 2 for channel in channels)
 
 
@@ -134,7 +134,7 @@ def test_keysend_probe_estimate_and_rebalancing_take_an_asset() -> None:
         await line.bob.keysend(to, 1_000_000, asset=TOKEN)
         back = await carol.open_channel(line.world.address("alice"), 100_000, asset=TOKEN)
         out = line.channels[TOKEN][0].id
-        await alice.until(lambda: alice.routing.asset_graphs.graph(TOKEN).get(back.id, key_of(alice)) is not None)
+        await alice.until(lambda: alice.routing.maps.graph(TOKEN).get(back.id, key_of(alice)) is not None)
         circle = await alice.rebalance(out, back.id, 50_000)
         assert (circle.asset, circle.amount) == (TOKEN, 50_000)
         with pytest.raises(InvalidInput, match="different assets"):
@@ -259,7 +259,7 @@ def test_an_invoice_is_paid_in_the_asset_that_it_asks_for_or_not_at_all() -> Non
             tokens = await bob.create_invoice(5_000, asset=TOKEN)
             assert (await alice.pay(tokens.text)).fee == 0
             await channel.close()
-            await world.until(lambda: TOKEN not in [*alice.routing.asset_graphs, *bob.routing.asset_graphs])
+            await world.until(lambda: TOKEN not in [*alice.routing.maps, *bob.routing.maps])
             with pytest.raises(InvalidInput, match="no open channel in asset"):
                 await bob.create_invoice(5_000, asset=TOKEN)
             later = decode_invoice(tokens.text)
@@ -305,16 +305,16 @@ def test_maps_are_bounded_named_assets_come_first_then_those_with_own_money_and_
                 node, other = (bob, "alice") if token == tokens[2] else (alice, "bob")
                 world.chain.fund(node.address, 1_000_000, token)
                 opened[token] = (await node.open_channel(world.address(other), 1_000_000, asset=token)).id
-            assert list(bob.routing.asset_graphs) == [NATIVE, tokens[3], tokens[2]]
+            assert list(bob.routing.maps) == [NATIVE, tokens[3], tokens[2]]
             with pytest.raises(InvalidInput, match="could be paid over"):
                 await bob.create_invoice(5, asset=tokens[1])
             for token in (tokens[3], tokens[2]):
                 await bob.until(lambda token=token: knows(bob, token, [opened[token]]))  # type: ignore[misc]  # a bound default
             receipt = await alice.keysend(key_of(bob), 5, asset=tokens[3])
             bob = await world.restart("bob")
-            assert list(bob.routing.asset_graphs) == [NATIVE, tokens[3], tokens[2]]
+            assert list(bob.routing.maps) == [NATIVE, tokens[3], tokens[2]]
             await bob.until(lambda: knows(bob, tokens[2], [opened[tokens[2]]]))
-            assert bob.routing.asset_graphs.graph(tokens[2]).slots_of(opened[tokens[3]]) == ()
+            assert bob.routing.maps.graph(tokens[2]).slots_of(opened[tokens[3]]) == ()
             assert bob.invoice(receipt.payment_hash).asset == tokens[3]
 
     simulate(main, 1)

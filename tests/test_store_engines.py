@@ -20,7 +20,7 @@ from simulation.simulated_network import NetworkPlan, run_network
 from tallystick.channels.errors import StoreError
 from tallystick.channels.storage.sqlite.schemas import Schema
 from tallystick.channels.storage.store import Moment, Subject
-from tallystick.channels.storage.tables import CAME, COUNT, Condition, Query, Row, Rows, Table, table
+from tallystick.channels.storage.tables import CAME, COUNT, Condition, Row, Rows, Table, TableQuery, table
 from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.channels.testing.memory import MemoryDisk
 
@@ -92,7 +92,7 @@ def changes(draw: st.DrawFn) -> Changed:
 
 
 @st.composite
-def queries(draw: st.DrawFn) -> Query:
+def queries(draw: st.DrawFn) -> TableQuery:
     of = draw(st.sampled_from([THINGS, LABELS, LOG]))
     joined = LABELS if of is THINGS and draw(st.booleans()) else None
     names = (*of.columns, "name") if joined else of.columns
@@ -115,7 +115,7 @@ def queries(draw: st.DrawFn) -> Query:
     commits=st.lists(st.lists(changes(), min_size=1, max_size=4), max_size=12), asked=st.lists(queries(), max_size=8)
 )
 def test_whatever_is_changed_and_asked_both_engines_give_the_same(
-    commits: list[list[Changed]], asked: list[Query]
+    commits: list[list[Changed]], asked: list[TableQuery]
 ) -> None:
     disks = (SimulatedDisk([Schema(MADE_UP, (SCRIPT,))]), MemoryDisk([MADE_UP]))
     for commit in commits:

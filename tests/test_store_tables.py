@@ -12,7 +12,7 @@ from tallystick.channels.storage.schema import (
     sent_with,
 )
 from tallystick.channels.storage.sqlite.statements import SqliteRows
-from tallystick.channels.storage.tables import Query, Row
+from tallystick.channels.storage.tables import Row, TableQuery
 from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.router.forwarding.circuits import (
     forwards_before,
@@ -64,7 +64,7 @@ def test_reads_use_the_indices_that_were_made_for_them() -> None:
     plans: list[tuple[str, str]] = []
 
     class Explained(SqliteRows):
-        def read(self, query: Query) -> list[Row]:
+        def read(self, query: TableQuery) -> list[Row]:
             rows = super().read(query)
             *_, statement = self._statements.values()
             values = [None] * statement.count("?")

@@ -11,7 +11,7 @@ from tallystick.channels.protocol.eip712 import channel_id
 from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Terms
 from tallystick.channels.storage.store import Moment
-from tallystick.channels.storage.tables import Query, Row
+from tallystick.channels.storage.tables import Row, TableQuery
 from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.settlement.chain import Block, Closed, ContractChannel, Header
 from tallystick.settlement.following.follower import HEADERS_KEPT, BlockAdded, BlockRemoved
@@ -54,7 +54,7 @@ class House:
 
     chain_id = 1337
 
-    def read(self, query: Query) -> list[Row]:
+    def read(self, query: TableQuery) -> list[Row]:
         self.reads += query.table.name == "appointments"
         return self.store.read(query)
 

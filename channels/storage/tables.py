@@ -1,8 +1,9 @@
 """How a subject says what is kept of it, in words of no engine: its tables, and how its moments change their rows.
 
 A *subject* (channels, circuits, invoices…) stands in one module: its moments, its tables, what each moment does to
-rows, and its typed reads: functions that make a `Query`, and values out of its rows. An *engine* keeps the rows: SQLite
-(`storage.sqlite`), or dictionaries in memory (`testing.memory`). All that an engine has to know is here and in `store`.
+rows, and its typed reads: functions that make a `TableQuery`, and values out of its rows. An *engine* keeps the rows:
+SQLite (`storage.sqlite`), or dictionaries in memory (`testing.memory`). All that an engine has to know is here and in
+`store`.
 
 A row is a tuple of bytes, text, numbers and None. None equals None alone, comes before everything in an order, and no
 comparison holds with it. True and False are kept as 1 and 0.
@@ -73,27 +74,27 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
         limit: int | None = None,
         joined: Table | None = None,
         **equal: Any,
-    ) -> Query:
+    ) -> TableQuery:
         """Return a query for the rows that fit all conditions, in `order`: columns, with a "-" from the last down.
 
         Without `order` they come in that of their keys. `columns`: these alone, by their names with blanks between.
         `joined` adds the columns of a table with the same key.
         """
         names = tuple(columns.split()) if columns else self.columns
-        return Query(self, conditions(where, equal), names, tuple(order or self.key), limit, joined)
+        return TableQuery(self, conditions(where, equal), names, tuple(order or self.key), limit, joined)
 
     def groups(
         self, *where: Condition, columns: str = "", order: Sequence[str] = (), limit: int | None = None, **equal: Any
-    ) -> Query:
+    ) -> TableQuery:
         """Return a query for the different values of `columns`, each with how many rows have them, last.
 
         Without `columns` it is one row: how many fit.
         """
         names = tuple(columns.split())
-        return Query(self, conditions(where, equal), names, tuple(order or names), limit, None, True)
+        return TableQuery(self, conditions(where, equal), names, tuple(order or names), limit, None, True)
 
 
-class Query(NamedTuple):
+class TableQuery(NamedTuple):
     """What to read. Make it with `Table.rows` or `Table.groups`."""
 
     table: Table
@@ -108,7 +109,7 @@ class Query(NamedTuple):
 class Reader(Protocol):
     """What rows can be read from."""
 
-    def read(self, query: Query) -> list[Row]:
+    def read(self, query: TableQuery) -> list[Row]:
         """Return the rows of a query."""
         ...
 
@@ -186,7 +187,7 @@ def conditions(where: tuple[Condition, ...], equal: Mapping[str, Any]) -> tuple[
 def find(source: Reader, table: Table, *key: Any) -> Row | None:
     """Return the row of a key, None if there is none."""
     where = tuple([Condition(column, "=", value) for column, value in zip(table.key, key, strict=True)])
-    rows = source.read(Query(table, where, table.columns, (), None))
+    rows = source.read(TableQuery(table, where, table.columns, (), None))
     return rows[0] if rows else None
 
 

@@ -17,7 +17,7 @@ from tallystick.channels.errors import StoreError
 from tallystick.channels.storage.sqlite.schemas import Schema
 from tallystick.channels.storage.sqlite.store import SqliteStore
 from tallystick.channels.storage.store import Moment, Store
-from tallystick.channels.storage.tables import Query, Row
+from tallystick.channels.storage.tables import Row, TableQuery
 
 PAGE = 1_024
 """Bytes of a page: a world may have thousands of disks, whose tables are nearly empty."""
@@ -87,7 +87,7 @@ class SimulatedStore:
         self.kill()
         raise StoreError("the simulated node died at this commit")
 
-    def read(self, query: Query) -> list[Row]:
+    def read(self, query: TableQuery) -> list[Row]:
         """Return the rows of a query over what is durable."""
         return self.engine.read(query)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from tallystick.channels.errors import StoreError
 from tallystick.channels.storage.store import Moment, Subject, Write
-from tallystick.channels.storage.tables import CAME, COUNT, Condition, Query, Row, Table, conditions
+from tallystick.channels.storage.tables import CAME, COUNT, Condition, Row, Table, TableQuery, conditions
 from tallystick.channels.testing.disk import SimulatedStore
 
 Kept = dict[Row, Row]
@@ -37,7 +37,7 @@ class MemoryRows:
         self._kept = kept
         self.changed: dict[str, Kept] = {}
 
-    def read(self, query: Query) -> list[Row]:
+    def read(self, query: TableQuery) -> list[Row]:
         """Return the rows of a query."""
         table, names = self._tables[query.table.name], (*self._tables[query.table.name].columns, CAME)
         rows = self._found(table, query.where if query.joined is None else ())
@@ -154,7 +154,7 @@ class MemoryEngine:
         self._kept.update(rows.changed)
         self.commits += 1
 
-    def read(self, query: Query) -> list[Row]:
+    def read(self, query: TableQuery) -> list[Row]:
         """Return the rows of a query."""
         return MemoryRows(self._tables, self._kept).read(query)
 

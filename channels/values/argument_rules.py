@@ -41,7 +41,7 @@ def refuse(name: str, expects: str, value: object, *, secret: bool = False) -> I
     return InvalidInput(f"{name} must be {expects}, not {given}")
 
 
-class Rule(Protocol):
+class ArgumentRule(Protocol):
     """What fits a parameter."""
 
     expects: str
@@ -63,7 +63,7 @@ class Whole:
         self.expects = expects or f"a whole number{bounds}"
 
     def take(self, value: Any, name: str) -> Any:
-        """See `Rule`."""
+        """See `ArgumentRule`."""
         if type(value) is int and (self.low is None or value >= self.low) and (self.high is None or value <= self.high):
             return value
         raise refuse(name, self.expects, value)
@@ -79,7 +79,7 @@ class Real:
         self.expects = f"a number{bounds}"
 
     def take(self, value: Any, name: str) -> Any:
-        """See `Rule`."""
+        """See `ArgumentRule`."""
         small = type(value) is float or (type(value) is int and value.bit_length() < FLOAT_BITS)
         if small and self.low <= value <= self.high and -math.inf < value < math.inf:
             return value
@@ -94,7 +94,7 @@ class Text:
         self.expects = "text" if most is None else f"text of at most {most} bytes in UTF-8"
 
     def take(self, value: Any, name: str) -> Any:
-        """See `Rule`."""
+        """See `ArgumentRule`."""
         if type(value) is str and value.isascii() and (self.most is None or len(value) <= self.most):
             return value
         if isinstance(value, str):
@@ -117,7 +117,7 @@ class Raw:
         self.expects = f"{size}bytes" + (", or none" if empty and low else "")
 
     def take(self, value: Any, name: str) -> Any:
-        """See `Rule`."""
+        """See `ArgumentRule`."""
         if isinstance(value, (bytes, bytearray, memoryview)):
             raw = value if type(value) is bytes else bytes(value)
             if (self.empty and not raw) or (self.low <= len(raw) and (self.high is None or len(raw) <= self.high)):
@@ -138,7 +138,7 @@ class Hex:
         )
 
     def take(self, value: Any, name: str) -> Any:
-        """See `Rule`."""
+        """See `ArgumentRule`."""
         if isinstance(value, str) and (value or self.empty):
             digits = value[2:] if value[:2] in ("0x", "0X") else value
             if digits.isascii() and digits.isalnum() and (self.check is None or self.check(digits)):
@@ -161,7 +161,7 @@ class Memo:
         self.expects = f"text or bytes, at most {most} bytes in UTF-8"
 
     def take(self, value: Any, name: str) -> Any:
-        """See `Rule`."""
+        """See `ArgumentRule`."""
         if type(value) is bytes and len(value) <= self.most:
             return value
         raw = value
@@ -183,7 +183,7 @@ class Is:
         self.expects = expects or article(kind.__name__)
 
     def take(self, value: Any, name: str) -> Any:
-        """See `Rule`."""
+        """See `ArgumentRule`."""
         if isinstance(value, self.kind):
             return value
         raise refuse(name, self.expects, value)
@@ -195,7 +195,7 @@ class Flag:
     expects = "True or False"
 
     def take(self, value: Any, name: str) -> Any:
-        """See `Rule`."""
+        """See `ArgumentRule`."""
         if value is True or value is False:
             return value
         raise refuse(name, self.expects, value)
@@ -207,7 +207,7 @@ class Nothing:
     expects = "None"
 
     def take(self, value: Any, name: str) -> Any:
-        """See `Rule`."""
+        """See `ArgumentRule`."""
         if value is None:
             return None
         raise refuse(name, self.expects, value)
@@ -219,7 +219,7 @@ class Anything:
     expects = "anything"
 
     def take(self, value: Any, name: str) -> Any:
-        """See `Rule`."""
+        """See `ArgumentRule`."""
         return value
 
 
@@ -229,7 +229,7 @@ class Calls:
     expects = "something that can be called"
 
     def take(self, value: Any, name: str) -> Any:
-        """See `Rule`."""
+        """See `ArgumentRule`."""
         if callable(value):
             return value
         raise refuse(name, self.expects, value)
@@ -243,7 +243,7 @@ class Does:
         self.members = [name for name in dir(protocol) if not name.startswith("_")]
 
     def take(self, value: Any, name: str) -> Any:
-        """See `Rule`."""
+        """See `ArgumentRule`."""
         if not isinstance(value, type) and all(hasattr(value, member) for member in self.members):
             return value
         raise refuse(name, self.expects, value)
@@ -252,12 +252,12 @@ class Does:
 class OneOf:
     """What one of several rules takes; if none does, the error is that of the rule that came nearest."""
 
-    def __init__(self, rules: Sequence[Rule]) -> None:
+    def __init__(self, rules: Sequence[ArgumentRule]) -> None:
         self.rules = rules
         self.expects = " or ".join(rule.expects for rule in rules)
 
     def take(self, value: Any, name: str) -> Any:
-        """See `Rule`."""
+        """See `ArgumentRule`."""
         for rule in self.rules:
             try:
                 return rule.take(value, name)
@@ -271,12 +271,12 @@ class OneOf:
 class Items:
     """Sequences of what a rule takes; text and bytes are none. They become tuples."""
 
-    def __init__(self, item: Rule, kinds: tuple[type[Any], ...] = (Sequence,)) -> None:
+    def __init__(self, item: ArgumentRule, kinds: tuple[type[Any], ...] = (Sequence,)) -> None:
         self.item, self.kinds = item, kinds
         self.expects = f"a list or tuple (of each {item.expects})"
 
     def take(self, value: Any, name: str) -> Any:
-        """See `Rule`."""
+        """See `ArgumentRule`."""
         if isinstance(value, (str, bytes, bytearray, memoryview)) or not isinstance(value, self.kinds):
             raise refuse(name, self.expects, value)
         found = tuple(value)
@@ -295,13 +295,13 @@ class Items:
 class Both:
     """Tuples of so many items, each with a rule of its own."""
 
-    def __init__(self, rules: Sequence[Rule]) -> None:
+    def __init__(self, rules: Sequence[ArgumentRule]) -> None:
         self.rules = rules
         self.deep = (tuple, list)
         self.expects = f"a tuple of {len(rules)}: " + ", ".join(rule.expects for rule in rules)
 
     def take(self, value: Any, name: str) -> Any:
-        """See `Rule`."""
+        """See `ArgumentRule`."""
         if not isinstance(value, (tuple, list)) or len(value) != len(self.rules):
             raise refuse(name, self.expects, value)
         taken = tuple(
@@ -310,15 +310,15 @@ class Both:
         return value if type(value) is tuple and all(map(_is, taken, value)) else taken
 
 
-class Table:
+class MappingRule:
     """Mappings whose keys and values fit a rule each. They become dicts."""
 
-    def __init__(self, key: Rule, value: Rule) -> None:
+    def __init__(self, key: ArgumentRule, value: ArgumentRule) -> None:
         self.key, self.value = key, value
         self.expects = f"a dict from {key.expects} to {value.expects}"
 
     def take(self, value: Any, name: str) -> Any:
-        """See `Rule`."""
+        """See `ArgumentRule`."""
         if not isinstance(value, Mapping):
             raise refuse(name, self.expects, value)
         return {

@@ -28,19 +28,19 @@ import msgspec
 
 from tallystick.channels.values.argument_rules import (
     Anything,
+    ArgumentRule,
     Both,
     Calls,
     Does,
     Flag,
     Is,
     Items,
+    MappingRule,
     Memo,
     Nothing,
     OneOf,
     Raw,
     Real,
-    Rule,
-    Table,
     Text,
     Whole,
     article,
@@ -60,14 +60,14 @@ class Fields:
         self.expects = article(kind.__name__)
 
     @functools.cached_property
-    def rules(self) -> list[tuple[str, Rule]]:
+    def rules(self) -> list[tuple[str, ArgumentRule]]:
         """The fields that have rules; made late, as structs hold structs."""
         hints = get_type_hints(self.kind, include_extras=True)
         plain = _POSITIVE if issubclass(self.kind, Options) else {}
         return [(field, plain.get(hints[field]) or rule_of(hints[field])) for field in self.kind.__struct_fields__]
 
     def take(self, value: Any, name: str) -> Any:
-        """See `Rule`."""
+        """See `ArgumentRule`."""
         if not isinstance(value, self.kind):
             raise refuse(name, self.expects, value)
         changes = {}
@@ -79,10 +79,10 @@ class Fields:
         return msgspec.structs.replace(value, **changes) if changes else value
 
 
-_POSITIVE: dict[Any, Rule] = {int: Whole(0, 2**128 - 1), float: Real(0)}
+_POSITIVE: dict[Any, ArgumentRule] = {int: Whole(0, 2**128 - 1), float: Real(0)}
 """What plain numbers of options are."""
 
-_KNOWN: dict[Any, Rule] = {
+_KNOWN: dict[Any, ArgumentRule] = {
     bool: Flag(),
     int: Whole(),
     float: Real(),
@@ -97,16 +97,16 @@ _KNOWN: dict[Any, Rule] = {
 }
 
 
-def know(hint: Any, rule: Rule) -> None:
+def know(hint: Any, rule: ArgumentRule) -> None:
     """Say what fits a NewType, or any other type, wherever it stands in a signature."""
     _KNOWN[hint] = rule
 
 
-def rule_of(hint: Any) -> Rule:
+def rule_of(hint: Any) -> ArgumentRule:
     """Return what fits a type, as it stands in a signature."""
     if get_origin(hint) is Annotated:
         inner, *marks = get_args(hint)
-        own: Rule | None = next((mark for mark in marks if hasattr(mark, "take")), None)
+        own: ArgumentRule | None = next((mark for mark in marks if hasattr(mark, "take")), None)
         return own or _bounded(inner, marks)
     with contextlib.suppress(TypeError):  # no hash: not a type that has a rule of its own
         if hint in _KNOWN:
@@ -128,7 +128,7 @@ def rule_of(hint: Any) -> Rule:
     return Is(hint)
 
 
-def _composed(origin: Any, inside: tuple[Any, ...]) -> Rule:
+def _composed(origin: Any, inside: tuple[Any, ...]) -> ArgumentRule:
     """Return the rule of a type that has others within."""
     if origin in (Union, types.UnionType):
         return OneOf([rule_of(one) for one in inside])
@@ -139,13 +139,13 @@ def _composed(origin: Any, inside: tuple[Any, ...]) -> Rule:
     if origin in (Callable, Awaitable):
         return Calls() if origin is Callable else Anything()
     if issubclass(origin, Mapping):
-        return Table(rule_of(inside[0]), rule_of(inside[1]))
+        return MappingRule(rule_of(inside[0]), rule_of(inside[1]))
     if issubclass(origin, (Sequence, set, frozenset)) or origin is Iterable:
         return Items(rule_of(inside[0]), (origin,))
     return Is(origin)
 
 
-def _bounded(inner: Any, marks: Sequence[Any]) -> Rule:
+def _bounded(inner: Any, marks: Sequence[Any]) -> ArgumentRule:
     """Return the rule of a type with bounds as msgspec writes them."""
     rule = rule_of(inner)
     for mark in marks:
@@ -170,12 +170,12 @@ class _Late:
         self.expects = ""
 
     @functools.cached_property
-    def rule(self) -> Rule:
+    def rule(self) -> ArgumentRule:
         """The rule itself."""
         return rule_of(_hint(self.function, self.name))
 
     def take(self, value: Any, name: str) -> Any:
-        """See `Rule`."""
+        """See `ArgumentRule`."""
         return self.rule.take(value, name)
 
 
@@ -186,7 +186,7 @@ def _hint(function: Callable[..., Any], name: str) -> Any:
     return eval(written, own.__globals__) if isinstance(written, str) else written
 
 
-def _rule(function: Callable[..., Any], name: str) -> Rule:
+def _rule(function: Callable[..., Any], name: str) -> ArgumentRule:
     try:
         return rule_of(_hint(function, name))
     except NameError:
@@ -200,7 +200,7 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     iterated over. The door is a function of the same signature, written out as dataclasses do: payments pass one by the
     hundred thousand a second, and a look at each argument costs them next to nothing so.
     """
-    rules: dict[str, Rule] = {}
+    rules: dict[str, ArgumentRule] = {}
     scope: dict[str, Any] = {"_function": function}
     head: list[str] = []
     body: list[str] = []
@@ -230,7 +230,7 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     return door
 
 
-def _written(rule: Rule, name: str, kind: Any, scope: dict[str, Any]) -> str:
+def _written(rule: ArgumentRule, name: str, kind: Any, scope: dict[str, Any]) -> str:
     """Return the expression that stands for a checked argument."""
     if kind is inspect.Parameter.VAR_POSITIONAL:
         return f"[_take_{name}(each, {name!r}) for each in {name}]"
@@ -240,7 +240,7 @@ def _written(rule: Rule, name: str, kind: Any, scope: dict[str, Any]) -> str:
     return f"({name} if {fits} else _take_{name}({name}, {name!r}))" if fits else f"_take_{name}({name}, {name!r})"
 
 
-def _fits(rule: Rule, name: str, scope: dict[str, Any]) -> str:
+def _fits(rule: ArgumentRule, name: str, scope: dict[str, Any]) -> str:
     """Return an expression that is true only for what a rule takes as it is; empty: let the rule itself see."""
     match rule:
         case Whole():
@@ -263,9 +263,9 @@ def _bounds(value: str, low: int | None, high: int | None) -> str:
     return ("" if low is None else f" and {value} >= {low}") + ("" if high is None else f" and {value} <= {high}")
 
 
-def rules_of(function: Callable[..., Any]) -> dict[str, Rule] | None:
+def rules_of(function: Callable[..., Any]) -> dict[str, ArgumentRule] | None:
     """Return what fits the parameters of a function behind a door, by name; None if it has none."""
-    rules: dict[str, Rule] | None = getattr(function, "__checked__", None)
+    rules: dict[str, ArgumentRule] | None = getattr(function, "__checked__", None)
     return rules
 
 

@@ -23,7 +23,7 @@ from tallystick.router.forwarding.forwarder import Circuit, ForwardOutcome
 from tallystick.router.objects import ForwardingPolicy
 
 
-class Forward(msgspec.Struct, frozen=True):
+class ForwardRecord(msgspec.Struct, frozen=True):
     """A forwarded payment that has ended."""
 
     position: int
@@ -169,17 +169,17 @@ def load_policies(store: Store) -> dict[ChannelId, ForwardingPolicy]:
     }
 
 
-def forwards_after(store: Store, position: int, limit: int) -> list[Forward]:
+def forwards_after(store: Store, position: int, limit: int) -> list[ForwardRecord]:
     """Return up to `limit` ended forwards behind `position` (0: from the beginning), in order."""
     return [_forward(row) for row in store.read(_FORWARDS.rows(above("position", position), limit=limit))]
 
 
-def forwards_before(store: Store, position: int, limit: int) -> list[Forward]:
+def forwards_before(store: Store, position: int, limit: int) -> list[ForwardRecord]:
     """Return up to `limit` ended forwards before `position` (0: from the end), the newest first."""
     where = [below("position", position)] if position else []
     return [_forward(row) for row in store.read(_FORWARDS.rows(*where, order=("-position",), limit=limit))]
 
 
-def _forward(row: Row) -> Forward:
+def _forward(row: Row) -> ForwardRecord:
     position, body, outcome, time = row
-    return Forward(position, decode_column(_CIRCUIT, body, "forwards", position), ForwardOutcome(outcome), time)
+    return ForwardRecord(position, decode_column(_CIRCUIT, body, "forwards", position), ForwardOutcome(outcome), time)

@@ -45,7 +45,7 @@ class Due(msgspec.Struct):
 
 
 class OwnAnnouncements:
-    """Our own announcements. They are signed here, and stand only once they are in the book."""
+    """Our own announcements. They are signed here, and stand only once they are in the store."""
 
     def __init__(self, key: PrivateKey, domain: bytes, policy: GossipPolicy, store: GossipStore) -> None:
         self._key = key
@@ -123,7 +123,7 @@ class OwnAnnouncements:
         return found
 
     def update(self, channel: ChannelId, date: float) -> list[KeptAnnouncement]:
-        """Return the update of a confirmed channel of ours, signed anew, if what the book has is not what we want."""
+        """Return the update of a confirmed channel of ours, signed anew, if what the store has is not what we want."""
         facts = self._store.facts(channel)
         policy = self._wishes.get(channel)
         if facts is None or policy is None:
@@ -154,7 +154,7 @@ class OwnAnnouncements:
         return [KeptAnnouncement(node, digest_of(self._domain, node))]
 
     def _standing(self, item: ItemId, date: float) -> KeptAnnouncement | None:
-        """Return what the book has of ours; forget it first if it is of the future."""
+        """Return what the store has of ours; forget it first if it is of the future."""
         there = self._store.get(item)
         if there is not None and there.announcement.timestamp > date + self._policy.skew:
             self._store.drop(item)
@@ -162,7 +162,7 @@ class OwnAnnouncements:
         return there
 
     def _fresh(self, there: KeptAnnouncement | None, date: float) -> Announcement | None:
-        """Return what the book has, if it need not be renewed yet."""
+        """Return what the store has, if it need not be renewed yet."""
         if there is None or there.announcement.timestamp <= date - self._policy.refresh:
             return None
         return there.announcement

@@ -1,7 +1,7 @@
 """Updates that forwarders send back with failures of our own payments (BOLT 4): for our graph and nobody else. Pure.
 
 A forwarder could make an update for one payment alone. Whoever kept it as gossip, and so told it on, would thereby say
-that it is the payer. So it stands apart from the book until it comes as gossip, too.
+that it is the payer. So it stands apart from the store until it comes as gossip, too.
 """
 
 from __future__ import annotations

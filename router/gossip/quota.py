@@ -1,4 +1,4 @@
-"""Which channels have room in the book: those of the largest capacity, asset by asset. Pure.
+"""Which channels have room in the store: those of the largest capacity, asset by asset. Pure.
 
 Capacities of different assets cannot be compared: whoever makes a token has as much of it as they like. So channels
 compete with those of their own asset only. The chain's coin has a pool of its own, and so has each asset that the node

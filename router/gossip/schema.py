@@ -4,7 +4,7 @@
     gossip_updates    the newest update of each direction
     gossip_nodes      the newest announcement of each node
 
-Rows follow the book (`router/gossip/store.py`): what it forgets is deleted, so the tables are as bounded as it is.
+Rows follow the store (`router/gossip/store.py`): what it forgets is deleted, so the tables are as bounded as it is.
 """
 
 from __future__ import annotations

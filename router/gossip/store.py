@@ -1,9 +1,9 @@
 """What a node believes of the network: verified channels, their newest updates, nodes; and what a path search sees.
 
 Rules:
-- A channel is in the book only with what the chain says of it, and only while an update of it is.
+- A channel is in the store only with what the chain says of it, and only while an update of it is.
 - Of each id the newest version is kept (`announcements.replaces`): merging is commutative, associative and idempotent,
-  so books that were told the same come to hold the same, in whatever order they were told it.
+  so stores that were told the same come to hold the same, in whatever order they were told it.
 - A node's announcement is kept only while a channel of its is: names cost nothing, channels cost money.
 - Channels are bounded in number asset by asset, those of the largest capacity stay (`quota`): a flood of cheap
   ones, or of ones in worthless tokens, pushes out no dearer one.
@@ -102,7 +102,7 @@ class GossipStore:
     """The contents. Take `changes` and `events` from their lists after each call."""
 
     def __init__(self, native: int, other: int) -> None:
-        """Make an empty book with room for so many channels of the coin, and of each other pool (`quota`)."""
+        """Make an empty store with room for so many channels of the coin, and of each other pool (`quota`)."""
         self._quota = ChannelQuota(native, other)
         self.buckets = Buckets()
         self.changes: list[Change] = []
@@ -269,7 +269,7 @@ class GossipStore:
                 self.drop(item)
 
     def tell_apart(self, update: ChannelUpdate) -> None:
-        """Tell the graph of an update of a channel here that is not taken in. The book's next word replaces it."""
+        """Tell the graph of an update of a channel here that is not taken in. The store's next word replaces it."""
         kept = self._channels[update.channel]
         target = self._keys.get(kept.facts.participants[1 - update.side])
         if target is not None:

@@ -1,4 +1,5 @@
-"""One map of the network for each asset that a node can use: the chain's coin, and what else it has channels in.
+"""The graphs of the network, one for each asset that a node can use: the chain's coin, and what else it has channels
+in.
 
 Gossip tells of channels in every asset; a payment stays in one. So each asset has a graph and beliefs of its
 own, made when the node's first channel in it opens (or because the settings name it) and dropped when the last one is
@@ -64,13 +65,13 @@ class AssetGraphs:
         self._steady = steady
         self._asset_graphs: dict[Address, AssetGraph] = {}
         self._changed: dict[Address, set[ChannelId]] = {}
-        """Channels to which something has happened of which the map of their asset does not know yet."""
+        """Channels to which something has happened of which the graph of their asset does not know yet."""
 
     def __iter__(self) -> Iterator[Address]:
         return iter(self._asset_graphs)
 
     def of(self, asset: Address) -> AssetGraph:
-        """Return the map for payments in an asset; raise InvalidInput if the node has none."""
+        """Return the graph for payments in an asset; raise InvalidInput if the node has none."""
         asset_graph = self._asset_graphs.get(asset)
         if asset_graph is None:
             raise InvalidInput(
@@ -84,23 +85,23 @@ class AssetGraphs:
         return self.of(asset).planner.graph
 
     def routes_for(self, order: Order) -> OrderRoutes:
-        """Return the map for one payment: of its asset, as long as the payment lasts."""
+        """Return the routes of one payment: in its asset, as long as the payment lasts."""
         return self._asset_graph(order.asset).routes_for(order)
 
     @property
     def usable(self) -> tuple[Address, ...]:
-        """The assets in which this node has an open channel and a map, the coin in any case."""
+        """The assets in which this node has an open channel and a graph, the coin in any case."""
         held = self._held()
         return tuple(asset for asset in self._asset_graphs if asset == NATIVE or asset in held)
 
-    # --- which maps there are ------------------------------------------------------------------------------------
+    # --- which graphs there are ------------------------------------------------------------------------------------
 
     def load(self) -> None:
-        """Make the maps that are wanted now. Call it before gossip tells what is on disk."""
+        """Make the graphs that are wanted now. Call it before gossip tells what is on disk."""
         self.look()
 
     def look(self) -> None:
-        """Make the maps that have come to be wanted, and drop those that are not wanted any more."""
+        """Make the graphs that have come to be wanted, and drop those that are not wanted any more."""
         held = self._held()
         others = sorted(held, key=lambda asset: (not held[asset], asset not in self._asset_graphs, asset))
         wanted = [asset for asset in dict.fromkeys([*self._named, *others]) if asset != NATIVE][: self._limit]
@@ -127,7 +128,7 @@ class AssetGraphs:
         return held
 
     def _asset_graph(self, asset: Address) -> AssetGraph:
-        """Return the map for an asset, made now if there is none."""
+        """Return the graph for an asset, made now if there is none."""
         if asset not in self._asset_graphs:
             graph = Graph(self._gossip.edges(asset), compiled=self._compiled)
             knowledge = Knowledge(graph)

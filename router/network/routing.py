@@ -1,10 +1,10 @@
-"""The payment network, as one node takes part in it: pay, be paid, forward, and know the map.
+"""The payment network, as one node takes part in it: pay, be paid, forward, and know the graph.
 
     router       decides about every lock that comes with an onion (`router.forwarding.service`)
     paying       what its owner asks for; `outgoing`: the payments that follow
     invoicing    the invoices that others pay; `receiving`: what comes for them
     gossip       tells and hears what channels there are, and what they ask for
-    asset_graphs a graph for each asset, drawn by gossip, on which payments find their ways (`asset_graphs`)
+    maps         a graph for each asset, drawn by gossip, on which payments find their ways (`asset_graphs`)
 
 Everything is stored before it has consequences, as everywhere; after a restart payments go on by themselves.
 """
@@ -114,7 +114,7 @@ class Routing:
             clock=clock,
             announces=options.announce,
         )
-        self.asset_graphs = AssetGraphs(
+        self.maps = AssetGraphs(
             self._own, engine, writer, self.gossip, self.private_channels, domain, options, clock, steady
         )
         admission = Admission(
@@ -129,7 +129,7 @@ class Routing:
         self.incoming = IncomingLocks(self.channels, admission, self.private_channels.update_of)
         self.outgoing = OutgoingPayments(
             self.channels,
-            self.asset_graphs.routes_for,
+            self.maps.routes_for,
             store=writer.store,
             record=writer.add,
             clock=clock,
@@ -168,7 +168,7 @@ class Routing:
             self.channels,
             writer.store,
             options,
-            graphs=self.asset_graphs,
+            graphs=self.maps,
             private_channels=self.private_channels,
             receiving=self.receiving,
             commit=writer.commit,
@@ -180,7 +180,7 @@ class Routing:
             self.channels,
             writer.store,
             options,
-            graphs=self.asset_graphs,
+            graphs=self.maps,
             outgoing=self.outgoing,
             invoicing=self.invoicing,
             clock=clock,
@@ -193,7 +193,7 @@ class Routing:
 
     def load(self) -> None:
         """Take in what is on disk. Before the chain is followed."""
-        self.asset_graphs.load()
+        self.maps.load()
         self.gossip.load()
         self.outgoing.load()
 
@@ -224,7 +224,7 @@ class Routing:
     async def _save_forever(self) -> None:
         while True:
             await trio.sleep(SAVE_SECONDS)
-            moments = self.asset_graphs.news()
+            moments = self.maps.news()
             if moments:
                 await self._writer.commit(moments)
 
@@ -233,7 +233,7 @@ class Routing:
         if isinstance(event, PeerConnected):
             (self.gossip.on_connected if event.up else self.gossip.on_disconnected)(event.peer)
         elif isinstance(event, ChannelChanged):
-            self.asset_graphs.on_channel_changed(event.channel)
+            self.maps.on_channel_changed(event.channel)
             self._announce(event.channel)
         else:
             self.outgoing.on_event(event)
@@ -258,16 +258,16 @@ class Routing:
 
     @property
     def graph(self) -> Graph:
-        """The graph of the channels in the chain's coin; of other assets: `asset_graphs.graph`."""
-        return self.asset_graphs.graph()
+        """The graph of the channels in the chain's coin; of other assets: `maps.graph`."""
+        return self.maps.graph()
 
     def _draw(self, event: GraphEvent) -> None:
-        self.asset_graphs.draw(event)
+        self.maps.draw(event)
         self.outgoing.on_graph_changed()
 
     def _is_known(self, channel: ChannelId, asset: Address) -> bool:
         """Whether the network knows a channel of ours as a way to us."""
-        return asset in self.asset_graphs and self.asset_graphs.graph(asset).get(channel, self._own) is not None
+        return asset in self.maps and self.maps.graph(asset).get(channel, self._own) is not None
 
     def _announce(self, channel: ChannelId) -> None:
         view = self._engine.views.get(channel)

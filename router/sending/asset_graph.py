@@ -126,7 +126,7 @@ class AssetGraph:
         return other and all({edge.source, edge.target} == ends for edge in known)
 
     def routes_for(self, order: Order) -> OrderRoutes:
-        """Return the map for one payment; `close` it when the payment has ended."""
+        """Return the routes of one payment; `close` it when the payment has ended."""
         return OrderRoutes(self, order)
 
     def estimate(self, target: NodeKey, amount: int, *, now: float) -> Route:

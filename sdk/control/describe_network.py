@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tallystick.channels.protocol.objects import NATIVE, Address
-from tallystick.router.forwarding.circuits import Forward
+from tallystick.router.forwarding.circuits import ForwardRecord
 from tallystick.router.objects import ForwardingPolicy, Route
 from tallystick.router.receiving.issued import InvoiceRecord, InvoiceState
 from tallystick.router.receiving.service import PartRefused
@@ -74,7 +74,7 @@ def _part(part: PartRecord, asset: Address, paid: bool) -> views.PartInfo:
     return views.PartInfo(state, route_info(part.route, asset))
 
 
-def forward_info(forward: Forward, asset: Address) -> views.ForwardInfo:
+def forward_info(forward: ForwardRecord, asset: Address) -> views.ForwardInfo:
     """Describe a payment that was carried for others, in an asset."""
     circuit = forward.circuit
     return views.ForwardInfo(
@@ -107,7 +107,7 @@ def policy_info(channel: ChannelHandle, policy: ForwardingPolicy) -> views.Polic
 
 def graph_info(node: Node) -> views.GraphInfo:
     """Describe how much of the network a node knows."""
-    asset_graphs, gossip = node.routing.asset_graphs, node.routing.gossip.statistics()
+    asset_graphs, gossip = node.routing.maps, node.routing.gossip.statistics()
     graphs = {asset: asset_graphs.graph(asset) for asset in asset_graphs}
     known = tuple(views.AssetGraphInfo(_hex(asset), len(graph.nodes), len(graph)) for asset, graph in graphs.items())
     coin = graphs[NATIVE]

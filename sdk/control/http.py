@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from tallystick.channels.values.argument_rules import Flag, OneOf, Rule, Whole, refuse
+from tallystick.channels.values.argument_rules import ArgumentRule, Flag, OneOf, Whole, refuse
 from tallystick.channels.values.arguments import rule_of
 from tallystick.sdk.control.connections import ConnectionLimit
 from tallystick.sdk.control.faults import Malformed
@@ -71,7 +71,7 @@ def read_query(request: Request, kind: type[Asked]) -> Asked:
     return kind(**{name: _read_word(name, given[name], rule_of(hints[name])) for name in hints if name in given})
 
 
-def _read_word(name: str, text: str, rule: Rule) -> Any:
+def _read_word(name: str, text: str, rule: ArgumentRule) -> Any:
     match rule:
         case OneOf():  # something or None, of which a query says nothing
             return _read_word(name, text, rule.rules[0])

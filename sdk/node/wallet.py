@@ -31,7 +31,7 @@ from tallystick.channels.protocol.objects import (
 )
 from tallystick.channels.storage.store import Store
 from tallystick.channels.values.arguments import checked
-from tallystick.router.forwarding.circuits import Forward, forwards_after, forwards_before
+from tallystick.router.forwarding.circuits import ForwardRecord, forwards_after, forwards_before
 from tallystick.router.invoices.invoice import Invoice
 from tallystick.router.network.paid import PaidInvoices, PaidJournal
 from tallystick.router.network.routing import PaymentReceipt, Routing
@@ -221,12 +221,12 @@ class Wallet:
     # --- forwarding ----------------------------------------------------------------------------------------------
 
     @checked
-    def forwards(self, limit: Count = 100, before: Count = 0) -> list[Forward]:
+    def forwards(self, limit: Count = 100, before: Count = 0) -> list[ForwardRecord]:
         """Return payments of others that ended, newest first; `before` goes on from a position."""
         return forwards_before(self._store, before, limit)
 
     @checked
-    def forwards_after(self, position: Count = 0, limit: Count = 100) -> list[Forward]:
+    def forwards_after(self, position: Count = 0, limit: Count = 100) -> list[ForwardRecord]:
         """Return payments of others that ended, oldest first, behind a position."""
         return forwards_after(self._store, position, limit)
 

@@ -16,7 +16,7 @@ from tallystick.channels.ports import Link, Network, PeerAddress
 from tallystick.channels.protocol.keys import PublicKey
 from tallystick.channels.protocol.objects import Address, ChannelId
 from tallystick.channels.storage.store import Moment, Store
-from tallystick.channels.storage.tables import Query, Row
+from tallystick.channels.storage.tables import Row, TableQuery
 from tallystick.settlement.chain import Block, Chain, ContractChannel, Header, TransactionReceipt
 from tallystick.settlement.errors import ChainUnavailable
 
@@ -103,7 +103,7 @@ class GatedStore:
         """What was dropped when it was opened."""
         return self._store.healed
 
-    def read(self, query: Query) -> list[Row]:
+    def read(self, query: TableQuery) -> list[Row]:
         """Return the rows of a query over what is durable."""
         return self._store.read(query)
 

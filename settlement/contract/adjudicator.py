@@ -60,8 +60,8 @@ from tallystick.settlement.chain import (
 from tallystick.settlement.contract.state import (
     BPS,
     CallOutcome,
-    ChannelState,
     ChannelStatus,
+    ChannelStorage,
     Parameters,
     Payout,
     StandingProof,
@@ -111,7 +111,7 @@ def channel_of(call: ChannelCall) -> ChannelId:
             return call.channel
 
 
-def apply(channel: ChannelState | None, call: ChannelCall, situation: CallContext) -> CallOutcome:
+def apply(channel: ChannelStorage | None, call: ChannelCall, situation: CallContext) -> CallOutcome:
     """Return what `call` does to `channel` (None: it never existed); raise Reverted if a rule refuses it."""
     if isinstance(call, OpenCall):
         return _open(channel, call, situation)
@@ -130,7 +130,7 @@ def apply(channel: ChannelState | None, call: ChannelCall, situation: CallContex
 # --- while both agree -------------------------------------------------------------------------------------------
 
 
-def _open(channel: ChannelState | None, call: OpenCall, situation: CallContext) -> CallOutcome:
+def _open(channel: ChannelStorage | None, call: OpenCall, situation: CallContext) -> CallOutcome:
     terms, rules = call.terms, situation.parameters
     if (terms.chain_id, terms.contract) != (rules.chain_id, rules.contract):
         raise Reverted(Revert.BAD_TERMS, "the terms name another chain or another contract")
@@ -150,13 +150,13 @@ def _open(channel: ChannelState | None, call: OpenCall, situation: CallContext) 
             f"this pair's next channel in this asset has number {situation.count}, not {terms.number}",
         )
     side = terms.side_of(situation.caller)
-    opened = ChannelState(terms, _with((0, 0), side, call.deposit))
+    opened = ChannelStorage(terms, _with((0, 0), side, call.deposit))
     id = channel_id(terms)
     deposited = (Deposited(id, side, call.deposit),) if call.deposit else ()
     return CallOutcome(opened, (ChannelOpened(id, terms), *deposited), taken=call.deposit)
 
 
-def _deposit(channel: ChannelState, call: DepositCall, situation: CallContext) -> CallOutcome:
+def _deposit(channel: ChannelStorage, call: DepositCall, situation: CallContext) -> CallOutcome:
     _check_side(call.side)
     if call.asset != channel.terms.asset:
         raise Reverted(Revert.BAD_TERMS, f"the channel's asset is 0x{channel.terms.asset.hex()}, not the one named")
@@ -168,7 +168,7 @@ def _deposit(channel: ChannelState, call: DepositCall, situation: CallContext) -
     return CallOutcome(deposited, (event,), taken=call.amount, outgrown=channel.deposits)
 
 
-def _withdraw(channel: ChannelState, call: WithdrawCall, situation: CallContext) -> CallOutcome:
+def _withdraw(channel: ChannelStorage, call: WithdrawCall, situation: CallContext) -> CallOutcome:
     offer = call.withdrawal
     _check_side(offer.participant)
     if situation.time > offer.valid_until:
@@ -189,7 +189,7 @@ def _withdraw(channel: ChannelState, call: WithdrawCall, situation: CallContext)
     )
 
 
-def _cooperative_close(channel: ChannelState, call: CooperativeCloseCall, situation: CallContext) -> CallOutcome:
+def _cooperative_close(channel: ChannelStorage, call: CooperativeCloseCall, situation: CallContext) -> CallOutcome:
     offer = call.close
     if situation.time > offer.valid_until:
         raise Reverted(Revert.EXPIRED, f"the cooperative close was valid until {offer.valid_until}; sign a new one")
@@ -204,7 +204,7 @@ def _cooperative_close(channel: ChannelState, call: CooperativeCloseCall, situat
     )
 
 
-def _deposited_since(channel: ChannelState, balances: int, situation: CallContext) -> tuple[int, int]:
+def _deposited_since(channel: ChannelStorage, balances: int, situation: CallContext) -> tuple[int, int]:
     """Return what was deposited for each side since the channel held just `balances`.
 
     Each deposit makes the sum of deposits grow, so the sum tells when that was. Anybody may deposit, so that what came
@@ -224,7 +224,7 @@ def _deposited_since(channel: ChannelState, balances: int, situation: CallContex
 # --- when one closes alone --------------------------------------------------------------------------------------
 
 
-def _close(channel: ChannelState, call: CloseCall, situation: CallContext) -> CallOutcome:
+def _close(channel: ChannelStorage, call: CloseCall, situation: CallContext) -> CallOutcome:
     if situation.caller not in channel.terms.participants:
         raise Reverted(Revert.NOT_A_PARTICIPANT, "only one of its two participants can close a channel alone")
     if len(call.close_key) != 32 or keccak(call.close_key) != channel.terms.close_hash:
@@ -246,7 +246,7 @@ def _close(channel: ChannelState, call: CloseCall, situation: CallContext) -> Ca
     return CallOutcome(closed, (event,))
 
 
-def _challenge(channel: ChannelState, call: ChallengeCall, situation: CallContext) -> CallOutcome:
+def _challenge(channel: ChannelStorage, call: ChallengeCall, situation: CallContext) -> CallOutcome:
     proof = call.proof.proof
     if situation.time > channel.deadline:
         raise Reverted(Revert.WINDOW_OVER, f"challenges counted until {channel.deadline}; the channel can be settled")
@@ -268,7 +268,7 @@ def _challenge(channel: ChannelState, call: ChallengeCall, situation: CallContex
     return CallOutcome(challenged, (Challenged(proof.channel, proof.sender, proof.seq, situation.caller, convicts),))
 
 
-def _settle(channel: ChannelState, call: SettleCall, situation: CallContext) -> CallOutcome:
+def _settle(channel: ChannelStorage, call: SettleCall, situation: CallContext) -> CallOutcome:
     if situation.time <= channel.deadline:
         raise Reverted(Revert.WINDOW_OPEN, f"the challenge window runs until {channel.deadline}; settle after it")
     deposit0 = channel.deposits[0] - channel.withdrawn[0]
@@ -287,7 +287,7 @@ def _settle(channel: ChannelState, call: SettleCall, situation: CallContext) -> 
     return CallOutcome(settled, (event,), payouts=_payouts(paid))
 
 
-def _sentence(channel: ChannelState, nets: tuple[int, int], rules: Parameters) -> tuple[tuple[int, int], int]:
+def _sentence(channel: ChannelStorage, nets: tuple[int, int], rules: Parameters) -> tuple[tuple[int, int], int]:
     """Return what each side is paid, and the beneficiary's reward, after a conviction if there was one."""
     if not channel.convicted:
         return nets, 0
@@ -296,7 +296,7 @@ def _sentence(channel: ChannelState, nets: tuple[int, int], rules: Parameters) -
     return _with((0, 0), 1 - channel.closer, sum(nets) - reward), reward
 
 
-def _redeem(channel: ChannelState, call: RedeemCall, situation: CallContext) -> CallOutcome:
+def _redeem(channel: ChannelStorage, call: RedeemCall, situation: CallContext) -> CallOutcome:
     """Decide the locks of one simplex.
 
     Each lock has a share of the pot: its amount while the pot lasts, in the order that both signed (that of id). A
@@ -333,7 +333,7 @@ def _redeem(channel: ChannelState, call: RedeemCall, situation: CallContext) -> 
     return CallOutcome(redeemed, (event,), payouts=_payouts([(receiver, paid), (sender, refunded)]))
 
 
-Rule: TypeAlias = Callable[[ChannelState, Any, CallContext], CallOutcome]
+Rule: TypeAlias = Callable[[ChannelStorage, Any, CallContext], CallOutcome]
 _RULES: dict[type[Any], tuple[tuple[ChannelStatus, ...], Rule]] = {
     DepositCall: ((ChannelStatus.OPEN,), _deposit),
     WithdrawCall: ((ChannelStatus.OPEN,), _withdraw),
@@ -349,7 +349,7 @@ _RULES: dict[type[Any], tuple[tuple[ChannelStatus, ...], Rule]] = {
 
 
 def _checked(
-    channel: ChannelState, id: ChannelId, sender: int, signed: SignedProof | None, situation: CallContext
+    channel: ChannelStorage, id: ChannelId, sender: int, signed: SignedProof | None, situation: CallContext
 ) -> StandingProof:
     """Return what counts of the proof of simplex `sender` once all of it is found right; None is genesis."""
     if signed is None:
@@ -365,7 +365,7 @@ def _checked(
     return StandingProof(proof.seq, proof.transferred, proof.locked, proof.locks_root)
 
 
-def _beneficiary(channel: ChannelState, call: ChallengeCall, situation: CallContext) -> Address | None:
+def _beneficiary(channel: ChannelStorage, call: ChallengeCall, situation: CallContext) -> Address | None:
     """Return whom the victim's voucher names, if the challenge carries one that is right."""
     if call.voucher is None:
         return None
@@ -377,13 +377,13 @@ def _beneficiary(channel: ChannelState, call: ChallengeCall, situation: CallCont
 
 
 def _check_both(
-    channel: ChannelState, situation: CallContext, digest: bytes, signature0: bytes, signature1: bytes
+    channel: ChannelStorage, situation: CallContext, digest: bytes, signature0: bytes, signature1: bytes
 ) -> None:
     _check_signature(channel, 0, digest, signature0)
     _check_signature(channel, 1, digest, signature1)
 
 
-def _check_signature(channel: ChannelState, side: int, digest: bytes, signature: bytes) -> None:
+def _check_signature(channel: ChannelStorage, side: int, digest: bytes, signature: bytes) -> None:
     try:
         verify_signer(digest, signature, channel.terms.participants[side])
     except InvalidSignature as error:

@@ -1,6 +1,6 @@
 """What the adjudicator knows of one channel, as frozen values; its rules are in `adjudicator`.
 
-Everything that a rule reads or changes of a channel is in its one `ChannelState`: the contract's state is a map from
+Everything that a rule reads or changes of a channel is in its one `ChannelStorage`: the contract's state is a map from
 channel id to it, besides a counter per pair and asset. So calls on different channels never touch the same value, and
 an executor may run them in parallel.
 """
@@ -53,7 +53,7 @@ class StandingProof(msgspec.Struct, frozen=True, array_like=True):
     root: bytes = ZERO32
 
 
-class ChannelState(msgspec.Struct, frozen=True, array_like=True, tag=1):
+class ChannelStorage(msgspec.Struct, frozen=True, array_like=True, tag=1):
     """All that the contract stores of a channel. Pairs are in order of side; side i writes simplex i."""
 
     terms: Terms
@@ -96,7 +96,7 @@ class Payout(msgspec.Struct, frozen=True):
 class CallOutcome(msgspec.Struct, frozen=True):
     """What a call does to one channel: its new state, the events, what the caller pays in and who is paid."""
 
-    channel: ChannelState
+    channel: ChannelStorage
     events: tuple[ChannelEvent, ...]
     taken: int = 0
     payouts: tuple[Payout, ...] = ()
@@ -104,7 +104,7 @@ class CallOutcome(msgspec.Struct, frozen=True):
     """Deposits by side that a new one was added to: how each sum was shared is remembered."""
 
 
-def view(channel: ChannelState) -> ContractChannel:
+def view(channel: ChannelStorage) -> ContractChannel:
     """Return the state as the chain interface shows it."""
     first, second = channel.standing
     ended_alone = channel.status != ChannelStatus.OPEN and channel.deadline > 0

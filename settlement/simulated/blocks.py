@@ -10,7 +10,7 @@ import msgspec
 from tallystick.channels.protocol.keys import keccak
 from tallystick.channels.protocol.objects import ZERO32, Address
 from tallystick.settlement.chain import Block, Event, Header, TransactionReceipt
-from tallystick.settlement.contract.state import ChannelState, Parameters
+from tallystick.settlement.contract.state import ChannelStorage, Parameters
 from tallystick.settlement.errors import read_revert
 from tallystick.settlement.ethereum.abi import Deployment
 from tallystick.settlement.ethereum.transactions import Transaction, gas_needed
@@ -38,7 +38,7 @@ class BlockRecord(msgspec.Struct, frozen=True, array_like=True, dict=True):
     header: Header
     mints: tuple[Mint, ...]
     entries: tuple[Entry, ...]
-    undo: tuple[tuple[bytes, int | ChannelState | None], ...]
+    undo: tuple[tuple[bytes, int | ChannelStorage | None], ...]
 
     @cached_property
     def block(self) -> Block:

@@ -22,8 +22,8 @@ from tallystick.settlement.ethereum.abi import Deployment
 from tallystick.settlement.ethereum.transactions import Transaction, decode_transaction, gas_needed
 from tallystick.settlement.simulated.blocks import BlockRecord, Plan, build_block, next_nonce
 from tallystick.settlement.simulated.journal import (
+    BranchChanged,
     ChainFounded,
-    ChainMoved,
     read_identity,
     read_records,
     read_salt,
@@ -176,7 +176,7 @@ class Branch:
             added.append(self._build(total, parent, mints, remaining, reorganisations))
             mints = ()
         if self._store is not None:
-            self._store.commit([ChainMoved(kept, tuple(added), total.changes, reorganisations)])
+            self._store.commit([BranchChanged(kept, tuple(added), total.changes, reorganisations)])
         apply_changes(self._world, total.changes)
         self._mints, self.reorganisations = mints, reorganisations
         self.records[kept:] = added

@@ -12,19 +12,19 @@ from collections.abc import Mapping
 from tallystick.channels.protocol.codec import Codec
 from tallystick.channels.storage.store import Moment, Store, Subject
 from tallystick.channels.storage.tables import Rows, at_least, find, table
-from tallystick.settlement.contract.state import ChannelState
+from tallystick.settlement.contract.state import ChannelStorage
 from tallystick.settlement.simulated.blocks import BlockRecord
 from tallystick.settlement.simulated.world import Value, World
 
 _RECORDS: Codec[BlockRecord] = Codec(BlockRecord, canonical=False)
-_VALUES: Codec[Value] = Codec(int | ChannelState)
+_VALUES: Codec[Value] = Codec(int | ChannelStorage)
 
 _STATE = table("ledger_state", "key value")
 _BLOCKS = table("ledger_blocks", "number record", history="number")
 _FACTS = table("ledger_facts", "name value")
 
 
-class ChainMoved(Moment, frozen=True):
+class BranchChanged(Moment, frozen=True):
     """Blocks were dropped from the end, or added, or both: all in one step."""
 
     dropped_from: int
@@ -40,7 +40,7 @@ class ChainFounded(Moment, frozen=True):
     identity: bytes
 
 
-def _moved(rows: Rows, moment: ChainMoved) -> None:
+def _moved(rows: Rows, moment: BranchChanged) -> None:
     rows.delete(_BLOCKS, at_least("number", moment.dropped_from))
     for record in moment.added:
         rows.add(_BLOCKS, record.header.number, _RECORDS.encode(record))
@@ -56,7 +56,7 @@ def _founded(rows: Rows, moment: ChainFounded) -> None:
     rows.add(_FACTS, "identity", moment.identity)
 
 
-LEDGER = Subject("ledger", (_STATE, _BLOCKS, _FACTS), {ChainMoved: _moved, ChainFounded: _founded})
+LEDGER = Subject("ledger", (_STATE, _BLOCKS, _FACTS), {BranchChanged: _moved, ChainFounded: _founded})
 
 
 def read_identity(store: Store) -> bytes | None:

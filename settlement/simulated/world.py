@@ -8,7 +8,7 @@ A key is one letter and what it names; a value is a number, or a channel's state
 | b      | asset, account     | its balance                                               |
 | a      | asset, owner       | how much of its tokens the adjudicator may take           |
 | t      | asset              | how much of it exists                                     |
-| c      | channel            | `ChannelState`                                            |
+| c      | channel            | `ChannelStorage`                                            |
 | d      | channel, sum       | what side 0 had deposited when both had that sum, plus 1  |
 | p      | p0, p1, asset      | how many channels this pair has had in this asset         |
 | s      | sha256 of a secret | block time of its registration                            |
@@ -26,10 +26,10 @@ from collections.abc import Mapping
 from typing import TypeAlias
 
 from tallystick.channels.protocol.objects import Address, ChannelId
-from tallystick.settlement.contract.state import ChannelState
+from tallystick.settlement.contract.state import ChannelStorage
 from tallystick.settlement.errors import LedgerBroken
 
-Value: TypeAlias = int | ChannelState
+Value: TypeAlias = int | ChannelStorage
 World: TypeAlias = dict[bytes, Value]
 Changes: TypeAlias = dict[bytes, Value | None]
 """New values; None removes the key."""
@@ -89,11 +89,11 @@ class Layer:
     def number(self, key: bytes) -> int:
         """Return a number, 0 if there is none."""
         value = self.get(key)
-        if isinstance(value, ChannelState):
+        if isinstance(value, ChannelStorage):
             raise LedgerBroken(f"the ledger's entry {key.hex()} is a channel where a number must be")
         return value or 0
 
-    def channel(self, channel: ChannelId) -> ChannelState | None:
+    def channel(self, channel: ChannelId) -> ChannelStorage | None:
         """Return a channel's state, None if it never existed."""
         value = self.get(channel_key(channel))
         if isinstance(value, int):
@@ -132,7 +132,7 @@ def check_conservation(before: Entries, after: Entries, vault: Address) -> None:
     vaulted: Counter[bytes] = Counter()
     for entries, sign in ((before, -1), (after, 1)):
         for key, value in entries.items():
-            if isinstance(value, ChannelState):
+            if isinstance(value, ChannelStorage):
                 vaulted[value.terms.asset] -= sign * value.held
             elif value is not None and key[:1] == b"b":
                 supply[key[1:21]] -= sign * value

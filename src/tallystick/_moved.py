@@ -45,7 +45,7 @@ NAMES = {
     },
 }
 """Of each module whose old name is that of a package now: its names, and the module that each is in."""
-RENAMED = {"router.forwarder.Outcome": "ForwardOutcome"}
+RENAMED = {"router.circuits.Forward": "ForwardRecord", "router.forwarder.Outcome": "ForwardOutcome"}
 """What has another name in the module where it is now."""
 
 

@@ -45,7 +45,7 @@ from tallystick.settlement.chain import (
     WithdrawCall,
 )
 from tallystick.settlement.contract.adjudicator import CallContext, ChannelCall, apply
-from tallystick.settlement.contract.state import ChannelState, Parameters
+from tallystick.settlement.contract.state import ChannelStorage, Parameters
 from tallystick.settlement.simulated.branch import ADJUDICATOR
 
 CLOSE_KEY = keccak(b"the close key of the channel on paper")
@@ -110,7 +110,7 @@ class DisputeFixture:
     def __init__(self, fixture: ChannelFixture, *, time: int = 1_000, reward_bps: int = 1_000) -> None:
         self.fixture = fixture
         self.time = time
-        self.channel: ChannelState | None = None
+        self.channel: ChannelStorage | None = None
         self.kept: Counter[Puzzle] = Counter()
         """What the registry keeps of each puzzle: of a hash lock, when its secret became public; of a stream, what its
         deepest link is worth."""
@@ -124,7 +124,7 @@ class DisputeFixture:
         self.parameters = Parameters(fixture.terms.chain_id, fixture.terms.contract, reward_bps)
 
     @property
-    def state(self) -> ChannelState:
+    def state(self) -> ChannelStorage:
         """The channel's state; it must have been opened."""
         if self.channel is None:
             raise LookupError("the channel was never opened in this dispute")

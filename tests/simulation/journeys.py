@@ -69,7 +69,7 @@ class Journey:
         for one, other in pairwise(LINE):
             await self.node(one).open_channel(self.world.address(other), DEPOSIT, asset=self.asset)
         channels = {channel.id for node in nodes for channel in node.channels}
-        graphs = [node.routing.asset_graphs.graph(self.asset) for node in nodes]
+        graphs = [node.routing.maps.graph(self.asset) for node in nodes]
         known = await self.world.until(lambda: all(len(graph.slots_of(c)) == 2 for graph in graphs for c in channels))
         if not known:
             raise Violation("gossip did not reach everybody")

@@ -53,5 +53,5 @@ async def a_line(
 
 
 def _knows(node: Node, asset: Address, channels: tuple[ChannelId, ...]) -> bool:
-    asset_graphs = node.routing.asset_graphs
+    asset_graphs = node.routing.maps
     return asset in asset_graphs and all(len(asset_graphs.graph(asset).slots_of(channel)) == 2 for channel in channels)

@@ -238,7 +238,7 @@ class SimulatedNetwork:
         return [
             f"{name}: {len(asset_graphs.graph(asset))} of {count} in 0x{asset.hex()}"
             for name in self.names
-            for asset_graphs in [self.world.node(name).routing.asset_graphs]
+            for asset_graphs in [self.world.node(name).routing.maps]
             for asset, count in directions.items()
             if asset not in asset_graphs or len(asset_graphs.graph(asset)) < count
         ]

@@ -25,7 +25,7 @@ from tallystick.channels.protocol.objects import Address, ChannelId, Lock
 from tallystick.channels.protocol.operations import AddLock, Cancel, Unlock
 from tallystick.channels.storage.schema import load_channels, received_after
 from tallystick.channels.storage.store import Store
-from tallystick.router.forwarding.circuits import Forward, forwards_after, load_circuits
+from tallystick.router.forwarding.circuits import ForwardRecord, forwards_after, load_circuits
 from tallystick.router.forwarding.forwarder import Circuit, ForwardOutcome, Name
 from tallystick.router.receiving.issued import InvoiceRecord, list_invoices
 from tallystick.router.sending.payments import PaymentRecord, list_payments, load_parts
@@ -41,7 +41,7 @@ class Ledger(msgspec.Struct, frozen=True):
     payments: list[PaymentRecord]
     invoices: list[InvoiceRecord]
     circuits: list[Circuit]
-    forwards: list[Forward]
+    forwards: list[ForwardRecord]
     sent: dict[bytes, tuple[int, int]]
     """By payment hash: what its paid parts took from this node, and what they delivered."""
     assets: dict[ChannelId, Address]

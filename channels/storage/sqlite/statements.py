@@ -13,7 +13,7 @@ from typing import Any
 
 from tallystick.channels.errors import StoreError
 from tallystick.channels.storage.sqlite.seals import seal
-from tallystick.channels.storage.tables import COUNT, Condition, Query, Row, Table, conditions, damage
+from tallystick.channels.storage.tables import COUNT, Condition, Row, Table, TableQuery, conditions, damage
 
 
 class SqliteRows:
@@ -23,7 +23,7 @@ class SqliteRows:
         self._connection = connection
         self._statements: dict[object, str] = {}
 
-    def read(self, query: Query) -> list[Row]:
+    def read(self, query: TableQuery) -> list[Row]:
         """Return the rows of a query. Those of a history are compared with their seals: a start sees new ones alone."""
         table, where, columns, order, limit, joined, counted = query
         checked = table.history != "" and columns == table.columns and not counted

@@ -28,7 +28,7 @@ from tallystick.channels.storage.sqlite.seals import (
 from tallystick.channels.storage.sqlite.statements import SqliteRows
 from tallystick.channels.storage.sqlite.versions import migrate, require_known
 from tallystick.channels.storage.store import Moment, Write
-from tallystick.channels.storage.tables import Query, Row
+from tallystick.channels.storage.tables import Row, TableQuery
 from tallystick.channels.values.arguments import checked
 
 LOG_SIZE = 2**22
@@ -95,7 +95,7 @@ class SqliteStore:
             raise
         self.commits += 1
 
-    def read(self, query: Query) -> list[Row]:
+    def read(self, query: TableQuery) -> list[Row]:
         """Return the rows of a query over what is durable."""
         try:
             return self._durable.read(query)
