@@ -13,7 +13,7 @@ from tallystick.channels.errors import Fault
 from tallystick.channels.protocol.core import CloseInitiator
 from tallystick.channels.protocol.messages import Error, Shutdown, encode
 from tallystick.channels.session.inputs import LinkDown, LinkUp, RequestClose
-from tallystick.channels.session.state import LinkState
+from tallystick.channels.session.link_state import LinkState
 
 FRESH = LinkState()
 

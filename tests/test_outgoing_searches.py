@@ -21,9 +21,11 @@ from tallystick.router.errors import NoRoute, Unpaid
 from tallystick.router.forwarding.ports import ChannelPort
 from tallystick.router.objects import Hop, NodeKey, Route
 from tallystick.router.pathfinding.steps import Steps, finish
-from tallystick.router.sending.outgoing import TURN, OutgoingPayments
-from tallystick.router.sending.payer import Attribution, Limits, Part, PartFailure, Payment, RetryPlan
+from tallystick.router.sending.attribution import Attribution, PartFailure
+from tallystick.router.sending.outgoing import OutgoingPayments
+from tallystick.router.sending.payer import Limits, Part, Payment, RetryPlan
 from tallystick.router.sending.payments import Order, PartSent, PaymentOrdered, find_payment
+from tallystick.router.sending.searches import TURN
 from tallystick.router.sending.sqlite import SCHEMA
 
 PEER = NodeKey(bytes(PrivateKey(b"\x42" * 32).public))

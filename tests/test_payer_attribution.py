@@ -13,8 +13,7 @@ from tallystick.router.objects import NodeKey
 from tallystick.router.onion.failures import Failure, first_wrap, notice, wrap
 from tallystick.router.onion.payload import FinalPayload, ForwardPayload, encode_payload
 from tallystick.router.onion.sphinx import BuiltOnion, build_onion, onions_of, peel
-from tallystick.router.sending.attribution import attribution_of
-from tallystick.router.sending.payer import Attribution, PartFailure
+from tallystick.router.sending.attribution import Attribution, PartFailure, attribution_of
 
 KEYS = [PrivateKey(bytes([number]) * 32) for number in (1, 2, 3)]
 CONDITION = b"\x2a" * 32

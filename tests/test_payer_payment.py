@@ -11,7 +11,8 @@ from tallystick.channels.protocol.objects import ChannelId
 from tallystick.router.errors import NoRoute, Unpaid
 from tallystick.router.objects import Hop, NodeKey, Route
 from tallystick.router.pathfinding.steps import Steps, finish
-from tallystick.router.sending.payer import Attribution, Limits, Part, PartFailure, Payment, RetryPlan
+from tallystick.router.sending.attribution import Attribution, PartFailure
+from tallystick.router.sending.payer import Limits, Part, Payment, RetryPlan
 
 TARGET = NodeKey(b"\x02" + bytes(32))
 SECRET = b"s" * 32

@@ -24,7 +24,6 @@ RULES: dict[str, Any] = {
     "kits": ["shop.bench"],
     "outside": ["trio", "sqlite3"],
     "shells": [],
-    "rings": [],
     "longer": [],
     "entries": {"shop": 5, "base": 5},
     "floors": {"shop": ["bench", "till | stock", "errors"], "base": ["testing", "words"]},
@@ -83,7 +82,6 @@ def test_a_ring_of_modules_is_told_whatever_the_import_looks_like(faults: Faults
     assert told == (
         f"a ring in shop.till: shop.till.open:{line} -> shop.till.work{late}; shop.till.work:1 -> shop.till.open"
     )
-    assert faults(files, rings=["shop.till"]) == []
 
 
 def test_a_ring_of_three_is_told_and_nothing_beside_it(faults: Faults) -> None:
@@ -202,7 +200,6 @@ def test_a_long_file_is_told_wherever_it_is(faults: Faults) -> None:
     assert faults(files) == told
     known = [*(line.split()[0] for line in told), "base/words.py"]
     assert faults(files, longer=known) == ["base/words.py is not too long any more: take it out of `longer`"]
-    assert faults({}, rings=["shop"], longer=known[:2]) == ["there is no ring in shop any more: take it out of `rings`"]
 
 
 def test_lines_of_the_product_are_those_without_kits_and_benchmarks(faults: Faults, tmp_path: Path) -> None:

@@ -12,22 +12,18 @@ On top of `session`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from tallystick.channels.errors import Fault, InvalidUpdate
 from tallystick.channels.limits import AMOUNT_MAX, WINDOW_MAX
 from tallystick.channels.protocol.confirmed import heeding, with_counted_deposits
 from tallystick.channels.protocol.core import Channel
 from tallystick.channels.protocol.messages import Counts, Funding, Reestablish
-
-if TYPE_CHECKING:
-    from tallystick.channels.session.session import Session
+from tallystick.channels.session.port import SessionPort
 
 
 class Counting:
     """What one peer counts as ours: what it has said of it is in the session's `link`."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: SessionPort) -> None:
         self._session = session
 
     @property

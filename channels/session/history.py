@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.limits import HISTORY_BATCH
+from tallystick.channels.session.port import SessionPort
 from tallystick.channels.storage.schema import HistoryChosen, HistoryPruned
-
-if TYPE_CHECKING:
-    from tallystick.channels.session.session import Session
-
 
 LOCK_HISTORY = 4_096
 """Updates that a channel keeps at least if it has ever held a lock: states that a tower, or the peer, may let stand
 are read back from them (`older`)."""
 
 
-def keep(session: Session, updates: int | None) -> None:
+def keep(session: SessionPort, updates: int | None) -> None:
     """Keep that many agreed updates in each journal from now on (None: all); raise InvalidInput if it is none."""
     if updates is not None and updates < 0:
         raise InvalidInput(f"a channel keeps 0 updates or more, or all (None), not {updates}")
@@ -26,7 +21,7 @@ def keep(session: Session, updates: int | None) -> None:
     tidy(session)
 
 
-def tidy(session: Session) -> None:
+def tidy(session: SessionPort) -> None:
     """Prune, now and then, what is more than should be kept: in batches, which cost each update next to nothing."""
     ours, theirs = session.channel.ours, session.channel.theirs
     if session.history is not None and ours.seq + theirs.seq - session.tidied >= HISTORY_BATCH:

@@ -18,7 +18,7 @@ the update that brought it. Sans-IO, on top of `session`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from tallystick.channels.protocol import answers
 from tallystick.channels.protocol.conditions import amount_paid, kind_of, worth
@@ -27,11 +27,9 @@ from tallystick.channels.protocol.messages import Reject, Reveal
 from tallystick.channels.protocol.objects import ChannelId, Lock
 from tallystick.channels.protocol.operations import AddLock, Cancel, Operation, Unlock
 from tallystick.channels.session.effects import LockDropped, LockEnded, LockReceived, LockRejected, SecretLearned
+from tallystick.channels.session.port import SessionPort
 from tallystick.channels.storage.schema import OnionDropped, OnionKept
 from tallystick.channels.storage.store import Moment
-
-if TYPE_CHECKING:
-    from tallystick.channels.session.session import Session
 
 
 class LockKeeper(Protocol):
@@ -77,7 +75,7 @@ class LockKeeper(Protocol):
 class Locks:
     """Part of a `Session`."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: SessionPort) -> None:
         self._session = session
         self.keeper: LockKeeper | None = None
         self.fresh: Callable[[], bool] = always_fresh

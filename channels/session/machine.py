@@ -10,7 +10,7 @@ send, tell. An input that raises has changed nothing that is signed or stored.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from tallystick.channels.errors import ChannelNotReady, Fault, InvalidUpdate
 from tallystick.channels.protocol import core
@@ -18,9 +18,7 @@ from tallystick.channels.protocol.messages import Error, Reestablish, Update
 from tallystick.channels.session import receiver
 from tallystick.channels.session.inputs import Asks, Env, PeerMessage
 from tallystick.channels.session.rules import OPEN, RULES, Otherwise, Rule
-
-if TYPE_CHECKING:
-    from tallystick.channels.session.session import Session
+from tallystick.channels.session.session import Session
 
 R = TypeVar("R")
 

@@ -29,8 +29,8 @@ from tallystick.channels.protocol.objects import SignedProof
 from tallystick.channels.protocol.simplex import extend
 from tallystick.channels.session.effects import CloseRequested
 from tallystick.channels.session.flight import SentUpdate, ended_locks
+from tallystick.channels.session.link_state import LinkState
 from tallystick.channels.session.session import Session
-from tallystick.channels.session.state import LinkState
 from tallystick.channels.storage.schema import Journaled
 
 _GREETING = (Phase.OPENING, Phase.OPEN, Phase.FROZEN, Phase.RECOVERING)

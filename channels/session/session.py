@@ -37,11 +37,11 @@ from tallystick.channels.session.effects import (
 from tallystick.channels.session.flight import EndedLock, SentUpdate, ended_locks
 from tallystick.channels.session.history import tidy
 from tallystick.channels.session.inputs import Asks, Env, SubmitLock, SubmitPayment
+from tallystick.channels.session.link_state import LinkState
 from tallystick.channels.session.locks import Locks
 from tallystick.channels.session.outbox import Outbox, run_limit
 from tallystick.channels.session.patience import Patience
 from tallystick.channels.session.standing import Headroom, never_lost, require_payable
-from tallystick.channels.session.state import LinkState
 from tallystick.channels.session.streams import Streams
 from tallystick.channels.session.tickets import Ticket
 from tallystick.channels.session.window import Window
@@ -243,7 +243,7 @@ class Session:
 
     def reveal(self, lock_id: int, secret: bytes) -> None:
         """Record the secret of the peer's lock and ask to be paid; raise InvalidInput or InvalidUpdate."""
-        self._change(answers.reveal(self.channel, lock_id, secret))
+        self.change(answers.reveal(self.channel, lock_id, secret))
         if self.ready:
             self.send(Reveal(self.channel.id, lock_id, secret))
 
@@ -251,17 +251,15 @@ class Session:
         """Consent to the cancellation of the peer's lock; raise InvalidInput."""
         if self.streams.holds_links(lock_id):
             raise InvalidInput(f"lock {lock_id} cannot be rejected: its stream has been paid from")
-        self._change(answers.reject(self.channel, lock_id, reason))
+        self.change(answers.reject(self.channel, lock_id, reason))
         if self.ready:
             self.send(Reject(self.channel.id, lock_id, reason))
 
     # --- what both need ------------------------------------------------------------------------------------------
 
-    def _change(self, channel: Channel) -> None:
+    def change(self, channel: Channel) -> None:
         self.channel = channel
         self.effects.save(channel)
-
-    change = _change
 
     def enter(self, phase: Phase) -> None:
         """Move to another phase, durably; end what can no longer be signed, and say so."""
@@ -269,7 +267,7 @@ class Session:
             return
         if self.must_ack:
             self.countersign()  # what was accepted must be enforceable before we freeze
-        self._change(core.move(self.channel, phase))
+        self.change(core.move(self.channel, phase))
         if phase is not Phase.OPEN:
             self.abandon(ChannelNotReady(f"the channel became {phase.name.lower()}: this payment was not made"))
             self.streams.freeze()
@@ -384,7 +382,7 @@ class Session:
         if agreed is None:
             return
         self.peer.verify(digest_proof(self.domain, agreed.simplex.proof), countersignature)
-        self._change(core.with_ack(self.channel, seq, countersignature))
+        self.change(core.with_ack(self.channel, seq, countersignature))
         payments = 0
         while self.sent and self.sent[0].seq <= seq:
             done = self.sent.popleft()
@@ -414,7 +412,7 @@ class Session:
         """Countersign what was accepted, before anything is said or signed that builds on it."""
         theirs = self.channel.theirs
         if theirs.seq and not theirs.countersignature:
-            self._change(core.with_countersignature(self.channel, self.sign_proof(theirs.simplex)))
+            self.change(core.with_countersignature(self.channel, self.sign_proof(theirs.simplex)))
 
     def countersign(self) -> None:
         """Acknowledge everything that was accepted."""

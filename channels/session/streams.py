@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from tallystick.channels.errors import ChannelNotReady, Fault, InsufficientFunds, InvalidInput, InvalidUpdate
 from tallystick.channels.limits import UINT64_MAX
@@ -29,11 +29,9 @@ from tallystick.channels.protocol.objects import Lock
 from tallystick.channels.protocol.operations import AddLock, Operation, Unlock
 from tallystick.channels.session.effects import StreamReceived
 from tallystick.channels.session.inputs import SubmitLock
+from tallystick.channels.session.port import SessionPort
 from tallystick.channels.session.streamed import IncomingStreamState, OutgoingStreamState
 from tallystick.channels.storage.schema import StreamEnded, StreamSaved
-
-if TYPE_CHECKING:
-    from tallystick.channels.session.session import Session
 
 FRAMES_MAX = 4
 """Links of one stream that may be on their way at once: what comes meanwhile gathers, as payments do."""
@@ -44,7 +42,7 @@ _ENDED = "this stream has ended or is about to: open another one"
 class Streams:
     """Part of a `Session`: its streams, by the id of their lock."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: SessionPort) -> None:
         self._session = session
         self.outgoing: dict[int, OutgoingStreamState] = {}
         self.incoming: dict[int, IncomingStreamState] = {}

@@ -7,20 +7,16 @@ Nothing that happens later shows in it; whoever wants to know asks for another o
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import msgspec
 
 from tallystick.channels.limits import LOCKS_MAX
 from tallystick.channels.protocol import core
 from tallystick.channels.protocol.core import Channel
 from tallystick.channels.protocol.keys import PublicKey
+from tallystick.channels.session.link_state import LinkState
+from tallystick.channels.session.session import Session
 from tallystick.channels.session.standing import Headroom, require_payable
-from tallystick.channels.session.state import LinkState
 from tallystick.channels.values.discretion import Discreet
-
-if TYPE_CHECKING:
-    from tallystick.channels.session.session import Session
 
 
 class ChannelView(Discreet, msgspec.Struct, frozen=True):

@@ -41,7 +41,7 @@ class ExposureLimits(Options, frozen=True, kw_only=True):
     """How far fees may rise until a lock expires, as a factor: what would not be worth a claim then is small now."""
 
 
-class LockDirection(enum.Enum):
+class LockDirection(enum.IntEnum):
     """Which way a lock goes."""
 
     IN = 1

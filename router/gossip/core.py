@@ -24,16 +24,12 @@ shows is as many seconds off it as `set_date` was told last, and is for timestam
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
-import msgspec
-
-from tallystick.channels.errors import PeerError
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import Address, ChannelId
 from tallystick.channels.transport.rates import Paces, TokenBucket
-from tallystick.router.errors import GossipRefused
 from tallystick.router.gossip import wire
 from tallystick.router.gossip.announcements import (
     Announcement,
@@ -44,10 +40,19 @@ from tallystick.router.gossip.announcements import (
     verify_announcement,
 )
 from tallystick.router.gossip.own_announcements import Description, OwnAnnouncements
+from tallystick.router.gossip.peer_state import (
+    Budgets,
+    GossipEffects,
+    GossipStatistics,
+    PeerState,
+    answers_to,
+    asking_order,
+    fitting,
+)
 from tallystick.router.gossip.pending_updates import PendingUpdates
 from tallystick.router.gossip.policy import GossipPolicy
 from tallystick.router.gossip.private_updates import PrivateUpdates, encode_update
-from tallystick.router.gossip.reconciliation import BUCKETS, UPDATE_BUCKETS, ItemId
+from tallystick.router.gossip.reconciliation import BUCKETS, UPDATE_BUCKETS
 from tallystick.router.gossip.store import (
     AnnouncementForgotten,
     Change,
@@ -55,67 +60,10 @@ from tallystick.router.gossip.store import (
     FactsForgotten,
     FactsKept,
     GossipStore,
-    GraphEvent,
     KeptAnnouncement,
     item_of,
 )
 from tallystick.router.objects import ForwardingPolicy
-
-
-class GossipEffects(msgspec.Struct):
-    """What to store, then to send and to tell, in this order."""
-
-    changes: list[Change] = []
-    frames: list[tuple[bytes, bytes]] = []
-    """(peer's public key, frame)."""
-    events: list[GraphEvent] = []
-    faults: list[tuple[bytes, PeerError]] = []
-    """Peers whose connections should be ended, and why."""
-    questions: bool = False
-    """Whether `next_question` has something to ask the chain."""
-
-
-class GossipStatistics(msgspec.Struct, frozen=True):
-    """Sizes now, and counters since the start."""
-
-    channels: int
-    announcements: int
-    peers: int
-    pending: int
-    """Channels about which the chain has not answered yet."""
-    accepted: int
-    repeated: int
-    """Announcements that were here already, or newer ones."""
-    ignored: int
-    """Over a budget."""
-    refused: int
-    """Too old, too early, or of channels that the chain does not confirm."""
-    rounds: int
-    """Of reconciliation that ended with all differences fetched."""
-
-
-class _Budgets:
-    def __init__(self, policy: GossipPolicy, now: float) -> None:
-        self.bytes = TokenBucket(policy.bytes_rate, policy.bytes_burst, now)
-        self.items = TokenBucket(policy.items_rate, policy.items_burst, now)
-        self.served = TokenBucket(policy.serve_rate, policy.serve_burst, now)
-
-
-class _Peer:
-    """What is going on with one connected peer."""
-
-    def __init__(self, budgets: _Budgets, now: float) -> None:
-        self.budgets = budgets
-        self.news: dict[ItemId, None] = {}
-        self.requests: deque[wire.Query | wire.Fill] = deque()
-        self.round = 0
-        self.queried = False
-        """Whether the round's Summary is still to come."""
-        self.todo: deque[int] = deque()
-        self.asked: set[int] = set()
-        self.next_round = now
-        self.moved = now
-        """When the round last came further."""
 
 
 class Gossip:
@@ -135,8 +83,8 @@ class Gossip:
         self._policy = policy or GossipPolicy()
         self.store = GossipStore(self._policy.channels_max, self._policy.asset_channels_max)
         self._effects = GossipEffects()
-        self._peers: dict[bytes, _Peer] = {}
-        self._gone: OrderedDict[bytes, _Budgets] = OrderedDict()
+        self._peers: dict[bytes, PeerState] = {}
+        self._gone: OrderedDict[bytes, Budgets] = OrderedDict()
         self._partner = partner
         self._pending = PendingUpdates(self._policy, partner)
         self._served = TokenBucket(self._policy.strangers_serve_rate, self._policy.strangers_serve_burst, 0.0)
@@ -216,8 +164,8 @@ class Gossip:
     def on_connected(self, peer: bytes, now: float) -> None:
         """A peer is there: reconcile with it at the next tick."""
         if peer not in self._peers:
-            budgets = self._gone.pop(peer, None) or _Budgets(self._policy, now)
-            self._peers[peer] = _Peer(budgets, now)
+            budgets = self._gone.pop(peer, None) or Budgets(self._policy, now)
+            self._peers[peer] = PeerState(budgets, now)
             self._pending.join(peer)
 
     def on_disconnected(self, peer: bytes) -> None:
@@ -258,7 +206,7 @@ class Gossip:
             case wire.Summary(number, digests):
                 if number == state.round and state.queried:
                     state.queried = False
-                    state.todo.extend(_order(self.store.buckets.differing(digests), peer))
+                    state.todo.extend(asking_order(self.store.buckets.differing(digests), peer))
                     state.moved = now
                     self._rounds += not state.todo
                     self._ask_more(peer, state, now)
@@ -279,7 +227,7 @@ class Gossip:
             self._refusals += len(pending)
             self._forget(channel, now + self._policy.refused_seconds)
         else:
-            self._confirmed(channel, facts, self._fitting(pending, facts), now)
+            self._confirmed(channel, facts, fitting(pending, facts, self._effects.faults), now)
         for peer in pending:
             self._ask_more(peer, self._peers[peer], now)
 
@@ -297,21 +245,6 @@ class Gossip:
                 self._admit(peer, kept, now)
         self._say(self._own.update(channel, self._date(now)), now)
         self.store.tidy(channel)
-
-    def _fitting(
-        self, pending: dict[bytes, list[KeptAnnouncement]], facts: ChannelFacts
-    ) -> list[tuple[bytes, KeptAnnouncement]]:
-        """Return what is signed by the right participant, and from whom; anything else is the peer's fault."""
-        fitting = []
-        for peer, waiting in pending.items():
-            for kept in waiting:
-                try:
-                    check_signer(kept.announcement, facts.participants)
-                except GossipRefused as error:
-                    self._effects.faults.append((peer, error))
-                else:
-                    fitting.append((peer, kept))
-        return fitting
 
     def on_closed(self, channel: ChannelId, now: float) -> None:
         """The chain says that a channel is closing or closed, or its opening was undone: it can carry nothing."""
@@ -378,7 +311,7 @@ class Gossip:
 
     # --- announcements ------------------------------------------------------------------------------------------------
 
-    def _hear(self, peer: bytes, state: _Peer, announcement: Announcement, now: float) -> None:
+    def _hear(self, peer: bytes, state: PeerState, announcement: Announcement, now: float) -> None:
         """Check what is cheap first: budget, time, version, owner, pace; the signature last."""
         if not state.budgets.items.take(1, now):
             self._ignored += 1
@@ -456,12 +389,12 @@ class Gossip:
 
     # --- telling and reconciling -------------------------------------------------------------------------------------
 
-    def _tell_news(self, peer: bytes, state: _Peer) -> None:
+    def _tell_news(self, peer: bytes, state: PeerState) -> None:
         news = [kept.announcement for kept in map(self.store.get, state.news) if kept is not None]
         state.news.clear()
         self._effects.frames += [(peer, frame) for frame in wire.frames(news)]
 
-    def _begin_round(self, peer: bytes, state: _Peer, now: float) -> None:
+    def _begin_round(self, peer: bytes, state: PeerState, now: float) -> None:
         state.round += 1
         state.queried = True
         state.todo.clear()
@@ -469,7 +402,7 @@ class Gossip:
         state.next_round, state.moved = now + self._policy.reconcile, now
         self._send(peer, wire.Query(state.round))
 
-    def _ask_more(self, peer: bytes, state: _Peer, now: float) -> None:
+    def _ask_more(self, peer: bytes, state: PeerState, now: float) -> None:
         """Ask for the next buckets that differ, as fast as our own budgets and the chain's answers allow."""
         policy = self._policy
         while state.todo and len(state.asked) < policy.window:
@@ -486,20 +419,13 @@ class Gossip:
             state.asked.add(bucket)
             self._send(peer, wire.Fill(state.round, bucket, self.store.buckets.marks(bucket)[: wire.KNOWN_BYTES_MAX]))
 
-    def _serve(self, peer: bytes, state: _Peer, now: float) -> None:
+    def _serve(self, peer: bytes, state: PeerState, now: float) -> None:
         """Answer the peer's requests while its budget lasts; what is left waits for the next tick."""
-        buckets = self.store.buckets
         stranger = not self._partner(peer)
         while state.requests and state.budgets.served.settle(now) > 0:
             if stranger and self._served.settle(now) <= 0:
                 return
-            match state.requests.popleft():
-                case wire.Query(number):
-                    answers = [wire.encode(wire.Summary(number, buckets.digests()))]
-                case wire.Fill(number, bucket, known):
-                    found = [self.store.get(item) for item in buckets.beyond(bucket, known)]
-                    answers = wire.frames([kept.announcement for kept in found if kept is not None])
-                    answers.append(wire.encode(wire.Filled(number, bucket)))
+            answers = answers_to(state.requests.popleft(), self.store)
             self._effects.frames += [(peer, frame) for frame in answers]
             state.budgets.served.charge(sum(map(len, answers)), now)
             if stranger:
@@ -520,10 +446,3 @@ class Gossip:
 
     def _drop_beyond(self, bucket: int, date: float) -> None:
         self.store.drop_beyond(bucket, date - self._policy.stale, date + self._policy.skew)
-
-
-def _order(buckets: list[int], peer: bytes) -> list[int]:
-    """Return buckets in the order to ask a peer for them: names last, and each peer first for another part."""
-    updates = [bucket for bucket in buckets if bucket < UPDATE_BUCKETS]
-    turn = len(updates) * peer[-1] // 256
-    return updates[turn:] + updates[:turn] + buckets[len(updates) :]

@@ -19,8 +19,9 @@ from tallystick.channels.protocol.objects import Address, ChannelId
 from tallystick.channels.storage.writer import Writer
 from tallystick.channels.transport.retries import Jitter, Pauses, Retry
 from tallystick.router.gossip.announcements import ChannelUpdate, NodeAnnouncement
-from tallystick.router.gossip.core import Gossip, GossipEffects, GossipStatistics
+from tallystick.router.gossip.core import Gossip
 from tallystick.router.gossip.own_announcements import Description
+from tallystick.router.gossip.peer_state import GossipEffects, GossipStatistics
 from tallystick.router.gossip.schema import GossipChanged, load_announcements, load_gossip_channels
 from tallystick.router.gossip.store import ChannelFacts, GraphEvent
 from tallystick.router.objects import Edge, ForwardingPolicy, NodeKey

@@ -8,13 +8,48 @@ Source: BOLT 4, "Returning Errors".
 
 from __future__ import annotations
 
+import enum
 import hashlib
 from itertools import islice
+
+import msgspec
 
 from tallystick.router.codes import Code
 from tallystick.router.onion.failures import Failure, attribute
 from tallystick.router.onion.sphinx import BuiltOnion, onions_of
-from tallystick.router.sending.payer import Attribution, PartFailure
+
+
+class Attribution(enum.Enum):
+    """What a failed part says of the network."""
+
+    LIQUIDITY = 1
+    """The channel onwards could not carry the amount."""
+    POLICY = 2
+    """The channel onwards asks for something else than we thought; the failure may hold its newest policy."""
+    CHANNEL = 3
+    """The channel onwards is of no use for now."""
+    NODE = 4
+    """The node is of no use for now."""
+    REFUSED = 5
+    """The payee does not want this payment: trying again is of no use."""
+    AGAIN = 6
+    """The payee gave up waiting for the other parts: nobody is to blame."""
+    UNKNOWN = 7
+    """Nobody can tell who failed: a forwarder garbled the failure."""
+
+
+class PartFailure(msgspec.Struct, frozen=True):
+    """Why a part failed: the node that said so is `hops[at].node` of its route (0: our own peer)."""
+
+    attribution: Attribution
+    at: int = 0
+    update: bytes = b""
+    """An encoded channel update that came with it."""
+    text: str = ""
+    """For a person."""
+    brief: bool = False
+    """Whether it may be over at any moment: a peer that is not connected, a node that starts."""
+
 
 _OF_PAYEE = {
     Code.INCORRECT_OR_UNKNOWN_PAYMENT_DETAILS: Attribution.REFUSED,

@@ -18,14 +18,13 @@ It lives on the engine's loop and never waits; whoever wants to know how a payme
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from heapq import heapify, heappop, heappush
 
 import msgspec
 import trio
 
-from tallystick.channels.errors import EngineStopped, InvalidInput, StoreError
+from tallystick.channels.errors import InvalidInput
 from tallystick.channels.node.alarms import Alarm, AlarmKind, OnAlarm
 from tallystick.channels.ports import Clock, Entropy
 from tallystick.channels.protocol.objects import Address, ChannelId, Lock
@@ -34,13 +33,13 @@ from tallystick.channels.storage.store import Moment, Store
 from tallystick.channels.values.discretion import Discreet
 from tallystick.router.errors import Unpaid
 from tallystick.router.forwarding.ports import ChannelPort
-from tallystick.router.objects import Route
-from tallystick.router.onion.payload import FinalPayload, ForwardPayload, encode_payload
-from tallystick.router.onion.sphinx import BuiltOnion, build_onion
+from tallystick.router.onion.sphinx import BuiltOnion
 from tallystick.router.pathfinding.steps import Steps
 from tallystick.router.sending.attribution import attribution_of
+from tallystick.router.sending.onions import onion_of
 from tallystick.router.sending.payer import Limits, Part, Payment, RouteSource
 from tallystick.router.sending.payments import (
+    ADVICE,
     Order,
     PartEnded,
     PartRecord,
@@ -54,24 +53,14 @@ from tallystick.router.sending.payments import (
     parts_under_way,
     pending_payments,
 )
+from tallystick.router.sending.searches import SearchQueue
 
 UNSIGNED_MAX = 60
 """Seconds of chain time that a part may wait to be signed, for a peer that acknowledges nothing, before it goes
 another way."""
 
-_ADVICE = {
-    PaymentKind.INVOICE: (
-        "; the invoice may have been paid, cancelled or expired meanwhile: ask the payee for a new one"
-    ),
-    PaymentKind.KEYSEND: "; it may take no payments without an invoice: ask for an invoice",
-}
-"""What to do if the payee refuses a payment."""
-
 SLACK = 600
 """Seconds by which locks live longer than the largest margin on their way: they take a while to get there."""
-
-TURN = 8
-"""Searches, with the onions that follow, after which others have their turn: some 3 ms, while ways are remembered."""
 
 _SPARE = 1_000
 """Deadlines of payments that have ended which are worth keeping."""
@@ -138,12 +127,7 @@ class OutgoingPayments:
         self._deadlines: list[tuple[float, bytes]] = []
         """When payments give up, and when waits are over; some of them no longer true."""
         self._waiting: set[bytes] = set()
-        self._searches: deque[tuple[_Active, Steps[list[Part]]]] = deque()
-        self._working = False
-        self._inline = inline
-        self._credit = 0
-        """Searches that may still begin before `run` has its turn."""
-        self._wanted = trio.Event()
+        self._searches = SearchQueue(self._send, self._set_aside, inline=inline)
         self._sent: dict[tuple[ChannelId, int], _Sent] = {}
         self._resumed: list[_Active] = []
         """From before a restart, to be planned anew once peers are back."""
@@ -290,53 +274,11 @@ class OutgoingPayments:
 
     async def run(self) -> None:
         """Look for ways, and let others work in between, until cancelled."""
-        try:
-            while True:
-                self._credit = TURN
-                await self._wanted.wait()
-                self._wanted = trio.Event()
-                while self._searches:
-                    left = TURN
-                    while left and self._searches and self._work():
-                        left -= 1
-                    await trio.lowlevel.checkpoint()
-        finally:
-            self._credit = 0
-            for _, steps in self._searches:
-                steps.close()
-            self._searches.clear()
+        await self._searches.run()
 
     def _look(self, active: _Active, steps: Steps[list[Part]]) -> None:
-        """Send the parts to which `steps` lead, when it is their turn: now, if nothing else waits."""
-        self._searches.append((active, steps))
-        if self._inline:
-            while self._searches and not self._working:
-                self._work()
-            return
-        self._wanted.set()
-        if self._credit and len(self._searches) == 1 and not self._working:
-            self._credit -= 1
-            self._work()
-
-    def _work(self) -> bool:
-        """Go on with the first search until it pauses; return whether it has ended."""
-        active, steps = self._searches[0]
-        self._working = True
-        try:
-            next(steps)
-        except StopIteration as end:
-            self._searches.popleft()
-            self._send(active, end.value)
-            return True
-        except (EngineStopped, StoreError):
-            raise
-        except Exception as error:  # an order that cannot be planned, now or at any start, harms nobody else
-            self._searches.popleft()
-            self._set_aside(active, error)
-            return True
-        finally:
-            self._working = False
-        return False
+        """Send the parts to which `steps` lead, when it is their turn."""
+        self._searches.look(active, steps)
 
     def _set_aside(self, active: _Active, error: Exception) -> None:
         """Try no more to plan a payment: what is under way of it goes on."""
@@ -357,7 +299,7 @@ class OutgoingPayments:
             margin = active.routes.margin(part.route)
             expiry = self._channels.chain.sure + max(active.order.lock_seconds, margin + SLACK if margin else 0)
             try:
-                onion = self._onion(active.order, part.route, expiry)
+                onion = onion_of(active.order, part.route, expiry, self._entropy)
             except InvalidInput as error:  # no channel is to blame, and trying again is of no use
                 active.payment.part_impossible(part.number, str(error))
                 continue
@@ -385,14 +327,6 @@ class OutgoingPayments:
         self._channels.send_lock(first.channel, first.amount, expiry, digest, onion.packet, row)
         self._sent[first.channel, lock] = _Sent(digest, number, self._channels.chain.sure)
         active.onions[number] = onion
-
-    def _onion(self, order: Order, route: Route, expiry: int) -> BuiltOnion:
-        final = FinalPayload(
-            route.delivered, expiry, order.payment_secret, order.amount, keysend=order.keysend, metadata=order.metadata
-        )
-        payloads = [encode_payload(ForwardPayload(hop.amount, expiry, hop.channel)) for hop in route.hops[1:]]
-        payloads.append(encode_payload(final))
-        return build_onion(self._entropy(32), [hop.node for hop in route.hops], payloads, order.payment_hash)
 
     # --- what becomes of locks, in the step in which it happens: what is returned goes into its commit -----------
 
@@ -490,7 +424,7 @@ class OutgoingPayments:
             return []
         now, text = self._clock(), outcome.text
         if outcome.reason is Unpaid.PAYEE_REFUSES:
-            text += _ADVICE.get(order.kind, "")
+            text += ADVICE.get(order.kind, "")
         active.record = PaymentRecord(order, now, outcome.secret, outcome.fee, outcome.reason, text)
         return [PaymentEnded(order.payment_hash, outcome.secret, outcome.fee, outcome.reason, text, now)]
 

@@ -22,7 +22,6 @@ the other, in the order in which they were given.
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Iterable
 from typing import Protocol
 
@@ -35,6 +34,7 @@ from tallystick.channels.values.discretion import Discreet
 from tallystick.router.errors import NoRoute, Unpaid
 from tallystick.router.objects import Hop, NodeKey, Route
 from tallystick.router.pathfinding.steps import Steps
+from tallystick.router.sending.attribution import Attribution, PartFailure
 
 
 class Limits(Options, frozen=True, kw_only=True):
@@ -56,38 +56,6 @@ class Limits(Options, frozen=True, kw_only=True):
     """Seconds of the first wait; each is twice as long as the one before."""
     pause_max: float = 16.0
     """Seconds of the longest wait."""
-
-
-class Attribution(enum.Enum):
-    """What a failed part says of the network."""
-
-    LIQUIDITY = 1
-    """The channel onwards could not carry the amount."""
-    POLICY = 2
-    """The channel onwards asks for something else than we thought; the failure may hold its newest policy."""
-    CHANNEL = 3
-    """The channel onwards is of no use for now."""
-    NODE = 4
-    """The node is of no use for now."""
-    REFUSED = 5
-    """The payee does not want this payment: trying again is of no use."""
-    AGAIN = 6
-    """The payee gave up waiting for the other parts: nobody is to blame."""
-    UNKNOWN = 7
-    """Nobody can tell who failed: a forwarder garbled the failure."""
-
-
-class PartFailure(msgspec.Struct, frozen=True):
-    """Why a part failed: the node that said so is `hops[at].node` of its route (0: our own peer)."""
-
-    attribution: Attribution
-    at: int = 0
-    update: bytes = b""
-    """An encoded channel update that came with it."""
-    text: str = ""
-    """For a person."""
-    brief: bool = False
-    """Whether it may be over at any moment: a peer that is not connected, a node that starts."""
 
 
 class RetryPlan(msgspec.Struct, frozen=True):

@@ -35,6 +35,15 @@ class PaymentKind(enum.StrEnum):
     """Nothing is paid, only found out."""
 
 
+ADVICE = {
+    PaymentKind.INVOICE: (
+        "; the invoice may have been paid, cancelled or expired meanwhile: ask the payee for a new one"
+    ),
+    PaymentKind.KEYSEND: "; it may take no payments without an invoice: ask for an invoice",
+}
+"""What to do if the payee refuses a payment."""
+
+
 class Order(Discreet, msgspec.Struct, frozen=True, kw_only=True):
     """What is to be paid, and what it may cost. Written before the first part is planned."""
 

@@ -27,7 +27,8 @@ from tallystick.router.pathfinding.kernels import PAUSE, PLAIN, compiled_kernels
 from tallystick.router.pathfinding.liquidity import Knowledge
 from tallystick.router.pathfinding.planner import Costs, Planner
 from tallystick.router.pathfinding.steps import Steps, finish
-from tallystick.router.sending.payer import Attribution, Limits, PartFailure, Payment, RetryPlan
+from tallystick.router.sending.attribution import Attribution, PartFailure
+from tallystick.router.sending.payer import Limits, Payment, RetryPlan
 from tallystick.router.testing.networks import HiddenBalances
 from tallystick.sdk.bench.graphs import connected_nodes, percentile, random_pairs, read_edges
 

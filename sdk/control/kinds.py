@@ -48,7 +48,7 @@ Key = Annotated[str, _told("02" + 16 * "79be", pattern="^0[23][0-9a-f]{64}$")]
 """A node's public key."""
 AnyNode = Annotated[str, _told("02" + 16 * "79be", pattern="^(0x)?0[23][0-9a-fA-F]{64}(@.*)?$")]
 """A node's public key, or `<public key>@<host>:<port>`."""
-Place = Annotated[str, _told("02" + 16 * "79be" + "@127.0.0.1:9735")]
+Place = Annotated[str, _told("02" + 16 * "79be" + "@127.0.0.1:9735", pattern="^0[23][0-9a-fA-F]{64}@.+:[0-9]{1,5}$")]
 """`<public key>@<host>:<port>`."""
 Address = Annotated[str, _told("0x" + 40 * "7", pattern="^0x[0-9a-f]{40}$")]
 Asset = Annotated[str, _told(NATIVE_ASSET, pattern="^0x[0-9a-f]{40}$")]
@@ -57,7 +57,7 @@ AnyAsset = Annotated[str, _told(NATIVE_ASSET, pattern="^(0x)?([0-9a-f]{40}|[0-9A
 Named = Annotated[str, _told("3f9a", pattern="^(0x)?[0-9a-fA-F]{4,64}$")]
 """A channel or a payment, by an unambiguous beginning of its id or hash."""
 
-Payee = Annotated[str, _told("3f9a")]
+Payee = Annotated[str, _told("3f9a", pattern="^((0x)?[0-9a-fA-F]{4,64}|0[23][0-9a-fA-F]{64}(@.+)?)$")]
 Memo = Annotated[str, _told("order 17", maxLength=MEMO_MAX)]
 HexMemo = Annotated[str, _told("", pattern=f"^([0-9a-f]{{2}}){{0,{MEMO_MAX}}}$")]
 Hex = Annotated[str, _told("6f72646572203137", pattern="^([0-9a-f]{2})*$")]

@@ -20,7 +20,7 @@ from tallystick.sdk.control.kinds import NATIVE_ASSET
 class OpenChannel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A channel to be opened."""
 
-    peer: kinds.Place
+    peer: kinds.AnyNode
     """`<public key>@<host>:<port>`, or the public key of a connected peer."""
     deposit: kinds.Paid
     asset: kinds.AnyAsset = NATIVE_ASSET

@@ -70,7 +70,7 @@ MUTANTS = (
     ),
     Mutant(
         "let a stored order that cannot be planned end the node",
-        "router/sending/outgoing.py",
+        "router/sending/searches.py",
         "except Exception as error:  # an order",
         "except AssertionError as error:  # an order",
         ("test_payment_orders.py",),

@@ -116,7 +116,7 @@ MUTANTS = (
     ),
     Mutant(
         "spend a deposit before the peer's reserve follows it",
-        "channels/session/state.py",
+        "channels/session/link_state.py",
         "min(channel.deposits[channel.side], channel.counted)",
         "channel.deposits[channel.side]",
         ("test_reserve_follows.py", "test_session_machine.py"),

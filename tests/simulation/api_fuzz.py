@@ -67,17 +67,22 @@ async def real_node(directory: Path) -> AsyncIterator[tuple[str, dict[str, str]]
             serve_control(alice, TOKEN) as control,
         ):
             assert bob.listening is not None
-            channel, ending = [await alice.open_channel(bob.listening, 10**12) for _ in range(2)]
+            channel, ending, forced = [await alice.open_channel(bob.listening, 10**12) for _ in range(3)]
             alice.engine.recordings.begin(channel.id)
-            await channel.open_stream(10, 1_000, expiry=alice.engine.chain.sure + 86_400)
+            for _ in range(2):
+                await channel.open_stream(10, 1_000, expiry=alice.engine.chain.sure + 86_400)
             asked = await alice.create_invoice(5, "asked for")
+            paid = await alice.pay((await bob.create_invoice(6)).text)
             yield (
                 control.url,
                 {
                     "channel": channel.id.hex(),
                     "ending": ending.id.hex(),
+                    "forced": forced.id.hex(),
+                    "place": str(bob.listening),
                     "peer": bytes(bob.key.public).hex(),
                     "invoice": (await bob.create_invoice(7)).text,
+                    "paid": paid.payment_hash.hex(),
                     "payment_hash": asked.payment_hash.hex(),
                 },
             )

@@ -8,7 +8,8 @@ from simulation.gossip_fixtures import DOMAIN, ChainTruth, person
 from tallystick.channels.protocol.objects import ChannelId
 from tallystick.router.gossip import wire
 from tallystick.router.gossip.announcements import Announcement
-from tallystick.router.gossip.core import Gossip, GossipEffects
+from tallystick.router.gossip.core import Gossip
+from tallystick.router.gossip.peer_state import GossipEffects
 from tallystick.router.gossip.policy import GossipPolicy
 from tallystick.router.gossip.store import EdgeKnown, GraphEvent
 from tallystick.router.objects import Edge

@@ -17,8 +17,9 @@ from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
 from tallystick.channels.storage.writer import Writer
 from tallystick.channels.testing.clock import virtual_clock
 from tallystick.channels.testing.disk import SimulatedDisk
-from tallystick.router.gossip.core import Gossip, GossipStatistics
+from tallystick.router.gossip.core import Gossip
 from tallystick.router.gossip.own_announcements import Description
+from tallystick.router.gossip.peer_state import GossipStatistics
 from tallystick.router.gossip.policy import GossipPolicy
 from tallystick.router.gossip.service import GossipService
 from tallystick.router.gossip.sqlite import GOSSIP_SCHEMA

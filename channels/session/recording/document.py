@@ -18,7 +18,8 @@ from tallystick.channels.protocol.core import Channel
 from tallystick.channels.protocol.messages import Update
 from tallystick.channels.protocol.operations import AddLock, Cancel, Unlock
 from tallystick.channels.session.flight import EndedLock
-from tallystick.channels.session.state import ChannelState, LinkState
+from tallystick.channels.session.link_state import LinkState
+from tallystick.channels.session.state import ChannelState
 from tallystick.channels.values.discretion import Discreet
 
 FORMAT = "tallystick recording 1"
