@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 MADE_ONCE = ("sdk/node", "sdk/control", "sdk/daemon", "sdk/cli", "settlement/enforcement", "watchtower")
 OUTSIDE = ("router", "sdk", "settlement", "watchtower", "examples")
 SWITCHES = {
+    "app.router.redirect_slashes",
     "config.include_server_header",
     "config.keep_alive_timeout",
     "config.loglevel",

@@ -31,7 +31,8 @@ from tallystick.channels.storage.sqlite.seals import register
 from tallystick.channels.storage.sqlite.store import SqliteStore, open_store
 from tallystick.channels.storage.store import Subject
 from tallystick.channels.storage.tables import table
-from tallystick.router.forwarding.circuits import load_circuits
+from tallystick.router.forwarding.circuits import CircuitClosed, forwards_after, forwards_before, load_circuits
+from tallystick.router.forwarding.forwarder import ForwardOutcome
 from tallystick.router.receiving.issued import list_invoices
 from tallystick.router.sending.payments import list_payments
 from tallystick.sdk.node.known_peers import PeerKnown
@@ -213,6 +214,22 @@ def test_old_history_is_compared_when_it_is_read(tmp_path: Path, monkeypatch: py
     assert len(received_after(store, 1, 100)) == 5
     with pytest.raises(StoreDamaged, match="of the table received is damaged"):
         received_after(store, 0, 100)
+    store.close()
+
+
+def test_old_forwards_are_compared_when_they_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tallystick.channels.storage.sqlite.seals.ROWS_MAX", 2)
+    directory = old_data("bob", tmp_path / "bob")
+    store = open_store(directory, SCHEMAS, owner="test", durable=False)
+    ((circuit, _),) = load_circuits(store)
+    store.commit([CircuitClosed(circuit, ForwardOutcome.PAID, time) for time in range(4)])
+    (first, *_), (last, *_) = forwards_after(store, 0, 1), forwards_before(store, 0, 1)
+    store.close()
+    damage(directory, f"UPDATE forwards SET time = 77 WHERE position = {first.position}")
+    store = open_store(directory, SCHEMAS, owner="test", durable=False)
+    assert forwards_before(store, 0, 1) == [last]
+    with pytest.raises(StoreDamaged, match=rf"the row \({first.position}\) of the table forwards is damaged"):
+        forwards_after(store, 0, 1)
     store.close()
 
 

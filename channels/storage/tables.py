@@ -186,7 +186,7 @@ def conditions(where: tuple[Condition, ...], equal: Mapping[str, Any]) -> tuple[
 
 def find(source: Reader, table: Table, *key: Any) -> Row | None:
     """Return the row of a key, None if there is none."""
-    where = tuple(map(equals, table.key, key))
+    where = tuple([Condition(column, "=", value) for column, value in zip(table.key, key, strict=True)])
     rows = source.read(TableQuery(table, where, table.columns, (), None))
     return rows[0] if rows else None
 

@@ -8,17 +8,32 @@ from tallystick.channels.errors import InvalidInput
 from tallystick.channels.ports import Entropy
 from tallystick.channels.protocol.conditions import digest_of
 from tallystick.channels.protocol.keys import PrivateKey
-from tallystick.channels.protocol.objects import NATIVE, Address
+from tallystick.channels.protocol.objects import (
+    NATIVE,
+    Address,
+    Amount,
+    AnyAddress,
+    AnyHash,
+    AnyMemo,
+    Count,
+    Lifetime,
+    MaybeHash,
+    to_address,
+    to_hash,
+    to_text,
+)
 from tallystick.channels.storage.store import Moment, Store
+from tallystick.channels.values.arguments import checked
 from tallystick.router.forwarding.ports import ChannelPort
 from tallystick.router.invoices.invoice import Invoice
 from tallystick.router.network.asset_graphs import AssetGraphs
 from tallystick.router.network.hints import choose_hints
 from tallystick.router.network.options import PaymentOptions
+from tallystick.router.network.paid import PaidInvoices, PaidJournal
 from tallystick.router.network.private_channels import PrivateChannels
 from tallystick.router.objects import Edge, NodeKey
 from tallystick.router.receiving.issued import InvoiceRecord, find_invoice, issue, list_invoices
-from tallystick.router.receiving.service import Receiving
+from tallystick.router.receiving.service import PartRefused, Receiving
 from tallystick.settlement.chain import Chain
 
 _TWICE = "there is an invoice for this payment hash already: a hash is paid once"
@@ -42,6 +57,8 @@ class Invoicing:
         entropy: Entropy,
     ) -> None:
         """`commit(moments)` returns once they, and everything done before, are durable."""
+        self.paid = PaidJournal(store)
+        """What was paid to us, to be read and waited for."""
         self._key = key
         self._own = NodeKey(bytes(key.public))
         self._chain = chain
@@ -54,31 +71,34 @@ class Invoicing:
         self._commit = commit
         self._entropy = entropy
 
+    @checked
     async def create_invoice(
         self,
-        amount: int | None = None,
-        memo: str = "",
+        amount: Amount | None = None,
+        memo: AnyMemo = "",
         *,
-        lifetime: int = 3_600,
+        lifetime: Lifetime = 3_600,
         hold: bool = False,
-        payment_hash: bytes = b"",
-        asset: Address = NATIVE,
+        payment_hash: MaybeHash = b"",
+        asset: AnyAddress = NATIVE,
         hints: bool = True,
     ) -> InvoiceRecord:
-        """Ask for a payment; return the invoice, its `text` being for the payer. Times are chain time.
+        """Ask for a payment; return the invoice: its `text` is for the payer. `lifetime` in seconds of chain time.
 
-        `hold`: when it is paid, it waits for `settle_invoice` or `cancel_invoice`. With a `payment_hash`, whoever gave
-        it knows the secret, and it is held in any case. `hints`: whether it may name channels of ours that gossip does
-        not know, as far as payers need them. Raise InvalidInput, also if this node has no open channel in the `asset`,
-        in which case nobody could pay.
+        `memo` is text (or its bytes in UTF-8), for the payer. No amount: the payer chooses. `hold`: once paid, it waits
+        for `settle_invoice` or `cancel_invoice`. With a `payment_hash`, whoever gave it knows the secret, and it
+        is held in any case. An `asset` other than the chain's coin needs an open channel in it. `hints`: it may name
+        channels of ours that gossip does not know; without, it tells nobody of them. Raise InvalidInput.
         """
-        if asset not in self._graphs.usable:
+        token = to_address(asset, "asset")
+        if token not in self._graphs.usable:
             raise InvalidInput(
-                f"this node has no open channel in asset 0x{asset.hex()} that could be paid over: open one first"
+                f"this node has no open channel in asset 0x{token.hex()} that could be paid over: open one first"
             )
-        ways = choose_hints(self._private_channels.now(asset), amount) if hints and self._options.hints else ()
+        digest = to_hash(payment_hash, "payment_hash") if payment_hash else b""
+        ways = choose_hints(self._private_channels.now(token), amount) if hints and self._options.hints else ()
         return await self.ask(
-            amount, memo, lifetime=lifetime, hold=hold, payment_hash=payment_hash, asset=asset, hints=ways
+            amount, to_text(memo), lifetime=lifetime, hold=hold, payment_hash=digest, asset=token, hints=ways
         )
 
     async def ask(
@@ -118,30 +138,53 @@ class Invoicing:
             raise InvalidInput(_TWICE)
         return record
 
-    def invoice(self, payment_hash: bytes) -> InvoiceRecord:
+    @checked
+    def invoice(self, payment_hash: AnyHash) -> InvoiceRecord:
         """Return one invoice of ours; raise InvalidInput if it is unknown."""
-        record = find_invoice(self._store, payment_hash)
+        record = find_invoice(self._store, to_hash(payment_hash))
         if record is None:
             raise InvalidInput("this node has no invoice of that payment hash; `tally invoice list` shows all")
         return record
 
-    def invoices(self, limit: int = 100, before: int | None = None) -> list[InvoiceRecord]:
-        """Return invoices and payments without one, newest first."""
+    @checked
+    def invoices(self, limit: Count = 100, before: Count | None = None) -> list[InvoiceRecord]:
+        """Return invoices and payments without one, newest first; `before` goes on from a `position`."""
         return list_invoices(self._store, limit, before)
 
-    async def settle_invoice(self, secret: bytes) -> None:
+    @checked
+    async def settle_invoice(self, secret: AnyHash) -> None:
         """Take a held payment, the secret of whose invoice this is; once, however often this is called.
 
-        Raise InvalidInput if none is held, or ChannelNotReady while our view of the chain is old.
+        Raise InvalidInput if none is held, or ChannelNotReady while this node's view of the chain is old.
         """
-        await self._commit_step(self._receiving.settle(secret))
+        await self._commit_step(self._receiving.settle(to_hash(secret, "secret")))
 
-    async def cancel_invoice(self, payment_hash: bytes) -> None:
+    @checked
+    async def cancel_invoice(self, payment_hash: AnyHash) -> None:
         """Refuse what has come for an invoice, and take nothing more; once, however often this is called.
 
         Raise InvalidInput if it was claimed.
         """
-        await self._commit_step(self._receiving.cancel(payment_hash))
+        digest = to_hash(payment_hash)
+        await self._commit_step(self._receiving.cancel(digest))
+        self.paid.notify(digest)
+
+    @checked
+    def refusal(self, payment_hash: AnyHash) -> PartRefused | None:
+        """Return what was given back last of what came for an invoice of ours, and why; None if nothing was.
+
+        For a merchant whose customer says that it was refused. Kept in memory, of the newest invoices.
+        """
+        return self._receiving.refusal(to_hash(payment_hash))
+
+    @checked
+    def paid_invoices(self, after: Count = 0) -> PaidInvoices:
+        """Iterate over paid invoices and keysends for ever, each after its commit, in the order of the claims.
+
+        Each has a count, `paid`; store that of the last one that you handled and pass it as `after` when you start
+        again: then none is missed and none comes twice, across any crash. Raise InvalidInput.
+        """
+        return self.paid.after(after)
 
     async def _commit_step(self, moments: list[Moment]) -> None:
         """Store moments in the very commit of what was just done to locks."""

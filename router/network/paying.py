@@ -10,8 +10,24 @@ import msgspec
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.ports import Clock, Entropy
 from tallystick.channels.protocol.conditions import SECRET_SIZE, digest_of
-from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, check_amount
+from tallystick.channels.protocol.objects import (
+    NATIVE,
+    Address,
+    Amount,
+    AnyAddress,
+    AnyChannel,
+    AnyHash,
+    Count,
+    MaybeHash,
+    Seconds,
+    Total,
+    check_amount,
+    to_address,
+    to_channel,
+    to_hash,
+)
 from tallystick.channels.storage.store import Store
+from tallystick.channels.values.arguments import checked
 from tallystick.channels.values.discretion import Discreet
 from tallystick.router.errors import PaymentFailed, Unpaid
 from tallystick.router.forwarding.ports import ChannelPort
@@ -19,7 +35,7 @@ from tallystick.router.invoices.invoice import Invoice, check_payable, decode_in
 from tallystick.router.network.asset_graphs import AssetGraphs
 from tallystick.router.network.invoicing import Invoicing
 from tallystick.router.network.options import PaymentOptions
-from tallystick.router.objects import NodeKey, Route
+from tallystick.router.objects import AnyNode, NodeKey, Route, to_node
 from tallystick.router.sending.outgoing import OutgoingPayments
 from tallystick.router.sending.payments import Order, PaymentKind, PaymentRecord, find_payment, list_payments
 from tallystick.settlement.chain import Chain
@@ -70,19 +86,21 @@ class Paying:
         self._steady = steady
         self._entropy = entropy
 
+    @checked
     async def pay(
         self,
         invoice: str | Invoice,
         *,
-        amount: int | None = None,
-        max_fee: int | None = None,
-        timeout: float | None = None,
+        amount: Amount | None = None,
+        max_fee: Total | None = None,
+        timeout: Seconds | None = None,
     ) -> PaymentReceipt:
-        """Pay an invoice and return the receipt, trying ways and parts until it is paid, impossible or too dear.
+        """Pay an invoice once, however often this is called; return the receipt, whose `secret` proves the payment.
 
-        An invoice is paid once, however often this is called and whatever crashes in between: a further call waits for
-        the payment that is on its way, or returns its receipt. Raise InvalidInvoice, InvalidInput, or PaymentFailed,
-        which says why; nothing is under way then. If it is cancelled, the payment goes on.
+        `amount` is needed if the invoice names none. `timeout`: seconds after which nothing more is tried. While
+        all ways fail for a moment only (a forwarder starts, our peer is away), it waits for them that long. Raise
+        InvalidInvoice, InvalidInput, or PaymentFailed, which says why; nothing is under way then. If this is
+        cancelled, the payment goes on: call it again to wait for it.
         """
         wanted = decode_invoice(invoice) if isinstance(invoice, str) else invoice
         before = self._before(wanted.payment_hash)
@@ -117,37 +135,37 @@ class Paying:
             )
         return await self.receipt(wanted.payment_hash)
 
+    @checked
     async def keysend(
         self,
-        to: NodeKey,
-        amount: int,
+        to: AnyNode,
+        amount: Amount,
         *,
-        max_fee: int | None = None,
-        timeout: float | None = None,
-        secret: bytes = b"",
-        asset: Address = NATIVE,
+        max_fee: Total | None = None,
+        timeout: Seconds | None = None,
+        secret: MaybeHash = b"",
+        asset: AnyAddress = NATIVE,
     ) -> PaymentReceipt:
-        """Pay a node that gave no invoice; return the receipt. Raise InvalidInput or PaymentFailed.
+        """Pay a node that gave no invoice; return the receipt. It takes assets that its owner named.
 
-        What a `secret` (32 random bytes) opens is paid once, as with an invoice; left out, it is a new one.
+        A `secret` of yours (32 random bytes) makes it safe to ask again: what it opens is paid once. Raise InvalidInput
+        or PaymentFailed.
         """
-        check_amount(amount, minimum=1)
+        target, token = to_node(to), to_address(asset, "asset")
         if secret:
-            if len(secret) != SECRET_SIZE:
-                raise InvalidInput(f"the secret of a payment has {SECRET_SIZE} bytes, not {len(secret)}")
-            before = self._before(digest_of(secret))
+            before = self._before(digest_of(to_hash(secret, "secret")))
             if before is not None:
-                _check_same(before, to, amount, asset)
-                return await self.receipt(digest_of(secret))
-        secret = secret or self._entropy(SECRET_SIZE)
+                _check_same(before, target, amount, token)
+                return await self.receipt(before.payment_hash)
+        opens = to_hash(secret, "secret") if secret else self._entropy(SECRET_SIZE)
         order = Order(
-            payment_hash=digest_of(secret),
-            target=to,
+            payment_hash=digest_of(opens),
+            target=target,
             amount=amount,
-            max_fee=self._max_fee(amount, asset, max_fee),
-            asset=asset,
+            max_fee=self._max_fee(amount, token, max_fee),
+            asset=token,
             payment_secret=self._entropy(32),
-            keysend=secret,
+            keysend=opens,
             lock_seconds=self._options.lock_seconds,
             gives_up=self._until(timeout),
             created=self._clock(),
@@ -156,16 +174,23 @@ class Paying:
         self._begin(order)
         return await self.receipt(order.payment_hash)
 
+    @checked
     async def rebalance(
-        self, out: ChannelId, back: ChannelId, amount: int, *, max_fee: int | None = None, timeout: float | None = None
+        self,
+        out: AnyChannel,
+        back: AnyChannel,
+        amount: Amount,
+        *,
+        max_fee: Total | None = None,
+        timeout: Seconds | None = None,
     ) -> PaymentReceipt:
-        """Pay ourselves: `amount` goes out over one channel of ours and comes back over another, less the fee."""
-        asset, other = (self._channels.views.channel(channel).terms.asset for channel in (out, back))
-        if out == back:
+        """Pay ourselves: `amount` comes back over one channel of ours, having gone out over another with the fee."""
+        first, last = to_channel(out), to_channel(back)
+        asset, other = (self._channels.views.channel(channel).terms.asset for channel in (first, last))
+        if first == last:
             raise InvalidInput("name two channels: one to send from, one to receive in")
         if asset != other:
             raise InvalidInput("these two channels carry different assets: a payment stays in one")
-        check_amount(amount, minimum=1)
         self._graphs.of(asset)
         record = await self._invoicing.ask(amount, REBALANCING, asset=asset, own=True)
         order = Order(
@@ -179,25 +204,25 @@ class Paying:
             gives_up=self._until(timeout),
             memo=REBALANCING,
             created=self._clock(),
-            first_channel=out,
-            last_channel=back,
+            first_channel=first,
+            last_channel=last,
             kind=PaymentKind.REBALANCE,
         )
         self._outgoing.begin(order)
         return await self.receipt(order.payment_hash)
 
-    async def probe(self, to: NodeKey, amount: int, *, timeout: float | None = None, asset: Address = NATIVE) -> Route:
-        """Find out by trying whether `amount` could be paid now; return the way. Nothing is paid.
-
-        Raise PaymentFailed if it could not.
-        """
-        check_amount(amount, minimum=1)
+    @checked
+    async def probe(
+        self, to: AnyNode, amount: Amount, *, timeout: Seconds | None = None, asset: AnyAddress = NATIVE
+    ) -> Route:
+        """Find out by trying whether `amount` could be paid now; return the way, or raise PaymentFailed."""
+        target, token = to_node(to), to_address(asset, "asset")
         order = Order(
             payment_hash=self._entropy(32),
-            target=to,
+            target=target,
             amount=amount,
-            max_fee=self._max_fee(amount, asset, None),
-            asset=asset,
+            max_fee=self._max_fee(amount, token, None),
+            asset=token,
             payment_secret=self._entropy(32),
             lock_seconds=self._options.lock_seconds,
             gives_up=self._until(timeout),
@@ -208,12 +233,13 @@ class Paying:
         record = await self._outgoing.wait_ended(order.payment_hash)
         if record.reason is not Unpaid.PAYEE_REFUSES:
             raise _failed(record)
-        return self.estimate(to, amount, asset=asset)
+        return self.estimate(target, amount, asset=token)
 
-    def estimate(self, to: NodeKey, amount: int, *, asset: Address = NATIVE) -> Route:
+    @checked
+    def estimate(self, to: AnyNode, amount: Amount, *, asset: AnyAddress = NATIVE) -> Route:
         """Return the way that a payment would try first; its `fee` is an estimate. Raise NoRoute or InvalidInput."""
-        check_amount(amount, minimum=1)
-        return self._graphs.of(asset).estimate(to, amount, now=self._steady())
+        graph = self._graphs.of(to_address(asset, "asset"))
+        return graph.estimate(to_node(to), amount, now=self._steady())
 
     async def receipt(self, payment_hash: bytes) -> PaymentReceipt:
         """Wait for a payment; return its receipt or raise PaymentFailed; InvalidInput if there is no such payment."""
@@ -222,11 +248,23 @@ class Paying:
             raise _failed(record)
         return PaymentReceipt(payment_hash, record.secret, record.order.amount, record.fee, record.order.asset)
 
+    @checked
     def payments(
-        self, limit: int = 100, before: int | None = None, *, probes: bool = False
+        self, limit: Count = 100, before: Count | None = None, *, probes: bool = False
     ) -> list[tuple[int, PaymentRecord]]:
-        """Return this node's payments, newest first, each with its position; with its probes, if asked for."""
+        """Return this node's payments, newest first, each with its position; `before` goes on from one.
+
+        `order.kind` says what each was for. `probes`: with those that only found out something.
+        """
         return list_payments(self._store, limit, before, probes=probes)
+
+    @checked
+    def payment(self, payment_hash: AnyHash) -> PaymentRecord:
+        """Return one payment of ours; raise InvalidInput if it is unknown."""
+        found = find_payment(self._store, to_hash(payment_hash))
+        if found is None:
+            raise InvalidInput("this node made no payment of that hash; `tally payments` shows all")
+        return found
 
     def _before(self, payment_hash: bytes) -> Order | None:
         """Return the order of a payment that is on its way or was paid; None if it may be (or may again be) begun."""

@@ -25,11 +25,13 @@ from tallystick.channels.ports import Clock, Entropy
 from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.eip712 import domain_separator
 from tallystick.channels.protocol.keys import PrivateKey
-from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
+from tallystick.channels.protocol.objects import NATIVE, Address, AnyChannel, ChannelId, Count, to_channel
 from tallystick.channels.session.effects import ChannelChanged, Event, PeerConnected
 from tallystick.channels.storage.writer import Writer
 from tallystick.channels.transport.guests import Rank
+from tallystick.channels.values.arguments import checked
 from tallystick.router.forwarding.admission import Admission
+from tallystick.router.forwarding.circuits import ForwardRecord, forwards_after, forwards_before
 from tallystick.router.forwarding.incoming import IncomingLocks
 from tallystick.router.forwarding.policies import Policies
 from tallystick.router.forwarding.service import Router, RoutingOptions
@@ -274,12 +276,31 @@ class Routing:
         if view is not None and view.channel.phase is Phase.OPEN and self.private_channels.may_announce(channel):
             self.gossip.announce(channel, self.policies.policy_of(channel))
 
-    async def set_policy(self, channel: ChannelId, policy: ForwardingPolicy) -> None:
-        """Ask something else for payments over a channel from now on, and tell the network. Raise InvalidInput."""
-        self.private_channels.check(channel, policy)  # first: a node that starts says again what is stored
-        await self._writer.commit(list(self.policies.set_policy(channel, policy)))
-        self._announce(channel)
-        self.private_channels.tell(channel)
+    # --- forwarding ----------------------------------------------------------------------------------------------
+
+    @checked
+    def policy(self, channel: AnyChannel) -> ForwardingPolicy:
+        """Return what this node asks for carrying payments out over one of its channels."""
+        return self.policies.policy_of(to_channel(channel))
+
+    @checked
+    async def set_policy(self, channel: AnyChannel, policy: ForwardingPolicy) -> None:
+        """Ask something else from now on, and tell the network. Raise InvalidInput."""
+        identity = to_channel(channel)
+        self.private_channels.check(identity, policy)  # first: a node that starts says again what is stored
+        await self._writer.commit(list(self.policies.set_policy(identity, policy)))
+        self._announce(identity)
+        self.private_channels.tell(identity)
+
+    @checked
+    def forwards(self, limit: Count = 100, before: Count = 0) -> list[ForwardRecord]:
+        """Return payments of others that ended, newest first; `before` goes on from a position."""
+        return forwards_before(self._writer.store, before, limit)
+
+    @checked
+    def forwards_after(self, position: Count = 0, limit: Count = 100) -> list[ForwardRecord]:
+        """Return payments of others that ended, oldest first, behind a position."""
+        return forwards_after(self._writer.store, position, limit)
 
     def _later(self, then: Callable[[], None]) -> None:
         self._writer.add((), then)

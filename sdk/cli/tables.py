@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from msgspec.structs import asdict, astuple
-
-from tallystick.router.objects import NodeKey, Route
-from tallystick.router.pathfinding.imports import GraphStatistics, Spread
 from tallystick.sdk.cli.screen import add_row, facts, make_table, say, show_table, warn
 from tallystick.sdk.control.kinds import NATIVE_ASSET
 from tallystick.sdk.control.views import ChannelInfo, IncomingInfo, NodeInfo, PeerInfo, StreamInfo
@@ -123,28 +119,6 @@ def stream_line(stream: StreamInfo) -> str:
         f"stream {stream.lock} of channel {stream.channel[:16]}, {way}: {stream.units} of {stream.length} units of "
         f"{stream.unit}, {state}"
     )
-
-
-def show_graph(figures: GraphStatistics) -> None:
-    """Print what a graph is like: counts, then how values are spread."""
-    spreads = {name: value for name, value in asdict(figures).items() if isinstance(value, Spread)}
-    facts({name.replace("_", " "): value for name, value in asdict(figures).items() if name not in spreads})
-    table = make_table("of", figures=Spread.__struct_fields__)
-    for name, value in spreads.items():
-        add_row(table, name.replace("_", " "), *map(str, astuple(value)))
-    show_table(table)
-
-
-def show_routes(routes: Sequence[Route], aliases: Mapping[NodeKey, str]) -> None:
-    """Print routes hop by hop, in millisatoshi."""
-    table = make_table("part", "hop", "channel", "to", figures=("amount",))
-    for part, route in enumerate(routes):
-        for number, hop in enumerate(route.hops):
-            name = aliases.get(hop.node) or hop.node.hex()[:16]
-            add_row(table, str(part), str(number), hop.channel.hex()[:16], name, str(hop.amount))
-    show_table(table)
-    delivered, fee = sum(route.delivered for route in routes), sum(route.fee for route in routes)
-    say(f"delivers {delivered} msat for a fee of {fee} msat, {fee * 1_000_000 / delivered:.0f} ppm")
 
 
 def incoming_line(payment: IncomingInfo) -> str:

@@ -49,11 +49,13 @@ from tallystick.channels.storage.store import Store
 from tallystick.channels.storage.writer import Writer
 from tallystick.channels.values.arguments import checked
 from tallystick.router.forwarding.service import RouterStatistics
-from tallystick.router.network.paid import PaidJournal
+from tallystick.router.network.invoicing import Invoicing
+from tallystick.router.network.paying import Paying
 from tallystick.router.network.routing import Routing
 from tallystick.router.pathfinding.planner import warm_up
 from tallystick.router.receiving.service import Paid, PaymentHeld
 from tallystick.sdk.node.context import NodeContext
+from tallystick.sdk.node.delegation import done_by
 from tallystick.sdk.node.handle import ChannelHandle
 from tallystick.sdk.node.incoming import IncomingPayment, Journal
 from tallystick.sdk.node.news import News, Subscription
@@ -61,7 +63,6 @@ from tallystick.sdk.node.openings import Openings
 from tallystick.sdk.node.options import Config, Period
 from tallystick.sdk.node.reactions import Reactions
 from tallystick.sdk.node.towers import TowerManager
-from tallystick.sdk.node.wallet import Wallet, by_wallet
 from tallystick.sdk.node.whereabouts import Whereabouts
 from tallystick.settlement.chain import Chain, OpenCall
 from tallystick.settlement.enforcement.close_keys import CloseKeys
@@ -83,6 +84,18 @@ class NodeStatistics(msgspec.Struct, frozen=True):
     transactions: SenderStatistics
     towers: tuple[TowerClientStatistics, ...]
     router: RouterStatistics
+
+
+def _routing(node: Node) -> Routing:
+    return node.routing
+
+
+def _paying(node: Node) -> Paying:
+    return node.routing.paying
+
+
+def _invoicing(node: Node) -> Invoicing:
+    return node.routing.invoicing
 
 
 class Node:
@@ -162,7 +175,7 @@ class Node:
             close_keys=close_keys,
             rng=rng,
             alarm=self.news.alarm,
-            changed=self.news.changed,
+            changed=self.news.tell_changed,
             observe=self._on_step,
             clock=clock,
             elapsed=elapsed,
@@ -188,9 +201,8 @@ class Node:
         self.openings = Openings(
             key=key, chain=chain, engine=self.engine, writer=self.writer, onchain=self.onchain, config=config
         )
-        self.journal, self.paid = Journal(store), PaidJournal(store)
-        self.wallet = Wallet(self.routing, store, self.paid)
-        """What this node pays and is paid over several hops."""
+        self.journal = Journal(store)
+        self.paid = self.routing.invoicing.paid
         self._reactions = Reactions(
             engine=self.engine,
             onchain=self.onchain,
@@ -385,23 +397,23 @@ class Node:
             self.routing.router.statistics(),
         )
 
-    # --- payments over several hops: the wallet's ---------------------------------------------------------------
+    # --- payments over several hops ------------------------------------------------------------------------------
 
-    create_invoice = by_wallet(Wallet.create_invoice)
-    invoice = by_wallet(Wallet.invoice)
-    invoices = by_wallet(Wallet.invoices)
-    refusal = by_wallet(Wallet.refusal)
-    paid_invoices = by_wallet(Wallet.paid_invoices)
-    settle_invoice = by_wallet(Wallet.settle_invoice)
-    cancel_invoice = by_wallet(Wallet.cancel_invoice)
-    pay = by_wallet(Wallet.pay)
-    keysend = by_wallet(Wallet.keysend)
-    rebalance = by_wallet(Wallet.rebalance)
-    probe = by_wallet(Wallet.probe)
-    estimate = by_wallet(Wallet.estimate)
-    payment = by_wallet(Wallet.payment)
-    payments = by_wallet(Wallet.payments)
-    forwards = by_wallet(Wallet.forwards)
-    forwards_after = by_wallet(Wallet.forwards_after)
-    policy = by_wallet(Wallet.policy)
-    set_policy = by_wallet(Wallet.set_policy)
+    create_invoice = done_by(_invoicing, Invoicing.create_invoice)
+    invoice = done_by(_invoicing, Invoicing.invoice)
+    invoices = done_by(_invoicing, Invoicing.invoices)
+    refusal = done_by(_invoicing, Invoicing.refusal)
+    paid_invoices = done_by(_invoicing, Invoicing.paid_invoices)
+    settle_invoice = done_by(_invoicing, Invoicing.settle_invoice)
+    cancel_invoice = done_by(_invoicing, Invoicing.cancel_invoice)
+    pay = done_by(_paying, Paying.pay)
+    keysend = done_by(_paying, Paying.keysend)
+    rebalance = done_by(_paying, Paying.rebalance)
+    probe = done_by(_paying, Paying.probe)
+    estimate = done_by(_paying, Paying.estimate)
+    payment = done_by(_paying, Paying.payment)
+    payments = done_by(_paying, Paying.payments)
+    forwards = done_by(_routing, Routing.forwards)
+    forwards_after = done_by(_routing, Routing.forwards_after)
+    policy = done_by(_routing, Routing.policy)
+    set_policy = done_by(_routing, Routing.set_policy)

@@ -94,18 +94,22 @@ class SqliteRows:
         self._connection.execute(statement, _values(where))
 
 
-def _is_fixed(condition: Condition) -> bool:
-    value = condition.value
-    return value is None or isinstance(value, bool | enum.Enum) or (value == 0 and condition.relation == "=")
+_FIXED = (type(None), bool, enum.Enum)
+
+
+def _is_fixed(relation: str, value: Any) -> bool:
+    return isinstance(value, _FIXED) or (value == 0 and relation == "=")
 
 
 def _form(where: tuple[Condition, ...]) -> object:
     """Return what conditions with the same statement have in common."""
-    return tuple((one.column, one.relation, repr(one.value) if _is_fixed(one) else ...) for one in where)
+    return tuple(
+        [(column, relation, repr(value) if _is_fixed(relation, value) else ...) for column, relation, value in where]
+    )
 
 
 def _values(where: tuple[Condition, ...]) -> list[Any]:
-    return [condition.value for condition in where if not _is_fixed(condition)]
+    return [value for _, relation, value in where if not _is_fixed(relation, value)]
 
 
 def _where(where: tuple[Condition, ...]) -> str:
@@ -118,7 +122,7 @@ def _term(condition: Condition) -> str:
         return f"{column} IS {'NOT ' if relation == '!=' else ''}NULL"
     if isinstance(value, bool):
         return column if value == (relation == "=") else f"NOT {column}"
-    if not _is_fixed(condition):
+    if not _is_fixed(relation, value):
         return f"{column} {relation} ?"
     return f"{column} {relation} {value.value!r}" if isinstance(value, enum.Enum) else f"{column} {relation} 0"
 
