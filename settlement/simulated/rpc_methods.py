@@ -39,7 +39,6 @@ from tallystick.settlement.ethereum.views import (
     CHANNEL_COUNT,
     SECRET_TIME,
     encode_channel,
-    to_address,
 )
 from tallystick.settlement.simulated.blocks import BlockRecord
 from tallystick.settlement.simulated.chain import BLOCKS_MAX, SimulatedChain
@@ -146,14 +145,13 @@ async def _call(chain: SimulatedChain, params: list[Any]) -> Any:
         (id,) = CHANNEL.decode_call(data)
         return to_hex(encode_channel(await chain.channel(ChannelId(id))))
     if to == chain.contract and data[:4] == CHANNEL_COUNT.selector:
-        first, second, asset = (to_address(text) for text in CHANNEL_COUNT.decode_call(data))
-        return to_hex(CHANNEL_COUNT.encode_result(await chain.channel_count(first, second, asset)))
+        return to_hex(CHANNEL_COUNT.encode_result(await chain.channel_count(*CHANNEL_COUNT.decode_call(data))))
     if to == chain.contract and data[:4] == SECRET_TIME.selector:
         (digest,) = SECRET_TIME.decode_call(data)
         return to_hex(SECRET_TIME.encode_result(await chain.secret_time(digest) or 0))
     if to != chain.contract and data[:4] == BALANCE_OF.selector:
         (account,) = BALANCE_OF.decode_call(data)
-        return to_hex(BALANCE_OF.encode_result(await chain.balance(to_address(account), to)))
+        return to_hex(BALANCE_OF.encode_result(await chain.balance(account, to)))
     raise InvalidInput(f"0x{to.hex()} has no view 0x{data[:4].hex()}")
 
 
