@@ -175,7 +175,7 @@ class Node:
             close_keys=close_keys,
             rng=rng,
             alarm=self.news.alarm,
-            changed=self.news.changed,
+            changed=self.news.tell_changed,
             observe=self._on_step,
             clock=clock,
             elapsed=elapsed,
