@@ -36,7 +36,7 @@ from tallystick.settlement.sending.sender import Sender
 
 
 class OnChain:
-    """See the module's docstring. `run` it."""
+    """The chain, as one node follows it and acts on it: see the module's docstring. `run` it."""
 
     def __init__(
         self,
