@@ -146,7 +146,7 @@ def test_a_loop_of_ones_own_counts_with_it() -> None:
         for _ in range(3):
             await retry.pause()
         assert trio.current_time() - began == pytest.approx(0.5 + 1 + 2) and retry.failures == 3
-        retry.succeeded()
+        retry.on_success()
         began = trio.current_time()
         await retry.pause()
         assert trio.current_time() - began == pytest.approx(0.5)

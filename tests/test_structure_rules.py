@@ -24,7 +24,6 @@ RULES: dict[str, Any] = {
     "kits": ["shop.bench"],
     "outside": ["trio", "sqlite3"],
     "shells": [],
-    "longer": [],
     "entries": {"shop": 5, "base": 5},
     "floors": {"shop": ["bench", "till | stock", "errors"], "base": ["testing", "words"]},
 }
@@ -198,8 +197,6 @@ def test_a_long_file_is_told_wherever_it_is(faults: Faults) -> None:
     files = {"shop/errors.py": 20 * "\n", "tests/unit/test_long.py": 21 * "\n", "base/words.py": 19 * "\n"}
     told = ["shop/errors.py has 21 lines, more than 20", "tests/unit/test_long.py has 22 lines, more than 20"]
     assert faults(files) == told
-    known = [*(line.split()[0] for line in told), "base/words.py"]
-    assert faults(files, longer=known) == ["base/words.py is not too long any more: take it out of `longer`"]
 
 
 def test_lines_of_the_product_are_those_without_kits_and_benchmarks(faults: Faults, tmp_path: Path) -> None:

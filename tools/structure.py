@@ -183,12 +183,9 @@ def too_much(root: Path, rules: dict[str, Any]) -> Iterator[str]:
         entries = sorted(entry.name for entry in (root / part).iterdir() if entry.name != "__pycache__")
         if len(entries) > most:
             yield f"{part}/ has {len(entries)} entries, more than {most}: {' '.join(entries)}"
-    longer = {str(path.relative_to(root)): size for path, size in sizes(root, rules) if size > rules["lines"]}
-    known = set(rules["longer"])
-    for name in sorted(longer.keys() - known):
-        yield f"{name} has {longer[name]} lines, more than {rules['lines']}"
-    for name in sorted(known - longer.keys()):
-        yield f"{name} is not too long any more: take it out of `longer`"
+    for path, size in sizes(root, rules):
+        if size > rules["lines"]:
+            yield f"{path.relative_to(root)} has {size} lines, more than {rules['lines']}"
 
 
 def unclean(tree: Tree, outside: set[str], shells: set[str]) -> Iterator[str]:

@@ -259,7 +259,7 @@ class TowerClient:
                     self._link = link
                     while True:
                         await self._upload_all(link)
-                        retry.succeeded()
+                        retry.on_success()
                         await self._next_round()
                 finally:
                     self._link = None

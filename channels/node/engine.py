@@ -206,6 +206,7 @@ class Engine:
     def apply(self, channel: ChannelId, command: Asks[R]) -> R:
         """Let something happen to a channel, and return its answer; what follows is durable with the next commit.
 
+        A payment with a key goes through `pay`, which sees that no other one has it.
         Raise InvalidInput if there is no such channel, and what the command is refused with: nothing was done then.
         """
         session = self.session(channel)

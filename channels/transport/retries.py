@@ -55,7 +55,7 @@ class Retry:
     def __repr__(self) -> str:
         return f"<Retry of {self._pauses.name} after {self.failures} failures>"
 
-    def succeeded(self) -> None:
+    def on_success(self) -> None:
         """Begin with the shortest pause again."""
         self.failures = 0
 
@@ -83,6 +83,6 @@ class Retry:
                 if self._pauses.tries is not None and self.failures + 1 >= self._pauses.tries:
                     raise
             else:
-                self.succeeded()
+                self.on_success()
                 return result
             await self.pause()

@@ -2,20 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tallystick.sdk.cli.shell import Json, make_group, print_json, run_guarded
+from tallystick.sdk.cli.screen import say, say_json
+from tallystick.sdk.cli.shell import Json, Result, make_group, print_result, run_guarded
 
 if TYPE_CHECKING:
-    from tallystick.sdk.bench.network import NetworkResult
+    from tallystick.sdk.bench.results import FairnessResult
 
 CHANNELS_MAX = 10_000
 """Channels of a hub that can be asked for."""
 
 app = make_group("Measure how fast payments are on this machine.")
+
+Directory = Annotated[
+    Path | None, typer.Option(help="Where to keep the throw-away stores: put them on the disk that counts.")
+]
+
+
+def _progress() -> Callable[..., None]:
+    """Return what tells, on stderr, how far a measurement is."""
+    from rich.console import Console
+
+    return Console(stderr=True).print
+
+
+def _measure(run: Callable[..., Awaitable[Result]], directory: Path | None) -> Result:
+    """Run a measurement whose stores are in a directory, by default the current one."""
+    import trio
+
+    return run_guarded(lambda: trio.run(partial(run, directory=str(directory or Path.cwd()), say=_progress())))
+
+
+def _print(result: Result, as_json: bool, table: Callable[[Result], Any]) -> None:
+    from rich.console import Console
+
+    print_result(result, as_json, lambda found: Console().print(table(found)))
 
 
 @app.callback()
@@ -45,10 +72,8 @@ def direct(
     picture: Annotated[
         Path | None, typer.Option(help="Draw load, latency and classes into this .svg, .png or .pdf (extra: bench).")
     ] = None,
-    directory: Annotated[
-        Path | None, typer.Option(help="Where to keep the throw-away stores: put them on the disk that counts.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
+    directory: Directory = None,
+    as_json: Json = False,
 ) -> None:
     """Two parties, two processes, one channel, loopback TCP, durable on both sides; or a hub with many channels.
 
@@ -57,11 +82,6 @@ def direct(
     Example: tally bench direct --class bulk --class submitted --rtt 100 --seconds 10
     Example: tally bench direct --picture bench.svg
     """
-    import msgspec
-    import trio
-    from rich.console import Console
-
-    from tallystick.channels.errors import TallystickError
     from tallystick.sdk.bench.direct import CLASSES, LOADS, LinkConditions, run_direct, run_hub
     from tallystick.sdk.bench.picture import FORMATS, draw, require_matplotlib
     from tallystick.sdk.bench.report import table
@@ -79,39 +99,14 @@ def direct(
     if picture is not None and picture.suffix not in FORMATS:
         raise typer.BadParameter(f"a picture's name ends with {', '.join(FORMATS)}")
     conditions = LinkConditions(rtt, cuts)
-    errors = Console(stderr=True)
-    folder = str(directory or Path.cwd())
-
-    async def run() -> None:
-        if hub:
-            result = await run_hub(
-                channels, processes, seconds, directory=folder, conditions=conditions, tries=tries, say=errors.print
-            )
-        else:
-            loads = LOADS if picture is not None else ()
-            result = await run_direct(
-                only or CLASSES,
-                seconds,
-                directory=folder,
-                conditions=conditions,
-                loads=loads,
-                tries=tries,
-                say=errors.print,
-            )
-        if picture is not None:
-            draw(result, picture)
-        if as_json:
-            print(msgspec.json.encode(result).decode())
-        else:
-            Console().print(table(result))
-
-    try:
-        if picture is not None:
-            require_matplotlib()
-        trio.run(run)
-    except TallystickError as error:
-        errors.print(str(error), style="red")
-        raise typer.Exit(1) from error
+    run = partial(run_hub, channels, processes, seconds) if hub else partial(run_direct, only or CLASSES, seconds)
+    if picture is not None:
+        run_guarded(require_matplotlib)
+        run = partial(run, loads=LOADS)
+    result = _measure(partial(run, conditions=conditions, tries=tries), directory)
+    if picture is not None:
+        run_guarded(lambda: draw(result, picture))
+    _print(result, as_json, table)
 
 
 @app.command()
@@ -121,18 +116,13 @@ def scale(
     ] = "1,10,100,1000",
     cores: Annotated[int, typer.Option(min=1, max=256, help="Up to how many cores growth is measured.")] = 256,
     seconds: Annotated[float, typer.Option(min=0.1, max=600, help="How long to measure each.")] = 3.0,
-    directory: Annotated[Path | None, typer.Option(help="Where to keep the throw-away stores.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
+    directory: Directory = None,
+    as_json: Json = False,
 ) -> None:
     """How one hub does with more channels, and with more cores, up to those of this machine.
 
     Example: tally bench scale --channels 1,100 --seconds 5
     """
-    import msgspec
-    import trio
-    from rich.console import Console
-
-    from tallystick.channels.errors import TallystickError
     from tallystick.sdk.bench.report import scale_table
     from tallystick.sdk.bench.scale import run_scale
 
@@ -140,56 +130,29 @@ def scale(
     counts = [int(word) for word in words if word.isascii() and word.isdigit() and len(word) <= 9]
     if len(counts) != len(channels.split(",")) or not all(1 <= count <= CHANNELS_MAX for count in counts):
         raise typer.BadParameter(f"--channels takes numbers from 1 to {CHANNELS_MAX} with commas between: 1,10,100")
-    errors = Console(stderr=True)
 
-    async def run() -> None:
-        result = await run_scale(counts, cores, seconds, directory=str(directory or Path.cwd()), say=errors.print)
-        if as_json:
-            print(msgspec.json.encode(result).decode())
-        else:
-            Console().print(scale_table(result))
-
-    try:
-        trio.run(run)
-    except TallystickError as error:
-        errors.print(str(error), style="red")
-        raise typer.Exit(1) from error
+    _print(_measure(partial(run_scale, counts, cores, seconds), directory), as_json, scale_table)
 
 
 @app.command()
 def fairness(
     seconds: Annotated[float, typer.Option(min=0.1, max=600, help="How long to measure.")] = 4.0,
-    directory: Annotated[Path | None, typer.Option(help="Where to keep the throw-away stores.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a line.")] = False,
+    directory: Directory = None,
+    as_json: Json = False,
 ) -> None:
     """How long payments in a quiet channel take while another channel of the same node is flooded.
 
     Example: tally bench fairness --seconds 10
     """
-    import msgspec
-    import trio
-    from rich.console import Console
-
-    from tallystick.channels.errors import TallystickError
     from tallystick.sdk.bench.direct import run_fairness
 
-    errors = Console(stderr=True)
+    def line(result: FairnessResult) -> str:
+        return (
+            f"quiet channel: p50 {result.p50_ms:.1f} ms, p99 {result.p99_ms:.1f} ms of {result.payments} payments, "
+            f"while another takes {result.flood_per_second:,.0f}/s (capacity control {result.control:.2f} of 2)"
+        )
 
-    async def run() -> None:
-        result = await run_fairness(seconds, directory=str(directory or Path.cwd()), say=errors.print)
-        if as_json:
-            print(msgspec.json.encode(result).decode())
-        else:
-            Console().print(
-                f"quiet channel: p50 {result.p50_ms:.1f} ms, p99 {result.p99_ms:.1f} ms of {result.payments} payments, "
-                f"while another takes {result.flood_per_second:,.0f}/s (capacity control {result.control:.2f} of 2)"
-            )
-
-    try:
-        trio.run(run)
-    except TallystickError as error:
-        errors.print(str(error), style="red")
-        raise typer.Exit(1) from error
+    _print(_measure(partial(run_fairness, seconds), directory), as_json, line)
 
 
 @app.command()
@@ -198,77 +161,40 @@ def hostile(
     attack: Annotated[
         list[str] | None, typer.Option("--attack", help="One attack only; may be given several times.")
     ] = None,
-    directory: Annotated[Path | None, typer.Option(help="Where to keep the throw-away stores.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
+    directory: Directory = None,
+    as_json: Json = False,
 ) -> None:
     """How long a lone payment takes while strangers flood each door of a node and of its tower. On Linux.
 
     Example: tally bench hostile --attack pings --attack idle
     """
-    import msgspec
-    import trio
-    from rich.console import Console
-
-    from tallystick.channels.errors import TallystickError
     from tallystick.sdk.bench.hostile import ATTACKS, run_hostile
     from tallystick.sdk.bench.report import hostile_table
 
     if unknown := set(attack or ()) - set(ATTACKS):
         raise typer.BadParameter(f"there is no attack {', '.join(sorted(unknown))}: choose from {', '.join(ATTACKS)}")
-    errors = Console(stderr=True)
-
-    async def run() -> None:
-        place = str(directory or Path.cwd())
-        result = await run_hostile(attack or list(ATTACKS), seconds, directory=place, say=errors.print)
-        if as_json:
-            print(msgspec.json.encode(result).decode())
-        else:
-            Console().print(hostile_table(result))
-
-    try:
-        trio.run(run)
-    except TallystickError as error:
-        errors.print(str(error), style="red")
-        raise typer.Exit(1) from error
+    _print(_measure(partial(run_hostile, attack or list(ATTACKS), seconds), directory), as_json, hostile_table)
 
 
 @app.command()
 def endurance(
     payments: Annotated[int, typer.Option(min=1_000, help="How many payments in all.")] = 10_000_000,
     channels: Annotated[int, typer.Option(min=1, max=10_000, help="Channels of one hub, paid in turn.")] = 1,
-    directory: Annotated[Path | None, typer.Option(help="Where to keep the throw-away stores.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
+    directory: Directory = None,
+    as_json: Json = False,
 ) -> None:
     """Whether anything slows down or grows over very many payments. Exit code 1 if a bound is broken.
 
     Example: tally bench endurance --payments 1000000 --channels 1000
     """
-    import msgspec
-    import trio
-    from rich.console import Console
-
-    from tallystick.channels.errors import TallystickError
     from tallystick.sdk.bench.endurance import run_endurance
     from tallystick.sdk.bench.report import endurance_table
 
-    errors = Console(stderr=True)
-
-    async def run() -> bool:
-        result = await run_endurance(payments, channels, directory=str(directory or Path.cwd()), say=errors.print)
-        if as_json:
-            print(msgspec.json.encode(result).decode())
-        else:
-            Console().print(endurance_table(result))
-        for bound in result.broken:
-            errors.print(f"broken: {bound}", style="red")
-        return not result.broken
-
-    try:
-        held = trio.run(run)
-    except TallystickError as error:
-        errors.print(str(error), style="red")
-        raise typer.Exit(1) from error
-    if not held:
+    result = _measure(partial(run_endurance, payments, channels), directory)
+    _print(result, as_json, endurance_table)
+    for bound in result.broken:
+        say(f"broken: {bound}", err=True)
+    if result.broken:
         raise typer.Exit(1)
 
 
@@ -278,31 +204,17 @@ def network(
     seconds: Annotated[float, typer.Option(min=0.1, max=600, help="How long to measure, alone and together.")] = 4.0,
     in_flight: Annotated[int, typer.Option(min=1, max=480, help="Payments under way at once, for the rate.")] = 300,
     tries: Annotated[int, typer.Option(min=1, max=10, help="How often to try for a good capacity control.")] = 3,
-    directory: Annotated[
-        Path | None, typer.Option(help="Where to keep the throw-away stores: put them on the disk that counts.")
-    ] = None,
+    directory: Directory = None,
     as_json: Json = False,
 ) -> None:
     """Nodes in line, a process each, loopback TCP, durable everywhere: payments from the first to the last.
 
     Example: tally bench network --hops 2 --json
     """
-    import trio
-    from rich.console import Console
-
     from tallystick.sdk.bench.network import network_table, run_network
 
-    errors = Console(stderr=True)
-
-    async def run() -> NetworkResult:
-        place = str(directory or Path.cwd())
-        return await run_network(hops, seconds, in_flight, tries=tries, directory=place, say=errors.print)
-
-    result = run_guarded(lambda: trio.run(run))
-    if as_json:
-        print_json(result)
-    else:
-        Console().print(network_table(result))
+    result = _measure(partial(run_network, hops, seconds, in_flight, tries=tries), directory)
+    _print(result, as_json, network_table)
 
 
 GraphFile = Annotated[
@@ -324,17 +236,11 @@ def route(
 
     Example: tally bench route --graph network.csv.gz --json
     """
-    from rich.console import Console
-
     from tallystick.sdk.bench.report import route_table
     from tallystick.sdk.bench.route import run_route
 
-    errors = Console(stderr=True)
-    result = run_guarded(lambda: run_route(graph, single=single, multi=multi, pairs=pairs, seed=seed, say=errors.print))
-    if as_json:
-        print_json(result)
-    else:
-        Console().print(route_table(result))
+    run = partial(run_route, graph, single=single, multi=multi, pairs=pairs, seed=seed)
+    _print(run_guarded(lambda: run(say=_progress())), as_json, route_table)
 
 
 @app.command()
@@ -356,8 +262,6 @@ def payments(
 
     Example: tally bench payments --graph network.csv.gz --amount 100000,1000000 --pairs 200 --seeds 3 --json
     """
-    from rich.console import Console
-
     from tallystick.router.pathfinding.kernels import compilable
     from tallystick.sdk.bench.payments import METHODS, PRIORS, run_payments
     from tallystick.sdk.bench.report import payments_table
@@ -373,21 +277,9 @@ def payments(
         raise typer.BadParameter(f"--amount takes whole numbers with commas between, not {amount}") from error
     if min(amounts) < 1:
         raise typer.BadParameter("amounts begin at 1 satoshi")
-    errors = Console(stderr=True)
-    result = run_guarded(
-        lambda: run_payments(
-            graph,
-            amounts,
-            kinds,
-            pairs,
-            seeds,
-            use_numba=compilable(),
-            say=errors.print,
-            method=method,
-            first_seed=first_seed,
-        )
-    )
+    run = partial(run_payments, graph, amounts, kinds, pairs, seeds, use_numba=compilable(), method=method)
+    result = run_guarded(lambda: run(say=_progress(), first_seed=first_seed))
     if as_json:
-        print_json(result.rows)
+        say_json(result.rows)
     else:
-        Console().print(payments_table(result))
+        _print(result, as_json, payments_table)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tallystick.sdk.cli.screen import say
+from tallystick.sdk.cli.screen import say, say_json
 from tallystick.sdk.cli.shell import (
     NATIVE,
     AmountArgument,
@@ -22,8 +22,9 @@ from tallystick.sdk.cli.shell import (
     parse_channel,
     parse_fee,
     parse_peer,
-    print_json,
+    print_result,
 )
+from tallystick.sdk.cli.tables import show_channel, show_channels, show_policy
 
 if TYPE_CHECKING:
     from tallystick.sdk.control.client import ControlClient
@@ -76,12 +77,7 @@ def list_(
     """List this node's channels."""
     found = ask_node(data, lambda node: node.channels())
     shown = [channel for channel in found if everything or channel.phase != "gone"]
-    if as_json:
-        print_json(shown)
-    else:
-        from tallystick.sdk.cli.tables import show_channels
-
-        show_channels(shown)
+    print_result(shown, as_json, show_channels)
 
 
 @app.command(epilog=example("channel show 3f9a"))
@@ -219,21 +215,14 @@ def policy(
     }
     changes = {name: value for name, value in named.items() if value is not None}
     found = ask_node(data, lambda node: node.set_policy(channel, **changes) if changes else node.policy(channel))
-    if as_json:
-        print_json(found)
-    else:
-        from tallystick.sdk.cli.network_tables import show_policy
-
-        show_policy(found)
+    print_result(found, as_json, show_policy)
 
 
 def _show(channel: ChannelInfo | None, as_json: bool) -> None:
     """Print a channel; None is one whose operation was not waited for."""
-    if as_json:
-        print_json({"accepted": True} if channel is None else channel)
-    elif channel is None:
-        say("It is on its way; `tally node info` tells if it fails.")
+    if channel is not None:
+        print_result(channel, as_json, show_channel)
+    elif as_json:
+        say_json({"accepted": True})
     else:
-        from tallystick.sdk.cli.tables import show_channel
-
-        show_channel(channel)
+        say("It is on its way; `tally node info` tells if it fails.")

@@ -5,11 +5,25 @@ from __future__ import annotations
 import gzip
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
+from msgspec.structs import asdict, astuple
 
-from tallystick.sdk.cli.screen import say
+from tallystick.router.objects import NodeKey, Route
+from tallystick.router.pathfinding.graph import Graph
+from tallystick.router.pathfinding.imports import (
+    MSAT,
+    GraphStatistics,
+    ImportedGraph,
+    Spread,
+    graph_statistics,
+    read_graph,
+    to_csv,
+)
+from tallystick.router.pathfinding.liquidity import Knowledge
+from tallystick.router.pathfinding.planner import Planner
+from tallystick.sdk.cli.screen import add_row, facts, make_table, say, say_json, show_table
 from tallystick.sdk.cli.shell import (
     Data,
     Json,
@@ -19,13 +33,10 @@ from tallystick.sdk.cli.shell import (
     make_group,
     parse_amount,
     parse_fee,
-    print_json,
+    print_result,
     run_guarded,
 )
-
-if TYPE_CHECKING:
-    from tallystick.router.objects import NodeKey, Route
-    from tallystick.router.pathfinding.imports import ImportedGraph
+from tallystick.sdk.cli.tables import show_known
 
 app = make_group("Show what is known of the network; read graphs of others.")
 
@@ -50,8 +61,6 @@ def import_graph(
     as_json: Json = False,
 ) -> None:
     """Write a graph as the CSV that experiments take, without names and keys. Refuses to overwrite."""
-    from tallystick.router.pathfinding.imports import to_csv
-
     found = _read(file)
     data = to_csv(found.edges, found.inbound).encode()
     try:
@@ -62,7 +71,7 @@ def import_graph(
     except OSError as error:
         fail(f"{output} cannot be written: {error.strerror}")
     if as_json:
-        print_json({"source": found.source, "directions": len(found.edges), "skipped": found.skipped})
+        say_json({"source": found.source, "directions": len(found.edges), "skipped": found.skipped})
     else:
         say(f"{len(found.edges)} directions from {found.source}, {found.skipped} skipped")
 
@@ -70,15 +79,7 @@ def import_graph(
 @app.command(epilog=example("graph stats network.csv.gz --json"))
 def stats(file: GraphFile, as_json: Json = False) -> None:
     """Tell how many nodes and channels a graph has, and how capacities, degrees and fees are spread."""
-    from tallystick.router.pathfinding.imports import graph_statistics
-    from tallystick.sdk.cli.tables import show_graph
-
-    found = _read(file)
-    figures = graph_statistics(found.edges)
-    if as_json:
-        print_json(figures)
-    else:
-        show_graph(figures)
+    print_result(graph_statistics(_read(file).edges), as_json, show_graph)
 
 
 @app.command(epilog=example("graph route network.csv.gz 17 42 250000 --parts 16"))
@@ -97,12 +98,6 @@ def route(
     as_json: Json = False,
 ) -> None:
     """Tell how a payment would go, as far as anybody can know from the graph: hop by hop, with exact amounts."""
-    from tallystick.router.pathfinding.graph import Graph
-    from tallystick.router.pathfinding.imports import MSAT
-    from tallystick.router.pathfinding.liquidity import Knowledge
-    from tallystick.router.pathfinding.planner import Planner
-    from tallystick.sdk.cli.tables import show_routes
-
     network = _read(file)
     payer, payee = _node(network, source), _node(network, target)
     graph = Graph(network.edges, inbound=network.inbound)
@@ -117,7 +112,7 @@ def route(
             [{"channel": hop.channel.hex(), "node": hop.node.hex(), "amount_msat": hop.amount} for hop in found.hops]
             for found in routes
         ]
-        print_json({"fee_msat": sum(found.fee for found in routes), "routes": shown})
+        say_json({"fee_msat": sum(found.fee for found in routes), "routes": shown})
     else:
         show_routes(routes, _names(network, routes))
 
@@ -145,20 +140,34 @@ def _node(found: ImportedGraph, text: str) -> NodeKey:
 @app.command(epilog=example("graph show"))
 def show(data: Data = None, as_json: Json = False) -> None:
     """Tell how much of the network the running node knows."""
-    found = ask_node(data, lambda node: node.graph())
-    if as_json:
-        print_json(found)
-    else:
-        from tallystick.sdk.cli.network_tables import show_known
-
-        show_known(found)
+    print_result(ask_node(data, lambda node: node.graph()), as_json, show_known)
 
 
 def _read(file: Path) -> ImportedGraph:
-    from tallystick.router.pathfinding.imports import read_graph
-
     try:
         data = file.read_bytes()
     except OSError as error:
         fail(f"{file} cannot be read: {error.strerror}")
     return run_guarded(lambda: read_graph(data))
+
+
+def show_graph(figures: GraphStatistics) -> None:
+    """Print what a graph is like: counts, then how values are spread."""
+    spreads = {name: value for name, value in asdict(figures).items() if isinstance(value, Spread)}
+    facts({name.replace("_", " "): value for name, value in asdict(figures).items() if name not in spreads})
+    table = make_table("of", figures=Spread.__struct_fields__)
+    for name, value in spreads.items():
+        add_row(table, name.replace("_", " "), *map(str, astuple(value)))
+    show_table(table)
+
+
+def show_routes(routes: Sequence[Route], aliases: Mapping[NodeKey, str]) -> None:
+    """Print routes hop by hop, in millisatoshi."""
+    table = make_table("part", "hop", "channel", "to", figures=("amount",))
+    for part, route in enumerate(routes):
+        for number, hop in enumerate(route.hops):
+            name = aliases.get(hop.node) or hop.node.hex()[:16]
+            add_row(table, str(part), str(number), hop.channel.hex()[:16], name, str(hop.amount))
+    show_table(table)
+    delivered, fee = sum(route.delivered for route in routes), sum(route.fee for route in routes)
+    say(f"delivers {delivered} msat for a fee of {fee} msat, {fee * 1_000_000 / delivered:.0f} ppm")

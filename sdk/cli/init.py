@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from tallystick.channels.limits import Policy
-from tallystick.sdk.cli.screen import say
-from tallystick.sdk.cli.shell import Data, Json, PasswordFile, print_json, run_guarded
+from tallystick.sdk.cli.screen import say, say_json
+from tallystick.sdk.cli.shell import Data, Json, PasswordFile, run_guarded
 from tallystick.sdk.daemon.configuration import (
     CONFIG,
     DEFAULT_LISTEN,
@@ -96,7 +96,7 @@ def init(
 
     made = run_guarded(work)
     if as_json:
-        print_json(made)
+        say_json(made)
     else:
         say(f"data directory  {made['data']}", f"address         {made['address']}")
         say(f"public key      {made['public_key']}")

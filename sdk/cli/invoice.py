@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tallystick.sdk.cli.screen import say, say_as_it_is
+from tallystick.sdk.cli.screen import say, say_as_it_is, say_json
 from tallystick.sdk.cli.shell import (
     NATIVE,
     Asset,
@@ -21,9 +21,10 @@ from tallystick.sdk.cli.shell import (
     parse_amount,
     parse_hash,
     parse_secret,
-    print_json,
+    print_result,
     run_guarded,
 )
+from tallystick.sdk.cli.tables import paid_line, show_asked, show_invoice, show_invoices
 
 if TYPE_CHECKING:
     from tallystick.sdk.control.client import ControlClient
@@ -85,7 +86,7 @@ def create(
     if png is not None:
         _write(png, made.invoice)
     if as_json:
-        print_json(made)
+        say_json(made)
         return
     say(made.invoice)
     if note := too_little_to_come(amount or 1, channels):
@@ -143,22 +144,15 @@ def list_(
             return await node.paid_invoices(paid_after, limit=limit)
         return await node.invoices(limit, before)
 
-    found = ask_node(data, ask)
-    if as_json:
-        print_json(found)
-    else:
-        from tallystick.sdk.cli.network_tables import show_invoices
-
-        show_invoices(found)
+    print_result(ask_node(data, ask), as_json, show_invoices)
 
 
 def _follow(after: int, data: Path | None, as_json: bool) -> None:
     """Print what was paid behind a count, for ever."""
-    from tallystick.sdk.cli.network_tables import paid_line
 
     async def ask(node: ControlClient) -> None:
         async for invoice in node.follow_paid(after):
-            print_json(invoice) if as_json else say(paid_line(invoice))
+            print_result(invoice, as_json, lambda paid: say(paid_line(paid)))
 
     ask_node(data, ask)
 
@@ -184,12 +178,7 @@ def decode(
         "asset": "0x" + invoice.asset.hex(),
         "hints": len(invoice.hints),
     }
-    if as_json:
-        print_json(found)
-    else:
-        from tallystick.sdk.cli.network_tables import show_asked
-
-        show_asked(found)
+    print_result(found, as_json, show_asked)
 
 
 @app.command(epilog=example("invoice show 5bb3e352 --wait 60"))
@@ -202,7 +191,7 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show one invoice and what became of it."""
-    _show(ask_node(data, lambda node: node.invoice(payment_hash, wait=wait)), as_json)
+    print_result(ask_node(data, lambda node: node.invoice(payment_hash, wait=wait)), as_json, show_invoice)
 
 
 @app.command(epilog=example("invoice settle 5bb3e352"))
@@ -216,22 +205,13 @@ def settle(
     as_json: Json = False,
 ) -> None:
     """Take a payment that is held."""
-    _show(ask_node(data, lambda node: node.settle_invoice(payment_hash, secret)), as_json)
+    print_result(ask_node(data, lambda node: node.settle_invoice(payment_hash, secret)), as_json, show_invoice)
 
 
 @app.command(epilog=example("invoice cancel 5bb3e352"))
 def cancel(payment_hash: HashArgument, data: Data = None, as_json: Json = False) -> None:
     """Refuse what has come for an invoice, and take nothing more."""
-    _show(ask_node(data, lambda node: node.cancel_invoice(payment_hash)), as_json)
-
-
-def _show(invoice: InvoiceInfo, as_json: bool) -> None:
-    if as_json:
-        print_json(invoice)
-    else:
-        from tallystick.sdk.cli.network_tables import show_invoice
-
-        show_invoice(invoice)
+    print_result(ask_node(data, lambda node: node.cancel_invoice(payment_hash)), as_json, show_invoice)
 
 
 def _write(path: Path, text: str) -> None:

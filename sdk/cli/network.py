@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tallystick.sdk.cli.screen import say
+from tallystick.sdk.cli.screen import say, say_json
 from tallystick.sdk.cli.shell import (
     NATIVE,
     AmountArgument,
@@ -19,8 +19,9 @@ from tallystick.sdk.cli.shell import (
     parse_fee,
     parse_hash,
     parse_node,
-    print_json,
+    print_result,
 )
+from tallystick.sdk.cli.tables import show_forwards, show_payment, show_payments
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -61,13 +62,10 @@ def keysend(
     as_json: Json = False,
 ) -> None:
     """Pay a node over several hops without an invoice. Run again, it pays again: for what matters, pay an invoice."""
-    show_payment_made(
-        ask_node(
-            data,
-            lambda control: control.keysend(node, amount, max_fee=max_fee, timeout=timeout, wait=wait, asset=asset),
-        ),
-        as_json,
+    paid = ask_node(
+        data, lambda control: control.keysend(node, amount, max_fee=max_fee, timeout=timeout, wait=wait, asset=asset)
     )
+    show_payment_made(paid, as_json)
 
 
 def payments(
@@ -81,22 +79,16 @@ def payments(
     as_json: Json = False,
 ) -> None:
     """Show this node's payments over several hops, newest first; or one of them."""
-    from tallystick.sdk.cli.network_tables import show_payment, show_payments
-
     if payment_hash is not None:
-        one = ask_node(data, lambda node: node.payment(payment_hash))
-        print_json(one) if as_json else show_payment(one)
+        print_result(ask_node(data, lambda node: node.payment(payment_hash)), as_json, show_payment)
     else:
         found = ask_node(data, lambda node: node.payments(limit, before, probes=probes))
-        print_json(found) if as_json else show_payments(found)
+        print_result(found, as_json, show_payments)
 
 
 def forwards(limit: Limit = 100, before: Before = None, data: Data = None, as_json: Json = False) -> None:
     """Show which payments of others this node carried, newest first, and what they earned."""
-    from tallystick.sdk.cli.network_tables import show_forwards
-
-    found = ask_node(data, lambda node: node.forwards(limit, before))
-    print_json(found) if as_json else show_forwards(found)
+    print_result(ask_node(data, lambda node: node.forwards(limit, before)), as_json, show_forwards)
 
 
 def probe(
@@ -117,8 +109,7 @@ def probe(
             return control.estimate(node, amount, asset=asset)
         return control.probe(node, amount, timeout=timeout, asset=asset)
 
-    found = ask_node(data, ask)
-    show_route(found, as_json)
+    print_result(ask_node(data, ask), as_json, _show_route)
 
 
 def rebalance(
@@ -132,16 +123,14 @@ def rebalance(
     as_json: Json = False,
 ) -> None:
     """Move an amount from one channel of this node into another, through the network, for a fee."""
-    show_payment_made(
-        ask_node(data, lambda node: node.rebalance(out, back, amount, max_fee=max_fee, timeout=timeout, wait=wait)),
-        as_json,
-    )
+    paid = ask_node(data, lambda node: node.rebalance(out, back, amount, max_fee=max_fee, timeout=timeout, wait=wait))
+    show_payment_made(paid, as_json)
 
 
 def show_payment_made(paid: PaymentInfo | None, as_json: bool) -> None:
     """Print the receipt of a payment over several hops; None is one that was not waited for."""
     if as_json:
-        print_json({"accepted": True} if paid is None else paid)
+        say_json({"accepted": True} if paid is None else paid)
     elif paid is None:
         say("It is on its way; `tally payments` tells how it ends.")
     else:
@@ -151,11 +140,7 @@ def show_payment_made(paid: PaymentInfo | None, as_json: bool) -> None:
         say(f"receipt  {paid.secret}  (the secret of payment hash {paid.payment_hash[:16]}…)")
 
 
-def show_route(route: RouteInfo, as_json: bool) -> None:
-    """Print a route."""
-    if as_json:
-        print_json(route)
-        return
+def _show_route(route: RouteInfo) -> None:
     say(f"{amount_in(route.asset, route.amount)} over {len(route.hops)} hops, for a fee of {route.fee}:")
     for hop in route.hops:
         say(f"  {hop.amount:>14} over channel {hop.channel[:16]} to {hop.node}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,13 +16,15 @@ from tallystick.sdk.cli.shell import (
     example,
     fail,
     make_group,
-    print_json,
+    print_result,
     run_guarded,
     show_alarm,
 )
+from tallystick.sdk.cli.tables import show_node
 
 if TYPE_CHECKING:
     from tallystick.sdk.control.views import NodeInfo
+    from tallystick.sdk.daemon.daemon import Ready
 
 app = make_group("Run a node, wait until it is ready, ask what it is, stop it.")
 
@@ -44,9 +47,8 @@ def run(
         import msgspec
         import trio
 
-        from tallystick.channels.node.alarms import Alarm
         from tallystick.sdk.daemon.configuration import data_directory, read_settings
-        from tallystick.sdk.daemon.daemon import Ready, run_daemon
+        from tallystick.sdk.daemon.daemon import run_daemon
         from tallystick.sdk.daemon.keystore import load_key
 
         directory = data_directory(data)
@@ -57,19 +59,14 @@ def run(
             settings = msgspec.structs.replace(settings, chain_url=chain)
         key = load_key(directory, None, password_file)
 
-        def ready(what: Ready) -> None:
-            if as_json:
-                print_json(what)
-            else:
-                say(f"address       {what.address}", f"public key    {what.public_key}")
-                say(f"peers reach   {what.peer_address or 'nothing here: it only dials'}")
-                say(f"control API   {what.control_url}", "The node is running; Ctrl-C stops it.")
-
-        def alarm(found: Alarm) -> None:
-            show_alarm(found, as_json=as_json)
-
         async def daemon() -> None:
-            await run_daemon(directory, key, settings, ready=ready, alarm=alarm)
+            await run_daemon(
+                directory,
+                key,
+                settings,
+                ready=lambda ready: print_result(ready, as_json, _show_ready),
+                alarm=partial(show_alarm, as_json=as_json),
+            )
 
         trio.run(daemon)
 
@@ -96,23 +93,23 @@ def wait(
         directory = data_directory(data)
         return trio.run(wait_for_node, directory, timeout)
 
-    found = run_guarded(work)
-    if as_json:
-        print_json(found)
-    else:
-        say(f"The node runs, at block {found.block}; {found.peer_address or 'it only dials'}")
+    print_result(run_guarded(work), as_json, _show_running)
+
+
+def _show_ready(node: Ready) -> None:
+    say(f"address       {node.address}", f"public key    {node.public_key}")
+    say(f"peers reach   {node.peer_address or 'nothing here: it only dials'}")
+    say(f"control API   {node.control_url}", "The node is running; Ctrl-C stops it.")
+
+
+def _show_running(node: NodeInfo) -> None:
+    say(f"The node runs, at block {node.block}; {node.peer_address or 'it only dials'}")
 
 
 @app.command(epilog=example("node info --json"))
 def info(data: Data = None, as_json: Json = False) -> None:
     """Show what the running node is: addresses, chain, alarms."""
-    found = ask_node(data, lambda node: node.info())
-    if as_json:
-        print_json(found)
-    else:
-        from tallystick.sdk.cli.tables import show_node
-
-        show_node(found)
+    print_result(ask_node(data, lambda node: node.info()), as_json, show_node)
 
 
 @app.command(epilog=example("node stop"))

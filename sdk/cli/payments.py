@@ -8,11 +8,22 @@ import typer
 
 from tallystick.sdk.cli.network import MaxFee, Timeout, WaitForIt, show_payment_made
 from tallystick.sdk.cli.screen import say
-from tallystick.sdk.cli.shell import NATIVE, Asset, Data, Json, ask_node, parse_amount, parse_channel, print_json
+from tallystick.sdk.cli.shell import (
+    NATIVE,
+    Asset,
+    Data,
+    Json,
+    ask_node,
+    parse_amount,
+    parse_channel,
+    parse_peer,
+    print_result,
+)
+from tallystick.sdk.cli.tables import incoming_line, show_statistics
 
 if TYPE_CHECKING:
     from tallystick.sdk.control.client import ControlClient
-    from tallystick.sdk.control.views import PaymentMade
+    from tallystick.sdk.control.views import IncomingInfo, PaymentMade
 
 MEANWHILE = "The payment is made once it is back, whether this command waits or not (--timeout takes it back)."
 
@@ -24,8 +35,6 @@ def is_invoice(text: str) -> bool:
 
 def parse_payee(text: str) -> str:
     """Check the form of an invoice, a channel's id, a public key or an address; raise BadParameter if it is none."""
-    from tallystick.sdk.cli.shell import parse_peer
-
     if is_invoice(text):
         return text
     return parse_peer(text) if "@" in text or len(text) == 66 else parse_channel(text)
@@ -74,12 +83,10 @@ def pay(
     if is_invoice(to):
         if memo or key or asset != NATIVE:
             raise typer.BadParameter("--memo, --key and --asset are for payments in a channel, and this is an invoice")
-        show_payment_made(
-            ask_node(
-                data, lambda node: node.pay_invoice(to, amount=worth, max_fee=max_fee, timeout=timeout, wait=wait)
-            ),
-            as_json,
+        made = ask_node(
+            data, lambda node: node.pay_invoice(to, amount=worth, max_fee=max_fee, timeout=timeout, wait=wait)
         )
+        show_payment_made(made, as_json)
         return
     if worth is None:
         raise typer.BadParameter("say how much to pay, after the channel or peer")
@@ -94,15 +101,12 @@ def pay(
 
         return await waiting_aloud(node, to, MEANWHILE if timeout is None else "", pay_it)
 
-    _show_direct(ask_node(data, ask), as_json)
+    print_result(ask_node(data, ask), as_json, _show_direct)
 
 
-def _show_direct(paid: PaymentMade, as_json: bool) -> None:
-    if as_json:
-        print_json(paid)
-    else:
-        took = max(0.0, paid.secured - paid.accepted) * 1000
-        say(f"Paid {paid.amount}: payment {paid.payment} of channel {paid.channel[:16]}, after {took:.1f} ms.")
+def _show_direct(paid: PaymentMade) -> None:
+    took = max(0.0, paid.secured - paid.accepted) * 1000
+    say(f"Paid {paid.amount}: payment {paid.payment} of channel {paid.channel[:16]}, after {took:.1f} ms.")
 
 
 def incoming(
@@ -123,18 +127,21 @@ def incoming(
     A program that keeps the last cursor that it handled, and passes it as --after when it starts again, misses none and
     sees none twice.
     """
-    from tallystick.sdk.cli.tables import incoming_line
 
     async def ask(node: ControlClient) -> None:
         start = after or await _beginning(node, channel or "")
         if follow:
             async for payment in node.follow(start, channel=channel or ""):
-                print_json(payment) if as_json else say(incoming_line(payment))
+                print_result(payment, as_json, _show_incoming)
         else:
             for payment in await node.incoming(start, limit=limit, channel=channel or ""):
-                print_json(payment) if as_json else say(incoming_line(payment))
+                print_result(payment, as_json, _show_incoming)
 
     ask_node(data, ask)
+
+
+def _show_incoming(payment: IncomingInfo) -> None:
+    say(incoming_line(payment))
 
 
 async def _beginning(node: ControlClient, channel: str) -> str:
@@ -156,18 +163,9 @@ async def _beginning(node: ControlClient, channel: str) -> str:
 def balance(asset: Asset = NATIVE, data: Data = None, as_json: Json = False) -> None:
     """Show what this node holds on chain and in channels."""
     found = ask_node(data, lambda node: node.balance(asset))
-    if as_json:
-        print_json(found)
-    else:
-        say(f"on chain     {found.chain}", f"in channels  {found.channels}")
+    print_result(found, as_json, lambda held: say(f"on chain     {held.chain}", f"in channels  {held.channels}"))
 
 
 def statistics(data: Data = None, as_json: Json = False) -> None:
     """Show the running node's counters and queue lengths."""
-    found = ask_node(data, lambda node: node.statistics())
-    if as_json:
-        print_json(found)
-    else:
-        from tallystick.sdk.cli.tables import show_statistics
-
-        show_statistics(found)
+    print_result(ask_node(data, lambda node: node.statistics()), as_json, show_statistics)

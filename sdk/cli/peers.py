@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from tallystick.sdk.cli.screen import say
-from tallystick.sdk.cli.shell import Data, Json, ask_node, example, make_group, parse_peer, print_json
+from tallystick.sdk.cli.shell import Data, Json, ask_node, example, make_group, parse_peer, print_result
+from tallystick.sdk.cli.tables import show_peers
 
 app = make_group("List peers, connect to one.", invoke_without_command=True)
 
@@ -22,13 +23,7 @@ def default(context: typer.Context, data: Data = None, as_json: Json = False) ->
 @app.command("list", epilog=example("peers list --json"))
 def list_(data: Data = None, as_json: Json = False) -> None:
     """List the peers that this node knows, and whether they are connected."""
-    found = ask_node(data, lambda node: node.peers())
-    if as_json:
-        print_json(found)
-    else:
-        from tallystick.sdk.cli.tables import show_peers
-
-        show_peers(found)
+    print_result(ask_node(data, lambda node: node.peers()), as_json, show_peers)
 
 
 @app.command(epilog=example("peers connect 02a1…c3@127.0.0.1:7735"))
@@ -39,7 +34,4 @@ def connect(
 ) -> None:
     """Connect to a peer, and stay connected."""
     found = ask_node(data, lambda node: node.connect(address))
-    if as_json:
-        print_json(found)
-    else:
-        say(f"Connected to {found.public_key}.")
+    print_result(found, as_json, lambda peer: say(f"Connected to {peer.public_key}."))

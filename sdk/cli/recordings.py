@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from tallystick.sdk.cli.screen import say
-from tallystick.sdk.cli.shell import ChannelArgument, Data, Json, ask_node, fail, print_json, run_guarded
+from tallystick.sdk.cli.screen import say, say_json
+from tallystick.sdk.cli.shell import ChannelArgument, Data, Json, ask_node, fail, run_guarded
+from tallystick.sdk.cli.tables import show_replay
 
 
 def record(
@@ -68,10 +69,8 @@ def replay(
     start = lived.start
     steps = run_guarded(lambda: list(lived.run()))
     if as_json:
-        print_json(msgspec.to_builtins({"start": start, "steps": steps, "whole": recording.whole}))
+        say_json(msgspec.to_builtins({"start": start, "steps": steps, "whole": recording.whole}))
     else:
-        from tallystick.sdk.cli.tables import show_replay
-
         show_replay(start, steps, whole=recording.whole)
     wrong = next((step for step in steps if not step.agrees), None)
     if wrong is not None:

@@ -194,7 +194,12 @@ def ask_node(data: Path | None, question: Callable[[ControlClient], Awaitable[Re
     return run_guarded(lambda: trio.run(run))
 
 
-print_json = say_json
+def print_result(found: Result, as_json: bool, to_people: Callable[[Result], None]) -> None:
+    """Print a result: as JSON for programs, or as people read it."""
+    if as_json:
+        say_json(found)
+    else:
+        to_people(found)
 
 
 def show_alarm(alarm: Alarm, *, as_json: bool, err: bool = True) -> None:

@@ -15,8 +15,9 @@ from tallystick.sdk.cli.shell import (
     example,
     make_group,
     parse_amount,
-    print_json,
+    print_result,
 )
+from tallystick.sdk.cli.tables import stream_line
 
 if TYPE_CHECKING:
     from tallystick.sdk.control.client import ControlClient
@@ -27,13 +28,8 @@ app = make_group("Pay by the unit: open a stream, pay units of it, end it.")
 LockArgument = Annotated[int, typer.Argument(metavar="LOCK", min=0, help="The stream's lock, as `open` showed it.")]
 
 
-def _show(stream: StreamInfo, as_json: bool) -> None:
-    if as_json:
-        print_json(stream)
-    else:
-        from tallystick.sdk.cli.tables import stream_line
-
-        say(stream_line(stream))
+def _show(stream: StreamInfo) -> None:
+    say(stream_line(stream))
 
 
 @app.command("open", epilog=example("stream open 3f9a --unit 10 --length 5000"))
@@ -51,7 +47,8 @@ def open_(
     as_json: Json = False,
 ) -> None:
     """Open a stream: the worth of all its units is set aside until it ends."""
-    _show(ask_node(data, lambda node: node.open_stream(channel, unit, length, lifetime=lifetime)), as_json)
+    opened = ask_node(data, lambda node: node.open_stream(channel, unit, length, lifetime=lifetime))
+    print_result(opened, as_json, _show)
 
 
 @app.command(epilog=example("stream pay 3f9a 0 100 --every 1"))
@@ -70,7 +67,7 @@ def pay(
 
     async def ask(node: ControlClient) -> None:
         stream = await node.pay_units(channel, lock, units)
-        _show(stream, as_json)
+        print_result(stream, as_json, _show)
         if every is None:
             return
         import trio
@@ -80,7 +77,7 @@ def pay(
             due += every
             await trio.sleep_until(due)
             stream = await node.pay_units(channel, lock, units)
-            _show(stream, as_json)
+            print_result(stream, as_json, _show)
 
     ask_node(data, ask)
 
@@ -88,15 +85,10 @@ def pay(
 @app.command(epilog=example("stream close 3f9a 0"))
 def close(channel: ChannelArgument, lock: LockArgument, data: Data = None, as_json: Json = False) -> None:
     """End a stream: what was paid is in the channel's balance, and the rest can be spent again."""
-    _show(ask_node(data, lambda node: node.close_stream(channel, lock)), as_json)
+    print_result(ask_node(data, lambda node: node.close_stream(channel, lock)), as_json, _show)
 
 
 @app.command("list", epilog=example("stream list --json"))
 def list_(data: Data = None, as_json: Json = False) -> None:
     """List the pending streams, both those that this node pays and those that it is paid."""
-    found = ask_node(data, lambda node: node.streams())
-    if as_json:
-        print_json(found)
-    else:
-        for stream in found:
-            _show(stream, as_json=False)
+    print_result(ask_node(data, lambda node: node.streams()), as_json, lambda streams: say(*map(stream_line, streams)))

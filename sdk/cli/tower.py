@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tallystick.sdk.cli.screen import say
+from tallystick.sdk.cli.screen import say, say_json
 from tallystick.sdk.cli.shell import (
     UNREACHABLE,
     Json,
@@ -17,13 +18,11 @@ from tallystick.sdk.cli.shell import (
     make_group,
     parse_amount,
     parse_fee,
-    print_json,
     run_guarded,
     show_alarm,
 )
 
 if TYPE_CHECKING:
-    from tallystick.channels.node.alarms import Alarm
     from tallystick.channels.protocol.keys import PrivateKey
     from tallystick.watchtower.daemon import TowerStatus
 
@@ -81,24 +80,26 @@ def run(
 
         def ready(status: TowerStatus) -> None:
             if as_json:
-                print_json({"event": "listening", "status": status})
+                say_json({"event": "listening", "status": status})
             else:
                 say(f"clients reach {status.peer_address}", f"fee account   {status.address}")
                 say("The tower is watching; Ctrl-C stops it.")
 
-        def alarm(found: Alarm) -> None:
-            show_alarm(found, as_json=as_json, err=False)
+        tower = partial(
+            run_tower,
+            data,
+            key,
+            chain_url=chain,
+            host=host,
+            port=port,
+            ready=ready,
+            alarm=partial(show_alarm, as_json=as_json, err=False),
+            policy=TowerPolicy(start=start, budget=budget, fee_reserve=fee_reserve),
+        )
 
         async def daemon() -> None:
-            policy = TowerPolicy(start=start, budget=budget, fee_reserve=fee_reserve)
             with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
                 async with trio.open_nursery() as nursery:
-
-                    async def tower() -> None:
-                        await run_tower(
-                            data, key, chain_url=chain, host=host, port=port, ready=ready, alarm=alarm, policy=policy
-                        )
-
                     nursery.start_soon(tower)
                     async for _ in signals:
                         nursery.cancel_scope.cancel()
@@ -134,7 +135,7 @@ def status(data: TowerData, as_json: Json = False) -> None:
 def _show(found: TowerStatus, as_json: bool) -> None:
     """Print what a tower said of itself."""
     if as_json:
-        print_json(found)
+        say_json(found)
         return
     figures = found.statistics
     if figures is None:

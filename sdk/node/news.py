@@ -87,13 +87,13 @@ class News:
     def publish(self, event: Any) -> None:
         """Tell what has happened, after the commit that it stands in."""
         self._publish(event)
-        self.changed()
+        self.tell_changed()
 
     def _publish(self, event: Any) -> None:
         for listener in tuple(self._listeners):
             listener.offer(event)
 
-    def changed(self) -> None:
+    def tell_changed(self) -> None:
         """Let everybody look again who waits in `until`."""
         self._changed.set()
         self._changed = trio.Event()

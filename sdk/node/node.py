@@ -99,7 +99,8 @@ def _invoicing(node: Node) -> Invoicing:
 
 
 class Node:
-    """See the module's docstring. Make one with `open_node`."""
+    """A node: its peers, channels, store and view of the chain: see the module's docstring. Make one with
+    `open_node`."""
 
     @checked
     def __init__(
@@ -175,7 +176,7 @@ class Node:
             close_keys=close_keys,
             rng=rng,
             alarm=self.news.alarm,
-            changed=self.news.changed,
+            changed=self.news.tell_changed,
             observe=self._on_step,
             clock=clock,
             elapsed=elapsed,

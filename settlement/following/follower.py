@@ -266,7 +266,7 @@ class Follower:
             if not self._turned:
                 self._turned = True
                 self._move()
-            retry.succeeded()
+            retry.on_success()
             self._batch = min(2 * self._batch, BATCH)
             if turn.head is not None:
                 if hasty and turn.head.hash == last:  # its wait does not wait

@@ -63,7 +63,7 @@ class _Made(msgspec.Struct, frozen=True):
     sql: str
 
     @property
-    def sealed(self) -> bool:
+    def is_sealed(self) -> bool:
         return any(column.name == "seal" for column in self.columns)
 
     @property
@@ -181,7 +181,7 @@ def verify(connection: sqlite3.Connection, tables: Iterable[Table]) -> list[str]
     healed = []
     for declared in tables:
         table = _look(connection, declared.name)
-        if table is None or not table.sealed:
+        if table is None or not table.is_sealed:
             continue  # of an older version
         damaged = f"seal IS NOT {FUNCTION}({table.guarded})"
         try:
