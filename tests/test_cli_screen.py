@@ -16,7 +16,7 @@ from tallystick.channels.node.alarms import Alarm, AlarmKind
 from tallystick.channels.protocol.objects import ChannelId
 from tallystick.channels.words import plain
 from tallystick.router.objects import Hop, NodeKey, Route
-from tallystick.sdk.cli import graph, network_tables, tables
+from tallystick.sdk.cli import graph, tables
 from tallystick.sdk.cli.screen import add_row, facts, make_table, say, say_as_it_is, say_json, show_table, warn
 from tallystick.sdk.control.kinds import NATIVE_ASSET
 from tallystick.sdk.control.network_views import InvoiceInfo
@@ -60,10 +60,10 @@ def test_all_that_is_printed_is_harmless(capsys: pytest.CaptureFixture[str]) -> 
     words = {"payment_hash": "ab" * 32, "state": "paid", "asset": NATIVE_ASSET, "memo": EVIL, "invoice": "tally1"}
     invoice = InvoiceInfo(**{**fields, **words, "secret": None, "refused": EVIL})  # type: ignore[arg-type]
     say(EVIL, f"of ours: {EVIL}")
-    say(tables.incoming_line(memo), network_tables.paid_line(invoice), err=True)
-    network_tables.show_invoice(invoice)
-    network_tables.show_invoices([invoice])
-    network_tables.show_asked({"created": 0, "expires": 0, "amount": 5, "asset": NATIVE_ASSET, "memo": EVIL})
+    say(tables.incoming_line(memo), tables.paid_line(invoice), err=True)
+    tables.show_invoice(invoice)
+    tables.show_invoices([invoice])
+    tables.show_asked({"created": 0, "expires": 0, "amount": 5, "asset": NATIVE_ASSET, "memo": EVIL})
     graph.show_routes([Route((Hop(ChannelId(bytes(32)), NodeKey(bytes(33)), 5),))], {NodeKey(bytes(33)): EVIL})
     table = make_table("alias")
     add_row(table, EVIL)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tallystick.channels.node.alarms import Alarm, AlarmKind
-from tallystick.sdk.cli import network_tables, tables
+from tallystick.sdk.cli import tables
 from tallystick.sdk.control.kinds import NATIVE_ASSET
 from tallystick.sdk.control.network_views import (
     ForwardInfo,
@@ -100,14 +100,14 @@ PAYMENT = PaymentInfo(
 def test_invoices_and_payments_are_printed_whole_and_memos_never_command_the_terminal(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    network_tables.show_invoice(INVOICE)
-    network_tables.show_payment(PAYMENT)
+    tables.show_invoice(INVOICE)
+    tables.show_payment(PAYMENT)
     out = capsys.readouterr().out
     for whole in (INVOICE.payment_hash, INVOICE.invoice, "cd" * 32, KEY, str(LARGE)):
         assert whole in out.split()
-    assert "\x1b" not in network_tables.paid_line(INVOICE) and str(LARGE) in network_tables.paid_line(INVOICE)
-    network_tables.show_invoices([INVOICE])
-    network_tables.show_payments([PAYMENT])
+    assert "\x1b" not in tables.paid_line(INVOICE) and str(LARGE) in tables.paid_line(INVOICE)
+    tables.show_invoices([INVOICE])
+    tables.show_payments([PAYMENT])
     tabled = capsys.readouterr().out
     assert "\x1b" not in out + tabled and "[bold]tea[/bold] \\x1b[2J" in out
     assert "[bold" in tabled and "…" not in tabled
@@ -117,13 +117,13 @@ def test_forwards_are_added_up_and_times_that_no_calendar_has_are_shown_as_numbe
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "100")
-    network_tables.show_forwards([ForwardInfo(1, "3f9a" * 16, "77c2" * 16, 6, 5, 1, "paid", 0, 10**15)])
+    tables.show_forwards([ForwardInfo(1, "3f9a" * 16, "77c2" * 16, 6, 5, 1, "paid", 0, 10**15)])
     out = capsys.readouterr().out
     assert str(10**15) in out.split() and "1 of 1 were paid, and earned 1." in out
 
 
 def test_a_policy_is_told_in_words(capsys: pytest.CaptureFixture[str]) -> None:
-    network_tables.show_policy(PolicyInfo("3f9a" * 16, 2, 500, 1, 0, 0, False))
+    tables.show_policy(PolicyInfo("3f9a" * 16, 2, 500, 1, 0, 0, False))
     out = capsys.readouterr().out
     for said in ("2 for each payment", "500 per million", "as much as there is", "for own payments only"):
         assert said in out

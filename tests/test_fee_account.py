@@ -22,8 +22,7 @@ from tallystick.settlement.chain import (
     SettleCall,
     TransferCall,
 )
-from tallystick.settlement.enforcement.budgets import DutyPolicy
-from tallystick.settlement.enforcement.fee_needs import MARGIN, fee_need
+from tallystick.settlement.enforcement.budgets import MARGIN, DutyPolicy, fee_need
 from tallystick.settlement.ethereum.transactions import GAS, LOCK_GAS
 from tallystick.settlement.sending.fee_account import (
     AT_ONCE,

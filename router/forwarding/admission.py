@@ -38,7 +38,8 @@ TOLD_BEFORE = 60
 
 
 class Admission:
-    """See the module's docstring."""
+    """Decides whether a lock is taken on, by what jamming, exposure and unpaid debts leave room for: see the module's
+    docstring."""
 
     def __init__(
         self,

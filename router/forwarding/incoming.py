@@ -13,7 +13,7 @@ from tallystick.router.onion.failures import Failure, first_wrap
 
 
 class IncomingLocks:
-    """See the module's docstring. Who decides is above it: relay, forwarder and payee."""
+    """Answers to incoming locks: see the module's docstring. Who decides is above it: relay, forwarder and payee."""
 
     def __init__(self, channels: ChannelPort, admission: Admission, update_of: Callable[[ChannelId], bytes]) -> None:
         """`update_of` gives the newest policy of a channel of ours, as gossip carries it, for failures."""

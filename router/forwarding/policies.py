@@ -13,7 +13,7 @@ from tallystick.router.objects import MARGIN_MAX, ForwardingPolicy
 
 
 class Policies:
-    """See the module's docstring."""
+    """What this node asks for payments over its channels: see the module's docstring."""
 
     def __init__(self, channels: ChannelPort, store: Store, policy_in: Callable[[Address], ForwardingPolicy]) -> None:
         """`policy_in` says what is asked in an asset, where the owner says nothing else."""

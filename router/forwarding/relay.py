@@ -63,7 +63,7 @@ Decision: TypeAlias = Forward | Deliver | Fail
 
 
 class Relay:
-    """See the module's docstring. Part of a `Router`."""
+    """Decides what becomes of a lock that comes in with an onion: see the module's docstring. Part of a `Router`."""
 
     def __init__(
         self,

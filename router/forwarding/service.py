@@ -102,7 +102,8 @@ class _UnresolvedLock(msgspec.Struct):
 
 
 class Router:
-    """See the module's docstring. The engine's `LockKeeper`; `start` it once the chain was caught up with."""
+    """The router of one node, which all locks of its channels go through: see the module's docstring. The engine's
+    `LockKeeper`; `start` it once the chain was caught up with."""
 
     def __init__(
         self,

@@ -19,7 +19,7 @@ _Rank = tuple[int, ChannelId]
 
 
 class ChannelQuota:
-    """See the module's docstring."""
+    """Which channels have a place, by capacity within their asset: see the module's docstring."""
 
     def __init__(self, native: int, other: int) -> None:
         """Make an empty one: `native` is how many channels of the chain's coin have room, `other` those of a pool."""

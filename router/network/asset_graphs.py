@@ -36,7 +36,8 @@ from tallystick.router.sending.payments import Order
 
 
 class AssetGraphs:
-    """See the module's docstring. `load` it before the chain is followed, `draw` what gossip tells."""
+    """The asset graphs of one node, by asset: see the module's docstring. `load` it before the chain is followed,
+    `draw` what gossip tells."""
 
     def __init__(
         self,

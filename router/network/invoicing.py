@@ -40,7 +40,7 @@ _TWICE = "there is an invoice for this payment hash already: a hash is paid once
 
 
 class Invoicing:
-    """See the module's docstring."""
+    """The invoices of one node, from issuing to what becomes of them: see the module's docstring."""
 
     def __init__(
         self,

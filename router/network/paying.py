@@ -56,7 +56,7 @@ class PaymentReceipt(Discreet, msgspec.Struct, frozen=True):
 
 
 class Paying:
-    """See the module's docstring."""
+    """The payments that one node makes over several hops: see the module's docstring."""
 
     def __init__(
         self,

@@ -22,7 +22,7 @@ from tallystick.router.objects import Edge, ForwardingPolicy, NodeKey
 
 
 class PrivateChannels:
-    """See the module's docstring. Made by `Routing`."""
+    """Our channels as ways in, and what their peers ask for: see the module's docstring. Made by `Routing`."""
 
     def __init__(
         self,

@@ -63,7 +63,7 @@ SAVE_SECONDS = 30.0
 
 
 class Routing:
-    """See the module's docstring. Made by `Node`."""
+    """The payment network, as one node takes part in it: see the module's docstring. Made by `Node`."""
 
     def __init__(
         self,

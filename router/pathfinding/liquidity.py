@@ -56,7 +56,8 @@ class Changes(msgspec.Struct, frozen=True):
 
 
 class Knowledge:
-    """See the module's docstring. Times are chain time in seconds and may not go back by more than a little."""
+    """What is known of liquidity, and what parts under way have taken of it: see the module's docstring. Times are
+    chain time in seconds and may not go back by more than a little."""
 
     def __init__(
         self,

@@ -81,7 +81,7 @@ def warm_up() -> None:
 
 
 class Planner:
-    """See the module's docstring."""
+    """Finds routes on one graph, by what is known of liquidity: see the module's docstring."""
 
     def __init__(self, graph: Graph, knowledge: Knowledge, costs: Costs | None = None) -> None:
         self.graph = graph

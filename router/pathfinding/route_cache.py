@@ -33,7 +33,7 @@ class _CachedRoute(msgspec.Struct, frozen=True):
 
 
 class RouteCache:
-    """See the module's docstring."""
+    """Routes that were found before, by payee: see the module's docstring."""
 
     def __init__(self, planner: Planner) -> None:
         self._planner = planner

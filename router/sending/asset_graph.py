@@ -51,7 +51,7 @@ class OwnChannel(msgspec.Struct, frozen=True):
 
 
 class AssetGraph:
-    """See the module's docstring."""
+    """The network in one asset, for our own payments: see the module's docstring."""
 
     def __init__(
         self,

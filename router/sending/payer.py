@@ -161,7 +161,7 @@ class PaymentOutcome(Discreet, msgspec.Struct, frozen=True):
 
 
 class Payment:
-    """See the module's docstring. Methods return the steps to the parts to send."""
+    """One payment from the payer's side: see the module's docstring. Methods return the steps to the parts to send."""
 
     def __init__(self, routes: RouteSource, target: NodeKey, amount: int, *, max_fee: int, limits: Limits) -> None:
         self.target = target

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tallystick.sdk.cli.network_tables import show_policy
 from tallystick.sdk.cli.screen import say, say_json
 from tallystick.sdk.cli.shell import (
     NATIVE,
@@ -25,7 +24,7 @@ from tallystick.sdk.cli.shell import (
     parse_peer,
     print_result,
 )
-from tallystick.sdk.cli.tables import show_channel, show_channels
+from tallystick.sdk.cli.tables import show_channel, show_channels, show_policy
 
 if TYPE_CHECKING:
     from tallystick.sdk.control.client import ControlClient

@@ -23,7 +23,6 @@ from tallystick.router.pathfinding.imports import (
 )
 from tallystick.router.pathfinding.liquidity import Knowledge
 from tallystick.router.pathfinding.planner import Planner
-from tallystick.sdk.cli.network_tables import show_known
 from tallystick.sdk.cli.screen import add_row, facts, make_table, say, say_json, show_table
 from tallystick.sdk.cli.shell import (
     Data,
@@ -37,6 +36,7 @@ from tallystick.sdk.cli.shell import (
     print_result,
     run_guarded,
 )
+from tallystick.sdk.cli.tables import show_known
 
 app = make_group("Show what is known of the network; read graphs of others.")
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tallystick.sdk.cli.network_tables import paid_line, show_asked, show_invoice, show_invoices
 from tallystick.sdk.cli.screen import say, say_as_it_is, say_json
 from tallystick.sdk.cli.shell import (
     NATIVE,
@@ -25,6 +24,7 @@ from tallystick.sdk.cli.shell import (
     print_result,
     run_guarded,
 )
+from tallystick.sdk.cli.tables import paid_line, show_asked, show_invoice, show_invoices
 
 if TYPE_CHECKING:
     from tallystick.sdk.control.client import ControlClient

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tallystick.sdk.cli.network_tables import show_forwards, show_payment, show_payments
 from tallystick.sdk.cli.screen import say, say_json
 from tallystick.sdk.cli.shell import (
     NATIVE,
@@ -22,6 +21,7 @@ from tallystick.sdk.cli.shell import (
     parse_node,
     print_result,
 )
+from tallystick.sdk.cli.tables import show_forwards, show_payment, show_payments
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable

@@ -228,25 +228,9 @@ def data_directory(given: Path | None) -> Path:
 def write_settings(directory: Path, settings: Settings) -> Path:
     """Write a commented config.toml; raise ConfigurationError if there is one already."""
     path = directory / CONFIG
-    text = _TEMPLATE.format(
-        chain_url=_quote(settings.chain_url),
-        chain_id=settings.chain_id,
-        contract=_quote(settings.contract),
-        listen=_quote(settings.listen),
-        announce_address=_quote(settings.announce_address),
-        confirmations=settings.confirmations,
-        challenge_period=settings.challenge_period,
-        challenge_period_max=settings.challenge_period_max,
-        history=settings.history,
-        towers="[" + ", ".join(map(_quote, settings.towers)) + "]",
-        base_fee=settings.base_fee,
-        fee_ppm=settings.fee_ppm,
-        announce=_flag(settings.announce),
-        alias=_quote(settings.alias),
-        keysend=_flag(settings.keysend),
-        compiled=_flag(settings.compiled),
-        assets="".join(_table(asset, found) for asset, found in settings.assets.items()),
-    )
+    tables = "".join(_table(asset, found) for asset, found in settings.assets.items())
+    values = {name: _written(value) for name, value in msgspec.structs.asdict(settings).items()}
+    text = _TEMPLATE.format(**{**values, "assets": tables})
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_new(path, text)  # whole or not at all: what a full disk cuts off would be read as settings
@@ -277,10 +261,6 @@ def _table(asset: str, settings: AssetSettings) -> str:
     return f"\n[assets.{asset}]\n" + "".join(f"{name} = {value}\n" for name, value in named.items())
 
 
-def _flag(value: bool) -> str:
-    return "true" if value else "false"
-
-
-def _quote(text: str) -> str:
-    """Write a TOML basic string: JSON's escapes are TOML's too."""
-    return msgspec.json.encode(text).decode()
+def _written(value: object) -> str:
+    """Write a value in TOML, which takes JSON's texts, numbers, flags and lists as they are."""
+    return msgspec.json.encode(value).decode()

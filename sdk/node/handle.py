@@ -294,10 +294,10 @@ class ChannelHandle:
         channel = self.view.channel
         side, target = channel.side, channel.deposits[channel.side] + amount
         async with self._context.onchain.account.allowance(self.asset, amount, self.id):
-            identifier = await self._context.onchain.transactions.take_on(
+            identifier = await self._context.onchain.account.take_on(
                 "deposit", DepositCall(self.id, side, amount, self.asset), self.id
             )
-        await self._context.onchain.transactions.outcome(identifier)
+        await self._context.onchain.account.outcome(identifier)
         await self._context.until(lambda: self.view.channel.deposits[side] >= target)
 
     @checked

@@ -99,7 +99,8 @@ def _invoicing(node: Node) -> Invoicing:
 
 
 class Node:
-    """See the module's docstring. Make one with `open_node`."""
+    """A node: its peers, channels, store and view of the chain: see the module's docstring. Make one with
+    `open_node`."""
 
     @checked
     def __init__(

@@ -104,7 +104,7 @@ class Openings:
                 f"this chain knows nothing of channel {identity.hex()[:8]}, which this node has with that peer: it is "
                 "another chain, or it was begun anew. A data directory belongs to one chain: use a new one here"
             )
-        if identity in self._asking or self._onchain.transactions.is_opening(identity):
+        if identity in self._asking or self._onchain.account.is_opening(identity):
             raise OpeningFailed("a channel with this peer is being opened already: wait until it is confirmed")
         self._asking.add(identity)
         try:
@@ -113,7 +113,7 @@ class Openings:
             async with self._onchain.account.allowance(asset, deposit):
                 side = terms.side_of(self._key.address)
                 self._engine.add_channel(core.new_channel(terms, side, bytes(peer), reserve_ppm=reserve_ppm))
-                identifier, moments = self._onchain.transactions.prepare("open", OpenCall(terms, deposit), identity)
+                identifier, moments = self._onchain.account.prepare("open", OpenCall(terms, deposit), identity)
                 await self._writer.commit(moments)  # the channel and the intent to open it, in one commit
         finally:
             self._asking.discard(identity)
@@ -122,7 +122,7 @@ class Openings:
     async def finish(self, channel: ChannelId, identifier: str) -> None:
         """Wait until the opening is confirmed; raise OpeningFailed, with nothing locked, if it fails."""
         try:
-            await self._onchain.transactions.outcome(identifier)
+            await self._onchain.account.outcome(identifier)
         except TallystickError as error:
             self._end_if_failed(channel)
             raise OpeningFailed(f"the channel was not opened, nothing is locked: {error}") from error
@@ -151,7 +151,7 @@ class Openings:
         now = self._engine.chain.sure
         waiting = [channel.id for channel in self._engine.views.channels if self._waits(channel)]
         for identity in waiting:
-            if self._onchain.transactions.opening_failed(identity) is not None:
+            if self._onchain.account.opening_failed(identity) is not None:
                 self._end_if_failed(identity)
             elif self._asked.setdefault(identity, now) + OPENING_SECONDS < now and identity not in self._asking:
                 self._engine.forget_channel(identity)
@@ -169,7 +169,7 @@ class Openings:
 
     def _end_if_failed(self, channel: ChannelId) -> None:
         view = self._engine.views.get(channel)
-        if view is not None and self._waits(view.channel) and self._onchain.transactions.opening_failed(channel):
+        if view is not None and self._waits(view.channel) and self._onchain.account.opening_failed(channel):
             self._engine.apply(channel, PhaseReached(Phase.GONE))
 
     async def _terms(self, peer: PublicKey, asset: Address, challenge_period: int) -> Terms:
@@ -275,7 +275,7 @@ class Openings:
         others = [view.channel for view in self._engine.views.with_peer(bytes(peer))]
         if sum(channel.phase is Phase.OPENING and channel.id != identity for channel in others) >= OPENINGS_PER_PEER:
             return f"{OPENINGS_PER_PEER} channels with this node wait to be opened already: open those first"
-        if self._onchain.transactions.is_opening(identity) or (
+        if self._onchain.account.is_opening(identity) or (
             identity in self._asking and self._key.address < peer.address
         ):
             return "this node is opening that very channel itself: use it once it is confirmed"

@@ -21,7 +21,7 @@ CONNECT_SECONDS = 30.0
 
 
 class Whereabouts:
-    """See the module's docstring. Made by `Node`."""
+    """The addresses of this node and of its peers: see the module's docstring. Made by `Node`."""
 
     def __init__(self, engine: Engine, writer: Writer, peers: Peers, routing: Routing, setting: str) -> None:
         """`setting`: `Config.announce_address`."""

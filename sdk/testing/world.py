@@ -152,7 +152,8 @@ class Seat:
 
 
 class World:
-    """See the module's docstring. Make one with `open_world`."""
+    """A chain, a network and nodes with roles, in one process and in virtual time: see the module's docstring. Make one
+    with `open_world`."""
 
     def __init__(
         self, seed: int, config: Config, chain: ChainSettings, delay: tuple[float, float], names: Sequence[str]

@@ -1,25 +1,31 @@
-"""The account of a node on chain: what it holds, whether that is enough, and what the adjudicator may take of it."""
+"""The account of a node on chain: what it holds, whether that is enough, and what it sends beside its duties.
+
+Whatever its user asks for is an obligation until it is done.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import random
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import trio
 
-from tallystick.channels.errors import InsufficientFunds
+from tallystick.channels.errors import InsufficientFunds, TallystickError
 from tallystick.channels.node.alarms import OnAlarm
 from tallystick.channels.node.views import Views
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
-from tallystick.settlement.chain import ApproveCall, Call, Chain
-from tallystick.settlement.enforcement.budgets import DutyPolicy
-from tallystick.settlement.enforcement.fee_needs import fee_need
-from tallystick.settlement.enforcement.transactions import Transactions
+from tallystick.channels.storage.store import Moment
+from tallystick.channels.storage.writer import Writer
+from tallystick.settlement.chain import ApproveCall, Call, Chain, DepositCall, OpenCall
+from tallystick.settlement.enforcement.budgets import DutyPolicy, duty_budget, fee_need, moved_by
 from tallystick.settlement.errors import ChainError, ChainUnavailable
-from tallystick.settlement.ethereum.transactions import GAS
+from tallystick.settlement.ethereum.transactions import GAS, gas_of
 from tallystick.settlement.following.market import Market
 from tallystick.settlement.sending.fee_account import LOOK_AGAIN, LOOK_EVERY, FeeAccount, FundsAndDuties
+from tallystick.settlement.sending.obligations import UNMINED, Obligation, ObligationStatus
+from tallystick.settlement.sending.sender import Sender
 
 
 class Account:
@@ -32,17 +38,21 @@ class Account:
         chain: Chain,
         views: Views,
         market: Market,
-        transactions: Transactions,
+        sender: Sender,
+        writer: Writer,
         policy: DutyPolicy,
         alarm: OnAlarm,
+        rng: random.Random,
     ) -> None:
         self._address = address
         self._chain = chain
         self._views = views
         self._market = market
-        self._transactions = transactions
+        self._sender = sender
+        self._writer = writer
         self._policy = policy
         self._alarm = alarm
+        self._rng = rng
         self._allowing: Counter[Address] = Counter()
         """What calls that are no obligations yet will take of each token."""
 
@@ -72,12 +82,69 @@ class Account:
         self._allowing[asset] += amount
         try:
             if asset != NATIVE:
-                await self._transactions.transact(
-                    "approve", ApproveCall(asset, self._allowing[asset] + self._transactions.to_take(asset)), channel
-                )
+                allowed = self._allowing[asset] + self._to_take(asset)
+                await self.transact("approve", ApproveCall(asset, allowed), channel)
             yield
         finally:
             self._allowing[asset] -= amount
+
+    async def transact(self, name: str, call: Call, channel: ChannelId | None = None) -> None:
+        """Get a call onto the chain and wait until it is confirmed; raise TallystickError if it fails."""
+        await self.outcome(await self.take_on(name, call, channel))
+
+    async def take_on(self, name: str, call: Call, channel: ChannelId | None = None) -> str:
+        """Store that a call has to get onto the chain; return the obligation's id, for `outcome`."""
+        identifier, moments = self.prepare(name, call, channel)
+        await self._writer.commit(moments)
+        return identifier
+
+    def _to_take(self, asset: Address) -> int:
+        """Return what calls of ours that are not mined yet will take of a token."""
+        taken = 0
+        for obligation in self._sender.obligations():
+            call = obligation.call
+            if obligation.status not in UNMINED:
+                continue
+            if isinstance(call, OpenCall) and call.terms.asset == asset:
+                taken += call.deposit
+            elif isinstance(call, DepositCall) and call.asset == asset:
+                taken += call.amount
+        return taken
+
+    def prepare(self, name: str, call: Call, channel: ChannelId | None = None) -> tuple[str, Sequence[Moment]]:
+        """Take a call on as an obligation; return its id and what to commit."""
+        identifier = f"{name}:{self._rng.getrandbits(64):016x}"
+        asset, moved = moved_by(call)
+        budget = duty_budget(asset, moved, gas_of(call), self._market.price, self._policy)
+        obligation = Obligation(id=identifier, call=call, purpose=name, budget=budget, channel=channel)
+        return identifier, self._sender.require(obligation)
+
+    async def outcome(self, identifier: str) -> None:
+        """Wait for an obligation; raise TallystickError with the reason if it was not done."""
+        done = await self._sender.wait(identifier)
+        if done.status is not ObligationStatus.DONE:
+            raise TallystickError(f"the chain refused the {done.purpose}: {done.reason or done.trouble}")
+
+    def is_opening(self, channel: ChannelId) -> bool:
+        """Whether this node is on its way to the chain with that very channel."""
+        return any(
+            obligation.channel == channel and isinstance(obligation.call, OpenCall) and obligation.status in UNMINED
+            for obligation in self._sender.obligations()
+        )
+
+    def opening_failed(self, channel: ChannelId) -> bool | None:
+        """Whether all that this node did to open that channel has come to nothing; None if it did nothing of late."""
+        tried = [
+            obligation
+            for obligation in self._sender.obligations()
+            if obligation.channel == channel and isinstance(obligation.call, OpenCall)
+        ]
+        if not tried:
+            return None
+        given_up = (ObligationStatus.SUPERSEDED, ObligationStatus.QUARANTINED)
+        return all(
+            one.status in given_up and (one.receipt is not None or one.nonce is None or one.resting) for one in tried
+        )
 
     async def watch_fees(self) -> None:
         """Tell, for ever, when the account holds less than what may be due costs; raise nothing."""

@@ -1,4 +1,4 @@
-"""What may be spent on fees: it follows what is at stake, in the chain's own coin. Pure.
+"""What may be spent on fees: it follows what is at stake, in the chain's own coin; and what to hold for them. Pure.
 
 | what                                   | the most that it may cost                                                   |
 | -------------------------------------- | --------------------------------------------------------------------------- |
@@ -11,12 +11,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from tallystick.channels.protocol.core import Channel, Phase
 from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.channels.values.arguments import Options
-from tallystick.settlement.chain import Call, DepositCall, OpenCall, TransferCall
+from tallystick.settlement.chain import (
+    Call,
+    ChallengeCall,
+    CloseCall,
+    DepositCall,
+    OpenCall,
+    RedeemCall,
+    SettleCall,
+    TransferCall,
+)
+from tallystick.settlement.contract.verdicts import verdict_of
+from tallystick.settlement.ethereum.transactions import GAS, LOCK_GAS, gas_of
+from tallystick.settlement.sending.fee_account import at_one_time
 
 ORDINARY = 3
 """How far a fee may be above the market's price of now for what little is at stake."""
+
+MARGIN = 2
+"""How far fees may rise until what is due is paid for."""
+
+_ENDING = frozenset({Phase.CLOSING, Phase.CLOSED, Phase.SETTLED})
 
 
 class DutyPolicy(Options, frozen=True, kw_only=True):
@@ -71,3 +91,26 @@ def moved_by(call: Call) -> tuple[Address, int]:
             return asset, amount
         case _:
             return getattr(call, "asset", NATIVE), 0
+
+
+def fee_need(channels: Iterable[Channel], market: int | None, policy: DutyPolicy) -> int:
+    """Return what the account should hold for what may be due in these channels, 0 if there are none on chain."""
+    certain: list[int] = []
+    possible: list[int] = []
+    for channel in channels:
+        if channel.phase in (Phase.OPENING, Phase.GONE):
+            continue
+        (certain if channel.phase in _ENDING else possible).append(_cost(channel, market, policy))
+    return at_one_time(certain, possible)
+
+
+def _cost(channel: Channel, market: int | None, policy: DutyPolicy) -> int:
+    """Return what ending a channel alone costs, with what its locks take; no more than the node would pay for it."""
+    locks = len(channel.theirs.simplex.locks) + len(channel.newest.locks)
+    steps = [GAS[CloseCall], GAS[ChallengeCall], GAS[SettleCall]]
+    steps += [2 * GAS[RedeemCall] + LOCK_GAS * locks] if locks else []
+    for known in channel.secrets:
+        lock = channel.theirs.simplex.lock(known.lock)
+        steps += [gas_of(verdict_of(lock).registration(lock, known.secret))] if lock is not None else []
+    price, stake = max(1, market or 0), max(0, channel.balances()[channel.side])
+    return sum(min(MARGIN * gas * price, duty_budget(channel.terms.asset, stake, gas, price, policy)) for gas in steps)

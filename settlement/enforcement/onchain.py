@@ -3,8 +3,7 @@
 following      hands the blocks in, and commits what comes of each together with its position
 enforcer       lets every channel react to each block, and takes its duties on (`duties`)
 sender         gets what was taken on into blocks
-transactions   what the user asks for: openings, deposits
-account        what the node owns on chain, and whether it will do
+account        what the node owns on chain, whether it will do, and what its user asks for: openings, deposits
 """
 
 from __future__ import annotations
@@ -30,7 +29,6 @@ from tallystick.settlement.enforcement.close_keys import CloseKeys
 from tallystick.settlement.enforcement.duties import claim_fee, judge
 from tallystick.settlement.enforcement.enforcer import Enforcer
 from tallystick.settlement.enforcement.following import ChainFollowing, SameChain
-from tallystick.settlement.enforcement.transactions import Transactions
 from tallystick.settlement.following.follower import Step
 from tallystick.settlement.following.index import EventsSeen
 from tallystick.settlement.sending.obligations import SendingPolicy
@@ -38,7 +36,7 @@ from tallystick.settlement.sending.sender import Sender
 
 
 class OnChain:
-    """See the module's docstring. `run` it."""
+    """The chain, as one node follows it and acts on it: see the module's docstring. `run` it."""
 
     def __init__(
         self,
@@ -99,15 +97,16 @@ class OnChain:
             close_keys=close_keys,
             alarm=alarm,
         )
-        self.transactions = Transactions(sender=self.sender, writer=writer, market=market, policy=duties, rng=rng)
         self.account = Account(
             address=key.address,
             chain=chain,
             views=views,
             market=market,
-            transactions=self.transactions,
+            sender=self.sender,
+            writer=writer,
             policy=duties,
             alarm=alarm,
+            rng=rng,
         )
 
     async def run(self) -> None:

@@ -75,10 +75,10 @@ class _CallForm(NamedTuple):
 
     name: str
     types: tuple[str, ...]
-    values: Callable[[Any], tuple[Any, ...]]
-    """Returns the arguments of a call."""
     call: Callable[..., Call]
     """Makes the call of a deployment and its decoded arguments."""
+    values: Callable[[Any], tuple[Any, ...]] = msgspec.structs.astuple
+    """Returns the arguments of a call."""
 
     @property
     def selector(self) -> bytes:
@@ -87,6 +87,8 @@ class _CallForm(NamedTuple):
 
 _PROOF = "((bytes32,uint8,uint64,uint128,uint128,bytes32,uint64),bytes,bytes)"
 _LOCKS = "(uint64,uint128,uint64,uint8,bytes32)[]"
+TERMS = ("address", "address", "address", "uint64", "uint64", "bytes32")
+"""Types of `terms_values`."""
 _NO_PROOF = ((ZERO32, 0, 0, 0, 0, ZERO32, 0), b"", b"")
 
 
@@ -100,16 +102,14 @@ def _proof(values: tuple[Any, ...]) -> SignedProof | None:
     return None if values == _NO_PROOF else SignedProof(BalanceProof(*values[0]), values[1], values[2])
 
 
-def _open_values(call: OpenCall) -> tuple[Any, ...]:
-    terms = call.terms
-    return (*terms.participants, terms.asset, terms.number, terms.challenge_period, terms.close_hash, call.deposit)
+def terms_values(terms: Terms) -> tuple[Any, ...]:
+    """Return the terms as they travel: without chain and contract, which whoever reads them knows."""
+    return (*terms.participants, terms.asset, terms.number, terms.challenge_period, terms.close_hash)
 
 
-def _open(at: Deployment, *values: Any) -> OpenCall:
-    first, second, asset, number, challenge_period, close_hash, deposit = values
-    participants = (_address(first), _address(second))
-    terms = Terms(at.chain_id, at.contract, participants, _address(asset), number, challenge_period, close_hash)
-    return OpenCall(terms, deposit)
+def read_terms(at: Deployment, first: Address, second: Address, *others: Any) -> Terms:
+    """Return the terms in such values; raise InvalidInput if they are none."""
+    return Terms(*at, (first, second), *others)
 
 
 def _challenge_values(call: ChallengeCall) -> tuple[Any, ...]:
@@ -120,66 +120,57 @@ def _challenge_values(call: ChallengeCall) -> tuple[Any, ...]:
     return (_proof_values(call.proof), call.voucher.beneficiary, call.voucher_signature)
 
 
-def _challenge(at: Deployment, proof: tuple[Any, ...], beneficiary: str, signature: bytes) -> ChallengeCall:
+def _challenge(at: Deployment, proof: tuple[Any, ...], beneficiary: Address, signature: bytes) -> ChallengeCall:
     signed = SignedProof(BalanceProof(*proof[0]), proof[1], proof[2])
-    if _address(beneficiary) == NATIVE:
+    if beneficiary == NATIVE:
         return ChallengeCall(signed)
-    return ChallengeCall(signed, Voucher(signed.proof.channel, _address(beneficiary)), signature)
+    return ChallengeCall(signed, Voucher(signed.proof.channel, beneficiary), signature)
 
 
 _FORMS: dict[type[Any], _CallForm] = {
     OpenCall: _CallForm(
         "open",
-        ("address", "address", "address", "uint64", "uint64", "bytes32", "uint128"),
-        _open_values,
-        _open,
+        (*TERMS, "uint128"),
+        lambda at, *values: OpenCall(read_terms(at, *values[:-1]), values[-1]),
+        lambda call: (*terms_values(call.terms), call.deposit),
     ),
     DepositCall: _CallForm(
-        "deposit",
-        ("bytes32", "uint8", "uint128", "address"),
-        msgspec.structs.astuple,
-        lambda at, channel, side, amount, asset: DepositCall(channel, side, amount, _address(asset)),
+        "deposit", ("bytes32", "uint8", "uint128", "address"), lambda at, *values: DepositCall(*values)
     ),
     WithdrawCall: _CallForm(
         "withdraw",
         ("(bytes32,uint8,uint128,uint64)", "bytes", "bytes"),
-        lambda call: (msgspec.structs.astuple(call.withdrawal), call.signature0, call.signature1),
         lambda at, offer, first, second: WithdrawCall(Withdrawal(*offer), first, second),
+        lambda call: (msgspec.structs.astuple(call.withdrawal), call.signature0, call.signature1),
     ),
     CooperativeCloseCall: _CallForm(
         "cooperativeClose",
         ("(bytes32,uint128,uint128,uint64)", "bytes", "bytes"),
-        lambda call: (msgspec.structs.astuple(call.close), call.signature0, call.signature1),
         lambda at, offer, first, second: CooperativeCloseCall(CooperativeClose(*offer), first, second),
+        lambda call: (msgspec.structs.astuple(call.close), call.signature0, call.signature1),
     ),
     CloseCall: _CallForm(
         "close",
         ("bytes32", _PROOF, _PROOF, "bytes32"),
-        lambda call: (call.channel, _proof_values(call.proof0), _proof_values(call.proof1), call.close_key),
         lambda at, channel, first, second, key: CloseCall(channel, _proof(first), _proof(second), key),
+        lambda call: (call.channel, _proof_values(call.proof0), _proof_values(call.proof1), call.close_key),
     ),
-    ChallengeCall: _CallForm("challenge", (_PROOF, "address", "bytes"), _challenge_values, _challenge),
-    SettleCall: _CallForm("settle", ("bytes32",), msgspec.structs.astuple, lambda at, channel: SettleCall(channel)),
+    ChallengeCall: _CallForm("challenge", (_PROOF, "address", "bytes"), _challenge, _challenge_values),
+    SettleCall: _CallForm("settle", ("bytes32",), lambda at, channel: SettleCall(channel)),
     RedeemCall: _CallForm(
         "redeem",
         ("bytes32", "uint8", _LOCKS),
-        lambda call: (call.channel, call.sender, [msgspec.structs.astuple(lock) for lock in call.locks]),
         lambda at, channel, sender, locks: RedeemCall(channel, sender, tuple(Lock(*lock) for lock in locks)),
+        lambda call: (call.channel, call.sender, [msgspec.structs.astuple(lock) for lock in call.locks]),
     ),
-    RegisterSecretCall: _CallForm(
-        "registerSecret", ("bytes32",), msgspec.structs.astuple, lambda at, secret: RegisterSecretCall(secret)
-    ),
+    RegisterSecretCall: _CallForm("registerSecret", ("bytes32",), lambda at, secret: RegisterSecretCall(secret)),
     RegisterLinkCall: _CallForm(
         "registerLink",
         ("bytes32", "uint64", "bytes32", "uint128", "uint64", "uint64"),
-        msgspec.structs.astuple,
         lambda at, *values: RegisterLinkCall(*values),
     ),
     RegisterProofCall: _CallForm(
-        "registerProof",
-        ("uint8", "bytes32", "bytes"),
-        msgspec.structs.astuple,
-        lambda at, *values: RegisterProofCall(*values),
+        "registerProof", ("uint8", "bytes32", "bytes"), lambda at, *values: RegisterProofCall(*values)
     ),
 }
 _TRANSFER = keccak(b"transfer(address,uint256)")[:4]
@@ -246,17 +237,29 @@ def _decode_token_call(envelope: Envelope, at: Deployment) -> Call:
         raise Reverted(Revert.UNKNOWN_CALL, f"a token has no function 0x{selector.hex()} on this ledger")
     account, amount = _decode(("address", "uint256"), envelope.data[4:])
     if selector == _TRANSFER:
-        return TransferCall(envelope.to, _address(account), amount)
-    if _address(account) != at.contract:
+        return TransferCall(envelope.to, account, amount)
+    if account != at.contract:
         raise Reverted(Revert.UNKNOWN_CALL, "on this ledger only the adjudicator can be approved")
     return ApproveCall(envelope.to, min(amount, AMOUNT_MAX))
 
 
 def _decode(types: tuple[str, ...], data: bytes) -> tuple[Any, ...]:
     try:
-        return decode(types, data)
-    except (DecodingError, OverflowError, ValueError, RecursionError) as error:
+        return decode_values(types, data)
+    except InvalidInput as error:
         raise Reverted(Revert.UNKNOWN_CALL, f"the arguments of this call cannot be read: {error}") from error
+
+
+def decode_values(types: tuple[str, ...], data: bytes) -> tuple[Any, ...]:
+    """Return the values in ABI-encoded data, addresses as their 20 bytes; raise InvalidInput if it cannot be read."""
+    try:
+        found = decode(types, data)
+    except (DecodingError, OverflowError, ValueError, RecursionError) as error:
+        raise InvalidInput(str(error)) from error
+    return tuple(
+        Address(bytes.fromhex(value[2:])) if kind == "address" else value
+        for kind, value in zip(types, found, strict=True)
+    )
 
 
 def _value_of(call: Call) -> int:
@@ -268,7 +271,3 @@ def _value_of(call: Call) -> int:
             return amount
         case _:
             return 0
-
-
-def _address(text: str) -> Address:
-    return Address(bytes.fromhex(text[2:]))

@@ -11,12 +11,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import msgspec
-from eth_abi.abi import decode, encode
-from eth_abi.exceptions import DecodingError
+from eth_abi.abi import encode
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.keys import keccak
-from tallystick.channels.protocol.objects import Address, ChannelId, Terms
+from tallystick.channels.protocol.objects import ChannelId
 from tallystick.settlement.chain import (
     Challenged,
     ChannelOpened,
@@ -32,7 +31,7 @@ from tallystick.settlement.chain import (
     Withdrawn,
 )
 from tallystick.settlement.errors import ChainError
-from tallystick.settlement.ethereum.abi import Deployment
+from tallystick.settlement.ethereum.abi import TERMS, Deployment, decode_values, read_terms, terms_values
 
 
 class Log(NamedTuple):
@@ -55,7 +54,7 @@ class _EventForm(NamedTuple):
 
 
 _FORMS: dict[type[Any], _EventForm] = {
-    ChannelOpened: _EventForm("ChannelOpened", ("address", "address", "address", "uint64", "uint64", "bytes32")),
+    ChannelOpened: _EventForm("ChannelOpened", TERMS),
     Deposited: _EventForm("Deposited", ("uint8", "uint128")),
     Withdrawn: _EventForm("Withdrawn", ("uint8", "uint128")),
     CooperativelyClosed: _EventForm("CooperativelyClosed", ("uint128", "uint128")),
@@ -76,15 +75,7 @@ def encode_event(event: Event) -> Log:
     """Return the event as the log that the contract emits."""
     form = _FORMS[type(event)]
     if isinstance(event, ChannelOpened):
-        terms = event.terms
-        values: tuple[Any, ...] = (
-            event.channel,
-            *terms.participants,
-            terms.asset,
-            terms.number,
-            terms.challenge_period,
-            terms.close_hash,
-        )
+        values: tuple[Any, ...] = (event.channel, *terms_values(event.terms))
     else:
         values = msgspec.structs.astuple(event)
     return Log((form.topic, values[0]), encode(form.types, values[1:]))
@@ -96,15 +87,9 @@ def decode_event(log: Log, at: Deployment) -> Event:
         raise ChainError("the contract emitted a log that this program does not know; update Tallystick")
     make, form = _BY_TOPIC[log.topics[0]]
     try:
-        raw = decode(form.types, log.data)
-        values: list[Any] = [
-            Address(bytes.fromhex(value[2:])) if kind == "address" else value
-            for kind, value in zip(form.types, raw, strict=True)
-        ]
+        values = decode_values(form.types, log.data)
         if form.name == "ChannelOpened":
-            first, second, asset, number, challenge_period, close_hash = values
-            terms = Terms(at.chain_id, at.contract, (first, second), asset, number, challenge_period, close_hash)
-            return ChannelOpened(ChannelId(log.topics[1]), terms)
-    except (DecodingError, InvalidInput, OverflowError, ValueError) as error:
+            return ChannelOpened(ChannelId(log.topics[1]), read_terms(at, *values))
+    except InvalidInput as error:
         raise ChainError(f"the chain node sent a log that cannot be read: {error}") from error
     return make(log.topics[1], *values)

@@ -12,14 +12,13 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from eth_abi.abi import decode, encode
-from eth_abi.exceptions import DecodingError
+from eth_abi.abi import encode
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.keys import keccak
-from tallystick.channels.protocol.objects import NATIVE, ZERO32, Address, Terms
+from tallystick.channels.protocol.objects import NATIVE, ZERO32
 from tallystick.settlement.chain import ContractChannel
-from tallystick.settlement.ethereum.abi import Deployment
+from tallystick.settlement.ethereum.abi import TERMS, Deployment, decode_values, read_terms, terms_values
 
 
 class View(NamedTuple):
@@ -56,7 +55,7 @@ CHANNEL = View(
     "channel",
     ("bytes32",),
     (
-        *("bool", "address", "address", "address", "uint64", "uint64", "bytes32", "uint8"),
+        *("bool", *TERMS, "uint8"),
         *(*_PAIR, *_PAIR, "bool", "uint8", "uint64"),
         *("uint64", "uint64", "bytes32", "bytes32", *_PAIR, "bool"),
     ),
@@ -72,10 +71,9 @@ def encode_channel(view: ContractChannel | None) -> bytes:
     """Return the result of the view `channel`."""
     if view is None:
         return CHANNEL.encode_result(*_ABSENT, False)
-    terms = view.terms
     ended_alone = view.closer is not None
     return CHANNEL.encode_result(
-        *(True, *terms.participants, terms.asset, terms.number, terms.challenge_period, terms.close_hash, view.status),
+        *(True, *terms_values(view.terms), view.status),
         *(*view.deposits, *view.withdrawn, ended_alone, view.closer or 0, view.deadline or 0),
         *(*view.seqs, *view.roots, *view.pots, view.convicted),
     )
@@ -86,10 +84,9 @@ def decode_channel(data: bytes, at: Deployment) -> ContractChannel | None:
     values = CHANNEL.decode_result(data)
     if not values[0]:
         return None
-    first, second, asset = (to_address(text) for text in values[1:4])
     ended_alone = values[12]
     return ContractChannel(
-        terms=Terms(at.chain_id, at.contract, (first, second), asset, *values[4:7]),
+        terms=read_terms(at, *values[1:7]),
         status=values[7],
         deposits=values[8:10],
         withdrawn=values[10:12],
@@ -102,13 +99,8 @@ def decode_channel(data: bytes, at: Deployment) -> ContractChannel | None:
     )
 
 
-def to_address(text: str) -> Address:
-    """Return the 20 bytes of an address that was decoded to hex."""
-    return Address(bytes.fromhex(text[2:]))
-
-
 def _decode(types: tuple[str, ...], data: bytes) -> tuple[Any, ...]:
     try:
-        return decode(types, data)
-    except (DecodingError, OverflowError, ValueError) as error:
+        return decode_values(types, data)
+    except InvalidInput as error:
         raise InvalidInput(f"this is not what the view takes or answers: {error}") from error

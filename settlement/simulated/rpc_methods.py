@@ -23,8 +23,11 @@ import trio
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
+from tallystick.settlement.chain import Event, Header
 from tallystick.settlement.ethereum.abi import Deployment
+from tallystick.settlement.ethereum.event_logs import encode_event
 from tallystick.settlement.ethereum.rpc_shapes import (
+    REASON,
     quantity,
     read_address,
     read_bytes,
@@ -32,19 +35,17 @@ from tallystick.settlement.ethereum.rpc_shapes import (
     to_hex,
     write_header,
 )
-from tallystick.settlement.ethereum.transactions import TRANSACTION_MAX
+from tallystick.settlement.ethereum.transactions import TRANSACTION_MAX, decode_transaction
 from tallystick.settlement.ethereum.views import (
     BALANCE_OF,
     CHANNEL,
     CHANNEL_COUNT,
     SECRET_TIME,
     encode_channel,
-    to_address,
 )
-from tallystick.settlement.simulated.blocks import BlockRecord
+from tallystick.settlement.simulated.blocks import MINER, BlockRecord, Entry
 from tallystick.settlement.simulated.chain import BLOCKS_MAX, SimulatedChain
 from tallystick.settlement.simulated.ledger import Mint
-from tallystick.settlement.simulated.rpc_answers import write_block, write_logs, write_receipt
 
 WAIT_MAX = 30
 """Seconds that `tally_waitHead` waits at most."""
@@ -68,12 +69,12 @@ async def _block_number(chain: SimulatedChain, params: list[Any]) -> Any:
 
 async def _block_by_number(chain: SimulatedChain, params: list[Any]) -> Any:
     record = chain.record(_read_number(chain, _at(params, 0)))
-    return write_block(record, chain.settings.gas_limit) if record else None
+    return _write_block(record, chain.settings.gas_limit) if record else None
 
 
 async def _block_by_hash(chain: SimulatedChain, params: list[Any]) -> Any:
     record = chain.find(read_bytes(_at(params, 0), "block hash", 32))
-    return write_block(record, chain.settings.gas_limit) if record else None
+    return _write_block(record, chain.settings.gas_limit) if record else None
 
 
 async def _get_logs(chain: SimulatedChain, params: list[Any]) -> Any:
@@ -89,7 +90,7 @@ async def _get_logs(chain: SimulatedChain, params: list[Any]) -> Any:
         if last - first >= BLOCKS_MAX:
             raise InvalidInput(f"ask for the logs of at most {BLOCKS_MAX} blocks at a time")
         records = chain.slice(first, last - first + 1)
-    logs = [log for record in records for log in write_logs(record, chain.contract) if _matches(log, filter)]
+    logs = [log for record in records for log in _write_logs(record, chain.contract) if _matches(log, filter)]
     if len(logs) > LOGS_MAX:
         raise InvalidInput(f"these are {len(logs)} logs, more than {LOGS_MAX}; ask for fewer blocks")
     return logs
@@ -119,7 +120,7 @@ async def _receipt(chain: SimulatedChain, params: list[Any]) -> Any:
     if record is None:
         return None
     entry = next(entry for entry in record.entries if entry.hash == hash)
-    return write_receipt(entry, record, Deployment(chain.chain_id, chain.contract))
+    return _write_receipt(entry, record, Deployment(chain.chain_id, chain.contract))
 
 
 async def _nonce(chain: SimulatedChain, params: list[Any]) -> Any:
@@ -146,14 +147,13 @@ async def _call(chain: SimulatedChain, params: list[Any]) -> Any:
         (id,) = CHANNEL.decode_call(data)
         return to_hex(encode_channel(await chain.channel(ChannelId(id))))
     if to == chain.contract and data[:4] == CHANNEL_COUNT.selector:
-        first, second, asset = (to_address(text) for text in CHANNEL_COUNT.decode_call(data))
-        return to_hex(CHANNEL_COUNT.encode_result(await chain.channel_count(first, second, asset)))
+        return to_hex(CHANNEL_COUNT.encode_result(await chain.channel_count(*CHANNEL_COUNT.decode_call(data))))
     if to == chain.contract and data[:4] == SECRET_TIME.selector:
         (digest,) = SECRET_TIME.decode_call(data)
         return to_hex(SECRET_TIME.encode_result(await chain.secret_time(digest) or 0))
     if to != chain.contract and data[:4] == BALANCE_OF.selector:
         (account,) = BALANCE_OF.decode_call(data)
-        return to_hex(BALANCE_OF.encode_result(await chain.balance(to_address(account), to)))
+        return to_hex(BALANCE_OF.encode_result(await chain.balance(account, to)))
     raise InvalidInput(f"0x{to.hex()} has no view 0x{data[:4].hex()}")
 
 
@@ -166,7 +166,7 @@ async def _blocks(chain: SimulatedChain, params: list[Any]) -> Any:
     answer: list[dict[str, Any]] = []
     room = LOGS_MAX
     for record in chain.slice(first, limit):
-        logs = write_logs(record, chain.contract)
+        logs = _write_logs(record, chain.contract)
         room -= len(logs)
         if room < 0 and answer:
             break
@@ -212,6 +212,65 @@ METHODS: dict[str, Method] = {
     "tally_mine": _mine,
     "tally_mint": _mint,
 }
+
+
+def _write_block(record: BlockRecord, gas_limit: int) -> dict[str, Any]:
+    """Return a block as `eth_getBlockByNumber` gives it, with the hashes of its transactions."""
+    return {
+        **write_header(record.header),
+        "transactions": [to_hex(entry.hash) for entry in record.entries],
+        "gasUsed": quantity(sum(entry.execution.gas for entry in record.entries)),
+        "gasLimit": quantity(gas_limit),
+        "baseFeePerGas": "0x0",
+        "miner": to_hex(MINER),
+        "extraData": "0x",
+    }
+
+
+def _write_logs(record: BlockRecord, contract: Address) -> list[dict[str, Any]]:
+    """Return the logs of a block as `eth_getLogs` gives them."""
+    return [
+        _write_log(event, record.header, contract, index, transaction, position)
+        for position, (index, transaction, event) in enumerate(record.logs())
+    ]
+
+
+def _write_log(
+    event: Event, header: Header, contract: Address, index: int, transaction: bytes, position: int
+) -> dict[str, Any]:
+    log = encode_event(event)
+    return {
+        "address": to_hex(contract),
+        "topics": [to_hex(topic) for topic in log.topics],
+        "data": to_hex(log.data),
+        "blockNumber": quantity(header.number),
+        "blockHash": to_hex(header.hash),
+        "transactionHash": to_hex(transaction),
+        "transactionIndex": quantity(index),
+        "logIndex": quantity(position),
+        "removed": False,
+    }
+
+
+def _write_receipt(entry: Entry, record: BlockRecord, at: Deployment) -> dict[str, Any]:
+    """Return a receipt as `eth_getTransactionReceipt` gives it."""
+    transaction = decode_transaction(entry.raw, at.chain_id)
+    done = entry.execution
+    return {
+        "transactionHash": to_hex(entry.hash),
+        "transactionIndex": quantity(record.entries.index(entry)),
+        "blockNumber": quantity(record.header.number),
+        "blockHash": to_hex(record.header.hash),
+        "from": to_hex(transaction.sender),
+        "to": to_hex(transaction.envelope.to),
+        "contractAddress": None,
+        "type": "0x2",
+        "status": quantity(done.success),
+        "gasUsed": quantity(done.gas),
+        "effectiveGasPrice": quantity(transaction.price),
+        "logs": [log for log in _write_logs(record, at.contract) if log["transactionHash"] == to_hex(entry.hash)],
+        REASON: done.reason,
+    }
 
 
 def _at(params: list[Any], index: int) -> Any:

@@ -78,7 +78,7 @@ MUTANTS = (
     Mutant(
         "let an opening that the chain refused wait for ever",
         "sdk/node/openings.py",
-        "if view is not None and self._waits(view.channel) and self._onchain.transactions.opening_failed(channel):",
+        "if view is not None and self._waits(view.channel) and self._onchain.account.opening_failed(channel):",
         "if False:",
         ("test_openings_end.py",),
     ),
@@ -134,7 +134,7 @@ MUTANTS = (
     Mutant(
         "open the same channel twice",
         "sdk/node/openings.py",
-        "if identity in self._asking or self._onchain.transactions.is_opening(identity):",
+        "if identity in self._asking or self._onchain.account.is_opening(identity):",
         "if False:",
         SIMULATIONS,
     ),

@@ -90,7 +90,7 @@ class Star:
         async with self._joining:
             handle = await node.open_channel(self.world.address(HUB), deposit)
         hubs = 1 - handle.view.channel.side
-        await node.onchain.transactions.transact("fund the hub", DepositCall(handle.id, hubs, deposit), handle.id)
+        await node.onchain.account.transact("fund the hub", DepositCall(handle.id, hubs, deposit), handle.id)
 
     async def pay_round(self) -> None:
         """Let every spoke pay another one, all at once; everybody is paid once."""
