@@ -48,7 +48,7 @@ def test_what_secrets_are_worth_is_counted_once_a_block_however_many_channels_ow
             await star.pay_round()
             hub = world.node(HUB)
             assert all(handle.view.channel.secrets for handle in hub.channels), "all owe the hub for a secret"
-            monkeypatch.setattr("tallystick.settlement.enforcement.enforcer.stakes", counted)
+            monkeypatch.setattr("tallystick.settlement.enforcement.enforcer.amounts_at_stake", counted)
             hub.onchain.enforcer.react()
             assert looks == 1
             for name in SPOKES:

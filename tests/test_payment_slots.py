@@ -15,6 +15,7 @@ from tallystick.sdk.testing.world import open_world
 
 def test_a_payment_goes_round_a_channel_of_ours_that_has_no_room_for_a_lock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tallystick.channels.session.session.LOCKS_MAX", 1)
+    monkeypatch.setattr("tallystick.channels.session.view.LOCKS_MAX", 1)
 
     async def main() -> None:
         async with open_world(1) as world:

@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
+from tallystick import __version__
 from tallystick.channels.words import plain
 from tallystick.sdk.cli import channel, invoice, network, node, payments, peers, recordings, stream
 from tallystick.sdk.cli.init import init
@@ -107,7 +108,7 @@ app = typer.Typer(
 
 def _show_version(asked: bool) -> None:
     if asked:
-        say(f"tally {importlib.import_module('tallystick').__version__}")
+        say(f"tally {__version__}")
         raise typer.Exit
 
 
