@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -15,6 +15,7 @@ from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.channels.protocol.objects import NATIVE, ChannelId
 from tallystick.settlement.chain import (
     Block,
+    ChannelEvent,
     Closed,
     Deposited,
     LinkRegistered,
@@ -23,6 +24,7 @@ from tallystick.settlement.chain import (
     TransactionReceipt,
 )
 from tallystick.settlement.errors import ChainError, ChainUnavailable
+from tallystick.settlement.following import checked
 from tallystick.settlement.following.checked import (
     ANSWER_SECONDS,
     WAIT_SECONDS,
@@ -162,3 +164,9 @@ async def test_an_answer_that_does_not_end_is_given_up(autojump_clock: trio.test
     assert trio.current_time() - began == pytest.approx(ANSWER_SECONDS)
     await chain.wait(bytes(32))
     assert trio.current_time() - began == pytest.approx(ANSWER_SECONDS + WAIT_SECONDS)
+
+
+def test_every_field_of_a_channels_event_is_checked_or_cannot_be_wrong() -> None:
+    flags = {"convicts", "convicted"}
+    for kind in get_args(ChannelEvent):
+        assert set(kind.__struct_fields__) - flags - {"terms"} <= set(checked._NUMBERS) | set(checked._SIZES)

@@ -177,7 +177,7 @@ def everything(store: Store) -> Iterator[object]:
     stored = kinds[ObligationStored][0]
     yield read_book(store, stored.chain_id, stored.account).highest_nonce
     index = ChainIndex(stored.account, store)
-    yield index.known_channels(), index.proofs([(0, bytes(32))], 10**6)
+    yield index._histories, index.proofs([(0, bytes(32))], 10**6)
     yield count_appointments(store), count_sources(store, b"s"), read_appointments(store, bytes([1]) * 32)
     yield read_disputes(store), list(read_disputes(store)), read_coverage(store, Address(bytes([1]) * 20))
 

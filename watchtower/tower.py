@@ -120,7 +120,6 @@ class Tower:
         inline: bool = False,
     ) -> None:
         chain = with_checks(chain)
-        self._clock = clock
         self._elapsed = elapsed
         self._policy = policy or TowerPolicy()
         self._store = store
@@ -171,7 +170,8 @@ class Tower:
             kept=self.watch.locators,
             stored=self.watch.on_appointed,
         )
-        self.follower = self._new_follower()
+        followed = read_followed(store, chain.chain_id, self._policy.start)
+        self.follower = Follower(chain, followed, self.watch.on_step, jitter=jitter, elapsed=elapsed, clock=clock)
 
     @checked
     async def run(self, host: str, port: int, *, started: Callable[[PeerAddress], None]) -> None:
@@ -218,17 +218,6 @@ class Tower:
     def _alarm(self, alarm: Alarm) -> None:
         self._alarms += 1
         self._on_alarm(alarm)
-
-    def _new_follower(self) -> Follower:
-        followed = read_followed(self._store, self._chain.chain_id, self._policy.start)
-        return Follower(
-            self._chain,
-            followed,
-            self.watch.on_step,
-            jitter=self._jitter,
-            elapsed=self._elapsed,
-            clock=self._clock,
-        )
 
     def _at_stake(self) -> float | None:
         """Return how long the first of the windows that are open is open yet, None if there is none."""

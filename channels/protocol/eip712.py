@@ -22,47 +22,27 @@ from tallystick.channels.protocol.objects import (
     Withdrawal,
 )
 
-TYPES: dict[str, list[dict[str, str]]] = {
-    "BalanceProof": [
-        {"name": "channel", "type": "bytes32"},
-        {"name": "sender", "type": "uint8"},
-        {"name": "seq", "type": "uint64"},
-        {"name": "transferred", "type": "uint128"},
-        {"name": "locked", "type": "uint128"},
-        {"name": "locksRoot", "type": "bytes32"},
-        {"name": "seen", "type": "uint64"},
-    ],
-    "CooperativeClose": [
-        {"name": "channel", "type": "bytes32"},
-        {"name": "balance0", "type": "uint128"},
-        {"name": "balance1", "type": "uint128"},
-        {"name": "validUntil", "type": "uint64"},
-    ],
-    "Withdrawal": [
-        {"name": "channel", "type": "bytes32"},
-        {"name": "participant", "type": "uint8"},
-        {"name": "total", "type": "uint128"},
-        {"name": "validUntil", "type": "uint64"},
-    ],
-    "Voucher": [
-        {"name": "channel", "type": "bytes32"},
-        {"name": "beneficiary", "type": "address"},
-    ],
+_SIGNED = {
+    "BalanceProof": (
+        "bytes32 channel,uint8 sender,uint64 seq,uint128 transferred,uint128 locked,bytes32 locksRoot,uint64 seen"
+    ),
+    "CooperativeClose": "bytes32 channel,uint128 balance0,uint128 balance1,uint64 validUntil",
+    "Withdrawal": "bytes32 channel,uint8 participant,uint128 total,uint64 validUntil",
+    "Voucher": "bytes32 channel,address beneficiary",
 }
 
-
-def _type_hash(name: str) -> bytes:
-    fields = ",".join(f"{field['type']} {field['name']}" for field in TYPES[name])
-    return keccak(f"{name}({fields})".encode())
+TYPES: dict[str, list[dict[str, str]]] = {
+    name: [dict(zip(("type", "name"), field.split(), strict=True)) for field in fields.split(",")]
+    for name, fields in _SIGNED.items()
+}
 
 
 _DOMAIN_TYPE = keccak(b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)")
 _NAME = keccak(b"Tallystick")
 _VERSION = keccak(b"1")
-_BALANCE_PROOF = _type_hash("BalanceProof")
-_COOPERATIVE_CLOSE = _type_hash("CooperativeClose")
-_WITHDRAWAL = _type_hash("Withdrawal")
-_VOUCHER = _type_hash("Voucher")
+_BALANCE_PROOF, _COOPERATIVE_CLOSE, _WITHDRAWAL, _VOUCHER = (
+    keccak(f"{name}({fields})".encode()) for name, fields in _SIGNED.items()
+)
 
 
 def _word(value: int) -> bytes:

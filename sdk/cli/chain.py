@@ -5,18 +5,19 @@ from __future__ import annotations
 import errno
 import signal
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any, NoReturn
 
 import trio
 import typer
 
 from tallystick.channels.errors import InvalidInput, TallystickError
 from tallystick.channels.ports import system_clock, system_entropy
-from tallystick.channels.protocol.objects import NATIVE, Address
+from tallystick.channels.protocol.objects import NATIVE
 from tallystick.channels.storage.sqlite.store import open_store
 from tallystick.sdk.cli.screen import say, say_json
-from tallystick.sdk.cli.shell import UNREACHABLE, example, make_group
+from tallystick.sdk.cli.shell import FAILED, UNREACHABLE, example, make_group
 from tallystick.settlement.errors import ChainUnavailable
 from tallystick.settlement.ethereum.rpc_client import RpcChain, open_rpc_chain
 from tallystick.settlement.ethereum.rpc_shapes import read_address
@@ -25,11 +26,6 @@ from tallystick.settlement.simulated.chain import SimulatedChain
 from tallystick.settlement.simulated.ledger import Mint
 from tallystick.settlement.simulated.rpc_server import serve_chain
 from tallystick.settlement.simulated.sqlite import SCHEMA
-
-T = TypeVar("T")
-
-FAILED = 1
-"""Exit code when the chain node refuses or fails."""
 
 MINT_SECONDS = 30.0
 """How long `tally chain mint` waits for a block, which development chains may have mined on demand only."""
@@ -84,7 +80,7 @@ def mine(
         head = await node.mine(count)
         _say(as_json, f"block {head.number}  0x{head.hash.hex()}", number=head.number, hash=f"0x{head.hash.hex()}")
 
-    _guarded(lambda: _with_node(chain, ask), as_json)
+    _guarded(partial(_with_node, chain, ask), as_json)
 
 
 @app.command(name="mint", epilog=example("chain mint 0x2b762adcd8360d8a9f63cf729909279f768d7962 1000000000000000000"))
@@ -110,7 +106,7 @@ def mint_coins(
         text = f"{account} got {amount}" if there else f"{amount} for {account} in the next block"
         _say(as_json, text, account=account, amount=amount)
 
-    _guarded(lambda: _with_node(chain, ask), as_json)
+    _guarded(partial(_with_node, chain, ask), as_json)
 
 
 @app.command("wait", epilog=example("chain wait --timeout 30"))
@@ -157,7 +153,7 @@ def status(chain: Url = LOCAL, as_json: Json = False) -> None:
             fee_price=price,
         )
 
-    _guarded(lambda: _with_node(chain, ask), as_json)
+    _guarded(partial(_with_node, chain, ask), as_json)
 
 
 async def _run(data: Path, settings: ChainSettings, genesis: list[Mint], host: str, port: int, as_json: bool) -> None:
@@ -203,8 +199,7 @@ def _parse_mint(text: str) -> Mint:
     amount, at, token = rest.partition("@")
     if not equals or not amount.isascii() or not amount.isdigit() or len(amount) > 80:
         raise InvalidInput(f"--mint takes ADDRESS=AMOUNT or ADDRESS=AMOUNT@TOKEN, not {text!r}")
-    asset: Address = read_address(token, "token") if at else NATIVE
-    return Mint(read_address(account, "account"), asset, int(amount))
+    return Mint(read_address(account, "account"), read_address(token, "token") if at else NATIVE, int(amount))
 
 
 def _guarded(action: Callable[[], Awaitable[None]], as_json: bool) -> None:

@@ -19,7 +19,7 @@ from tallystick.sdk.cli.shell import (
     example,
     make_group,
     parse_amount,
-    parse_channel,
+    parse_channel_or_any,
     parse_fee,
     parse_peer,
     print_result,
@@ -35,11 +35,6 @@ MEANWHILE = "It closes once both agree, whether this command waits or not; `tall
 app = make_group("Open, look at, fund and close channels.")
 
 PEER = "02a1…c3@127.0.0.1:7735"
-
-
-def parse_channel_or_any(text: str) -> str:
-    """Check the form of a channel's name, if one is given; raise BadParameter if it is none."""
-    return parse_channel(text) if text else ""
 
 
 @app.command("open", epilog=example(f"channel open {PEER} --deposit 1000000"))

@@ -52,48 +52,41 @@ def parse_amount(text: str | int) -> int:
 
     An option that is declared as an integer alone takes "5.0", from typer 0.29 on.
     """
-    text = str(text)
-    if not re.fullmatch(r"[0-9][0-9_]{0,63}", text) or not 1 <= int(text.replace("_", "")) <= AMOUNT_MAX:
-        raise typer.BadParameter(
-            f"{text!r} is no amount: give a whole number from 1 to 2**128 - 1, in the asset's smallest unit"
-        )
-    return int(text.replace("_", ""))
-
-
-def parse_asset(text: str) -> str:
-    """Check the form of an asset's address; raise BadParameter if it is none."""
-    if not re.fullmatch(r"0x[0-9a-fA-F]{40}", text):
-        raise typer.BadParameter(f"{text!r} is no asset: give its address, 0x and 40 hex digits")
-    return text
-
-
-def amount_in(asset: str, amount: int) -> str:
-    """Return an amount as people read it: with its asset, unless that is the chain's own coin."""
-    return str(amount) if asset == NATIVE else f"{amount} of {asset}"
-
-
-def parse_channel(text: str) -> str:
-    """Check the form of a channel's name; raise BadParameter if it is none."""
-    if not re.fullmatch(r"(0x)?[0-9a-fA-F]{4,64}", text):
-        raise typer.BadParameter(f"{text!r} names no channel: give at least 4 hex digits of its id")
-    return text
-
-
-def parse_peer(text: str) -> str:
-    """Check the form of a peer's address or key; raise BadParameter if it is neither."""
-    if not re.fullmatch(r"0[23][0-9a-fA-F]{64}(@.+:[0-9]{1,5})?", text):
-        raise typer.BadParameter(f"{text!r} is no peer: it is written <public key, 66 hex digits>@<host>:<port>")
-    return text
+    return _whole(str(text), 1, "amount")
 
 
 def parse_fee(text: str | int) -> int:
     """Read the most that something may cost, which may be 0; raise BadParameter if it is no amount."""
-    text = str(text)
-    if not re.fullmatch(r"[0-9][0-9_]{0,63}", text) or int(text.replace("_", "")) > AMOUNT_MAX:
+    return _whole(str(text), 0, "limit")
+
+
+def _whole(text: str, least: int, what: str) -> int:
+    if not re.fullmatch(r"[0-9][0-9_]{0,63}", text) or not least <= int(text.replace("_", "")) <= AMOUNT_MAX:
         raise typer.BadParameter(
-            f"{text!r} is no limit: give a whole number from 0 to 2**128 - 1, in the asset's smallest unit"
+            f"{text!r} is no {what}: give a whole number from {least} to 2**128 - 1, in the asset's smallest unit"
         )
     return int(text.replace("_", ""))
+
+
+def _form(pattern: str, otherwise: str) -> Callable[[str], str]:
+    """Return what checks the form of an argument; it raises BadParameter, with `otherwise`, if that is another one."""
+
+    def parse(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise typer.BadParameter(f"{text!r} {otherwise}")
+        return text
+
+    return parse
+
+
+parse_asset = _form(r"0x[0-9a-fA-F]{40}", "is no asset: give its address, 0x and 40 hex digits")
+parse_channel = _form(r"(0x)?[0-9a-fA-F]{4,64}", "names no channel: give at least 4 hex digits of its id")
+parse_channel_or_any = _form(r"((0x)?[0-9a-fA-F]{4,64})?", "names no channel: give at least 4 hex digits of its id")
+parse_hash = _form(r"[0-9a-fA-F]{4,64}", "names no payment: give at least 4 hex digits of its payment hash")
+parse_peer = _form(
+    r"0[23][0-9a-fA-F]{64}(@.+:[0-9]{1,5})?", "is no peer: it is written <public key, 66 hex digits>@<host>:<port>"
+)
+parse_secret = _form(r"([0-9a-fA-F]{64})?", "is not right: secrets and payment hashes have 64 hex digits")
 
 
 def parse_node(text: str) -> str:
@@ -101,18 +94,9 @@ def parse_node(text: str) -> str:
     return parse_peer(text).partition("@")[0]
 
 
-def parse_hash(text: str) -> str:
-    """Check the form of a payment's name; raise BadParameter if it is none."""
-    if not re.fullmatch(r"[0-9a-fA-F]{4,64}", text):
-        raise typer.BadParameter(f"{text!r} names no payment: give at least 4 hex digits of its payment hash")
-    return text
-
-
-def parse_secret(text: str) -> str:
-    """Check the form of a secret or a whole payment hash; raise BadParameter if it is neither."""
-    if text and not re.fullmatch(r"[0-9a-fA-F]{64}", text):
-        raise typer.BadParameter(f"{text!r} is not right: secrets and payment hashes have 64 hex digits")
-    return text
+def amount_in(asset: str, amount: int) -> str:
+    """Return an amount as people read it: with its asset, unless that is the chain's own coin."""
+    return str(amount) if asset == NATIVE else f"{amount} of {asset}"
 
 
 Data = Annotated[

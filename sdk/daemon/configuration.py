@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 import re
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -22,6 +24,8 @@ from tallystick.router.pathfinding.kernels import compilable
 from tallystick.sdk.daemon.keystore import write_new
 from tallystick.sdk.errors import ConfigurationError
 from tallystick.sdk.node import places
+
+T = TypeVar("T")
 
 CONFIG = "config.toml"
 """Name of the file within the data directory."""
@@ -129,7 +133,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     def __post_init__(self) -> None:
         parse_place(self.listen)
-        _check_announced(self.announce_address)
+        _read("announce_address", places.check_announced, self.announce_address)
         parse_address(self.contract, "contract")
         _ = self.tower_addresses
         self._check_times()
@@ -183,27 +187,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     @property
     def tower_addresses(self) -> tuple[PeerAddress, ...]:
         """Where the watchtowers are, and their keys."""
-        try:
-            return tuple(PeerAddress.parse(text) for text in self.towers)
-        except InvalidInput as error:
-            raise ConfigurationError(f"towers: {error}") from error
+        return tuple(_read("towers", PeerAddress.parse, text) for text in self.towers)
 
 
 def parse_place(text: str) -> tuple[str, int] | None:
     """Read `host:port`; empty is None. Raise ConfigurationError if it is neither."""
-    if not text:
-        return None
-    try:
-        return places.parse_place(text)
-    except InvalidInput as error:
-        raise ConfigurationError(f"listen: {error}") from error
+    return _read("listen", places.parse_place, text) if text else None
 
 
-def _check_announced(text: str) -> None:
+def _read(name: str, read: Callable[[str], T], text: str) -> T:
+    """Return what `read` makes of a setting; what it does not take is a ConfigurationError that names the setting."""
     try:
-        places.check_announced(text)
+        return read(text)
     except InvalidInput as error:
-        raise ConfigurationError(f"announce_address: {error}") from error
+        raise ConfigurationError(f"{name}: {error}") from error
 
 
 def parse_address(text: str, what: str) -> Address:

@@ -22,22 +22,15 @@ from tallystick.channels.protocol.objects import Address, ChannelId
 from tallystick.settlement.chain import (
     Block,
     Chain,
-    Challenged,
     ChannelOpened,
-    Closed,
     ContractChannel,
-    CooperativelyClosed,
-    Deposited,
     Event,
     Header,
     LinkRegistered,
     ProofRegistered,
-    Redeemed,
     RegistryEvent,
     SecretRegistered,
-    Settled,
     TransactionReceipt,
-    Withdrawn,
 )
 from tallystick.settlement.errors import ChainError, ChainUnavailable
 
@@ -235,6 +228,22 @@ def _check_view(view: ContractChannel) -> None:
     _number(view.terms.challenge_period, "a challenge period")
 
 
+_NUMBERS: dict[str, tuple[str, int]] = {
+    **dict.fromkeys(("side", "closer", "sender"), ("a side", 1)),
+    **dict.fromkeys(("seq", "seq0", "seq1"), ("a seq", UINT64_MAX)),
+    **dict.fromkeys(("total", "balance0", "balance1", "net0", "net1", "reward"), ("an amount", AMOUNT_MAX)),
+    **dict.fromkeys(("pot0", "pot1", "paid", "refunded"), ("an amount", AMOUNT_MAX)),
+    "deadline": ("a deadline", NUMBER_MAX),
+}
+_SIZES = {
+    "channel": (32, "a channel's id"),
+    "close_key": (32, "a close key"),
+    "by": (20, "an address"),
+    "root": (32, "a root"),
+}
+"""What fields of a channel's events may be, by their names. What is in neither is a flag, or the terms."""
+
+
 def _check_event(event: Event, block: Header) -> None:
     if isinstance(event, RegistryEvent):
         _check_registered(event)
@@ -243,36 +252,15 @@ def _check_event(event: Event, block: Header) -> None:
                 f"the chain node says that a block of time {block.time} registered something at {event.time}"
             )
         return
-    match event:
-        case ChannelOpened(channel, terms):
-            _number(terms.challenge_period, "a challenge period")
-            if channel_id(terms) != channel:
-                raise ChainError("the chain node shows a channel whose terms are not its own")
-        case Deposited(_, side, total) | Withdrawn(_, side, total):
-            _number(side, "a side", 1)
-            _number(total, "an amount", AMOUNT_MAX)
-        case CooperativelyClosed(_, balance0, balance1):
-            _number(balance0, "an amount", AMOUNT_MAX)
-            _number(balance1, "an amount", AMOUNT_MAX)
-        case Closed(_, closer, seq0, seq1, close_key, deadline):
-            _number(closer, "a side", 1)
-            _number(seq0, "a seq", UINT64_MAX)
-            _number(seq1, "a seq", UINT64_MAX)
-            _bytes(close_key, 32, "a close key")
-            _number(deadline, "a deadline")
-        case Challenged(_, sender, seq, by, _):
-            _number(sender, "a side", 1)
-            _number(seq, "a seq", UINT64_MAX)
-            _bytes(by, 20, "an address")
-        case Settled(_, net0, net1, reward, pot0, pot1, _):
-            for amount in (net0, net1, reward, pot0, pot1):
-                _number(amount, "an amount", AMOUNT_MAX)
-        case Redeemed(_, sender, paid, refunded, root):
-            _number(sender, "a side", 1)
-            _number(paid, "an amount", AMOUNT_MAX)
-            _number(refunded, "an amount", AMOUNT_MAX)
-            _bytes(root, 32, "a root")
-    _bytes(event.channel, 32, "a channel's id")
+    for name in event.__struct_fields__:
+        if name in _NUMBERS:
+            _number(getattr(event, name), *_NUMBERS[name])
+        elif name in _SIZES:
+            _bytes(getattr(event, name), *_SIZES[name])
+    if isinstance(event, ChannelOpened):
+        _number(event.terms.challenge_period, "a challenge period")
+        if channel_id(event.terms) != event.channel:
+            raise ChainError("the chain node shows a channel whose terms are not its own")
 
 
 def _check_registered(event: RegistryEvent) -> None:

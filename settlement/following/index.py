@@ -35,6 +35,7 @@ from tallystick.settlement.chain import (
     LinkRegistered,
     ProofRegistered,
     Redeemed,
+    RegistryEvent,
     SecretRegistered,
     Settled,
     Withdrawn,
@@ -50,13 +51,11 @@ class EventInBlock(msgspec.Struct, frozen=True, array_like=True):
 
 
 class EventsSeen(Discreet, Moment, frozen=True):
-    """A block held these events of our channels, and these secrets."""
+    """A block held these events of our channels, and these of the registry."""
 
     number: int
     sightings: tuple[EventInBlock, ...]
-    secrets: tuple[SecretRegistered, ...]
-    links: tuple[LinkRegistered, ...] = ()
-    others: tuple[ProofRegistered, ...] = ()
+    registered: tuple[RegistryEvent, ...] = ()
 
 
 class EventsUndone(Moment, frozen=True):
@@ -120,23 +119,17 @@ class ChainIndex:
         """Take in a block; return what to store."""
         number, time = block.header.number, block.header.time
         self.head_number, self.head_time = number, time
-        sightings, secrets, links, others = [], [], [], []
+        sightings, registered = [], []
         for event in block.events:
-            if isinstance(event, SecretRegistered):
-                secrets.append(event)
-            elif isinstance(event, LinkRegistered):
-                links.append(event)
-            elif isinstance(event, ProofRegistered):
-                others.append(event)
+            if isinstance(event, RegistryEvent):
+                registered.append(event)
             elif event.channel in self._histories or (
                 isinstance(event, ChannelOpened) and self._account in event.terms.participants
             ):
                 sighting = EventInBlock(number, time, event)
                 self._histories.setdefault(event.channel, []).append(sighting)
                 sightings.append(sighting)
-        if not sightings and not secrets and not links and not others:
-            return []
-        return [EventsSeen(number, tuple(sightings), tuple(secrets), tuple(links), tuple(others))]
+        return [EventsSeen(number, tuple(sightings), tuple(registered))] if sightings or registered else []
 
     def remove(self, number: int, time: int) -> list[Moment]:
         """Take back the block of that number, which was the newest; return what to store. `time`: of the one below."""
@@ -179,10 +172,6 @@ class ChainIndex:
                 found[kind, condition] = (time, proof)
         return found
 
-    def known_channels(self) -> list[ChannelId]:
-        """Return all channels of this account that the chain ever showed."""
-        return [channel for channel, history in self._histories.items() if history]
-
 
 _SIGHTING: Codec[EventInBlock] = Codec(EventInBlock, canonical=False)
 
@@ -195,13 +184,15 @@ _PROOFS = table("chain_proofs", "kind condition number proof time", keys=4)
 def _seen(rows: Rows, moment: EventsSeen) -> None:
     for position, sighting in enumerate(moment.sightings):
         rows.put(_EVENTS, moment.number, position, _SIGHTING.encode(sighting))
-    for event in moment.secrets:
-        rows.keep(_SECRETS, event.digest, event.secret, event.time, moment.number)
-    for link in moment.links:
-        proof = StreamProof(link.link, link.depth, StreamTerms(link.tip, link.unit, link.length))
-        rows.keep(_LINKS, link.condition, link.depth, proof.encode(), link.time, moment.number)
-    for other in moment.others:
-        rows.keep(_PROOFS, other.kind, other.condition, moment.number, other.proof, other.time)
+    for event in moment.registered:
+        match event:
+            case SecretRegistered(digest, secret, time):
+                rows.keep(_SECRETS, digest, secret, time, moment.number)
+            case LinkRegistered(condition, link, depth, tip, unit, length, time):
+                proof = StreamProof(link, depth, StreamTerms(tip, unit, length)).encode()
+                rows.keep(_LINKS, condition, depth, proof, time, moment.number)
+            case ProofRegistered(condition, kind, solution, time):
+                rows.keep(_PROOFS, kind, condition, moment.number, solution, time)
 
 
 def _undone(rows: Rows, moment: EventsUndone) -> None:
