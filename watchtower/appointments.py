@@ -128,19 +128,15 @@ class AppointmentService:
 
         `source` is the address that it comes from.
         """
-        match message:
-            case Upload():
-                answer = await self._take(client, message, source)
-            case Fetch():
-                held = self._held(client, message.locator)
-                answer = (
-                    self._refuse(message.locator, TowerRefusal.UNKNOWN, 0, "the tower holds nothing under this locator")
-                    if held is None
-                    else Held(message.locator, held.revision, held.blob)
-                )
-            case _:
-                raise MalformedMessage("a client sends uploads and fetches only", Fault.UNKNOWN_MESSAGE)
-        return answer
+        if isinstance(message, Upload):
+            return await self._take(client, message, source)
+        if not isinstance(message, Fetch):
+            raise MalformedMessage("a client sends uploads and fetches only", Fault.UNKNOWN_MESSAGE)
+        held = self._held(client, message.locator)
+        if held is None:
+            text = "the tower holds nothing under this locator"
+            return self._refuse(message.locator, TowerRefusal.UNKNOWN, 0, text)
+        return Held(message.locator, held.revision, held.blob)
 
     def _held(self, client: Address, locator: bytes) -> StoredAppointment | None:
         return next((row for row in read_appointments(self._store, locator) if row.client == client), None)
@@ -155,9 +151,8 @@ class AppointmentService:
             return self._refuse(upload.locator, TowerRefusal.STALE, revision, text)
         if held is None:
             if troubles := self._troubles():
-                return self._refuse(
-                    upload.locator, TowerRefusal.TROUBLE, 0, f"the tower takes nothing new now: {troubles[0]}"
-                )
+                text = f"the tower takes nothing new now: {troubles[0]}"
+                return self._refuse(upload.locator, TowerRefusal.TROUBLE, 0, text)
             if count_appointments(self._store, client) >= self._quota:
                 text = f"this client has {self._quota} appointments already; more need another tower"
                 return self._refuse(upload.locator, TowerRefusal.QUOTA, 0, text)
@@ -165,9 +160,7 @@ class AppointmentService:
                 return self._refuse(upload.locator, TowerRefusal.QUOTA, 0, full)
         time = int(self._clock())
         mark = self._new_quota.mark(source)
-        moments: list[Moment] = [
-            AppointmentStored(client, upload.locator, upload.revision, upload.blob, time, mark),
-        ]
+        moments: list[Moment] = [AppointmentStored(client, upload.locator, upload.revision, upload.blob, time, mark)]
         if overdue := self._new_quota.overdue(time, self._kept()):
             moments.insert(0, overdue)
         try:
@@ -175,9 +168,8 @@ class AppointmentService:
         except StoreError as error:
             text = f"the disk refused an appointment ({error}); nothing new is taken until it works"
             self._alarm(Alarm(AlarmKind.DISK, text))
-            return self._refuse(
-                upload.locator, TowerRefusal.TROUBLE, revision, "the tower's disk refused; try again later"
-            )
+            text = "the tower's disk refused; try again later"
+            return self._refuse(upload.locator, TowerRefusal.TROUBLE, revision, text)
         self._told(upload.locator)
         stored = self._held(client, upload.locator)
         if stored is None or (stored.revision, stored.blob) != (upload.revision, upload.blob):

@@ -13,10 +13,7 @@ The nonce is random (24 bytes), since one key seals every revision. All blobs ha
 from __future__ import annotations
 
 import msgspec
-from nacl.bindings import (
-    crypto_aead_xchacha20poly1305_ietf_decrypt,
-    crypto_aead_xchacha20poly1305_ietf_encrypt,
-)
+from nacl.bindings import crypto_aead_xchacha20poly1305_ietf_decrypt, crypto_aead_xchacha20poly1305_ietf_encrypt
 from nacl.exceptions import CryptoError
 
 from tallystick.channels.errors import InvalidInput, MalformedMessage

@@ -36,13 +36,7 @@ from operator import attrgetter
 
 import msgspec
 
-from tallystick.channels.errors import (
-    ChannelNotReady,
-    Fault,
-    InsufficientFunds,
-    InvalidInput,
-    InvalidUpdate,
-)
+from tallystick.channels.errors import ChannelNotReady, Fault, InsufficientFunds, InvalidInput, InvalidUpdate
 from tallystick.channels.limits import AMOUNT_MAX, WINDOW_MAX, check_reserve_ppm
 from tallystick.channels.protocol.eip712 import channel_id
 from tallystick.channels.protocol.keys import PublicKey

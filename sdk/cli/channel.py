@@ -148,10 +148,7 @@ def close(
     async def ask(node: ControlClient) -> ChannelInfo | None:
         from tallystick.sdk.cli.patience import waiting_aloud
 
-        async def close_it() -> ChannelInfo | None:
-            return await node.close(channel, wait=wait, timeout=timeout)
-
-        return await waiting_aloud(node, channel, MEANWHILE, close_it)
+        return await waiting_aloud(node, channel, MEANWHILE, lambda: node.close(channel, wait=wait, timeout=timeout))
 
     _show(ask_node(data, ask), as_json)
 

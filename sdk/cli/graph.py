@@ -34,7 +34,9 @@ from tallystick.sdk.cli.shell import (
     parse_amount,
     parse_fee,
     print_result,
+    read_file,
     run_guarded,
+    write_file,
 )
 from tallystick.sdk.cli.tables import show_known
 
@@ -63,13 +65,7 @@ def import_graph(
     """Write a graph as the CSV that experiments take, without names and keys. Refuses to overwrite."""
     found = _read(file)
     data = to_csv(found.edges, found.inbound).encode()
-    try:
-        with output.open("xb") as target:
-            target.write(gzip.compress(data, mtime=0) if output.suffix == ".gz" else data)
-    except FileExistsError:
-        fail(f"{output} exists already; give another name, or delete it first")
-    except OSError as error:
-        fail(f"{output} cannot be written: {error.strerror}")
+    write_file(output, gzip.compress(data, mtime=0) if output.suffix == ".gz" else data)
     if as_json:
         say_json({"source": found.source, "directions": len(found.edges), "skipped": found.skipped})
     else:
@@ -144,11 +140,7 @@ def show(data: Data = None, as_json: Json = False) -> None:
 
 
 def _read(file: Path) -> ImportedGraph:
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        fail(f"{file} cannot be read: {error.strerror}")
-    return run_guarded(lambda: read_graph(data))
+    return run_guarded(lambda: read_graph(read_file(file)))
 
 
 def show_graph(figures: GraphStatistics) -> None:

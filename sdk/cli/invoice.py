@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tallystick.sdk.cli.network import Before, Limit
 from tallystick.sdk.cli.screen import say, say_as_it_is, say_json
 from tallystick.sdk.cli.shell import (
     NATIVE,
@@ -22,7 +23,9 @@ from tallystick.sdk.cli.shell import (
     parse_hash,
     parse_secret,
     print_result,
+    require_new,
     run_guarded,
+    write_file,
 )
 from tallystick.sdk.cli.tables import paid_line, show_asked, show_invoice, show_invoices
 
@@ -73,8 +76,8 @@ def create(
     as_json: Json = False,
 ) -> None:
     """Ask for a payment; prints the invoice, which is for the payer."""
-    if png is not None and png.exists():
-        fail(f"{png} exists already; give another name, or delete it first")
+    if png is not None:
+        require_new(png)
 
     async def ask(node: ControlClient) -> tuple[InvoiceInfo, list[ChannelInfo]]:
         made = await node.create_invoice(
@@ -84,7 +87,10 @@ def create(
 
     made, channels = ask_node(data, ask)
     if png is not None:
-        _write(png, made.invoice)
+        from tallystick.router.invoices.qr import as_png
+
+        image = run_guarded(lambda: as_png(made.invoice))
+        write_file(png, image, "; the invoice was made, `tally invoice list` shows it")
     if as_json:
         say_json(made)
         return
@@ -113,10 +119,8 @@ def too_little_to_come(amount: int, channels: Sequence[ChannelInfo]) -> str:
 
 @app.command("list", epilog=example("invoice list --limit 20"))
 def list_(
-    limit: Annotated[int, typer.Option("--limit", min=1, max=1_000, help="At most so many.")] = 100,
-    before: Annotated[
-        int | None, typer.Option("--before", min=0, metavar="POSITION", help="Only those before this position.")
-    ] = None,
+    limit: Limit = 100,
+    before: Before = None,
     paid_after: Annotated[
         int | None,
         typer.Option(
@@ -135,26 +139,20 @@ def list_(
     With --paid-after, a program reads what was paid: it keeps the last `paid` that it handled, and begins behind it.
     --follow waits for more, behind number 0 if nothing else is said.
     """
-    if follow:
-        _follow(paid_after or 0, data, as_json)
-        return
+
+    async def print_as_they_come(node: ControlClient) -> None:
+        async for invoice in node.follow_paid(paid_after or 0):
+            print_result(invoice, as_json, lambda paid: say(paid_line(paid)))
 
     async def ask(node: ControlClient) -> list[InvoiceInfo]:
         if paid_after is not None:
             return await node.paid_invoices(paid_after, limit=limit)
         return await node.invoices(limit, before)
 
-    print_result(ask_node(data, ask), as_json, show_invoices)
-
-
-def _follow(after: int, data: Path | None, as_json: bool) -> None:
-    """Print what was paid behind a count, for ever."""
-
-    async def ask(node: ControlClient) -> None:
-        async for invoice in node.follow_paid(after):
-            print_result(invoice, as_json, lambda paid: say(paid_line(paid)))
-
-    ask_node(data, ask)
+    if follow:
+        ask_node(data, print_as_they_come)
+    else:
+        print_result(ask_node(data, ask), as_json, show_invoices)
 
 
 @app.command(epilog=example("invoice decode tally1337…"))
@@ -212,14 +210,3 @@ def settle(
 def cancel(payment_hash: HashArgument, data: Data = None, as_json: Json = False) -> None:
     """Refuse what has come for an invoice, and take nothing more."""
     print_result(ask_node(data, lambda node: node.cancel_invoice(payment_hash)), as_json, show_invoice)
-
-
-def _write(path: Path, text: str) -> None:
-    from tallystick.router.invoices.qr import as_png
-
-    image = run_guarded(lambda: as_png(text))
-    try:
-        with path.open("xb") as file:
-            file.write(image)
-    except OSError as error:
-        fail(f"{path} cannot be written: {error.strerror}; the invoice was made, `tally invoice list` shows it")

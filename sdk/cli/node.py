@@ -84,16 +84,13 @@ def wait(
     For scripts that start it in the background: `tally node run & tally node wait`.
     """
 
-    def work() -> NodeInfo:
-        import trio
+    import trio
 
-        from tallystick.sdk.control.waiting import wait_for_node
-        from tallystick.sdk.daemon.configuration import data_directory
+    from tallystick.sdk.control.waiting import wait_for_node
+    from tallystick.sdk.daemon.configuration import data_directory
 
-        directory = data_directory(data)
-        return trio.run(wait_for_node, directory, timeout)
-
-    print_result(run_guarded(work), as_json, _show_running)
+    found = run_guarded(lambda: trio.run(wait_for_node, data_directory(data), timeout))
+    print_result(found, as_json, _show_running)
 
 
 def _show_ready(node: Ready) -> None:
@@ -118,21 +115,17 @@ def stop(
     timeout: Annotated[float, typer.Option("--timeout", min=0, help="Seconds to wait for its end.")] = 30,
 ) -> None:
     """Stop the running node cleanly, and return when it has ended."""
+    import trio
+
+    from tallystick.sdk.control.files import wait_ended
+    from tallystick.sdk.daemon.configuration import data_directory
+
+    async def wait() -> bool:
+        with trio.move_on_after(timeout) as scope:
+            await wait_ended(data_directory(data))
+        return not scope.cancelled_caught
+
     ask_node(data, lambda node: node.stop())
-
-    def work() -> bool:
-        import trio
-
-        from tallystick.sdk.control.files import wait_ended
-        from tallystick.sdk.daemon.configuration import data_directory
-
-        async def wait() -> bool:
-            with trio.move_on_after(timeout) as scope:
-                await wait_ended(data_directory(data))
-            return not scope.cancelled_caught
-
-        return trio.run(wait)
-
-    if not run_guarded(work):
+    if not run_guarded(lambda: trio.run(wait)):
         fail(f"the node has not ended within {timeout:g} s: see its output")
     say("The node has stopped.")

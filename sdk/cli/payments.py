@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -96,10 +97,8 @@ def pay(
     async def ask(node: ControlClient) -> PaymentMade:
         from tallystick.sdk.cli.patience import waiting_aloud
 
-        async def pay_it() -> PaymentMade:
-            return await node.pay(to, worth, memo=memo, key=key, asset=asset, timeout=timeout)
-
-        return await waiting_aloud(node, to, MEANWHILE if timeout is None else "", pay_it)
+        work = partial(node.pay, to, worth, memo=memo, key=key, asset=asset, timeout=timeout)
+        return await waiting_aloud(node, to, MEANWHILE if timeout is None else "", work)
 
     print_result(ask_node(data, ask), as_json, _show_direct)
 

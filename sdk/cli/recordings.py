@@ -8,7 +8,17 @@ from typing import Annotated
 import typer
 
 from tallystick.sdk.cli.screen import say, say_json
-from tallystick.sdk.cli.shell import ChannelArgument, Data, Json, ask_node, fail, run_guarded
+from tallystick.sdk.cli.shell import (
+    ChannelArgument,
+    Data,
+    Json,
+    ask_node,
+    fail,
+    read_file,
+    require_new,
+    run_guarded,
+    write_file,
+)
 from tallystick.sdk.cli.tables import show_replay
 
 
@@ -36,14 +46,8 @@ def export(
 
     It has no key, secret, signature or memo in it; it does tell who pays whom how much in this channel.
     """
-    if file.exists():
-        fail(f"{file} exists already; give another name, or delete it first")
-    text = ask_node(data, lambda node: node.recording(channel)).file
-    try:
-        with file.open("x", encoding="utf-8") as opened:
-            opened.write(text)
-    except OSError as error:
-        fail(f"{file} cannot be written: {error.strerror}")
+    require_new(file)
+    write_file(file, ask_node(data, lambda node: node.recording(channel)).file.encode())
     say(f"{file} holds what was recorded so far; `tally channel replay {file}` shows it.")
 
 
@@ -60,11 +64,7 @@ def replay(
     from tallystick.channels.session.recording.document import read
     from tallystick.channels.session.recording.replay import Replay
 
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        fail(f"{file} cannot be read: {error.strerror}")
-    recording = run_guarded(lambda: read(data))
+    recording = run_guarded(lambda: read(read_file(file)))
     lived = Replay(recording)
     start = lived.start
     steps = run_guarded(lambda: list(lived.run()))

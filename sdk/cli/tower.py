@@ -72,11 +72,12 @@ def run(
 
         import trio
 
+        from tallystick.sdk.daemon.keystore import load_key
         from tallystick.watchtower.daemon import run_tower
         from tallystick.watchtower.tower import TowerPolicy
 
         host, port = _parse_place(listen)
-        key = _read_key(key_file) if key_file is not None else _open_keystore(keystore or data, password_file)
+        key = _read_key(key_file) if key_file is not None else load_key(keystore or data, None, password_file)
 
         def ready(status: TowerStatus) -> None:
             if as_json:
@@ -177,9 +178,3 @@ def _read_key(path: Path) -> PrivateKey:
         if isinstance(error, InvalidInput):
             raise
         raise InvalidInput(f"{path} is no file with a private key of 64 hex digits") from error
-
-
-def _open_keystore(directory: Path, password_file: Path | None) -> PrivateKey:
-    from tallystick.sdk.daemon.keystore import load_key
-
-    return load_key(directory, None, password_file)

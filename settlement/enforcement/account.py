@@ -34,7 +34,6 @@ class Account:
     def __init__(
         self,
         *,
-        address: Address,
         chain: Chain,
         views: Views,
         market: Market,
@@ -44,7 +43,7 @@ class Account:
         alarm: OnAlarm,
         rng: random.Random,
     ) -> None:
-        self._address = address
+        self._address = sender.account
         self._chain = chain
         self._views = views
         self._market = market
@@ -100,16 +99,13 @@ class Account:
 
     def _to_take(self, asset: Address) -> int:
         """Return what calls of ours that are not mined yet will take of a token."""
-        taken = 0
-        for obligation in self._sender.obligations():
-            call = obligation.call
-            if obligation.status not in UNMINED:
-                continue
-            if isinstance(call, OpenCall) and call.terms.asset == asset:
-                taken += call.deposit
-            elif isinstance(call, DepositCall) and call.asset == asset:
-                taken += call.amount
-        return taken
+        return sum(
+            moved_by(obligation.call)[1]
+            for obligation in self._sender.obligations()
+            if obligation.status in UNMINED
+            and isinstance(obligation.call, OpenCall | DepositCall)
+            and moved_by(obligation.call)[0] == asset
+        )
 
     def prepare(self, name: str, call: Call, channel: ChannelId | None = None) -> tuple[str, Sequence[Moment]]:
         """Take a call on as an obligation; return its id and what to commit."""
@@ -127,24 +123,21 @@ class Account:
 
     def is_opening(self, channel: ChannelId) -> bool:
         """Whether this node is on its way to the chain with that very channel."""
-        return any(
-            obligation.channel == channel and isinstance(obligation.call, OpenCall) and obligation.status in UNMINED
-            for obligation in self._sender.obligations()
-        )
+        return any(opening.status in UNMINED for opening in self._openings(channel))
 
     def opening_failed(self, channel: ChannelId) -> bool | None:
         """Whether all that this node did to open that channel has come to nothing; None if it did nothing of late."""
-        tried = [
-            obligation
-            for obligation in self._sender.obligations()
-            if obligation.channel == channel and isinstance(obligation.call, OpenCall)
-        ]
+        tried = self._openings(channel)
         if not tried:
             return None
         given_up = (ObligationStatus.SUPERSEDED, ObligationStatus.QUARANTINED)
         return all(
             one.status in given_up and (one.receipt is not None or one.nonce is None or one.resting) for one in tried
         )
+
+    def _openings(self, channel: ChannelId) -> list[Obligation]:
+        found = self._sender.obligations()
+        return [one for one in found if one.channel == channel and isinstance(one.call, OpenCall)]
 
     async def watch_fees(self) -> None:
         """Tell, for ever, when the account holds less than what may be due costs; raise nothing."""

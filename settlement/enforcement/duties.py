@@ -23,6 +23,7 @@ is owed for ever. A lock of our own that expired and whose end the peer holds ba
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Mapping
+from typing import TypeVar
 
 import msgspec
 
@@ -54,6 +55,8 @@ from tallystick.settlement.enforcement.budgets import DutyPolicy, claim_budget, 
 from tallystick.settlement.errors import Revert
 from tallystick.settlement.ethereum.transactions import GAS, LOCK_GAS, gas_of
 from tallystick.settlement.sending.obligations import Duty, Obligation, ObligationStatus
+
+T = TypeVar("T")
 
 STAND_IN = 300
 """Seconds before a cooperative close dies at which the side that did not ask for it submits it too."""
@@ -167,14 +170,13 @@ def _all(channel: Channel) -> int:
     return channel.funding(0) + channel.funding(1)
 
 
-def _in_order(channel: Channel, ours: bytes, theirs: bytes) -> tuple[bytes, bytes]:
+def _in_order(channel: Channel, ours: T, theirs: T) -> tuple[T, T]:
     return (ours, theirs) if channel.side == 0 else (theirs, ours)
 
 
 def statements(channel: Channel) -> tuple[SignedProof | None, SignedProof | None]:
     """Return the newest doubly signed proofs of both simplices, in order of side; None for genesis."""
-    ours, theirs = channel.ours.statement, channel.theirs.statement
-    return (ours, theirs) if channel.side == 0 else (theirs, ours)
+    return _in_order(channel, channel.ours.statement, channel.theirs.statement)
 
 
 def _cooperate(channel: Channel, situation: ChannelOnChain) -> Iterator[_Step]:

@@ -25,14 +25,7 @@ from tallystick.settlement.chain import CLOSED, GONE, SETTLED, ContractChannel
 from tallystick.settlement.enforcement.budgets import DutyPolicy
 from tallystick.settlement.enforcement.claims import amounts_at_stake, pending_puzzles
 from tallystick.settlement.enforcement.close_keys import CloseKeys
-from tallystick.settlement.enforcement.duties import (
-    OFFERS,
-    ChannelOnChain,
-    duties,
-    held_locks,
-    is_moot,
-    must_close,
-)
+from tallystick.settlement.enforcement.duties import OFFERS, ChannelOnChain, duties, held_locks, is_moot, must_close
 from tallystick.settlement.enforcement.following import ChainFollowing
 from tallystick.settlement.following.follower import BlockAdded, Step
 from tallystick.settlement.following.index import EventsSeen

@@ -98,7 +98,6 @@ class OnChain:
             alarm=alarm,
         )
         self.account = Account(
-            address=key.address,
             chain=chain,
             views=views,
             market=market,

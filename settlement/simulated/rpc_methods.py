@@ -36,13 +36,7 @@ from tallystick.settlement.ethereum.rpc_shapes import (
     write_header,
 )
 from tallystick.settlement.ethereum.transactions import TRANSACTION_MAX, decode_transaction
-from tallystick.settlement.ethereum.views import (
-    BALANCE_OF,
-    CHANNEL,
-    CHANNEL_COUNT,
-    SECRET_TIME,
-    encode_channel,
-)
+from tallystick.settlement.ethereum.views import BALANCE_OF, CHANNEL, CHANNEL_COUNT, SECRET_TIME, encode_channel
 from tallystick.settlement.simulated.blocks import MINER, BlockRecord, Entry
 from tallystick.settlement.simulated.chain import BLOCKS_MAX, SimulatedChain
 from tallystick.settlement.simulated.ledger import Mint
