@@ -132,3 +132,9 @@ def test_what_may_always_happen_is_never_refused_for_the_phase(phase: Phase) -> 
         except TallystickError as error:  # pragma: no cover
             raise AssertionError(f"{kind.__name__} in {phase.name}") from error
         assert pair.alice.channel.phase is phase
+
+
+def test_units_of_streams_pass_whatever_the_table_asks_of_others() -> None:
+    """`Engine.submit_units` relies on it: it asks the table for nothing, so that a unit costs a microsecond."""
+    rule = RULES[inputs.SubmitUnits]
+    assert rule.phases == tuple(Phase) and rule.unlinked is None

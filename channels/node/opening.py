@@ -24,6 +24,8 @@ OLD_RESERVE = (
 Answer = Callable[[str | None], None]
 """Gets None for yes, else the reason why not."""
 
+OpeningMessage = OpenProposal | OpenRequest | OpenAccept | OpenRefuse
+
 
 class OpeningPort(Protocol):
     """What the handshake asks of the engine that it is part of."""
@@ -85,7 +87,7 @@ class Opening:
         if error.code not in (Fault.UNKNOWN_CHANNEL, Fault.WRONG_PHASE):
             self.on_answered(peer, ChannelId(error.channel), error.text)
 
-    def on_message(self, peer: bytes, message: OpenProposal | OpenRequest | OpenAccept | OpenRefuse) -> None:
+    def on_message(self, peer: bytes, message: OpeningMessage) -> None:
         """Take a request or an answer in; raise InvalidUpdate if it can be nothing that we would agree to."""
         if isinstance(message, OpenRequest):
             self._engine.send(peer, OpenRefuse(channel_id(message.terms), OLD_RESERVE))

@@ -106,11 +106,6 @@ class Streams:
             raise ChannelNotReady(_ENDED)
         return stream
 
-    def waits(self, lock: int) -> bool:
-        """Whether what was submitted waits for the next round, and not for an acknowledgement that is on its way."""
-        stream = self.outgoing.get(lock)
-        return stream is None or not stream.frames
-
     def finish(self, lock: int, condition: bytes) -> None:
         """Take no more units of our stream on that lock, and unlock it as soon as possible."""
         stream = self.outgoing.get(lock)

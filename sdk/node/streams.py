@@ -17,7 +17,7 @@ import trio
 from tallystick.channels.errors import ChannelNotReady
 from tallystick.channels.protocol.hashchain import HashChain, stream_seed
 from tallystick.channels.protocol.objects import ChannelId, Depth, Units
-from tallystick.channels.session.inputs import BeginStream, FinishStream, SubmitUnits
+from tallystick.channels.session.inputs import BeginStream, FinishStream
 from tallystick.channels.session.streamed import IncomingStreamState, OutgoingStreamState
 from tallystick.channels.values.arguments import checked
 from tallystick.sdk.node.context import NodeContext
@@ -64,6 +64,7 @@ class OutgoingStream(_Stream[OutgoingStreamState]):
     def __init__(self, context: NodeContext, channel: ChannelId, stream: OutgoingStreamState) -> None:
         super().__init__(context, stream)
         self._channel = channel
+        self._submit = context.engine.submit_units
 
     def __repr__(self) -> str:
         return f"<OutgoingStream {self.lock} {self.secured} of {self.length} units{' ended' if self.ended else ''}>"
@@ -90,8 +91,7 @@ class OutgoingStream(_Stream[OutgoingStreamState]):
         At most `Policy.stream_unsecured` units may wait for the payee: `room` waits until there is some. Raise
         InsufficientFunds if the stream has not so many left, ChannelNotReady or InvalidInput, and nothing was done.
         """
-        asked = SubmitUnits(self._stream.lock, self._stream.condition, units)
-        return self._context.engine.apply(self._channel, asked)
+        return self._submit(self._channel, self._stream, units)
 
     @checked
     async def room(self, units: Units = 1) -> None:
