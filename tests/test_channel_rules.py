@@ -134,7 +134,7 @@ def test_what_may_always_happen_is_never_refused_for_the_phase(phase: Phase) -> 
         assert pair.alice.channel.phase is phase
 
 
-def test_units_of_streams_pass_whatever_the_table_asks_of_others() -> None:
-    """`Engine.submit_units` relies on it: it asks the table for nothing, so that a unit costs a microsecond."""
-    rule = RULES[inputs.SubmitUnits]
-    assert rule.phases == tuple(Phase) and rule.unlinked is None
+@pytest.mark.parametrize("kind", [inputs.SubmitPayment, inputs.SubmitUnits])
+def test_what_comes_by_the_hundred_thousand_does_not_ask_for_the_link(kind: type) -> None:
+    """`machine.pay` and `machine.give_units` look at the phases of these rows alone."""
+    assert RULES[kind].unlinked is None

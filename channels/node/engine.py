@@ -26,10 +26,10 @@ from tallystick.channels.protocol.core import Channel, Phase
 from tallystick.channels.protocol.eip712 import domain_separator
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import Address, ChannelId
-from tallystick.channels.session import inputs, resync
+from tallystick.channels.session import inputs, machine, resync
 from tallystick.channels.session.chaintime import ChainTime
 from tallystick.channels.session.effects import Effects, Event, PeerConnected, PeerNotice
-from tallystick.channels.session.inputs import Asks, Env, LinkDown, LinkUp, PeerMessage, SubmitPayment, SubmitUnits
+from tallystick.channels.session.inputs import Asks, Env, LinkDown, LinkUp, PeerMessage
 from tallystick.channels.session.locks import LockKeeper, always_fresh
 from tallystick.channels.session.machine import process
 from tallystick.channels.session.session import Session
@@ -205,14 +205,9 @@ class Engine:
         return answer
 
     def submit_units(self, channel: ChannelId, stream: OutgoingStreamState, units: int) -> int:
-        """Apply `SubmitUnits`, for programs that pay by the million: the table lets it through whatever the phase.
-
-        So the input is made only for who records the channel. Raises as `apply` does.
-        """
-        session = self.sessions.get(channel)
-        if session is None or session.recorder is not None:
-            return self.apply(channel, SubmitUnits(stream.lock, stream.condition, units))
-        depth = session.streams.submit(stream, units)
+        """Apply a `SubmitUnits`. Raises as `apply` does."""
+        session = self.session(channel)
+        depth = machine.give_units(session, stream, units, 0.0)
         if not stream.frames:  # else the next acknowledgement goes on with it
             self._due(session)
         return depth
@@ -264,7 +259,7 @@ class Engine:
         session = self._payable(channel)
         if key:
             self._keys.require_unused(key)
-        ticket = process(session, SubmitPayment(amount, memo, key), Env(self._clock()))
+        ticket = machine.pay(session, amount, memo, key, self._clock())
         if key:
             self._keys.remember(key, ticket)
         self._due(session)

@@ -56,7 +56,7 @@ ALL = tuple(Phase)
 # fmt: off
 RULES: dict[type, Rule] = {
     # what our own programs ask for
-    inputs.SubmitPayment: Rule(Session.pay, OPEN),
+    inputs.SubmitPayment: Rule(lambda s, g, env: s.pay(g.amount, g.memo, g.key, env.now), OPEN),
     inputs.SubmitPayments: Rule(lambda s, g, env: s.pay_many(g.amounts, env.now), OPEN),
     inputs.JoinUpdate: Rule(lambda s, g, env: s.join(g.seq, g.ticket), ALL),
     inputs.SubmitLock: Rule(lambda s, g, env: s.add_lock(g), OPEN),

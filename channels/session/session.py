@@ -36,7 +36,7 @@ from tallystick.channels.session.effects import (
 )
 from tallystick.channels.session.flight import EndedLock, SentUpdate, ended_locks
 from tallystick.channels.session.history import tidy
-from tallystick.channels.session.inputs import Asks, Env, SubmitLock, SubmitPayment
+from tallystick.channels.session.inputs import Asks, Env, SubmitLock
 from tallystick.channels.session.link_state import LinkState
 from tallystick.channels.session.locks import Locks
 from tallystick.channels.session.outbox import Outbox, run_limit
@@ -155,17 +155,17 @@ class Session:
         """Raise ChannelNotReady unless new payments may join the outbox."""
         require_payable(self.channel, lost=self.lost())
 
-    def pay(self, asked: SubmitPayment, env: Env) -> Ticket:
+    def pay(self, amount: int, memo: bytes, key: str, now: float) -> Ticket:
         """Queue a payment; raise InvalidInput, InsufficientFunds or ChannelNotReady, and nothing was done."""
-        amount = check_amount(asked.amount, minimum=1)
-        if len(asked.memo) > MEMO_MAX:
-            raise InvalidInput(f"a memo has at most {MEMO_MAX} bytes, this one has {len(asked.memo)}")
+        check_amount(amount, minimum=1)
+        if len(memo) > MEMO_MAX:
+            raise InvalidInput(f"a memo has at most {MEMO_MAX} bytes, this one has {len(memo)}")
         self._require(amount)
-        ticket = Ticket(self.channel.id, (amount,), asked.memo, asked.key, env.now)
+        ticket = Ticket(self.channel.id, (amount,), memo, key, now)
         self.outbox.add_payment(ticket)
         self.accepted_payments += 1
-        if asked.key:
-            self._keyed[asked.key] = ticket
+        if key:
+            self._keyed[key] = ticket
         return ticket
 
     def pay_many(self, amounts: Sequence[int], now: float) -> list[Ticket]:
