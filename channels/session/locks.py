@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
+from tallystick.channels.errors import Fault, InvalidUpdate
 from tallystick.channels.protocol import answers
 from tallystick.channels.protocol.conditions import amount_paid, kind_of, worth
 from tallystick.channels.protocol.core import Phase
@@ -164,6 +165,8 @@ class Locks:
         lock = channel.newest.lock(message.lock)
         if lock is None or channel.phase is not Phase.OPEN:  # what waited for a fresh view comes here again
             return
+        if not kind_of(lock).revealed:
+            raise InvalidUpdate(f"lock {lock.id} has no secret that could be revealed", Fault.BAD_PROOF)
         amount = amount_paid(lock, message.secret)
         registered = self._session.chain.registered_in_time(lock) is not None
         if registered or self._may_pay(lock, message.secret):
