@@ -60,21 +60,13 @@ class SimulatedChain:
         """Begin a chain with the coins of `genesis`, or go on with the one in `store`, whose own genesis stands."""
         self._branch = Branch(settings, clock, genesis, store)
         self._moved = trio.Event()
+        self.chain_id, self.contract = self._branch.rules.chain_id, self._branch.rules.contract
+        """EIP-155 chain id, and address of the adjudicator."""
 
     def __repr__(self) -> str:
         return f"<SimulatedChain {self.chain_id} at block {self.newest.header.number}>"
 
     # --- the chain interface ------------------------------------------------------------------------------------
-
-    @property
-    def chain_id(self) -> int:
-        """EIP-155 chain id."""
-        return self._branch.rules.chain_id
-
-    @property
-    def contract(self) -> Address:
-        """Address of the adjudicator."""
-        return self._branch.rules.contract
 
     async def head(self) -> Header:
         """Return the newest block's header."""
