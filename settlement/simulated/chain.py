@@ -58,6 +58,8 @@ class SimulatedChain:
         self, settings: ChainSettings, clock: Clock, *, genesis: Iterable[Mint] = (), store: Store | None = None
     ) -> None:
         """Begin a chain with the coins of `genesis`, or go on with the one in `store`, whose own genesis stands."""
+        self.settings = settings
+        """What kind of chain it is."""
         self._branch = Branch(settings, clock, genesis, store)
         self._moved = trio.Event()
         self.chain_id, self.contract = self._branch.rules.chain_id, self._branch.rules.contract
@@ -133,11 +135,6 @@ class SimulatedChain:
         return self._branch.state.number(HashVerdict().slot(digest)) or None
 
     # --- blocks -------------------------------------------------------------------------------------------------
-
-    @property
-    def settings(self) -> ChainSettings:
-        """What kind of chain it is."""
-        return self._branch.settings
 
     @property
     def newest(self) -> BlockRecord:
