@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
+from tallystick.channels.errors import Fault, InvalidUpdate
 from tallystick.channels.protocol import answers
 from tallystick.channels.protocol.conditions import amount_paid, kind_of, worth
 from tallystick.channels.protocol.core import Phase
@@ -165,6 +166,8 @@ class Locks:
         if lock is None or channel.phase is not Phase.OPEN:  # what waited for a fresh view comes here again
             return
         amount = amount_paid(lock, message.secret)
+        if not kind_of(lock).revealed:
+            raise InvalidUpdate(f"lock {lock.id} has no secret to be revealed: it is paid in its own way", Fault.BAD_PROOF)
         registered = self._session.chain.registered_in_time(lock) is not None
         if registered or self._may_pay(lock, message.secret):
             self.pay(lock, message.secret, amount)
