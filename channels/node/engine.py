@@ -73,7 +73,6 @@ class Wire(Protocol):
 
     def put_all(self, frames: list[bytes]) -> None:
         """Send frames, or queue them for sending, in order."""
-        ...
 
 
 class Engine:

@@ -53,7 +53,6 @@ class RecorderPort(Protocol):
 
     def take(self, given: Asks[Any], env: Env, act: Callable[..., Any]) -> Any:
         """Let it happen by `act`, which is told that it is taken down, and return what that returns."""
-        ...
 
 
 class Session:
