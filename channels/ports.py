@@ -110,24 +110,19 @@ class Link(Protocol):
     @property
     def peer(self) -> PublicKey:
         """The key that the peer proved to hold."""
-        ...
 
     @property
     def is_dialed(self) -> bool:
         """Whether this side opened the connection."""
-        ...
 
     async def send(self, messages: list[bytes]) -> None:
         """Send messages in order, waiting while the network is slow. Raise LinkClosed if the link has ended."""
-        ...
 
     async def receive(self) -> list[bytes]:
         """Wait for and return the next messages (at least one). Raise LinkClosed or PeerError at the end."""
-        ...
 
     async def aclose(self) -> None:
         """End the link at once; never raises, and may be called twice."""
-        ...
 
 
 @runtime_checkable
@@ -139,12 +134,10 @@ class PromptLink(Link, Protocol):
 
         On True they are sent, or `behind`. It neither waits nor raises; what ends the link is met by `send`.
         """
-        ...
 
     @property
     def behind(self) -> bool:
         """Whether the network did not take all of it yet: the next `send`, even of nothing, goes on with it."""
-        ...
 
 
 @runtime_checkable
@@ -164,7 +157,6 @@ class Network(Protocol):
 
     async def dial(self, address: PeerAddress) -> Link:
         """Connect and authenticate; raise LinkClosed if nobody answers, HandshakeFailed if it is another node."""
-        ...
 
     async def serve(
         self,
@@ -175,7 +167,6 @@ class Network(Protocol):
         started: Callable[[PeerAddress], None],
     ) -> None:
         """Listen until cancelled; call `started` with the bound address, and `handler` in a task per inbound link."""
-        ...
 
 
 @runtime_checkable
@@ -184,4 +175,3 @@ class FavouringNetwork(Network, Protocol):
 
     def favour(self, source: str) -> None:
         """Let connections from this address (`PlacedLink.source`) go before strangers' from now on."""
-        ...

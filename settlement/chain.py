@@ -331,57 +331,43 @@ class Chain(Protocol):
     @property
     def chain_id(self) -> int:
         """EIP-155 chain id."""
-        ...
 
     @property
     def contract(self) -> Address:
         """Address of the adjudicator (the `verifyingContract` of all signatures)."""
-        ...
 
     async def head(self) -> Header:
         """The newest block."""
-        ...
 
     async def header(self, number: int) -> Header | None:
         """The block of that number on the best branch, None above the head."""
-        ...
 
     async def blocks(self, first: int, limit: int) -> tuple[Block, ...]:
         """Up to `limit` consecutive blocks of one branch, from number `first` on; empty above the head."""
-        ...
 
     async def wait(self, known: bytes) -> None:
         """Return once the head's hash differs from `known`. May return early."""
-        ...
 
     async def submit(self, raw: bytes) -> bytes:
         """Hand in a signed transaction and return its hash; a known one is fine. Raise TransactionRefused."""
-        ...
 
     async def receipt(self, transaction: bytes) -> TransactionReceipt | None:
         """The receipt if the transaction is in a block of the best branch."""
-        ...
 
     async def nonce(self, account: Address) -> int:
         """Number of the account's transactions in blocks: the next nonce to be mined."""
-        ...
 
     async def fee_price(self) -> int:
         """What a transaction should offer per unit of gas to be mined within a few blocks."""
-        ...
 
     async def balance(self, account: Address, asset: Address) -> int:
         """What the account holds."""
-        ...
 
     async def channel(self, channel: ChannelId) -> ContractChannel | None:
         """The contract's state of a channel, None if it never existed."""
-        ...
 
     async def channel_count(self, first: Address, second: Address, asset: Address) -> int:
         """How many channels this pair ever opened in this asset: the next `Terms.number`."""
-        ...
 
     async def secret_time(self, digest: bytes) -> int | None:
         """Block time at which the secret of this sha256 digest was registered."""
-        ...

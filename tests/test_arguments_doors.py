@@ -21,7 +21,7 @@ import tallystick
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.objects import Address, AnyAddress, AnyMemo
 from tallystick.channels.values.argument_rules import Anything, ArgumentRule
-from tallystick.channels.values.arguments import Options, checked, rule_of, rules_of
+from tallystick.channels.values.arguments import Options, checked, rule_of
 from tallystick.sdk.control.client import ControlClient
 from tallystick.sdk.node.handle import ChannelHandle
 from tallystick.sdk.node.node import Node
@@ -73,13 +73,13 @@ DOORS = {name: function for name, function in public() if parameters(function)}
 RULES = {
     f"{name}({parameter})": rule
     for name, function in DOORS.items()
-    for parameter, rule in (rules_of(function) or {}).items()
+    for parameter, rule in getattr(function, "__checked__", {}).items()
 }
 
 
 @pytest.mark.parametrize("name", DOORS)
 def test_every_public_function_is_behind_a_door_with_a_rule_for_each_argument(name: str) -> None:
-    rules = rules_of(DOORS[name])
+    rules = getattr(DOORS[name], "__checked__", None)
     assert rules is not None, f"put @checked before {name}"
     assert list(rules) == parameters(DOORS[name])
     assert not [parameter for parameter, rule in rules.items() if isinstance(rule, Anything)], "say what fits"
@@ -142,7 +142,7 @@ def test_the_quick_way_through_a_door_takes_what_the_rule_takes(value: Any) -> N
         return number, memo, flag, text, address, maybe
 
     good: dict[str, Any] = {"number": 1, "memo": b"", "flag": True, "text": "", "address": bytes(20), "maybe": None}
-    rules = rules_of(function)
+    rules = getattr(function, "__checked__", None)
     assert rules is not None
     for place, name in enumerate(good):
         try:

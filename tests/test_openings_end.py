@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 import pytest
 import trio
+import trio.testing
 
 from tallystick.channels.errors import InsufficientFunds, InvalidInput
 from tallystick.channels.limits import CHALLENGE_PERIOD_MAX, Policy
@@ -20,6 +21,8 @@ from tallystick.channels.session.effects import OpenRequested
 from tallystick.channels.session.inputs import PhaseReached
 from tallystick.channels.storage import schema
 from tallystick.channels.testing.scheduling import simulate
+from tallystick.router.network.hints import Told, encode_told
+from tallystick.router.objects import ForwardingPolicy
 from tallystick.sdk.daemon.configuration import Settings
 from tallystick.sdk.daemon.daemon import node_config
 from tallystick.sdk.errors import ConfigurationError, OpeningFailed
@@ -271,6 +274,34 @@ def test_what_strangers_ask_for_is_bounded_and_ends() -> None:
         await act(world, alice, bob)
 
     run(with_carol)
+
+
+def test_an_opening_that_came_to_nothing_stands_in_no_invoices_way() -> None:
+    async def act(world: World, alice: Node, bob: Node) -> None:
+        stranger = Stranger(alice, 0)
+        assert await stranger.ask() == ""
+        told = Told(channel_id(stranger.terms()), ForwardingPolicy(), False)
+        assert alice.routing.private_channels.receive(bytes(stranger.key.public), encode_told(told)) is not None
+        world.chain.advance(OPENING_SECONDS + 1_200)
+        await world.blocks(world.config.confirmations + 2)
+        assert alice.channels == []
+        assert (await alice.create_invoice(5)).amount == 5
+
+    run(act)
+
+
+def test_who_asks_while_the_node_goes_down_does_it_no_harm() -> None:
+    async def act(world: World, alice: Node, bob: Node) -> None:
+        stranger = Stranger(alice, 0)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(alice.openings.run)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+        proposal = OpenProposal(stranger.terms(), 10_000)
+        alice.openings.consider_soon(OpenRequested(bytes(stranger.key.public), proposal))
+        assert alice.channels == []
+
+    run(act)
 
 
 def test_only_so_many_strangers_make_the_chain_node_work_at_once() -> None:

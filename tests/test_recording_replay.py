@@ -347,3 +347,29 @@ def test_recording_is_bounded_begins_anew_and_ends(monkeypatch: pytest.MonkeyPat
         recorded(pair, pair.alice)
     with pytest.raises(InvalidInput, match="no channel"):
         pair.alice.engine.recordings.begin(ChannelId(bytes(32)))
+
+
+def test_what_is_kept_of_large_messages_is_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorder, "BYTES_MAX", 10_000)
+    pair = connected()
+    record(pair)
+    for _ in range(20):
+        pair.alice.apply(SubmitPayments((1,) * 1_000))
+        pair.settle()
+    for party in pair.parties:
+        recording = recorded(pair, party)
+        assert not recording.whole and 1 < len(recording.steps) < 100 and party.session.recorder is None
+        again(recording)
+
+
+def test_a_channel_that_is_proposed_anew_is_recorded_no_longer() -> None:
+    pair = Pair((0, 0))
+    record(pair)
+    engine, channel = pair.alice.engine, pair.alice.channel
+    assert engine.add_channel(channel).recorder is None
+    with pytest.raises(InvalidInput, match="not being recorded"):
+        recorded(pair, pair.alice)
+    engine.recordings.begin(pair.id)
+    engine.forget_channel(pair.id)
+    with pytest.raises(InvalidInput, match="not being recorded"):
+        engine.recordings.of(channel.id)

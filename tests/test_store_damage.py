@@ -99,6 +99,18 @@ def test_data_of_the_first_version_is_brought_to_this_one_with_nothing_changed(t
         store.close()
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_large_data_that_lacks_a_later_table_is_brought_to_this_version(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tallystick.channels.storage.sqlite.seals.PAGES_MAX", 0)
+    for _ in range(2):
+        directory = tmp_path / name
+        store = open_store(directory if directory.exists() else old_data(name, directory), SCHEMAS, owner="test")
+        assert not store.healed and load_channels(store)
+        store.close()
+
+
 def test_the_vectors_hold_what_money_hangs_on(tmp_path: Path) -> None:
     alice, bob, carol = (
         open_store(old_data(name, tmp_path / name), SCHEMAS, owner="test", durable=False) for name in NAMES

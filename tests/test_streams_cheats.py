@@ -9,7 +9,7 @@ from simulation.stream_pair import EXPIRY, NOW, begin, close, connected, held, r
 from tallystick.channels.errors import Fault, InvalidInput
 from tallystick.channels.protocol.conditions import STREAM
 from tallystick.channels.protocol.hashchain import HashChain, StreamProof, StreamTerms, stream_seed
-from tallystick.channels.protocol.messages import Links, LinksAck, encode
+from tallystick.channels.protocol.messages import Links, LinksAck, Reveal, encode
 from tallystick.channels.protocol.operations import Cancel, Unlock
 from tallystick.channels.session.effects import LockRejected
 from tallystick.channels.session.inputs import (
@@ -76,6 +76,18 @@ def test_an_unlock_for_less_than_the_payee_holds_is_refused(pair: Pair) -> None:
     assert fault_of(pair, pair.bob) is Fault.BAD_AMOUNT
     assert (held(pair.bob), transferred(pair)) == (8, 0)
     assert pair.bob.session.streams.claims()[0].depth == 8
+
+
+def test_a_payee_cannot_end_a_stream_by_revealing_a_link_of_it(pair: Pair) -> None:
+    stream = begin(pair)
+    submit(pair, stream, 8)
+    pair.settle()
+    proof = StreamProof(cheating_chain(pair).link(5), 5, stream.terms)
+    pair.inject(pair.alice, encode(Reveal(pair.id, 0, proof.encode())))
+    assert fault_of(pair, pair.alice) is Fault.BAD_PROOF
+    pair.settle()
+    assert (transferred(pair), held(pair.bob)) == (0, 8)
+    assert pair.alice.channel.newest.lock(0) is not None and not pair.alice.session.outbox.is_ending(0)
 
 
 def test_a_stream_cannot_be_cancelled_without_consent(pair: Pair) -> None:

@@ -12,7 +12,7 @@ from tallystick.channels.protocol import hashchain
 from tallystick.channels.protocol.conditions import STREAM, digest_of
 from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.hashchain import HashChain, StreamProof, StreamTerms, stream_seed
-from tallystick.channels.protocol.messages import Links, Shutdown, encode
+from tallystick.channels.protocol.messages import Links, Reveal, Shutdown, encode
 from tallystick.channels.protocol.objects import Lock
 from tallystick.channels.protocol.operations import AddLock, Operation, Unlock
 from tallystick.channels.protocol.simplex import extend, genesis
@@ -317,3 +317,16 @@ async def test_whoever_gives_up_waiting_leaves_nothing_behind(pair: Pair, autoju
         with trio.move_on_after(1):
             await stream.wait(1)
     assert not stream._waiting
+
+
+def test_a_payee_cannot_have_a_stream_ended_by_revealing_a_link_of_it(pair: Pair) -> None:
+    stream = begin(pair)
+    pay(pair, stream, 5)
+    proof = StreamProof(link(pair, 3), 3, stream.terms).encode()
+    pair.inject(pair.alice, encode(Reveal(pair.id, 0, proof)))
+    ((finder, fault),) = pair.faults
+    assert (finder, fault.code) == (pair.alice, Fault.BAD_PROOF)
+    pair.connect()
+    pair.settle()
+    pay(pair, stream, 4)
+    assert (held(pair), stream.acked, stream.paid) == (9, 9, None)

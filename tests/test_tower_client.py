@@ -114,6 +114,21 @@ async def test_a_revision_is_stored_before_it_is_sent_and_covers_after_the_recei
         assert home.journal == ["store 1 covering 0,0", "upload 1", "store 1 covering 4,0"]
 
 
+@pytest.mark.parametrize(("first", "most"), [(60.0, 30.0), (0.0, 30.0), (0.0, 0.0)])
+async def test_a_client_tries_again_with_whatever_pauses_its_policy_takes(
+    home: Home, first: float, most: float, autojump_clock: trio.testing.MockClock
+) -> None:
+    home.policy = ClientPolicy(every=1.0, backoff_first=first, backoff_max=most)
+    async with home.client() as client:
+        home.network.partition(ALICE.public)
+        offer(client, 4, 9)
+        await trio.sleep(90)
+        assert client.statistics().dirty == 1 and client.statistics().last_fault
+        home.network.heal()
+        with trio.fail_after(100):
+            await client.wait_covered()
+
+
 async def test_many_payments_make_one_upload_of_the_newest_and_no_write(
     home: Home, autojump_clock: trio.testing.MockClock
 ) -> None:

@@ -57,6 +57,9 @@ UNCOVERED_AGAIN = 86_400.0
 UNCOVERED_LOOK = 60.0
 """Seconds between two looks."""
 
+AGAIN_MIN = 0.01
+"""Seconds before a tower is tried again, at least, whatever the policy says."""
+
 UPLOADS_AT_ONCE = 32
 """Uploads sent before their receipts are waited for."""
 
@@ -250,7 +253,9 @@ class TowerClient:
     async def _upload_forever(self) -> None:
         """Upload; connect again, with growing pauses, when the connection ends."""
         policy = self._policy
-        retry = Retry(Pauses("uploading to the tower", policy.backoff_first, policy.backoff_max), self._jitter)
+        most = max(policy.backoff_max, AGAIN_MIN)
+        first = min(max(policy.backoff_first, AGAIN_MIN), most)
+        retry = Retry(Pauses("uploading to the tower", first, most), self._jitter)
         while True:
             try:
                 await self._next_round()

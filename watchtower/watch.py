@@ -66,7 +66,8 @@ class Watch:
         self._closing: deque[tuple[int, ChannelId]] = deque()
         """Cases whose window is over, and at which block that is beyond any reorganisation."""
         for dispute in self.disputes.values():
-            self._mark(dispute)
+            if dispute.closed is not None:
+                heappush(self._windows, (dispute.closed.deadline, dispute.channel))
         self.challenged = 0
         """Challenges taken on since the start."""
 
@@ -149,10 +150,6 @@ class Watch:
             if dispute is not None and dispute.closed is not None and dispute.closed.deadline < head.time:
                 moments.append(self._drop(dispute.channel, self._locators(dispute)))
         return moments
-
-    def _mark(self, dispute: Dispute) -> None:
-        if dispute.closed is not None:
-            heappush(self._windows, (dispute.closed.deadline, dispute.channel))
 
     def _drop(self, channel: ChannelId, locators: tuple[bytes, ...]) -> DisputeOver:
         dispute = self.disputes.pop(channel)

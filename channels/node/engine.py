@@ -63,7 +63,6 @@ class Wire(Protocol):
 
     def put_all(self, frames: list[bytes]) -> None:
         """Send frames, or queue them for sending, in order."""
-        ...
 
 
 class Engine:
@@ -132,6 +131,7 @@ class Engine:
         session.chain = self.chain
         session.locks.keeper, session.locks.fresh = self._keeper, self.fresh
         session.lost = self._lost
+        self.recordings.end(channel.id)  # of one that this takes the place of
         self.sessions[channel.id] = session
         self._changed.add(channel.id)
         self._by_peer.setdefault(channel.peer_key, {})[channel.id] = session
@@ -173,6 +173,7 @@ class Engine:
         session = self.session(channel)
         if not core.is_unused(session.channel):
             raise InvalidInput(f"channel {channel.hex()[:8]} has been used: it is never forgotten")
+        self.recordings.end(channel)
         del self.sessions[channel]
         self._by_peer[session.channel.peer_key].pop(channel)
         if not self._by_peer[session.channel.peer_key]:

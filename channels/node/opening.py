@@ -36,19 +36,15 @@ class OpeningPort(Protocol):
 
     def is_connected(self, peer: bytes) -> bool:
         """Whether the peer is connected now."""
-        ...
 
     def send(self, peer: bytes, message: Message) -> None:
         """Send to a peer, after the next commit."""
-        ...
 
     def emit(self, event: OpenRequested) -> None:
         """Tell an event, after the next commit."""
-        ...
 
     def add_channel(self, channel: core.Channel) -> object:
         """Take in a channel that is being opened; it is durable after the next commit."""
-        ...
 
 
 class Opening:

@@ -310,7 +310,7 @@ class Peers:
             frames = []
             with trio.CancelScope(deadline=min(due, wire.look_again, wire.probe_ends)) as wire.listening:
                 frames = await wire.link.receive()
-            queued, now = wire.is_waiting, trio.current_time()  # before we say anything ourselves
+            queued, now = wire.waiting > 0, trio.current_time()  # before we say anything ourselves
             if frames:
                 silent, due = 0, now + KEEPALIVE
                 wire.probed, wire.probe_ends = False, math.inf

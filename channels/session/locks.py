@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
+from tallystick.channels.errors import Fault, InvalidUpdate
 from tallystick.channels.protocol import answers
 from tallystick.channels.protocol.conditions import amount_paid, kind_of, worth
 from tallystick.channels.protocol.core import Phase
@@ -41,35 +42,27 @@ class LockKeeper(Protocol):
 
     def on_lock_received(self, channel: ChannelId, added: AddLock) -> Sequence[Moment]:
         """The peer added a lock for us to route, to which policy does not object: decide now or later."""
-        ...
 
     def refusal(self, channel: ChannelId, added: AddLock, objection: str) -> bytes:
         """Return the reason with which the peer's new lock, to which policy objects, is rejected."""
-        ...
 
     def on_secret_learned(self, channel: ChannelId, lock: Lock, secret: bytes) -> Sequence[Moment]:
         """The secret of our lock is known, in time: the peer will be paid."""
-        ...
 
     def on_lock_rejected(self, channel: ChannelId, lock: Lock, reason: bytes) -> Sequence[Moment]:
         """The peer gives our lock back. Nothing may build on it before `on_lock_ended`."""
-        ...
 
     def on_lock_ended(self, channel: ChannelId, sender: int, lock: Lock, paid: int, secret: bytes) -> Sequence[Moment]:
         """Both agree that the lock of side `sender` is gone; `secret` is empty if it was cancelled."""
-        ...
 
     def on_lock_dropped(self, channel: ChannelId, lock: Lock) -> Sequence[Moment]:
         """Our lock was given up before it was signed: it never existed. Add no lock to the same channel in here."""
-        ...
 
     def on_channel_ready(self, channel: ChannelId) -> Sequence[Moment]:
         """The peer is connected and in step: the channel can carry locks."""
-        ...
 
     def on_chain_moved(self) -> Sequence[Moment]:
         """Chain time has passed in all channels; secrets that the chain shows were told before."""
-        ...
 
 
 class Locks:
@@ -164,7 +157,11 @@ class Locks:
         lock = channel.newest.lock(message.lock)
         if lock is None or channel.phase is not Phase.OPEN:  # what waited for a fresh view comes here again
             return
+        if not kind_of(lock).revealed:
+            raise InvalidUpdate(f"lock {lock.id} has no secret that could be revealed", Fault.BAD_PROOF)
         amount = amount_paid(lock, message.secret)
+        if not kind_of(lock).revealed:
+            raise InvalidUpdate(f"lock {lock.id} has no secret: it is paid in its own way", Fault.BAD_PROOF)
         registered = self._session.chain.registered_in_time(lock) is not None
         if registered or self._may_pay(lock, message.secret):
             self.pay(lock, message.secret, amount)

@@ -23,7 +23,6 @@ class LocksPort(Protocol):
     @property
     def fresh(self) -> Callable[[], bool]:
         """Whether the view of the chain is up to date."""
-        ...
 
 
 class SessionPort(Protocol):
@@ -42,33 +41,25 @@ class SessionPort(Protocol):
     @property
     def locks(self) -> LocksPort:
         """Its locks."""
-        ...
 
     @property
     def standing(self) -> Headroom:
         """What the channel's present state means for payments."""
-        ...
 
     def add_lock(self, asked: SubmitLock) -> int:
         """Queue a lock and return its id."""
-        ...
 
     def change(self, channel: Channel) -> None:
         """Put another state of the channel in its place, durably."""
-        ...
 
     def enter(self, phase: Phase) -> None:
         """Move to another phase, durably."""
-        ...
 
     def learn(self, **changes: Any) -> None:
         """Note what was said on the present link."""
-        ...
 
     def send(self, message: Message) -> None:
         """Send to this channel's peer, after the commit."""
-        ...
 
     def greet(self) -> None:
         """Say where this side is."""
-        ...

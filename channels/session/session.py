@@ -29,11 +29,7 @@ from tallystick.channels.protocol.operations import AddLock
 from tallystick.channels.protocol.simplex import Simplex
 from tallystick.channels.session.chaintime import ChainTime
 from tallystick.channels.session.counting import Counting
-from tallystick.channels.session.effects import (
-    ChannelChanged,
-    Effects,
-    PaymentsSecured,
-)
+from tallystick.channels.session.effects import ChannelChanged, Effects, PaymentsSecured
 from tallystick.channels.session.flight import EndedLock, SentUpdate, ended_locks
 from tallystick.channels.session.history import tidy
 from tallystick.channels.session.inputs import Asks, Env, SubmitLock
@@ -53,7 +49,6 @@ class RecorderPort(Protocol):
 
     def take(self, given: Asks[Any], env: Env, act: Callable[..., Any]) -> Any:
         """Let it happen by `act`, which is told that it is taken down, and return what that returns."""
-        ...
 
 
 class Session:

@@ -37,18 +37,14 @@ class Store(Reader, Protocol):
 
     def commit(self, moments: Sequence[Moment]) -> None:
         """Make all moments durable in one transaction; raise StoreError if not one of them is."""
-        ...
 
     @property
     def commits(self) -> int:
         """How many transactions were committed since opening."""
-        ...
 
     @property
     def healed(self) -> Sequence[str]:
         """A sentence for each table of which damaged rows were dropped at the opening, as they are learned anew."""
-        ...
 
     def close(self) -> None:
         """Release the store. What was committed stays."""
-        ...

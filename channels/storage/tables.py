@@ -111,7 +111,6 @@ class Reader(Protocol):
 
     def read(self, query: TableQuery) -> list[Row]:
         """Return the rows of a query."""
-        ...
 
 
 class Rows(Reader, Protocol):
@@ -119,23 +118,18 @@ class Rows(Reader, Protocol):
 
     def add(self, table: Table, *row: Any) -> None:
         """Add a row; the commit fails with StoreError if there is one of its key, or that agrees in `unique`."""
-        ...
 
     def put(self, table: Table, *row: Any) -> None:
         """Add a row, or replace the one of its key in its place."""
-        ...
 
     def keep(self, table: Table, *row: Any) -> None:
         """Add a row unless there is one of its key."""
-        ...
 
     def update(self, table: Table, changes: Mapping[str, Any], *where: Condition, **equal: Any) -> None:
         """Change these columns of all rows that fit."""
-        ...
 
     def delete(self, table: Table, *where: Condition, **equal: Any) -> None:
         """Delete all rows that fit."""
-        ...
 
 
 def table(name: str, columns: str, **how: Any) -> Table:

@@ -106,11 +106,9 @@ class Disk(Protocol):
 
     def open(self) -> SimulatedStore:
         """Return a store for a node that starts now; the store of the one before is dead."""
-        ...
 
     def image(self) -> Any:
         """Return everything that is durable, for a disk of the same kind that is restored from it later."""
-        ...
 
 
 class SimulatedDisk:

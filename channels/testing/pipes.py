@@ -34,23 +34,18 @@ class Wires(Protocol):
 
     def draw_delay(self) -> float:
         """Draw how long one thing takes to cross the network."""
-        ...
 
     def distance(self, a: PublicKey, b: PublicKey) -> float:
         """Return the seconds that two nodes are farther apart than others."""
-        ...
 
     def draw_split(self, size: int) -> int:
         """Draw how many of so many messages arrive first."""
-        ...
 
     def is_silent(self, a: PublicKey, b: PublicKey) -> bool:
         """Whether nothing passes between two nodes, and nobody is told."""
-        ...
 
     def record(self, pipe: Pipe, messages: list[bytes]) -> None:
         """Show deliveries to whoever traces them."""
-        ...
 
 
 class Pipe:

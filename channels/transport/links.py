@@ -89,7 +89,10 @@ class TcpLink:
         """Seconds that decrypting took so far."""
         self._stream = stream
         self._session = session
-        self._dialed = dialed
+        self.peer = session.peer
+        """The key that the peer proved to hold."""
+        self.is_dialed = dialed
+        """Whether this side opened the connection."""
         self._sending = trio.Lock()
         self._unsent = b""
         self._open = True
@@ -99,17 +102,7 @@ class TcpLink:
         """Bytes of frames taken from the network."""
 
     def __repr__(self) -> str:
-        return f"TcpLink({'to' if self._dialed else 'from'} {self.peer!r}{'' if self._open else ', closed'})"
-
-    @property
-    def peer(self) -> PublicKey:
-        """The key that the peer proved to hold."""
-        return self._session.peer
-
-    @property
-    def is_dialed(self) -> bool:
-        """Whether this side opened the connection."""
-        return self._dialed
+        return f"TcpLink({'to' if self.is_dialed else 'from'} {self.peer!r}{'' if self._open else ', closed'})"
 
     async def send(self, messages: list[bytes]) -> None:
         """Send messages in order with one write, waiting while the peer is slow. Raise LinkClosed if it has ended.

@@ -165,11 +165,6 @@ class PeerWire:
             self.listening.deadline = min(self.listening.deadline, self.probe_ends)
 
     @property
-    def is_waiting(self) -> bool:
-        """Whether anything waits for the link."""
-        return self._queued > 0
-
-    @property
     def waiting(self) -> int:
         """Bytes of memory that wait for the link."""
         return self._queued

@@ -49,7 +49,6 @@ class ArgumentRule(Protocol):
 
     def take(self, value: Any, name: str) -> Any:
         """Return the value as it is to be used; raise InvalidInput if it does not fit."""
-        ...
 
 
 class Whole:

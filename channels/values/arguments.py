@@ -70,13 +70,18 @@ class Fields:
         """See `ArgumentRule`."""
         if not isinstance(value, self.kind):
             raise refuse(name, self.expects, value)
+        changes = self.changes(value, name)
+        return msgspec.structs.replace(value, **changes) if changes else value
+
+    def changes(self, value: Any, name: str) -> dict[str, Any]:
+        """Return the fields that rules convert; raise InvalidInput if one does not fit."""
         changes = {}
         for field, rule in self.rules:
             given = getattr(value, field)
             taken = rule.take(given, f"{name}.{field}")
             if taken is not given:
                 changes[field] = taken
-        return msgspec.structs.replace(value, **changes) if changes else value
+        return changes
 
 
 _POSITIVE: dict[Any, ArgumentRule] = {int: Whole(0, 2**128 - 1), float: Real(0)}
@@ -263,12 +268,6 @@ def _bounds(value: str, low: int | None, high: int | None) -> str:
     return ("" if low is None else f" and {value} >= {low}") + ("" if high is None else f" and {value} <= {high}")
 
 
-def rules_of(function: Callable[..., Any]) -> dict[str, ArgumentRule] | None:
-    """Return what fits the parameters of a function behind a door, by name; None if it has none."""
-    rules: dict[str, ArgumentRule] | None = getattr(function, "__checked__", None)
-    return rules
-
-
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Base of what users choose: its fields are checked when it is made. Numbers are not negative."""
 
@@ -285,8 +284,5 @@ def check_fields(struct: msgspec.Struct) -> None:
     fields = _FIELDS.get(kind)
     if fields is None:
         fields = _FIELDS[kind] = Fields(kind)
-    for field, rule in fields.rules:
-        given = getattr(struct, field)
-        taken = rule.take(given, f"{kind.__name__}.{field}")
-        if taken is not given:
-            msgspec.structs.force_setattr(struct, field, taken)
+    for field, taken in fields.changes(struct, kind.__name__).items():
+        msgspec.structs.force_setattr(struct, field, taken)

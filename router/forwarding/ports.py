@@ -26,31 +26,25 @@ class ChannelPort(Protocol):
     @property
     def chain(self) -> ChainTime:
         """The chain's times, and the secrets that it shows."""
-        ...
 
     @property
     def fresh(self) -> bool:
         """Whether our view of the chain is up to date: on the word of an old one, no secret is given away."""
-        ...
 
     @property
     def policy(self) -> Policy:
         """What this node asks of the locks in its channels."""
-        ...
 
     @property
     def views(self) -> Views:
         """All channels, to be looked at."""
-        ...
 
     @property
     def ready(self) -> bool:
         """Whether all channels that may carry payments are in step with their peers."""
-        ...
 
     def view(self, channel: ChannelId) -> ChannelView:
         """Return a channel as it is now; raise InvalidInput if there is no such channel."""
-        ...
 
     def send_lock(
         self, channel: ChannelId, amount: int, expiry: int, condition: bytes, onion: bytes, attach: Moment | None = None
@@ -60,38 +54,30 @@ class ChannelPort(Protocol):
         `attach` is stored with its signature. Raise ChannelNotReady unless the channel is `usable`, else as
         `SubmitLock` is refused; nothing was done then.
         """
-        ...
 
     def give_up(self, channel: ChannelId, lock: int) -> None:
         """Give up a lock of ours that is not signed yet: `LockKeeper.on_lock_dropped` hears of it."""
-        ...
 
     def give_up_all(self, channel: ChannelId) -> None:
         """Give up all locks of ours that are not signed yet."""
-        ...
 
     def paid_with(self, channel: ChannelId, lock: int) -> bytes:
         """Return the secret for which we have signed that a lock is paid, as long as nobody agreed to that."""
-        ...
 
     def is_over(self, channel: ChannelId, lock: int) -> bool:
         """Whether our lock's fate is known whatever its peer says: confirmed time is past it, or its channel is gone.
 
         If its secret is registered, `LockKeeper.on_secret_learned` heard of that before.
         """
-        ...
 
     def reveal(self, channel: ChannelId, lock: int, secret: bytes) -> bool:
         """Claim a lock of the peer's; return whether it is there (still) to be claimed."""
-        ...
 
     def reject(self, channel: ChannelId, lock: int, reason: bytes) -> bool:
         """Give a lock of the peer's back; return whether it was there, and not claimed."""
-        ...
 
     def store(self, moments: Iterable[Moment]) -> None:
         """Write moments in the very commit of what was done to channels in this step."""
-        ...
 
 
 class FinalLock(Discreet, msgspec.Struct, frozen=True):
@@ -113,15 +99,12 @@ class PayeePort(Protocol):
 
     def on_arrived(self, final: FinalLock) -> Sequence[Moment]:
         """A lock ends here: reveal or refuse it (`IncomingLocks`), now or later. Told again after a restart."""
-        ...
 
     def on_gone(self, channel: ChannelId, lock: Lock, secret: bytes) -> Sequence[Moment]:
         """An incoming lock that is no forwarded one has ended, paid for its secret or (empty) taken back."""
-        ...
 
     def on_time_passed(self) -> Sequence[Moment]:
         """Chain time has passed."""
-        ...
 
 
 class PayerPort(Protocol):
@@ -129,24 +112,18 @@ class PayerPort(Protocol):
 
     def on_secret_learned(self, channel: ChannelId, lock: Lock, secret: bytes) -> Sequence[Moment]:
         """The lock will be paid."""
-        ...
 
     def on_lock_rejected(self, channel: ChannelId, lock: Lock, reason: bytes) -> Sequence[Moment]:
         """The peer gives it back; it is not ours again yet."""
-        ...
 
     def on_lock_ended(self, channel: ChannelId, lock: Lock, paid: int, secret: bytes) -> Sequence[Moment]:
         """It is agreed gone."""
-        ...
 
     def on_lock_dropped(self, channel: ChannelId, lock: Lock) -> Sequence[Moment]:
         """It was given up unsigned."""
-        ...
 
     def on_channel_ready(self, channel: ChannelId) -> Sequence[Moment]:
         """A channel can carry locks (again)."""
-        ...
 
     def on_time_passed(self) -> Sequence[Moment]:
         """Chain time has passed."""
-        ...

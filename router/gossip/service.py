@@ -59,7 +59,6 @@ class Oracle(Protocol):
 
     async def channel(self, channel: ChannelId) -> ContractChannel | None:
         """The contract's state of a channel, None if it never existed. Raises ChainUnavailable or ChainError."""
-        ...
 
 
 class GossipService:

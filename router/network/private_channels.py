@@ -84,8 +84,11 @@ class PrivateChannels:
     def now(self, asset: Address) -> list[InboundChannel]:
         """Return the channels in an asset that lead to us although the network does not know of them."""
         found: list[InboundChannel] = []
-        for identity, told in self._told.items():
-            view = self._engine.view(identity)
+        for identity, told in list(self._told.items()):
+            view = self._engine.views.get(identity)
+            if view is None:  # an opening that came to nothing
+                del self._told[identity]
+                continue
             channel = view.channel
             if not view.payable or channel.terms.asset != asset or self._is_known(identity, asset):
                 continue

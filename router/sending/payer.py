@@ -86,61 +86,47 @@ class RouteSource(Protocol):
         self, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float
     ) -> Steps[tuple[Route, ...]]:
         """Find routes that deliver `amount` together for at most `max_fee`; raise NoRoute."""
-        ...
 
     def route(self, target: NodeKey, amount: int, *, max_fee: int, now: float) -> Steps[Route]:
         """Find one route that delivers `amount` for at most `max_fee`; raise NoRoute."""
-        ...
 
     def retry_plan(
         self, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float
     ) -> Steps[RetryPlan | None]:
         """Find what `plan` would if all that failed for a moment only were back; None if that would not help."""
-        ...
 
     def reserve(self, route: Route) -> None:
         """A part goes this way: its amounts are taken."""
-        ...
 
     def release(self, route: Route) -> None:
         """The part has ended."""
-        ...
 
     def on_passed(self, channel: ChannelId, node: NodeKey, amount: int, now: float) -> None:
         """The direction carried `amount`, or could have."""
-        ...
 
     def on_failed(self, channel: ChannelId, node: NodeKey, amount: int, now: float) -> None:
         """The direction could not carry `amount`."""
-        ...
 
     def on_settled(self, route: Route, now: float) -> None:
         """The part was paid: liquidity has moved along its route."""
-        ...
 
     def avoid(self, channel: ChannelId, node: NodeKey, until: float, since: float | None = None) -> None:
         """Plan no part over this direction until then; `since`: it failed then, and may be back at any moment."""
-        ...
 
     def avoid_node(self, node: NodeKey, until: float, since: float | None = None) -> None:
         """Plan no part over this node until then; `since`: it failed then, and may be back at any moment."""
-        ...
 
     def margin(self, route: Route) -> int:
         """Return the largest margin that is asked for on the way: what its locks must have left."""
-        ...
 
     def allows(self, hop: Hop, fee: int) -> bool:
         """Whether what is known now lets `hop` be sent for that fee: else its policy has changed since the plan."""
-        ...
 
     def learn_policy(self, update: bytes) -> bool:
         """Take in a channel update from a failure; return whether it was valid and news."""
-        ...
 
     def close(self) -> None:
         """The payment has ended, and none of its parts is under way."""
-        ...
 
 
 class Part(msgspec.Struct, frozen=True):

@@ -21,14 +21,7 @@ from tallystick.channels.errors import PeerError
 from tallystick.channels.ports import PeerAddress, system_clock, system_entropy
 from tallystick.channels.protocol.eip712 import domain_separator
 from tallystick.channels.protocol.keys import PrivateKey, PublicKey
-from tallystick.channels.protocol.messages import (
-    PROTOCOL_VERSION,
-    Hello,
-    OpenProposal,
-    Ping,
-    Reestablish,
-    encode,
-)
+from tallystick.channels.protocol.messages import PROTOCOL_VERSION, Hello, OpenProposal, Ping, Reestablish, encode
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Terms
 from tallystick.channels.transport.noise import ACT_TWO_SIZE, Initiator, NoiseSession
 from tallystick.router.gossip import wire as gossip_wire

@@ -124,18 +124,10 @@ async def run_daemon(
 
 async def _tell_ready(node: Node, url: str, ready: Callable[[Ready], None]) -> None:
     await node.ready.wait()
-    ready(_describe(node, url))
+    peer_address = str(node.listening) if node.listening else None
+    ready(Ready("0x" + node.address.hex(), bytes(node.key.public).hex(), peer_address, url))
 
 
 async def _cancel_on_signal(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
     async for _ in signals:
         scope.cancel()
-
-
-def _describe(node: Node, url: str) -> Ready:
-    return Ready(
-        address="0x" + node.address.hex(),
-        public_key=bytes(node.key.public).hex(),
-        peer_address=str(node.listening) if node.listening else None,
-        control_url=url,
-    )

@@ -74,7 +74,10 @@ class Openings:
     async def run(self) -> None:
         """Answer peers that ask, until cancelled."""
         async with trio.open_nursery() as self._nursery:
-            await trio.sleep_forever()
+            try:
+                await trio.sleep_forever()
+            finally:
+                self._nursery = None  # the writer may yet tell of who asked
 
     # --- ours ----------------------------------------------------------------------------------------------------
 

@@ -71,9 +71,11 @@ class Deployment(NamedTuple):
 
 
 class _CallForm(NamedTuple):
-    """How one call looks in Solidity."""
+    """How one call looks in Solidity, and what it costs."""
 
     name: str
+    gas: int
+    """A fixed figure, close to what such a contract costs on an EVM."""
     types: tuple[str, ...]
     call: Callable[..., Call]
     """Makes the call of a deployment and its decoded arguments."""
@@ -127,55 +129,63 @@ def _challenge(at: Deployment, proof: tuple[Any, ...], beneficiary: Address, sig
     return ChallengeCall(signed, Voucher(signed.proof.channel, beneficiary), signature)
 
 
-_FORMS: dict[type[Any], _CallForm] = {
+FORMS: dict[type[Any], _CallForm] = {
     OpenCall: _CallForm(
         "open",
+        180_000,
         (*TERMS, "uint128"),
         lambda at, *values: OpenCall(read_terms(at, *values[:-1]), values[-1]),
         lambda call: (*terms_values(call.terms), call.deposit),
     ),
     DepositCall: _CallForm(
-        "deposit", ("bytes32", "uint8", "uint128", "address"), lambda at, *values: DepositCall(*values)
+        "deposit", 70_000, ("bytes32", "uint8", "uint128", "address"), lambda at, *values: DepositCall(*values)
     ),
     WithdrawCall: _CallForm(
         "withdraw",
+        90_000,
         ("(bytes32,uint8,uint128,uint64)", "bytes", "bytes"),
         lambda at, offer, first, second: WithdrawCall(Withdrawal(*offer), first, second),
         lambda call: (msgspec.structs.astuple(call.withdrawal), call.signature0, call.signature1),
     ),
     CooperativeCloseCall: _CallForm(
         "cooperativeClose",
+        100_000,
         ("(bytes32,uint128,uint128,uint64)", "bytes", "bytes"),
         lambda at, offer, first, second: CooperativeCloseCall(CooperativeClose(*offer), first, second),
         lambda call: (msgspec.structs.astuple(call.close), call.signature0, call.signature1),
     ),
     CloseCall: _CallForm(
         "close",
+        200_000,
         ("bytes32", _PROOF, _PROOF, "bytes32"),
         lambda at, channel, first, second, key: CloseCall(channel, _proof(first), _proof(second), key),
         lambda call: (call.channel, _proof_values(call.proof0), _proof_values(call.proof1), call.close_key),
     ),
-    ChallengeCall: _CallForm("challenge", (_PROOF, "address", "bytes"), _challenge, _challenge_values),
-    SettleCall: _CallForm("settle", ("bytes32",), lambda at, channel: SettleCall(channel)),
+    ChallengeCall: _CallForm("challenge", 110_000, (_PROOF, "address", "bytes"), _challenge, _challenge_values),
+    SettleCall: _CallForm("settle", 90_000, ("bytes32",), lambda at, channel: SettleCall(channel)),
     RedeemCall: _CallForm(
         "redeem",
+        60_000,
         ("bytes32", "uint8", _LOCKS),
         lambda at, channel, sender, locks: RedeemCall(channel, sender, tuple(Lock(*lock) for lock in locks)),
         lambda call: (call.channel, call.sender, [msgspec.structs.astuple(lock) for lock in call.locks]),
     ),
-    RegisterSecretCall: _CallForm("registerSecret", ("bytes32",), lambda at, secret: RegisterSecretCall(secret)),
+    RegisterSecretCall: _CallForm(
+        "registerSecret", 48_000, ("bytes32",), lambda at, secret: RegisterSecretCall(secret)
+    ),
     RegisterLinkCall: _CallForm(
         "registerLink",
+        60_000,
         ("bytes32", "uint64", "bytes32", "uint128", "uint64", "uint64"),
         lambda at, *values: RegisterLinkCall(*values),
     ),
     RegisterProofCall: _CallForm(
-        "registerProof", ("uint8", "bytes32", "bytes"), lambda at, *values: RegisterProofCall(*values)
+        "registerProof", 60_000, ("uint8", "bytes32", "bytes"), lambda at, *values: RegisterProofCall(*values)
     ),
 }
 _TRANSFER = keccak(b"transfer(address,uint256)")[:4]
 _APPROVE = keccak(b"approve(address,uint256)")[:4]
-_BY_SELECTOR = {form.selector: form for form in _FORMS.values()}
+_BY_SELECTOR = {form.selector: form for form in FORMS.values()}
 
 
 def encode_call(call: Call, at: Deployment) -> Envelope:
@@ -184,7 +194,7 @@ def encode_call(call: Call, at: Deployment) -> Envelope:
         raise InvalidInput("the channel's terms name another chain or contract than the one that is called")
     if isinstance(call, (TransferCall, ApproveCall)):
         return _encode_asset_call(call, at)
-    form = _FORMS[type(call)]
+    form = FORMS[type(call)]
     values = form.values(call)
     if not all(len(value) == 32 for kind, value in zip(form.types, values, strict=True) if kind == "bytes32"):
         raise InvalidInput("channel ids, close keys, secrets and links have 32 bytes")

@@ -112,16 +112,8 @@ class RpcChain:
     def __init__(self, node: _NodeRequests, at: Deployment) -> None:
         self._node = node
         self._at = at
-
-    @property
-    def chain_id(self) -> int:
-        """EIP-155 chain id."""
-        return self._at.chain_id
-
-    @property
-    def contract(self) -> Address:
-        """Address of the adjudicator."""
-        return self._at.contract
+        self.chain_id, self.contract = at
+        """EIP-155 chain id, and address of the adjudicator."""
 
     def __repr__(self) -> str:
         return f"<RpcChain {self.chain_id} at {self._node.url}>"

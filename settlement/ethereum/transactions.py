@@ -16,24 +16,9 @@ from tallystick.channels.errors import InvalidInput, InvalidSignature
 from tallystick.channels.limits import AMOUNT_MAX, LOCKS_MAX, STREAM_LENGTH_MAX, UINT64_MAX
 from tallystick.channels.protocol.keys import PrivateKey, keccak, recover
 from tallystick.channels.protocol.objects import Address
-from tallystick.settlement.chain import (
-    ApproveCall,
-    Call,
-    ChallengeCall,
-    CloseCall,
-    CooperativeCloseCall,
-    DepositCall,
-    OpenCall,
-    RedeemCall,
-    RegisterLinkCall,
-    RegisterProofCall,
-    RegisterSecretCall,
-    SettleCall,
-    TransferCall,
-    WithdrawCall,
-)
+from tallystick.settlement.chain import ApproveCall, Call, RedeemCall, RegisterLinkCall, RegisterProofCall, TransferCall
 from tallystick.settlement.errors import Refusal, Reverted, TransactionRefused
-from tallystick.settlement.ethereum.abi import Deployment, Envelope, decode_call, encode_call
+from tallystick.settlement.ethereum.abi import FORMS, Deployment, Envelope, decode_call, encode_call
 from tallystick.settlement.ethereum.signatures import HALF_ORDER
 
 TRANSACTION_MAX = 131_072
@@ -52,21 +37,11 @@ PROOF_GAS = 50
 """Gas of each byte of a proof of any other kind: to be carried, hashed and told."""
 
 GAS: dict[type[Any], int] = {
-    OpenCall: 180_000,
-    DepositCall: 70_000,
-    WithdrawCall: 90_000,
-    CooperativeCloseCall: 100_000,
-    CloseCall: 200_000,
-    ChallengeCall: 110_000,
-    SettleCall: 90_000,
-    RedeemCall: 60_000,
-    RegisterSecretCall: 48_000,
-    RegisterLinkCall: 60_000,
-    RegisterProofCall: 60_000,
+    **{kind: form.gas for kind, form in FORMS.items()},
     TransferCall: 55_000,
     ApproveCall: 48_000,
 }
-"""Gas of each call: fixed figures, close to what such a contract costs on an EVM."""
+"""Gas of each call: fixed figures."""
 
 _TYPE = b"\x02"
 _FIELDS = 12

@@ -240,7 +240,8 @@ class Follower:
         """When (by our clock) the newest answer that was right had been asked for."""
         self._removed = 0
         self._faults = 0
-        self._fault: Exception | None = None
+        self.fault: Exception | None = None
+        """What went wrong last, None if the last answer was right."""
         self._wrong = 0
         self._turned = False
         """Whether the chain node gave a right answer since the start."""
@@ -257,12 +258,12 @@ class Follower:
                 turn = await self._turn()
             except (ChainUnavailable, ChainError) as error:
                 self._faults += 1
-                self._fault = error
+                self.fault = error
                 self._wrong = self._wrong + 1 if isinstance(error, WrongChain) else 0
                 self._batch = max(1, self._batch // 2)
                 await retry.pause()
                 continue
-            self._fault, self._answered, self._wrong = None, turn.asked, 0
+            self.fault, self._answered, self._wrong = None, turn.asked, 0
             if not self._turned:
                 self._turned = True
                 self._move()
@@ -374,12 +375,7 @@ class Follower:
     @property
     def lost(self) -> Exception | None:
         """Why the chain is another one than was followed, as was said CERTAIN times on end; None if it was not."""
-        return self._fault if self._wrong >= CERTAIN else None
-
-    @property
-    def fault(self) -> Exception | None:
-        """What went wrong last, None if the last answer was right."""
-        return self._fault
+        return self.fault if self._wrong >= CERTAIN else None
 
     def sight(self, at_stake: float | None) -> Sight:
         """Return how the following goes, for whoever tells a person of it (`vigil`)."""
@@ -387,8 +383,8 @@ class Follower:
             now=self._elapsed(),
             behind=self.behind(),
             silent=self.silent,
-            fault="" if self._fault is None else str(self._fault),
-            nonsense=isinstance(self._fault, ChainError),
+            fault="" if self.fault is None else str(self.fault),
+            nonsense=isinstance(self.fault, ChainError),
             lost=self.lost is not None,
             at_stake=at_stake,
         )
@@ -403,7 +399,7 @@ class Follower:
             removed=self._removed,
             faults=self._faults,
             behind=None if math.isinf(behind) else behind,
-            fault="" if self._fault is None else str(self._fault),
+            fault="" if self.fault is None else str(self.fault),
         )
 
     def __repr__(self) -> str:

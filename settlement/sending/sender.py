@@ -278,6 +278,7 @@ class Sender:
 
     async def _sign_all(self, identifiers: Sequence[str]) -> list[tuple[str, bytes]]:
         """Sign the newest attempts, which are durable; return them once their hashes are durable too."""
+        signer = self._key, self._chain.chain_id, self._chain.contract
         ready: list[tuple[str, bytes]] = []
         fresh: list[Obligation] = []
         for identifier in identifiers:
@@ -285,15 +286,12 @@ class Sender:
             attempt, nonce = obligation.attempts[-1], obligation.nonce
             if not attempt.raw and nonce is not None:
                 call = TransferCall(NATIVE, self.account, 0) if attempt.filler else obligation.call
-                obligation = with_attempt_signed(obligation, self._sign_call(call, nonce, attempt.price))
+                obligation = with_attempt_signed(obligation, self._sign(*signer, call, nonce, attempt.price))
                 self._book = self._book.with_(obligation)
                 fresh.append(obligation)
             ready.append((identifier, obligation.attempts[-1].raw))
         await self._store_all(fresh)
         return ready
-
-    def _sign_call(self, call: Call, nonce: int, price: int) -> bytes:
-        return self._sign(self._key, self._chain.chain_id, self._chain.contract, call, nonce, price)
 
     async def _hand_in(self, identifier: str, raw: bytes) -> None:
         refusal: tuple[Refusal | None, str] | None = None

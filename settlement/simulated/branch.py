@@ -194,14 +194,14 @@ class Branch:
         earliest = header.time + 1 if header else 1
         time = max(earliest, int(self._clock()) - remaining)
         state = Layer(total)
-        candidates = self.pool.candidates(lambda account: next_nonce(state, account), self._mines)
+        candidates = self.pool.candidates(
+            lambda account: next_nonce(state, account),
+            lambda transaction: transaction.price > self.congestion and not self.censors(transaction),
+        )
         plan = Plan(self.rules, header, time, self.settings.gas_limit, salt)
         record = build_block(state, plan, mints, candidates)
         total.changes.update(state.changes)
         return record
-
-    def _mines(self, transaction: Transaction) -> bool:
-        return transaction.price > self.congestion and not self.censors(transaction)
 
     def _remember(self, records: Iterable[BlockRecord]) -> None:
         for record in records:

@@ -58,23 +58,17 @@ class SimulatedChain:
         self, settings: ChainSettings, clock: Clock, *, genesis: Iterable[Mint] = (), store: Store | None = None
     ) -> None:
         """Begin a chain with the coins of `genesis`, or go on with the one in `store`, whose own genesis stands."""
+        self.settings = settings
+        """What kind of chain it is."""
         self._branch = Branch(settings, clock, genesis, store)
         self._moved = trio.Event()
+        self.chain_id, self.contract = self._branch.rules.chain_id, self._branch.rules.contract
+        """EIP-155 chain id, and address of the adjudicator."""
 
     def __repr__(self) -> str:
         return f"<SimulatedChain {self.chain_id} at block {self.newest.header.number}>"
 
     # --- the chain interface ------------------------------------------------------------------------------------
-
-    @property
-    def chain_id(self) -> int:
-        """EIP-155 chain id."""
-        return self._branch.rules.chain_id
-
-    @property
-    def contract(self) -> Address:
-        """Address of the adjudicator."""
-        return self._branch.rules.contract
 
     async def head(self) -> Header:
         """Return the newest block's header."""
@@ -141,11 +135,6 @@ class SimulatedChain:
         return self._branch.state.number(HashVerdict().slot(digest)) or None
 
     # --- blocks -------------------------------------------------------------------------------------------------
-
-    @property
-    def settings(self) -> ChainSettings:
-        """What kind of chain it is."""
-        return self._branch.settings
 
     @property
     def newest(self) -> BlockRecord:

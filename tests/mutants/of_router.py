@@ -167,6 +167,13 @@ MUTANTS = (
         ("test_forwarding_relay.py",),
     ),
     Mutant(
+        "let an opening that came to nothing stand in the way of every invoice",
+        "router/network/private_channels.py",
+        "view = self._engine.views.get(identity)\n            if view is None:  #",
+        "view = self._engine.view(identity)\n            if view is None:  #",
+        ("test_openings_end.py",),
+    ),
+    Mutant(
         "lose what the payee decides about a lock",
         "router/forwarding/service.py",
         "return [*seen, *self._payee.on_arrived(decision.final)]",

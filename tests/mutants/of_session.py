@@ -212,6 +212,20 @@ MUTANTS = (
         ("test_streams_session.py", "test_streams_cheats.py", "test_streams_hostile.py"),
     ),
     Mutant(
+        "let a payee end a stream by a reveal",
+        "channels/session/locks.py",
+        "        if not kind_of(lock).revealed:\n",
+        "        if False:\n",
+        ("test_streams_hostile.py",),
+    ),
+    Mutant(
+        "keep of large messages whatever a peer sends, as long as a channel is recorded",
+        "channels/session/recording/recorder.py",
+        " and self._bytes < BYTES_MAX",
+        "",
+        ("test_recording_replay.py",),
+    ),
+    Mutant(
         "claim only once the peer has acknowledged that it was paid",
         "channels/session/locks.py",
         "            self._store(self.keeper.on_secret_learned(channel, lock, secret))\n",

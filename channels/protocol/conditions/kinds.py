@@ -51,7 +51,6 @@ class Numbered(Protocol):
     @property
     def number(self) -> int:
         """The kind that it is about."""
-        ...
 
 
 Entry = TypeVar("Entry", bound=Numbered)

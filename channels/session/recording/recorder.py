@@ -13,7 +13,7 @@ import msgspec
 
 from tallystick.channels.errors import InvalidSignature, TallystickError
 from tallystick.channels.protocol.hashchain import StreamTerms
-from tallystick.channels.session.inputs import Asks, BeginStream, Env, SignDue
+from tallystick.channels.session.inputs import Asks, BeginStream, Env, PeerMessage, SignDue, SubmitPayments
 from tallystick.channels.session.locks import LockKeeper
 from tallystick.channels.session.recording import inputs_written
 from tallystick.channels.session.recording.document import Asked, Recording, Step, digest
@@ -24,6 +24,9 @@ from tallystick.channels.session.state import ChannelState, state_of
 
 STEPS_MAX = 10_000
 """Inputs that are kept: a recording that becomes longer ends there."""
+
+BYTES_MAX = 4 << 20
+"""Bytes of the peer's messages and of our runs of payments that are kept. Read, they take some ten times as much."""
 
 
 class _Question:
@@ -74,7 +77,7 @@ class Recorder:
         self._steps: list[_Happened] = []
         self._open: list[_Happened] = []
         """The input that is being worked on, and those within which it came."""
-        self._count = 0
+        self._count = self._bytes = 0
         session.recorder = self
 
     def end(self) -> None:
@@ -88,7 +91,7 @@ class Recorder:
     @property
     def whole(self) -> bool:
         """Whether all that happened is in it."""
-        return self._count < STEPS_MAX
+        return self._count < STEPS_MAX and self._bytes < BYTES_MAX
 
     def take(self, given: Asks[Any], env: Env, act: Callable[..., Any]) -> Any:
         """Let an input happen, and take it down."""
@@ -100,6 +103,7 @@ class Recorder:
         siblings.append(happened)
         self._open.append(happened)
         self._count += 1
+        self._bytes += _size_of(given)
         try:
             return act(session, given, env, True)
         except TallystickError as error:
@@ -180,3 +184,10 @@ class Recorder:
             "" if step.fault is None else f"{type(step.fault).__name__}: {step.fault}",
             states.get(id(step), ""),
         )
+
+
+def _size_of(given: Asks[Any]) -> int:
+    """Return how many bytes an input that may be large has about."""
+    if isinstance(given, PeerMessage):
+        return len(given.frame)
+    return 8 * len(given.amounts) if isinstance(given, SubmitPayments) else 0
