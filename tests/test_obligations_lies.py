@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from simulation.accounts import GAS, POLICY, AccountWorld
@@ -275,10 +275,21 @@ STEPS = st.lists(
     ),
     max_size=8,
 )
+CAUGHT_UP: list[tuple[str, int, Refusal | None, str]] = [
+    ("low", 7, Refusal.BAD_SIGNATURE, "p"),
+    ("far", 17, Refusal.NONCE_TOO_LOW, "d"),
+    ("free", 15, Refusal.MALFORMED, "m"),
+    ("far", 17, Refusal.NONCE_TOO_LOW, "d"),
+    ("hidden", 14, None, "c"),
+    ("far", 17, Refusal.NONCE_TOO_LOW, "d"),
+    ("low", 7, Refusal.BAD_SIGNATURE, "p"),
+]
+"""The account comes to the nonce of a payment that was given up, as that had seemed far ahead: nothing may stop there."""
 
 
 @settings(max_examples=40, deadline=None, phases=[Phase.explicit, Phase.generate])
 @given(seed=st.integers(0, 2**32), steps=STEPS)
+@example(seed=485, steps=CAUGHT_UP)
 def test_whatever_a_chain_node_says_no_payment_is_made_twice_and_every_duty_is_done(
     seed: int, steps: list[tuple[str, int, Refusal | None, str]]
 ) -> None:

@@ -9,7 +9,8 @@ that lags). So:
 - A nonce that was bound counts as free again only if for as many heads nobody claimed that it is used, and nobody
   holds it. Then what is bound above moves down, which costs nothing; only below a call that pays, which must not be
   signed under a second nonce, are the gaps filled by transfers of nothing: few at a time, for little each.
-- A call that pays and is too far ahead for that is told to a person, and holds nothing up.
+- A call that pays and is too far ahead for that is told to a person, and holds nothing up: once the account has come
+  to its nonce, that is a gap like others. What was signed under it may be mined in the end; then it is used up, too.
 """
 
 from __future__ import annotations
@@ -102,12 +103,14 @@ def bind(
     due = due[:room] + [o for o in due[room:] if pays_the_way(o)][: max(0, more)]
     held = {o.nonce for o in book.obligations.values()}
     held |= {past.nonce for o in book.obligations.values() for past in o.past}  # may still be mined
+    far = {o.nonce for o in book.obligations.values() if o.far}
     found: list[Obligation] = []
     for obligation in due:
         first = next_free(book, seen, policy, careful=pays(obligation.call))
         if first is None or (pays(obligation.call) and _is_behind_gap(first, held, seen)):
             continue
-        nonce = next(n for n in itertools.count(first) if n not in held)
+        taken = held if pays(obligation.call) else held - far
+        nonce = next(n for n in itertools.count(first) if n not in taken)
         held.add(nonce)
         found.append(change(obligation, status=ObligationStatus.SENT, nonce=nonce))
     return found
@@ -155,7 +158,7 @@ def free(book: ObligationBook, seen: Observation, policy: SendingPolicy) -> Free
     if len(recent) <= policy.confirmations or base > book.highest_nonce:
         return Freed(book)
     above = sorted((o for o in book.obligations.values() if is_unmined(o, base)), key=lambda o: o.nonce or 0)
-    held = {o.nonce for o in book.obligations.values()}
+    held = {o.nonce for o in book.obligations.values() if not o.far}
     gaps: list[int] = []
     changed: list[Obligation] = []
     top = base  # below it, every nonce is held, or is a gap that will be filled

@@ -6,6 +6,13 @@ from mutant import CHAIN, SIMULATIONS, Mutant
 
 MUTANTS = (
     Mutant(
+        "stop for ever at the nonce of a payment that was given up",
+        "settlement/sending/nonces.py",
+        "    held = {o.nonce for o in book.obligations.values() if not o.far}\n",
+        "    held = {o.nonce for o in book.obligations.values()}\n",
+        ("test_obligations_lies.py",),
+    ),
+    Mutant(
         "give up what the owner asked for, as if it were a duty that is moot",
         "settlement/enforcement/duties.py",
         "return waits and obligation.duty is not None and obligation.name not in due",
