@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 from test_control_api import two_nodes
+from test_recording_replay import connected, with_streams
 from typer.testing import CliRunner
 
 from simulation.pair import Pair
@@ -83,6 +85,19 @@ def test_what_is_no_recording_is_refused_in_a_sentence(tmp_path: Path) -> None:
             file.write_bytes(data)
         shown = CliRunner().invoke(app, ["channel", "replay", str(file)])
         assert shown.exit_code == 1 and says in shown.output and "Traceback" not in shown.output
+
+
+def test_a_recording_that_cannot_have_been_is_refused_in_a_sentence_too(tmp_path: Path) -> None:
+    pair = connected()
+    with_streams(pair)
+    pair.alice.engine.recordings.begin(pair.id)
+    found = pair.alice.engine.recordings.of(pair.id)
+    (stream,) = found.start.outgoing
+    start = msgspec.structs.replace(found.start, outgoing=(msgspec.structs.replace(stream, length=0),))
+    file = tmp_path / "channel.recording"
+    file.write_bytes(written(Recording(start, (), True)))
+    shown = CliRunner().invoke(app, ["channel", "replay", str(file)])
+    assert shown.exit_code == 1 and "a stream has from 1 to" in shown.output
 
 
 async def test_a_running_node_records_a_channel_and_hands_out_the_file(tmp_path: Path) -> None:

@@ -373,3 +373,16 @@ def test_a_channel_that_is_proposed_anew_is_recorded_no_longer() -> None:
     engine.forget_channel(pair.id)
     with pytest.raises(InvalidInput, match="not being recorded"):
         engine.recordings.of(channel.id)
+
+
+def test_what_policy_says_of_a_lock_is_lived_through_again_and_not_told() -> None:
+    pair = connected()
+    record(pair)
+    pair.alice.apply(SubmitLock(40, NOW + 50, digest_of(SECRET)))
+    pair.alice.step()
+    pair.deliver(pair.bob)
+    (rejection,) = pair.bob.channel.rejections
+    assert rejection.reason and not any(one.refused for one in again(recorded(pair, pair.bob)))
+    pair.settle()
+    again(recorded(pair, pair.alice))
+    assert base64.b64encode(rejection.reason) not in written(recorded(pair, pair.alice))

@@ -160,8 +160,6 @@ class Locks:
         if not kind_of(lock).revealed:
             raise InvalidUpdate(f"lock {lock.id} has no secret that could be revealed", Fault.BAD_PROOF)
         amount = amount_paid(lock, message.secret)
-        if not kind_of(lock).revealed:
-            raise InvalidUpdate(f"lock {lock.id} has no secret: it is paid in its own way", Fault.BAD_PROOF)
         registered = self._session.chain.registered_in_time(lock) is not None
         if registered or self._may_pay(lock, message.secret):
             self.pay(lock, message.secret, amount)

@@ -81,7 +81,7 @@ def _out_of_phase(session: Session, given: Asks[Any], rule: Rule) -> Any:
     elif rule.phases is OPEN:
         core.require_open(session.channel)
     else:
-        raise ChannelNotReady(f"channel {session.channel.id.hex()[:8]} is {phase}: it is too late for that")
+        raise ChannelNotReady(f"channel {session.channel.id.hex()[:8]} is {phase}: that cannot be done now")
 
 
 def _decline(session: Session, given: Asks[Any], otherwise: Otherwise, text: str) -> Any:

@@ -65,7 +65,7 @@ def replay(
     from tallystick.channels.session.recording.replay import Replay
 
     recording = run_guarded(lambda: read(read_file(file)))
-    lived = Replay(recording)
+    lived = run_guarded(lambda: Replay(recording))
     start = lived.start
     steps = run_guarded(lambda: list(lived.run()))
     if as_json:

@@ -361,4 +361,11 @@ MUTANTS = (
         "if False:",
         ("test_sdk_loops.py",),
     ),
+    Mutant(
+        "take large data for damaged that lacks a table which came later",
+        "channels/storage/sqlite/seals.py",
+        "if each.name in made and not each.history",
+        "if not each.history",
+        ("test_store_damage.py",),
+    ),
 )
