@@ -14,12 +14,17 @@ from tallystick.channels.protocol.objects import NATIVE
 from tallystick.settlement.chain import ChallengeCall, Header, RegisterSecretCall, TransferCall
 from tallystick.settlement.errors import Refusal, Revert
 from tallystick.settlement.sending.fees import bumped, curve, next_price
+from tallystick.settlement.sending.nonces import bind, free
 from tallystick.settlement.sending.obligations import (
     FINAL,
+    Attempt,
+    Look,
     Obligation,
+    ObligationBook,
     ObligationStatus,
     Observation,
     book_of,
+    change,
     judge_failure,
     refuse,
 )
@@ -332,3 +337,20 @@ def test_whoever_required_it_may_say_that_a_missed_deadline_is_no_misfortune(
     (changed,) = outcome.changed
     assert changed.status is status and "deadline 100" in changed.reason
     assert bool(outcome.alarms) is (opinion is None)
+
+
+def test_the_nonce_of_a_payment_that_was_given_up_is_a_gap_once_the_account_has_come_to_it() -> None:
+    call = TransferCall(NATIVE, ELSEWHERE, 5)
+    sent = (Attempt(price=5, hash=b"h" * 32),)
+    base = Obligation(id="given-up", call=call, purpose="a test", budget=1_000, first_block=90, first_time=900)
+    given_up = change(base, status=ObligationStatus.QUARANTINED, nonce=25, attempts=sent, far=True)
+    above = change(base, id="above", status=ObligationStatus.SENT, nonce=26, attempts=sent)
+    head = Header(100, bytes(32), bytes(32), 1_000)
+    looks = tuple(Look(number, 10 * number, 25, 25, 5) for number in range(91, 101))
+    book = ObligationBook({o.id: o for o in (given_up, above)}, 26, looks)
+    seen = Observation(head, 970, 25, 5, {})
+    assert free(book, seen, POLICY).gaps == (25,)  # `above` pays, and must keep its nonce
+    waiting = change(base, id="register", call=RegisterSecretCall(b"s" * 32))
+    lowered = ObligationBook({o.id: o for o in (given_up, waiting)}, 24, looks)
+    (bound,) = bind(lowered, seen, POLICY, 1_000, lambda obligation: True)
+    assert bound.nonce == 25  # whichever of the two is mined: this one may have another nonce then

@@ -284,7 +284,7 @@ CAUGHT_UP: list[tuple[str, int, Refusal | None, str]] = [
     ("far", 17, Refusal.NONCE_TOO_LOW, "d"),
     ("low", 7, Refusal.BAD_SIGNATURE, "p"),
 ]
-"""The account comes to the nonce of a payment that was given up, as that had seemed far ahead: nothing may stop there."""
+"""The account comes to the nonce of a payment that was given up as too far ahead: nothing may stop there."""
 
 
 @settings(max_examples=40, deadline=None, phases=[Phase.explicit, Phase.generate])

@@ -10,7 +10,7 @@ MUTANTS = (
         "settlement/sending/nonces.py",
         "    held = {o.nonce for o in book.obligations.values() if not o.far}\n",
         "    held = {o.nonce for o in book.obligations.values()}\n",
-        ("test_obligations_lies.py",),
+        ("test_obligations_core.py",),
     ),
     Mutant(
         "give up what the owner asked for, as if it were a duty that is moot",
