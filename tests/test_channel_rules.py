@@ -136,5 +136,6 @@ def test_what_may_always_happen_is_never_refused_for_the_phase(phase: Phase) -> 
 
 @pytest.mark.parametrize("kind", [inputs.SubmitPayment, inputs.SubmitUnits])
 def test_what_comes_by_the_hundred_thousand_does_not_ask_for_the_link(kind: type) -> None:
-    """`machine.pay` and `machine.give_units` look at the phases of these rows alone."""
+    """`machine.pay` looks at the phases of its row alone, and what `machine.giver` makes at none."""
     assert RULES[kind].unlinked is None
+    assert kind is inputs.SubmitPayment or RULES[kind].phases == tuple(Phase)

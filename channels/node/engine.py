@@ -205,13 +205,10 @@ class Engine:
         self._due(session)
         return answer
 
-    def submit_units(self, channel: ChannelId, stream: OutgoingStreamState, units: int) -> int:
-        """Apply a `SubmitUnits`. Raises as `apply` does."""
+    def giver(self, channel: ChannelId, stream: OutgoingStreamState) -> Callable[[int], int]:
+        """Return a function that applies a `SubmitUnits` of so many units. Raises as `apply` does."""
         session = self.session(channel)
-        depth = machine.give_units(session, stream, units, 0.0)
-        if not stream.frames:  # else the next acknowledgement goes on with it
-            self._due(session)
-        return depth
+        return machine.giver(session, stream, lambda: self._due(session))
 
     def _env(self) -> Env:
         return Env(self._clock())

@@ -8,12 +8,13 @@ no key but by signing, no event loop. So the same inputs give the same states: `
 appended to the session's `effects`, in the order store, send, tell. An input that raises has changed nothing that is
 signed or stored.
 
-Two inputs come by the hundred thousand a second: `pay` and `give_units` are `process` of these, by the same rows of the
+Two inputs come by the hundred thousand a second: `pay` and `giver` are `process` for these, by the same rows of the
 table, and make the input itself only for who records the channel, or if it is declined.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 from tallystick.channels.errors import ChannelNotReady, Fault, InvalidUpdate
@@ -28,7 +29,7 @@ from tallystick.channels.session.tickets import Ticket
 
 R = TypeVar("R")
 
-_PAYS, _GIVES = RULES[SubmitPayment], RULES[SubmitUnits]
+_PAYS = RULES[SubmitPayment]
 
 
 def process(session: Session, given: Asks[R], env: Env, recorded: bool = False) -> R:
@@ -58,11 +59,26 @@ def pay(session: Session, amount: int, memo: bytes, key: str, now: float) -> Tic
     return process(session, SubmitPayment(amount, memo, key), Env(now))
 
 
-def give_units(session: Session, stream: OutgoingStreamState, units: int, now: float) -> int:
-    """Process a `SubmitUnits`. Raises as `process` does."""
-    if session.recorder is None and session.channel.phase in _GIVES.phases:
-        return session.streams.submit(stream, units)
-    return process(session, SubmitUnits(stream.lock, stream.condition, units), Env(now))
+def giver(session: Session, stream: OutgoingStreamState, due: Callable[[], None]) -> Callable[[int], int]:
+    """Return a function that processes a `SubmitUnits` of so many units. Raises as `process` does.
+
+    The table lets these through whatever the phase. `due` is called if what was given does not wait for the peer.
+    """
+    refuse = session.streams.refuse
+
+    def give(units: int) -> int:
+        if session.recorder is not None:
+            depth = process(session, SubmitUnits(stream.lock, stream.condition, units), Env(0.0))
+        else:  # as `Streams.submit`, but for a call that would cost as much as all of it
+            depth = stream.wanted + units
+            if units < 1 or stream.closing or depth > stream.limit:
+                refuse(stream, units)
+            stream.wanted = depth
+        if not stream.frames:  # else the next acknowledgement goes on with it
+            due()
+        return depth
+
+    return give
 
 
 def _rule_of_message(given: Asks[Any]) -> Rule:

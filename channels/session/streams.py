@@ -119,11 +119,12 @@ class Streams:
         """
         wanted = stream.wanted + units
         if units < 1 or stream.closing or wanted > stream.limit:
-            self._refuse(stream, units)
+            self.refuse(stream, units)
         stream.wanted = wanted
         return wanted
 
-    def _refuse(self, stream: OutgoingStreamState, units: int) -> NoReturn:
+    def refuse(self, stream: OutgoingStreamState, units: int) -> NoReturn:
+        """Raise why a stream does not take so many units more."""
         left = stream.terms.length - stream.wanted
         if units < 1:
             raise InvalidInput(f"units are whole numbers from 1 on, not {units}")

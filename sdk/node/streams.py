@@ -64,7 +64,7 @@ class OutgoingStream(_Stream[OutgoingStreamState]):
     def __init__(self, context: NodeContext, channel: ChannelId, stream: OutgoingStreamState) -> None:
         super().__init__(context, stream)
         self._channel = channel
-        self._submit = context.engine.submit_units
+        self._give = context.engine.giver(channel, stream)
 
     def __repr__(self) -> str:
         return f"<OutgoingStream {self.lock} {self.secured} of {self.length} units{' ended' if self.ended else ''}>"
@@ -91,7 +91,7 @@ class OutgoingStream(_Stream[OutgoingStreamState]):
         At most `Policy.stream_unsecured` units may wait for the payee: `room` waits until there is some. Raise
         InsufficientFunds if the stream has not so many left, ChannelNotReady or InvalidInput, and nothing was done.
         """
-        return self._submit(self._channel, self._stream, units)
+        return self._give(units)
 
     @checked
     async def room(self, units: Units = 1) -> None:
