@@ -74,6 +74,28 @@ def test_an_opening_is_not_forgotten_because_a_block_was_dated_wrong() -> None:
     simulate(main, 3)
 
 
+def test_an_opening_that_is_only_talked_about_outlives_a_block_that_was_dated_wrong() -> None:
+    async def main() -> None:
+        async with open_world(3, interval=20.0, names=("alice", "bob")) as world:
+            liar = ChaosChain(world.chain, random.Random(1), FUTURE)
+            world.seats["bob"].chain_node = liar
+            _, bob = await world.start("alice"), await world.start("bob")
+
+            async def open_channel(node: Node) -> None:
+                await node.open_channel(world.address("bob"), 1_000_000)
+
+            world.attempt("alice", open_channel)
+            assert await world.until(lambda: bool(bob.engine.sessions), 60)
+            await world.crash("alice")  # before the chain hears of it
+            liar.start()
+            assert await world.until(lambda: bob.engine.chain.now > world.chain.newest.header.time + 30_000, 60)
+            number = world.chain.newest.header.number
+            assert await world.until(lambda: bob.onchain.index.head_number > number, 60)
+            assert [handle.phase for handle in bob.channels] == [Phase.OPENING]
+
+    simulate(main, 3)
+
+
 @pytest.mark.parametrize("ask", [RequestClose(), RequestWithdrawal(5)])
 def test_no_offer_lives_for_days_because_a_block_was_dated_wrong(ask: Asks[object]) -> None:
     pair = Pair((1_000, 1_000))

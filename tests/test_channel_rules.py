@@ -7,7 +7,7 @@ import typing
 import pytest
 
 from simulation.pair import Pair
-from tallystick.channels.errors import ChannelNotReady, Fault, InvalidUpdate, TallystickError
+from tallystick.channels.errors import ChannelNotReady, Fault, InvalidSignature, InvalidUpdate, TallystickError
 from tallystick.channels.protocol import messages
 from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.messages import Error, Message, channel_of, decode
@@ -139,3 +139,11 @@ def test_what_comes_by_the_hundred_thousand_does_not_ask_for_the_link(kind: type
     """`machine.pay` looks at the phases of its row alone, and what `machine.giver` makes at none."""
     assert RULES[kind].unlinked is None
     assert kind is inputs.SubmitPayment or RULES[kind].phases == tuple(Phase)
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_a_forged_withdrawal_ends_the_connection_whatever_the_phase(phase: Phase) -> None:
+    pair = in_phase(phase)
+    forged = sample(messages.WithdrawRequest, pair.id)
+    with pytest.raises(InvalidSignature):
+        process(pair.alice.session, PeerMessage(forged, b""), Env(0.0))

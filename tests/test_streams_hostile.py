@@ -6,8 +6,8 @@ import pytest
 import trio
 
 from simulation.pair import Pair
-from tallystick.channels.errors import Fault, InvalidUpdate
-from tallystick.channels.limits import STREAM_LENGTH_MAX
+from tallystick.channels.errors import Fault, InvalidInput, InvalidUpdate
+from tallystick.channels.limits import STREAM_LENGTH_MAX, UINT64_MAX
 from tallystick.channels.protocol import hashchain
 from tallystick.channels.protocol.conditions import STREAM, digest_of
 from tallystick.channels.protocol.core import Phase
@@ -330,3 +330,14 @@ def test_a_payee_cannot_have_a_stream_ended_by_revealing_a_link_of_it(pair: Pair
     pair.settle()
     pay(pair, stream, 4)
     assert (held(pair), stream.acked, stream.paid) == (9, 9, None)
+
+
+def test_a_stream_until_a_time_that_nobody_can_tell_is_refused_and_nothing_is_done() -> None:
+    pair = Pair((1_000, 1_000))
+    pair.connect()
+    pair.settle()
+    session = pair.alice.session
+    chain = HashChain.built(stream_seed(session.key, session.channel.id, session.next_lock), 10)
+    with pytest.raises(InvalidInput, match="the last time that there is"):
+        pair.alice.apply(BeginStream(chain, 1, UINT64_MAX + 1))
+    assert not session.streams.outgoing and session.next_lock == 0

@@ -118,7 +118,10 @@ def request_withdrawal(session: Session, amount: int) -> Withdrawal:
 
 
 def on_withdrawal(session: Session, message: WithdrawRequest) -> None:
-    """Countersign the peer's withdrawal if its amount is free, else say why not; raise InvalidSignature."""
+    """Countersign the peer's withdrawal if the channel is open and its amount free, else say why not.
+
+    Raise InvalidSignature, whatever the phase: so the phase is looked at here, after the signature.
+    """
     withdrawal = message.withdrawal
     digest = digest_withdrawal(session.domain, withdrawal)
     session.peer.verify(digest, message.signature)

@@ -85,7 +85,7 @@ RULES: dict[type, Rule] = {
     messages.Shutdown: Rule(lambda s, g, env: negotiation.on_shutdown(s, g.message), OPEN, IGNORE, REFUSE),
     messages.CloseOffer: Rule(lambda s, g, env: negotiation.on_close_offer(s, g.message), ALL, REFUSE, REFUSE),
     messages.CloseAccept: Rule(lambda s, g, env: negotiation.on_close_accept(s, g.message), ALL, IGNORE, REFUSE),
-    messages.WithdrawRequest: Rule(lambda s, g, env: negotiation.on_withdrawal(s, g.message), OPEN, REFUSE, REFUSE),
+    messages.WithdrawRequest: Rule(lambda s, g, env: negotiation.on_withdrawal(s, g.message), ALL, REFUSE, REFUSE),
     messages.WithdrawGrant: Rule(lambda s, g, env: negotiation.on_withdraw_grant(s, g.message), ALL, IGNORE, REFUSE),
     # what happens by itself
     inputs.LinkUp: Rule(lambda s, g, env: resync.on_connected(s), ALL),

@@ -33,7 +33,7 @@ class WebServer:
 
     async def connection(self, stream: trio.SocketStream) -> None:
         """Serve one connection until it ends."""
-        try:
+        try:  # Hypercorn's types know of TLS streams alone
             await TCPServer(self._app, self._config, self._context, ConnectionState({}), stream)  # type: ignore[arg-type]
         except Exception:  # whatever Hypercorn stumbles over is the fault of who sent it
             await trio.aclose_forcefully(stream)

@@ -249,7 +249,9 @@ def begin_backwards(columns: Columns, question: Question) -> Backwards:
     return Backwards(behind, needed, [0.0] * count, [0.0] * count, [-1] * count, [(0.0, target)])
 
 
-def advance_backwards(columns: Columns, question: Question, state: Backwards, budget: int) -> bool:  # noqa: PLR0912, PLR0915
+def advance_backwards(  # noqa: PLR0912, PLR0915  a call for every slot would cost as much as the slot
+    columns: Columns, question: Question, state: Backwards, budget: int
+) -> bool:
     """Go on from the nodes that are nearest to the payee; return whether the search has ended."""
     c = columns
     first_in, next_in, only_before, tails, held = c.first_in, c.next_in, c.only_before, c.source, c.held

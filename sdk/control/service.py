@@ -117,7 +117,7 @@ class ControlServer:
         except TallystickError as error:
             status, code = status_of(error)
             return fault(code, str(error), status)
-        except Exception as error:
+        except Exception as error:  # a fault of the program: it is this request's alone
             self._note_fault(f"answer {operation.method} {operation.path}", error)
             return fault("program-fault", _FAULT.format(place_of(error)), 500)
         if isinstance(result, Response):

@@ -266,7 +266,7 @@ class _NodeRequests:
         try:
             return await retry.until_done(ask, *passing, on_fault=on_fault)
         except passing as fault:
-            why = _printable(str(fault) or type(fault).__name__)
+            why = (str(fault) or type(fault).__name__)[:TEXT_MAX]
             raise ChainUnavailable(f"the chain node at {self.url} does not answer: {why}") from fault
 
     async def _post(self, body: bytes, timeout: float, most: int) -> bytes:
@@ -320,13 +320,8 @@ def _result(body: bytes) -> Any:
         return answer.result
     refusal = answer.error.data.get("refusal") if isinstance(answer.error.data, dict) else None
     if refusal in set(Refusal):
-        raise TransactionRefused(_printable(answer.error.message), Refusal(refusal))
-    raise ChainError(f"the chain node refuses the request ({answer.error.code}): {_printable(answer.error.message)}")
-
-
-def _printable(text: str) -> str:
-    """Return a stranger's words as they can be shown: without control characters, and not too many."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text[:TEXT_MAX])
+        raise TransactionRefused(answer.error.message[:TEXT_MAX], Refusal(refusal))
+    raise ChainError(f"the chain node refuses the request ({answer.error.code}): {answer.error.message[:TEXT_MAX]}")
 
 
 def _checked(read: Callable[[Any], T], value: Any) -> T:

@@ -265,7 +265,7 @@ MUTANTS = (
         "channels/session/streams.py",
         "if expiry > UINT64_MAX:",
         "if False:",
-        ("test_control_faults.py",),
+        ("test_streams_hostile.py",),
     ),
     Mutant(
         "set a lock's expiry by one block that is dated wrong",

@@ -125,13 +125,6 @@ MUTANTS = (
         ("test_chaos_wire.py",),
     ),
     Mutant(
-        "pass a chain node's control characters on",
-        "settlement/ethereum/rpc_client.py",
-        'letter if letter.isprintable() else "?"',
-        "letter",
-        ("test_chaos_wire.py",),
-    ),
-    Mutant(
         "take the absence of an error for a fresh view of the chain",
         "settlement/following/freshness.py",
         "return math.inf if position is None else max(age(state, now), lag(state, position, now))",
