@@ -350,7 +350,7 @@ def test_the_nonce_of_a_payment_that_was_given_up_is_a_gap_once_the_account_has_
     book = ObligationBook({o.id: o for o in (given_up, above)}, 26, looks)
     seen = Observation(head, 970, 25, 5, {})
     assert free(book, seen, POLICY).gaps == (25,)  # `above` pays, and must keep its nonce
-    waiting = change(base, id="register", call=RegisterSecretCall(b"s" * 32))
-    lowered = ObligationBook({o.id: o for o in (given_up, waiting)}, 24, looks)
-    (bound,) = bind(lowered, seen, POLICY, 1_000, lambda obligation: True)
-    assert bound.nonce == 25  # whichever of the two is mined: this one may have another nonce then
+    waiting = [change(base, id=f"register-{n}", call=RegisterSecretCall(bytes([n]) * 32)) for n in (1, 2, 3)]
+    lowered = ObligationBook({o.id: o for o in (given_up, *waiting)}, 24, looks)
+    bound = bind(lowered, seen, POLICY, 1_000, lambda obligation: True)
+    assert [o.nonce for o in bound] == [25, 26, 27]  # whichever is mined under 25: the other may have another one

@@ -101,15 +101,15 @@ def bind(
     due.sort(key=lambda o: (o.deadline is None, o.deadline))
     room, more = max(0, room), policy.in_flight + min(0, room)
     due = due[:room] + [o for o in due[room:] if pays_the_way(o)][: max(0, more)]
-    held = {o.nonce for o in book.obligations.values()}
+    given_up = {o.nonce for o in book.obligations.values() if o.far}  # free, but for a call that must keep its nonce
+    held = {o.nonce for o in book.obligations.values() if not o.far}
     held |= {past.nonce for o in book.obligations.values() for past in o.past}  # may still be mined
-    far = {o.nonce for o in book.obligations.values() if o.far}
     found: list[Obligation] = []
     for obligation in due:
         first = next_free(book, seen, policy, careful=pays(obligation.call))
-        if first is None or (pays(obligation.call) and _is_behind_gap(first, held, seen)):
+        if first is None or (pays(obligation.call) and _is_behind_gap(first, held | given_up, seen)):
             continue
-        taken = held if pays(obligation.call) else held - far
+        taken = held | given_up if pays(obligation.call) else held
         nonce = next(n for n in itertools.count(first) if n not in taken)
         held.add(nonce)
         found.append(change(obligation, status=ObligationStatus.SENT, nonce=nonce))

@@ -8,8 +8,15 @@ MUTANTS = (
     Mutant(
         "stop for ever at the nonce of a payment that was given up",
         "settlement/sending/nonces.py",
-        "    held = {o.nonce for o in book.obligations.values() if not o.far}\n",
-        "    held = {o.nonce for o in book.obligations.values()}\n",
+        "    held = {o.nonce for o in book.obligations.values() if not o.far}\n    gaps",
+        "    held = {o.nonce for o in book.obligations.values()}\n    gaps",
+        ("test_obligations_core.py",),
+    ),
+    Mutant(
+        "bind one nonce to several calls of one round",
+        "settlement/sending/nonces.py",
+        "        held.add(nonce)\n",
+        "",
         ("test_obligations_core.py",),
     ),
     Mutant(
