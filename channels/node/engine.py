@@ -208,7 +208,7 @@ class Engine:
     def giver(self, channel: ChannelId, stream: OutgoingStreamState) -> Callable[[int], int]:
         """Return a function that applies a `SubmitUnits` of so many units. Raises as `apply` does."""
         session = self.session(channel)
-        return machine.giver(session, stream, lambda: self._due(session))
+        return machine.giver(session, stream, lambda: self._due(session), self._env)
 
     def _env(self) -> Env:
         return Env(self._clock())

@@ -59,7 +59,9 @@ def pay(session: Session, amount: int, memo: bytes, key: str, now: float) -> Tic
     return process(session, SubmitPayment(amount, memo, key), Env(now))
 
 
-def giver(session: Session, stream: OutgoingStreamState, due: Callable[[], None]) -> Callable[[int], int]:
+def giver(
+    session: Session, stream: OutgoingStreamState, due: Callable[[], None], env: Callable[[], Env]
+) -> Callable[[int], int]:
     """Return a function that processes a `SubmitUnits` of so many units. Raises as `process` does.
 
     The table lets these through whatever the phase. `due` is called if what was given does not wait for the peer.
@@ -68,7 +70,7 @@ def giver(session: Session, stream: OutgoingStreamState, due: Callable[[], None]
 
     def give(units: int) -> int:
         if session.recorder is not None:
-            depth = process(session, SubmitUnits(stream.lock, stream.condition, units), Env(0.0))
+            depth = process(session, SubmitUnits(stream.lock, stream.condition, units), env())
         else:  # as `Streams.submit`, but for a call that would cost as much as all of it
             depth = stream.wanted + units
             if units < 1 or stream.closing or depth > stream.limit:
