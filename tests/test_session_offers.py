@@ -119,6 +119,24 @@ def test_a_withdrawal_counts_as_gone_until_it_is_mined_or_dead(pair: Pair) -> No
     assert pair.alice.session.spendable == 600
 
 
+@pytest.mark.parametrize("deposit", [100, 40_100])
+def test_a_withdrawal_leaves_what_payments_that_wait_need(deposit: int) -> None:
+    """Also where the other's deposit, and with it the reserve, is confirmed to us and not counted by both yet."""
+    pair = Pair((2_000, 100), reserve_ppm=10_000)
+    pair.connect()
+    pair.settle()
+    pair.alice.fund((2_000, deposit))
+    ticket = pair.alice.engine.pay(pair.id, pair.alice.session.spendable - 5)
+    with pytest.raises(InsufficientFunds, match="at most 5 can be withdrawn now"):
+        pair.alice.apply(RequestWithdrawal(6))
+    pair.alice.apply(RequestWithdrawal(5))
+    pair.settle()
+    for party in pair.parties:
+        party.fund((2_000, deposit), (5, 0))
+        pair.settle()
+    assert ticket.receipt is not None and pair.alice.session.spendable <= 1
+
+
 def test_after_a_withdrawal_died_its_amount_can_be_spent_again_without_a_reconnect(pair: Pair) -> None:
     pair.alice.apply(RequestWithdrawal(400))
     pair.settle()

@@ -19,7 +19,6 @@ from tallystick.channels.protocol.core import (
     ClosingOffer,
     PendingWithdrawal,
     Phase,
-    capacity,
     move,
     require_open,
 )
@@ -74,17 +73,19 @@ def check_offer(channel: Channel, close: CooperativeClose, now: int, policy: Pol
 # --- withdrawal -------------------------------------------------------------------------------------------------
 
 
-def withdrawal_statement(channel: Channel, amount: int, funding: int, valid_until: int) -> Withdrawal:
-    """Return our unsigned withdrawal of `amount`; raise InvalidInput, ChannelNotReady or InsufficientFunds."""
+def withdrawal_statement(channel: Channel, amount: int, free: int, valid_until: int) -> Withdrawal:
+    """Return our unsigned withdrawal of `amount`; raise InvalidInput, ChannelNotReady or InsufficientFunds.
+
+    `free` is what payments and the reserve leave: below 0 when the reserve has grown.
+    """
     check_amount(amount, minimum=1)
     require_open(channel)
     if channel.withdrawals[channel.side] is not None:
         raise ChannelNotReady("a withdrawal is pending already: wait until it is mined or has expired")
-    reserve = channel.own_reserve(funding)
-    free = capacity(channel, funding) - reserve
     if amount > free:
         raise InsufficientFunds(
-            f"at most {max(0, free)} can be withdrawn now (a reserve of {reserve} stays), {amount} was asked"
+            f"at most {max(0, free)} can be withdrawn now (a reserve of {channel.coming_reserve} stays), "
+            f"{amount} was asked"
         )
     return Withdrawal(channel.id, channel.side, channel.withdrawn[channel.side] + amount, valid_until)
 

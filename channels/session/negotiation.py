@@ -106,11 +106,14 @@ def on_close_accept(session: Session, message: CloseAccept) -> None:
 
 
 def request_withdrawal(session: Session, amount: int) -> Withdrawal:
-    """Sign and ask for a withdrawal of our own; raise InvalidInput, InsufficientFunds or ChannelNotReady."""
+    """Sign and ask for a withdrawal of our own; raise InvalidInput, InsufficientFunds or ChannelNotReady.
+
+    What waits to be signed was promised: it can be signed yet, beside the reserve.
+    """
     session.require_payable()
-    funding = session.funding - session.outbox.total
+    free = session.signable - session.outbox.total
     valid_until = session.chain.sure + session.policy.offer_lifetime
-    withdrawal = offers.withdrawal_statement(session.channel, amount, funding, valid_until)
+    withdrawal = offers.withdrawal_statement(session.channel, amount, free, valid_until)
     signature = session.key.sign(digest_withdrawal(session.domain, withdrawal))
     session.change(offers.withdrawing(session.channel, withdrawal, signature))
     session.send(WithdrawRequest(withdrawal, signature))

@@ -289,6 +289,13 @@ MUTANTS = (
         ("test_chain_future.py",),
     ),
     Mutant(
+        "let a withdrawal take what a payment that waits has to leave as the reserve",
+        "channels/session/negotiation.py",
+        "    free = session.signable - session.outbox.total\n",
+        "    free = session.signable - max(0, session.outbox.total - session.channel.coming_reserve)\n",
+        ("test_session_offers.py",),
+    ),
+    Mutant(
         "let a peer begin our patience anew by dropping the link",
         "channels/session/patience.py",
         "or self._together > CONNECTIONS * self.bound",
