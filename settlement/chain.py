@@ -7,10 +7,11 @@ Amounts are in the asset's smallest unit, fees in the native coin's smallest uni
 
 from __future__ import annotations
 
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
+from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import (
     NATIVE,
     Address,
@@ -174,6 +175,14 @@ class TransactionReceipt(msgspec.Struct, frozen=True, array_like=True):
     def why(self) -> str:
         """The rule and the sentence, for people; empty on success."""
         return f"{self.revert}: {self.reason}" if self.revert else self.reason
+
+
+class SignedCall(NamedTuple):
+    """A call as a signed transaction."""
+
+    raw: bytes
+    tip: int
+    """Offered per unit of gas above what the block itself asks for; where a chain knows no such thing, the price."""
 
 
 OPEN, CLOSED, SETTLED, GONE = range(4)
@@ -347,6 +356,13 @@ class Chain(Protocol):
 
     async def wait(self, known: bytes) -> None:
         """Return once the head's hash differs from `known`. May return early."""
+
+    async def sign(self, key: PrivateKey, call: Call, nonce: int, price: int, tip: int = 0) -> SignedCall:
+        """Return `call` as a transaction of this chain that offers at most `price` per unit of gas.
+
+        `tip` is that of the one that it replaces, 0 if it replaces none: it offers more. Raise InvalidInput if the call
+        cannot be written, ChainUnavailable if the chain node does not tell what it needs for that.
+        """
 
     async def submit(self, raw: bytes) -> bytes:
         """Hand in a signed transaction and return its hash; a known one is fine. Raise TransactionRefused."""

@@ -3,7 +3,8 @@
     TallystickError
     ├── ChainUnavailable        the chain node did not answer; try again later, nothing was lost
     ├── ChainError              the chain node answered, but not what the interface promises (wrong chain, bad data)
-    │   └── WrongChain          it serves another chain or contract, or one that was begun anew
+    │   ├── WrongChain          it serves another chain or contract, or one that was begun anew
+    │   └── RpcError            an Ethereum node answered a question with an error (see `code`, `data`)
     ├── TransactionRefused      the chain node will not take this transaction at all (see `code`)
     ├── Reverted                a rule of the adjudicator, the registry or a token refuses this call (see `code`)
     └── LedgerBroken            the simulated ledger contradicts itself: coins were made or lost, or its data is damaged
@@ -28,6 +29,16 @@ class ChainError(TallystickError):
 
 class WrongChain(ChainError):
     """The chain node serves another chain or contract than the one expected, or the chain was begun anew."""
+
+
+class RpcError(ChainError):
+    """An Ethereum node answered a question with a JSON-RPC error. `said` are its words, `data` what it added."""
+
+    def __init__(self, code: int, said: str, data: object = None) -> None:
+        super().__init__(f"the chain node refuses the request ({code}): {said}")
+        self.code = code
+        self.said = said
+        self.data = data
 
 
 class Refusal(enum.StrEnum):
@@ -76,6 +87,8 @@ class Revert(enum.StrEnum):
     ALREADY_REGISTERED = "already-registered"
     NOTHING_TO_REDEEM = "nothing-to-redeem"
     UNKNOWN_CALL = "unknown-call"
+    OUT_OF_GAS = "out-of-gas"
+    """Of a real chain alone: the call used up all the gas that it was given, so nothing of it was done."""
 
 
 class Reverted(TallystickError):

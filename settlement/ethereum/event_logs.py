@@ -93,3 +93,13 @@ def decode_event(log: Log, at: Deployment) -> Event:
     except InvalidInput as error:
         raise ChainError(f"the chain node sent a log that cannot be read: {error}") from error
     return make(log.topics[1], *values)
+
+
+def find_event(log: Log, at: Deployment) -> Event | None:
+    """Return the event of a log of the contract, None if it is of a kind that this program does not know."""
+    return decode_event(log, at) if log.topics and log.topics[0] in _BY_TOPIC else None
+
+
+def topic_of(kind: type[Event]) -> bytes:
+    """Return the first topic of the logs of one kind of event."""
+    return _FORMS[kind].topic

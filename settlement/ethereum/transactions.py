@@ -93,15 +93,22 @@ def sign_call(key: PrivateKey, chain_id: int, contract: Address, call: Call, non
     if isinstance(call, RedeemCall) and len(call.locks) > LOCKS_MAX:
         raise InvalidInput(f"a redeem takes at most {LOCKS_MAX} locks")
     envelope = encode_call(call, Deployment(chain_id, contract))
+    return sign_envelope(key, chain_id, envelope, nonce, fee_price, fee_price, gas_of(call))
+
+
+def sign_envelope(
+    key: PrivateKey, chain_id: int, envelope: Envelope, nonce: int, cap: int, tip: int, gas: int
+) -> bytes:
+    """Return a raw transaction: at most `cap` per unit of gas, of that at most `tip` above the base fee."""
     from tallystick.settlement.ethereum.accounts import Account  # late: it takes a third of a second
 
     fields = {
         "type": 2,
         "chainId": chain_id,
         "nonce": nonce,
-        "maxPriorityFeePerGas": fee_price,
-        "maxFeePerGas": fee_price,
-        "gas": gas_of(call),
+        "maxPriorityFeePerGas": tip,
+        "maxFeePerGas": cap,
+        "gas": gas,
         "to": envelope.to,
         "value": envelope.value,
         "data": envelope.data,

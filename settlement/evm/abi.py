@@ -1,0 +1,204 @@
+"""Calls, views and errors of the adjudicator on the EVM: what a transaction to it carries. Pure.
+
+contracts/README.md has the interface. It differs from the simulated ledger's (`ethereum.abi`) in what a real chain makes
+dear: a channel's terms travel with each call, and what stands of its locks with a settlement, as the contract keeps
+hashes alone; signatures are compact (EIP-2098: the recovery id in the top bit of s); locks are packed in 65 bytes each;
+what is absent is absent, not zeros.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from eth_abi.abi import encode
+from eth_abi.exceptions import EncodingError
+
+from tallystick.channels.errors import InvalidInput, InvalidSignature
+from tallystick.channels.protocol.eip712 import (
+    digest_cooperative_close,
+    digest_proof,
+    digest_voucher,
+    digest_withdrawal,
+    domain_separator,
+)
+from tallystick.channels.protocol.keys import keccak, with_recovery_id
+from tallystick.channels.protocol.objects import NATIVE, ZERO32, Address, Lock, SignedProof, Terms
+from tallystick.settlement.chain import (
+    ApproveCall,
+    Call,
+    ChallengeCall,
+    ChannelOpened,
+    CloseCall,
+    CooperativeCloseCall,
+    DepositCall,
+    OpenCall,
+    RedeemCall,
+    RegisterLinkCall,
+    RegisterSecretCall,
+    SettleCall,
+    TransferCall,
+    WithdrawCall,
+)
+from tallystick.settlement.ethereum.abi import Deployment, Envelope, decode_values, terms_values
+from tallystick.settlement.ethereum.abi import encode_call as encode_simple
+from tallystick.settlement.ethereum.event_logs import Log, topic_of
+from tallystick.settlement.ethereum.views import CHANNEL, View
+
+TERMS = "(address,address,address,uint64,uint64,bytes32)"
+SIGNATURE = "(bytes32,uint256)"
+PROOF = f"(uint8,uint64,uint128,uint128,bytes32,uint64,{SIGNATURE},{SIGNATURE})"
+HELD = "(uint128,bytes32)"
+
+FEW_LOCKS = 32
+"""Up to so many locks are redeemed by the cheaper of two functions."""
+
+OPENED = topic_of(ChannelOpened)
+"""First topic of the logs that tell a channel's terms."""
+
+LOCKS_HELD = keccak(b"LocksHeld(bytes32,uint8,uint128,bytes32)")
+"""First topic of the logs that tell what a standing proof says of pending locks."""
+
+
+class HeldLocks(msgspec.Struct, frozen=True):
+    """What a standing proof says of pending locks: the contract keeps the hash of both alone."""
+
+    locked: int = 0
+    root: bytes = ZERO32
+
+
+class ChannelContext(msgspec.Struct, frozen=True):
+    """What a call about a channel carries besides what it says itself."""
+
+    terms: Terms
+    held: tuple[HeldLocks, HeldLocks] = (HeldLocks(), HeldLocks())
+    """Of the proofs that stand for both simplices; only a settlement needs it."""
+
+
+def encode_evm_call(call: Call, at: Deployment, context: ChannelContext | None) -> Envelope:
+    """Return what a transaction must carry for `call`. `context` is of the channel that it is about, if any.
+
+    Raise InvalidInput if it cannot be written, as a signature in it is not of who should have signed.
+    """
+    if isinstance(call, (TransferCall, ApproveCall)):
+        return encode_simple(call, at)
+    try:
+        name, types, values, value = _parts(call, at, context)
+        data = keccak(f"{name}({','.join(types)})".encode())[:4] + encode(types, values)
+    except (EncodingError, InvalidSignature) as error:
+        raise InvalidInput(f"this call cannot be written as a transaction: {error}") from error
+    return Envelope(at.contract, value, data)
+
+
+def _parts(call: Call, at: Deployment, context: ChannelContext | None) -> tuple[str, Sequence[str], Sequence[Any], int]:
+    """Return a call's name, types, arguments and value."""
+    domain = domain_separator(*at)
+    match call:
+        case OpenCall(terms, deposit):
+            if Deployment(terms.chain_id, terms.contract) != at:
+                raise InvalidInput("the channel's terms name another chain or contract than the one that is called")
+            value = deposit if terms.asset == NATIVE else 0
+            return "open", (TERMS, "uint128"), (terms_values(terms), deposit), value
+        case RegisterSecretCall(secret):
+            return "registerSecret", ("bytes32",), (secret,), 0
+        case RegisterLinkCall():
+            types = ("bytes32", "uint64", "bytes32", "uint128", "uint64", "uint64")
+            return "registerLink", types, msgspec.structs.astuple(call), 0
+    if context is None:
+        raise InvalidInput("this call needs the terms of its channel, which are not known")
+    terms = context.terms
+    first = terms_values(terms)
+    match call:
+        case DepositCall(_, side, amount, asset):
+            if asset != terms.asset:
+                raise InvalidInput("a deposit must be in the channel's asset")
+            value = amount if asset == NATIVE else 0
+            return "deposit", (TERMS, "uint8", "uint128"), (first, side, amount), value
+        case WithdrawCall(withdrawal, signature0, signature1):
+            digest = digest_withdrawal(domain, withdrawal)
+            signed = _both(digest, (signature0, signature1), terms)
+            values = (first, withdrawal.participant, withdrawal.total, withdrawal.valid_until, *signed)
+            return "withdraw", (TERMS, "uint8", "uint128", "uint64", SIGNATURE, SIGNATURE), values, 0
+        case CooperativeCloseCall(close, signature0, signature1):
+            signed = _both(digest_cooperative_close(domain, close), (signature0, signature1), terms)
+            values = (first, close.balance0, close.balance1, close.valid_until, *signed)
+            return "cooperativeClose", (TERMS, "uint128", "uint128", "uint64", SIGNATURE, SIGNATURE), values, 0
+        case CloseCall(_, proof0, proof1, close_key):
+            proofs = [_proof(proof, terms, domain) for proof in (proof0, proof1) if proof is not None]
+            return "close", (TERMS, f"{PROOF}[]", "bytes32"), (first, proofs, close_key), 0
+        case ChallengeCall(proof, None):
+            return "challenge", (TERMS, PROOF), (first, _proof(proof, terms, domain)), 0
+        case ChallengeCall(proof, voucher, voucher_signature):
+            signature = _of_either(digest_voucher(domain, voucher), voucher_signature, terms)
+            values = (first, _proof(proof, terms, domain), voucher.beneficiary, signature)
+            return "challenge", (TERMS, PROOF, "address", SIGNATURE), values, 0
+        case SettleCall():
+            if context.held == (HeldLocks(), HeldLocks()):
+                return "settle", (TERMS,), (first,), 0
+            held = [(each.locked, each.root) for each in context.held]
+            return "settle", (TERMS, HELD, HELD), (first, *held), 0
+        case RedeemCall(_, sender, locks):
+            name = "redeem" if len(locks) <= FEW_LOCKS else "redeemMany"
+            values = (first, sender, context.held[sender].locked, b"".join(map(pack_lock, locks)))
+            return name, (TERMS, "uint8", "uint128", "bytes"), values, 0
+    raise InvalidInput(f"the contract has no such call as {type(call).__name__}")
+
+
+def compact(digest: bytes, signature: bytes, signer: Address) -> tuple[bytes, int]:
+    """Return a signature of 64 bytes as EIP-2098 writes it; raise InvalidSignature if it is not the signer's."""
+    full = with_recovery_id(digest, signature, signer)
+    return full[:32], int.from_bytes(full[32:64], "big") | (full[64] - 27) << 255
+
+
+def _both(digest: bytes, signatures: tuple[bytes, bytes], terms: Terms) -> tuple[tuple[bytes, int], tuple[bytes, int]]:
+    first, second = (
+        compact(digest, signature, signer) for signature, signer in zip(signatures, terms.participants, strict=True)
+    )
+    return first, second
+
+
+def _of_either(digest: bytes, signature: bytes, terms: Terms) -> tuple[bytes, int]:
+    try:
+        return compact(digest, signature, terms.participants[0])
+    except InvalidSignature:
+        return compact(digest, signature, terms.participants[1])
+
+
+def pack_lock(lock: Lock) -> bytes:
+    """Return a lock as `redeem` takes it: id (8 bytes), amount (16), expiry (8), kind (1), condition (32)."""
+    amount, times = lock.amount.to_bytes(16, "big"), lock.expiry.to_bytes(8, "big")
+    return lock.id.to_bytes(8, "big") + amount + times + bytes([lock.kind]) + lock.condition
+
+
+def _proof(signed: SignedProof, terms: Terms, domain: bytes) -> tuple[Any, ...]:
+    proof, sender = signed.proof, signed.proof.sender
+    digest = digest_proof(domain, proof)
+    return (
+        *(sender, proof.seq, proof.transferred, proof.locked, proof.locks_root, proof.seen),
+        compact(digest, signed.signature, terms.participants[sender]),
+        compact(digest, signed.countersignature, terms.participants[1 - sender]),
+    )
+
+
+# --- the contract's state ----------------------------------------------------------------------------------------
+
+CHANNEL_OF_TERMS = View("channel", (TERMS,), CHANNEL.results)
+DOMAIN_SEPARATOR = View("domainSeparator", (), ("bytes32",))
+REWARD_BPS = View("rewardBps", (), ("uint256",))
+OWED = View("owed", ("address", "address"), ("uint256",))
+
+
+def held_hash(held: HeldLocks) -> bytes:
+    """Return what the contract keeps of the locks of a standing proof: zeros if there are none."""
+    if held == HeldLocks():
+        return ZERO32
+    return keccak(encode(("uint128", "bytes32"), (held.locked, held.root)))
+
+
+def read_held(log: Log) -> tuple[int, HeldLocks]:
+    """Return whose simplex a log `LocksHeld` is of, and what it says; raise InvalidInput."""
+    sender, locked, root = decode_values(("uint8", "uint128", "bytes32"), log.data)
+    if sender > 1:
+        raise InvalidInput("a log of held locks is of side 0 or 1")
+    return sender, HeldLocks(locked, root)

@@ -1,0 +1,166 @@
+"""The blocks of a real chain, as several nodes tell them: heads, headers that chain, and the logs of their blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import trio
+
+from tallystick.settlement.chain import Block, Header
+from tallystick.settlement.errors import ChainError, ChainUnavailable, RpcError
+from tallystick.settlement.ethereum.abi import Deployment
+from tallystick.settlement.ethereum.rpc_shapes import quantity, to_hex
+from tallystick.settlement.evm.channels import ChannelsHeard
+from tallystick.settlement.evm.endpoint import Question
+from tallystick.settlement.evm.headers import SeenHeader, check_chain, read_seen
+from tallystick.settlement.evm.logs import PlacedLog, blocks_of, forged, read_logs, silent_blocks
+from tallystick.settlement.evm.nodes import Nodes, NodeState, newest
+from tallystick.settlement.evm.profiles import ChainProfile
+from tallystick.settlement.evm.questions import LATEST, block_question, read_answer
+from tallystick.settlement.evm.ranges import RangePlan, begin, next_range
+
+SUSPECTED = 16
+"""Of the newest blocks of an answer, those whose silence is looked into."""
+
+
+class BlockReader:
+    """Part of `EvmChain`. Its methods raise ChainUnavailable and ChainError."""
+
+    def __init__(self, nodes: Nodes, at: Deployment, profile: ChainProfile, heard: ChannelsHeard, start: int) -> None:
+        """`heard` is told every log of the contract that passes; nothing before block `start` is asked for."""
+        self._nodes = nodes
+        self._at = at
+        self._profile = profile
+        self._heard = heard
+        self._start = start
+        self._plan: RangePlan = begin(profile.range_max)
+        self._head: tuple[float, Header] | None = None
+        self._asking = trio.Lock()
+
+    async def head(self) -> Header:
+        """Return the newest block's header: of all nodes' heads the one that counts."""
+        async with self._asking:
+            now = trio.current_time()
+            if self._head is not None and now < self._head[0] + self._profile.poll_seconds / 2:
+                return self._head[1]
+            heads = []
+            for state, (answer,) in await self._nodes.ask_all(LATEST):
+                seen = self._seen(state, answer)
+                if seen is None:
+                    self._nodes.blame(state, ChainError("the chain node has no newest block"))
+                    continue
+                state.head = seen.header.number
+                heads.append(seen.header)
+            if not heads:
+                raise ChainUnavailable("no chain node knows a newest block")
+            self._head = now, newest(heads)
+            return self._head[1]
+
+    async def header(self, number: int) -> Header | None:
+        """Return the header of that number on the best branch, None above the head."""
+        state, (answer,) = await self._nodes.ask_one(block_question(number), at_least=number)
+        seen = self._seen(state, answer)
+        if seen is not None and seen.header.number != number:
+            raise ChainError(f"the chain node was asked for block {number} and sent {seen.header.number}")
+        return None if seen is None else seen.header
+
+    async def blocks(self, first: int, limit: int) -> tuple[Block, ...]:
+        """Return up to `limit` consecutive blocks of one branch from number `first` on; empty above the head."""
+        first = max(first, 0)
+        last = min(first + limit - 1, (await self.head()).number)
+        if last < first:
+            return ()
+        state, answers = await self._nodes.ask_one(
+            *(block_question(number) for number in range(first, last + 1)), at_least=last
+        )
+        headers: list[SeenHeader] = []
+        for answer in answers:
+            seen = self._seen(state, answer)
+            if seen is None:
+                break
+            headers.append(seen)
+        try:
+            check_chain(headers, first, state.proven and self._profile.header_hash)
+            logs = await self._logs(state, first, headers[-1].header.number) if headers else ()
+            logs = await self._complete(state, headers, logs)
+        except ChainError as error:
+            self._nodes.blame(state, error)
+            raise
+        self._heard.hear(logs)
+        return blocks_of(headers, logs, self._at)
+
+    async def wait(self, known: bytes) -> None:
+        """Return once the head's hash differs from `known`."""
+        while (await self.head()).hash == known:
+            await trio.sleep(self._profile.poll_seconds)
+
+    async def tagged(self, tag: str) -> Header | None:
+        """Return the block that the chain calls `safe` or `finalized`, None if a node knows no such tag."""
+        state, (answer,) = await self._nodes.ask_one(Question("eth_getBlockByNumber", (tag, False)))
+        if isinstance(answer, RpcError):
+            return None
+        seen = self._seen(state, answer)
+        return None if seen is None else seen.header
+
+    async def final_number(self) -> int:
+        """Return the newest block that no reorganisation reaches: the chain's own word, or a depth where it has none."""
+        head, said = await self.head(), await self.tagged("finalized")
+        by_depth = max(0, head.number - self._profile.final_blocks)
+        return by_depth if said is None else min(said.number, head.number)
+
+    async def _logs(self, state: NodeState, first: int, last: int, topics: Sequence[Any] = ()) -> tuple[PlacedLog, ...]:
+        """Return the contract's logs of a range as this node tells them, in as many questions as it takes."""
+        found: list[PlacedLog] = []
+        while (piece := next_range(self._plan, first, last)) is not None:
+            where = {"fromBlock": quantity(piece[0]), "toBlock": quantity(piece[1])}
+            (answer,) = await self._nodes.ask_this(state, self._log_question(where, topics))
+            if isinstance(answer, RpcError):
+                if piece[0] == piece[1]:
+                    raise ChainUnavailable(
+                        f"the chain node at {state.endpoint.url} has no logs of {piece[0]}: {answer}"
+                    )
+                self._plan = RangePlan(piece[1] - piece[0] + 1, self._plan.most).refused()
+                continue
+            found += read_answer(lambda value: read_logs(value, self._at.contract), answer)
+            self._plan = self._plan.taken()
+            first = piece[1] + 1
+        return tuple(found)
+
+    async def _complete(
+        self, state: NodeState, headers: Sequence[SeenHeader], logs: tuple[PlacedLog, ...]
+    ) -> tuple[PlacedLog, ...]:
+        """Return the logs with those of the newest blocks that this node left out, if another one tells them."""
+        if forged([seen for seen in headers if seen.proven], logs, self._at.contract):
+            raise ChainError("the chain node shows logs of a block that holds none; use another node")
+        silent = silent_blocks(headers[-SUSPECTED:], logs, self._at.contract)
+        if not silent:
+            return logs
+        questions = [self._log_question({"blockHash": to_hex(seen.header.hash)}) for seen in silent]
+        _, answers = await self._nodes.ask_one(*questions, but=state)
+        more = [
+            placed
+            for answer in answers
+            if not isinstance(answer, RpcError)
+            for placed in read_answer(lambda value: read_logs(value, self._at.contract), answer)
+        ]
+        if more:
+            self._nodes.blame(state, ChainError("the chain node left out logs of the contract"))
+        return tuple(sorted((*logs, *more), key=lambda placed: (placed.number, placed.index)))
+
+    def _log_question(self, where: dict[str, str], topics: Sequence[Any] = ()) -> Question:
+        return Question("eth_getLogs", ({"address": to_hex(self._at.contract), "topics": list(topics), **where},))
+
+    def _seen(self, state: NodeState, answer: Any) -> SeenHeader | None:
+        """Return the header in an answer of this node; None if it knows no such block. Raise ChainError."""
+        if answer is None:
+            return None
+        seen = read_answer(read_seen, answer)
+        state.proven = state.proven or seen.proven
+        return seen
+
+    async def search(self, topics: Sequence[Any]) -> None:
+        """Hear the contract's logs with these topics, from its beginning up to the newest block."""
+        head = await self.head()
+        state, _ = await self._nodes.ask_one(block_question(head.number), at_least=head.number)
+        self._heard.hear(await self._logs(state, self._start, head.number, topics))

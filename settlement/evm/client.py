@@ -1,0 +1,179 @@
+"""A real chain: `EvmChain` implements `chain.Chain` by plain Ethereum JSON-RPC, over one node or several.
+
+Rules:
+- The branch is judged by headers that chain. Logs count if their block is among them; a block of the newest whose
+  filter says that it may hold logs of the contract, and of which none came, is asked for again, of another node.
+- What is read of accounts and of the contract is read at a block that is named by its hash (EIP-1898): a node that does
+  not have that block says so, instead of answering by an older one.
+- A transaction goes to all nodes. That one has it already, or has mined it, is success; words that nobody understands
+  conclude nothing.
+- A receipt says that a call failed, not why: it is made again as a question at the receipt's block.
+
+    client ──▶ transactions ──▶ state ──▶ blocks ──▶ nodes ──▶ endpoint      the other modules of this room are pure
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import httpx
+
+from tallystick.channels.errors import InvalidInput
+from tallystick.channels.node.loops import require_trio
+from tallystick.channels.protocol.eip712 import domain_separator
+from tallystick.channels.protocol.keys import PrivateKey
+from tallystick.channels.protocol.objects import Address, ChannelId
+from tallystick.channels.transport.retries import Jitter
+from tallystick.channels.values.arguments import checked
+from tallystick.settlement.chain import Block, Call, ContractChannel, Header, SignedCall, TransactionReceipt
+from tallystick.settlement.errors import RpcError, WrongChain
+from tallystick.settlement.ethereum.abi import Deployment
+from tallystick.settlement.ethereum.http import make_client
+from tallystick.settlement.ethereum.rpc_shapes import read_bytes, read_quantity, to_hex
+from tallystick.settlement.evm.abi import DOMAIN_SEPARATOR
+from tallystick.settlement.evm.blocks import BlockReader
+from tallystick.settlement.evm.channels import ChannelsHeard
+from tallystick.settlement.evm.endpoint import TIMEOUT, Endpoint, Question
+from tallystick.settlement.evm.nodes import NodeFigures, Nodes, NodeState
+from tallystick.settlement.evm.profiles import ChainProfile, profile_of
+from tallystick.settlement.evm.questions import read_answer
+from tallystick.settlement.evm.refusals import client_of
+from tallystick.settlement.evm.state import StateReader
+from tallystick.settlement.evm.transactions import TransactionDesk
+
+
+@checked
+@asynccontextmanager
+async def open_evm_chain(
+    urls: Sequence[str],
+    at: Deployment,
+    *,
+    jitter: Jitter,
+    profile: ChainProfile | None = None,
+    start: int = 0,
+    transport: httpx.AsyncBaseTransport | None = None,
+) -> AsyncIterator[EvmChain]:
+    """Give the chain that the nodes at these URLs serve, the first being asked first; `at` says what it must be.
+
+    The nodes may be down now: each is checked before anything that it says is used. `start` is a block at or before
+    that of the contract's deployment: what was before is never asked for. `profile`: None takes the known one of that
+    chain id. Raise InvalidInput outside of trio, or if there is no URL. `transport` carries the requests (None: TCP).
+    """
+    require_trio("open_evm_chain")
+    if not urls:
+        raise InvalidInput("a real chain needs the URL of one node at least")
+    async with AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(make_client(url, TIMEOUT, transport)) for url in urls]
+        endpoints = [Endpoint(client) for client in clients]
+        yield EvmChain(endpoints, at, profile or profile_of(at.chain_id), jitter, start)
+
+
+class EvmChain:
+    """A real chain. Make it with `open_evm_chain`."""
+
+    def __init__(
+        self, endpoints: Sequence[Endpoint], at: Deployment, profile: ChainProfile, jitter: Jitter, start: int
+    ) -> None:
+        self._at = at
+        self.chain_id, self.contract = at
+        """EIP-155 chain id, and address of the adjudicator."""
+        self.profile = profile
+        heard = ChannelsHeard(at)
+        self._nodes = Nodes(endpoints, self._identify, jitter)
+        self._blocks = BlockReader(self._nodes, at, profile, heard, start)
+        self._state = StateReader(self._nodes, at, self._blocks, heard)
+        self._desk = TransactionDesk(self._nodes, at, profile, self._state, heard)
+
+    def __repr__(self) -> str:
+        return f"<EvmChain {self.profile.name} ({self.chain_id}) at {self._nodes!r}>"
+
+    def nodes(self) -> tuple[NodeFigures, ...]:
+        """Return how each node does."""
+        return self._nodes.figures()
+
+    async def head(self) -> Header:
+        """Return the newest block's header: of all nodes' heads the one that counts."""
+        return await self._blocks.head()
+
+    async def header(self, number: int) -> Header | None:
+        """Return the header of that number on the best branch, None above the head."""
+        return await self._blocks.header(number)
+
+    async def blocks(self, first: int, limit: int) -> tuple[Block, ...]:
+        """Return up to `limit` consecutive blocks of one branch from number `first` on; empty above the head."""
+        return await self._blocks.blocks(first, limit)
+
+    async def wait(self, known: bytes) -> None:
+        """Return once the head's hash differs from `known`: it is asked for again and again."""
+        await self._blocks.wait(known)
+
+    async def tagged(self, tag: str) -> Header | None:
+        """Return the block that the chain calls `safe` or `finalized`, None if a node knows no such tag."""
+        return await self._blocks.tagged(tag)
+
+    async def final_number(self) -> int:
+        """Return the newest block that no reorganisation reaches: the chain's own word, or a depth where it has none."""
+        return await self._blocks.final_number()
+
+    async def sign(self, key: PrivateKey, call: Call, nonce: int, price: int, tip: int = 0) -> SignedCall:
+        """Return `call` as a transaction at most `price` per unit of gas; `tip` is that of the one it replaces.
+
+        Raise InvalidInput if it cannot be written, ChainUnavailable if what it needs is not known now.
+        """
+        return await self._desk.sign(key, call, nonce, price, tip)
+
+    async def submit(self, raw: bytes) -> bytes:
+        """Hand a signed transaction to all nodes and return its hash; raise TransactionRefused if none takes it."""
+        return await self._desk.submit(raw)
+
+    async def receipt(self, transaction: bytes) -> TransactionReceipt | None:
+        """Return the receipt of a transaction that is in a block of the best branch."""
+        return await self._desk.receipt(transaction)
+
+    async def nonce(self, account: Address) -> int:
+        """Return the account's next nonce to be mined."""
+        return await self._state.nonce(account)
+
+    async def fee_price(self) -> int:
+        """Return what a transaction should offer per unit of gas in all, to be mined within a few blocks."""
+        return await self._desk.fee_price()
+
+    async def balance(self, account: Address, asset: Address) -> int:
+        """Return what the account holds."""
+        return await self._state.balance(account, asset)
+
+    async def channel(self, channel: ChannelId) -> ContractChannel | None:
+        """Return the contract's state of a channel, None if it never existed."""
+        return await self._state.channel(channel)
+
+    async def channel_count(self, first: Address, second: Address, asset: Address) -> int:
+        """Return how many channels this pair (in either order) ever opened in this asset."""
+        return await self._state.channel_count(first, second, asset)
+
+    async def secret_time(self, digest: bytes) -> int | None:
+        """Return the block time at which the secret of this sha256 digest was registered."""
+        return await self._state.secret_time(digest)
+
+    async def _identify(self, state: NodeState) -> None:
+        """Raise WrongChain unless a node serves our chain, and our contract on it."""
+        call = {"to": to_hex(self.contract), "data": to_hex(DOMAIN_SEPARATOR.encode_call())}
+        endpoint = state.endpoint
+        answers = await endpoint.ask(
+            (
+                Question("eth_chainId"),
+                Question("eth_getCode", (to_hex(self.contract), "latest")),
+                Question("eth_call", (call, "latest")),
+                Question("web3_clientVersion"),
+            )
+        )
+        found = read_answer(read_quantity, answers[0])
+        if found != self.chain_id:
+            raise WrongChain(f"the chain node at {endpoint.url} serves chain {found}, not {self.chain_id}")
+        if not read_answer(read_bytes, answers[1]):
+            raise WrongChain(f"the chain node at {endpoint.url} knows no contract at 0x{self.contract.hex()}")
+        if isinstance(answers[2], RpcError) or answers[2] != to_hex(domain_separator(*self._at)):
+            raise WrongChain(
+                f"the contract at 0x{self.contract.hex()} is not Tallystick's adjudicator, by the chain node at {endpoint.url}"
+            )
+        state.client = client_of(answers[3]) if isinstance(answers[3], str) else ""

@@ -1,0 +1,77 @@
+"""How much gas a transaction is given: by what was measured of its call, and by what a node estimates now. Pure.
+
+What is not used is not paid, but a limit that is too low costs the whole fee and does nothing. So the limit is the
+higher of both, with a margin on the estimate, as the state may be another one when it is mined; and never more than a
+transaction may have (EIP-7825). A call that a node says would fail now is given what was measured: what it waits for
+may be in a transaction before it.
+"""
+
+from __future__ import annotations
+
+from tallystick.settlement.chain import (
+    ApproveCall,
+    Call,
+    ChallengeCall,
+    CloseCall,
+    CooperativeCloseCall,
+    DepositCall,
+    OpenCall,
+    RedeemCall,
+    RegisterLinkCall,
+    RegisterProofCall,
+    RegisterSecretCall,
+    SettleCall,
+    TransferCall,
+    WithdrawCall,
+)
+
+GAS_MAX = 2**24
+"""Of one transaction (EIP-7825)."""
+
+MARGIN = (5, 4)
+"""On an estimate."""
+
+MEASURED: dict[type[Call], int] = {
+    OpenCall: 180_000,
+    DepositCall: 110_000,
+    WithdrawCall: 160_000,
+    CooperativeCloseCall: 190_000,
+    CloseCall: 180_000,
+    ChallengeCall: 150_000,
+    SettleCall: 260_000,
+    RedeemCall: 200_000,
+    RegisterSecretCall: 60_000,
+    RegisterLinkCall: 120_000,
+    RegisterProofCall: 120_000,
+    TransferCall: 100_000,
+    ApproveCall: 80_000,
+}
+"""The most that each call took on an EVM of today's prices, with a token of 60,000 a transfer, and a third on top."""
+
+LOCK_GAS = 8_000
+"""Of each lock in a redeem, likewise."""
+
+LINK_GAS = 260
+"""Of each step from a registered link towards its stream's tip, likewise."""
+
+PROOF_GAS = 80
+"""Of each byte of a proof of any other kind, likewise."""
+
+
+def measured(call: Call) -> int:
+    """Return the most that a call should take."""
+    base = MEASURED[type(call)]
+    match call:
+        case RedeemCall(locks=locks):
+            base += LOCK_GAS * len(locks)
+        case RegisterLinkCall(depth=depth):
+            base += LINK_GAS * depth
+        case RegisterProofCall(proof=proof):
+            base += PROOF_GAS * len(proof)
+    return min(base, GAS_MAX)
+
+
+def limit_of(call: Call, estimate: int | None) -> int:
+    """Return the limit to sign; `estimate` is a node's, None if it says that the call would fail now."""
+    wanted = measured(call) if estimate is None else max(measured(call), estimate * MARGIN[0] // MARGIN[1])
+    return min(wanted, GAS_MAX)

@@ -1,0 +1,48 @@
+"""Which blocks' logs to ask for at once, where every node has limits of its own and tells them in its own words. Pure.
+
+Nodes limit a range by blocks, by logs, by bytes or by time, and say so in texts that change. So none is read: whatever
+a node says against a range of more than one block, half of it is asked for. What worked is doubled after a while.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+GROW_AFTER = 4
+"""Ranges that were answered in a row until a longer one is tried."""
+
+
+class RangePlan(msgspec.Struct, frozen=True):
+    """How many blocks to ask for at once now."""
+
+    size: int
+    most: int
+    answered: int = 0
+
+    def taken(self) -> RangePlan:
+        """Return the plan after a range of this size was answered."""
+        if self.answered + 1 < GROW_AFTER:
+            return msgspec.structs.replace(self, answered=self.answered + 1)
+        return RangePlan(min(self.most, 2 * self.size), self.most)
+
+    def refused(self) -> RangePlan:
+        """Return the plan after it was refused."""
+        return RangePlan(max(1, self.size // 2), self.most)
+
+
+def begin(most: int) -> RangePlan:
+    """Return the plan that begins with the longest range."""
+    return RangePlan(max(1, most), max(1, most))
+
+
+def next_range(plan: RangePlan, first: int, last: int) -> tuple[int, int] | None:
+    """Return the next range within `first` to `last`, both included; None if nothing is left."""
+    return (first, min(last, first + plan.size - 1)) if first <= last else None
+
+
+def pieces(first: int, last: int, size: int) -> Iterator[tuple[int, int]]:
+    """Return ranges of `size` that cover `first` to `last`, in order."""
+    for start in range(first, last + 1, size):
+        yield start, min(last, start + size - 1)

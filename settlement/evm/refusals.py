@@ -1,0 +1,127 @@
+"""What a node says when it does not take a transaction, in terms of ours: texts, which differ in each client. Pure.
+
+JSON-RPC has no codes for it, so there is nothing but to read the texts; this is the one place that does. Who does not
+find a text here must take it for "try again": nothing is ever concluded from words that are not understood.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+
+from tallystick.settlement.errors import Refusal
+
+
+class Taken(enum.Enum):
+    """Errors that mean that the transaction is there."""
+
+    KNOWN = "known"
+    """It waits already."""
+    MINED = "mined"
+    """It is in a block, and its call failed: hardhat and anvil mine at once, and answer with the failure."""
+
+
+Meaning = Refusal | Taken
+
+_COMMON: Mapping[str, Meaning] = {
+    "already known": Taken.KNOWN,
+    "known transaction": Taken.KNOWN,
+    "already imported": Taken.KNOWN,
+    "alreadyknown": Taken.KNOWN,
+    "nonce too low": Refusal.NONCE_TOO_LOW,
+    "nonce is too low": Refusal.NONCE_TOO_LOW,
+    "nonce too high": Refusal.NONCE_TOO_HIGH,
+    "nonce gap": Refusal.NONCE_TOO_HIGH,
+    "replacement transaction underpriced": Refusal.UNDERPRICED,
+    "underpriced": Refusal.UNDERPRICED,
+    "could not replace": Refusal.UNDERPRICED,
+    "less than block base fee": Refusal.UNDERPRICED,
+    "below current base fee": Refusal.UNDERPRICED,
+    "fee too low": Refusal.UNDERPRICED,
+    "below configured minimum": Refusal.UNDERPRICED,
+    "insufficient funds": Refusal.INSUFFICIENT_FUNDS,
+    "exceeds the configured cap": Refusal.MALFORMED,
+    "txpool is full": Refusal.MEMPOOL_FULL,
+    "transaction pool is full": Refusal.MEMPOOL_FULL,
+    "intrinsic gas too low": Refusal.MALFORMED,
+    "gas limit too high": Refusal.MALFORMED,
+    "exceeds block gas limit": Refusal.MALFORMED,
+    "oversized data": Refusal.MALFORMED,
+    "max initcode size exceeded": Refusal.MALFORMED,
+    "tip higher than fee cap": Refusal.MALFORMED,
+    "rlp:": Refusal.MALFORMED,
+    "invalid sender": Refusal.BAD_SIGNATURE,
+    "invalid signature": Refusal.BAD_SIGNATURE,
+    "invalid chain id": Refusal.WRONG_CHAIN,
+    "chain id mismatch": Refusal.WRONG_CHAIN,
+    "only replay-protected": Refusal.MALFORMED,
+}
+
+_OF_CLIENT: Mapping[str, Mapping[str, Meaning]] = {
+    "geth": {
+        "in-flight transaction limit": Refusal.MEMPOOL_FULL,
+        "future transaction tries to replace pending": Refusal.NONCE_TOO_HIGH,
+    },
+    "anvil": {
+        "intrinsic gas too high": Refusal.MALFORMED,
+        "tx gas limit": Refusal.MALFORMED,
+        "max fee per gas": Refusal.UNDERPRICED,
+        "execution reverted": Taken.MINED,
+    },
+    "hardhat": {
+        "doesn't have enough funds": Refusal.INSUFFICIENT_FUNDS,
+        "is too low for the next block": Refusal.UNDERPRICED,
+        "expected nonce to be": Refusal.NONCE_TOO_LOW,
+        "reverted": Taken.MINED,
+        "transaction ran out of gas": Taken.MINED,
+        "gas limit is": Refusal.MALFORMED,
+    },
+    "nethermind": {
+        "oldnonce": Refusal.NONCE_TOO_LOW,
+        "noncegap": Refusal.NONCE_TOO_HIGH,
+        "feetoolow": Refusal.UNDERPRICED,
+        "replacementnotallowed": Refusal.UNDERPRICED,
+        "insufficientfunds": Refusal.INSUFFICIENT_FUNDS,
+        "gaslimitexceeded": Refusal.MALFORMED,
+    },
+    "besu": {
+        "upfront cost exceeds account balance": Refusal.INSUFFICIENT_FUNDS,
+        "exceeds_block_gas_limit": Refusal.MALFORMED,
+    },
+}
+"""What a client alone says, or says in another sense; looked at before what all say."""
+
+CLIENTS = tuple(_OF_CLIENT)
+
+
+def client_of(version: str) -> str:
+    """Return which client answers to `web3_clientVersion`: a name of `CLIENTS`, else empty (also for a provider's)."""
+    said = version.lower()
+    return next((name for name in CLIENTS if name in said), "")
+
+
+def meaning_of(client: str, text: str) -> Meaning | None:
+    """Return what it means that a node of this client answered a transaction with `text`. None: try again later."""
+    said = text.lower()
+    for table in (_OF_CLIENT.get(client, {}), _COMMON):
+        found = next((meaning for words, meaning in table.items() if words in said), None)
+        if found is not None:
+            return found
+    return None
+
+
+_BUSY = (
+    "rate limit",
+    "too many requests",
+    "exceeded its throughput",
+    "request limit",
+    "try again",
+    "timeout",
+    "timed out",
+)
+
+
+def is_passing(code: int, text: str) -> bool:
+    """Whether an error says that the node is busy: providers say so with HTTP status 200, too."""
+    said = text.lower()
+    return code in (-32005, -32029, -32097, 429) or any(words in said for words in _BUSY)

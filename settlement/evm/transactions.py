@@ -1,0 +1,129 @@
+"""Transactions on a real chain: signed, handed to all nodes, and what became of them.
+
+That a node has one already, or has mined it, is success; words that nobody understands conclude nothing. A receipt says
+that a call failed, not why: it is made again as a question at the receipt's block.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import trio
+
+from tallystick.channels.protocol.keys import PrivateKey
+from tallystick.channels.protocol.objects import Address
+from tallystick.settlement.chain import Call, OpenCall, SignedCall, TransactionReceipt
+from tallystick.settlement.errors import ChainError, Refusal, RpcError, TransactionRefused
+from tallystick.settlement.ethereum.abi import Deployment, Envelope
+from tallystick.settlement.ethereum.rpc_shapes import quantity, read_bytes, read_quantity, to_hex
+from tallystick.settlement.ethereum.transactions import sign_envelope, transaction_hash
+from tallystick.settlement.evm import receipts
+from tallystick.settlement.evm.abi import encode_evm_call
+from tallystick.settlement.evm.channels import ChannelsHeard
+from tallystick.settlement.evm.endpoint import Question
+from tallystick.settlement.evm.fees import HISTORY, PERCENTILE, FeeMarket, Offer, offer_of, read_history
+from tallystick.settlement.evm.gas import limit_of
+from tallystick.settlement.evm.headers import read_seen
+from tallystick.settlement.evm.nodes import Nodes
+from tallystick.settlement.evm.profiles import ChainProfile
+from tallystick.settlement.evm.questions import block_question, call_of, read_answer, result
+from tallystick.settlement.evm.refusals import Meaning, Taken, meaning_of
+from tallystick.settlement.evm.state import StateReader
+
+PRICE_SECONDS = 12.0
+"""How long what gas costs is remembered for signing."""
+
+
+class TransactionDesk:
+    """Part of `EvmChain`. Its methods raise ChainUnavailable and ChainError, or what they name."""
+
+    def __init__(
+        self, nodes: Nodes, at: Deployment, profile: ChainProfile, state: StateReader, heard: ChannelsHeard
+    ) -> None:
+        self._nodes = nodes
+        self._at = at
+        self._profile = profile
+        self._state = state
+        self._heard = heard
+        self._market: tuple[float, FeeMarket] | None = None
+
+    async def sign(self, key: PrivateKey, call: Call, nonce: int, price: int, tip: int = 0) -> SignedCall:
+        """Return `call` as a transaction at most `price` per unit of gas; `tip` is that of the one it replaces.
+
+        Raise InvalidInput if it cannot be written, ChainUnavailable if what it needs is not known now.
+        """
+        if isinstance(call, OpenCall):
+            self._heard.learn(call.terms)
+        envelope = encode_evm_call(call, self._at, await self._state.context(call))
+        offer = offer_of(price, await self.market(), Offer(price, tip) if tip else None)
+        limit = limit_of(call, await self._estimate(key.address, envelope))
+        return SignedCall(
+            sign_envelope(key, self._at.chain_id, envelope, nonce, offer.cap, offer.tip, limit), offer.tip
+        )
+
+    async def submit(self, raw: bytes) -> bytes:
+        """Hand a signed transaction to all nodes and return its hash; raise TransactionRefused if none takes it."""
+        made, refused = transaction_hash(raw), dict[Meaning | None, str]()
+        for state, (answer,) in await self._nodes.ask_all(Question("eth_sendRawTransaction", (to_hex(raw),))):
+            if not isinstance(answer, RpcError):
+                if read_answer(lambda value: read_bytes(value, "hash", 32), answer) != made:
+                    raise ChainError("the chain node calls the transaction by another hash than its own")
+                return made
+            meaning = meaning_of(state.client, answer.said)
+            if isinstance(meaning, Taken):
+                return made
+            refused.setdefault(meaning, answer.said)
+        if Refusal.NONCE_TOO_LOW in refused and await self._is_mined(made):
+            return made
+        code = next((meaning for meaning in refused if isinstance(meaning, Refusal)), None)
+        if code is None:
+            raise ChainError(f"the chain nodes do not take the transaction: {next(iter(refused.values()))}")
+        raise TransactionRefused(refused[code], code)
+
+    async def receipt(self, transaction: bytes) -> TransactionReceipt | None:
+        """Return the receipt of a transaction that is in a block of the best branch."""
+        state, (answer,) = await self._nodes.ask_one(Question("eth_getTransactionReceipt", (to_hex(transaction),)))
+        if result(answer) is None:
+            return None
+        receipt = read_answer(receipts.read_receipt, answer)
+        if receipt.transaction != transaction:
+            raise ChainError("the chain node sent the receipt of another transaction")
+        found, asked = await self._nodes.ask_this(
+            state, block_question(receipt.number), Question("eth_getTransactionByHash", (to_hex(transaction),))
+        )
+        seen = None if result(found) is None else read_answer(read_seen, found)
+        if seen is None or seen.header.hash != receipt.block:
+            return None  # its block has left the best branch
+        if receipt.success:
+            return receipts.succeeded(receipt, seen.header)
+        sent = None if asked is None else read_answer(receipts.read_sent, asked)
+        said: Any = None
+        if sent is not None and receipt.gas_used < sent.gas:
+            (said,) = await self._nodes.ask_this(state, Question("eth_call", (sent.replay(), quantity(receipt.number))))
+        return receipts.failed(receipt, seen.header, sent, said)
+
+    async def market(self) -> FeeMarket:
+        """Return what a unit of gas costs, as of some seconds ago at most."""
+        now = trio.current_time()
+        if self._market is None or now > self._market[0] + PRICE_SECONDS:
+            await self.fee_price()
+        assert self._market is not None
+        return self._market[1]
+
+    async def fee_price(self) -> int:
+        """Return what a transaction should offer per unit of gas in all, to be mined within a few blocks."""
+        question = Question("eth_feeHistory", (quantity(HISTORY), "latest", [PERCENTILE]))
+        now = trio.current_time()
+        (answer,) = await self._nodes.ask(question)
+        market = read_answer(lambda value: read_history(value, self._profile.tip_min), answer)
+        self._market = now, market
+        return market.cap
+
+    async def _estimate(self, sender: Address, envelope: Envelope) -> int | None:
+        """Return how much gas a node thinks that it takes, None if it would fail now."""
+        (answer,) = await self._nodes.ask(Question("eth_estimateGas", (call_of(envelope, sender),)))
+        return None if isinstance(answer, RpcError) else read_answer(read_quantity, answer)
+
+    async def _is_mined(self, transaction: bytes) -> bool:
+        (answer,) = await self._nodes.ask(Question("eth_getTransactionReceipt", (to_hex(transaction),)))
+        return isinstance(answer, dict)
