@@ -24,7 +24,7 @@ from tallystick.channels.protocol.objects import (
 )
 from tallystick.channels.storage.store import Moment, Store
 from tallystick.channels.values.arguments import checked
-from tallystick.router.forwarding.ports import ChannelPort
+from tallystick.router.forwarding.ports import NodeChannels
 from tallystick.router.invoices.invoice import Invoice
 from tallystick.router.network.asset_graphs import AssetGraphs
 from tallystick.router.network.hints import choose_hints
@@ -46,7 +46,7 @@ class Invoicing:
         self,
         key: PrivateKey,
         chain: Chain,
-        channels: ChannelPort,
+        channels: NodeChannels,
         store: Store,
         options: PaymentOptions,
         *,

@@ -30,7 +30,7 @@ from tallystick.channels.storage.store import Store
 from tallystick.channels.values.arguments import checked
 from tallystick.channels.values.discretion import Discreet
 from tallystick.router.errors import PaymentFailed, Unpaid
-from tallystick.router.forwarding.ports import ChannelPort
+from tallystick.router.forwarding.ports import NodeChannels
 from tallystick.router.invoices.invoice import Invoice, check_payable, decode_invoice
 from tallystick.router.network.asset_graphs import AssetGraphs
 from tallystick.router.network.invoicing import Invoicing
@@ -62,7 +62,7 @@ class Paying:
         self,
         own: NodeKey,
         chain: Chain,
-        channels: ChannelPort,
+        channels: NodeChannels,
         store: Store,
         options: PaymentOptions,
         *,

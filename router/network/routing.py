@@ -34,12 +34,12 @@ from tallystick.router.forwarding.admission import Admission
 from tallystick.router.forwarding.circuits import ForwardRecord, forwards_after, forwards_before
 from tallystick.router.forwarding.incoming import IncomingLocks
 from tallystick.router.forwarding.policies import Policies
+from tallystick.router.forwarding.ports import NodeChannels
 from tallystick.router.forwarding.service import Router, RoutingOptions
 from tallystick.router.gossip.core import Gossip
 from tallystick.router.gossip.own_announcements import Description
 from tallystick.router.gossip.service import GossipService
 from tallystick.router.gossip.store import GraphEvent
-from tallystick.router.network.adapters import NodeChannels
 from tallystick.router.network.asset_graphs import AssetGraphs
 from tallystick.router.network.hints import TOLD_TAG
 from tallystick.router.network.invoicing import Invoicing
