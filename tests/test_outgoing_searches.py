@@ -26,7 +26,7 @@ from tallystick.router.sending.outgoing import OutgoingPayments
 from tallystick.router.sending.payer import Limits, Part, Payment, RetryPlan
 from tallystick.router.sending.payments import Order, PartSent, PaymentOrdered, find_payment
 from tallystick.router.sending.searches import TURN
-from tallystick.router.sending.sqlite import SCHEMA
+from tallystick.router.sqlite import PAYMENTS_SCHEMA
 
 PEER = NodeKey(bytes(PrivateKey(b"\x42" * 32).public))
 CHANNEL = ChannelId(b"c" * 32)
@@ -94,7 +94,7 @@ class World:
     now = 1_000
 
     def __init__(self, pauses: int) -> None:
-        self.store = SimulatedDisk([SCHEMA]).open()
+        self.store = SimulatedDisk([PAYMENTS_SCHEMA]).open()
         self.roads = Slow(pauses)
         self.moments: list[Moment] = []
         self.thens: list[Callable[[], None]] = []

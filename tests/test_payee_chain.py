@@ -23,7 +23,7 @@ from tallystick.router.onion.payload import FinalPayload
 from tallystick.router.receiving.issued import find_invoice, issue
 from tallystick.router.receiving.payee import PayeeOptions
 from tallystick.router.receiving.service import Receiving
-from tallystick.router.receiving.sqlite import SCHEMA
+from tallystick.router.sqlite import INVOICES_SCHEMA
 from tallystick.settlement.chain import RegisterSecretCall
 
 SECRET, WORD = b"s" * 32, b"w" * 32
@@ -54,7 +54,7 @@ class World:
 
     def __init__(self) -> None:
         key = PrivateKey(b"\x01" * 32)
-        self.store = SimulatedDisk([SCHEMA]).open()
+        self.store = SimulatedDisk([INVOICES_SCHEMA]).open()
         invoice = Invoice(
             payee=NodeKey(bytes(key.public)),
             payment_hash=digest_of(SECRET),
