@@ -16,7 +16,7 @@ from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.channels.storage.sqlite.store import SqliteStore, open_store
 from tallystick.channels.storage.store import Moment
-from tallystick.settlement.chain import Call, Header, TransactionReceipt, TransferCall
+from tallystick.settlement.chain import Call, Header, SignedCall, TransactionReceipt, TransferCall
 from tallystick.settlement.errors import ChainError, ChainUnavailable, Refusal, TransactionRefused
 from tallystick.settlement.sending.moments import NoncesLowered, ObligationStored, read_book
 from tallystick.settlement.sending.obligations import Obligation, ObligationStatus
@@ -119,9 +119,9 @@ class Desk:
             hashed = obligation.attempts[-1:] and bool(obligation.attempts[-1].hash)
             self.journal.append(f"store nonce {obligation.nonce} {'signed' if hashed else 'unsigned'}")
 
-    def sign(self, key: PrivateKey, chain_id: int, contract: Address, call: Call, nonce: int, price: int) -> bytes:
+    async def sign(self, key: PrivateKey, call: Call, nonce: int, price: int, tip: int) -> SignedCall:
         self.journal.append(f"sign {nonce}")
-        return msgspec.json.encode((call, nonce, price))
+        return SignedCall(msgspec.json.encode((call, nonce, price)), price)
 
 
 @asynccontextmanager

@@ -13,11 +13,11 @@ import trio
 
 from tallystick.channels.errors import LinkClosed, StoreError
 from tallystick.channels.ports import Link, Network, PeerAddress
-from tallystick.channels.protocol.keys import PublicKey
+from tallystick.channels.protocol.keys import PrivateKey, PublicKey
 from tallystick.channels.protocol.objects import Address, ChannelId
 from tallystick.channels.storage.store import Moment, Store
 from tallystick.channels.storage.tables import Row, TableQuery
-from tallystick.settlement.chain import Block, Chain, ContractChannel, Header, TransactionReceipt
+from tallystick.settlement.chain import Block, Call, Chain, ContractChannel, Header, SignedCall, TransactionReceipt
 from tallystick.settlement.errors import ChainUnavailable
 
 STORE, SEND, RECEIVE, SUBMIT = "store", "send", "receive", "submit"
@@ -214,6 +214,10 @@ class GatedChain:
         """Return once the head's hash differs from `known`."""
         await (await self._reach()).wait(known)
         await self._reach()
+
+    async def sign(self, key: PrivateKey, call: Call, nonce: int, price: int, tip: int = 0) -> SignedCall:
+        """Return a call as a transaction."""
+        return await self._chain.sign(key, call, nonce, price, tip)
 
     async def submit(self, raw: bytes) -> bytes:
         """Hand in a signed transaction."""

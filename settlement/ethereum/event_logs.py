@@ -92,4 +92,4 @@ def find_event(log: Log, at: Deployment) -> Event | None:
 
 def topic_of(kind: type[Event]) -> bytes:
     """Return the first topic of the logs of one kind of event."""
-    return _FORMS[kind].topic
+    return _FORMS[kind].hash

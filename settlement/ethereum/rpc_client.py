@@ -22,10 +22,11 @@ import trio
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.node.loops import require_trio
+from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
 from tallystick.channels.transport.retries import Jitter, Pauses, Retry
 from tallystick.channels.values.arguments import checked
-from tallystick.settlement.chain import Block, Chain, ContractChannel, Header, TransactionReceipt
+from tallystick.settlement.chain import Block, Call, Chain, ContractChannel, Header, SignedCall, TransactionReceipt
 from tallystick.settlement.errors import ChainError, ChainUnavailable, Refusal, TransactionRefused, WrongChain
 from tallystick.settlement.ethereum.abi import Deployment, Signature
 from tallystick.settlement.ethereum.rpc_shapes import (
@@ -38,7 +39,7 @@ from tallystick.settlement.ethereum.rpc_shapes import (
     read_receipt,
     to_hex,
 )
-from tallystick.settlement.ethereum.transactions import transaction_hash
+from tallystick.settlement.ethereum.transactions import sign_call, transaction_hash
 from tallystick.settlement.ethereum.views import BALANCE_OF, CHANNEL, CHANNEL_COUNT, SECRET_TIME, decode_channel
 
 T = TypeVar("T")
@@ -151,6 +152,9 @@ class RpcChain(Chain):
     async def wait(self, known: bytes) -> None:
         """Return once the head's hash differs from `known`, or after WAIT seconds."""
         await self._node.call("tally_waitHead", to_hex(known), quantity(WAIT), timeout=WAIT + TIMEOUT)
+
+    async def sign(self, key: PrivateKey, call: Call, nonce: int, price: int, tip: int = 0) -> SignedCall:
+        return SignedCall(sign_call(key, self.chain_id, self.contract, call, nonce, price), price)
 
     async def submit(self, raw: bytes) -> bytes:
         answer = _checked(read_bytes, await self._node.call("eth_sendRawTransaction", to_hex(raw)))

@@ -100,19 +100,20 @@ def sign_envelope(
     key: PrivateKey, chain_id: int, envelope: Envelope, nonce: int, cap: int, tip: int, gas: int
 ) -> bytes:
     """Return a raw transaction: at most `cap` per unit of gas, of that at most `tip` above the base fee."""
+    to = {"to": envelope.to, "value": envelope.value, "data": envelope.data}
+    return _sign(key, chain_id, to, nonce, cap, tip, gas)
+
+
+def sign_creation(key: PrivateKey, chain_id: int, code: bytes, nonce: int, cap: int, tip: int, gas: int) -> bytes:
+    """Return a raw transaction that puts a contract onto the chain; `code` ends in its constructor's arguments."""
+    return _sign(key, chain_id, {"value": 0, "data": code}, nonce, cap, tip, gas)
+
+
+def _sign(key: PrivateKey, chain_id: int, what: dict[str, Any], nonce: int, cap: int, tip: int, gas: int) -> bytes:
     from tallystick.settlement.ethereum.accounts import Account  # late: it takes a third of a second
 
-    fields = {
-        "type": 2,
-        "chainId": chain_id,
-        "nonce": nonce,
-        "maxPriorityFeePerGas": tip,
-        "maxFeePerGas": cap,
-        "gas": gas,
-        "to": envelope.to,
-        "value": envelope.value,
-        "data": envelope.data,
-    }
+    fees = {"maxPriorityFeePerGas": tip, "maxFeePerGas": cap, "gas": gas}
+    fields = {"type": 2, "chainId": chain_id, "nonce": nonce, **fees, **what}
     return bytes(Account.sign_transaction(fields, key.reveal()).raw_transaction)
 
 

@@ -1,9 +1,9 @@
 """Calls, views and errors of the adjudicator on the EVM: what a transaction to it carries. Pure.
 
-contracts/README.md has the interface. It differs from the simulated ledger's (`ethereum.abi`) in what a real chain makes
-dear: a channel's terms travel with each call, and what stands of its locks with a settlement, as the contract keeps
-hashes alone; signatures are compact (EIP-2098: the recovery id in the top bit of s); locks are packed in 65 bytes each;
-what is absent is absent, not zeros.
+contracts/README.md has the interface. It differs from the simulated ledger's (`ethereum.abi`) in what a real chain
+makes dear: a channel's terms travel with each call, and what stands of its locks with a settlement, as the contract
+keeps hashes alone; signatures are compact (EIP-2098: the recovery id in the top bit of s); locks are packed in 65 bytes
+each; what is absent is absent, not zeros.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tallystick.channels.protocol.eip712 import (
     domain_separator,
 )
 from tallystick.channels.protocol.keys import keccak, with_recovery_id
-from tallystick.channels.protocol.objects import NATIVE, ZERO32, Address, Lock, SignedProof, Terms
+from tallystick.channels.protocol.objects import ZERO32, Address, Lock, SignedProof, Terms
 from tallystick.settlement.chain import (
     ApproveCall,
     Call,
@@ -41,10 +41,10 @@ from tallystick.settlement.chain import (
     TransferCall,
     WithdrawCall,
 )
-from tallystick.settlement.ethereum.abi import Deployment, Envelope, decode_values, terms_values
+from tallystick.settlement.ethereum.abi import Deployment, Envelope, Signature, decode_values, terms_values, value_of
 from tallystick.settlement.ethereum.abi import encode_call as encode_simple
 from tallystick.settlement.ethereum.event_logs import Log, topic_of
-from tallystick.settlement.ethereum.views import CHANNEL, View
+from tallystick.settlement.ethereum.views import CHANNEL
 
 TERMS = "(address,address,address,uint64,uint64,bytes32)"
 SIGNATURE = "(bytes32,uint256)"
@@ -54,10 +54,25 @@ HELD = "(uint128,bytes32)"
 FEW_LOCKS = 32
 """Up to so many locks are redeemed by the cheaper of two functions."""
 
+_OFFER = ("uint128", "uint64", SIGNATURE, SIGNATURE)
+_LOCKS = (TERMS, "uint8", "uint128", "bytes")
+_OPEN = Signature("open", (TERMS, "uint128"))
+_DEPOSIT = Signature("deposit", (TERMS, "uint8", "uint128"))
+_WITHDRAW = Signature("withdraw", (TERMS, "uint8", *_OFFER))
+_COOPERATIVE_CLOSE = Signature("cooperativeClose", (TERMS, "uint128", *_OFFER))
+_CLOSE = Signature("close", (TERMS, f"{PROOF}[]", "bytes32"))
+_CHALLENGE = Signature("challenge", (TERMS, PROOF))
+_CHALLENGE_FOR = Signature("challenge", (TERMS, PROOF, "address", SIGNATURE))
+_SETTLE = Signature("settle", (TERMS,))
+_SETTLE_HELD = Signature("settle", (TERMS, HELD, HELD))
+_REDEEM, _REDEEM_MANY = Signature("redeem", _LOCKS), Signature("redeemMany", _LOCKS)
+_REGISTER_SECRET = Signature("registerSecret", ("bytes32",))
+_REGISTER_LINK = Signature("registerLink", ("bytes32", "uint64", "bytes32", "uint128", "uint64", "uint64"))
+
 OPENED = topic_of(ChannelOpened)
 """First topic of the logs that tell a channel's terms."""
 
-LOCKS_HELD = keccak(b"LocksHeld(bytes32,uint8,uint128,bytes32)")
+LOCKS_HELD = Signature("LocksHeld", ("bytes32", "uint8", "uint128", "bytes32")).hash
 """First topic of the logs that tell what a standing proof says of pending locks."""
 
 
@@ -83,66 +98,57 @@ def encode_evm_call(call: Call, at: Deployment, context: ChannelContext | None) 
     """
     if isinstance(call, (TransferCall, ApproveCall)):
         return encode_simple(call, at)
+    written: tuple[Signature, tuple[Any, ...]]
     try:
-        name, types, values, value = _parts(call, at, context)
-        data = keccak(f"{name}({','.join(types)})".encode())[:4] + encode(types, values)
+        if isinstance(call, OpenCall):
+            if Deployment(call.terms.chain_id, call.terms.contract) != at:
+                raise InvalidInput("the channel's terms name another chain or contract than the one that is called")
+            written = _OPEN, (terms_values(call.terms), call.deposit)
+        elif isinstance(call, RegisterSecretCall):
+            written = _REGISTER_SECRET, (call.secret,)
+        elif isinstance(call, RegisterLinkCall):
+            written = _REGISTER_LINK, msgspec.structs.astuple(call)
+        elif context is None:
+            raise InvalidInput(f"the contract takes no {type(call).__name__}, or not without its channel's terms")
+        else:
+            written = _of_channel(call, context, domain_separator(*at))
+        function, values = written
+        return Envelope(at.contract, value_of(call), function.encode_call(*values))
     except (EncodingError, InvalidSignature) as error:
         raise InvalidInput(f"this call cannot be written as a transaction: {error}") from error
-    return Envelope(at.contract, value, data)
 
 
-def _parts(call: Call, at: Deployment, context: ChannelContext | None) -> tuple[str, Sequence[str], Sequence[Any], int]:
-    """Return a call's name, types, arguments and value."""
-    domain = domain_separator(*at)
-    match call:
-        case OpenCall(terms, deposit):
-            if Deployment(terms.chain_id, terms.contract) != at:
-                raise InvalidInput("the channel's terms name another chain or contract than the one that is called")
-            value = deposit if terms.asset == NATIVE else 0
-            return "open", (TERMS, "uint128"), (terms_values(terms), deposit), value
-        case RegisterSecretCall(secret):
-            return "registerSecret", ("bytes32",), (secret,), 0
-        case RegisterLinkCall():
-            types = ("bytes32", "uint64", "bytes32", "uint128", "uint64", "uint64")
-            return "registerLink", types, msgspec.structs.astuple(call), 0
-    if context is None:
-        raise InvalidInput("this call needs the terms of its channel, which are not known")
+def _of_channel(call: Call, context: ChannelContext, domain: bytes) -> tuple[Signature, tuple[Any, ...]]:
+    """Return which function a call about a channel calls, and its arguments."""
     terms = context.terms
     first = terms_values(terms)
     match call:
         case DepositCall(_, side, amount, asset):
             if asset != terms.asset:
                 raise InvalidInput("a deposit must be in the channel's asset")
-            value = amount if asset == NATIVE else 0
-            return "deposit", (TERMS, "uint8", "uint128"), (first, side, amount), value
-        case WithdrawCall(withdrawal, signature0, signature1):
-            digest = digest_withdrawal(domain, withdrawal)
-            signed = _both(digest, (signature0, signature1), terms)
-            values = (first, withdrawal.participant, withdrawal.total, withdrawal.valid_until, *signed)
-            return "withdraw", (TERMS, "uint8", "uint128", "uint64", SIGNATURE, SIGNATURE), values, 0
-        case CooperativeCloseCall(close, signature0, signature1):
-            signed = _both(digest_cooperative_close(domain, close), (signature0, signature1), terms)
-            values = (first, close.balance0, close.balance1, close.valid_until, *signed)
-            return "cooperativeClose", (TERMS, "uint128", "uint128", "uint64", SIGNATURE, SIGNATURE), values, 0
+            return _DEPOSIT, (first, side, amount)
+        case WithdrawCall(withdrawal, by0, by1):
+            signed = _both(digest_withdrawal(domain, withdrawal), (by0, by1), terms)
+            return _WITHDRAW, (first, withdrawal.participant, withdrawal.total, withdrawal.valid_until, *signed)
+        case CooperativeCloseCall(close, by0, by1):
+            signed = _both(digest_cooperative_close(domain, close), (by0, by1), terms)
+            return _COOPERATIVE_CLOSE, (first, close.balance0, close.balance1, close.valid_until, *signed)
         case CloseCall(_, proof0, proof1, close_key):
-            proofs = [_proof(proof, terms, domain) for proof in (proof0, proof1) if proof is not None]
-            return "close", (TERMS, f"{PROOF}[]", "bytes32"), (first, proofs, close_key), 0
+            proofs = [_proof(signed, terms, domain) for signed in (proof0, proof1) if signed is not None]
+            return _CLOSE, (first, proofs, close_key)
         case ChallengeCall(proof, None):
-            return "challenge", (TERMS, PROOF), (first, _proof(proof, terms, domain)), 0
-        case ChallengeCall(proof, voucher, voucher_signature):
-            signature = _of_either(digest_voucher(domain, voucher), voucher_signature, terms)
-            values = (first, _proof(proof, terms, domain), voucher.beneficiary, signature)
-            return "challenge", (TERMS, PROOF, "address", SIGNATURE), values, 0
+            return _CHALLENGE, (first, _proof(proof, terms, domain))
+        case ChallengeCall(proof, voucher, signature) if voucher is not None:
+            by = _of_either(digest_voucher(domain, voucher), signature, terms)
+            return _CHALLENGE_FOR, (first, _proof(proof, terms, domain), voucher.beneficiary, by)
         case SettleCall():
             if context.held == (HeldLocks(), HeldLocks()):
-                return "settle", (TERMS,), (first,), 0
-            held = [(each.locked, each.root) for each in context.held]
-            return "settle", (TERMS, HELD, HELD), (first, *held), 0
+                return _SETTLE, (first,)
+            return _SETTLE_HELD, (first, *((each.locked, each.root) for each in context.held))
         case RedeemCall(_, sender, locks):
-            name = "redeem" if len(locks) <= FEW_LOCKS else "redeemMany"
-            values = (first, sender, context.held[sender].locked, b"".join(map(pack_lock, locks)))
-            return name, (TERMS, "uint8", "uint128", "bytes"), values, 0
-    raise InvalidInput(f"the contract has no such call as {type(call).__name__}")
+            function = _REDEEM if len(locks) <= FEW_LOCKS else _REDEEM_MANY
+            return function, (first, sender, context.held[sender].locked, b"".join(map(pack_lock, locks)))
+    raise InvalidInput(f"the contract takes no {type(call).__name__}")
 
 
 def compact(digest: bytes, signature: bytes, signer: Address) -> tuple[bytes, int]:
@@ -151,11 +157,8 @@ def compact(digest: bytes, signature: bytes, signer: Address) -> tuple[bytes, in
     return full[:32], int.from_bytes(full[32:64], "big") | (full[64] - 27) << 255
 
 
-def _both(digest: bytes, signatures: tuple[bytes, bytes], terms: Terms) -> tuple[tuple[bytes, int], tuple[bytes, int]]:
-    first, second = (
-        compact(digest, signature, signer) for signature, signer in zip(signatures, terms.participants, strict=True)
-    )
-    return first, second
+def _both(digest: bytes, signatures: Sequence[bytes], terms: Terms) -> list[tuple[bytes, int]]:
+    return [compact(digest, each, signer) for each, signer in zip(signatures, terms.participants, strict=True)]
 
 
 def _of_either(digest: bytes, signature: bytes, terms: Terms) -> tuple[bytes, int]:
@@ -183,10 +186,10 @@ def _proof(signed: SignedProof, terms: Terms, domain: bytes) -> tuple[Any, ...]:
 
 # --- the contract's state ----------------------------------------------------------------------------------------
 
-CHANNEL_OF_TERMS = View("channel", (TERMS,), CHANNEL.results)
-DOMAIN_SEPARATOR = View("domainSeparator", (), ("bytes32",))
-REWARD_BPS = View("rewardBps", (), ("uint256",))
-OWED = View("owed", ("address", "address"), ("uint256",))
+CHANNEL_OF_TERMS = Signature("channel", (TERMS,), CHANNEL.results)
+DOMAIN_SEPARATOR = Signature("domainSeparator", (), ("bytes32",))
+REWARD_BPS = Signature("rewardBps", (), ("uint256",))
+OWED = Signature("owed", ("address", "address"), ("uint256",))
 
 
 def held_hash(held: HeldLocks) -> bytes:

@@ -92,7 +92,7 @@ class BlockReader:
 
     async def wait(self, known: bytes) -> None:
         """Return once the head's hash differs from `known`."""
-        while (await self.head()).hash == known:
+        while (await self.head()).hash == known:  # noqa: ASYNC110 (it is asked for anew each time)
             await trio.sleep(self._profile.poll_seconds)
 
     async def tagged(self, tag: str) -> Header | None:
@@ -104,7 +104,7 @@ class BlockReader:
         return None if seen is None else seen.header
 
     async def final_number(self) -> int:
-        """Return the newest block that no reorganisation reaches: the chain's own word, or a depth where it has none."""
+        """Return the newest block that no reorganisation reaches: as the chain says, or by depth if it does not."""
         head, said = await self.head(), await self.tagged("finalized")
         by_depth = max(0, head.number - self._profile.final_blocks)
         return by_depth if said is None else min(said.number, head.number)

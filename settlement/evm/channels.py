@@ -1,8 +1,8 @@
 """What was heard of the contract's channels: their terms, and what their standing proofs say of locks. Pure.
 
-The contract keeps hashes of both; whoever calls it must say them again. They are in its logs, which pass by anyway while
-a chain is followed; who needs one that has not passed asks for it by the channel's id. Nothing here is trusted: wrong
-terms or locks make a call fail, and move nothing.
+The contract keeps hashes of both; whoever calls it must say them again. They are in its logs, which pass by anyway
+while a chain is followed; who needs one that has not passed asks for it by the channel's id. Nothing here is trusted:
+wrong terms or locks make a call fail, and move nothing.
 """
 
 from __future__ import annotations

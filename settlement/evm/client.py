@@ -26,7 +26,7 @@ from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import Address, ChannelId
 from tallystick.channels.transport.retries import Jitter
 from tallystick.channels.values.arguments import checked
-from tallystick.settlement.chain import Block, Call, ContractChannel, Header, SignedCall, TransactionReceipt
+from tallystick.settlement.chain import Block, Call, Chain, ContractChannel, Header, SignedCall, TransactionReceipt
 from tallystick.settlement.errors import RpcError, WrongChain
 from tallystick.settlement.ethereum.abi import Deployment
 from tallystick.settlement.ethereum.http import make_client
@@ -69,15 +69,13 @@ async def open_evm_chain(
         yield EvmChain(endpoints, at, profile or profile_of(at.chain_id), jitter, start)
 
 
-class EvmChain:
+class EvmChain(Chain):
     """A real chain. Make it with `open_evm_chain`."""
 
     def __init__(
         self, endpoints: Sequence[Endpoint], at: Deployment, profile: ChainProfile, jitter: Jitter, start: int
     ) -> None:
         self._at = at
-        self.chain_id, self.contract = at
-        """EIP-155 chain id, and address of the adjudicator."""
         self.profile = profile
         heard = ChannelsHeard(at)
         self._nodes = Nodes(endpoints, self._identify, jitter)
@@ -88,6 +86,14 @@ class EvmChain:
     def __repr__(self) -> str:
         return f"<EvmChain {self.profile.name} ({self.chain_id}) at {self._nodes!r}>"
 
+    @property
+    def chain_id(self) -> int:
+        return self._at.chain_id
+
+    @property
+    def contract(self) -> Address:
+        return self._at.contract
+
     def nodes(self) -> tuple[NodeFigures, ...]:
         """Return how each node does."""
         return self._nodes.figures()
@@ -97,11 +103,9 @@ class EvmChain:
         return await self._blocks.head()
 
     async def header(self, number: int) -> Header | None:
-        """Return the header of that number on the best branch, None above the head."""
         return await self._blocks.header(number)
 
     async def blocks(self, first: int, limit: int) -> tuple[Block, ...]:
-        """Return up to `limit` consecutive blocks of one branch from number `first` on; empty above the head."""
         return await self._blocks.blocks(first, limit)
 
     async def wait(self, known: bytes) -> None:
@@ -113,7 +117,7 @@ class EvmChain:
         return await self._blocks.tagged(tag)
 
     async def final_number(self) -> int:
-        """Return the newest block that no reorganisation reaches: the chain's own word, or a depth where it has none."""
+        """Return the newest block that no reorganisation reaches: as the chain says, or by depth if it does not."""
         return await self._blocks.final_number()
 
     async def sign(self, key: PrivateKey, call: Call, nonce: int, price: int, tip: int = 0) -> SignedCall:
@@ -128,31 +132,24 @@ class EvmChain:
         return await self._desk.submit(raw)
 
     async def receipt(self, transaction: bytes) -> TransactionReceipt | None:
-        """Return the receipt of a transaction that is in a block of the best branch."""
         return await self._desk.receipt(transaction)
 
     async def nonce(self, account: Address) -> int:
-        """Return the account's next nonce to be mined."""
         return await self._state.nonce(account)
 
     async def fee_price(self) -> int:
-        """Return what a transaction should offer per unit of gas in all, to be mined within a few blocks."""
         return await self._desk.fee_price()
 
     async def balance(self, account: Address, asset: Address) -> int:
-        """Return what the account holds."""
         return await self._state.balance(account, asset)
 
     async def channel(self, channel: ChannelId) -> ContractChannel | None:
-        """Return the contract's state of a channel, None if it never existed."""
         return await self._state.channel(channel)
 
     async def channel_count(self, first: Address, second: Address, asset: Address) -> int:
-        """Return how many channels this pair (in either order) ever opened in this asset."""
         return await self._state.channel_count(first, second, asset)
 
     async def secret_time(self, digest: bytes) -> int | None:
-        """Return the block time at which the secret of this sha256 digest was registered."""
         return await self._state.secret_time(digest)
 
     async def _identify(self, state: NodeState) -> None:
@@ -174,6 +171,6 @@ class EvmChain:
             raise WrongChain(f"the chain node at {endpoint.url} knows no contract at 0x{self.contract.hex()}")
         if isinstance(answers[2], RpcError) or answers[2] != to_hex(domain_separator(*self._at)):
             raise WrongChain(
-                f"the contract at 0x{self.contract.hex()} is not Tallystick's adjudicator, by the chain node at {endpoint.url}"
+                f"the contract at 0x{self.contract.hex()} is not Tallystick's adjudicator, says {endpoint.url}"
             )
         state.client = client_of(answers[3]) if isinstance(answers[3], str) else ""

@@ -1,4 +1,4 @@
-"""What a transaction offers (EIP-1559): a cap on what a unit of gas costs in all, and in it a tip for who mines it. Pure.
+"""What a transaction offers (EIP-1559): a cap on what a unit of gas costs in all, and in it a tip for the miner. Pure.
 
 Two figures, never one: with the tip as high as the cap, geth's miners take the whole cap however low the base fee is.
 The sender decides on the cap alone (`sending.pricing`), by budget and time; the tip follows from it here:

@@ -96,7 +96,7 @@ def check_chain(headers: Sequence[SeenHeader], first: int, proven: bool) -> None
 
 
 def in_bloom(bloom: bytes, value: bytes) -> bool:
-    """Whether a filter of 2,048 bits holds a value, or others that happen to set its three bits (yellow paper, 4.3.1)."""
+    """Whether a filter of 2,048 bits holds a value, or others that set its three bits (yellow paper, 4.3.1)."""
     digest = keccak(value)
     for start in (0, 2, 4):
         bit = int.from_bytes(digest[start : start + 2], "big") & 2047

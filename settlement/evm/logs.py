@@ -35,9 +35,10 @@ class PlacedLog(msgspec.Struct, frozen=True):
 
 
 def read_logs(value: Any, contract: Address) -> tuple[PlacedLog, ...]:
-    """Return the logs in an answer to `eth_getLogs`, in order; raise InvalidInput, or ChainError if one is a stranger's.
+    """Return the logs in an answer to `eth_getLogs`, in order.
 
-    What a node says twice is there once; what it says was removed is not there.
+    What a node says twice is there once; what it says was removed is not there. Raise InvalidInput, or ChainError if
+    a log is of another contract.
     """
     if not isinstance(value, list):
         raise InvalidInput("logs come as a list")

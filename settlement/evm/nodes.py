@@ -1,4 +1,4 @@
-"""Several Ethereum nodes as one: who is asked, who is left alone for a while, and whose word counts. Pure but for asking.
+"""Several Ethereum nodes as one: who is asked, who is left alone for a while, and whose word counts.
 
 Rules:
 - One that fails, is busy, lags or serves another chain rests, and the next one is asked: for one question, and for

@@ -38,7 +38,7 @@ class ChainProfile(msgspec.Struct, frozen=True, kw_only=True):
     depths: tuple[Depth, ...]
     """In order; what is worth more waits for `final_blocks`."""
     final_blocks: int
-    """How many blocks `finalized` is behind the head, as a rule; so many are waited for where a node has no such tag."""
+    """How many blocks `finalized` is behind the head, as a rule; so many are waited for where there is no such tag."""
     range_max: int = 10_000
     """Blocks of which logs are asked for at once: halved where a node refuses, doubled again where it does not."""
     tip_min: int = 10**6

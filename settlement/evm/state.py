@@ -1,7 +1,7 @@
 """What accounts and the contract hold on a real chain, and what calls must say of a channel again.
 
-Everything is read at a block that is named by its hash (EIP-1898): a node that does not have that block says so, instead
-of answering by an older one.
+Everything is read at a block that is named by its hash (EIP-1898): a node that does not have that block says so,
+instead of answering by an older one.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import Any
 from tallystick.channels.protocol.objects import NATIVE, ZERO32, Address, ChannelId, Terms
 from tallystick.settlement.chain import Call, ContractChannel, RedeemCall, SettleCall
 from tallystick.settlement.errors import ChainUnavailable, RpcError
-from tallystick.settlement.ethereum.abi import Deployment, terms_values
+from tallystick.settlement.ethereum.abi import Deployment, Signature, terms_values
 from tallystick.settlement.ethereum.rpc_shapes import read_bytes, read_quantity, to_hex
-from tallystick.settlement.ethereum.views import BALANCE_OF, CHANNEL_COUNT, SECRET_TIME, View, decode_channel
+from tallystick.settlement.ethereum.views import BALANCE_OF, CHANNEL_COUNT, SECRET_TIME, decode_channel
 from tallystick.settlement.evm.abi import CHANNEL_OF_TERMS, LOCKS_HELD, OPENED, ChannelContext, HeldLocks
 from tallystick.settlement.evm.blocks import BlockReader
 from tallystick.settlement.evm.channels import ChannelsHeard, channel_of, standing
@@ -94,11 +94,11 @@ class StateReader:
     async def _quantity(self, method: str, *params: Any) -> int:
         return read_answer(read_quantity, await self._at_head(method, *params))
 
-    async def _number(self, view: View, to: Address, *values: Any) -> int:
+    async def _number(self, view: Signature, to: Address, *values: Any) -> int:
         found: int = read_answer(view.decode_result, await self._read(view, to, *values))[0]
         return found
 
-    async def _read(self, view: View, to: Address, *values: Any) -> bytes:
+    async def _read(self, view: Signature, to: Address, *values: Any) -> bytes:
         call = {"to": to_hex(to), "data": to_hex(view.encode_call(*values))}
         return read_answer(read_bytes, await self._at_head("eth_call", call))
 

@@ -19,9 +19,11 @@ from tallystick.channels.limits import KIND_MAX, PROOF_MAX, UINT64_MAX
 from tallystick.channels.protocol.conditions import digest_of
 from tallystick.channels.protocol.eip712 import channel_id
 from tallystick.channels.protocol.hashchain import StreamTerms
+from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import Address, ChannelId
 from tallystick.settlement.chain import (
     Block,
+    Call,
     Chain,
     ChannelOpened,
     ContractChannel,
@@ -31,6 +33,7 @@ from tallystick.settlement.chain import (
     ProofRegistered,
     RegistryEvent,
     SecretRegistered,
+    SignedCall,
     TransactionReceipt,
 )
 from tallystick.settlement.errors import ChainError, ChainUnavailable
@@ -95,6 +98,9 @@ class CheckedChain(Chain):
         """Return once the head's hash differs from `known`, or after WAIT_SECONDS."""
         with trio.move_on_after(WAIT_SECONDS):
             await self._chain.wait(known)
+
+    async def sign(self, key: PrivateKey, call: Call, nonce: int, price: int, tip: int = 0) -> SignedCall:
+        return await _answer(self._chain.sign(key, call, nonce, price, tip), _check_signed)
 
     async def submit(self, raw: bytes) -> bytes:
         return await _answer(self._chain.submit(raw), _check_hash)
@@ -183,6 +189,11 @@ def _number(value: int, what: str, most: int = NUMBER_MAX) -> None:
 def _bytes(value: bytes, size: int, what: str) -> None:
     if type(value) is not bytes or len(value) != size:
         raise ChainError(f"the chain node sent something that cannot be {what}")
+
+
+def _check_signed(signed: SignedCall) -> None:
+    _number(len(signed.raw), "the length of a transaction")
+    _number(signed.tip, "a tip", PRICE_MAX)
 
 
 def _check_hash(value: bytes) -> None:

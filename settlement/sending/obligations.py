@@ -37,7 +37,15 @@ from tallystick.channels.node.alarms import Alarm, AlarmKind
 from tallystick.channels.protocol.keys import keccak
 from tallystick.channels.protocol.objects import NATIVE, ChannelId
 from tallystick.channels.values.arguments import Options
-from tallystick.settlement.chain import Call, DepositCall, Header, OpenCall, TransactionReceipt, TransferCall
+from tallystick.settlement.chain import (
+    Call,
+    DepositCall,
+    Header,
+    OpenCall,
+    SignedCall,
+    TransactionReceipt,
+    TransferCall,
+)
 from tallystick.settlement.errors import Refusal, Revert
 from tallystick.settlement.sending.fees import bumped
 
@@ -108,6 +116,8 @@ class Attempt(msgspec.Struct, frozen=True, array_like=True):
     hash: bytes = b""
     raw: bytes = b""
     """The signed transaction, kept of the newest attempt only: it is sent again byte for byte."""
+    tip: int = 0
+    """Of the price, what goes to the miner (`SignedCall.tip`); 0 if it is not signed, or was by 0.1.0."""
 
 
 class PastAttempt(msgspec.Struct, frozen=True, array_like=True):
@@ -272,7 +282,10 @@ Judge: TypeAlias = Callable[[Obligation, Revert | None], ObligationStatus | None
 
 _MOOT = frozenset({Revert.NOT_NEWER, Revert.ALREADY_REGISTERED, Revert.WRONG_STATUS, Revert.NOTHING_TO_REDEEM})
 _TRANSIENT = frozenset(
-    {Revert.WINDOW_OPEN, Revert.UNKNOWN_CHANNEL, Revert.INSUFFICIENT_BALANCE, Revert.INSUFFICIENT_ALLOWANCE}
+    {
+        *(Revert.WINDOW_OPEN, Revert.UNKNOWN_CHANNEL, Revert.OUT_OF_GAS),
+        *(Revert.INSUFFICIENT_BALANCE, Revert.INSUFFICIENT_ALLOWANCE),
+    }
 )
 
 
@@ -405,7 +418,13 @@ def unheard(obligation: Obligation) -> Obligation:
     return obligation if obligation.stalled else change(obligation, stalled=True)
 
 
-def with_attempt_signed(obligation: Obligation, raw: bytes) -> Obligation:
+def tip_before(obligation: Obligation) -> int:
+    """Return the highest tip that was offered under the obligation's nonce: a replacement has to offer more."""
+    return max((attempt.tip for attempt in obligation.attempts), default=0)
+
+
+def with_attempt_signed(obligation: Obligation, signed: SignedCall) -> Obligation:
     """Return the obligation with its newest attempt signed, before that is sent."""
     *older, newest = obligation.attempts
-    return change(obligation, attempts=(*older, change(newest, raw=raw, hash=keccak(raw))))
+    newest = change(newest, raw=signed.raw, hash=keccak(signed.raw), tip=signed.tip)
+    return change(obligation, attempts=(*older, newest))

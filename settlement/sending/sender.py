@@ -16,12 +16,12 @@ import trio
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.node.alarms import Alarm, AlarmKind, OnAlarm
 from tallystick.channels.protocol.keys import PrivateKey
-from tallystick.channels.protocol.objects import NATIVE, Address
+from tallystick.channels.protocol.objects import NATIVE
 from tallystick.channels.storage.store import Moment, Store
 from tallystick.channels.transport.retries import Jitter, Pauses, Retry
-from tallystick.settlement.chain import Call, Chain, Header, TransactionReceipt, TransferCall
+from tallystick.settlement.chain import Call, Chain, Header, SignedCall, TransactionReceipt, TransferCall
 from tallystick.settlement.errors import ChainError, ChainUnavailable, Refusal, TransactionRefused, WrongChain
-from tallystick.settlement.ethereum.transactions import gas_of, sign_call
+from tallystick.settlement.ethereum.transactions import gas_of
 from tallystick.settlement.sending.moments import NoncesLowered, ObligationStored, read_book, read_obligation
 from tallystick.settlement.sending.obligations import (
     FINAL,
@@ -39,6 +39,7 @@ from tallystick.settlement.sending.obligations import (
     may_try_again,
     no_opinion,
     refuse,
+    tip_before,
     unheard,
     with_attempt_signed,
     with_attempt_taken,
@@ -50,8 +51,8 @@ CHAIN_AGAIN = Pauses("sending to the chain node", 0.5, 30.0)
 Commit: TypeAlias = Callable[[Sequence[Moment]], Awaitable[None]]
 """Makes moments durable, in the order of the calls (a `Writer.commit`)."""
 
-Sign: TypeAlias = Callable[[PrivateKey, int, Address, Call, int, int], bytes]
-"""Returns a signed transaction (raw), as `transactions.sign_call` does."""
+Sign: TypeAlias = Callable[[PrivateKey, Call, int, int, int], Awaitable[SignedCall]]
+"""Signs a call as `Chain.sign` does."""
 
 
 class SenderStatistics(msgspec.Struct, frozen=True):
@@ -88,7 +89,7 @@ class Sender:
         commit: Commit,
         alarm: OnAlarm,
         jitter: Jitter,
-        sign: Sign = sign_call,
+        sign: Sign | None = None,
         gas: Gas = gas_of,
         policy: SendingPolicy | None = None,
         judge: Judge = no_opinion,
@@ -97,7 +98,7 @@ class Sender:
         self._chain = chain
         self._store = store
         self._commit = commit
-        self._sign = sign
+        self._sign = sign or chain.sign
         self._key = key
         self._gas = gas
         self._alarm = alarm
@@ -278,7 +279,6 @@ class Sender:
 
     async def _sign_all(self, identifiers: Sequence[str]) -> list[tuple[str, bytes]]:
         """Sign the newest attempts, which are durable; return them once their hashes are durable too."""
-        signer = self._key, self._chain.chain_id, self._chain.contract
         ready: list[tuple[str, bytes]] = []
         fresh: list[Obligation] = []
         for identifier in identifiers:
@@ -286,7 +286,18 @@ class Sender:
             attempt, nonce = obligation.attempts[-1], obligation.nonce
             if not attempt.raw and nonce is not None:
                 call = TransferCall(NATIVE, self.account, 0) if attempt.filler else obligation.call
-                obligation = with_attempt_signed(obligation, self._sign(*signer, call, nonce, attempt.price))
+                try:
+                    signed = await self._sign(self._key, call, nonce, attempt.price, tip_before(obligation))
+                except ChainUnavailable:  # what is behind it does not wait for it
+                    await self._replace(identifier, unheard)
+                    continue
+                except ChainError as error:
+                    await self._refused(identifier, None, f"the chain node's answer makes no sense ({error})")
+                    continue
+                except InvalidInput as error:
+                    await self._refused(identifier, Refusal.MALFORMED, str(error))
+                    continue
+                obligation = with_attempt_signed(self._book.obligations.get(identifier, obligation), signed)
                 self._book = self._book.with_(obligation)
                 fresh.append(obligation)
             ready.append((identifier, obligation.attempts[-1].raw))
@@ -294,24 +305,25 @@ class Sender:
         return ready
 
     async def _hand_in(self, identifier: str, raw: bytes) -> None:
-        refusal: tuple[Refusal | None, str] | None = None
         try:
             self._submitted += 1
             await self._chain.submit(raw)
         except TransactionRefused as error:
-            refusal = error.code, str(error)
+            await self._refused(identifier, error.code, str(error))
         except ChainUnavailable:
             await self._replace(identifier, unheard)
             raise
         except ChainError as error:
-            refusal = None, f"the chain node's answer makes no sense ({error})"
+            await self._refused(identifier, None, f"the chain node's answer makes no sense ({error})")
+        else:
+            await self._replace(identifier, with_attempt_taken)
+
+    async def _refused(self, identifier: str, code: Refusal | None, text: str) -> None:
+        """Take note that the newest attempt of an obligation was refused, by a chain node or before it."""
         before = self._book.obligations.get(identifier)
         if before is None:
             return
-        if refusal is None:
-            after, alarm = with_attempt_taken(before), None
-        else:
-            after, alarm = refuse(before, *refusal, self._policy)
+        after, alarm = refuse(before, code, text, self._policy)
         if after != before:
             self._book = self._book.with_(after)
             await self._store_all([after])

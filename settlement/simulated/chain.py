@@ -20,13 +20,14 @@ import trio
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.node.loops import require_trio
 from tallystick.channels.ports import Clock
+from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import Address, ChannelId
 from tallystick.channels.storage.store import Store
 from tallystick.channels.values.arguments import checked
-from tallystick.settlement.chain import Block, Chain, ContractChannel, Header, TransactionReceipt
+from tallystick.settlement.chain import Block, Call, Chain, ContractChannel, Header, SignedCall, TransactionReceipt
 from tallystick.settlement.contract.state import view
 from tallystick.settlement.contract.verdicts.hash_lock import HashVerdict
-from tallystick.settlement.ethereum.transactions import Transaction
+from tallystick.settlement.ethereum.transactions import Transaction, sign_call
 from tallystick.settlement.simulated.blocks import BlockRecord, next_nonce
 from tallystick.settlement.simulated.branch import Branch, ChainSettings, Choice
 from tallystick.settlement.simulated.ledger import Mint
@@ -94,6 +95,9 @@ class SimulatedChain(Chain):
         await trio.lowlevel.checkpoint()
         while self.newest.header.hash == known:
             await self._moved.wait()
+
+    async def sign(self, key: PrivateKey, call: Call, nonce: int, price: int, tip: int = 0) -> SignedCall:
+        return SignedCall(sign_call(key, self.chain_id, self.contract, call, nonce, price), price)
 
     async def submit(self, raw: bytes) -> bytes:
         await trio.lowlevel.checkpoint()

@@ -32,9 +32,9 @@ from typing import Any, TypeVar
 import msgspec
 import trio
 
-from tallystick.channels.protocol.keys import keccak
+from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.channels.protocol.objects import Address, ChannelId
-from tallystick.settlement.chain import Block, Chain, ContractChannel, Header, TransactionReceipt
+from tallystick.settlement.chain import Block, Call, Chain, ContractChannel, Header, SignedCall, TransactionReceipt
 from tallystick.settlement.errors import ChainError, ChainUnavailable, Refusal, TransactionRefused
 from tallystick.settlement.ethereum.transactions import transaction_hash
 
@@ -314,6 +314,10 @@ class ChaosChain:
                 await self._chain.wait(newest)
 
     # --- transactions --------------------------------------------------------------------------------------------
+
+    async def sign(self, key: PrivateKey, call: Call, nonce: int, price: int, tip: int = 0) -> SignedCall:
+        """Return a call as a transaction."""
+        return await self._chain.sign(key, call, nonce, price, tip)
 
     async def submit(self, raw: bytes) -> bytes:
         """Hand in a signed transaction and return its hash."""

@@ -15,7 +15,7 @@ import msgspec
 from tallystick.channels.node.alarms import Alarm
 from tallystick.channels.protocol.keys import keccak
 from tallystick.channels.protocol.objects import NATIVE, Address
-from tallystick.settlement.chain import Call, Header, RegisterSecretCall, TransactionReceipt, TransferCall
+from tallystick.settlement.chain import Call, Header, RegisterSecretCall, SignedCall, TransactionReceipt, TransferCall
 from tallystick.settlement.errors import Refusal, Revert
 from tallystick.settlement.sending.obligations import (
     FINAL,
@@ -186,7 +186,7 @@ class AccountWorld:
             fails = identifier in self.fails and not attempt.filler
             tx = Tx(nonce=obligation.nonce, price=attempt.price, owner=identifier, filler=attempt.filler, fails=fails)
             self.signed.setdefault(tx.nonce, set()).add((identifier, tx.filler))
-            self.book = self.book.with_(with_attempt_signed(obligation, tx.raw))
+            self.book = self.book.with_(with_attempt_signed(obligation, SignedCall(tx.raw, attempt.price)))
 
     def submit(self, identifier: str, refusal: Refusal | None) -> None:
         """Hand the newest attempt in, which is refused if so said."""

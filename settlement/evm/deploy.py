@@ -1,0 +1,113 @@
+"""Putting the adjudicator onto a chain, and looking whether what is there now is it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import trio
+
+from tallystick.channels.errors import InvalidInput
+from tallystick.channels.protocol.eip712 import domain_separator
+from tallystick.channels.protocol.keys import PrivateKey, keccak
+from tallystick.channels.protocol.objects import Address
+from tallystick.settlement.errors import ChainError, ChainUnavailable, RpcError
+from tallystick.settlement.ethereum.rpc_shapes import quantity, read_address, read_bytes, read_quantity, to_hex
+from tallystick.settlement.ethereum.transactions import sign_creation
+from tallystick.settlement.evm.abi import DOMAIN_SEPARATOR, REWARD_BPS
+from tallystick.settlement.evm.endpoint import Endpoint, Question
+from tallystick.settlement.evm.fees import HISTORY, PERCENTILE, read_history
+from tallystick.settlement.evm.gas import GAS_MAX, MARGIN
+from tallystick.settlement.evm.profiles import profile_of
+from tallystick.settlement.evm.questions import read_answer, result
+
+LOOK_SECONDS = 1.0
+"""Between two looks whether the deployment is mined."""
+
+
+class Deployed(msgspec.Struct, frozen=True):
+    """What a deployment came to."""
+
+    chain_id: int
+    contract: Address
+    block: int
+    """From which on the contract is there: what nodes and towers follow from."""
+    transaction: bytes
+    gas: int
+    fee: int
+    """In the native coin."""
+
+
+async def deploy(
+    endpoint: Endpoint, key: PrivateKey, bytecode: bytes, runtime: bytes, reward_bps: int, timeout: float
+) -> Deployed:
+    """Deploy the contract, wait until it is mined, and check it. `key` pays.
+
+    Raise ChainUnavailable if it is not mined within `timeout` seconds, or ChainError if the chain refuses it.
+    """
+    if not 0 <= reward_bps <= 10_000:
+        raise InvalidInput(f"the reward is from 0 to 10000 hundredths of a percent, not {reward_bps}")
+    data = bytecode + reward_bps.to_bytes(32, "big")
+    account = to_hex(key.address)
+    chain, count, held, history, estimate = await endpoint.ask(
+        (
+            Question("eth_chainId"),
+            Question("eth_getTransactionCount", (account, "pending")),
+            Question("eth_getBalance", (account, "latest")),
+            Question("eth_feeHistory", (quantity(HISTORY), "latest", [PERCENTILE])),
+            Question("eth_estimateGas", ({"from": account, "data": to_hex(data)},)),
+        )
+    )
+    chain_id = read_answer(read_quantity, chain)
+    market = read_answer(lambda value: read_history(value, profile_of(chain_id).tip_min), history)
+    gas = min(GAS_MAX, read_answer(read_quantity, estimate) * MARGIN[0] // MARGIN[1])
+    coins = read_answer(read_quantity, held)
+    if coins < gas * market.cap:
+        raise InvalidInput(f"account {account} holds {coins}, and deploying may cost {gas * market.cap}: put coins in")
+    raw = sign_creation(key, chain_id, data, read_answer(read_quantity, count), market.cap, market.tip, gas)
+    (sent,) = await endpoint.ask((Question("eth_sendRawTransaction", (to_hex(raw),)),))
+    transaction = read_answer(lambda value: read_bytes(value, "hash", 32), sent)
+    receipt = await _mined(endpoint, transaction, timeout)
+    if read_quantity(receipt.get("status")) != 1:
+        raise ChainError("the chain refused the contract's code; is its virtual machine older than Cancun?")
+    contract = read_address(receipt.get("contractAddress"))
+    await check_contract(endpoint, chain_id, contract, runtime)
+    used, price = read_quantity(receipt.get("gasUsed")), read_quantity(receipt.get("effectiveGasPrice"))
+    return Deployed(chain_id, contract, read_quantity(receipt.get("blockNumber")), transaction, used, used * price)
+
+
+async def check_contract(endpoint: Endpoint, chain_id: int, contract: Address, runtime: bytes) -> int:
+    """Check that the code at an address is that of our artifact, and answers as it; return its reward in bps.
+
+    Raise ChainError if it is not. `runtime` is the code without the immutables, which stand at its end.
+    """
+    where = {"to": to_hex(contract)}
+    code, domain, reward = await endpoint.ask(
+        (
+            Question("eth_getCode", (to_hex(contract), "latest")),
+            Question("eth_call", ({**where, "data": to_hex(DOMAIN_SEPARATOR.encode_call())}, "latest")),
+            Question("eth_call", ({**where, "data": to_hex(REWARD_BPS.encode_call())}, "latest")),
+        )
+    )
+    found = read_answer(read_bytes, code)
+    if not found.startswith(runtime):
+        what = f"other code ({keccak(found).hex()[:16]})" if found else "no code"
+        raise ChainError(f"there is {what} at 0x{contract.hex()}: it is not this version of the adjudicator")
+    if isinstance(domain, RpcError) or domain != to_hex(domain_separator(chain_id, contract)):
+        raise ChainError(f"the contract at 0x{contract.hex()} signs for another chain or address than its own")
+    return int(read_answer(REWARD_BPS.decode_result, to_bytes(reward))[0])
+
+
+def to_bytes(answer: Any) -> Any:
+    """Return an answer of hex as bytes, an error as it is."""
+    return answer if isinstance(answer, RpcError) else read_bytes(result(answer))
+
+
+async def _mined(endpoint: Endpoint, transaction: bytes, timeout: float) -> dict[str, Any]:
+    with trio.move_on_after(timeout):
+        while True:
+            (answer,) = await endpoint.ask((Question("eth_getTransactionReceipt", (to_hex(transaction),)),))
+            if isinstance(answer, dict):
+                return answer
+            await trio.sleep(LOOK_SECONDS)
+    raise ChainUnavailable(f"0x{transaction.hex()} was not mined within {timeout:g} seconds; look for it before anew")
