@@ -31,6 +31,7 @@ from tallystick.channels.values.arguments import checked
 from tallystick.settlement.chain import Chain
 from tallystick.settlement.errors import ChainError, ChainUnavailable
 from tallystick.settlement.ethereum.rpc_client import open_rpc_chain
+from tallystick.settlement.evm.client import EvmPlace, open_evm_chain
 from tallystick.settlement.following.vigil import TICK, Sight, begin_vigil, look, spell
 from tallystick.watchtower.schema import said_by_tower
 from tallystick.watchtower.sqlite import SCHEMAS
@@ -68,7 +69,8 @@ async def run_tower(
     directory: Path,
     key: PrivateKey,
     *,
-    chain_url: str,
+    chain_url: str = "",
+    evm: EvmPlace | None = None,
     host: str,
     port: int,
     ready: Callable[[TowerStatus], None],
@@ -79,6 +81,7 @@ async def run_tower(
 ) -> None:
     """Run the tower whose data is in `directory` until cancelled; `ready` is called once clients can connect.
 
+    `chain_url` is a node of a simulated chain; `evm` a real one, with the contract on it: one of both is given.
     A chain node that does not answer, or not as one does, is waited for. Raise StoreInUse if another process has the
     directory, or is this tower, StoreForeign if it is another tower's.
     """
@@ -96,7 +99,7 @@ async def run_tower(
     alone = contextlib.ExitStack()
     try:
         async with (
-            _patient_chain(chain_url, jitter, alarm, directory, waiting) as chain,
+            _patient_chain(chain_url, evm, jitter, alarm, directory, waiting) as chain,
             trio.open_nursery() as nursery,
         ):
             ours = Identity(key.address, chain.chain_id, chain.contract)
@@ -137,20 +140,26 @@ async def run_tower(
 @contextlib.asynccontextmanager
 async def _patient_chain(
     url: str,
+    evm: EvmPlace | None,
     jitter: Jitter,
     alarm: OnAlarm,
     directory: Path,
     waiting: Callable[[str], TowerStatus],
 ) -> AsyncIterator[Chain]:
     """Give the chain node's chain, once it answers. Until then keep the status that `waiting` makes of the reason."""
-    vigil, fault = begin_vigil(system_elapsed()), f"the first answer of its chain node at {url}"
+    vigil, fault = begin_vigil(system_elapsed()), f"the first answer of its chain node at {evm.urls[0] if evm else url}"
     async with contextlib.AsyncExitStack() as stack:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_keep_status, directory, lambda: waiting(fault))
             retry = Retry(CHAIN_AGAIN, jitter)
             while True:
                 try:
-                    chain: Chain = await stack.enter_async_context(open_rpc_chain(url, jitter=jitter))
+                    if evm is not None:
+                        opened = open_evm_chain(evm.urls, evm.at, jitter=jitter, start=evm.start)
+                        chain: Chain = await stack.enter_async_context(opened)
+                        await chain.head()
+                    else:
+                        chain = await stack.enter_async_context(open_rpc_chain(url, jitter=jitter))
                     break
                 except (ChainUnavailable, ChainError) as error:
                     fault, now, nonsense = f"its chain node: {error}", system_elapsed(), isinstance(error, ChainError)

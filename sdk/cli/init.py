@@ -31,6 +31,13 @@ def init(
     ] = False,
     chain: Annotated[str, typer.Option("--chain", envvar="TALLY_CHAIN", help="URL of the chain node.")] = DEFAULT_URL,
     chain_id: Annotated[int, typer.Option("--chain-id", min=1, help="The chain that it must be.")] = 1337,
+    rpc: Annotated[
+        list[str] | None,
+        typer.Option("--rpc", help="URL of an Ethereum node, for a real chain; may be given several times."),
+    ] = None,
+    start_block: Annotated[
+        int, typer.Option("--start", min=0, help="First block to follow: that of the contract's deployment.")
+    ] = 0,
     contract: Annotated[
         str | None,
         typer.Option("--contract", help="The adjudicator's address.", show_default="that of `tally chain run`"),
@@ -69,11 +76,15 @@ def init(
         from tallystick.settlement.simulated.branch import ADJUDICATOR
 
         directory = data_directory(data)
+        if rpc and contract is None:
+            raise ConfigurationError("on a real chain the adjudicator's address must be named, with --contract")
         if (directory / KEYSTORE).exists():
             raise ConfigurationError(f"{directory} holds a key already: choose another directory with --data")
         settings = Settings(
             chain_url=chain,
+            rpc=tuple(rpc or ()),
             chain_id=chain_id,
+            start_block=start_block,
             contract=contract or "0x" + ADJUDICATOR.hex(),
             listen=listen,
             announce_address=announce_address,

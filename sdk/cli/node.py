@@ -56,7 +56,9 @@ def run(
         if listen is not None:
             settings = msgspec.structs.replace(settings, listen=listen)
         if chain is not None:
-            settings = msgspec.structs.replace(settings, chain_url=chain)
+            settings = msgspec.structs.replace(
+                settings, **({"rpc": (chain,)} if settings.rpc else {"chain_url": chain})
+            )
         key = load_key(directory, None, password_file)
 
         async def daemon() -> None:

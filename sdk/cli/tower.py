@@ -24,6 +24,7 @@ from tallystick.sdk.cli.shell import (
 
 if TYPE_CHECKING:
     from tallystick.channels.protocol.keys import PrivateKey
+    from tallystick.settlement.evm.client import EvmPlace
     from tallystick.watchtower.daemon import TowerStatus
 
 app = make_group("Run a watchtower, or ask one.")
@@ -45,6 +46,12 @@ def run(
     chain: Annotated[
         str, typer.Option("--chain", envvar="TALLY_CHAIN", help="URL of the chain node.")
     ] = "http://127.0.0.1:8545",
+    rpc: Annotated[
+        list[str] | None,
+        typer.Option("--rpc", help="URL of an Ethereum node instead, for a real chain; may be given several times."),
+    ] = None,
+    chain_id: Annotated[int, typer.Option("--chain-id", min=1, help="With --rpc: the chain that it must be.")] = 1,
+    contract: Annotated[str | None, typer.Option("--contract", help="With --rpc: the adjudicator's address.")] = None,
     listen: Annotated[str, typer.Option("--listen", help="host:port; port 0 takes a free one.")] = "127.0.0.1:9911",
     start: Annotated[int, typer.Option("--start", min=0, help="First block to follow; never change it.")] = 0,
     budget: Annotated[
@@ -91,6 +98,7 @@ def run(
             data,
             key,
             chain_url=chain,
+            evm=_place(rpc, chain_id, contract, start),
             host=host,
             port=port,
             ready=ready,
@@ -154,6 +162,20 @@ def _show(found: TowerStatus, as_json: bool) -> None:
         say(f"{name:<14}{value}")
     for trouble in (*figures.troubles, *figures.sender.troubled):
         say(f"trouble       {trouble}")
+
+
+def _place(rpc: list[str] | None, chain_id: int, contract: str | None, start: int) -> EvmPlace | None:
+    """Return which real chain it is, None if it is none."""
+    from tallystick.channels.errors import InvalidInput
+    from tallystick.settlement.ethereum.abi import Deployment
+    from tallystick.settlement.ethereum.rpc_shapes import read_address
+    from tallystick.settlement.evm.client import EvmPlace
+
+    if not rpc:
+        return None
+    if contract is None:
+        raise InvalidInput("on a real chain the adjudicator's address must be named, with --contract")
+    return EvmPlace(tuple(rpc), Deployment(chain_id, read_address(contract, "--contract")), start)
 
 
 def _parse_place(text: str) -> tuple[str, int]:

@@ -40,10 +40,15 @@ _TEMPLATE = """\
 # Settings of a Tallystick node. Change them while the node is stopped.
 
 # Where the chain node answers JSON-RPC (`tally chain run` serves one), and which chain and contract it must be:
-# the node refuses to work with any other.
+# the node refuses to work with any other. A real chain is named by the URLs of Ethereum nodes in rpc, one or several:
+# the first is asked first, the others if it fails, and each is checked by the others. chain_url is not used then.
 chain_url = {chain_url}
+rpc = {rpc}
 chain_id = {chain_id}
 contract = {contract}
+
+# The first block to follow: that in which the contract was deployed, as `tally chain deploy` says. Never change it.
+start_block = {start_block}
 
 # Where peers connect, as host:port. Port 0 takes any free one; "" listens nowhere, so that this node only dials.
 listen = {listen}
@@ -114,8 +119,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """What `config.toml` says. See the comments there."""
 
     chain_url: str = DEFAULT_URL
+    rpc: tuple[str, ...] = ()
     chain_id: int
     contract: str
+    start_block: int = 0
     listen: str = DEFAULT_LISTEN
     announce_address: str = ""
     confirmations: int = 3
@@ -150,10 +157,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         for of, policy in policies.items():
             if flaw := policy.flaw():
                 raise ConfigurationError(f"base_fee = {policy.base_fee}, fee_ppm = {policy.fee_ppm}{of}: {flaw}")
-        if not re.match(r"https?://[^/\s]", self.chain_url):
-            raise ConfigurationError(
-                f"the URL of a chain node begins with http:// or https:// and a host, unlike {self.chain_url!r}"
-            )
+        for url in (self.chain_url, *self.rpc):
+            if not re.match(r"https?://[^/\s]", url):
+                raise ConfigurationError(
+                    f"the URL of a chain node begins with http:// or https:// and a host, unlike {url!r}"
+                )
+        if self.start_block < 0:
+            raise ConfigurationError(f"start_block must be the number of a block, not {self.start_block}")
         if len(self.alias.encode()) > ALIAS_BYTES_MAX or not self.alias.isprintable():
             raise ConfigurationError(f"alias must be printable and have at most {ALIAS_BYTES_MAX} bytes in UTF-8")
         if self.compiled and not compilable():

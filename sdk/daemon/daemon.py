@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import signal
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import msgspec
@@ -20,6 +20,7 @@ from tallystick.channels.node.alarms import OnAlarm
 from tallystick.channels.ports import Entropy, system_entropy
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.transport.descriptors import raise_descriptor_limit
+from tallystick.channels.transport.retries import Jitter
 from tallystick.router.forwarding.service import RoutingOptions
 from tallystick.router.network.routing import AssetOptions, PaymentOptions
 from tallystick.router.objects import ForwardingPolicy
@@ -27,8 +28,10 @@ from tallystick.sdk.control.server import open_control
 from tallystick.sdk.daemon.configuration import Settings
 from tallystick.sdk.node.node import Config, Node
 from tallystick.sdk.node.running import open_node
+from tallystick.settlement.chain import Chain
 from tallystick.settlement.ethereum.abi import Deployment
 from tallystick.settlement.ethereum.rpc_client import open_rpc_chain
+from tallystick.settlement.evm.client import open_evm_chain
 
 
 class Ready(msgspec.Struct, frozen=True):
@@ -49,6 +52,7 @@ def node_config(settings: Settings) -> Config:
         announce_address=settings.announce_address,
         confirmations=settings.confirmations,
         challenge_period=settings.challenge_period,
+        start_block=settings.start_block,
         channels=Policy(
             history=None if settings.history < 0 else settings.history,
             challenge_period_max=settings.challenge_period_max,
@@ -70,6 +74,14 @@ def node_config(settings: Settings) -> Config:
     )
 
 
+def _open_chain(settings: Settings, jitter: Jitter) -> AbstractAsyncContextManager[Chain]:
+    """Give the chain that the settings name: a real one if they name Ethereum nodes, else a simulated one."""
+    at = Deployment(settings.chain_id, settings.contract_address)
+    if settings.rpc:
+        return open_evm_chain(settings.rpc, at, jitter=jitter, start=settings.start_block)
+    return open_rpc_chain(settings.chain_url, jitter=jitter, expected=at)
+
+
 @asynccontextmanager
 async def open_configured_node(
     directory: Path, key: PrivateKey, settings: Settings, *, alarm: OnAlarm, entropy: Entropy = system_entropy
@@ -79,9 +91,8 @@ async def open_configured_node(
     It is given at once, also without a chain node: wait for its `ready`. `alarm` is told of every alarm.
     """
     rng = random.Random(int.from_bytes(entropy(16), "big"))
-    expected = Deployment(settings.chain_id, settings.contract_address)
     async with (
-        open_rpc_chain(settings.chain_url, jitter=rng.random, expected=expected) as chain,
+        _open_chain(settings, rng.random) as chain,
         open_node(
             directory,
             key=key,

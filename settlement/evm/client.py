@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import NamedTuple
 
 import httpx
 
@@ -41,6 +42,16 @@ from tallystick.settlement.evm.questions import read_answer
 from tallystick.settlement.evm.refusals import client_of
 from tallystick.settlement.evm.state import StateReader
 from tallystick.settlement.evm.transactions import TransactionDesk
+
+
+class EvmPlace(NamedTuple):
+    """Which contract on which real chain, and who tells of it."""
+
+    urls: tuple[str, ...]
+    """Of Ethereum nodes; the first is asked first."""
+    at: Deployment
+    start: int = 0
+    """A block at or before that of the contract's deployment: what was before is never asked for."""
 
 
 @checked

@@ -38,9 +38,11 @@ class Deployed(msgspec.Struct, frozen=True):
     """In the native coin."""
 
 
-async def deploy(
-    endpoint: Endpoint, key: PrivateKey, bytecode: bytes, runtime: bytes, reward_bps: int, timeout: float
-) -> Deployed:
+IMMUTABLES = 96
+"""Bytes at the end of the contract's code that its constructor sets: chain id, domain, reward."""
+
+
+async def deploy(endpoint: Endpoint, key: PrivateKey, bytecode: bytes, reward_bps: int, timeout: float) -> Deployed:
     """Deploy the contract, wait until it is mined, and check it. `key` pays.
 
     Raise ChainUnavailable if it is not mined within `timeout` seconds, or ChainError if the chain refuses it.
@@ -71,15 +73,16 @@ async def deploy(
     if read_quantity(receipt.get("status")) != 1:
         raise ChainError("the chain refused the contract's code; is its virtual machine older than Cancun?")
     contract = read_address(receipt.get("contractAddress"))
-    await check_contract(endpoint, chain_id, contract, runtime)
+    await check_contract(endpoint, chain_id, contract, bytecode)
     used, price = read_quantity(receipt.get("gasUsed")), read_quantity(receipt.get("effectiveGasPrice"))
     return Deployed(chain_id, contract, read_quantity(receipt.get("blockNumber")), transaction, used, used * price)
 
 
-async def check_contract(endpoint: Endpoint, chain_id: int, contract: Address, runtime: bytes) -> int:
+async def check_contract(endpoint: Endpoint, chain_id: int, contract: Address, bytecode: bytes) -> int:
     """Check that the code at an address is that of our artifact, and answers as it; return its reward in bps.
 
-    Raise ChainError if it is not. `runtime` is the code without the immutables, which stand at its end.
+    Raise ChainError if it is not. `bytecode` is what a deployment sends: the code that stays is in it, but for the
+    immutables.
     """
     where = {"to": to_hex(contract)}
     code, domain, reward = await endpoint.ask(
@@ -90,7 +93,7 @@ async def check_contract(endpoint: Endpoint, chain_id: int, contract: Address, r
         )
     )
     found = read_answer(read_bytes, code)
-    if not found.startswith(runtime):
+    if len(found) <= IMMUTABLES or found[:-IMMUTABLES] not in bytecode:
         what = f"other code ({keccak(found).hex()[:16]})" if found else "no code"
         raise ChainError(f"there is {what} at 0x{contract.hex()}: it is not this version of the adjudicator")
     if isinstance(domain, RpcError) or domain != to_hex(domain_separator(chain_id, contract)):

@@ -1,0 +1,148 @@
+"""Nodes and a tower live on a real EVM: anvil, with the adjudicator as it is shipped."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+import trio
+
+from simulation.local_evm import LocalEvm, open_local_evm
+from tallystick.channels.node.alarms import Alarm
+from tallystick.channels.ports import PeerAddress
+from tallystick.channels.protocol.core import Phase
+from tallystick.channels.protocol.keys import PrivateKey, keccak
+from tallystick.channels.protocol.objects import NATIVE, ChannelId
+from tallystick.sdk.node.node import Node
+from tallystick.sdk.node.options import Config
+from tallystick.sdk.node.running import open_node
+from tallystick.settlement.evm.client import EvmPlace, open_evm_chain
+from tallystick.settlement.testing.anvil import find_anvil
+from tallystick.watchtower.daemon import TowerStatus, run_tower
+from tallystick.watchtower.tower import TowerPolicy
+
+pytestmark = [
+    pytest.mark.processes,
+    pytest.mark.skipif(find_anvil() is None, reason="anvil is not here: npm install --no-save @foundry-rs/anvil@1.7.1"),
+]
+
+ALICE, BOB, TOWER = (PrivateKey(keccak(name)) for name in (b"alice", b"bob", b"tower"))
+COIN = 10**18
+PERIOD = 600
+
+
+@pytest.fixture(scope="module")
+def evm() -> Iterator[LocalEvm]:
+    with open_local_evm("--block-time", "1") as node:
+        for key in (ALICE, BOB, TOWER):
+            node.fund(key.address)
+        yield node
+
+
+@asynccontextmanager
+async def living(
+    evm: LocalEvm, directory: Path, key: PrivateKey, towers: tuple[PeerAddress, ...] = ()
+) -> AsyncIterator[Node]:
+    """Open a node with a chain client of its own."""
+    config = Config(confirmations=2, challenge_period=PERIOD, towers=towers, start_block=evm.start)
+
+    def alarm(raised: Alarm) -> None:
+        print(key.address.hex()[:6], raised.kind, raised.text)
+
+    async with (
+        open_evm_chain((evm.anvil.url,), evm.at, jitter=lambda: 0.5, start=evm.start) as chain,
+        open_node(directory, key=key, chain=chain, config=config, alarm=alarm) as node,
+    ):
+        yield node
+
+
+def both(test):  # the coin and a token
+    return pytest.mark.parametrize("token", (False, True), ids=("coin", "token"))(test)
+
+
+@both
+async def test_open_pay_and_close_together(evm: LocalEvm, tmp_path: Path, token: bool) -> None:
+    asset, amount = (evm.token, 10**6) if token else (NATIVE, COIN)
+    with trio.fail_after(120):
+        async with living(evm, tmp_path / "alice", ALICE) as alice, living(evm, tmp_path / "bob", BOB) as bob:
+            before = await bob.balance(asset)
+            channel = await alice.open_channel(str(bob.peer_address), deposit=amount, asset=asset)
+            await channel.pay(amount // 4, b"a tin of tea")
+            await channel.pay_many([7] * 50)
+            await channel.deposit(amount)
+            await channel.withdraw(amount // 2)
+            await channel.close()
+            await channel.wait_gone()
+            await bob.until(lambda: bob.channels[0].phase is Phase.GONE)
+            assert await bob.balance(asset) - before == amount // 4 + 7 * 50
+
+
+@both
+async def test_an_old_state_is_challenged_by_the_tower_while_its_client_is_away(
+    evm: LocalEvm, tmp_path: Path, token: bool
+) -> None:
+    asset, amount = (evm.token, 10**6) if token else (NATIVE, COIN)
+    alice_home, bob_home, old = tmp_path / "alice", tmp_path / "bob", tmp_path / "old"
+    with trio.fail_after(180):
+        async with towering(evm, tmp_path / "tower") as tower:
+            async with living(evm, alice_home, ALICE, (tower,)) as alice:
+                async with living(evm, bob_home, BOB) as bob:
+                    before = await alice.balance(asset)
+                    channel = await alice.open_channel(str(bob.peer_address), deposit=amount, asset=asset)
+                    await channel.pay(amount // 2)
+                shutil.copytree(bob_home, old)  # when half of it was Bob's
+                async with living(evm, bob_home, BOB) as bob:
+                    await alice.connect(str(bob.peer_address))
+                    await bob.channels[0].wait_usable()
+                    await bob.channels[0].pay(amount // 4)
+                    await alice.tower_manager.wait_covered()
+            async with living(evm, old, BOB) as mallory:  # with the state of then, and nobody but the tower looks
+                await mallory.channels[0].force_close()
+                await wait_convicted(evm, channel.id)
+                evm.anvil.advance(PERIOD + 1)
+                await mallory.channels[0].wait_gone()
+        async with living(evm, alice_home, ALICE) as alice:
+            await alice.until(lambda: alice.channels[0].phase is Phase.GONE)
+            assert await alice.balance(asset) - before > -amount // 4
+
+
+async def wait_convicted(evm: LocalEvm, channel: ChannelId) -> None:
+    """Wait until the contract says that the closer cheated."""
+    async with open_evm_chain((evm.anvil.url,), evm.at, jitter=lambda: 0.5, start=evm.start) as chain:
+        while True:
+            view, head = await chain.channel(channel), await chain.head()
+            if view is not None and view.convicted:
+                return
+            await chain.wait(head.hash)
+
+
+@asynccontextmanager
+async def towering(evm: LocalEvm, directory: Path) -> AsyncIterator[PeerAddress]:
+    """Run a tower on the chain."""
+    found: list[TowerStatus] = []
+    ready = trio.Event()
+
+    def on_ready(status: TowerStatus) -> None:
+        found.append(status)
+        ready.set()
+
+    async with trio.open_nursery() as nursery:
+        run = partial(
+            run_tower,
+            directory,
+            TOWER,
+            evm=EvmPlace((evm.anvil.url,), evm.at, evm.start),
+            host="127.0.0.1",
+            port=0,
+            ready=on_ready,
+            alarm=lambda alarm: print("tower", alarm.kind, alarm.text),
+            policy=TowerPolicy(start=evm.start, lag_max=100),
+        )
+        nursery.start_soon(run)
+        await ready.wait()
+        yield PeerAddress.parse(found[0].peer_address)
+        nursery.cancel_scope.cancel()
