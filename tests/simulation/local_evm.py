@@ -34,8 +34,8 @@ TOKEN = bytes.fromhex(
     "0107022600188558208633721337f490439c8db1eadd251a51b573fec63e29a8798a2ddba1567294e519028e810800a16576"
     "79706572830004030036"
 )
-"""Vyper 0.4.3 made it: `balanceOf`, `allowance`, `transfer`, `transferFrom`, `approve`, which answer true or fail without
-a word; 10**30 units are its creator's."""
+"""Vyper 0.4.3 made it: `balanceOf`, `allowance`, `transfer`, `transferFrom`, `approve`, which answer true or fail
+without a word; 10**30 units are its creator's."""
 
 
 class LocalEvm(NamedTuple):
