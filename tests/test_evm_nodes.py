@@ -20,7 +20,7 @@ from tallystick.channels.protocol.objects import NATIVE, ChannelId
 from tallystick.sdk.node.node import Node
 from tallystick.sdk.node.options import Config
 from tallystick.sdk.node.running import open_node
-from tallystick.settlement.evm.client import EvmPlace, open_evm_chain
+from tallystick.settlement.ethereum.evm.client import EvmPlace, open_evm_chain
 from tallystick.settlement.testing.anvil import find_anvil
 from tallystick.watchtower.daemon import TowerStatus, run_tower
 from tallystick.watchtower.tower import TowerPolicy

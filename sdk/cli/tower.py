@@ -24,7 +24,7 @@ from tallystick.sdk.cli.shell import (
 
 if TYPE_CHECKING:
     from tallystick.channels.protocol.keys import PrivateKey
-    from tallystick.settlement.evm.client import EvmPlace
+    from tallystick.settlement.ethereum.evm.client import EvmPlace
     from tallystick.watchtower.daemon import TowerStatus
 
 app = make_group("Run a watchtower, or ask one.")
@@ -169,7 +169,7 @@ def _place(rpc: list[str] | None, chain_id: int, contract: str | None, start: in
     from tallystick.channels.errors import InvalidInput
     from tallystick.settlement.ethereum.abi import Deployment
     from tallystick.settlement.ethereum.rpc_shapes import read_address
-    from tallystick.settlement.evm.client import EvmPlace
+    from tallystick.settlement.ethereum.evm.client import EvmPlace
 
     if not rpc:
         return None

@@ -19,7 +19,7 @@ import msgspec
 
 from tallystick.settlement.errors import ChainError, ChainUnavailable, RpcError
 from tallystick.settlement.ethereum.http import Reply, post
-from tallystick.settlement.evm.refusals import is_passing
+from tallystick.settlement.ethereum.evm.refusals import is_passing
 
 TIMEOUT = 10.0
 """Seconds for one answer."""

@@ -32,16 +32,16 @@ from tallystick.settlement.errors import RpcError, WrongChain
 from tallystick.settlement.ethereum.abi import Deployment
 from tallystick.settlement.ethereum.http import make_client
 from tallystick.settlement.ethereum.rpc_shapes import read_bytes, read_quantity, to_hex
-from tallystick.settlement.evm.abi import DOMAIN_SEPARATOR
-from tallystick.settlement.evm.blocks import BlockReader
-from tallystick.settlement.evm.channels import ChannelsHeard
-from tallystick.settlement.evm.endpoint import TIMEOUT, Endpoint, Question
-from tallystick.settlement.evm.nodes import NodeFigures, Nodes, NodeState
-from tallystick.settlement.evm.profiles import ChainProfile, profile_of
-from tallystick.settlement.evm.questions import read_answer
-from tallystick.settlement.evm.refusals import client_of
-from tallystick.settlement.evm.state import StateReader
-from tallystick.settlement.evm.transactions import TransactionDesk
+from tallystick.settlement.ethereum.evm.abi import DOMAIN_SEPARATOR
+from tallystick.settlement.ethereum.evm.blocks import BlockReader
+from tallystick.settlement.ethereum.evm.channels import ChannelsHeard
+from tallystick.settlement.ethereum.evm.endpoint import TIMEOUT, Endpoint, Question
+from tallystick.settlement.ethereum.evm.nodes import NodeFigures, Nodes, NodeState
+from tallystick.settlement.ethereum.evm.profiles import ChainProfile, profile_of
+from tallystick.settlement.ethereum.evm.questions import read_answer
+from tallystick.settlement.ethereum.evm.refusals import client_of
+from tallystick.settlement.ethereum.evm.state import StateReader
+from tallystick.settlement.ethereum.evm.transactions import TransactionDesk
 
 
 class EvmPlace(NamedTuple):

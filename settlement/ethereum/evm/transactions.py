@@ -17,18 +17,18 @@ from tallystick.settlement.errors import ChainError, Refusal, RpcError, Transact
 from tallystick.settlement.ethereum.abi import Deployment, Envelope
 from tallystick.settlement.ethereum.rpc_shapes import quantity, read_bytes, read_quantity, to_hex
 from tallystick.settlement.ethereum.transactions import sign_envelope, transaction_hash
-from tallystick.settlement.evm import receipts
-from tallystick.settlement.evm.abi import encode_evm_call
-from tallystick.settlement.evm.channels import ChannelsHeard
-from tallystick.settlement.evm.endpoint import Question
-from tallystick.settlement.evm.fees import HISTORY, PERCENTILE, FeeMarket, Offer, offer_of, read_history
-from tallystick.settlement.evm.gas import limit_of
-from tallystick.settlement.evm.headers import read_seen
-from tallystick.settlement.evm.nodes import Nodes
-from tallystick.settlement.evm.profiles import ChainProfile
-from tallystick.settlement.evm.questions import block_question, call_of, read_answer, result
-from tallystick.settlement.evm.refusals import Meaning, Taken, meaning_of
-from tallystick.settlement.evm.state import StateReader
+from tallystick.settlement.ethereum.evm import receipts
+from tallystick.settlement.ethereum.evm.abi import encode_evm_call
+from tallystick.settlement.ethereum.evm.channels import ChannelsHeard
+from tallystick.settlement.ethereum.evm.endpoint import Question
+from tallystick.settlement.ethereum.evm.fees import HISTORY, PERCENTILE, FeeMarket, Offer, offer_of, read_history
+from tallystick.settlement.ethereum.evm.gas import limit_of
+from tallystick.settlement.ethereum.evm.headers import read_seen
+from tallystick.settlement.ethereum.evm.nodes import Nodes
+from tallystick.settlement.ethereum.evm.profiles import ChainProfile
+from tallystick.settlement.ethereum.evm.questions import block_question, call_of, read_answer, result
+from tallystick.settlement.ethereum.evm.refusals import Meaning, Taken, meaning_of
+from tallystick.settlement.ethereum.evm.state import StateReader
 
 PRICE_SECONDS = 12.0
 """How long what gas costs is remembered for signing."""

@@ -11,14 +11,14 @@ from tallystick.settlement.chain import Block, Header
 from tallystick.settlement.errors import ChainError, ChainUnavailable, RpcError
 from tallystick.settlement.ethereum.abi import Deployment
 from tallystick.settlement.ethereum.rpc_shapes import quantity, to_hex
-from tallystick.settlement.evm.channels import ChannelsHeard
-from tallystick.settlement.evm.endpoint import Question
-from tallystick.settlement.evm.headers import SeenHeader, check_chain, read_seen
-from tallystick.settlement.evm.logs import PlacedLog, blocks_of, forged, read_logs, silent_blocks
-from tallystick.settlement.evm.nodes import Nodes, NodeState, newest
-from tallystick.settlement.evm.profiles import ChainProfile
-from tallystick.settlement.evm.questions import LATEST, block_question, read_answer
-from tallystick.settlement.evm.ranges import RangePlan, begin, next_range
+from tallystick.settlement.ethereum.evm.channels import ChannelsHeard
+from tallystick.settlement.ethereum.evm.endpoint import Question
+from tallystick.settlement.ethereum.evm.headers import SeenHeader, check_chain, read_seen
+from tallystick.settlement.ethereum.evm.logs import PlacedLog, blocks_of, forged, read_logs, silent_blocks
+from tallystick.settlement.ethereum.evm.nodes import Nodes, NodeState, newest
+from tallystick.settlement.ethereum.evm.profiles import ChainProfile
+from tallystick.settlement.ethereum.evm.questions import LATEST, block_question, read_answer
+from tallystick.settlement.ethereum.evm.ranges import RangePlan, begin, next_range
 
 SUSPECTED = 16
 """Of the newest blocks of an answer, those whose silence is looked into."""

@@ -20,7 +20,7 @@ import trio
 from tallystick.channels.transport.retries import Jitter, Pauses
 from tallystick.settlement.chain import Header
 from tallystick.settlement.errors import ChainError, ChainUnavailable, WrongChain
-from tallystick.settlement.evm.endpoint import Busy, Endpoint, Question
+from tallystick.settlement.ethereum.evm.endpoint import Busy, Endpoint, Question
 
 REST = Pauses("a chain node that failed", 1.0, 60.0)
 

@@ -26,8 +26,8 @@ from tallystick.settlement.chain import (
 )
 from tallystick.settlement.ethereum.abi import Deployment
 from tallystick.settlement.ethereum.event_logs import find_event
-from tallystick.settlement.evm.abi import LOCKS_HELD, OPENED, HeldLocks, held_hash, read_held
-from tallystick.settlement.evm.logs import PlacedLog
+from tallystick.settlement.ethereum.evm.abi import LOCKS_HELD, OPENED, HeldLocks, held_hash, read_held
+from tallystick.settlement.ethereum.evm.logs import PlacedLog
 
 REMEMBERED = 20_000
 """Channels of which is remembered what was heard last: some hundred bytes each."""
