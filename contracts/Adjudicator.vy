@@ -30,16 +30,6 @@ struct Permit:
     r: bytes32
     s: bytes32
 
-struct Proof:
-    sender: uint8
-    seq: uint64
-    transferred: uint128
-    locked: uint128
-    locks_root: bytes32
-    seen: uint64
-    by_sender: Signature
-    by_receiver: Signature
-
 # What a proof that stands says of its locks: the contract keeps the hash of both alone.
 struct Held:
     locked: uint128
@@ -204,6 +194,8 @@ CHALLENGE_PERIOD_MAX: constant(uint64) = 366 * 86_400
 STREAM_LENGTH_MAX: constant(uint64) = 65_536
 CHECKPOINT: constant(uint256) = 128
 LOCK_SIZE: constant(uint256) = 65
+PROOF_SIZE: constant(uint256) = 160
+PROOF_MAX: constant(uint256) = 208
 FEW: constant(uint256) = 32
 MANY: constant(uint256) = 483
 COIN_GAS: constant(uint256) = 60_000
@@ -246,19 +238,37 @@ def __init__(reward_bps: uint256):
 
 @internal
 @view
-def _id(t: Terms) -> bytes32:
-    return keccak256(abi_encode(CHAIN_ID, self, t.p0, t.p1, t.asset, t.number))
+def _names(t: Terms) -> (bytes32, bytes32):
+    """The channel's id, and by what its words are found."""
+    id: bytes32 = keccak256(abi_encode(CHAIN_ID, self, t.p0, t.p1, t.asset, t.number))
+    return id, keccak256(abi_encode(id, t.challenge_period, t.close_hash))
 
 @internal
-@pure
-def _key(id: bytes32, t: Terms) -> bytes32:
-    return keccak256(abi_encode(id, t.challenge_period, t.close_hash))
+@view
+def _find(t: Terms, status: uint256) -> (bytes32, bytes32, uint256):
+    """The same and words[0], if the channel is in that status."""
+    id: bytes32 = empty(bytes32)
+    key: bytes32 = empty(bytes32)
+    id, key = self._names(t)
+    state: uint256 = self.words[key][0]
+    assert state != 0, "unknown-channel"
+    assert state & 7 == status, "wrong-status"
+    return id, key, state
 
 @internal
 @pure
 def _check(digest: bytes32, signature: Signature, signer: address):
     s: uint256 = signature.vs & S_MASK
     assert s <= HALF_ORDER and signer != empty(address) and ecrecover(digest, 27 + (signature.vs >> 255), convert(signature.r, uint256), s) == signer, "bad-signature"
+
+@internal
+@view
+def _check_both(struct_hash: bytes32, first: address, second: address, by_first: Signature, by_second: Signature):
+    digest: bytes32 = keccak256(concat(x"1901", DOMAIN, struct_hash))
+    s: uint256 = by_first.vs & S_MASK
+    assert s <= HALF_ORDER and first != empty(address) and ecrecover(digest, 27 + (by_first.vs >> 255), convert(by_first.r, uint256), s) == first, "bad-signature"
+    s = by_second.vs & S_MASK
+    assert s <= HALF_ORDER and second != empty(address) and ecrecover(digest, 27 + (by_second.vs >> 255), convert(by_second.r, uint256), s) == second, "bad-signature"
 
 @internal
 @view
@@ -327,8 +337,9 @@ def open(t: Terms, deposit: uint128, permit: Permit = empty(Permit)):
     assert t.number == count, "wrong-number"
     assert amount <= DEPOSITS_MAX, "bad-amount"
     self.counts[pair] = count + 1
-    id: bytes32 = self._id(t)
-    key: bytes32 = self._key(id, t)
+    id: bytes32 = empty(bytes32)
+    key: bytes32 = empty(bytes32)
+    id, key = self._names(t)
     log ChannelOpened(channel=id, p0=t.p0, p1=t.p1, asset=t.asset, number=t.number, challenge_period=t.challenge_period, close_hash=t.close_hash)
     if amount == 0:
         self.words[key][0] = OPEN
@@ -346,8 +357,8 @@ def open(t: Terms, deposit: uint128, permit: Permit = empty(Permit)):
 def deposit(t: Terms, side: uint8, amount: uint128, permit: Permit = empty(Permit)):
     added: uint256 = convert(amount, uint256)
     assert msg.value == (added if t.asset == empty(address) else 0), "bad-amount"
-    id: bytes32 = self._id(t)
-    key: bytes32 = self._key(id, t)
+    id: bytes32 = keccak256(abi_encode(CHAIN_ID, self, t.p0, t.p1, t.asset, t.number))
+    key: bytes32 = keccak256(abi_encode(id, t.challenge_period, t.close_hash))
     state: uint256 = self.words[key][0]
     assert state != 0, "unknown-channel"
     assert state & 7 == OPEN, "wrong-status"
@@ -355,17 +366,18 @@ def deposit(t: Terms, side: uint8, amount: uint128, permit: Permit = empty(Permi
     deposits: uint256 = self.words[key][1]
     d0: uint256 = deposits & LOW
     d1: uint256 = deposits >> 128
-    assert added > 0 and d0 + d1 + added <= DEPOSITS_MAX, "bad-amount"
+    sum: uint256 = unsafe_add(d0, d1)
+    assert added > 0 and unsafe_add(sum, added) <= DEPOSITS_MAX, "bad-amount"
     # How the sum was shared until now must stay known (see `_share`). It costs nothing in the usual case: the opener
     # deposits once, and then the other once.
     if state & SHARED != 0:
-        self.shares[key][d0 + d1] = d0 + 1
+        self.shares[key][sum] = d0 + 1
     elif deposits == 0:
         self.words[key][0] = state | EMPTY | (convert(side, uint256) << 3)
     elif (d0 if side == 0 else d1) != 0:
         self.words[key][0] = state | SHARED | (d0 << 16) | (d1 << 136)
-    total: uint256 = (d0 if side == 0 else d1) + added
-    self.words[key][1] = deposits + (added << (convert(side, uint256) << 7))
+    total: uint256 = unsafe_add(d0 if side == 0 else d1, added)
+    self.words[key][1] = unsafe_add(deposits, added if side == 0 else added << 128)
     log Deposited(channel=id, side=side, total=convert(total, uint128))
     if t.asset != empty(address):
         self._take(t.asset, added, permit)
@@ -397,16 +409,13 @@ def _share(key: bytes32, state: uint256, d0: uint256, d1: uint256, total: uint25
 @external
 @nonreentrant
 def withdraw(t: Terms, side: uint8, total: uint128, valid_until: uint64, by0: Signature, by1: Signature):
-    id: bytes32 = self._id(t)
-    key: bytes32 = self._key(id, t)
-    state: uint256 = self.words[key][0]
-    assert state != 0, "unknown-channel"
-    assert state & 7 == OPEN, "wrong-status"
+    id: bytes32 = empty(bytes32)
+    key: bytes32 = empty(bytes32)
+    state: uint256 = 0
+    id, key, state = self._find(t, OPEN)
     assert side < 2, "not-a-participant"
     assert block.timestamp <= convert(valid_until, uint256), "expired"
-    digest: bytes32 = self._digest(keccak256(abi_encode(WITHDRAWAL, id, side, total, valid_until)))
-    self._check(digest, by0, t.p0)
-    self._check(digest, by1, t.p1)
+    self._check_both(keccak256(abi_encode(WITHDRAWAL, id, side, total, valid_until)), t.p0, t.p1, by0, by1)
     withdrawn: uint256 = 0
     if state & WITHDRAWN != 0:
         withdrawn = self.words[key][3]
@@ -424,15 +433,13 @@ def withdraw(t: Terms, side: uint8, total: uint128, valid_until: uint64, by0: Si
 @external
 @nonreentrant
 def cooperativeClose(t: Terms, balance0: uint128, balance1: uint128, valid_until: uint64, by0: Signature, by1: Signature):
-    id: bytes32 = self._id(t)
-    key: bytes32 = self._key(id, t)
+    id: bytes32 = keccak256(abi_encode(CHAIN_ID, self, t.p0, t.p1, t.asset, t.number))
+    key: bytes32 = keccak256(abi_encode(id, t.challenge_period, t.close_hash))
     state: uint256 = self.words[key][0]
     assert state != 0, "unknown-channel"
     assert state & 7 == OPEN, "wrong-status"
     assert block.timestamp <= convert(valid_until, uint256), "expired"
-    digest: bytes32 = self._digest(keccak256(abi_encode(COOPERATIVE_CLOSE, id, balance0, balance1, valid_until)))
-    self._check(digest, by0, t.p0)
-    self._check(digest, by1, t.p1)
+    self._check_both(keccak256(abi_encode(COOPERATIVE_CLOSE, id, balance0, balance1, valid_until)), t.p0, t.p1, by0, by1)
     deposits: uint256 = self.words[key][1]
     d0: uint256 = deposits & LOW
     d1: uint256 = deposits >> 128
@@ -458,88 +465,104 @@ def cooperativeClose(t: Terms, balance0: uint128, balance1: uint128, valid_until
 # --- when one closes alone --------------------------------------------------------------------------------------
 
 @internal
-@view
-def _verify(id: bytes32, first: address, second: address, p: Proof):
-    digest: bytes32 = self._digest(keccak256(abi_encode(BALANCE_PROOF, id, p.sender, p.seq, p.transferred, p.locked, p.locks_root, p.seen)))
-    self._check(digest, p.by_sender, first)
-    self._check(digest, p.by_receiver, second)
+def _stand(id: bytes32, key: bytes32, p0: address, p1: address, side: uint256, proof: Bytes[PROOF_MAX]) -> (uint256, bool):
+    """Check a proof of simplex `side`, and note its locks; return seq (64 bits), seen (64) and transferred (128).
+
+    A proof is these three, the signatures of its sender and its receiver, and, if there are locks, `locked` (16 bytes)
+    and their root.
+    """
+    assert len(proof) == PROOF_SIZE or len(proof) == PROOF_MAX, "bad-proof"
+    numbers: uint256 = convert(extract32(proof, 0), uint256)
+    assert numbers >> 192 != 0, "bad-proof"
+    locked: uint256 = 0
+    root: bytes32 = empty(bytes32)
+    if len(proof) == PROOF_MAX:
+        locked = convert(extract32(proof, 160), uint256) >> 128
+        root = extract32(proof, 176)
+    struct_hash: bytes32 = keccak256(abi_encode(BALANCE_PROOF, id, side, numbers >> 192, numbers & LOW, locked, root, (numbers >> 128) & M64))
+    by_sender: Signature = Signature(r=extract32(proof, 32), vs=convert(extract32(proof, 64), uint256))
+    by_receiver: Signature = Signature(r=extract32(proof, 96), vs=convert(extract32(proof, 128), uint256))
+    if side == 0:
+        self._check_both(struct_hash, p0, p1, by_sender, by_receiver)
+    else:
+        self._check_both(struct_hash, p1, p0, by_sender, by_receiver)
+    if locked == 0 and root == empty(bytes32):
+        return numbers, False
+    self.words[key][4 + side] = convert(keccak256(abi_encode(locked, root)), uint256)
+    log LocksHeld(channel=id, sender=convert(side, uint8), locked=convert(locked, uint128), root=root)
+    return numbers, True
 
 @external
-def close(t: Terms, proofs: DynArray[Proof, 2], close_key: bytes32):
-    """The caller's newest proofs, that of simplex 0 first; what is absent is genesis."""
-    id: bytes32 = self._id(t)
-    key: bytes32 = self._key(id, t)
+def close(t: Terms, proof0: Bytes[PROOF_MAX], proof1: Bytes[PROOF_MAX], close_key: bytes32):
+    """The caller's newest proof of each simplex; what is empty is genesis."""
+    id: bytes32 = keccak256(abi_encode(CHAIN_ID, self, t.p0, t.p1, t.asset, t.number))
+    key: bytes32 = keccak256(abi_encode(id, t.challenge_period, t.close_hash))
     state: uint256 = self.words[key][0]
     assert state != 0, "unknown-channel"
     assert state & 7 == OPEN, "wrong-status"
     assert msg.sender == t.p0 or msg.sender == t.p1, "not-a-participant"
     assert keccak256(close_key) == t.close_hash, "bad-close-key"
     closer: uint256 = 0 if msg.sender == t.p0 else 1
-    deadline: uint256 = block.timestamp + convert(t.challenge_period, uint256)
-    transferred: uint256 = 0
-    seqs: uint256 = 0
-    next: uint8 = 0
+    deadline: uint256 = unsafe_add(block.timestamp, convert(t.challenge_period, uint256))
+    numbers0: uint256 = 0
+    numbers1: uint256 = 0
+    held: bool = False
     state = CLOSED | (closer << 3) | (state & WITHDRAWN) | (deadline << 16)
-    for p: Proof in proofs:
-        assert p.sender >= next and p.sender < 2 and p.seq != 0, "bad-proof"
-        next = p.sender + 1
-        side: uint256 = convert(p.sender, uint256)
-        if side == 0:
-            self._verify(id, t.p0, t.p1, p)
-        else:
-            self._verify(id, t.p1, t.p0, p)
-        transferred |= convert(p.transferred, uint256) << (side << 7)
-        seqs |= convert(p.seq, uint256) << (side << 6)
-        if p.locked != 0 or p.locks_root != empty(bytes32):
-            state |= HELD << side
-            self.words[key][4 + side] = convert(keccak256(abi_encode(p.locked, p.locks_root)), uint256)
-            log LocksHeld(channel=id, sender=p.sender, locked=p.locked, root=p.locks_root)
+    if len(proof0) != 0:
+        numbers0, held = self._stand(id, key, t.p0, t.p1, 0, proof0)
+        if held:
+            state |= HELD
+    if len(proof1) != 0:
+        numbers1, held = self._stand(id, key, t.p0, t.p1, 1, proof1)
+        if held:
+            state |= HELD << 1
+    transferred: uint256 = (numbers0 & LOW) | (numbers1 << 128)
     if transferred != 0:
         self.words[key][2] = transferred
-    self.words[key][0] = state | (seqs << 56) | (((seqs >> (closer << 6)) & M64) << 184)
-    log Closed(channel=id, closer=convert(closer, uint8), seq0=convert(seqs & M64, uint64), seq1=convert(seqs >> 64, uint64), close_key=close_key, deadline=convert(deadline, uint64))
+    seq0: uint256 = numbers0 >> 192
+    seq1: uint256 = numbers1 >> 192
+    self.words[key][0] = state | (seq0 << 56) | (seq1 << 120) | ((seq0 if closer == 0 else seq1) << 184)
+    log Closed(channel=id, closer=convert(closer, uint8), seq0=convert(seq0, uint64), seq1=convert(seq1, uint64), close_key=close_key, deadline=convert(deadline, uint64))
 
 @external
-def challenge(t: Terms, p: Proof, beneficiary: address = empty(address), voucher: Signature = empty(Signature)):
-    id: bytes32 = self._id(t)
-    key: bytes32 = self._key(id, t)
-    state: uint256 = self.words[key][0]
-    assert state != 0, "unknown-channel"
-    assert state & 7 == CLOSED, "wrong-status"
+def challenge(t: Terms, sender: uint8, proof: Bytes[PROOF_MAX], beneficiary: address = empty(address), voucher: Signature = empty(Signature)):
+    id: bytes32 = empty(bytes32)
+    key: bytes32 = empty(bytes32)
+    state: uint256 = 0
+    id, key, state = self._find(t, CLOSED)
     assert block.timestamp <= (state >> 16) & M40, "window-over"
-    assert p.sender < 2, "not-a-participant"
-    side: uint256 = convert(p.sender, uint256)
-    at: uint256 = 56 + (side << 6)
-    assert convert(p.seq, uint256) > (state >> at) & M64, "not-newer"
-    if side == 0:
-        self._verify(id, t.p0, t.p1, p)
-    else:
-        self._verify(id, t.p1, t.p0, p)
+    assert sender < 2, "not-a-participant"
+    assert len(proof) >= PROOF_SIZE, "bad-proof"
+    side: uint256 = convert(sender, uint256)
+    at: uint256 = 56 if side == 0 else 120
+    seq: uint256 = convert(extract32(proof, 0), uint256) >> 192
+    assert seq > (state >> at) & M64, "not-newer"
+    numbers: uint256 = 0
+    held: bool = False
+    numbers, held = self._stand(id, key, t.p0, t.p1, side, proof)
     closer: uint256 = (state >> 3) & 1
     if beneficiary != empty(address):
         assert beneficiary != self, "bad-proof"
         self._check(self._digest(keccak256(abi_encode(VOUCHER, id, beneficiary))), voucher, t.p1 if closer == 0 else t.p0)
-    convicts: bool = side != closer or convert(p.seen, uint256) > state >> 184
+    convicts: bool = side != closer or (numbers >> 128) & M64 > state >> 184
     transferred: uint256 = self.words[key][2]
     if side == 0:
-        self.words[key][2] = (transferred & ~LOW) | convert(p.transferred, uint256)
+        self.words[key][2] = (transferred & ~LOW) | (numbers & LOW)
     else:
-        self.words[key][2] = (transferred & LOW) | (convert(p.transferred, uint256) << 128)
-    if p.locked != 0 or p.locks_root != empty(bytes32):
+        self.words[key][2] = (transferred & LOW) | (numbers << 128)
+    if held:
         state |= HELD << side
-        self.words[key][4 + side] = convert(keccak256(abi_encode(p.locked, p.locks_root)), uint256)
-        log LocksHeld(channel=id, sender=p.sender, locked=p.locked, root=p.locks_root)
     elif state & (HELD << side) != 0:
         state ^= HELD << side
         self.words[key][4 + side] = 0
-    state = (state & ~(M64 << at)) | (convert(p.seq, uint256) << at)
+    state = (state & ~(M64 << at)) | (seq << at)
     if convicts and state & CONVICTED == 0:
         state |= CONVICTED
         if beneficiary != empty(address):
             state |= REWARDED
             self.words[key][6] = convert(beneficiary, uint256)
     self.words[key][0] = state
-    log Challenged(channel=id, sender=p.sender, seq=p.seq, by=msg.sender, convicts=convicts)
+    log Challenged(channel=id, sender=sender, seq=convert(seq, uint64), by=msg.sender, convicts=convicts)
 
 @internal
 @view
@@ -552,11 +575,10 @@ def _locked(key: bytes32, state: uint256, side: uint256, held: Held) -> uint256:
 @external
 @nonreentrant
 def settle(t: Terms, held0: Held = empty(Held), held1: Held = empty(Held)):
-    id: bytes32 = self._id(t)
-    key: bytes32 = self._key(id, t)
-    state: uint256 = self.words[key][0]
-    assert state != 0, "unknown-channel"
-    assert state & 7 == CLOSED, "wrong-status"
+    id: bytes32 = empty(bytes32)
+    key: bytes32 = empty(bytes32)
+    state: uint256 = 0
+    id, key, state = self._find(t, CLOSED)
     assert block.timestamp > (state >> 16) & M40, "window-open"
     deposits: uint256 = self.words[key][1]
     transferred: uint256 = self.words[key][2]
@@ -632,11 +654,10 @@ struct Redeeming:
 @internal
 @view
 def _redeeming(t: Terms, sender: uint8) -> Redeeming:
-    id: bytes32 = self._id(t)
-    key: bytes32 = self._key(id, t)
-    state: uint256 = self.words[key][0]
-    assert state != 0, "unknown-channel"
-    assert state & 7 == SETTLED, "wrong-status"
+    id: bytes32 = empty(bytes32)
+    key: bytes32 = empty(bytes32)
+    state: uint256 = 0
+    id, key, state = self._find(t, SETTLED)
     assert sender < 2, "not-a-participant"
     pots: uint256 = self.words[key][2]
     pot: uint256 = pots & LOW if sender == 0 else pots >> 128
@@ -746,9 +767,9 @@ def registerLink(link: bytes32, depth: uint64, tip: bytes32, unit: uint128, leng
         steps -= known >> 128
         end = self.checkpoints[condition]
     at: bytes32 = link
-    for i: uint256 in range(steps // 16, bound=4_096):
-        at = sha256(sha256(sha256(sha256(sha256(sha256(sha256(sha256(sha256(sha256(sha256(sha256(sha256(sha256(sha256(sha256(at))))))))))))))))
-    for i: uint256 in range(steps % 16, bound=15):
+    for i: uint256 in range(steps // 8, bound=8_192):
+        at = sha256(sha256(sha256(sha256(sha256(sha256(sha256(sha256(at))))))))
+    for i: uint256 in range(steps % 8, bound=7):
         at = sha256(at)
     assert at == end, "bad-proof"
     if steps >= CHECKPOINT:
@@ -797,8 +818,9 @@ def batch(calls: DynArray[Bytes[CALL_SIZE], CALLS_MAX]):
 @view
 def channel(t: Terms) -> View:
     """`held` is keccak(locked, root) of a simplex whose locks are held. What is paid out is not kept."""
-    id: bytes32 = self._id(t)
-    key: bytes32 = self._key(id, t)
+    id: bytes32 = empty(bytes32)
+    key: bytes32 = empty(bytes32)
+    id, key = self._names(t)
     state: uint256 = self.words[key][0]
     if state == 0:
         return empty(View)

@@ -1,0 +1,147 @@
+"""One rule book, two executions: the simulated ledger and the contract's bytecode are given the same calls.
+
+After each call verdict, events, the channel's state and all balances must be equal: else `Differs`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from simulation.disputes import ChannelFixture
+from simulation.evm import Evm, EvmReverted, adjudicator_code
+from simulation.evm_adjudicator import CallFailed, Channel, Claimed, EvmAdjudicator, LocksHeld, Owed, commitment
+from simulation.evm_tokens import EvmToken
+from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Terms
+from tallystick.settlement.chain import Call, Event
+from tallystick.settlement.contract.state import ChannelStatus, ChannelStorage, Parameters
+from tallystick.settlement.errors import Reverted
+from tallystick.settlement.simulated import ledger
+from tallystick.settlement.simulated.world import Layer, balance_key
+
+TOWER = Address(b"\x77" * 20)
+STRANGER = Address(b"\x88" * 20)
+DEPLOYER = Address(b"\x99" * 20)
+CHAIN_ID = 1337
+FUNDS = 2**100
+
+
+class Differs(AssertionError):
+    """The two executions of the rule book do not say the same."""
+
+
+class Twins:
+    """A simulated ledger and an EVM with the same accounts, the same token, and the same contract address."""
+
+    def __init__(self, *, token: str = "ordinary", time: int = 1_000_000) -> None:
+        self.evm = Evm(chain_id=CHAIN_ID, time=time)
+        self.evm.fund(DEPLOYER)
+        self.at = self.evm.deploy(adjudicator_code(), DEPLOYER)
+        self.contract = EvmAdjudicator(self.evm, self.at)
+        self.token = EvmToken(self.evm, DEPLOYER, token)
+        self.rules = Parameters(CHAIN_ID, self.at)
+        self.state = Layer({})
+        self.accounts = (*(ChannelFixture().address(side) for side in (0, 1)), TOWER, STRANGER)
+        for account in self.accounts:
+            self.evm.fund(account, FUNDS)
+            self.token.mint(account, FUNDS)
+            self.token.approve(account, self.at, 2**120)
+            for asset in (NATIVE, self.token.at):
+                ledger.mint(self.state, self.rules, ledger.Mint(account, asset, FUNDS))
+            self.state.put(b"a" + self.token.at + account, 2**120)
+        self.calls = 0
+        self.verdicts: Counter[tuple[str, str]] = Counter()
+
+    @property
+    def time(self) -> int:
+        """The time of the next call's block, on both."""
+        return self.evm.time
+
+    @time.setter
+    def time(self, time: int) -> None:
+        self.evm.time = time
+
+    def channel(self, channel: ChannelId) -> ChannelStorage | None:
+        """The simulated ledger's state of a channel."""
+        return self.state.channel(channel)
+
+    def know(self, terms: Terms) -> None:
+        """Tell the contract's caller of a channel's terms."""
+        self.contract.know(terms)
+
+    def send(self, call: Call, by: Address, channel: ChannelId | None = None) -> str:
+        """Make a call on both; return the name of the rule that refused it, or nothing."""
+        self.calls += 1
+        data, value = self.contract.encode(call)
+        simulated, expected = self._simulated(call, by)
+        events: tuple[Any, ...] = ()
+        try:
+            events = self.contract.events(self.evm.send(by, self.at, data, value))
+            said = ""
+        except EvmReverted as error:
+            said = error.reason
+        self.verdicts[type(call).__name__, said] += 1
+        told = tuple(event for event in events if not isinstance(event, (LocksHeld, Owed, Claimed, CallFailed)))
+        self._compare("verdict", call, simulated, said)
+        self._compare("events", call, expected, told)
+        if channel is not None:
+            self._compare("state", call, _relevant(self._seen(channel)), _relevant(self.contract.view(channel)))
+        if not said:
+            self._compare("balances", call, *self._balances())
+        return said
+
+    def _simulated(self, call: Call, by: Address) -> tuple[str, tuple[Event, ...]]:
+        attempt = Layer(self.state)
+        try:
+            events = ledger._run(attempt, self.rules, by, call, self.time)
+        except Reverted as error:
+            return str(error.code), ()
+        self.state.changes.update(attempt.changes)
+        return "", events
+
+    def _seen(self, id: ChannelId) -> Channel | None:
+        channel = self.channel(id)
+        if channel is None:
+            return None
+        alone = channel.status != ChannelStatus.OPEN and channel.deadline > 0
+        paid_out = channel.status in (ChannelStatus.SETTLED, ChannelStatus.GONE)
+        return Channel(
+            status=int(channel.status),
+            deposits=(0, 0) if paid_out else channel.deposits,
+            withdrawn=(0, 0) if paid_out else channel.withdrawn,
+            closer=channel.closer if alone else None,
+            deadline=channel.deadline if alone else None,
+            seqs=(channel.standing[0].seq, channel.standing[1].seq),
+            held=(self._held(channel, 0), self._held(channel, 1)),
+            pots=channel.pots,
+            convicted=channel.convicted,
+        )
+
+    @staticmethod
+    def _held(channel: ChannelStorage, side: int) -> bytes:
+        standing = channel.standing[side]
+        nothing = not standing.locked and standing.root == bytes(32)
+        return bytes(32) if nothing else commitment(standing.locked, standing.root)
+
+    def _balances(self) -> tuple[dict[Any, int], dict[Any, int]]:
+        accounts = (*self.accounts, self.at)
+        simulated = {
+            (asset, account): self.state.number(balance_key(asset, account))
+            for asset in (NATIVE, self.token.at)
+            for account in accounts
+        }
+        real = {(NATIVE, account): self.evm.balance(account) for account in accounts}
+        real |= {(self.token.at, account): self.token.balance(account) for account in accounts}
+        return simulated, real
+
+    def _compare(self, what: str, call: Call, simulated: object, real: object) -> None:
+        if simulated != real:
+            raise Differs(f"{what} of {call} at {self.time}:\n  simulated {simulated}\n  contract  {real}")
+
+
+def _relevant(channel: Channel | None) -> Channel | None:
+    """Return a channel without what is said of locks that nothing is held back for any more."""
+    if channel is None or channel.status in (ChannelStatus.OPEN, ChannelStatus.CLOSED):
+        return channel
+    first, second = (held if pot else bytes(32) for held, pot in zip(channel.held, channel.pots, strict=True))
+    return channel._replace(held=(first, second))
