@@ -168,8 +168,8 @@ def _place(rpc: list[str] | None, chain_id: int, contract: str | None, start: in
     """Return which real chain it is, None if it is none."""
     from tallystick.channels.errors import InvalidInput
     from tallystick.settlement.ethereum.abi import Deployment
-    from tallystick.settlement.ethereum.rpc_shapes import read_address
     from tallystick.settlement.ethereum.evm.client import EvmPlace
+    from tallystick.settlement.ethereum.rpc_shapes import read_address
 
     if not rpc:
         return None

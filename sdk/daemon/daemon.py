@@ -30,8 +30,8 @@ from tallystick.sdk.node.node import Config, Node
 from tallystick.sdk.node.running import open_node
 from tallystick.settlement.chain import Chain
 from tallystick.settlement.ethereum.abi import Deployment
-from tallystick.settlement.ethereum.rpc_client import open_rpc_chain
 from tallystick.settlement.ethereum.evm.client import open_evm_chain
+from tallystick.settlement.ethereum.rpc_client import open_rpc_chain
 
 
 class Ready(msgspec.Struct, frozen=True):

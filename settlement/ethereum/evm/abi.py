@@ -2,8 +2,8 @@
 
 contracts/README.md has the interface. It differs from the simulated ledger's (`ethereum.abi`) in what a real chain
 makes dear: a channel's terms travel with each call, and what stands of its locks with a settlement, as the contract
-keeps hashes alone; signatures are compact (EIP-2098: the recovery id in the top bit of s); locks are packed in 65 bytes
-each; what is absent is absent, not zeros.
+keeps hashes alone; signatures are compact (EIP-2098: the recovery id in the top bit of s); proofs and locks are packed
+bytes; what is absent is absent, not zeros.
 """
 
 from __future__ import annotations
@@ -48,7 +48,6 @@ from tallystick.settlement.ethereum.views import CHANNEL
 
 TERMS = "(address,address,address,uint64,uint64,bytes32)"
 SIGNATURE = "(bytes32,uint256)"
-PROOF = f"(uint8,uint64,uint128,uint128,bytes32,uint64,{SIGNATURE},{SIGNATURE})"
 HELD = "(uint128,bytes32)"
 
 FEW_LOCKS = 32
@@ -60,9 +59,9 @@ _OPEN = Signature("open", (TERMS, "uint128"))
 _DEPOSIT = Signature("deposit", (TERMS, "uint8", "uint128"))
 _WITHDRAW = Signature("withdraw", (TERMS, "uint8", *_OFFER))
 _COOPERATIVE_CLOSE = Signature("cooperativeClose", (TERMS, "uint128", *_OFFER))
-_CLOSE = Signature("close", (TERMS, f"{PROOF}[]", "bytes32"))
-_CHALLENGE = Signature("challenge", (TERMS, PROOF))
-_CHALLENGE_FOR = Signature("challenge", (TERMS, PROOF, "address", SIGNATURE))
+_CLOSE = Signature("close", (TERMS, "bytes", "bytes", "bytes32"))
+_CHALLENGE = Signature("challenge", (TERMS, "uint8", "bytes"))
+_CHALLENGE_FOR = Signature("challenge", (TERMS, "uint8", "bytes", "address", SIGNATURE))
 _SETTLE = Signature("settle", (TERMS,))
 _SETTLE_HELD = Signature("settle", (TERMS, HELD, HELD))
 _REDEEM, _REDEEM_MANY = Signature("redeem", _LOCKS), Signature("redeemMany", _LOCKS)
@@ -134,13 +133,14 @@ def _of_channel(call: Call, context: ChannelContext, domain: bytes) -> tuple[Sig
             signed = _both(digest_cooperative_close(domain, close), (by0, by1), terms)
             return _COOPERATIVE_CLOSE, (first, close.balance0, close.balance1, close.valid_until, *signed)
         case CloseCall(_, proof0, proof1, close_key):
-            proofs = [_proof(signed, terms, domain) for signed in (proof0, proof1) if signed is not None]
-            return _CLOSE, (first, proofs, close_key)
+            proofs = [b"" if each is None else pack_proof(each, terms, domain) for each in (proof0, proof1)]
+            return _CLOSE, (first, *proofs, close_key)
         case ChallengeCall(proof, None):
-            return _CHALLENGE, (first, _proof(proof, terms, domain))
+            return _CHALLENGE, (first, proof.proof.sender, pack_proof(proof, terms, domain))
         case ChallengeCall(proof, voucher, signature) if voucher is not None:
             by = _of_either(digest_voucher(domain, voucher), signature, terms)
-            return _CHALLENGE_FOR, (first, _proof(proof, terms, domain), voucher.beneficiary, by)
+            packed = pack_proof(proof, terms, domain)
+            return _CHALLENGE_FOR, (first, proof.proof.sender, packed, voucher.beneficiary, by)
         case SettleCall():
             if context.held == (HeldLocks(), HeldLocks()):
                 return _SETTLE, (first,)
@@ -174,14 +174,21 @@ def pack_lock(lock: Lock) -> bytes:
     return lock.id.to_bytes(8, "big") + amount + times + bytes([lock.kind]) + lock.condition
 
 
-def _proof(signed: SignedProof, terms: Terms, domain: bytes) -> tuple[Any, ...]:
+def pack_proof(signed: SignedProof, terms: Terms, domain: bytes) -> bytes:
+    """Return a proof as the contract takes it; raise InvalidSignature.
+
+    seq (8 bytes), seen (8), transferred (16), the signatures of sender and receiver (64 each), and if there are locks,
+    `locked` (16) and their root (32).
+    """
     proof, sender = signed.proof, signed.proof.sender
     digest = digest_proof(domain, proof)
-    return (
-        *(sender, proof.seq, proof.transferred, proof.locked, proof.locks_root, proof.seen),
-        compact(digest, signed.signature, terms.participants[sender]),
-        compact(digest, signed.countersignature, terms.participants[1 - sender]),
-    )
+    parts = [proof.seq.to_bytes(8, "big"), proof.seen.to_bytes(8, "big"), proof.transferred.to_bytes(16, "big")]
+    for signature, side in ((signed.signature, sender), (signed.countersignature, 1 - sender)):
+        r, vs = compact(digest, signature, terms.participants[side])
+        parts += [r, vs.to_bytes(32, "big")]
+    if proof.locked or proof.locks_root != ZERO32:
+        parts += [proof.locked.to_bytes(16, "big"), proof.locks_root]
+    return b"".join(parts)
 
 
 # --- the contract's state ----------------------------------------------------------------------------------------

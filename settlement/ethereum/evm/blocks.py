@@ -10,7 +10,6 @@ import trio
 from tallystick.settlement.chain import Block, Header
 from tallystick.settlement.errors import ChainError, ChainUnavailable, RpcError
 from tallystick.settlement.ethereum.abi import Deployment
-from tallystick.settlement.ethereum.rpc_shapes import quantity, to_hex
 from tallystick.settlement.ethereum.evm.channels import ChannelsHeard
 from tallystick.settlement.ethereum.evm.endpoint import Question
 from tallystick.settlement.ethereum.evm.headers import SeenHeader, check_chain, read_seen
@@ -19,6 +18,7 @@ from tallystick.settlement.ethereum.evm.nodes import Nodes, NodeState, newest
 from tallystick.settlement.ethereum.evm.profiles import ChainProfile
 from tallystick.settlement.ethereum.evm.questions import LATEST, block_question, read_answer
 from tallystick.settlement.ethereum.evm.ranges import RangePlan, begin, next_range
+from tallystick.settlement.ethereum.rpc_shapes import quantity, to_hex
 
 SUSPECTED = 16
 """Of the newest blocks of an answer, those whose silence is looked into."""

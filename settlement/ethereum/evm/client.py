@@ -30,8 +30,6 @@ from tallystick.channels.values.arguments import checked
 from tallystick.settlement.chain import Block, Call, Chain, ContractChannel, Header, SignedCall, TransactionReceipt
 from tallystick.settlement.errors import RpcError, WrongChain
 from tallystick.settlement.ethereum.abi import Deployment
-from tallystick.settlement.ethereum.http import make_client
-from tallystick.settlement.ethereum.rpc_shapes import read_bytes, read_quantity, to_hex
 from tallystick.settlement.ethereum.evm.abi import DOMAIN_SEPARATOR
 from tallystick.settlement.ethereum.evm.blocks import BlockReader
 from tallystick.settlement.ethereum.evm.channels import ChannelsHeard
@@ -42,6 +40,8 @@ from tallystick.settlement.ethereum.evm.questions import read_answer
 from tallystick.settlement.ethereum.evm.refusals import client_of
 from tallystick.settlement.ethereum.evm.state import StateReader
 from tallystick.settlement.ethereum.evm.transactions import TransactionDesk
+from tallystick.settlement.ethereum.http import make_client
+from tallystick.settlement.ethereum.rpc_shapes import read_bytes, read_quantity, to_hex
 
 
 class EvmPlace(NamedTuple):

@@ -12,14 +12,14 @@ from tallystick.channels.protocol.eip712 import domain_separator
 from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.channels.protocol.objects import Address
 from tallystick.settlement.errors import ChainError, ChainUnavailable, RpcError
-from tallystick.settlement.ethereum.rpc_shapes import quantity, read_address, read_bytes, read_quantity, to_hex
-from tallystick.settlement.ethereum.transactions import sign_creation
 from tallystick.settlement.ethereum.evm.abi import DOMAIN_SEPARATOR, REWARD_BPS
 from tallystick.settlement.ethereum.evm.endpoint import Endpoint, Question
 from tallystick.settlement.ethereum.evm.fees import HISTORY, PERCENTILE, read_history
 from tallystick.settlement.ethereum.evm.gas import GAS_MAX, MARGIN
 from tallystick.settlement.ethereum.evm.profiles import profile_of
 from tallystick.settlement.ethereum.evm.questions import read_answer, result
+from tallystick.settlement.ethereum.rpc_shapes import quantity, read_address, read_bytes, read_quantity, to_hex
+from tallystick.settlement.ethereum.transactions import sign_creation
 
 LOOK_SECONDS = 1.0
 """Between two looks whether the deployment is mined."""

@@ -18,8 +18,8 @@ import httpx
 import msgspec
 
 from tallystick.settlement.errors import ChainError, ChainUnavailable, RpcError
-from tallystick.settlement.ethereum.http import Reply, post
 from tallystick.settlement.ethereum.evm.refusals import is_passing
+from tallystick.settlement.ethereum.http import Reply, post
 
 TIMEOUT = 10.0
 """Seconds for one answer."""

@@ -56,9 +56,10 @@ class Offer(msgspec.Struct, frozen=True):
 
 
 def market_of(bases: Sequence[int], fullness: Sequence[float], tips: Sequence[int], tip_min: int) -> FeeMarket:
-    """Return the market by a fee history: base fees (the last is the next block's), and of each block how full it was
+    """Return the market by a fee history.
 
-    and the tip at the percentile. Raise InvalidInput if there is no base fee.
+    It says the base fees of some blocks, the last one the next block's, and of each block how full it was, and the tip
+    at the percentile. Raise InvalidInput if there is no base fee.
     """
     if not bases:
         raise InvalidInput("a fee history names one base fee at least")

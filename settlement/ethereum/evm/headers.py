@@ -67,7 +67,7 @@ def hash_of(value: dict[str, Any]) -> bytes | None:
     later = [name for name in _LATER if value.get(name) is not None]
     try:
         fields = [_field(name, value[name]) for name in (*_FIELDS, *later)]
-    except (KeyError, ValueError, TypeError, AttributeError):
+    except (KeyError, ValueError, TypeError, AttributeError, OverflowError):
         return None
     return keccak(rlp.encode(fields))
 

@@ -17,8 +17,8 @@ from tallystick.settlement.chain import Block, Event
 from tallystick.settlement.errors import ChainError, ChainUnavailable
 from tallystick.settlement.ethereum.abi import Deployment
 from tallystick.settlement.ethereum.event_logs import Log, find_event
-from tallystick.settlement.ethereum.rpc_shapes import read_address, read_bytes, read_quantity
 from tallystick.settlement.ethereum.evm.headers import SeenHeader
+from tallystick.settlement.ethereum.rpc_shapes import read_address, read_bytes, read_quantity
 
 TOPICS_MAX = 4
 

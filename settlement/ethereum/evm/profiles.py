@@ -111,7 +111,6 @@ PROFILES = (
         explorer="https://polygonscan.com/tx/{}",
     ),
     _rollup("Base", 8_453, 2, "https://basescan.org/tx/{}"),
-    _rollup("Arbitrum One", 42_161, 0.25, "https://arbiscan.io/tx/{}"),
     ChainProfile(
         name="a local chain",
         chain_id=31_337,
@@ -120,6 +119,7 @@ PROFILES = (
         depths=(Depth(COIN * COIN, 3),),
         final_blocks=3,
     ),
+    _rollup("Arbitrum One", 42_161, 0.25, "https://arbiscan.io/tx/{}"),
 )
 """In order of chain id."""
 

@@ -9,8 +9,8 @@ from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.objects import Address
 from tallystick.settlement.errors import ChainError, RpcError
 from tallystick.settlement.ethereum.abi import Envelope
-from tallystick.settlement.ethereum.rpc_shapes import quantity, to_hex
 from tallystick.settlement.ethereum.evm.endpoint import Question
+from tallystick.settlement.ethereum.rpc_shapes import quantity, to_hex
 
 T = TypeVar("T")
 

@@ -8,8 +8,8 @@ import msgspec
 
 from tallystick.settlement.chain import Header, TransactionReceipt
 from tallystick.settlement.errors import Revert, RpcError
-from tallystick.settlement.ethereum.rpc_shapes import read_bytes, read_quantity
 from tallystick.settlement.ethereum.evm.reverts import read_reason, revert_data
+from tallystick.settlement.ethereum.rpc_shapes import read_bytes, read_quantity
 
 _UNKNOWN = "unknown: made again as a question at its block, the call does not fail"
 

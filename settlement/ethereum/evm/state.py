@@ -12,14 +12,14 @@ from tallystick.channels.protocol.objects import NATIVE, ZERO32, Address, Channe
 from tallystick.settlement.chain import Call, ContractChannel, RedeemCall, SettleCall
 from tallystick.settlement.errors import ChainUnavailable, RpcError
 from tallystick.settlement.ethereum.abi import Deployment, Signature, terms_values
-from tallystick.settlement.ethereum.rpc_shapes import read_bytes, read_quantity, to_hex
-from tallystick.settlement.ethereum.views import BALANCE_OF, CHANNEL_COUNT, SECRET_TIME, decode_channel
 from tallystick.settlement.ethereum.evm.abi import CHANNEL_OF_TERMS, LOCKS_HELD, OPENED, ChannelContext, HeldLocks
 from tallystick.settlement.ethereum.evm.blocks import BlockReader
 from tallystick.settlement.ethereum.evm.channels import ChannelsHeard, channel_of, standing
 from tallystick.settlement.ethereum.evm.endpoint import Question
 from tallystick.settlement.ethereum.evm.nodes import Nodes
 from tallystick.settlement.ethereum.evm.questions import read_answer
+from tallystick.settlement.ethereum.rpc_shapes import read_bytes, read_quantity, to_hex
+from tallystick.settlement.ethereum.views import BALANCE_OF, CHANNEL_COUNT, SECRET_TIME, decode_channel
 
 
 class StateReader:

@@ -15,8 +15,6 @@ from tallystick.channels.protocol.objects import Address
 from tallystick.settlement.chain import Call, OpenCall, SignedCall, TransactionReceipt
 from tallystick.settlement.errors import ChainError, Refusal, RpcError, TransactionRefused
 from tallystick.settlement.ethereum.abi import Deployment, Envelope
-from tallystick.settlement.ethereum.rpc_shapes import quantity, read_bytes, read_quantity, to_hex
-from tallystick.settlement.ethereum.transactions import sign_envelope, transaction_hash
 from tallystick.settlement.ethereum.evm import receipts
 from tallystick.settlement.ethereum.evm.abi import encode_evm_call
 from tallystick.settlement.ethereum.evm.channels import ChannelsHeard
@@ -29,6 +27,8 @@ from tallystick.settlement.ethereum.evm.profiles import ChainProfile
 from tallystick.settlement.ethereum.evm.questions import block_question, call_of, read_answer, result
 from tallystick.settlement.ethereum.evm.refusals import Meaning, Taken, meaning_of
 from tallystick.settlement.ethereum.evm.state import StateReader
+from tallystick.settlement.ethereum.rpc_shapes import quantity, read_bytes, read_quantity, to_hex
+from tallystick.settlement.ethereum.transactions import sign_envelope, transaction_hash
 
 PRICE_SECONDS = 12.0
 """How long what gas costs is remembered for signing."""
