@@ -16,6 +16,7 @@ from tallystick.channels.errors import InvalidInput, TallystickError
 from tallystick.channels.ports import system_clock, system_entropy
 from tallystick.channels.protocol.objects import NATIVE
 from tallystick.channels.storage.sqlite.store import open_store
+from tallystick.sdk.cli.real_chain import deploy, doctor
 from tallystick.sdk.cli.screen import say, say_json
 from tallystick.sdk.cli.shell import FAILED, UNREACHABLE, example, make_group
 from tallystick.settlement.errors import ChainUnavailable
@@ -36,7 +37,9 @@ POLL_SECONDS = 0.1
 MISUSED = 2
 """Exit code when the command line cannot be what was meant."""
 
-app = make_group("Run a simulated chain, and speak to one.")
+app = make_group("Run a simulated chain, or speak to one; put the contract onto a real one.")
+app.command(epilog=example("chain deploy --rpc http://127.0.0.1:8545"))(deploy)
+app.command(epilog=example("chain doctor http://127.0.0.1:8545"))(doctor)
 
 Url = Annotated[str, typer.Option("--chain", envvar="TALLY_CHAIN", help="URL of the chain node.")]
 Json = Annotated[bool, typer.Option("--json", help="Print lines of JSON for programs.")]

@@ -29,8 +29,10 @@ VERSION = "1.7.1"
 """Of the npm package that this was written for."""
 
 START_SECONDS = 30.0
+RICH_KEY = bytes.fromhex("59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d")
+"""The key of one of its accounts, which holds 10,000 coins: known to everybody."""
 RICH = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
-"""One of its accounts, which holds 10,000 coins."""
+"""That account."""
 
 
 def find_anvil() -> str | None:

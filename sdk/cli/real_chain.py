@@ -1,0 +1,115 @@
+"""`tally chain deploy` and `tally chain doctor`: the adjudicator on a real chain, and the nodes that tell of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tallystick.sdk.cli.screen import say, say_json
+from tallystick.sdk.cli.shell import FAILED, Data, Json, PasswordFile, run_guarded
+
+if TYPE_CHECKING:
+    from tallystick.settlement.ethereum.evm.deploy import Deployed
+    from tallystick.settlement.ethereum.evm.doctor import Diagnosis
+    from tallystick.settlement.ethereum.evm.endpoint import Endpoint
+
+
+def deploy(
+    rpc: Annotated[str, typer.Option("--rpc", envvar="TALLY_RPC", help="URL of an Ethereum node.")],
+    data: Data = None,
+    password_file: PasswordFile = None,
+    reward: Annotated[
+        int, typer.Option(min=0, max=10_000, help="What towers earn of what a cheater forfeits, in 0.01 %.")
+    ] = 1_000,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait until it is mined.")] = 600,
+    as_json: Json = False,
+) -> None:
+    """Put the adjudicator onto a real chain, paid by the key in the data directory, and check it.
+
+    One contract serves everybody on a chain: deploy one only where there is none that you trust. It is not audited.
+    """
+
+    def work() -> Deployed:
+        import trio
+
+        from tallystick.sdk.daemon.configuration import data_directory
+        from tallystick.sdk.daemon.keystore import load_key
+        from tallystick.settlement.ethereum.evm.deploy import deploy as put
+
+        key = load_key(data_directory(data), None, password_file)
+
+        async def run() -> Deployed:
+            async with _endpoint(rpc) as endpoint:
+                return await put(endpoint, key, _bytecode(), reward, timeout)
+
+        return trio.run(run)
+
+    made = run_guarded(work)
+    contract = f"0x{made.contract.hex()}"
+    if as_json:
+        say_json(
+            {
+                "chain_id": made.chain_id,
+                "contract": contract,
+                "start": made.block,
+                "transaction": f"0x{made.transaction.hex()}",
+                "gas": made.gas,
+                "fee": made.fee,
+            }
+        )
+        return
+    say(f"contract      {contract}, on chain {made.chain_id} since block {made.block}")
+    say(f"transaction   0x{made.transaction.hex()}, {made.gas} units of gas for {made.fee}")
+    say(f"For a node:   tally init --rpc {rpc} --chain-id {made.chain_id} --contract {contract} --start {made.block}")
+
+
+def doctor(
+    rpc: Annotated[str, typer.Argument(envvar="TALLY_RPC", metavar="URL", help="Of an Ethereum node.")],
+    contract: Annotated[str | None, typer.Option(help="The adjudicator's address, to look at it, too.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what an Ethereum node can and cannot do for us. Exit code 1 if it is of no use."""
+
+    def work() -> Diagnosis:
+        import trio
+
+        from tallystick.channels.ports import system_clock
+        from tallystick.settlement.ethereum.evm.doctor import examine
+        from tallystick.settlement.ethereum.rpc_shapes import read_address
+
+        at = None if contract is None else read_address(contract, "--contract")
+
+        async def run() -> Diagnosis:
+            async with _endpoint(rpc) as endpoint:
+                return await examine(endpoint, system_clock, at, _bytecode())
+
+        return trio.run(run)
+
+    found = run_guarded(work)
+    if as_json:
+        say_json({**{name: getattr(found, name) for name in found.__struct_fields__}, "grade": found.grade})
+    else:
+        say(f"{found.url} serves {found.chain} (chain {found.chain_id}), at block {found.head}")
+        for finding in found.findings:
+            say(f"{finding.grade:<8}{finding.what:<15}{finding.text}")
+    if found.grade == "bad":
+        raise typer.Exit(FAILED)
+
+
+@asynccontextmanager
+async def _endpoint(url: str) -> AsyncIterator[Endpoint]:
+    from tallystick.settlement.ethereum.evm.endpoint import TIMEOUT, Endpoint
+    from tallystick.settlement.ethereum.http import make_client
+
+    async with make_client(url, TIMEOUT) as client:
+        yield Endpoint(client)
+
+
+def _bytecode() -> bytes:
+    """Return what a deployment sends, before the constructor's argument."""
+    from tallystick.contracts import artifact
+
+    return bytes.fromhex(artifact().bytecode.removeprefix("0x"))
