@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Annotated, Any
 
-import typer
+from typer import BadParameter, Exit, Option, Typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
@@ -48,7 +48,7 @@ class Root(TyperGroup):
         """Return a context; raise BadParameter for words that no text can hold."""
         context = super().make_context(info_name, [], parent, resilient_parsing=True) if _torn(args) else None
         if context is not None:
-            raise typer.BadParameter(
+            raise BadParameter(
                 f"{plain(_torn(args))} is not in UTF-8, as it must be: check the encoding of the terminal or script",
                 ctx=context,
             )
@@ -63,7 +63,7 @@ class Root(TyperGroup):
         except Exception as error:  # of whichever click typer brings along: its parser tells of an option
             option = str(getattr(error, "option_name", ""))  # the parser takes it for one
             if re.match(r"-[0-9]", option):
-                raise typer.BadParameter(
+                raise BadParameter(
                     f"{option}… is no option, and no amount either: those are whole numbers from 1 on, without a sign"
                 ) from None
             raise
@@ -88,7 +88,7 @@ def _interruptible() -> Iterator[None]:
         if isinstance(ended, BaseExceptionGroup) and ended.split(KeyboardInterrupt)[0] is None:
             raise
         say("tally: interrupted; what a node was asked to do it may still do", err=True)
-        raise typer.Exit(INTERRUPTED) from None
+        raise Exit(INTERRUPTED) from None
 
 
 def _torn(words: list[str]) -> str:
@@ -96,7 +96,7 @@ def _torn(words: list[str]) -> str:
     return next((word for word in words if any("\ud800" <= letter <= "\udfff" for letter in word)), "")
 
 
-app = typer.Typer(
+app = Typer(
     cls=Root,
     help="Tallystick: lock funds once, then pay off chain as often and as fast as you like.",
     epilog=EXIT_CODES,
@@ -109,14 +109,13 @@ app = typer.Typer(
 def _show_version(asked: bool) -> None:
     if asked:
         say(f"tally {__version__}")
-        raise typer.Exit
+        raise Exit
 
 
 @app.callback()
 def root(
     version: Annotated[
-        bool,
-        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version, and do nothing else."),
+        bool, Option("--version", callback=_show_version, is_eager=True, help="Show the version, and do nothing else.")
     ] = False,
 ) -> None:
     """Tallystick: lock funds once, then pay off chain as often and as fast as you like."""

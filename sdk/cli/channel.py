@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Argument, Option
 
 from tallystick.sdk.cli.screen import say, say_json
 from tallystick.sdk.cli.shell import (
@@ -40,17 +40,11 @@ PEER = "02a1…c3@127.0.0.1:7735"
 @app.command("open", epilog=example(f"channel open {PEER} --deposit 1000000"))
 def open_(
     peer: Annotated[
-        str,
-        typer.Argument(parser=parse_peer, metavar="PEER", help="<public key>@<host>:<port>; a key if connected."),
+        str, Argument(parser=parse_peer, metavar="PEER", help="<public key>@<host>:<port>; a key if connected.")
     ],
-    deposit: Annotated[
-        int, typer.Option("--deposit", parser=parse_amount, metavar="N", help="What this node puts in.")
-    ],
+    deposit: Annotated[int, Option(parser=parse_amount, metavar="N", help="What this node puts in.")],
     asset: Asset = NATIVE,
-    challenge_period: Annotated[
-        int | None,
-        typer.Option("--challenge-period", min=1, help="Seconds.", show_default="the settings'"),
-    ] = None,
+    challenge_period: Annotated[int | None, Option(min=1, help="Seconds.", show_default="the settings'")] = None,
     wait: Wait = True,
     data: Data = None,
     as_json: Json = False,
@@ -65,7 +59,7 @@ def open_(
 
 @app.command("list", epilog=example("channel list"))
 def list_(
-    everything: Annotated[bool, typer.Option("--all", help="Those that are gone, too.")] = False,
+    everything: Annotated[bool, Option("--all", help="Those that are gone, too.")] = False,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
@@ -84,17 +78,15 @@ def show(channel: ChannelArgument, data: Data = None, as_json: Json = False) -> 
 @app.command(epilog=example("channel wait 3f9a --receivable 250"))
 def wait(
     channel: Annotated[
-        str, typer.Argument(parser=parse_channel_or_any, metavar="[ID]", help="The beginning of its id; else any.")
+        str, Argument(parser=parse_channel_or_any, metavar="[ID]", help="The beginning of its id; else any.")
     ] = "",
     spendable: Annotated[
-        int | None,
-        typer.Option("--spendable", parser=parse_fee, metavar="N", help="What this node must be able to pay."),
+        int | None, Option(parser=parse_fee, metavar="N", help="What this node must be able to pay.")
     ] = None,
     receivable: Annotated[
-        int | None,
-        typer.Option("--receivable", parser=parse_fee, metavar="N", help="What the peer must be able to pay."),
+        int | None, Option(parser=parse_fee, metavar="N", help="What the peer must be able to pay.")
     ] = None,
-    timeout: Annotated[float, typer.Option("--timeout", min=0, help="Seconds to wait at most.")] = 60,
+    timeout: Annotated[float, Option(min=0, help="Seconds to wait at most.")] = 60,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
@@ -131,10 +123,7 @@ def close(
     channel: ChannelArgument,
     wait: Wait = True,
     timeout: Annotated[
-        float | None,
-        typer.Option(
-            "--timeout", min=0.1, max=604_800, metavar="SECONDS", help="How long to wait.", show_default="for ever"
-        ),
+        float | None, Option(min=0.1, max=604_800, metavar="SECONDS", help="How long to wait.", show_default="for ever")
     ] = None,
     data: Data = None,
     as_json: Json = False,
@@ -157,7 +146,7 @@ def close(
 def force_close(
     channel: ChannelArgument,
     wait: Annotated[
-        bool, typer.Option("--wait/--no-wait", help="Return when all is paid out, after the challenge period.")
+        bool, Option("--wait/--no-wait", help="Return when all is paid out, after the challenge period.")
     ] = False,
     data: Data = None,
     as_json: Json = False,
@@ -172,24 +161,16 @@ def force_close(
 @app.command(epilog=example("channel policy 3f9a --base-fee 2 --ppm 500"))
 def policy(
     channel: ChannelArgument,
-    base_fee: Annotated[
-        int | None, typer.Option("--base-fee", parser=parse_fee, metavar="N", help="For each payment.")
-    ] = None,
-    fee_ppm: Annotated[int | None, typer.Option("--ppm", min=0, metavar="N", help="Per million units carried.")] = None,
-    minimum: Annotated[
-        int | None, typer.Option("--min", parser=parse_fee, metavar="N", help="The smallest amount.")
-    ] = None,
+    base_fee: Annotated[int | None, Option(parser=parse_fee, metavar="N", help="For each payment.")] = None,
+    fee_ppm: Annotated[int | None, Option("--ppm", min=0, metavar="N", help="Per million units carried.")] = None,
+    minimum: Annotated[int | None, Option("--min", parser=parse_fee, metavar="N", help="The smallest amount.")] = None,
     maximum: Annotated[
-        int | None,
-        typer.Option("--max", parser=parse_fee, metavar="N", help="The largest amount of one lock; 0: any."),
+        int | None, Option("--max", parser=parse_fee, metavar="N", help="The largest amount of one lock; 0: any.")
     ] = None,
     margin: Annotated[
-        int | None,
-        typer.Option("--margin", min=0, metavar="SECONDS", help="What locks must have left to their expiry."),
+        int | None, Option(min=0, metavar="SECONDS", help="What locks must have left to their expiry.")
     ] = None,
-    enabled: Annotated[
-        bool | None, typer.Option("--enable/--disable", help="Whether to carry payments of others.")
-    ] = None,
+    enabled: Annotated[bool | None, Option("--enable/--disable", help="Whether to carry payments of others.")] = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Argument, Option
 
 from tallystick.sdk.cli.screen import say, say_json
 from tallystick.sdk.cli.shell import (
@@ -29,25 +29,21 @@ if TYPE_CHECKING:
     from tallystick.sdk.control.client import ControlClient
     from tallystick.sdk.control.network_views import PaymentInfo, RouteInfo
 
-NodeArgument = Annotated[
-    str, typer.Argument(parser=parse_node, metavar="NODE", help="A node's public key, or its address.")
-]
+NodeArgument = Annotated[str, Argument(parser=parse_node, metavar="NODE", help="A node's public key, or its address.")]
 MaxFee = Annotated[
     int | None,
-    typer.Option(
+    Option(
         "--max-fee", parser=parse_fee, metavar="N", help="The most it may cost.", show_default="5 %, and 5 of the coin"
     ),
 ]
 Timeout = Annotated[
     float | None,
-    typer.Option("--timeout", min=0.1, max=604_800, metavar="SECONDS", help="How long to try.", show_default="60"),
+    Option("--timeout", min=0.1, max=604_800, metavar="SECONDS", help="How long to try.", show_default="60"),
 ]
-Limit = Annotated[int, typer.Option("--limit", min=1, max=1_000, help="At most so many.")]
-Before = Annotated[
-    int | None, typer.Option("--before", min=0, metavar="POSITION", help="Only those before this position.")
-]
+Limit = Annotated[int, Option("--limit", min=1, max=1_000, help="At most so many.")]
+Before = Annotated[int | None, Option("--before", min=0, metavar="POSITION", help="Only those before this position.")]
 WaitForIt = Annotated[
-    bool, typer.Option("--wait/--no-wait", help="Return when it is paid or has failed, or as soon as it is on its way.")
+    bool, Option("--wait/--no-wait", help="Return when it is paid or has failed, or as soon as it is on its way.")
 ]
 
 
@@ -70,11 +66,11 @@ def keysend(
 
 def payments(
     payment_hash: Annotated[
-        str | None, typer.Argument(parser=parse_hash, metavar="[HASH]", help="One payment, with its parts.")
+        str | None, Argument(parser=parse_hash, metavar="[HASH]", help="One payment, with its parts.")
     ] = None,
     limit: Limit = 100,
     before: Before = None,
-    probes: Annotated[bool, typer.Option("--probes", help="With those that only found out something.")] = False,
+    probes: Annotated[bool, Option("--probes", help="With those that only found out something.")] = False,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
@@ -96,7 +92,7 @@ def probe(
     amount: AmountArgument,
     timeout: Timeout = None,
     estimate: Annotated[
-        bool, typer.Option("--estimate", help="Do not try: say what the known graph lets one believe.")
+        bool, Option("--estimate", help="Do not try: say what the known graph lets one believe.")
     ] = False,
     asset: Asset = NATIVE,
     data: Data = None,
@@ -113,8 +109,8 @@ def probe(
 
 
 def rebalance(
-    out: Annotated[str, typer.Argument(parser=parse_channel, metavar="OUT", help="The channel that has too much.")],
-    back: Annotated[str, typer.Argument(parser=parse_channel, metavar="BACK", help="The channel that has too little.")],
+    out: Annotated[str, Argument(parser=parse_channel, metavar="OUT", help="The channel that has too much.")],
+    back: Annotated[str, Argument(parser=parse_channel, metavar="BACK", help="The channel that has too little.")],
     amount: AmountArgument,
     max_fee: MaxFee = None,
     timeout: Timeout = None,

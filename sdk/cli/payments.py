@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Argument, BadParameter, Option
 
 from tallystick.sdk.cli.network import MaxFee, Timeout, WaitForIt, show_payment_made
 from tallystick.sdk.cli.screen import say
@@ -44,25 +44,19 @@ def parse_payee(text: str) -> str:
 def pay(
     to: Annotated[
         str,
-        typer.Argument(
+        Argument(
             parser=parse_payee,
             metavar="WHOM",
             help="An invoice (tally…), a channel's id or the beginning of it, or a peer.",
         ),
     ],
     amount_: Annotated[
-        int | None,
-        typer.Argument(parser=parse_amount, metavar="[AMOUNT]", help="Needed unless an invoice names it."),
+        int | None, Argument(parser=parse_amount, metavar="[AMOUNT]", help="Needed unless an invoice names it.")
     ] = None,
-    amount: Annotated[
-        int | None, typer.Option("--amount", parser=parse_amount, metavar="N", help="The same, as an option.")
-    ] = None,
-    memo: Annotated[str, typer.Option("--memo", help="In a channel: text for the payee, at most 256 bytes.")] = "",
+    amount: Annotated[int | None, Option(parser=parse_amount, metavar="N", help="The same, as an option.")] = None,
+    memo: Annotated[str, Option(help="In a channel: text for the payee, at most 256 bytes.")] = "",
     key: Annotated[
-        str,
-        typer.Option(
-            "--key", help="In a channel: the same key pays once, however often this is run. Invoices need none."
-        ),
+        str, Option(help="In a channel: the same key pays once, however often this is run. Invoices need none.")
     ] = "",
     asset: Asset = NATIVE,
     max_fee: MaxFee = None,
@@ -79,20 +73,20 @@ def pay(
     asks again and never pays twice.
     """
     if amount is not None and amount_ is not None:
-        raise typer.BadParameter("say the amount once")
+        raise BadParameter("say the amount once")
     worth = amount if amount is not None else amount_
     if is_invoice(to):
         if memo or key or asset != NATIVE:
-            raise typer.BadParameter("--memo, --key and --asset are for payments in a channel, and this is an invoice")
+            raise BadParameter("--memo, --key and --asset are for payments in a channel, and this is an invoice")
         made = ask_node(
             data, lambda node: node.pay_invoice(to, amount=worth, max_fee=max_fee, timeout=timeout, wait=wait)
         )
         show_payment_made(made, as_json)
         return
     if worth is None:
-        raise typer.BadParameter("say how much to pay, after the channel or peer")
+        raise BadParameter("say how much to pay, after the channel or peer")
     if max_fee is not None or not wait:
-        raise typer.BadParameter("--max-fee and --no-wait are for invoices, and this is a channel or a peer")
+        raise BadParameter("--max-fee and --no-wait are for invoices, and this is a channel or a peer")
 
     async def ask(node: ControlClient) -> PaymentMade:
         from tallystick.sdk.cli.patience import waiting_aloud
@@ -109,12 +103,10 @@ def _show_direct(paid: PaymentMade) -> None:
 
 
 def incoming(
-    after: Annotated[str, typer.Option("--after", metavar="CURSOR", help="Only what came after this payment.")] = "",
-    follow: Annotated[bool, typer.Option("--follow", help="Go on, and print each payment as it comes.")] = False,
-    channel: Annotated[
-        str | None, typer.Option("--channel", parser=parse_channel, metavar="ID", help="Only this channel.")
-    ] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, max=1_000, help="At most so many; not with --follow.")] = 100,
+    after: Annotated[str, Option(metavar="CURSOR", help="Only what came after this payment.")] = "",
+    follow: Annotated[bool, Option("--follow", help="Go on, and print each payment as it comes.")] = False,
+    channel: Annotated[str | None, Option(parser=parse_channel, metavar="ID", help="Only this channel.")] = None,
+    limit: Annotated[int, Option(min=1, max=1_000, help="At most so many; not with --follow.")] = 100,
     data: Data = None,
     as_json: Json = False,
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
 from tallystick.sdk.cli.screen import say, say_json
 from tallystick.sdk.cli.shell import (
@@ -24,7 +24,7 @@ from tallystick.sdk.cli.tables import show_replay
 
 def record(
     channel: ChannelArgument,
-    stop: Annotated[bool, typer.Option("--stop", help="Record it no longer, and forget what was recorded.")] = False,
+    stop: Annotated[bool, Option("--stop", help="Record it no longer, and forget what was recorded.")] = False,
     data: Data = None,
 ) -> None:
     """Take down what happens to a channel from now on: for support, in the node's memory, until the node ends.
@@ -39,7 +39,7 @@ def record(
 
 def export(
     channel: ChannelArgument,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A new file.")],
+    file: Annotated[Path, Argument(metavar="FILE", help="A new file.")],
     data: Data = None,
 ) -> None:
     """Write what was recorded of a channel into a file that may be given away.
@@ -52,7 +52,7 @@ def export(
 
 
 def replay(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `tally channel export` wrote.")],
+    file: Annotated[Path, Argument(metavar="FILE", help="What `tally channel export` wrote.")],
     as_json: Json = False,
 ) -> None:
     """Live through what happened to a channel again, and show it state by state. No node, key or data is needed.

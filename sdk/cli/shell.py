@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
-import typer
+from typer import Argument, BadParameter, Exit, Option, Typer
 
 from tallystick.sdk.cli.screen import say, say_json
 
@@ -41,10 +41,10 @@ def example(command: str) -> str:
     return f"Example: tally {command}"
 
 
-def make_group(help: str, **options: Any) -> typer.Typer:
+def make_group(help: str, **options: Any) -> Typer:
     """Return a group of subcommands in the house's style. Tracebacks never show variables: they may hold secrets."""
     options.setdefault("no_args_is_help", not options.get("invoke_without_command"))
-    return typer.Typer(help=help, add_completion=False, pretty_exceptions_enable=False, **options)
+    return Typer(help=help, add_completion=False, pretty_exceptions_enable=False, **options)
 
 
 def parse_amount(text: str | int) -> int:
@@ -62,7 +62,7 @@ def parse_fee(text: str | int) -> int:
 
 def _whole(text: str, least: int, what: str) -> int:
     if not re.fullmatch(r"[0-9][0-9_]{0,63}", text) or not least <= int(text.replace("_", "")) <= AMOUNT_MAX:
-        raise typer.BadParameter(
+        raise BadParameter(
             f"{text!r} is no {what}: give a whole number from {least} to 2**128 - 1, in the asset's smallest unit"
         )
     return int(text.replace("_", ""))
@@ -73,7 +73,7 @@ def _form(pattern: str, otherwise: str) -> Callable[[str], str]:
 
     def parse(text: str) -> str:
         if not re.fullmatch(pattern, text):
-            raise typer.BadParameter(f"{text!r} {otherwise}")
+            raise BadParameter(f"{text!r} {otherwise}")
         return text
 
     return parse
@@ -101,33 +101,29 @@ def amount_in(asset: str, amount: int) -> str:
 
 Data = Annotated[
     Path | None,
-    typer.Option("--data", envvar="TALLY_DATA", help="The node's data directory.", show_default="~/.tallystick"),
+    Option("--data", envvar="TALLY_DATA", help="The node's data directory.", show_default="~/.tallystick"),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
-Wait = Annotated[
-    bool, typer.Option("--wait/--no-wait", help="Return when it is confirmed, or as soon as it is on its way.")
-]
+Json = Annotated[bool, Option("--json", help="Print JSON, for programs.")]
+Wait = Annotated[bool, Option("--wait/--no-wait", help="Return when it is confirmed, or as soon as it is on its way.")]
 Asset = Annotated[
     str,
-    typer.Option("--asset", parser=parse_asset, metavar="0x…", help="The asset.", show_default="the chain's own coin"),
+    Option("--asset", parser=parse_asset, metavar="0x…", help="The asset.", show_default="the chain's own coin"),
 ]
-AmountArgument = Annotated[
-    int, typer.Argument(parser=parse_amount, metavar="AMOUNT", help="In the asset's smallest unit.")
-]
+AmountArgument = Annotated[int, Argument(parser=parse_amount, metavar="AMOUNT", help="In the asset's smallest unit.")]
 ChannelArgument = Annotated[
-    str, typer.Argument(parser=parse_channel, metavar="ID", help="The channel's id, or an unambiguous beginning of it.")
+    str, Argument(parser=parse_channel, metavar="ID", help="The channel's id, or an unambiguous beginning of it.")
 ]
 NATIVE = "0x" + 40 * "0"
 PasswordFile = Annotated[
     Path | None,
-    typer.Option("--password-file", help="File with the keystore's password; else TALLY_PASSWORD, else a prompt."),
+    Option("--password-file", help="File with the keystore's password; else TALLY_PASSWORD, else a prompt."),
 ]
 
 
 def fail(text: str, code: int = FAILED) -> NoReturn:
     """Print a sentence on stderr and exit."""
     say(f"tally: {text}", err=True)
-    raise typer.Exit(code)
+    raise Exit(code)
 
 
 def read_file(path: Path) -> bytes:

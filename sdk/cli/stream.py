@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Argument, Option
 
 from tallystick.sdk.cli.screen import say
 from tallystick.sdk.cli.shell import (
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 app = make_group("Pay by the unit: open a stream, pay units of it, end it.")
 
-LockArgument = Annotated[int, typer.Argument(metavar="LOCK", min=0, help="The stream's lock, as `open` showed it.")]
+LockArgument = Annotated[int, Argument(metavar="LOCK", min=0, help="The stream's lock, as `open` showed it.")]
 
 
 def _show(stream: StreamInfo) -> None:
@@ -36,13 +36,10 @@ def _show(stream: StreamInfo) -> None:
 def open_(
     channel: ChannelArgument,
     unit: Annotated[
-        int,
-        typer.Option(
-            "--unit", parser=parse_amount, metavar="N", help="What one unit is worth, in the asset's smallest unit."
-        ),
+        int, Option(parser=parse_amount, metavar="N", help="What one unit is worth, in the asset's smallest unit.")
     ],
-    length: Annotated[int, typer.Option("--length", min=1, max=65_536, help="How many units it has.")],
-    lifetime: Annotated[int, typer.Option("--lifetime", min=600, help="Seconds until it expires.")] = 86_400,
+    length: Annotated[int, Option(min=1, max=65_536, help="How many units it has.")],
+    lifetime: Annotated[int, Option(min=600, help="Seconds until it expires.")] = 86_400,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
@@ -55,10 +52,9 @@ def open_(
 def pay(
     channel: ChannelArgument,
     lock: LockArgument,
-    units: Annotated[int, typer.Argument(metavar="UNITS", min=1, help="How many units.")] = 1,
+    units: Annotated[int, Argument(metavar="UNITS", min=1, help="How many units.")] = 1,
     every: Annotated[
-        float | None,
-        typer.Option("--every", metavar="SECONDS", min=0.001, help="Pay so many again and again, until it is used up."),
+        float | None, Option(metavar="SECONDS", min=0.001, help="Pay so many again and again, until it is used up.")
     ] = None,
     data: Data = None,
     as_json: Json = False,
