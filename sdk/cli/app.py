@@ -14,7 +14,7 @@ from typer.main import get_command
 
 from tallystick import __version__
 from tallystick.channels.words import plain
-from tallystick.sdk.cli import channel, invoice, network, node, payments, peers, recordings, stream
+from tallystick.sdk.cli import channel, invoice, node, payments, peers, stream
 from tallystick.sdk.cli.init import init
 from tallystick.sdk.cli.screen import say
 from tallystick.sdk.cli.shell import EXIT_CODES, example
@@ -123,19 +123,16 @@ def root(
 
 app.command(epilog=example("init --chain http://127.0.0.1:8545"))(init)
 app.add_typer(node.app, name="node")
-channel.app.command(epilog=example("channel record 3f9a"))(recordings.record)
-channel.app.command(epilog=example("channel export 3f9a channel.recording"))(recordings.export)
-channel.app.command(epilog=example("channel replay channel.recording"))(recordings.replay)
 app.add_typer(channel.app, name="channel")
 app.add_typer(stream.app, name="stream")
 app.add_typer(peers.app, name="peers")
 app.add_typer(invoice.app, name="invoice")
 app.command(epilog=example("pay tally1337… --max-fee 10, or tally pay 3f9a 250 --key order-17"))(payments.pay)
-app.command(epilog=example("keysend 02a1…c3 250 --max-fee 10"))(network.keysend)
-app.command(epilog=example("payments --json"))(network.payments)
-app.command(epilog=example("forwards --limit 20"))(network.forwards)
-app.command(epilog=example("probe 02a1…c3 250000"))(network.probe)
-app.command(epilog=example("rebalance 3f9a 77c2 100000 --max-fee 50"))(network.rebalance)
+app.command(epilog=example("keysend 02a1…c3 250 --max-fee 10"))(payments.keysend)
+app.command(epilog=example("payments --json"))(payments.payments)
+app.command(epilog=example("forwards --limit 20"))(payments.forwards)
+app.command(epilog=example("probe 02a1…c3 250000"))(payments.probe)
+app.command(epilog=example("rebalance 3f9a 77c2 100000 --max-fee 50"))(payments.rebalance)
 app.command(epilog=example("incoming --follow --json"))(payments.incoming)
 app.command(epilog=example("balance"))(payments.balance)
 app.command(epilog=example("statistics --json"))(payments.statistics)

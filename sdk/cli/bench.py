@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import BadParameter, Exit, Option
 
+from tallystick.sdk.cli.options import Json
 from tallystick.sdk.cli.screen import say, say_json
-from tallystick.sdk.cli.shell import Json, Result, make_group, print_result, run_guarded
+from tallystick.sdk.cli.shell import Result, make_group, print_result, run_guarded
 
 if TYPE_CHECKING:
     from tallystick.sdk.bench.results import FairnessResult
@@ -215,8 +216,7 @@ def network(
 
 
 GraphFile = Annotated[
-    Path,
-    Option("--graph", help="Output of `lncli describegraph` or `lightning-cli listchannels`, or a graph in CSV."),
+    Path, Option("--graph", help="Output of `lncli describegraph` or `lightning-cli listchannels`, or a graph in CSV.")
 ]
 
 

@@ -12,12 +12,12 @@ from typing import Annotated, Any, NoReturn
 import trio
 from typer import Argument, Exit, Option
 
-from tallystick.channels.errors import InvalidInput, TallystickError
+from tallystick.channels.errors import InvalidInput
 from tallystick.channels.ports import system_clock, system_entropy
 from tallystick.channels.protocol.objects import NATIVE
 from tallystick.channels.storage.sqlite.store import open_store
 from tallystick.sdk.cli.screen import say, say_json
-from tallystick.sdk.cli.shell import FAILED, UNREACHABLE, example, make_group
+from tallystick.sdk.cli.shell import FAILED, UNREACHABLE, example, make_group, run_guarded
 from tallystick.settlement.errors import ChainUnavailable
 from tallystick.settlement.ethereum.rpc_client import RpcChain, open_rpc_chain
 from tallystick.settlement.ethereum.rpc_shapes import read_address
@@ -204,15 +204,7 @@ def _parse_mint(text: str) -> Mint:
 
 def _guarded(action: Callable[[], Awaitable[None]], as_json: bool) -> None:
     """Run it under trio; turn what Tallystick or the system refuses into a sentence and an exit code."""
-    try:
-        trio.run(action)
-    except (TallystickError, OSError, ExceptionGroup) as error:
-        cause: Exception = error
-        while isinstance(cause, ExceptionGroup):
-            cause = cause.exceptions[0]
-        if not isinstance(cause, (TallystickError, OSError)):
-            raise
-        _fail(_worded(cause), as_json, _code(cause))
+    run_guarded(lambda: trio.run(action), lambda error: _fail(_worded(error), as_json, _code(error)))
 
 
 def _code(error: Exception) -> int:

@@ -23,16 +23,13 @@ from tallystick.router.pathfinding.imports import (
 )
 from tallystick.router.pathfinding.liquidity import Knowledge
 from tallystick.router.pathfinding.planner import Planner
+from tallystick.sdk.cli.options import Data, Json, limit_option, parse_amount
 from tallystick.sdk.cli.screen import add_row, facts, make_table, say, say_json, show_table
 from tallystick.sdk.cli.shell import (
-    Data,
-    Json,
     ask_node,
     example,
     fail,
     make_group,
-    parse_amount,
-    parse_fee,
     print_result,
     read_file,
     run_guarded,
@@ -86,10 +83,7 @@ def route(
     amount: Annotated[int, Argument(metavar="AMOUNT", parser=parse_amount, help="In satoshi.")],
     parts: Annotated[int, Option(min=1, max=256, help="Over how many paths at most.")] = 1,
     max_fee: Annotated[
-        int | None,
-        Option(
-            parser=parse_fee, metavar="N", help="In satoshi, for all parts.", show_default="a twentieth of the amount"
-        ),
+        int | None, limit_option(help="In satoshi, for all parts.", show_default="a twentieth of the amount")
     ] = None,
     as_json: Json = False,
 ) -> None:

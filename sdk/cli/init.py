@@ -10,8 +10,9 @@ from typing import Annotated
 from typer import Option, prompt
 
 from tallystick.channels.limits import Policy
+from tallystick.sdk.cli.options import Data, Json, PasswordFile
 from tallystick.sdk.cli.screen import say, say_json
-from tallystick.sdk.cli.shell import Data, Json, PasswordFile, run_guarded
+from tallystick.sdk.cli.shell import run_guarded
 from tallystick.sdk.daemon.configuration import (
     CONFIG,
     DEFAULT_LISTEN,

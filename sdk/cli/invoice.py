@@ -8,26 +8,29 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
-from tallystick.sdk.cli.network import Before, Limit
+from tallystick.sdk.cli.options import (
+    Asset,
+    Before,
+    Data,
+    HashArgument,
+    Json,
+    Limit,
+    parse_amount,
+    secret_option,
+)
 from tallystick.sdk.cli.screen import say, say_as_it_is, say_json
 from tallystick.sdk.cli.shell import (
-    NATIVE,
-    Asset,
-    Data,
-    Json,
     ask_node,
     example,
     fail,
     make_group,
-    parse_amount,
-    parse_hash,
-    parse_secret,
     print_result,
     require_new,
     run_guarded,
     write_file,
 )
 from tallystick.sdk.cli.tables import paid_line, show_asked, show_invoice, show_invoices
+from tallystick.sdk.control.kinds import NATIVE_ASSET
 
 if TYPE_CHECKING:
     from tallystick.sdk.control.client import ControlClient
@@ -38,10 +41,6 @@ app = make_group("Ask for payments, and see what came of it.")
 
 LIFETIME_MAX = 10 * 366 * 86_400
 """Seconds for which an invoice may be open: more is a typing error."""
-
-HashArgument = Annotated[
-    str, Argument(parser=parse_hash, metavar="HASH", help="The payment hash, or the beginning of it.")
-]
 
 
 @app.command(epilog=example("invoice create 250 --memo 'a tin of tea' --qr"))
@@ -55,10 +54,8 @@ def create(
     memo: Annotated[str, Option(help="What it is for; the payer reads it. At most 256 bytes.")] = "",
     lifetime: Annotated[int, Option(min=1, max=LIFETIME_MAX, help="Seconds until it expires.")] = 3_600,
     hold: Annotated[bool, Option("--hold", help="Once paid, wait for `tally invoice settle` or `cancel`.")] = False,
-    payment_hash: Annotated[
-        str, Option("--hash", parser=parse_secret, metavar="HEX", help="For a secret that somebody else knows; held.")
-    ] = "",
-    asset: Asset = NATIVE,
+    payment_hash: Annotated[str, secret_option("--hash", help="For a secret that somebody else knows; held.")] = "",
+    asset: Asset = NATIVE_ASSET,
     hints: Annotated[
         bool, Option("--hints/--no-hints", help="Whether it may name channels of this node that gossip does not know.")
     ] = True,
@@ -181,9 +178,7 @@ def show(
 @app.command(epilog=example("invoice settle 5bb3e352"))
 def settle(
     payment_hash: HashArgument,
-    secret: Annotated[
-        str, Option(parser=parse_secret, metavar="HEX", help="Needed only if this node does not know it.")
-    ] = "",
+    secret: Annotated[str, secret_option(help="Needed only if this node does not know it.")] = "",
     data: Data = None,
     as_json: Json = False,
 ) -> None:

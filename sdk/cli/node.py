@@ -7,19 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
+from tallystick.sdk.cli.options import Data, Json, PasswordFile
 from tallystick.sdk.cli.screen import say
-from tallystick.sdk.cli.shell import (
-    Data,
-    Json,
-    PasswordFile,
-    ask_node,
-    example,
-    fail,
-    make_group,
-    print_result,
-    run_guarded,
-    show_alarm,
-)
+from tallystick.sdk.cli.shell import ask_node, example, fail, make_group, print_result, run_guarded, show_alarm
 from tallystick.sdk.cli.tables import show_node
 
 if TYPE_CHECKING:

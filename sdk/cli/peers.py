@@ -6,8 +6,9 @@ from typing import Annotated
 
 from typer import Argument, Context
 
+from tallystick.sdk.cli.options import Data, Json, parse_peer
 from tallystick.sdk.cli.screen import say
-from tallystick.sdk.cli.shell import Data, Json, ask_node, example, make_group, parse_peer, print_result
+from tallystick.sdk.cli.shell import ask_node, example, make_group, print_result
 from tallystick.sdk.cli.tables import show_peers
 
 app = make_group("List peers, connect to one.", invoke_without_command=True)

@@ -6,17 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
+from tallystick.sdk.cli.options import ChannelArgument, Data, Json, amount_option
 from tallystick.sdk.cli.screen import say
-from tallystick.sdk.cli.shell import (
-    ChannelArgument,
-    Data,
-    Json,
-    ask_node,
-    example,
-    make_group,
-    parse_amount,
-    print_result,
-)
+from tallystick.sdk.cli.shell import ask_node, example, make_group, print_result
 from tallystick.sdk.cli.tables import stream_line
 
 if TYPE_CHECKING:
@@ -35,9 +27,7 @@ def _show(stream: StreamInfo) -> None:
 @app.command("open", epilog=example("stream open 3f9a --unit 10 --length 5000"))
 def open_(
     channel: ChannelArgument,
-    unit: Annotated[
-        int, Option(parser=parse_amount, metavar="N", help="What one unit is worth, in the asset's smallest unit.")
-    ],
+    unit: Annotated[int, amount_option(help="What one unit is worth, in the asset's smallest unit.")],
     length: Annotated[int, Option(min=1, max=65_536, help="How many units it has.")],
     lifetime: Annotated[int, Option(min=600, help="Seconds until it expires.")] = 86_400,
     data: Data = None,

@@ -8,19 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import BadParameter, Option
 
+from tallystick.sdk.cli.options import Json, PasswordFile, amount_option, limit_option
 from tallystick.sdk.cli.screen import say, say_json
-from tallystick.sdk.cli.shell import (
-    UNREACHABLE,
-    Json,
-    PasswordFile,
-    example,
-    fail,
-    make_group,
-    parse_amount,
-    parse_fee,
-    run_guarded,
-    show_alarm,
-)
+from tallystick.sdk.cli.shell import UNREACHABLE, example, fail, make_group, run_guarded, show_alarm
 
 if TYPE_CHECKING:
     from tallystick.channels.protocol.keys import PrivateKey
@@ -44,11 +34,8 @@ def run(
     chain: Annotated[str, Option(envvar="TALLY_CHAIN", help="URL of the chain node.")] = "http://127.0.0.1:8545",
     listen: Annotated[str, Option(help="host:port; port 0 takes a free one.")] = "127.0.0.1:9911",
     start: Annotated[int, Option(min=0, help="First block to follow; never change it.")] = 0,
-    budget: Annotated[int, Option(parser=parse_amount, metavar="N", help="The most to pay in fees per challenge.")] = 10
-    ** 17,
-    fee_reserve: Annotated[
-        int, Option(parser=parse_fee, metavar="N", help="With less in its account the tower takes nothing new.")
-    ] = 10**16,
+    budget: Annotated[int, amount_option(help="The most to pay in fees per challenge.")] = 10**17,
+    fee_reserve: Annotated[int, limit_option(help="With less in its account the tower takes nothing new.")] = 10**16,
     as_json: Json = False,
 ) -> None:
     """Watch the chain and defend clients until Ctrl-C or SIGTERM.
