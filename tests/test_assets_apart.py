@@ -16,7 +16,6 @@ from tallystick.router.onion.payload import FinalPayload
 from tallystick.router.pathfinding.beliefs import Belief
 from tallystick.router.pathfinding.liquidity import Changes
 from tallystick.router.pathfinding.liquidity_schema import load_beliefs, moments_of
-from tallystick.router.pathfinding.sqlite import SCHEMA as LIQUIDITY_SCHEMA
 from tallystick.router.receiving.issued import InvoiceClaimed, KeysendClaimed, find_claimable, find_invoice, issue
 from tallystick.router.receiving.payee import (
     Claimable,
@@ -27,7 +26,7 @@ from tallystick.router.receiving.payee import (
     PayeeOptions,
     RefusePart,
 )
-from tallystick.router.receiving.sqlite import SCHEMA as INVOICES_SCHEMA
+from tallystick.router.sqlite import INVOICES_SCHEMA, LIQUIDITY_SCHEMA
 
 NOW = 1_000_000
 TOKEN = Address(b"\x70" * 20)

@@ -20,8 +20,8 @@ from tallystick.router.gossip.core import Gossip
 from tallystick.router.gossip.policy import GossipPolicy
 from tallystick.router.gossip.quota import ChannelQuota
 from tallystick.router.gossip.schema import GOSSIP, GossipChanged, load_gossip_channels
-from tallystick.router.gossip.sqlite import GOSSIP_SCHEMA
 from tallystick.router.gossip.store import ChannelFacts, EdgeKnown, FactsKept, GossipStore
+from tallystick.router.sqlite import GOSSIP_SCHEMA
 
 NOW = 1_750_000_000
 ANN, BEA = person(1), person(2)

@@ -28,7 +28,7 @@ from tallystick.router.receiving.issued import (
     list_invoices,
 )
 from tallystick.router.receiving.payee import Claimable, IncomingPart, Payee, PayeeOptions
-from tallystick.router.receiving.sqlite import SCHEMA
+from tallystick.router.sqlite import INVOICES_SCHEMA
 
 KEY = PrivateKey(b"\x41" * 32)
 NOW = 1_700_000_000
@@ -57,7 +57,7 @@ def issued(number: int, amount: int | None = 100) -> InvoiceIssued:
 
 
 def book(*moments: Moment) -> SimulatedStore:
-    disk = SimulatedDisk([SCHEMA])
+    disk = SimulatedDisk([INVOICES_SCHEMA])
     store = disk.open()
     store.disk = disk
     for moment in moments:

@@ -18,13 +18,13 @@ from tallystick.channels.session.effects import LockEnded
 from tallystick.channels.storage.store import Moment
 from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.router.errors import NoRoute, Unpaid
-from tallystick.router.forwarding.ports import ChannelPort
+from tallystick.router.forwarding.ports import NodeChannels
 from tallystick.router.objects import Hop, NodeKey, Route
 from tallystick.router.pathfinding.steps import Steps
 from tallystick.router.sending.outgoing import OutgoingPayments
 from tallystick.router.sending.payer import Limits, RetryPlan
 from tallystick.router.sending.payments import Order, PaymentRecord, find_payment, parts_under_way
-from tallystick.router.sending.sqlite import SCHEMA
+from tallystick.router.sqlite import PAYMENTS_SCHEMA
 
 SECRET, OTHER = b"s" * 32, b"o" * 32
 DIGEST = digest_of(SECRET)
@@ -127,7 +127,7 @@ class World:
     """A payer on a disk of its own; `round` commits what has gathered, as the writer does."""
 
     def __init__(self) -> None:
-        self.disk = SimulatedDisk([SCHEMA])
+        self.disk = SimulatedDisk([PAYMENTS_SCHEMA])
         self.clock = 1_000.0
         self.channel = Channel(self)
         self.start()
@@ -139,7 +139,7 @@ class World:
         self.road = Road()
         self.alarms: list[Alarm] = []
         self.outgoing = OutgoingPayments(
-            cast(ChannelPort, self.channel),
+            cast(NodeChannels, self.channel),
             lambda order: self.road,
             store=self.store,
             record=self.record,

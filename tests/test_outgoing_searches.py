@@ -18,7 +18,7 @@ from tallystick.channels.session.chaintime import ChainTime
 from tallystick.channels.storage.store import Moment
 from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.router.errors import NoRoute, Unpaid
-from tallystick.router.forwarding.ports import ChannelPort
+from tallystick.router.forwarding.ports import NodeChannels
 from tallystick.router.objects import Hop, NodeKey, Route
 from tallystick.router.pathfinding.steps import Steps, finish
 from tallystick.router.sending.attribution import Attribution, PartFailure
@@ -26,7 +26,7 @@ from tallystick.router.sending.outgoing import OutgoingPayments
 from tallystick.router.sending.payer import Limits, Part, Payment, RetryPlan
 from tallystick.router.sending.payments import Order, PartSent, PaymentOrdered, find_payment
 from tallystick.router.sending.searches import TURN
-from tallystick.router.sending.sqlite import SCHEMA
+from tallystick.router.sqlite import PAYMENTS_SCHEMA
 
 PEER = NodeKey(bytes(PrivateKey(b"\x42" * 32).public))
 CHANNEL = ChannelId(b"c" * 32)
@@ -94,14 +94,14 @@ class World:
     now = 1_000
 
     def __init__(self, pauses: int) -> None:
-        self.store = SimulatedDisk([SCHEMA]).open()
+        self.store = SimulatedDisk([PAYMENTS_SCHEMA]).open()
         self.roads = Slow(pauses)
         self.moments: list[Moment] = []
         self.thens: list[Callable[[], None]] = []
         self.locks = 0
         self.alarms: list[Alarm] = []
         self.outgoing = OutgoingPayments(
-            cast(ChannelPort, self),
+            cast(NodeChannels, self),
             lambda order: self.roads,
             store=self.store,
             record=self.record,

@@ -15,7 +15,7 @@ from tallystick.channels.session.chaintime import ChainTime
 from tallystick.channels.storage.store import Moment
 from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.router.forwarding.incoming import IncomingLocks
-from tallystick.router.forwarding.ports import ChannelPort, FinalLock
+from tallystick.router.forwarding.ports import FinalLock, NodeChannels
 from tallystick.router.invoices.invoice import Invoice
 from tallystick.router.objects import NodeKey
 from tallystick.router.onion.failures import Failure
@@ -23,7 +23,7 @@ from tallystick.router.onion.payload import FinalPayload
 from tallystick.router.receiving.issued import find_invoice, issue
 from tallystick.router.receiving.payee import PayeeOptions
 from tallystick.router.receiving.service import Receiving
-from tallystick.router.receiving.sqlite import SCHEMA
+from tallystick.router.sqlite import INVOICES_SCHEMA
 from tallystick.settlement.chain import RegisterSecretCall
 
 SECRET, WORD = b"s" * 32, b"w" * 32
@@ -54,7 +54,7 @@ class World:
 
     def __init__(self) -> None:
         key = PrivateKey(b"\x01" * 32)
-        self.store = SimulatedDisk([SCHEMA]).open()
+        self.store = SimulatedDisk([INVOICES_SCHEMA]).open()
         invoice = Invoice(
             payee=NodeKey(bytes(key.public)),
             payment_hash=digest_of(SECRET),
@@ -67,7 +67,7 @@ class World:
         self.store.commit([issue(invoice, key, b"", hold=True)])
         self.port = Port()
         self.receiving = Receiving(
-            cast(ChannelPort, self.port),
+            cast(NodeChannels, self.port),
             cast(IncomingLocks, self.port),
             self.store,
             patience=PayeeOptions(),

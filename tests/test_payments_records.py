@@ -30,7 +30,7 @@ from tallystick.router.sending.payments import (
     part_of_lock,
     pending_payments,
 )
-from tallystick.router.sending.sqlite import SCHEMA
+from tallystick.router.sqlite import PAYMENTS_SCHEMA
 
 TARGET = NodeKey(b"\x02" * 33)
 CHANNEL = ChannelId(b"c" * 32)
@@ -52,7 +52,7 @@ def order(number: int = 0, amount: int = 2**70) -> Order:
 def reopened(directory: Path, store: SqliteStore | None = None) -> SqliteStore:
     if store is not None:
         store.close()
-    return open_store(directory, [SCHEMA], owner="test")
+    return open_store(directory, [PAYMENTS_SCHEMA], owner="test")
 
 
 def test_orders_parts_and_ends_survive_a_restart(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def _write_old(rows: Rows, moment: _OldOrder) -> None:
 
 
 def test_payments_of_older_versions_get_their_kinds(tmp_path: Path) -> None:
-    old = Schema(Subject("payments", (), {_OldOrder: _write_old}), SCHEMA.migrations[:1])
+    old = Schema(Subject("payments", (), {_OldOrder: _write_old}), PAYMENTS_SCHEMA.migrations[:1])
     orders = (
         msgspec.structs.replace(order(1, 5), memo="probe"),
         msgspec.structs.replace(order(2, 5), first_channel=CHANNEL, last_channel=CHANNEL),

@@ -18,7 +18,7 @@ from tallystick.router.pathfinding.graph import Graph
 from tallystick.router.pathfinding.liquidity import FORGET_AFTER, HALF_LIFE, Knowledge
 from tallystick.router.pathfinding.liquidity_schema import load_beliefs, moments_of
 from tallystick.router.pathfinding.planner import Planner
-from tallystick.router.pathfinding.sqlite import SCHEMA
+from tallystick.router.sqlite import LIQUIDITY_SCHEMA
 from tallystick.router.testing.networks import HiddenBalances, channel_id, node_key, random_network
 
 CAPACITY = 10_000
@@ -202,7 +202,7 @@ def test_beliefs_and_exclusions_are_bounded_and_the_oldest_go_first() -> None:
 def test_beliefs_survive_a_restart_and_the_forgotten_ones_stay_forgotten(tmp_path: Path) -> None:
     edges = random_network(random.Random(1), 50, 200, capacity=10**35)
     known = Knowledge(Graph(edges), beliefs_max=64)
-    store = open_store(tmp_path, [SCHEMA], owner="test")
+    store = open_store(tmp_path, [LIQUIDITY_SCHEMA], owner="test")
     for number, edge in enumerate(edges):
         known.on_failed(edge.channel, edge.target, edge.capacity // 3, NOW + number)
         if number % 10 == 0:
@@ -210,7 +210,7 @@ def test_beliefs_survive_a_restart_and_the_forgotten_ones_stay_forgotten(tmp_pat
     store.commit(moments_of(known.changes()))
     assert known.changes().learned == ()
     store.close()
-    store = open_store(tmp_path, [SCHEMA], owner="test")
+    store = open_store(tmp_path, [LIQUIDITY_SCHEMA], owner="test")
     again = Knowledge(Graph(edges), beliefs_max=64)
     again.restore(load_beliefs(store))
     store.close()

@@ -21,7 +21,7 @@ from tallystick.router.receiving.issued import (
     last_paid,
     paid_after,
 )
-from tallystick.router.receiving.sqlite import SCHEMA
+from tallystick.router.sqlite import INVOICES_SCHEMA
 
 
 def secret(number: int) -> bytes:
@@ -41,7 +41,7 @@ def claimed(number: int, time: int = 150) -> InvoiceClaimed:
 
 
 def opened(*moments: Moment) -> SimulatedStore:
-    store = SimulatedDisk([SCHEMA]).open()
+    store = SimulatedDisk([INVOICES_SCHEMA]).open()
     for moment in moments:
         store.commit([moment])
     return store

@@ -273,8 +273,8 @@ MUTANTS = (
     Mutant(
         "take True for a number",
         "channels/values/argument_rules.py",
-        "if type(value) is int and (self.low",
-        "if isinstance(value, int) and (self.low",
+        "return type(value) is int and low",
+        "return isinstance(value, int) and low",
         ("test_arguments_doors.py",),
     ),
     Mutant(

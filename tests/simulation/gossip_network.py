@@ -22,9 +22,9 @@ from tallystick.router.gossip.own_announcements import Description
 from tallystick.router.gossip.peer_state import GossipStatistics
 from tallystick.router.gossip.policy import GossipPolicy
 from tallystick.router.gossip.service import GossipService
-from tallystick.router.gossip.sqlite import GOSSIP_SCHEMA
 from tallystick.router.gossip.store import ChannelDropped, EdgeKnown, GraphEvent
 from tallystick.router.objects import Edge, ForwardingPolicy, NodeKey
+from tallystick.router.sqlite import GOSSIP_SCHEMA
 from tallystick.settlement.chain import CooperativelyClosed
 
 Graph = dict[tuple[ChannelId, NodeKey], Edge]

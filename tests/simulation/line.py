@@ -38,17 +38,15 @@ from tallystick.channels.values.discretion import Discreet
 from tallystick.router.forwarding.admission import Admission
 from tallystick.router.forwarding.incoming import IncomingLocks
 from tallystick.router.forwarding.policies import Policies
-from tallystick.router.forwarding.ports import FinalLock
+from tallystick.router.forwarding.ports import FinalLock, NodeChannels
 from tallystick.router.forwarding.service import Router, RoutingOptions
-from tallystick.router.forwarding.sqlite import SCHEMA as CIRCUITS_SCHEMA
-from tallystick.router.network.adapters import NodeChannels
 from tallystick.router.objects import NodeKey
 from tallystick.router.onion.failures import Failure, attribute
 from tallystick.router.onion.payload import FinalPayload, ForwardPayload, encode_payload
 from tallystick.router.onion.sphinx import BuiltOnion, build_onion
-from tallystick.router.onion.sqlite import SCHEMA as REPLAY_SCHEMA
+from tallystick.router.sqlite import CIRCUITS_SCHEMA, ONIONS_SCHEMA
 
-SCHEMAS = (CHANNELS_SCHEMA, CIRCUITS_SCHEMA, REPLAY_SCHEMA)
+SCHEMAS = (CHANNELS_SCHEMA, CIRCUITS_SCHEMA, ONIONS_SCHEMA)
 CONFIRMED = 12
 """Seconds after which a block counts as confirmed."""
 
