@@ -30,8 +30,8 @@ from tallystick.router.forwarding.circuits import ForwardRecord, forwards_after,
 from tallystick.router.forwarding.incoming import IncomingLocks
 from tallystick.router.forwarding.policies import Policies
 from tallystick.router.forwarding.service import Router, RoutingOptions
+from tallystick.router.gossip.announcements import Description
 from tallystick.router.gossip.core import Gossip
-from tallystick.router.gossip.own_announcements import Description
 from tallystick.router.gossip.service import GossipService
 from tallystick.router.gossip.store import GraphEvent
 from tallystick.router.network.asset_graphs import AssetGraphs
@@ -77,9 +77,9 @@ class Routing:
         self.channels = node.channels
         self.policies = Policies(node.channels, node.store, forwarding.policy_in)
         self.gossip = GossipService(
-            Gossip(node.key, node.domain, partner=lambda peer: rank(peer) is Rank.PARTNER),
-            node.chain,
-            writer,
+            gossip=Gossip(node.key, node.domain, partner=lambda peer: rank(peer) is Rank.PARTNER),
+            ask=node.chain.channel,
+            writer=writer,
             clock=node.clock,
             steady=node.steady,
             say=node.peers.say,
