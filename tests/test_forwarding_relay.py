@@ -11,9 +11,9 @@ from tallystick.channels.protocol.conditions import digest_of
 from tallystick.channels.protocol.operations import AddLock
 from tallystick.channels.storage.store import Moment
 from tallystick.router.forwarding.circuits import PolicySet, load_circuits, load_policies
-from tallystick.router.forwarding.ports import FinalLock
 from tallystick.router.forwarding.relay import Decision, Deliver, Fail, Forward
 from tallystick.router.objects import ForwardingPolicy
+from tallystick.router.onion.payload import FinalLock
 
 SECRET = b"s" * 32
 AMOUNTS = (100_100, 100_000)

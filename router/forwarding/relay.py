@@ -26,10 +26,10 @@ from tallystick.router.errors import InvalidOnion
 from tallystick.router.forwarding.admission import Admission
 from tallystick.router.forwarding.forwarder import Circuit, ForwardingLimits, OutboundChannel, Readiness, choose
 from tallystick.router.forwarding.jamming import Bucket
-from tallystick.router.forwarding.ports import FinalLock, NodeChannels
+from tallystick.router.forwarding.ports import NodeChannels
 from tallystick.router.objects import ForwardingPolicy
 from tallystick.router.onion.failures import NOTICE_SIZE, Failure, refusal
-from tallystick.router.onion.payload import FinalPayload, ForwardPayload, Payload, decode_payload
+from tallystick.router.onion.payload import FinalLock, FinalPayload, ForwardPayload, Payload, decode_payload
 from tallystick.router.onion.replay import Replays
 from tallystick.router.onion.sphinx import Peeled, peel
 

@@ -38,11 +38,11 @@ from tallystick.channels.values.discretion import Discreet
 from tallystick.router.forwarding.admission import Admission
 from tallystick.router.forwarding.incoming import IncomingLocks
 from tallystick.router.forwarding.policies import Policies
-from tallystick.router.forwarding.ports import FinalLock, NodeChannels
+from tallystick.router.forwarding.ports import NodeChannels
 from tallystick.router.forwarding.service import Router, RoutingOptions
 from tallystick.router.objects import NodeKey
 from tallystick.router.onion.failures import Failure, attribute
-from tallystick.router.onion.payload import FinalPayload, ForwardPayload, encode_payload
+from tallystick.router.onion.payload import FinalLock, FinalPayload, ForwardPayload, encode_payload
 from tallystick.router.onion.sphinx import BuiltOnion, build_onion
 from tallystick.router.sqlite import CIRCUITS_SCHEMA, ONIONS_SCHEMA
 
