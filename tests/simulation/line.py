@@ -159,22 +159,16 @@ class Member:
             fresh=lambda: self.fresh,
         )
         self.channels, options = NodeChannels(self.engine), self.options
-        self.policies = Policies(self.channels, self.store, options.policy_in)
+        self.policies = Policies(self.channels, self.store, options)
         self.admission = Admission(
-            self.channels,
-            self.store,
-            options.jamming,
-            options.exposure,
-            named=options.policies,
-            fee=lambda: self.claim_fee,
-            alarm=self.alarms.append,
+            self.channels, self.store, options, fee=lambda: self.claim_fee, alarm=self.alarms.append
         )
         self.locks, ends = IncomingLocks(self.channels, self.admission, lambda channel: b""), Ends(self)
         self.router = Router(
             self.key,
             self.channels,
             self.store,
-            options.limits,
+            options,
             policies=self.policies,
             admission=self.admission,
             incoming=self.locks,
