@@ -12,9 +12,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tallystick.channels.errors import StoreError
-from tallystick.channels.storage.directory import DirectoryLock, lock_directory
+from tallystick.channels.storage.directory import lock_directory
 from tallystick.channels.storage.sqlite.log_check import verify_log
-from tallystick.channels.storage.sqlite.schemas import Schema
+from tallystick.channels.storage.sqlite.schemas import Schema, migrate, require_known
 from tallystick.channels.storage.sqlite.seals import (
     UNREADABLE,
     install,
@@ -26,7 +26,6 @@ from tallystick.channels.storage.sqlite.seals import (
     verify_structure,
 )
 from tallystick.channels.storage.sqlite.statements import SqliteRows
-from tallystick.channels.storage.sqlite.versions import migrate, require_known
 from tallystick.channels.storage.store import Moment, Write
 from tallystick.channels.storage.tables import Row, TableQuery
 from tallystick.channels.values.arguments import checked
@@ -44,7 +43,8 @@ class SqliteStore:
         self._rows = SqliteRows(writer)
         self._durable = SqliteRows(reader)
         self._writes: dict[type[Moment], Write] = {}
-        self._lock: DirectoryLock | None = None
+        self._opened = contextlib.ExitStack()
+        """Its connections and the lock of its directory."""
         self.commits = 0
         schemas = tuple(schemas)
         self.tables = tuple(table for schema in schemas for table in schema.subject.tables)
@@ -104,11 +104,7 @@ class SqliteStore:
 
     def close(self) -> None:
         """Close the file and give up the data directory."""
-        self._reader.close()
-        self._writer.close()
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        self._opened.close()
 
     def __repr__(self) -> str:
         return f"<SqliteStore commits={self.commits}>"
@@ -134,7 +130,7 @@ def open_store(directory: Path, schemas: Iterable[Schema], *, owner: str, durabl
     `durable=False` turns syncing off, for throw-away experiments only. Raise StoreInUse, StoreVersion or StoreError.
     """
     with contextlib.ExitStack() as opened:
-        lock = opened.enter_context(lock_directory(directory, owner))
+        opened.enter_context(lock_directory(directory, owner))
         path = directory / "tally.db"
         if durable:
             verify_log(directory / "tally.db-wal")
@@ -152,6 +148,5 @@ def open_store(directory: Path, schemas: Iterable[Schema], *, owner: str, durabl
                 _lay_out_log(path)
         except UNREADABLE as error:
             raise StoreError(f"the store in {directory} cannot be opened: {error}") from error
-        store._lock = lock
-        opened.pop_all()
+        store._opened = opened.pop_all()
         return store
