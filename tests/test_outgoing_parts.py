@@ -18,7 +18,7 @@ from tallystick.channels.session.effects import LockEnded
 from tallystick.channels.storage.store import Moment
 from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.router.errors import NoRoute, Unpaid
-from tallystick.router.forwarding.ports import ChannelPort
+from tallystick.router.forwarding.ports import NodeChannels
 from tallystick.router.objects import Hop, NodeKey, Route
 from tallystick.router.pathfinding.steps import Steps
 from tallystick.router.sending.outgoing import OutgoingPayments
@@ -139,7 +139,7 @@ class World:
         self.road = Road()
         self.alarms: list[Alarm] = []
         self.outgoing = OutgoingPayments(
-            cast(ChannelPort, self.channel),
+            cast(NodeChannels, self.channel),
             lambda order: self.road,
             store=self.store,
             record=self.record,

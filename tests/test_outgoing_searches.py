@@ -18,7 +18,7 @@ from tallystick.channels.session.chaintime import ChainTime
 from tallystick.channels.storage.store import Moment
 from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.router.errors import NoRoute, Unpaid
-from tallystick.router.forwarding.ports import ChannelPort
+from tallystick.router.forwarding.ports import NodeChannels
 from tallystick.router.objects import Hop, NodeKey, Route
 from tallystick.router.pathfinding.steps import Steps, finish
 from tallystick.router.sending.attribution import Attribution, PartFailure
@@ -101,7 +101,7 @@ class World:
         self.locks = 0
         self.alarms: list[Alarm] = []
         self.outgoing = OutgoingPayments(
-            cast(ChannelPort, self),
+            cast(NodeChannels, self),
             lambda order: self.roads,
             store=self.store,
             record=self.record,

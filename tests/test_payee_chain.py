@@ -15,7 +15,7 @@ from tallystick.channels.session.chaintime import ChainTime
 from tallystick.channels.storage.store import Moment
 from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.router.forwarding.incoming import IncomingLocks
-from tallystick.router.forwarding.ports import ChannelPort, FinalLock
+from tallystick.router.forwarding.ports import FinalLock, NodeChannels
 from tallystick.router.invoices.invoice import Invoice
 from tallystick.router.objects import NodeKey
 from tallystick.router.onion.failures import Failure
@@ -67,7 +67,7 @@ class World:
         self.store.commit([issue(invoice, key, b"", hold=True)])
         self.port = Port()
         self.receiving = Receiving(
-            cast(ChannelPort, self.port),
+            cast(NodeChannels, self.port),
             cast(IncomingLocks, self.port),
             self.store,
             patience=PayeeOptions(),

@@ -27,7 +27,7 @@ from tallystick.router.forwarding.exposure import Exposure, ExposureLimits, Lock
 from tallystick.router.forwarding.forced_claims import ATTENTION, ForcedClaims
 from tallystick.router.forwarding.forwarder import Circuit
 from tallystick.router.forwarding.jamming import Bucket, ForwardRequest, Jamming, JammingLimits, Reputation
-from tallystick.router.forwarding.ports import ChannelPort
+from tallystick.router.forwarding.ports import NodeChannels
 from tallystick.router.objects import ForwardingPolicy
 
 _UNPRICED = b"?"
@@ -43,7 +43,7 @@ class Admission:
 
     def __init__(
         self,
-        channels: ChannelPort,
+        channels: NodeChannels,
         store: Store,
         jamming: JammingLimits,
         exposure: ExposureLimits,

@@ -8,14 +8,14 @@ import msgspec
 
 from tallystick.channels.protocol.objects import ChannelId
 from tallystick.router.forwarding.admission import Admission
-from tallystick.router.forwarding.ports import ChannelPort, FinalLock
+from tallystick.router.forwarding.ports import FinalLock, NodeChannels
 from tallystick.router.onion.failures import Failure, first_wrap
 
 
 class IncomingLocks:
     """Answers to incoming locks: see the module's docstring. Who decides is above it: relay, forwarder and payee."""
 
-    def __init__(self, channels: ChannelPort, admission: Admission, update_of: Callable[[ChannelId], bytes]) -> None:
+    def __init__(self, channels: NodeChannels, admission: Admission, update_of: Callable[[ChannelId], bytes]) -> None:
         """`update_of` gives the newest policy of a channel of ours, as gossip carries it, for failures."""
         self._channels = channels
         self._admission = admission

@@ -8,14 +8,14 @@ from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
 from tallystick.channels.storage.store import Moment, Store
 from tallystick.router.forwarding.circuits import PolicySet, load_policies
-from tallystick.router.forwarding.ports import ChannelPort
+from tallystick.router.forwarding.ports import NodeChannels
 from tallystick.router.objects import MARGIN_MAX, ForwardingPolicy
 
 
 class Policies:
     """What this node asks for payments over its channels: see the module's docstring."""
 
-    def __init__(self, channels: ChannelPort, store: Store, policy_in: Callable[[Address], ForwardingPolicy]) -> None:
+    def __init__(self, channels: NodeChannels, store: Store, policy_in: Callable[[Address], ForwardingPolicy]) -> None:
         """`policy_in` says what is asked in an asset, where the owner says nothing else."""
         self._channels = channels
         self._policy_in = policy_in

@@ -26,7 +26,7 @@ from tallystick.router.errors import InvalidOnion
 from tallystick.router.forwarding.admission import Admission
 from tallystick.router.forwarding.forwarder import Circuit, ForwardingLimits, OutboundChannel, Readiness, choose
 from tallystick.router.forwarding.jamming import Bucket
-from tallystick.router.forwarding.ports import ChannelPort, FinalLock
+from tallystick.router.forwarding.ports import FinalLock, NodeChannels
 from tallystick.router.objects import ForwardingPolicy
 from tallystick.router.onion.failures import NOTICE_SIZE, Failure, refusal
 from tallystick.router.onion.payload import FinalPayload, ForwardPayload, Payload, decode_payload
@@ -68,7 +68,7 @@ class Relay:
     def __init__(
         self,
         key: PrivateKey,
-        channels: ChannelPort,
+        channels: NodeChannels,
         admission: Admission,
         replays: Replays,
         limits: ForwardingLimits,

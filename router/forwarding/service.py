@@ -47,7 +47,7 @@ from tallystick.router.forwarding.forwarder import (
 from tallystick.router.forwarding.incoming import IncomingLocks
 from tallystick.router.forwarding.jamming import JammingLimits
 from tallystick.router.forwarding.policies import Policies
-from tallystick.router.forwarding.ports import ChannelPort, PayeePort, PayerPort
+from tallystick.router.forwarding.ports import NodeChannels, PayeePort, PayerPort
 from tallystick.router.forwarding.relay import Deliver, Forward, Relay
 from tallystick.router.objects import ForwardingPolicy
 from tallystick.router.onion.failures import Failure
@@ -108,7 +108,7 @@ class Router:
     def __init__(
         self,
         key: PrivateKey,
-        channels: ChannelPort,
+        channels: NodeChannels,
         store: Store,
         limits: ForwardingLimits,
         *,

@@ -8,7 +8,6 @@ from __future__ import annotations
 import msgspec
 
 from tallystick.channels.errors import InvalidInput
-from tallystick.channels.ports import Clock, Entropy
 from tallystick.channels.protocol.conditions import SECRET_SIZE, digest_of
 from tallystick.channels.protocol.objects import (
     NATIVE,
@@ -26,19 +25,16 @@ from tallystick.channels.protocol.objects import (
     to_channel,
     to_hash,
 )
-from tallystick.channels.storage.store import Store
 from tallystick.channels.values.arguments import checked
 from tallystick.channels.values.discretion import Discreet
 from tallystick.router.errors import PaymentFailed, Unpaid
-from tallystick.router.forwarding.ports import ChannelPort
 from tallystick.router.invoices.invoice import Invoice, check_payable, decode_invoice
 from tallystick.router.network.asset_graphs import AssetGraphs
 from tallystick.router.network.invoicing import Invoicing
-from tallystick.router.network.options import PaymentOptions
+from tallystick.router.network.node import LocalNode
 from tallystick.router.objects import AnyNode, NodeKey, Route, to_node
 from tallystick.router.sending.outgoing import OutgoingPayments
 from tallystick.router.sending.payments import Order, PaymentKind, PaymentRecord, find_payment, list_payments
-from tallystick.settlement.chain import Chain
 
 REBALANCING = "rebalancing"
 """The memo of payments to ourselves."""
@@ -58,33 +54,11 @@ class PaymentReceipt(Discreet, msgspec.Struct, frozen=True):
 class Paying:
     """The payments that one node makes over several hops: see the module's docstring."""
 
-    def __init__(
-        self,
-        own: NodeKey,
-        chain: Chain,
-        channels: ChannelPort,
-        store: Store,
-        options: PaymentOptions,
-        *,
-        graphs: AssetGraphs,
-        outgoing: OutgoingPayments,
-        invoicing: Invoicing,
-        clock: Clock,
-        steady: Clock,
-        entropy: Entropy,
-    ) -> None:
-        """`steady` is for what is counted, whatever becomes of `clock`."""
-        self._own = own
-        self._chain = chain
-        self._channels = channels
-        self._store = store
-        self._options = options
+    def __init__(self, node: LocalNode, graphs: AssetGraphs, outgoing: OutgoingPayments, invoicing: Invoicing) -> None:
+        self._node = node
         self._graphs = graphs
         self._outgoing = outgoing
         self._invoicing = invoicing
-        self._clock = clock
-        self._steady = steady
-        self._entropy = entropy
 
     @checked
     async def pay(
@@ -109,10 +83,10 @@ class Paying:
         else:
             worth = check_payable(
                 wanted,
-                chain_id=self._chain.chain_id,
-                contract=self._chain.contract,
+                chain_id=self._node.chain.chain_id,
+                contract=self._node.chain.contract,
                 assets=self._graphs.usable,
-                now=self._channels.chain.now,
+                now=self._node.channels.chain.now,
                 amount=amount,
             )
             self._begin(
@@ -125,11 +99,11 @@ class Paying:
                     payment_secret=wanted.payment_secret,
                     metadata=wanted.metadata,
                     hints=wanted.hints,
-                    lock_seconds=max(self._options.lock_seconds, wanted.lock_life + 600),
+                    lock_seconds=max(self._node.options.lock_seconds, wanted.lock_life + 600),
                     gives_up=self._until(timeout),
                     invoice=invoice if isinstance(invoice, str) else "",
                     memo=wanted.memo,
-                    created=self._clock(),
+                    created=self._node.clock(),
                     parts=wanted.takes_parts,
                 )
             )
@@ -157,18 +131,18 @@ class Paying:
             if before is not None:
                 _check_same(before, target, amount, token)
                 return await self.receipt(before.payment_hash)
-        opens = to_hash(secret, "secret") if secret else self._entropy(SECRET_SIZE)
+        opens = to_hash(secret, "secret") if secret else self._node.entropy(SECRET_SIZE)
         order = Order(
             payment_hash=digest_of(opens),
             target=target,
             amount=amount,
             max_fee=self._max_fee(amount, token, max_fee),
             asset=token,
-            payment_secret=self._entropy(32),
+            payment_secret=self._node.entropy(32),
             keysend=opens,
-            lock_seconds=self._options.lock_seconds,
+            lock_seconds=self._node.options.lock_seconds,
             gives_up=self._until(timeout),
-            created=self._clock(),
+            created=self._node.clock(),
             kind=PaymentKind.KEYSEND,
         )
         self._begin(order)
@@ -186,7 +160,7 @@ class Paying:
     ) -> PaymentReceipt:
         """Pay ourselves: `amount` comes back over one channel of ours, having gone out over another with the fee."""
         first, last = to_channel(out), to_channel(back)
-        asset, other = (self._channels.views.channel(channel).terms.asset for channel in (first, last))
+        asset, other = (self._node.channels.views.channel(channel).terms.asset for channel in (first, last))
         if first == last:
             raise InvalidInput("name two channels: one to send from, one to receive in")
         if asset != other:
@@ -195,15 +169,15 @@ class Paying:
         record = await self._invoicing.ask(amount, REBALANCING, asset=asset, own=True)
         order = Order(
             payment_hash=record.payment_hash,
-            target=self._own,
+            target=self._node.own,
             amount=amount,
             max_fee=self._max_fee(amount, asset, max_fee),
             asset=asset,
             payment_secret=record.payment_secret,
-            lock_seconds=self._options.lock_seconds,
+            lock_seconds=self._node.options.lock_seconds,
             gives_up=self._until(timeout),
             memo=REBALANCING,
-            created=self._clock(),
+            created=self._node.clock(),
             first_channel=first,
             last_channel=last,
             kind=PaymentKind.REBALANCE,
@@ -218,15 +192,15 @@ class Paying:
         """Find out by trying whether `amount` could be paid now; return the way, or raise PaymentFailed."""
         target, token = to_node(to), to_address(asset, "asset")
         order = Order(
-            payment_hash=self._entropy(32),
+            payment_hash=self._node.entropy(32),
             target=target,
             amount=amount,
             max_fee=self._max_fee(amount, token, None),
             asset=token,
-            payment_secret=self._entropy(32),
-            lock_seconds=self._options.lock_seconds,
+            payment_secret=self._node.entropy(32),
+            lock_seconds=self._node.options.lock_seconds,
             gives_up=self._until(timeout),
-            created=self._clock(),
+            created=self._node.clock(),
             kind=PaymentKind.PROBE,
         )
         self._begin(order)
@@ -239,7 +213,7 @@ class Paying:
     def estimate(self, to: AnyNode, amount: Amount, *, asset: AnyAddress = NATIVE) -> Route:
         """Return the way that a payment would try first; its `fee` is an estimate. Raise NoRoute or InvalidInput."""
         graph = self._graphs.of(to_address(asset, "asset"))
-        return graph.estimate(to_node(to), amount, now=self._steady())
+        return graph.estimate(to_node(to), amount, now=self._node.steady())
 
     async def receipt(self, payment_hash: bytes) -> PaymentReceipt:
         """Wait for a payment; return its receipt or raise PaymentFailed; InvalidInput if there is no such payment."""
@@ -256,12 +230,12 @@ class Paying:
 
         `order.kind` says what each was for. `probes`: with those that only found out something.
         """
-        return list_payments(self._store, limit, before, probes=probes)
+        return list_payments(self._node.store, limit, before, probes=probes)
 
     @checked
     def payment(self, payment_hash: AnyHash) -> PaymentRecord:
         """Return one payment of ours; raise InvalidInput if it is unknown."""
-        found = find_payment(self._store, to_hash(payment_hash))
+        found = find_payment(self._node.store, to_hash(payment_hash))
         if found is None:
             raise InvalidInput("this node made no payment of that hash; `tally payments` shows all")
         return found
@@ -269,13 +243,13 @@ class Paying:
     def _before(self, payment_hash: bytes) -> Order | None:
         """Return the order of a payment that is on its way or was paid; None if it may be (or may again be) begun."""
         begun = self._outgoing.order_of(payment_hash)  # which may not be stored yet
-        known = find_payment(self._store, payment_hash)
+        known = find_payment(self._node.store, payment_hash)
         if begun is None and known is not None and (known.ended is None or known.is_paid):
             return known.order
         return begun
 
     def _begin(self, order: Order) -> None:
-        if order.target == self._own:
+        if order.target == self._node.own:
             raise InvalidInput("this invoice is this node's own: paying oneself is `rebalance`")
         self._graphs.of(order.asset)
         self._outgoing.begin(order)
@@ -283,10 +257,10 @@ class Paying:
     def _max_fee(self, amount: int, asset: Address, max_fee: int | None) -> int:
         if max_fee is not None:
             return check_amount(max_fee, "max_fee")
-        return self._options.max_fee(amount, asset)
+        return self._node.options.max_fee(amount, asset)
 
     def _until(self, timeout: float | None) -> float:
-        return self._clock() + (self._options.timeout if timeout is None else timeout)
+        return self._node.clock() + (self._node.options.timeout if timeout is None else timeout)
 
 
 def _check_same(order: Order, payee: NodeKey, amount: int | None, asset: Address) -> None:

@@ -9,15 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tallystick.channels.errors import InvalidInput, PeerError
-from tallystick.channels.node.engine import Engine
-from tallystick.channels.ports import Clock
 from tallystick.channels.protocol.core import Channel
-from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import Address, ChannelId
 from tallystick.router.forwarding.policies import Policies
 from tallystick.router.gossip.announcements import ChannelUpdate, sign_update
 from tallystick.router.gossip.private_updates import encode_update
 from tallystick.router.network.hints import InboundChannel, Told, decode_told, encode_told
+from tallystick.router.network.node import LocalNode
 from tallystick.router.objects import Edge, ForwardingPolicy, NodeKey
 
 
@@ -26,37 +24,23 @@ class PrivateChannels:
 
     def __init__(
         self,
-        key: PrivateKey,
-        domain: bytes,
-        engine: Engine,
+        node: LocalNode,
         policies: Policies,
         *,
         is_known: Callable[[ChannelId, Address], bool],
         announced: Callable[[ChannelId], bytes],
-        say: Callable[[bytes, bytes], bool],
-        clock: Clock,
-        announces: bool,
     ) -> None:
-        """`is_known`: whether the network knows a channel, in that asset, as a way to us.
-
-        `announced`: what we told it of one; `announces`: whether we tell it of any.
-        """
-        self._key = key
-        self._own = NodeKey(bytes(key.public))
-        self._domain = domain
-        self._engine = engine
+        """`is_known`: whether the network knows a channel of an asset as a way to us; `announced`: by what update."""
+        self._node = node
         self._policies = policies
         self._is_known = is_known
         self._announced = announced
-        self._say = say
-        self._clock = clock
-        self._announces = announces
         self._told: dict[ChannelId, Told] = {}
 
     def tell(self, channel: ChannelId) -> None:
         """Tell a channel's peer, and nobody else, what we ask for: its invoices may have to name the channel."""
-        told = Told(channel, self._policies.policy_of(channel), self._announces)
-        self._say(self._engine.views.channel(channel).peer_key, encode_told(told))
+        told = Told(channel, self._policies.policy_of(channel), self._node.options.announce)
+        self._node.peers.say(self._node.engine.views.channel(channel).peer_key, encode_told(told))
 
     def receive(self, peer: bytes, frame: bytes) -> ChannelId | None:
         """Take in what a peer asks for, and return for which channel; raise MalformedMessage.
@@ -65,7 +49,7 @@ class PrivateChannels:
         """
         told = decode_told(frame)
         channel = ChannelId(told.channel)
-        view = self._engine.views.get(channel)
+        view = self._node.engine.views.get(channel)
         if view is None or view.channel.peer_key != peer:
             return None
         self._told[channel] = told
@@ -74,7 +58,7 @@ class PrivateChannels:
     def may_announce(self, channel: ChannelId) -> bool:
         """Whether to tell the network of a channel: if its peer does so, too, or we did before and it is away now."""
         told = self._told.get(channel)
-        return self._announces and (told.announces if told is not None else bool(self._announced(channel)))
+        return self._node.options.announce and (told.announces if told is not None else bool(self._announced(channel)))
 
     def peer_policy(self, channel: ChannelId) -> ForwardingPolicy | None:
         """Return what the peer of a channel asks for, None if it has not said so since we started."""
@@ -85,14 +69,14 @@ class PrivateChannels:
         """Return the channels in an asset that lead to us although the network does not know of them."""
         found: list[InboundChannel] = []
         for identity, told in list(self._told.items()):
-            view = self._engine.views.get(identity)
+            view = self._node.engine.views.get(identity)
             if view is None:  # an opening that came to nothing
                 del self._told[identity]
                 continue
             channel = view.channel
             if not view.payable or channel.terms.asset != asset or self._is_known(identity, asset):
                 continue
-            edge = Edge(identity, NodeKey(channel.peer_key), self._own, capacity_of(channel), told.policy)
+            edge = Edge(identity, NodeKey(channel.peer_key), self._node.own, capacity_of(channel), told.policy)
             inbound = channel.balances()[channel.peer_side] - channel.theirs.simplex.proof.locked
             inbound -= channel.coming_reserve  # the peer's is the same
             found.append(InboundChannel(edge, max(0, inbound), view.ready))
@@ -101,7 +85,7 @@ class PrivateChannels:
     def update_of(self, channel: ChannelId) -> bytes:
         """Return our newest update of a channel, for a failure: of one that we do not announce, signed for this one."""
         announced = self._announced(channel)
-        if announced or self._engine.views.get(channel) is None:
+        if announced or self._node.engine.views.get(channel) is None:
             return announced
         try:
             return encode_update(self._sign(channel, self._policies.policy_of(channel)))
@@ -116,8 +100,8 @@ class PrivateChannels:
             raise InvalidInput(str(error)) from error
 
     def _sign(self, channel: ChannelId, policy: ForwardingPolicy) -> ChannelUpdate:
-        side = self._engine.views.channel(channel).side
-        return sign_update(self._key, self._domain, channel, side, int(self._clock()), policy)
+        side = self._node.engine.views.channel(channel).side
+        return sign_update(self._node.key, self._node.domain, channel, side, int(self._node.clock()), policy)
 
 
 def capacity_of(channel: Channel) -> int:

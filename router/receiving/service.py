@@ -20,7 +20,7 @@ from tallystick.channels.storage.store import Moment, Store
 from tallystick.channels.values.discretion import Discreet
 from tallystick.router.codes import Code
 from tallystick.router.forwarding.incoming import IncomingLocks
-from tallystick.router.forwarding.ports import ChannelPort, FinalLock
+from tallystick.router.forwarding.ports import FinalLock, NodeChannels
 from tallystick.router.onion.failures import Failure
 from tallystick.router.receiving.issued import (
     InvoiceCancelled,
@@ -103,7 +103,7 @@ class Receiving:
 
     def __init__(
         self,
-        channels: ChannelPort,
+        channels: NodeChannels,
         incoming: IncomingLocks,
         store: Store,
         *,

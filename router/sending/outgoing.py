@@ -32,7 +32,7 @@ from tallystick.channels.session.effects import Event, SecretLearned
 from tallystick.channels.storage.store import Moment, Store
 from tallystick.channels.values.discretion import Discreet
 from tallystick.router.errors import Unpaid
-from tallystick.router.forwarding.ports import ChannelPort
+from tallystick.router.forwarding.ports import NodeChannels
 from tallystick.router.onion.sphinx import BuiltOnion
 from tallystick.router.pathfinding.steps import Steps
 from tallystick.router.sending.attribution import attribution_of
@@ -95,7 +95,7 @@ class OutgoingPayments:
 
     def __init__(
         self,
-        channels: ChannelPort,
+        channels: NodeChannels,
         routes_for: Callable[[Order], RouteSource],
         *,
         store: Store,

@@ -33,6 +33,7 @@ from tallystick.channels.storage.writer import Writer
 from tallystick.channels.values.arguments import checked
 from tallystick.router.forwarding.service import RouterStatistics
 from tallystick.router.network.invoicing import Invoicing
+from tallystick.router.network.node import LocalNode
 from tallystick.router.network.paying import Paying
 from tallystick.router.network.routing import Routing
 from tallystick.router.pathfinding.planner import warm_up
@@ -165,19 +166,21 @@ class Node:
             elapsed=elapsed,
         )
         self.routing = Routing(
-            key=key,
-            steady=SteadyClock(clock, trio.current_time),
-            engine=self.engine,
-            writer=self.writer,
-            chain=chain,
-            peers=self.peers,
-            options=config.payments,
-            forwarding=config.routing,
-            clock=clock,
-            entropy=entropy,
+            LocalNode(
+                key=key,
+                chain=chain,
+                engine=self.engine,
+                writer=self.writer,
+                peers=self.peers,
+                options=config.payments,
+                clock=clock,
+                steady=SteadyClock(clock, trio.current_time),
+                entropy=entropy,
+                alarm=self.news.alarm,
+            ),
+            config.routing,
             jitter=rng.random,
             tell=self._tell_paid,
-            alarm=self.news.alarm,
             claim_fee=lambda: self.onchain.claim_fee,
         )
         self._context = NodeContext(key, store, self.engine, self.onchain, self.news.until)

@@ -42,7 +42,7 @@ MUTANTS = (
     ),
     Mutant(
         "wait for an absent peer without a word",
-        "sdk/cli/patience.py",
+        "sdk/cli/shell.py",
         "        nursery.start_soon(_tell, node, name, meanwhile)\n",
         "",
         ("test_cli_words.py",),

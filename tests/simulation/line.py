@@ -38,9 +38,8 @@ from tallystick.channels.values.discretion import Discreet
 from tallystick.router.forwarding.admission import Admission
 from tallystick.router.forwarding.incoming import IncomingLocks
 from tallystick.router.forwarding.policies import Policies
-from tallystick.router.forwarding.ports import FinalLock
+from tallystick.router.forwarding.ports import FinalLock, NodeChannels
 from tallystick.router.forwarding.service import Router, RoutingOptions
-from tallystick.router.network.adapters import NodeChannels
 from tallystick.router.objects import NodeKey
 from tallystick.router.onion.failures import Failure, attribute
 from tallystick.router.onion.payload import FinalPayload, ForwardPayload, encode_payload
