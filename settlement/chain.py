@@ -367,7 +367,7 @@ class Chain(Protocol):
         """The contract's state of a channel, None if it never existed."""
 
     async def channel_count(self, first: Address, second: Address, asset: Address) -> int:
-        """How many channels this pair ever opened in this asset: the next `Terms.number`."""
+        """How many channels this pair, in either order, ever opened in this asset: the next `Terms.number`."""
 
     async def secret_time(self, digest: bytes) -> int | None:
         """Block time at which the secret of this sha256 digest was registered."""

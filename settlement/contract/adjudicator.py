@@ -95,6 +95,11 @@ class CallContext(msgspec.Struct, frozen=True):
     kept: Kept
     shared: Shared = lambda total: None
 
+    @property
+    def domain(self) -> bytes:
+        """Of all signatures that the contract checks."""
+        return domain_separator(self.parameters.chain_id, self.parameters.contract)
+
 
 def channel_of(call: ChannelCall) -> ChannelId:
     """Return the id of the one channel that `call` touches."""
@@ -117,13 +122,10 @@ def apply(channel: ChannelStorage | None, call: ChannelCall, situation: CallCont
         return _open(channel, call, situation)
     if channel is None:
         raise Reverted(Revert.UNKNOWN_CHANNEL, f"there is no channel {channel_of(call).hex()} on this chain")
-    statuses, rule = _RULES[type(call)]
-    if channel.status not in statuses:
-        now, needed = (
-            ChannelStatus(channel.status).name.lower(),
-            " or ".join(status.name.lower() for status in statuses),
-        )
-        raise Reverted(Revert.WRONG_STATUS, f"the channel is {now}; this call needs one that is {needed}")
+    needed, rule = _RULES[type(call)]
+    if channel.status != needed:
+        now = ChannelStatus(channel.status).name.lower()
+        raise Reverted(Revert.WRONG_STATUS, f"the channel is {now}; this call needs one that is {needed.name.lower()}")
     return rule(channel, call, situation)
 
 
@@ -173,7 +175,7 @@ def _withdraw(channel: ChannelStorage, call: WithdrawCall, situation: CallContex
     _check_side(offer.participant)
     if situation.time > offer.valid_until:
         raise Reverted(Revert.EXPIRED, f"the withdrawal was valid until {offer.valid_until}; sign a new one")
-    _check_both(channel, situation, digest_withdrawal(_domain(situation), offer), call.signature0, call.signature1)
+    _check_both(channel, digest_withdrawal(situation.domain, offer), call.signature0, call.signature1)
     amount = offer.total - channel.withdrawn[offer.participant]
     if amount <= 0:
         raise Reverted(
@@ -193,8 +195,8 @@ def _cooperative_close(channel: ChannelStorage, call: CooperativeCloseCall, situ
     offer = call.close
     if situation.time > offer.valid_until:
         raise Reverted(Revert.EXPIRED, f"the cooperative close was valid until {offer.valid_until}; sign a new one")
-    digest = digest_cooperative_close(_domain(situation), offer)
-    _check_both(channel, situation, digest, call.signature0, call.signature1)
+    digest = digest_cooperative_close(situation.domain, offer)
+    _check_both(channel, digest, call.signature0, call.signature1)
     late0, late1 = _deposited_since(channel, offer.balance0 + offer.balance1, situation)
     paid = (offer.balance0 + late0, offer.balance1 + late1)
     return CallOutcome(
@@ -334,14 +336,14 @@ def _redeem(channel: ChannelStorage, call: RedeemCall, situation: CallContext) -
 
 
 Rule: TypeAlias = Callable[[ChannelStorage, Any, CallContext], CallOutcome]
-_RULES: dict[type[Any], tuple[tuple[ChannelStatus, ...], Rule]] = {
-    DepositCall: ((ChannelStatus.OPEN,), _deposit),
-    WithdrawCall: ((ChannelStatus.OPEN,), _withdraw),
-    CooperativeCloseCall: ((ChannelStatus.OPEN,), _cooperative_close),
-    CloseCall: ((ChannelStatus.OPEN,), _close),
-    ChallengeCall: ((ChannelStatus.CLOSED,), _challenge),
-    SettleCall: ((ChannelStatus.CLOSED,), _settle),
-    RedeemCall: ((ChannelStatus.SETTLED,), _redeem),
+_RULES: dict[type[Any], tuple[ChannelStatus, Rule]] = {
+    DepositCall: (ChannelStatus.OPEN, _deposit),
+    WithdrawCall: (ChannelStatus.OPEN, _withdraw),
+    CooperativeCloseCall: (ChannelStatus.OPEN, _cooperative_close),
+    CloseCall: (ChannelStatus.OPEN, _close),
+    ChallengeCall: (ChannelStatus.CLOSED, _challenge),
+    SettleCall: (ChannelStatus.CLOSED, _settle),
+    RedeemCall: (ChannelStatus.SETTLED, _redeem),
 }
 
 
@@ -359,7 +361,7 @@ def _checked(
         raise Reverted(Revert.BAD_PROOF, f"this is no proof of simplex {sender} of channel {id.hex()}")
     if proof.seq == 0:
         raise Reverted(Revert.BAD_PROOF, "genesis needs no proof: leave the proof of seq 0 out")
-    digest = digest_proof(_domain(situation), proof)
+    digest = digest_proof(situation.domain, proof)
     _check_signature(channel, sender, digest, signed.signature)
     _check_signature(channel, 1 - sender, digest, signed.countersignature)
     return StandingProof(proof.seq, proof.transferred, proof.locked, proof.locks_root)
@@ -371,14 +373,12 @@ def _beneficiary(channel: ChannelStorage, call: ChallengeCall, situation: CallCo
         return None
     if call.voucher.channel != call.proof.proof.channel or call.voucher.beneficiary == situation.parameters.contract:
         raise Reverted(Revert.BAD_PROOF, "the voucher is for another channel, or names the adjudicator")
-    digest = digest_voucher(_domain(situation), call.voucher)
+    digest = digest_voucher(situation.domain, call.voucher)
     _check_signature(channel, 1 - channel.closer, digest, call.voucher_signature)
     return call.voucher.beneficiary
 
 
-def _check_both(
-    channel: ChannelStorage, situation: CallContext, digest: bytes, signature0: bytes, signature1: bytes
-) -> None:
+def _check_both(channel: ChannelStorage, digest: bytes, signature0: bytes, signature1: bytes) -> None:
     _check_signature(channel, 0, digest, signature0)
     _check_signature(channel, 1, digest, signature1)
 
@@ -393,10 +393,6 @@ def _check_signature(channel: ChannelStorage, side: int, digest: bytes, signatur
 def _check_side(side: int) -> None:
     if side not in (0, 1):
         raise Reverted(Revert.NOT_A_PARTICIPANT, f"a channel has sides 0 and 1, not {side}")
-
-
-def _domain(situation: CallContext) -> bytes:
-    return domain_separator(situation.parameters.chain_id, situation.parameters.contract)
 
 
 def _with(pair: tuple[T, T], side: int, value: T) -> tuple[T, T]:
