@@ -15,8 +15,7 @@ from tallystick.router.invoices.invoice import Invoice
 from tallystick.router.objects import NodeKey
 from tallystick.router.onion.payload import FinalLock, FinalPayload
 from tallystick.router.pathfinding.beliefs import Belief
-from tallystick.router.pathfinding.liquidity import Changes
-from tallystick.router.pathfinding.liquidity_schema import load_beliefs, moments_of
+from tallystick.router.pathfinding.liquidity_schema import BeliefLearned, BeliefsForgotten, load_beliefs
 from tallystick.router.receiving.issued import InvoiceClaimed, KeysendClaimed, find_claimable, find_invoice, issue
 from tallystick.router.receiving.payee import (
     Claimable,
@@ -109,9 +108,9 @@ def test_beliefs_are_forgotten_asset_by_asset_and_old_ones_are_of_the_coin() -> 
     store = SimulatedDisk([LIQUIDITY_SCHEMA], disk.image()).open()
     assert list(load_beliefs(store)) == [(CHANNEL, Belief(5, 9, 7.0))]
     other = ChannelId(b"d" * 32)
-    store.commit(moments_of(Changes(-1.0, ((other, Belief(1, 2, 3.0)),)), TOKEN))
+    store.commit([BeliefLearned(other, Belief(1, 2, 3.0), TOKEN)])
     assert list(load_beliefs(store, TOKEN)) == [(other, Belief(1, 2, 3.0))]
-    store.commit(moments_of(Changes(10.0, ()), TOKEN))
+    store.commit([BeliefsForgotten(10.0, TOKEN)])
     assert list(load_beliefs(store, TOKEN)) == []
     assert list(load_beliefs(store)) == [(CHANNEL, Belief(5, 9, 7.0))]
 
