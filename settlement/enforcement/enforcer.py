@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.node.alarms import Alarm, AlarmKind, OnAlarm
 from tallystick.channels.node.engine import Engine
-from tallystick.channels.protocol.confirmed import timeless
 from tallystick.channels.protocol.core import Channel, Phase, is_unused, new_channel
 from tallystick.channels.protocol.objects import ChannelId, Puzzle
+from tallystick.channels.protocol.offers import timeless
 from tallystick.channels.protocol.simplex import OlderState
 from tallystick.channels.session.chaintime import ChainTime
 from tallystick.channels.session.inputs import ForceClose, FundingConfirmed, PhaseReached

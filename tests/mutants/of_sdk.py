@@ -14,7 +14,7 @@ MUTANTS = (
     ),
     Mutant(
         "name only the newest invoices by their beginning",
-        "sdk/control/lookup_network.py",
+        "sdk/control/lookup.py",
         "found = invoices_beginning(node.store, prefix)",
         "found = [one for one in node.invoices(1_000) if one.payment_hash.hex().startswith(prefix)]",
         ("test_control_beginnings.py",),
