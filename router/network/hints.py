@@ -41,18 +41,8 @@ class Told(msgspec.Struct, frozen=True, array_like=True, tag=38, forbid_unknown_
 
 TOLD_TAG = 38
 
-_TOLD: Codec[Told] = Codec(Told)
+TOLD: Codec[Told] = Codec(Told)
 _UPDATE: Codec[ChannelUpdate] = Codec(ChannelUpdate)
-
-
-def encode_told(told: Told) -> bytes:
-    """Return the bytes of one frame."""
-    return _TOLD.encode(told)
-
-
-def decode_told(frame: bytes) -> Told:
-    """Return the message; raise MalformedMessage for anything else."""
-    return _TOLD.decode(frame)
 
 
 class InboundChannel(msgspec.Struct, frozen=True):
@@ -81,11 +71,8 @@ def choose_hints(candidates: Iterable[InboundChannel], amount: int | None, most:
 
     def is_useful(candidate: InboundChannel) -> bool:
         policy = candidate.edge.policy
-        return (
-            policy.enabled
-            and candidate.inbound >= max(1, policy.minimum)
-            and (amount is None or amount >= policy.minimum)
-        )
+        least = candidate.inbound if amount is None else min(candidate.inbound, amount)
+        return policy.enabled and candidate.inbound > 0 and least >= policy.minimum
 
     return tuple(candidate.edge for candidate in sorted(filter(is_useful, candidates), key=rank)[:most])
 
@@ -93,11 +80,11 @@ def choose_hints(candidates: Iterable[InboundChannel], amount: int | None, most:
 class HintUpdates:
     """What failures teach about hints that are in the graph now. Each may change as often as gossip lets a channel."""
 
-    def __init__(self, graph: Graph, domain: bytes, limits: GossipPolicy | None = None) -> None:
+    def __init__(self, graph: Graph, domain: bytes) -> None:
         """`domain` is the EIP-712 domain separator of the adjudicator."""
         self._graph = graph
         self._domain = domain
-        self._limits = limits or GossipPolicy()
+        self._limits = GossipPolicy()
         self._paces = Paces(self._limits.update_every, self._limits.update_burst)
 
     def learn(self, update: bytes, now: float) -> bool:

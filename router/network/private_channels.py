@@ -14,7 +14,7 @@ from tallystick.channels.protocol.objects import Address, ChannelId
 from tallystick.router.forwarding.policies import Policies
 from tallystick.router.gossip.announcements import ChannelUpdate, sign_update
 from tallystick.router.gossip.private_updates import encode_update
-from tallystick.router.network.hints import InboundChannel, Told, decode_told, encode_told
+from tallystick.router.network.hints import TOLD, InboundChannel, Told
 from tallystick.router.network.node import LocalNode
 from tallystick.router.objects import Edge, ForwardingPolicy, NodeKey
 
@@ -40,14 +40,14 @@ class PrivateChannels:
     def tell(self, channel: ChannelId) -> None:
         """Tell a channel's peer, and nobody else, what we ask for: its invoices may have to name the channel."""
         told = Told(channel, self._policies.policy_of(channel), self._node.options.announce)
-        self._node.peers.say(self._node.engine.views.channel(channel).peer_key, encode_told(told))
+        self._node.peers.say(self._node.engine.views.channel(channel).peer_key, TOLD.encode(told))
 
     def receive(self, peer: bytes, frame: bytes) -> ChannelId | None:
         """Take in what a peer asks for, and return for which channel; raise MalformedMessage.
 
         What it says of others' channels is left aside.
         """
-        told = decode_told(frame)
+        told = TOLD.decode(frame)
         channel = ChannelId(told.channel)
         view = self._node.engine.views.get(channel)
         if view is None or view.channel.peer_key != peer:

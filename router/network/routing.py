@@ -136,7 +136,7 @@ class Routing:
 
     def load(self) -> None:
         """Take in what is on disk. Before the chain is followed."""
-        self.maps.load()
+        self.maps.look()
         self.gossip.load()
         self.outgoing.load()
 
