@@ -13,7 +13,7 @@ from tallystick.channels.protocol.objects import ChannelId
 from tallystick.router.gossip.announcements import ChannelUpdate, sign_update
 from tallystick.router.gossip.policy import GossipPolicy
 from tallystick.router.gossip.private_updates import encode_update
-from tallystick.router.network.hints import (
+from tallystick.router.network.private_channels import (
     OFFERED,
     TOLD,
     HintUpdates,

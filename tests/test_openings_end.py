@@ -21,7 +21,7 @@ from tallystick.channels.session.effects import OpenRequested
 from tallystick.channels.session.inputs import PhaseReached
 from tallystick.channels.storage import schema
 from tallystick.channels.testing.scheduling import simulate
-from tallystick.router.network.hints import TOLD, Told
+from tallystick.router.network.private_channels import TOLD, Told
 from tallystick.router.objects import ForwardingPolicy
 from tallystick.sdk.daemon.configuration import Settings
 from tallystick.sdk.daemon.daemon import node_config

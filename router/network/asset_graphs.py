@@ -20,9 +20,8 @@ from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
 from tallystick.channels.storage.store import Moment
 from tallystick.router.gossip.service import GossipService
 from tallystick.router.gossip.store import EdgeKnown, GraphEvent
-from tallystick.router.network.hints import HintUpdates
 from tallystick.router.network.node import LocalNode
-from tallystick.router.network.private_channels import PrivateChannels, capacity_of
+from tallystick.router.network.private_channels import HintUpdates, PrivateChannels, capacity_of
 from tallystick.router.objects import NodeKey
 from tallystick.router.pathfinding.graph import Graph
 from tallystick.router.pathfinding.liquidity import Knowledge
