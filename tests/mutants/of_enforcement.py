@@ -239,8 +239,8 @@ MUTANTS = (
     Mutant(
         "send on a chain that was begun anew",
         "settlement/enforcement/onchain.py",
-        "chain=SameChain(chain, self.follower),",
-        "chain=chain,",
+        "chain=SameChain(node.chain, self.follower),",
+        "chain=node.chain,",
         ("test_chain_reset.py",),
     ),
 )
