@@ -31,7 +31,7 @@ from tallystick.channels.values.arguments import checked
 from tallystick.settlement.chain import Chain
 from tallystick.settlement.errors import ChainError, ChainUnavailable
 from tallystick.settlement.ethereum.rpc_client import open_rpc_chain
-from tallystick.settlement.following.vigil import TICK, Sight, begin_vigil, look, spell
+from tallystick.settlement.following.vigil import TICK, Sight, begin_vigil, kind_of, look, spell
 from tallystick.watchtower.schema import said_by_tower
 from tallystick.watchtower.sqlite import SCHEMAS
 from tallystick.watchtower.tower import Tower, TowerPolicy, TowerStatistics
@@ -153,13 +153,12 @@ async def _patient_chain(
                     chain: Chain = await stack.enter_async_context(open_rpc_chain(url, jitter=jitter))
                     break
                 except (ChainUnavailable, ChainError) as error:
-                    fault, now, nonsense = f"its chain node: {error}", system_elapsed(), isinstance(error, ChainError)
+                    fault, now = f"its chain node: {error}", system_elapsed()
                     if vigil.told is None:
-                        kind = AlarmKind.CHAIN_NONSENSE if nonsense else AlarmKind.CHAIN_UNREACHABLE
-                        alarm(Alarm(kind, f"the tower watches nothing, as it waits for {fault}"))
-                        vigil = begin_vigil(now, kind)
+                        alarm(Alarm(kind_of(error), f"the tower watches nothing, as it waits for {fault}"))
+                        vigil = begin_vigil(now, kind_of(error))
                     elif now - vigil.looked >= TICK:
-                        seen = Sight(now, math.inf, now - vigil.well, str(error), nonsense)
+                        seen = Sight(now, math.inf, now - vigil.well, error)
                         vigil, alarms = look(vigil, seen, "this tower watches nothing")
                         for found in alarms:
                             alarm(found)
