@@ -26,7 +26,6 @@ from tallystick.settlement.chain import Block, Chain, Challenged, Closed, Header
 from tallystick.settlement.errors import ChainUnavailable
 from tallystick.settlement.following.follower import HEADERS_KEPT, BlockAdded, Step
 from tallystick.settlement.sending.moments import step_moment
-from tallystick.settlement.sending.obligations import FINAL
 from tallystick.settlement.sending.sender import Commit, Sender
 from tallystick.watchtower.disputes import ChallengeBudget, Defence, Dispute, DisputeEvent, check, duties, moot
 from tallystick.watchtower.schema import DisputeOver, DisputeSeen, DisputesUndone, read_appointments, read_disputes
@@ -172,7 +171,7 @@ class Watch:
 
     def _require(self, dispute: Dispute, head: Header, defences: Sequence[Defence]) -> list[Moment]:
         moments: list[Moment] = []
-        at_work = {o.call for o in self.sender.obligations() if o.status not in FINAL and o.channel == dispute.channel}
+        at_work = {o.call for o in self.sender.obligations() if not o.is_final and o.channel == dispute.channel}
         for duty in duties(dispute, defences, self.budget, self._funds.get(dispute.channel)):
             if duty.call in at_work:
                 continue

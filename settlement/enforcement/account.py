@@ -21,7 +21,7 @@ from tallystick.settlement.errors import ChainError, ChainUnavailable
 from tallystick.settlement.ethereum.transactions import GAS, gas_of
 from tallystick.settlement.following.market import Market
 from tallystick.settlement.sending.fee_account import LOOK_AGAIN, LOOK_EVERY, FeeAccount, FundsAndDuties
-from tallystick.settlement.sending.obligations import UNMINED, Obligation, ObligationStatus
+from tallystick.settlement.sending.obligations import Obligation, ObligationStatus
 from tallystick.settlement.sending.sender import Sender
 
 
@@ -83,7 +83,7 @@ class Account:
         return sum(
             moved_by(obligation.call)[1]
             for obligation in self._sender.obligations()
-            if obligation.status in UNMINED
+            if not obligation.is_final
             and isinstance(obligation.call, OpenCall | DepositCall)
             and moved_by(obligation.call)[0] == asset
         )
@@ -104,7 +104,7 @@ class Account:
 
     def is_opening(self, channel: ChannelId) -> bool:
         """Whether this node is on its way to the chain with that very channel."""
-        return any(opening.status in UNMINED for opening in self._openings(channel))
+        return any(not opening.is_final for opening in self._openings(channel))
 
     def opening_failed(self, channel: ChannelId) -> bool | None:
         """Whether all that this node did to open that channel has come to nothing; None if it did nothing of late."""

@@ -25,7 +25,7 @@ from tallystick.settlement.enforcement.duties import OFFERS, ChannelOnChain, dut
 from tallystick.settlement.enforcement.following import ChainFollowing, EnforcingNode
 from tallystick.settlement.following.follower import BlockAdded, Step
 from tallystick.settlement.following.index import EventsSeen
-from tallystick.settlement.sending.obligations import UNMINED, Obligation
+from tallystick.settlement.sending.obligations import Obligation
 from tallystick.settlement.sending.sender import Sender
 
 _CLOSED_PHASES = (Phase.OPENING, Phase.CLOSED, Phase.SETTLED, Phase.GONE)
@@ -157,7 +157,7 @@ class Enforcer:
         """Return what is on its way to the chain, by channel."""
         found: dict[ChannelId, list[Obligation]] = {}
         for obligation in self._sender.obligations():
-            if obligation.channel is not None and obligation.status in UNMINED:
+            if obligation.channel is not None and not obligation.is_final:
                 found.setdefault(obligation.channel, []).append(obligation)
         return found
 
