@@ -30,7 +30,6 @@ from tallystick.watchtower.messages import Fetch, Held, Message, Refused, Upload
 from tallystick.watchtower.quotas import AppointmentQuota
 from tallystick.watchtower.schema import (
     AppointmentStored,
-    StoredAppointment,
     count_appointments,
     has_appointments,
     read_appointments,
@@ -127,7 +126,7 @@ class AppointmentService:
             return self._refuse(message.locator, TowerRefusal.UNKNOWN, 0, text)
         return Held(message.locator, held.revision, held.blob)
 
-    def _held(self, client: Address, locator: bytes) -> StoredAppointment | None:
+    def _held(self, client: Address, locator: bytes) -> AppointmentStored | None:
         return next((row for row in read_appointments(self.store, locator) if row.client == client), None)
 
     async def _take(self, client: Address, upload: Upload, source: str) -> Message:

@@ -83,12 +83,14 @@ async def run_tower(
     directory, or is this tower, StoreForeign if it is another tower's.
     """
 
+    address = "0x" + key.address.hex()
+
     def jitter() -> float:
         return entropy(1)[0] / 256
 
     def waiting(why: str) -> TowerStatus:
         at = str(PeerAddress(bytes(key.public), host, port)) if port else ""  # clients will reach it there
-        return TowerStatus(clock(), "0x" + key.address.hex(), at, 0, "", None, why)
+        return TowerStatus(clock(), address, at, 0, "", None, why)
 
     require_trio("run_tower")
     raise_descriptor_limit()
@@ -116,14 +118,8 @@ async def run_tower(
 
             def started(at: PeerAddress) -> None:
                 def status() -> TowerStatus:
-                    return TowerStatus(
-                        time=clock(),
-                        address="0x" + tower.address.hex(),
-                        peer_address=str(at),
-                        chain_id=chain.chain_id,
-                        contract="0x" + chain.contract.hex(),
-                        statistics=tower.statistics(),
-                    )
+                    contract = "0x" + chain.contract.hex()
+                    return TowerStatus(clock(), address, str(at), chain.chain_id, contract, tower.statistics())
 
                 nursery.start_soon(_keep_status, directory, status)
                 ready(status())

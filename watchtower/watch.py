@@ -175,12 +175,7 @@ class Watch:
         for duty in duties(dispute, defences, self.budget, self._funds.get(dispute.channel)):
             if duty.call in at_work:
                 continue
-            try:
-                added = self.sender.pursue(duty, head.number)
-            except InvalidInput as error:  # derived again at the next block
-                text = f"a challenge for channel {dispute.channel.hex()[:8]} must wait: {error}"
-                self.alarm(Alarm(AlarmKind.DUTY_WAITS, text))
-                continue
+            added = self.sender.pursue(duty, head.number)
             self.challenged += bool(added)
             moments += added
         return moments

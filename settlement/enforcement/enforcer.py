@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tallystick.channels.errors import InvalidInput
 from tallystick.channels.node.alarms import Alarm, AlarmKind
 from tallystick.channels.protocol.confirmed import timeless
 from tallystick.channels.protocol.core import Channel, Phase, is_unused, new_channel
@@ -166,11 +165,7 @@ class Enforcer:
         earlier = self._sender.find(duty.id)
         if earlier is not None and earlier.receipt is not None and isinstance(duty.call, OFFERS):
             return ()  # offers die by themselves, and are not mended by being sent again
-        try:
-            return self._sender.pursue(duty, self._index.head_number)
-        except InvalidInput as error:  # derived again at the next block
-            self._node.alarm(Alarm(AlarmKind.DUTY_WAITS, f"{duty.purpose} must wait: {error}"))
-            return ()
+        return self._sender.pursue(duty, self._index.head_number)
 
     def _give_up(self, unfinished: Sequence[Obligation], due: set[str]) -> list[Moment]:
         moments: list[Moment] = []

@@ -115,19 +115,27 @@ class Sender:
         """Take on what is due at block `head`, or let it cost more if it is on its way; return moments to commit.
 
         It is taken on under a further name if what was done about it before came to nothing, or only seems done. What
-        that has cost is taken from the budget, so that a duty costs no more in all. Raise InvalidInput as `require`.
+        that has cost is taken from the budget, so that a duty costs no more in all. If there is no room for it, it is
+        told that it waits: who derives it again asks again.
         """
         budget = duty.budget
         for attempt in range(TRIES_MAX):
             named = duty.again(attempt, budget)
             earlier = self.find(named.id)
             if earlier is None:
-                return self.require(named) if budget > 0 else ()
+                return self._require_if_room(named) if budget > 0 else ()
             if not may_try_again(earlier, attempt, head, self._newest):
                 more = not earlier.is_final and budget > earlier.budget + earlier.budget // 4
                 return self._put(change(earlier, budget=budget)) if more else ()
             budget -= earlier.spent
         return ()
+
+    def _require_if_room(self, duty: Obligation) -> tuple[Moment, ...]:
+        try:
+            return self.require(duty)
+        except InvalidInput as error:
+            self.alarm(Alarm(AlarmKind.DUTY_WAITS, f"{duty.purpose} must wait: {error}"))
+            return ()
 
     def supersede(self, identifier: str, reason: str) -> tuple[Moment, ...]:
         """Say that an obligation's aim was reached or is moot; return moments to commit, as `require` does.

@@ -121,7 +121,7 @@ MUTANTS = (
     Mutant(
         "do not renew what a tower promised",
         "watchtower/client.py",
-        "return channel in self._offers and self._clock() - received > RENEW",
+        "return channel in self._offers and self.clock() - received > RENEW",
         "return False",
         ("test_tower_strangers.py",),
     ),
