@@ -14,8 +14,8 @@ import trio
 from tallystick.channels.errors import InsufficientFunds, TallystickError
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
 from tallystick.channels.storage.store import Moment
-from tallystick.settlement.chain import ApproveCall, Call, DepositCall, OpenCall
-from tallystick.settlement.enforcement.budgets import duty_budget, fee_need, moved_by
+from tallystick.settlement.chain import ApproveCall, Call, DepositCall, OpenCall, moved_by
+from tallystick.settlement.enforcement.budgets import duty_budget, fee_need
 from tallystick.settlement.enforcement.following import EnforcingNode
 from tallystick.settlement.errors import ChainError, ChainUnavailable
 from tallystick.settlement.ethereum.transactions import GAS, gas_of

@@ -35,9 +35,9 @@ import msgspec
 
 from tallystick.channels.node.alarms import Alarm, AlarmKind
 from tallystick.channels.protocol.keys import keccak
-from tallystick.channels.protocol.objects import NATIVE, ChannelId
+from tallystick.channels.protocol.objects import ChannelId
 from tallystick.channels.values.arguments import Options
-from tallystick.settlement.chain import Call, DepositCall, Header, OpenCall, TransactionReceipt, TransferCall
+from tallystick.settlement.chain import Call, DepositCall, Header, OpenCall, TransactionReceipt, TransferCall, value_of
 from tallystick.settlement.errors import Refusal, Revert
 
 OBLIGATIONS_MAX = 10_000
@@ -134,17 +134,6 @@ class PastAttempt(msgspec.Struct, frozen=True, array_like=True):
 def without_raw(attempts: tuple[Attempt, ...]) -> tuple[Attempt, ...]:
     """Return the attempts without what would be sent."""
     return tuple(change(attempt, raw=b"") if attempt.raw else attempt for attempt in attempts)
-
-
-def _carries_coins(call: Call) -> bool:
-    """Whether a call moves coins besides its fee: if they are not there, it must not hold up what waits behind it."""
-    match call:
-        case OpenCall(terms, deposit):
-            return deposit > 0 and terms.asset == NATIVE
-        case DepositCall(asset=asset, amount=amount) | TransferCall(asset=asset, amount=amount):
-            return amount > 0 and asset == NATIVE
-        case _:
-            return False
 
 
 class Obligation(msgspec.Struct, frozen=True, kw_only=True):
@@ -291,7 +280,8 @@ class Obligation(msgspec.Struct, frozen=True, kw_only=True):
                 )
             case Refusal.UNDERPRICED | Refusal.MEMPOOL_FULL:
                 return change(self, floor=bumped(self.fee_price), trouble=f"{code}: chain nodes ask for higher fees")
-            case _ if code is Refusal.MALFORMED or (code is Refusal.INSUFFICIENT_FUNDS and _carries_coins(self.call)):
+            case _ if code is Refusal.MALFORMED or (code is Refusal.INSUFFICIENT_FUNDS and value_of(self.call)):
+                # coins that are not there must not hold up what waits behind them
                 after = change(self, refused=self.refused + 1, trouble=text, stalled=True)
                 if after.refused >= policy.tries and after.status is ObligationStatus.SENT:
                     after = change(after, filler=True)
