@@ -18,7 +18,7 @@ from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.channels.testing.network import MemoryNetwork
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.router.network.routing import PaymentOptions
-from tallystick.sdk.cli.shell import parse_amount
+from tallystick.sdk.cli.options import parse_amount
 from tallystick.sdk.daemon.configuration import Settings, parse_place, read_settings, write_settings
 from tallystick.sdk.daemon.daemon import node_config
 from tallystick.sdk.errors import ConfigurationError

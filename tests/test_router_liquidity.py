@@ -16,7 +16,7 @@ from tallystick.router.objects import Edge, ForwardingPolicy, Hop, NodeKey, Rout
 from tallystick.router.pathfinding.beliefs import BIMODAL, UNIFORM, Prior
 from tallystick.router.pathfinding.graph import Graph
 from tallystick.router.pathfinding.liquidity import FORGET_AFTER, HALF_LIFE, Knowledge
-from tallystick.router.pathfinding.liquidity_schema import load_beliefs, moments_of
+from tallystick.router.pathfinding.liquidity_schema import load_beliefs
 from tallystick.router.pathfinding.planner import Planner
 from tallystick.router.sqlite import LIQUIDITY_SCHEMA
 from tallystick.router.testing.networks import HiddenBalances, channel_id, node_key, random_network
@@ -206,9 +206,9 @@ def test_beliefs_survive_a_restart_and_the_forgotten_ones_stay_forgotten(tmp_pat
     for number, edge in enumerate(edges):
         known.on_failed(edge.channel, edge.target, edge.capacity // 3, NOW + number)
         if number % 10 == 0:
-            store.commit(moments_of(known.changes()))
-    store.commit(moments_of(known.changes()))
-    assert known.changes().learned == ()
+            store.commit(known.changes())
+    store.commit(known.changes())
+    assert known.changes() == []
     store.close()
     store = open_store(tmp_path, [LIQUIDITY_SCHEMA], owner="test")
     again = Knowledge(Graph(edges), beliefs_max=64)

@@ -13,9 +13,8 @@ from typing import Protocol, TypeVar
 
 from tallystick.channels.errors import EngineStopped, Fault, InvalidInput, InvalidUpdate
 from tallystick.channels.limits import Policy
-from tallystick.channels.node.backpressure import Backpressure
-from tallystick.channels.node.opening import Opening, OpeningMessage
-from tallystick.channels.node.payment_keys import PaymentKeys
+from tallystick.channels.node.admission import Backpressure, PaymentKeys
+from tallystick.channels.node.opening import Opening
 from tallystick.channels.node.recordings import Recordings
 from tallystick.channels.node.views import Views, unknown_channel
 from tallystick.channels.node.work import EngineStatistics, statistics_of
@@ -327,7 +326,7 @@ class Engine:
         if isinstance(message, messages.Error):
             self.emit(PeerNotice(peer, message.channel, message.code, plain(message.text), False))
             self._on_error(peer, ChannelId(message.channel), message)
-        elif isinstance(message, OpeningMessage):
+        elif isinstance(message, messages.OpeningMessage):
             self.opening.on_message(peer, message)
         elif identity is None:
             raise InvalidUpdate(f"{type(message).__name__} makes no sense now", Fault.UNKNOWN_MESSAGE)

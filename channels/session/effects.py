@@ -128,21 +128,10 @@ class PeerNotice(msgspec.Struct, frozen=True):
     """Whether it was we who found the fault."""
 
 
-Event: TypeAlias = (
-    PaymentsReceived
-    | PaymentsSecured
-    | LockReceived
-    | LockEnded
-    | LockRejected
-    | LockDropped
-    | SecretLearned
-    | StreamReceived
-    | ChannelChanged
-    | CloseRequested
-    | OpenRequested
-    | PeerConnected
-    | PeerNotice
-)
+PaymentEvent: TypeAlias = PaymentsReceived | PaymentsSecured | StreamReceived
+LockEvent: TypeAlias = LockReceived | LockEnded | LockRejected | LockDropped | SecretLearned
+ChannelEvent: TypeAlias = ChannelChanged | CloseRequested | OpenRequested
+Event: TypeAlias = PaymentEvent | LockEvent | ChannelEvent | PeerConnected | PeerNotice
 
 
 class Effects:

@@ -211,32 +211,11 @@ class Stop(Asks[None], frozen=True):
     """The node goes down: end what waits unsigned."""
 
 
-Command: TypeAlias = (
-    SubmitPayment
-    | SubmitPayments
-    | JoinUpdate
-    | SubmitLock
-    | RevealSecret
-    | RejectLock
-    | GiveUpLocks
-    | BeginStream
-    | SubmitUnits
-    | FinishStream
-    | RequestClose
-    | ForceClose
-    | RequestWithdrawal
-    | KeepHistory
-)
-Input: TypeAlias = (
-    Command
-    | PeerMessage
-    | LinkUp
-    | LinkDown
-    | PeerExcused
-    | ChainMoved
-    | FundingConfirmed
-    | PhaseReached
-    | Tick
-    | SignDue
-    | Stop
-)
+PaymentCommand: TypeAlias = SubmitPayment | SubmitPayments | JoinUpdate
+LockCommand: TypeAlias = SubmitLock | RevealSecret | RejectLock | GiveUpLocks
+StreamCommand: TypeAlias = BeginStream | SubmitUnits | FinishStream
+ChannelCommand: TypeAlias = RequestClose | ForceClose | RequestWithdrawal | KeepHistory
+Command: TypeAlias = PaymentCommand | LockCommand | StreamCommand | ChannelCommand
+PeerInput: TypeAlias = PeerMessage | LinkUp | LinkDown | PeerExcused
+ChainInput: TypeAlias = ChainMoved | FundingConfirmed | PhaseReached
+Input: TypeAlias = Command | PeerInput | ChainInput | Tick | SignDue | Stop

@@ -10,7 +10,7 @@ from __future__ import annotations
 import msgspec
 
 from tallystick.channels.errors import Fault, InvalidSignature, InvalidUpdate, StoreError
-from tallystick.channels.protocol import confirmed, core
+from tallystick.channels.protocol import core, offers
 from tallystick.channels.protocol.core import Channel, CloseInitiator, Phase
 from tallystick.channels.protocol.eip712 import digest_proof
 from tallystick.channels.protocol.keys import PublicKey
@@ -214,7 +214,7 @@ def on_close_request(session: Session) -> None:
 def set_funding(session: Session, deposits: tuple[int, int], withdrawn: tuple[int, int]) -> None:
     """Take in what the chain confirmed; open the channel if it was opening, and tell the peer what we count."""
     before = session.channel
-    after = confirmed.with_confirmed_funding(before, deposits, withdrawn)
+    after = offers.with_confirmed_funding(before, deposits, withdrawn)
     if after.phase is Phase.OPENING:
         after = core.move(after, Phase.OPEN)
     if after == before:

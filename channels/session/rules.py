@@ -15,7 +15,7 @@ import msgspec
 
 from tallystick.channels.protocol import messages
 from tallystick.channels.protocol.core import Phase
-from tallystick.channels.session import history, inputs, negotiation, receiver, resync, rounds, timing
+from tallystick.channels.session import history, inputs, negotiation, receiver, resync, timing
 from tallystick.channels.session.inputs import Env
 from tallystick.channels.session.session import Session
 
@@ -94,8 +94,8 @@ RULES: dict[type, Rule] = {
     inputs.ChainMoved: Rule(lambda s, g, env: timing.on_chain_moved(s, g.chain), ALL),
     inputs.FundingConfirmed: Rule(lambda s, g, env: resync.set_funding(s, g.deposits, g.withdrawn), ALL),
     inputs.PhaseReached: Rule(lambda s, g, env: s.enter(g.phase), ALL),
-    inputs.Tick: Rule(lambda s, g, env: rounds.look(s, g.rounds, env.now, queued=g.queued), ALL),
-    inputs.SignDue: Rule(lambda s, g, env: rounds.sign_due(s, env.now), ALL),
-    inputs.Stop: Rule(lambda s, g, env: rounds.stop(s), ALL),
+    inputs.Tick: Rule(lambda s, g, env: timing.look(s, g.rounds, env.now, queued=g.queued), ALL),
+    inputs.SignDue: Rule(lambda s, g, env: timing.sign_due(s, env.now), ALL),
+    inputs.Stop: Rule(lambda s, g, env: timing.stop(s), ALL),
 }
 # fmt: on

@@ -60,9 +60,8 @@ class Streams:
         for row in rows:
             proof = StreamProof.decode(row.proof)
             own = row.sender == channel.side
-            states = (
-                [*reversed(channel.flight), channel.ours] if own else [channel.theirs]
-            )  # an unlock may be in flight
+            # An unlock may be in flight.
+            states = [*reversed(channel.flight), channel.ours] if own else [channel.theirs]
             lock = next(filter(None, (state.simplex.lock(row.lock) for state in states)), None)
             if lock is None or not proof.terms.fit(lock):
                 continue

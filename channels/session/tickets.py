@@ -116,13 +116,6 @@ class Ticket(msgspec.Struct, gc=False, eq=False):
             self.event.set()
 
     def __repr__(self) -> str:
-        state = (
-            "secured"
-            if self.secured
-            else "failed"
-            if self.error
-            else "signed"
-            if self.payment is not None
-            else "accepted"
-        )
+        unsecured = "accepted" if self.payment is None else "signed"
+        state = "secured" if self.secured else "failed" if self.error else unsecured
         return f"<Ticket {self.amount} {state}>"

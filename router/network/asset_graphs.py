@@ -26,7 +26,7 @@ from tallystick.router.network.private_channels import PrivateChannels, capacity
 from tallystick.router.objects import NodeKey
 from tallystick.router.pathfinding.graph import Graph
 from tallystick.router.pathfinding.liquidity import Knowledge
-from tallystick.router.pathfinding.liquidity_schema import load_beliefs, moments_of
+from tallystick.router.pathfinding.liquidity_schema import load_beliefs
 from tallystick.router.pathfinding.planner import Planner
 from tallystick.router.sending.asset_graph import AssetGraph, OrderRoutes, OwnChannel
 from tallystick.router.sending.payments import Order
@@ -86,7 +86,7 @@ class AssetGraphs:
         wanted = [asset for asset in dict.fromkeys([*options.assets, *others]) if asset != NATIVE][: options.assets_max]
         self._gossip.prefer(wanted)
         for asset in [asset for asset in self._asset_graphs if asset not in (NATIVE, *wanted)]:
-            self._node.writer.add(moments_of(self._asset_graphs.pop(asset).knowledge.changes(), asset))
+            self._node.writer.add(self._asset_graphs.pop(asset).knowledge.changes(asset))
         for asset in (NATIVE, *wanted):
             self._asset_graph(asset)
 
@@ -133,10 +133,7 @@ class AssetGraphs:
 
     def news(self) -> list[Moment]:
         """Return what payments have taught since the last call, to be stored."""
-        found = [
-            moments_of(asset_graph.knowledge.changes(), asset) for asset, asset_graph in self._asset_graphs.items()
-        ]
-        return [moment for moments in found for moment in moments]
+        return [news for asset, each in self._asset_graphs.items() for news in each.knowledge.changes(asset)]
 
     def _learn(self, graph: Graph, hint_updates: HintUpdates, update: bytes) -> bool:
         """Take in the channel update of a failure, for the very next plan already."""
@@ -165,7 +162,6 @@ class AssetGraphs:
         return OwnChannel(
             channel,
             NodeKey(view.channel.peer_key),
-            view.channel.terms.asset,
             capacity_of(view.channel),
             spendable if view.usable and view.lock_slots > 0 else 0,
             self._private_channels.peer_policy(channel),

@@ -7,14 +7,12 @@ Nothing hangs on these rows but the quality of plans: they may be written late, 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
 from tallystick.channels.storage.store import Moment, Store, Subject
 from tallystick.channels.storage.tables import Rows, below, table
 from tallystick.router.pathfinding.beliefs import Belief
-from tallystick.router.pathfinding.liquidity import Changes
 
 
 class BeliefLearned(Moment, frozen=True):
@@ -30,14 +28,6 @@ class BeliefsForgotten(Moment, frozen=True):
 
     before: float
     asset: Address
-
-
-def moments_of(changes: Changes, asset: Address = NATIVE) -> list[Moment]:
-    """Return what to commit of what was learned in one asset, in order."""
-    moments: list[Moment] = []
-    if changes.forgotten_before > -math.inf:
-        moments.append(BeliefsForgotten(changes.forgotten_before, asset))
-    return [*moments, *(BeliefLearned(channel, belief, asset) for channel, belief in changes.learned)]
 
 
 _WIDTH = 17

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from tallystick.channels.words import plain
 from tallystick.sdk.cli.screen import add_row, facts, make_table, say, show_table, warn
-from tallystick.sdk.cli.shell import amount_in
 from tallystick.sdk.control.kinds import NATIVE_ASSET
 from tallystick.sdk.control.network_views import ForwardInfo, GraphInfo, InvoiceInfo, PaymentInfo, PolicyInfo
 from tallystick.sdk.control.views import ChannelInfo, IncomingInfo, NodeInfo, PeerInfo, StreamInfo
@@ -22,6 +21,11 @@ if TYPE_CHECKING:
 def asset_name(asset: str) -> str:
     """Return what an asset is called."""
     return "the chain's own coin" if asset == NATIVE_ASSET else asset
+
+
+def amount_in(asset: str, amount: int) -> str:
+    """Return an amount as people read it: with its asset, unless that is the chain's own coin."""
+    return str(amount) if asset == NATIVE_ASSET else f"{amount} of {asset}"
 
 
 def short_amount(asset: str, amount: int) -> str:

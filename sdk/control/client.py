@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -212,10 +213,7 @@ class ControlClient:
     @checked
     def follow(self, after: str = "", *, channel: str = "") -> Polled[views.IncomingInfo, str]:
         """Return an async iterator over received payments behind a cursor, for ever."""
-
-        async def page(after: str) -> list[views.IncomingInfo]:
-            return await self.incoming(after, channel=channel, wait=POLL_SECONDS)
-
+        page = partial(self.incoming, channel=channel, wait=POLL_SECONDS)
         return Polled(page, after, lambda last: last.cursor)
 
     # --- being paid ----------------------------------------------------------------------------------------------
@@ -256,11 +254,7 @@ class ControlClient:
     @checked
     def follow_paid(self, after: Count = 0) -> Polled[network.InvoiceInfo, int]:
         """Return an async iterator over paid invoices behind a count, for ever."""
-
-        async def page(after: int) -> list[network.InvoiceInfo]:
-            return await self.paid_invoices(after, wait=POLL_SECONDS)
-
-        return Polled(page, after, lambda last: last.paid)
+        return Polled(partial(self.paid_invoices, wait=POLL_SECONDS), after, lambda last: last.paid)
 
     @checked
     async def settle_invoice(self, payment_hash: str, secret: str = "") -> network.InvoiceInfo:

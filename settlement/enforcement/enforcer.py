@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tallystick.channels.node.alarms import Alarm, AlarmKind
-from tallystick.channels.protocol.confirmed import timeless
 from tallystick.channels.protocol.core import Channel, Phase, is_unused, new_channel
 from tallystick.channels.protocol.objects import ChannelId, Puzzle
+from tallystick.channels.protocol.offers import timeless
 from tallystick.channels.protocol.simplex import OlderState
 from tallystick.channels.session.chaintime import ChainTime
 from tallystick.channels.session.inputs import ForceClose, FundingConfirmed, PhaseReached

@@ -121,7 +121,7 @@ MUTANTS = (
     Mutant(
         "let a tower open a node's directory",
         "channels/storage/sqlite/store.py",
-        "        require_known(writer, schemas)\n",
+        "        _require_known(writer, schemas)\n",
         "",
         ("test_store_directory.py",),
     ),
@@ -350,8 +350,8 @@ MUTANTS = (
     Mutant(
         "do not look for a peer where it says that it is",
         "channels/node/dialer.py",
-        "for text in self._announced(key)[:ANNOUNCED_MAX]:",
-        "for text in self._announced(key)[:0]:",
+        "for text in self.announced(key)[:ANNOUNCED_MAX]:",
+        "for text in self.announced(key)[:0]:",
         ("test_peers_addresses.py",),
     ),
     Mutant(

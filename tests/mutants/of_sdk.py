@@ -14,7 +14,7 @@ MUTANTS = (
     ),
     Mutant(
         "name only the newest invoices by their beginning",
-        "sdk/control/lookup_network.py",
+        "sdk/control/lookup.py",
         "found = invoices_beginning(node.store, prefix)",
         "found = [one for one in node.invoices(1_000) if one.payment_hash.hex().startswith(prefix)]",
         ("test_control_beginnings.py",),
@@ -42,7 +42,7 @@ MUTANTS = (
     ),
     Mutant(
         "wait for an absent peer without a word",
-        "sdk/cli/patience.py",
+        "sdk/cli/shell.py",
         "        nursery.start_soon(_tell, node, name, meanwhile)\n",
         "",
         ("test_cli_words.py",),

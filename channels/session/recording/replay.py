@@ -12,7 +12,7 @@ from typing import Any, cast
 import msgspec
 
 from tallystick.channels.errors import TallystickError
-from tallystick.channels.protocol.messages import decode, encode
+from tallystick.channels.protocol.messages import decode
 from tallystick.channels.session.inputs import Env, PeerMessage
 from tallystick.channels.session.locks import LockKeeper
 from tallystick.channels.session.machine import process
@@ -49,7 +49,7 @@ class Replay:
 
     def __init__(self, recording: Recording) -> None:
         self._recording = recording
-        self._session = restored(recording.start, encode)
+        self._session = restored(recording.start)
         self._step: Step | None = None
         self._questions: Iterator[Asked] = iter(())
         self._within: list[Lived] = []

@@ -8,7 +8,7 @@ from typing import Any
 from tallystick.channels.errors import Fault, InvalidSignature
 from tallystick.channels.protocol.core import Channel
 from tallystick.channels.protocol.hashchain import HashChain, StreamProof, StreamTerms
-from tallystick.channels.protocol.messages import Update, decode
+from tallystick.channels.protocol.messages import Update, decode, encode
 from tallystick.channels.protocol.objects import Lock
 from tallystick.channels.session.chaintime import ChainTime
 from tallystick.channels.session.effects import Effects
@@ -134,8 +134,8 @@ def _update(frame: bytes) -> Update:
     return update
 
 
-def restored(start: Snapshot, frame: Any) -> Session:
-    """Return a session that goes on where the recording began; `frame` encodes a message."""
+def restored(start: Snapshot) -> Session:
+    """Return a session that goes on where the recording began."""
     key: Any = StandInKey()
     session = Session(start.channel, key, start.policy, Effects())
     session.peer = key
@@ -153,7 +153,7 @@ def restored(start: Snapshot, frame: Any) -> Session:
         update = flying.update
         ended = list(flying.ended)
         session.sent.append(
-            SentUpdate(update.seq, frame(update), flying.payments, [], ended, flying.agreed, flying.signed)
+            SentUpdate(update.seq, encode(update), flying.payments, [], ended, flying.agreed, flying.signed)
         )
     locks, streams = session.locks, session.streams
     locks.companions = {number: Companion() for number in start.companions}
