@@ -14,7 +14,9 @@ Between a router and its engine; it decides nothing but yes or no. Its moments a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+
+import msgspec
 
 from tallystick.channels.limits import LOCKS_MAX
 from tallystick.channels.node.alarms import Alarm, AlarmKind, OnAlarm
@@ -23,12 +25,12 @@ from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Loc
 from tallystick.channels.session.view import ChannelView
 from tallystick.channels.storage.store import Moment, Store
 from tallystick.router.forwarding.circuits import PeerBarred, ReputationSaved, load_bars, load_reputations
-from tallystick.router.forwarding.exposure import Exposure, ExposureLimits, LockDirection
+from tallystick.router.forwarding.exposure import Exposure, LockDirection
 from tallystick.router.forwarding.forced_claims import ATTENTION, ForcedClaims
 from tallystick.router.forwarding.forwarder import Circuit
-from tallystick.router.forwarding.jamming import Bucket, ForwardRequest, Jamming, JammingLimits, Reputation
+from tallystick.router.forwarding.jamming import Bucket, ForwardRequest, Jamming
+from tallystick.router.forwarding.policies import RoutingOptions
 from tallystick.router.forwarding.ports import NodeChannels
-from tallystick.router.objects import ForwardingPolicy
 
 _UNPRICED = b"?"
 """Stands behind a peer's key where locks are counted that are worth nothing, as far as the owner has said."""
@@ -42,27 +44,16 @@ class Admission:
     docstring."""
 
     def __init__(
-        self,
-        channels: NodeChannels,
-        store: Store,
-        jamming: JammingLimits,
-        exposure: ExposureLimits,
-        *,
-        named: Mapping[Address, ForwardingPolicy],
-        fee: Callable[[], int],
-        alarm: OnAlarm,
+        self, channels: NodeChannels, store: Store, options: RoutingOptions, *, fee: Callable[[], int], alarm: OnAlarm
     ) -> None:
-        """`named`: the assets that the owner knows, besides the coin. What is below the minimum is not worth a claim.
-
-        `fee` says below what worth, in the native coin, no secret is claimed on chain now; 0: all are.
-        """
-        self.exposure = Exposure(exposure)
+        """`fee` says below what worth, in the native coin, no secret is claimed on chain now; 0: all are."""
+        self.exposure = Exposure(options.exposure)
         self._channels = channels
-        self._named = named
+        self._named = options.policies
+        """The assets that the owner knows, besides the coin. What is below the minimum is not worth a claim."""
         self._fee = fee
         self._alarm = alarm
-        reputations = [(row.peer, Reputation(row.worth, row.earned, row.time)) for row in load_reputations(store)]
-        self._jamming = Jamming(jamming, reputations, load_bars(store))
+        self._jamming = Jamming(options.jamming, load_reputations(store), load_bars(store))
         self._owing: set[bytes] = set()
         """Peers that leave unpaid what the chain shows to be ours."""
         self._told: set[tuple[ChannelId, int]] = set()
@@ -164,7 +155,7 @@ class Admission:
                 self.exposure.forget(channel)
                 self._told = {name for name in self._told if name[0] != channel}
         return moments + [
-            ReputationSaved(peer, reputation.worth, reputation.earned, reputation.time)
+            ReputationSaved(peer, *msgspec.structs.astuple(reputation))
             for peer, reputation in self._jamming.take_changed()
         ]
 

@@ -8,8 +8,9 @@ import msgspec
 
 from tallystick.channels.protocol.objects import ChannelId
 from tallystick.router.forwarding.admission import Admission
-from tallystick.router.forwarding.ports import FinalLock, NodeChannels
+from tallystick.router.forwarding.ports import NodeChannels
 from tallystick.router.onion.failures import Failure, first_wrap
+from tallystick.router.onion.payload import FinalLock
 
 
 class IncomingLocks:

@@ -162,7 +162,6 @@ class AssetGraphs:
         return OwnChannel(
             channel,
             NodeKey(view.channel.peer_key),
-            view.channel.terms.asset,
             capacity_of(view.channel),
             spendable if view.usable and view.lock_slots > 0 else 0,
             self._private_channels.peer_policy(channel),

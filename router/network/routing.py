@@ -28,10 +28,10 @@ from tallystick.channels.values.arguments import checked
 from tallystick.router.forwarding.admission import Admission
 from tallystick.router.forwarding.circuits import ForwardRecord, forwards_after, forwards_before
 from tallystick.router.forwarding.incoming import IncomingLocks
-from tallystick.router.forwarding.policies import Policies
-from tallystick.router.forwarding.service import Router, RoutingOptions
+from tallystick.router.forwarding.policies import Policies, RoutingOptions
+from tallystick.router.forwarding.service import Router
+from tallystick.router.gossip.announcements import Description
 from tallystick.router.gossip.core import Gossip
-from tallystick.router.gossip.own_announcements import Description
 from tallystick.router.gossip.service import GossipService
 from tallystick.router.gossip.store import GraphEvent
 from tallystick.router.network.asset_graphs import AssetGraphs
@@ -75,11 +75,11 @@ class Routing:
         options, writer, rank = node.options, node.writer, node.engine.rank
         self._node = node
         self.channels = node.channels
-        self.policies = Policies(node.channels, node.store, forwarding.policy_in)
+        self.policies = Policies(node.channels, node.store, forwarding)
         self.gossip = GossipService(
-            Gossip(node.key, node.domain, partner=lambda peer: rank(peer) is Rank.PARTNER),
-            node.chain,
-            writer,
+            gossip=Gossip(node.key, node.domain, partner=lambda peer: rank(peer) is Rank.PARTNER),
+            ask=node.chain.channel,
+            writer=writer,
             clock=node.clock,
             steady=node.steady,
             say=node.peers.say,
@@ -91,15 +91,7 @@ class Routing:
             node, self.policies, is_known=self._is_known, announced=self.gossip.update_of
         )
         self.maps = AssetGraphs(node, self.gossip, self.private_channels)
-        admission = Admission(
-            node.channels,
-            node.store,
-            forwarding.jamming,
-            forwarding.exposure,
-            named=forwarding.policies,
-            fee=claim_fee,
-            alarm=node.alarm,
-        )
+        admission = Admission(node.channels, node.store, forwarding, fee=claim_fee, alarm=node.alarm)
         self.incoming = IncomingLocks(node.channels, admission, self.private_channels.update_of)
         self.outgoing = OutgoingPayments(
             node.channels,
@@ -126,7 +118,7 @@ class Routing:
             node.key,
             node.channels,
             node.store,
-            forwarding.limits,
+            forwarding,
             policies=self.policies,
             admission=admission,
             incoming=self.incoming,
