@@ -29,8 +29,8 @@ from tallystick.router.forwarding.admission import Admission, IncomingLocks
 from tallystick.router.forwarding.circuits import ForwardRecord, forwards_after, forwards_before
 from tallystick.router.forwarding.policies import Policies, RoutingOptions
 from tallystick.router.forwarding.service import Router
+from tallystick.router.gossip.announcements import Description
 from tallystick.router.gossip.core import Gossip
-from tallystick.router.gossip.own_announcements import Description
 from tallystick.router.gossip.service import GossipService
 from tallystick.router.gossip.store import GraphEvent
 from tallystick.router.network.asset_graphs import AssetGraphs
@@ -75,9 +75,9 @@ class Routing:
         self.channels = node.channels
         self.policies = Policies(node.channels, node.store, forwarding)
         self.gossip = GossipService(
-            Gossip(node.key, node.domain, partner=lambda peer: rank(peer) is Rank.PARTNER),
-            node.chain,
-            writer,
+            gossip=Gossip(node.key, node.domain, partner=lambda peer: rank(peer) is Rank.PARTNER),
+            ask=node.chain.channel,
+            writer=writer,
             clock=node.clock,
             steady=node.steady,
             say=node.peers.say,
