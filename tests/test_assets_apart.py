@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from tallystick.channels.limits import AMOUNT_MAX
+from tallystick.channels.protocol.conditions import HASH as KIND
 from tallystick.channels.protocol.conditions import digest_of
 from tallystick.channels.protocol.keys import PrivateKey
-from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
+from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Lock
 from tallystick.channels.storage.sqlite.schemas import Schema
 from tallystick.channels.storage.store import Subject
 from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.router.forwarding.jamming import Bucket, ForwardRequest, Jamming, JammingLimits
 from tallystick.router.invoices.invoice import Invoice
 from tallystick.router.objects import NodeKey
-from tallystick.router.onion.payload import FinalPayload
-from tallystick.router.pathfinding.beliefs import Belief
-from tallystick.router.pathfinding.liquidity_schema import BeliefLearned, BeliefsForgotten, load_beliefs
+from tallystick.router.onion.payload import FinalLock, FinalPayload
+from tallystick.router.pathfinding.beliefs import Belief, BeliefLearned, BeliefsForgotten, load_beliefs
 from tallystick.router.receiving.issued import InvoiceClaimed, KeysendClaimed, find_claimable, find_invoice, issue
 from tallystick.router.receiving.payee import (
     Claimable,
     ClaimPayment,
-    IncomingPart,
     PartRefusal,
     Payee,
     PayeeOptions,
@@ -35,8 +34,9 @@ CHANNEL = ChannelId(b"c" * 32)
 ANN, BEA, CAL = b"ann", b"bea", b"cal"
 
 
-def part(lock: int, asset: Address) -> IncomingPart:
-    return IncomingPart(CHANNEL, lock, 50, NOW + 3_600, WORD, 100, 50, asset=asset)
+def part(lock: int, asset: Address, amount: int = 50, total: int = 100) -> FinalLock:
+    held, said = Lock(lock, amount, NOW + 3_600, KIND, HASH), FinalPayload(min(50, amount), 0, WORD, total)
+    return FinalLock(CHANNEL, held, said, b"o" * 32, asset)
 
 
 # --- parts -----------------------------------------------------------------------------------------------------------
@@ -45,31 +45,27 @@ def part(lock: int, asset: Address) -> IncomingPart:
 def test_parts_in_two_assets_make_no_payment() -> None:
     payee = Payee(PayeeOptions())
     said = {asset: Claimable(SECRET, WORD, 100, asset=asset) for asset in (NATIVE, TOKEN)}  # a keysend's own words
-    assert payee.on_arrived(HASH, part(0, NATIVE), said[NATIVE], NOW) == []
+    assert payee.on_arrived(part(0, NATIVE), said[NATIVE], NOW) == []
     stray = part(1, TOKEN)
-    assert payee.on_arrived(HASH, stray, said[TOKEN], NOW) == [RefusePart(stray, PartRefusal.WRONG_ASSET)]
-    assert payee.on_arrived(HASH, part(2, NATIVE), said[NATIVE], NOW) == [
+    assert payee.on_arrived(stray, said[TOKEN], NOW) == [RefusePart(stray, PartRefusal.WRONG_ASSET)]
+    assert payee.on_arrived(part(2, NATIVE), said[NATIVE], NOW) == [
         ClaimPayment(HASH, SECRET, (part(0, NATIVE), part(2, NATIVE)))
     ]
 
 
 def test_a_part_in_another_asset_than_the_invoice_asks_for_is_refused_and_the_rest_is_taken() -> None:
     payee, invoice = Payee(PayeeOptions()), Claimable(SECRET, WORD, 100, asset=TOKEN)
-    assert payee.on_arrived(HASH, part(0, NATIVE), invoice, NOW) == [
-        RefusePart(part(0, NATIVE), PartRefusal.WRONG_ASSET)
-    ]
-    assert payee.on_arrived(HASH, part(1, TOKEN), invoice, NOW) == []
-    assert isinstance(payee.on_arrived(HASH, part(2, TOKEN), invoice, NOW)[0], ClaimPayment)
+    assert payee.on_arrived(part(0, NATIVE), invoice, NOW) == [RefusePart(part(0, NATIVE), PartRefusal.WRONG_ASSET)]
+    assert payee.on_arrived(part(1, TOKEN), invoice, NOW) == []
+    assert isinstance(payee.on_arrived(part(2, TOKEN), invoice, NOW)[0], ClaimPayment)
 
 
 def test_parts_never_add_up_to_more_than_an_amount_can_be() -> None:
     """Whoever mints a token can have more of it in several channels than is written down of one payment."""
     payee, invoice = Payee(PayeeOptions()), Claimable(SECRET, WORD, asset=TOKEN)
-    first, second = (
-        IncomingPart(CHANNEL, lock, AMOUNT_MAX - 1, NOW + 3_600, WORD, AMOUNT_MAX, 1, asset=TOKEN) for lock in (0, 1)
-    )
-    assert payee.on_arrived(HASH, first, invoice, NOW) == []
-    assert payee.on_arrived(HASH, second, invoice, NOW) == [RefusePart(second, PartRefusal.SUPERFLUOUS)]
+    first, second = (part(lock, TOKEN, AMOUNT_MAX - 1, AMOUNT_MAX) for lock in (0, 1))
+    assert payee.on_arrived(first, invoice, NOW) == []
+    assert payee.on_arrived(second, invoice, NOW) == [RefusePart(second, PartRefusal.SUPERFLUOUS)]
 
 
 # --- reputations -----------------------------------------------------------------------------------------------------

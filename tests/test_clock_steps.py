@@ -160,7 +160,7 @@ def test_what_others_said_while_we_were_ahead_does_not_stand_in_the_way_of_what_
 
         update = truth.update(channel, 0, int(timestamp), base_fee=int(timestamp) % 1_000)
         for frame in gossip_wire.frames([update]):
-            gossip.receive(PEER, frame, now)
+            list(gossip.receiving(PEER, frame, now))
         while (asked := gossip.next_question(now)) is not None:
             gossip.answer(asked, truth.facts(asked), now)
 

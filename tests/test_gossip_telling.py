@@ -14,8 +14,7 @@ from simulation.gossip_house import NOW, OTHER, PEER, House
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.objects import ChannelId
 from tallystick.router.gossip import wire
-from tallystick.router.gossip.announcements import Announcement, ChannelUpdate, sign_node
-from tallystick.router.gossip.own_announcements import Description
+from tallystick.router.gossip.announcements import Announcement, ChannelUpdate, Description, sign_node
 from tallystick.router.gossip.policy import DAY
 from tallystick.router.gossip.store import ChannelDropped, EdgeKnown, item_of
 from tallystick.router.objects import ForwardingPolicy
@@ -140,7 +139,7 @@ FACTS: list[Announcement] = [
     for side in (0, 1)
     for time, fee in ((0, 1), (0, 2), (1, 3))
 ]
-FACTS += [sign_node(key, DOMAIN, NOW + time, alias=f"{time}") for key in (ANN, BEA) for time in (0, 2)]
+FACTS += [sign_node(key, DOMAIN, NOW + time, Description(f"{time}")) for key in (ANN, BEA) for time in (0, 2)]
 
 
 def feed(order: list[int]) -> House:
@@ -202,14 +201,14 @@ def deliver(houses: list[House], index: int, lost: Callable[[], bool]) -> None:
     for to, message in sent:
         if not lost():
             other = houses[int(to)]
-            other.gossip.receive(b"%d" % index, wire.encode(message), other.now)
+            list(other.gossip.receiving(b"%d" % index, wire.encode(message), other.now))
             deliver(houses, int(to), lost)
 
 
 def test_a_dropped_channel_event_precedes_the_edges_that_stay(truth: ChainTruth, house: House) -> None:
     channel = truth.open(ANN, BEA)
     house.hear(truth.update(channel, 0, NOW), truth.update(channel, 1, NOW))
-    house.hear(sign_node(ANN, DOMAIN, NOW), sign_node(BEA, DOMAIN, NOW))
+    house.hear(sign_node(ANN, DOMAIN, NOW, Description()), sign_node(BEA, DOMAIN, NOW, Description()))
     house.told.clear()
     house.gossip.store.drop((channel, 0))
     house.take()

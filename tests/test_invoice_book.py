@@ -7,14 +7,14 @@ import pytest
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.limits import AMOUNT_MAX
-from tallystick.channels.protocol.conditions import digest_of
+from tallystick.channels.protocol.conditions import HASH, digest_of
 from tallystick.channels.protocol.keys import PrivateKey
-from tallystick.channels.protocol.objects import Address, ChannelId
+from tallystick.channels.protocol.objects import Address, ChannelId, Lock
 from tallystick.channels.storage.store import Moment
 from tallystick.channels.testing.disk import SimulatedDisk, SimulatedStore
 from tallystick.router.invoices.invoice import Invoice, decode_invoice
 from tallystick.router.objects import NodeKey
-from tallystick.router.onion.payload import FinalPayload
+from tallystick.router.onion.payload import FinalLock, FinalPayload
 from tallystick.router.receiving.issued import (
     InvoiceCancelled,
     InvoiceClaimed,
@@ -27,7 +27,7 @@ from tallystick.router.receiving.issued import (
     issue,
     list_invoices,
 )
-from tallystick.router.receiving.payee import Claimable, IncomingPart, Payee, PayeeOptions
+from tallystick.router.receiving.payee import Claimable, Payee, PayeeOptions
 from tallystick.router.sqlite import INVOICES_SCHEMA
 
 KEY = PrivateKey(b"\x41" * 32)
@@ -165,8 +165,8 @@ def test_a_keysend_in_parts_is_claimed_by_the_payee() -> None:
     answers = []
     for number, channel in enumerate(channels):
         said = FinalPayload(50, NOW + 600, bytes(32), 100, secret(9))
-        part = IncomingPart(channel, number, 50, NOW + 600, said.payment_secret, said.total, said.amount)
-        answers += payee.on_arrived(digest, part, find_claimable(store, digest, said), NOW)
+        part = FinalLock(channel, Lock(number, 50, NOW + 600, HASH, digest), said, b"o" * 32)
+        answers += payee.on_arrived(part, find_claimable(store, digest, said), NOW)
     assert len(answers) == 1 and type(answers[0]).__name__ == "ClaimPayment"
 
 

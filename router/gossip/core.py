@@ -25,21 +25,22 @@ shows is as many seconds off it as `set_date` was told last, and is for timestam
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from tallystick.channels.protocol.keys import PrivateKey
-from tallystick.channels.protocol.objects import Address, ChannelId
+from tallystick.channels.protocol.objects import ChannelId
 from tallystick.channels.transport.rates import Paces, TokenBucket
 from tallystick.router.gossip import wire
 from tallystick.router.gossip.announcements import (
     Announcement,
     ChannelUpdate,
+    Description,
     check_signer,
     digest_of,
     signer_address,
     verify_announcement,
 )
-from tallystick.router.gossip.own_announcements import Description, OwnAnnouncements
+from tallystick.router.gossip.own_announcements import OwnAnnouncements
 from tallystick.router.gossip.peer_state import (
     Budgets,
     GossipEffects,
@@ -157,10 +158,6 @@ class Gossip:
         for bucket in range(BUCKETS):
             self._drop_beyond(bucket, self._date(now))
 
-    def prefer(self, assets: Collection[Address]) -> None:
-        """Keep room for channels in these assets, besides the coin: this node can use them."""
-        self.store.prefer(assets)
-
     def on_connected(self, peer: bytes, now: float) -> None:
         """A peer is there: reconcile with it at the next tick."""
         if peer not in self._peers:
@@ -178,13 +175,11 @@ class Gossip:
         while len(self._gone) > self._policy.gone_max:
             self._gone.popitem(last=False)
 
-    def receive(self, peer: bytes, frame: bytes, now: float) -> None:
-        """Take a frame of a connected peer. Raise PeerError for what no honest peer sends."""
-        for _ in self.receiving(peer, frame, now):
-            pass
-
     def receiving(self, peer: bytes, frame: bytes, now: float) -> Iterator[None]:
-        """Take a frame of a connected peer in steps of about a millisecond; it may have left between two of them."""
+        """Take a frame of a connected peer in steps of about a millisecond; it may have left between two of them.
+
+        Raise PeerError for what no honest peer sends.
+        """
         state = self._peers.get(peer)
         if state is None or not state.budgets.bytes.take(len(frame), now):
             self._ignored += 1
@@ -271,9 +266,9 @@ class Gossip:
     def tick(self, now: float) -> None:
         """Do what is due. Call it about once per second."""
         self._sweep(now)
-        due = self._own.due(now, self._date(now))
-        self._say(due.say, now)
-        for channel in due.ask:
+        say, ask = self._own.due(now, self._date(now))
+        self._say(say, now)
+        for channel in ask:
             self._pending.ask(channel)
         for peer, state in self._peers.items():
             self._serve(peer, state, now)

@@ -39,6 +39,7 @@ def run(
 
         from tallystick.sdk.daemon.configuration import data_directory, read_settings
         from tallystick.sdk.daemon.daemon import run_daemon
+        from tallystick.sdk.daemon.garbage import look_rarely
         from tallystick.sdk.daemon.keystore import load_key
 
         directory = data_directory(data)
@@ -49,12 +50,16 @@ def run(
             settings = msgspec.structs.replace(settings, chain_url=chain)
         key = load_key(directory, None, password_file)
 
+        def tell(ready: Ready) -> None:
+            look_rarely()
+            print_result(ready, as_json, _show_ready)
+
         async def daemon() -> None:
             await run_daemon(
                 directory,
                 key,
                 settings,
-                ready=lambda ready: print_result(ready, as_json, _show_ready),
+                ready=tell,
                 alarm=partial(show_alarm, as_json=as_json),
             )
 

@@ -49,7 +49,7 @@ class House:
 
     def hear(self, *announcements: Announcement, peer: bytes = PEER) -> None:
         for frame in wire.frames(list(announcements)):
-            self.gossip.receive(peer, frame, self.now)
+            list(self.gossip.receiving(peer, frame, self.now))
         self.answer()
 
     def pass_time(self, seconds: float, step: float = 1) -> None:
