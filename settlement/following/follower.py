@@ -286,11 +286,11 @@ class Follower:
         head = await self._chain.head()
         self._head, self._head_time = head.number, head.time
         if self.followed.headers and head.number < self.followed.headers[0].number:
-            await self._check_root()
+            await self.check_root()
         try:
             moved = await self._catch_up(head, asked)
         except WrongChain:
-            await self._check_root()
+            await self.check_root()
             raise
         position = self.followed.position
         if position is not None and position.hash == head.hash:
@@ -299,7 +299,7 @@ class Follower:
             return _Turn(asked, head)
         return _Turn(asked, None if moved else head)
 
-    async def _check_root(self) -> None:
+    async def check_root(self) -> None:
         """Raise WrongChain, with what to do, if the chain is another one than was followed."""
         root = self.followed.root
         found = None if root is None else await self._chain.header(root.number)
@@ -383,8 +383,7 @@ class Follower:
             now=self._elapsed(),
             behind=self.behind(),
             silent=self.silent,
-            fault="" if self.fault is None else str(self.fault),
-            nonsense=isinstance(self.fault, ChainError),
+            fault=self.fault,
             lost=self.lost is not None,
             at_stake=at_stake,
         )

@@ -11,16 +11,7 @@ import msgspec
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.limits import AMOUNT_MAX
 from tallystick.channels.protocol.objects import NATIVE, Address, Puzzle
-from tallystick.settlement.chain import (
-    ApproveCall,
-    Call,
-    Event,
-    OpenCall,
-    RegisterLinkCall,
-    RegisterProofCall,
-    RegisterSecretCall,
-    TransferCall,
-)
+from tallystick.settlement.chain import ApproveCall, Call, Event, OpenCall, RegistryCall, TransferCall
 from tallystick.settlement.contract import verdicts
 from tallystick.settlement.contract.adjudicator import CallContext, ChannelCall, apply, channel_of
 from tallystick.settlement.contract.state import Parameters
@@ -102,7 +93,7 @@ def _run(state: Layer, rules: Parameters, caller: Address, call: Call, time: int
             _check_token(state, asset)
             state.put(allowance_key(asset, caller), amount)
             return ()
-        case RegisterSecretCall() | RegisterLinkCall() | RegisterProofCall():
+        case _ if isinstance(call, RegistryCall):
             verdict = verdict_for(call)
             done = verdict.register(call, lambda condition: state.number(verdict.slot(condition)), time)
             state.put(verdict.slot(done.condition), done.kept)

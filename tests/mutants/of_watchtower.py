@@ -29,8 +29,8 @@ MUTANTS = (
     Mutant(
         "give a duty up for ever (tower)",
         "watchtower/watch.py",
-        "self._sender.pursue(duty, head.number)",
-        "self._sender.require(duty)",
+        "self.sender.pursue(duty, head.number)",
+        "self.sender.require(duty)",
         (
             "test_tower_end_to_end.py",
             "test_tower_troubles.py",
@@ -59,8 +59,8 @@ MUTANTS = (
     Mutant(
         "let a tower save its position only with a match",
         "watchtower/watch.py",
-        "        await self._commit(moments)\n\n    async def _terms_of_closed",
-        "        if len(moments) > 1:\n            await self._commit(moments)\n\n    async def _terms_of_closed",
+        "        await self.commit(moments)\n\n    async def _terms_of_closed",
+        "        if len(moments) > 1:\n            await self.commit(moments)\n\n    async def _terms_of_closed",
         (
             "test_tower_end_to_end.py",
             "test_tower_troubles.py",
@@ -121,7 +121,7 @@ MUTANTS = (
     Mutant(
         "do not renew what a tower promised",
         "watchtower/client.py",
-        "return channel in self._offers and self._clock() - received > RENEW",
+        "return channel in self._offers and self.clock() - received > RENEW",
         "return False",
         ("test_tower_strangers.py",),
     ),
