@@ -14,8 +14,7 @@ from tallystick.router.forwarding.jamming import Bucket, ForwardRequest, Jamming
 from tallystick.router.invoices.invoice import Invoice
 from tallystick.router.objects import NodeKey
 from tallystick.router.onion.payload import FinalLock, FinalPayload
-from tallystick.router.pathfinding.beliefs import Belief
-from tallystick.router.pathfinding.liquidity_schema import BeliefLearned, BeliefsForgotten, load_beliefs
+from tallystick.router.pathfinding.beliefs import Belief, BeliefLearned, BeliefsForgotten, load_beliefs
 from tallystick.router.receiving.issued import InvoiceClaimed, KeysendClaimed, find_claimable, find_invoice, issue
 from tallystick.router.receiving.payee import (
     Claimable,

@@ -149,19 +149,8 @@ def issue(invoice: Invoice, key: PrivateKey, secret: bytes, *, hold: bool = Fals
     amount, expires = invoice.amount or 0, invoice.expiry
     if expires >= 1 << 63:
         raise InvalidInput("the invoice's lifetime is longer than a store can note")
-    return InvoiceIssued(
-        invoice.payment_hash,
-        invoice.payment_secret,
-        secret,
-        amount,
-        hold,
-        invoice.created,
-        expires,
-        invoice.memo,
-        text,
-        own,
-        invoice.asset,
-    )
+    digest, words, asset = invoice.payment_hash, invoice.payment_secret, invoice.asset
+    return InvoiceIssued(digest, words, secret, amount, hold, invoice.created, expires, invoice.memo, text, own, asset)
 
 
 def find_claimable(

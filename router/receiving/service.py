@@ -19,7 +19,7 @@ from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Loc
 from tallystick.channels.storage.store import Moment, Store
 from tallystick.channels.values.discretion import Discreet
 from tallystick.router.codes import Code
-from tallystick.router.forwarding.incoming import IncomingLocks
+from tallystick.router.forwarding.admission import IncomingLocks
 from tallystick.router.forwarding.ports import NodeChannels
 from tallystick.router.onion.failures import Failure
 from tallystick.router.onion.payload import FinalLock
@@ -41,8 +41,8 @@ from tallystick.router.receiving.payee import (
     RefusePart,
 )
 
-REFUSALS_MAX = 1_000
-"""Invoices of which it is remembered what was refused last."""
+REMEMBERED_MAX = 1_000
+"""Invoices of which it is remembered what was refused last, or that they were held and given back for want of time."""
 
 _WORDS = {
     PartRefusal.UNWANTED: "",
@@ -60,9 +60,6 @@ _WORDS = {
 }
 
 _ENDED = {InvoiceState.CLAIMED: "the invoice was paid already", InvoiceState.CANCELLED: "the invoice was cancelled"}
-
-LAPSED_MAX = 1_000
-"""Held payments that were given back for want of time, as far as they are remembered."""
 
 
 class Paid(Discreet, msgspec.Struct, frozen=True):
@@ -160,7 +157,7 @@ class Receiving:
         answers = self._payee.on_time(self._channels.chain.now)
         left = self._payee.held_payments
         self._lapsed.update(dict.fromkeys(digest for digest in held if digest not in left))
-        while len(self._lapsed) > LAPSED_MAX:
+        while len(self._lapsed) > REMEMBERED_MAX:
             self._lapsed.popitem(last=False)
         return self._perform(answers)
 
@@ -291,7 +288,7 @@ class Receiving:
             why = _ENDED.get(state, "it is not wanted any more")
         self._refusals[digest] = PartRefused(digest, part.lock.amount, self._channels.chain.now, why)
         self._refusals.move_to_end(digest)
-        while len(self._refusals) > REFUSALS_MAX:
+        while len(self._refusals) > REMEMBERED_MAX:
             self._refusals.popitem(last=False)
 
 
