@@ -65,7 +65,7 @@ class Views:
 
     def onion(self, channel: ChannelId, lock: int) -> bytes:
         """Return the onion of a pending lock of the peer's that nobody answered yet; empty if there is none."""
-        return self._session(channel).locks.onion(lock)
+        return self._session(channel).locks.onions.get(lock, b"")
 
     def secret_in_flight(self, channel: ChannelId, lock: int) -> bytes:
         """Return the secret by which an unlock of ours pays that the peer has not countersigned; empty if none does."""

@@ -71,7 +71,7 @@ class Locks:
     def __init__(self, session: SessionPort) -> None:
         self._session = session
         self.keeper: LockKeeper | None = None
-        self.fresh: Callable[[], bool] = always_fresh
+        self.fresh: Callable[[], bool] = lambda: True
         """Whether our view of the chain is up to date: no secret is paid for on the word of an old one."""
         self.companions: dict[int, Moment] = {}
         self.onions: dict[int, bytes] = {}
@@ -92,10 +92,6 @@ class Locks:
             for lock in channel.theirs.simplex.locks
             if kind_of(lock).routed and lock.id not in decided
         ]
-
-    def onion(self, lock: int) -> bytes:
-        """Return the onion of a pending lock of the peer's that nobody answered yet; empty if there is none."""
-        return self.onions.get(lock, b"")
 
     # --- ours ----------------------------------------------------------------------------------------------------
 
@@ -248,8 +244,3 @@ class Locks:
     def _store(self, moments: Sequence[Moment]) -> None:
         for moment in moments:
             self._session.effects.store(moment)
-
-
-def always_fresh() -> bool:
-    """Say yes: without a chain that is followed, the time that was told is all there is."""
-    return True

@@ -42,8 +42,3 @@ def require_payable(channel: Channel, *, lost: bool) -> None:
         )
     if channel.shutdown is not CloseInitiator.NONE:
         raise ChannelNotReady("this channel is about to close: open another one for new payments")
-
-
-def never_lost() -> bool:
-    """Say no: without a chain that is followed, no channel is unknown to it."""
-    return False
