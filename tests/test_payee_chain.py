@@ -14,7 +14,7 @@ from tallystick.channels.protocol.objects import NATIVE, ChannelId, Lock
 from tallystick.channels.session.chaintime import ChainTime
 from tallystick.channels.storage.store import Moment
 from tallystick.channels.testing.disk import SimulatedDisk
-from tallystick.router.forwarding.incoming import IncomingLocks
+from tallystick.router.forwarding.admission import IncomingLocks
 from tallystick.router.forwarding.ports import NodeChannels
 from tallystick.router.invoices.invoice import Invoice
 from tallystick.router.objects import NodeKey

@@ -29,7 +29,7 @@ from tallystick.channels.protocol.objects import Address, ChannelId, Lock
 from tallystick.channels.protocol.operations import AddLock
 from tallystick.channels.storage.store import Moment, Store
 from tallystick.router.codes import Code
-from tallystick.router.forwarding.admission import Admission
+from tallystick.router.forwarding.admission import Admission, IncomingLocks
 from tallystick.router.forwarding.circuits import CircuitClosed, CircuitOpened, CircuitRejected, load_circuits
 from tallystick.router.forwarding.forwarder import (
     Answer,
@@ -41,7 +41,6 @@ from tallystick.router.forwarding.forwarder import (
     Name,
     ReleaseLock,
 )
-from tallystick.router.forwarding.incoming import IncomingLocks
 from tallystick.router.forwarding.policies import Policies, RoutingOptions
 from tallystick.router.forwarding.ports import NodeChannels, PayeePort, PayerPort
 from tallystick.router.forwarding.relay import Deliver, Forward, Relay

@@ -20,20 +20,19 @@ from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
 from tallystick.channels.storage.store import Moment
 from tallystick.router.gossip.service import GossipService
 from tallystick.router.gossip.store import EdgeKnown, GraphEvent
-from tallystick.router.network.hints import HintUpdates
 from tallystick.router.network.node import LocalNode
-from tallystick.router.network.private_channels import PrivateChannels, capacity_of
+from tallystick.router.network.private_channels import HintUpdates, PrivateChannels, capacity_of
 from tallystick.router.objects import NodeKey
+from tallystick.router.pathfinding.beliefs import load_beliefs
 from tallystick.router.pathfinding.graph import Graph
 from tallystick.router.pathfinding.liquidity import Knowledge
-from tallystick.router.pathfinding.liquidity_schema import load_beliefs
 from tallystick.router.pathfinding.planner import Planner
 from tallystick.router.sending.asset_graph import AssetGraph, OrderRoutes, OwnChannel
 from tallystick.router.sending.payments import Order
 
 
 class AssetGraphs:
-    """The asset graphs of one node, by asset: see the module's docstring. `load` it before the chain is followed,
+    """The asset graphs of one node, by asset: see the module's docstring. `look` before the chain is followed,
     `draw` what gossip tells."""
 
     def __init__(self, node: LocalNode, gossip: GossipService, private_channels: PrivateChannels) -> None:
@@ -75,12 +74,11 @@ class AssetGraphs:
 
     # --- which graphs there are ------------------------------------------------------------------------------------
 
-    def load(self) -> None:
-        """Make the graphs that are wanted now. Call it before gossip tells what is on disk."""
-        self.look()
-
     def look(self) -> None:
-        """Make the graphs that have come to be wanted, and drop those that are not wanted any more."""
+        """Make the graphs that have come to be wanted, and drop those that are not wanted any more.
+
+        Call it first before gossip tells what is on disk.
+        """
         held, options = self._held(), self._node.options
         others = sorted(held, key=lambda asset: (not held[asset], asset not in self._asset_graphs, asset))
         wanted = [asset for asset in dict.fromkeys([*options.assets, *others]) if asset != NATIVE][: options.assets_max]

@@ -25,9 +25,8 @@ from tallystick.channels.protocol.objects import NATIVE, Address, AnyChannel, Ch
 from tallystick.channels.session.effects import ChannelChanged, Event, PeerConnected
 from tallystick.channels.transport.guests import Rank
 from tallystick.channels.values.arguments import checked
-from tallystick.router.forwarding.admission import Admission
+from tallystick.router.forwarding.admission import Admission, IncomingLocks
 from tallystick.router.forwarding.circuits import ForwardRecord, forwards_after, forwards_before
-from tallystick.router.forwarding.incoming import IncomingLocks
 from tallystick.router.forwarding.policies import Policies, RoutingOptions
 from tallystick.router.forwarding.service import Router
 from tallystick.router.gossip.announcements import Description
@@ -35,12 +34,11 @@ from tallystick.router.gossip.core import Gossip
 from tallystick.router.gossip.service import GossipService
 from tallystick.router.gossip.store import GraphEvent
 from tallystick.router.network.asset_graphs import AssetGraphs
-from tallystick.router.network.hints import TOLD_TAG
 from tallystick.router.network.invoicing import Invoicing
 from tallystick.router.network.node import LocalNode
 from tallystick.router.network.options import AssetOptions, PaymentOptions
 from tallystick.router.network.paying import Paying, PaymentReceipt
-from tallystick.router.network.private_channels import PrivateChannels
+from tallystick.router.network.private_channels import TOLD_TAG, PrivateChannels
 from tallystick.router.objects import ForwardingPolicy
 from tallystick.router.pathfinding.graph import Graph
 from tallystick.router.receiving.service import Paid, PaymentHeld, Receiving
@@ -77,7 +75,7 @@ class Routing:
         self.channels = node.channels
         self.policies = Policies(node.channels, node.store, forwarding)
         self.gossip = GossipService(
-            gossip=Gossip(node.key, node.domain, partner=lambda peer: rank(peer) is Rank.PARTNER),
+            core=Gossip(node.key, node.domain, partner=lambda peer: rank(peer) is Rank.PARTNER),
             ask=node.chain.channel,
             writer=writer,
             clock=node.clock,
@@ -88,7 +86,7 @@ class Routing:
             jitter=jitter,
         )
         self.private_channels = PrivateChannels(
-            node, self.policies, is_known=self._is_known, announced=self.gossip.update_of
+            node, self.policies, is_known=self._is_known, announced=self.gossip.core.update_of
         )
         self.maps = AssetGraphs(node, self.gossip, self.private_channels)
         admission = Admission(node.channels, node.store, forwarding, fee=claim_fee, alarm=node.alarm)
@@ -136,7 +134,7 @@ class Routing:
 
     def load(self) -> None:
         """Take in what is on disk. Before the chain is followed."""
-        self.maps.load()
+        self.maps.look()
         self.gossip.load()
         self.outgoing.load()
 

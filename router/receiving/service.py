@@ -8,7 +8,7 @@ such steps, too. What was claimed is told (`Paid`) once it is durable.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 
 import msgspec
@@ -19,16 +19,17 @@ from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Loc
 from tallystick.channels.storage.store import Moment, Store
 from tallystick.channels.values.discretion import Discreet
 from tallystick.router.codes import Code
-from tallystick.router.forwarding.incoming import IncomingLocks
+from tallystick.router.forwarding.admission import IncomingLocks
 from tallystick.router.forwarding.ports import NodeChannels
 from tallystick.router.onion.failures import Failure
 from tallystick.router.onion.payload import FinalLock
 from tallystick.router.receiving.issued import (
     InvoiceCancelled,
     InvoiceClaimed,
+    InvoiceRecord,
     InvoiceState,
     KeysendClaimed,
-    find_claimable,
+    claimable_of,
     find_invoice,
 )
 from tallystick.router.receiving.payee import (
@@ -41,8 +42,8 @@ from tallystick.router.receiving.payee import (
     RefusePart,
 )
 
-REFUSALS_MAX = 1_000
-"""Invoices of which it is remembered what was refused last."""
+REMEMBERED_MAX = 1_000
+"""Invoices of which it is remembered what was refused last, or that they were held and given back for want of time."""
 
 _WORDS = {
     PartRefusal.UNWANTED: "",
@@ -60,9 +61,6 @@ _WORDS = {
 }
 
 _ENDED = {InvoiceState.CLAIMED: "the invoice was paid already", InvoiceState.CANCELLED: "the invoice was cancelled"}
-
-LAPSED_MAX = 1_000
-"""Held payments that were given back for want of time, as far as they are remembered."""
 
 
 class Paid(Discreet, msgspec.Struct, frozen=True):
@@ -142,10 +140,13 @@ class Receiving:
     def on_arrived(self, final: FinalLock) -> Sequence[Moment]:
         """A lock ends here. In another asset than its invoice asks for, it is worth nothing."""
         digest, claimable = final.lock.condition, None
+        known: dict[bytes, InvoiceRecord | None] = {}
         if digest not in self._closed:
-            keysend = final.asset in self._keysend
-            claimable = find_claimable(self._store, digest, final.payload, keysend=keysend, asset=final.asset)
-        return self._perform(self._payee.on_arrived(final, claimable, self._channels.chain.now))
+            record = known[digest] = find_invoice(self._store, digest)
+            claimable = claimable_of(
+                record, digest, final.payload, keysend=final.asset in self._keysend, asset=final.asset
+            )
+        return self._perform(self._payee.on_arrived(final, claimable, self._channels.chain.now), known)
 
     def on_gone(self, channel: ChannelId, lock: Lock, secret: bytes) -> Sequence[Moment]:
         """A lock that ended here is no more. If it was paid for a secret that we did not reveal, all parts are ours."""
@@ -160,7 +161,7 @@ class Receiving:
         answers = self._payee.on_time(self._channels.chain.now)
         left = self._payee.held_payments
         self._lapsed.update(dict.fromkeys(digest for digest in held if digest not in left))
-        while len(self._lapsed) > LAPSED_MAX:
+        while len(self._lapsed) > REMEMBERED_MAX:
             self._lapsed.popitem(last=False)
         return self._perform(answers)
 
@@ -223,11 +224,12 @@ class Receiving:
 
     # --- doing it -----------------------------------------------------------------------------------------------
 
-    def _perform(self, answers: list[Answer]) -> list[Moment]:
+    def _perform(self, answers: list[Answer], known: Mapping[bytes, InvoiceRecord | None] = {}) -> list[Moment]:
+        """Do what the payee says; return what to store. `known`: invoices that were read in this very step."""
         moments: list[Moment] = []
         for answer in self._instead(answers):
             if isinstance(answer, ClaimPayment):
-                moments += self._claim(answer, answer.parts[0].asset)
+                moments += self._claim(answer, answer.parts[0].asset, known=known)
             elif isinstance(answer, HoldPayment):
                 amount, asset = sum(part.lock.amount for part in answer.parts), answer.parts[0].asset
                 self._later(partial(self._tell, PaymentHeld(answer.payment_hash, amount, asset)))
@@ -251,8 +253,14 @@ class Receiving:
             claims[lock.condition] = ClaimPayment(lock.condition, secret, (*parts, answer.part))
         return [*kept, *claims.values()]
 
-    def _claim(self, claim: ClaimPayment, asset: Address, received: int = 0) -> list[Moment]:
-        """Reveal for all parts of a claim, which are in one asset; `received` was paid before."""
+    def _claim(
+        self,
+        claim: ClaimPayment,
+        asset: Address,
+        received: int = 0,
+        known: Mapping[bytes, InvoiceRecord | None] = {},
+    ) -> list[Moment]:
+        """Reveal for all parts of a claim, which are in one asset; `received` was paid before; `known`: see above."""
         digest, now = claim.payment_hash, self._channels.chain.now
         for part in claim.parts:
             if self._incoming.reveal(*part.name, claim.secret):
@@ -260,7 +268,7 @@ class Receiving:
         if not received:
             return []
         self._close(digest, InvoiceState.CLAIMED)
-        record = find_invoice(self._store, digest)
+        record = known[digest] if digest in known else find_invoice(self._store, digest)
         if record is None or not record.own:
             self._later(partial(self._tell, Paid(digest, received, claim.secret, record is None, asset)))
         if record is None:
@@ -291,7 +299,7 @@ class Receiving:
             why = _ENDED.get(state, "it is not wanted any more")
         self._refusals[digest] = PartRefused(digest, part.lock.amount, self._channels.chain.now, why)
         self._refusals.move_to_end(digest)
-        while len(self._refusals) > REFUSALS_MAX:
+        while len(self._refusals) > REMEMBERED_MAX:
             self._refusals.popitem(last=False)
 
 

@@ -20,7 +20,6 @@ from tallystick.router.objects import Edge, ForwardingPolicy, Hop, NodeKey, Rout
 from tallystick.router.onion.payload import HOPS_MAX, FinalPayload, ForwardPayload, encode_payload
 from tallystick.router.onion.sphinx import room
 from tallystick.router.pathfinding.graph import Direction
-from tallystick.router.pathfinding.liquidity import Knowledge
 from tallystick.router.pathfinding.planner import Planner
 from tallystick.router.pathfinding.route_cache import RouteCache
 from tallystick.router.pathfinding.steps import Steps
@@ -66,6 +65,7 @@ class AssetGraph:
         """
         self.source = source
         self.planner = planner
+        self.knowledge = planner.knowledge
         self.route_cache = RouteCache(planner)
         self.learn_policy = learn_policy
         self._changed = changed
@@ -73,11 +73,6 @@ class AssetGraph:
         self._again: set[ChannelId] = set()
         """What parts under way take of these has changed."""
         self._known: dict[ChannelId, OwnChannel] = {}
-
-    @property
-    def knowledge(self) -> Knowledge:
-        """What was learned of others' channels."""
-        return self.planner.knowledge
 
     def refresh(self) -> None:
         """Look at those of our own channels to which something has happened. In the middle of a search, it waits."""

@@ -14,8 +14,8 @@ from tallystick.sdk.control.network_views import ForwardInfo, GraphInfo, Invoice
 from tallystick.sdk.control.views import ChannelInfo, IncomingInfo, NodeInfo, PeerInfo, StreamInfo
 
 if TYPE_CHECKING:
+    from tallystick.channels.session.recording.document import ChannelState
     from tallystick.channels.session.recording.replay import Lived
-    from tallystick.channels.session.state import ChannelState
 
 
 def asset_name(asset: str) -> str:

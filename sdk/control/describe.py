@@ -212,7 +212,7 @@ def policy_info(channel: ChannelHandle, policy: ForwardingPolicy) -> network.Pol
 
 def graph_info(node: Node) -> network.GraphInfo:
     """Describe how much of the network a node knows."""
-    asset_graphs, gossip = node.routing.maps, node.routing.gossip.statistics()
+    asset_graphs, gossip = node.routing.maps, node.routing.gossip.core.statistics()
     graphs = {asset: asset_graphs.graph(asset) for asset in asset_graphs}
     known = tuple(network.AssetGraphInfo(_hex(asset), len(graph.nodes), len(graph)) for asset, graph in graphs.items())
     coin = graphs[NATIVE]

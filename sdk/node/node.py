@@ -51,7 +51,8 @@ from tallystick.sdk.node.reactions import Reactions
 from tallystick.sdk.node.towers import TowerManager
 from tallystick.sdk.node.whereabouts import Whereabouts
 from tallystick.settlement.chain import Chain, OpenCall
-from tallystick.settlement.enforcement.close_keys import CloseKeys
+from tallystick.settlement.enforcement.claims import close_keys
+from tallystick.settlement.enforcement.following import EnforcingNode
 from tallystick.settlement.enforcement.onchain import OnChain
 from tallystick.settlement.following.checked import with_checks
 from tallystick.settlement.following.follower import FollowerStatistics, Step
@@ -116,7 +117,7 @@ class Node:
         """Set once the chain was followed to its head, and peers can connect."""
         rng = random.Random(int.from_bytes(entropy(16), "big"))
         self.writer = Writer(store, inline=inline)
-        close_keys = CloseKeys(key)
+        close_key = close_keys(key)
         towers = [
             TowerClient(
                 key=key,
@@ -132,7 +133,7 @@ class Node:
             )
             for address in config.towers
         ]
-        self.tower_manager = TowerManager(towers, close_keys)
+        self.tower_manager = TowerManager(towers, close_key)
         self.engine = Engine(
             key,
             self.writer,
@@ -149,20 +150,22 @@ class Node:
             self.engine, network, rng, self._tell, announced=self._announced_by, reached=self._on_reached
         )
         self.onchain = OnChain(
-            key=key,
-            chain=chain,
-            writer=self.writer,
-            engine=self.engine,
-            duties=config.duties,
-            confirmations=config.confirmations,
-            start_block=config.start_block,
-            close_keys=close_keys,
-            rng=rng,
-            alarm=self.news.alarm,
+            EnforcingNode(
+                key=key,
+                chain=chain,
+                engine=self.engine,
+                writer=self.writer,
+                policy=config.duties,
+                confirmations=config.confirmations,
+                start_block=config.start_block,
+                close_key=close_key,
+                rng=rng,
+                alarm=self.news.alarm,
+                clock=clock,
+                elapsed=elapsed,
+            ),
             changed=self.news.tell_changed,
             observe=self._on_step,
-            clock=clock,
-            elapsed=elapsed,
         )
         self.routing = Routing(
             LocalNode(

@@ -48,6 +48,7 @@ from tallystick.settlement.chain import (
     SettleCall,
     TransferCall,
     WithdrawCall,
+    value_of,
 )
 from tallystick.settlement.errors import Revert, Reverted
 
@@ -223,7 +224,7 @@ def encode_call(call: Call, at: Deployment) -> Envelope:
         data = form.signature.encode_call(*values)
     except EncodingError as error:
         raise InvalidInput(f"this call cannot be written as a transaction: {error}") from error
-    return Envelope(at.contract, _value_of(call), data)
+    return Envelope(at.contract, value_of(call), data)
 
 
 def _encode_asset_call(call: TransferCall | ApproveCall, at: Deployment) -> Envelope:
@@ -246,8 +247,8 @@ def decode_call(envelope: Envelope, at: Deployment) -> Call:
         call = TransferCall(NATIVE, envelope.to, envelope.value)
     else:
         call = _decode_token_call(envelope, at)
-    if envelope.value != _value_of(call):
-        raise Reverted(Revert.BAD_AMOUNT, f"this call must carry a value of {_value_of(call)}, not {envelope.value}")
+    if envelope.value != value_of(call):
+        raise Reverted(Revert.BAD_AMOUNT, f"this call must carry a value of {value_of(call)}, not {envelope.value}")
     return call
 
 
@@ -293,14 +294,3 @@ def decode_values(types: tuple[str, ...], data: bytes) -> tuple[Any, ...]:
         Address(bytes.fromhex(value[2:])) if kind == "address" else value
         for kind, value in zip(types, found, strict=True)
     )
-
-
-def _value_of(call: Call) -> int:
-    """Return how much native coin must travel with the call."""
-    match call:
-        case OpenCall(terms, deposit) if terms.asset == NATIVE:
-            return deposit
-        case DepositCall(asset=asset, amount=amount) | TransferCall(asset=asset, amount=amount) if asset == NATIVE:
-            return amount
-        case _:
-            return 0

@@ -35,8 +35,7 @@ from tallystick.channels.storage.writer import Writer
 from tallystick.channels.testing.clock import EPOCH
 from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.channels.values.discretion import Discreet
-from tallystick.router.forwarding.admission import Admission
-from tallystick.router.forwarding.incoming import IncomingLocks
+from tallystick.router.forwarding.admission import Admission, IncomingLocks
 from tallystick.router.forwarding.policies import Policies
 from tallystick.router.forwarding.ports import NodeChannels
 from tallystick.router.forwarding.service import Router, RoutingOptions
