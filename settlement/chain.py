@@ -7,7 +7,7 @@ Amounts are in the asset's smallest unit, fees in the native coin's smallest uni
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias, TypeVar
 
 import msgspec
 
@@ -25,6 +25,8 @@ from tallystick.channels.protocol.objects import (
 )
 from tallystick.channels.values.discretion import Discreet
 from tallystick.settlement.errors import Revert
+
+T = TypeVar("T")
 
 # --- what the chain says ----------------------------------------------------------------------------------------
 
@@ -332,6 +334,28 @@ Call: TypeAlias = (
     | TransferCall
     | ApproveCall
 )
+
+
+def moved_by(call: Call) -> tuple[Address, int]:
+    """Return the asset that a call of a user is about, and how much of it moves besides the fee."""
+    match call:
+        case OpenCall(terms, deposit):
+            return terms.asset, deposit
+        case DepositCall(asset=asset, amount=amount) | TransferCall(asset=asset, amount=amount):
+            return asset, amount
+        case _:
+            return getattr(call, "asset", NATIVE), 0
+
+
+def value_of(call: Call) -> int:
+    """Return how much native coin travels with a call."""
+    asset, amount = moved_by(call)
+    return amount if asset == NATIVE else 0
+
+
+def with_side(pair: tuple[T, T], side: int, value: T) -> tuple[T, T]:
+    """Return a pair that is in order of side, with another value for one."""
+    return (value, pair[1]) if side == 0 else (pair[0], value)
 
 
 class Chain(Protocol):

@@ -20,7 +20,7 @@ from tallystick.router.sending.payments import Order, PaymentOrdered
 from tallystick.router.sqlite import INVOICES_SCHEMA, PAYMENTS_SCHEMA
 from tallystick.sdk.cli.app import app
 from tallystick.sdk.cli.payments import _beginning
-from tallystick.sdk.control.lookup_network import UnknownHash, find_invoice_of, find_payment_of
+from tallystick.sdk.control.lookup import UnknownHash, find_invoice_of, find_payment_of
 from tallystick.sdk.errors import ControlError
 
 HELD = "036a1c07" + "ab" * 28

@@ -13,10 +13,8 @@ from simulation.accounts import ACCOUNT, ELSEWHERE, POLICY, AccountWorld, gas
 from tallystick.channels.protocol.objects import NATIVE
 from tallystick.settlement.chain import ChallengeCall, Header, RegisterSecretCall, TransferCall
 from tallystick.settlement.errors import Refusal, Revert
-from tallystick.settlement.sending.fees import bumped, curve, next_price
 from tallystick.settlement.sending.nonces import bind, free
 from tallystick.settlement.sending.obligations import (
-    FINAL,
     Attempt,
     Look,
     Obligation,
@@ -24,10 +22,11 @@ from tallystick.settlement.sending.obligations import (
     ObligationStatus,
     Observation,
     book_of,
+    bumped,
     change,
     judge_failure,
-    refuse,
 )
+from tallystick.settlement.sending.pricing import curve, next_price
 from tallystick.settlement.sending.rounds import decide
 
 OPERATIONS = st.one_of(
@@ -93,7 +92,7 @@ def test_no_nonce_serves_two_calls_and_everything_ends_done_or_with_an_alarm(
             assert any(f"({obligation.id}) is quarantined" in alarm.text for alarm in world.alarms) or mined == []
         else:
             assert (obligation.status is ObligationStatus.DONE) <= (len(mined) == 1 or obligation.filler)
-    assert all(obligation.status in FINAL for obligation in world.disk.values())
+    assert all(obligation.is_final for obligation in world.disk.values())
 
 
 def one(world: AccountWorld, identifier: str = "o") -> Obligation:
@@ -191,7 +190,7 @@ def test_no_other_refusal_ever_ends_an_obligation(refusal: Refusal | None) -> No
         id="o", call=RegisterSecretCall(bytes(32)), purpose="a test", budget=1, status=ObligationStatus.SENT
     )
     for _ in range(100):
-        obligation, _ = refuse(obligation, refusal, "refused", POLICY)
+        obligation = obligation.refuse(refusal, "refused", POLICY)
     assert obligation.status is ObligationStatus.SENT
 
 

@@ -21,8 +21,9 @@ from tallystick.router.errors import NoRoute, Unpaid
 from tallystick.router.forwarding.ports import NodeChannels
 from tallystick.router.objects import Hop, NodeKey, Route
 from tallystick.router.pathfinding.steps import Steps
+from tallystick.router.sending.asset_graph import RetryPlan
 from tallystick.router.sending.outgoing import OutgoingPayments
-from tallystick.router.sending.payer import Limits, RetryPlan
+from tallystick.router.sending.payer import Limits
 from tallystick.router.sending.payments import Order, PaymentRecord, find_payment, parts_under_way
 from tallystick.router.sqlite import PAYMENTS_SCHEMA
 
@@ -73,6 +74,7 @@ class Road:
     """A map with one road: the direct one. It notes what it is told."""
 
     def __init__(self) -> None:
+        self.knowledge = self
         self.reserved: list[Route] = []
         self.blamed: list[ChannelId] = []
         self.detour: tuple[Hop, ...] = ()

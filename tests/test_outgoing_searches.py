@@ -21,9 +21,10 @@ from tallystick.router.errors import NoRoute, Unpaid
 from tallystick.router.forwarding.ports import NodeChannels
 from tallystick.router.objects import Hop, NodeKey, Route
 from tallystick.router.pathfinding.steps import Steps, finish
+from tallystick.router.sending.asset_graph import RetryPlan
 from tallystick.router.sending.attribution import Attribution, PartFailure
 from tallystick.router.sending.outgoing import OutgoingPayments
-from tallystick.router.sending.payer import Limits, Part, Payment, RetryPlan
+from tallystick.router.sending.payer import Limits, Part, Payment
 from tallystick.router.sending.payments import Order, PartSent, PaymentOrdered, find_payment
 from tallystick.router.sending.searches import TURN
 from tallystick.router.sqlite import PAYMENTS_SCHEMA
@@ -41,6 +42,7 @@ class Slow:
         self.steps = 0
         self.found = 0
         self.searching = 0
+        self.knowledge = self
         self.reserved: list[Route] = []
 
     def plan(

@@ -14,12 +14,12 @@ from tallystick.channels.protocol.objects import NATIVE, ChannelId, Lock
 from tallystick.channels.session.chaintime import ChainTime
 from tallystick.channels.storage.store import Moment
 from tallystick.channels.testing.disk import SimulatedDisk
-from tallystick.router.forwarding.incoming import IncomingLocks
-from tallystick.router.forwarding.ports import FinalLock, NodeChannels
+from tallystick.router.forwarding.admission import IncomingLocks
+from tallystick.router.forwarding.ports import NodeChannels
 from tallystick.router.invoices.invoice import Invoice
 from tallystick.router.objects import NodeKey
 from tallystick.router.onion.failures import Failure
-from tallystick.router.onion.payload import FinalPayload
+from tallystick.router.onion.payload import FinalLock, FinalPayload
 from tallystick.router.receiving.issued import find_invoice, issue
 from tallystick.router.receiving.payee import PayeeOptions
 from tallystick.router.receiving.service import Receiving

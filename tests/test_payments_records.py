@@ -27,7 +27,6 @@ from tallystick.router.sending.payments import (
     find_payment,
     list_payments,
     load_parts,
-    part_of_lock,
     pending_payments,
 )
 from tallystick.router.sqlite import PAYMENTS_SCHEMA
@@ -62,7 +61,6 @@ def test_orders_parts_and_ends_survive_a_restart(tmp_path: Path) -> None:
     store = reopened(tmp_path, store)
     (pending,) = pending_payments(store)
     assert pending.order == order() and not pending.is_paid
-    assert part_of_lock(store, CHANNEL, 7) == (order().payment_hash, 0)
     store.commit(
         [PartEnded(CHANNEL, 7, b"s" * 32), PaymentEnded(order().payment_hash, b"s" * 32, 2**65, None, "", 9.0)]
     )

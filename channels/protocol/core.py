@@ -32,7 +32,6 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable
-from operator import attrgetter
 
 import msgspec
 
@@ -51,8 +50,6 @@ from tallystick.channels.protocol.objects import (
 from tallystick.channels.protocol.operations import Cancel, Operation
 from tallystick.channels.protocol.simplex import Simplex, extend, genesis
 from tallystick.channels.values.discretion import Discreet
-
-_lock_of = attrgetter("lock")
 
 
 class Phase(enum.IntEnum):

@@ -67,10 +67,6 @@ class Encryptor:
         self._seal = ChaCha20Poly1305(key).encrypt
         self._nonce = 0
 
-    def encrypt(self, message: bytes) -> bytes:
-        """Return the frame of one message. Raise InvalidInput, with nothing changed, if it is too long."""
-        return self.encrypt_all([message])
-
     def encrypt_all(self, messages: Sequence[bytes]) -> bytes:
         """Return the frames of many messages, joined for one write. Raise InvalidInput if one is too long."""
         for message in messages:
@@ -156,11 +152,10 @@ class Decryptor:
 class NoiseSession:
     """What a handshake yields: the peer's proven key, and one cipher per direction."""
 
-    __slots__ = ("encrypt", "encrypt_all", "feed", "peer")
+    __slots__ = ("encrypt_all", "feed", "peer")
 
     def __init__(self, peer: PublicKey, outgoing: Encryptor, incoming: Decryptor) -> None:
         self.peer = peer
-        self.encrypt = outgoing.encrypt
         self.encrypt_all = outgoing.encrypt_all
         self.feed = incoming.feed
 

@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-import msgspec
-
 from tallystick.channels.errors import ChannelNotReady, InvalidInput
 from tallystick.channels.node.engine import Engine
 from tallystick.channels.protocol.core import Phase
-from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Lock
+from tallystick.channels.protocol.objects import ChannelId, Lock
 from tallystick.channels.session.chaintime import ChainTime
 from tallystick.channels.session.inputs import GiveUpLocks, RejectLock, RevealSecret, SubmitLock
 from tallystick.channels.storage.store import Moment
-from tallystick.channels.values.discretion import Discreet
-from tallystick.router.onion.payload import FinalPayload
+from tallystick.router.onion.payload import FinalLock
 
 
 class NodeChannels:
@@ -106,20 +103,6 @@ class NodeChannels:
         except InvalidInput:
             return False
         return True
-
-
-class FinalLock(Discreet, msgspec.Struct, frozen=True):
-    """A lock that ends at this node."""
-
-    channel: ChannelId
-    lock: Lock
-    payload: FinalPayload
-    secret: bytes
-    """Shared with the payer by the onion: `IncomingLocks.refuse` needs it."""
-    asset: Address = NATIVE
-    """Of the channel."""
-    again: bool = False
-    """It was pending when the node went down, and handed to the payee before."""
 
 
 class PayeePort(Protocol):

@@ -83,6 +83,14 @@ class NodeAnnouncement(msgspec.Struct, frozen=True, array_like=True, forbid_unkn
 Announcement: TypeAlias = ChannelUpdate | NodeAnnouncement
 
 
+class Description(msgspec.Struct, frozen=True):
+    """What a node says of itself: see `NodeAnnouncement`."""
+
+    alias: str = ""
+    addresses: tuple[str, ...] = ()
+    features: bytes = b""
+
+
 _CHANNEL_UPDATE, _NODE_ANNOUNCEMENT = (keccak(f"{name}({fields})".encode()) for name, fields in _SIGNED.items())
 _ADDRESS = re.compile(r"[\x21-\x7e]{1,255}:([0-9]{1,5})", re.ASCII)
 
@@ -157,19 +165,11 @@ def sign_update(
     return msgspec.structs.replace(update, signature=key.sign(digest_of(domain, update)))
 
 
-def sign_node(
-    key: PrivateKey,
-    domain: bytes,
-    timestamp: int,
-    *,
-    alias: str = "",
-    addresses: tuple[str, ...] = (),
-    features: bytes = b"",
-) -> NodeAnnouncement:
+def sign_node(key: PrivateKey, domain: bytes, timestamp: int, said: Description) -> NodeAnnouncement:
     """Return a signed node announcement; raise GossipRefused if a field is out of its bounds."""
-    if len(addresses) > ADDRESSES_MAX or len(features) > FEATURES_MAX:
+    if len(said.addresses) > ADDRESSES_MAX or len(said.features) > FEATURES_MAX:
         raise GossipRefused(f"a node announces at most {ADDRESSES_MAX} addresses and {FEATURES_MAX} bytes of features")
-    node = NodeAnnouncement(NodeKey(bytes(key.public)), timestamp, alias, addresses, features)
+    node = NodeAnnouncement(NodeKey(bytes(key.public)), timestamp, said.alias, said.addresses, said.features)
     return msgspec.structs.replace(node, signature=key.sign(digest_of(domain, node)))
 
 

@@ -20,20 +20,19 @@ from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
 from tallystick.channels.storage.store import Moment
 from tallystick.router.gossip.service import GossipService
 from tallystick.router.gossip.store import EdgeKnown, GraphEvent
-from tallystick.router.network.hints import HintUpdates
 from tallystick.router.network.node import LocalNode
-from tallystick.router.network.private_channels import PrivateChannels, capacity_of
+from tallystick.router.network.private_channels import HintUpdates, PrivateChannels, capacity_of
 from tallystick.router.objects import NodeKey
+from tallystick.router.pathfinding.beliefs import load_beliefs
 from tallystick.router.pathfinding.graph import Graph
 from tallystick.router.pathfinding.liquidity import Knowledge
-from tallystick.router.pathfinding.liquidity_schema import load_beliefs, moments_of
 from tallystick.router.pathfinding.planner import Planner
 from tallystick.router.sending.asset_graph import AssetGraph, OrderRoutes, OwnChannel
 from tallystick.router.sending.payments import Order
 
 
 class AssetGraphs:
-    """The asset graphs of one node, by asset: see the module's docstring. `load` it before the chain is followed,
+    """The asset graphs of one node, by asset: see the module's docstring. `look` before the chain is followed,
     `draw` what gossip tells."""
 
     def __init__(self, node: LocalNode, gossip: GossipService, private_channels: PrivateChannels) -> None:
@@ -75,18 +74,17 @@ class AssetGraphs:
 
     # --- which graphs there are ------------------------------------------------------------------------------------
 
-    def load(self) -> None:
-        """Make the graphs that are wanted now. Call it before gossip tells what is on disk."""
-        self.look()
-
     def look(self) -> None:
-        """Make the graphs that have come to be wanted, and drop those that are not wanted any more."""
+        """Make the graphs that have come to be wanted, and drop those that are not wanted any more.
+
+        Call it first before gossip tells what is on disk.
+        """
         held, options = self._held(), self._node.options
         others = sorted(held, key=lambda asset: (not held[asset], asset not in self._asset_graphs, asset))
         wanted = [asset for asset in dict.fromkeys([*options.assets, *others]) if asset != NATIVE][: options.assets_max]
         self._gossip.prefer(wanted)
         for asset in [asset for asset in self._asset_graphs if asset not in (NATIVE, *wanted)]:
-            self._node.writer.add(moments_of(self._asset_graphs.pop(asset).knowledge.changes(), asset))
+            self._node.writer.add(self._asset_graphs.pop(asset).knowledge.changes(asset))
         for asset in (NATIVE, *wanted):
             self._asset_graph(asset)
 
@@ -109,7 +107,7 @@ class AssetGraphs:
     def _asset_graph(self, asset: Address) -> AssetGraph:
         """Return the graph for an asset, made now if there is none."""
         if asset not in self._asset_graphs:
-            graph = Graph(self._gossip.edges(asset), compiled=self._node.options.compiled)
+            graph = Graph(self._gossip.core.store.edges(asset).values(), compiled=self._node.options.compiled)
             knowledge = Knowledge(graph)
             knowledge.restore(load_beliefs(self._node.store, asset), self._node.steady())
             learn = partial(self._learn, graph, HintUpdates(graph, self._node.domain))
@@ -133,10 +131,7 @@ class AssetGraphs:
 
     def news(self) -> list[Moment]:
         """Return what payments have taught since the last call, to be stored."""
-        found = [
-            moments_of(asset_graph.knowledge.changes(), asset) for asset, asset_graph in self._asset_graphs.items()
-        ]
-        return [moment for moments in found for moment in moments]
+        return [news for asset, each in self._asset_graphs.items() for news in each.knowledge.changes(asset)]
 
     def _learn(self, graph: Graph, hint_updates: HintUpdates, update: bytes) -> bool:
         """Take in the channel update of a failure, for the very next plan already."""
@@ -165,7 +160,6 @@ class AssetGraphs:
         return OwnChannel(
             channel,
             NodeKey(view.channel.peer_key),
-            view.channel.terms.asset,
             capacity_of(view.channel),
             spendable if view.usable and view.lock_slots > 0 else 0,
             self._private_channels.peer_policy(channel),

@@ -22,10 +22,9 @@ from tallystick.channels.storage.store import Moment
 from tallystick.channels.values.arguments import checked
 from tallystick.router.invoices.invoice import Invoice
 from tallystick.router.network.asset_graphs import AssetGraphs
-from tallystick.router.network.hints import choose_hints
 from tallystick.router.network.node import LocalNode
 from tallystick.router.network.paid import PaidInvoices, PaidJournal
-from tallystick.router.network.private_channels import PrivateChannels
+from tallystick.router.network.private_channels import PrivateChannels, choose_hints
 from tallystick.router.objects import Edge
 from tallystick.router.receiving.issued import InvoiceRecord, find_invoice, issue, list_invoices
 from tallystick.router.receiving.service import PartRefused, Receiving

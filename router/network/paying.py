@@ -89,21 +89,16 @@ class Paying:
                 now=self._node.channels.chain.now,
                 amount=amount,
             )
+            order = self._order(wanted.payment_hash, wanted.payee, worth, wanted.asset, max_fee, timeout)
             self._begin(
-                Order(
-                    payment_hash=wanted.payment_hash,
-                    target=wanted.payee,
-                    amount=worth,
-                    max_fee=self._max_fee(worth, wanted.asset, max_fee),
-                    asset=wanted.asset,
+                msgspec.structs.replace(
+                    order,
                     payment_secret=wanted.payment_secret,
                     metadata=wanted.metadata,
                     hints=wanted.hints,
-                    lock_seconds=max(self._node.options.lock_seconds, wanted.lock_life + 600),
-                    gives_up=self._until(timeout),
+                    lock_seconds=max(order.lock_seconds, wanted.lock_life + 600),
                     invoice=invoice if isinstance(invoice, str) else "",
                     memo=wanted.memo,
-                    created=self._node.clock(),
                     parts=wanted.takes_parts,
                 )
             )
@@ -132,20 +127,9 @@ class Paying:
                 _check_same(before, target, amount, token)
                 return await self.receipt(before.payment_hash)
         opens = to_hash(secret, "secret") if secret else self._node.entropy(SECRET_SIZE)
-        order = Order(
-            payment_hash=digest_of(opens),
-            target=target,
-            amount=amount,
-            max_fee=self._max_fee(amount, token, max_fee),
-            asset=token,
-            payment_secret=self._node.entropy(32),
-            keysend=opens,
-            lock_seconds=self._node.options.lock_seconds,
-            gives_up=self._until(timeout),
-            created=self._node.clock(),
-            kind=PaymentKind.KEYSEND,
-        )
-        self._begin(order)
+        order = self._order(digest_of(opens), target, amount, token, max_fee, timeout)
+        secret = self._node.entropy(32)
+        self._begin(msgspec.structs.replace(order, payment_secret=secret, keysend=opens, kind=PaymentKind.KEYSEND))
         return await self.receipt(order.payment_hash)
 
     @checked
@@ -167,22 +151,17 @@ class Paying:
             raise InvalidInput("these two channels carry different assets: a payment stays in one")
         self._graphs.of(asset)
         record = await self._invoicing.ask(amount, REBALANCING, asset=asset, own=True)
-        order = Order(
-            payment_hash=record.payment_hash,
-            target=self._node.own,
-            amount=amount,
-            max_fee=self._max_fee(amount, asset, max_fee),
-            asset=asset,
-            payment_secret=record.payment_secret,
-            lock_seconds=self._node.options.lock_seconds,
-            gives_up=self._until(timeout),
-            memo=REBALANCING,
-            created=self._node.clock(),
-            first_channel=first,
-            last_channel=last,
-            kind=PaymentKind.REBALANCE,
+        order = self._order(record.payment_hash, self._node.own, amount, asset, max_fee, timeout)
+        self._outgoing.begin(
+            msgspec.structs.replace(
+                order,
+                payment_secret=record.payment_secret,
+                memo=REBALANCING,
+                first_channel=first,
+                last_channel=last,
+                kind=PaymentKind.REBALANCE,
+            )
         )
-        self._outgoing.begin(order)
         return await self.receipt(order.payment_hash)
 
     @checked
@@ -191,19 +170,9 @@ class Paying:
     ) -> Route:
         """Find out by trying whether `amount` could be paid now; return the way, or raise PaymentFailed."""
         target, token = to_node(to), to_address(asset, "asset")
-        order = Order(
-            payment_hash=self._node.entropy(32),
-            target=target,
-            amount=amount,
-            max_fee=self._max_fee(amount, token, None),
-            asset=token,
-            payment_secret=self._node.entropy(32),
-            lock_seconds=self._node.options.lock_seconds,
-            gives_up=self._until(timeout),
-            created=self._node.clock(),
-            kind=PaymentKind.PROBE,
-        )
-        self._begin(order)
+        order = self._order(self._node.entropy(32), target, amount, token, None, timeout)
+        secret = self._node.entropy(32)
+        self._begin(msgspec.structs.replace(order, payment_secret=secret, kind=PaymentKind.PROBE))
         record = await self._outgoing.wait_ended(order.payment_hash)
         if record.reason is not Unpaid.PAYEE_REFUSES:
             raise _failed(record)
@@ -254,13 +223,27 @@ class Paying:
         self._graphs.of(order.asset)
         self._outgoing.begin(order)
 
-    def _max_fee(self, amount: int, asset: Address, max_fee: int | None) -> int:
-        if max_fee is not None:
-            return check_amount(max_fee, "max_fee")
-        return self._node.options.max_fee(amount, asset)
-
-    def _until(self, timeout: float | None) -> float:
-        return self._node.clock() + (self._node.options.timeout if timeout is None else timeout)
+    def _order(
+        self,
+        payment_hash: bytes,
+        target: NodeKey,
+        amount: int,
+        asset: Address,
+        max_fee: int | None,
+        timeout: float | None,
+    ) -> Order:
+        """Return what all orders have, by our options where whoever orders says nothing."""
+        options, now = self._node.options, self._node.clock()
+        return Order(
+            payment_hash=payment_hash,
+            target=target,
+            amount=amount,
+            max_fee=options.max_fee(amount, asset) if max_fee is None else check_amount(max_fee, "max_fee"),
+            asset=asset,
+            lock_seconds=options.lock_seconds,
+            gives_up=now + (options.timeout if timeout is None else timeout),
+            created=now,
+        )
 
 
 def _check_same(order: Order, payee: NodeKey, amount: int | None, asset: Address) -> None:

@@ -25,22 +25,20 @@ from tallystick.channels.protocol.objects import NATIVE, Address, AnyChannel, Ch
 from tallystick.channels.session.effects import ChannelChanged, Event, PeerConnected
 from tallystick.channels.transport.guests import Rank
 from tallystick.channels.values.arguments import checked
-from tallystick.router.forwarding.admission import Admission
+from tallystick.router.forwarding.admission import Admission, IncomingLocks
 from tallystick.router.forwarding.circuits import ForwardRecord, forwards_after, forwards_before
-from tallystick.router.forwarding.incoming import IncomingLocks
-from tallystick.router.forwarding.policies import Policies
-from tallystick.router.forwarding.service import Router, RoutingOptions
+from tallystick.router.forwarding.policies import Policies, RoutingOptions
+from tallystick.router.forwarding.service import Router
+from tallystick.router.gossip.announcements import Description
 from tallystick.router.gossip.core import Gossip
-from tallystick.router.gossip.own_announcements import Description
 from tallystick.router.gossip.service import GossipService
 from tallystick.router.gossip.store import GraphEvent
 from tallystick.router.network.asset_graphs import AssetGraphs
-from tallystick.router.network.hints import TOLD_TAG
 from tallystick.router.network.invoicing import Invoicing
 from tallystick.router.network.node import LocalNode
 from tallystick.router.network.options import AssetOptions, PaymentOptions
 from tallystick.router.network.paying import Paying, PaymentReceipt
-from tallystick.router.network.private_channels import PrivateChannels
+from tallystick.router.network.private_channels import TOLD_TAG, PrivateChannels
 from tallystick.router.objects import ForwardingPolicy
 from tallystick.router.pathfinding.graph import Graph
 from tallystick.router.receiving.service import Paid, PaymentHeld, Receiving
@@ -75,11 +73,11 @@ class Routing:
         options, writer, rank = node.options, node.writer, node.engine.rank
         self._node = node
         self.channels = node.channels
-        self.policies = Policies(node.channels, node.store, forwarding.policy_in)
+        self.policies = Policies(node.channels, node.store, forwarding)
         self.gossip = GossipService(
-            Gossip(node.key, node.domain, partner=lambda peer: rank(peer) is Rank.PARTNER),
-            node.chain,
-            writer,
+            core=Gossip(node.key, node.domain, partner=lambda peer: rank(peer) is Rank.PARTNER),
+            ask=node.chain.channel,
+            writer=writer,
             clock=node.clock,
             steady=node.steady,
             say=node.peers.say,
@@ -88,18 +86,10 @@ class Routing:
             jitter=jitter,
         )
         self.private_channels = PrivateChannels(
-            node, self.policies, is_known=self._is_known, announced=self.gossip.update_of
+            node, self.policies, is_known=self._is_known, announced=self.gossip.core.own.said_of
         )
         self.maps = AssetGraphs(node, self.gossip, self.private_channels)
-        admission = Admission(
-            node.channels,
-            node.store,
-            forwarding.jamming,
-            forwarding.exposure,
-            named=forwarding.policies,
-            fee=claim_fee,
-            alarm=node.alarm,
-        )
+        admission = Admission(node.channels, node.store, forwarding, fee=claim_fee, alarm=node.alarm)
         self.incoming = IncomingLocks(node.channels, admission, self.private_channels.update_of)
         self.outgoing = OutgoingPayments(
             node.channels,
@@ -126,7 +116,7 @@ class Routing:
             node.key,
             node.channels,
             node.store,
-            forwarding.limits,
+            forwarding,
             policies=self.policies,
             admission=admission,
             incoming=self.incoming,
@@ -144,7 +134,7 @@ class Routing:
 
     def load(self) -> None:
         """Take in what is on disk. Before the chain is followed."""
-        self.maps.load()
+        self.maps.look()
         self.gossip.load()
         self.outgoing.load()
 

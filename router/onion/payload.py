@@ -14,7 +14,7 @@ import msgspec
 
 from tallystick.channels.errors import InvalidInput, MalformedMessage
 from tallystick.channels.limits import UINT64_MAX
-from tallystick.channels.protocol.objects import ChannelId, check_amount
+from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Lock, check_amount
 from tallystick.channels.values.discretion import Discreet
 from tallystick.router.codes import Code
 from tallystick.router.errors import InvalidOnion
@@ -77,6 +77,25 @@ class FinalPayload(Discreet, msgspec.Struct, frozen=True):
 
 
 Payload = ForwardPayload | FinalPayload
+
+
+class FinalLock(Discreet, msgspec.Struct, frozen=True):
+    """A lock that ends at this node, and what its onion says."""
+
+    channel: ChannelId
+    lock: Lock
+    payload: FinalPayload
+    secret: bytes
+    """Shared with the payer by the onion: only the payer can read why it is refused."""
+    asset: Address = NATIVE
+    """Of the channel."""
+    again: bool = False
+    """It was pending when the node went down, and handed to the payee before: its invoice may have expired since."""
+
+    @property
+    def name(self) -> tuple[ChannelId, int]:
+        """Its channel and its number there."""
+        return self.channel, self.lock.id
 
 
 def encode_payload(payload: Payload) -> bytes:

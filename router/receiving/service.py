@@ -8,7 +8,7 @@ such steps, too. What was claimed is told (`Paid`) once it is durable.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 
 import msgspec
@@ -19,32 +19,31 @@ from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Loc
 from tallystick.channels.storage.store import Moment, Store
 from tallystick.channels.values.discretion import Discreet
 from tallystick.router.codes import Code
-from tallystick.router.forwarding.incoming import IncomingLocks
-from tallystick.router.forwarding.ports import FinalLock, NodeChannels
+from tallystick.router.forwarding.admission import IncomingLocks
+from tallystick.router.forwarding.ports import NodeChannels
 from tallystick.router.onion.failures import Failure
+from tallystick.router.onion.payload import FinalLock
 from tallystick.router.receiving.issued import (
     InvoiceCancelled,
     InvoiceClaimed,
+    InvoiceRecord,
     InvoiceState,
     KeysendClaimed,
-    find_claimable,
+    claimable_of,
     find_invoice,
 )
 from tallystick.router.receiving.payee import (
     Answer,
     ClaimPayment,
     HoldPayment,
-    IncomingPart,
     PartRefusal,
     Payee,
     PayeeOptions,
     RefusePart,
 )
 
-_Name = tuple[ChannelId, int]
-
-REFUSALS_MAX = 1_000
-"""Invoices of which it is remembered what was refused last."""
+REMEMBERED_MAX = 1_000
+"""Invoices of which it is remembered what was refused last, or that they were held and given back for want of time."""
 
 _WORDS = {
     PartRefusal.UNWANTED: "",
@@ -62,9 +61,6 @@ _WORDS = {
 }
 
 _ENDED = {InvoiceState.CLAIMED: "the invoice was paid already", InvoiceState.CANCELLED: "the invoice was cancelled"}
-
-LAPSED_MAX = 1_000
-"""Held payments that were given back for want of time, as far as they are remembered."""
 
 
 class Paid(Discreet, msgspec.Struct, frozen=True):
@@ -123,7 +119,6 @@ class Receiving:
         self._later = later
         self._tell = tell
         self._payee = Payee(patience)
-        self._finals: dict[_Name, FinalLock] = {}
         self._closed: dict[bytes, InvoiceState] = {}
         """Claimed or cancelled in steps that are not durable yet: the store does not know of them."""
         self._lapsed: OrderedDict[bytes, None] = OrderedDict()
@@ -144,34 +139,19 @@ class Receiving:
 
     def on_arrived(self, final: FinalLock) -> Sequence[Moment]:
         """A lock ends here. In another asset than its invoice asks for, it is worth nothing."""
-        lock, payload = final.lock, final.payload
-        digest = lock.condition
-        part = IncomingPart(
-            final.channel,
-            lock.id,
-            lock.amount,
-            lock.expiry,
-            payload.payment_secret,
-            payload.total,
-            payload.amount,
-            payload.expiry,
-            final.again,
-            final.asset,
-        )
-        claimable = None
+        digest, claimable = final.lock.condition, None
+        known: dict[bytes, InvoiceRecord | None] = {}
         if digest not in self._closed:
-            keysend = final.asset in self._keysend
-            claimable = find_claimable(self._store, digest, payload, keysend=keysend, asset=final.asset)
-        self._finals[final.channel, lock.id] = final
-        return self._perform(self._payee.on_arrived(digest, part, claimable, self._channels.chain.now))
+            record = known[digest] = find_invoice(self._store, digest)
+            claimable = claimable_of(
+                record, digest, final.payload, keysend=final.asset in self._keysend, asset=final.asset
+            )
+        return self._perform(self._payee.on_arrived(final, claimable, self._channels.chain.now), known)
 
     def on_gone(self, channel: ChannelId, lock: Lock, secret: bytes) -> Sequence[Moment]:
         """A lock that ended here is no more. If it was paid for a secret that we did not reveal, all parts are ours."""
-        final = self._finals.pop((channel, lock.id), None)
-        if final is None:
-            return ()
-        self._payee.on_gone(lock.condition, channel, lock.id)
-        if not secret:
+        final = self._payee.on_gone(channel, lock)
+        if final is None or not secret:
             return ()
         return self._claim(self._payee.on_secret_opened(lock.condition, secret), final.asset, lock.amount)
 
@@ -181,7 +161,7 @@ class Receiving:
         answers = self._payee.on_time(self._channels.chain.now)
         left = self._payee.held_payments
         self._lapsed.update(dict.fromkeys(digest for digest in held if digest not in left))
-        while len(self._lapsed) > LAPSED_MAX:
+        while len(self._lapsed) > REMEMBERED_MAX:
             self._lapsed.popitem(last=False)
         return self._perform(answers)
 
@@ -244,16 +224,15 @@ class Receiving:
 
     # --- doing it -----------------------------------------------------------------------------------------------
 
-    def _perform(self, answers: list[Answer]) -> list[Moment]:
+    def _perform(self, answers: list[Answer], known: Mapping[bytes, InvoiceRecord | None] = {}) -> list[Moment]:
+        """Do what the payee says; return what to store. `known`: invoices that were read in this very step."""
         moments: list[Moment] = []
         for answer in self._instead(answers):
             if isinstance(answer, ClaimPayment):
-                moments += self._claim(answer, answer.parts[0].asset)
+                moments += self._claim(answer, answer.parts[0].asset, known=known)
             elif isinstance(answer, HoldPayment):
-                held = PaymentHeld(
-                    answer.payment_hash, sum(part.amount for part in answer.parts), answer.parts[0].asset
-                )
-                self._later(partial(self._tell, held))
+                amount, asset = sum(part.lock.amount for part in answer.parts), answer.parts[0].asset
+                self._later(partial(self._tell, PaymentHeld(answer.payment_hash, amount, asset)))
             else:
                 self._refuse(answer.part, answer.verdict)
         return moments
@@ -265,7 +244,7 @@ class Receiving:
         for answer in answers:
             secret = b""
             if isinstance(answer, RefusePart) and answer.verdict in (PartRefusal.INCOMPLETE, PartRefusal.TOO_SOON):
-                lock = self._finals[answer.part.channel, answer.part.lock].lock
+                lock = answer.part.lock
                 secret = self._channels.chain.registered_in_time(lock) or b""
             if not secret or not isinstance(answer, RefusePart):
                 kept.append(answer)
@@ -274,17 +253,22 @@ class Receiving:
             claims[lock.condition] = ClaimPayment(lock.condition, secret, (*parts, answer.part))
         return [*kept, *claims.values()]
 
-    def _claim(self, claim: ClaimPayment, asset: Address, received: int = 0) -> list[Moment]:
-        """Reveal for all parts of a claim, which are in one asset; `received` was paid before."""
+    def _claim(
+        self,
+        claim: ClaimPayment,
+        asset: Address,
+        received: int = 0,
+        known: Mapping[bytes, InvoiceRecord | None] = {},
+    ) -> list[Moment]:
+        """Reveal for all parts of a claim, which are in one asset; `received` was paid before; `known`: see above."""
         digest, now = claim.payment_hash, self._channels.chain.now
         for part in claim.parts:
-            self._finals.pop((part.channel, part.lock), None)
-            if self._incoming.reveal(part.channel, part.lock, claim.secret):
-                received += part.amount
+            if self._incoming.reveal(*part.name, claim.secret):
+                received += part.lock.amount
         if not received:
             return []
         self._close(digest, InvoiceState.CLAIMED)
-        record = find_invoice(self._store, digest)
+        record = known[digest] if digest in known else find_invoice(self._store, digest)
         if record is None or not record.own:
             self._later(partial(self._tell, Paid(digest, received, claim.secret, record is None, asset)))
         if record is None:
@@ -300,32 +284,31 @@ class Receiving:
         """What was closed is in the store now."""
         self._closed.pop(digest, None)
 
-    def _refuse(self, part: IncomingPart, verdict: PartRefusal) -> None:
-        final = self._finals.pop((part.channel, part.lock), None)
-        if final is not None:
-            self._note(final.lock.condition, part, verdict)
-            self._incoming.refuse(final, _failure(part, verdict, self._channels.chain.now))
+    def _refuse(self, part: FinalLock, verdict: PartRefusal) -> None:
+        self._note(part, verdict)
+        self._incoming.refuse(part, _failure(part, verdict, self._channels.chain.now))
 
-    def _note(self, digest: bytes, part: IncomingPart, verdict: PartRefusal) -> None:
+    def _note(self, part: FinalLock, verdict: PartRefusal) -> None:
         """Remember for the owner why something was refused, if it was for an invoice."""
+        digest = part.lock.condition
         record, state = find_invoice(self._store, digest), self._state(digest)
         if record is None or state is None or not record.text:
             return
-        why = _WORDS[verdict].format(total=part.total, asked=record.amount, told=part.told)
+        why = _WORDS[verdict].format(total=part.payload.total, asked=record.amount, told=part.payload.amount)
         if verdict is PartRefusal.UNWANTED:
             why = _ENDED.get(state, "it is not wanted any more")
-        self._refusals[digest] = PartRefused(digest, part.amount, self._channels.chain.now, why)
+        self._refusals[digest] = PartRefused(digest, part.lock.amount, self._channels.chain.now, why)
         self._refusals.move_to_end(digest)
-        while len(self._refusals) > REFUSALS_MAX:
+        while len(self._refusals) > REMEMBERED_MAX:
             self._refusals.popitem(last=False)
 
 
-def _failure(part: IncomingPart, verdict: PartRefusal, now: int) -> Failure:
+def _failure(part: FinalLock, verdict: PartRefusal, now: int) -> Failure:
     """Return what the payer is told. Whoever probes learns the same from every refusal that is not about the lock."""
     if verdict is PartRefusal.INCOMPLETE:
         return Failure(Code.MPP_TIMEOUT)
-    if verdict is PartRefusal.TAMPERED and part.amount < part.told:
-        return Failure(Code.FINAL_INCORRECT_AMOUNT, amount=part.amount)
+    if verdict is PartRefusal.TAMPERED and part.lock.amount < part.payload.amount:
+        return Failure(Code.FINAL_INCORRECT_AMOUNT, amount=part.lock.amount)
     if verdict is PartRefusal.TAMPERED:
-        return Failure(Code.FINAL_INCORRECT_EXPIRY, time=part.expiry)
-    return Failure(Code.INCORRECT_OR_UNKNOWN_PAYMENT_DETAILS, amount=part.amount, time=now)
+        return Failure(Code.FINAL_INCORRECT_EXPIRY, time=part.lock.expiry)
+    return Failure(Code.INCORRECT_OR_UNKNOWN_PAYMENT_DETAILS, amount=part.lock.amount, time=now)

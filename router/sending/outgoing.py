@@ -33,11 +33,12 @@ from tallystick.channels.storage.store import Moment, Store
 from tallystick.channels.values.discretion import Discreet
 from tallystick.router.errors import Unpaid
 from tallystick.router.forwarding.ports import NodeChannels
-from tallystick.router.onion.sphinx import BuiltOnion
-from tallystick.router.pathfinding.steps import Steps
+from tallystick.router.objects import Route
+from tallystick.router.onion.payload import FinalPayload, ForwardPayload, encode_payload
+from tallystick.router.onion.sphinx import BuiltOnion, build_onion
+from tallystick.router.sending.asset_graph import OrderRoutes
 from tallystick.router.sending.attribution import attribution_of
-from tallystick.router.sending.onions import onion_of
-from tallystick.router.sending.payer import Limits, Part, Payment, RouteSource
+from tallystick.router.sending.payer import Limits, Part, Payment
 from tallystick.router.sending.payments import (
     ADVICE,
     Order,
@@ -68,7 +69,7 @@ _SPARE = 1_000
 
 class _Active(msgspec.Struct):
     order: Order
-    routes: RouteSource
+    routes: OrderRoutes
     payment: Payment
     gives_up: float
     """By this run's own time."""
@@ -96,7 +97,7 @@ class OutgoingPayments:
     def __init__(
         self,
         channels: NodeChannels,
-        routes_for: Callable[[Order], RouteSource],
+        routes_for: Callable[[Order], OrderRoutes],
         *,
         store: Store,
         record: Callable[[Sequence[Moment], Callable[[], None]], None],
@@ -127,7 +128,11 @@ class OutgoingPayments:
         self._deadlines: list[tuple[float, bytes]] = []
         """When payments give up, and when waits are over; some of them no longer true."""
         self._waiting: set[bytes] = set()
-        self._searches = SearchQueue(self._send, self._set_aside, inline=inline)
+        searches = SearchQueue(self._send, self._set_aside, inline=inline)
+        self._look = searches.look
+        """Sends the parts to which steps lead, when it is their turn."""
+        self.run = searches.run
+        """Looks for ways, and lets others work in between, until cancelled."""
         self._sent: dict[tuple[ChannelId, int], _Sent] = {}
         self._resumed: list[_Active] = []
         """From before a restart, to be planned anew once peers are back."""
@@ -146,7 +151,7 @@ class OutgoingPayments:
         if known is not None and known.is_paid:
             raise InvalidInput("this invoice has been paid already; its receipt is in the list of payments")
         active = self._add(order, self._now() + order.timeout)
-        self._record([PaymentOrdered(order, first=known is None)], _nothing)
+        self._record([PaymentOrdered(order, first=known is None)], lambda: None)
         self._look(active, active.payment.start(self._now()))
 
     def load(self) -> None:
@@ -194,10 +199,8 @@ class OutgoingPayments:
     def _add(self, order: Order, gives_up: float) -> _Active:
         routes = self._routes_for(order)
         limits = self._limits(order.asset)
-        if not order.parts:
-            limits = msgspec.structs.replace(limits, parts=1)
-        if order.kind is PaymentKind.PROBE:  # it asks what can be paid now
-            limits = msgspec.structs.replace(limits, waits=False)
+        waits = limits.waits and order.kind is not PaymentKind.PROBE  # which asks what can be paid now
+        limits = msgspec.structs.replace(limits, parts=limits.parts if order.parts else 1, waits=waits)
         payment = Payment(routes, order.target, order.amount, max_fee=order.max_fee, limits=limits)
         active = self._active[order.payment_hash] = _Active(order, routes, payment, gives_up, {}, trio.Event())
         self._remind(order.payment_hash, gives_up)
@@ -270,25 +273,11 @@ class OutgoingPayments:
             if waiting is not None and waiting != before:
                 self._remind(digest, waiting.until)
 
-    # --- looking for ways ----------------------------------------------------------------------------------------
-
-    async def run(self) -> None:
-        """Look for ways, and let others work in between, until cancelled."""
-        await self._searches.run()
-
-    def _look(self, active: _Active, steps: Steps[list[Part]]) -> None:
-        """Send the parts to which `steps` lead, when it is their turn."""
-        self._searches.look(active, steps)
-
     def _set_aside(self, active: _Active, error: Exception) -> None:
         """Try no more to plan a payment: what is under way of it goes on."""
         fault = f"a fault of this program ({type(error).__name__}: {error})"
-        self._alarm(
-            Alarm(
-                AlarmKind.PAYMENT_SET_ASIDE,
-                f"payment {active.order.payment_hash.hex()[:16]} is set aside: {fault} keeps it from being planned",
-            )
-        )
+        text = f"payment {active.order.payment_hash.hex()[:16]} is set aside: {fault} keeps it from being planned"
+        self._alarm(Alarm(AlarmKind.PAYMENT_SET_ASIDE, text))
         active.payment.stop(Unpaid.FAULT, f"it could not be planned, for {fault}; please report it")
         self._settle(active)
 
@@ -406,7 +395,7 @@ class OutgoingPayments:
             active.payment.on_part_paid(sent.number, secret, self._now())
             self._settle(active)
             return
-        failure = attribution_of(active.onions.pop(sent.number, _UNKNOWN), sent.reason)
+        failure = attribution_of(active.onions.pop(sent.number, BuiltOnion(b"", ())), sent.reason)
         self._look(active, active.payment.on_part_failed(sent.number, failure, self._now()))
 
     def _forget(self, channel: ChannelId, lock: int) -> tuple[_Active, _Sent] | None:
@@ -443,8 +432,11 @@ class OutgoingPayments:
             active.routes.close()
 
 
-_UNKNOWN = BuiltOnion(b"", ())
-
-
-def _nothing() -> None:
-    """Wait for a commit without wanting to know of it."""
+def onion_of(order: Order, route: Route, expiry: int, entropy: Entropy) -> BuiltOnion:
+    """Return the onion of one part, for locks that expire then; raise InvalidInput if it cannot be built."""
+    final = FinalPayload(
+        route.delivered, expiry, order.payment_secret, order.amount, keysend=order.keysend, metadata=order.metadata
+    )
+    payloads = [encode_payload(ForwardPayload(hop.amount, expiry, hop.channel)) for hop in route.hops[1:]]
+    payloads.append(encode_payload(final))
+    return build_onion(entropy(32), [hop.node for hop in route.hops], payloads, order.payment_hash)

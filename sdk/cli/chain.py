@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import errno
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import trio
-import typer
+from typer import Argument, Exit, Option
 
-from tallystick.channels.errors import InvalidInput, TallystickError
+from tallystick.channels.errors import InvalidInput
 from tallystick.channels.ports import system_clock, system_entropy
 from tallystick.channels.protocol.objects import NATIVE
 from tallystick.channels.storage.sqlite.store import open_store
 from tallystick.sdk.cli.real_chain import deploy, doctor
 from tallystick.sdk.cli.screen import say, say_json
-from tallystick.sdk.cli.shell import FAILED, UNREACHABLE, example, make_group
+from tallystick.sdk.cli.shell import FAILED, UNREACHABLE, example, make_group, run_guarded
 from tallystick.settlement.errors import ChainUnavailable
 from tallystick.settlement.ethereum.rpc_client import RpcChain, open_rpc_chain
 from tallystick.settlement.ethereum.rpc_shapes import read_address
@@ -41,39 +41,35 @@ app = make_group("Run a simulated chain, or speak to one; put the contract onto 
 app.command(epilog=example("chain deploy --rpc http://127.0.0.1:8545"))(deploy)
 app.command(epilog=example("chain doctor http://127.0.0.1:8545"))(doctor)
 
-Url = Annotated[str, typer.Option("--chain", envvar="TALLY_CHAIN", help="URL of the chain node.")]
-Json = Annotated[bool, typer.Option("--json", help="Print lines of JSON for programs.")]
+Url = Annotated[str, Option("--chain", envvar="TALLY_CHAIN", help="URL of the chain node.")]
+Json = Annotated[bool, Option("--json", help="Print lines of JSON for programs.")]
 LOCAL = "http://127.0.0.1:8545"
 
 
 @app.command(epilog=example("chain run --data ./chain --dev"))
 def run(
-    data: Annotated[Path, typer.Option(help="Directory that keeps the chain.")],
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port to listen on; 0 takes a free one.")] = 8545,
+    data: Annotated[Path, Option(help="Directory that keeps the chain.")],
+    host: Annotated[str, Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, Option(min=0, max=65_535, help="Port to listen on; 0 takes a free one.")] = 8545,
     interval: Annotated[
-        float, typer.Option(min=0.01, help="Seconds between two blocks; below 1, chain time runs ahead.")
+        float, Option(min=0.01, help="Seconds between two blocks; below 1, chain time runs ahead.")
     ] = 1.0,
-    chain_id: Annotated[int, typer.Option(min=1, max=2**63 - 1, help="EIP-155 chain id.")] = 1337,
+    chain_id: Annotated[int, Option(min=1, max=2**63 - 1, help="EIP-155 chain id.")] = 1337,
     mint: Annotated[
         list[str] | None,
-        typer.Option(help="ADDRESS=AMOUNT, or ADDRESS=AMOUNT@TOKEN: coins in the genesis block. May be repeated."),
+        Option(help="ADDRESS=AMOUNT, or ADDRESS=AMOUNT@TOKEN: coins in the genesis block. May be repeated."),
     ] = None,
-    dev: Annotated[bool, typer.Option("--dev", help="Let anybody mint coins and mine blocks on demand.")] = False,
+    dev: Annotated[bool, Option("--dev", help="Let anybody mint coins and mine blocks on demand.")] = False,
     as_json: Json = False,
 ) -> None:
     """Run a chain node until it is told to stop (Ctrl-C or SIGTERM). What is in --data goes on where it ended."""
-    try:
-        genesis = [_parse_mint(text) for text in mint or ()]
-    except InvalidInput as error:
-        _fail(error, as_json, MISUSED)
     settings = ChainSettings(chain_id=chain_id, interval=interval, dev=dev)
-    _guarded(lambda: _run(data, settings, genesis, host, port, as_json), as_json)
+    _guarded(lambda: _run(data, settings, mint or (), host, port, as_json), as_json)
 
 
 @app.command(epilog=example("chain mine 5"))
 def mine(
-    count: Annotated[int, typer.Argument(min=1, help="How many blocks.")] = 1,
+    count: Annotated[int, Argument(min=1, help="How many blocks.")] = 1,
     chain: Url = LOCAL,
     as_json: Json = False,
 ) -> None:
@@ -88,10 +84,10 @@ def mine(
 
 @app.command(name="mint", epilog=example("chain mint 0x2b762adcd8360d8a9f63cf729909279f768d7962 1000000000000000000"))
 def mint_coins(
-    account: Annotated[str, typer.Argument(help="Address that gets them.")],
-    amount: Annotated[int, typer.Argument(min=1, help="In the asset's smallest unit.")],
-    token: Annotated[str | None, typer.Option(help="Address of the token; the chain's own coin if left out.")] = None,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Return when they are there, or at once.")] = True,
+    account: Annotated[str, Argument(help="Address that gets them.")],
+    amount: Annotated[int, Argument(min=1, help="In the asset's smallest unit.")],
+    token: Annotated[str | None, Option(help="Address of the token; the chain's own coin if left out.")] = None,
+    wait: Annotated[bool, Option("--wait/--no-wait", help="Return when they are there, or at once.")] = True,
     chain: Url = LOCAL,
     as_json: Json = False,
 ) -> None:
@@ -114,7 +110,7 @@ def mint_coins(
 
 @app.command("wait", epilog=example("chain wait --timeout 30"))
 def wait_for_chain(
-    timeout: Annotated[float, typer.Option(min=0, help="Seconds to wait at most.")] = 60,
+    timeout: Annotated[float, Option(min=0, help="Seconds to wait at most.")] = 60,
     chain: Url = LOCAL,
     as_json: Json = False,
 ) -> None:
@@ -159,7 +155,8 @@ def status(chain: Url = LOCAL, as_json: Json = False) -> None:
     _guarded(partial(_with_node, chain, ask), as_json)
 
 
-async def _run(data: Path, settings: ChainSettings, genesis: list[Mint], host: str, port: int, as_json: bool) -> None:
+async def _run(data: Path, settings: ChainSettings, mint: Sequence[str], host: str, port: int, as_json: bool) -> None:
+    genesis = [_parse_mint(text) for text in mint]
     store = open_store(data, [SCHEMA], owner="tally chain run")
     try:
         chain = SimulatedChain(settings, system_clock, genesis=genesis, store=store)
@@ -207,15 +204,7 @@ def _parse_mint(text: str) -> Mint:
 
 def _guarded(action: Callable[[], Awaitable[None]], as_json: bool) -> None:
     """Run it under trio; turn what Tallystick or the system refuses into a sentence and an exit code."""
-    try:
-        trio.run(action)
-    except (TallystickError, OSError, ExceptionGroup) as error:
-        cause: Exception = error
-        while isinstance(cause, ExceptionGroup):
-            cause = cause.exceptions[0]
-        if not isinstance(cause, (TallystickError, OSError)):
-            raise
-        _fail(_worded(cause), as_json, _code(cause))
+    run_guarded(lambda: trio.run(action), lambda error: _fail(_worded(error), as_json, _code(error)))
 
 
 def _code(error: Exception) -> int:
@@ -239,4 +228,4 @@ def _say(as_json: bool, text: str, **fields: Any) -> None:
 
 def _fail(error: Exception | str, as_json: bool, code: int) -> NoReturn:
     say_json({"error": str(error)}, err=True) if as_json else say(f"tally: {error}", err=True)
-    raise typer.Exit(code)
+    raise Exit(code)

@@ -7,11 +7,12 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Option, prompt
 
 from tallystick.channels.limits import Policy
+from tallystick.sdk.cli.options import Data, Json, PasswordFile
 from tallystick.sdk.cli.screen import say, say_json
-from tallystick.sdk.cli.shell import Data, Json, PasswordFile, run_guarded
+from tallystick.sdk.cli.shell import run_guarded
 from tallystick.sdk.daemon.configuration import (
     CONFIG,
     DEFAULT_LISTEN,
@@ -27,42 +28,27 @@ def init(
     data: Data = None,
     password_file: PasswordFile = None,
     light: Annotated[
-        bool, typer.Option("--light", help="Protect the key with little work only: for throw-away use.")
+        bool, Option("--light", help="Protect the key with little work only: for throw-away use.")
     ] = False,
-    chain: Annotated[str, typer.Option("--chain", envvar="TALLY_CHAIN", help="URL of the chain node.")] = DEFAULT_URL,
-    chain_id: Annotated[int, typer.Option("--chain-id", min=1, help="The chain that it must be.")] = 1337,
+    chain: Annotated[str, Option(envvar="TALLY_CHAIN", help="URL of the chain node.")] = DEFAULT_URL,
+    chain_id: Annotated[int, Option(min=1, help="The chain that it must be.")] = 1337,
     rpc: Annotated[
-        list[str] | None,
-        typer.Option("--rpc", help="URL of an Ethereum node, for a real chain; may be given several times."),
+        list[str] | None, Option(help="URL of an Ethereum node, for a real chain; may be given several times.")
     ] = None,
-    start_block: Annotated[
-        int, typer.Option("--start", min=0, help="First block to follow: that of the contract's deployment.")
-    ] = 0,
+    start: Annotated[int, Option(min=0, help="First block to follow: that of the contract's deployment.")] = 0,
     contract: Annotated[
-        str | None,
-        typer.Option("--contract", help="The adjudicator's address.", show_default="that of `tally chain run`"),
+        str | None, Option(help="The adjudicator's address.", show_default="that of `tally chain run`")
     ] = None,
-    listen: Annotated[
-        str, typer.Option("--listen", help="Where peers connect, host:port; port 0 takes any free one.")
-    ] = DEFAULT_LISTEN,
+    listen: Annotated[str, Option(help="Where peers connect, host:port; port 0 takes any free one.")] = DEFAULT_LISTEN,
     announce_address: Annotated[
-        str,
-        typer.Option(
-            "--announce-address",
-            help="Where others reach the node, host:port, if not where it listens.",
-            metavar="PLACE",
-        ),
+        str, Option(help="Where others reach the node, host:port, if not where it listens.", metavar="PLACE")
     ] = "",
-    confirmations: Annotated[int, typer.Option("--confirmations", min=1, help="Depth at which a block counts.")] = 3,
-    challenge_period: Annotated[
-        int, typer.Option("--challenge-period", min=1, help="Seconds that a unilateral close can be challenged.")
-    ] = 86_400,
+    confirmations: Annotated[int, Option(min=1, help="Depth at which a block counts.")] = 3,
+    challenge_period: Annotated[int, Option(min=1, help="Seconds that a unilateral close can be challenged.")] = 86_400,
     challenge_period_max: Annotated[
-        int, typer.Option("--max-challenge-period", min=1, help="The longest that a peer may choose for a channel.")
+        int, Option("--max-challenge-period", min=1, help="The longest that a peer may choose for a channel.")
     ] = Policy().challenge_period_max,
-    tower: Annotated[
-        list[str] | None, typer.Option("--tower", help="A watchtower's address; may be given several times.")
-    ] = None,
+    tower: Annotated[list[str] | None, Option(help="A watchtower's address; may be given several times.")] = None,
     as_json: Json = False,
 ) -> None:
     """Make a data directory: a new key, encrypted under a password, and settings to edit.
@@ -84,7 +70,7 @@ def init(
             chain_url=chain,
             rpc=tuple(rpc or ()),
             chain_id=chain_id,
-            start_block=start_block,
+            start_block=start,
             contract=contract or "0x" + ADJUDICATOR.hex(),
             listen=listen,
             announce_address=announce_address,
@@ -121,5 +107,5 @@ def at_terminal() -> bool:
 
 
 def _ask() -> str:
-    answer: str = typer.prompt("Password for the new key", hide_input=True, confirmation_prompt=True)
+    answer: str = prompt("Password for the new key", hide_input=True, confirmation_prompt=True)
     return answer

@@ -5,21 +5,11 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Option
 
+from tallystick.sdk.cli.options import Data, Json, PasswordFile
 from tallystick.sdk.cli.screen import say
-from tallystick.sdk.cli.shell import (
-    Data,
-    Json,
-    PasswordFile,
-    ask_node,
-    example,
-    fail,
-    make_group,
-    print_result,
-    run_guarded,
-    show_alarm,
-)
+from tallystick.sdk.cli.shell import ask_node, example, fail, make_group, print_result, run_guarded, show_alarm
 from tallystick.sdk.cli.tables import show_node
 
 if TYPE_CHECKING:
@@ -33,8 +23,8 @@ app = make_group("Run a node, wait until it is ready, ask what it is, stop it.")
 def run(
     data: Data = None,
     password_file: PasswordFile = None,
-    listen: Annotated[str | None, typer.Option("--listen", help="host:port, instead of the settings'.")] = None,
-    chain: Annotated[str | None, typer.Option("--chain", help="URL of the chain node, likewise.")] = None,
+    listen: Annotated[str | None, Option(help="host:port, instead of the settings'.")] = None,
+    chain: Annotated[str | None, Option(help="URL of the chain node, likewise.")] = None,
     as_json: Json = False,
 ) -> None:
     """Run the node in the foreground until SIGTERM, Ctrl-C or `tally node stop`.
@@ -49,24 +39,26 @@ def run(
 
         from tallystick.sdk.daemon.configuration import data_directory, read_settings
         from tallystick.sdk.daemon.daemon import run_daemon
+        from tallystick.sdk.daemon.garbage import look_rarely
         from tallystick.sdk.daemon.keystore import load_key
 
         directory = data_directory(data)
         settings = read_settings(directory)
-        if listen is not None:
-            settings = msgspec.structs.replace(settings, listen=listen)
-        if chain is not None:
-            settings = msgspec.structs.replace(
-                settings, **({"rpc": (chain,)} if settings.rpc else {"chain_url": chain})
-            )
+        named = {"listen": listen, "rpc": chain and (chain,)} if settings.rpc else {"listen": listen, "chain_url": chain}
+        changes = {name: value for name, value in named.items() if value is not None}
+        settings = msgspec.structs.replace(settings, **changes)
         key = load_key(directory, None, password_file)
+
+        def tell(ready: Ready) -> None:
+            look_rarely()
+            print_result(ready, as_json, _show_ready)
 
         async def daemon() -> None:
             await run_daemon(
                 directory,
                 key,
                 settings,
-                ready=lambda ready: print_result(ready, as_json, _show_ready),
+                ready=tell,
                 alarm=partial(show_alarm, as_json=as_json),
             )
 
@@ -78,7 +70,7 @@ def run(
 @app.command(epilog=example("node wait --timeout 30"))
 def wait(
     data: Data = None,
-    timeout: Annotated[float, typer.Option("--timeout", min=0, help="Seconds to wait at most.")] = 60,
+    timeout: Annotated[float, Option(min=0, help="Seconds to wait at most.")] = 60,
     as_json: Json = False,
 ) -> None:
     """Return once the node that was just started answers and knows the chain as it is now.
@@ -114,7 +106,7 @@ def info(data: Data = None, as_json: Json = False) -> None:
 @app.command(epilog=example("node stop"))
 def stop(
     data: Data = None,
-    timeout: Annotated[float, typer.Option("--timeout", min=0, help="Seconds to wait for its end.")] = 30,
+    timeout: Annotated[float, Option(min=0, help="Seconds to wait for its end.")] = 30,
 ) -> None:
     """Stop the running node cleanly, and return when it has ended."""
     import trio

@@ -15,8 +15,7 @@ from tallystick.channels.errors import (
     TallystickError,
 )
 from tallystick.router.errors import InvalidInvoice, PaymentFailed, Unpaid
-from tallystick.sdk.control.lookup import UnknownChannel
-from tallystick.sdk.control.lookup_network import UnknownHash
+from tallystick.sdk.control.lookup import UnknownChannel, UnknownHash
 from tallystick.sdk.errors import OpeningFailed
 from tallystick.settlement.errors import ChainError, ChainUnavailable, TransactionRefused
 

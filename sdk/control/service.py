@@ -18,9 +18,8 @@ from starlette.routing import Route
 from tallystick.channels.errors import TallystickError
 from tallystick.channels.node.alarms import Alarm, AlarmKind
 from tallystick.sdk.control.faults import status_of
-from tallystick.sdk.control.handlers import ChannelHandlers, NodeHandlers
+from tallystick.sdk.control.handlers import Handlers
 from tallystick.sdk.control.http import answer, fault, http_fault, place_of, read_body, read_query
-from tallystick.sdk.control.network_handlers import NetworkHandlers
 from tallystick.sdk.control.operations import GET, Empty, Needs, Operation, operations
 from tallystick.sdk.control.views import Accepted
 from tallystick.sdk.node.node import Node
@@ -43,19 +42,13 @@ _FAULT = "this request met a fault of the program ({}), and came to nothing; ple
 AnyOperation = Operation[Any, Any]
 
 
-def match(table: Sequence[AnyOperation], kinds: Sequence[type]) -> dict[str, type]:
-    """Return the class that answers each operation, by name; raise TypeError if they do not match the table exactly."""
-    found: dict[str, type] = {}
-    for kind in kinds:
-        for name, function in inspect.getmembers(kind, inspect.isfunction):
-            if not name.startswith("_"):
-                if name in found:
-                    raise TypeError(f"two handlers are named {name}")
-                found[name] = kind
-                _match(next((one for one in table if one.name == name), None), name, function)
+def match(table: Sequence[AnyOperation], handlers: type) -> None:
+    """Raise TypeError if the public methods of a class do not match the table exactly."""
+    found = {name: one for name, one in inspect.getmembers(handlers, inspect.isfunction) if not name.startswith("_")}
+    for name, handler in found.items():
+        _match(next((one for one in table if one.name == name), None), name, handler)
     if missing := {one.name for one in table} - found.keys():
         raise TypeError(f"no handler answers {', '.join(sorted(missing))}")
-    return found
 
 
 def _match(operation: AnyOperation | None, name: str, handler: Callable[..., Any]) -> None:
@@ -70,8 +63,7 @@ def _match(operation: AnyOperation | None, name: str, handler: Callable[..., Any
         raise TypeError(f"the handler {name} does not answer what its operation does")
 
 
-HANDLERS = match(operations(), (NodeHandlers, ChannelHandlers, NetworkHandlers))
-"""Which class answers which operation."""
+match(operations(), Handlers)
 
 
 class ControlServer:
@@ -84,11 +76,7 @@ class ControlServer:
         """Set when a client asked the node to stop."""
         self._nursery = nursery
         self._failures: deque[Alarm] = deque(maxlen=FAILURES_KEPT)
-        self._handlers = {
-            NodeHandlers: NodeHandlers(node, lambda: tuple(self._failures), self.stop_asked.set),
-            ChannelHandlers: ChannelHandlers(node),
-            NetworkHandlers: NetworkHandlers(node),
-        }
+        self._handlers = Handlers(node, lambda: tuple(self._failures), self.stop_asked.set)
 
     def app(self) -> Starlette:
         """Return the application, without the check of the token."""
@@ -105,7 +93,7 @@ class ControlServer:
         operation = operations.get(request.method) or operations[GET]  # for HEAD
         try:
             await self._wait_for(operation.needed)
-            handler = getattr(self._handlers[HANDLERS[operation.name]], operation.name)
+            handler = getattr(self._handlers, operation.name)
             given: dict[str, Any] = request.path_params
             wait = True
             if operation.asked is not Empty:

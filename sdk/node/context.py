@@ -6,8 +6,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from tallystick.channels.node.engine import Engine
-from tallystick.channels.protocol.keys import PrivateKey
-from tallystick.channels.storage.store import Store
 from tallystick.settlement.enforcement.onchain import OnChain
 
 
@@ -15,8 +13,6 @@ from tallystick.settlement.enforcement.onchain import OnChain
 class NodeContext:
     """Parts of one node."""
 
-    key: PrivateKey
-    store: Store
     engine: Engine
     onchain: OnChain
     until: Callable[[Callable[[], bool]], Awaitable[None]]

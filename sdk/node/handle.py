@@ -198,7 +198,7 @@ class ChannelHandle:
         """Return the ticket of the payment that was made under this key before."""
         waiting = self._context.engine.views.ticket(self.id, key)
         if waiting is None:
-            signed = payment_of(self._context.store, key)
+            signed = payment_of(self._context.engine.writer.store, key)
             if signed is None:
                 return None
             if signed[0] != self.id:
@@ -209,7 +209,7 @@ class ChannelHandle:
         return waiting
 
     def _signed_ticket(self, payment: int, key: str) -> Ticket:
-        row = sent_with(self._context.store, self.id, payment)
+        row = sent_with(self._context.engine.writer.store, self.id, payment)
         if row is None:
             raise InvalidInput(f"the payment with the key {key!r} was made; its record was pruned")
         update = decode(row.frame)
@@ -308,7 +308,7 @@ class ChannelHandle:
         amount is in the channel again.
         """
         if not self.connected:
-            raise _not_connected(self.peer)
+            raise ChannelNotReady(f"the peer 0x{self.peer.address.hex()} is not connected now: try again when it is")
         withdrawal = self._context.engine.apply(self.id, RequestWithdrawal(amount))
         side = self.view.channel.side
         await self._context.until(lambda: self.view.channel.withdrawals[side] is None)
@@ -377,11 +377,6 @@ class ChannelHandle:
             return view.ready and channel.phase is Phase.OPEN and view.funding == channel.funding(channel.side)
 
         await self._context.until(usable)
-
-
-def _not_connected(peer: PublicKey) -> ChannelNotReady:
-    """The error for what needs the peer right now."""
-    return ChannelNotReady(f"the peer 0x{peer.address.hex()} is not connected now: try again when it is")
 
 
 def _offer_died(what: str) -> ChannelNotReady:

@@ -177,7 +177,7 @@ async def begin_stream(context: NodeContext, channel: ChannelId, unit: int, leng
 
 def _chain(context: NodeContext, channel: ChannelId, lock: int, length: int) -> HashChain:
     """Return the chain of our stream on that lock, not built yet."""
-    return HashChain(stream_seed(context.key, channel, lock), length)
+    return HashChain(stream_seed(context.engine.key, channel, lock), length)
 
 
 async def open_stream(context: NodeContext, channel: ChannelId, unit: int, length: int, expiry: int) -> OutgoingStream:

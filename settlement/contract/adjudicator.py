@@ -22,9 +22,10 @@ and escape with the agreed balances as soon as a challenge shows up.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 import msgspec
+from msgspec.structs import replace
 
 from tallystick.channels.errors import InvalidSignature
 from tallystick.channels.limits import AMOUNT_MAX, CHALLENGE_PERIOD_MAX
@@ -56,6 +57,7 @@ from tallystick.settlement.chain import (
     Settled,
     WithdrawCall,
     Withdrawn,
+    with_side,
 )
 from tallystick.settlement.contract.state import (
     BPS,
@@ -69,8 +71,6 @@ from tallystick.settlement.contract.state import (
 from tallystick.settlement.contract.verdicts import Kept, decide
 from tallystick.settlement.errors import Revert, Reverted
 from tallystick.settlement.ethereum.signatures import verify_signer
-
-T = TypeVar("T")
 
 Shared: TypeAlias = Callable[[int], int | None]
 """Returns what side 0 had deposited when the channel's deposits had that sum; None: they never had, or have it now."""
@@ -152,7 +152,7 @@ def _open(channel: ChannelStorage | None, call: OpenCall, situation: CallContext
             f"this pair's next channel in this asset has number {situation.count}, not {terms.number}",
         )
     side = terms.side_of(situation.caller)
-    opened = ChannelStorage(terms, _with((0, 0), side, call.deposit))
+    opened = ChannelStorage(terms, with_side((0, 0), side, call.deposit))
     id = channel_id(terms)
     deposited = (Deposited(id, side, call.deposit),) if call.deposit else ()
     return CallOutcome(opened, (ChannelOpened(id, terms), *deposited), taken=call.deposit)
@@ -165,7 +165,7 @@ def _deposit(channel: ChannelStorage, call: DepositCall, situation: CallContext)
     if call.amount <= 0 or sum(channel.deposits) + call.amount > AMOUNT_MAX:
         raise Reverted(Revert.BAD_AMOUNT, "a deposit must be positive and keep the sum of deposits below 2**128")
     total = channel.deposits[call.side] + call.amount
-    deposited = msgspec.structs.replace(channel, deposits=_with(channel.deposits, call.side, total))
+    deposited = replace(channel, deposits=with_side(channel.deposits, call.side, total))
     event = Deposited(call.channel, call.side, total)
     return CallOutcome(deposited, (event,), taken=call.amount, outgrown=channel.deposits)
 
@@ -183,7 +183,7 @@ def _withdraw(channel: ChannelStorage, call: WithdrawCall, situation: CallContex
         )
     if amount > channel.total:
         raise Reverted(Revert.BAD_AMOUNT, f"the channel holds {channel.total}, less than the {amount} to be withdrawn")
-    withdrawn = msgspec.structs.replace(channel, withdrawn=_with(channel.withdrawn, offer.participant, offer.total))
+    withdrawn = replace(channel, withdrawn=with_side(channel.withdrawn, offer.participant, offer.total))
     return CallOutcome(
         withdrawn,
         (Withdrawn(offer.channel, offer.participant, offer.total),),
@@ -200,7 +200,7 @@ def _cooperative_close(channel: ChannelStorage, call: CooperativeCloseCall, situ
     late0, late1 = _deposited_since(channel, offer.balance0 + offer.balance1, situation)
     paid = (offer.balance0 + late0, offer.balance1 + late1)
     return CallOutcome(
-        msgspec.structs.replace(channel, status=ChannelStatus.GONE),
+        replace(channel, status=ChannelStatus.GONE),
         (CooperativelyClosed(offer.channel, *paid),),
         payouts=_payouts(zip(channel.terms.participants, paid, strict=True)),
     )
@@ -236,7 +236,7 @@ def _close(channel: ChannelStorage, call: CloseCall, situation: CallContext) -> 
         _checked(channel, call.channel, 0, call.proof0, situation),
         _checked(channel, call.channel, 1, call.proof1, situation),
     )
-    closed = msgspec.structs.replace(
+    closed = replace(
         channel,
         status=ChannelStatus.CLOSED,
         closer=closer,
@@ -261,9 +261,9 @@ def _challenge(channel: ChannelStorage, call: ChallengeCall, situation: CallCont
     beneficiary = _beneficiary(channel, call, situation)
     convicts = proof.sender != channel.closer or proof.seen > channel.own_seq
     first = convicts and not channel.convicted
-    challenged = msgspec.structs.replace(
+    challenged = replace(
         channel,
-        standing=_with(channel.standing, proof.sender, newer),
+        standing=with_side(channel.standing, proof.sender, newer),
         convicted=channel.convicted or convicts,
         beneficiary=beneficiary if first else channel.beneficiary,
     )
@@ -279,9 +279,7 @@ def _settle(channel: ChannelStorage, call: SettleCall, situation: CallContext) -
     gross = (gross0, channel.total - gross0)
     pots = (min(first.locked, gross[0]), min(second.locked, gross[1]))
     nets, reward = _sentence(channel, (gross[0] - pots[0], gross[1] - pots[1]), situation.parameters)
-    settled = msgspec.structs.replace(
-        channel, status=ChannelStatus.SETTLED if any(pots) else ChannelStatus.GONE, pots=pots
-    )
+    settled = replace(channel, status=ChannelStatus.SETTLED if any(pots) else ChannelStatus.GONE, pots=pots)
     paid = list(zip(channel.terms.participants, nets, strict=True))
     if channel.beneficiary is not None:
         paid.append((channel.beneficiary, reward))
@@ -295,7 +293,7 @@ def _sentence(channel: ChannelStorage, nets: tuple[int, int], rules: Parameters)
         return nets, 0
     forfeited = nets[channel.closer]
     reward = forfeited * rules.reward_bps // BPS if channel.beneficiary is not None else 0
-    return _with((0, 0), 1 - channel.closer, sum(nets) - reward), reward
+    return with_side((0, 0), 1 - channel.closer, sum(nets) - reward), reward
 
 
 def _redeem(channel: ChannelStorage, call: RedeemCall, situation: CallContext) -> CallOutcome:
@@ -324,10 +322,10 @@ def _redeem(channel: ChannelStorage, call: RedeemCall, situation: CallContext) -
     if kept and len(kept) == len(call.locks):
         raise Reverted(Revert.NOTHING_TO_REDEEM, "no lock is decided yet: no secret is registered and none has expired")
     refunded += 0 if kept else left
-    pots = _with(channel.pots, call.sender, pot - paid - refunded)
+    pots = with_side(channel.pots, call.sender, pot - paid - refunded)
     root = locks_root(kept)
-    standing = _with(channel.standing, call.sender, msgspec.structs.replace(channel.standing[call.sender], root=root))
-    redeemed = msgspec.structs.replace(
+    standing = with_side(channel.standing, call.sender, replace(channel.standing[call.sender], root=root))
+    redeemed = replace(
         channel, status=ChannelStatus.SETTLED if any(pots) else ChannelStatus.GONE, pots=pots, standing=standing
     )
     sender, receiver = channel.terms.participants[call.sender], channel.terms.participants[1 - call.sender]
@@ -393,10 +391,6 @@ def _check_signature(channel: ChannelStorage, side: int, digest: bytes, signatur
 def _check_side(side: int) -> None:
     if side not in (0, 1):
         raise Reverted(Revert.NOT_A_PARTICIPANT, f"a channel has sides 0 and 1, not {side}")
-
-
-def _with(pair: tuple[T, T], side: int, value: T) -> tuple[T, T]:
-    return (value, pair[1]) if side == 0 else (pair[0], value)
 
 
 def _payouts(shares: Iterable[tuple[Address, int]]) -> tuple[Payout, ...]:

@@ -48,6 +48,7 @@ from tallystick.settlement.chain import (
     SettleCall,
     TransferCall,
     WithdrawCall,
+    value_of,
 )
 from tallystick.settlement.errors import Revert, Reverted
 
@@ -293,14 +294,3 @@ def decode_values(types: tuple[str, ...], data: bytes) -> tuple[Any, ...]:
         Address(bytes.fromhex(value[2:])) if kind == "address" else value
         for kind, value in zip(types, found, strict=True)
     )
-
-
-def value_of(call: Call) -> int:
-    """Return how much native coin must travel with the call."""
-    match call:
-        case OpenCall(terms, deposit) if terms.asset == NATIVE:
-            return deposit
-        case DepositCall(asset=asset, amount=amount) | TransferCall(asset=asset, amount=amount) if asset == NATIVE:
-            return amount
-        case _:
-            return 0

@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-from tallystick.channels.protocol.objects import NATIVE, ZERO32
 from tallystick.settlement.chain import ContractChannel
 from tallystick.settlement.ethereum.abi import TERMS, Deployment, Signature, read_terms, terms_values
 
@@ -28,13 +27,11 @@ CHANNEL_COUNT = Signature("channelCount", ("address", "address", "address"), ("u
 SECRET_TIME = Signature("secretTime", ("bytes32",), ("uint64",))
 BALANCE_OF = Signature("balanceOf", ("address",), ("uint256",))
 
-_ABSENT = (False, NATIVE, NATIVE, NATIVE, 0, 0, ZERO32, 0, *(0, 0, 0, 0, False, 0, 0), *(0, 0, ZERO32, ZERO32, 0, 0))
-
 
 def encode_channel(view: ContractChannel | None) -> bytes:
     """Return the result of the view `channel`."""
     if view is None:
-        return CHANNEL.encode_result(*_ABSENT, False)
+        return bytes(32 * len(CHANNEL.results))
     ended_alone = view.closer is not None
     return CHANNEL.encode_result(
         *(True, *terms_values(view.terms), view.status),

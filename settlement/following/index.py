@@ -39,6 +39,7 @@ from tallystick.settlement.chain import (
     SecretRegistered,
     Settled,
     Withdrawn,
+    with_side,
 )
 
 
@@ -81,25 +82,21 @@ def _apply(view: ContractChannel | None, event: ChannelEvent) -> ContractChannel
     replace = msgspec.structs.replace
     match event:
         case Deposited(_, side, total):
-            return replace(view, deposits=_with(view.deposits, side, total))
+            return replace(view, deposits=with_side(view.deposits, side, total))
         case Withdrawn(_, side, total):
-            return replace(view, withdrawn=_with(view.withdrawn, side, total))
+            return replace(view, withdrawn=with_side(view.withdrawn, side, total))
         case CooperativelyClosed():
             return replace(view, status=GONE)
         case Closed(_, closer, seq0, seq1, _, deadline):
             return replace(view, status=CLOSED, closer=closer, deadline=deadline, seqs=(seq0, seq1))
         case Challenged(_, sender, seq, _, convicts):
-            return replace(view, seqs=_with(view.seqs, sender, seq), convicted=view.convicted or convicts)
+            return replace(view, seqs=with_side(view.seqs, sender, seq), convicted=view.convicted or convicts)
         case Settled(_, _, _, _, pot0, pot1, _):
             return replace(view, status=SETTLED if pot0 or pot1 else GONE, pots=(pot0, pot1))
         case Redeemed(_, sender, paid, refunded, root):
             pot = 0 if root == ZERO32 else view.pots[sender] - paid - refunded
-            pots = _with(view.pots, sender, pot)
+            pots = with_side(view.pots, sender, pot)
             return replace(view, pots=pots, status=SETTLED if any(pots) else GONE)
-
-
-def _with(pair: tuple[int, int], side: int, value: int) -> tuple[int, int]:
-    return (value, pair[1]) if side == 0 else (pair[0], value)
 
 
 class ChainIndex:

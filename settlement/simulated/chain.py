@@ -28,9 +28,8 @@ from tallystick.settlement.chain import Block, Call, Chain, ContractChannel, Hea
 from tallystick.settlement.contract.state import view
 from tallystick.settlement.contract.verdicts.hash_lock import HashVerdict
 from tallystick.settlement.ethereum.transactions import Transaction, sign_call
-from tallystick.settlement.simulated.blocks import BlockRecord, next_nonce
 from tallystick.settlement.simulated.branch import Branch, ChainSettings, Choice
-from tallystick.settlement.simulated.ledger import Mint
+from tallystick.settlement.simulated.ledger import BlockRecord, Mint, next_nonce
 from tallystick.settlement.simulated.world import balance_key, count_key
 
 BLOCKS_MAX = 1_000

@@ -78,9 +78,9 @@ MUTANTS = (
     Mutant(
         "seal the layout of the tables after they were changed for good",
         "channels/storage/sqlite/store.py",
-        "            install(self._writer, unsealed(self._writer, self.tables))\n            seal_layout",
+        "            install(self._writer, self.tables)\n            seal_layout",
         '            self._writer.execute("COMMIT")\n            self._writer.execute("BEGIN")\n'
-        "            install(self._writer, unsealed(self._writer, self.tables))\n            seal_layout",
+        "            install(self._writer, self.tables)\n            seal_layout",
         ("test_store_damage.py",),
     ),
     Mutant(
@@ -121,7 +121,7 @@ MUTANTS = (
     Mutant(
         "let a tower open a node's directory",
         "channels/storage/sqlite/store.py",
-        "        require_known(writer, schemas)\n",
+        "        _require_known(writer, schemas)\n",
         "",
         ("test_store_directory.py",),
     ),
@@ -336,8 +336,8 @@ MUTANTS = (
     Mutant(
         "let a flood of handshakes drive out those of partners",
         "channels/transport/links.py",
-        "return count - FAVOURED_HANDSHAKES if source in self._favoured else count",
-        "return count",
+        "return FAVOURED_HANDSHAKES if source in self._favoured else 0",
+        "return 0",
         ("test_doors_strangers.py",),
     ),
     Mutant(
@@ -350,8 +350,8 @@ MUTANTS = (
     Mutant(
         "do not look for a peer where it says that it is",
         "channels/node/dialer.py",
-        "for text in self._announced(key)[:ANNOUNCED_MAX]:",
-        "for text in self._announced(key)[:0]:",
+        "for text in self.announced(key)[:ANNOUNCED_MAX]:",
+        "for text in self.announced(key)[:0]:",
         ("test_peers_addresses.py",),
     ),
     Mutant(

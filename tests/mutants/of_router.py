@@ -113,8 +113,8 @@ MUTANTS = (
     Mutant(
         "count the rounds of gossip by the clock",
         "router/gossip/service.py",
-        "        self._steady = steady or clock\n",
-        "        self._steady = clock\n",
+        "        now = self.steady()\n",
+        "        now = self.clock()\n",
         ("test_clock_steps.py",),
     ),
     Mutant(

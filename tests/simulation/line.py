@@ -35,14 +35,13 @@ from tallystick.channels.storage.writer import Writer
 from tallystick.channels.testing.clock import EPOCH
 from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.channels.values.discretion import Discreet
-from tallystick.router.forwarding.admission import Admission
-from tallystick.router.forwarding.incoming import IncomingLocks
+from tallystick.router.forwarding.admission import Admission, IncomingLocks
 from tallystick.router.forwarding.policies import Policies
-from tallystick.router.forwarding.ports import FinalLock, NodeChannels
+from tallystick.router.forwarding.ports import NodeChannels
 from tallystick.router.forwarding.service import Router, RoutingOptions
 from tallystick.router.objects import NodeKey
 from tallystick.router.onion.failures import Failure, attribute
-from tallystick.router.onion.payload import FinalPayload, ForwardPayload, encode_payload
+from tallystick.router.onion.payload import FinalLock, FinalPayload, ForwardPayload, encode_payload
 from tallystick.router.onion.sphinx import BuiltOnion, build_onion
 from tallystick.router.sqlite import CIRCUITS_SCHEMA, ONIONS_SCHEMA
 
@@ -159,22 +158,16 @@ class Member:
             fresh=lambda: self.fresh,
         )
         self.channels, options = NodeChannels(self.engine), self.options
-        self.policies = Policies(self.channels, self.store, options.policy_in)
+        self.policies = Policies(self.channels, self.store, options)
         self.admission = Admission(
-            self.channels,
-            self.store,
-            options.jamming,
-            options.exposure,
-            named=options.policies,
-            fee=lambda: self.claim_fee,
-            alarm=self.alarms.append,
+            self.channels, self.store, options, fee=lambda: self.claim_fee, alarm=self.alarms.append
         )
         self.locks, ends = IncomingLocks(self.channels, self.admission, lambda channel: b""), Ends(self)
         self.router = Router(
             self.key,
             self.channels,
             self.store,
-            options.limits,
+            options,
             policies=self.policies,
             admission=self.admission,
             incoming=self.locks,

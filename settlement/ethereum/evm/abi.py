@@ -40,8 +40,9 @@ from tallystick.settlement.chain import (
     SettleCall,
     TransferCall,
     WithdrawCall,
+    value_of,
 )
-from tallystick.settlement.ethereum.abi import Deployment, Envelope, Signature, decode_values, terms_values, value_of
+from tallystick.settlement.ethereum.abi import Deployment, Envelope, Signature, decode_values, terms_values
 from tallystick.settlement.ethereum.abi import encode_call as encode_simple
 from tallystick.settlement.ethereum.event_logs import Log, topic_of
 from tallystick.settlement.ethereum.views import CHANNEL
