@@ -160,6 +160,15 @@ class Block(msgspec.Struct, frozen=True, array_like=True):
     events: tuple[Event, ...]
 
 
+class History(msgspec.Struct, frozen=True):
+    """Blocks that no reorganisation reaches, without those that hold no events."""
+
+    blocks: tuple[Block, ...]
+    """In order, each with one event at least."""
+    last: Header
+    """So far it goes: there is no event in any other block up to this one."""
+
+
 class TransactionReceipt(msgspec.Struct, frozen=True, array_like=True):
     """What became of a transaction that is in a block of the best branch."""
 
@@ -377,6 +386,13 @@ class Chain(Protocol):
 
     async def blocks(self, first: int, limit: int) -> tuple[Block, ...]:
         """Up to `limit` consecutive blocks of one branch, from number `first` on; empty above the head."""
+
+    async def history(self, first: int) -> History | None:
+        """What is known of blocks from number `first` on that stay, in one piece of any length.
+
+        None if there are none such, or if this chain tells every block: then `blocks` does.
+        """
+        return None
 
     async def wait(self, known: bytes) -> None:
         """Return once the head's hash differs from `known`. May return early."""

@@ -14,7 +14,7 @@ from tallystick.settlement.ethereum.evm.gas import GAS_MAX, MEASURED, limit_of, 
 from tallystick.settlement.ethereum.evm.profiles import COIN, PROFILES, profile_of
 from tallystick.settlement.ethereum.evm.ranges import GROW_AFTER, RangePlan, begin, next_range, pieces
 from tallystick.settlement.ethereum.transactions import GAS
-from tallystick.settlement.sending.fees import bumped
+from tallystick.settlement.sending.obligations import bumped
 
 prices = st.integers(1, 10**15)
 markets = st.builds(FeeMarket, st.integers(0, 10**13), st.integers(1, 10**12))

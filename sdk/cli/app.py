@@ -23,7 +23,10 @@ INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells give it."""
 
 DEFERRED = {
-    "chain": ("tallystick.sdk.cli.chain", "Run a simulated chain for development and tests; put the contract onto a real one."),
+    "chain": (
+        "tallystick.sdk.cli.chain",
+        "Run a simulated chain for development; put the contract onto a real one.",
+    ),
     "tower": ("tallystick.sdk.cli.tower", "Run a watchtower, or ask one."),
     "graph": ("tallystick.sdk.cli.graph", "Show what is known of the network; read graphs of others."),
     "api": ("tallystick.sdk.cli.api", "Show what programs can ask a node over HTTP, as a page or as OpenAPI."),

@@ -44,7 +44,9 @@ def run(
 
         directory = data_directory(data)
         settings = read_settings(directory)
-        named = {"listen": listen, "rpc": chain and (chain,)} if settings.rpc else {"listen": listen, "chain_url": chain}
+        named = (
+            {"listen": listen, "rpc": chain and (chain,)} if settings.rpc else {"listen": listen, "chain_url": chain}
+        )
         changes = {name: value for name, value in named.items() if value is not None}
         settings = msgspec.structs.replace(settings, **changes)
         key = load_key(directory, None, password_file)

@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Argument, Exit, Option
 
+from tallystick.sdk.cli.options import Data, Json, PasswordFile
 from tallystick.sdk.cli.screen import say, say_json
-from tallystick.sdk.cli.shell import FAILED, Data, Json, PasswordFile, run_guarded
+from tallystick.sdk.cli.shell import FAILED, run_guarded
 
 if TYPE_CHECKING:
     from tallystick.settlement.ethereum.evm.deploy import Deployed
@@ -18,13 +19,13 @@ if TYPE_CHECKING:
 
 
 def deploy(
-    rpc: Annotated[str, typer.Option("--rpc", envvar="TALLY_RPC", help="URL of an Ethereum node.")],
+    rpc: Annotated[str, Option(envvar="TALLY_RPC", help="URL of an Ethereum node.")],
     data: Data = None,
     password_file: PasswordFile = None,
     reward: Annotated[
-        int, typer.Option(min=0, max=10_000, help="What towers earn of what a cheater forfeits, in 0.01 %.")
+        int, Option(min=0, max=10_000, help="What towers earn of what a cheater forfeits, in 0.01 %.")
     ] = 1_000,
-    timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait until it is mined.")] = 600,
+    timeout: Annotated[float, Option(min=1, help="Seconds to wait until it is mined.")] = 600,
     as_json: Json = False,
 ) -> None:
     """Put the adjudicator onto a real chain, paid by the key in the data directory, and check it.
@@ -67,8 +68,8 @@ def deploy(
 
 
 def doctor(
-    rpc: Annotated[str, typer.Argument(envvar="TALLY_RPC", metavar="URL", help="Of an Ethereum node.")],
-    contract: Annotated[str | None, typer.Option(help="The adjudicator's address, to look at it, too.")] = None,
+    rpc: Annotated[str, Argument(envvar="TALLY_RPC", metavar="URL", help="Of an Ethereum node.")],
+    contract: Annotated[str | None, Option(help="The adjudicator's address, to look at it, too.")] = None,
     as_json: Json = False,
 ) -> None:
     """Say what an Ethereum node can and cannot do for us. Exit code 1 if it is of no use."""
@@ -96,7 +97,7 @@ def doctor(
         for finding in found.findings:
             say(f"{finding.grade:<8}{finding.what:<15}{finding.text}")
     if found.grade == "bad":
-        raise typer.Exit(FAILED)
+        raise Exit(FAILED)
 
 
 @asynccontextmanager

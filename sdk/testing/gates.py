@@ -17,7 +17,16 @@ from tallystick.channels.protocol.keys import PrivateKey, PublicKey
 from tallystick.channels.protocol.objects import Address, ChannelId
 from tallystick.channels.storage.store import Moment, Store
 from tallystick.channels.storage.tables import Row, TableQuery
-from tallystick.settlement.chain import Block, Call, Chain, ContractChannel, Header, SignedCall, TransactionReceipt
+from tallystick.settlement.chain import (
+    Block,
+    Call,
+    Chain,
+    ContractChannel,
+    Header,
+    History,
+    SignedCall,
+    TransactionReceipt,
+)
 from tallystick.settlement.errors import ChainUnavailable
 
 STORE, SEND, RECEIVE, SUBMIT = "store", "send", "receive", "submit"
@@ -209,6 +218,10 @@ class GatedChain:
     async def blocks(self, first: int, limit: int) -> tuple[Block, ...]:
         """Return up to `limit` blocks from `first` on."""
         return await (await self._reach()).blocks(first, limit)
+
+    async def history(self, first: int) -> History | None:
+        """Return what is known of blocks that stay."""
+        return await (await self._reach()).history(first)
 
     async def wait(self, known: bytes) -> None:
         """Return once the head's hash differs from `known`."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Awaitable, Callable
 from functools import partial
+from itertools import pairwise
 from statistics import median_low
 from typing import TypeVar
 
@@ -32,6 +33,7 @@ from tallystick.settlement.chain import (
     ContractChannel,
     Event,
     Header,
+    History,
     LinkRegistered,
     ProofRegistered,
     RegistryEvent,
@@ -102,6 +104,18 @@ class CheckedChain(Chain):
                 check_block(block)
 
         return await _answer(self._chain.blocks(first, limit), check)
+
+    async def history(self, first: int) -> History | None:
+        def check(history: History) -> None:
+            check_header(history.last)
+            numbers = [first - 1]
+            for block in history.blocks:
+                check_block(block)
+                numbers.append(block.header.number)
+            if any(before >= after for before, after in pairwise(numbers)) or numbers[-1] > history.last.number:
+                raise ChainError(f"the chain node's history from block {first} on is not in order")
+
+        return await _answer(self._chain.history(first), _if_any(check))
 
     async def wait(self, known: bytes) -> None:
         """Return once the head's hash differs from `known`, or after WAIT_SECONDS."""

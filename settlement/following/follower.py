@@ -3,7 +3,8 @@
 Rules:
 - The position moves on every block, also on those that bring nothing: it is durable with the block's effects, in
   one commit by the consumer, before the next block is looked at. So downtime is always caught up, from there on.
-- Blocks come in order. When the branch changes, the blocks that left it are removed newest first, down to the common
+- Blocks come in order; of a history that no reorganisation reaches, only those with events, and the last one, where the
+  chain tells it so. When the branch changes, the blocks that left it are removed newest first, down to the common
   ancestor; then the new branch's blocks are added.
 - The best branch is judged by its blocks only: an answer that ends below the position removes nothing (the chain
   node may just lag), a different block at a known height does.
@@ -114,6 +115,10 @@ def apply(state: Followed, step: Step) -> Followed:
         case BlockRemoved():
             newest = tuple(block for block in state.newest if block.header.number < state.headers[-1].number)
             return msgspec.structs.replace(state, headers=state.headers[:-1], newest=newest)
+        case BlockAdded(block) if block.header.number != state.next:  # of a history, which stays
+            return msgspec.structs.replace(
+                state, headers=(block.header,), newest=(block,), root=state.root or block.header
+            )
         case BlockAdded(block):
             headers, newest = (*state.headers, block.header)[-state.kept :], (*state.newest, block)[-state.rechecked :]
             root = state.root or (headers[0] if headers[0].number == 0 or len(headers) == state.kept else None)
@@ -283,6 +288,8 @@ class Follower:
         self._head, self._head_time = head.number, head.time
         if self.followed.headers and head.number < self.followed.headers[0].number:
             await self.check_root()
+        if head.number - self.followed.next > HEADERS_KEPT and await self._skip(asked):
+            return asked, None
         try:
             moved = await self._catch_up(head, asked)
         except WrongChain:
@@ -294,6 +301,22 @@ class Follower:
                 self._freshness = freshness.with_head_confirmed(self._freshness, position, asked, self._wall())
             return asked, head
         return asked, None if moved else head
+
+    async def _skip(self, asked: float) -> bool:
+        """Follow blocks that stay by their events alone, if the chain tells them so; return whether there were any."""
+        position = self.followed.position
+        if position is not None and await self.chain.header(position.number) != position:
+            return False  # it may have left the branch: that is seen block by block
+        history = await self.chain.history(self.followed.next)
+        if history is None:
+            return False
+        blocks = history.blocks
+        if not blocks or blocks[-1].header != history.last:
+            blocks = (*blocks, Block(history.last, ()))
+        for block in blocks:
+            await self.on_step(BlockAdded(block))
+            self._take(BlockAdded(block), asked)
+        return True
 
     async def check_root(self) -> None:
         """Raise WrongChain, with what to do, if the chain is another one than was followed."""

@@ -70,10 +70,10 @@ _OBLIGATIONS = table("obligations", "chain_id account id resting highest_nonce d
 def read_followed(store: Store, chain_id: int, start: int, rechecked: int = RECHECKED) -> Followed:
     """Return how far the chain was followed; `start` is the first block to follow and stays the same for ever."""
     headers = tuple(Header(*row[1:]) for row in store.read(_HEADERS.rows(chain_id=chain_id)))
-    root = headers[0] if headers and (headers[0].number == 0 or len(headers) >= HEADERS_KEPT) else None
-    return Followed(
-        start, headers[-HEADERS_KEPT:] if len(headers) > HEADERS_KEPT else headers, root=root, rechecked=rechecked
-    )
+    connected = next((at for at in range(len(headers) - 1, 0, -1) if headers[at].parent != headers[at - 1].hash), 0)
+    deep = connected > 0 or len(headers) >= HEADERS_KEPT  # what is not connected to the newest ones was a history
+    root = headers[0] if headers and (headers[0].number == 0 or deep) else None
+    return Followed(start, headers[connected:][-HEADERS_KEPT:], root=root, rechecked=rechecked)
 
 
 def read_book(store: Store, chain_id: int, account: Address) -> ObligationBook:

@@ -17,7 +17,7 @@ import trio
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.node.alarms import Alarm, AlarmKind, OnAlarm
 from tallystick.channels.protocol.keys import PrivateKey
-from tallystick.channels.protocol.objects import NATIVE, Address
+from tallystick.channels.protocol.objects import NATIVE
 from tallystick.channels.storage.store import Moment, Store
 from tallystick.channels.transport.retries import Jitter, Pauses, Retry
 from tallystick.settlement.chain import Call, Chain, Header, SignedCall, TransactionReceipt, TransferCall
@@ -44,7 +44,7 @@ CHAIN_AGAIN = Pauses("sending to the chain node", 0.5, 30.0)
 Commit: TypeAlias = Callable[[Sequence[Moment]], Awaitable[None]]
 """Makes moments durable, in the order of the calls (a `Writer.commit`)."""
 
-Sign: TypeAlias = Callable[[PrivateKey, int, Address, Call, int, int], bytes]
+Sign: TypeAlias = Callable[[PrivateKey, Call, int, int, int], Awaitable[SignedCall]]
 """Signs a call as `Chain.sign` does."""
 
 
@@ -269,7 +269,8 @@ class Sender:
                     await self._replace(identifier, Obligation.unheard)
                     continue
                 except (ChainError, InvalidInput) as error:
-                    await self._refused(identifier, Refusal.MALFORMED if isinstance(error, InvalidInput) else None, error)
+                    code = Refusal.MALFORMED if isinstance(error, InvalidInput) else None
+                    await self._refused(identifier, code, error)
                     continue
                 obligation = self._book.obligations.get(identifier, obligation).with_attempt_signed(signed)
                 self._book = self._book.with_(obligation)

@@ -34,7 +34,16 @@ import trio
 
 from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.channels.protocol.objects import Address, ChannelId
-from tallystick.settlement.chain import Block, Call, Chain, ContractChannel, Header, SignedCall, TransactionReceipt
+from tallystick.settlement.chain import (
+    Block,
+    Call,
+    Chain,
+    ContractChannel,
+    Header,
+    History,
+    SignedCall,
+    TransactionReceipt,
+)
 from tallystick.settlement.errors import ChainError, ChainUnavailable, Refusal, TransactionRefused
 from tallystick.settlement.ethereum.transactions import transaction_hash
 
@@ -299,6 +308,10 @@ class ChaosChain:
             del blocks[where]
         else:
             self._rng.shuffle(blocks)
+
+    async def history(self, first: int) -> History | None:
+        """Return what is known of blocks that stay."""
+        return await self._chain.history(first)
 
     async def wait(self, known: bytes) -> None:
         """Return once the head's hash differs from `known`, or earlier."""

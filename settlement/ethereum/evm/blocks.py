@@ -7,7 +7,7 @@ from typing import Any
 
 import trio
 
-from tallystick.settlement.chain import Block, Header
+from tallystick.settlement.chain import Block, Header, History
 from tallystick.settlement.errors import ChainError, ChainUnavailable, RpcError
 from tallystick.settlement.ethereum.abi import Deployment
 from tallystick.settlement.ethereum.evm.channels import ChannelsHeard
@@ -21,7 +21,12 @@ from tallystick.settlement.ethereum.evm.ranges import RangePlan, begin, next_ran
 from tallystick.settlement.ethereum.rpc_shapes import quantity, to_hex
 
 SUSPECTED = 16
-"""Of the newest blocks of an answer, those whose silence is looked into."""
+"""Blocks that are silent, though their filters are not, up to which each is looked into by itself; the newest, if there
+are more and there is no other node."""
+
+
+PIECES = 8
+"""Ranges of logs in one piece of history."""
 
 
 class BlockReader:
@@ -90,6 +95,32 @@ class BlockReader:
         self._heard.hear(logs)
         return blocks_of(headers, logs, self._at)
 
+    async def history(self, first: int) -> History | None:
+        """Return the blocks with events of a piece of the chain that stays, None if there is none from `first` on.
+
+        With several nodes, two are asked for the logs of the piece, and what either tells is taken: nodes forget logs
+        rather than make them up, and each log's block is looked at.
+        """
+        final = await self.final_number()
+        if final < first:
+            return None
+        last = min(final, first + PIECES * self._plan.size - 1)
+        state, (anchor,) = await self._nodes.ask_one(block_question(last), at_least=last)
+        logs = set(await self._logs(state, first, last))
+        if len(self._nodes) > 1:
+            other, _ = await self._nodes.ask_one(block_question(last), at_least=last, but=state)
+            logs |= set(await self._logs(other, first, last)) if other is not state else set()
+        placed = sorted(logs, key=lambda each: (each.number, each.index))
+        numbers = sorted({each.number for each in placed})
+        answers = await self._nodes.ask_this(state, *(block_question(number) for number in numbers))
+        headers = [self._seen(state, answer) for answer in answers]
+        end = self._seen(state, anchor)
+        if end is None or end.header.number != last or None in headers:
+            raise ChainUnavailable(f"the chain node at {state.endpoint.url} does not know its own history")
+        blocks = blocks_of([seen for seen in headers if seen is not None], placed, self._at)
+        self._heard.hear(placed)
+        return History(tuple(block for block in blocks if block.events), end.header)
+
     async def wait(self, known: bytes) -> None:
         """Return once the head's hash differs from `known`."""
         while (await self.head()).hash == known:  # noqa: ASYNC110 (it is asked for anew each time)
@@ -130,20 +161,23 @@ class BlockReader:
     async def _complete(
         self, state: NodeState, headers: Sequence[SeenHeader], logs: tuple[PlacedLog, ...]
     ) -> tuple[PlacedLog, ...]:
-        """Return the logs with those of the newest blocks that this node left out, if another one tells them."""
-        if forged([seen for seen in headers if seen.proven], logs, self._at.contract):
+        """Return the logs with those that this node left out, if another one tells them, or it by the block's hash."""
+        if forged(headers, logs, self._at.contract):
             raise ChainError("the chain node shows logs of a block that holds none; use another node")
-        silent = silent_blocks(headers[-SUSPECTED:], logs, self._at.contract)
+        silent = silent_blocks(headers, logs, self._at.contract)
         if not silent:
             return logs
-        questions = [self._log_question({"blockHash": to_hex(seen.header.hash)}) for seen in silent]
-        _, answers = await self._nodes.ask_one(*questions, but=state)
-        more = [
-            placed
-            for answer in answers
-            if not isinstance(answer, RpcError)
-            for placed in read_answer(lambda value: read_logs(value, self._at.contract), answer)
-        ]
+        more: set[PlacedLog] = set()
+        if len(silent) > SUSPECTED and len(self._nodes) > 1:
+            other, _ = await self._nodes.ask_one(LATEST, but=state)
+            more |= set(await self._logs(other, headers[0].header.number, headers[-1].header.number))
+        else:
+            questions = [self._log_question({"blockHash": to_hex(seen.header.hash)}) for seen in silent[-SUSPECTED:]]
+            for answer in (await self._nodes.ask_one(*questions, but=state))[1]:
+                if not isinstance(answer, RpcError):
+                    more |= set(read_answer(lambda value: read_logs(value, self._at.contract), answer))
+        hashes = {seen.header.hash for seen in silent}
+        more = {placed for placed in more if placed.hash in hashes}
         if more:
             self._nodes.blame(state, ChainError("the chain node left out logs of the contract"))
         return tuple(sorted((*logs, *more), key=lambda placed: (placed.number, placed.index)))

@@ -27,7 +27,16 @@ from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import Address, ChannelId
 from tallystick.channels.transport.retries import Jitter
 from tallystick.channels.values.arguments import checked
-from tallystick.settlement.chain import Block, Call, Chain, ContractChannel, Header, SignedCall, TransactionReceipt
+from tallystick.settlement.chain import (
+    Block,
+    Call,
+    Chain,
+    ContractChannel,
+    Header,
+    History,
+    SignedCall,
+    TransactionReceipt,
+)
 from tallystick.settlement.errors import RpcError, WrongChain
 from tallystick.settlement.ethereum.abi import Deployment
 from tallystick.settlement.ethereum.evm.abi import DOMAIN_SEPARATOR
@@ -118,6 +127,9 @@ class EvmChain(Chain):
 
     async def blocks(self, first: int, limit: int) -> tuple[Block, ...]:
         return await self._blocks.blocks(first, limit)
+
+    async def history(self, first: int) -> History | None:
+        return await self._blocks.history(first)
 
     async def wait(self, known: bytes) -> None:
         """Return once the head's hash differs from `known`: it is asked for again and again."""
