@@ -41,13 +41,15 @@ FUNCTIONS = (
     "sdk.daemon.keystore.create",
     "sdk.daemon.keystore.load_key",
     "sdk.testing.world.open_world",
+    "settlement.ethereum.evm.client.open_evm_chain",
     "settlement.ethereum.rpc_client.open_rpc_chain",
     "settlement.simulated.rpc_server.serve_chain",
     "watchtower.daemon.run_tower",
     "channels.storage.sqlite.store.open_store",
 )
 CHAIN_PORT = {
-    *("blocks", "header", "wait", "submit", "receipt", "nonce", "balance", "channel", "channel_count", "secret_time"),
+    *("blocks", "header", "history", "wait", "sign", "submit", "receipt", "nonce", "balance"),
+    *("channel", "channel_count", "secret_time"),
     *("record", "find", "slice"),
 }
 """What a `Chain` answers to nodes and to its JSON-RPC server, which looks at everything itself."""

@@ -304,12 +304,11 @@ class Follower:
 
     async def _skip(self, asked: float) -> bool:
         """Follow blocks that stay by their events alone, if the chain tells them so; return whether there were any."""
-        position = self.followed.position
-        if position is not None and await self.chain.header(position.number) != position:
-            return False  # it may have left the branch: that is seen block by block
-        history = await self.chain.history(self.followed.next)
+        history, position = await self.chain.history(self.followed.next), self.followed.position
         if history is None:
             return False
+        if position is not None and await self.chain.header(position.number) != position:
+            return False  # it may have left the branch: that is seen block by block
         blocks = history.blocks
         if not blocks or blocks[-1].header != history.last:
             blocks = (*blocks, Block(history.last, ()))
