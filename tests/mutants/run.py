@@ -17,6 +17,7 @@ from pathlib import Path
 
 import of_channels
 import of_enforcement
+import of_ethereum
 import of_router
 import of_sdk
 import of_session
@@ -28,7 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 SECONDS = 300
 
 
-TABLES = (of_channels, of_session, of_settlement, of_enforcement, of_watchtower, of_router, of_sdk)
+TABLES = (of_channels, of_session, of_settlement, of_ethereum, of_enforcement, of_watchtower, of_router, of_sdk)
 MUTANTS: tuple[Mutant, ...] = tuple(mutant for table in TABLES for mutant in table.MUTANTS)
 
 
