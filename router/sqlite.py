@@ -7,7 +7,7 @@ from tallystick.channels.storage.sqlite.schemas import Schema
 from tallystick.router.forwarding.circuits import CIRCUITS
 from tallystick.router.gossip.schema import GOSSIP
 from tallystick.router.onion.replay import ONIONS
-from tallystick.router.pathfinding.liquidity_schema import LIQUIDITY
+from tallystick.router.pathfinding.beliefs import LIQUIDITY
 from tallystick.router.receiving.issued import INVOICES
 from tallystick.router.sending.payments import PAYMENTS
 

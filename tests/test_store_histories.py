@@ -45,7 +45,7 @@ from tallystick.router.forwarding.circuits import (
     load_circuits,
 )
 from tallystick.router.onion.replay import OnionsForgotten
-from tallystick.router.pathfinding.liquidity_schema import BeliefLearned, BeliefsForgotten, load_beliefs
+from tallystick.router.pathfinding.beliefs import BeliefLearned, BeliefsForgotten, load_beliefs
 from tallystick.router.receiving.issued import (
     InvoiceCancelled,
     InvoiceIssued,

@@ -28,11 +28,10 @@ from tallystick.channels.protocol.objects import Address, ChannelId
 from tallystick.channels.session import inputs, machine, resync
 from tallystick.channels.session.chaintime import ChainTime
 from tallystick.channels.session.effects import Effects, Event, PeerConnected, PeerNotice
-from tallystick.channels.session.inputs import Asks, Env, LinkDown, LinkUp, PeerMessage
-from tallystick.channels.session.locks import LockKeeper, always_fresh
+from tallystick.channels.session.inputs import Asks, LinkDown, LinkUp, PeerMessage
+from tallystick.channels.session.locks import LockKeeper
 from tallystick.channels.session.machine import process
 from tallystick.channels.session.session import Session
-from tallystick.channels.session.standing import never_lost
 from tallystick.channels.session.streamed import OutgoingStreamState
 from tallystick.channels.session.tickets import Ticket
 from tallystick.channels.session.view import ChannelView
@@ -78,8 +77,8 @@ class Engine:
         contract: Address,
         tell: Callable[[Event], None],
         saved: Callable[[Channel], None] = lambda channel: None,
-        fresh: Callable[[], bool] = always_fresh,
-        lost: Callable[[], bool] = never_lost,
+        fresh: Callable[[], bool] = lambda: True,
+        lost: Callable[[], bool] = lambda: False,
     ) -> None:
         """`tell` gets each event and `saved` each channel's agreed state, both after the commit that holds them.
 
@@ -161,7 +160,7 @@ class Engine:
         session = self._add(channel)
         session.change(channel)
         if channel.peer_key in self._wires:
-            process(session, LinkUp(), self._env())
+            process(session, LinkUp(), self._clock())
             if old is not None:
                 resync.succeed(session, old)
         self._due(session)
@@ -200,17 +199,14 @@ class Engine:
         Raise InvalidInput if there is no such channel, and what the command is refused with: nothing was done then.
         """
         session = self.session(channel)
-        answer = process(session, command, self._env())
+        answer = process(session, command, self._clock())
         self._due(session)
         return answer
 
     def giver(self, channel: ChannelId, stream: OutgoingStreamState) -> Callable[[int], int]:
         """Return a function that applies a `SubmitUnits` of so many units. Raises as `apply` does."""
         session = self.session(channel)
-        return machine.giver(session, stream, lambda: self._due(session), self._env)
-
-    def _env(self) -> Env:
-        return Env(self._clock())
+        return machine.giver(session, stream, lambda: self._due(session), self._clock)
 
     def _due(self, session: Session) -> None:
         """Let a channel to which something has happened take part in the next round."""
@@ -265,7 +261,7 @@ class Engine:
     def pay_many(self, channel: ChannelId, amounts: Sequence[int]) -> list[Ticket]:
         """Accept payments at once, in runs (`room` first). Raises as `Session.pay_many` does, and EngineStopped."""
         session = self._payable(channel)
-        tickets = process(session, inputs.SubmitPayments(tuple(amounts)), self._env())
+        tickets = process(session, inputs.SubmitPayments(tuple(amounts)), self._clock())
         self._due(session)
         return tickets
 
@@ -285,7 +281,7 @@ class Engine:
         self._wires[peer] = wire
         self._effects.emit(PeerConnected(peer, True))
         for session in self.sessions_with(peer):
-            process(session, LinkUp(), self._env())
+            process(session, LinkUp(), self._clock())
             self._due(session)
         self.opening.repeat(peer)
         self.writer.wake()
@@ -298,7 +294,7 @@ class Engine:
         self._effects.forget_frames(peer)
         self._effects.emit(PeerConnected(peer, False))
         for session in self.sessions_with(peer):
-            process(session, LinkDown(), self._env())
+            process(session, LinkDown(), self._clock())
             self._changed.add(session.channel.id)
         self.writer.wake()
 
@@ -311,10 +307,10 @@ class Engine:
 
         Ask now and then, by one clock. `queued`: whether frames for the peer wait on our side.
         """
-        tick, env = inputs.Tick((self._rounds, self._durable), queued), Env(now)
+        tick = inputs.Tick((self._rounds, self._durable), queued)
         owes = False
         for session in self.sessions_with(peer):
-            owes |= process(session, tick, env)
+            owes |= process(session, tick, now)
         return owes
 
     def receive(self, peer: bytes, message: messages.Message, frame: bytes) -> bool:
@@ -336,7 +332,7 @@ class Engine:
                 self._on_unknown(peer, identity, message)
                 return False
             self._due(session)
-            process(session, PeerMessage(message, frame), self._env())
+            process(session, PeerMessage(message, frame), self._clock())
             return True
         return False
 
@@ -345,9 +341,9 @@ class Engine:
         session = self.sessions.get(identity)
         if message.code == Fault.UNKNOWN_CHANNEL and session is not None and session.channel.peer_key == peer:
             self._changed.add(identity)
-            process(session, LinkDown(), self._env())  # it may learn of the channel yet, and greet us then
+            process(session, LinkDown(), self._clock())  # it may learn of the channel yet, and greet us then
         elif message.code in LATER and session is not None and session.channel.peer_key == peer:
-            process(session, inputs.PeerExcused(), self._env())
+            process(session, inputs.PeerExcused(), self._clock())
 
     def _on_unknown(self, peer: bytes, identity: ChannelId, message: messages.Message) -> None:
         domain = domain_separator(self.chain_id, self.contract)
@@ -371,9 +367,9 @@ class Engine:
     def on_chain_moved(self, chain: ChainTime) -> None:
         """The chain has moved: let its time pass in every channel in which something waits for that."""
         self.chain = chain
-        moved, env = inputs.ChainMoved(chain), self._env()
+        moved, now = inputs.ChainMoved(chain), self._clock()
         for session in self.sessions.values():
-            if process(session, moved, env):
+            if process(session, moved, now):
                 self._due(session)
         if self._keeper is not None:
             self.store(self._keeper.on_chain_moved())
@@ -385,19 +381,19 @@ class Engine:
         due = Round()
         if not self._dirty and not self._effects:
             return due
-        env, sign = self._env(), inputs.SignDue()
+        now, sign = self._clock(), inputs.SignDue()
         dirty, self._dirty = self._dirty, {}
         self._changed.update(dirty)
         self._changed.update(channel.id for channel in self._effects.saved_channels)
         updates = payments = 0
         for session in dirty.values():
             before = session.channel.newest
-            process(session, sign, env)
+            process(session, sign, now)
             self._backpressure.look(session)
             updates += session.channel.newest.proof.seq - before.proof.seq
             payments += session.channel.newest.next_payment - before.next_payment
         if updates:
-            due.rest = REST * (self._clock() - env.now) * updates / (updates + payments / BATCH_WORTH)
+            due.rest = REST * (self._clock() - now) * updates / (updates + payments / BATCH_WORTH)
         if self._effects:
             self._rounds += 1
             effects = self._effects.take()
@@ -433,7 +429,7 @@ class Engine:
         for session in self.sessions.values():
             session.locks.keeper = None  # it will look at every pending lock when the node starts again
         for session in self.sessions.values():
-            process(session, inputs.Stop(), self._env())
+            process(session, inputs.Stop(), self._clock())
         self._backpressure.end()
 
     def statistics(self) -> EngineStatistics:

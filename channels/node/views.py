@@ -42,7 +42,10 @@ class Views:
 
     def channel(self, channel: ChannelId) -> Channel:
         """Return the same of one channel; raise InvalidInput if there is none of that id."""
-        return self._session(channel).channel
+        try:
+            return self._sessions[channel].channel
+        except KeyError:
+            raise unknown_channel(channel) from None
 
     def get(self, channel: ChannelId) -> ChannelView | None:
         """Return one channel, None if there is none of that id."""
@@ -57,6 +60,11 @@ class Views:
         """Return all channels with that peer, gone ones included."""
         return [view_of(session) for session in self._by_peer.get(peer, {}).values()]
 
+    def beside(self, channel: ChannelId) -> list[ChannelView]:
+        """Return all channels with the peer of that one, itself included; none if it is unknown."""
+        session = self._sessions.get(channel)
+        return [] if session is None else self.with_peer(session.channel.peer_key)
+
     # --- what belongs to single locks and payments, and stands in no view ----------------------------------------
 
     def undecided_locks(self, channel: ChannelId) -> list[AddLock]:
@@ -65,7 +73,7 @@ class Views:
 
     def onion(self, channel: ChannelId, lock: int) -> bytes:
         """Return the onion of a pending lock of the peer's that nobody answered yet; empty if there is none."""
-        return self._session(channel).locks.onion(lock)
+        return self._session(channel).locks.onions.get(lock, b"")
 
     def secret_in_flight(self, channel: ChannelId, lock: int) -> bytes:
         """Return the secret by which an unlock of ours pays that the peer has not countersigned; empty if none does."""

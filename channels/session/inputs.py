@@ -5,7 +5,8 @@
     Chain     ChainMoved, FundingConfirmed, PhaseReached
     Time      Tick (the peer's patience is looked at), SignDue (a round begins), Stop
 
-An input of type `Asks[R]` is answered by an R. Amounts are in units of the channel's asset, times in seconds.
+An input of type `Asks[R]` is answered by an R. The time at which it comes is told beside it, by whose clock the input
+names. Amounts are in units of the channel's asset, times in seconds.
 """
 
 from __future__ import annotations
@@ -30,12 +31,6 @@ R_co = TypeVar("R_co", covariant=True)
 
 class Asks(msgspec.Struct, Generic[R_co], frozen=True):
     """Something that happens to a channel; whoever tells it gets an R back."""
-
-
-class Env(msgspec.Struct, frozen=True, gc=False):
-    """What an input does not say itself: the time at which it comes, in seconds of whose clock the input names."""
-
-    now: float
 
 
 # --- commands: payments -----------------------------------------------------------------------------------------

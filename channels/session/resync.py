@@ -28,9 +28,9 @@ from tallystick.channels.protocol.messages import (
 from tallystick.channels.protocol.objects import SignedProof
 from tallystick.channels.protocol.simplex import extend
 from tallystick.channels.session.effects import CloseRequested
-from tallystick.channels.session.flight import SentUpdate, ended_locks
 from tallystick.channels.session.link_state import LinkState
 from tallystick.channels.session.session import Session
+from tallystick.channels.session.tickets import SentUpdate, ended_locks
 from tallystick.channels.storage.schema import Journaled
 
 _GREETING = (Phase.OPENING, Phase.OPEN, Phase.FROZEN, Phase.RECOVERING)
@@ -186,7 +186,7 @@ def repeat(session: Session) -> None:
     channel = session.channel
     for sent in session.sent:
         if sent.seq > known:
-            session.effects.send_frame(channel.peer_key, sent.frame)
+            session.effects.frames.append((channel.peer_key, sent.frame))
     session.streams.repeat()
     for secret in channel.secrets:
         session.send(Reveal(channel.id, secret.lock, secret.secret))

@@ -77,7 +77,7 @@ class Streams:
 
     def claims(self) -> dict[int, StreamProof]:
         """Return what the peer's pending locks owe us by the links that we hold."""
-        return {stream.lock: stream.proof for stream in self.incoming.values() if stream.depth}
+        return {lock: stream.proof for lock, stream in self.incoming.items() if stream.depth}
 
     # --- the payer -----------------------------------------------------------------------------------------------
 
@@ -360,7 +360,7 @@ class Streams:
             own = self.outgoing.pop(lock.id, None)
             if own is not None:
                 own.closing = True
-                session.effects.then(partial(own.end, paid))
+                session.effects.acts.append(partial(own.end, paid))
         else:
             stream = self.incoming.pop(lock.id, None)
             if stream is not None:
@@ -368,7 +368,7 @@ class Streams:
 
     def _tell(self, stream: IncomingStreamState, depth: int, paid: int | None) -> None:
         units, stream.stored = depth - stream.stored, depth
-        self._session.effects.then(partial(stream.secure, depth, paid))
+        self._session.effects.acts.append(partial(stream.secure, depth, paid))
         if units:
             stream.depth = max(stream.depth, depth)
             amount = units * stream.terms.unit

@@ -11,10 +11,11 @@ import types
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from tallystick.channels.storage.store import Moment
-from tallystick.channels.values.argument_rules import refuse
+from tallystick.channels.values.argument_rules import Text, refuse
 
 _PLAIN: dict[type, tuple[type, ...]] = {bytes: (bytes,), int: (int,), str: (str,), bool: (bool,), float: (float, int)}
 _EXPECTS = {bytes: "bytes", int: "a whole number", str: "text", bool: "True or False", float: "a number"}
+_TEXT = Text(secret=True)
 _FIELDS: dict[type[Moment], list[tuple[str, tuple[type, ...]]]] = {}
 
 
@@ -29,14 +30,7 @@ def check_types(moment: Moment) -> None:
         if type(value) not in kinds and not (isinstance(value, kinds) and not isinstance(value, bool)):
             raise refuse(f"{kind.__name__}.{name}", _expected(kinds), value, secret=True)
         if type(value) is str and not value.isascii():
-            _check_text(f"{kind.__name__}.{name}", value)
-
-
-def _check_text(name: str, value: str) -> None:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise refuse(name, "text without half of a surrogate pair", value, secret=True) from None
+            _TEXT.take(value, f"{kind.__name__}.{name}")
 
 
 def _fields_of(kind: type[Moment]) -> list[tuple[str, tuple[type, ...]]]:

@@ -23,9 +23,9 @@ from tallystick.router.gossip.store import EdgeKnown, GraphEvent
 from tallystick.router.network.node import LocalNode
 from tallystick.router.network.private_channels import HintUpdates, PrivateChannels, capacity_of
 from tallystick.router.objects import NodeKey
+from tallystick.router.pathfinding.beliefs import load_beliefs
 from tallystick.router.pathfinding.graph import Graph
 from tallystick.router.pathfinding.liquidity import Knowledge
-from tallystick.router.pathfinding.liquidity_schema import load_beliefs
 from tallystick.router.pathfinding.planner import Planner
 from tallystick.router.sending.asset_graph import AssetGraph, OrderRoutes, OwnChannel
 from tallystick.router.sending.payments import Order

@@ -93,11 +93,6 @@ class _LndEdge(msgspec.Struct, gc=False):
     node2_policy: _LndPolicy | None = None
 
 
-class _LndGraph(msgspec.Struct):
-    edges: list[_LndEdge]
-    nodes: list[_LndNode] = []
-
-
 # --- CLN -------------------------------------------------------------------------------------------------------------
 
 
@@ -114,15 +109,12 @@ class _ClnChannel(msgspec.Struct, gc=False):
     htlc_maximum_msat: Amount = 0
 
 
-class _ClnGraph(msgspec.Struct):
-    channels: list[_ClnChannel]
+class _Json(msgspec.Struct):
+    """Either of both formats: one has edges, the other channels."""
 
-
-class _Shape(msgspec.Struct):
-    """What tells the two JSON formats apart."""
-
-    edges: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    channels: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    edges: list[_LndEdge] | None = None
+    nodes: list[_LndNode] = []
+    channels: list[_ClnChannel] | None = None
 
 
 def read_graph(data: bytes) -> ImportedGraph:
@@ -131,15 +123,14 @@ def read_graph(data: bytes) -> ImportedGraph:
     if data.lstrip()[:1] != b"{":
         return _gather("csv", _read_csv(data))
     try:
-        shape = msgspec.json.decode(data, type=_Shape)
-        if shape.edges is not msgspec.UNSET:
-            graph = msgspec.json.decode(data, type=_LndGraph)
-            aliases = {_key(node.pub_key): node.alias for node in graph.nodes if node.alias}
-            return _gather("lnd", _read_lnd(graph), aliases)
-        if shape.channels is not msgspec.UNSET:
-            return _gather("cln", _read_cln(msgspec.json.decode(data, type=_ClnGraph)))
+        found = msgspec.json.decode(data, type=_Json)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInput(f"this JSON is no graph of a Lightning node: {error}") from error
+    if found.edges is not None:
+        aliases = {_key(node.pub_key): node.alias for node in found.nodes if node.alias}
+        return _gather("lnd", _read_lnd(found.edges), aliases)
+    if found.channels is not None:
+        return _gather("cln", _read_cln(found.channels))
     raise InvalidInput(
         "this JSON is neither the output of `lncli describegraph` (it has no `edges`) nor that of `lightning-cli "
         "listchannels` (it has no `channels`)"
@@ -222,9 +213,9 @@ def _gather(source: str, read: _Read, aliases: Mapping[NodeKey, str] = {}) -> Im
     return ImportedGraph(source, edges, aliases, skipped, inbound)
 
 
-def _read_lnd(graph: _LndGraph) -> _Read:
+def _read_lnd(edges: list[_LndEdge]) -> _Read:
     key = cache(_key)
-    for each in graph.edges:
+    for each in edges:
         one, other = key(each.node1_pub), key(each.node2_pub)
         channel, capacity = _channel(f"lnd {each.channel_id}"), _number(each.capacity, "capacity") * MSAT
         for source, target, policy, beyond in (
@@ -240,8 +231,8 @@ def _read_lnd(graph: _LndGraph) -> _Read:
             yield Edge(channel, source, target, capacity, _policy(policy, names_out, not policy.disabled)), fee
 
 
-def _read_cln(graph: _ClnGraph) -> _Read:
-    for each in graph.channels:
+def _read_cln(channels: list[_ClnChannel]) -> _Read:
+    for each in channels:
         source, target = _key(each.source), _key(each.destination)
         if each.amount_msat is not None:
             capacity = _number(each.amount_msat, "amount_msat")

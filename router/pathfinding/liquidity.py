@@ -7,7 +7,7 @@ does not. What is learned of one direction is mirrored onto the other, and fades
 is left, as others pay, too. Of our own channels the balance is known.
 
 `Knowledge` keeps the beliefs, exact, and writes what follows from them into the columns of the `Graph`, where searches
-read it. Beliefs are bounded in number, and survive restarts (`liquidity_schema`).
+read it. Beliefs are bounded in number, and survive restarts (`beliefs`).
 """
 
 from __future__ import annotations
@@ -21,10 +21,9 @@ import msgspec
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
 from tallystick.channels.storage.store import Moment
 from tallystick.router.objects import Edge, Hop, NodeKey, Route
-from tallystick.router.pathfinding.beliefs import BIMODAL, Belief, Prior
+from tallystick.router.pathfinding.beliefs import BIMODAL, Belief, BeliefLearned, BeliefsForgotten, Prior
 from tallystick.router.pathfinding.graph import Direction, Graph, capacity_of
-from tallystick.router.pathfinding.liquidity_schema import BeliefLearned, BeliefsForgotten
-from tallystick.router.pathfinding.steps import Steps, finish
+from tallystick.router.pathfinding.steps import Steps
 
 HALF_LIFE = 3600.0
 """Seconds."""
@@ -118,12 +117,8 @@ class Knowledge:
         low, high = columns.share_lower[slot], columns.share_upper[slot]
         return float((high - self.prior.below(wanted * columns.per_capacity[slot])) / (high - low))
 
-    def refresh(self, now: float) -> None:
-        """Bring the graph's columns up to date: call before a search. Cheap if little has happened."""
-        finish(self.refreshing(now))
-
     def refreshing(self, now: float) -> Steps[None]:
-        """Do what `refresh` does, with pauses."""
+        """Bring the graph's columns up to date, with pauses: run it before a search. Cheap if little has happened."""
         if now >= self._refreshed + self.half_life / _STEPS or now < self._refreshed:
             self._refreshed = now
             self._forget(now)

@@ -78,9 +78,9 @@ MUTANTS = (
     Mutant(
         "seal the layout of the tables after they were changed for good",
         "channels/storage/sqlite/store.py",
-        "            install(self._writer, unsealed(self._writer, self.tables))\n            seal_layout",
+        "            install(self._writer, self.tables)\n            seal_layout",
         '            self._writer.execute("COMMIT")\n            self._writer.execute("BEGIN")\n'
-        "            install(self._writer, unsealed(self._writer, self.tables))\n            seal_layout",
+        "            install(self._writer, self.tables)\n            seal_layout",
         ("test_store_damage.py",),
     ),
     Mutant(
@@ -336,8 +336,8 @@ MUTANTS = (
     Mutant(
         "let a flood of handshakes drive out those of partners",
         "channels/transport/links.py",
-        "return count - FAVOURED_HANDSHAKES if source in self._favoured else count",
-        "return count",
+        "return FAVOURED_HANDSHAKES if source in self._favoured else 0",
+        "return 0",
         ("test_doors_strangers.py",),
     ),
     Mutant(

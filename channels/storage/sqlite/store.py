@@ -20,7 +20,6 @@ from tallystick.channels.storage.sqlite.seals import (
     install,
     register,
     seal_layout,
-    unsealed,
     verify,
     verify_layout,
     verify_structure,
@@ -61,9 +60,8 @@ class SqliteStore:
         try:
             self._writer.execute("BEGIN IMMEDIATE")
             for schema in schemas:
-                if _migrate(self._writer, schema):
-                    install(self._writer, schema.subject.tables)
-            install(self._writer, unsealed(self._writer, self.tables))
+                _migrate(self._writer, schema)
+            install(self._writer, self.tables)
             seal_layout(self._writer)
             self._writer.execute("COMMIT")
         except BaseException:
@@ -124,8 +122,8 @@ def _require_known(connection: sqlite3.Connection, schemas: Iterable[Schema]) ->
         )
 
 
-def _migrate(connection: sqlite3.Connection, schema: Schema) -> bool:
-    """Bring the part to its newest version, within a transaction; return whether it had another one."""
+def _migrate(connection: sqlite3.Connection, schema: Schema) -> None:
+    """Bring the part to its newest version, within a transaction."""
     connection.execute("CREATE TABLE IF NOT EXISTS schemas (name TEXT PRIMARY KEY, version INTEGER NOT NULL)")
     row = connection.execute("SELECT version FROM schemas WHERE name = ?", (schema.name,)).fetchone()
     version = row[0] if row else 0
@@ -142,7 +140,6 @@ def _migrate(connection: sqlite3.Connection, schema: Schema) -> bool:
             connection.execute("INSERT OR REPLACE INTO schemas VALUES (?, ?)", (schema.name, number + 1))
         except sqlite3.Error as error:
             raise StoreError(f"the store's {schema.name} part could not be brought to version {number + 1}") from error
-    return version < len(schema.migrations)
 
 
 def _lay_out_log(path: Path) -> None:
