@@ -51,7 +51,7 @@ from tallystick.router.gossip.peer_state import (
 )
 from tallystick.router.gossip.pending_updates import PendingUpdates
 from tallystick.router.gossip.policy import GossipPolicy
-from tallystick.router.gossip.private_updates import PrivateUpdates, encode_update
+from tallystick.router.gossip.private_updates import PrivateUpdates
 from tallystick.router.gossip.reconciliation import BUCKETS, UPDATE_BUCKETS
 from tallystick.router.gossip.store import (
     AnnouncementForgotten,
@@ -282,11 +282,6 @@ class Gossip:
         """
         self.own.announce(channel, policy)
         self._say(self.own.update(channel, self._date(now)), now)
-
-    def update_of(self, channel: ChannelId) -> bytes:
-        """Return our own update of a channel, as failures carry it (BOLT 4); empty if there is none."""
-        update = self.own.said_of(channel)
-        return encode_update(update) if update is not None else b""
 
     def learn(self, update: bytes, now: float) -> ChannelUpdate | None:
         """Take in an update that a forwarder sent back to us as a payer; return it if it was sound and news.

@@ -7,7 +7,7 @@ what is refused is lost, and reconciliation makes up for it. It works the same i
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -23,7 +23,7 @@ from tallystick.router.gossip.core import Gossip
 from tallystick.router.gossip.peer_state import GossipEffects
 from tallystick.router.gossip.schema import GossipChanged, load_announcements, load_gossip_channels
 from tallystick.router.gossip.store import ChannelFacts, GraphEvent
-from tallystick.router.objects import Edge, ForwardingPolicy, NodeKey
+from tallystick.router.objects import ForwardingPolicy, NodeKey
 from tallystick.settlement.chain import (
     OPEN,
     ChannelOpened,
@@ -162,10 +162,6 @@ class GossipService:
         """Keep room for channels in these assets, besides the coin. Call it before `load`, and when they change."""
         self.core.store.prefer(assets)
         self._release()
-
-    def edges(self, asset: Address) -> Iterable[Edge]:
-        """Return the directions in one asset that are routable now: what `tell` has said of it, all at once."""
-        return self.core.store.edges(asset).values()
 
     def learn(self, update: bytes) -> ChannelUpdate | None:
         """Take in an update out of a failure; return it if it is sound and news. Our graph is told, and nobody else."""
