@@ -199,8 +199,10 @@ class OutgoingPayments:
     def _add(self, order: Order, gives_up: float) -> _Active:
         routes = self._routes_for(order)
         limits = self._limits(order.asset)
-        waits = limits.waits and order.kind is not PaymentKind.PROBE  # which asks what can be paid now
-        limits = msgspec.structs.replace(limits, parts=limits.parts if order.parts else 1, waits=waits)
+        if not order.parts:
+            limits = msgspec.structs.replace(limits, parts=1)
+        if order.kind is PaymentKind.PROBE:  # it asks what can be paid now
+            limits = msgspec.structs.replace(limits, waits=False)
         payment = Payment(routes, order.target, order.amount, max_fee=order.max_fee, limits=limits)
         active = self._active[order.payment_hash] = _Active(order, routes, payment, gives_up, {}, trio.Event())
         self._remind(order.payment_hash, gives_up)
