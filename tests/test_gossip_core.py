@@ -103,7 +103,7 @@ def test_a_channel_that_is_closed_on_chain_is_removed_and_stays_removed(truth: C
 def test_a_close_that_overtakes_the_chains_answer_wins(truth: ChainTruth, house: House) -> None:
     channel = truth.open(ANN, BEA)
     list(house.gossip.receiving(PEER, wire.frames([truth.update(channel, 0, NOW)])[0], NOW))
-    assert house.gossip.next_question(NOW) == channel
+    assert house.gossip.pending.next_question(NOW) == channel
     facts = truth.facts(channel)
     house.gossip.on_closed(channel, NOW)
     house.gossip.answer(channel, facts, NOW)

@@ -42,7 +42,10 @@ class Views:
 
     def channel(self, channel: ChannelId) -> Channel:
         """Return the same of one channel; raise InvalidInput if there is none of that id."""
-        return self._session(channel).channel
+        try:
+            return self._sessions[channel].channel
+        except KeyError:
+            raise unknown_channel(channel) from None
 
     def get(self, channel: ChannelId) -> ChannelView | None:
         """Return one channel, None if there is none of that id."""
@@ -56,6 +59,11 @@ class Views:
     def with_peer(self, peer: bytes) -> list[ChannelView]:
         """Return all channels with that peer, gone ones included."""
         return [view_of(session) for session in self._by_peer.get(peer, {}).values()]
+
+    def beside(self, channel: ChannelId) -> list[ChannelView]:
+        """Return all channels with the peer of that one, itself included; none if it is unknown."""
+        session = self._sessions.get(channel)
+        return [] if session is None else self.with_peer(session.channel.peer_key)
 
     # --- what belongs to single locks and payments, and stands in no view ----------------------------------------
 
