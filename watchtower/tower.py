@@ -31,14 +31,7 @@ from tallystick.settlement.ethereum.transactions import GAS
 from tallystick.settlement.following.checked import Market, with_checks
 from tallystick.settlement.following.follower import Follower, FollowerStatistics
 from tallystick.settlement.following.vigil import TICK, begin_vigil, look
-from tallystick.settlement.sending.fee_account import (
-    AT_ONCE,
-    LOOK_AGAIN,
-    LOOK_EVERY,
-    REST_PERCENT,
-    FeeAccount,
-    FundsAndDuties,
-)
+from tallystick.settlement.sending.fee_account import AT_ONCE, REST_PERCENT, FeeAccount, FundsAndDuties
 from tallystick.settlement.sending.moments import read_followed
 from tallystick.settlement.sending.obligations import SendingPolicy
 from tallystick.settlement.sending.sender import Sender, SenderStatistics
@@ -239,7 +232,7 @@ class Tower:
                 account, alarm = account.look(FundsAndDuties(held, soon))
                 if alarm is not None:
                     self._alarm(alarm)
-            await trio.sleep(LOOK_AGAIN if account.in_doubt else LOOK_EVERY)
+            await trio.sleep(account.pause)
 
     def _needed(self, price: int) -> tuple[int, int]:
         """Return what to hold for the disputes that are open, or as a reserve, and for some of the appointments, too.

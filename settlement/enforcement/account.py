@@ -20,7 +20,7 @@ from tallystick.settlement.enforcement.following import EnforcingNode
 from tallystick.settlement.errors import ChainError, ChainUnavailable
 from tallystick.settlement.ethereum.transactions import GAS, gas_of
 from tallystick.settlement.following.checked import Market
-from tallystick.settlement.sending.fee_account import LOOK_AGAIN, LOOK_EVERY, FeeAccount, FundsAndDuties
+from tallystick.settlement.sending.fee_account import FeeAccount, FundsAndDuties
 from tallystick.settlement.sending.obligations import Obligation, ObligationStatus
 from tallystick.settlement.sending.sender import Sender
 
@@ -122,7 +122,7 @@ class Account:
                 account, alarm = account.look(FundsAndDuties(held, need))
                 if alarm is not None:
                     self._node.alarm(alarm)
-            await trio.sleep(LOOK_AGAIN if account.in_doubt else LOOK_EVERY)
+            await trio.sleep(account.pause)
 
 
 def _named(asset: Address) -> str:
