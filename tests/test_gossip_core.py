@@ -246,10 +246,10 @@ def test_an_update_from_a_failure_that_is_not_sound_is_ignored_and_uses_up_nothi
 def test_our_own_update_is_what_our_failures_carry(truth: ChainTruth) -> None:
     house = House(truth, number=1)
     channel = truth.open(ANN, BEA)
-    assert house.gossip.update_of(channel) == b""
+    assert house.gossip.own.said_of(channel) == b""
     house.gossip.announce(channel, ForwardingPolicy(base_fee=4), house.now)
     house.pass_time(2)
-    there = house.gossip.update_of(channel)
+    there = house.gossip.own.said_of(channel)
     payer = House(truth)
     payer.hear(*(truth.update(channel, side, NOW - 5) for side in (0, 1)))
     learned = payer.gossip.learn(there, payer.now + 5)

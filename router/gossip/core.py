@@ -51,11 +51,10 @@ from tallystick.router.gossip.peer_state import (
 )
 from tallystick.router.gossip.pending_updates import PendingUpdates
 from tallystick.router.gossip.policy import GossipPolicy
-from tallystick.router.gossip.private_updates import PrivateUpdates, encode_update
+from tallystick.router.gossip.private_updates import PrivateUpdates
 from tallystick.router.gossip.reconciliation import BUCKETS, UPDATE_BUCKETS
 from tallystick.router.gossip.store import (
     AnnouncementForgotten,
-    Change,
     ChannelFacts,
     FactsForgotten,
     FactsKept,
@@ -103,7 +102,6 @@ class Gossip:
         taken, self._effects = self._effects, GossipEffects()
         taken.changes, self.store.changes = self.store.changes, []
         taken.events, self.store.events = self.store.events, []
-        taken.questions = self.pending.curious
         return taken
 
     @property
@@ -139,17 +137,16 @@ class Gossip:
     def load(self, channels: Iterable[FactsKept], announcements: Iterable[KeptAnnouncement], now: float) -> None:
         """Take in what was stored. Call it once, before anything else; `effects` then tells the edges."""
         store = self.store
-        forgotten: list[Change] = []
         for known in channels:
             if not store.put_channel(known.channel, known.facts, known.verified):
-                forgotten.append(FactsForgotten(known.channel))
+                store.changes.append(FactsForgotten(known.channel))
         for kept in announcements:
             if store.takes(kept.announcement):
                 store.put(kept.announcement, kept.digest)
                 self.own.remember(kept.announcement)
             else:
-                forgotten.append(AnnouncementForgotten(item_of(kept.announcement)))
-        store.changes = [c for c in store.changes if isinstance(c, FactsForgotten | AnnouncementForgotten)] + forgotten
+                store.changes.append(AnnouncementForgotten(item_of(kept.announcement)))
+        store.changes = [c for c in store.changes if isinstance(c, FactsForgotten | AnnouncementForgotten)]
         for bucket in range(BUCKETS):
             self._drop_beyond(bucket, self._date(now))
 
@@ -282,11 +279,6 @@ class Gossip:
         """
         self.own.announce(channel, policy)
         self._say(self.own.update(channel, self._date(now)), now)
-
-    def update_of(self, channel: ChannelId) -> bytes:
-        """Return our own update of a channel, as failures carry it (BOLT 4); empty if there is none."""
-        update = self.own.said_of(channel)
-        return encode_update(update) if update is not None else b""
 
     def learn(self, update: bytes, now: float) -> ChannelUpdate | None:
         """Take in an update that a forwarder sent back to us as a payer; return it if it was sound and news.

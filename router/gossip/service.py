@@ -7,7 +7,7 @@ what is refused is lost, and reconciliation makes up for it. It works the same i
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -23,7 +23,7 @@ from tallystick.router.gossip.core import Gossip
 from tallystick.router.gossip.peer_state import GossipEffects
 from tallystick.router.gossip.schema import GossipChanged, load_announcements, load_gossip_channels
 from tallystick.router.gossip.store import ChannelFacts, GraphEvent
-from tallystick.router.objects import Edge, ForwardingPolicy, NodeKey
+from tallystick.router.objects import ForwardingPolicy, NodeKey
 from tallystick.settlement.chain import (
     OPEN,
     ChannelOpened,
@@ -61,7 +61,7 @@ class GossipService:
     ask: Callable[[ChannelId], Awaitable[ContractChannel | None]]
     """Asks the chain for the contract's state of a channel, None if it never existed. As `Chain.channel`."""
     writer: Writer
-    """Its store has what `schema` says."""
+    """Its store keeps `GOSSIP`."""
     clock: Clock
     steady: Clock
     """Goes on at one pace, whatever becomes of `clock`."""
@@ -163,10 +163,6 @@ class GossipService:
         self.core.store.prefer(assets)
         self._release()
 
-    def edges(self, asset: Address) -> Iterable[Edge]:
-        """Return the directions in one asset that are routable now: what `tell` has said of it, all at once."""
-        return self.core.store.edges(asset).values()
-
     def learn(self, update: bytes) -> ChannelUpdate | None:
         """Take in an update out of a failure; return it if it is sound and news. Our graph is told, and nobody else."""
         news = self.core.learn(update, self._now())
@@ -191,7 +187,7 @@ class GossipService:
         """Store what is to be stored; send and tell the rest after that commit."""
         self._changed.set()
         effects = self.core.take()
-        if effects.questions:
+        if self.core.pending.curious:
             self._curious.set()
             self._curious = trio.Event()
         if effects.changes or effects.frames or effects.events or effects.faults:

@@ -86,7 +86,7 @@ class Routing:
             jitter=jitter,
         )
         self.private_channels = PrivateChannels(
-            node, self.policies, is_known=self._is_known, announced=self.gossip.core.update_of
+            node, self.policies, is_known=self._is_known, announced=self.gossip.core.own.said_of
         )
         self.maps = AssetGraphs(node, self.gossip, self.private_channels)
         admission = Admission(node.channels, node.store, forwarding, fee=claim_fee, alarm=node.alarm)

@@ -151,10 +151,8 @@ class Node:
         )
         self.onchain = OnChain(
             EnforcingNode(
-                key=key,
                 chain=chain,
                 engine=self.engine,
-                writer=self.writer,
                 policy=config.duties,
                 confirmations=config.confirmations,
                 start_block=config.start_block,
