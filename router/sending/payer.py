@@ -22,6 +22,7 @@ the other, in the order in which they were given.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 
 import msgspec
@@ -55,6 +56,13 @@ class Limits(Options, frozen=True, kw_only=True):
     """Seconds of the first wait; each is twice as long as the one before."""
     pause_max: float = 16.0
     """Seconds of the longest wait."""
+
+
+@functools.lru_cache(100)
+def narrowed(limits: Limits, *, parts: bool, waits: bool) -> Limits:
+    """Return the limits of a payment that may not come in parts, or not wait. Kept, as each making of options checks
+    them all."""
+    return msgspec.structs.replace(limits, parts=limits.parts if parts else 1, waits=limits.waits and waits)
 
 
 class WaitUntil(msgspec.Struct, frozen=True):
