@@ -15,7 +15,7 @@ from tallystick.router.invoices.invoice import Invoice
 from tallystick.router.objects import NodeKey
 from tallystick.router.onion.payload import FinalLock, FinalPayload
 from tallystick.router.pathfinding.beliefs import Belief, BeliefLearned, BeliefsForgotten, load_beliefs
-from tallystick.router.receiving.issued import InvoiceClaimed, KeysendClaimed, find_claimable, find_invoice, issue
+from tallystick.router.receiving.issued import InvoiceClaimed, KeysendClaimed, claimable_of, find_invoice, issue
 from tallystick.router.receiving.payee import (
     Claimable,
     ClaimPayment,
@@ -135,12 +135,14 @@ def test_invoices_and_keysends_keep_their_asset_and_old_ones_are_of_the_coin() -
         created=NOW,
     )
     store.commit([issue(invoice, key, SECRET)])
-    claimable = find_claimable(store, HASH, FinalPayload(1, NOW, WORD, 1), asset=NATIVE)
+    claimable = claimable_of(find_invoice(store, HASH), HASH, FinalPayload(1, NOW, WORD, 1), asset=NATIVE)
     assert claimable is not None and claimable.asset == TOKEN, "whatever the lock is in"
     other = digest_of(b"t" * 32)
     store.commit([InvoiceClaimed(HASH, SECRET, 5, NOW), KeysendClaimed(other, b"t" * 32, 9, NOW, TOKEN)])
     for digest, received in ((HASH, 5), (other, 9)):
         record = find_invoice(store, digest)
         assert record is not None and (record.asset, record.received) == (TOKEN, received)
-    keysend = find_claimable(store, b"n" * 32, FinalPayload(1, NOW, WORD, 1, SECRET), asset=TOKEN)
+    keysend = claimable_of(
+        find_invoice(store, b"n" * 32), b"n" * 32, FinalPayload(1, NOW, WORD, 1, SECRET), asset=TOKEN
+    )
     assert keysend is None, "its secret does not fit"

@@ -44,7 +44,7 @@ def hear(gossip: Gossip, truth: ChainTruth, *channels: ChannelId) -> list[EdgeKn
     updates = [truth.update(each, side, NOW) for each in channels for side in (0, 1)]
     for frame in wire.frames(list(updates)):
         list(gossip.receiving(PEER, frame, NOW))
-    while (asked := gossip.next_question(NOW)) is not None:
+    while (asked := gossip.pending.next_question(NOW)) is not None:
         gossip.answer(asked, truth.facts(asked), NOW)
     return [event for event in gossip.take().events if isinstance(event, EdgeKnown)]
 

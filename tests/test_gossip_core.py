@@ -103,7 +103,7 @@ def test_a_channel_that_is_closed_on_chain_is_removed_and_stays_removed(truth: C
 def test_a_close_that_overtakes_the_chains_answer_wins(truth: ChainTruth, house: House) -> None:
     channel = truth.open(ANN, BEA)
     list(house.gossip.receiving(PEER, wire.frames([truth.update(channel, 0, NOW)])[0], NOW))
-    assert house.gossip.next_question(NOW) == channel
+    assert house.gossip.pending.next_question(NOW) == channel
     facts = truth.facts(channel)
     house.gossip.on_closed(channel, NOW)
     house.gossip.answer(channel, facts, NOW)
@@ -246,10 +246,10 @@ def test_an_update_from_a_failure_that_is_not_sound_is_ignored_and_uses_up_nothi
 def test_our_own_update_is_what_our_failures_carry(truth: ChainTruth) -> None:
     house = House(truth, number=1)
     channel = truth.open(ANN, BEA)
-    assert house.gossip.update_of(channel) == b""
+    assert house.gossip.own.said_of(channel) == b""
     house.gossip.announce(channel, ForwardingPolicy(base_fee=4), house.now)
     house.pass_time(2)
-    there = house.gossip.update_of(channel)
+    there = house.gossip.own.said_of(channel)
     payer = House(truth)
     payer.hear(*(truth.update(channel, side, NOW - 5) for side in (0, 1)))
     learned = payer.gossip.learn(there, payer.now + 5)

@@ -38,7 +38,7 @@ def test_a_flood_of_channels_that_do_not_exist_fills_only_its_senders_places(tru
         list(house.gossip.receiving(OTHER, wire.frames([update])[0], NOW))
     assert house.gossip.statistics().pending == 20
     list(house.gossip.receiving(PEER, wire.frames([truth.update(channel, 0, NOW)])[0], NOW))
-    asked = [house.gossip.next_question(NOW) for _ in range(2)]
+    asked = [house.gossip.pending.next_question(NOW) for _ in range(2)]
     assert channel in asked  # peers take turns: nobody waits behind a flood
     for question in asked:
         assert question is not None

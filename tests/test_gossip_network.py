@@ -93,7 +93,7 @@ async def outage() -> None:
             for frame in wire.frames([truth.update(channel, side, now) for side in (0, 1)]):
                 list(ann.shell.receiving(b"bea", frame))
         await trio.sleep(30)
-        assert (ann.graph, ann.shell.statistics().pending) == ({}, len(channels))
+        assert (ann.graph, ann.gossip.statistics().pending) == ({}, len(channels))
         truth.silent = False
         await trio.sleep(90)
         assert (len(ann.graph), truth.questions) == (2 * len(channels), len(channels))

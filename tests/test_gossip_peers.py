@@ -45,7 +45,7 @@ class Host:
         self.peers = Peers(self.engine, network.endpoint(self.key), Random(number), self.on_event)
         self.gossip = Gossip(self.key, DOMAIN)
         self.service = GossipService(
-            gossip=self.gossip,
+            core=self.gossip,
             ask=truth.channel,
             writer=self.writer,
             clock=clock,

@@ -70,7 +70,7 @@ def test_our_own_policy_is_said_when_the_chain_confirms_and_renewed_in_time(trut
     channel = truth.open(ANN, BEA)
     view = truth.views.pop(channel)
     house.gossip.announce(channel, ForwardingPolicy(base_fee=3), house.now)
-    house.gossip.describe(Description("Ann", ("ann.example:7735",)))
+    house.gossip.own.describe(Description("Ann", ("ann.example:7735",)))
     house.pass_time(5)
     assert house.contents() == {}
     truth.views[channel] = view
@@ -116,9 +116,9 @@ def test_what_cannot_be_announced_is_refused_at_once(house: House) -> None:
     with pytest.raises(InvalidInput, match="policy"):
         house.gossip.announce(ChannelId(bytes(32)), ForwardingPolicy(base_fee=2**128), house.now)
     with pytest.raises(InvalidInput, match="address"):
-        house.gossip.describe(Description("Ann", ("nowhere",)))
+        house.gossip.own.describe(Description("Ann", ("nowhere",)))
     with pytest.raises(InvalidInput, match="addresses"):
-        house.gossip.describe(Description("Ann", ("a:1",) * 5))
+        house.gossip.own.describe(Description("Ann", ("a:1",) * 5))
 
 
 def test_a_channel_that_is_not_ours_is_never_announced(truth: ChainTruth, house: House) -> None:

@@ -22,11 +22,11 @@ from tallystick.sdk.cli.options import parse_amount
 from tallystick.sdk.daemon.configuration import Settings, parse_place, read_settings, write_settings
 from tallystick.sdk.daemon.daemon import node_config
 from tallystick.sdk.errors import ConfigurationError
-from tallystick.sdk.node.known_peers import known_peers
 from tallystick.sdk.node.node import Config, Node
 from tallystick.sdk.node.places import is_one_machine, places_to_announce, places_to_dial, write_place
 from tallystick.sdk.node.running import open_node
 from tallystick.sdk.node.sqlite import SCHEMAS
+from tallystick.sdk.node.whereabouts import known_peers
 from tallystick.settlement.testing.local import LocalChain
 
 KEYS = {name: PrivateKey(keccak(name.encode())) for name in ("alice", "bob", "carol")}

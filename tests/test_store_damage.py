@@ -35,9 +35,9 @@ from tallystick.router.forwarding.circuits import CircuitClosed, forwards_after,
 from tallystick.router.forwarding.forwarder import ForwardOutcome
 from tallystick.router.receiving.issued import list_invoices
 from tallystick.router.sending.payments import list_payments
-from tallystick.sdk.node.known_peers import PeerKnown
 from tallystick.sdk.node.running import open_node, said_by_node
 from tallystick.sdk.node.sqlite import PEERS_SCHEMA, SCHEMAS
+from tallystick.sdk.node.whereabouts import PeerKnown
 from tallystick.settlement.sending.moments import read_book
 from tallystick.settlement.testing.local import LocalChain
 

@@ -28,9 +28,8 @@ from tallystick.channels.values.arguments import Options, checked
 from tallystick.settlement.chain import Chain, ChallengeCall
 from tallystick.settlement.errors import ChainError, ChainUnavailable
 from tallystick.settlement.ethereum.transactions import GAS
-from tallystick.settlement.following.checked import with_checks
+from tallystick.settlement.following.checked import Market, with_checks
 from tallystick.settlement.following.follower import Follower, FollowerStatistics
-from tallystick.settlement.following.market import Market
 from tallystick.settlement.following.vigil import TICK, begin_vigil, look
 from tallystick.settlement.sending.fee_account import (
     AT_ONCE,

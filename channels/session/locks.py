@@ -22,7 +22,7 @@ from typing import Protocol
 
 from tallystick.channels.errors import Fault, InvalidUpdate
 from tallystick.channels.protocol import answers
-from tallystick.channels.protocol.conditions import amount_paid, kind_of, worth
+from tallystick.channels.protocol.conditions import kind_of, worth
 from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.messages import Reject, Reveal
 from tallystick.channels.protocol.objects import ChannelId, Lock
@@ -147,9 +147,10 @@ class Locks:
         lock = channel.newest.lock(message.lock)
         if lock is None or channel.phase is not Phase.OPEN:  # what waited for a fresh view comes here again
             return
-        if not kind_of(lock).revealed:
+        kind = kind_of(lock)
+        if not kind.revealed:
             raise InvalidUpdate(f"lock {lock.id} has no secret that could be revealed", Fault.BAD_PROOF)
-        amount = amount_paid(lock, message.secret)
+        amount = kind.amount_paid(lock, message.secret)
         registered = self._session.chain.registered_in_time(lock) is not None
         if registered or self._may_pay(lock, message.secret):
             self.pay(lock, message.secret, amount)

@@ -26,10 +26,15 @@ class Headroom(msgspec.Struct, frozen=True):
         funding = channel.funding(channel.side)
         return cls(
             channel,
-            channel.phase is Phase.OPEN and channel.shutdown is CloseInitiator.NONE,
+            is_payable(channel),
             core.capacity(channel, funding) - channel.coming_reserve,
             channel.newest.committed - channel.ours.simplex.committed,
         )
+
+
+def is_payable(channel: Channel) -> bool:
+    """Whether new payments may join the outbox."""
+    return channel.phase is Phase.OPEN and channel.shutdown is CloseInitiator.NONE
 
 
 def require_payable(channel: Channel, *, lost: bool) -> None:

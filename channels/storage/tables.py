@@ -155,7 +155,7 @@ def beginning(column: str, digits: str) -> tuple[Condition, Condition]:
 
 def conditions(where: tuple[Condition, ...], equal: Mapping[str, Any]) -> tuple[Condition, ...]:
     """Return all conditions, those of equality too."""
-    return (*(equals(column, value) for column, value in equal.items()), *where)
+    return (*[Condition(column, "=", value) for column, value in equal.items()], *where)
 
 
 def find(source: Reader, table: Table, *key: Any) -> Row | None:

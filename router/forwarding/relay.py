@@ -103,21 +103,25 @@ class Relay:
         if not self.channels.fresh:
             return self._fail(peeled, Failure(Code.TEMPORARY_NODE_FAILURE), passing=True)
         if isinstance(payload, ForwardPayload):
-            return self._forward(channel, lock, payload, peeled)
+            return self._forward(view, lock, payload, peeled)
         if not again and not self.admission.accepts(channel, lock):  # what was taken on once is not refused for that
             return self._fail(peeled, Failure(Code.TEMPORARY_CHANNEL_FAILURE, channel=channel))
         return Deliver(FinalLock(channel, lock, payload, peeled.secret, view.channel.terms.asset, again))
 
-    def _forward(self, channel: ChannelId, lock: Lock, order: ForwardPayload, peeled: Peeled) -> Decision:
-        now = self.channels.chain.now
-        found = choose(lock, channel, order, self._outbound_channels(channel, order.channel), now, self.limits)
+    def _forward(self, source: ChannelView, lock: Lock, order: ForwardPayload, peeled: Peeled) -> Decision:
+        now, channel = self.channels.chain.now, source.channel.id
+        views = {view.channel.id: view for view in self.channels.views.beside(order.channel)}
+        if views:
+            views[channel] = source
+        outbound = [self._outbound_channel(view) for view in views.values() if view.channel.phase is not Phase.GONE]
+        found = choose(lock, channel, order, outbound, now, self.limits)
         if isinstance(found, Failure):
             return self._not_onwards(found, order, peeled)
         circuit = Circuit(
             incoming=channel,
             incoming_lock=lock.id,
             outgoing=found.channel,
-            outgoing_lock=self.channels.view(found.channel).next_lock,
+            outgoing_lock=views[found.channel].next_lock,
             amount_in=lock.amount,
             amount_out=order.amount,
             expiry=order.expiry,
@@ -135,15 +139,6 @@ class Relay:
 
     def _fail(self, peeled: Peeled, failure: Failure, *, passing: bool = False) -> Fail:
         return Fail(lambda: self.hide(peeled.secret, failure), passing)
-
-    def _outbound_channels(self, source: ChannelId, target: ChannelId) -> list[OutboundChannel]:
-        """Return what a payment from `source` over `target` could go through."""
-        named = self.channels.views.get(target)
-        if named is None:
-            return []
-        views = {view.channel.id: view for view in self.channels.views.with_peer(named.channel.peer_key)}
-        views[source] = self.channels.view(source)
-        return [self._outbound_channel(view) for view in views.values() if view.channel.phase is not Phase.GONE]
 
     def _outbound_channel(self, view: ChannelView) -> OutboundChannel:
         channel = view.channel

@@ -22,6 +22,7 @@ from tallystick.router.gossip.announcements import (
     sign_update,
 )
 from tallystick.router.gossip.policy import GossipPolicy
+from tallystick.router.gossip.private_updates import encode_update
 from tallystick.router.gossip.reconciliation import ItemId
 from tallystick.router.gossip.store import GossipStore, KeptAnnouncement
 from tallystick.router.objects import ForwardingPolicy, NodeKey
@@ -63,13 +64,13 @@ class OwnAnnouncements:
         """Whether we announce this channel."""
         return channel in self._wishes
 
-    def said_of(self, channel: ChannelId) -> ChannelUpdate | None:
-        """Return our newest update of a channel, None if there is none."""
+    def said_of(self, channel: ChannelId) -> bytes:
+        """Return our newest update of a channel, as failures carry it (BOLT 4); empty if there is none."""
         for side in (0, 1):
             kept = self._store.get((channel, side))
             if kept is not None and kept.announcement.key == self._own and isinstance(kept.announcement, ChannelUpdate):
-                return kept.announcement
-        return None
+                return encode_update(kept.announcement)
+        return b""
 
     def forget(self, channel: ChannelId) -> None:
         """Announce this channel no more."""

@@ -7,7 +7,7 @@ what is refused is lost, and reconciliation makes up for it. It works the same i
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -20,10 +20,10 @@ from tallystick.channels.storage.writer import Writer
 from tallystick.channels.transport.retries import Jitter, Pauses, Retry
 from tallystick.router.gossip.announcements import ChannelUpdate, Description, NodeAnnouncement
 from tallystick.router.gossip.core import Gossip
-from tallystick.router.gossip.peer_state import GossipEffects, GossipStatistics
+from tallystick.router.gossip.peer_state import GossipEffects
 from tallystick.router.gossip.schema import GossipChanged, load_announcements, load_gossip_channels
 from tallystick.router.gossip.store import ChannelFacts, GraphEvent
-from tallystick.router.objects import Edge, ForwardingPolicy, NodeKey
+from tallystick.router.objects import ForwardingPolicy, NodeKey
 from tallystick.settlement.chain import (
     OPEN,
     ChannelOpened,
@@ -57,7 +57,7 @@ UNDONE_SECONDS = 3_600
 class GossipService:
     """Runs one node's gossip. Call everything within trio, on the node's loop."""
 
-    gossip: Gossip
+    core: Gossip
     ask: Callable[[ChannelId], Awaitable[ContractChannel | None]]
     """Asks the chain for the contract's state of a channel, None if it never existed. As `Chain.channel`."""
     writer: Writer
@@ -80,7 +80,7 @@ class GossipService:
     def load(self) -> None:
         """Take in what is on disk and tell its edges. Call it once, before `run` and before the chain is followed."""
         store = self.writer.store
-        self.gossip.load(load_gossip_channels(store), load_announcements(store), self._now())
+        self.core.load(load_gossip_channels(store), load_announcements(store), self._now())
         self._release()
 
     async def run(self) -> None:
@@ -89,11 +89,11 @@ class GossipService:
             for _ in range(LOOKUPS):
                 nursery.start_soon(self._ask_forever)
             while True:
-                self.gossip.tick(self._now())
+                self.core.tick(self._now())
                 self._release()
                 self._changed = trio.Event()
                 await trio.sleep(TICK * (1 + self.jitter() / 10))
-                if not self.gossip.busy:
+                if not self.core.busy:
                     with trio.move_on_after(CALM):
                         await self._changed.wait()
 
@@ -101,12 +101,12 @@ class GossipService:
 
     def on_connected(self, peer: bytes) -> None:
         """That peer is connected now, if its first frame did not say so already."""
-        self.gossip.on_connected(peer, self._now())
+        self.core.on_connected(peer, self._now())
         self._changed.set()
 
     def on_disconnected(self, peer: bytes) -> None:
         """That peer is connected no more."""
-        self.gossip.on_disconnected(peer)
+        self.core.on_disconnected(peer)
         self._changed.set()
 
     def receiving(self, peer: bytes, frame: bytes) -> Iterator[None]:
@@ -116,7 +116,7 @@ class GossipService:
         """
         self.on_connected(peer)
         try:
-            yield from self.gossip.receiving(peer, frame, self._now())
+            yield from self.core.receiving(peer, frame, self._now())
         finally:
             self._release()
 
@@ -124,15 +124,15 @@ class GossipService:
 
     def on_block(self, events: Sequence[Event]) -> None:
         """Take the events of a block that was added. Call it before the step's own moments are committed."""
-        gossip, now = self.gossip, self._now()
+        core, now = self.core, self._now()
         for event in events:
             match event:
                 case ChannelOpened(channel):
-                    gossip.on_opened(channel, now)
+                    core.on_opened(channel, now)
                 case Closed(channel) | CooperativelyClosed(channel) | Settled(channel):
-                    gossip.on_closed(channel, now)
+                    core.on_closed(channel, now)
                 case Deposited(channel) | Withdrawn(channel):
-                    gossip.recheck(channel)
+                    core.recheck(channel)
                 case _:
                     pass
         if events:
@@ -140,7 +140,7 @@ class GossipService:
 
     def on_undone(self) -> None:
         """A block left the best branch."""
-        self.gossip.recheck_since(self._now() - UNDONE_SECONDS)
+        self.core.recheck_since(self._now() - UNDONE_SECONDS)
         self._release()
 
     # --- our own node ------------------------------------------------------------------------------------------------
@@ -150,47 +150,35 @@ class GossipService:
 
         It is repeated while the channel is open, also after restarts. Raise InvalidInput if it cannot be announced.
         """
-        self.gossip.announce(channel, policy, self._now())
+        self.core.announce(channel, policy, self._now())
         self._release()
 
     def describe(self, description: Description) -> None:
         """Let the network know our name and addresses once we have a channel. Raise InvalidInput if they are none."""
-        self.gossip.describe(description)
+        self.core.own.describe(description)
         self._changed.set()
 
     def prefer(self, assets: Collection[Address]) -> None:
         """Keep room for channels in these assets, besides the coin. Call it before `load`, and when they change."""
-        self.gossip.store.prefer(assets)
+        self.core.store.prefer(assets)
         self._release()
-
-    def edges(self, asset: Address) -> Iterable[Edge]:
-        """Return the directions in one asset that are routable now: what `tell` has said of it, all at once."""
-        return self.gossip.store.edges(asset).values()
-
-    def update_of(self, channel: ChannelId) -> bytes:
-        """Return our newest update of a channel, as failures carry it; empty if there is none."""
-        return self.gossip.update_of(channel)
 
     def learn(self, update: bytes) -> ChannelUpdate | None:
         """Take in an update out of a failure; return it if it is sound and news. Our graph is told, and nobody else."""
-        news = self.gossip.learn(update, self._now())
+        news = self.core.learn(update, self._now())
         self._release()
         return news
 
     def addresses_of(self, node: bytes) -> tuple[str, ...]:
         """Return the addresses, <host>:<port>, that a node tells the network; none if it told nothing."""
-        kept = self.gossip.store.get(NodeKey(node))
+        kept = self.core.store.get(NodeKey(node))
         said = kept.announcement if kept is not None else None
         return said.addresses if isinstance(said, NodeAnnouncement) else ()
-
-    def statistics(self) -> GossipStatistics:
-        """Sizes and counters."""
-        return self.gossip.statistics()
 
     def _now(self) -> float:
         """Return the time by which rounds are counted; tell the core what the clock shows."""
         now = self.steady()
-        self.gossip.set_date(self.clock(), now)
+        self.core.set_date(self.clock(), now)
         return now
 
     # --- inside ------------------------------------------------------------------------------------------------------
@@ -198,7 +186,7 @@ class GossipService:
     def _release(self) -> None:
         """Store what is to be stored; send and tell the rest after that commit."""
         self._changed.set()
-        effects = self.gossip.take()
+        effects = self.core.take()
         if effects.questions:
             self._curious.set()
             self._curious = trio.Event()
@@ -216,23 +204,21 @@ class GossipService:
 
     async def _ask_forever(self) -> None:
         while True:
-            channel = self.gossip.next_question(self._now())
+            channel = self.core.pending.next_question(self._now())
             if channel is None:
                 await self._curious.wait()
                 continue
             facts = await self._look_up(channel)
-            self.gossip.answer(channel, facts, self._now())
+            self.core.answer(channel, facts, self._now())
             self._release()
 
     async def _look_up(self, channel: ChannelId) -> ChannelFacts | None:
         """Return what the chain says of a channel, None if it is none that is open."""
         retry = Retry(LOOK_UP_AGAIN, self.jitter)
         try:
-            return self._facts(await retry.until_done(partial(self.ask, channel), ChainUnavailable))
+            view = await retry.until_done(partial(self.ask, channel), ChainUnavailable)
         except ChainError:
             return None
-
-    def _facts(self, view: ContractChannel | None) -> ChannelFacts | None:
         if view is None or view.status != OPEN:
             return None
         return ChannelFacts(view.terms.participants, sum(view.deposits) - sum(view.withdrawn), view.terms.asset)

@@ -107,7 +107,7 @@ class AssetGraphs:
     def _asset_graph(self, asset: Address) -> AssetGraph:
         """Return the graph for an asset, made now if there is none."""
         if asset not in self._asset_graphs:
-            graph = Graph(self._gossip.edges(asset), compiled=self._node.options.compiled)
+            graph = Graph(self._gossip.core.store.edges(asset).values(), compiled=self._node.options.compiled)
             knowledge = Knowledge(graph)
             knowledge.restore(load_beliefs(self._node.store, asset), self._node.steady())
             learn = partial(self._learn, graph, HintUpdates(graph, self._node.domain))

@@ -75,7 +75,7 @@ class Routing:
         self.channels = node.channels
         self.policies = Policies(node.channels, node.store, forwarding)
         self.gossip = GossipService(
-            gossip=Gossip(node.key, node.domain, partner=lambda peer: rank(peer) is Rank.PARTNER),
+            core=Gossip(node.key, node.domain, partner=lambda peer: rank(peer) is Rank.PARTNER),
             ask=node.chain.channel,
             writer=writer,
             clock=node.clock,
@@ -86,7 +86,7 @@ class Routing:
             jitter=jitter,
         )
         self.private_channels = PrivateChannels(
-            node, self.policies, is_known=self._is_known, announced=self.gossip.update_of
+            node, self.policies, is_known=self._is_known, announced=self.gossip.core.own.said_of
         )
         self.maps = AssetGraphs(node, self.gossip, self.private_channels)
         admission = Admission(node.channels, node.store, forwarding, fee=claim_fee, alarm=node.alarm)

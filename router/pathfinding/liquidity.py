@@ -181,7 +181,7 @@ class Knowledge:
 
     def release(self, route: Route) -> None:
         """A part has ended, whichever way."""
-        self._give_back(self._reserved, route)
+        self._take(self._reserved, route, -1)
 
     def pencil_in(self, route: Route) -> None:
         """A plan that is being made has this part: what it carries is not there for the plan's other parts."""
@@ -189,18 +189,12 @@ class Knowledge:
 
     def erase(self, route: Route) -> None:
         """The plan is made, or given up."""
-        self._give_back(self._penciled, route)
+        self._take(self._penciled, route, -1)
 
-    def _take(self, taken: dict[Direction, int], route: Route) -> None:
+    def _take(self, taken: dict[Direction, int], route: Route, times: int = 1) -> None:
         for hop in route.hops:
             direction = (hop.channel, hop.node)
-            taken[direction] = taken.get(direction, 0) + hop.amount
-            self._hold(direction)
-
-    def _give_back(self, taken: dict[Direction, int], route: Route) -> None:
-        for hop in route.hops:
-            direction = (hop.channel, hop.node)
-            left = taken.pop(direction, 0) - hop.amount
+            left = taken.pop(direction, 0) + times * hop.amount
             if left > 0:
                 taken[direction] = left
             self._hold(direction)
@@ -321,12 +315,8 @@ class Knowledge:
         if edge is None or (channel, node) in self._own:
             return
         capacity = capacity_of(edge)
-        known = self._beliefs.get(channel, Belief(0, capacity + 1, now)).with_fading(capacity, now, self.half_life)
-        if edge.source < edge.target:
-            known = news(known.with_ends_swapped(capacity), capacity).with_ends_swapped(capacity)
-        else:
-            known = news(known, capacity)
-        self._beliefs[channel] = known
+        known = news(self._belief(edge, capacity, now), capacity)
+        self._beliefs[channel] = known.with_ends_swapped(capacity) if edge.source < edge.target else known
         self._changed.add(channel)
         if len(self._beliefs) > self.beliefs_max + self.beliefs_max // 8:
             self._forget(now)
@@ -339,13 +329,15 @@ class Knowledge:
         if own is not None:
             return own, own + 1
         capacity = capacity_of(edge)
-        belief = self._beliefs.get(edge.channel)
-        if belief is None:
+        if edge.channel not in self._beliefs:
             return 0, capacity + 1
-        belief = belief.with_fading(capacity, now, self.half_life)
-        if edge.source < edge.target:
-            belief = belief.with_ends_swapped(capacity)
+        belief = self._belief(edge, capacity, now)
         return belief.lower, belief.upper
+
+    def _belief(self, edge: Edge, capacity: int, now: float) -> Belief:
+        """Return what is left of what was known of a direction."""
+        known = self._beliefs.get(edge.channel, Belief(0, capacity + 1, now)).with_fading(capacity, now, self.half_life)
+        return known.with_ends_swapped(capacity) if edge.source < edge.target else known
 
     def _touch(self, channel: ChannelId) -> None:
         for slot in self.graph.slots_of(channel):

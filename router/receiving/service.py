@@ -8,7 +8,7 @@ such steps, too. What was claimed is told (`Paid`) once it is durable.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 
 import msgspec
@@ -26,9 +26,10 @@ from tallystick.router.onion.payload import FinalLock
 from tallystick.router.receiving.issued import (
     InvoiceCancelled,
     InvoiceClaimed,
+    InvoiceRecord,
     InvoiceState,
     KeysendClaimed,
-    find_claimable,
+    claimable_of,
     find_invoice,
 )
 from tallystick.router.receiving.payee import (
@@ -139,10 +140,13 @@ class Receiving:
     def on_arrived(self, final: FinalLock) -> Sequence[Moment]:
         """A lock ends here. In another asset than its invoice asks for, it is worth nothing."""
         digest, claimable = final.lock.condition, None
+        known: dict[bytes, InvoiceRecord | None] = {}
         if digest not in self._closed:
-            keysend = final.asset in self._keysend
-            claimable = find_claimable(self._store, digest, final.payload, keysend=keysend, asset=final.asset)
-        return self._perform(self._payee.on_arrived(final, claimable, self._channels.chain.now))
+            record = known[digest] = find_invoice(self._store, digest)
+            claimable = claimable_of(
+                record, digest, final.payload, keysend=final.asset in self._keysend, asset=final.asset
+            )
+        return self._perform(self._payee.on_arrived(final, claimable, self._channels.chain.now), known)
 
     def on_gone(self, channel: ChannelId, lock: Lock, secret: bytes) -> Sequence[Moment]:
         """A lock that ended here is no more. If it was paid for a secret that we did not reveal, all parts are ours."""
@@ -220,11 +224,12 @@ class Receiving:
 
     # --- doing it -----------------------------------------------------------------------------------------------
 
-    def _perform(self, answers: list[Answer]) -> list[Moment]:
+    def _perform(self, answers: list[Answer], known: Mapping[bytes, InvoiceRecord | None] = {}) -> list[Moment]:
+        """Do what the payee says; return what to store. `known`: invoices that were read in this very step."""
         moments: list[Moment] = []
         for answer in self._instead(answers):
             if isinstance(answer, ClaimPayment):
-                moments += self._claim(answer, answer.parts[0].asset)
+                moments += self._claim(answer, answer.parts[0].asset, known=known)
             elif isinstance(answer, HoldPayment):
                 amount, asset = sum(part.lock.amount for part in answer.parts), answer.parts[0].asset
                 self._later(partial(self._tell, PaymentHeld(answer.payment_hash, amount, asset)))
@@ -248,8 +253,14 @@ class Receiving:
             claims[lock.condition] = ClaimPayment(lock.condition, secret, (*parts, answer.part))
         return [*kept, *claims.values()]
 
-    def _claim(self, claim: ClaimPayment, asset: Address, received: int = 0) -> list[Moment]:
-        """Reveal for all parts of a claim, which are in one asset; `received` was paid before."""
+    def _claim(
+        self,
+        claim: ClaimPayment,
+        asset: Address,
+        received: int = 0,
+        known: Mapping[bytes, InvoiceRecord | None] = {},
+    ) -> list[Moment]:
+        """Reveal for all parts of a claim, which are in one asset; `received` was paid before; `known`: see above."""
         digest, now = claim.payment_hash, self._channels.chain.now
         for part in claim.parts:
             if self._incoming.reveal(*part.name, claim.secret):
@@ -257,7 +268,7 @@ class Receiving:
         if not received:
             return []
         self._close(digest, InvoiceState.CLAIMED)
-        record = find_invoice(self._store, digest)
+        record = known[digest] if digest in known else find_invoice(self._store, digest)
         if record is None or not record.own:
             self._later(partial(self._tell, Paid(digest, received, claim.secret, record is None, asset)))
         if record is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 CHANNELS_MAX = 10_000
 """Channels of a hub that can be asked for."""
+
+SATOSHI_MAX = 21_000_000 * 10**8
+"""There are no more."""
 
 app = make_group("Measure how fast payments are on this machine.")
 
@@ -44,6 +48,14 @@ def _print(result: Result, as_json: bool, table: Callable[[Result], Any]) -> Non
     from rich.console import Console
 
     print_result(result, as_json, lambda found: Console().print(table(found)))
+
+
+def _numbers(option: str, text: str, most: int) -> list[int]:
+    """Read numbers with commas between; raise BadParameter if they are none."""
+    words = [word.strip() for word in text.split(",")]
+    if all(re.fullmatch("[0-9]{1,18}", word) and 1 <= int(word) <= most for word in words):
+        return [int(word) for word in words]
+    raise BadParameter(f"{option} takes whole numbers from 1 to {most} with commas between, not {text!r}")
 
 
 @app.callback()
@@ -126,11 +138,7 @@ def scale(
     from tallystick.sdk.bench.report import scale_table
     from tallystick.sdk.bench.scale import run_scale
 
-    words = [word.strip() for word in channels.split(",")]
-    counts = [int(word) for word in words if word.isascii() and word.isdigit() and len(word) <= 9]
-    if len(counts) != len(channels.split(",")) or not all(1 <= count <= CHANNELS_MAX for count in counts):
-        raise BadParameter(f"--channels takes numbers from 1 to {CHANNELS_MAX} with commas between: 1,10,100")
-
+    counts = _numbers("--channels", channels, CHANNELS_MAX)
     _print(_measure(partial(run_scale, counts, cores, seconds), directory), as_json, scale_table)
 
 
@@ -268,12 +276,7 @@ def payments(
     kinds = list(PRIORS) if liquidity == "both" else liquidity.split(",")
     if set(kinds) - set(PRIORS):
         raise BadParameter(f"--liquidity is {', '.join(PRIORS)} or both, not {liquidity}")
-    try:
-        amounts = [int(part) for part in amount.split(",")]
-    except ValueError as error:
-        raise BadParameter(f"--amount takes whole numbers with commas between, not {amount}") from error
-    if min(amounts) < 1:
-        raise BadParameter("amounts begin at 1 satoshi")
+    amounts = _numbers("--amount", amount, SATOSHI_MAX)
     run = partial(run_payments, graph, amounts, kinds, pairs, seeds, use_numba=compilable(), method=method)
     result = run_guarded(lambda: run(say=_progress(), first_seed=first_seed))
     if as_json:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -60,12 +60,8 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Run a chain node until it is told to stop (Ctrl-C or SIGTERM). What is in --data goes on where it ended."""
-    try:
-        genesis = [_parse_mint(text) for text in mint or ()]
-    except InvalidInput as error:
-        _fail(error, as_json, MISUSED)
     settings = ChainSettings(chain_id=chain_id, interval=interval, dev=dev)
-    _guarded(lambda: _run(data, settings, genesis, host, port, as_json), as_json)
+    _guarded(lambda: _run(data, settings, mint or (), host, port, as_json), as_json)
 
 
 @app.command(epilog=example("chain mine 5"))
@@ -156,7 +152,8 @@ def status(chain: Url = LOCAL, as_json: Json = False) -> None:
     _guarded(partial(_with_node, chain, ask), as_json)
 
 
-async def _run(data: Path, settings: ChainSettings, genesis: list[Mint], host: str, port: int, as_json: bool) -> None:
+async def _run(data: Path, settings: ChainSettings, mint: Sequence[str], host: str, port: int, as_json: bool) -> None:
+    genesis = [_parse_mint(text) for text in mint]
     store = open_store(data, [SCHEMA], owner="tally chain run")
     try:
         chain = SimulatedChain(settings, system_clock, genesis=genesis, store=store)

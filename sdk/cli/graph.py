@@ -24,7 +24,7 @@ from tallystick.router.pathfinding.imports import (
 from tallystick.router.pathfinding.liquidity import Knowledge
 from tallystick.router.pathfinding.planner import Planner
 from tallystick.sdk.cli.options import Data, Json, limit_option, parse_amount
-from tallystick.sdk.cli.screen import add_row, facts, make_table, say, say_json, show_table
+from tallystick.sdk.cli.screen import facts, say, say_json, show_table
 from tallystick.sdk.cli.shell import (
     ask_node,
     example,
@@ -141,19 +141,17 @@ def show_graph(figures: GraphStatistics) -> None:
     """Print what a graph is like: counts, then how values are spread."""
     spreads = {name: value for name, value in asdict(figures).items() if isinstance(value, Spread)}
     facts({name.replace("_", " "): value for name, value in asdict(figures).items() if name not in spreads})
-    table = make_table("of", figures=Spread.__struct_fields__)
-    for name, value in spreads.items():
-        add_row(table, name.replace("_", " "), *map(str, astuple(value)))
-    show_table(table)
+    rows = [(name.replace("_", " "), *astuple(value)) for name, value in spreads.items()]
+    show_table(("of",), rows, figures=Spread.__struct_fields__)
 
 
 def show_routes(routes: Sequence[Route], aliases: Mapping[NodeKey, str]) -> None:
     """Print routes hop by hop, in millisatoshi."""
-    table = make_table("part", "hop", "channel", "to", figures=("amount",))
-    for part, route in enumerate(routes):
-        for number, hop in enumerate(route.hops):
-            name = aliases.get(hop.node) or hop.node.hex()[:16]
-            add_row(table, str(part), str(number), hop.channel.hex()[:16], name, str(hop.amount))
-    show_table(table)
+    rows = [
+        (part, number, hop.channel.hex()[:16], aliases.get(hop.node) or hop.node.hex()[:16], hop.amount)
+        for part, route in enumerate(routes)
+        for number, hop in enumerate(route.hops)
+    ]
+    show_table(("part", "hop", "channel", "to"), rows, figures=("amount",))
     delivered, fee = sum(route.delivered for route in routes), sum(route.fee for route in routes)
     say(f"delivers {delivered} msat for a fee of {fee} msat, {fee * 1_000_000 / delivered:.0f} ppm")

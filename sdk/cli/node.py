@@ -43,11 +43,9 @@ def run(
         from tallystick.sdk.daemon.keystore import load_key
 
         directory = data_directory(data)
-        settings = read_settings(directory)
-        if listen is not None:
-            settings = msgspec.structs.replace(settings, listen=listen)
-        if chain is not None:
-            settings = msgspec.structs.replace(settings, chain_url=chain)
+        named = {"listen": listen, "chain_url": chain}
+        changes = {name: text for name, text in named.items() if text is not None}
+        settings = msgspec.structs.replace(read_settings(directory), **changes)
         key = load_key(directory, None, password_file)
 
         def tell(ready: Ready) -> None:

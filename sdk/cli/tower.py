@@ -78,9 +78,8 @@ def run(
             with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(tower)
-                    async for _ in signals:
-                        nursery.cancel_scope.cancel()
-                        break
+                    await anext(signals)
+                    nursery.cancel_scope.cancel()
 
         trio.run(daemon)
 

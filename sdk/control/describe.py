@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from tallystick.channels.node.alarms import Alarm
 from tallystick.channels.ports import PeerAddress
 from tallystick.channels.protocol.core import Phase
@@ -204,21 +206,13 @@ def forward_info(forward: ForwardRecord, asset: Address) -> network.ForwardInfo:
 
 def policy_info(channel: ChannelHandle, policy: ForwardingPolicy) -> network.PolicyInfo:
     """Describe what is asked for payments over a channel, outwards."""
-    return network.PolicyInfo(
-        channel=channel.id.hex(),
-        base_fee=policy.base_fee,
-        fee_ppm=policy.fee_ppm,
-        minimum=policy.minimum,
-        maximum=policy.maximum,
-        margin=policy.margin,
-        enabled=policy.enabled,
-        asset=_hex(channel.asset),
-    )
+    asked = msgspec.structs.asdict(policy)
+    return network.PolicyInfo(channel=channel.id.hex(), asset=_hex(channel.asset), **asked)
 
 
 def graph_info(node: Node) -> network.GraphInfo:
     """Describe how much of the network a node knows."""
-    asset_graphs, gossip = node.routing.maps, node.routing.gossip.statistics()
+    asset_graphs, gossip = node.routing.maps, node.routing.gossip.core.statistics()
     graphs = {asset: asset_graphs.graph(asset) for asset in asset_graphs}
     known = tuple(network.AssetGraphInfo(_hex(asset), len(graph.nodes), len(graph)) for asset, graph in graphs.items())
     coin = graphs[NATIVE]

@@ -41,9 +41,9 @@ from tallystick.sdk.control.openapi import document
 from tallystick.sdk.node.handle import ChannelHandle
 from tallystick.sdk.node.holdings import holdings
 from tallystick.sdk.node.incoming import ReceivedPayments
-from tallystick.sdk.node.known_peers import known_peers
 from tallystick.sdk.node.node import Node
 from tallystick.sdk.node.streams import OutgoingStream
+from tallystick.sdk.node.whereabouts import known_peers
 
 CONNECT_SECONDS = 30.0
 """How long a peer may take to be reached before the request is answered with an error; the node keeps trying."""

@@ -231,9 +231,6 @@ class Node:
             self.whereabouts.listen(address)
             bound.set()
 
-        async def meet_peers() -> None:
-            await self.peers.run(self.config.listen, started=listening)
-
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.writer.run)
@@ -253,7 +250,7 @@ class Node:
                     await trio.to_thread.run_sync(warm_up)  # before peers come: compiling must not hold up the loop
                 self.routing.start()
                 nursery.start_soon(self.routing.run)
-                nursery.start_soon(meet_peers)
+                nursery.start_soon(functools.partial(self.peers.run, self.config.listen, started=listening))
                 await bound.wait()
                 self.ready.set()
                 await trio.sleep_forever()

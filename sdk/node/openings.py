@@ -182,22 +182,15 @@ class Openings:
         return keccak(close_key(self._engine.key, peer, channel_id(terms)))
 
     async def _ask(self, peer: PublicKey, request: OpenProposal) -> None:
-        answered = trio.Event()
-        refusal: str | None = None
-
-        def answer(text: str | None) -> None:
-            nonlocal refusal
-            refusal = text
-            answered.set()
-
-        self._engine.opening.request(bytes(peer), request, answer)
+        answers, answered = trio.open_memory_channel[str | None](1)
+        self._engine.opening.request(bytes(peer), request, answers.send_nowait)
         try:
-            with trio.move_on_after(ANSWER_SECONDS) as timeout:
-                await answered.wait()
+            with trio.fail_after(ANSWER_SECONDS):
+                refusal = await answered.receive()
+        except trio.TooSlowError:
+            raise OpeningFailed("the peer did not answer; nothing is locked, try again later") from None
         finally:
             self._engine.opening.forget(channel_id(request.terms))
-        if timeout.cancelled_caught:
-            raise OpeningFailed("the peer did not answer; nothing is locked, try again later")
         if refusal is not None:
             raise OpeningFailed(f"the peer refused: {refusal}")
 

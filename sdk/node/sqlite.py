@@ -6,7 +6,7 @@ from tallystick.channels.storage.sqlite.channels import IDENTITY_SCHEMA
 from tallystick.channels.storage.sqlite.channels import SCHEMA as CHANNELS_SCHEMA
 from tallystick.channels.storage.sqlite.schemas import Schema
 from tallystick.router.sqlite import SCHEMAS as ROUTER_SCHEMAS
-from tallystick.sdk.node.known_peers import PEERS
+from tallystick.sdk.node.whereabouts import PEERS
 from tallystick.settlement.following.sqlite import INDEX_SCHEMA
 from tallystick.settlement.sending.sqlite import SCHEMA as SETTLEMENT_SCHEMA
 from tallystick.watchtower.sqlite import CLIENT_SCHEMA

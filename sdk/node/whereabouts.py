@@ -5,20 +5,51 @@ A stored address is replaced only once the node was reached at the new one, and 
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 
 import trio
 
-from tallystick.channels.errors import ChannelNotReady, LinkClosed, PeerError
+from tallystick.channels.errors import ChannelNotReady, InvalidInput, LinkClosed, PeerError
 from tallystick.channels.node.engine import Engine
 from tallystick.channels.node.peers import Peers
 from tallystick.channels.ports import PeerAddress
+from tallystick.channels.storage.store import Moment, Store, Subject
+from tallystick.channels.storage.tables import Rows, table
 from tallystick.router.network.routing import Routing
-from tallystick.sdk.node.known_peers import PeerKnown, known_peers
 from tallystick.sdk.node.places import is_one_machine, places_to_announce, places_to_dial
 
 CONNECT_SECONDS = 30.0
 """How long `connect` waits for a peer."""
+
+
+class PeerKnown(Moment, frozen=True):
+    """A peer's address, as the user gave it."""
+
+    key: bytes
+    address: str
+
+
+_PEERS = table("peers", "key address", learned=True)
+
+
+def _known(rows: Rows, moment: PeerKnown) -> None:
+    rows.put(_PEERS, moment.key, moment.address)
+
+
+PEERS = Subject("peers", (_PEERS,), {PeerKnown: _known})
+
+
+def known_peers(store: Store) -> list[PeerAddress]:
+    """Return the addresses of all peers that were ever connected to.
+
+    What is none any more (older versions looked less closely) is left out: it must not keep a node from starting.
+    """
+    found = []
+    for _, address in store.read(_PEERS.rows()):
+        with contextlib.suppress(InvalidInput):
+            found.append(PeerAddress.parse(address))
+    return found
 
 
 @dataclass

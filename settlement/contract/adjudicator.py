@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
 import msgspec
+from msgspec.structs import replace
 
 from tallystick.channels.errors import InvalidSignature
 from tallystick.channels.limits import AMOUNT_MAX, CHALLENGE_PERIOD_MAX
@@ -164,7 +165,7 @@ def _deposit(channel: ChannelStorage, call: DepositCall, situation: CallContext)
     if call.amount <= 0 or sum(channel.deposits) + call.amount > AMOUNT_MAX:
         raise Reverted(Revert.BAD_AMOUNT, "a deposit must be positive and keep the sum of deposits below 2**128")
     total = channel.deposits[call.side] + call.amount
-    deposited = msgspec.structs.replace(channel, deposits=with_side(channel.deposits, call.side, total))
+    deposited = replace(channel, deposits=with_side(channel.deposits, call.side, total))
     event = Deposited(call.channel, call.side, total)
     return CallOutcome(deposited, (event,), taken=call.amount, outgrown=channel.deposits)
 
@@ -182,7 +183,7 @@ def _withdraw(channel: ChannelStorage, call: WithdrawCall, situation: CallContex
         )
     if amount > channel.total:
         raise Reverted(Revert.BAD_AMOUNT, f"the channel holds {channel.total}, less than the {amount} to be withdrawn")
-    withdrawn = msgspec.structs.replace(channel, withdrawn=with_side(channel.withdrawn, offer.participant, offer.total))
+    withdrawn = replace(channel, withdrawn=with_side(channel.withdrawn, offer.participant, offer.total))
     return CallOutcome(
         withdrawn,
         (Withdrawn(offer.channel, offer.participant, offer.total),),
@@ -199,7 +200,7 @@ def _cooperative_close(channel: ChannelStorage, call: CooperativeCloseCall, situ
     late0, late1 = _deposited_since(channel, offer.balance0 + offer.balance1, situation)
     paid = (offer.balance0 + late0, offer.balance1 + late1)
     return CallOutcome(
-        msgspec.structs.replace(channel, status=ChannelStatus.GONE),
+        replace(channel, status=ChannelStatus.GONE),
         (CooperativelyClosed(offer.channel, *paid),),
         payouts=_payouts(zip(channel.terms.participants, paid, strict=True)),
     )
@@ -235,7 +236,7 @@ def _close(channel: ChannelStorage, call: CloseCall, situation: CallContext) -> 
         _checked(channel, call.channel, 0, call.proof0, situation),
         _checked(channel, call.channel, 1, call.proof1, situation),
     )
-    closed = msgspec.structs.replace(
+    closed = replace(
         channel,
         status=ChannelStatus.CLOSED,
         closer=closer,
@@ -260,7 +261,7 @@ def _challenge(channel: ChannelStorage, call: ChallengeCall, situation: CallCont
     beneficiary = _beneficiary(channel, call, situation)
     convicts = proof.sender != channel.closer or proof.seen > channel.own_seq
     first = convicts and not channel.convicted
-    challenged = msgspec.structs.replace(
+    challenged = replace(
         channel,
         standing=with_side(channel.standing, proof.sender, newer),
         convicted=channel.convicted or convicts,
@@ -278,9 +279,7 @@ def _settle(channel: ChannelStorage, call: SettleCall, situation: CallContext) -
     gross = (gross0, channel.total - gross0)
     pots = (min(first.locked, gross[0]), min(second.locked, gross[1]))
     nets, reward = _sentence(channel, (gross[0] - pots[0], gross[1] - pots[1]), situation.parameters)
-    settled = msgspec.structs.replace(
-        channel, status=ChannelStatus.SETTLED if any(pots) else ChannelStatus.GONE, pots=pots
-    )
+    settled = replace(channel, status=ChannelStatus.SETTLED if any(pots) else ChannelStatus.GONE, pots=pots)
     paid = list(zip(channel.terms.participants, nets, strict=True))
     if channel.beneficiary is not None:
         paid.append((channel.beneficiary, reward))
@@ -325,10 +324,8 @@ def _redeem(channel: ChannelStorage, call: RedeemCall, situation: CallContext) -
     refunded += 0 if kept else left
     pots = with_side(channel.pots, call.sender, pot - paid - refunded)
     root = locks_root(kept)
-    standing = with_side(
-        channel.standing, call.sender, msgspec.structs.replace(channel.standing[call.sender], root=root)
-    )
-    redeemed = msgspec.structs.replace(
+    standing = with_side(channel.standing, call.sender, replace(channel.standing[call.sender], root=root))
+    redeemed = replace(
         channel, status=ChannelStatus.SETTLED if any(pots) else ChannelStatus.GONE, pots=pots, standing=standing
     )
     sender, receiver = channel.terms.participants[call.sender], channel.terms.participants[1 - call.sender]

@@ -25,11 +25,10 @@ from tallystick.settlement.chain import Chain, Header
 from tallystick.settlement.enforcement.budgets import DutyPolicy
 from tallystick.settlement.enforcement.claims import time_left
 from tallystick.settlement.errors import ChainError, ChainUnavailable, WrongChain
-from tallystick.settlement.following.checked import CheckedChain
+from tallystick.settlement.following.checked import CheckedChain, Market
 from tallystick.settlement.following.follower import CERTAIN, RECHECKED, BlockAdded, Follower, Step
 from tallystick.settlement.following.freshness import BOUND
 from tallystick.settlement.following.index import ChainIndex, EventsSeen
-from tallystick.settlement.following.market import Market
 from tallystick.settlement.following.vigil import TICK, again_after, begin_vigil, first_after, kind_of, look, spell
 from tallystick.settlement.sending.moments import read_followed, step_moment
 

@@ -3,12 +3,15 @@
 A chain node is a stranger. Its answers come in time or not at all, have the right sizes, and numbers that fit what they
 are for and where they are stored; what can be checked without asking somebody else is checked (that a secret opens its
 digest, that an event's time is its block's). Anything else is ChainError or ChainUnavailable, which every caller knows.
+Of prices, which cannot be checked, no single one is believed (`Market`).
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Awaitable, Callable
 from functools import partial
+from statistics import median_low
 from typing import TypeVar
 
 import msgspec
@@ -51,6 +54,12 @@ ANSWER_SECONDS = 45.0
 
 WAIT_SECONDS = 25.0
 """After which a wait for a new head ends without one: then the head is asked for, as a wait may hang."""
+
+ANSWERS = 3
+"""Answers of which the middle one counts: a single lie changes nothing."""
+
+REMEMBERED = 64
+"""Answers that are remembered: of one block each, so some minutes."""
 
 REASON_MAX = 300
 """Characters of a reason that are kept."""
@@ -128,6 +137,28 @@ class CheckedChain(Chain):
 
     async def secret_time(self, digest: bytes) -> int | None:
         return await _answer(self._chain.secret_time(digest), _if_any(partial(_number, what="a time")))
+
+
+class Market:
+    """The price of gas on one chain, asked for now and then."""
+
+    def __init__(self, chain: Chain) -> None:
+        self._chain = chain
+        self._answers: deque[int] = deque(maxlen=REMEMBERED)
+
+    @property
+    def price(self) -> int | None:
+        """In the native coin's smallest unit, None before the first answer."""
+        return median_low(list(self._answers)[-ANSWERS:]) if self._answers else None
+
+    @property
+    def lowest(self) -> int | None:
+        """The lowest of all that are remembered: what is worth this is worth a try, which costs nothing if it fails."""
+        return min(self._answers, default=None)
+
+    async def ask(self) -> None:
+        """Ask once. Raise ChainUnavailable or ChainError: then the answers before stand."""
+        self._answers.append(await self._chain.fee_price())
 
 
 def with_checks(chain: Chain) -> Chain:
@@ -214,50 +245,41 @@ _NUMBERS: dict[str, tuple[str, int]] = {
     **dict.fromkeys(("total", "balance0", "balance1", "net0", "net1", "reward"), ("an amount", AMOUNT_MAX)),
     **dict.fromkeys(("pot0", "pot1", "paid", "refunded"), ("an amount", AMOUNT_MAX)),
     "deadline": ("a deadline", NUMBER_MAX),
+    "kind": ("a kind of locks", KIND_MAX),
 }
 _SIZES = {
     "channel": (32, "a channel's id"),
+    "condition": (32, "a condition"),
+    "secret": (32, "a secret"),
+    "link": (32, "a link"),
     "close_key": (32, "a close key"),
     "by": (20, "an address"),
     "root": (32, "a root"),
 }
-"""What fields of a channel's events may be, by their names. What is in neither is a flag, or the terms."""
+"""What fields of events may be, by their names. What is in neither is a flag, the terms, or looked at by itself."""
 
 
 def _check_event(event: Event, block: Header) -> None:
-    if isinstance(event, RegistryEvent):
-        _check_registered(event)
-        if event.time != block.time:
-            raise ChainError(
-                f"the chain node says that a block of time {block.time} registered something at {event.time}"
-            )
-        return
     for name in event.__struct_fields__:
         if name in _NUMBERS:
             _number(getattr(event, name), *_NUMBERS[name])
         elif name in _SIZES:
             _bytes(getattr(event, name), *_SIZES[name])
-    if isinstance(event, ChannelOpened):
-        _number(event.terms.challenge_period, "a challenge period")
-        if channel_id(event.terms) != event.channel:
-            raise ChainError("the chain node shows a channel whose terms are not its own")
-
-
-def _check_registered(event: RegistryEvent) -> None:
+    if isinstance(event, RegistryEvent) and event.time != block.time:
+        raise ChainError(f"the chain node says that a block of time {block.time} registered something at {event.time}")
     match event:
+        case ChannelOpened(channel, terms):
+            _number(terms.challenge_period, "a challenge period")
+            if channel_id(terms) != channel:
+                raise ChainError("the chain node shows a channel whose terms are not its own")
         case SecretRegistered(digest, secret):
-            _bytes(secret, 32, "a secret")
             if digest_of(secret) != digest:
                 raise ChainError("the chain node shows a secret that does not open its digest")
-        case LinkRegistered(condition, link, depth, tip, unit, length):
-            _bytes(condition, 32, "a condition")
-            _bytes(link, 32, "a link")
+        case LinkRegistered(_, _, depth, tip, unit, length):
             try:
                 StreamTerms(tip, unit, length)
             except InvalidInput as error:
                 raise ChainError(f"the chain node shows a stream that cannot be: {error}") from error
             _number(depth, "a link's depth", length)
-        case ProofRegistered(condition, kind, proof):
-            _bytes(condition, 32, "a condition")
-            _number(kind, "a kind of locks", KIND_MAX)
+        case ProofRegistered(proof=proof):
             _number(len(proof), "the length of a proof", PROOF_MAX)

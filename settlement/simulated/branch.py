@@ -20,9 +20,8 @@ from tallystick.settlement.contract.state import Parameters
 from tallystick.settlement.errors import LedgerBroken, Refusal, TransactionRefused
 from tallystick.settlement.ethereum.abi import Deployment
 from tallystick.settlement.ethereum.transactions import Transaction, decode_transaction, gas_needed
-from tallystick.settlement.simulated.blocks import BlockRecord, Plan, build_block, next_nonce
 from tallystick.settlement.simulated.journal import BranchChanged, ChainFounded, read_fact, read_records, read_world
-from tallystick.settlement.simulated.ledger import Mint, mint
+from tallystick.settlement.simulated.ledger import BlockRecord, Mint, Plan, build_block, mint, next_nonce
 from tallystick.settlement.simulated.mempool import MINIMUM_PRICE, Mempool
 from tallystick.settlement.simulated.world import Layer, World, apply_changes, balance_key, check_conservation
 

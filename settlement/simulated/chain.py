@@ -27,9 +27,8 @@ from tallystick.settlement.chain import Block, Chain, ContractChannel, Header, T
 from tallystick.settlement.contract.state import view
 from tallystick.settlement.contract.verdicts.hash_lock import HashVerdict
 from tallystick.settlement.ethereum.transactions import Transaction
-from tallystick.settlement.simulated.blocks import BlockRecord, next_nonce
 from tallystick.settlement.simulated.branch import Branch, ChainSettings, Choice
-from tallystick.settlement.simulated.ledger import Mint
+from tallystick.settlement.simulated.ledger import BlockRecord, Mint, next_nonce
 from tallystick.settlement.simulated.world import balance_key, count_key
 
 BLOCKS_MAX = 1_000

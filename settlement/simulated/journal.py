@@ -14,7 +14,7 @@ from tallystick.channels.protocol.codec import Codec
 from tallystick.channels.storage.store import Moment, Store, Subject
 from tallystick.channels.storage.tables import Rows, at_least, find, table
 from tallystick.settlement.contract.state import ChannelStorage
-from tallystick.settlement.simulated.blocks import BlockRecord
+from tallystick.settlement.simulated.ledger import BlockRecord
 from tallystick.settlement.simulated.world import Value, World
 
 _RECORDS: Codec[BlockRecord] = Codec(BlockRecord, canonical=False)

@@ -203,14 +203,14 @@ MUTANTS = (
     ),
     Mutant(
         "let a keystore take any memory",
-        "sdk/daemon/keystore_format.py",
+        "sdk/daemon/keystore.py",
         "if 128 * n * r > SCRYPT_BYTES_MAX or",
         "if",
         ("test_keystore_files.py",),
     ),
     Mutant(
         "let a stored address that is none keep a node from starting",
-        "sdk/node/known_peers.py",
+        "sdk/node/whereabouts.py",
         "with contextlib.suppress(InvalidInput):",
         "with contextlib.suppress():",
         ("test_arguments_harmless.py",),

@@ -105,6 +105,13 @@ MUTANTS = (
         ("test_clock_steps.py",),
     ),
     Mutant(
+        "pay for challenges with signatures that the contract refuses",
+        "watchtower/disputes.py",
+        "from tallystick.settlement.ethereum.signatures import verify_signer\n",
+        "from tallystick.channels.protocol.keys import with_recovery_id as verify_signer\n",
+        ("test_tower_appointments.py",),
+    ),
+    Mutant(
         "let one address fill a tower",
         "watchtower/quotas.py",
         "if held >= max(1, free // SHARE) or not free:",

@@ -41,7 +41,7 @@ class House:
     def answer(self) -> int:
         """Let the chain answer all questions; return how many there were."""
         asked = 0
-        while (channel := self.gossip.next_question(self.now)) is not None:
+        while (channel := self.gossip.pending.next_question(self.now)) is not None:
             asked += 1
             self.gossip.answer(channel, self.truth.facts(channel), self.now)
         self.take()

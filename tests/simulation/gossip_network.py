@@ -51,7 +51,7 @@ class GossipNode:
         self.writer = Writer(self.disk.open(), inline=True)
         self.punished: list[bytes] = []
         self.shell = GossipService(
-            gossip=self.gossip,
+            core=self.gossip,
             ask=truth.channel,
             writer=self.writer,
             clock=virtual_clock(),
@@ -193,7 +193,7 @@ async def divide_and_heal(seed: int, size: int, assets: Sequence[Address] = (NAT
             if len(node.graph) != 2 * len(channels) or names != len(named):
                 raise AssertionError(f"node {node.number} does not know all channels and names")
         nursery.cancel_scope.cancel()
-    return [node.shell.statistics() for node in people]
+    return [node.gossip.statistics() for node in people]
 
 
 def _open_channels(
