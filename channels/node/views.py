@@ -86,6 +86,11 @@ class Views:
         """Return all channels with that peer, gone ones included."""
         return [view_of(session) for session in self._by_peer.get(peer, {}).values()]
 
+    def beside(self, channel: ChannelId) -> list[ChannelView]:
+        """Return all channels with the peer of that one, itself included; none if it is unknown."""
+        session = self._sessions.get(channel)
+        return [] if session is None else self.with_peer(session.channel.peer_key)
+
     # --- what belongs to single locks and payments, and stands in no view ----------------------------------------
 
     def undecided_locks(self, channel: ChannelId) -> list[AddLock]:
