@@ -97,6 +97,8 @@ class Engine:
         self._changed: set[ChannelId] = set()
         self._wires: dict[bytes, Wire] = {}
         self._backpressure = Backpressure()
+        self.turn = self._backpressure.turn
+        """`turn()` lets others work after every TURN payments: for who submits many without waiting for receipts."""
         self.opening = Opening(self)
         self._keys = PaymentKeys(writer.store)
         self._keeper: LockKeeper | None = None
@@ -234,11 +236,9 @@ class Engine:
 
         `Policy.outbox` and `Policy.unsecured` say what is full; what reaches a limit is the last one let in.
         """
-        await self._backpressure.room(self.session(channel))
-
-    async def turn(self) -> None:
-        """Let others work after every TURN payments: for who submits many without waiting for receipts."""
-        await self._backpressure.turn()
+        session = self.session(channel)
+        if session.full:
+            await self._backpressure.room(session)
 
     def pay(self, channel: ChannelId, amount: int, memo: bytes = b"", key: str = "") -> Ticket:
         """Accept a payment at once (`room` first).

@@ -45,21 +45,6 @@ from tallystick.router.receiving.payee import (
 REMEMBERED_MAX = 1_000
 """Invoices of which it is remembered what was refused last, or that they were held and given back for want of time."""
 
-_WORDS = {
-    PartRefusal.UNWANTED: "",
-    PartRefusal.EXPIRED: "the invoice had expired",
-    PartRefusal.WRONG_SECRET: "it came without the payment secret of the invoice",
-    PartRefusal.WRONG_AMOUNT: (
-        "it was to be a payment of {total}, and the invoice asks for {asked}, or up to twice as much"
-    ),
-    PartRefusal.SUPERFLUOUS: "the payment is complete without it, or its parts do not agree on one amount",
-    PartRefusal.TOO_MANY: "too many payments are being gathered",
-    PartRefusal.TAMPERED: "the payer sent {told} or a longer lock: the node before us did not pass that on",
-    PartRefusal.TOO_SOON: "too little time was left to claim it safely",
-    PartRefusal.WRONG_ASSET: "it was in another asset than the invoice asks for",
-    PartRefusal.INCOMPLETE: "the other parts of a payment of {total} did not come in time",
-}
-
 _ENDED = {InvoiceState.CLAIMED: "the invoice was paid already", InvoiceState.CANCELLED: "the invoice was cancelled"}
 
 
@@ -234,7 +219,8 @@ class Receiving:
                 amount, asset = sum(part.lock.amount for part in answer.parts), answer.parts[0].asset
                 self._later(partial(self._tell, PaymentHeld(answer.payment_hash, amount, asset)))
             else:
-                self._refuse(answer.part, answer.verdict)
+                self._note(answer.part, answer.verdict)
+                self._incoming.refuse(answer.part, _failure(answer.part, answer.verdict, self._channels.chain.now))
         return moments
 
     def _instead(self, answers: list[Answer]) -> list[Answer]:
@@ -284,19 +270,15 @@ class Receiving:
         """What was closed is in the store now."""
         self._closed.pop(digest, None)
 
-    def _refuse(self, part: FinalLock, verdict: PartRefusal) -> None:
-        self._note(part, verdict)
-        self._incoming.refuse(part, _failure(part, verdict, self._channels.chain.now))
-
     def _note(self, part: FinalLock, verdict: PartRefusal) -> None:
         """Remember for the owner why something was refused, if it was for an invoice."""
         digest = part.lock.condition
         record, state = find_invoice(self._store, digest), self._state(digest)
         if record is None or state is None or not record.text:
             return
-        why = _WORDS[verdict].format(total=part.payload.total, asked=record.amount, told=part.payload.amount)
+        why = verdict.value.format(total=part.payload.total, asked=record.amount, told=part.payload.amount)
         if verdict is PartRefusal.UNWANTED:
-            why = _ENDED.get(state, "it is not wanted any more")
+            why = _ENDED.get(state, why)
         self._refusals[digest] = PartRefused(digest, part.lock.amount, self._channels.chain.now, why)
         self._refusals.move_to_end(digest)
         while len(self._refusals) > REMEMBERED_MAX:

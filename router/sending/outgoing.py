@@ -38,7 +38,7 @@ from tallystick.router.onion.payload import FinalPayload, ForwardPayload, encode
 from tallystick.router.onion.sphinx import BuiltOnion, build_onion
 from tallystick.router.sending.asset_graph import OrderRoutes
 from tallystick.router.sending.attribution import attribution_of
-from tallystick.router.sending.payer import Limits, Part, Payment
+from tallystick.router.sending.payer import Limits, Part, Payment, narrowed
 from tallystick.router.sending.payments import (
     ADVICE,
     Order,
@@ -198,9 +198,8 @@ class OutgoingPayments:
 
     def _add(self, order: Order, gives_up: float) -> _Active:
         routes = self._routes_for(order)
-        limits = self._limits(order.asset)
-        waits = limits.waits and order.kind is not PaymentKind.PROBE  # which asks what can be paid now
-        limits = msgspec.structs.replace(limits, parts=limits.parts if order.parts else 1, waits=waits)
+        waits = order.kind is not PaymentKind.PROBE  # which asks what can be paid now
+        limits = narrowed(self._limits(order.asset), parts=order.parts, waits=waits)
         payment = Payment(routes, order.target, order.amount, max_fee=order.max_fee, limits=limits)
         active = self._active[order.payment_hash] = _Active(order, routes, payment, gives_up, {}, trio.Event())
         self._remind(order.payment_hash, gives_up)

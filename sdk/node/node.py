@@ -41,13 +41,13 @@ from tallystick.router.network.paying import Paying
 from tallystick.router.network.routing import Routing
 from tallystick.router.pathfinding.planner import warm_up
 from tallystick.router.receiving.service import Paid, PaymentHeld
-from tallystick.sdk.node.context import NodeContext
 from tallystick.sdk.node.handle import ChannelHandle
 from tallystick.sdk.node.incoming import IncomingPayment, Journal
 from tallystick.sdk.node.news import News, Subscription
 from tallystick.sdk.node.openings import Openings
 from tallystick.sdk.node.options import Config, Period
 from tallystick.sdk.node.reactions import Reactions
+from tallystick.sdk.node.streams import NodeContext
 from tallystick.sdk.node.towers import TowerManager
 from tallystick.sdk.node.whereabouts import Whereabouts
 from tallystick.settlement.chain import Chain, OpenCall
@@ -151,10 +151,8 @@ class Node:
         )
         self.onchain = OnChain(
             EnforcingNode(
-                key=key,
                 chain=chain,
                 engine=self.engine,
-                writer=self.writer,
                 policy=config.duties,
                 confirmations=config.confirmations,
                 start_block=config.start_block,

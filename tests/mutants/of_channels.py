@@ -43,7 +43,7 @@ MUTANTS = (
     Mutant(
         "let a kind of lock change its meaning while it is in use",
         "channels/protocol/conditions/kinds.py",
-        "        self._closed = True\n        return self._entries.get(number)",
+        "        self._close()\n        return self.find(number)",
         "        return self._entries.get(number)",
         ("test_conditions.py",),
     ),
