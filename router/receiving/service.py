@@ -219,7 +219,8 @@ class Receiving:
                 amount, asset = sum(part.lock.amount for part in answer.parts), answer.parts[0].asset
                 self._later(partial(self._tell, PaymentHeld(answer.payment_hash, amount, asset)))
             else:
-                self._refuse(answer.part, answer.verdict)
+                self._note(answer.part, answer.verdict)
+                self._incoming.refuse(answer.part, _failure(answer.part, answer.verdict, self._channels.chain.now))
         return moments
 
     def _instead(self, answers: list[Answer]) -> list[Answer]:
@@ -268,10 +269,6 @@ class Receiving:
     def _forget(self, digest: bytes) -> None:
         """What was closed is in the store now."""
         self._closed.pop(digest, None)
-
-    def _refuse(self, part: FinalLock, verdict: PartRefusal) -> None:
-        self._note(part, verdict)
-        self._incoming.refuse(part, _failure(part, verdict, self._channels.chain.now))
 
     def _note(self, part: FinalLock, verdict: PartRefusal) -> None:
         """Remember for the owner why something was refused, if it was for an invoice."""

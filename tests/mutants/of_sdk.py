@@ -147,7 +147,7 @@ MUTANTS = (
     ),
     Mutant(
         "let a fault of the program in one request end the node",
-        "sdk/control/service.py",
+        "sdk/control/server.py",
         "except Exception as error:  # of our own tree",
         "except TallystickError as error:  # of our own tree",
         ("test_control_faults.py",),
