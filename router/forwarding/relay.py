@@ -16,7 +16,6 @@ from typing import TypeAlias
 import msgspec
 
 from tallystick.channels.protocol.core import Phase
-from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import ChannelId, Lock
 from tallystick.channels.protocol.operations import AddLock
 from tallystick.channels.session.view import ChannelView
@@ -68,7 +67,6 @@ Decision: TypeAlias = Forward | Deliver | Fail
 class Relay:
     """Decides what becomes of a lock that comes in with an onion: see the module's docstring. Part of a `Router`."""
 
-    key: PrivateKey
     channels: NodeChannels
     admission: Admission
     replays: Replays
@@ -83,7 +81,7 @@ class Relay:
         lock = added.lock
         peeled: Peeled | None = None
         try:
-            peeled = peel(self.key, added.onion, lock.condition)
+            peeled = peel(self.channels.key, added.onion, lock.condition)
             payload = _read(peeled)
             if payload.expiry > lock.expiry:
                 code = Code.FINAL_INCORRECT_EXPIRY if peeled.next_packet is None else Code.INCORRECT_EXPIRY
@@ -156,7 +154,7 @@ class Relay:
         if not added.onion:
             return objection.encode()
         try:
-            secret = peel(self.key, added.onion, added.lock.condition).secret
+            secret = peel(self.channels.key, added.onion, added.lock.condition).secret
         except InvalidOnion as error:
             return refusal(error, added.onion)
         policy, expiry, now = self.channels.policy, added.lock.expiry, self.channels.chain.now
@@ -173,7 +171,7 @@ class Relay:
             return reason
         onion = self.channels.views.onion(circuit.incoming, circuit.incoming_lock)
         try:
-            sent = peel(self.key, onion, lock.condition).next_packet or b""
+            sent = peel(self.channels.key, onion, lock.condition).next_packet or b""
         except InvalidOnion:
             return b"no onion was sent"  # no failure at all: the channel is blamed
         return reason[:2] + hashlib.sha256(sent).digest()

@@ -128,7 +128,7 @@ class ChannelHandle:
         is made once, across crashes. Raise InsufficientFunds, ChannelNotReady or InvalidInput, and nothing was done.
         """
         await self._context.engine.turn()
-        return await self._accept(amount, to_memo(memo), key)
+        return await self._accept(amount, memo, key)
 
     @checked
     async def pay(
@@ -141,10 +141,10 @@ class ChannelHandle:
         `key` lets you ask again. The same holds if it is cancelled.
         """
         if timeout is None:
-            return await (await self._accept(amount, to_memo(memo), key)).wait()
+            return await (await self._accept(amount, memo, key)).wait()
         ticket: Ticket | None = None
         with trio.move_on_after(timeout):
-            ticket = await self._accept(amount, to_memo(memo), key)
+            ticket = await self._accept(amount, memo, key)
             return await ticket.wait()
         if ticket is not None and not ticket.withdrawn:
             again = f"ask again under its key {key!r}" if key else "see `payments` before you pay again"
@@ -154,10 +154,12 @@ class ChannelHandle:
             )
         raise ChannelNotReady(f"the payee did not take the payment within {timeout:g} s, and it was not made")
 
-    async def _accept(self, amount: int, memo: bytes, key: str) -> Ticket:
-        await self._context.engine.room(self.id)
+    async def _accept(self, amount: int, memo: bytes | str, key: str) -> Ticket:
+        engine, identity = self._context.engine, self._seen.channel.id
+        memo = memo if type(memo) is bytes else to_memo(memo)
+        await engine.room(identity)
         known = self._known(key, amount, memo) if key else None
-        return known or self._context.engine.pay(self.id, amount, memo, key)
+        return known or engine.pay(identity, amount, memo, key)
 
     @checked
     async def pay_many(self, amounts: Sequence[Amount]) -> list[Receipt]:
