@@ -16,8 +16,7 @@ from tallystick.channels.limits import Policy
 from tallystick.channels.node.admission import Backpressure, PaymentKeys
 from tallystick.channels.node.opening import Opening
 from tallystick.channels.node.recordings import Recordings
-from tallystick.channels.node.views import Views, unknown_channel
-from tallystick.channels.node.work import EngineStatistics, statistics_of
+from tallystick.channels.node.views import EngineStatistics, Sessions, Views, statistics_of
 from tallystick.channels.ports import Clock
 from tallystick.channels.protocol import core, messages
 from tallystick.channels.protocol.conditions import require_known
@@ -107,7 +106,7 @@ class Engine:
         self._lost = lost
         self._stopped = False
         self._rounds = self._durable = 0
-        self.sessions: dict[ChannelId, Session] = {}
+        self.sessions = Sessions()
         self._by_peer: dict[bytes, dict[ChannelId, Session]] = {}
         self.views = Views(self.sessions, self._by_peer)
         self.recordings = Recordings(self.sessions)
@@ -145,10 +144,7 @@ class Engine:
 
     def session(self, channel: ChannelId) -> Session:
         """Return a channel's session; raise InvalidInput if there is no such channel."""
-        try:
-            return self.sessions[channel]
-        except KeyError:
-            raise unknown_channel(channel) from None
+        return self.sessions[channel]
 
     def view(self, channel: ChannelId) -> ChannelView:
         """Return a channel as it is now; raise InvalidInput if there is no such channel."""

@@ -26,7 +26,7 @@ from tallystick.channels.errors import ChannelNotReady, InvalidInput
 from tallystick.channels.node.alarms import Alarm, OnAlarm
 from tallystick.channels.node.engine import Engine
 from tallystick.channels.node.peers import Peers, PeerStatistics
-from tallystick.channels.node.work import EngineStatistics
+from tallystick.channels.node.views import EngineStatistics
 from tallystick.channels.ports import Clock, Elapsed, Entropy, Network, PeerAddress, SteadyClock
 from tallystick.channels.protocol.keys import PrivateKey, PublicKey
 from tallystick.channels.protocol.objects import NATIVE, Address, Amount, AnyAddress, AnyChannel, to_address, to_channel
@@ -167,10 +167,8 @@ class Node:
         )
         self.routing = Routing(
             LocalNode(
-                key=key,
                 chain=chain,
                 engine=self.engine,
-                writer=self.writer,
                 peers=self.peers,
                 options=config.payments,
                 clock=clock,
