@@ -262,13 +262,6 @@ def require_open(channel: Channel) -> None:
         raise ChannelNotReady(f"channel {channel.id.hex()[:8]} is {channel.phase.name.lower()}, not open")
 
 
-def _require_peer_may_write(channel: Channel) -> None:
-    if channel.phase is not Phase.OPEN:
-        raise InvalidUpdate(
-            f"this channel is {channel.phase.name.lower()} here: nothing is countersigned any more", Fault.WRONG_PHASE
-        )
-
-
 # --- the numbered stream ----------------------------------------------------------------------------------------
 
 
@@ -313,7 +306,10 @@ def accept(
     `consent` names pending locks that may be cancelled because they expired unsatisfied, by our own confirmed view of
     the chain. The caller verifies the signature over the state's proof.
     """
-    _require_peer_may_write(channel)
+    if channel.phase is not Phase.OPEN:
+        raise InvalidUpdate(
+            f"this channel is {channel.phase.name.lower()} here: nothing is countersigned any more", Fault.WRONG_PHASE
+        )
     before = channel.theirs.simplex
     if seq != before.proof.seq + 1:
         raise InvalidUpdate(f"the next update is number {before.proof.seq + 1}, not {seq}", Fault.WRONG_SEQ)

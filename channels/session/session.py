@@ -146,7 +146,9 @@ class Session:
     @property
     def full(self) -> bool:
         """Whether whoever wants to pay has to wait."""
-        return self.outbox.payments >= self.policy.outbox or self.unsecured >= self.policy.unsecured
+        outbox, most = self.outbox, self.policy.unsecured
+        waits = outbox.total + self.standing.exposed  # `unsecured`, but for a call that would cost as much as the rest
+        return outbox.payments >= self.policy.outbox or waits >= most or most == 0
 
     def require_payable(self) -> None:
         """Raise ChannelNotReady unless new payments may join the outbox."""
