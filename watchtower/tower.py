@@ -2,7 +2,7 @@
 
     follower ──steps──▶ Watch ──obligations──▶ Sender ──transactions──▶ chain
                           ▲ blobs, by locator
-    network ──uploads──▶ Desk ──▶ store
+    network ──uploads──▶ AppointmentService ──▶ store
 
 A chain node that talks nonsense, or a full disk, does not end a tower: it raises the alarm, refuses what is new, and
 keeps trying to defend what it has.

@@ -186,12 +186,12 @@ class Paying:
 
         `order.kind` says what each was for. `probes`: with those that only found out something.
         """
-        return list_payments(self._node.store, limit, before, probes=probes)
+        return list_payments(self._node.channels.disk, limit, before, probes=probes)
 
     @checked
     def payment(self, payment_hash: AnyHash) -> PaymentRecord:
         """Return one payment of ours; raise InvalidInput if it is unknown."""
-        found = find_payment(self._node.store, to_hash(payment_hash))
+        found = find_payment(self._node.channels.disk, to_hash(payment_hash))
         if found is None:
             raise InvalidInput("this node made no payment of that hash; `tally payments` shows all")
         return found
@@ -199,7 +199,7 @@ class Paying:
     def _before(self, payment_hash: bytes) -> Order | None:
         """Return the order of a payment that is on its way or was paid; None if it may be (or may again be) begun."""
         begun = self._outgoing.order_of(payment_hash)  # which may not be stored yet
-        known = find_payment(self._node.store, payment_hash)
+        known = find_payment(self._node.channels.disk, payment_hash)
         if begun is None and known is not None and (known.ended is None or known.is_paid):
             return known.order
         return begun

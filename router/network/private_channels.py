@@ -194,7 +194,7 @@ class PrivateChannels:
 
     def _sign(self, channel: ChannelId, policy: ForwardingPolicy) -> ChannelUpdate:
         side = self._node.engine.views.channel(channel).side
-        return sign_update(self._node.key, self._node.domain, channel, side, int(self._node.clock()), policy)
+        return sign_update(self._node.engine.key, self._node.domain, channel, side, int(self._node.clock()), policy)
 
 
 def capacity_of(channel: Channel) -> int:

@@ -50,7 +50,6 @@ def run(
         import msgspec
         import trio
 
-        from tallystick.sdk.daemon.configuration import data_directory, read_settings
         from tallystick.sdk.daemon.daemon import run_daemon
         from tallystick.sdk.daemon.garbage import look_rarely
         from tallystick.sdk.daemon.keystore import load_key
@@ -93,7 +92,6 @@ def wait(
     import trio
 
     from tallystick.sdk.control.waiting import wait_for_node
-    from tallystick.sdk.daemon.configuration import data_directory
 
     found = run_guarded(lambda: trio.run(wait_for_node, data_directory(data), timeout))
     print_result(found, as_json, _show_running)
@@ -124,7 +122,6 @@ def stop(
     import trio
 
     from tallystick.sdk.control.files import wait_ended
-    from tallystick.sdk.daemon.configuration import data_directory
 
     async def wait() -> bool:
         with trio.move_on_after(timeout) as scope:

@@ -167,10 +167,8 @@ class Node:
         )
         self.routing = Routing(
             LocalNode(
-                key=key,
                 chain=chain,
                 engine=self.engine,
-                writer=self.writer,
                 peers=self.peers,
                 options=config.payments,
                 clock=clock,

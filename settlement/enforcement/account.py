@@ -64,7 +64,7 @@ class Account:
             if asset != NATIVE:
                 waiting = [one.call for one in self._sender.obligations() if not one.is_final]
                 takes = [moved_by(call) for call in waiting if isinstance(call, OpenCall | DepositCall)]
-                allowed = self._allowing[asset] + sum(amount for token, amount in takes if token == asset)
+                allowed = self._allowing[asset] + sum(taken for token, taken in takes if token == asset)
                 await self.transact("approve", ApproveCall(asset, allowed), channel)
             yield
         finally:
