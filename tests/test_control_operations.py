@@ -23,7 +23,7 @@ from tallystick.sdk.control.client import ControlClient
 from tallystick.sdk.control.faults import STATUSES
 from tallystick.sdk.control.handlers import Handlers
 from tallystick.sdk.control.operations import GET, Empty, Operation, operations
-from tallystick.sdk.control.service import match
+from tallystick.sdk.control.server import match
 from tallystick.sdk.errors import ControlError
 
 TABLE = operations()

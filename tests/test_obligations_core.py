@@ -21,7 +21,6 @@ from tallystick.settlement.sending.obligations import (
     ObligationBook,
     ObligationStatus,
     Observation,
-    book_of,
     bumped,
     change,
     judge_failure,
@@ -310,7 +309,7 @@ def test_the_fee_curve_of_an_obligation_that_may_not_be_sent_yet_begins_when_it_
     obligation = Obligation(
         id="o", call=TransferCall(NATIVE, ELSEWHERE, 1), purpose="a test", budget=10_000, not_before=1_000
     )
-    book = book_of([obligation])
+    book = ObligationBook({}, -1).with_(obligation)
     for number, time in ((1, 10), (60, 1_000)):
         head = Header(number, bytes([number]) * 32, bytes(32), time)
         seen = Observation(head, head.time, nonce=0, market=5, receipts={})
@@ -328,7 +327,7 @@ def test_whoever_required_it_may_say_that_a_missed_deadline_is_no_misfortune(
     obligation = Obligation(
         id="o", call=TransferCall(NATIVE, ELSEWHERE, 1), purpose="a test", budget=10_000, deadline=100
     )
-    book = book_of([obligation])
+    book = ObligationBook({}, -1).with_(obligation)
     for number in range(9, 13):
         seen = Observation(Header(number, bytes(32), bytes(32), 101), 101, nonce=0, market=5, receipts={})
         outcome = decide(book, seen, account=ACCOUNT, gas=gas, policy=POLICY, judge=lambda late, reason: opinion)

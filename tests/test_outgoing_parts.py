@@ -44,6 +44,7 @@ class Channel:
         self.locks: list[Lock] = []
         self.over: set[int] = set()
         self.given_up: list[int] = []
+        self.record = node.record
 
     @property
     def chain(self) -> ChainTime:
@@ -135,7 +136,7 @@ class World:
         self.start()
 
     def start(self) -> None:
-        self.store = self.disk.open()
+        self.store = self.channel.disk = self.disk.open()
         self.moments: list[Moment] = []
         self.thens: list[Callable[[], None]] = []
         self.road = Road()
@@ -143,8 +144,6 @@ class World:
         self.outgoing = OutgoingPayments(
             cast(NodeChannels, self.channel),
             lambda order: self.road,
-            store=self.store,
-            record=self.record,
             clock=lambda: self.clock,
             entropy=lambda size: b"\x17" * size,
             limits=lambda asset: Limits(),

@@ -96,7 +96,7 @@ class World:
     now = 1_000
 
     def __init__(self, pauses: int) -> None:
-        self.store = SimulatedDisk([PAYMENTS_SCHEMA]).open()
+        self.store = self.disk = SimulatedDisk([PAYMENTS_SCHEMA]).open()
         self.roads = Slow(pauses)
         self.moments: list[Moment] = []
         self.thens: list[Callable[[], None]] = []
@@ -105,8 +105,6 @@ class World:
         self.outgoing = OutgoingPayments(
             cast(NodeChannels, self),
             lambda order: self.roads,
-            store=self.store,
-            record=self.record,
             clock=lambda: 1_000.0,
             entropy=lambda size: b"\x17" * size,
             limits=lambda asset: Limits(),
@@ -114,7 +112,7 @@ class World:
             inline=False,
         )
 
-    def record(self, moments: Sequence[Moment], then: Callable[[], None]) -> None:
+    def record(self, moments: Sequence[Moment], then: Callable[[], None] = lambda: None) -> None:
         self.moments += moments
         self.thens.append(then)
 

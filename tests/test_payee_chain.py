@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import pytest
@@ -12,7 +12,7 @@ from tallystick.channels.protocol.conditions import HASH, digest_of
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import NATIVE, ChannelId, Lock
 from tallystick.channels.session.chaintime import ChainTime
-from tallystick.channels.storage.store import Moment
+from tallystick.channels.storage.store import Moment, Store
 from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.router.forwarding.admission import IncomingLocks
 from tallystick.router.forwarding.ports import NodeChannels
@@ -34,11 +34,15 @@ CHANNEL = ChannelId(b"c" * 32)
 class Port:
     """Channels in which every lock is there, and the answers to them."""
 
-    def __init__(self) -> None:
+    def __init__(self, disk: Store) -> None:
+        self.disk = disk
         self.chain = ChainTime(1_000)
         self.fresh = True
         self.revealed: list[int] = []
         self.refused: list[int] = []
+
+    def record(self, moments: Sequence[Moment], then: Callable[[], None]) -> None:
+        then()
 
     def reveal(self, channel: ChannelId, lock: int, secret: bytes) -> bool:
         assert secret == SECRET
@@ -65,14 +69,12 @@ class World:
             created=1_000,
         )
         self.store.commit([issue(invoice, key, b"", hold=True)])
-        self.port = Port()
+        self.port = Port(self.store)
         self.receiving = Receiving(
             cast(NodeChannels, self.port),
             cast(IncomingLocks, self.port),
-            self.store,
             patience=PayeeOptions(),
             keysend=(NATIVE,),
-            later=lambda then: then(),
             tell=lambda event: None,
         )
         self.locks = [

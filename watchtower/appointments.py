@@ -28,12 +28,7 @@ from tallystick.settlement.sending.sender import Commit
 from tallystick.watchtower.errors import TowerRefusal
 from tallystick.watchtower.messages import Fetch, Held, Message, Refused, Upload, decode, encode, sign_receipt
 from tallystick.watchtower.quotas import AppointmentQuota
-from tallystick.watchtower.schema import (
-    AppointmentStored,
-    count_appointments,
-    has_appointments,
-    read_appointments,
-)
+from tallystick.watchtower.schema import AppointmentStored, count_appointments, has_appointments, read_appointments
 
 CLIENTS_PART = 0.5
 """Of the loop's time, what answering clients takes at most, waiting for the disk included: following the chain and

@@ -27,7 +27,7 @@ class AppointmentStored(Moment, frozen=True):
     blob: bytes
     time: int
     source: bytes = b""
-    """From which address it came (`new_quota.mark`)."""
+    """From which address it came (`AppointmentQuota.mark`)."""
 
 
 class AppointmentsDropped(Moment, frozen=True):

@@ -18,30 +18,25 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
 from tallystick.channels.errors import InvalidInput, MalformedMessage
-from tallystick.channels.node.alarms import Alarm, AlarmKind, OnAlarm
+from tallystick.channels.node.alarms import Alarm, AlarmKind
 from tallystick.channels.protocol.eip712 import channel_id
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Terms
-from tallystick.channels.storage.store import Moment, Store
-from tallystick.settlement.chain import Block, Chain, Challenged, Closed, Header, Settled
+from tallystick.channels.storage.store import Moment
+from tallystick.settlement.chain import Block, Challenged, Closed, Header, Settled
 from tallystick.settlement.errors import ChainUnavailable
 from tallystick.settlement.following.follower import HEADERS_KEPT, BlockAdded, Step
 from tallystick.settlement.sending.moments import step_moment
-from tallystick.settlement.sending.sender import Commit, Sender
+from tallystick.settlement.sending.sender import Sender
 from tallystick.watchtower.disputes import ChallengeBudget, Defence, Dispute, DisputeEvent, check, duties, moot
 from tallystick.watchtower.schema import DisputeOver, DisputeSeen, DisputesUndone, read_appointments, read_disputes
 from tallystick.watchtower.sealing import locator_of, unseal
 
 
-@dataclass(kw_only=True, eq=False, repr=False)
+@dataclass(eq=False, repr=False)
 class Watch:
-    """The disputes of one tower on one chain. `on_step` is the follower's consumer."""
+    """The disputes of the tower whose challenges `sender` sends, on its chain. `on_step` is the follower's consumer."""
 
-    tower: Address
-    chain: Chain
-    store: Store
-    commit: Commit
     sender: Sender
-    alarm: OnAlarm
     budget: ChallengeBudget
     challenged: int = field(default=0, init=False)
     """Challenges taken on since the start."""
@@ -50,7 +45,7 @@ class Watch:
         self._funds: dict[ChannelId, tuple[int, int]] = {}
         """What each side has in the channels that were closed since the start, in the coin: 0 in other assets."""
         self._opened: dict[tuple[bytes, Address, int], Defence | None] = {}
-        self.disputes: dict[ChannelId, Dispute] = read_disputes(self.store)
+        self.disputes: dict[ChannelId, Dispute] = read_disputes(self.sender.store)
         self._awake: dict[ChannelId, None] = dict.fromkeys(self.disputes)
         """Cases for which something may have to be done."""
         self._asleep: dict[bytes, ChannelId] = {}
@@ -66,20 +61,20 @@ class Watch:
     async def on_step(self, step: Step) -> None:
         """Take in one step of the chain; return once its effects and the position are durable."""
         terms = await self._terms_of_closed(step.block) if isinstance(step, BlockAdded) else {}
-        moments: list[Moment] = [step_moment(self.chain.chain_id, step)]
+        moments: list[Moment] = [step_moment(self.sender.chain.chain_id, step)]
         if isinstance(step, BlockAdded):
             moments += self._add(step.block, terms)
             moments += self._work(step.block.header)
         else:
             moments += self._remove(step.header)
-        await self.commit(moments)
+        await self.sender.commit(moments)
 
     async def _terms_of_closed(self, block: Block) -> dict[ChannelId, Terms]:
         """Return the terms of the channels that a block closes; raise ChainUnavailable if the chain does not say."""
         found = {}
         for event in block.events:
             if isinstance(event, Closed):
-                view = await self.chain.channel(event.channel)
+                view = await self.sender.chain.channel(event.channel)
                 if view is None or channel_id(view.terms) != event.channel:
                     raise ChainUnavailable("the chain node does not know a channel that was closed; it is out of step")
                 found[event.channel] = view.terms
@@ -165,7 +160,7 @@ class Watch:
     def _supersede(self, dispute: Dispute | None, channel: ChannelId) -> list[Moment]:
         moments: list[Moment] = []
         for obligation in self.sender.obligations():
-            if obligation.channel == channel and (reason := moot(dispute, obligation, self.tower)):
+            if obligation.channel == channel and (reason := moot(dispute, obligation, self.sender.account)):
                 moments += self.sender.supersede(obligation.id, reason)
         return moments
 
@@ -188,7 +183,7 @@ class Watch:
         closed = dispute.closed
         if closed is None:
             return ()
-        return tuple(locator_of(closed.close_key, self.tower, party) for party in dispute.terms.participants)
+        return tuple(locator_of(closed.close_key, self.sender.account, party) for party in dispute.terms.participants)
 
     def _defences(self, dispute: Dispute) -> Sequence[Defence]:
         """Return what the tower holds for the dispute, opened with the key that the close has published."""
@@ -197,7 +192,7 @@ class Watch:
             return []
         defences = []
         for party, locator in zip(dispute.terms.participants, self._locators(dispute), strict=True):
-            for row in read_appointments(self.store, locator):
+            for row in read_appointments(self.sender.store, locator):
                 if row.client != party:  # the peer knows the locator too, and would leave old proofs there
                     continue
                 name = (locator, row.client, row.revision)
@@ -210,12 +205,12 @@ class Watch:
 
     def _open(self, blob: bytes, close_key: bytes, terms: Terms, party: Address) -> Defence | None:
         try:
-            defence = check(unseal(blob, close_key, self.tower, party), terms, party, self.tower)
+            defence = check(unseal(blob, close_key, self.sender.account, party), terms, party, self.sender.account)
         except (MalformedMessage, InvalidInput) as error:
             text = f"an appointment of 0x{party.hex()} is of no use: {error}; tell the client"
-            self.alarm(Alarm(AlarmKind.APPOINTMENT_USELESS, text))
+            self.sender.alarm(Alarm(AlarmKind.APPOINTMENT_USELESS, text))
             return None
         if defence.voucher is None:
             text = f"an appointment of 0x{party.hex()} has no valid voucher: the tower defends it without reward"
-            self.alarm(Alarm(AlarmKind.APPOINTMENT_UNREWARDED, text))
+            self.sender.alarm(Alarm(AlarmKind.APPOINTMENT_UNREWARDED, text))
         return defence

@@ -16,8 +16,7 @@ from tallystick.channels.limits import Policy
 from tallystick.channels.node.admission import Backpressure, PaymentKeys
 from tallystick.channels.node.opening import Opening
 from tallystick.channels.node.recordings import Recordings
-from tallystick.channels.node.views import Views, unknown_channel
-from tallystick.channels.node.work import EngineStatistics, statistics_of
+from tallystick.channels.node.views import EngineStatistics, Sessions, Views, statistics_of
 from tallystick.channels.ports import Clock
 from tallystick.channels.protocol import core, messages
 from tallystick.channels.protocol.conditions import require_known
@@ -98,6 +97,8 @@ class Engine:
         self._changed: set[ChannelId] = set()
         self._wires: dict[bytes, Wire] = {}
         self._backpressure = Backpressure()
+        self.turn = self._backpressure.turn
+        """`turn()` lets others work after every TURN payments: for who submits many without waiting for receipts."""
         self.opening = Opening(self)
         self._keys = PaymentKeys(writer.store)
         self._keeper: LockKeeper | None = None
@@ -105,7 +106,7 @@ class Engine:
         self._lost = lost
         self._stopped = False
         self._rounds = self._durable = 0
-        self.sessions: dict[ChannelId, Session] = {}
+        self.sessions = Sessions()
         self._by_peer: dict[bytes, dict[ChannelId, Session]] = {}
         self.views = Views(self.sessions, self._by_peer)
         self.recordings = Recordings(self.sessions)
@@ -143,10 +144,7 @@ class Engine:
 
     def session(self, channel: ChannelId) -> Session:
         """Return a channel's session; raise InvalidInput if there is no such channel."""
-        try:
-            return self.sessions[channel]
-        except KeyError:
-            raise unknown_channel(channel) from None
+        return self.sessions[channel]
 
     def view(self, channel: ChannelId) -> ChannelView:
         """Return a channel as it is now; raise InvalidInput if there is no such channel."""
@@ -238,11 +236,9 @@ class Engine:
 
         `Policy.outbox` and `Policy.unsecured` say what is full; what reaches a limit is the last one let in.
         """
-        await self._backpressure.room(self.session(channel))
-
-    async def turn(self) -> None:
-        """Let others work after every TURN payments: for who submits many without waiting for receipts."""
-        await self._backpressure.turn()
+        session = self.session(channel)
+        if session.full:
+            await self._backpressure.room(session)
 
     def pay(self, channel: ChannelId, amount: int, memo: bytes = b"", key: str = "") -> Ticket:
         """Accept a payment at once (`room` first).

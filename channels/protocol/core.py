@@ -228,16 +228,8 @@ def new_channel(terms: Terms, side: int, peer_key: bytes, reserve: int = 0, rese
     if PublicKey(peer_key).address != terms.participants[1 - side]:
         raise InvalidInput("the peer's key does not belong to the other participant of this channel")
     identity = channel_id(terms)
-    return Channel(
-        identity,
-        terms,
-        side,
-        peer_key,
-        reserve,
-        SignedSimplex(genesis(identity, side)),
-        SignedSimplex(genesis(identity, 1 - side)),
-        reserve_ppm=reserve_ppm,
-    )
+    ours, theirs = (SignedSimplex(genesis(identity, writer)) for writer in (side, 1 - side))
+    return Channel(identity, terms, side, peer_key, reserve, ours, theirs, reserve_ppm=reserve_ppm)
 
 
 def move(channel: Channel, phase: Phase) -> Channel:
@@ -260,13 +252,6 @@ def require_open(channel: Channel) -> None:
     """Raise ChannelNotReady unless new statements may be signed in this channel."""
     if channel.phase is not Phase.OPEN:
         raise ChannelNotReady(f"channel {channel.id.hex()[:8]} is {channel.phase.name.lower()}, not open")
-
-
-def _require_peer_may_write(channel: Channel) -> None:
-    if channel.phase is not Phase.OPEN:
-        raise InvalidUpdate(
-            f"this channel is {channel.phase.name.lower()} here: nothing is countersigned any more", Fault.WRONG_PHASE
-        )
 
 
 # --- the numbered stream ----------------------------------------------------------------------------------------
@@ -313,7 +298,10 @@ def accept(
     `consent` names pending locks that may be cancelled because they expired unsatisfied, by our own confirmed view of
     the chain. The caller verifies the signature over the state's proof.
     """
-    _require_peer_may_write(channel)
+    if channel.phase is not Phase.OPEN:
+        raise InvalidUpdate(
+            f"this channel is {channel.phase.name.lower()} here: nothing is countersigned any more", Fault.WRONG_PHASE
+        )
     before = channel.theirs.simplex
     if seq != before.proof.seq + 1:
         raise InvalidUpdate(f"the next update is number {before.proof.seq + 1}, not {seq}", Fault.WRONG_SEQ)

@@ -110,15 +110,9 @@ class Locks:
                 if companion is not None:
                     self._session.effects.store(companion)
 
-    def drop(self) -> None:
-        """Give up every new lock that waits unsigned."""
-        self._dropped(self._session.outbox.drop_locks(lambda lock: True))
-
-    def drop_accompanied(self) -> None:
-        """Give up the queued locks with companions, newest first, as far as no other lock stands behind them."""
-        self._dropped(self._session.outbox.drop_locks(lambda lock: lock.id in self.companions))
-
-    def _dropped(self, dropped: list[Lock]) -> None:
+    def drop(self, *, accompanied: bool = False) -> None:
+        """Give up the locks that wait unsigned, newest first; `accompanied`: as far back as all have companions."""
+        dropped = self._session.outbox.drop_locks(lambda lock: not accompanied or lock.id in self.companions)
         for lock in dropped:
             self.companions.pop(lock.id, None)
         for lock in dropped:

@@ -7,6 +7,8 @@ Sans-IO, on top of `session`.
 
 from __future__ import annotations
 
+import contextlib
+
 import msgspec
 
 from tallystick.channels.errors import Fault, InvalidSignature, InvalidUpdate, StoreError
@@ -64,7 +66,7 @@ def on_disconnected(session: Session) -> None:
     session.link = LinkState()
     session.patience.forget()
     session.streams.on_disconnected()
-    session.locks.drop_accompanied()
+    session.locks.drop(accompanied=True)
     session.window.forget()
 
 
@@ -162,16 +164,11 @@ def _verify_statement(session: Session, statement: SignedProof) -> None:
 
 def proves_loss(message: Reestablish, ours: PublicKey, domain: bytes) -> bool:
     """Return whether a greeting about a channel that we do not know carries our own signature: we lost it entirely."""
-    for statement, signature in (
-        (message.ours, message.ours and message.ours.countersignature),
-        (message.theirs, message.theirs and message.theirs.signature),
-    ):
-        if statement is not None and signature and statement.proof.channel == message.channel:
-            try:
-                ours.verify(digest_proof(domain, statement.proof), signature)
-            except InvalidSignature:
-                continue
-            return True
+    for statement, ours_of_it in ((message.ours, "countersignature"), (message.theirs, "signature")):
+        if statement is not None and statement.proof.channel == message.channel:
+            with contextlib.suppress(InvalidSignature):
+                ours.verify(digest_proof(domain, statement.proof), getattr(statement, ours_of_it))
+                return True
     return False
 
 

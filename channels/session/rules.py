@@ -61,7 +61,7 @@ RULES: dict[type, Rule] = {
     inputs.SubmitLock: Rule(lambda s, g, now: s.add_lock(g), OPEN),
     inputs.RevealSecret: Rule(lambda s, g, now: s.reveal(g.lock, g.secret), ALL),
     inputs.RejectLock: Rule(lambda s, g, now: s.reject(g.lock, g.reason), ALL),
-    inputs.GiveUpLocks: Rule(lambda s, g, now: s.locks.drop_accompanied() if g.accompanied else s.locks.drop(), ALL),
+    inputs.GiveUpLocks: Rule(lambda s, g, now: s.locks.drop(accompanied=g.accompanied), ALL),
     inputs.BeginStream: Rule(lambda s, g, now: s.streams.open(g.chain, g.unit, g.expiry), OPEN),
     inputs.SubmitUnits: Rule(lambda s, g, now: s.streams.submit(s.streams.find(g.lock, g.condition), g.units), ALL),
     inputs.FinishStream: Rule(lambda s, g, now: s.streams.finish(g.lock, g.condition), ALL),

@@ -146,7 +146,9 @@ class Session:
     @property
     def full(self) -> bool:
         """Whether whoever wants to pay has to wait."""
-        return self.outbox.payments >= self.policy.outbox or self.unsecured >= self.policy.unsecured
+        outbox, most = self.outbox, self.policy.unsecured
+        waits = outbox.total + self.standing.exposed  # `unsecured`, but for a call that would cost as much as the rest
+        return outbox.payments >= self.policy.outbox or waits >= most or most == 0
 
     def require_payable(self) -> None:
         """Raise ChannelNotReady unless new payments may join the outbox."""
@@ -304,15 +306,8 @@ class Session:
         self.seal()
         channel = self.channel
         self.learn(greeted=True, shutdown_said=False, peer_final=None)
-        self.send(
-            Reestablish(
-                channel.id,
-                channel.newest.proof.seq,
-                channel.ours.statement,
-                channel.theirs.statement,
-                max(0, channel.funding(channel.peer_side)),
-            )
-        )
+        ours, theirs, funding = channel.ours.statement, channel.theirs.statement, channel.funding(channel.peer_side)
+        self.send(Reestablish(channel.id, channel.newest.proof.seq, ours, theirs, max(0, funding)))
         if channel.reserve_ppm:
             self.counting.tell()
 

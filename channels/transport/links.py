@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import msgspec
 import trio
@@ -271,14 +272,12 @@ class TcpNetwork:
             del listeners[1:]
         bound = listeners[0].socket.getsockname()
         started(PeerAddress(bytes(self._key.public), bound[0], bound[1]))
-
-        async def inbound(stream: trio.SocketStream) -> None:
-            await self._inbound(stream, handler)
-
         pace = TokenBucket(ACCEPTS_RATE, ACCEPTS_BURST, trio.current_time())
-        await trio.serve_listeners(inbound, [_PacedListener(listener, pace) for listener in listeners])
+        await trio.serve_listeners(
+            partial(self._inbound, handler), [_PacedListener(listener, pace) for listener in listeners]
+        )
 
-    async def _inbound(self, stream: trio.SocketStream, handler: Callable[[Link], Awaitable[None]]) -> None:
+    async def _inbound(self, handler: Callable[[Link], Awaitable[None]], stream: trio.SocketStream) -> None:
         """Authenticate one inbound connection and hand it over."""
         try:
             source = _source(stream)

@@ -273,14 +273,11 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         check_fields(self)
 
 
-_FIELDS: dict[type[msgspec.Struct], Fields] = {}
+_fields_of = functools.cache(Fields)
 
 
 def check_fields(struct: msgspec.Struct) -> None:
     """Check the fields of a struct, at the end of its making; raise InvalidInput, which names the field."""
     kind = type(struct)
-    fields = _FIELDS.get(kind)
-    if fields is None:
-        fields = _FIELDS[kind] = Fields(kind)
-    for field, taken in fields.changes(struct, kind.__name__).items():
+    for field, taken in _fields_of(kind).changes(struct, kind.__name__).items():
         msgspec.structs.force_setattr(struct, field, taken)

@@ -23,7 +23,7 @@ from tallystick.channels.node.alarms import Alarm, AlarmKind, OnAlarm
 from tallystick.channels.protocol.core import Channel, Phase
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Lock
 from tallystick.channels.session.view import ChannelView
-from tallystick.channels.storage.store import Moment, Store
+from tallystick.channels.storage.store import Moment
 from tallystick.router.forwarding.circuits import PeerBarred, ReputationSaved, load_bars, load_reputations
 from tallystick.router.forwarding.exposure import Exposure, LockDirection
 from tallystick.router.forwarding.forced_claims import ATTENTION, ForcedClaims
@@ -46,7 +46,7 @@ class Admission:
     docstring."""
 
     def __init__(
-        self, channels: NodeChannels, store: Store, options: RoutingOptions, *, fee: Callable[[], int], alarm: OnAlarm
+        self, channels: NodeChannels, options: RoutingOptions, *, fee: Callable[[], int], alarm: OnAlarm
     ) -> None:
         """`fee` says below what worth, in the native coin, no secret is claimed on chain now; 0: all are."""
         self.exposure = Exposure(options.exposure)
@@ -55,7 +55,7 @@ class Admission:
         """The assets that the owner knows, besides the coin. What is below the minimum is not worth a claim."""
         self._fee = fee
         self._alarm = alarm
-        self._jamming = Jamming(options.jamming, load_reputations(store), load_bars(store))
+        self._jamming = Jamming(options.jamming, load_reputations(channels.disk), load_bars(channels.disk))
         self._owing: set[bytes] = set()
         """Peers that leave unpaid what the chain shows to be ours."""
         self._told: set[tuple[ChannelId, int]] = set()

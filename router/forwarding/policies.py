@@ -8,7 +8,7 @@ import msgspec
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
-from tallystick.channels.storage.store import Moment, Store
+from tallystick.channels.storage.store import Moment
 from tallystick.channels.values.arguments import Options
 from tallystick.router.forwarding.circuits import PolicySet, load_policies
 from tallystick.router.forwarding.exposure import ExposureLimits
@@ -42,10 +42,10 @@ class RoutingOptions(Options, frozen=True, kw_only=True):
 class Policies:
     """What this node asks for payments over its channels: see the module's docstring."""
 
-    def __init__(self, channels: NodeChannels, store: Store, options: RoutingOptions) -> None:
+    def __init__(self, channels: NodeChannels, options: RoutingOptions) -> None:
         self._channels = channels
         self._options = options
-        self._chosen = load_policies(store)
+        self._chosen = load_policies(channels.disk)
 
     def policy_of(self, channel: ChannelId) -> ForwardingPolicy:
         """Return what is asked for payments over a channel, outwards."""

@@ -23,6 +23,11 @@ class NodeChannels:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self.key = engine.key
+        self.disk = engine.writer.store
+        """What the node has stored."""
+        self.record = engine.writer.add
+        """`record(moments, then)` makes moments durable, then calls `then`."""
         self.policy = engine.policy
         """What this node asks of the locks in its channels."""
         self.views = engine.views

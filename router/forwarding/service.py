@@ -24,10 +24,9 @@ import msgspec
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.node.alarms import Alarm, AlarmKind, OnAlarm
 from tallystick.channels.protocol.core import Phase
-from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import Address, ChannelId, Lock
 from tallystick.channels.protocol.operations import AddLock
-from tallystick.channels.storage.store import Moment, Store
+from tallystick.channels.storage.store import Moment
 from tallystick.router.codes import Code
 from tallystick.router.forwarding.admission import Admission, IncomingLocks
 from tallystick.router.forwarding.circuits import CircuitClosed, CircuitOpened, CircuitRejected, load_circuits
@@ -72,9 +71,7 @@ class Router:
 
     def __init__(
         self,
-        key: PrivateKey,
         channels: NodeChannels,
-        store: Store,
         options: RoutingOptions,
         *,
         policies: Policies,
@@ -94,10 +91,8 @@ class Router:
         self._payee = payee
         self._alarm = alarm
         self._on_ready = on_ready
-        self._replays = Replays(load_onions(store))
-        self._relay = Relay(
-            key, channels, admission, self._replays, self._limits, policy_of=policies.policy_of, hide=incoming.hide
-        )
+        self._replays = Replays(load_onions(channels.disk))
+        self._relay = Relay(channels, policies, admission, incoming, self._replays, self._limits)
         self._forwarder = Forwarder(incoming.hide)
         self._counts = dict.fromkeys(ForwardOutcome, 0)
         self._refused = 0
@@ -108,7 +103,7 @@ class Router:
         """… and until when they may wait for that, in chain time."""
         states = [view.channel for view in channels.views]
         claimed = {(state.id, known.lock) for state in states for known in state.secrets}
-        self._forwarder.resume(load_circuits(store), claimed)
+        self._forwarder.resume(load_circuits(channels.disk), claimed)
         admission.resume(self._forwarder.circuits)
 
     def __repr__(self) -> str:

@@ -55,7 +55,6 @@ from tallystick.router.gossip.private_updates import PrivateUpdates
 from tallystick.router.gossip.reconciliation import BUCKETS, UPDATE_BUCKETS
 from tallystick.router.gossip.store import (
     AnnouncementForgotten,
-    Change,
     ChannelFacts,
     FactsForgotten,
     FactsKept,
@@ -103,7 +102,6 @@ class Gossip:
         taken, self._effects = self._effects, GossipEffects()
         taken.changes, self.store.changes = self.store.changes, []
         taken.events, self.store.events = self.store.events, []
-        taken.questions = self.pending.curious
         return taken
 
     @property
@@ -139,17 +137,16 @@ class Gossip:
     def load(self, channels: Iterable[FactsKept], announcements: Iterable[KeptAnnouncement], now: float) -> None:
         """Take in what was stored. Call it once, before anything else; `effects` then tells the edges."""
         store = self.store
-        forgotten: list[Change] = []
         for known in channels:
             if not store.put_channel(known.channel, known.facts, known.verified):
-                forgotten.append(FactsForgotten(known.channel))
+                store.changes.append(FactsForgotten(known.channel))
         for kept in announcements:
             if store.takes(kept.announcement):
                 store.put(kept.announcement, kept.digest)
                 self.own.remember(kept.announcement)
             else:
-                forgotten.append(AnnouncementForgotten(item_of(kept.announcement)))
-        store.changes = [c for c in store.changes if isinstance(c, FactsForgotten | AnnouncementForgotten)] + forgotten
+                store.changes.append(AnnouncementForgotten(item_of(kept.announcement)))
+        store.changes = [c for c in store.changes if isinstance(c, FactsForgotten | AnnouncementForgotten)]
         for bucket in range(BUCKETS):
             self._drop_beyond(bucket, self._date(now))
 

@@ -61,7 +61,7 @@ class GossipService:
     ask: Callable[[ChannelId], Awaitable[ContractChannel | None]]
     """Asks the chain for the contract's state of a channel, None if it never existed. As `Chain.channel`."""
     writer: Writer
-    """Its store has what `schema` says."""
+    """Its store keeps `GOSSIP`."""
     clock: Clock
     steady: Clock
     """Goes on at one pace, whatever becomes of `clock`."""
@@ -187,7 +187,7 @@ class GossipService:
         """Store what is to be stored; send and tell the rest after that commit."""
         self._changed.set()
         effects = self.core.take()
-        if effects.questions:
+        if self.core.pending.curious:
             self._curious.set()
             self._curious = trio.Event()
         if effects.changes or effects.frames or effects.events or effects.faults:

@@ -84,7 +84,7 @@ class AssetGraphs:
         wanted = [asset for asset in dict.fromkeys([*options.assets, *others]) if asset != NATIVE][: options.assets_max]
         self._gossip.prefer(wanted)
         for asset in [asset for asset in self._asset_graphs if asset not in (NATIVE, *wanted)]:
-            self._node.writer.add(self._asset_graphs.pop(asset).knowledge.changes(asset))
+            self._node.engine.writer.add(self._asset_graphs.pop(asset).knowledge.changes(asset))
         for asset in (NATIVE, *wanted):
             self._asset_graph(asset)
 
@@ -109,7 +109,7 @@ class AssetGraphs:
         if asset not in self._asset_graphs:
             graph = Graph(self._gossip.core.store.edges(asset).values(), compiled=self._node.options.compiled)
             knowledge = Knowledge(graph)
-            knowledge.restore(load_beliefs(self._node.store, asset), self._node.steady())
+            knowledge.restore(load_beliefs(self._node.channels.disk, asset), self._node.steady())
             learn = partial(self._learn, graph, HintUpdates(graph, self._node.domain))
             changed = partial(self._take_changed, asset)
             self._changed[asset] = {view.channel.id for view in self._views if view.channel.terms.asset == asset}

@@ -18,7 +18,6 @@ from tallystick.channels.protocol.objects import (
     to_hash,
     to_text,
 )
-from tallystick.channels.storage.store import Moment
 from tallystick.channels.values.arguments import checked
 from tallystick.router.invoices.invoice import Invoice
 from tallystick.router.network.asset_graphs import AssetGraphs
@@ -38,7 +37,7 @@ class Invoicing:
     def __init__(
         self, node: LocalNode, graphs: AssetGraphs, private_channels: PrivateChannels, receiving: Receiving
     ) -> None:
-        self.paid = PaidJournal(node.store)
+        self.paid = PaidJournal(node.channels.disk)
         """What was paid to us, to be read and waited for."""
         self._node = node
         self._graphs = graphs
@@ -103,10 +102,10 @@ class Invoicing:
             memo=memo,
             hints=hints,
         )
-        if find_invoice(self._node.store, invoice.payment_hash) is not None:
+        if find_invoice(self._node.channels.disk, invoice.payment_hash) is not None:
             raise InvalidInput(_TWICE)
-        issued = issue(invoice, self._node.key, secret, hold=hold or not secret, own=own)
-        await self._node.writer.commit([issued])
+        issued = issue(invoice, self._node.engine.key, secret, hold=hold or not secret, own=own)
+        await self._node.engine.writer.commit([issued])
         record = self.invoice(invoice.payment_hash)
         if record.text != issued.text:  # somebody else was faster, since we looked
             raise InvalidInput(_TWICE)
@@ -115,7 +114,7 @@ class Invoicing:
     @checked
     def invoice(self, payment_hash: AnyHash) -> InvoiceRecord:
         """Return one invoice of ours; raise InvalidInput if it is unknown."""
-        record = find_invoice(self._node.store, to_hash(payment_hash))
+        record = find_invoice(self._node.channels.disk, to_hash(payment_hash))
         if record is None:
             raise InvalidInput("this node has no invoice of that payment hash; `tally invoice list` shows all")
         return record
@@ -123,7 +122,7 @@ class Invoicing:
     @checked
     def invoices(self, limit: Count = 100, before: Count | None = None) -> list[InvoiceRecord]:
         """Return invoices and payments without one, newest first; `before` goes on from a `position`."""
-        return list_invoices(self._node.store, limit, before)
+        return list_invoices(self._node.channels.disk, limit, before)
 
     @checked
     async def settle_invoice(self, secret: AnyHash) -> None:
@@ -131,7 +130,8 @@ class Invoicing:
 
         Raise InvalidInput if none is held, or ChannelNotReady while this node's view of the chain is old.
         """
-        await self._commit_step(self._receiving.settle(to_hash(secret, "secret")))
+        self._node.channels.store(self._receiving.settle(to_hash(secret, "secret")))
+        await self._node.engine.durable()
 
     @checked
     async def cancel_invoice(self, payment_hash: AnyHash) -> None:
@@ -140,7 +140,8 @@ class Invoicing:
         Raise InvalidInput if it was claimed.
         """
         digest = to_hash(payment_hash)
-        await self._commit_step(self._receiving.cancel(digest))
+        self._node.channels.store(self._receiving.cancel(digest))
+        await self._node.engine.durable()
         self.paid.notify(digest)
 
     @checked
@@ -159,8 +160,3 @@ class Invoicing:
         again: then none is missed and none comes twice, across any crash. Raise InvalidInput.
         """
         return self.paid.after(after)
-
-    async def _commit_step(self, moments: list[Moment]) -> None:
-        """Store moments in the very commit of what was just done to locks."""
-        self._node.channels.store(moments)
-        await self._node.writer.commit(())

@@ -10,9 +10,6 @@ from tallystick.channels.node.engine import Engine
 from tallystick.channels.node.peers import Peers
 from tallystick.channels.ports import Clock, Entropy
 from tallystick.channels.protocol.eip712 import domain_separator
-from tallystick.channels.protocol.keys import PrivateKey
-from tallystick.channels.storage.store import Store
-from tallystick.channels.storage.writer import Writer
 from tallystick.router.forwarding.ports import NodeChannels
 from tallystick.router.network.options import PaymentOptions
 from tallystick.router.objects import NodeKey
@@ -23,10 +20,8 @@ from tallystick.settlement.chain import Chain
 class LocalNode:
     """What a node gives the payment network: who it is, its channels, its disk, its owner's wishes."""
 
-    key: PrivateKey
     chain: Chain
     engine: Engine
-    writer: Writer
     peers: Peers
     options: PaymentOptions
     clock: Clock
@@ -38,7 +33,7 @@ class LocalNode:
     @cached_property
     def own(self) -> NodeKey:
         """Its name in the network."""
-        return NodeKey(bytes(self.key.public))
+        return NodeKey(bytes(self.engine.key.public))
 
     @cached_property
     def domain(self) -> bytes:
@@ -49,8 +44,3 @@ class LocalNode:
     def channels(self) -> NodeChannels:
         """Its channels."""
         return NodeChannels(self.engine)
-
-    @property
-    def store(self) -> Store:
-        """What is on its disk."""
-        return self.writer.store

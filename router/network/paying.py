@@ -81,19 +81,15 @@ class Paying:
         if before is not None:
             _check_same(before, wanted.payee, amount or wanted.amount, wanted.asset)
         else:
+            chain, now, assets = self._node.chain, self._node.channels.chain.now, self._graphs.usable
             worth = check_payable(
-                wanted,
-                chain_id=self._node.chain.chain_id,
-                contract=self._node.chain.contract,
-                assets=self._graphs.usable,
-                now=self._node.channels.chain.now,
-                amount=amount,
+                wanted, chain_id=chain.chain_id, contract=chain.contract, assets=assets, now=now, amount=amount
             )
-            order = self._order(wanted.payment_hash, wanted.payee, worth, wanted.asset, max_fee, timeout)
+            names = wanted.payment_hash, wanted.payment_secret
+            order = self._order(*names, wanted.payee, worth, wanted.asset, max_fee, timeout)
             self._begin(
                 msgspec.structs.replace(
                     order,
-                    payment_secret=wanted.payment_secret,
                     metadata=wanted.metadata,
                     hints=wanted.hints,
                     lock_seconds=max(order.lock_seconds, wanted.lock_life + 600),
@@ -127,9 +123,8 @@ class Paying:
                 _check_same(before, target, amount, token)
                 return await self.receipt(before.payment_hash)
         opens = to_hash(secret, "secret") if secret else self._node.entropy(SECRET_SIZE)
-        order = self._order(digest_of(opens), target, amount, token, max_fee, timeout)
-        secret = self._node.entropy(32)
-        self._begin(msgspec.structs.replace(order, payment_secret=secret, keysend=opens, kind=PaymentKind.KEYSEND))
+        order = self._order(digest_of(opens), self._node.entropy(32), target, amount, token, max_fee, timeout)
+        self._begin(msgspec.structs.replace(order, keysend=opens, kind=PaymentKind.KEYSEND))
         return await self.receipt(order.payment_hash)
 
     @checked
@@ -151,17 +146,10 @@ class Paying:
             raise InvalidInput("these two channels carry different assets: a payment stays in one")
         self._graphs.of(asset)
         record = await self._invoicing.ask(amount, REBALANCING, asset=asset, own=True)
-        order = self._order(record.payment_hash, self._node.own, amount, asset, max_fee, timeout)
-        self._outgoing.begin(
-            msgspec.structs.replace(
-                order,
-                payment_secret=record.payment_secret,
-                memo=REBALANCING,
-                first_channel=first,
-                last_channel=last,
-                kind=PaymentKind.REBALANCE,
-            )
-        )
+        names = record.payment_hash, record.payment_secret
+        order = self._order(*names, self._node.own, amount, asset, max_fee, timeout)
+        way = {"first_channel": first, "last_channel": last}
+        self._outgoing.begin(msgspec.structs.replace(order, memo=REBALANCING, kind=PaymentKind.REBALANCE, **way))
         return await self.receipt(order.payment_hash)
 
     @checked
@@ -170,9 +158,8 @@ class Paying:
     ) -> Route:
         """Find out by trying whether `amount` could be paid now; return the way, or raise PaymentFailed."""
         target, token = to_node(to), to_address(asset, "asset")
-        order = self._order(self._node.entropy(32), target, amount, token, None, timeout)
-        secret = self._node.entropy(32)
-        self._begin(msgspec.structs.replace(order, payment_secret=secret, kind=PaymentKind.PROBE))
+        order = self._order(self._node.entropy(32), self._node.entropy(32), target, amount, token, None, timeout)
+        self._begin(msgspec.structs.replace(order, kind=PaymentKind.PROBE))
         record = await self._outgoing.wait_ended(order.payment_hash)
         if record.reason is not Unpaid.PAYEE_REFUSES:
             raise _failed(record)
@@ -199,12 +186,12 @@ class Paying:
 
         `order.kind` says what each was for. `probes`: with those that only found out something.
         """
-        return list_payments(self._node.store, limit, before, probes=probes)
+        return list_payments(self._node.channels.disk, limit, before, probes=probes)
 
     @checked
     def payment(self, payment_hash: AnyHash) -> PaymentRecord:
         """Return one payment of ours; raise InvalidInput if it is unknown."""
-        found = find_payment(self._node.store, to_hash(payment_hash))
+        found = find_payment(self._node.channels.disk, to_hash(payment_hash))
         if found is None:
             raise InvalidInput("this node made no payment of that hash; `tally payments` shows all")
         return found
@@ -212,7 +199,7 @@ class Paying:
     def _before(self, payment_hash: bytes) -> Order | None:
         """Return the order of a payment that is on its way or was paid; None if it may be (or may again be) begun."""
         begun = self._outgoing.order_of(payment_hash)  # which may not be stored yet
-        known = find_payment(self._node.store, payment_hash)
+        known = find_payment(self._node.channels.disk, payment_hash)
         if begun is None and known is not None and (known.ended is None or known.is_paid):
             return known.order
         return begun
@@ -226,6 +213,7 @@ class Paying:
     def _order(
         self,
         payment_hash: bytes,
+        payment_secret: bytes,
         target: NodeKey,
         amount: int,
         asset: Address,
@@ -236,6 +224,7 @@ class Paying:
         options, now = self._node.options, self._node.clock()
         return Order(
             payment_hash=payment_hash,
+            payment_secret=payment_secret,
             target=target,
             amount=amount,
             max_fee=options.max_fee(amount, asset) if max_fee is None else check_amount(max_fee, "max_fee"),

@@ -96,7 +96,9 @@ class HintUpdates:
         """Take in an encoded update out of a failure; return whether it is sound and changed a hint."""
         try:
             found = _UPDATE.decode(update)
-            edge = self._hint_of(found)
+            edges = map(self._graph.edge, self._graph.slots_of(ChannelId(found.channel)))
+            hints = (edge for edge in edges if self._graph.is_hint(edge.channel, edge.target))
+            edge = next((edge for edge in hints if edge.source == found.key), None)
             timely = now - self._limits.stale < found.timestamp <= now + self._limits.skew
             if edge is None or edge.policy == found.policy or not timely:
                 return False
@@ -108,13 +110,6 @@ class HintUpdates:
             return False
         self._graph.revise(msgspec.structs.replace(edge, policy=found.policy))
         return True
-
-    def _hint_of(self, update: ChannelUpdate) -> Edge | None:
-        for slot in self._graph.slots_of(ChannelId(update.channel)):
-            edge = self._graph.edge(slot)
-            if edge.source == update.key and self._graph.is_hint(edge.channel, edge.target):
-                return edge
-        return None
 
 
 class PrivateChannels:
@@ -199,7 +194,7 @@ class PrivateChannels:
 
     def _sign(self, channel: ChannelId, policy: ForwardingPolicy) -> ChannelUpdate:
         side = self._node.engine.views.channel(channel).side
-        return sign_update(self._node.key, self._node.domain, channel, side, int(self._node.clock()), policy)
+        return sign_update(self._node.engine.key, self._node.domain, channel, side, int(self._node.clock()), policy)
 
 
 def capacity_of(channel: Channel) -> int:

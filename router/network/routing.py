@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from functools import partial
 
 import trio
 
@@ -70,14 +69,14 @@ class Routing:
 
         `claim_fee` says below what worth in the native coin a secret is not claimed on chain now; 0: all are claimed.
         """
-        options, writer, rank = node.options, node.writer, node.engine.rank
+        options, rank = node.options, node.engine.rank
         self._node = node
         self.channels = node.channels
-        self.policies = Policies(node.channels, node.store, forwarding)
+        self.policies = Policies(node.channels, forwarding)
         self.gossip = GossipService(
-            core=Gossip(node.key, node.domain, partner=lambda peer: rank(peer) is Rank.PARTNER),
+            core=Gossip(node.engine.key, node.domain, partner=lambda peer: rank(peer) is Rank.PARTNER),
             ask=node.chain.channel,
-            writer=writer,
+            writer=node.engine.writer,
             clock=node.clock,
             steady=node.steady,
             say=node.peers.say,
@@ -89,13 +88,11 @@ class Routing:
             node, self.policies, is_known=self._is_known, announced=self.gossip.core.own.said_of
         )
         self.maps = AssetGraphs(node, self.gossip, self.private_channels)
-        admission = Admission(node.channels, node.store, forwarding, fee=claim_fee, alarm=node.alarm)
+        admission = Admission(node.channels, forwarding, fee=claim_fee, alarm=node.alarm)
         self.incoming = IncomingLocks(node.channels, admission, self.private_channels.update_of)
         self.outgoing = OutgoingPayments(
             node.channels,
             self.maps.routes_for,
-            store=node.store,
-            record=writer.add,
             clock=node.clock,
             steady=node.steady,
             entropy=node.entropy,
@@ -106,16 +103,12 @@ class Routing:
         self.receiving = Receiving(
             node.channels,
             self.incoming,
-            node.store,
             patience=options.patience,
             keysend=(NATIVE, *options.assets) if options.keysend else (),
-            later=partial(writer.add, ()),
             tell=tell,
         )
         self.router = Router(
-            node.key,
             node.channels,
-            node.store,
             forwarding,
             policies=self.policies,
             admission=admission,
@@ -167,7 +160,7 @@ class Routing:
             await trio.sleep(SAVE_SECONDS)
             moments = self.maps.news()
             if moments:
-                await self._node.writer.commit(moments)
+                await self._node.engine.writer.commit(moments)
 
     def on_event(self, event: Event) -> None:
         """Take in what the engine and the peers tell."""
@@ -227,16 +220,16 @@ class Routing:
         """Ask something else from now on, and tell the network. Raise InvalidInput."""
         identity = to_channel(channel)
         self.private_channels.check(identity, policy)  # first: a node that starts says again what is stored
-        await self._node.writer.commit(list(self.policies.set_policy(identity, policy)))
+        await self._node.engine.writer.commit(list(self.policies.set_policy(identity, policy)))
         self._announce(identity)
         self.private_channels.tell(identity)
 
     @checked
     def forwards(self, limit: Count = 100, before: Count = 0) -> list[ForwardRecord]:
         """Return payments of others that ended, newest first; `before` goes on from a position."""
-        return forwards_before(self._node.store, before, limit)
+        return forwards_before(self._node.channels.disk, before, limit)
 
     @checked
     def forwards_after(self, position: Count = 0, limit: Count = 100) -> list[ForwardRecord]:
         """Return payments of others that ended, oldest first, behind a position."""
-        return forwards_after(self._node.store, position, limit)
+        return forwards_after(self._node.channels.disk, position, limit)

@@ -140,11 +140,7 @@ class Planner:
             raise InvalidInput("a payment to oneself leads nowhere; name another payee")
         if max_parts < 1:
             raise InvalidInput("a plan needs at least one part: raise max_parts")
-        wanted = _Wanted(source, target, amount, max_parts, hops_max)
-        return (yield from self._alone(self._within(max_fee, wanted, now)))
-
-    def _alone(self, steps: Steps[T]) -> Steps[T]:
-        """Run a search, and keep the columns as they are while it pauses."""
+        steps = self._within(max_fee, _Wanted(source, target, amount, max_parts, hops_max), now)
         graph = self.graph
         if graph.paused:  # in the middle of another search
             return finish(steps)
@@ -154,10 +150,10 @@ class Planner:
                 try:
                     next(steps)
                 except StopIteration as end:
-                    result: T = end.value
-                    return result
+                    routes: tuple[Route, ...] = end.value
+                    return routes
                 if not graph.is_crowded:
-                    graph.paused = True
+                    graph.paused = True  # what it reads stays as it is meanwhile
                     yield
                     graph.paused = False
         finally:

@@ -275,8 +275,3 @@ def list_invoices(store: Store, limit: int, before: int | None = None, *, own: b
 def paid_after(store: Store, position: int, limit: int) -> list[InvoiceRecord]:
     """Return up to `limit` payments that were claimed behind a position (`InvoiceRecord.paid`), in that order."""
     return [_record(row) for row in store.read(_INVOICES.rows(above("paid", position), order=("paid",), limit=limit))]
-
-
-def last_paid(store: Store) -> int:
-    """Return the position of what was claimed last, 0 if nothing was."""
-    return last(store, _INVOICES, "paid")

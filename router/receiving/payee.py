@@ -52,28 +52,20 @@ class Claimable(Discreet, msgspec.Struct, frozen=True):
 
 
 class PartRefusal(enum.Enum):
-    """Why a part is refused. The payer learns nothing that tells the first six apart."""
+    """Why a part is refused, in its owner's words. The payer learns nothing that tells the first six apart."""
 
-    UNWANTED = 1
+    UNWANTED = "it is not wanted any more"
     """Nothing is known of such a payment; or it was paid, or cancelled."""
-    EXPIRED = 2
-    """It begins after its invoice has expired."""
-    WRONG_SECRET = 3
-    """It has not the payment secret of the invoice: who sends it has not seen that."""
-    WRONG_AMOUNT = 4
-    """It is to come to less than the invoice asks for, or to more than twice that."""
-    SUPERFLUOUS = 5
-    """The payment is complete without it, or its parts are of a payment of another size, or too much to be counted."""
-    TOO_MANY = 6
-    """As many payments are being gathered as may be."""
-    TAMPERED = 7
-    """The lock does not hold what the payer said it would: the forwarder before us kept something."""
-    TOO_SOON = 8
-    """It expires too soon to be claimed safely."""
-    INCOMPLETE = 9
-    """The other parts did not come in time."""
-    WRONG_ASSET = 10
-    """It is in another asset than the invoice asks for, or than the other parts are in."""
+    EXPIRED = "the invoice had expired"
+    WRONG_SECRET = "it came without the payment secret of the invoice"
+    WRONG_AMOUNT = "it was to be a payment of {total}, and the invoice asks for {asked}, or up to twice as much"
+    SUPERFLUOUS = "the payment is complete without it, or its parts do not agree on one amount"
+    """Or they come to more than can be counted."""
+    TOO_MANY = "too many payments are being gathered"
+    TAMPERED = "the payer sent {told} or a longer lock: the node before us did not pass that on"
+    TOO_SOON = "too little time was left to claim it safely"
+    INCOMPLETE = "the other parts of a payment of {total} did not come in time"
+    WRONG_ASSET = "it was in another asset than the invoice asks for"
 
 
 class RefusePart(msgspec.Struct, frozen=True):

@@ -16,7 +16,7 @@ import msgspec
 from tallystick.channels.errors import ChannelNotReady, InvalidInput
 from tallystick.channels.protocol.conditions import digest_of
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Lock
-from tallystick.channels.storage.store import Moment, Store
+from tallystick.channels.storage.store import Moment
 from tallystick.channels.values.discretion import Discreet
 from tallystick.router.codes import Code
 from tallystick.router.forwarding.admission import IncomingLocks
@@ -44,21 +44,6 @@ from tallystick.router.receiving.payee import (
 
 REMEMBERED_MAX = 1_000
 """Invoices of which it is remembered what was refused last, or that they were held and given back for want of time."""
-
-_WORDS = {
-    PartRefusal.UNWANTED: "",
-    PartRefusal.EXPIRED: "the invoice had expired",
-    PartRefusal.WRONG_SECRET: "it came without the payment secret of the invoice",
-    PartRefusal.WRONG_AMOUNT: (
-        "it was to be a payment of {total}, and the invoice asks for {asked}, or up to twice as much"
-    ),
-    PartRefusal.SUPERFLUOUS: "the payment is complete without it, or its parts do not agree on one amount",
-    PartRefusal.TOO_MANY: "too many payments are being gathered",
-    PartRefusal.TAMPERED: "the payer sent {told} or a longer lock: the node before us did not pass that on",
-    PartRefusal.TOO_SOON: "too little time was left to claim it safely",
-    PartRefusal.WRONG_ASSET: "it was in another asset than the invoice asks for",
-    PartRefusal.INCOMPLETE: "the other parts of a payment of {total} did not come in time",
-}
 
 _ENDED = {InvoiceState.CLAIMED: "the invoice was paid already", InvoiceState.CANCELLED: "the invoice was cancelled"}
 
@@ -101,22 +86,15 @@ class Receiving:
         self,
         channels: NodeChannels,
         incoming: IncomingLocks,
-        store: Store,
         *,
         patience: PayeeOptions,
         keysend: Collection[Address],
-        later: Callable[[Callable[[], None]], None],
         tell: Callable[[Paid | PaymentHeld], None],
     ) -> None:
-        """`keysend`: the assets in which payments without an invoice are taken.
-
-        `later(then)` calls `then` after the commit that covers everything done so far.
-        """
+        """`keysend`: the assets in which payments without an invoice are taken."""
         self._channels = channels
         self._incoming = incoming
-        self._store = store
         self._keysend = keysend
-        self._later = later
         self._tell = tell
         self._payee = Payee(patience)
         self._closed: dict[bytes, InvoiceState] = {}
@@ -142,7 +120,7 @@ class Receiving:
         digest, claimable = final.lock.condition, None
         known: dict[bytes, InvoiceRecord | None] = {}
         if digest not in self._closed:
-            record = known[digest] = find_invoice(self._store, digest)
+            record = known[digest] = find_invoice(self._channels.disk, digest)
             claimable = claimable_of(
                 record, digest, final.payload, keysend=final.asset in self._keysend, asset=final.asset
             )
@@ -219,7 +197,7 @@ class Receiving:
 
     def _state(self, payment_hash: bytes) -> InvoiceState | None:
         """Return what became of an invoice, with what is not durable yet; None if it is unknown."""
-        record = find_invoice(self._store, payment_hash)
+        record = find_invoice(self._channels.disk, payment_hash)
         return self._closed.get(payment_hash) or (None if record is None else record.state(self._channels.chain.now))
 
     # --- doing it -----------------------------------------------------------------------------------------------
@@ -232,9 +210,10 @@ class Receiving:
                 moments += self._claim(answer, answer.parts[0].asset, known=known)
             elif isinstance(answer, HoldPayment):
                 amount, asset = sum(part.lock.amount for part in answer.parts), answer.parts[0].asset
-                self._later(partial(self._tell, PaymentHeld(answer.payment_hash, amount, asset)))
+                self._channels.record((), partial(self._tell, PaymentHeld(answer.payment_hash, amount, asset)))
             else:
-                self._refuse(answer.part, answer.verdict)
+                self._note(answer.part, answer.verdict)
+                self._incoming.refuse(answer.part, _failure(answer.part, answer.verdict, self._channels.chain.now))
         return moments
 
     def _instead(self, answers: list[Answer]) -> list[Answer]:
@@ -268,9 +247,9 @@ class Receiving:
         if not received:
             return []
         self._close(digest, InvoiceState.CLAIMED)
-        record = known[digest] if digest in known else find_invoice(self._store, digest)
+        record = known[digest] if digest in known else find_invoice(self._channels.disk, digest)
         if record is None or not record.own:
-            self._later(partial(self._tell, Paid(digest, received, claim.secret, record is None, asset)))
+            self._channels.record((), partial(self._tell, Paid(digest, received, claim.secret, record is None, asset)))
         if record is None:
             return [KeysendClaimed(digest, claim.secret, received, now, asset)]
         return [InvoiceClaimed(digest, claim.secret, received, now)]
@@ -278,25 +257,21 @@ class Receiving:
     def _close(self, digest: bytes, state: InvoiceState) -> None:
         """Take nothing more under this hash, from now on."""
         self._closed[digest] = state
-        self._later(partial(self._forget, digest))
+        self._channels.record((), partial(self._forget, digest))
 
     def _forget(self, digest: bytes) -> None:
         """What was closed is in the store now."""
         self._closed.pop(digest, None)
 
-    def _refuse(self, part: FinalLock, verdict: PartRefusal) -> None:
-        self._note(part, verdict)
-        self._incoming.refuse(part, _failure(part, verdict, self._channels.chain.now))
-
     def _note(self, part: FinalLock, verdict: PartRefusal) -> None:
         """Remember for the owner why something was refused, if it was for an invoice."""
         digest = part.lock.condition
-        record, state = find_invoice(self._store, digest), self._state(digest)
+        record, state = find_invoice(self._channels.disk, digest), self._state(digest)
         if record is None or state is None or not record.text:
             return
-        why = _WORDS[verdict].format(total=part.payload.total, asked=record.amount, told=part.payload.amount)
+        why = verdict.value.format(total=part.payload.total, asked=record.amount, told=part.payload.amount)
         if verdict is PartRefusal.UNWANTED:
-            why = _ENDED.get(state, "it is not wanted any more")
+            why = _ENDED.get(state, why)
         self._refusals[digest] = PartRefused(digest, part.lock.amount, self._channels.chain.now, why)
         self._refusals.move_to_end(digest)
         while len(self._refusals) > REMEMBERED_MAX:

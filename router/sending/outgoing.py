@@ -18,7 +18,7 @@ It lives on the engine's loop and never waits; whoever wants to know how a payme
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 
 import msgspec
@@ -29,7 +29,7 @@ from tallystick.channels.node.alarms import Alarm, AlarmKind, OnAlarm
 from tallystick.channels.ports import Clock, Entropy
 from tallystick.channels.protocol.objects import Address, ChannelId, Lock
 from tallystick.channels.session.effects import Event, SecretLearned
-from tallystick.channels.storage.store import Moment, Store
+from tallystick.channels.storage.store import Moment
 from tallystick.channels.values.discretion import Discreet
 from tallystick.router.errors import Unpaid
 from tallystick.router.forwarding.ports import NodeChannels
@@ -38,7 +38,7 @@ from tallystick.router.onion.payload import FinalPayload, ForwardPayload, encode
 from tallystick.router.onion.sphinx import BuiltOnion, build_onion
 from tallystick.router.sending.asset_graph import OrderRoutes
 from tallystick.router.sending.attribution import attribution_of
-from tallystick.router.sending.payer import Limits, Part, Payment
+from tallystick.router.sending.payer import Limits, Part, Payment, narrowed
 from tallystick.router.sending.payments import (
     ADVICE,
     Order,
@@ -99,8 +99,6 @@ class OutgoingPayments:
         channels: NodeChannels,
         routes_for: Callable[[Order], OrderRoutes],
         *,
-        store: Store,
-        record: Callable[[Sequence[Moment], Callable[[], None]], None],
         clock: Clock,
         entropy: Entropy,
         limits: Callable[[Address], Limits],
@@ -108,15 +106,14 @@ class OutgoingPayments:
         inline: bool = True,
         steady: Clock | None = None,
     ) -> None:
-        """`record(moments, then)` makes moments durable, then calls `then`; `limits` are those of an asset.
+        """`limits` are those of an asset.
 
         `clock` is for what is recorded, `steady` shows the same when this is made, and is never set (None: `clock`).
         `inline`: nobody will call `run`; ways are looked for at once, however long it takes.
         """
         self._channels = channels
         self._routes_for = routes_for
-        self._store = store
-        self._record = record
+        self._record = channels.record
         self._clock = clock
         self._now = steady or clock
         self._entropy = entropy
@@ -145,18 +142,18 @@ class OutgoingPayments:
 
     def begin(self, order: Order) -> None:
         """Take an order on: nothing is sent before it is stored. Raise InvalidInput if its hash is pending or paid."""
-        known = find_payment(self._store, order.payment_hash)
+        known = find_payment(self._channels.disk, order.payment_hash)
         if order.payment_hash in self._active or (known is not None and known.ended is None):
             raise InvalidInput("this invoice is being paid already: wait for that payment")
         if known is not None and known.is_paid:
             raise InvalidInput("this invoice has been paid already; its receipt is in the list of payments")
         active = self._add(order, self._now() + order.timeout)
-        self._record([PaymentOrdered(order, first=known is None)], lambda: None)
+        self._record([PaymentOrdered(order, first=known is None)])
         self._look(active, active.payment.start(self._now()))
 
     def load(self) -> None:
         """Know the locks from before a restart. Call it before the chain is followed, which tells each secret once."""
-        for payment_hash, part in parts_under_way(self._store):  # of paid ones, too: their ends are recorded
+        for payment_hash, part in parts_under_way(self._channels.disk):  # of paid ones, too: their ends are recorded
             if (part.channel, part.lock) not in self._sent:
                 secret, since = self._channels.paid_with(part.channel, part.lock), self._channels.chain.sure
                 self._sent[part.channel, part.lock] = _Sent(payment_hash, part.number, since, secret)
@@ -168,9 +165,9 @@ class OutgoingPayments:
         """
         self.load()
         self._resumed_at = self._channels.chain.sure
-        for record in pending_payments(self._store):
+        for record in pending_payments(self._channels.disk):
             active = self._add(record.order, min(record.order.gives_up, self._now() + record.order.timeout))
-            parts = load_parts(self._store, record.order.payment_hash)
+            parts = load_parts(self._channels.disk, record.order.payment_hash)
             waiting = [part for part in parts if not part.ended]
             active.payment.resume([Part(part.number, part.route) for part in waiting], attempts=len(parts))
             active.onions = {part.number: BuiltOnion(b"", part.secrets) for part in waiting}
@@ -198,9 +195,8 @@ class OutgoingPayments:
 
     def _add(self, order: Order, gives_up: float) -> _Active:
         routes = self._routes_for(order)
-        limits = self._limits(order.asset)
-        waits = limits.waits and order.kind is not PaymentKind.PROBE  # which asks what can be paid now
-        limits = msgspec.structs.replace(limits, parts=limits.parts if order.parts else 1, waits=waits)
+        waits = order.kind is not PaymentKind.PROBE  # which asks what can be paid now
+        limits = narrowed(self._limits(order.asset), parts=order.parts, waits=waits)
         payment = Payment(routes, order.target, order.amount, max_fee=order.max_fee, limits=limits)
         active = self._active[order.payment_hash] = _Active(order, routes, payment, gives_up, {}, trio.Event())
         self._remind(order.payment_hash, gives_up)
@@ -232,7 +228,7 @@ class OutgoingPayments:
             await active.done.wait()
             if active.record is not None:
                 return active.record
-        record = find_payment(self._store, payment_hash)
+        record = find_payment(self._channels.disk, payment_hash)
         if record is None:
             raise InvalidInput("there is no payment of that hash")
         return record

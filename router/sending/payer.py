@@ -22,6 +22,7 @@ the other, in the order in which they were given.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 
 import msgspec
@@ -32,7 +33,7 @@ from tallystick.channels.values.discretion import Discreet
 from tallystick.router.errors import NoRoute, Unpaid
 from tallystick.router.objects import NodeKey, Route
 from tallystick.router.pathfinding.steps import Steps
-from tallystick.router.sending.asset_graph import OrderRoutes, RetryPlan
+from tallystick.router.sending.asset_graph import OrderRoutes
 from tallystick.router.sending.attribution import Attribution, PartFailure
 
 
@@ -55,6 +56,13 @@ class Limits(Options, frozen=True, kw_only=True):
     """Seconds of the first wait; each is twice as long as the one before."""
     pause_max: float = 16.0
     """Seconds of the longest wait."""
+
+
+@functools.lru_cache(100)
+def narrowed(limits: Limits, *, parts: bool, waits: bool) -> Limits:
+    """Return the limits of a payment that may not come in parts, or not wait. Kept, as each making of options checks
+    them all."""
+    return msgspec.structs.replace(limits, parts=limits.parts if parts else 1, waits=limits.waits and waits)
 
 
 class WaitUntil(msgspec.Struct, frozen=True):
@@ -311,7 +319,11 @@ class Payment:
 
     def _hold(self, cause: NoRoute, now: float) -> Steps[list[Part]]:
         """Nothing can be placed: give another chance to what failed for a moment, wait for it, or give all up."""
-        retry_plan = yield from self._retry_plan(now)
+        retry_plan, room = None, self._room
+        if self.limits.waits and room and self.owed > 0:
+            retry_plan = yield from self._routes.retry_plan(
+                self.target, self.owed, max_fee=self.max_fee - self.fee, max_parts=room, now=now
+            )
         if self._over or self.owed <= 0:
             return []
         if retry_plan is not None and not retry_plan.away and retry_plan.since <= now - self._pause / 4:
@@ -322,12 +334,6 @@ class Payment:
         else:
             self.stop(cause.reason, self._with_last_failure(str(cause)))
         return []
-
-    def _retry_plan(self, now: float) -> Steps[RetryPlan | None]:
-        room, budget = self._room, self.max_fee - self.fee
-        if not self.limits.waits or not room or self.owed <= 0:
-            return None
-        return (yield from self._routes.retry_plan(self.target, self.owed, max_fee=budget, max_parts=room, now=now))
 
     def _with_last_failure(self, text: str) -> str:
         if not self._last_failure:
@@ -351,9 +357,8 @@ class Payment:
             return
         onwards = hops[failure.at + 1]
         news = bool(failure.update) and self._routes.learn_policy(failure.update)
-        changed = not self._routes.allows(
-            onwards, hops[failure.at].amount - onwards.amount
-        )  # gossip may have been faster
+        fee = hops[failure.at].amount - onwards.amount
+        changed = not self._routes.allows(onwards, fee)  # gossip may have been faster
         if failure.attribution is Attribution.LIQUIDITY:
             self._routes.knowledge.on_failed(onwards.channel, onwards.node, onwards.amount, now)
         elif failure.attribution is Attribution.CHANNEL or not (news or changed):

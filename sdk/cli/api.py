@@ -22,6 +22,6 @@ def api(
 
         say_json(document())
     else:
-        from tallystick.sdk.control.reference import page
+        from tallystick.sdk.control.openapi import page
 
         say(*page().splitlines())

@@ -15,7 +15,6 @@ from typer.main import get_command
 from tallystick import __version__
 from tallystick.channels.words import plain
 from tallystick.sdk.cli import channel, invoice, node, payments, peers, stream
-from tallystick.sdk.cli.init import init
 from tallystick.sdk.cli.screen import say
 from tallystick.sdk.cli.shell import EXIT_CODES, example
 
@@ -124,7 +123,7 @@ def root(
     """Tallystick: lock funds once, then pay off chain as often and as fast as you like."""
 
 
-app.command(epilog=example("init --chain http://127.0.0.1:8545"))(init)
+app.command(epilog=example("init --chain http://127.0.0.1:8545"))(node.init)
 app.add_typer(node.app, name="node")
 app.add_typer(channel.app, name="channel")
 app.add_typer(stream.app, name="stream")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import signal
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -75,11 +75,12 @@ def mine(
 ) -> None:
     """Have blocks mined now (development chains only)."""
 
-    async def ask(node: RpcChain) -> None:
-        head = await node.mine(count)
+    async def act() -> None:
+        async with _node_at(chain) as node:
+            head = await node.mine(count)
         _say(as_json, f"block {head.number}  0x{head.hash.hex()}", number=head.number, hash=f"0x{head.hash.hex()}")
 
-    _guarded(partial(_with_node, chain, ask), as_json)
+    _guarded(act, as_json)
 
 
 @app.command(name="mint", epilog=example("chain mint 0x2b762adcd8360d8a9f63cf729909279f768d7962 1000000000000000000"))
@@ -92,20 +93,18 @@ def mint_coins(
     as_json: Json = False,
 ) -> None:
     """Make coins or tokens; returns when they are there, after the next block (development chains only)."""
-    try:
-        to, asset = read_address(account, "account"), read_address(token, "token") if token else NATIVE
-    except InvalidInput as error:
-        _fail(error, as_json, MISUSED)
 
-    async def ask(node: RpcChain) -> None:
-        await node.mint(to, amount, asset)
-        with trio.move_on_after(MINT_SECONDS if wait else 0) as scope:
-            await node.wait((await node.head()).hash)
+    async def act() -> None:
+        to, asset = read_address(account, "account"), read_address(token, "token") if token else NATIVE
+        async with _node_at(chain) as node:
+            await node.mint(to, amount, asset)
+            with trio.move_on_after(MINT_SECONDS if wait else 0) as scope:
+                await node.wait((await node.head()).hash)
         there = wait and not scope.cancelled_caught
         text = f"{account} got {amount}" if there else f"{amount} for {account} in the next block"
         _say(as_json, text, account=account, amount=amount)
 
-    _guarded(partial(_with_node, chain, ask), as_json)
+    _guarded(act, as_json)
 
 
 @app.command("wait", epilog=example("chain wait --timeout 30"))
@@ -116,30 +115,30 @@ def wait_for_chain(
 ) -> None:
     """Return once the chain node that was just started answers: `tally chain run … & tally chain wait`."""
 
-    async def ask(node: RpcChain) -> None:
-        number = (await node.head()).number
-        _say(as_json, f"chain {node.chain_id} is at block {number}", chain_id=node.chain_id, number=number)
-
-    async def patiently() -> None:
+    async def act() -> None:
         missing: Exception = ChainUnavailable(f"the chain node at {chain} does not answer")
         with trio.move_on_after(timeout):
             while True:
                 try:
-                    return await _with_node(chain, ask)
+                    async with _node_at(chain) as node:
+                        number = (await node.head()).number
+                        told = f"chain {node.chain_id} is at block {number}"
+                        return _say(as_json, told, chain_id=node.chain_id, number=number)
                 except ChainUnavailable as error:
                     missing = error
                 await trio.sleep(POLL_SECONDS)
         raise missing
 
-    _guarded(patiently, as_json)
+    _guarded(act, as_json)
 
 
 @app.command(epilog=example("chain status --json"))
 def status(chain: Url = LOCAL, as_json: Json = False) -> None:
     """Show which chain a node serves and how far it is."""
 
-    async def ask(node: RpcChain) -> None:
-        head, price = await node.head(), await node.fee_price()
+    async def act() -> None:
+        async with _node_at(chain) as node:
+            head, price = await node.head(), await node.fee_price()
         _say(
             as_json,
             f"chain {node.chain_id}, adjudicator 0x{node.contract.hex()}, block {head.number} of time {head.time}, "
@@ -152,7 +151,7 @@ def status(chain: Url = LOCAL, as_json: Json = False) -> None:
             fee_price=price,
         )
 
-    _guarded(partial(_with_node, chain, ask), as_json)
+    _guarded(act, as_json)
 
 
 async def _run(data: Path, settings: ChainSettings, mint: Sequence[str], host: str, port: int, as_json: bool) -> None:
@@ -189,9 +188,8 @@ async def _next(signals: Any) -> None:
         return
 
 
-async def _with_node(url: str, ask: Callable[[RpcChain], Awaitable[None]]) -> None:
-    async with open_rpc_chain(url, jitter=lambda: system_entropy(1)[0] / 256) as node:
-        await ask(node)
+def _node_at(url: str) -> AbstractAsyncContextManager[RpcChain]:
+    return open_rpc_chain(url, jitter=lambda: system_entropy(1)[0] / 256)
 
 
 def _parse_mint(text: str) -> Mint:
@@ -204,13 +202,13 @@ def _parse_mint(text: str) -> Mint:
 
 def _guarded(action: Callable[[], Awaitable[None]], as_json: bool) -> None:
     """Run it under trio; turn what Tallystick or the system refuses into a sentence and an exit code."""
-    run_guarded(lambda: trio.run(action), lambda error: _fail(_worded(error), as_json, _code(error)))
 
+    def refuse(error: Exception) -> NoReturn:
+        say_json({"error": _worded(error)}, err=True) if as_json else say(f"tally: {_worded(error)}", err=True)
+        codes = {InvalidInput: MISUSED, ChainUnavailable: UNREACHABLE}
+        raise Exit(next((code for kind, code in codes.items() if isinstance(error, kind)), FAILED))
 
-def _code(error: Exception) -> int:
-    if isinstance(error, InvalidInput):
-        return MISUSED
-    return UNREACHABLE if isinstance(error, ChainUnavailable) else FAILED
+    run_guarded(lambda: trio.run(action), refuse)
 
 
 def _worded(error: Exception) -> str:
@@ -224,8 +222,3 @@ def _worded(error: Exception) -> str:
 
 def _say(as_json: bool, text: str, **fields: Any) -> None:
     say_json(fields) if as_json else say(text)
-
-
-def _fail(error: Exception | str, as_json: bool, code: int) -> NoReturn:
-    say_json({"error": str(error)}, err=True) if as_json else say(f"tally: {error}", err=True)
-    raise Exit(code)

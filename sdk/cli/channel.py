@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
+from tallystick.sdk.cli.files import read_file, require_new, write_file
 from tallystick.sdk.cli.options import (
     AmountArgument,
     Asset,
@@ -20,18 +21,7 @@ from tallystick.sdk.cli.options import (
     parse_peer,
 )
 from tallystick.sdk.cli.screen import say, say_json
-from tallystick.sdk.cli.shell import (
-    ask_node,
-    example,
-    fail,
-    make_group,
-    print_result,
-    read_file,
-    require_new,
-    run_guarded,
-    waiting_aloud,
-    write_file,
-)
+from tallystick.sdk.cli.shell import ask_node, example, fail, make_group, print_result, run_guarded, waiting_aloud
 from tallystick.sdk.cli.tables import show_channel, show_channels, show_policy, show_replay
 from tallystick.sdk.control.kinds import NATIVE_ASSET
 

@@ -23,18 +23,10 @@ from tallystick.router.pathfinding.imports import (
 )
 from tallystick.router.pathfinding.liquidity import Knowledge
 from tallystick.router.pathfinding.planner import Planner
+from tallystick.sdk.cli.files import read_file, write_file
 from tallystick.sdk.cli.options import Data, Json, limit_option, parse_amount
 from tallystick.sdk.cli.screen import facts, say, say_json, show_table
-from tallystick.sdk.cli.shell import (
-    ask_node,
-    example,
-    fail,
-    make_group,
-    print_result,
-    read_file,
-    run_guarded,
-    write_file,
-)
+from tallystick.sdk.cli.shell import ask_node, example, fail, make_group, print_result, run_guarded
 from tallystick.sdk.cli.tables import show_known
 
 app = make_group("Show what is known of the network; read graphs of others.")

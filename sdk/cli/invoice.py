@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
+from tallystick.sdk.cli.files import require_new, write_file
 from tallystick.sdk.cli.options import (
     Asset,
     Before,
@@ -19,16 +20,7 @@ from tallystick.sdk.cli.options import (
     secret_option,
 )
 from tallystick.sdk.cli.screen import say, say_as_it_is, say_json
-from tallystick.sdk.cli.shell import (
-    ask_node,
-    example,
-    fail,
-    make_group,
-    print_result,
-    require_new,
-    run_guarded,
-    write_file,
-)
+from tallystick.sdk.cli.shell import ask_node, example, fail, make_group, print_result, run_guarded
 from tallystick.sdk.cli.tables import paid_line, show_asked, show_invoice, show_invoices
 from tallystick.sdk.control.kinds import NATIVE_ASSET
 

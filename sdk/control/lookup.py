@@ -95,7 +95,7 @@ def channel_to_pay(node: Node, text: str, amount: int, asset: Address, key: str)
 
     For a peer: where this idempotency key was used before, else the open channel that can send the most.
     """
-    if not _names_peer(text):
+    if "@" not in text and not (len(text) == 66 and text.startswith(("02", "03"))):
         return find_channel(node, text)
     place = parse_peer(text)
     peer = place if isinstance(place, PublicKey) else PublicKey(place.key)
@@ -127,10 +127,6 @@ def _used_before(node: Node, channels: list[ChannelHandle], key: str) -> Channel
         if (signed is not None and signed[0] == channel.id) or node.engine.views.ticket(channel.id, key) is not None:
             return channel
     return None
-
-
-def _names_peer(text: str) -> bool:
-    return "@" in text or (len(text) == 66 and text[:2] in ("02", "03"))
 
 
 def _hash_prefix(text: str) -> str:

@@ -26,8 +26,8 @@ from tallystick.channels.errors import ChannelNotReady, InvalidInput
 from tallystick.channels.node.alarms import Alarm, OnAlarm
 from tallystick.channels.node.engine import Engine
 from tallystick.channels.node.peers import Peers, PeerStatistics
-from tallystick.channels.node.work import EngineStatistics
-from tallystick.channels.ports import Clock, Elapsed, Entropy, Network, PeerAddress, SteadyClock
+from tallystick.channels.node.views import EngineStatistics
+from tallystick.channels.ports import Clock, Elapsed, Entropy, Network, PeerAddress, steady_clock
 from tallystick.channels.protocol.keys import PrivateKey, PublicKey
 from tallystick.channels.protocol.objects import NATIVE, Address, Amount, AnyAddress, AnyChannel, to_address, to_channel
 from tallystick.channels.session.effects import Event
@@ -41,13 +41,13 @@ from tallystick.router.network.paying import Paying
 from tallystick.router.network.routing import Routing
 from tallystick.router.pathfinding.planner import warm_up
 from tallystick.router.receiving.service import Paid, PaymentHeld
-from tallystick.sdk.node.context import NodeContext
 from tallystick.sdk.node.handle import ChannelHandle
 from tallystick.sdk.node.incoming import IncomingPayment, Journal
 from tallystick.sdk.node.news import News, Subscription
 from tallystick.sdk.node.openings import Openings
 from tallystick.sdk.node.options import Config, Period
 from tallystick.sdk.node.reactions import Reactions
+from tallystick.sdk.node.streams import NodeContext
 from tallystick.sdk.node.towers import TowerManager
 from tallystick.sdk.node.whereabouts import Whereabouts
 from tallystick.settlement.chain import Chain, OpenCall
@@ -151,10 +151,8 @@ class Node:
         )
         self.onchain = OnChain(
             EnforcingNode(
-                key=key,
                 chain=chain,
                 engine=self.engine,
-                writer=self.writer,
                 policy=config.duties,
                 confirmations=config.confirmations,
                 start_block=config.start_block,
@@ -169,14 +167,12 @@ class Node:
         )
         self.routing = Routing(
             LocalNode(
-                key=key,
                 chain=chain,
                 engine=self.engine,
-                writer=self.writer,
                 peers=self.peers,
                 options=config.payments,
                 clock=clock,
-                steady=SteadyClock(clock, trio.current_time),
+                steady=steady_clock(clock, trio.current_time),
                 entropy=entropy,
                 alarm=self.news.alarm,
             ),

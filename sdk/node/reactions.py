@@ -9,15 +9,7 @@ from tallystick.channels.node.alarms import Alarm, AlarmKind
 from tallystick.channels.node.engine import Engine
 from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.objects import ChannelId
-from tallystick.channels.session.effects import (
-    ChannelChanged,
-    CloseRequested,
-    Event,
-    OpenRequested,
-    PaymentsReceived,
-    PeerNotice,
-    SecretLearned,
-)
+from tallystick.channels.session import effects
 from tallystick.channels.session.inputs import ForceClose
 from tallystick.router.network.routing import Routing
 from tallystick.router.receiving.service import Paid, PaymentHeld
@@ -41,23 +33,23 @@ class Reactions:
     news: News
     config: Config
 
-    def on_event(self, event: Event) -> None:
+    def on_event(self, event: effects.Event) -> None:
         """Take an event of the engine or the peers."""
         self.routing.on_event(event)
-        if isinstance(event, PaymentsReceived):
+        if isinstance(event, effects.PaymentsReceived):
             self.journal.notify()
-        elif isinstance(event, ChannelChanged):
+        elif isinstance(event, effects.ChannelChanged):
             self.onchain.enforcer.pursue([event.channel])
             self.openings.remind(event.channel)
-        elif isinstance(event, SecretLearned):
+        elif isinstance(event, effects.SecretLearned):
             self._claim_in_time(event)
-        elif isinstance(event, OpenRequested):
+        elif isinstance(event, effects.OpenRequested):
             self.openings.consider_soon(event)
-        elif isinstance(event, CloseRequested) and self.config.keep_closing:
+        elif isinstance(event, effects.CloseRequested) and self.config.keep_closing:
             self._close_for_peer(event.channel)
-        elif isinstance(event, PeerNotice) and event.ours and event.code == Fault.UNACKNOWLEDGED:
+        elif isinstance(event, effects.PeerNotice) and event.ours and event.code == Fault.UNACKNOWLEDGED:
             self._warn_of_stuck(event.peer)
-        elif isinstance(event, PeerNotice) and not event.ours and event.code == Fault.UNKNOWN_CHANNEL:
+        elif isinstance(event, effects.PeerNotice) and not event.ours and event.code == Fault.UNKNOWN_CHANNEL:
             self.openings.remind(ChannelId(event.channel), event.peer)
         self.news.publish(event)
 
@@ -66,7 +58,7 @@ class Reactions:
         self.routing.invoicing.paid.notify(event.payment_hash)
         self.news.publish(event)
 
-    def _claim_in_time(self, event: SecretLearned) -> None:
+    def _claim_in_time(self, event: effects.SecretLearned) -> None:
         """Go to the chain at once with a secret that was learned so late that the next block may be too late."""
         if event.lock.expiry - self.engine.chain.now <= self.config.duties.secret_margin:
             self.onchain.enforcer.pursue(owed_for(self.engine.views.channels, event.lock.condition))

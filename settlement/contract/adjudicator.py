@@ -1,6 +1,6 @@
 """The adjudicator: what each call does to a channel on chain (PROTOCOL sections 5 to 7), as pure rules.
 
-`apply` takes a channel's state and a call and returns an `CallOutcome`, or raises `Reverted` and nothing has happened.
+`apply` takes a channel's state and a call and returns a `CallOutcome`, or raises `Reverted` and nothing has happened.
 Nothing else changes a channel. Who may call what, and when:
 
 | call              | by              | status       | block time              | status after                    |

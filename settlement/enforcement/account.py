@@ -20,7 +20,7 @@ from tallystick.settlement.enforcement.following import EnforcingNode
 from tallystick.settlement.errors import ChainError, ChainUnavailable
 from tallystick.settlement.ethereum.transactions import GAS, gas_of
 from tallystick.settlement.following.checked import Market
-from tallystick.settlement.sending.fee_account import LOOK_AGAIN, LOOK_EVERY, FeeAccount, FundsAndDuties
+from tallystick.settlement.sending.fee_account import FeeAccount, FundsAndDuties
 from tallystick.settlement.sending.obligations import Obligation, ObligationStatus
 from tallystick.settlement.sending.sender import Sender
 
@@ -62,7 +62,9 @@ class Account:
         self._allowing[asset] += amount
         try:
             if asset != NATIVE:
-                allowed = self._allowing[asset] + self._to_take(asset)
+                waiting = [one.call for one in self._sender.obligations() if not one.is_final]
+                takes = [moved_by(call) for call in waiting if isinstance(call, OpenCall | DepositCall)]
+                allowed = self._allowing[asset] + sum(taken for token, taken in takes if token == asset)
                 await self.transact("approve", ApproveCall(asset, allowed), channel)
             yield
         finally:
@@ -75,18 +77,8 @@ class Account:
     async def take_on(self, name: str, call: Call, channel: ChannelId | None = None) -> str:
         """Store that a call has to get onto the chain; return the obligation's id, for `outcome`."""
         identifier, moments = self.prepare(name, call, channel)
-        await self._node.writer.commit(moments)
+        await self._node.engine.writer.commit(moments)
         return identifier
-
-    def _to_take(self, asset: Address) -> int:
-        """Return what calls of ours that are not mined yet will take of a token."""
-        return sum(
-            moved_by(obligation.call)[1]
-            for obligation in self._sender.obligations()
-            if not obligation.is_final
-            and isinstance(obligation.call, OpenCall | DepositCall)
-            and moved_by(obligation.call)[0] == asset
-        )
 
     def prepare(self, name: str, call: Call, channel: ChannelId | None = None) -> tuple[str, Sequence[Moment]]:
         """Take a call on as an obligation; return its id and what to commit."""
@@ -130,7 +122,7 @@ class Account:
                 account, alarm = account.look(FundsAndDuties(held, need))
                 if alarm is not None:
                     self._node.alarm(alarm)
-            await trio.sleep(LOOK_AGAIN if account.in_doubt else LOOK_EVERY)
+            await trio.sleep(account.pause)
 
 
 def _named(asset: Address) -> str:

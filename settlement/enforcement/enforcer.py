@@ -127,7 +127,7 @@ class Enforcer:
         """Take on what these channels' new state asks for."""
         moments = self.derive(channels)
         if moments:
-            self._node.writer.add(moments)
+            self._engine.writer.add(moments)
 
     def derive(self, channels: Sequence[ChannelId]) -> list[Moment]:
         """Take on what must be done on chain for these channels now, give up what need not; return what to store."""
@@ -147,7 +147,10 @@ class Enforcer:
                 moments += self._take_on(obligation)
             self._confirmed.discard(identity)
             if self._index.view(identity, self._following.final_number) == contract:  # what made one moot is final
-                moments += self._give_up(unfinished.get(identity, ()), {obligation.id for obligation in due})
+                names = {obligation.id for obligation in due}
+                for waiting in unfinished.get(identity, ()):
+                    if is_moot(waiting, names):
+                        moments += self._sender.supersede(waiting.id, "the channel has moved on")
                 if not due and identity not in unfinished:
                     self._confirmed.add(identity)
         return moments
@@ -166,13 +169,6 @@ class Enforcer:
         if earlier is not None and earlier.receipt is not None and isinstance(duty.call, OFFERS):
             return ()  # offers die by themselves, and are not mended by being sent again
         return self._sender.pursue(duty, self._index.head_number)
-
-    def _give_up(self, unfinished: Sequence[Obligation], due: set[str]) -> list[Moment]:
-        moments: list[Moment] = []
-        for obligation in unfinished:
-            if is_moot(obligation, due):
-                moments += self._sender.supersede(obligation.id, "the channel has moved on")
-        return moments
 
     def _situation(self, channel: Channel, contract: ContractChannel, at_stake: dict[Puzzle, int]) -> ChannelOnChain:
         states = (channel.ours, *channel.flight, channel.theirs)
@@ -195,7 +191,7 @@ class Enforcer:
                 continue
             name = (channel.id, sender, contract.seqs[sender])
             if name not in self._left_behind:
-                state = older_state(self._node.writer.store, channel, sender, contract.seqs[sender])
+                state = older_state(self._engine.writer.store, channel, sender, contract.seqs[sender])
                 self._left_behind[name] = state
                 if state is None:
                     short = channel.id.hex()[:8]

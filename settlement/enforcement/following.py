@@ -17,9 +17,7 @@ from tallystick.channels.node.engine import Engine
 from tallystick.channels.node.views import Views
 from tallystick.channels.ports import Clock, Elapsed
 from tallystick.channels.protocol.core import Channel, Phase
-from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.storage.store import Moment
-from tallystick.channels.storage.writer import Writer
 from tallystick.channels.transport.retries import Pauses, Retry
 from tallystick.settlement.chain import Chain, Header
 from tallystick.settlement.enforcement.budgets import DutyPolicy
@@ -60,10 +58,8 @@ TIMES_KEPT = 256
 class EnforcingNode:
     """What a node gives to its side of the chain: who it is, its channels, its disk, its owner's wishes."""
 
-    key: PrivateKey
     chain: Chain
     engine: Engine
-    writer: Writer
     policy: DutyPolicy
     confirmations: int
     start_block: int
@@ -127,9 +123,9 @@ class ChainFollowing:
         self.market = Market(node.chain)
         self.waiting_for = ""
         """What the node waits for before it speaks to peers; empty once the chain was reached."""
-        store, chain, rechecked = node.writer.store, node.chain, max(RECHECKED, node.confirmations)
+        store, chain, rechecked = node.engine.writer.store, node.chain, max(RECHECKED, node.confirmations)
         followed = read_followed(store, chain.chain_id, node.start_block, rechecked)
-        self.index = ChainIndex(node.key.address, store, followed.position)
+        self.index = ChainIndex(node.engine.key.address, store, followed.position)
         self.follower = Follower(
             chain, followed, self._on_step, jitter=node.rng.random, elapsed=node.elapsed, clock=node.clock
         )
@@ -250,7 +246,7 @@ class ChainFollowing:
             self._times.pop(step.header.number, None)
             moments += self.index.remove(step.header.number, self._times.get(step.header.number - 1, 0))
         moments += self._react(step, seen)
-        await self._node.writer.commit(moments)
+        await self._node.engine.writer.commit(moments)
         self._block.set()
         self._block = trio.Event()
         self._changed()

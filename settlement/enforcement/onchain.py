@@ -35,10 +35,10 @@ class OnChain:
         self.following = ChainFollowing(node, self._on_step, changed)
         self.index, self.follower = self.following.index, self.following.follower
         self.sender = Sender(
-            key=node.key,
+            key=node.engine.key,
             chain=SameChain(node.chain, self.follower),
-            store=node.writer.store,
-            commit=node.writer.commit,
+            store=node.engine.writer.store,
+            commit=node.engine.writer.commit,
             alarm=node.alarm,
             jitter=node.rng.random,
             policy=SendingPolicy(confirmations=node.confirmations),

@@ -137,7 +137,8 @@ def advance(state: Followed, blocks: Sequence[Block]) -> tuple[Followed, tuple[S
     ancestor = _last_known(state, blocks)
     if ancestor >= 0:
         kept_up_to = blocks[ancestor].header.number
-    elif not state.headers or _covers_all(state, blocks[0].header.number):
+    elif not state.headers or blocks[0].header.number <= state.start == state.headers[0].number:
+        # nothing was ever followed below what is remembered, and the blocks start where following started
         kept_up_to = state.start - 1
     elif blocks[0].header.number > state.headers[0].number:
         return None
@@ -180,11 +181,6 @@ def begun_anew(root: Header) -> WrongChain:
         "serves another one with the same number. What was in channels there is not on this one. Use the right node; "
         "if the old chain is gone for good, go on in a new data directory (the same keystore may be used)"
     )
-
-
-def _covers_all(state: Followed, first: int) -> bool:
-    """Whether nothing was ever followed below what is remembered, and the blocks start where following started."""
-    return state.headers[0].number == state.start and first <= state.start
 
 
 def _check_chain(blocks: Sequence[Block]) -> None:

@@ -152,20 +152,25 @@ class ChainIndex:
 
         The proof of a hash lock is its secret; that of a stream tells its deepest link.
         """
-        puzzles = sorted(set(puzzles))
-        until, come = at_most("number", up_to), f"{CAME} time secret"
-        hashes = [
-            (_SECRETS.rows(until, columns=come, digest=puzzle[1]), puzzle) for puzzle in puzzles if puzzle[0] == HASH
-        ]
-        rows = sorted((row, puzzle) for query, puzzle in hashes for row in self._store.read(query))
-        found: dict[Puzzle, tuple[int, bytes]] = {puzzle: (time, secret) for (_, time, secret), puzzle in rows}
+        puzzles, until = sorted(set(puzzles)), at_most("number", up_to)
+        hashes = {condition for kind, condition in puzzles if kind == HASH}
+        secrets = _SECRETS.rows(until, columns=f"{CAME} time secret digest", order=(CAME,), limit=len(hashes))
+        rows = self._store.read(secrets) if hashes else []
+        if len(rows) == len(hashes):  # there may be more of others' than there are locks: each is looked for
+            by_digest = (_SECRETS.rows(until, columns=f"{CAME} time secret digest", digest=each) for each in hashes)
+            rows = sorted(row for query in by_digest for row in self._store.read(query))
+        found: dict[Puzzle, tuple[int, bytes]] = {
+            (HASH, digest): (time, secret) for _, time, secret, digest in rows if digest in hashes
+        }
         for kind, condition in puzzles:
+            if kind == HASH:
+                continue
             if kind == STREAM:
                 query = _LINKS.rows(until, columns="time proof", order=("-depth",), limit=1, condition=condition)
             else:
                 order = ("-number", f"-{CAME}")
                 query = _PROOFS.rows(until, columns="time proof", order=order, limit=1, kind=kind, condition=condition)
-            for time, proof in self._store.read(query) if kind != HASH else ():
+            for time, proof in self._store.read(query):
                 found[kind, condition] = (time, proof)
         return found
 

@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias, TypeVar
 
 import msgspec
@@ -369,11 +369,6 @@ class ObligationBook(msgspec.Struct, frozen=True):
         highest = max([self.highest_nonce, *(o.nonce for o in changed if o.nonce is not None and not o.far)])
         merged = {**self.obligations, **{o.id: o for o in changed}}
         return ObligationBook({key: o for key, o in merged.items() if not o.resting}, highest, self.looks)
-
-
-def book_of(obligations: Iterable[Obligation], highest_nonce: int = -1) -> ObligationBook:
-    """Return a book of these obligations."""
-    return ObligationBook({}, highest_nonce).with_(*obligations)
 
 
 class Observation(msgspec.Struct, frozen=True):

@@ -43,7 +43,7 @@ MUTANTS = (
     Mutant(
         "let a kind of lock change its meaning while it is in use",
         "channels/protocol/conditions/kinds.py",
-        "        self._closed = True\n        return self._entries.get(number)",
+        "        self._close()\n        return self.find(number)",
         "        return self._entries.get(number)",
         ("test_conditions.py",),
     ),
@@ -107,15 +107,15 @@ MUTANTS = (
     Mutant(
         "open a directory that is another key's",
         "channels/storage/identity.py",
-        "if theirs.account is not None and theirs.account != ours.account:",
-        "if False:",
+        '        (theirs.account, ours.account, "the key", "the key that it belongs to"),\n',
+        "",
         ("test_store_directory.py",),
     ),
     Mutant(
         "open a directory of another chain",
         "channels/storage/identity.py",
-        "if theirs.chain_id is not None and theirs.chain_id != ours.chain_id:",
-        "if False:",
+        '        (theirs.chain_id, ours.chain_id, "the chain", "a node of that chain"),\n',
+        "",
         ("test_store_directory.py",),
     ),
     Mutant(
@@ -315,8 +315,8 @@ MUTANTS = (
     Mutant(
         "count what waits for a peer by its bytes alone",
         "channels/transport/wires.py",
-        "self._queued += len(frame) + FRAME_MEMORY",
-        "self._queued += len(frame)",
+        "self.waiting += len(frame) + FRAME_MEMORY",
+        "self.waiting += len(frame)",
         ("test_doors_strangers.py",),
     ),
     Mutant(

@@ -147,7 +147,7 @@ MUTANTS = (
     ),
     Mutant(
         "let a fault of the program in one request end the node",
-        "sdk/control/service.py",
+        "sdk/control/server.py",
         "except Exception as error:  # of our own tree",
         "except TallystickError as error:  # of our own tree",
         ("test_control_faults.py",),
@@ -270,5 +270,12 @@ MUTANTS = (
         'guest = Guest("", lambda: Rank.PARTNER if client in self._trusted else Rank.STRANGER, scope.cancel)',
         'guest = Guest("", lambda: Rank.STRANGER, scope.cancel)',
         ("test_control_connections.py",),
+    ),
+    Mutant(
+        "let who listens to many events keep everybody else from working",
+        "sdk/node/news.py",
+        "if not self._given % STRETCH:",
+        "if self._given < 0:",
+        ("test_news_listeners.py",),
     ),
 )

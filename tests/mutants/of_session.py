@@ -214,7 +214,7 @@ MUTANTS = (
     Mutant(
         "let a payee end a stream by a reveal",
         "channels/session/locks.py",
-        "        if not kind_of(lock).revealed:\n",
+        "        if not kind.revealed:\n",
         "        if False:\n",
         ("test_streams_hostile.py",),
     ),
@@ -319,8 +319,8 @@ MUTANTS = (
     Mutant(
         "show a channel of a chain that is lost as one that can be paid in",
         "channels/session/view.py",
-        "return not self.lost and Headroom.of(self.channel).payable",
-        "return Headroom.of(self.channel).payable",
+        "return not self.lost and is_payable(self.channel)",
+        "return is_payable(self.channel)",
         ("test_channel_view.py",),
     ),
     Mutant(

@@ -23,7 +23,6 @@ from tallystick.settlement.sending.obligations import (
     ObligationStatus,
     Observation,
     SendingPolicy,
-    book_of,
 )
 from tallystick.settlement.sending.rounds import decide
 
@@ -68,7 +67,7 @@ class AccountWorld:
         self.market = 5
         self.disk: dict[str, Obligation] = {}
         self.disk_highest = -1
-        self.book: ObligationBook = book_of(())
+        self.book = ObligationBook({}, -1)
         self.signed: dict[int, set[tuple[str, int]]] = {}
         self.alarms: list[Alarm] = []
         self.fails: set[str] = set()
@@ -133,7 +132,7 @@ class AccountWorld:
 
     def restart(self) -> None:
         """Begin anew from the disk."""
-        self.book = book_of((o for o in self.disk.values() if not o.resting), self.disk_highest)
+        self.book = ObligationBook({}, self.disk_highest).with_(*(o for o in self.disk.values() if not o.resting))
 
     def observe(self) -> Observation:
         """Return what the chain node says."""

@@ -158,15 +158,11 @@ class Member:
             fresh=lambda: self.fresh,
         )
         self.channels, options = NodeChannels(self.engine), self.options
-        self.policies = Policies(self.channels, self.store, options)
-        self.admission = Admission(
-            self.channels, self.store, options, fee=lambda: self.claim_fee, alarm=self.alarms.append
-        )
+        self.policies = Policies(self.channels, options)
+        self.admission = Admission(self.channels, options, fee=lambda: self.claim_fee, alarm=self.alarms.append)
         self.locks, ends = IncomingLocks(self.channels, self.admission, lambda channel: b""), Ends(self)
         self.router = Router(
-            self.key,
             self.channels,
-            self.store,
             options,
             policies=self.policies,
             admission=self.admission,

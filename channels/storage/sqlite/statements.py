@@ -49,15 +49,12 @@ class SqliteRows:
         return [_checked(table, row) for row in rows] if checked else rows
 
     def add(self, table: Table, *row: Any) -> None:
-        """Add a row; sqlite3.IntegrityError if there is one of its key."""
         self._insert(table, row, "")
 
     def put(self, table: Table, *row: Any) -> None:
-        """Add a row, or replace the one of its key in its place."""
         self._insert(table, row, "UPDATE")
 
     def keep(self, table: Table, *row: Any) -> None:
-        """Add a row unless there is one of its key."""
         self._insert(table, row, "NOTHING")
 
     def _insert(self, table: Table, row: Row, otherwise: str) -> None:
@@ -86,7 +83,6 @@ class SqliteRows:
         self._connection.execute(statement, [*changes.values(), *values])
 
     def delete(self, table: Table, *where: Condition, **equal: Any) -> None:
-        """Delete all rows that fit."""
         where = conditions(where, equal)
         shape, values = _parted(where)
         form = (table.name, shape)
