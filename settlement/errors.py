@@ -76,6 +76,10 @@ class Revert(enum.StrEnum):
     ALREADY_REGISTERED = "already-registered"
     NOTHING_TO_REDEEM = "nothing-to-redeem"
     UNKNOWN_CALL = "unknown-call"
+    TRANSFER_FAILED = "transfer-failed"
+    INEXACT_TRANSFER = "inexact-transfer"
+    NOTHING_OWED = "nothing-owed"
+    OUT_OF_GAS = "out-of-gas"
 
 
 class Reverted(TallystickError):

@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import vyper
+
 from tallystick.channels.protocol.keys import keccak
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,15 +24,14 @@ EVM_VERSION = "cancun"
 def compiled(source: Path) -> dict[str, Any]:
     """Return what is kept of a contract's compilation."""
     formats = "abi,bytecode,bytecode_runtime,layout"
-    vyper = [sys.executable, "-m", "vyper"]
-    done = subprocess.run([*vyper, "-f", formats, source], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "vyper", "-f", formats, source]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(done.stderr)
     abi, bytecode, runtime, layout = done.stdout.strip().splitlines()
-    version = subprocess.run([*vyper, "--version"], capture_output=True, text=True, check=True).stdout.strip()
     return {
         "name": source.stem,
-        "compiler": f"vyper {version}",
+        "compiler": f"vyper {vyper.__long_version__}",
         "evm_version": EVM_VERSION,
         "source": keccak(source.read_bytes()).hex(),
         "abi": json.loads(abi),
