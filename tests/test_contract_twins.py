@@ -48,10 +48,9 @@ def test_random_histories_come_out_the_same(seed: int) -> None:
 def test_every_pair_of_stale_proofs_is_judged_the_same_and_every_challenge() -> None:
     """Either side closes with any pair of what was signed; then somebody challenges with what is newest, or nobody."""
     twins = Twins()
-    number = 0
-    for closer, first, second, answers in product((0, 1), range(4), range(4), ((), (0,), (1,), (0, 1))):
+    cases = product((0, 1), range(4), range(4), ((), (0,), (1,), (0, 1)))
+    for number, (closer, first, second, answers) in enumerate(cases):
         fixture = opened(twins, number)
-        number += 1
         signed: list[list[SignedProof | None]] = [
             [None, *(fixture.proof(side, seq, 100 * seq + side, seen=max(0, seq - 1)) for seq in (1, 2, 3))]
             for side in (0, 1)
