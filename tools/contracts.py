@@ -14,11 +14,13 @@ from typing import Any
 
 import vyper
 
+import tallystick.contracts
 from tallystick.channels.protocol.keys import keccak
 
-ROOT = Path(__file__).resolve().parent.parent
-CONTRACTS = ROOT / "contracts"
+CONTRACTS = Path(tallystick.contracts.__file__).parent
 EVM_VERSION = "cancun"
+CODE_MAX = 24_576
+"""Bytes of code that a contract may have, its immutables included (EIP-170)."""
 
 
 def compiled(source: Path) -> dict[str, Any]:
@@ -41,6 +43,12 @@ def compiled(source: Path) -> dict[str, Any]:
     }
 
 
+def code_size(contract: dict[str, Any]) -> int:
+    """Return how many bytes of code are on chain."""
+    immutables = contract["layout"]["code_layout"].values()
+    return len(contract["runtime"]) // 2 - 1 + sum(place["length"] for place in immutables)
+
+
 def written(contract: dict[str, Any]) -> str:
     """Return a compilation as its file holds it."""
     return json.dumps(contract, indent=1, sort_keys=True) + "\n"
@@ -54,13 +62,16 @@ def main() -> int:
     wrong = 0
     for source in sorted(CONTRACTS.glob("*.vy")):
         target = CONTRACTS / "artifacts" / f"{source.stem}.json"
-        text = written(compiled(source))
+        contract = compiled(source)
+        text = written(contract)
         if not check:
             target.write_text(text, "utf-8")
-            print(f"{target.relative_to(ROOT)}: {len(json.loads(text)['runtime']) // 2 - 1:,} bytes of code")
+            size = code_size(contract)
+            wrong += size > CODE_MAX
+            print(f"{target.name}: {size:,} bytes of code, of {CODE_MAX:,}")
         elif not target.exists() or target.read_text("utf-8") != text:
             wrong += 1
-            print(f"{target.relative_to(ROOT)} is not what {source.name} compiles to: run tools/contracts.py")
+            print(f"{target.name} is not what {source.name} compiles to: run tools/contracts.py")
     return wrong
 
 

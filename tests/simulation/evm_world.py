@@ -87,9 +87,10 @@ class EvmWorld:
         """Tell an account that misbehaves what to call when coins come."""
         self.evm.send(STRANGER, account, calldata("set_call", ("address", "bytes"), (to, data)))
 
-    def act(self, account: Address, data: bytes) -> None:
+    def act(self, account: Address, data: bytes) -> tuple[Event | Extra, ...]:
         """Have an account with code call the adjudicator."""
-        self.evm.send(STRANGER, account, calldata("act", ("address", "bytes", "uint256"), (self.at, data, 0)))
+        data = calldata("act", ("address", "bytes", "uint256"), (self.at, data, 0))
+        return self.contract.events(self.evm.send(STRANGER, account, data))
 
     def asked(self, account: Address, name: str) -> int:
         """Ask an account with code how often it was paid (`calls`), and how often it then did what it wanted."""
